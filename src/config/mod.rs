@@ -1,0 +1,341 @@
+//! The configuration: what the TOML files say, checked whole.
+//!
+//! [`Config::load`] reads a file (or a directory of files), reports **every** problem as a
+//! [`Diagnostic`], and returns a [`Config`] in which nothing is left to check: names resolve,
+//! durations are durations, URLs are URLs. Nothing downstream validates again.
+
+mod diagnostics;
+mod load;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use url::Url;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use load::{Loaded, load};
+pub use secret::{Secret, SecretError, SecretSource};
+
+/// One whole, valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Process-wide settings.
+    pub server: Server,
+    /// Logging.
+    pub log: Log,
+    /// The admin socket.
+    pub admin: Admin,
+    /// The optional second socket with health and metrics only.
+    pub health: Option<SocketAddr>,
+    /// Where the service's requests arrive; names are unique.
+    pub listeners: Vec<Listener>,
+    /// The protected APIs, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Every route, the listeners' `upstream` shorthands included.
+    pub routes: Vec<Route>,
+    /// The OAuth client registrations, by name.
+    pub credentials: BTreeMap<String, Credential>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Number of shards; 0 means one for each CPU this process may use.
+    pub workers: usize,
+    /// After SIGTERM: how long new connections are still accepted while not ready.
+    pub shutdown_delay: Duration,
+    /// How long what is in flight may take to finish before it is cut.
+    pub drain_timeout: Duration,
+    /// Largest request head, in bytes.
+    pub max_header_bytes: usize,
+    /// From the first byte of a request head to its end.
+    pub header_timeout: Duration,
+    /// How long a client connection may be idle.
+    pub idle_timeout: Duration,
+    /// Client connections in the whole process; beyond it new ones wait in the backlog.
+    pub max_connections: usize,
+    /// Whether requests carry `Via: 1.1 sidebearer-ID`, by which loops are found.
+    pub via: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// Text, JSON, or whichever fits where stderr goes.
+    pub format: LogFormat,
+    /// Our own verbosity; libraries stay at `warn`.
+    pub level: tracing::Level,
+    /// Which requests get an access line.
+    pub access: AccessLog,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.access`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// No access lines.
+    Off,
+    /// Requests that ended in an error of ours or a 5xx of the upstream.
+    Errors,
+    /// Every request.
+    All,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    /// Where admin listens.
+    pub address: SocketAddr,
+}
+
+/// `[[listeners]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Unique; the address as written when not given.
+    pub name: String,
+    /// The socket.
+    pub address: ListenAddress,
+    /// More `Host` values accepted on a loopback listener, lower case without port; `*` is any.
+    pub hosts: Vec<String>,
+    /// Whether requests that a browser made for another site are let through.
+    pub allow_browsers: bool,
+}
+
+/// A socket address of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix stream socket.
+    Unix {
+        /// The socket file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Scheme `http` or `https`, host, port and a canonical path prefix; no query, fragment or userinfo.
+    pub url: Url,
+    /// The credential whose token is injected; none proxies without a token.
+    pub credential: Option<String>,
+    /// Which HTTP version is spoken.
+    pub http: HttpVersion,
+    /// The `Host` sent; that of `url` when absent.
+    pub host: Option<String>,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the end of the request body to the response head.
+    pub response_timeout: Duration,
+    /// Between two body chunks, either way; `None` is off.
+    pub stream_idle_timeout: Option<Duration>,
+    /// Idle connections kept, in the whole process.
+    pub pool_idle: usize,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// Whether a rejected token is healed by a new one and a replay.
+    pub retry_on_401: bool,
+    /// Request bodies up to this many bytes can be replayed.
+    pub replay_buffer: usize,
+    /// Where the token goes.
+    pub header: HeaderName,
+    /// What stands before the token; the token's type when absent, nothing when empty.
+    pub header_prefix: Option<String>,
+    /// TLS towards the upstream.
+    pub tls: Tls,
+}
+
+/// `upstreams.NAME.http`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// ALPN for https, HTTP/1.1 for http.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; over http with prior knowledge.
+    Http2,
+}
+
+/// TLS client settings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Tls {
+    /// Replaces the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain, PEM; together with `key_file`.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of `certificate_file`, PEM.
+    pub key_file: Option<PathBuf>,
+    /// The name the server's certificate must carry; that of the URL when absent.
+    pub server_name: Option<String>,
+    /// Refuse TLS 1.2.
+    pub tls13_only: bool,
+}
+
+/// `[[routes]]`, and the `upstream` shorthand of a listener
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The listener it is limited to.
+    pub listener: Option<String>,
+    /// Which `Host` it matches.
+    pub host: HostPattern,
+    /// A canonical path prefix, beginning with `/`.
+    pub path: String,
+    /// The methods it is limited to; any when empty.
+    pub methods: Vec<Method>,
+    /// Where its requests go: a key of [`Config::upstreams`].
+    pub upstream: String,
+    /// Replaces the matched prefix.
+    pub replace_prefix: Option<String>,
+}
+
+/// `routes.host`; names in lower case without port and trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// No `host` key.
+    Any,
+    /// `*.example.com`: exactly one more label. Holds `example.com`.
+    Wildcard(String),
+    /// This name or IP literal.
+    Exact(String),
+}
+
+/// `[credentials.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credential {
+    /// Its name.
+    pub name: String,
+    /// Where tokens come from.
+    pub server: AuthorizationServer,
+    /// `client_id` (RFC 6749 section 2.2).
+    pub client_id: SecretSource,
+    /// How the client authenticates.
+    pub auth: ClientAuth,
+    /// Requested scopes; empty sends no `scope`.
+    pub scopes: Vec<String>,
+    /// `audience` form parameter.
+    pub audience: Option<String>,
+    /// `resource` parameters (RFC 8707).
+    pub resources: Vec<String>,
+    /// More form fields.
+    pub extra_parameters: BTreeMap<String, SecretSource>,
+    /// More headers of the token request.
+    pub token_headers: Vec<(HeaderName, SecretSource)>,
+    /// When tokens are renewed.
+    pub refresh: Refresh,
+    /// Whether readiness waits for it.
+    pub required: bool,
+    /// The lifetime of a token that came without `expires_in`.
+    pub default_lifetime: Duration,
+    /// Longer lifetimes are cut to this.
+    pub max_lifetime: Duration,
+    /// One token request, whole.
+    pub fetch_timeout: Duration,
+    /// How long a proxied request waits for a token.
+    pub acquire_timeout: Duration,
+    /// Whether discovered endpoints may be plain http beyond loopback.
+    pub allow_plaintext: bool,
+    /// TLS towards the authorization server.
+    pub tls: Tls,
+}
+
+/// Where tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthorizationServer {
+    /// Found by discovery (RFC 8414, OpenID Connect Discovery). The string is exactly what was
+    /// configured: the document's `issuer` must equal it.
+    Issuer(String, Url),
+    /// Named directly.
+    TokenEndpoint(Url),
+}
+
+/// `auth_method`, by its RFC 7591 name, with what it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientAuth {
+    /// `client_secret_basic`
+    SecretBasic {
+        /// The client secret.
+        secret: SecretSource,
+        /// How id and secret are encoded in the header.
+        encoding: BasicEncoding,
+    },
+    /// `client_secret_post`
+    SecretPost {
+        /// The client secret.
+        secret: SecretSource,
+    },
+}
+
+/// `basic_encoding`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BasicEncoding {
+    /// RFC 6749 section 2.3.1: both parts form-encoded first.
+    Form,
+    /// As they are, for servers that do not decode.
+    Raw,
+}
+
+/// `refresh`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// In the background, before anyone waits.
+    Eager,
+    /// When a request needs it.
+    Lazy,
+}
+
+impl Config {
+    /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
+    pub fn named_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for credential in self.credentials.values() {
+            files.extend(credential.secrets().filter_map(SecretSource::file));
+            files.extend(credential.tls.files());
+        }
+        for upstream in self.upstreams.values() {
+            files.extend(upstream.tls.files());
+        }
+        files.sort_unstable();
+        files.dedup();
+        files.into_iter().map(PathBuf::from).collect()
+    }
+}
+
+impl Credential {
+    /// Every secret value it needs.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        let (ClientAuth::SecretBasic { secret, .. } | ClientAuth::SecretPost { secret }) =
+            &self.auth;
+        [&self.client_id, secret]
+            .into_iter()
+            .chain(self.extra_parameters.values())
+            .chain(self.token_headers.iter().map(|(_, value)| value))
+    }
+}
+
+impl Tls {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+        [&self.ca_file, &self.certificate_file, &self.key_file]
+            .into_iter()
+            .filter_map(Option::as_deref)
+    }
+}

@@ -1,0 +1,108 @@
+//! Secrets: read late, redacted by type, wiped on drop.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// A value that must never be seen: `Debug` is redacted, there is no `Display`, and the memory is
+/// wiped on drop.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a value in.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+
+    /// The value itself. Every call is a place to look at in review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where a secret comes from. Files are read anew each time, so that rotation needs no restart.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// Written in the configuration itself; works, and is warned about for real secrets.
+    Literal(Secret),
+    /// `{ file = "..." }`: the file's text less one trailing newline.
+    File(PathBuf),
+    /// `{ env = "NAME" }`
+    Env(String),
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(secret) => secret.fmt(f),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "env {name}"),
+        }
+    }
+}
+
+/// Why a secret could not be read. Names the place, never the content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The environment variable is not set, or not UTF-8.
+    #[error("environment variable {0} is not set")]
+    Env(String),
+    /// Nothing in it.
+    #[error("{0} is empty")]
+    Empty(String),
+}
+
+impl SecretSource {
+    /// The current value.
+    pub fn read(&self) -> Result<Secret, SecretError> {
+        match self {
+            Self::Literal(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let failed = |reason: String| SecretError::File {
+                    path: path.display().to_string(),
+                    reason,
+                };
+                let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| failed(e.to_string()))?);
+                let text = std::str::from_utf8(&bytes)
+                    .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
+                let text = text.strip_suffix('\n').unwrap_or(text);
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                if text.is_empty() {
+                    return Err(SecretError::Empty(path.display().to_string()));
+                }
+                Ok(Secret::new(text))
+            }
+            Self::Env(name) => match std::env::var(name) {
+                Ok(value) if value.is_empty() => {
+                    Err(SecretError::Empty(format!("environment variable {name}")))
+                }
+                Ok(value) => Ok(Secret::new(value)),
+                Err(_) => Err(SecretError::Env(name.clone())),
+            },
+        }
+    }
+
+    /// The file it is read from, if it is a file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Sidebearer gives unmodified services OAuth 2.0: it obtains and refreshes tokens for each
+//! upstream and injects them into the requests that pass through it.
+//!
+//! The map of the house; arrows point down only:
+//!
+//! - [`app`] wires everything: `App::bind(config)` then `Bound::run(shutdown)`.
+//! - `reload`, `admin` sit beside it: new snapshots in, health and metrics out.
+//! - [`server`] accepts connections and hands them to shards; [`proxy`] is the path of a request.
+//! - [`snapshot`] is one immutable configuration with everything built from it:
+//!   [`route`] (which upstream), [`token`] (the life of a token).
+//! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
+//! - [`config`] and [`metrics`] are the ground.
+
+pub mod config;
+pub mod metrics;
+pub mod oauth;
+pub mod token;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The `sidebearer` binary.
+
+fn main() {}

@@ -1,0 +1,314 @@
+//! Everything that is counted, and the text Prometheus reads.
+//!
+//! Handles are resolved when a snapshot is built; counting is then one atomic operation, without
+//! lock, hash or allocation. Label values come from the configuration alone, so that their number
+//! is bounded.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// From a cached answer on loopback to the slowest upstream that is still waited for.
+const REQUEST_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+/// Token requests are at least a round trip and at most `fetch_timeout`.
+const TOKEN_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// All metrics of one process (one [`App`](crate::app) in tests).
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    request_duration: HistogramVec,
+    upstream_connections: IntGaugeVec,
+    upstream_connects: IntCounterVec,
+    token_requests: IntCounterVec,
+    token_request_duration: HistogramVec,
+    token_expiry: GaugeVec,
+    token_rejections: IntCounterVec,
+    reloads: IntCounterVec,
+    last_reload: Gauge,
+}
+
+/// Counts what one listener sends to one upstream.
+#[derive(Debug)]
+pub struct TrafficMetrics {
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    listener: String,
+    upstream: String,
+    /// One counter per status, by its hundreds and its rest; made when a status first occurs.
+    codes: [OnceLock<Box<[OnceLock<IntCounter>; 100]>>; 9],
+    duration: Histogram,
+}
+
+/// Counts the connections to one upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    /// Connections that carry a request now.
+    pub active: IntGauge,
+    /// Connections kept for the next request.
+    pub idle: IntGauge,
+    connects: IntCounterVec,
+    upstream: String,
+}
+
+/// Counts the token requests of one credential.
+#[derive(Debug, Clone)]
+pub struct CredentialMetrics {
+    requests: IntCounterVec,
+    duration: Histogram,
+    expiry: Gauge,
+    rejections: IntCounter,
+    credential: String,
+}
+
+impl Metrics {
+    /// An empty set, with the build information filled in.
+    pub fn new() -> Arc<Self> {
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: counter(
+                "sidebearer_requests_total",
+                "Requests answered, by the status sent.",
+                &["listener", "upstream", "code"],
+            ),
+            errors: counter(
+                "sidebearer_errors_total",
+                "Requests that sidebearer itself answered with an error.",
+                &["listener", "upstream", "error"],
+            ),
+            request_duration: histogram(
+                "sidebearer_request_duration_seconds",
+                "From the request head to the end of the response.",
+                "upstream",
+                REQUEST_BUCKETS,
+            ),
+            upstream_connections: gauge(
+                "sidebearer_upstream_connections",
+                "Open connections to the upstream.",
+                &["upstream", "state"],
+            ),
+            upstream_connects: counter(
+                "sidebearer_upstream_connects_total",
+                "Attempts to connect to the upstream.",
+                &["upstream", "outcome"],
+            ),
+            token_requests: counter(
+                "sidebearer_token_requests_total",
+                "Token requests, by outcome.",
+                &["credential", "outcome"],
+            ),
+            token_request_duration: histogram(
+                "sidebearer_token_request_duration_seconds",
+                "Duration of token requests.",
+                "credential",
+                TOKEN_BUCKETS,
+            ),
+            token_expiry: GaugeVec::new(
+                Opts::new(
+                    "sidebearer_token_expiry_timestamp_seconds",
+                    "When the current token expires, Unix time; 0 without one.",
+                ),
+                &["credential"],
+            )
+            .expect(VALID),
+            token_rejections: counter(
+                "sidebearer_token_rejections_total",
+                "Tokens that an upstream rejected before their expiry.",
+                &["credential"],
+            ),
+            reloads: counter(
+                "sidebearer_config_reloads_total",
+                "Configuration reloads, by outcome.",
+                &["outcome"],
+            ),
+            last_reload: Gauge::new(
+                "sidebearer_config_last_reload_timestamp_seconds",
+                "When the configuration was last loaded with success, Unix time.",
+            )
+            .expect(VALID),
+        };
+        let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+            Box::new(metrics.requests.clone()),
+            Box::new(metrics.errors.clone()),
+            Box::new(metrics.request_duration.clone()),
+            Box::new(metrics.upstream_connections.clone()),
+            Box::new(metrics.upstream_connects.clone()),
+            Box::new(metrics.token_requests.clone()),
+            Box::new(metrics.token_request_duration.clone()),
+            Box::new(metrics.token_expiry.clone()),
+            Box::new(metrics.token_rejections.clone()),
+            Box::new(metrics.reloads.clone()),
+            Box::new(metrics.last_reload.clone()),
+            Box::new(build),
+            Box::new(process_start()),
+        ];
+        for collector in all {
+            metrics.registry.register(collector).expect(VALID);
+        }
+        for outcome in ["success", "failure"] {
+            metrics.reloads.with_label_values(&[outcome]);
+        }
+        Arc::new(metrics)
+    }
+
+    /// The handles of one listener and upstream; an empty upstream stands for "none matched".
+    pub fn traffic(&self, listener: &str, upstream: &str) -> TrafficMetrics {
+        TrafficMetrics {
+            requests: self.requests.clone(),
+            errors: self.errors.clone(),
+            listener: listener.to_owned(),
+            upstream: upstream.to_owned(),
+            codes: Default::default(),
+            duration: self.request_duration.with_label_values(&[upstream]),
+        }
+    }
+
+    /// The handles of one upstream's connections.
+    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            active: self
+                .upstream_connections
+                .with_label_values(&[upstream, "active"]),
+            idle: self
+                .upstream_connections
+                .with_label_values(&[upstream, "idle"]),
+            connects: self.upstream_connects.clone(),
+            upstream: upstream.to_owned(),
+        }
+    }
+
+    /// The handles of one credential.
+    pub fn credential(&self, credential: &str) -> CredentialMetrics {
+        CredentialMetrics {
+            requests: self.token_requests.clone(),
+            duration: self.token_request_duration.with_label_values(&[credential]),
+            expiry: self.token_expiry.with_label_values(&[credential]),
+            rejections: self.token_rejections.with_label_values(&[credential]),
+            credential: credential.to_owned(),
+        }
+    }
+
+    /// Forgets a credential that the configuration no longer has.
+    pub fn forget_credential(&self, credential: &str) {
+        // An error only says that there was no such series.
+        let _ = self.token_expiry.remove_label_values(&[credential]);
+    }
+
+    /// Counts a reload, or the first load.
+    pub fn reloaded(&self, success: bool) {
+        let outcome = if success { "success" } else { "failure" };
+        self.reloads.with_label_values(&[outcome]).inc();
+        if success {
+            self.last_reload.set(unix_now());
+        }
+    }
+
+    /// The text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        debug_assert!(encoded.is_ok(), "writing to memory does not fail");
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl TrafficMetrics {
+    /// A response head with this status was sent.
+    pub fn answered(&self, status: http::StatusCode) {
+        let code = usize::from(status.as_u16());
+        let Some(class) = self.codes.get(code / 100 - 1) else {
+            return;
+        };
+        let class = class.get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
+        class[code % 100]
+            .get_or_init(|| {
+                let labels = [self.listener.as_str(), &self.upstream, status.as_str()];
+                self.requests.with_label_values(&labels)
+            })
+            .inc();
+    }
+
+    /// A request ended in an error of ours.
+    pub fn failed(&self, error: &'static str) {
+        let labels = [self.listener.as_str(), &self.upstream, error];
+        self.errors.with_label_values(&labels).inc();
+    }
+
+    /// A request ended, its response body included.
+    pub fn took(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+impl UpstreamMetrics {
+    /// An attempt to connect ended: `ok`, or an error code.
+    pub fn connected(&self, outcome: &'static str) {
+        self.connects
+            .with_label_values(&[self.upstream.as_str(), outcome])
+            .inc();
+    }
+}
+
+impl CredentialMetrics {
+    /// A token request ended: `success`, or the label of a
+    /// [`TokenErrorKind`](crate::oauth::TokenErrorKind).
+    pub fn fetched(&self, outcome: &'static str, took: Duration) {
+        self.requests
+            .with_label_values(&[self.credential.as_str(), outcome])
+            .inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// The current token's expiry since the Unix epoch.
+    pub fn expires(&self, at: Duration) {
+        self.expiry.set(at.as_secs_f64());
+    }
+
+    /// An upstream rejected the current token.
+    pub fn rejected(&self) {
+        self.rejections.inc();
+    }
+}
+
+/// Names and labels are constants here, and every test makes a `Metrics`.
+const VALID: &str = "metric names and labels are valid and unique";
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect(VALID)
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID)
+}
+
+fn histogram(name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    HistogramVec::new(opts, &[label]).expect(VALID)
+}
+
+fn process_start() -> Gauge {
+    let start = Gauge::new(
+        "process_start_time_seconds",
+        "When the process started, Unix time.",
+    )
+    .expect(VALID);
+    start.set(unix_now());
+    start
+}
+
+fn unix_now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,84 @@
+//! The wire of OAuth 2.0: what is sent to an authorization server and what may come back.
+//!
+//! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
+//! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::config::Secret;
+
+/// A boxed future; one is made for each token request, never for a proxied one.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that answers token requests: the real client, or a fake in a test.
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Sends one token request (RFC 6749 section 4.4). The caller bounds its time.
+    fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>>;
+
+    /// Whether the secrets as they can be read now differ from those last sent.
+    fn secret_changed(&self) -> bool;
+}
+
+/// A good answer of a token endpoint (RFC 6749 section 5.1), already checked.
+#[derive(Debug, Clone)]
+pub struct TokenResponse {
+    /// Visible ASCII without spaces, at most 16 KiB.
+    pub access_token: Secret,
+    /// The scheme it is sent with, in its canonical form: `Bearer`.
+    pub token_type: &'static str,
+    /// `expires_in`, absent when the server did not say; at least one second.
+    pub expires_in: Option<Duration>,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct TokenError {
+    /// Whether asking again soon can help; also the metric's `outcome`.
+    pub kind: TokenErrorKind,
+    /// What happened, whose fault it is and what to do; free of secrets, visible ASCII.
+    pub message: String,
+    /// `Retry-After` of the answer, uncapped.
+    pub retry_after: Option<Duration>,
+}
+
+/// What kind of failure a [`TokenError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenErrorKind {
+    /// The server understood and refused: wrong secret, wrong scope. Retrying the same is useless.
+    Refused,
+    /// It could not be reached, or the connection broke.
+    Unreachable,
+    /// It did not answer in time.
+    Timeout,
+    /// It answered 5xx, 408, 425, `temporarily_unavailable` or `server_error`.
+    ServerError,
+    /// It answered 429.
+    Throttled,
+    /// The answer breaks the rules of a token response.
+    BadResponse,
+    /// Our side: a secret that cannot be read.
+    Local,
+}
+
+impl TokenErrorKind {
+    /// Whether retrying the same request soon is useless.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Refused)
+    }
+
+    /// The value of the metric label `outcome`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::ServerError => "server_error",
+            Self::Throttled => "throttled",
+            Self::BadResponse => "bad_response",
+            Self::Local => "local",
+        }
+    }
+}

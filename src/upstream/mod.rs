@@ -1,0 +1,1 @@
+//! Connections to the protected APIs and to authorization servers.

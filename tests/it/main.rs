@@ -1,0 +1,3 @@
+//! Behaviour of the whole, over real sockets.
+
+mod support;

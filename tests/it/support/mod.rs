@@ -1,0 +1,1 @@
+//! Fakes named by how they misbehave.
