@@ -1,1 +1,81 @@
 //! Connections to the protected APIs and to authorization servers.
+
+mod pool;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::UpstreamMetrics;
+
+pub use connect::{ConnectError, Connected, Connector, Io, Protocols};
+pub use pool::{Checkout, Lease, Pool, RequestBody};
+
+/// What one connection may buffer a side.
+pub const BUFFER_BYTES: usize = 64 * 1024;
+
+/// An [`Io`] for hyper.
+pub type HyperIo = hyper_util::rt::TokioIo<Io>;
+
+/// Everything that the pools of all shards need to reach one upstream. It survives a reload that
+/// does not change it, and the pools with it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// How connections are made.
+    pub connector: Connector,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// Idle connections that each shard keeps.
+    pub pool_idle_per_shard: usize,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// What is counted.
+    pub metrics: UpstreamMetrics,
+}
+
+impl Endpoint {
+    /// Opens one connection, and counts how that went.
+    pub async fn connect(&self, protocols: Protocols) -> Result<Connected, ConnectError> {
+        let connected = self.connector.connect(protocols, self.connect_timeout).await;
+        let outcome = connected.as_ref().map_or_else(ConnectError::label, |_| "success");
+        self.metrics.connected(outcome);
+        connected
+    }
+
+    /// Opens one connection that speaks HTTP/1.1 and may be upgraded, and sends one request on it.
+    /// It is never kept for another.
+    pub async fn upgrade<B: RequestBody>(
+        self: Arc<Self>,
+        request: http::Request<B>,
+    ) -> Result<http::Response<hyper::body::Incoming>, UpgradeError> {
+        let connected = self.connect(Protocols::Http1).await?;
+        let io = HyperIo::new(connected.io);
+        let (mut sender, connection) = pool::http1_builder().handshake(io).await?;
+        tokio::task::spawn_local(async move {
+            // Whoever holds the request, the body or the upgraded stream hears of the error there.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender.send_request(request).await?)
+    }
+}
+
+/// Why a connection could not be upgraded.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No response on it.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+/// Runs hyper's tasks on the thread they are started from.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,129 @@
+//! One client connection, as the path of a request sees it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+/// What a connection and its requests tell each other. All of it happens on one thread; atomics
+/// only because hyper wants what it upgrades to be `Send`.
+pub struct Client {
+    /// The name of the listener it came in by.
+    pub listener: String,
+    in_flight: AtomicUsize,
+    started: AtomicU64,
+    closing: AtomicBool,
+    cut: AtomicBool,
+    reset: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    _held: Box<dyn Any + Send + Sync>,
+}
+
+/// Counts a request as in flight until the end of its response.
+#[derive(Debug)]
+pub struct InFlight(Arc<Client>);
+
+impl Client {
+    /// A connection of `listener`; `held` is dropped when the connection, or what it was upgraded
+    /// to, has ended.
+    pub fn new(listener: String, held: impl Any + Send + Sync) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            in_flight: AtomicUsize::new(0),
+            started: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
+            waker: Mutex::new(None),
+            _held: Box::new(held),
+        })
+    }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.started.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Requests whose response has not ended.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests begun so far.
+    pub fn started(&self) -> u64 {
+        self.started.load(Relaxed)
+    }
+
+    /// Asks the connection to finish what is in flight and then end.
+    pub fn close(&self) {
+        self.closing.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Whether [`Client::close`] was called.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// Ends the connection now.
+    pub fn cut(&self) {
+        self.cut.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Whether [`Client::cut`] was called.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Relaxed)
+    }
+
+    /// The response under way broke off: the connection must end in a reset, since a plain close
+    /// could look like its proper end.
+    pub fn reset(&self) {
+        self.reset.store(true, Relaxed);
+    }
+
+    /// Whether [`Client::reset`] was called.
+    pub fn is_reset(&self) -> bool {
+        self.reset.load(Relaxed)
+    }
+
+    /// The task to wake when the connection is to end.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl InFlight {
+    /// The connection.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("listener", &self.listener)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! A timer that is armed only while something waits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Wakes a waiting task at a deadline that may keep moving. Progress costs nothing: the timer is
+/// left where it is, and moved on only when it fires too early.
+#[derive(Debug, Default)]
+pub struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    /// Ready once `at` is reached; otherwise the task is woken then, or before.
+    pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() > at {
+            sleep.as_mut().reset(at);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_moves_on_fires_once_at_its_last_place() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        let mut seconds = 0;
+        std::future::poll_fn(|cx| {
+            // Each poll is a wake-up; the deadline has moved on by a second until it is three.
+            seconds = (seconds + 1).min(3);
+            deadline.poll(cx, start + Duration::from_secs(seconds))
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_deadline_takes_over() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        let mut first = true;
+        std::future::poll_fn(|cx| {
+            if std::mem::take(&mut first) {
+                cx.waker().wake_by_ref();
+                return deadline.poll(cx, start + Duration::from_secs(60));
+            }
+            deadline.poll(cx, start + Duration::from_secs(1))
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 1);
+    }
+}

@@ -1,0 +1,95 @@
+//! What went wrong beneath, in the terms of what the client sees.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use super::error::{ErrorKind, ProxyError};
+use crate::token::Unavailable;
+use crate::upstream::{ConnectError, UpgradeError};
+
+/// There is no connection.
+pub fn connect(error: Arc<ConnectError>) -> ProxyError {
+    let (kind, detail) = match *error {
+        ConnectError::Resolve { .. } => (
+            ErrorKind::UpstreamConnect,
+            "the upstream's host name cannot be resolved; check its url and the DNS",
+        ),
+        ConnectError::Connect { .. } => (
+            ErrorKind::UpstreamConnect,
+            "the upstream does not take connections; check its url and whether it is up",
+        ),
+        ConnectError::Timeout { .. } => (
+            ErrorKind::UpstreamTimeout,
+            "no connection to the upstream within its connect_timeout; check the network between",
+        ),
+        ConnectError::Tls { .. } => (
+            ErrorKind::UpstreamTls,
+            "no TLS connection to the upstream; check its certificate and the tls settings (the log says what is wrong)",
+        ),
+    };
+    ProxyError::new(kind, detail).with_source(error)
+}
+
+/// There is no token.
+pub fn token(unavailable: Unavailable) -> ProxyError {
+    ProxyError::new(
+        ErrorKind::TokenUnavailable,
+        "no usable token for this upstream: the authorization server does not give one; retry later (status on the admin address says why)",
+    )
+    .with_retry_after(unavailable.retry_after)
+    .with_source(unavailable)
+}
+
+/// A connection for an upgrade failed.
+pub fn upgrade(error: UpgradeError) -> ProxyError {
+    match error {
+        UpgradeError::Connect(error) => connect(Arc::new(error)),
+        UpgradeError::Http(error) => exchange(error),
+    }
+}
+
+/// A connection failed before the response head was complete.
+pub fn exchange(error: hyper::Error) -> ProxyError {
+    if error.is_parse() {
+        return ProxyError::new(
+            ErrorKind::UpstreamProtocol,
+            "what the upstream sent is not an HTTP response; check that its url names an HTTP port",
+        )
+        .with_source(error);
+    }
+    ProxyError::new(
+        ErrorKind::UpstreamConnect,
+        "the upstream closed the connection before it answered; whether it acted on the request is unknown",
+    )
+    .with_source(error)
+}
+
+/// The upstream said that it did not process the request (RFC 9113 section 8.7).
+pub fn is_refused_stream(error: &hyper::Error) -> bool {
+    let Some(h2) = find::<h2::Error>(error) else {
+        return false;
+    };
+    h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
+}
+
+/// The connection ended before the first byte of a response.
+pub fn is_closed_early(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    if error.is_parse() || error.is_user() {
+        return false;
+    }
+    let io = find::<std::io::Error>(error).map(std::io::Error::kind);
+    let reset = matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected));
+    reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+}
+
+fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,266 @@
+//! One request to the upstream, sent again where that is provably safe.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::deadline::Deadline;
+use super::error::{ErrorKind, ProxyError};
+use super::upload::{Fault, Outgoing, Upload};
+use super::{failure, headers};
+use crate::snapshot::Upstream;
+use crate::token::Token;
+use crate::upstream::{Checkout, Lease, Pool};
+
+/// Connections that fail before anything was written are replaced this often; then the upstream
+/// is closing them as fast as they open.
+const UNSENT_RETRIES: u32 = 3;
+
+/// How long the upstream may think about an `Expect: 100-continue`.
+const CONTINUE_AFTER: Duration = Duration::from_secs(1);
+
+/// A request as it will be sent, less the token; kept for sending it again.
+pub struct Forward {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// This shard's connections to it.
+    pub pool: Rc<Pool<Outgoing>>,
+    /// The method.
+    pub method: Method,
+    /// The path and query, rewritten.
+    pub target: PathAndQuery,
+    /// Scrubbed; without Host and token.
+    pub headers: HeaderMap,
+    /// The body; `None` when the request has none.
+    pub upload: Option<Rc<Upload>>,
+    /// Told when the upstream says 100: the client waits for it before it sends the body.
+    consent: Option<Arc<Notify>>,
+}
+
+/// A response head, its body still to be read.
+pub type Answer = (Response<Incoming>, Option<Lease<Outgoing>>);
+
+impl Forward {
+    /// Takes a scrubbed head and a body.
+    pub fn new(
+        upstream: Arc<Upstream>,
+        pool: Rc<Pool<Outgoing>>,
+        target: PathAndQuery,
+        head: http::request::Parts,
+        body: Incoming,
+    ) -> Self {
+        let config = &upstream.config;
+        let injection = upstream.injection.as_ref();
+        let upload = (!body.is_end_stream()).then(|| {
+            let keep = injection.map_or(0, |_| config.replay_buffer);
+            Upload::new(body, keep, injection.map(|injection| injection.header.clone()))
+        });
+        let expects = head.headers.contains_key(header::EXPECT);
+        let consent = upload.as_ref().filter(|_| expects).map(|upload| {
+            let consent = Arc::new(Notify::new());
+            let given = Arc::clone(&consent);
+            upload.wait_for(async move {
+                // Without a word from the upstream the body is asked for (RFC 9110 section 10.1.1).
+                let _ = tokio::time::timeout(CONTINUE_AFTER, given.notified()).await;
+            });
+            consent
+        });
+        Self {
+            upstream,
+            pool,
+            method: head.method,
+            target,
+            headers: head.headers,
+            upload,
+            consent,
+        }
+    }
+
+    /// Whether the same request can be sent once more.
+    pub fn can_replay(&self) -> bool {
+        self.can_restart(false)
+    }
+
+    /// Sends it with `token`, which is replaced if it expires while a connection is opened.
+    pub async fn send(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
+        let mut unsent = 0;
+        let mut checkout = self.pool.checkout().await.map_err(failure::connect)?;
+        loop {
+            self.renew_if_expired(token).await?;
+            let reused = checkout.reused;
+            let request = self.request(&checkout, token.as_deref());
+            let error = match self.response(checkout.send(request)).await? {
+                Ok((response, lease)) => return Ok((response, Some(lease))),
+                Err(error) => error,
+            };
+            if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
+                return Err(client_fault(fault));
+            }
+            let not_processed = error.message().is_some() || failure::is_refused_stream(error.error());
+            let again = if not_processed {
+                unsent += 1;
+                unsent <= UNSENT_RETRIES
+            } else {
+                // The upstream closed a connection that was idle: nothing of this request has had
+                // an effect that a second one would double.
+                reused && self.method.is_idempotent() && failure::is_closed_early(error.error())
+            };
+            if !again || !self.can_restart(error.message().is_some()) {
+                return Err(failure::exchange(error.into_error()));
+            }
+            checkout = self.pool.checkout_new().await.map_err(failure::connect)?;
+        }
+    }
+
+    /// Sends it on a connection of its own that can be upgraded.
+    pub async fn upgrade(&self, protocol: HeaderValue, token: Option<&Token>) -> Result<Answer, ProxyError> {
+        let endpoint = Arc::clone(&self.upstream.endpoint);
+        let mut request = self.request_http1(token);
+        request.headers_mut().insert(header::UPGRADE, protocol);
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        let sent = endpoint.upgrade(request);
+        let within = self.upstream.config.connect_timeout + self.upstream.config.response_timeout;
+        match tokio::time::timeout(within, sent).await {
+            Ok(Ok(response)) => Ok((response, None)),
+            Ok(Err(error)) => Err(failure::upgrade(error)),
+            Err(_) => Err(self.no_response()),
+        }
+    }
+
+    /// An unsent body was not touched, whatever its size.
+    fn can_restart(&self, unsent: bool) -> bool {
+        let upload = self.upload.as_ref();
+        upload.is_none_or(|upload| unsent && upload.is_untouched() || upload.can_restart())
+    }
+
+    async fn renew_if_expired(&self, token: &mut Option<Arc<Token>>) -> Result<(), ProxyError> {
+        let (Some(current), Some(injection)) = (token.as_ref(), &self.upstream.injection) else {
+            return Ok(());
+        };
+        if !current.is_usable(injection.now()) {
+            *token = Some(injection.token().await.map_err(failure::token)?);
+        }
+        Ok(())
+    }
+
+    fn request(&self, checkout: &Checkout<Outgoing>, token: Option<&Token>) -> Request<Outgoing> {
+        if !checkout.is_http2() {
+            return self.request_http1(token);
+        }
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.upstream.scheme.clone());
+        uri.authority = Some(self.upstream.authority.clone());
+        uri.path_and_query = Some(self.target.clone());
+        let mut request = self.bare(uri, token);
+        *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().remove(header::EXPECT);
+        if let Some(consent) = &self.consent {
+            // hyper hides a 100 that comes over HTTP/2.
+            consent.notify_one();
+        }
+        request
+    }
+
+    fn request_http1(&self, token: Option<&Token>) -> Request<Outgoing> {
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(self.target.clone());
+        let mut request = self.bare(uri, token);
+        let unknown_length = self.upload.as_ref().is_some_and(|upload| upload.exact().is_none());
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.upstream.host.clone());
+        if unknown_length {
+            // Without it hyper drops the body of a GET.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if let Some(consent) = &self.consent {
+            let consent = Arc::clone(consent);
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    consent.notify_one();
+                }
+            });
+        }
+        request
+    }
+
+    fn bare(&self, uri: http::uri::Parts, token: Option<&Token>) -> Request<Outgoing> {
+        let body = match &self.upload {
+            Some(upload) => upload.attempt(),
+            None => Outgoing::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        // Scheme and authority come both or neither, and there is always a path.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        if let (Some(token), Some(injection)) = (token, &self.upstream.injection) {
+            headers::inject(request.headers_mut(), &injection.header, injection.value(token));
+        }
+        request
+    }
+
+    /// Waits for the response: `response_timeout` from the end of the request body, and before
+    /// that `stream_idle_timeout` between its chunks.
+    async fn response<F, T>(&self, sent: F) -> Result<Result<T, TrySendError<Request<Outgoing>>>, ProxyError>
+    where
+        F: Future<Output = Result<T, TrySendError<Request<Outgoing>>>>,
+    {
+        let start = Instant::now();
+        let config = &self.upstream.config;
+        let mut deadline = Deadline::default();
+        let mut sent = pin!(sent);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            let at = match &self.upload {
+                None => Some(start + config.response_timeout),
+                Some(upload) => match upload.finished() {
+                    Some(finished) => Some(finished.max(start) + config.response_timeout),
+                    None => {
+                        upload.register(cx);
+                        config.stream_idle_timeout.map(|idle| upload.progress().max(start) + idle)
+                    }
+                },
+            };
+            match at {
+                Some(at) => deadline.poll(cx, at).map(|()| Err(self.no_response())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn no_response(&self) -> ProxyError {
+        let upload = self.upload.as_ref();
+        if upload.is_some_and(|upload| upload.finished().is_none() && upload.is_starved()) {
+            return ProxyError::new(
+                ErrorKind::RequestTimeout,
+                "the request body stopped arriving; send it faster, or raise the upstream's stream_idle_timeout",
+            );
+        }
+        ProxyError::new(
+            ErrorKind::UpstreamTimeout,
+            "the upstream did not answer in time; look at it, or raise its response_timeout",
+        )
+    }
+}
+
+fn client_fault(fault: Fault) -> ProxyError {
+    let detail = match fault {
+        Fault::Malformed => "the request body is malformed",
+        Fault::Gone => "the client closed the connection before the end of the request body",
+    };
+    ProxyError::new(ErrorKind::BadRequest, detail)
+}

@@ -1,0 +1,214 @@
+//! The path of a request: check, caller, match, scrub, token, send, judge, reply.
+
+mod client;
+mod deadline;
+mod download;
+mod error;
+mod exchange;
+mod failure;
+mod forward;
+mod headers;
+pub mod neighbours;
+mod path;
+mod reply;
+mod request;
+mod tunnel;
+mod upload;
+mod view;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+pub use client::{Client, InFlight};
+pub use deadline::Deadline;
+pub use download::{DownloadError, Reply};
+pub use error::{Blame, ErrorKind, ProxyError};
+pub use reply::problem_bytes_http1;
+pub use view::View;
+
+use crate::oauth::challenge;
+use crate::route::{self, Match};
+use crate::snapshot::{Injection, Target, Upstream};
+use crate::token::Token;
+use download::Download;
+use exchange::Exchange;
+use forward::{Answer, Forward};
+use upload::Upload;
+
+/// Answers one request of the listener with this index. Never fails: an error of ours is a
+/// response too.
+pub async fn handle(
+    view: Rc<View>,
+    listener: usize,
+    in_flight: InFlight,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let (head, body) = request.into_parts();
+    let grpc = request::is_grpc(&head.headers);
+    let mut exchange = Exchange::begin(view, listener, in_flight, &head);
+    match serve(&mut exchange, head, body).await {
+        Ok(response) => {
+            exchange.answered(response.status());
+            response.map(|download| Reply::theirs(download, exchange))
+        }
+        Err(error) => refuse(&error, grpc, exchange),
+    }
+}
+
+async fn serve(
+    exchange: &mut Exchange,
+    mut head: Parts,
+    body: Incoming,
+) -> Result<Response<Download>, ProxyError> {
+    let view = Rc::clone(&exchange.view);
+    let snapshot = &view.snapshot;
+
+    let checked = request::check(&head)?;
+    if snapshot.via.is_some() && request::passed_through(&head.headers, &snapshot.instance) {
+        return Err(ProxyError::new(
+            ErrorKind::Loop,
+            "the request already passed through this instance; look for an upstream whose url leads back here",
+        ));
+    }
+
+    if let Some(neighbours) = &snapshot.listeners[exchange.listener].neighbours {
+        neighbours.admit(&checked, &head.headers)?;
+    }
+
+    let route = snapshot.routes.find(exchange.listener, &checked.host, &checked.path, &head.method);
+    let route = route.ok_or_else(no_route)?;
+    let upstream = &snapshot.upstreams[route.value.upstream];
+    let target = target(&head, &checked, &route, upstream)?;
+    exchange.matched(route.value);
+
+    let upgrade = request::upgrade(&head);
+    let on_upgrade = upgrade.as_ref().and_then(|_| head.extensions.remove());
+    let injection = upstream.injection.as_ref();
+    let injected = injection.map(|injection| injection.header.clone());
+    headers::scrub_request(&mut head.headers, injected.as_ref());
+    if let Some(via) = &snapshot.via {
+        headers::append_via(&mut head.headers, via);
+    }
+
+    let mut token = match injection {
+        Some(injection) => Some(injection.token().await.map_err(failure::token)?),
+        None => None,
+    };
+    exchange.carries(token.as_ref());
+
+    let forward = Forward::new(Arc::clone(upstream), Rc::clone(view.pool(route.value.upstream)), target, head, body);
+    if let (Some(protocol), Some(client)) = (upgrade, on_upgrade) {
+        let answer = forward.upgrade(protocol, token.as_deref()).await?;
+        return Ok(reply(tunnel::joined(answer, client, exchange, upstream), &forward));
+    }
+    let answer = forward.send(&mut token).await?;
+    let answer = match (injection, &token) {
+        (Some(injection), Some(sent)) if rejects(&answer, sent) => {
+            let sent = Arc::clone(sent);
+            heal(injection, &forward, answer, sent, &mut token).await?
+        }
+        _ => answer,
+    };
+    exchange.carries(token.as_ref());
+    Ok(reply(answer, &forward))
+}
+
+/// Whether the upstream says that the token is no good, rather than that it is not enough.
+fn rejects((response, _): &Answer, token: &Token) -> bool {
+    match response.status() {
+        StatusCode::UNAUTHORIZED => challenge::rejects_token(response.headers(), token.token_type()),
+        // A gRPC answer of trailers alone: UNAUTHENTICATED.
+        _ => response.headers().get("grpc-status").is_some_and(|status| status == "16"),
+    }
+}
+
+/// Replaces a rejected token and sends the request once more, or lets the 401 through.
+async fn heal(
+    injection: &Injection,
+    forward: &Forward,
+    rejection: Answer,
+    rejected: Arc<Token>,
+    token: &mut Option<Arc<Token>>,
+) -> Result<Answer, ProxyError> {
+    if !forward.upstream.config.retry_on_401 {
+        return Ok(rejection);
+    }
+    if !forward.can_replay() {
+        // Too late for this request, not for the next one.
+        let upstream = Arc::clone(&forward.upstream);
+        tokio::task::spawn_local(async move {
+            if let Some(injection) = &upstream.injection {
+                injection.rejections.heal(&injection.source, &rejected).await;
+            }
+        });
+        return Ok(rejection);
+    }
+    let Some(newer) = injection.rejections.heal(&injection.source, &rejected).await else {
+        return Ok(rejection);
+    };
+    drop(rejection);
+    let replayed = token.insert(newer).clone();
+    let answer = forward.send(token).await?;
+    injection.rejections.replayed(&replayed, !rejects(&answer, &replayed));
+    Ok(answer)
+}
+
+/// The path and query to send: exactly what was matched, rewritten as the route and upstream say.
+fn target(
+    head: &Parts,
+    checked: &request::Checked<'_>,
+    route: &Match<'_, Target>,
+    upstream: &Upstream,
+) -> Result<PathAndQuery, ProxyError> {
+    let replacement = route.value.replace_prefix.as_deref();
+    let unchanged = checked.is_canonical() && replacement.is_none() && upstream.base_path.is_empty();
+    if unchanged && let Some(target) = head.uri.path_and_query() {
+        return Ok(target.clone());
+    }
+    let mut target = String::with_capacity(upstream.base_path.len() + checked.path.len() + 64);
+    target.push_str(&upstream.base_path);
+    match replacement {
+        Some(replacement) => route::replace_prefix(&checked.path, route.prefix_len, replacement, &mut target),
+        None => target.push_str(&checked.path),
+    }
+    if let Some(query) = checked.query {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(target))
+        .map_err(|_| ProxyError::new(ErrorKind::BadRequest, "the target is not a valid path and query"))
+}
+
+fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
+    let (mut head, incoming) = response.into_parts();
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        headers::scrub_response(&mut head.headers);
+    }
+    let injected = forward.upstream.injection.as_ref().map(|injection| injection.header.clone());
+    let idle = forward.upstream.config.stream_idle_timeout;
+    let download = Download::new(incoming, lease, forward.upload.clone(), idle, injected);
+    let mut response = Response::new(download);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Reply> {
+    let response = reply::problem(error, grpc);
+    exchange.failed(error);
+    exchange.answered(response.status());
+    response.map(|body| Reply::ours(body, exchange))
+}
+
+fn no_route() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::NoRoute,
+        "no route matches this host, path and method; add one to [[routes]], or an upstream to the listener",
+    )
+}

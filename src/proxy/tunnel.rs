@@ -1,0 +1,153 @@
+//! A connection after it was upgraded: bytes both ways, until one side ends.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderValue, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::deadline::Deadline;
+use super::exchange::Exchange;
+use super::forward::Answer;
+use crate::snapshot::Upstream;
+
+/// Each direction buffers this much: a tunnel may be open for days beside thousands of others.
+const BUFFER: usize = 8 * 1024;
+
+/// If the upstream switched protocols, joins both sides once the 101 has been sent. Everything
+/// else is a plain answer.
+pub fn joined(mut answer: Answer, client: OnUpgrade, exchange: &Exchange, upstream: &Upstream) -> Answer {
+    let response = &mut answer.0;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return answer;
+    }
+    let server = hyper::upgrade::on(&mut *response);
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    super::headers::scrub_response(response.headers_mut());
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(header::UPGRADE, protocol);
+    }
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    let connection = Arc::clone(exchange.in_flight.client());
+    let idle = upstream.config.stream_idle_timeout;
+    tokio::task::spawn_local(async move {
+        // An error is one side's going away before the switch: the other side sees it end.
+        if let (Ok(client), Ok(server)) = (client.await, server.await) {
+            Tunnel::new(client, server, idle, connection).await;
+        }
+    });
+    answer
+}
+
+struct Tunnel {
+    client: TokioIo<Upgraded>,
+    server: TokioIo<Upgraded>,
+    up: Flow,
+    down: Flow,
+    idle: Option<Duration>,
+    last: Instant,
+    deadline: Deadline,
+    connection: Arc<Client>,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Flow {
+    buffer: BytesMut,
+    ended: bool,
+    closed: bool,
+}
+
+impl Tunnel {
+    fn new(client: Upgraded, server: Upgraded, idle: Option<Duration>, connection: Arc<Client>) -> Self {
+        Self {
+            client: TokioIo::new(client),
+            server: TokioIo::new(server),
+            up: Flow::default(),
+            down: Flow::default(),
+            idle,
+            last: Instant::now(),
+            deadline: Deadline::default(),
+            connection,
+        }
+    }
+}
+
+impl Future for Tunnel {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.connection.register(cx);
+        if this.connection.is_cut() {
+            return Poll::Ready(());
+        }
+        let up = this.up.poll(cx, &mut this.client, &mut this.server);
+        let down = this.down.poll(cx, &mut this.server, &mut this.client);
+        let (Ok(up), Ok(down)) = (up, down) else {
+            return Poll::Ready(());
+        };
+        if this.up.closed && this.down.closed {
+            return Poll::Ready(());
+        }
+        if up || down {
+            this.last = Instant::now();
+        }
+        match this.idle {
+            Some(idle) => this.deadline.poll(cx, this.last + idle),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Flow {
+    /// Moves what can be moved; tells whether anything did.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> std::io::Result<bool>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut moved = false;
+        loop {
+            while !self.buffer.is_empty() {
+                match pin!(&mut *to).poll_write(cx, &self.buffer) {
+                    Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(written)) => {
+                        moved = true;
+                        let _ = self.buffer.split_to(written);
+                    }
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => return Ok(moved),
+                }
+            }
+            if self.ended {
+                if !self.closed && pin!(&mut *to).poll_shutdown(cx)?.is_ready() {
+                    self.closed = true;
+                }
+                return Ok(moved);
+            }
+            let mut space = [0; BUFFER];
+            let mut read = ReadBuf::new(&mut space);
+            match pin!(&mut *from).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if read.filled().is_empty() => self.ended = true,
+                Poll::Ready(Ok(())) => self.buffer.extend_from_slice(read.filled()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    // What is buffered below must leave before we wait for more.
+                    return match pin!(&mut *to).poll_flush(cx) {
+                        Poll::Ready(Err(error)) => Err(error),
+                        _ => Ok(moved),
+                    };
+                }
+            }
+        }
+    }
+}

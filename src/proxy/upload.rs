@@ -1,0 +1,291 @@
+//! The request body on its way to the upstream: streamed, and kept as far as it may be sent again.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::headers;
+
+/// A request body, read once from the client and offered to one attempt after another.
+pub struct Upload {
+    state: RefCell<State>,
+    progress: Cell<Instant>,
+    finished: Cell<Option<Instant>>,
+    /// The body's declared length.
+    exact: Option<u64>,
+}
+
+struct State {
+    incoming: Incoming,
+    /// What was read so far, for another attempt; `None` once it is more than may be kept.
+    kept: Option<Vec<u8>>,
+    keep: usize,
+    trailers: Option<HeaderMap>,
+    /// A token must not leave by a trailer either.
+    injected: Option<HeaderName>,
+    attempt: u32,
+    fault: Option<Fault>,
+    starved: bool,
+    untouched: bool,
+    /// What the first byte waits for: the upstream's 100, or a second.
+    consent: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    waiter: Option<Waker>,
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The client broke its own framing.
+    Malformed,
+    /// The client went away.
+    Gone,
+}
+
+/// The body of one attempt.
+pub enum Outgoing {
+    /// The request has none.
+    Empty,
+    /// Read from the client.
+    Upload(Attempt),
+}
+
+/// One attempt's way through an [`Upload`].
+pub struct Attempt {
+    upload: Rc<Upload>,
+    number: u32,
+    again: Option<Bytes>,
+    trailers_sent: bool,
+    sent: u64,
+}
+
+/// The error hyper sees; whoever waits for the response asks [`Upload::fault`].
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The client's fault.
+    #[error("the request body broke off")]
+    BrokenOff,
+    /// Another attempt has taken over.
+    #[error("the request is being sent again")]
+    Superseded,
+}
+
+impl Upload {
+    /// A body of which at most `keep` bytes are kept for another attempt.
+    pub fn new(incoming: Incoming, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
+        let exact = incoming.size_hint().exact();
+        let fits = exact.is_none_or(|length| length <= keep as u64);
+        Rc::new(Self {
+            state: RefCell::new(State {
+                incoming,
+                kept: fits.then(Vec::new),
+                keep,
+                trailers: None,
+                injected,
+                attempt: 0,
+                fault: None,
+                starved: false,
+                untouched: true,
+                consent: None,
+                waiter: None,
+            }),
+            progress: Cell::new(Instant::now()),
+            finished: Cell::new(None),
+            exact,
+        })
+    }
+
+    /// Holds the first byte back until `consent` is ready.
+    pub fn wait_for(&self, consent: impl Future<Output = ()> + 'static) {
+        self.state.borrow_mut().consent = Some(Box::pin(consent));
+    }
+
+    /// The body for another attempt; earlier attempts get no more of it.
+    pub fn attempt(self: &Rc<Self>) -> Outgoing {
+        let mut state = self.state.borrow_mut();
+        state.attempt += 1;
+        let kept = state.kept.as_deref().unwrap_or_default();
+        Outgoing::Upload(Attempt {
+            upload: Rc::clone(self),
+            number: state.attempt,
+            again: (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept)),
+            trailers_sent: false,
+            sent: 0,
+        })
+    }
+
+    /// Whether another attempt would send the same body.
+    pub fn can_restart(&self) -> bool {
+        let state = self.state.borrow();
+        state.kept.is_some() && state.fault.is_none()
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_untouched(&self) -> bool {
+        self.state.borrow().untouched
+    }
+
+    /// The declared length.
+    pub fn exact(&self) -> Option<u64> {
+        self.exact
+    }
+
+    /// When the last of it was handed on; `None` while there is more.
+    pub fn finished(&self) -> Option<Instant> {
+        self.finished.get()
+    }
+
+    /// When some of it was last handed on.
+    pub fn progress(&self) -> Instant {
+        self.progress.get()
+    }
+
+    /// Whether it is the client that is waited for.
+    pub fn is_starved(&self) -> bool {
+        self.state.borrow().starved
+    }
+
+    /// What went wrong on the client's side.
+    pub fn fault(&self) -> Option<Fault> {
+        self.state.borrow().fault.clone()
+    }
+
+    /// Wakes this task when the body has been handed on.
+    pub fn register(&self, cx: &Context<'_>) {
+        self.state.borrow_mut().waiter = Some(cx.waker().clone());
+    }
+
+    fn finish(&self) {
+        self.finished.set(Some(self.progress.get()));
+        if let Some(waiter) = self.state.borrow_mut().waiter.take() {
+            waiter.wake();
+        }
+    }
+}
+
+impl Attempt {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let state = &mut *self.upload.state.borrow_mut();
+        if state.attempt != self.number {
+            return Poll::Ready(Some(Err(UploadError::Superseded)));
+        }
+        if let Some(again) = self.again.take() {
+            return Poll::Ready(Some(Ok(Frame::data(again))));
+        }
+        if let Some(trailers) = &state.trailers
+            && !std::mem::replace(&mut self.trailers_sent, true)
+        {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+        }
+        if let Some(consent) = &mut state.consent {
+            std::task::ready!(consent.as_mut().poll(cx));
+            state.consent = None;
+        }
+        let polled = Pin::new(&mut state.incoming).poll_frame(cx);
+        state.starved = polled.is_pending();
+        state.untouched &= polled.is_pending();
+        match std::task::ready!(polled) {
+            None => Poll::Ready(None),
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(state.keep(frame)))),
+            Some(Err(error)) => {
+                let gone = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+                state.fault = Some(if gone { Fault::Gone } else { Fault::Malformed });
+                Poll::Ready(Some(Err(UploadError::BrokenOff)))
+            }
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(data) => {
+                if let Some(kept) = &mut self.kept {
+                    if kept.len() + data.len() <= self.keep {
+                        kept.extend_from_slice(&data);
+                    } else {
+                        self.kept = None;
+                    }
+                }
+                Frame::data(data)
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                headers::scrub_trailers(&mut trailers, self.injected.as_ref());
+                if self.kept.is_some() {
+                    self.trailers = Some(trailers.clone());
+                }
+                Frame::trailers(trailers)
+            }
+        }
+    }
+}
+
+impl Body for Attempt {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let frame = std::task::ready!(self.poll_next(cx));
+        self.upload.progress.set(Instant::now());
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.sent += data.len() as u64;
+        }
+        let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+        if last || self.is_end_stream() {
+            self.upload.finish();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.upload.state.borrow();
+        self.again.is_none() && state.trailers.is_none() && state.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.upload.exact.map(|exact| exact.saturating_sub(self.sent));
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Upload(attempt) => Pin::new(attempt).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload(attempt) => attempt.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload(attempt) => attempt.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What one shard makes of a snapshot: its own connections to each upstream.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::upload::Outgoing;
+use crate::snapshot::Snapshot;
+use crate::upstream::{Endpoint, Pool};
+
+/// A snapshot with the pools of one shard.
+pub struct View {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    pools: Vec<OnceCell<Rc<Pool<Outgoing>>>>,
+}
+
+impl View {
+    /// Takes over the pools of upstreams that both snapshots have.
+    pub fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Rc<Self> {
+        let old_pools = old.into_iter().flat_map(|old| &old.pools).filter_map(OnceCell::get);
+        let kept: HashMap<*const Endpoint, &Rc<Pool<Outgoing>>> =
+            old_pools.map(|pool| (Arc::as_ptr(pool.endpoint()), pool)).collect();
+        let pool = |endpoint: &Arc<Endpoint>| match kept.get(&Arc::as_ptr(endpoint)) {
+            Some(pool) => OnceCell::from(Rc::clone(pool)),
+            None => OnceCell::new(),
+        };
+        let pools = snapshot.upstreams.iter().map(|upstream| pool(&upstream.endpoint)).collect();
+        Rc::new(Self { snapshot, pools })
+    }
+
+    /// This shard's connections to the upstream of this index.
+    pub fn pool(&self, upstream: usize) -> &Rc<Pool<Outgoing>> {
+        self.pools[upstream]
+            .get_or_init(|| Pool::new(Arc::clone(&self.snapshot.upstreams[upstream].endpoint)))
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self, now: Instant) {
+        for pool in self.pools.iter().filter_map(OnceCell::get) {
+            pool.sweep(now);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One client connection, from its first byte to its end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::io::{Activity, ClientIo, Stream};
+use crate::config;
+use crate::proxy::{self, Client, Deadline, ErrorKind, ProxyError, View};
+use crate::upstream::{BUFFER_BYTES, LocalExecutor};
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// More headers than any sane request has, fewer than cost much to hold.
+const MAX_HEADERS: usize = 256;
+/// Streams of one client connection at once.
+const MAX_STREAMS: u32 = 250;
+/// A client that vanished is noticed after these.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// After a refusal we read on for this long: closing on unread bytes would reset the connection
+/// and could take the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the shard gives its connections: the view of this moment, and the index of the listener.
+pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
+
+/// Serves a connection to its end.
+pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
+    let limits = current(&client).0.snapshot.config.server.clone();
+    let mut ahead = BytesMut::new();
+    let http2 = match sniff(&mut stream, &mut ahead, &client, &limits).await {
+        Sniffed::Http1 => false,
+        Sniffed::Http2 => true,
+        Sniffed::Silent => return,
+        Sniffed::Slow => {
+            return refuse(&mut stream, StatusCode::REQUEST_TIMEOUT, &client, &current).await;
+        }
+    };
+    let activity = Arc::new(Activity::default());
+    let io = ClientIo::new(stream, Arc::clone(&client), Arc::clone(&activity), ahead.freeze());
+    let io = TokioIo::new(io);
+    let service = {
+        let (client, current, activity) = (Arc::clone(&client), Rc::clone(&current), Arc::clone(&activity));
+        service_fn(move |request: Request<Incoming>| {
+            activity.received.store(false, Relaxed);
+            let (view, listener) = current(&client);
+            let in_flight = client.begin();
+            async move {
+                let response: Response<proxy::Reply> = proxy::handle(view, listener, in_flight, request).await;
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    if http2 {
+        let connection = http2_builder(&limits).serve_connection(io, service);
+        Watched::new(connection, Arc::clone(&client), activity, &limits, false).await;
+        return;
+    }
+    let connection = http1_builder(&limits).serve_connection(io, service).with_upgrades();
+    let mut watched = Watched::new(connection, Arc::clone(&client), activity, &limits, true);
+    let end = (&mut watched).await;
+    let Some(parts) = Pin::into_inner(watched.connection).into_parts() else {
+        return; // Upgraded: the tunnel has the socket.
+    };
+    let mut io = parts.io.into_inner();
+    match (end, io.take_refusal()) {
+        (End::Done(Err(error)), Some(status)) if error.is_parse() => {
+            refuse(&mut io, status, &client, &current).await;
+        }
+        (End::SlowHead, _) => refuse(&mut io, StatusCode::REQUEST_TIMEOUT, &client, &current).await,
+        // Nobody is left to tell.
+        (End::Done(_), _) => drop(io.shutdown().await),
+        (End::Idle | End::Cut, _) => {}
+    }
+}
+
+enum Sniffed {
+    Http1,
+    Http2,
+    /// It ended, or stayed silent.
+    Silent,
+    /// It began and did not go on.
+    Slow,
+}
+
+async fn sniff(stream: &mut Stream, ahead: &mut BytesMut, client: &Client, limits: &config::Server) -> Sniffed {
+    let start = Instant::now();
+    let mut deadline = Deadline::default();
+    let mut closing = None;
+    let mut read = async |ahead: &mut BytesMut| {
+        let at = start + if ahead.is_empty() { limits.idle_timeout } else { limits.header_timeout };
+        let mut reading = pin!(stream.read_buf(ahead));
+        std::future::poll_fn(|cx| {
+            client.register(cx);
+            if client.is_cut() {
+                return Poll::Ready(None);
+            }
+            // The first request of a new connection may be on its way: it is still served.
+            let at = match client.is_closing() {
+                true => at.min(*closing.get_or_insert_with(Instant::now) + LINGER),
+                false => at,
+            };
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(Some(read.unwrap_or(0)));
+            }
+            deadline.poll(cx, at).map(|()| None)
+        })
+        .await
+    };
+    ahead.reserve(BUFFER_BYTES / 8);
+    loop {
+        let begun = !ahead.is_empty();
+        match read(ahead).await {
+            Some(0) => return Sniffed::Silent,
+            None if begun && !client.is_cut() => return Sniffed::Slow,
+            None => return Sniffed::Silent,
+            Some(_) => {}
+        }
+        let compared = ahead.len().min(PREFACE.len());
+        if ahead[..compared] != PREFACE[..compared] {
+            return Sniffed::Http1;
+        }
+        if compared == PREFACE.len() {
+            return Sniffed::Http2;
+        }
+    }
+}
+
+fn http1_builder(limits: &config::Server) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(MAX_HEADERS)
+        .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.max_header_bytes.max(BUFFER_BYTES));
+    builder
+}
+
+fn http2_builder(limits: &config::Server) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(BUFFER_BYTES as u32)
+        .initial_connection_window_size(16 * BUFFER_BYTES as u32)
+        .max_send_buf_size(BUFFER_BYTES);
+    builder
+}
+
+/// Answers what the library refused or never got to see, in the same form as every other error.
+async fn refuse<S>(stream: &mut S, status: StatusCode, client: &Client, current: &Current)
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    let (kind, detail) = match status {
+        StatusCode::REQUEST_TIMEOUT => (
+            ErrorKind::RequestTimeout,
+            "the request head did not arrive in time; send it at once, or raise header_timeout",
+        ),
+        StatusCode::URI_TOO_LONG => (ErrorKind::UriTooLong, "the request target is too long; shorten it"),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            ErrorKind::HeaderTooLarge,
+            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
+        ),
+        _ => (ErrorKind::BadRequest, "what arrived is not a well-formed HTTP request"),
+    };
+    let error = ProxyError::new(kind, detail);
+    let (view, listener) = current(client);
+    let traffic = view.snapshot.traffic(listener, None);
+    traffic.failed(kind.code());
+    traffic.answered(status);
+    tracing::info!(
+        target: "sidebearer::access",
+        listener = client.listener,
+        status = status.as_u16(),
+        error = kind.code(),
+        "refused before it was a request",
+    );
+    let answer = proxy::problem_bytes_http1(&error);
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Whether it listened or not, the connection ends here.
+    let _ = tokio::time::timeout(LINGER, told).await;
+}
+
+/// How a watched connection ended.
+enum End {
+    Done(hyper::Result<()>),
+    SlowHead,
+    Idle,
+    Cut,
+}
+
+/// A connection with its timers, which are armed only while it waits.
+struct Watched<C> {
+    connection: Pin<Box<C>>,
+    client: Arc<Client>,
+    activity: Arc<Activity>,
+    header_timeout: Option<Duration>,
+    idle_timeout: Duration,
+    deadline: Deadline,
+    waiting: Waiting,
+    registered: bool,
+    told: bool,
+}
+
+/// What a connection waits for, since when.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// A request is being answered.
+    Busy,
+    /// For the client to read.
+    Reader(Instant),
+    /// For the rest of a request head.
+    Head(Instant),
+    /// For a request, after this many.
+    Request(Instant, u64),
+}
+
+/// A connection of either version of the protocol.
+trait Closing: Future<Output = hyper::Result<()>> {
+    /// Finishes what is in flight, then ends.
+    fn close(self: Pin<&mut Self>);
+}
+
+impl<C: Closing> Watched<C> {
+    fn new(
+        connection: C,
+        client: Arc<Client>,
+        activity: Arc<Activity>,
+        limits: &config::Server,
+        sees_heads: bool,
+    ) -> Self {
+        Self {
+            connection: Box::pin(connection),
+            client,
+            activity,
+            header_timeout: sees_heads.then_some(limits.header_timeout),
+            idle_timeout: limits.idle_timeout,
+            deadline: Deadline::default(),
+            waiting: Waiting::Busy,
+            registered: false,
+            told: false,
+        }
+    }
+
+    fn next_wait(&self) -> Waiting {
+        let received = self.activity.received.load(Relaxed) && self.header_timeout.is_some();
+        let started = self.client.started();
+        match self.waiting {
+            _ if self.client.in_flight() > 0 => match self.waiting {
+                _ if !self.activity.blocked.load(Relaxed) => Waiting::Busy,
+                Waiting::Reader(since) => Waiting::Reader(since),
+                _ => Waiting::Reader(Instant::now()),
+            },
+            Waiting::Head(since) if received => Waiting::Head(since),
+            _ if received => Waiting::Head(Instant::now()),
+            Waiting::Request(since, after) if after == started => Waiting::Request(since, after),
+            _ => Waiting::Request(Instant::now(), started),
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if matches!(self.waiting, Waiting::Busy | Waiting::Reader(_)) && self.client.started() > 0 {
+            // The bytes of the request that has just been answered.
+            if self.client.in_flight() == 0 {
+                self.activity.received.store(false, Relaxed);
+            }
+        }
+        self.waiting = self.next_wait();
+        let (at, end) = match self.waiting {
+            Waiting::Busy => return Poll::Pending,
+            Waiting::Reader(since) => (since + self.idle_timeout, End::Cut),
+            Waiting::Head(since) => (since + self.header_timeout.unwrap_or(self.idle_timeout), End::SlowHead),
+            Waiting::Request(since, _) => (since + self.idle_timeout, End::Idle),
+        };
+        std::task::ready!(self.deadline.poll(cx, at));
+        if matches!(end, End::Cut) {
+            self.client.reset();
+        }
+        Poll::Ready(end)
+    }
+}
+
+impl<C: Closing> Future for Watched<C> {
+    type Output = End;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let this = self.get_mut();
+        if !std::mem::replace(&mut this.registered, true) {
+            this.client.register(cx);
+        }
+        loop {
+            if this.client.is_cut() {
+                this.client.reset();
+                return Poll::Ready(End::Cut);
+            }
+            if let Poll::Ready(done) = this.connection.as_mut().poll(cx) {
+                return Poll::Ready(End::Done(done));
+            }
+            // Not before the request that made us come here has begun.
+            let may_close = this.client.is_closing() && this.client.started() > 0;
+            if may_close && !std::mem::replace(&mut this.told, true) {
+                this.connection.as_mut().close();
+                continue;
+            }
+            if !this.activity.holding.load(Relaxed) {
+                return this.poll_waiting(cx);
+            }
+            this.activity.holding.store(false, Relaxed);
+        }
+    }
+}
+
+impl<S> Closing for http1::UpgradeableConnection<TokioIo<ClientIo>, S>
+where
+    S: HttpService<Incoming, ResBody = proxy::Reply>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S> Closing for http2::Connection<TokioIo<ClientIo>, S, LocalExecutor>
+where
+    S: HttpService<Incoming, ResBody = proxy::Reply>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: 'static,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}

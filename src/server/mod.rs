@@ -1,0 +1,9 @@
+//! Sockets and threads: accepting connections, handing them to shards, serving each to its end.
+
+mod connection;
+mod io;
+mod listener;
+mod shard;
+
+pub use listener::{Bound, Listener, bind, bind_tcp};
+pub use shard::Shards;

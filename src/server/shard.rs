@@ -1,0 +1,283 @@
+//! The threads that serve traffic. Each has its own runtime, connections and pools; they share
+//! nothing that a request touches but the snapshot.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::connection::{self, Current};
+use super::io::Stream;
+use crate::proxy::{Client, View};
+use crate::snapshot::Snapshot;
+
+/// How often idle connections are looked through, and how long a shard without traffic may hold on
+/// to an old snapshot.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All shards.
+#[derive(Debug)]
+pub struct Shards {
+    shards: Vec<Shard>,
+    /// Told whenever a shard has lost its last connection.
+    emptied: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    messages: mpsc::UnboundedSender<Message>,
+    load: Arc<AtomicUsize>,
+}
+
+/// A connection on its way to a shard.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: RawStream,
+    listener: String,
+    place: OwnedSemaphorePermit,
+    last: bool,
+}
+
+/// A socket that no runtime watches.
+#[derive(Debug)]
+pub enum RawStream {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+#[derive(Debug)]
+enum Message {
+    Serve(Accepted, Held),
+    /// Finish the connections of this listener, or all.
+    Close(Option<String>),
+    Cut,
+    Ping(oneshot::Sender<()>),
+}
+
+/// What a connection holds until its end.
+#[derive(Debug)]
+struct Held {
+    load: Arc<AtomicUsize>,
+    emptied: Arc<Notify>,
+}
+
+impl Shards {
+    /// Starts the threads. They end, and what they still serve with them, when this is dropped.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more threads.
+    pub fn start(count: usize, snapshots: &Arc<ArcSwap<Snapshot>>) -> io::Result<Arc<Self>> {
+        let mut shards = Vec::with_capacity(count);
+        for number in 0..count {
+            let (messages, inbox) = mpsc::unbounded_channel();
+            let snapshots = Arc::clone(snapshots);
+            let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let (started, ready) = std::sync::mpsc::channel();
+            thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+                let runtime = match runtime() {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                drop(started.send(Ok(())));
+                runtime.block_on(run(inbox, snapshots));
+            })?;
+            ready.recv().map_err(io::Error::other)??;
+            let load = Arc::new(AtomicUsize::new(0));
+            shards.push(Shard { messages, load });
+        }
+        let emptied = Arc::new(Notify::new());
+        Ok(Arc::new(Self { shards, emptied }))
+    }
+
+    /// Hands a connection to the shard with the fewest.
+    pub fn serve(&self, accepted: Accepted) {
+        let shard = self.shards.iter().min_by_key(|shard| shard.load.load(Relaxed));
+        let Some(shard) = shard else { return };
+        shard.load.fetch_add(1, Relaxed);
+        let held = Held {
+            load: Arc::clone(&shard.load),
+            emptied: Arc::clone(&self.emptied),
+        };
+        // A shard that is gone drops the connection; `/livez` reports it.
+        let _ = shard.messages.send(Message::Serve(accepted, held));
+    }
+
+    /// Finishes the connections of a listener, or of all: what is in flight is completed, then
+    /// they end.
+    pub fn close(&self, listener: Option<&str>) {
+        for shard in &self.shards {
+            let _ = shard.messages.send(Message::Close(listener.map(str::to_owned)));
+        }
+    }
+
+    /// Ends every connection now.
+    pub fn cut(&self) {
+        for shard in &self.shards {
+            let _ = shard.messages.send(Message::Cut);
+        }
+    }
+
+    /// Whether every shard answers within `patience`.
+    pub async fn respond(&self, patience: Duration) -> bool {
+        let asked: Vec<_> = self.shards.iter().map(|shard| {
+            let (answer, answered) = oneshot::channel();
+            let _ = shard.messages.send(Message::Ping(answer));
+            answered
+        }).collect();
+        let all = async {
+            for answered in asked {
+                answered.await.ok()?;
+            }
+            Some(())
+        };
+        matches!(tokio::time::timeout(patience, all).await, Ok(Some(())))
+    }
+
+    /// Waits until no connection is open.
+    pub async fn all_closed(&self) {
+        loop {
+            let mut emptied = pin!(self.emptied.notified());
+            emptied.as_mut().enable();
+            if self.connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.shards.iter().map(|shard| shard.load.load(Relaxed)).sum()
+    }
+}
+
+impl Accepted {
+    /// A connection of the listener with this name, holding its place below `max_connections`.
+    pub fn new(stream: RawStream, listener: String, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, listener, place, last: false }
+    }
+
+    /// It serves one request and ends: its listener is going.
+    pub fn last(mut self) -> Self {
+        self.last = true;
+        self
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.load.fetch_sub(1, Relaxed) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+}
+
+/// What the tasks of one shard share.
+struct Local {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    view: RefCell<Rc<View>>,
+    /// Swept of those that have ended.
+    clients: RefCell<Vec<Weak<Client>>>,
+}
+
+impl Local {
+    fn view(&self) -> Rc<View> {
+        let newest = self.snapshots.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(&newest, &view.snapshot) {
+            *view = View::new(Arc::clone(&newest), Some(&view));
+        }
+        Rc::clone(&view)
+    }
+
+    fn serve(self: &Rc<Self>, accepted: Accepted, held: Held) {
+        let stream = match accepted.stream {
+            RawStream::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Stream::Tcp),
+            RawStream::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
+        };
+        let client = Client::new(accepted.listener, (held, accepted.place));
+        let Some(current) = self.current(&client) else {
+            return; // Its listener was removed before it got here.
+        };
+        if accepted.last {
+            client.close();
+        }
+        self.clients.borrow_mut().push(Arc::downgrade(&client));
+        tokio::task::spawn_local(connection::serve(stream, client, current));
+    }
+
+    fn each(&self, listener: Option<&str>, tell: impl Fn(&Client)) {
+        // Copied out: telling a connection must not find the list borrowed.
+        let clients: Vec<_> = self.clients.borrow().iter().filter_map(Weak::upgrade).collect();
+        for client in clients {
+            if listener.is_none_or(|name| client.listener == name) {
+                tell(&client);
+            }
+        }
+    }
+
+    /// A connection stays with the last snapshot that has its listener.
+    fn current(self: &Rc<Self>, client: &Client) -> Option<Current> {
+        let local = Rc::clone(self);
+        let view = local.view();
+        let listener = view.snapshot.listener(&client.listener)?;
+        let last = RefCell::new((view, listener));
+        Some(Rc::new(move |client: &Client| {
+            let view = local.view();
+            let mut last = last.borrow_mut();
+            if !Rc::ptr_eq(&last.0, &view)
+                && let Some(listener) = view.snapshot.listener(&client.listener)
+            {
+                *last = (view, listener);
+            }
+            last.clone()
+        }))
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.view().sweep(now);
+        self.clients.borrow_mut().retain(|client| client.strong_count() > 0);
+    }
+}
+
+async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap<Snapshot>>) {
+    let view = View::new(snapshots.load_full(), None);
+    let local = Rc::new(Local {
+        snapshots,
+        view: RefCell::new(view),
+        clients: RefCell::default(),
+    });
+    let mut sweep = interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            message = inbox.recv() => message,
+            now = sweep.tick() => {
+                local.sweep(now);
+                continue;
+            }
+        };
+        match message {
+            Some(Message::Serve(accepted, held)) => local.serve(accepted, held),
+            Some(Message::Close(listener)) => local.each(listener.as_deref(), Client::close),
+            Some(Message::Cut) => local.each(None, Client::cut),
+            Some(Message::Ping(answer)) => drop(answer.send(())),
+            None => break,
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Connections of one shard to one upstream, kept for the next request.
+//!
+//! Nothing here is shared between threads: checking a connection out is a look at the end of a
+//! vector. The newest idle connection goes out first, so that what is not needed grows old and is
+//! swept. No task is spawned per request; one drives each connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use tokio::time::Instant;
+
+use super::connect::{ConnectError, Connected, Connector, Protocols};
+use super::{Endpoint, HyperIo, LocalExecutor};
+
+/// More streams than this on one HTTP/2 connection open another one; the limit that most servers
+/// announce.
+const STREAMS_PER_CONNECTION: usize = 100;
+/// A connection is given up this long before the upstream said it would close it.
+const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
+/// How often an HTTP/2 connection that carries streams is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// What a request body must be for [`Pool`].
+pub trait RequestBody:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+{
+}
+impl<B> RequestBody for B
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+}
+
+/// The connections of one shard to one upstream.
+pub struct Pool<B> {
+    endpoint: Arc<Endpoint>,
+    idle: RefCell<Vec<Idle<B>>>,
+    streams: RefCell<Vec<Rc<Multiplexed<B>>>>,
+    /// Held while the protocol is unknown or HTTP/2, so that a burst opens one connection.
+    dialing: tokio::sync::Mutex<()>,
+    http1_known: Cell<bool>,
+    failure: RefCell<(u64, Option<Arc<ConnectError>>)>,
+    active: Cell<i64>,
+    reported: Cell<(i64, i64)>,
+}
+
+struct Idle<B> {
+    sender: http1::SendRequest<B>,
+    expires: Instant,
+}
+
+struct Multiplexed<B> {
+    sender: http2::SendRequest<B>,
+    in_flight: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// A connection that is ready for one request.
+pub struct Checkout<B> {
+    lease: Lease<B>,
+    /// Whether it carried a request before: the upstream may have closed it meanwhile.
+    pub reused: bool,
+}
+
+enum Sender<B> {
+    Http1(http1::SendRequest<B>),
+    Http2(Rc<Multiplexed<B>>),
+}
+
+/// A connection while it carries a request. [`Lease::release`] gives it back; dropping it closes an
+/// HTTP/1.1 connection and resets an HTTP/2 stream.
+pub struct Lease<B> {
+    pool: Rc<Pool<B>>,
+    sender: Option<Sender<B>>,
+    keep_alive: Option<Duration>,
+}
+
+impl<B: RequestBody> Pool<B> {
+    /// An empty pool.
+    pub fn new(endpoint: Arc<Endpoint>) -> Rc<Self> {
+        Rc::new(Self {
+            endpoint,
+            idle: RefCell::default(),
+            streams: RefCell::default(),
+            dialing: tokio::sync::Mutex::default(),
+            http1_known: Cell::new(false),
+            failure: RefCell::default(),
+            active: Cell::new(0),
+            reported: Cell::new((0, 0)),
+        })
+    }
+
+    /// The upstream it connects to.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// An idle connection, or a new one.
+    pub async fn checkout(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+        match self.take_idle() {
+            Some(sender) => Ok(self.checked_out(sender, true)),
+            None => self.dial().await,
+        }
+    }
+
+    /// A new connection, however many are idle: for a request that an idle one has failed.
+    pub async fn checkout_new(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+        self.streams.borrow_mut().retain(|open| !open.sender.is_closed());
+        self.dial().await
+    }
+
+    /// Closes what has been idle for too long and brings the gauges up to date.
+    pub fn sweep(&self, now: Instant) {
+        self.idle
+            .borrow_mut()
+            .retain(|idle| idle.expires > now && !idle.sender.is_closed());
+        let keep = self.endpoint.pool_idle_timeout;
+        self.streams.borrow_mut().retain(|open| {
+            let fresh = open.in_flight.get() > 0 || open.idle_since.get() + keep > now;
+            fresh && !open.sender.is_closed()
+        });
+        self.report();
+    }
+
+    fn report(&self) {
+        let streaming = self.streams.borrow();
+        let idle_streams = streaming.iter().filter(|open| open.in_flight.get() == 0).count();
+        let busy_streams = streaming.len() - idle_streams;
+        let idle = (self.idle.borrow().len() + idle_streams) as i64;
+        let active = self.active.get() + busy_streams as i64;
+        let (before_active, before_idle) = self.reported.replace((active, idle));
+        self.endpoint.metrics.active.add(active - before_active);
+        self.endpoint.metrics.idle.add(idle - before_idle);
+    }
+
+    fn take_idle(&self) -> Option<Sender<B>> {
+        if let Some(open) = self.free_stream() {
+            return Some(Sender::Http2(open));
+        }
+        let mut idle = self.idle.borrow_mut();
+        // From the newest on. One that was just given back may still be finishing its last
+        // response or upload: it stays for a later request.
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            if idle[at].sender.is_closed() {
+                idle.remove(at);
+            } else if idle[at].sender.is_ready() {
+                let Idle { sender, expires } = idle.remove(at);
+                if expires > Instant::now() {
+                    return Some(Sender::Http1(sender));
+                }
+            }
+        }
+        None
+    }
+
+    fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
+        let streams = self.streams.borrow();
+        let free = |open: &&Rc<Multiplexed<B>>| {
+            open.in_flight.get() < STREAMS_PER_CONNECTION && !open.sender.is_closed()
+        };
+        streams.iter().find(free).cloned()
+    }
+
+    async fn dial(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+        if self.http1_known.get() || self.endpoint.connector.only_http1() {
+            let connected = self.connect().await.map_err(Arc::new)?;
+            return self.handshake(connected).await.map_err(Arc::new);
+        }
+        let failures = self.failure.borrow().0;
+        let turn = self.dialing.lock().await;
+        if let (count, Some(error)) = &*self.failure.borrow()
+            && *count != failures
+        {
+            return Err(Arc::clone(error));
+        }
+        if let Some(open) = self.free_stream() {
+            return Ok(self.checked_out(Sender::Http2(open), true));
+        }
+        let dialed = match self.connect().await {
+            Ok(connected) => {
+                self.http1_known.set(!connected.http2);
+                if !connected.http2 {
+                    drop(turn);
+                }
+                self.handshake(connected).await
+            }
+            Err(error) => Err(error),
+        };
+        dialed.map_err(|error| {
+            let error = Arc::new(error);
+            let mut failure = self.failure.borrow_mut();
+            *failure = (failure.0 + 1, Some(Arc::clone(&error)));
+            error
+        })
+    }
+
+    async fn connect(&self) -> Result<Connected, ConnectError> {
+        self.endpoint.connect(Protocols::Any).await
+    }
+
+    async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
+        let io = HyperIo::new(connected.io);
+        if !connected.http2 {
+            let (sender, connection) = http1_builder()
+                .handshake(io)
+                .await
+                .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
+            tokio::task::spawn_local(async move {
+                // Whoever holds the request or the body hears of the error there.
+                let _ = connection.await;
+            });
+            return Ok(self.checked_out(Sender::Http1(sender), false));
+        }
+        let (sender, connection) = http2_builder()
+            .handshake(io)
+            .await
+            .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
+        tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        });
+        let open = Rc::new(Multiplexed {
+            sender,
+            in_flight: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+        });
+        self.streams.borrow_mut().push(Rc::clone(&open));
+        Ok(self.checked_out(Sender::Http2(open), false))
+    }
+
+    fn checked_out(self: &Rc<Self>, sender: Sender<B>, reused: bool) -> Checkout<B> {
+        match &sender {
+            Sender::Http1(_) => self.active.set(self.active.get() + 1),
+            Sender::Http2(open) => open.in_flight.set(open.in_flight.get() + 1),
+        }
+        let lease = Lease {
+            pool: Rc::clone(self),
+            sender: Some(sender),
+            keep_alive: None,
+        };
+        Checkout { lease, reused }
+    }
+}
+
+impl<B> Drop for Pool<B> {
+    fn drop(&mut self) {
+        let (active, idle) = self.reported.get();
+        self.endpoint.metrics.active.sub(active);
+        self.endpoint.metrics.idle.sub(idle);
+    }
+}
+
+impl<B: RequestBody> Checkout<B> {
+    /// Whether HTTP/2 is spoken on it.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.lease.sender, Some(Sender::Http2(_)))
+    }
+
+    /// Gives it back unused.
+    pub fn release(self) {
+        self.lease.release();
+    }
+
+    /// Sends one request. An error gives the request back when nothing of it was written.
+    #[expect(clippy::result_large_err, reason = "the request is given back, not boxed, once in a retry")]
+    pub async fn send(
+        self,
+        request: Request<B>,
+    ) -> Result<(Response<Incoming>, Lease<B>), TrySendError<Request<B>>> {
+        let mut lease = self.lease;
+        let response = match lease.sender.as_mut() {
+            Some(Sender::Http1(sender)) => sender.try_send_request(request).await,
+            Some(Sender::Http2(open)) => open.sender.clone().try_send_request(request).await,
+            None => unreachable!("a lease holds its sender until it is released"),
+        }?;
+        lease.keep_alive = keep_alive_timeout(response.headers());
+        Ok((response, lease))
+    }
+}
+
+impl<B> Lease<B> {
+    /// The response has been read to its end: the connection may serve the next request.
+    pub fn release(mut self) {
+        let Some(sender) = self.sender.take() else {
+            return;
+        };
+        let pool = &self.pool;
+        match sender {
+            Sender::Http1(sender) => {
+                pool.active.set(pool.active.get() - 1);
+                let mut idle = pool.idle.borrow_mut();
+                if !sender.is_closed() && idle.len() < pool.endpoint.pool_idle_per_shard {
+                    let keep = self.keep_alive.unwrap_or(Duration::MAX);
+                    let keep = keep.min(pool.endpoint.pool_idle_timeout);
+                    let expires = Instant::now() + keep;
+                    idle.push(Idle { sender, expires });
+                }
+            }
+            Sender::Http2(open) => open.stream_ended(),
+        }
+    }
+}
+
+impl<B> Drop for Lease<B> {
+    fn drop(&mut self) {
+        match self.sender.take() {
+            Some(Sender::Http1(_)) => self.pool.active.set(self.pool.active.get() - 1),
+            Some(Sender::Http2(open)) => open.stream_ended(),
+            None => {}
+        }
+    }
+}
+
+impl<B> Multiplexed<B> {
+    fn stream_ended(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        if self.in_flight.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+    }
+}
+
+/// HTTP/1.1 towards upstreams, with bounded buffers.
+pub(super) fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(super::BUFFER_BYTES);
+    builder
+}
+
+fn http2_builder() -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(hyper_util::rt::TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .max_header_list_size(super::BUFFER_BYTES as u32)
+        .initial_stream_window_size(super::BUFFER_BYTES as u32)
+        .initial_connection_window_size(16 * super::BUFFER_BYTES as u32)
+        .max_send_buf_size(super::BUFFER_BYTES);
+    builder
+}
+
+/// `Keep-Alive: timeout=N` of the upstream, less a second for what is under way.
+fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
+    let timeout = Duration::from_secs(seconds.trim().parse().ok()?);
+    Some(timeout.saturating_sub(KEEP_ALIVE_SAFETY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_of_the_upstream_is_read_with_a_second_to_spare() {
+        let parse = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", http::HeaderValue::from_static(text));
+            keep_alive_timeout(&headers)
+        };
+        assert_eq!(parse("timeout=5, max=100"), Some(Duration::from_secs(4)));
+        assert_eq!(parse("max=100, timeout=5"), Some(Duration::from_secs(4)));
+        assert_eq!(parse("timeout=0"), Some(Duration::ZERO));
+        assert_eq!(parse("max=100"), None);
+        assert_eq!(parse("timeout=soon"), None);
+    }
+}
