@@ -1,0 +1,50 @@
+// A protected API: express over https behind express-oauth2-jwt-bearer, which answers 401 with a Bearer
+// challenge unless the token's signature, type, issuer, audience and expiry hold.
+//
+// usage: node api.mjs DIR ISSUER AUDIENCE
+// DIR holds server.pem and server.key; DIR/api.port appears once it listens. Run it with
+// NODE_EXTRA_CA_CERTS naming the issuer's CA: the signing keys are fetched over https.
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import express from "express";
+import { auth } from "express-oauth2-jwt-bearer";
+
+const [dir, issuer, audience] = process.argv.slice(2);
+
+const app = express();
+app.use(
+  auth({
+    issuer,
+    audience,
+    jwksUri: `${issuer}/jwks`,
+    tokenSigningAlg: "RS256",
+    strict: true,
+    // Not one second of grace: a token sent past its expiry must show.
+    clockTolerance: 0,
+  }),
+);
+app.use(express.text({ type: () => true }));
+
+// What arrived, and whose token brought it; never the token itself.
+app.use((request, response) => {
+  const { authorization, ...headers } = request.headers;
+  const { client_id, jti } = request.auth.payload;
+  response.json({
+    method: request.method,
+    url: request.url,
+    headers,
+    authorizations: request.rawHeaders.filter((name) => name.toLowerCase() === "authorization").length,
+    body: typeof request.body === "string" ? request.body : "",
+    client_id,
+    jti,
+  });
+});
+
+const server = createServer(
+  { cert: readFileSync(`${dir}/server.pem`), key: readFileSync(`${dir}/server.key`) },
+  app,
+);
+server.listen(0, "127.0.0.1", () => {
+  writeFileSync(`${dir}/api.port.new`, `${server.address().port}\n`);
+  renameSync(`${dir}/api.port.new`, `${dir}/api.port`);
+});
