@@ -19,3 +19,4 @@ pub mod process;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;
+pub mod watch;
