@@ -12,6 +12,7 @@
 //! - [`config`] and [`metrics`] are the ground.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
+pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod oauth;
