@@ -4,21 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use url::{Host, Url};
+use http::StatusCode;
+use url::Url;
 
 use super::Failure;
+use super::get::{NoAnswer, get};
 use crate::config;
 
 /// Everything together; probes are impatient.
 const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// As much of an answer as is shown.
-const SHOWN: usize = 16 * 1024;
 
 /// Done when a GET of `url` is answered 200. Without a URL, `/readyz` at the admin address of the
 /// configuration, or at the default one when there is no readable configuration.
@@ -27,16 +21,14 @@ const SHOWN: usize = 16 * 1024;
 /// The answer, or why there was none.
 pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
     let url = url.unwrap_or_else(|| readyz(config));
-    if url.scheme() != "http" {
-        return Err(Failure::Usage(format!("{url}: only http:// can be asked")));
-    }
-    let answer = tokio::time::timeout(TIMEOUT, ask(&url))
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())));
-    match answer {
-        Ok((StatusCode::OK, _)) => Ok(()),
-        Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Err(reason) => Err(Failure::Failed(format!("{url}: {reason}"))),
+    match tokio::time::timeout(TIMEOUT, get(&url)).await {
+        Ok(Ok((StatusCode::OK, _))) => Ok(()),
+        Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
+        Ok(Err(reason @ NoAnswer::Scheme)) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Ok(Err(reason)) => Err(Failure::Failed(format!("{url}: {reason}"))),
+        Err(_) => Err(Failure::Failed(format!(
+            "{url}: no answer within {TIMEOUT:?}"
+        ))),
     }
 }
 
@@ -52,36 +44,6 @@ fn readyz(config: &Path) -> Url {
     };
     let address = SocketAddr::new(ip, address.port());
     Url::parse(&format!("http://{address}/readyz")).expect("an address and a path make a URL")
-}
-
-async fn ask(url: &Url) -> Result<(StatusCode, String), String> {
-    let port = url.port_or_known_default().unwrap_or(80);
-    let stream = match url.host() {
-        Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
-        Some(Host::Ipv4(ip)) => TcpStream::connect((ip, port)).await,
-        Some(Host::Ipv6(ip)) => TcpStream::connect((ip, port)).await,
-        None => return Err("it has no host".to_owned()),
-    }
-    .map_err(|error| format!("cannot connect: {error}"))?;
-
-    let request = Request::get(&url[url::Position::BeforePath..url::Position::AfterQuery])
-        .header(header::HOST, url.authority())
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let failed = |error: hyper::Error| format!("no answer: {error}");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(failed)?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(failed)?;
-    let status = response.status();
-    // The status decides; a body that breaks off or never ends is only not shown.
-    let text = match Limited::new(response.into_body(), SHOWN).collect().await {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-        Err(_) => String::new(),
-    };
-    Ok((status, text))
 }
 
 #[cfg(test)]

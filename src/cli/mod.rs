@@ -4,6 +4,7 @@
 //! or configuration.
 
 mod check;
+mod get;
 mod health;
 pub mod run;
 pub mod token;
@@ -184,7 +185,7 @@ mod tests {
 
         assert!(matches!(
             parse("run --config /c.toml").unwrap(),
-            Command::Run(ConfigPath { path }) if path == "/c.toml"
+            Command::Run(ConfigPath { path }) if path.as_os_str() == "/c.toml"
         ));
         assert!(matches!(
             parse("check --online").unwrap(),
