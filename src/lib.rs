@@ -10,9 +10,14 @@
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
 //! - [`config`] and [`metrics`] are the ground.
+//! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
+pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod oauth;
+pub mod process;
+pub mod telemetry;
 pub mod token;
 pub mod upstream;
+pub mod watch;

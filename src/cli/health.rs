@@ -1,0 +1,122 @@
+//! `sidebearer health`: asks a running sidebearer whether it is ready.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use http::StatusCode;
+use url::Url;
+
+use super::Failure;
+use super::get::{NoAnswer, get};
+use crate::config;
+
+/// Everything together; probes are impatient.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Done when a GET of `url` is answered 200. Without a URL, `/readyz` at the admin address of the
+/// configuration, or at the default one when there is no readable configuration.
+///
+/// # Errors
+/// The answer, or why there was none.
+pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
+    let url = url.unwrap_or_else(|| readyz(config));
+    match tokio::time::timeout(TIMEOUT, get(&url)).await {
+        Ok(Ok((StatusCode::OK, _))) => Ok(()),
+        Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
+        Ok(Err(reason @ NoAnswer::Scheme)) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Ok(Err(reason)) => Err(Failure::Failed(format!("{url}: {reason}"))),
+        Err(_) => Err(Failure::Failed(format!(
+            "{url}: no answer within {TIMEOUT:?}"
+        ))),
+    }
+}
+
+fn readyz(config: &Path) -> Url {
+    let address = config::load(config).map_or_else(
+        |_| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)),
+        |loaded| loaded.config.admin.address,
+    );
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(ip, address.port());
+    Url::parse(&format!("http://{address}/readyz")).expect("an address and a path make a URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers one request with `answer` and tells what it was asked.
+    async fn server(answer: &'static str) -> (Url, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/readyz?full", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        (url.parse().unwrap(), asked)
+    }
+
+    async fn check(url: Url) -> Result<(), Failure> {
+        run(Some(url), Path::new("/nowhere")).await
+    }
+
+    #[tokio::test]
+    async fn only_200_is_ready_and_anything_else_is_shown() {
+        let (url, asked) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        check(url.clone()).await.unwrap();
+        let head = asked.await.unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("get /readyz?full http/1.1\r\n"), "{head}");
+        let host = format!("host: {}\r\n", url.authority());
+        assert!(head.contains(&host), "{head}");
+
+        let (url, _) =
+            server("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\ncrm").await;
+        let failure = check(url).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 1);
+        let text = failure.to_string();
+        assert!(
+            text.ends_with("answered 503 Service Unavailable\ncrm"),
+            "{text}"
+        );
+
+        let (url, _) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert_eq!(check(url).await.unwrap_err().exit_code(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_server_is_not_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/readyz", listener.local_addr().unwrap());
+        drop(listener);
+        let failure = check(url.parse().unwrap()).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 1);
+        assert!(failure.to_string().contains("cannot connect"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn https_is_refused_as_wrong_usage() {
+        let failure = check("https://127.0.0.1/".parse().unwrap())
+            .await
+            .unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+    }
+
+    #[test]
+    fn without_a_configuration_the_default_admin_address_is_asked() {
+        let url = readyz(Path::new("/nowhere/sidebearer.toml"));
+        assert_eq!(url.as_str(), "http://127.0.0.1:7090/readyz");
+    }
+}

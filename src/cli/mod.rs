@@ -1,0 +1,226 @@
+//! The command line: what can be asked, and how it ends.
+//!
+//! Results go to stdout, text for people to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage
+//! or configuration.
+
+mod check;
+mod get;
+mod health;
+pub mod run;
+pub mod token;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::config::Diagnostics;
+use crate::process;
+
+/// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
+/// them and injects them into the requests that pass through it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sidebearer",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.\n\
+                  New here? Try: sidebearer demo"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One file a command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM; reload on SIGHUP and when a file changes
+    Run(ConfigPath),
+    /// Check the configuration: every problem, or "ok"
+    Check {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
+        /// Fetch each token and connect to each upstream too
+        #[arg(long)]
+        online: bool,
+    },
+    /// Fetch one token and show its type, lifetime and decoded claims
+    Token {
+        /// The credential: NAME in [credentials.NAME]
+        name: String,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
+        /// Show the token itself, a secret
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Start an authorization server, a protected API and sidebearer between them, on loopback
+    Demo {
+        /// Send one request through, print the answer and exit
+        #[arg(long)]
+        once: bool,
+    },
+    /// Exit 0 when sidebearer is ready: a probe for images without a shell
+    Health {
+        /// What to ask; default: /readyz at the admin address of the configuration
+        #[arg(long, value_name = "URL")]
+        url: Option<Url>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigPath {
+    /// Configuration file, or a directory of *.toml files
+    #[arg(
+        long = "config",
+        value_name = "PATH",
+        env = "SIDEBEARER_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/sidebearer/sidebearer.toml"
+    )]
+    pub path: PathBuf,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was tried and failed.
+    #[error("error: {0}")]
+    Failed(String),
+    /// It was asked for in a way that cannot work.
+    #[error("error: {0}")]
+    Usage(String),
+    /// The configuration is refused.
+    #[error("{0}")]
+    Configuration(Diagnostics),
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Configuration(diagnostics)
+    }
+}
+
+impl Failure {
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) | Self::Configuration(_) => 2,
+        }
+    }
+}
+
+impl Command {
+    /// Does it. Returns when it is done.
+    ///
+    /// # Errors
+    /// What [`Failure`] says; nothing has been printed about it yet.
+    pub fn execute(self) -> Result<(), Failure> {
+        if let Err(error) = process::forbid_core_dumps() {
+            tell(format_args!(
+                "warning: core dumps cannot be switched off: {error}"
+            ));
+        }
+        match self {
+            Self::Check { config, online: _ } => check::run(&config.path).map(drop),
+            Self::Health { url, config } => block_on(health::run(url, &config.path))?,
+            Self::Run(_) | Self::Token { .. } | Self::Demo { .. } => Err(Failure::Failed(
+                "this build has no part that answers this command".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Writes a line for people to stderr.
+pub fn tell(text: impl std::fmt::Display) {
+    // Nobody reads it: nothing is left to be told.
+    let _ = writeln!(io::stderr().lock(), "{}", text.to_string().trim_end());
+}
+
+/// Writes a result to stdout. A reader that has had enough (`| head`) is no failure.
+fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs a short-lived command, waiting for nothing that it left behind.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Command, clap::Error> {
+        let arguments = ["sidebearer"].into_iter().chain(arguments.split(' '));
+        Cli::try_parse_from(arguments).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn every_command_of_the_manual_is_understood() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+
+        assert!(matches!(
+            parse("run --config /c.toml").unwrap(),
+            Command::Run(ConfigPath { path }) if path.as_os_str() == "/c.toml"
+        ));
+        assert!(matches!(
+            parse("check --online").unwrap(),
+            Command::Check { online: true, .. }
+        ));
+        assert!(matches!(
+            parse("token crm --config /c.toml --reveal").unwrap(),
+            Command::Token { name, reveal: true, .. } if name == "crm"
+        ));
+        assert!(matches!(
+            parse("demo --once").unwrap(),
+            Command::Demo { once: true }
+        ));
+        assert!(matches!(
+            parse("health --url http://127.0.0.1:1/readyz").unwrap(),
+            Command::Health { url: Some(url), .. } if url.port() == Some(1)
+        ));
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2() {
+        for arguments in [
+            "",
+            "serve",
+            "token",
+            "run --conf x",
+            "health --url nonsense",
+        ] {
+            assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
+        }
+        assert_eq!(
+            Failure::Configuration(Diagnostics::default()).exit_code(),
+            2
+        );
+        assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
+        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
+    }
+}

@@ -1,0 +1,231 @@
+//! `sidebearer token`: what a token says about itself.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::{Failure, print};
+use crate::config::{Config, Credential};
+use crate::oauth::{TokenEndpoint, TokenResponse};
+
+/// The credential of that name.
+///
+/// # Errors
+/// Names those that there are.
+pub fn credential<'c>(config: &'c Config, name: &str) -> Result<&'c Credential, Failure> {
+    config.credentials.get(name).ok_or_else(|| {
+        let names: Vec<_> = config.credentials.keys().map(String::as_str).collect();
+        Failure::Usage(match names.as_slice() {
+            [] => format!("there is no credential {name:?}: the configuration has none"),
+            names => format!(
+                "there is no credential {name:?}; there are: {}",
+                names.join(", ")
+            ),
+        })
+    })
+}
+
+/// Fetches one token of `credential` from its `endpoint` and prints what it says.
+///
+/// # Errors
+/// Why there is no token.
+pub async fn show(
+    endpoint: &dyn TokenEndpoint,
+    credential: &Credential,
+    reveal: bool,
+) -> Result<(), Failure> {
+    let timeout = credential.fetch_timeout;
+    let token = tokio::time::timeout(timeout, endpoint.request())
+        .await
+        .map_err(|_| format!("no answer within {timeout:?}"))
+        .and_then(|answer| answer.map_err(|error| error.message))
+        .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
+    print(describe(&token, SystemTime::now(), reveal))
+}
+
+/// Type, lifetime and decoded content, for reading; the value itself only when `reveal` is set.
+pub fn describe(token: &TokenResponse, now: SystemTime, reveal: bool) -> String {
+    let mut text = format!("type      {}\n", token.token_type);
+    let lifetime = token.expires_in.map(human);
+    let lifetime = lifetime.unwrap_or_else(|| "not said: default_lifetime applies".to_owned());
+    line(&mut text, "lifetime", &lifetime);
+    match decode(token.access_token.expose()) {
+        Some(Jwt { header, claims }) => {
+            line(&mut text, "header", &pretty(&header));
+            line(&mut text, "claims", &pretty(&claims));
+            for claim in ["iat", "nbf", "exp"] {
+                if let Some(date) = claims.get(claim).and_then(Value::as_f64) {
+                    line(&mut text, claim, &when(date, now));
+                }
+            }
+            line(
+                &mut text,
+                "note",
+                "decoded only; the signature was not verified",
+            );
+        }
+        None => line(
+            &mut text,
+            "content",
+            "opaque token: not a JWT, nothing to decode",
+        ),
+    }
+    if reveal {
+        line(&mut text, "token", token.access_token.expose());
+    }
+    text
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{name:<9} {value}");
+}
+
+struct Jwt {
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+}
+
+/// The two readable parts of a signed JWT (RFC 7519), unverified.
+fn decode(token: &str) -> Option<Jwt> {
+    let part = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+    let mut parts = token.split('.');
+    let (header, claims) = (parts.next()?, parts.next()?);
+    let (Some(_signature), None) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    Some(Jwt {
+        header: part(header)?,
+        claims: part(claims)?,
+    })
+}
+
+/// Indented JSON that cannot steer a terminal: a claim may hold anything.
+fn pretty(object: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for character in format!("{:#}", Value::Object(object.clone())).chars() {
+        if character.is_control() && character != '\n' {
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// A NumericDate (RFC 7519 section 2) as a date, and how far away it is.
+fn when(date: f64, now: SystemTime) -> String {
+    /// The end of the year 9999, where the date format ends too.
+    const END: f64 = 253_402_300_800.0;
+    if !(0.0..END).contains(&date) {
+        return format!("{date}, which is no date");
+    }
+    let date = UNIX_EPOCH + Duration::from_secs(date as u64);
+    let distance = match date.duration_since(now) {
+        Ok(ahead) => format!("in {}", human(ahead)),
+        Err(behind) => format!("{} ago", human(behind.duration())),
+    };
+    format!("{} ({distance})", httpdate::fmt_http_date(date))
+}
+
+/// `1d 2h 3m 4s`, without the units that are zero.
+fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let parts: Vec<_> = units
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn described(access_token: &str, reveal: bool) -> String {
+        let token = TokenResponse {
+            access_token: Secret::new(access_token),
+            token_type: "Bearer",
+            expires_in: Some(Duration::from_secs(3723)),
+        };
+        describe(&token, UNIX_EPOCH + Duration::from_secs(NOW), reveal)
+    }
+
+    fn jwt(claims: &str) -> String {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#);
+        format!("{header}.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    #[test]
+    fn a_jwt_is_decoded_with_dates_for_people() {
+        let claims = format!(
+            r#"{{"sub":"billing","iat":{},"exp":{}.5}}"#,
+            NOW - 3,
+            NOW + 90
+        );
+        let text = described(&jwt(&claims), false);
+        let expected = "\
+type      Bearer
+lifetime  1h 2m 3s
+header    {
+  \"alg\": \"ES256\"
+}
+claims    {
+  \"exp\": 1800000090.5,
+  \"iat\": 1799999997,
+  \"sub\": \"billing\"
+}
+iat       Fri, 15 Jan 2027 07:59:57 GMT (3s ago)
+exp       Fri, 15 Jan 2027 08:01:30 GMT (in 1m 30s)
+note      decoded only; the signature was not verified
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_value_is_shown_only_when_asked_for() {
+        for token in [jwt("{}"), "opaque-value-of-a-token".to_owned()] {
+            let signature = token.rsplit('.').next().unwrap();
+            assert!(!described(&token, false).contains(signature));
+            assert!(described(&token, true).ends_with(&format!("\ntoken     {token}\n")));
+        }
+    }
+
+    #[test]
+    fn what_is_no_jwt_is_called_opaque() {
+        let twice = format!("{0}.{0}", jwt("{}"));
+        for token in ["plain", "a.b.c", "e30.e30", "e30.WzFd.x", &twice] {
+            let text = described(token, false);
+            assert!(text.contains("opaque token"), "{token}: {text}");
+        }
+    }
+
+    #[test]
+    fn claims_cannot_steer_the_terminal() {
+        let text = described(&jwt("{\"sub\":\"a\u{9b}2Jb\u{7f}\"}"), false);
+        assert!(text.contains("a\\u009b2Jb\\u007f"), "{text}");
+    }
+
+    #[test]
+    fn absurd_dates_are_survived() {
+        let text = described(&jwt(r#"{"exp":1e300,"nbf":-1}"#), false);
+        assert_eq!(text.matches("which is no date").count(), 2, "{text}");
+    }
+}

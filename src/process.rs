@@ -1,0 +1,92 @@
+//! What this process asks of the system: no core dumps, enough open files, its share of CPUs.
+
+use std::num::NonZero;
+
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
+
+/// Open files that are not client connections: pools, files, sockets of our own.
+const SPARE_FILES: u64 = 256;
+
+/// Makes sure that tokens and secrets in memory never reach a core file, and that other processes
+/// of the same user cannot read them by `ptrace` or `/proc`
+/// (`RLIMIT_CORE` 0 and `PR_SET_DUMPABLE` 0).
+pub fn forbid_core_dumps() -> std::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Raises the soft open-files limit to the hard one. Returns a warning when that is not enough
+/// for `max_connections` clients, each of which may need an upstream connection too.
+pub fn raise_open_files(max_connections: usize) -> Option<String> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => limit.current,
+    };
+    too_few_files(now, max_connections)
+}
+
+/// CPUs this process may use, at least 1: affinity and cgroup quotas (v1 and v2) count, and a
+/// quota is rounded down.
+pub fn available_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn too_few_files(limit: Option<u64>, max_connections: usize) -> Option<String> {
+    let needed = (max_connections as u64)
+        .saturating_mul(2)
+        .saturating_add(SPARE_FILES);
+    let limit = limit.filter(|limit| *limit < needed)?;
+    Some(format!(
+        "the open-files limit is {limit}, but max_connections = {max_connections} may need \
+         {needed}: raise the hard limit (ulimit -Hn, LimitNOFILE) or lower max_connections"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn cores_are_neither_written_nor_readable() {
+        forbid_core_dumps().unwrap();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn the_soft_file_limit_becomes_the_hard_one() {
+        raise_open_files(1);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+
+    #[test]
+    fn a_file_limit_below_two_a_connection_is_warned_about() {
+        assert_eq!(too_few_files(Some(20_256), 10_000), None);
+        assert_eq!(too_few_files(None, usize::MAX), None);
+        let warning = too_few_files(Some(20_255), 10_000).unwrap();
+        assert!(
+            warning.contains("20255") && warning.contains("20256"),
+            "{warning}"
+        );
+    }
+
+    #[test]
+    fn there_is_always_a_cpu() {
+        assert!(available_cpus() >= 1);
+    }
+}

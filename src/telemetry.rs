@@ -1,0 +1,180 @@
+//! Log lines on stderr: text for people or JSON for machines, changeable while running.
+//!
+//! Events of this crate pass at `log.level`, those of libraries from `warn` up. Before [`init`]
+//! there is no log: what fails earlier is told in plain words by the command itself.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{Registry, reload};
+
+use crate::config::{Log, LogFormat};
+
+type Output = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Changes the log of the running process.
+#[derive(Clone)]
+pub struct LogHandle(reload::Handle<Output, Registry>);
+
+/// Starts logging to stderr. The first call of a process decides where lines go; the handle of a
+/// later one changes nothing.
+pub fn init(log: &Log) -> LogHandle {
+    let (layer, handle) = reload::Layer::new(to_stderr(log));
+    // Fails only when a subscriber is there already.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(layer));
+    LogHandle(handle)
+}
+
+impl LogHandle {
+    /// Takes over format and level; every later line follows them.
+    pub fn apply(&self, log: &Log) {
+        // Fails only when the subscriber is gone, and every line with it.
+        let _ = self.0.reload(to_stderr(log));
+    }
+}
+
+fn to_stderr(log: &Log) -> Output {
+    output(log, std::io::stderr().is_terminal(), std::io::stderr)
+}
+
+fn output<W>(log: &Log, terminal: bool, writer: W) -> Output
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let levels = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target(env!("CARGO_PKG_NAME"), log.level);
+    // A line that cannot be written is lost. Reporting that would write to stderr again and panic.
+    let lines = fmt::layer().with_writer(writer).log_internal_errors(false);
+    let text = match log.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    if text {
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let lines = lines.compact().with_target(false).with_ansi(colour);
+        Box::new(levels.and_then(lines))
+    } else {
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        Box::new(levels.and_then(lines))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing::Level;
+
+    use super::*;
+    use crate::config::AccessLog;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(format: LogFormat, level: Level) -> Log {
+        Log {
+            format,
+            level,
+            access: AccessLog::Errors,
+        }
+    }
+
+    /// What `events` leave behind when logged as `log` says.
+    fn logged(log: &Log, terminal: bool, events: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = output(log, terminal, move || writer.clone());
+        tracing::subscriber::with_default(Registry::default().with(layer), events);
+        lines.take()
+    }
+
+    #[test]
+    fn own_events_follow_the_level_and_libraries_stay_at_warn() {
+        let events = || {
+            tracing::debug!(target: "sidebearer::token", "ours");
+            tracing::trace!(target: "sidebearer::token", "too fine");
+            tracing::warn!(target: "hyper::proto", "theirs");
+            tracing::info!(target: "hyper::proto", "chatter");
+        };
+        let text = logged(&log(LogFormat::Text, Level::DEBUG), false, events);
+        assert!(text.contains("ours") && text.contains("theirs"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+
+        let text = logged(&log(LogFormat::Text, Level::ERROR), false, events);
+        assert!(text.contains("theirs"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[test]
+    fn auto_is_text_on_a_terminal_and_json_elsewhere() {
+        let events = || tracing::info!(target: "sidebearer", port = 7080, "ready");
+        let auto = log(LogFormat::Auto, Level::INFO);
+
+        let json: serde_json::Value = serde_json::from_str(&logged(&auto, false, events)).unwrap();
+        assert_eq!(json["level"], "INFO");
+        assert_eq!(json["target"], "sidebearer");
+        assert_eq!(json["message"], "ready");
+        assert_eq!(json["port"], 7080);
+        assert!(json["timestamp"].is_string());
+
+        let text = logged(&auto, true, events);
+        assert!(text.contains("ready") && !text.starts_with('{'), "{text}");
+        let plain = logged(&log(LogFormat::Text, Level::INFO), false, events);
+        assert!(plain.ends_with("INFO ready port=7080\n"), "{plain}");
+    }
+
+    #[test]
+    fn a_reload_changes_format_and_level() {
+        let lines = Lines::default();
+        let make = |log: &Log| {
+            let writer = lines.clone();
+            output(log, false, move || writer.clone())
+        };
+        let (layer, handle) = reload::Layer::new(make(&log(LogFormat::Text, Level::INFO)));
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            let events = || {
+                tracing::debug!(target: "sidebearer::reload", "detail");
+                tracing::info!(target: "sidebearer::reload", "news");
+            };
+            events();
+            let before = lines.take();
+            assert!(before.ends_with("INFO news\n"), "{before}");
+            assert_eq!(before.lines().count(), 1);
+
+            handle
+                .reload(make(&log(LogFormat::Json, Level::DEBUG)))
+                .unwrap();
+            events();
+            let after = lines.take();
+            let levels: Vec<_> = after
+                .lines()
+                .map(|line| {
+                    serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].clone()
+                })
+                .collect();
+            assert_eq!(levels, ["DEBUG", "INFO"]);
+        });
+    }
+}

@@ -1,0 +1,220 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::*;
+
+/// Shorter than the safety poll: with inotify, what is seen in time was seen by an event.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+const BOTH: [fn(mpsc::Sender<Message>) -> Means; 2] =
+    [Means::inotify, |_| Means::Timer(Duration::from_millis(5))];
+
+async fn next(changes: &mut Changes) -> Vec<PathBuf> {
+    tokio::time::timeout(DEADLINE, changes.next())
+        .await
+        .expect("a change is reported in time")
+        .expect("the watcher lives")
+        .into_iter()
+        .collect()
+}
+
+fn rename_over(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_is_followed_however_it_is_written() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        fs::write(&file, "one").unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()]).await.unwrap();
+
+        fs::write(&file, "two").unwrap();
+        assert_eq!(next(&mut changes).await, [file.as_path()]);
+        rename_over(&file, "three");
+        assert_eq!(next(&mut changes).await, [file.as_path()]);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(next(&mut changes).await, [file.as_path()]);
+        fs::write(&file, "three").unwrap();
+        assert_eq!(next(&mut changes).await, [file.as_path()]);
+    }
+}
+
+#[tokio::test]
+async fn the_same_content_again_is_no_change() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let (quiet, loud) = (dir.path().join("quiet"), dir.path().join("loud"));
+        fs::write(&quiet, "same").unwrap();
+        fs::write(&loud, "one").unwrap();
+        let paths = vec![quiet.clone(), loud.clone()];
+        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+
+        for round in 0..3 {
+            rename_over(&quiet, "same");
+            fs::File::open(&quiet)
+                .unwrap()
+                .set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+            fs::write(&loud, format!("round {round}")).unwrap();
+            assert_eq!(next(&mut changes).await, [loud.as_path()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_swapped_data_symlink_changes_every_file_behind_it() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path();
+        let release = |name: &str, text: &str| {
+            fs::create_dir(volume.join(name)).unwrap();
+            fs::write(volume.join(name).join("id"), "same").unwrap();
+            fs::write(volume.join(name).join("secret"), text).unwrap();
+            symlink(name, volume.join("..data_tmp")).unwrap();
+            fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+        };
+        release("..first", "one");
+        symlink("..data/id", volume.join("id")).unwrap();
+        symlink("..data/secret", volume.join("secret")).unwrap();
+        let secret = volume.join("secret");
+        let paths = vec![volume.join("id"), secret.clone()];
+        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+
+        release("..second", "two");
+        fs::remove_dir_all(volume.join("..first")).unwrap();
+        assert_eq!(next(&mut changes).await, [secret.as_path()]);
+        release("..third", "three");
+        assert_eq!(next(&mut changes).await, [secret.as_path()]);
+        fs::write(volume.join("..third/secret"), "in place").unwrap();
+        assert_eq!(next(&mut changes).await, [secret.as_path()]);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_stands_for_its_toml_files() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
+        fs::write(&old, "1").unwrap();
+        let paths = vec![dir.path().to_owned()];
+        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+
+        fs::write(dir.path().join("notes.txt"), "not configuration").unwrap();
+        rename_over(&new, "1");
+        assert_eq!(next(&mut changes).await, [new.as_path()]);
+        rename_over(&old, "2");
+        assert_eq!(next(&mut changes).await, [old.as_path()]);
+        fs::remove_file(&new).unwrap();
+        assert_eq!(next(&mut changes).await, [new.as_path()]);
+    }
+}
+
+#[tokio::test]
+async fn directories_may_vanish_move_and_come_back() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("etc/app");
+        let file = home.join("secret");
+        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()]).await.unwrap();
+
+        for round in 0..3 {
+            fs::create_dir_all(&home).unwrap();
+            fs::write(&file, "one").unwrap();
+            assert_eq!(next(&mut changes).await, [file.as_path()]);
+
+            let staged = dir.path().join("etc/staged");
+            fs::create_dir(&staged).unwrap();
+            fs::write(staged.join("secret"), "two").unwrap();
+            fs::rename(&home, dir.path().join(format!("old-{round}"))).unwrap();
+            fs::rename(&staged, &home).unwrap();
+            assert_eq!(next(&mut changes).await, [file.as_path()]);
+            rename_over(&file, "three");
+            assert_eq!(next(&mut changes).await, [file.as_path()]);
+
+            fs::remove_dir_all(dir.path().join("etc")).unwrap();
+            assert_eq!(next(&mut changes).await, [file.as_path()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_set_of_paths_can_be_replaced() {
+    for means in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let [stays, leaves, joins] = ["stays", "leaves", "joins"].map(|name| {
+            let path = dir.path().join(name);
+            fs::write(&path, "one").unwrap();
+            path
+        });
+        let paths = vec![stays.clone(), leaves.clone()];
+        let (watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+
+        rename_over(&stays, "changed just before");
+        watcher.watch(vec![stays.clone(), joins.clone()]).await;
+        assert_eq!(next(&mut changes).await, [stays.as_path()]);
+        rename_over(&leaves, "two");
+        rename_over(&joins, "two");
+        assert_eq!(next(&mut changes).await, [joins.as_path()]);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_watcher_ends_its_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()]).await.unwrap();
+    drop(watcher);
+    let end = tokio::time::timeout(DEADLINE, changes.next())
+        .await
+        .unwrap();
+    assert_eq!(end, None);
+}
+
+#[test]
+fn half_written_content_is_looked_at_again() {
+    let hash = |hash| BTreeMap::from([(PathBuf::from("/f"), Content::File(hash))]);
+    let (known, half, whole) = (hash(1), hash(2), hash(3));
+    let mut unsettled = Unsettled::default();
+    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
+    assert_eq!(unsettled.judge(&known, &whole), Verdict::LookAgain);
+    assert_eq!(unsettled.judge(&known, &whole), Verdict::Changed);
+
+    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
+    assert_eq!(unsettled.judge(&known, &known), Verdict::Same);
+    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
+
+    let mut unsettled = Unsettled::default();
+    let verdicts: Vec<_> = (10..)
+        .map(|restless| unsettled.judge(&known, &hash(restless)))
+        .take_while(|verdict| *verdict == Verdict::LookAgain)
+        .collect();
+    assert_eq!(verdicts.len(), RESTLESS as usize, "then it is reported");
+}
+
+#[test]
+fn looking_at_a_pipe_does_not_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    assert_eq!(Hasher::default().look(&pipe), Content::Special);
+}
+
+#[test]
+fn a_circle_of_symlinks_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    symlink("b", dir.path().join("a")).unwrap();
+    symlink("a", dir.path().join("b")).unwrap();
+    let found = directories(&dir.path().join("a"));
+    assert!(found.contains(dir.path()), "{found:?}");
+}
