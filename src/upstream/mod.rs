@@ -1,6 +1,9 @@
 //! Connections to the protected APIs and to authorization servers.
 
+mod connect;
+mod dns;
 mod pool;
+mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use crate::metrics::UpstreamMetrics;
 
 pub use connect::{ConnectError, Connected, Connector, Io, Protocols};
 pub use pool::{Checkout, Lease, Pool, RequestBody};
+pub use tls::{TlsError, fingerprint};
 
 /// What one connection may buffer a side.
 pub const BUFFER_BYTES: usize = 64 * 1024;

@@ -1,3 +1,6 @@
 //! Behaviour of the whole, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod connect;
 mod support;

@@ -1,1 +1,3 @@
 //! Fakes named by how they misbehave.
+
+pub(crate) mod tls;

@@ -1,0 +1,368 @@
+//! One connection to a server: DNS, TCP, TLS.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::{Host, Url};
+
+use super::dns;
+use super::tls::{self, TlsError};
+use crate::config::{self, HttpVersion};
+
+/// How long one address may stay silent before the next is dialed beside it (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// A peer that vanished without a word is noticed after about two minutes, before most
+/// load balancers forget an idle connection.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
+/// between its connections.
+pub struct Connector {
+    host: Host,
+    port: u16,
+    http: HttpVersion,
+    tls: Option<ClientTls>,
+}
+
+/// Which HTTP versions a connection may end up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocols {
+    /// What the configuration allows.
+    Any,
+    /// HTTP/1.1 alone, as an upgrade needs it.
+    Http1,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connected {
+    /// The bytes.
+    pub io: Io,
+    /// HTTP/2 is spoken, by ALPN or prior knowledge; else HTTP/1.1.
+    pub http2: bool,
+    /// The address that answered.
+    pub peer: SocketAddr,
+}
+
+/// The bytes of a connection.
+#[derive(Debug)]
+pub enum Io {
+    /// `http`
+    Tcp(TcpStream),
+    /// `https`
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Why there is no connection. Nothing of a request has been sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The host has no address.
+    #[error("cannot resolve {authority}: {reason}")]
+    Resolve {
+        /// Host and port.
+        authority: String,
+        /// The resolver's reason.
+        reason: String,
+    },
+    /// No address takes the connection.
+    #[error("cannot connect to {authority}: {reason}")]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// It took too long.
+    #[error("no connection to {authority} within {within:?}: {stage} did not finish")]
+    Timeout {
+        /// Host and port.
+        authority: String,
+        /// How long it was allowed to take.
+        within: Duration,
+        /// What was under way.
+        stage: Stage,
+    },
+    /// The handshake failed, or the certificate is not good.
+    #[error("no TLS connection to {authority}: {reason}")]
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// What is wrong, in words.
+        reason: String,
+    },
+}
+
+/// The steps of making a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// DNS.
+    Resolve,
+    /// TCP.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+}
+
+impl Connector {
+    /// Reads the files of `tls` and prepares for the scheme, host and port of `url`.
+    ///
+    /// # Errors
+    /// A file that cannot be used, or a name that no certificate can carry.
+    pub fn new(url: &Url, tls: &config::Tls, http: HttpVersion) -> Result<Self, TlsError> {
+        let host = url.host().ok_or(TlsError::Url)?.to_owned();
+        let port = url.port_or_known_default().ok_or(TlsError::Url)?;
+        let tls = match url.scheme() {
+            "https" => Some(ClientTls::new(&host, tls, http)?),
+            _ => None,
+        };
+        Ok(Self {
+            host,
+            port,
+            http,
+            tls,
+        })
+    }
+
+    /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
+    ///
+    /// # Errors
+    /// Which step failed and why.
+    pub async fn connect(
+        &self,
+        protocols: Protocols,
+        timeout: Duration,
+    ) -> Result<Connected, ConnectError> {
+        let mut stage = Stage::Resolve;
+        let attempt = self.attempt(protocols, &mut stage);
+        match tokio::time::timeout(timeout, attempt).await {
+            Ok(done) => done,
+            Err(_) => Err(ConnectError::Timeout {
+                authority: self.authority(),
+                within: timeout,
+                stage,
+            }),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        protocols: Protocols,
+        stage: &mut Stage,
+    ) -> Result<Connected, ConnectError> {
+        let resolved = dns::resolve(&self.host, self.port).await;
+        let addresses = resolved.map_err(|e| ConnectError::Resolve {
+            authority: self.authority(),
+            reason: tls::reason(&e),
+        })?;
+
+        *stage = Stage::Connect;
+        let connected = dial(addresses).await.and_then(|tcp| {
+            let peer = tcp.peer_addr()?;
+            Ok((tcp, peer))
+        });
+        let (tcp, peer) = connected.map_err(|e| ConnectError::Connect {
+            authority: self.authority(),
+            reason: tls::reason(&e),
+        })?;
+        let Some(tls) = &self.tls else {
+            return Ok(Connected {
+                io: Io::Tcp(tcp),
+                http2: self.http == HttpVersion::Http2 && protocols == Protocols::Any,
+                peer,
+            });
+        };
+
+        *stage = Stage::Tls;
+        let handshake = tls.handshake(protocols, self.http, tcp).await;
+        let (stream, http2) = handshake.map_err(|reason| ConnectError::Tls {
+            authority: self.authority(),
+            reason,
+        })?;
+        Ok(Connected {
+            io: Io::Tls(Box::new(stream)),
+            http2,
+            peer,
+        })
+    }
+
+    fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tls = if self.tls.is_some() { "TLS" } else { "TCP" };
+        write!(f, "Connector({}, {tls}, {:?})", self.authority(), self.http)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "name resolution",
+            Self::Connect => "the TCP connection",
+            Self::Tls => "the TLS handshake",
+        })
+    }
+}
+
+/// TLS towards one server.
+struct ClientTls {
+    any: TlsConnector,
+    http1: TlsConnector,
+    name: ServerName<'static>,
+    ca_file: Option<PathBuf>,
+}
+
+impl ClientTls {
+    fn new(host: &Host, tls: &config::Tls, http: HttpVersion) -> Result<Self, TlsError> {
+        let mut any = tls::client_config(tls)?;
+        let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
+        // A clone shares the store of sessions.
+        let mut http1 = any.clone();
+        http1.alpn_protocols = vec![h1.clone()];
+        any.alpn_protocols = match http {
+            HttpVersion::Auto => vec![h2, h1],
+            HttpVersion::Http1 => vec![h1],
+            HttpVersion::Http2 => vec![h2],
+        };
+        Ok(Self {
+            any: TlsConnector::from(Arc::new(any)),
+            http1: TlsConnector::from(Arc::new(http1)),
+            name: tls::server_name(tls, host)?,
+            ca_file: tls.ca_file.clone(),
+        })
+    }
+
+    async fn handshake(
+        &self,
+        protocols: Protocols,
+        http: HttpVersion,
+        tcp: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, bool), String> {
+        let connector = match protocols {
+            Protocols::Any => &self.any,
+            Protocols::Http1 => &self.http1,
+        };
+        let stream = connector
+            .connect(self.name.clone(), tcp)
+            .await
+            .map_err(|e| tls::handshake_failure(&e, self.ca_file.as_deref()))?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {
+            // A server without ALPN goes on as if it had agreed.
+            return Err(
+                "the server does not speak HTTP/2, and http = \"2\" allows nothing else".to_owned(),
+            );
+        }
+        Ok((stream, http2))
+    }
+}
+
+/// Dials the addresses in order, the next whenever one fails or stays silent for [`STAGGER`]; the
+/// first to answer wins and the others are dropped. The error is the first address's.
+async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    if let [only] = addresses[..] {
+        return dial_one(only).await;
+    }
+    let mut rest = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failure = None;
+    loop {
+        if let Some(next) = rest.next() {
+            attempts.spawn(dial_one(next));
+        }
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done.map_err(io::Error::other).and_then(|done| done) {
+                Ok(tcp) => return Ok(tcp),
+                Err(e) => failure = failure.or(Some(e)),
+            },
+            () = tokio::time::sleep(STAGGER), if rest.len() > 0 => {}
+            else => break,
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::other("no address to connect to")))
+}
+
+async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    Ok(tcp)
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

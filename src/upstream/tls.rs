@@ -1,0 +1,244 @@
+//! TLS client settings: from files to rustls, and from its errors to words.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use url::Host;
+use zeroize::Zeroizing;
+
+use crate::config::Tls;
+
+/// Why TLS cannot be set up. Names files, never their content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificate and key do not belong together, or one of them is not given.
+    #[error("certificate_file and key_file: {0}")]
+    ClientCertificate(String),
+    /// The system has no CA certificates.
+    #[error("this system has no CA certificates ({0}); name a ca_file")]
+    NoRoots(String),
+    /// No certificate can carry this name.
+    #[error("{0:?} is not a valid server name")]
+    ServerName(String),
+    /// The URL cannot be dialed at all.
+    #[error("the URL names no host and port")]
+    Url,
+}
+
+/// What the files of `tls` hold now, and what else it says: equal as long as a connector built from
+/// it would come out the same.
+pub fn fingerprint(tls: &Tls) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tls.hash(&mut hasher);
+    for file in tls.files() {
+        match std::fs::read(file).map(Zeroizing::new) {
+            Ok(content) => content.hash(&mut hasher),
+            Err(e) => e.kind().hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Reads the files of `tls` and builds the rustls configuration, without ALPN.
+pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
+    let roots = match &tls.ca_file {
+        Some(file) => Arc::new(roots_of(file)?),
+        None => system_roots()?,
+    };
+    let all: &[_] = if tls.tls13_only {
+        &[&rustls::version::TLS13]
+    } else {
+        rustls::DEFAULT_VERSIONS
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(all)
+        .expect("the provider supports every version that rustls does")
+        .with_root_certificates(roots);
+    let mut config = match (&tls.certificate_file, &tls.key_file) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(certificates), Some(key)) => builder
+            .with_client_auth_cert(certificates_of(certificates)?, key_of(key)?)
+            .map_err(|e| TlsError::ClientCertificate(e.to_string()))?,
+        _ => {
+            let reason = "one is given without the other".to_owned();
+            return Err(TlsError::ClientCertificate(reason));
+        }
+    };
+    // One connector speaks to one server name: the default's room for hundreds is not needed.
+    config.resumption = Resumption::in_memory_sessions(32);
+    Ok(config)
+}
+
+/// The name the server's certificate must carry.
+pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>, TlsError> {
+    let name = match (&tls.server_name, host) {
+        (Some(name), _) => name,
+        (None, Host::Domain(name)) => name,
+        (None, Host::Ipv4(ip)) => return Ok(ServerName::from(std::net::IpAddr::from(*ip))),
+        (None, Host::Ipv6(ip)) => return Ok(ServerName::from(std::net::IpAddr::from(*ip))),
+    };
+    ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))
+}
+
+/// Why a handshake failed, for people: what is wrong with which side, and which key may help.
+pub(super) fn handshake_failure(error: &io::Error, ca_file: Option<&Path>) -> String {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(reason)) => certificate_failure(reason, ca_file),
+        Some(rustls::Error::AlertReceived(alert)) => alert_meaning(*alert),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "the server does not answer in TLS; is the scheme or the port wrong?".to_owned()
+        }
+        Some(other) => other.to_string(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection during the handshake".to_owned()
+        }
+        None => reason(error),
+    }
+}
+
+/// An I/O error in words alone: no error numbers, no prefixes that repeat what the caller says.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text
+        .split_once(" (os error")
+        .map_or(&*text, |(words, _)| words);
+    text.trim_start_matches("failed to lookup address information: ")
+        .to_owned()
+}
+
+fn certificate_failure(reason: &CertificateError, ca_file: Option<&Path>) -> String {
+    match reason {
+        // A bad signature is what a renewed CA with its old name looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match ca_file {
+            Some(file) => format!(
+                "the server's certificate is signed by no CA of {}",
+                file.display()
+            ),
+            None => "the server's certificate is signed by no CA of this system; \
+                     tls.ca_file can name one to trust"
+                .to_owned(),
+        },
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            // Names come in the verifier's own notation: `DnsName("example.com")`.
+            let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+            let mut names = presented.iter().map(bare).collect::<Vec<_>>().join(", ");
+            if names.is_empty() {
+                names = "no name at all".to_owned();
+            }
+            let expected = expected.to_str();
+            format!("the server's certificate is for {names}, not for {expected}")
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the server's certificate expired on {}", date(*not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "the server's certificate is not valid before {}; is this machine's clock right?",
+            date(*not_before)
+        ),
+        // The verifier's own error type is not ours to name; its text is its variant's name.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server presents a CA certificate as its own; it needs one signed by that CA"
+                .to_owned()
+        }
+        other => format!("the server's certificate is refused: {other}"),
+    }
+}
+
+fn alert_meaning(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::NoApplicationProtocol => {
+            "the server speaks none of the HTTP versions asked for".to_owned()
+        }
+        AlertDescription::ProtocolVersion => {
+            "the server speaks none of the TLS versions allowed here".to_owned()
+        }
+        AlertDescription::CertificateRequired => {
+            "the server wants a client certificate; name certificate_file and key_file".to_owned()
+        }
+        AlertDescription::UnrecognisedName => {
+            "the server does not know the name asked for; tls.server_name can name another"
+                .to_owned()
+        }
+        other => format!("the server refused the handshake with the alert {other:?}"),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+/// The system's CAs, read once per process; a failure is not kept.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(roots.clone());
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reason = found.errors.first().map(ToString::to_string);
+        return Err(TlsError::NoRoots(
+            reason.unwrap_or_else(|| "none found".to_owned()),
+        ));
+    }
+    Ok(ROOTS.get_or_init(|| Arc::new(roots)).clone())
+}
+
+fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates_of(file)? {
+        roots
+            .add(certificate)
+            .map_err(|e| broken(file, format!("not usable as a CA: {e}")))?;
+    }
+    Ok(roots)
+}
+
+fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|_| broken(file, "its PEM is malformed"))?;
+    if certificates.is_empty() {
+        return Err(broken(file, "it holds no PEM certificate"));
+    }
+    Ok(certificates)
+}
+
+fn key_of(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = read(file)?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| broken(file, "it holds no unencrypted PEM private key"))
+}
+
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let bytes = std::fs::read(file).map_err(|e| broken(file, reason(&e)))?;
+    Ok(Zeroizing::new(bytes))
+}
+
+fn broken(file: &Path, reason: impl Into<String>) -> TlsError {
+    TlsError::File {
+        path: file.to_owned(),
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,348 @@
+//! Connections over real sockets: which protocol they end up with, and what is said when they fail.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use sidebearer::config::{HttpVersion, Tls};
+use sidebearer::upstream::{
+    ConnectError, Connected, Connector, Io, Protocols, Stage, TlsError, fingerprint,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+
+use crate::support::tls::Ca;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Accepts for ever and greets each connection with one byte.
+async fn serve(config: ServerConfig) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                if let Ok(mut tls) = acceptor.accept(tcp).await {
+                    let _ = tls.write_all(b"!").await;
+                    let _ = tls.read(&mut [0]).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+fn trusting(ca: &Ca) -> Tls {
+    Tls {
+        ca_file: Some(ca.file()),
+        ..Tls::default()
+    }
+}
+
+fn connector(url: &str, tls: &Tls, http: HttpVersion) -> Connector {
+    Connector::new(&Url::parse(url).unwrap(), tls, http).unwrap()
+}
+
+async fn connect(url: &str, tls: &Tls, http: HttpVersion) -> Result<Connected, ConnectError> {
+    let connector = connector(url, tls, http);
+    connector.connect(Protocols::Any, LONG).await
+}
+
+async fn tls_failure(url: &str, tls: &Tls, http: HttpVersion) -> String {
+    match connect(url, tls, http).await {
+        Err(ConnectError::Tls { authority, reason }) => {
+            assert!(url.ends_with(&authority), "{url} {authority}");
+            reason
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn alpn_decides_the_http_version_and_an_upgrade_forces_http1() {
+    let ca = Ca::new();
+    let both = ca.identity(&["localhost"]).server(&["h2", "http/1.1"]);
+    let url = format!("https://localhost:{}", serve(both).await.port());
+    for (http, protocols, http2) in [
+        (HttpVersion::Auto, Protocols::Any, true),
+        (HttpVersion::Auto, Protocols::Http1, false),
+        (HttpVersion::Http1, Protocols::Any, false),
+        (HttpVersion::Http2, Protocols::Any, true),
+        (HttpVersion::Http2, Protocols::Http1, false),
+    ] {
+        let connector = connector(&url, &trusting(&ca), http);
+        let mut connected = connector.connect(protocols, LONG).await.unwrap();
+        assert_eq!(connected.http2, http2, "{http:?} {protocols:?}");
+        let mut greeting = [0];
+        connected.io.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"!");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_http2_is_an_error_only_where_it_is_demanded() {
+    let ca = Ca::new();
+    for alpn in [&["http/1.1"][..], &[]] {
+        let server = ca.identity(&["localhost"]).server(alpn);
+        let url = format!("https://localhost:{}", serve(server).await.port());
+        let auto = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
+        assert!(!auto.unwrap().http2);
+        let reason = tls_failure(&url, &trusting(&ca), HttpVersion::Http2).await;
+        assert!(reason.contains("HTTP"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    for (http, protocols, http2) in [
+        (HttpVersion::Auto, Protocols::Any, false),
+        (HttpVersion::Http1, Protocols::Any, false),
+        (HttpVersion::Http2, Protocols::Any, true),
+        (HttpVersion::Http2, Protocols::Http1, false),
+    ] {
+        let connector = connector(&url, &Tls::default(), http);
+        let connected = connector.connect(protocols, LONG).await.unwrap();
+        assert_eq!(connected.http2, http2, "{http:?} {protocols:?}");
+        assert_eq!(connected.peer, listener.local_addr().unwrap());
+        let Io::Tcp(tcp) = connected.io else {
+            panic!("no TLS was asked for")
+        };
+        assert!(tcp.nodelay().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_between_connections_of_one_connector() {
+    let ca = Ca::new();
+    let server = serve(ca.identity(&["localhost"]).server(&["h2"])).await;
+    let url = format!("https://localhost:{}", server.port());
+    let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let connected = connector.connect(Protocols::Any, LONG).await.unwrap();
+        let Io::Tls(mut tls) = connected.io else {
+            panic!("TLS was asked for")
+        };
+        // The ticket comes before the first byte of data.
+        tls.read_exact(&mut [0]).await.unwrap();
+        kinds.push(tls.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
+async fn a_bad_certificate_is_refused_in_words() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let good = serve(ca.identity(&["localhost"]).server(&[])).await;
+    let good = format!("https://localhost:{}", good.port());
+
+    let reason = tls_failure(&good, &trusting(&other), HttpVersion::Auto).await;
+    let file = other.file().display().to_string();
+    assert_eq!(
+        reason,
+        format!("the server's certificate is signed by no CA of {file}")
+    );
+
+    let elsewhere = Tls {
+        server_name: Some("api.example.com".to_owned()),
+        ..trusting(&ca)
+    };
+    assert_eq!(
+        tls_failure(&good, &elsewhere, HttpVersion::Auto).await,
+        "the server's certificate is for localhost, not for api.example.com"
+    );
+
+    let expired = ca.identity_until(&["localhost"], 2020).server(&[]);
+    let expired = format!("https://localhost:{}", serve(expired).await.port());
+    assert_eq!(
+        tls_failure(&expired, &trusting(&ca), HttpVersion::Auto).await,
+        "the server's certificate expired on Wed, 01 Jan 2020 00:00:00 GMT"
+    );
+}
+
+#[tokio::test]
+async fn server_name_and_ip_literals_are_verified() {
+    let ca = Ca::new();
+    let named = serve(ca.identity(&["api.example.com"]).server(&[])).await;
+    let tls = Tls {
+        server_name: Some("api.example.com".to_owned()),
+        ..trusting(&ca)
+    };
+    let by_name = connect(&format!("https://{named}"), &tls, HttpVersion::Auto).await;
+    by_name.unwrap();
+
+    let literal = serve(ca.identity(&["127.0.0.1"]).server(&[])).await;
+    let url = format!("https://{literal}");
+    let by_ip = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
+    by_ip.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_presented_when_configured() {
+    let ca = Ca::new();
+    let mut roots = RootCertStore::empty();
+    let pem = std::fs::read(ca.file()).unwrap();
+    use rustls::pki_types::pem::PemObject;
+    roots
+        .add(CertificateDer::from_pem_slice(&pem).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let identity = ca.identity(&["localhost"]);
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![identity.certificate], identity.key)
+        .unwrap();
+    let url = format!("https://localhost:{}", serve(config).await.port());
+
+    let client = ca.identity(&["client"]);
+    let (certificate, key) = (ca.dir().join("client.pem"), ca.dir().join("client.key"));
+    std::fs::write(&certificate, &client.certificate_pem).unwrap();
+    std::fs::write(&key, &client.key_pem).unwrap();
+    let tls = Tls {
+        certificate_file: Some(certificate),
+        key_file: Some(key),
+        ..trusting(&ca)
+    };
+    let mut with = connect(&url, &tls, HttpVersion::Auto).await.unwrap();
+    with.io.read_exact(&mut [0]).await.unwrap();
+
+    // TLS 1.3: the refusal arrives after the client's side of the handshake has ended.
+    let without = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
+    let refused = without.unwrap().io.read_exact(&mut [0]).await;
+    assert!(refused.unwrap_err().to_string().contains("Certificate"));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_named_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let _ = tcp.read(&mut [0; 4096]).await;
+    });
+    let ca = Ca::new();
+    let reason = tls_failure(&url, &trusting(&ca), HttpVersion::Auto).await;
+    assert!(reason.contains("does not answer in TLS"), "{reason}");
+}
+
+#[tokio::test]
+async fn refused_unresolvable_and_silent_are_told_apart() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let refused = connect(
+        &format!("http://{address}"),
+        &Tls::default(),
+        HttpVersion::Auto,
+    )
+    .await;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        format!("cannot connect to {address}: Connection refused")
+    );
+
+    let unknown = connect(
+        "http://no-such-host.invalid:8080",
+        &Tls::default(),
+        HttpVersion::Auto,
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(unknown, ConnectError::Resolve { .. }), "{unknown}");
+    let text = unknown.to_string();
+    assert!(
+        text.starts_with("cannot resolve no-such-host.invalid:8080: "),
+        "{text}"
+    );
+    assert!(!text.contains("lookup address information"), "{text}");
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let ca = Ca::new();
+    let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
+    let error = connector.connect(Protocols::Any, Duration::from_millis(200));
+    let error = error.await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConnectError::Timeout {
+                stage: Stage::Tls,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_next_address_is_tried_when_the_first_refuses() {
+    // `localhost` has two addresses on most machines; only one of them listens here.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("http://localhost:{port}");
+    let connected = connect(&url, &Tls::default(), HttpVersion::Auto).await;
+    assert_eq!(connected.unwrap().peer, listener.local_addr().unwrap());
+}
+
+#[test]
+fn unusable_files_are_named_when_the_connector_is_built() {
+    let ca = Ca::new();
+    let empty = ca.dir().join("empty.pem");
+    std::fs::write(&empty, "nothing here").unwrap();
+    let identity = ca.identity(&["client"]);
+    let other = ca.dir().join("other.key");
+    std::fs::write(&other, ca.identity(&["other"]).key_pem).unwrap();
+    let certificate = ca.dir().join("client.pem");
+    std::fs::write(&certificate, identity.certificate_pem).unwrap();
+
+    let url = Url::parse("https://localhost").unwrap();
+    let failure = |tls: Tls| Connector::new(&url, &tls, HttpVersion::Auto).unwrap_err();
+    let with_ca = |file: &str| Tls {
+        ca_file: Some(ca.dir().join(file)),
+        ..Tls::default()
+    };
+    let absent = failure(with_ca("absent.pem")).to_string();
+    assert!(absent.ends_with("absent.pem: No such file or directory"));
+    let nothing = failure(with_ca("empty.pem")).to_string();
+    assert!(nothing.ends_with("empty.pem: it holds no PEM certificate"));
+    let mismatch = failure(Tls {
+        certificate_file: Some(certificate.clone()),
+        key_file: Some(other),
+        ..trusting(&ca)
+    });
+    assert!(
+        matches!(mismatch, TlsError::ClientCertificate(_)),
+        "{mismatch}"
+    );
+    let half = failure(Tls {
+        certificate_file: Some(certificate),
+        ..trusting(&ca)
+    });
+    assert!(matches!(half, TlsError::ClientCertificate(_)), "{half}");
+}
+
+#[test]
+fn the_fingerprint_follows_the_content_of_files() {
+    let ca = Ca::new();
+    let tls = trusting(&ca);
+    let before = fingerprint(&tls);
+    assert_eq!(before, fingerprint(&tls));
+    std::fs::write(ca.file(), Ca::new().pem).unwrap();
+    let replaced = fingerprint(&tls);
+    assert_ne!(before, replaced);
+    std::fs::remove_file(ca.file()).unwrap();
+    assert_ne!(replaced, fingerprint(&tls));
+}
