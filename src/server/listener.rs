@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 
 use super::shard::{Accepted, RawStream, Shards};
 use crate::config::ListenAddress;
@@ -38,13 +39,14 @@ struct SocketFile {
     inode: u64,
 }
 
-/// A socket that accepts until it is dropped. What the kernel has queued by then is still served.
+/// A socket that accepts until it is stopped or dropped. What the kernel has queued by then is
+/// still served.
 #[derive(Debug)]
 pub struct Listener {
-    address: ListenAddress,
     local: Option<SocketAddr>,
     name: Arc<Mutex<String>>,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 /// Binds a socket. A stale unix socket file is replaced, a live one is not.
@@ -123,25 +125,26 @@ impl Bound {
             ListenAddress::Unix { .. } => Accepting::Unix(AsyncFd::with_interest(self.socket.into(), Interest::READABLE)?),
         };
         let accepting = accept(socket, Arc::clone(&name), shards, limit, stopped, self.file);
-        tokio::spawn(accepting);
         Ok(Listener {
-            address: self.address,
             local,
             name,
-            _stop: stop,
+            stop,
+            task: tokio::spawn(accepting),
         })
     }
 }
 
 impl Listener {
-    /// As it was configured.
-    pub fn address(&self) -> &ListenAddress {
-        &self.address
-    }
-
     /// The TCP address it is bound to, the port filled in.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// Stops accepting, and waits until what the kernel had queued has been handed on.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // It ends by itself; a panic in it has been reported.
+        let _ = self.task.await;
     }
 
     /// Connections accepted from now on belong to the listener of this name.

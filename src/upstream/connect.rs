@@ -117,6 +117,18 @@ pub enum Stage {
     Tls,
 }
 
+impl ConnectError {
+    /// The value of the metric label `outcome`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } => "resolve",
+            Self::Connect { .. } => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls { .. } => "tls",
+        }
+    }
+}
+
 impl Connector {
     /// Reads the files of `tls` and prepares for the scheme, host and port of `url`.
     ///
@@ -155,6 +167,23 @@ impl Connector {
                 within: timeout,
                 stage,
             }),
+        }
+    }
+
+    /// Whether no connection of it can speak HTTP/2.
+    pub fn only_http1(&self) -> bool {
+        match self.http {
+            HttpVersion::Auto => self.tls.is_none(),
+            HttpVersion::Http1 => true,
+            HttpVersion::Http2 => false,
+        }
+    }
+
+    /// The connection is there, but HTTP cannot begin on it.
+    pub(super) fn handshake_failed(&self, error: &hyper::Error) -> ConnectError {
+        ConnectError::Connect {
+            authority: self.authority(),
+            reason: format!("HTTP cannot begin: {error}"),
         }
     }
 

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, Connected, Connector, Protocols};
+use super::connect::{ConnectError, Connected, Protocols};
 use super::{Endpoint, HyperIo, LocalExecutor};
 
 /// More streams than this on one HTTP/2 connection open another one; the limit that most servers

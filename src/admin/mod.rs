@@ -1,0 +1,239 @@
+//! What an operator asks of a running process: health, metrics, status, reload.
+
+mod status;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use socket2::Socket;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::Diagnostics;
+use crate::metrics::Metrics;
+use crate::proxy::admit_to_admin;
+use crate::server::Shards;
+use crate::snapshot::Snapshot;
+
+/// Probes, scrapers and a few people: more than this at once is someone's mistake.
+const MAX_CONNECTIONS: usize = 64;
+/// A shard that does not answer within this is stuck.
+const PATIENCE: Duration = Duration::from_secs(2);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the admin pages are made from.
+#[derive(Debug)]
+pub struct Admin {
+    /// What is being served.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
+    /// Who serves it.
+    pub shards: Arc<Shards>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Asks for a reload.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    draining: AtomicBool,
+    /// `/startupz` stays good once it was.
+    was_ready: AtomicBool,
+    last_reload: Mutex<Reload>,
+}
+
+/// Someone wants the configuration read again, and to know how that went.
+pub type ReloadRequest = oneshot::Sender<Result<(), Diagnostics>>;
+
+/// How the last reload ended.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// When.
+    pub at: SystemTime,
+    /// Why it was refused; `None` when it was not.
+    pub refused: Option<Diagnostics>,
+    /// What should be looked at in the configuration that serves.
+    pub warnings: Diagnostics,
+}
+
+/// Which pages a socket has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything, for neighbours on this machine.
+    All,
+    /// Health and metrics, for whoever reaches it.
+    Health,
+}
+
+impl Admin {
+    /// For a process that has loaded its first configuration.
+    pub fn new(
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        shards: Arc<Shards>,
+        metrics: Arc<Metrics>,
+        reloads: mpsc::Sender<ReloadRequest>,
+        warnings: Diagnostics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            snapshots,
+            shards,
+            metrics,
+            reloads,
+            draining: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
+            last_reload: Mutex::new(Reload {
+                at: SystemTime::now(),
+                refused: None,
+                warnings,
+            }),
+        })
+    }
+
+    /// From now on not ready: the process is about to end.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// How the last reload ended.
+    pub fn last_reload(&self) -> MutexGuard<'_, Reload> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether requests can be served: listeners bound, and every required credential has a token.
+    pub fn is_ready(&self) -> bool {
+        let ready = !self.is_draining() && status::credentials_ready(&self.snapshots.load());
+        if ready {
+            self.was_ready.store(true, Relaxed);
+        }
+        ready
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}
+
+/// Serves on a bound socket until the handle is aborted.
+///
+/// # Errors
+/// The runtime cannot watch the socket.
+pub fn serve(socket: Socket, admin: Arc<Admin>, scope: Scope) -> io::Result<JoinHandle<()>> {
+    let listener = TcpListener::from_std(socket.into())?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    Ok(tokio::spawn(async move {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of file descriptors, most likely: the next probe comes soon enough.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let admin = Arc::clone(&admin);
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let admin = Arc::clone(&admin);
+                    async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service);
+                // Probes hang up as they like.
+                let _ = connection.await;
+                drop(place);
+            });
+        }
+    }))
+}
+
+async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, _) = request.into_parts();
+    if scope == Scope::All
+        && let Err(error) = admit_to_admin(&head)
+    {
+        let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
+        return page(error.kind.status(), &refusal);
+    }
+    let get = head.method == Method::GET || head.method == Method::HEAD;
+    match (head.uri.path(), scope) {
+        ("/livez", _) if get => {
+            let alive = admin.shards.respond(PATIENCE).await;
+            health(alive, &json!({ "shards": if alive { "responding" } else { "stuck" } }))
+        }
+        ("/readyz", _) if get => health(admin.is_ready(), &status::readiness(admin)),
+        ("/startupz", _) if get => {
+            let started = admin.is_ready() || admin.was_ready.load(Relaxed);
+            health(started, &status::readiness(admin))
+        }
+        ("/metrics", _) if get => metrics(admin),
+        ("/status", Scope::All) if get => page(StatusCode::OK, &status::whole(admin)),
+        ("/reload", Scope::All) if head.method == Method::POST => reload(admin).await,
+        ("/livez" | "/readyz" | "/startupz" | "/metrics", _) | ("/status" | "/reload", Scope::All) => {
+            let allowed = if head.uri.path() == "/reload" { "POST" } else { "GET, HEAD" };
+            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "method_not_allowed" }));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            response
+        }
+        _ => {
+            let pages: &[&str] = match scope {
+                Scope::All => &["/livez", "/readyz", "/startupz", "/metrics", "/status", "POST /reload"],
+                Scope::Health => &["/livez", "/readyz", "/startupz", "/metrics"],
+            };
+            page(StatusCode::NOT_FOUND, &json!({ "error": "not_found", "pages": pages }))
+        }
+    }
+}
+
+fn health(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    page(status, body)
+}
+
+fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(admin.metrics.render()));
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}
+
+async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
+    let (answer, answered) = oneshot::channel();
+    let asked = admin.reloads.send(answer).await.is_ok();
+    match answered.await {
+        Ok(Ok(())) => {
+            let generation = admin.snapshots.load().generation;
+            page(StatusCode::OK, &json!({ "reloaded": true, "generation": generation }))
+        }
+        Ok(Err(diagnostics)) => {
+            let text = diagnostics.to_string();
+            let body = json!({ "reloaded": false, "diagnostics": diagnostics, "text": text });
+            page(StatusCode::UNPROCESSABLE_ENTITY, &body)
+        }
+        Err(_) => {
+            debug_assert!(!asked || admin.is_draining(), "reloads are answered until the end");
+            page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "reloaded": false, "reason": "the process is ending" }))
+        }
+    }
+}
+
+fn page(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{body:#}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

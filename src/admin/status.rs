@@ -1,0 +1,116 @@
+//! What `/readyz` and `/status` say.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use crate::config::ListenAddress;
+use crate::snapshot::{Credential, Snapshot};
+
+/// Whether every credential that readiness waits for can be used.
+pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
+    snapshot.credentials.iter().all(|(name, credential)| {
+        let required = snapshot.config.credentials.get(name).is_some_and(|config| config.required);
+        !required || counts_as_ready(credential)
+    })
+}
+
+/// One that a reload brought does not make a ready process unready: it counts after its first
+/// success.
+fn counts_as_ready(credential: &Credential) -> bool {
+    let waited_for = !credential.added_by_reload || credential.source.status().last_success.is_some();
+    !waited_for || credential.source.is_ready()
+}
+
+pub(super) fn readiness(admin: &Admin) -> Value {
+    let snapshot = admin.snapshots.load();
+    let credentials: Map<String, Value> = snapshot
+        .credentials
+        .iter()
+        .map(|(name, credential)| {
+            let status = credential.source.status();
+            let required = snapshot.config.credentials.get(name).is_some_and(|config| config.required);
+            let shown = json!({
+                "ready": counts_as_ready(credential),
+                "required": required,
+                "state": status.state,
+                "error": status.last_error.filter(|_| !credential.source.is_ready()).map(|error| error.message),
+            });
+            (name.clone(), shown)
+        })
+        .collect();
+    json!({
+        "ready": !admin.is_draining() && credentials_ready(&snapshot),
+        "draining": admin.is_draining(),
+        "listeners": listeners(&snapshot),
+        "credentials": credentials,
+    })
+}
+
+pub(super) fn whole(admin: &Admin) -> Value {
+    let snapshot = admin.snapshots.load();
+    let reload = admin.last_reload().clone();
+    let credentials: Map<String, Value> = snapshot
+        .credentials
+        .iter()
+        .map(|(name, credential)| (name.clone(), json!(credential.source.status())))
+        .collect();
+    let upstreams: Map<String, Value> = snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            let config = &upstream.config;
+            let shown = json!({ "url": config.url.as_str(), "credential": config.credential });
+            (config.name.clone(), shown)
+        })
+        .collect();
+    let routes: Vec<Value> = snapshot
+        .config
+        .routes
+        .iter()
+        .zip(&snapshot.route_labels)
+        .map(|(route, label)| {
+            let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
+            json!({
+                "match": label,
+                "methods": methods,
+                "listener": route.listener,
+                "upstream": route.upstream,
+                "replace_prefix": route.replace_prefix,
+            })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": admin.is_ready(),
+        "draining": admin.is_draining(),
+        "snapshot": { "generation": snapshot.generation },
+        "reload": {
+            "at": unix(reload.at),
+            "outcome": if reload.refused.is_some() { "failure" } else { "success" },
+            "diagnostics": reload.refused.unwrap_or_default(),
+            "warnings": reload.warnings,
+        },
+        "connections": admin.shards.connections(),
+        "listeners": listeners(&snapshot),
+        "routes": routes,
+        "upstreams": upstreams,
+        "credentials": credentials,
+    })
+}
+
+fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
+    let shown = snapshot.config.listeners.iter().map(|listener| {
+        let address = match &listener.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+        };
+        (listener.name.clone(), json!({ "address": address }))
+    });
+    shown.collect()
+}
+
+fn unix(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

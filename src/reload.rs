@@ -1,0 +1,177 @@
+//! From a changed file to a served snapshot, or to the reasons why the last good one stays.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admin::{Admin, Reload, ReloadRequest};
+use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
+use crate::server::Shards;
+use crate::snapshot::{Builder, Snapshot};
+use crate::sockets::Sockets;
+use crate::telemetry::LogHandle;
+use crate::watch::{Changes, Watcher};
+
+/// A refused configuration is looked at again this often: the file it lacked may be there by now.
+const RETRY_REFUSED: Duration = Duration::from_secs(10);
+
+/// Replaces what is served, as a whole or not at all.
+pub struct Reloader {
+    /// The configuration file or directory.
+    pub path: PathBuf,
+    /// What snapshots are built with.
+    pub builder: Builder,
+    /// What is being served.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
+    /// Who serves it.
+    pub shards: Arc<Shards>,
+    /// The open sockets.
+    pub sockets: Sockets,
+    /// Who reports how it went.
+    pub admin: Arc<Admin>,
+    /// Told which files to look at.
+    pub watcher: Watcher,
+    /// The log of the process, if it is ours to change.
+    pub log: Option<LogHandle>,
+}
+
+impl Reloader {
+    /// Reloads on request and when files change, until the process ends.
+    pub async fn run(&mut self, requests: &mut mpsc::Receiver<ReloadRequest>, changes: &mut Changes) {
+        loop {
+            let refused = self.admin.last_reload().refused.is_some();
+            tokio::select! {
+                Some(answer) = requests.recv() => {
+                    // Whoever asked may have left.
+                    let _ = answer.send(self.reload().await);
+                }
+                Some(paths) = changes.next() => self.changed(&paths).await,
+                () = tokio::time::sleep(RETRY_REFUSED), if refused => self.retry().await,
+                else => return,
+            }
+        }
+    }
+
+    async fn changed(&mut self, paths: &BTreeSet<PathBuf>) {
+        let snapshot = self.snapshots.load_full();
+        let secrets: BTreeSet<PathBuf> = snapshot
+            .config
+            .credentials
+            .values()
+            .flat_map(|credential| credential.secrets().filter_map(SecretSource::file))
+            .map(PathBuf::from)
+            .collect();
+        if !paths.is_subset(&secrets) {
+            let _ = self.reload().await;
+            return;
+        }
+        // The content of a secret is not configuration: the token stays, and a credential whose
+        // old secret was refused tries the new one at once.
+        for path in paths {
+            match std::fs::metadata(path) {
+                Ok(_) => tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it"),
+                Err(error) => tracing::warn!(file = %path.display(), %error, "a secret is gone; valid tokens stay in use"),
+            }
+        }
+        for credential in snapshot.credentials.values() {
+            credential.source.retry_if_secret_changed();
+        }
+    }
+
+    /// A refused configuration again, quietly: only another outcome is news.
+    async fn retry(&mut self) {
+        let refused = self.admin.last_reload().refused.clone();
+        if self.load().await.err() != refused {
+            let _ = self.reload().await;
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Diagnostics> {
+        let outcome = self.try_reload().await;
+        self.admin.metrics.reloaded(outcome.is_ok());
+        let mut last = self.admin.last_reload();
+        last.at = SystemTime::now();
+        match outcome {
+            Ok(warnings) => {
+                let generation = self.snapshots.load().generation;
+                tracing::info!(generation, path = %self.path.display(), "configuration reloaded");
+                if !warnings.is_empty() {
+                    tracing::warn!("{}", warnings.to_string().trim_end());
+                }
+                *last = Reload { at: last.at, refused: None, warnings };
+                Ok(())
+            }
+            Err(refused) => {
+                tracing::error!(
+                    path = %self.path.display(),
+                    "configuration refused, the last good one keeps serving:\n{}",
+                    refused.to_string().trim_end(),
+                );
+                last.refused = Some(refused.clone());
+                Err(refused)
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Loaded, Diagnostics> {
+        let path = self.path.clone();
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        loaded.unwrap_or_else(|error| Err(self.refusal(format!("the configuration cannot be read: {error}"))))
+    }
+
+    async fn try_reload(&mut self) -> Result<Diagnostics, Diagnostics> {
+        let Loaded { config, warnings, mut files } = self.load().await?;
+        let pending = self.sockets.bind(&config).map_err(|error| self.refusal(error.to_string()))?;
+        let old = self.snapshots.load_full();
+        let snapshot = self.builder.build(config, Some(&old)).map_err(|error| self.refusal(error.to_string()))?;
+        first_tokens(&snapshot, &old).await;
+
+        let snapshot = Arc::new(snapshot);
+        let config = &snapshot.config;
+        self.snapshots.store(Arc::clone(&snapshot));
+        let gone = self.sockets.open(config, pending, &self.shards, &self.admin);
+        let gone = gone.map_err(|error| self.refusal(error.to_string()))?;
+        for (name, listener) in gone {
+            if let Some(listener) = listener {
+                listener.stop().await;
+            }
+            self.shards.close(Some(&name));
+        }
+        for credential in snapshot.credentials.values() {
+            credential.source.retry_now();
+        }
+        if let Some(log) = &self.log {
+            log.apply(&config.log);
+        }
+        if old.config.server.workers != config.server.workers {
+            tracing::warn!("server.workers takes effect at the next start; the number of threads is as before");
+        }
+        files.extend(config.named_files());
+        self.watcher.watch(files).await;
+        Ok(warnings)
+    }
+
+    fn refusal(&self, message: String) -> Diagnostics {
+        let help = "the last good configuration keeps serving".to_owned();
+        Diagnostics(vec![Diagnostic::of_file(&self.path, message, help)])
+    }
+}
+
+/// Gives new and changed credentials the time for a first token before anyone needs it.
+async fn first_tokens(snapshot: &Snapshot, old: &Snapshot) {
+    let start = Instant::now();
+    for source in snapshot.new_sources(old) {
+        let Some(config) = snapshot.config.credentials.get(source.name()) else {
+            continue;
+        };
+        if config.refresh == Refresh::Eager {
+            // Without one the snapshot serves too: its requests wait, or are told why.
+            let _ = timeout_at(start + config.fetch_timeout, source.first_attempt()).await;
+        }
+    }
+}
