@@ -14,5 +14,7 @@
 pub mod config;
 pub mod metrics;
 pub mod oauth;
+pub mod proxy;
+pub mod route;
 pub mod token;
 pub mod upstream;
