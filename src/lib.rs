@@ -12,11 +12,19 @@
 //! - [`config`] and [`metrics`] are the ground.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod oauth;
 pub mod process;
+pub mod proxy;
+pub mod reload;
+pub mod route;
+pub mod server;
+pub mod snapshot;
+pub mod sockets;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

@@ -16,8 +16,7 @@ use url::Host;
 use crate::config::{self, Config, ListenAddress};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
-use crate::proxy::neighbours::Neighbours;
-use crate::route::{RoutePattern, RouteTable};
+use crate::route::{OwnHosts, RoutePattern, RouteTable};
 use crate::token::{Clock, Moment, Policy, Rejections, Source, Token, Unavailable};
 use crate::upstream::{self, Connector, Endpoint, TlsError};
 
@@ -55,8 +54,10 @@ pub struct Snapshot {
 pub struct Listener {
     /// Unique.
     pub name: String,
-    /// Who may use it, where the address alone does not say so.
-    pub neighbours: Option<Neighbours>,
+    /// The names it is called by; only where web pages could call it by others: on loopback.
+    pub own_hosts: Option<OwnHosts>,
+    /// Whether pages of other sites may use it.
+    pub allow_browsers: bool,
 }
 
 /// Where a route leads.
@@ -99,7 +100,6 @@ pub struct Injection {
     pub rejections: Rejections,
     /// The header it goes into.
     pub header: HeaderName,
-    clock: Arc<dyn Clock>,
     prefix: Option<String>,
     /// The last value built with `prefix`, and the token it was built from.
     prefixed: ArcSwapOption<(u64, HeaderValue)>,
@@ -255,9 +255,8 @@ impl Builder {
         };
         let injection = source.map(|source| Injection {
             source: Arc::clone(source),
-            rejections: Rejections::new(Arc::clone(&self.clock)),
+            rejections: Rejections::new(),
             header: config.header.clone(),
-            clock: Arc::clone(&self.clock),
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),
         });
@@ -331,13 +330,10 @@ impl Listener {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
             ListenAddress::Unix { .. } => false,
         };
-        let routes = config.routes.iter().filter(|route| {
-            let scope = route.listener.as_ref();
-            scope.is_none_or(|name| *name == listener.name)
-        });
         Self {
             name: listener.name.clone(),
-            neighbours: loopback.then(|| Neighbours::new(listener, routes, &config.upstreams)),
+            own_hosts: loopback.then(|| own_hosts(listener, config)),
+            allow_browsers: listener.allow_browsers,
         }
     }
 }
@@ -381,7 +377,7 @@ impl Injection {
 
     /// What time it is for a token.
     pub fn now(&self) -> Moment {
-        self.clock.now()
+        self.source.now()
     }
 
     /// The header's value: built once for each token.
@@ -405,6 +401,17 @@ impl Injection {
         self.prefixed.store(Some(Arc::new((token.id(), value.clone()))));
         value
     }
+}
+
+fn own_hosts(listener: &config::Listener, config: &Config) -> OwnHosts {
+    let routes = config.routes.iter().filter(|route| {
+        let scope = route.listener.as_ref();
+        scope.is_none_or(|name| *name == listener.name)
+    });
+    let upstreams = routes.clone().filter_map(|route| config.upstreams.get(&route.upstream));
+    let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
+    let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
+    OwnHosts::new(hosts, routes.clone().map(|route| &route.host))
 }
 
 fn host_and_port(url: &url::Url) -> String {

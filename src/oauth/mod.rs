@@ -3,6 +3,8 @@
 //! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
 //! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
 
+pub mod challenge;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             "no TLS connection to the upstream; check its certificate and the tls settings (the log says what is wrong)",
         ),
     };
-    ProxyError::new(kind, detail).with_source(error)
+    ProxyError::new(kind, detail).caused_by(error)
 }
 
 /// There is no token.
@@ -36,8 +36,8 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
         ErrorKind::TokenUnavailable,
         "no usable token for this upstream: the authorization server does not give one; retry later (status on the admin address says why)",
     )
-    .with_retry_after(unavailable.retry_after)
-    .with_source(unavailable)
+    .retry_after(unavailable.retry_after)
+    .caused_by(unavailable)
 }
 
 /// A connection for an upgrade failed.
@@ -55,13 +55,13 @@ pub fn exchange(error: hyper::Error) -> ProxyError {
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not an HTTP response; check that its url names an HTTP port",
         )
-        .with_source(error);
+        .caused_by(error);
     }
     ProxyError::new(
         ErrorKind::UpstreamConnect,
         "the upstream closed the connection before it answered; whether it acted on the request is unknown",
     )
-    .with_source(error)
+    .caused_by(error)
 }
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).

@@ -8,7 +8,7 @@ mod exchange;
 mod failure;
 mod forward;
 mod headers;
-pub mod neighbours;
+mod neighbours;
 mod path;
 mod reply;
 mod request;
@@ -16,6 +16,7 @@ mod tunnel;
 mod upload;
 mod view;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub use reply::problem_bytes_http1;
 pub use view::View;
 
 use crate::oauth::challenge;
-use crate::route::{self, Match};
+use crate::route::{self, Match, OwnHosts};
 use crate::snapshot::{Injection, Target, Upstream};
 use crate::token::Token;
 use download::Download;
@@ -77,8 +78,9 @@ async fn serve(
         ));
     }
 
-    if let Some(neighbours) = &snapshot.listeners[exchange.listener].neighbours {
-        neighbours.admit(&checked, &head.headers)?;
+    let policy = &snapshot.listeners[exchange.listener];
+    if let Some(own) = &policy.own_hosts {
+        neighbours::admit(own, policy.allow_browsers, &checked, &head.headers)?;
     }
 
     let route = snapshot.routes.find(exchange.listener, &checked.host, &checked.path, &head.method);
@@ -87,7 +89,7 @@ async fn serve(
     let target = target(&head, &checked, &route, upstream)?;
     exchange.matched(route.value);
 
-    let upgrade = request::upgrade(&head);
+    let upgrade = request::upgrade(&head).cloned();
     let on_upgrade = upgrade.as_ref().and_then(|_| head.extensions.remove());
     let injection = upstream.injection.as_ref();
     let injected = injection.map(|injection| injection.header.clone());
@@ -155,7 +157,7 @@ async fn heal(
     drop(rejection);
     let replayed = token.insert(newer).clone();
     let answer = forward.send(token).await?;
-    injection.rejections.replayed(&replayed, !rejects(&answer, &replayed));
+    injection.rejections.replayed(&injection.source, &replayed, !rejects(&answer, &replayed));
     Ok(answer)
 }
 
@@ -167,20 +169,13 @@ fn target(
     upstream: &Upstream,
 ) -> Result<PathAndQuery, ProxyError> {
     let replacement = route.value.replace_prefix.as_deref();
-    let unchanged = checked.is_canonical() && replacement.is_none() && upstream.base_path.is_empty();
+    let unchanged = matches!(checked.path, Cow::Borrowed(_)) && replacement.is_none() && upstream.base_path.is_empty();
     if unchanged && let Some(target) = head.uri.path_and_query() {
         return Ok(target.clone());
     }
+    let replace = replacement.map(|replacement| (route.prefix_len, replacement));
     let mut target = String::with_capacity(upstream.base_path.len() + checked.path.len() + 64);
-    target.push_str(&upstream.base_path);
-    match replacement {
-        Some(replacement) => route::replace_prefix(&checked.path, route.prefix_len, replacement, &mut target),
-        None => target.push_str(&checked.path),
-    }
-    if let Some(query) = checked.query {
-        target.push('?');
-        target.push_str(query);
-    }
+    route::write_target(&upstream.base_path, &checked.path, replace, checked.query, &mut target);
     PathAndQuery::from_maybe_shared(Bytes::from(target))
         .map_err(|_| ProxyError::new(ErrorKind::BadRequest, "the target is not a valid path and query"))
 }
@@ -204,6 +199,16 @@ fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Re
     exchange.failed(error);
     exchange.answered(response.status());
     response.map(|body| Reply::ours(body, exchange))
+}
+
+/// Whether a request may see the admin pages: anyone who can reach them, but no web page.
+///
+/// # Errors
+///
+/// As a loopback listener without hosts of its own.
+pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
+    let checked = request::check(head)?;
+    neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers)
 }
 
 fn no_route() -> ProxyError {

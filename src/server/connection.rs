@@ -194,7 +194,7 @@ where
         error = kind.code(),
         "refused before it was a request",
     );
-    let answer = proxy::problem_bytes_http1(&error);
+    let answer = proxy::problem_bytes_http1(&error, true);
     let told = async {
         stream.write_all(&answer).await?;
         stream.shutdown().await?;

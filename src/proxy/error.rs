@@ -1,0 +1,316 @@
+//! Why a request was not answered by its upstream.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A request that ends in an answer of ours; [`reply`](super::reply) makes the response.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {detail}", kind.code())]
+pub struct ProxyError {
+    /// What happened.
+    pub kind: ErrorKind,
+    /// What to do about it, for whoever sent the request; free of secrets.
+    pub detail: Cow<'static, str>,
+    /// When it makes sense to try again.
+    pub retry_after: Option<Duration>,
+    /// What caused it, for the log.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// The errors that clients see, by their `code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Malformed, or could be read in two ways.
+    BadRequest,
+    /// Made by a browser for another site.
+    BrowserRequest,
+    /// No route matched, or the `Host` is not accepted here.
+    NoRoute,
+    /// TRACE or CONNECT.
+    MethodNotAllowed,
+    /// Head or body not received in time.
+    RequestTimeout,
+    /// The request-target is too long.
+    UriTooLong,
+    /// The request's header section is too large.
+    HeaderTooLarge,
+    /// No usable token.
+    TokenUnavailable,
+    /// Connection refused, name unresolvable, or reset before a response.
+    UpstreamConnect,
+    /// TLS handshake or certificate.
+    UpstreamTls,
+    /// The response is not HTTP.
+    UpstreamProtocol,
+    /// Connecting or responding took too long.
+    UpstreamTimeout,
+    /// A limit of ours is reached.
+    Overloaded,
+    /// The request already passed through this instance.
+    Loop,
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Whoever sent the request.
+    Client,
+    /// The protected API, or the way to it.
+    Upstream,
+    /// The authorization server, or the way to it.
+    TokenEndpoint,
+    /// This process or its configuration.
+    Us,
+}
+
+impl ProxyError {
+    /// An error without cause and without a time to try again.
+    pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// A request that is malformed or could be read in two ways.
+    pub fn bad_request(detail: &'static str) -> Self {
+        Self::new(ErrorKind::BadRequest, detail)
+    }
+
+    /// Says when it makes sense to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Says what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::BadRequest,
+        Self::BrowserRequest,
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::UriTooLong,
+        Self::HeaderTooLarge,
+        Self::TokenUnavailable,
+        Self::UpstreamConnect,
+        Self::UpstreamTls,
+        Self::UpstreamProtocol,
+        Self::UpstreamTimeout,
+        Self::Overloaded,
+        Self::Loop,
+    ];
+
+    /// The stable name: the end of the problem's `type`, and the metric label `error`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::BrowserRequest => "browser_request",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::TokenUnavailable => "token_unavailable",
+            Self::UpstreamConnect => "upstream_connect",
+            Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Overloaded => "overloaded",
+            Self::Loop => "loop",
+        }
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BrowserRequest => StatusCode::FORBIDDEN,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TokenUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamConnect | Self::UpstreamTls | Self::UpstreamProtocol => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// The problem's `title` (RFC 9457 section 3.1.3).
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is malformed or ambiguous",
+            Self::BrowserRequest => "Requests that browsers make for other sites are refused",
+            Self::NoRoute => "No route matches the request",
+            Self::MethodNotAllowed => "The method is not allowed",
+            Self::RequestTimeout => "The request was not received in time",
+            Self::UriTooLong => "The request-target is too long",
+            Self::HeaderTooLarge => "The header section is too large",
+            Self::TokenUnavailable => "There is no usable token",
+            Self::UpstreamConnect => "The upstream could not be reached",
+            Self::UpstreamTls => "TLS with the upstream failed",
+            Self::UpstreamProtocol => "The upstream's response is not valid HTTP",
+            Self::UpstreamTimeout => "The upstream did not answer in time",
+            Self::Overloaded => "A limit is reached",
+            Self::Loop => "The request already passed through here",
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn blame(self) -> Blame {
+        match self {
+            Self::BadRequest
+            | Self::BrowserRequest
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::UriTooLong
+            | Self::HeaderTooLarge => Blame::Client,
+            Self::TokenUnavailable => Blame::TokenEndpoint,
+            Self::UpstreamConnect
+            | Self::UpstreamTls
+            | Self::UpstreamProtocol
+            | Self::UpstreamTimeout => Blame::Upstream,
+            Self::Overloaded | Self::Loop => Blame::Us,
+        }
+    }
+
+    /// Whether the upstream cannot have acted on the request, so that repeating it does nothing
+    /// twice.
+    pub fn retry_safe(self) -> bool {
+        match self {
+            // A body that stalls may have been forwarded in part, and a connection that breaks
+            // may have carried the request.
+            Self::RequestTimeout
+            | Self::UpstreamConnect
+            | Self::UpstreamProtocol
+            | Self::UpstreamTimeout
+            | Self::Loop => false,
+            Self::BadRequest
+            | Self::BrowserRequest
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::UriTooLong
+            | Self::HeaderTooLarge
+            | Self::TokenUnavailable
+            | Self::UpstreamTls
+            | Self::Overloaded => true,
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209 section 2.3).
+    pub fn proxy_status(self) -> &'static str {
+        match self {
+            Self::BadRequest
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::UriTooLong
+            | Self::HeaderTooLarge => "http_request_error",
+            Self::BrowserRequest => "http_request_denied",
+            Self::NoRoute => "destination_not_found",
+            // "Unrelated to the origin": the upstream was not asked.
+            Self::TokenUnavailable => "proxy_internal_error",
+            Self::UpstreamConnect => "destination_unavailable",
+            Self::UpstreamTls => "tls_protocol_error",
+            Self::UpstreamProtocol => "http_protocol_error",
+            Self::UpstreamTimeout => "http_response_timeout",
+            Self::Overloaded => "connection_limit_reached",
+            Self::Loop => "proxy_loop_detected",
+        }
+    }
+
+    /// The `grpc-status` of the answer. Only errors after which a repeated call does nothing
+    /// twice, or that never got a connection, are UNAVAILABLE: clients retry that by themselves.
+    pub fn grpc_status(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::UpstreamProtocol | Self::Loop => 13, // INTERNAL
+            Self::BrowserRequest => 7,                                    // PERMISSION_DENIED
+            Self::NoRoute | Self::MethodNotAllowed => 12,                 // UNIMPLEMENTED
+            Self::RequestTimeout | Self::UpstreamTimeout => 4,            // DEADLINE_EXCEEDED
+            Self::UriTooLong | Self::HeaderTooLarge => 8,                 // RESOURCE_EXHAUSTED
+            Self::TokenUnavailable
+            | Self::UpstreamConnect
+            | Self::UpstreamTls
+            | Self::Overloaded => 14, // UNAVAILABLE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_status_that_is_documented() {
+        let documented = [
+            ("bad_request", 400),
+            ("browser_request", 403),
+            ("no_route", 404),
+            ("method_not_allowed", 405),
+            ("request_timeout", 408),
+            ("uri_too_long", 414),
+            ("header_too_large", 431),
+            ("token_unavailable", 503),
+            ("upstream_connect", 502),
+            ("upstream_tls", 502),
+            ("upstream_protocol", 502),
+            ("upstream_timeout", 504),
+            ("overloaded", 503),
+            ("loop", 508),
+        ];
+        let kinds = ErrorKind::ALL.map(|kind| (kind.code(), kind.status().as_u16()));
+        assert_eq!(kinds, documented);
+        let codes: HashSet<_> = kinds.iter().map(|(code, _)| code).collect();
+        assert_eq!(codes.len(), kinds.len());
+    }
+
+    #[test]
+    fn only_client_errors_are_blamed_on_the_client() {
+        for kind in ErrorKind::ALL {
+            let client = kind.blame() == Blame::Client;
+            assert_eq!(client, kind.status().is_client_error(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_may_have_been_carried_out_is_not_safe_to_retry() {
+        for kind in [
+            ErrorKind::UpstreamConnect,
+            ErrorKind::UpstreamProtocol,
+            ErrorKind::UpstreamTimeout,
+        ] {
+            assert!(!kind.retry_safe(), "{kind:?}");
+        }
+        assert!(ErrorKind::TokenUnavailable.retry_safe());
+    }
+
+    #[test]
+    fn an_error_shows_its_code_and_keeps_its_cause() {
+        let error = ProxyError::new(ErrorKind::UpstreamConnect, "is it running?")
+            .caused_by(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        assert_eq!(error.to_string(), "upstream_connect: is it running?");
+        assert!(error.source().is_some());
+    }
+}

@@ -1,0 +1,178 @@
+//! Which headers do not pass: scrubbed first, then injected, so that no client can remove what is
+//! injected.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::request::elements;
+
+#[cfg(test)]
+mod tests;
+
+/// Makes a request's headers fit for the upstream.
+///
+/// Removed are the hop-by-hop headers (RFC 9110 section 7.6.1), those that any `Connection` line
+/// names, `Proxy` and `Proxy-*`, and every copy of the `injected` header, also one with `_` for
+/// `-`, which some servers take for the same. `TE: trailers` and `Trailer` stay. Cookies that HTTP/2
+/// split are joined (RFC 9113 section 8.2.3). For an upgrade the caller sets `Connection` and
+/// `Upgrade` again.
+pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
+    let mut doomed = Names::default();
+    let (mut connection, mut te) = (false, false);
+    let mut cookies = 0;
+    for name in headers.keys() {
+        match *name {
+            CONNECTION => connection = true,
+            TE => te = true,
+            COOKIE => cookies = headers.get_all(COOKIE).iter().count(),
+            _ => {}
+        }
+        if is_hop_by_hop(name) || injected.is_some_and(|injected| is_copy(name, injected)) {
+            doomed.push(name.clone());
+        }
+    }
+    if connection {
+        nominated(headers).for_each(|name| doomed.push(name));
+    }
+    let trailers = te && elements(headers, TE).any(|c| c.eq_ignore_ascii_case(b"trailers"));
+    doomed.remove_from(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if cookies > 1 {
+        join_cookies(headers);
+    }
+}
+
+/// Makes a response's headers fit for the client: without hop-by-hop headers, those that any
+/// `Connection` line names, and a challenge to a proxy, which is meant for us alone. `Trailer` and
+/// the upstream's own `Proxy-Status` stay. For a 101 the caller sets `Connection` and `Upgrade`
+/// again.
+pub fn scrub_response(headers: &mut HeaderMap) {
+    let mut doomed = Names::default();
+    let mut connection = false;
+    for name in headers.keys() {
+        connection |= *name == CONNECTION;
+        if is_hop_by_hop(name) && name.as_str() != "proxy-status" {
+            doomed.push(name.clone());
+        }
+    }
+    if connection {
+        nominated(headers).for_each(|name| doomed.push(name));
+    }
+    doomed.remove_from(headers);
+}
+
+/// Makes a trailer section safe to pass on: without credentials, framing, `Host`, what says how
+/// the body is to be read, and everything connection-specific (RFC 9110 section 6.5.1).
+pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
+    const NEVER_TRAILING: [HeaderName; 9] = [
+        AUTHORIZATION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        HOST,
+        SET_COOKIE,
+        TRAILER,
+    ];
+    let mut doomed = Names::default();
+    for name in trailers.keys() {
+        if is_hop_by_hop(name)
+            || NEVER_TRAILING.contains(name)
+            || injected.is_some_and(|injected| is_copy(name, injected))
+        {
+            doomed.push(name.clone());
+        }
+    }
+    nominated(trailers).for_each(|name| doomed.push(name));
+    doomed.remove_from(trailers);
+}
+
+/// Sets the injected header: exactly one, whatever was there. Comes after [`scrub_request`].
+pub fn inject(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    headers.insert(name.clone(), value);
+}
+
+/// Adds our entry (`1.1 sidebearer-ID`) behind those of the proxies before us (RFC 9110 section
+/// 7.6.3).
+pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {
+    headers.append(VIA, entry.clone());
+}
+
+/// Header names to remove: a request usually has a few, so that they need no allocation.
+#[derive(Default)]
+struct Names {
+    first: [Option<HeaderName>; 4],
+    more: Vec<HeaderName>,
+}
+
+impl Names {
+    fn push(&mut self, name: HeaderName) {
+        match self.first.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(name),
+            None => self.more.push(name),
+        }
+    }
+
+    fn remove_from(self, headers: &mut HeaderMap) {
+        for name in self.first.into_iter().flatten().chain(self.more) {
+            headers.remove(name);
+        }
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match *name {
+        CONNECTION | TE | TRANSFER_ENCODING | UPGRADE => true,
+        _ => match name.as_str() {
+            "keep-alive" | "http2-settings" => true,
+            // The bare name and `_` are what CGI turns into HTTP_PROXY and HTTP_PROXY_*.
+            name => matches!(
+                name.strip_prefix("proxy").map(str::as_bytes),
+                Some([] | [b'-' | b'_', ..])
+            ),
+        },
+    }
+}
+
+/// Whether some server takes one name for the other: CGI and WSGI turn `-` into `_`.
+fn is_copy(name: &HeaderName, injected: &HeaderName) -> bool {
+    let (name, injected) = (name.as_str(), injected.as_str());
+    let dashed = |byte| if byte == b'_' { b'-' } else { byte };
+    name.len() == injected.len() && name.bytes().map(dashed).eq(injected.bytes().map(dashed))
+}
+
+/// What the `Connection` lines name, without what is removed anyway and what must stay: a client
+/// may not take away what frames and routes the message, or shows that it goes round in circles.
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    const USUAL: [&[u8]; 5] = [
+        b"keep-alive",
+        b"close",
+        b"upgrade",
+        b"te",
+        b"http2-settings",
+    ];
+    const KEPT: [HeaderName; 4] = [CONTENT_LENGTH, HOST, TRAILER, VIA];
+    elements(headers, CONNECTION)
+        .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !KEPT.contains(name))
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Values joined by valid bytes are a valid value.
+    if let Ok(mut joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
+}

@@ -1,0 +1,287 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn map(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+/// The remaining lines, sorted.
+fn scrubbed(lines: &[(&str, &str)], injected: Option<&HeaderName>) -> Vec<(String, String)> {
+    let mut headers = map(lines);
+    scrub_request(&mut headers, injected);
+    sorted(&headers)
+}
+
+fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    let lines = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)));
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort();
+    lines
+}
+
+fn names(lines: &[(String, String)]) -> Vec<&str> {
+    lines.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn end_to_end_headers_pass() {
+    let lines = [
+        ("accept", "*/*"),
+        ("content-length", "5"),
+        ("content-type", "text/plain"),
+        ("expect", "100-continue"),
+        ("host", "crm.local"),
+        ("trailer", "x-checksum"),
+        ("via", "1.0 other"),
+        ("x-proxy", "x"),
+        ("x-request-id", "7"),
+    ];
+    let kept = scrubbed(&lines, Some(&AUTHORIZATION));
+    let expected: Vec<_> = lines.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    assert_eq!(kept, expected);
+}
+
+#[test]
+fn hop_by_hop_headers_are_removed() {
+    for (name, value) in [
+        ("connection", "keep-alive"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "gzip"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "websocket"),
+        ("http2-settings", "AAMAAABkAAQAAP__"),
+        ("proxy-authorization", "Basic eDp5"),
+        ("proxy-authenticate", "Basic"),
+        ("proxy-anything", "x"),
+        ("proxy_authorization", "Basic eDp5"),
+        ("proxy", "http://attacker.example"),
+    ] {
+        let lines = [(name, value), ("accept", "*/*"), (name, value)];
+        assert_eq!(names(&scrubbed(&lines, None)), ["accept"], "{name}");
+    }
+}
+
+#[test]
+fn every_header_that_any_connection_line_names_is_removed() {
+    let lines = [
+        ("connection", "close, X-One"),
+        ("connection", "x-two ,,x-three"),
+        ("x-one", "1"),
+        ("x-two", "2"),
+        ("x-two", "2b"),
+        ("x-three", "3"),
+        ("x-four", "4"),
+        ("x-five", "5"),
+        ("connection", "x-five"),
+        ("accept", "*/*"),
+        ("connection", "accept, not a token, \u{7b}"),
+    ];
+    assert_eq!(names(&scrubbed(&lines, None)), ["x-four"]);
+}
+
+#[test]
+fn connection_cannot_remove_framing_or_routing() {
+    let lines = [
+        ("connection", "content-length, host, Trailer, via"),
+        ("content-length", "5"),
+        ("host", "crm.local"),
+        ("trailer", "x"),
+        ("via", "1.1 a"),
+    ];
+    assert_eq!(
+        names(&scrubbed(&lines, None)),
+        ["content-length", "host", "trailer", "via"]
+    );
+}
+
+#[test]
+fn connection_cannot_remove_what_is_injected() {
+    let mut headers = map(&[
+        ("connection", "authorization, x-key"),
+        ("authorization", "Basic a"),
+    ]);
+    scrub_request(&mut headers, Some(&AUTHORIZATION));
+    inject(
+        &mut headers,
+        &AUTHORIZATION,
+        HeaderValue::from_static("Bearer t"),
+    );
+    assert_eq!(
+        sorted(&headers),
+        [("authorization".to_owned(), "Bearer t".to_owned())]
+    );
+}
+
+#[test]
+fn every_inbound_copy_of_the_injected_header_is_removed() {
+    let lines = [
+        ("authorization", "Bearer a"),
+        ("Authorization", "Bearer b"),
+        ("x", "y"),
+    ];
+    assert_eq!(names(&scrubbed(&lines, Some(&AUTHORIZATION))), ["x"]);
+
+    let copies = [
+        ("x-api-key", "1"),
+        ("X_Api_Key", "2"),
+        ("x-api_key", "3"),
+        ("x_api-key", "4"),
+        ("x-api-keys", "5"),
+        ("xapi-key", "6"),
+        ("authorization", "Basic a"),
+    ];
+    for injected in ["x-api-key", "x_api_key"] {
+        let injected = HeaderName::from_static(injected);
+        let kept = scrubbed(&copies, Some(&injected));
+        assert_eq!(names(&kept), ["authorization", "x-api-keys", "xapi-key"]);
+    }
+}
+
+#[test]
+fn without_a_credential_the_clients_own_authorization_stays() {
+    let lines = [("authorization", "Basic a")];
+    assert_eq!(names(&scrubbed(&lines, None)), ["authorization"]);
+}
+
+#[test]
+fn te_trailers_survives_alone() {
+    let te = |value| scrubbed(&[("te", value), ("connection", "te")], None);
+    let trailers = [("te".to_owned(), "trailers".to_owned())];
+    for value in ["trailers", "gzip, Trailers", "gzip;q=0.5,trailers"] {
+        assert_eq!(te(value), trailers, "{value}");
+    }
+    for value in ["gzip", "trailersx", "", "deflate;q=0"] {
+        assert_eq!(te(value), [], "{value}");
+    }
+    let two_lines = [("te", "gzip"), ("te", "trailers")];
+    assert_eq!(scrubbed(&two_lines, None), trailers);
+}
+
+#[test]
+fn split_cookies_are_joined() {
+    let lines = [
+        ("cookie", "a=1"),
+        ("x", "y"),
+        ("cookie", "b=2"),
+        ("cookie", "c=3"),
+    ];
+    let mut headers = map(&lines);
+    scrub_request(&mut headers, None);
+    assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+    assert_eq!(headers[COOKIE], "a=1; b=2; c=3");
+}
+
+#[test]
+fn a_response_loses_hop_by_hop_headers_and_nothing_else() {
+    let mut headers = map(&[
+        ("connection", "close, x-internal, content-length"),
+        ("connection", "x-more"),
+        ("x-internal", "1"),
+        ("x-more", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("proxy-authenticate", "Basic"),
+        ("proxy-authentication-info", "x"),
+        ("proxy-connection", "close"),
+        ("content-length", "5"),
+        ("trailer", "x-checksum"),
+        ("proxy-status", "cdn; error=dns_error"),
+        ("www-authenticate", "Bearer"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+    ]);
+    scrub_response(&mut headers);
+    let expected = [
+        "content-length",
+        "proxy-status",
+        "set-cookie",
+        "set-cookie",
+        "trailer",
+        "www-authenticate",
+    ];
+    assert_eq!(names(&sorted(&headers)), expected);
+}
+
+#[test]
+fn trailers_cannot_carry_credentials_framing_or_host() {
+    let injected = HeaderName::from_static("x-api-key");
+    let mut trailers = map(&[
+        ("grpc-status", "0"),
+        ("x-checksum", "1"),
+        ("authorization", "Bearer a"),
+        ("proxy-authorization", "Basic a"),
+        ("x-api-key", "a"),
+        ("x_api_key", "a"),
+        ("cookie", "a=1"),
+        ("set-cookie", "a=1"),
+        ("content-length", "5"),
+        ("content-type", "text/html"),
+        ("content-encoding", "gzip"),
+        ("content-range", "bytes 0-1/2"),
+        ("transfer-encoding", "chunked"),
+        ("trailer", "x"),
+        ("host", "h"),
+        ("connection", "x-named"),
+        ("x-named", "1"),
+        ("keep-alive", "x"),
+        ("te", "trailers"),
+        ("upgrade", "x"),
+    ]);
+    scrub_trailers(&mut trailers, Some(&injected));
+    assert_eq!(names(&sorted(&trailers)), ["grpc-status", "x-checksum"]);
+}
+
+#[test]
+fn via_grows_at_its_end() {
+    let mut headers = map(&[("via", "1.0 a")]);
+    append_via(&mut headers, &HeaderValue::from_static("1.1 sidebearer-1"));
+    let lines: Vec<_> = headers.get_all(VIA).iter().collect();
+    assert_eq!(lines, ["1.0 a", "1.1 sidebearer-1"]);
+}
+
+proptest! {
+    #[test]
+    fn after_scrub_and_inject_there_is_one_token_and_nothing_nominated(
+        lines in prop::collection::vec((
+            prop::sample::select(vec![
+                "connection", "authorization", "x-key", "x_key", "x-a", "x-b", "te", "host",
+                "keep-alive", "proxy-x", "content-length", "upgrade", "cookie",
+            ]),
+            prop::sample::select(vec![
+                "x-a", "authorization", "X-Key, x_key", "close,x-b", "host", "te, trailers", "1", "",
+                "connection", "content-length",
+            ]),
+        ), 0..20),
+    ) {
+        for injected in [AUTHORIZATION, HeaderName::from_static("x-key")] {
+            let mut headers = map(&lines);
+            scrub_request(&mut headers, Some(&injected));
+            inject(&mut headers, &injected, HeaderValue::from_static("T"));
+            let copies: Vec<_> = headers.keys().filter(|name| is_copy(name, &injected)).collect();
+            prop_assert_eq!(copies, [&injected]);
+            prop_assert_eq!(headers.get_all(&injected).iter().collect::<Vec<_>>(), ["T"]);
+            for gone in ["connection", "keep-alive", "proxy-x", "upgrade"] {
+                prop_assert!(!headers.contains_key(gone));
+            }
+            for (name, value) in &lines {
+                let nominates = *name == "connection" && value.contains("x-a");
+                prop_assert!(!nominates || !headers.contains_key("x-a"));
+            }
+            for kept in ["host", "content-length"] {
+                let sent = lines.iter().filter(|(name, _)| *name == kept).count();
+                prop_assert_eq!(headers.get_all(kept).iter().count(), sent);
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Strictness: what two parsers could read differently is refused before anything is decided.
+//!
+//! The HTTP library has parsed the request already. What it lets through, and this module does
+//! not: a missing `Host` or two of them, userinfo, UTF-8 in targets, dot segments, a doubled
+//! `chunked`, transfer codings before it. It drops a fragment silently; target and route then agree
+//! that there is none.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use super::error::{ErrorKind, ProxyError};
+use super::path::{Fault, canonical_path, check_query};
+
+#[cfg(test)]
+mod tests;
+
+/// What a well-formed request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Checked<'r> {
+    /// In lower case, without port and trailing dot; IPv6 literals keep their brackets. Empty for
+    /// HTTP/1.0 without `Host`.
+    pub host: Cow<'r, str>,
+    /// Host and port as received: the target's, or those of `Host`.
+    pub authority: &'r str,
+    /// The canonical path; this is matched, and this is forwarded.
+    pub path: Cow<'r, str>,
+    /// The query as it came, without `?`.
+    pub query: Option<&'r str>,
+    /// Whether it is a gRPC call, whose errors are `grpc-status`. gRPC-Web is not.
+    pub grpc: bool,
+}
+
+/// Refuses everything that is malformed or ambiguous.
+///
+/// # Errors
+///
+/// `method_not_allowed` for TRACE and CONNECT, `bad_request` for the rest.
+pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
+    check_method(&parts.method)?;
+    let fields = check_headers(&parts.headers, parts.version)?;
+    let authority = authority(&parts.uri, fields.host, parts.version)?;
+    let host = match authority {
+        Some(authority) => host(authority)?,
+        None => Cow::Borrowed(""),
+    };
+    let path = canonical_path(parts.uri.path()).map_err(refused)?;
+    let query = parts.uri.query();
+    query.map_or(Ok(()), check_query).map_err(refused)?;
+    Ok(Checked {
+        host,
+        authority: authority.unwrap_or_default(),
+        path,
+        query,
+        grpc: fields.grpc,
+    })
+}
+
+/// The protocol that an HTTP/1.1 request asks to switch to, if any: the value of its `Upgrade`.
+///
+/// `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests past us.
+pub fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
+    if parts.version != Version::HTTP_11 {
+        return None;
+    }
+    let mut values = parts.headers.get_all(UPGRADE).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let is_h2c = |protocol: &[u8]| {
+        let name = protocol.get(..3).unwrap_or_default();
+        name.eq_ignore_ascii_case(b"h2c")
+    };
+    let asked = elements(&parts.headers, CONNECTION).any(|o| o.eq_ignore_ascii_case(b"upgrade"));
+    (asked && !list(value).any(is_h2c)).then_some(value)
+}
+
+/// Whether the client waits for `100 Continue` before it sends the body.
+pub fn expects_continue(parts: &Parts) -> bool {
+    let waits = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    parts.version >= Version::HTTP_11 && parts.headers.get(EXPECT).is_some_and(waits)
+}
+
+/// Whether `Via` says that the request passed through `instance`, the pseudonym
+/// (`sidebearer-ID`) that this process adds to it.
+pub fn passed_through(headers: &HeaderMap, instance: &str) -> bool {
+    elements(headers, VIA)
+        .flat_map(|element| element.split(u8::is_ascii_whitespace))
+        .any(|word| word.eq_ignore_ascii_case(instance.as_bytes()))
+}
+
+/// The members of a comma-separated header, from all its lines, without surrounding whitespace.
+pub(super) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).iter().flat_map(list)
+}
+
+fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = value.as_bytes().split(|byte| *byte == b',');
+    members.map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
+}
+
+/// Servers that take method names in any case would see TRACE in `trace`.
+fn check_method(method: &Method) -> Result<(), ProxyError> {
+    let name = method.as_str();
+    if name.eq_ignore_ascii_case("TRACE") || name.eq_ignore_ascii_case("CONNECT") {
+        let detail = "TRACE would echo the token and CONNECT would bypass the routes: \
+                      use another method";
+        return Err(ProxyError::new(ErrorKind::MethodNotAllowed, detail));
+    }
+    Ok(())
+}
+
+/// What the check of the headers leaves to use.
+struct Fields<'r> {
+    host: Option<&'r HeaderValue>,
+    grpc: bool,
+}
+
+/// One pass over all headers. Their values hold no control characters but tab: no `HeaderValue`
+/// can.
+fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, ProxyError> {
+    let http1 = version <= Version::HTTP_11;
+    let (mut host, mut length, mut coding) = (None, None, None);
+    let mut grpc = false;
+    for (name, value) in headers {
+        match *name {
+            HOST => {
+                if host.replace(value).is_some() {
+                    return Err(bad("the request has more than one Host header"));
+                }
+            }
+            CONTENT_LENGTH => {
+                let digits = value.as_bytes();
+                let valid = digits.iter().all(u8::is_ascii_digit)
+                    && std::str::from_utf8(digits).is_ok_and(|d| d.parse::<u64>().is_ok());
+                if !valid || length.replace(value).is_some() {
+                    return Err(bad("Content-Length must be one number, sent once"));
+                }
+            }
+            TRANSFER_ENCODING => {
+                let chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                let allowed = version == Version::HTTP_11 && chunked;
+                if !allowed || coding.replace(value).is_some() {
+                    return Err(bad(
+                        "Transfer-Encoding must be exactly one \"chunked\", and in HTTP/1.1 alone",
+                    ));
+                }
+            }
+            CONTENT_TYPE => grpc |= is_grpc(value),
+            _ if http1 => {}
+            TE => {
+                if !value.as_bytes().eq_ignore_ascii_case(b"trailers") {
+                    return Err(bad("in HTTP/2, TE may hold nothing but \"trailers\""));
+                }
+            }
+            _ => {
+                let connection = [CONNECTION, UPGRADE].contains(name)
+                    || ["keep-alive", "proxy-connection"].contains(&name.as_str());
+                if connection {
+                    return Err(bad("HTTP/2 has no connection-specific headers"));
+                }
+            }
+        }
+    }
+    Ok(Fields { host, grpc })
+}
+
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    const GRPC: usize = "application/grpc".len();
+    let value = content_type.as_bytes();
+    value.len() >= GRPC
+        && value[..GRPC].eq_ignore_ascii_case(b"application/grpc")
+        && matches!(value.get(GRPC), None | Some(b'+' | b';' | b' '))
+}
+
+/// Who is asked, as received. An absolute target decides over `Host` (RFC 9112 section 3.2.2), but
+/// the latter must be there and valid all the same (section 3.2).
+fn authority<'r>(
+    uri: &'r Uri,
+    host_header: Option<&'r HeaderValue>,
+    version: Version,
+) -> Result<Option<&'r str>, ProxyError> {
+    let named = match host_header {
+        Some(value) => Some(value.to_str().map_err(|_| bad(BAD_HOST))?),
+        None => None,
+    };
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    if target.is_some() {
+        match uri.scheme_str() {
+            Some(scheme) if is_http(scheme) || version >= Version::HTTP_2 => {}
+            Some(_) => {
+                return Err(bad(
+                    "the scheme of the request-target must be http or https",
+                ));
+            }
+            None => return Err(bad("the request-target must be a path or an absolute URL")),
+        }
+    }
+    match (target, named) {
+        (Some(target), Some(named)) if version >= Version::HTTP_2 => {
+            if target.eq_ignore_ascii_case(named) {
+                Ok(Some(target))
+            } else {
+                Err(bad("the Host header differs from :authority"))
+            }
+        }
+        (Some(target), Some(named)) => host(named).map(|_| Some(target)),
+        (None, Some(named)) => Ok(Some(named)),
+        (_, None) if version == Version::HTTP_11 => Err(bad("the request has no Host header")),
+        (None, None) if version >= Version::HTTP_2 => {
+            Err(bad("the request has neither :authority nor a Host header"))
+        }
+        (target, None) => Ok(target),
+    }
+}
+
+fn is_http(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+/// The host of `host[:port]`, canonical.
+fn host(authority: &str) -> Result<Cow<'_, str>, ProxyError> {
+    let (host, port) = match authority.rfind([':', ']']) {
+        Some(index) if authority[index..].starts_with(':') => {
+            (&authority[..index], Some(&authority[index + 1..]))
+        }
+        _ => (authority, None),
+    };
+    let port_valid = port.is_none_or(|port| {
+        // `u16` alone would take a sign.
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    });
+    let (name, host_valid) = if let Some(literal) = host.strip_prefix('[') {
+        let literal = literal.strip_suffix(']').unwrap_or_default();
+        (host, literal.parse::<Ipv6Addr>().is_ok())
+    } else {
+        let name = host.strip_suffix('.').unwrap_or(host);
+        (name, is_name(name))
+    };
+    if !port_valid || !host_valid {
+        return Err(bad(BAD_HOST));
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Ok(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Ok(Cow::Borrowed(name))
+}
+
+/// A name of non-empty labels. RFC 3986 allows more in a `reg-name`; no resolver does.
+fn is_name(name: &str) -> bool {
+    let mut previous = b'.';
+    for byte in name.bytes() {
+        let in_label = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+        if !in_label && (byte != b'.' || previous == b'.') {
+            return false;
+        }
+        previous = byte;
+    }
+    previous != b'.'
+}
+
+const BAD_HOST: &str = "the host must be a name or an IP address, with a port number if any, and \
+                        without user information";
+
+fn bad(detail: &'static str) -> ProxyError {
+    ProxyError::bad_request(detail)
+}
+
+fn refused(fault: Fault) -> ProxyError {
+    ProxyError::new(ErrorKind::BadRequest, fault.to_string())
+}

@@ -1,0 +1,474 @@
+use http::Request;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A request that is fine but for what a test changes.
+fn request(target: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn with_version(mut parts: Parts, version: Version) -> Parts {
+    parts.version = version;
+    parts
+}
+
+fn http2(target: &str, headers: &[(&str, &str)]) -> Parts {
+    with_version(request(target, headers), Version::HTTP_2)
+}
+
+fn http10(target: &str, headers: &[(&str, &str)]) -> Parts {
+    with_version(request(target, headers), Version::HTTP_10)
+}
+
+fn refusal(parts: &Parts) -> Option<ErrorKind> {
+    check(parts).err().map(|error| error.kind)
+}
+
+#[track_caller]
+fn assert_refused(parts: &Parts) {
+    assert_eq!(refusal(parts), Some(ErrorKind::BadRequest), "{parts:?}");
+}
+
+#[test]
+fn an_ordinary_request_is_borrowed_whole() {
+    let parts = request("/crm/x?a=b", &[("host", "crm.local:7080")]);
+    let checked = check(&parts).unwrap();
+    let expected = Checked {
+        host: "crm.local".into(),
+        authority: "crm.local:7080",
+        path: "/crm/x".into(),
+        query: Some("a=b"),
+        grpc: false,
+    };
+    assert_eq!(checked, expected);
+    assert!(matches!(checked.host, Cow::Borrowed(_)));
+    assert!(matches!(checked.path, Cow::Borrowed(_)));
+}
+
+#[test]
+fn the_host_is_compared_without_port_case_and_trailing_dot() {
+    for (value, host) in [
+        ("crm.local", "crm.local"),
+        ("CRM.Local:80", "crm.local"),
+        ("crm.local.", "crm.local"),
+        ("crm.local.:8080", "crm.local"),
+        ("my_service", "my_service"),
+        ("127.0.0.1:7080", "127.0.0.1"),
+        ("[::1]", "[::1]"),
+        ("[::1]:7080", "[::1]"),
+        ("[FE80::1]:1", "[fe80::1]"),
+        ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
+    ] {
+        let parts = request("/", &[("host", value)]);
+        let checked = check(&parts).unwrap();
+        assert_eq!(checked.host, host, "{value}");
+        assert_eq!(checked.authority, value);
+    }
+}
+
+#[test]
+fn an_invalid_host_is_refused() {
+    for value in [
+        "",
+        " ",
+        ".",
+        "..",
+        ".crm",
+        "crm..local",
+        "crm.local..",
+        "user@crm.local",
+        "a:b@crm.local",
+        "@crm",
+        "crm.local:",
+        "crm.local:x",
+        "crm.local:+80",
+        "crm.local:65536",
+        "crm.local:80:80",
+        ":80",
+        "crm local",
+        "crm/local",
+        "crm\\local",
+        "crm?x",
+        "crm#x",
+        "crm%2elocal",
+        "a,b",
+        "a;b",
+        "[::1",
+        "::1",
+        "::1]",
+        "[]",
+        "[::1]x",
+        "[::1]80",
+        "[::1%25lo]",
+        "[v1.x]",
+        "[1.2.3.4]",
+        "x[::1]",
+        "[[::1]]",
+        "crm\tlocal",
+    ] {
+        assert_refused(&request("/", &[("host", value)]));
+        assert_refused(&http10("/", &[("host", value)]));
+        assert_refused(&http2("/", &[("host", value)]));
+        // An absolute target decides, but does not excuse.
+        assert_refused(&request("http://crm.local/", &[("host", value)]));
+    }
+    let mut latin1 = request("/", &[]);
+    latin1
+        .headers
+        .insert(HOST, HeaderValue::from_bytes(b"caf\xe9").unwrap());
+    assert_refused(&latin1);
+}
+
+#[test]
+fn http11_needs_exactly_one_host() {
+    assert_refused(&request("/", &[]));
+    assert_refused(&request("http://crm.local/", &[]));
+    let twice = [("host", "crm.local"), ("host", "crm.local")];
+    assert_refused(&request("/", &twice));
+    assert_refused(&http10("/", &twice));
+    assert_refused(&http2("http://crm.local/", &twice));
+}
+
+#[test]
+fn http10_may_come_without_a_host() {
+    let parts = http10("/x", &[]);
+    let checked = check(&parts).unwrap();
+    assert_eq!((&*checked.host, checked.authority), ("", ""));
+    let absolute = http10("http://crm.local/x", &[]);
+    assert_eq!(check(&absolute).unwrap().host, "crm.local");
+}
+
+#[test]
+fn an_absolute_target_decides_over_host() {
+    for target in [
+        "http://CRM.local:81/x?y",
+        "https://CRM.local:81/x?y",
+        "HTTP://CRM.local:81/x?y",
+    ] {
+        let parts = request(target, &[("host", "other.local")]);
+        let checked = check(&parts).unwrap();
+        assert_eq!(checked.host, "crm.local");
+        assert_eq!(checked.authority, "CRM.local:81");
+        assert_eq!(checked.path, "/x");
+        assert_eq!(checked.query, Some("y"));
+    }
+    let bare = request("http://crm.local", &[("host", "crm.local")]);
+    assert_eq!(check(&bare).unwrap().path, "/");
+    let query = request("http://crm.local?x=1", &[("host", "crm.local")]);
+    let checked = check(&query).unwrap();
+    assert_eq!((&*checked.path, checked.query), ("/", Some("x=1")));
+}
+
+#[test]
+fn other_forms_of_target_are_refused() {
+    for target in [
+        "*",
+        "crm.local:80",
+        "crm.local",
+        "ftp://crm.local/",
+        "file://crm.local/x",
+    ] {
+        assert_refused(&request(target, &[("host", "crm.local")]));
+        assert_refused(&http10(target, &[]));
+    }
+    assert_refused(&http2("*", &[("host", "crm.local")]));
+    assert_refused(&http2("crm.local", &[]));
+}
+
+#[test]
+fn userinfo_in_the_target_is_refused() {
+    for target in [
+        "http://user@crm.local/",
+        "http://user:secret@crm.local/",
+        "http://a%40b@crm.local/",
+    ] {
+        assert_refused(&request(target, &[("host", "crm.local")]));
+        assert_refused(&http2(target, &[]));
+    }
+}
+
+#[test]
+fn http2_authority_and_host_must_agree() {
+    let good = http2("http://crm.local:80/x", &[("host", "CRM.local:80")]);
+    assert_eq!(check(&good).unwrap().host, "crm.local");
+    assert_eq!(
+        check(&http2("https://crm.local/x", &[])).unwrap().host,
+        "crm.local"
+    );
+    assert_eq!(
+        check(&http2("/x", &[("host", "crm.local")])).unwrap().host,
+        "crm.local"
+    );
+    for host in ["other.local", "crm.local:81", "crm.local.", ""] {
+        assert_refused(&http2("http://crm.local/x", &[("host", host)]));
+    }
+    assert_refused(&http2("/x", &[]));
+}
+
+#[test]
+fn a_target_that_two_parsers_could_read_differently_is_refused() {
+    for target in [
+        "/a\\b",
+        "/a/../b",
+        "/%2e%2e/b",
+        "/a/..;/b",
+        "/a/..%2fb",
+        "/\u{e9}",
+        "/a?\u{e9}",
+        "/a%5Cb",
+        "/a%00",
+        "/a%0d%0a",
+        "/a%7F",
+        "/%zz",
+        "/%",
+        "/a?x\\y",
+        "/a?x=%00",
+    ] {
+        assert_refused(&request(target, &[("host", "crm.local")]));
+        assert_refused(&http2(&format!("http://crm.local{target}"), &[]));
+    }
+    for target in ["/a b", "/a\tb", "/a\u{7f}b", "/a?b c", "/a?b\u{1}"] {
+        let refused_by_the_library = Uri::try_from(target).is_err();
+        assert!(refused_by_the_library, "{target:?}");
+    }
+}
+
+#[test]
+fn the_library_drops_fragments_so_that_none_is_forwarded() {
+    let parts = request("/a?b#c/../d", &[("host", "crm.local")]);
+    let checked = check(&parts).unwrap();
+    assert_eq!((&*checked.path, checked.query), ("/a", Some("b")));
+}
+
+#[test]
+fn the_canonical_path_is_what_is_used() {
+    let parts = request("/%63rm%2fx?%63", &[("host", "crm.local")]);
+    let checked = check(&parts).unwrap();
+    assert_eq!((&*checked.path, checked.query), ("/crm%2Fx", Some("%63")));
+}
+
+#[test]
+fn content_length_is_one_number() {
+    for value in ["0", "5", "18446744073709551615", "007"] {
+        let parts = request("/", &[("host", "h"), ("content-length", value)]);
+        assert!(check(&parts).is_ok(), "{value}");
+    }
+    for value in [
+        "",
+        "5, 6",
+        "5,5",
+        "5 5",
+        "+5",
+        "-5",
+        "0x5",
+        "5.0",
+        "five",
+        "18446744073709551616",
+        "5;",
+        "٥",
+    ] {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            let parts = request("/", &[("host", "h"), ("content-length", value)]);
+            assert_refused(&with_version(parts, version));
+        }
+    }
+    let differing = [
+        ("host", "h"),
+        ("content-length", "5"),
+        ("content-length", "6"),
+    ];
+    assert_refused(&request("/", &differing));
+    assert_refused(&http2("/", &differing));
+}
+
+#[test]
+fn transfer_encoding_is_exactly_one_chunked() {
+    for value in ["chunked", "Chunked"] {
+        let parts = request("/", &[("host", "h"), ("transfer-encoding", value)]);
+        assert!(check(&parts).is_ok(), "{value}");
+    }
+    for value in [
+        "",
+        "chunked, chunked",
+        "gzip, chunked",
+        "chunked, gzip",
+        "identity",
+        "xchunked",
+        "chunkedx",
+        "chunked;q=1",
+        ",chunked",
+        "chunked,",
+        "\"chunked\"",
+        "gzip",
+        "chunked\tx",
+    ] {
+        assert_refused(&request(
+            "/",
+            &[("host", "h"), ("transfer-encoding", value)],
+        ));
+    }
+    for pair in [
+        ["chunked", "chunked"],
+        ["identity", "chunked"],
+        ["chunked", "identity"],
+    ] {
+        let lines = pair.map(|value| ("transfer-encoding", value));
+        assert_refused(&request("/", &[("host", "h"), lines[0], lines[1]]));
+    }
+    let chunked = [("host", "h"), ("transfer-encoding", "chunked")];
+    assert_refused(&http10("/", &chunked));
+    assert_refused(&http2("/", &chunked));
+}
+
+#[test]
+fn http2_has_no_connection_specific_headers() {
+    for (name, value) in [
+        ("connection", "close"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("upgrade", "websocket"),
+        ("te", "gzip"),
+        ("te", "trailers, gzip"),
+    ] {
+        let headers = [("host", "h"), (name, value)];
+        assert_refused(&http2("/", &headers));
+        assert!(check(&request("/", &headers)).is_ok(), "{name} in HTTP/1.1");
+    }
+    assert!(check(&http2("/", &[("host", "h"), ("te", "trailers")])).is_ok());
+}
+
+#[test]
+fn trace_and_connect_are_not_allowed_in_any_spelling() {
+    for method in ["TRACE", "CONNECT", "trace", "Connect"] {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            let mut parts = with_version(request("/", &[("host", "h")]), version);
+            parts.method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(
+                refusal(&parts),
+                Some(ErrorKind::MethodNotAllowed),
+                "{method}"
+            );
+        }
+    }
+    let mut tunnel = request("crm.local:443", &[("host", "crm.local:443")]);
+    tunnel.method = Method::CONNECT;
+    assert_eq!(refusal(&tunnel), Some(ErrorKind::MethodNotAllowed));
+}
+
+#[test]
+fn header_values_cannot_hold_control_characters() {
+    for byte in (0..0x20u8).filter(|byte| *byte != b'\t').chain([0x7f]) {
+        assert!(HeaderValue::from_bytes(&[b'a', byte]).is_err(), "{byte}");
+    }
+}
+
+#[test]
+fn grpc_is_told_by_its_content_type() {
+    for (value, grpc) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("Application/GRPC; x", true),
+        ("application/grpc-web", false),
+        ("application/grpc-web+proto", false),
+        ("application/grpcx", false),
+        ("application/json", false),
+        ("", false),
+    ] {
+        let parts = request("/", &[("host", "h"), ("content-type", value)]);
+        assert_eq!(check(&parts).unwrap().grpc, grpc, "{value}");
+    }
+}
+
+#[test]
+fn an_upgrade_needs_both_headers_and_http11() {
+    let websocket = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+    ];
+    assert_eq!(upgrade(&request("/", &websocket)).unwrap(), "websocket");
+    let two_lines = [
+        ("connection", "x"),
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+    ];
+    assert!(upgrade(&request("/", &two_lines)).is_some());
+    assert!(upgrade(&request("/", &websocket[..1])).is_none());
+    assert!(upgrade(&request("/", &websocket[1..])).is_none());
+    assert!(upgrade(&http10("/", &websocket)).is_none());
+    assert!(upgrade(&http2("/", &websocket)).is_none());
+    let twice = [websocket[0], websocket[1], ("upgrade", "x")];
+    assert!(upgrade(&request("/", &twice)).is_none());
+}
+
+#[test]
+fn an_upgrade_to_cleartext_http2_is_ignored() {
+    for value in ["h2c", "H2C", "websocket, h2c", "h2c , websocket", "h2c/2.0"] {
+        let headers = [
+            ("connection", "upgrade, http2-settings"),
+            ("upgrade", value),
+        ];
+        assert!(upgrade(&request("/", &headers)).is_none(), "{value}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_recognised() {
+    let waits = [("expect", "100-Continue")];
+    assert!(expects_continue(&request("/", &waits)));
+    assert!(expects_continue(&http2("/", &waits)));
+    assert!(!expects_continue(&http10("/", &waits)));
+    assert!(!expects_continue(&request("/", &[("expect", "x")])));
+    assert!(!expects_continue(&request("/", &[])));
+}
+
+#[test]
+fn a_loop_is_found_by_our_own_pseudonym_alone() {
+    let ours = "sidebearer-0a1b";
+    for (via, passed) in [
+        ("1.1 sidebearer-0a1b", true),
+        ("1.1 a, 1.1 sidebearer-0a1b (x), 2 b", true),
+        ("1.1 SIDEBEARER-0A1B", true),
+        ("1.1 sidebearer-0a1bc", false),
+        ("1.1 sidebearer-ffff", false),
+        ("1.1 xsidebearer-0a1b", false),
+        ("", false),
+    ] {
+        let parts = request("/", &[("via", "1.0 other"), ("via", via)]);
+        assert_eq!(passed_through(&parts.headers, ours), passed, "{via}");
+    }
+    assert!(!passed_through(&HeaderMap::new(), ours));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn an_accepted_host_is_a_name_or_an_address(value in "[a-zA-Z0-9.:@\\[\\]%_~ ,/-]{0,12}") {
+        let parts = request("/", &[("host", &value)]);
+        if let Ok(checked) = check(&parts) {
+            let host = &*checked.host;
+            prop_assert!(!host.is_empty() && !host.ends_with('.'));
+            prop_assert!(!host.contains(['@', '%', ' ', ',', '/']));
+            prop_assert!(!host.bytes().any(|byte| byte.is_ascii_uppercase()));
+            prop_assert!(!host.contains(':') || host.starts_with('['));
+        }
+    }
+
+    #[test]
+    fn what_was_checked_once_checks_the_same_again(target in "/[a-z%0-9./;?]{0,16}") {
+        let Ok(uri) = Uri::try_from(&target) else {
+            return Ok(());
+        };
+        let parts = request(&uri.to_string(), &[("host", "h")]);
+        if let Ok(checked) = check(&parts) {
+            let query = checked.query.map(|query| format!("?{query}")).unwrap_or_default();
+            let again = request(&format!("{}{query}", checked.path), &[("host", "h")]);
+            prop_assert_eq!(check(&again).unwrap(), checked);
+        }
+    }
+}
