@@ -9,6 +9,9 @@ use super::redact::Redactor;
 const RFC_8414: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
 
+/// A longer URL of a token endpoint is a mistake, or an attack on what handles it.
+const MAX_URL: usize = 8 * 1024;
+
 #[derive(Deserialize)]
 struct Document {
     issuer: Option<String>,
@@ -88,6 +91,7 @@ fn usable(url: &Url) -> bool {
         && url.username().is_empty()
         && url.password().is_none()
         && url.fragment().is_none()
+        && url.as_str().len() <= MAX_URL
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -202,6 +206,7 @@ mod tests {
             "https://u:p@x/t",
             "https://x/t#f",
             "https:",
+            &format!("https://x/{}", "\u{e9}".repeat(MAX_URL / 6)),
         ] {
             let error = found(issuer, broken, true).unwrap_err();
             assert!(error.ends_with("is no usable URL"), "{error}");

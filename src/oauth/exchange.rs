@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -65,15 +65,23 @@ impl Endpoint {
     ) -> Result<Answer, TokenError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
+        // A server may have named this URL: what does not fit is its fault, not an invariant.
+        let unusable = || {
+            let message = format!("the URL {} is not usable in a request", shown(url));
+            TokenError::new(TokenErrorKind::BadResponse, message)
+        };
         *request.uri_mut() = url[Position::BeforePath..Position::AfterQuery]
             .parse()
-            .expect("a URL's path and query are a valid target");
+            .map_err(|_| unusable())?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
         headers.insert(ACCEPT, JSON);
         headers.extend(more);
+        // Framing is the library's, whatever more headers say.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
         let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]);
-        headers.insert(HOST, host.expect("a URL's host and port are ASCII"));
+        headers.insert(HOST, host.map_err(|_| unusable())?);
         // The connection serves one request: the server need not wait for a second.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
 

@@ -4,4 +4,5 @@
 
 mod connect;
 mod oauth;
+mod oauth_discovery;
 mod support;

@@ -1,169 +1,22 @@
 //! The client of an authorization server over real sockets: the bytes it sends, and what it makes
 //! of servers that misbehave.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::ServerConfig;
-use sidebearer::config::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Refresh, Secret, SecretSource, Tls,
-};
-use sidebearer::oauth::{
-    Client, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, gate_key,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use sidebearer::config::{BasicEncoding, ClientAuth, Credential, SecretSource, Tls};
+use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenErrorKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
+use crate::support::scripted::{GOOD, Server, basic, credential, fetch, http, literal, ok};
 use crate::support::tls::Ca;
 
-const GOOD: &str = r#"{"access_token":"tok","token_type":"Bearer","expires_in":60}"#;
 /// Holds everything that one encoding or another treats specially.
 const AWKWARD: &str = "a:b@c%d+e/f&g=h i~";
 const AWKWARD_FORM: &str = "a%3Ab%40c%25d%2Be%2Ff%26g%3Dh%20i~";
-
-/// Answers each connection with the bytes that `answer` makes of its request, then closes it.
-struct Server {
-    address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::with_tls(None, answer).await
-    }
-
-    async fn always(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        Self::start(move |_| answer.clone()).await
-    }
-
-    async fn with_tls(
-        tls: Option<ServerConfig>,
-        answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = requests.clone();
-        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                match &acceptor {
-                    None => serve(tcp, &seen, &answer).await,
-                    Some(acceptor) => {
-                        if let Ok(tls) = acceptor.accept(tcp).await {
-                            serve(tls, &seen, &answer).await;
-                        }
-                    }
-                }
-            }
-        });
-        Self { address, requests }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    /// The first line of each request.
-    fn targets(&self) -> Vec<String> {
-        let first = |request: &String| request.lines().next().unwrap().to_owned();
-        self.requests().iter().map(first).collect()
-    }
-}
-
-async fn serve(
-    mut io: impl AsyncRead + AsyncWrite + Unpin,
-    seen: &Mutex<Vec<String>>,
-    answer: &(impl Fn(&str) -> Vec<u8> + Send + Sync + 'static),
-) {
-    let mut request = Vec::new();
-    while !is_whole(&request) {
-        let mut chunk = [0; 4096];
-        match io.read(&mut chunk).await {
-            Ok(read @ 1..) => request.extend_from_slice(&chunk[..read]),
-            _ => return,
-        }
-    }
-    let request = String::from_utf8(request).unwrap();
-    let answer = answer(&request);
-    seen.lock().unwrap().push(request);
-    // A client that has read enough may be gone.
-    let _ = io.write_all(&answer).await;
-    let _ = io.shutdown().await;
-}
-
-fn is_whole(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
-    body.len() == length.map_or(0, |length| length.parse().unwrap())
-}
-
-fn http(status: &str, more: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{more}\r\n{body}").into_bytes()
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    http("200 OK", "", body)
-}
-
-fn literal(value: &str) -> SecretSource {
-    SecretSource::Literal(Secret::new(value))
-}
-
-fn basic(secret: &str, encoding: BasicEncoding) -> ClientAuth {
-    let secret = literal(secret);
-    ClientAuth::SecretBasic { secret, encoding }
-}
-
-fn credential(token_endpoint: &str) -> Credential {
-    Credential {
-        name: "crm".to_owned(),
-        server: AuthorizationServer::TokenEndpoint(token_endpoint.parse().unwrap()),
-        client_id: literal("billing"),
-        auth: basic("s3cret", BasicEncoding::Form),
-        scopes: Vec::new(),
-        audience: None,
-        resources: Vec::new(),
-        extra_parameters: BTreeMap::new(),
-        token_headers: Vec::new(),
-        refresh: Refresh::Eager,
-        required: true,
-        default_lifetime: Duration::from_secs(300),
-        max_lifetime: Duration::from_secs(86400),
-        fetch_timeout: Duration::from_secs(20),
-        acquire_timeout: Duration::from_secs(5),
-        allow_plaintext: false,
-        tls: Tls::default(),
-    }
-}
-
-fn discovering(issuer: &str) -> Credential {
-    Credential {
-        server: AuthorizationServer::Issuer(issuer.to_owned(), issuer.parse().unwrap()),
-        ..credential("http://unused")
-    }
-}
-
-async fn fetch(credential: &Credential) -> Result<TokenResponse, TokenError> {
-    Client::new(credential).unwrap().request().await
-}
 
 /// Why a server that answers with these bytes gives no token.
 async fn failure(answer: impl Into<Vec<u8>>) -> TokenError {
@@ -215,6 +68,8 @@ async fn a_post_request_carries_everything_in_the_form() {
             ("x-api-key".parse().unwrap(), literal("k3y \u{e9}")),
             ("user-agent".parse().unwrap(), literal("mine")),
             ("host".parse().unwrap(), literal("elsewhere")),
+            ("content-length".parse().unwrap(), literal("3")),
+            ("transfer-encoding".parse().unwrap(), literal("chunked")),
         ],
         ..credential(&server.url("/token"))
     };
@@ -337,6 +192,24 @@ async fn a_body_in_pieces_or_until_the_end_of_the_connection_is_read() {
         let token = fetch(&credential(&server.url("/token"))).await.unwrap();
         assert_eq!(token.access_token.expose(), "tok");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_in_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let trickle = async {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        for byte in ok(GOOD) {
+            tcp.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        tcp
+    };
+    let credential = credential(&url);
+    let (token, _open) = tokio::join!(fetch(&credential), trickle);
+    assert_eq!(token.unwrap().access_token.expose(), "tok");
 }
 
 #[tokio::test]
@@ -482,128 +355,4 @@ async fn https_needs_a_certificate_of_the_right_ca_and_name() {
     absent.tls.ca_file = Some("/nonexistent/ca.pem".into());
     let error = Client::new(&absent).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/ca.pem: "), "{error}");
-}
-
-/// A server whose document, found at `at` alone, names `issuer` (relative to it) and its `/token`.
-async fn issuing(at: &'static str, issuer: &'static str) -> Server {
-    Server::start(move |request| {
-        let host = request
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .unwrap();
-        let target = request.split(' ').nth(1).unwrap();
-        match target {
-            "/token" => ok(GOOD),
-            _ if target == at => {
-                let document = serde_json::json!({
-                    "issuer": format!("http://{host}{issuer}"),
-                    "token_endpoint": format!("http://{host}/token"),
-                });
-                ok(&document.to_string())
-            }
-            "/.well-known/oauth-authorization-server/realms/x" => ok("<html>not here</html>"),
-            _ => http("404 Not Found", "", "{}"),
-        }
-    })
-    .await
-}
-
-#[tokio::test]
-async fn discovery_tries_each_place_once_and_remembers() {
-    const LAST: &str = "/realms/x/.well-known/oauth-authorization-server";
-    let server = issuing(LAST, "/realms/x").await;
-    let client = Client::new(&discovering(&server.url("/realms/x"))).unwrap();
-    for _ in 0..2 {
-        let token = client.request().await.unwrap();
-        assert_eq!(token.access_token.expose(), "tok");
-    }
-    assert_eq!(
-        server.targets(),
-        [
-            "GET /.well-known/oauth-authorization-server/realms/x HTTP/1.1",
-            "GET /realms/x/.well-known/openid-configuration HTTP/1.1",
-            "GET /realms/x/.well-known/oauth-authorization-server HTTP/1.1",
-            "POST /token HTTP/1.1",
-            "POST /token HTTP/1.1",
-        ]
-    );
-    let asked = &server.requests()[0];
-    assert!(!asked.contains("authorization:"), "no secret: {asked}");
-}
-
-#[tokio::test]
-async fn a_document_of_another_issuer_is_refused() {
-    const FIRST: &str = "/.well-known/oauth-authorization-server";
-    for (issuer, slash) in [("/", true), ("/other", false)] {
-        let server = issuing(FIRST, issuer).await;
-        let error = fetch(&discovering(&server.url(""))).await.unwrap_err();
-        assert_eq!(error.kind, TokenErrorKind::BadResponse);
-        let said = error.message.contains("differ only in the last /");
-        assert_eq!(said, slash, "{error}");
-        assert_eq!(server.requests().len(), 1, "no secret goes anywhere");
-    }
-}
-
-#[tokio::test]
-async fn an_issuer_without_a_document_says_what_was_tried() {
-    let down = Server::start(|request| match request.contains("openid") {
-        true => http("503 Busy", "retry-after: 9\r\n", ""),
-        false => http("301 Moved", "location: /elsewhere\r\n", ""),
-    });
-    let server = down.await;
-    let error = fetch(&discovering(&server.url("/"))).await.unwrap_err();
-    assert_eq!(error.kind, TokenErrorKind::ServerError);
-    assert_eq!(error.retry_after, Some(Duration::from_secs(9)));
-    for what in [
-        "/.well-known/oauth-authorization-server answered 301, which is not followed",
-        "/.well-known/openid-configuration answered 503",
-    ] {
-        assert!(error.message.contains(what), "{error}");
-    }
-    assert_eq!(server.requests().len(), 2);
-
-    let gone = server.address;
-    drop(server);
-    let unbound = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refused = unbound.local_addr().unwrap();
-    assert_ne!(gone, refused);
-    drop(unbound);
-    let error = fetch(&discovering(&format!("http://{refused}"))).await;
-    assert_eq!(error.unwrap_err().kind, TokenErrorKind::Unreachable);
-}
-
-#[tokio::test]
-async fn a_failing_fetch_does_not_read_a_recent_document_again() {
-    const FIRST: &str = "/.well-known/oauth-authorization-server";
-    let server = Server::start(|request| {
-        let host = request
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .unwrap();
-        match request.starts_with("GET") {
-            true => ok(&format!(
-                r#"{{"issuer":"http://{host}","token_endpoint":"http://{host}/token"}}"#
-            )),
-            false => http("500 Oops", "", ""),
-        }
-    })
-    .await;
-    let client = Client::new(&discovering(&server.url(""))).unwrap();
-    for _ in 0..3 {
-        let error = client.request().await.unwrap_err();
-        assert_eq!(error.kind, TokenErrorKind::ServerError);
-    }
-    let get = format!("GET {FIRST} HTTP/1.1");
-    let post = "POST /token HTTP/1.1";
-    assert_eq!(server.targets(), [&*get, post, post, post]);
-}
-
-#[test]
-fn the_gate_key_is_the_endpoint_without_its_query() {
-    let key = |url: &str| gate_key(&credential(url));
-    assert_eq!(key("https://a.example:443/t?x=1"), "https://a.example/t");
-    assert_eq!(key("https://a.example:8443/t"), "https://a.example:8443/t");
-    assert_ne!(key("https://a.example/t"), key("https://a.example/u"));
-    let issuer = gate_key(&discovering("https://a.example/realms/x"));
-    assert_eq!(issuer, "https://a.example/realms/x");
 }
