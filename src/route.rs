@@ -16,6 +16,8 @@ use http::Method;
 
 use crate::config::HostPattern;
 
+pub use hosts::OwnHosts;
+
 #[cfg(test)]
 mod tests;
 

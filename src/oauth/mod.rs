@@ -3,11 +3,20 @@
 //! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
 //! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
 
+mod auth;
 pub mod challenge;
+mod client;
+mod discovery;
+mod exchange;
+mod redact;
+mod request;
+mod response;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+
+pub use client::{Client, gate_key};
 
 use crate::config::Secret;
 
@@ -44,6 +53,18 @@ pub struct TokenError {
     pub message: String,
     /// `Retry-After` of the answer, uncapped.
     pub retry_after: Option<Duration>,
+}
+
+impl TokenError {
+    /// A failure without `Retry-After`. Paths and names in `message` are ours; what a server said
+    /// must have passed a [`redact::Redactor`].
+    fn new(kind: TokenErrorKind, message: impl AsRef<str>) -> Self {
+        Self {
+            kind,
+            message: redact::visible(message.as_ref()),
+            retry_after: None,
+        }
+    }
 }
 
 /// What kind of failure a [`TokenError`] is.

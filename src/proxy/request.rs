@@ -151,7 +151,7 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
                     ));
                 }
             }
-            CONTENT_TYPE => grpc |= is_grpc(value),
+            CONTENT_TYPE => grpc |= is_grpc_type(value),
             _ if http1 => {}
             TE => {
                 if !value.as_bytes().eq_ignore_ascii_case(b"trailers") {
@@ -170,7 +170,12 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
     Ok(Fields { host, grpc })
 }
 
-fn is_grpc(content_type: &HeaderValue) -> bool {
+/// Whether it is a gRPC call, also when the rest of it is refused.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(is_grpc_type)
+}
+
+fn is_grpc_type(content_type: &HeaderValue) -> bool {
     const GRPC: usize = "application/grpc".len();
     let value = content_type.as_bytes();
     value.len() >= GRPC

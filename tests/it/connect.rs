@@ -254,8 +254,10 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
         format!("cannot connect to {address}: Connection refused")
     );
 
+    // No resolver takes a label of 64 characters, so nobody is asked.
+    let host = "x".repeat(64);
     let unknown = connect(
-        "http://no-such-host.invalid:8080",
+        &format!("http://{host}:8080"),
         &Tls::default(),
         HttpVersion::Auto,
     )
@@ -264,7 +266,7 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
     assert!(matches!(unknown, ConnectError::Resolve { .. }), "{unknown}");
     let text = unknown.to_string();
     assert!(
-        text.starts_with("cannot resolve no-such-host.invalid:8080: "),
+        text.starts_with(&format!("cannot resolve {host}:8080: ")),
         "{text}"
     );
     assert!(!text.contains("lookup address information"), "{text}");

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod connect;
+mod oauth;
+mod oauth_discovery;
 mod support;

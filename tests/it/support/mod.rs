@@ -1,3 +1,4 @@
 //! Fakes named by how they misbehave.
 
+pub(crate) mod scripted;
 pub(crate) mod tls;

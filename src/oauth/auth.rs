@@ -1,0 +1,130 @@
+//! How the client proves who it is at the token endpoint (RFC 6749 section 2.3).
+//!
+//! A method may add header fields and form parameters; nothing beyond this file knows which.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::request::{Form, Secrets, form_encode, sensitive};
+use super::{TokenError, TokenErrorKind};
+use crate::config::{BasicEncoding, ClientAuth};
+
+/// Adds what `auth` needs to a token request.
+pub(super) fn authenticate(
+    auth: &ClientAuth,
+    secrets: &Secrets,
+    headers: &mut HeaderMap,
+    form: &mut Form,
+) -> Result<(), TokenError> {
+    let (id, secret) = (secrets.client_id.expose(), secrets.client_secret.expose());
+    match auth {
+        ClientAuth::SecretBasic { encoding, .. } => {
+            let value = Zeroizing::new(format!("Basic {}", &*basic(id, secret, *encoding)?));
+            let value = sensitive(&value).expect("base64 fits into a header");
+            headers.insert(AUTHORIZATION, value);
+        }
+        ClientAuth::SecretPost { .. } => {
+            form.push("client_id", id);
+            form.push("client_secret", secret);
+        }
+    }
+    Ok(())
+}
+
+/// What to look at when the server answers `invalid_client`.
+pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
+    match auth {
+        ClientAuth::SecretBasic {
+            encoding: BasicEncoding::Form,
+            ..
+        } => {
+            "check client_id and client_secret; if they hold special characters, the server may \
+             not decode them (basic_encoding = \"raw\"), or it may want auth_method = \
+             \"client_secret_post\""
+        }
+        ClientAuth::SecretBasic {
+            encoding: BasicEncoding::Raw,
+            ..
+        } => {
+            "check client_id and client_secret; if they hold special characters, the server may \
+             decode them (basic_encoding = \"form\"), or it may want auth_method = \
+             \"client_secret_post\""
+        }
+        ClientAuth::SecretPost { .. } => {
+            "check client_id and client_secret; the server may want auth_method = \
+             \"client_secret_basic\""
+        }
+    }
+}
+
+fn basic(id: &str, secret: &str, encoding: BasicEncoding) -> Result<Zeroizing<String>, TokenError> {
+    let longest = 3 * (id.len() + secret.len()) + 1;
+    let mut pair = Zeroizing::new(String::with_capacity(longest));
+    match encoding {
+        BasicEncoding::Form => {
+            form_encode(id, &mut pair);
+            pair.push(':');
+            form_encode(secret, &mut pair);
+        }
+        BasicEncoding::Raw if id.contains(':') => {
+            let message = "client_id holds a colon, which Basic authentication cannot carry with \
+                           basic_encoding = \"raw\"";
+            return Err(TokenError::new(TokenErrorKind::Local, message));
+        }
+        BasicEncoding::Raw => {
+            pair.push_str(id);
+            pair.push(':');
+            pair.push_str(secret);
+        }
+    }
+    Ok(Zeroizing::new(STANDARD.encode(pair.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(id: &str, secret: &str, encoding: BasicEncoding) -> String {
+        let value = basic(id, secret, encoding).unwrap();
+        String::from_utf8(STANDARD.decode(&*value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn basic_is_the_example_of_rfc_6749() {
+        let value = basic("s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw", BasicEncoding::Form);
+        assert_eq!(
+            *value.unwrap(),
+            "czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3"
+        );
+    }
+
+    #[test]
+    fn form_encoding_escapes_all_but_unreserved_characters() {
+        assert_eq!(
+            decoded("a:b@c%d", "+/&= ~-._Z9", BasicEncoding::Form),
+            "a%3Ab%40c%25d:%2B%2F%26%3D%20~-._Z9"
+        );
+        assert_eq!(
+            decoded("\u{e9}", "\u{20ac}", BasicEncoding::Form),
+            "%C3%A9:%E2%82%AC"
+        );
+    }
+
+    #[test]
+    fn raw_encoding_changes_nothing() {
+        assert_eq!(
+            decoded("a@c%d", "p:+/&= ~", BasicEncoding::Raw),
+            "a@c%d:p:+/&= ~"
+        );
+    }
+
+    #[test]
+    fn a_raw_colon_in_the_id_is_refused() {
+        let error = basic("a:b", "c", BasicEncoding::Raw).unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Local);
+        assert!(error.message.contains("basic_encoding"));
+    }
+}

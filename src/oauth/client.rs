@@ -1,0 +1,242 @@
+//! The client of one credential.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use url::Url;
+
+use super::exchange::{Endpoint, shown};
+use super::redact::Redactor;
+use super::request::{GrantRequest, Secrets};
+use super::response::Asked;
+use super::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery};
+use crate::config::{AuthorizationServer, Credential};
+use crate::upstream::TlsError;
+
+/// How often a discovery document is read again at most, while fetches fail.
+const REDISCOVERY: Duration = Duration::from_secs(60);
+
+/// Asks for the tokens of one credential; each request has a connection of its own.
+pub struct Client {
+    credential: Credential,
+    server: Server,
+    last: Mutex<Last>,
+}
+
+/// Identifies the endpoint of a credential: credentials with equal keys load the same server.
+pub fn gate_key(credential: &Credential) -> String {
+    match &credential.server {
+        AuthorizationServer::TokenEndpoint(url) | AuthorizationServer::Issuer(_, url) => shown(url),
+    }
+}
+
+enum Server {
+    Known(Arc<Endpoint>),
+    Issuer {
+        /// As configured, to the letter.
+        issuer: String,
+        /// Where the document is.
+        origin: Arc<Endpoint>,
+        found: Mutex<Found>,
+    },
+}
+
+/// What discovery found.
+#[derive(Default)]
+struct Found {
+    token_endpoint: Option<Arc<Endpoint>>,
+    asked_at: Option<Instant>,
+    /// No fetch has succeeded since the last one began.
+    doubtful: bool,
+}
+
+/// What came of reading the secrets for the last request.
+enum Last {
+    NotYet,
+    Unreadable,
+    Read(Secrets),
+}
+
+impl Client {
+    /// Reads the TLS files of `credential`; its secrets are read with each request.
+    ///
+    /// # Errors
+    /// A TLS file that cannot be used.
+    pub fn new(credential: &Credential) -> Result<Self, TlsError> {
+        let endpoint = |url: &Url| Endpoint::new(url.clone(), credential).map(Arc::new);
+        let server = match &credential.server {
+            AuthorizationServer::TokenEndpoint(url) => Server::Known(endpoint(url)?),
+            AuthorizationServer::Issuer(issuer, url) => Server::Issuer {
+                issuer: issuer.clone(),
+                origin: endpoint(url)?,
+                found: Mutex::default(),
+            },
+        };
+        Ok(Self {
+            credential: credential.clone(),
+            server,
+            last: Mutex::new(Last::NotYet),
+        })
+    }
+
+    async fn fetch(&self) -> Result<TokenResponse, TokenError> {
+        let (request, redactor) = self.prepare()?;
+        let endpoint = match &self.server {
+            Server::Known(endpoint) => endpoint.clone(),
+            Server::Issuer {
+                issuer,
+                origin,
+                found,
+            } => self.discovered(issuer, origin, found).await?,
+        };
+        let asked = Asked {
+            endpoint: &shown(&endpoint.url),
+            auth: &self.credential.auth,
+            redactor,
+        };
+        // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
+        self.doubt(true);
+        let answer = endpoint.post(request.headers, request.form).await?;
+        let token = answer.judge(asked)?;
+        self.doubt(false);
+        Ok(token)
+    }
+
+    /// Reads the secrets anew and puts the request together.
+    fn prepare(&self) -> Result<(GrantRequest, Redactor), TokenError> {
+        let read = Secrets::read(&self.credential);
+        let mut last = lock(&self.last);
+        *last = Last::Unreadable;
+        let secrets = read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.to_string()))?;
+        let request = GrantRequest::new(&self.credential, &secrets);
+        let redactor = secrets.redactor();
+        *last = Last::Read(secrets);
+        Ok((request?, redactor))
+    }
+
+    /// The token endpoint found before, or found now: for the first time, or again because
+    /// fetches fail. What was found before serves on when it cannot be found again.
+    async fn discovered(
+        &self,
+        issuer: &str,
+        origin: &Endpoint,
+        found: &Mutex<Found>,
+    ) -> Result<Arc<Endpoint>, TokenError> {
+        let before = {
+            let mut found = lock(found);
+            if let Some(known) = found.good(Instant::now()) {
+                return Ok(known);
+            }
+            found.asked_at = Some(Instant::now());
+            found.token_endpoint.clone()
+        };
+        let now = match (self.discover(issuer, origin).await, before) {
+            (Ok(url), Some(before)) if before.url == url => before,
+            (Ok(url), _) => {
+                let endpoint = Endpoint::new(url, &self.credential);
+                let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
+                Arc::new(endpoint.map_err(local)?)
+            }
+            (Err(error), Some(before)) => {
+                let credential = &self.credential.name;
+                tracing::warn!(%credential, %error, "using the token endpoint discovered before");
+                before
+            }
+            (Err(error), None) => return Err(error),
+        };
+        lock(found).token_endpoint = Some(now.clone());
+        Ok(now)
+    }
+
+    async fn discover(&self, issuer: &str, origin: &Endpoint) -> Result<Url, TokenError> {
+        let mut kind = TokenErrorKind::BadResponse;
+        let mut retry_after = None;
+        let mut tried = Vec::new();
+        for url in discovery::candidates(&origin.url) {
+            let answer = match origin.get(&url).await {
+                Ok(answer) => answer,
+                Err(e) if e.kind == TokenErrorKind::BadResponse => {
+                    tried.push(e.message);
+                    continue;
+                }
+                // The other candidates are on the same host.
+                Err(e) => return Err(e),
+            };
+            let body = answer.body.as_ref().map_or(&[][..], |body| body);
+            if answer.status == StatusCode::OK && discovery::is_document(body) {
+                let plaintext = self.credential.allow_plaintext;
+                return discovery::token_endpoint(body, issuer, plaintext).map_err(|what| {
+                    let message = format!("{} is not usable: {what}", shown(&url));
+                    TokenError::new(TokenErrorKind::BadResponse, message)
+                });
+            }
+            let what = match answer.status.as_u16() {
+                200 => "200 but no JSON object".to_owned(),
+                redirect @ 300..=399 => format!("{redirect}, which is not followed"),
+                other => other.to_string(),
+            };
+            tried.push(format!("{} answered {what}", shown(&url)));
+            if answer.kind(None) != TokenErrorKind::BadResponse {
+                kind = answer.kind(None);
+                retry_after = answer.retry_after(SystemTime::now());
+            }
+        }
+        let message = format!(
+            "no discovery document of issuer {issuer}: {}; token_endpoint can be named instead",
+            tried.join(", ")
+        );
+        Err(TokenError {
+            retry_after,
+            ..TokenError::new(kind, message)
+        })
+    }
+
+    fn doubt(&self, doubtful: bool) {
+        if let Server::Issuer { found, .. } = &self.server {
+            lock(found).doubtful = doubtful;
+        }
+    }
+}
+
+impl Found {
+    /// The token endpoint, unless it is time to look again.
+    fn good(&self, now: Instant) -> Option<Arc<Endpoint>> {
+        let recent = self.asked_at.is_some_and(|at| now - at < REDISCOVERY);
+        let good = recent || !self.doubtful;
+        self.token_endpoint.clone().filter(|_| good)
+    }
+}
+
+impl TokenEndpoint for Client {
+    fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>> {
+        Box::pin(self.fetch())
+    }
+
+    fn secret_changed(&self) -> bool {
+        let Ok(now) = Secrets::read(&self.credential) else {
+            return false;
+        };
+        match &*lock(&self.last) {
+            Last::NotYet => false,
+            Last::Unreadable => true,
+            Last::Read(last) => *last != now,
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.credential.name)
+    }
+}
+
+/// What is locked here is replaced whole, so a panic elsewhere leaves it sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

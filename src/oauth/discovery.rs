@@ -1,0 +1,227 @@
+//! From an issuer to its token endpoint (RFC 8414, OpenID Connect Discovery 1.0).
+
+use serde::Deserialize;
+use url::{Host, Url};
+
+use super::exchange::shown;
+use super::redact::Redactor;
+
+const RFC_8414: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
+
+/// A longer URL of a token endpoint is a mistake, or an attack on what handles it.
+const MAX_URL: usize = 8 * 1024;
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// Where the document may be, the most standard place first.
+pub(super) fn candidates(issuer: &Url) -> Vec<Url> {
+    let path = issuer.path();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut paths = vec![
+        format!("{RFC_8414}{path}"),
+        format!("{path}{OPENID}"),
+        format!("{path}{RFC_8414}"),
+    ];
+    if path.is_empty() {
+        paths.pop();
+    }
+    let at = |path: &String| {
+        let mut url = issuer.clone();
+        url.set_path(path);
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    };
+    paths.iter().map(at).collect()
+}
+
+/// Whether a body is a document at all; if not, the next candidate is tried.
+pub(super) fn is_document(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(body).is_ok()
+}
+
+/// The token endpoint that the document names for `issuer`, or what is wrong with it.
+///
+/// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
+/// another server's document would decide where the secret goes.
+pub(super) fn token_endpoint(
+    body: &[u8],
+    issuer: &str,
+    allow_plaintext: bool,
+) -> Result<Url, String> {
+    let document: Document = serde_json::from_slice(body)
+        .map_err(|_| "its issuer or token_endpoint is repeated or not text".to_owned())?;
+    let clean = |text: &str| Redactor::new([]).clean(text);
+    let named = document.issuer.ok_or("it names no issuer")?;
+    if named != issuer {
+        let slash = named.trim_end_matches('/') == issuer.trim_end_matches('/');
+        let only = if slash {
+            "; they differ only in the last /"
+        } else {
+            ""
+        };
+        let named = clean(&named);
+        return Err(format!(
+            "its issuer is {named}, the configured one {issuer}{only}"
+        ));
+    }
+    let named = document
+        .token_endpoint
+        .ok_or("it names no token_endpoint")?;
+    let url = Url::parse(&named).ok().filter(usable);
+    let url =
+        url.ok_or_else(|| format!("its token_endpoint {} is no usable URL", clean(&named)))?;
+    if url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
+        return Err(format!(
+            "its token_endpoint {} is not https; allow_plaintext would permit that",
+            clean(&shown(&url))
+        ));
+    }
+    Ok(url)
+}
+
+fn usable(url: &Url) -> bool {
+    matches!(url.scheme(), "https" | "http")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.fragment().is_none()
+        && url.as_str().len() <= MAX_URL
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(issuer: &str) -> Vec<String> {
+        let found = candidates(&Url::parse(issuer).unwrap());
+        found.into_iter().map(String::from).collect()
+    }
+
+    #[test]
+    fn candidates_are_in_the_order_of_the_standards() {
+        for issuer in [
+            "https://as.example/realms/x",
+            "https://as.example/realms/x/",
+        ] {
+            assert_eq!(
+                places(issuer),
+                [
+                    "https://as.example/.well-known/oauth-authorization-server/realms/x",
+                    "https://as.example/realms/x/.well-known/openid-configuration",
+                    "https://as.example/realms/x/.well-known/oauth-authorization-server",
+                ]
+            );
+        }
+        for issuer in ["https://as.example:8443", "https://as.example:8443/"] {
+            assert_eq!(
+                places(issuer),
+                [
+                    "https://as.example:8443/.well-known/oauth-authorization-server",
+                    "https://as.example:8443/.well-known/openid-configuration",
+                ]
+            );
+        }
+        // Only one slash is stripped.
+        assert_eq!(
+            places("https://as.example/x//")[0],
+            "https://as.example/.well-known/oauth-authorization-server/x/"
+        );
+    }
+
+    #[test]
+    fn only_json_objects_are_documents() {
+        for body in ["", "<html>", "[]", "null", "\"x\"", "{", "{} x"] {
+            assert!(!is_document(body.as_bytes()), "{body}");
+        }
+        assert!(is_document(b"{}"));
+    }
+
+    fn found(issuer: &str, endpoint: &str, allow_plaintext: bool) -> Result<Url, String> {
+        let body = serde_json::json!({ "issuer": issuer, "token_endpoint": endpoint });
+        token_endpoint(
+            body.to_string().as_bytes(),
+            "https://as.example",
+            allow_plaintext,
+        )
+    }
+
+    #[test]
+    fn the_issuer_must_match_to_the_letter() {
+        let endpoint = "https://tokens.example/t?tenant=1";
+        let url = found("https://as.example", endpoint, false).unwrap();
+        assert_eq!(url.as_str(), endpoint, "another host is fine");
+        let slash = found("https://as.example/", endpoint, false).unwrap_err();
+        assert!(slash.ends_with("differ only in the last /"), "{slash}");
+        for other in [
+            "https://AS.example",
+            "https://as.example:443",
+            "http://as.example",
+            "",
+        ] {
+            let error = found(other, endpoint, false).unwrap_err();
+            assert!(error.starts_with("its issuer is"), "{error}");
+            assert!(!error.contains("differ only"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_token_endpoint_must_be_a_safe_url() {
+        let issuer = "https://as.example";
+        for good in [
+            "https://x/t",
+            "http://127.0.0.1:80/t",
+            "http://[::1]/t",
+            "http://localhost/t",
+        ] {
+            found(issuer, good, false).unwrap();
+        }
+        for plain in [
+            "http://x/t",
+            "http://localhost.x/t",
+            "http://[::ffff:127.0.0.1]/t",
+        ] {
+            let error = found(issuer, plain, false).unwrap_err();
+            assert!(error.contains("is not https"), "{error}");
+            found(issuer, plain, true).unwrap();
+        }
+        for broken in [
+            "",
+            "/token",
+            "ftp://x/t",
+            "https://u:p@x/t",
+            "https://x/t#f",
+            "https:",
+            &format!("https://x/{}", "\u{e9}".repeat(MAX_URL / 6)),
+        ] {
+            let error = found(issuer, broken, true).unwrap_err();
+            assert!(error.ends_with("is no usable URL"), "{error}");
+        }
+    }
+
+    #[test]
+    fn members_that_lack_or_repeat_are_refused() {
+        for body in [
+            r#"{"issuer":"https://as.example"}"#,
+            r#"{"token_endpoint":"https://x/t"}"#,
+            r#"{"issuer":1,"token_endpoint":"https://x/t"}"#,
+            r#"{"issuer":"https://evil.example","issuer":"https://as.example","token_endpoint":"https://x/t"}"#,
+        ] {
+            token_endpoint(body.as_bytes(), "https://as.example", false).unwrap_err();
+        }
+    }
+}

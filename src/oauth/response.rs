@@ -1,0 +1,235 @@
+//! What a token endpoint may answer (RFC 6749 sections 5.1 and 5.2).
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{CONTENT_ENCODING, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::auth::invalid_client_hint;
+use super::redact::Redactor;
+use super::{TokenError, TokenErrorKind, TokenResponse};
+use crate::config::{ClientAuth, Secret};
+
+const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
+const MAX_TOKEN: usize = 16 * 1024;
+/// Longer lifetimes are as good as this one, and sums with it do not overflow.
+const MAX_LIFETIME: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// One answer, read to its end.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Or why it was not read to its end.
+    pub(super) body: Result<Zeroizing<Vec<u8>>, &'static str>,
+}
+
+/// What an answer is judged by.
+pub(super) struct Asked<'a> {
+    /// The token endpoint, for messages.
+    pub(super) endpoint: &'a str,
+    /// How the client authenticated, for hints.
+    pub(super) auth: &'a ClientAuth,
+    /// Knows what was sent.
+    pub(super) redactor: Redactor,
+}
+
+/// The members that count; one that occurs twice makes the answer invalid.
+#[derive(Deserialize, Default)]
+struct Body {
+    access_token: Option<Value>,
+    token_type: Option<Value>,
+    expires_in: Option<Value>,
+    error: Option<Value>,
+    error_description: Option<Value>,
+}
+
+impl Answer {
+    /// The token, or why this is none.
+    pub(super) fn judge(self, asked: Asked<'_>) -> Result<TokenResponse, TokenError> {
+        let result = match self.parse() {
+            _ if self.status.is_redirection() => Err(self.redirected(&asked)),
+            Ok(body) if self.status.is_success() && body.error.is_none() => {
+                accept(body).map_err(|what| bad(&asked, &format!("answered with {what}")))
+            }
+            Ok(body) => Err(self.refused(body, asked)),
+            Err(what) => Err(self.garbled(what, &asked)),
+        };
+        result.map_err(|e| TokenError {
+            retry_after: self.retry_after(SystemTime::now()),
+            ..e
+        })
+    }
+
+    /// `Retry-After` as a delay from `now`; none if absent or malformed (RFC 9110 section 10.2.3).
+    pub(super) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Some(seconds) = digits(value) {
+            return Some(Duration::from_secs(seconds));
+        }
+        let at = httpdate::parse_http_date(value).ok()?;
+        Some(at.duration_since(now).unwrap_or_default())
+    }
+
+    fn parse(&self) -> Result<Body, &'static str> {
+        let body = self.body.as_ref().map_err(|what| *what)?;
+        let coding = self.headers.get(CONTENT_ENCODING);
+        if coding.is_some_and(|coding| coding != "identity") {
+            return Err("in a compressed form that nobody asked for");
+        }
+        match body.trim_ascii_start().first() {
+            None => Err("without a body"),
+            Some(b'<') => Err("with HTML or XML instead of JSON"),
+            // The library would take an array for an object whose members are in order.
+            Some(b'{') => serde_json::from_slice(body)
+                .map_err(|_| "with a JSON object that is cut off, malformed or repeats a member"),
+            Some(_) => Err("with something other than a JSON object"),
+        }
+    }
+
+    fn redirected(&self, asked: &Asked<'_>) -> TokenError {
+        let status = self.status.as_u16();
+        let what = format!(
+            "redirects ({status}), which token requests do not follow; configure the final URL"
+        );
+        bad(asked, &what)
+    }
+
+    /// A JSON object that is not a token.
+    fn refused(&self, body: Body, mut asked: Asked<'_>) -> TokenError {
+        let code = match &body.error {
+            Some(Value::String(code)) => code.as_str(),
+            Some(_) if self.status.is_success() => "an error that is not text",
+            _ => return self.garbled("without an OAuth error", &asked),
+        };
+        if let Some(Value::String(token)) = &body.access_token {
+            asked.redactor.add(token);
+        }
+        let description = match &body.error_description {
+            Some(Value::String(text)) if !text.is_empty() => {
+                format!(" ({})", asked.redactor.clean(text))
+            }
+            _ => String::new(),
+        };
+        let (status, shown) = (self.status.as_u16(), asked.redactor.clean(code));
+        let kind = self.kind(Some(code));
+        let hint = match hint(code, asked.auth) {
+            Some(hint) if kind == TokenErrorKind::Refused => format!("; {hint}"),
+            _ => String::new(),
+        };
+        let endpoint = asked.endpoint;
+        let message = format!("{endpoint} answered {status} {shown}{description}{hint}");
+        TokenError::new(kind, message)
+    }
+
+    /// An answer that does not follow OAuth at all.
+    fn garbled(&self, what: &str, asked: &Asked<'_>) -> TokenError {
+        let status = self.status.as_u16();
+        let hint = match status {
+            404 | 405 => "; is this the URL of the token endpoint?",
+            401 | 403 => "; a gateway or firewall before the server may have answered",
+            _ => "",
+        };
+        let message = format!("{} answered {status} {what}{hint}", asked.endpoint);
+        TokenError::new(self.kind(None), message)
+    }
+
+    /// What kind of failure this is; `error` is the OAuth error code, if there is one.
+    pub(super) fn kind(&self, error: Option<&str>) -> TokenErrorKind {
+        match (self.status.as_u16(), error) {
+            (429, _) => TokenErrorKind::Throttled,
+            (408 | 425 | 500..=599, _) => TokenErrorKind::ServerError,
+            (400..=499, Some("temporarily_unavailable" | "server_error")) => {
+                TokenErrorKind::ServerError
+            }
+            (400..=499, Some(_)) => TokenErrorKind::Refused,
+            _ => TokenErrorKind::BadResponse,
+        }
+    }
+}
+
+fn accept(body: Body) -> Result<TokenResponse, &'static str> {
+    let Some(Value::String(token)) = body.access_token else {
+        return Err("no access_token");
+    };
+    let access_token = Secret::new(token);
+    let token = access_token.expose();
+    if token.is_empty() || token.len() > MAX_TOKEN {
+        return Err("an access_token that is empty or longer than 16 KiB");
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("an access_token with characters that no header may hold");
+    }
+    Ok(TokenResponse {
+        access_token,
+        token_type: token_type(body.token_type)?,
+        expires_in: expires_in(body.expires_in)?,
+    })
+}
+
+fn token_type(value: Option<Value>) -> Result<&'static str, &'static str> {
+    match value {
+        // Apigee calls the same type `BearerToken`.
+        Some(Value::String(name))
+            if ["bearer", "bearertoken"].contains(&&*name.to_ascii_lowercase()) =>
+        {
+            Ok("Bearer")
+        }
+        Some(_) => Err("a token_type other than Bearer"),
+        None => Err("no token_type"),
+    }
+}
+
+fn expires_in(value: Option<Value>) -> Result<Option<Duration>, &'static str> {
+    let text = match value {
+        None => return Ok(None),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(_) => return Err(NO_LIFETIME),
+    };
+    let seconds = digits(&text).or_else(|| {
+        let numeric = |b: u8| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+');
+        let number = text.parse::<f64>().ok();
+        // A cast rounds down and stops at the type's limits.
+        number
+            .filter(|_| text.bytes().all(numeric))
+            .map(|n| n as u64)
+    });
+    match seconds {
+        Some(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds).min(MAX_LIFETIME))),
+        _ => Err(NO_LIFETIME),
+    }
+}
+
+/// A whole number however large.
+fn digits(text: &str) -> Option<u64> {
+    let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+fn bad(asked: &Asked<'_>, what: &str) -> TokenError {
+    let message = format!("{} {what}", asked.endpoint);
+    TokenError::new(TokenErrorKind::BadResponse, message)
+}
+
+fn hint(code: &str, auth: &ClientAuth) -> Option<&'static str> {
+    Some(match code {
+        "invalid_client" => invalid_client_hint(auth),
+        "invalid_scope" => "check scopes: the server does not grant one of them to this client",
+        "invalid_target" => "check resources and audience: the server does not know one of them",
+        "unauthorized_client" => {
+            "the server has to allow the client_credentials grant for this client"
+        }
+        "unsupported_grant_type" => "the server does not offer the client_credentials grant",
+        "invalid_request" => {
+            "the server may need scopes, audience, resources or extra_parameters, or refuse one"
+        }
+        "access_denied" => "the server has to grant this client what scopes or audience ask for",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// An address that refuses.
+async fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// An address that never answers: its backlog is full. It stays so while the rest is kept.
+async fn silent() -> (SocketAddr, Socket, Vec<TcpStream>) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(tcp) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+        queued.push(tcp.unwrap());
+        assert!(queued.len() < 16, "a backlog of nothing holds only a few");
+    }
+    (address, socket, queued)
+}
+
+#[tokio::test]
+async fn a_silent_address_delays_the_next_by_the_stagger_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = listener.local_addr().unwrap();
+    let (silent, _socket, _queued) = silent().await;
+    let start = tokio::time::Instant::now();
+    let tcp = dial(vec![silent, good]).await.unwrap();
+    assert_eq!(tcp.peer_addr().unwrap(), good);
+    assert!(start.elapsed() >= STAGGER);
+}
+
+#[tokio::test]
+async fn a_refusing_address_delays_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = listener.local_addr().unwrap();
+    let tcp = dial(vec![refusing().await, refusing().await, good]).await;
+    assert_eq!(tcp.unwrap().peer_addr().unwrap(), good);
+}
+
+#[tokio::test]
+async fn when_no_address_answers_the_reason_is_given() {
+    let error = dial(vec![refusing().await, refusing().await]).await;
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    assert!(dial(Vec::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_timeout_names_the_step_that_was_slow() {
+    let (address, _socket, _queued) = silent().await;
+    let url = Url::parse(&format!("http://{address}")).unwrap();
+    let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+    let within = Duration::from_millis(50);
+    let error = connector.connect(Protocols::Any, within).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("no connection to {address} within 50ms: the TCP connection did not finish")
+    );
+}
+
+#[test]
+fn connecting_can_move_between_threads() {
+    fn send<T: Send>(_: T) {}
+    let url = Url::parse("http://127.0.0.1:1").unwrap();
+    let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+    send(connector.connect(Protocols::Any, STAGGER));
+    send(connector);
+}
