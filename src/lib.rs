@@ -3,8 +3,10 @@
 //!
 //! The map of the house; arrows point down only:
 //!
+//! - [`cli`] is what can be asked on the command line: one file a command.
 //! - [`app`] wires everything: `App::bind(config)` then `Bound::run(shutdown)`.
-//! - `reload`, `admin` sit beside it: new snapshots in, health and metrics out.
+//! - `reload`, `admin` sit beside it: new snapshots in, health and metrics out; [`watch`] tells when
+//!   files change.
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the path of a request.
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).

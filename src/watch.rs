@@ -1,7 +1,7 @@
 //! Tells when the content of files changes, however they are written or swapped.
 //!
 //! What a path names is decided by directories: Kubernetes renames a `..data` symlink, editors
-//! rename over, others delete and create. So inotify watches [`directories`], never files, and
+//! rename over, others delete and create. So inotify watches `directories`, never files, and
 //! its events only say *when* to look; *what* changed is found by comparing content. Where
 //! inotify is not to be had, or says nothing (network file systems), a timer looks instead.
 

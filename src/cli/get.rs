@@ -16,6 +16,9 @@ pub(super) enum NoAnswer {
     /// Not something this can ask.
     #[error("only http:// can be asked")]
     Scheme,
+    /// No HTTP request can be made of it.
+    #[error("cannot be asked: {0}")]
+    Request(http::Error),
     /// Nobody listens.
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
@@ -45,7 +48,7 @@ pub(super) async fn get(url: &Url) -> Result<(StatusCode, String), NoAnswer> {
         )
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .expect("the parts of a URL are a target and a host");
+        .map_err(NoAnswer::Request)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

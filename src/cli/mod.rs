@@ -4,6 +4,7 @@
 //! or configuration.
 
 mod check;
+pub mod demo;
 mod get;
 mod health;
 pub mod run;
