@@ -28,7 +28,13 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads and checks a file, or all `*.toml` of a directory.
+/// Reads and checks a file, or all `*.toml` of a directory in the order of their names, hidden
+/// ones left out. Secrets, keys and certificates that it names must be there and readable.
+///
+/// # Errors
+///
+/// Every problem of every file, warnings included; what lies across sections only when each
+/// file could be parsed.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let (paths, mut files) = match list(path) {
         Ok(Some(paths)) => (paths, vec![path.to_owned()]),
