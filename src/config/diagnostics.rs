@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The configuration is refused.
     Error,
@@ -12,23 +15,111 @@ pub enum Severity {
 }
 
 /// One finding, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
-    /// What is wrong, in one line.
+    /// The file, as it was named; the directory when there is no single file to blame.
+    pub file: String,
+    /// The line, from 1; absent when the finding is about the file as a whole.
+    pub line: Option<usize>,
+    /// The column in characters, from 1.
+    pub column: Option<usize>,
+    /// What is wrong, in one line, free of secrets.
     pub message: String,
+    /// What was expected instead, or what to do; free of secrets.
+    pub help: String,
+    /// The line itself; kept out of what programs read.
+    #[serde(skip)]
+    pub(super) quote: Option<Quote>,
+}
+
+/// A source line made fit to be shown: secrets masked, one column a character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Quote {
+    /// The line.
+    pub(super) text: String,
+    /// Columns before the first caret.
+    pub(super) start: usize,
+    /// Number of carets, at least one.
+    pub(super) width: usize,
 }
 
 /// All findings of one run, in the order of files and lines.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
+impl Diagnostics {
+    /// Whether anything refuses the configuration.
+    pub fn has_errors(&self) -> bool {
+        self.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    /// Whether nothing was found at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The findings in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// Plain text, one block a finding with an empty line between.
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.0 {
-            writeln!(f, "{}", diagnostic.message)?;
+        for (index, diagnostic) in self.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            diagnostic.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+/// Plain text, ending in a newline.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.severity, self.message)?;
+        let line = self.line.map(|line| line.to_string()).unwrap_or_default();
+        let gutter = " ".repeat(line.len().max(1));
+        write!(f, " {gutter}--> {}", self.file)?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, ":{line}:{column}")?;
+        }
+        writeln!(f)?;
+        match &self.quote {
+            Some(quote) => {
+                writeln!(f, " {gutter} |")?;
+                writeln!(f, " {line} | {}", quote.text)?;
+                let indent = " ".repeat(quote.start);
+                let carets = "^".repeat(quote.width);
+                writeln!(f, " {gutter} | {indent}{carets} {}", self.help)
+            }
+            None => writeln!(f, " {gutter} = {}", self.help),
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
     }
 }

@@ -1,8 +1,21 @@
 //! From files to a [`Config`].
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Diagnostics};
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::draft::{Draft, Files};
+use super::read::Section;
+use super::report::{Place, Report};
+use super::source::Source;
+use super::{Config, cross};
+
+/// What has more in one file is not TOML at all.
+const MOST_SYNTAX_ERRORS: usize = 100;
 
 /// A configuration, with what it was read from.
 #[derive(Debug)]
@@ -15,7 +28,135 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads and checks a file, or all `*.toml` of a directory.
-pub fn load(_path: &Path) -> Result<Loaded, Diagnostics> {
-    Err(Diagnostics::default())
+/// Reads and checks a file, or all `*.toml` of a directory in the order of their names, hidden
+/// ones left out. Secrets, keys and certificates that it names must be there and readable.
+///
+/// # Errors
+///
+/// Every problem of every file, warnings included; what lies across sections only when each
+/// file could be parsed.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let (paths, mut files) = match list(path) {
+        Ok(Some(paths)) => (paths, vec![path.to_owned()]),
+        Ok(None) => (vec![path.to_owned()], Vec::new()),
+        Err(error) => {
+            let message = format!("cannot read the configuration: {error}");
+            let help = "name a file or directory with --config or SIDEBEARER_CONFIG";
+            return Err(Diagnostics(vec![alone(path, message, help)]));
+        }
+    };
+    if paths.is_empty() {
+        let help = "expected at least one file whose name ends in \".toml\"";
+        let message = "the directory holds no configuration".to_owned();
+        return Err(Diagnostics(vec![alone(path, message, help)]));
+    }
+    files.extend(paths.iter().cloned());
+    let (sources, failures): (Vec<_>, Vec<_>) = paths.into_iter().map(open).unzip();
+    let (config, warnings) = check(path, &sources, failures)?;
+    Ok(Loaded {
+        config,
+        warnings,
+        files,
+    })
+}
+
+/// The configuration files of a directory in order; `None` if it is not a directory.
+fn list(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Ok(None);
+    }
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if path.extension() == Some(OsStr::new("toml")) && !hidden && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    Ok(Some(paths))
+}
+
+/// The text of a file, or an empty one and why.
+fn open(path: PathBuf) -> (Source, Option<String>) {
+    let read = std::fs::read(&path)
+        .map_err(|error| format!("cannot read the file: {error}"))
+        .and_then(|bytes| {
+            let bytes = Zeroizing::new(bytes);
+            let text = str::from_utf8(&bytes).map_err(|error| {
+                let before = &bytes[..error.valid_up_to()];
+                let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+                format!("line {line} of the file is not UTF-8 text")
+            })?;
+            Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
+        });
+    let (text, failure) = match read {
+        Ok(text) => (text, None),
+        Err(failure) => (String::new(), Some(failure)),
+    };
+    let text = Zeroizing::new(text);
+    (Source { path, text }, failure)
+}
+
+fn check(
+    path: &Path,
+    sources: &[Source],
+    failures: Vec<Option<String>>,
+) -> Result<(Config, Diagnostics), Diagnostics> {
+    let report = Report::new(sources);
+    let mut whole = true;
+    let mut tables = Vec::new();
+    for (file, (source, failure)) in sources.iter().zip(failures).enumerate() {
+        if let Some(failure) = failure {
+            whole = false;
+            let place = Place { file, span: None };
+            report.error(&place, failure, "expected a readable TOML file");
+            continue;
+        }
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
+            report.syntax_error(file, error);
+        }
+        // What the parser made of a broken file is a guess; a message about it could be wrong, or
+        // show a secret that slipped to where none is expected.
+        match errors.is_empty() {
+            true => tables.push((file, table)),
+            false => whole = false,
+        }
+    }
+    let mut draft = Draft::default();
+    for (file, table) in &tables {
+        let root = Section::root(&report, *file, table.get_ref());
+        let base = sources[*file].path.parent().unwrap_or(Path::new(""));
+        draft.read(&root, &Files(base));
+        root.finish();
+    }
+    if whole {
+        cross::check(&draft, &report);
+    }
+    let mut found = report.finish();
+    if whole && !draft.has_listeners {
+        let help = "expected at least one [[listeners]] with an address and an upstream";
+        found
+            .0
+            .push(alone(path, "there is no listener".to_owned(), help));
+    }
+    match found.has_errors() {
+        true => Err(found),
+        false => Ok((draft.finish(), found)),
+    }
+}
+
+/// An error without a line to blame.
+fn alone(path: &Path, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        file: path.display().to_string(),
+        line: None,
+        column: None,
+        message,
+        help: help.to_owned(),
+        quote: None,
+    }
 }

@@ -1,12 +1,28 @@
 //! The configuration: what the TOML files say, checked whole.
 //!
-//! [`Config::load`] reads a file (or a directory of files), reports **every** problem as a
+//! [`load`] reads a file (or a directory of files), reports **every** problem as a
 //! [`Diagnostic`], and returns a [`Config`] in which nothing is left to check: names resolve,
 //! durations are durations, URLs are URLs. Nothing downstream validates again.
 
+mod address;
+mod credentials;
+mod cross;
 mod diagnostics;
+mod draft;
+mod general;
+mod listeners;
 mod load;
+mod path;
+mod read;
+mod report;
+mod routes;
 mod secret;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod units;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,8 +32,10 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use url::Url;
 
+pub use address::is_loopback;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};
+pub use path::{PathError, canonical_path};
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.
@@ -303,6 +321,11 @@ pub enum Refresh {
 }
 
 impl Config {
+    /// Where the configuration is when nothing else is said.
+    pub fn default_path() -> &'static std::path::Path {
+        std::path::Path::new("/etc/sidebearer/sidebearer.toml")
+    }
+
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
     pub fn named_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();

@@ -81,8 +81,8 @@ impl SecretSource {
                 let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| failed(e.to_string()))?);
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
-                let text = text.strip_suffix('\n').unwrap_or(text);
-                let text = text.strip_suffix('\r').unwrap_or(text);
+                let line = text.strip_suffix('\n');
+                let text = line.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
                 if text.is_empty() {
                     return Err(SecretError::Empty(path.display().to_string()));
                 }
@@ -104,5 +104,41 @@ impl SecretSource {
             Self::File(path) => Some(path),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trailing_newline_is_trimmed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for (text, secret) in [
+            ("a b", "a b"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a\r", "a\r"),
+            (" a ", " a "),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = SecretSource::File(path.clone()).read().unwrap();
+            assert_eq!(read.expose(), secret, "{text:?}");
+        }
+        for empty in ["", "\n", "\r\n"] {
+            std::fs::write(&path, empty).unwrap();
+            let error = SecretSource::File(path.clone()).read().unwrap_err();
+            assert!(matches!(error, SecretError::Empty(_)), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_place_at_most() {
+        let literal = SecretSource::Literal(Secret::new("hunter2"));
+        assert_eq!(format!("{literal:?}"), "[redacted]");
+        let file = SecretSource::File("/run/secrets/crm".into());
+        assert_eq!(format!("{file:?}"), "file /run/secrets/crm");
     }
 }

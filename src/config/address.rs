@@ -1,0 +1,265 @@
+//! Socket addresses, host names and URLs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use url::{Host, Url};
+
+use super::HostPattern;
+use super::path::canonical_path;
+use super::read::Expected;
+
+/// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.') == "localhost",
+        Some(Host::Ipv4(ip)) => is_loopback_ip(ip.into()),
+        Some(Host::Ipv6(ip)) => is_loopback_ip(ip.into()),
+        None => false,
+    }
+}
+
+/// Whether an address stays on this machine, IPv4 within IPv6 included.
+pub(super) fn is_loopback_ip(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// `IP:port`
+pub(super) fn socket(text: &str) -> Result<SocketAddr, Expected> {
+    const EXPECTED: &str = "expected an IP address and a port, such as \"127.0.0.1:7080\"";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let local = host.is_empty() || host.eq_ignore_ascii_case("localhost");
+    match port.parse::<u16>() {
+        Ok(port) if local => Err(format!("did you mean \"127.0.0.1:{port}\"?").into()),
+        _ => Err(EXPECTED.into()),
+    }
+}
+
+/// A host name or IP literal as requests are compared with it: lower case, without trailing dot;
+/// IPv6 in brackets and its shortest form.
+pub(super) fn host_name(text: &str) -> Result<String, Expected> {
+    const EXPECTED: &str = "expected a host name or IP address, without port";
+    if let Ok(ip) = text.parse::<Ipv6Addr>() {
+        return Err(format!("write an IPv6 address in brackets: \"[{ip}]\"").into());
+    }
+    if let Some(ip) = text.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
+        let ip: Ipv6Addr = ip.parse().map_err(|_| EXPECTED)?;
+        return Ok(format!("[{ip}]"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if !name.is_ascii() {
+        return Err(match Host::parse(&name) {
+            Ok(ascii) => format!("write the name in its ASCII form: \"{ascii}\"").into(),
+            Err(_) => EXPECTED.into(),
+        });
+    }
+    let in_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(in_label);
+    let labels_fit = name.len() <= 253 && name.split('.').all(is_label);
+    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = name.rsplit('.').next().is_some_and(numeric);
+    if !labels_fit || (is_number && name.parse::<Ipv4Addr>().is_err()) {
+        return Err(EXPECTED.into());
+    }
+    Ok(name)
+}
+
+/// A host name, IP literal, or `*.` and a host name.
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
+    if text == "*" {
+        return Err("leave `host` out to match any host".into());
+    }
+    let Some(parent) = text.strip_prefix("*.") else {
+        return host_name(text)
+            .map(HostPattern::Exact)
+            .map_err(|error| match text.contains('*') {
+                true => "\"*\" stands only for the whole first label: \"*.example.com\"".into(),
+                false => error,
+            });
+    };
+    let parent = host_name(parent)?;
+    if parent.starts_with('[') || parent.parse::<Ipv4Addr>().is_ok() {
+        return Err("an IP address has no subdomains".into());
+    }
+    Ok(HostPattern::Wildcard(parent))
+}
+
+/// An absolute `http` or `https` URL with a canonical path, as it was written: what the URL
+/// parser would mend is refused.
+pub(super) fn http_url(text: &str, query: bool) -> Result<Url, Expected> {
+    const EXPECTED: &str = "expected a URL such as \"https://api.example.com/v2\"";
+    let split = text.split_once("://");
+    let (scheme, rest) = split.ok_or(EXPECTED)?;
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "http" && scheme != "https" {
+        return Err("expected a URL that begins with http:// or https://".into());
+    }
+    if rest.contains('#') {
+        return Err("a fragment (\"#\") is not allowed here".into());
+    }
+    let (rest, after) = match rest.split_once('?') {
+        Some((rest, after)) if query => (rest, format!("?{after}")),
+        Some(_) => return Err("a query (\"?\") is not allowed here".into()),
+        None => (rest, String::new()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err("a user name or password is not allowed in a URL".into());
+    }
+    let visible = |part: &str| part.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
+    if authority.is_empty() || authority.contains('\\') || !visible(authority) || !visible(&after) {
+        return Err(EXPECTED.into());
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    let path = canonical_path(path).map_err(|error| error.to_string())?;
+    let url = Url::parse(&format!("{scheme}://{authority}{path}{after}"))
+        .map_err(|error| format!("{EXPECTED}; {error}"))?;
+    match url.port() {
+        Some(0) => Err("port 0 cannot be connected to".into()),
+        _ => Ok(url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_in_every_form() {
+        let loopback = |text| is_loopback(&Url::parse(text).unwrap());
+        for url in [
+            "http://127.0.0.1:80",
+            "http://127.9.9.9",
+            "http://[::1]",
+            "http://[::ffff:127.0.0.1]",
+            "http://LOCALHOST:1/x",
+            "http://localhost.",
+        ] {
+            assert!(loopback(url), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://xlocalhost",
+        ] {
+            assert!(!loopback(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn host_patterns_have_one_form() {
+        let exact = |name: &str| Ok(HostPattern::Exact(name.to_owned()));
+        assert_eq!(host_pattern("CRM.Local."), exact("crm.local"));
+        assert_eq!(host_pattern("10.0.0.1"), exact("10.0.0.1"));
+        assert_eq!(host_pattern("[0:0::1]"), exact("[::1]"));
+        assert_eq!(host_pattern("a_b.svc"), exact("a_b.svc"));
+        assert_eq!(
+            host_pattern("*.Example.com"),
+            Ok(HostPattern::Wildcard("example.com".to_owned()))
+        );
+    }
+
+    #[test]
+    fn hosts_that_could_never_match_are_refused() {
+        for bad in [
+            "*",
+            "**.a",
+            "*.",
+            "a.*.b",
+            "x*.a",
+            "*.*.a",
+            "*.10.0.0.1",
+            "*.[::1]",
+            "crm:80",
+            "[::1]:80",
+            "::1",
+            "[::1",
+            "a..b",
+            ".",
+            "..",
+            "a b",
+            "a/b",
+            "http://a",
+            "bücher.example",
+            "127.1",
+            "1",
+            "a\u{7f}",
+            "[v1.x]",
+        ] {
+            assert!(host_pattern(bad).is_err(), "{bad:?}");
+        }
+        assert!(host_name(&"a".repeat(64)).is_err());
+        let help = host_name("bücher.example").unwrap_err();
+        assert!(help.contains("xn--bcher-kva.example"), "{help}");
+    }
+
+    #[test]
+    fn sockets_are_ip_and_port() {
+        assert!(socket("127.0.0.1:0").is_ok());
+        assert!(socket("[::1]:7080").is_ok());
+        for bad in ["localhost:7080", ":7080", "7080"] {
+            let help = socket(bad).unwrap_err();
+            assert!(help.contains("did you mean \"127.0.0.1:7080\""), "{help}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1",
+            "::1:7080x",
+            "example.com:80",
+            "127.0.0.1:70800",
+            "tcp:a",
+        ] {
+            assert!(!socket(bad).unwrap_err().contains("did you mean"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_as_written_or_refused() {
+        let url = |text| http_url(text, false).map(String::from);
+        assert_eq!(
+            url("https://API.example.com"),
+            Ok("https://api.example.com/".into())
+        );
+        assert_eq!(
+            url("HTTP://a:8080/v%41%2f"),
+            Ok("http://a:8080/vA%2F".into())
+        );
+        for bad in [
+            "",
+            "a",
+            "a.example",
+            "ftp://a",
+            "https:a",
+            "https:/a",
+            "https://",
+            "https:///a",
+            "https://u@a",
+            "https://u:p@a/",
+            "https://a?",
+            "https://a/?q",
+            "https://a/#",
+            "https://a\\b",
+            "https://a/\\b",
+            "https://a/../b",
+            "https://a/%2e%2e/b",
+            "https://a b",
+            " https://a",
+            "https://a\n",
+            "https://a:0",
+            "https://a:x",
+            "https://a:70000",
+            "https://[::1",
+            "https://a/%zz",
+            "https://\u{e4}",
+        ] {
+            assert!(http_url(bad, false).is_err(), "{bad:?}");
+        }
+        assert!(http_url("https://a/t?v=1", true).is_ok());
+        assert!(http_url("https://a/t?v=1#", true).is_err());
+        assert!(http_url("https://u@a/t?v=1", true).is_err());
+    }
+}

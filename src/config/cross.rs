@@ -1,0 +1,152 @@
+//! What only shows when all sections are read: names, ties, and what nothing uses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::draft::{Draft, Named};
+use super::report::{Place, Report, Shown, did_you_mean};
+use super::{ListenAddress, Route};
+
+/// How many names are listed when none is close.
+const MOST_NAMES: usize = 8;
+
+/// Reports what does not fit together.
+pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    let listeners = draft
+        .listener_names
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let upstreams = draft.upstreams.keys().map(String::as_str).collect();
+    let credentials = draft.credentials.keys().map(String::as_str).collect();
+    let used = &draft.references;
+    resolve(report, "listener", &used.listeners, &listeners);
+    resolve(report, "upstream", &used.upstreams, &upstreams);
+    resolve(report, "credential", &used.credentials, &credentials);
+    listener_names(draft, report);
+    sockets(draft, report);
+    ties(draft, report);
+    unused(draft, report);
+}
+
+fn resolve(report: &Report<'_>, what: &str, used: &[Named], defined: &BTreeSet<&str>) {
+    for Named { name, place } in used {
+        if defined.contains(name.as_str()) {
+            continue;
+        }
+        let names = || {
+            let names: Vec<_> = defined
+                .iter()
+                .take(MOST_NAMES)
+                .map(|name| Shown(name).to_string())
+                .collect();
+            match names.len() {
+                0 => format!("there is no {what} at all"),
+                len if len < defined.len() => format!("defined are {} and more", names.join(", ")),
+                _ => format!("defined: {}", names.join(", ")),
+            }
+        };
+        let help = did_you_mean(name, defined.iter().copied()).unwrap_or_else(names);
+        report.error(place, format!("unknown {what} {}", Shown(name)), help);
+    }
+}
+
+fn listener_names(draft: &Draft, report: &Report<'_>) {
+    let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
+    for (name, place) in &draft.listener_names {
+        if let Some(first) = seen.get(name.as_str()) {
+            let message = format!("listener {} is defined twice", Shown(name));
+            let first = report.locate(first);
+            let help = format!("already defined at {first}; give each its own `name`");
+            report.error(place, message, help);
+        } else {
+            seen.insert(name, place);
+        }
+    }
+}
+
+fn sockets(draft: &Draft, report: &Report<'_>) {
+    for (index, (socket, place)) in draft.sockets.iter().enumerate() {
+        let text = match socket {
+            // Each gets a port of its own.
+            ListenAddress::Tcp(address) if address.port() == 0 => continue,
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+        };
+        let same = |(other, _): &&(ListenAddress, Place)| match (other, socket) {
+            (ListenAddress::Unix { path: a, .. }, ListenAddress::Unix { path: b, .. }) => a == b,
+            (a, b) => a == b,
+        };
+        let first = draft.sockets[..index].iter().find(same);
+        let first = first.map(|(_, place)| format!("already used at {}", report.locate(place)));
+        let admin = draft.default_admin().map(ListenAddress::Tcp);
+        let admin = (admin.as_ref() == Some(socket))
+            .then(|| "it is the default of `address` in [admin]".to_owned());
+        if let Some(help) = first.or(admin) {
+            report.error(
+                place,
+                format!("address {} is used twice", Shown(&text)),
+                help,
+            );
+        }
+    }
+}
+
+fn ties(draft: &Draft, report: &Report<'_>) {
+    // Only routes of the same scope are compared, so that thousands of them stay cheap.
+    let mut scopes: HashMap<_, Vec<&(Route, Place)>> = HashMap::new();
+    for routed in &draft.routes {
+        let (route, place) = routed;
+        let scope = (&route.host, &route.path, &route.listener);
+        let group = scopes.entry(scope).or_default();
+        if let Some((_, first)) = group.iter().find(|(other, _)| overlap(route, other)) {
+            let help = format!(
+                "same host, path, methods and listener as the one at {}",
+                report.locate(first)
+            );
+            report.error(place, "two routes match the same requests", help);
+        }
+        group.push(routed);
+    }
+}
+
+/// Whether one method can match both with equal rank: a named one wins over any.
+fn overlap(a: &Route, b: &Route) -> bool {
+    match (a.methods.is_empty(), b.methods.is_empty()) {
+        (true, true) => true,
+        (false, false) => a.methods.iter().any(|method| b.methods.contains(method)),
+        _ => false,
+    }
+}
+
+fn unused(draft: &Draft, report: &Report<'_>) {
+    let uses = |used: &[Named], name: &str| used.iter().any(|used| used.name == name);
+    for (name, slot) in &draft.upstreams {
+        if let Some((_, place)) = slot
+            && !uses(&draft.references.upstreams, name)
+        {
+            let message = format!("upstream {} is never used", Shown(name));
+            report.warning(place, message, "no listener and no route names it");
+        }
+    }
+    for (name, slot) in &draft.credentials {
+        if let Some((_, place)) = slot
+            && !uses(&draft.references.credentials, name)
+        {
+            let message = format!("credential {} is never used", Shown(name));
+            report.warning(place, message, "no upstream names it");
+        }
+    }
+    // Not an error: whoever takes the last route from a listener wants it to refuse, not the
+    // routes of before to stay.
+    for (name, place) in &draft.listener_names {
+        let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
+        if !draft.scopes.iter().any(reaches) {
+            let message = format!("listener {} answers every request with 404", Shown(name));
+            report.warning(
+                place,
+                message,
+                "it has no `upstream`, and no route is for it",
+            );
+        }
+    }
+}

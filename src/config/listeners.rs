@@ -1,0 +1,123 @@
+//! `[[listeners]]`
+
+use std::path::PathBuf;
+
+use super::address::{host_name, is_loopback_ip, socket};
+use super::draft::{Draft, Files, Named};
+use super::read::{Expected, Section};
+use super::{HostPattern, ListenAddress, Listener, Route};
+
+/// What a unix socket's file can be called: `sun_path` less its final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Who may connect to a unix socket unless `mode` says otherwise.
+const DEFAULT_MODE: u32 = 0o660;
+
+/// Reads one listener, and the route that its `upstream` stands for.
+pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
+    section.missing("address", "an address such as \"127.0.0.1:7080\"");
+    let mode = section.get("mode");
+    let allow_network = section.boolean("allow_network", false);
+    let hosts = section.parse_each("hosts", |text| match text {
+        "*" => Ok(text.to_owned()),
+        _ => host_name(text),
+    });
+    let allow_browsers = section.boolean("allow_browsers", false);
+    let address = section.text("address");
+    let name = section.parse("name", name);
+    let upstream = section.text("upstream");
+
+    let bits = mode.as_ref().and_then(|mode| {
+        let text = mode.text("an octal string such as \"0660\"")?;
+        mode.check(octal(text))
+    });
+    let socket = address.as_ref().and_then(|(value, text)| {
+        let socket = value.check(listen_address(text, bits, files))?;
+        match (&socket, &mode) {
+            (ListenAddress::Tcp(address), _) if !is_loopback_ip(address.ip()) && !allow_network => {
+                value.error(
+                    "can be reached from the network",
+                    "whoever reaches it uses its credentials; \
+                     allow that with `allow_network = true`, or use a loopback address",
+                );
+            }
+            (ListenAddress::Tcp(_), Some(mode)) => {
+                mode.error("has no effect", "only a unix socket has a mode");
+            }
+            _ => {}
+        }
+        draft.sockets.push((socket.clone(), value.place.clone()));
+        Some(socket)
+    });
+
+    let place = section.place.clone();
+    let name = name.or_else(|| address.map(|(_, text)| text.to_owned()));
+    if let Some((value, target)) = &upstream {
+        draft.references.upstreams.push(Named::new(target, value));
+    }
+    if let (Some(name), Some((value, target))) = (&name, upstream) {
+        draft.scopes.push(Some(name.clone()));
+        let route = Route {
+            listener: Some(name.clone()),
+            host: HostPattern::Any,
+            path: "/".to_owned(),
+            methods: Vec::new(),
+            upstream: target.to_owned(),
+            replace_prefix: None,
+        };
+        draft.routes.push((route, value.place));
+    }
+    section.finish();
+    if let Some(name) = name {
+        draft.listener_names.push((name.clone(), place));
+        if let Some(address) = socket {
+            draft.listeners.push(Listener {
+                name,
+                address,
+                hosts,
+                allow_browsers,
+            });
+        }
+    }
+}
+
+/// A name as it stands in logs, metrics and other sections.
+pub(super) fn name(text: &str) -> Result<String, Expected> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("expected a name without control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn listen_address(
+    text: &str,
+    mode: Option<u32>,
+    files: &Files<'_>,
+) -> Result<ListenAddress, Expected> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        return match socket(text) {
+            Err(_) if text.contains('/') => Err("write a unix socket as \"unix:PATH\"".into()),
+            socket => socket.map(ListenAddress::Tcp),
+        };
+    };
+    if path.is_empty() || path.ends_with('/') {
+        return Err("expected the path of a file after \"unix:\"".into());
+    }
+    let path: PathBuf = files.path(path);
+    let length = path.as_os_str().len();
+    if length > LONGEST_SOCKET_PATH || text.contains('\0') {
+        let help = format!(
+            "the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes, this one {length}"
+        );
+        return Err(help.into());
+    }
+    let mode = mode.unwrap_or(DEFAULT_MODE);
+    Ok(ListenAddress::Unix { path, mode })
+}
+
+fn octal(text: &str) -> Result<u32, Expected> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777 && !text.starts_with('+'))
+        .ok_or("expected an octal string such as \"0660\"".into())
+}

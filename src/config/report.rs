@@ -1,0 +1,223 @@
+//! Collects what is found, and turns it into diagnostics.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::source::Source;
+
+/// Where something is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Index of the source.
+    pub(super) file: usize,
+    /// Bytes of its text; `None` is the file as a whole.
+    pub(super) span: Option<Range<usize>>,
+}
+
+/// Collects what is found.
+pub(super) struct Report<'a> {
+    sources: &'a [Source],
+    findings: RefCell<Vec<Finding>>,
+    hidden: RefCell<Vec<Place>>,
+}
+
+struct Finding {
+    severity: Severity,
+    place: Place,
+    message: String,
+    help: String,
+    quoting: Quoting,
+}
+
+impl Finding {
+    fn line(&self, sources: &[Source]) -> Option<usize> {
+        let span = self.place.span.as_ref()?;
+        Some(sources[self.place.file].position(span.start).0)
+    }
+}
+
+/// What may be shown of a line.
+#[derive(Clone, Copy)]
+enum Quoting {
+    /// All but the values that are hidden.
+    Parsed,
+    /// Its key or table header, because it could not be parsed.
+    Key,
+    /// Nothing but a table header.
+    Header,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(sources: &'a [Source]) -> Self {
+        Self {
+            sources,
+            findings: RefCell::default(),
+            hidden: RefCell::default(),
+        }
+    }
+
+    /// Something that refuses the configuration.
+    pub(super) fn error(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.add(Severity::Error, place, message.into(), help.into());
+    }
+
+    /// Something that works, but should be looked at.
+    pub(super) fn warning(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, place, message.into(), help.into());
+    }
+
+    /// A place that is not TOML. One is enough for a line: others follow from it. Only the first
+    /// of a file shows a key: later ones may be what is left of a broken string.
+    pub(super) fn syntax_error(&self, file: usize, error: &toml::de::Error) {
+        let start = error.span().map_or(0, |span| span.start);
+        let end = error.span().map_or(0, |span| span.end);
+        let line = self.sources[file].position(start).0;
+        let mut quoting = Quoting::Key;
+        for other in self.findings.borrow().iter() {
+            if other.place.file == file {
+                quoting = Quoting::Header;
+                if other.line(self.sources) == Some(line) {
+                    return;
+                }
+            }
+        }
+        let (message, help) = match error.message().split_once(", expected ") {
+            Some((message, expected)) => (message, format!("expected {expected}")),
+            None => (error.message(), "expected TOML".to_owned()),
+        };
+        self.findings.borrow_mut().push(Finding {
+            severity: Severity::Error,
+            place: Place {
+                file,
+                span: Some(start..end),
+            },
+            message: format!("syntax error: {message}"),
+            help,
+            quoting,
+        });
+    }
+
+    /// Keeps the scalars in `value` out of quoted lines. A boolean gives nothing away.
+    pub(super) fn hide(&self, file: usize, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Boolean(_) => {}
+            DeValue::Array(elements) => elements.iter().for_each(|value| self.hide(file, value)),
+            DeValue::Table(table) => table.iter().for_each(|(_, value)| self.hide(file, value)),
+            DeValue::String(_) => {
+                let span = value.span();
+                let written = &self.sources[file].text[span.clone()];
+                let long = written.starts_with("\"\"\"") || written.starts_with("'''");
+                let quotes = if long { 3 } else { 1 };
+                self.hide_span(file, span.start + quotes..span.end.saturating_sub(quotes));
+            }
+            _ => self.hide_span(file, value.span()),
+        }
+    }
+
+    fn hide_span(&self, file: usize, span: Range<usize>) {
+        let span = Some(span);
+        self.hidden.borrow_mut().push(Place { file, span });
+    }
+
+    /// `file:line:column`
+    pub(super) fn locate(&self, place: &Place) -> String {
+        let source = &self.sources[place.file];
+        let path = source.path.display();
+        match &place.span {
+            Some(span) => {
+                let (line, column) = source.position(span.start);
+                format!("{path}:{line}:{column}")
+            }
+            None => path.to_string(),
+        }
+    }
+
+    /// Everything found, in the order of files and lines.
+    pub(super) fn finish(self) -> Diagnostics {
+        let mut findings = self.findings.into_inner();
+        let hidden = self.hidden.into_inner();
+        findings.sort_by_key(|found| {
+            let start = found.place.span.as_ref().map(|span| span.start);
+            (found.place.file, start)
+        });
+        let diagnostics = findings.into_iter().map(|found| {
+            let source = &self.sources[found.place.file];
+            let span = found.place.span;
+            let quote = span.as_ref().map(|span| {
+                match found.quoting {
+                    Quoting::Parsed => {}
+                    Quoting::Key => return source.quote_unparsed(span, true),
+                    Quoting::Header => return source.quote_unparsed(span, false),
+                }
+                let hidden: Vec<_> = hidden
+                    .iter()
+                    .filter(|hidden| hidden.file == found.place.file)
+                    .filter_map(|hidden| hidden.span.clone())
+                    .collect();
+                source.quote(span, &hidden)
+            });
+            let (line, column) = span.map(|span| source.position(span.start)).unzip();
+            Diagnostic {
+                severity: found.severity,
+                file: source.path.display().to_string(),
+                line,
+                column,
+                message: found.message,
+                help: found.help,
+                quote,
+            }
+        });
+        Diagnostics(diagnostics.collect())
+    }
+
+    fn add(&self, severity: Severity, place: &Place, message: String, help: String) {
+        self.findings.borrow_mut().push(Finding {
+            severity,
+            place: place.clone(),
+            message,
+            help,
+            quoting: Quoting::Parsed,
+        });
+    }
+}
+
+/// A word of a file in a message: quoted, free of control characters, not endless.
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 80;
+        let start: String = self.0.chars().take(MOST).collect();
+        let cut = start.len() < self.0.len();
+        let more = if cut { "..." } else { "" };
+        write!(f, "`{}{more}`", start.escape_debug())
+    }
+}
+
+/// "did you mean ...?", when a known name is close.
+pub(super) fn did_you_mean<'k>(
+    name: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<String> {
+    let close = name.chars().count().div_ceil(3).min(3);
+    let lower = name.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|known| {
+            let known_lower = known.to_lowercase().replace('-', "_");
+            (strsim::damerau_levenshtein(&lower, &known_lower), known)
+        })
+        .filter(|(distance, _)| *distance <= close)
+        .min()
+        .map(|(_, known)| format!("did you mean {}?", Shown(known)))
+}

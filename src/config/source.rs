@@ -1,0 +1,143 @@
+//! The text of one file, and how a line of it is quoted without its secrets.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::diagnostics::Quote;
+
+/// Of one length, so that it says nothing about what it hides.
+const MASK: &str = "***";
+
+/// One configuration file.
+pub(super) struct Source {
+    /// As it was named.
+    pub(super) path: PathBuf,
+    /// Its text; empty when it could not be read.
+    pub(super) text: Zeroizing<String>,
+}
+
+impl Source {
+    /// Line and column in characters of a byte offset, both from 1.
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
+        let offset = self.boundary(offset);
+        let line = self.line(offset);
+        let number = self.text[..line.start].matches('\n').count() + 1;
+        let column = self.text[line.start..offset].chars().count() + 1;
+        (number, column)
+    }
+
+    /// The line on which `span` begins, with `hidden` masked.
+    pub(super) fn quote(&self, span: &Range<usize>, hidden: &[Range<usize>]) -> Quote {
+        let mut line = self.line(self.boundary(span.start));
+        line.end = self.before_comment(&line, hidden);
+        let span = span.start..span.end.max(span.start + 1);
+        let (mut text, mut columns, mut carets) = (String::new(), 0, None);
+        let mut offset = line.start;
+        while offset < line.end {
+            let rest = &self.text[offset..line.end];
+            let end = match hidden.iter().find(|hidden| hidden.contains(&offset)) {
+                Some(hidden) => {
+                    text.push_str(MASK);
+                    hidden.end.min(line.end)
+                }
+                None => {
+                    let c = rest.chars().next().unwrap_or(' ');
+                    text.push(printable(c));
+                    offset + c.len_utf8()
+                }
+            };
+            let width = text.chars().count();
+            if offset < span.end && span.start < end {
+                carets.get_or_insert(columns..width).end = width;
+            }
+            columns = width;
+            offset = end;
+        }
+        let carets = carets.unwrap_or(columns..columns + 1);
+        Quote {
+            start: carets.start,
+            width: carets.len(),
+            text,
+        }
+    }
+
+    /// The line that a syntax error is on. Nobody knows its structure, so that only what can be
+    /// nothing but a table header or, if wanted, a key is shown.
+    pub(super) fn quote_unparsed(&self, span: &Range<usize>, key: bool) -> Quote {
+        let line = self.line(self.boundary(span.start));
+        let text = &self.text[line.clone()];
+        let before = &self.text[..line.start];
+        let in_string = ["\"\"\"", "'''"]
+            .iter()
+            .any(|quote| before.matches(quote).count() % 2 == 1);
+        let shown = if in_string { 0 } else { harmless(text, key) };
+        let hidden = line.start + shown..line.end;
+        self.quote(span, &[hidden])
+    }
+
+    /// The range of the line around `offset`, without its line break.
+    fn line(&self, offset: usize) -> Range<usize> {
+        let start = self.text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        let end = self.text[offset..]
+            .find('\n')
+            .map_or(self.text.len(), |at| offset + at);
+        let end = start + self.text[start..end].trim_end_matches('\r').len();
+        start..end
+    }
+
+    /// Where the comment after a masked value starts: it may hold the value of yesterday.
+    fn before_comment(&self, line: &Range<usize>, hidden: &[Range<usize>]) -> usize {
+        let within = |end: &usize| (line.start..=line.end).contains(end);
+        let Some(last) = hidden.iter().map(|hidden| hidden.end).filter(within).max() else {
+            return line.end;
+        };
+        match self.text[last..line.end].find('#') {
+            Some(comment) => last + self.text[last..last + comment].trim_end().len(),
+            None => line.end,
+        }
+    }
+
+    /// The character boundary at or before `offset`, within the text.
+    fn boundary(&self, offset: usize) -> usize {
+        (0..=offset.min(self.text.len()))
+            .rev()
+            .find(|at| self.text.is_char_boundary(*at))
+            .unwrap_or(0)
+    }
+}
+
+/// The bytes at the start of a line that cannot be part of a secret.
+fn harmless(line: &str, key: bool) -> usize {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "_-. \t".contains(c);
+    if line.starts_with('[') {
+        let end = match line.rfind(']') {
+            Some(bracket) => bracket + 1,
+            None => line.find(char::is_whitespace).unwrap_or(line.len()),
+        };
+        let plain = |c: char| bare(c) || "[]".contains(c);
+        return if line[..end].chars().all(plain) {
+            end
+        } else {
+            0
+        };
+    }
+    match line.split_once('=').filter(|_| key) {
+        // A line of base64 ends in `=` too, but with nothing around it.
+        Some((key, value)) if value.trim_matches('=').is_empty() && !key.ends_with(' ') => 0,
+        Some((key, value)) if key.chars().all(bare) => {
+            line.len() - value.trim_start_matches(' ').len()
+        }
+        _ => 0,
+    }
+}
+
+/// One column wide, and harmless to a terminal.
+fn printable(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}

@@ -1,0 +1,198 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+const REST: [&str; 3] = [LISTENER, UPSTREAM, CREDENTIAL];
+
+fn refused_with_rest(text: &str) -> String {
+    refused(&[&[text], &REST[..]].concat())
+}
+
+#[test]
+fn network_listener_needs_consent() {
+    let text = r#"
+[[listeners]]
+address = "0.0.0.0:8080"
+upstream = "crm"
+
+[[listeners]]
+address = "[::]:8081"
+upstream = "crm"
+allow_network = false
+"#;
+    assert_snapshot!(refused_with_rest(text), @r##"
+    error: `address` in [[listeners]] can be reached from the network
+      --> sidebearer.toml:3:11
+       |
+     3 | address = "0.0.0.0:8080"
+       |           ^^^^^^^^^^^^^^ whoever reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+
+    error: `address` in [[listeners]] can be reached from the network
+      --> sidebearer.toml:7:11
+       |
+     7 | address = "[::]:8081"
+       |           ^^^^^^^^^^^ whoever reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+    "##);
+}
+
+#[test]
+fn network_admin_needs_consent() {
+    assert_snapshot!(refused_with_rest("[admin]\naddress = \"10.1.2.3:7090\"\n"), @r##"
+    error: `address` in [admin] can be reached from the network
+      --> sidebearer.toml:2:11
+       |
+     2 | address = "10.1.2.3:7090"
+       |           ^^^^^^^^^^^^^^^ whoever reaches it sees the status and reloads the configuration; allow that with `allow_network = true`, or use a loopback address
+    "##);
+}
+
+#[test]
+fn bad_listeners_are_refused() {
+    let text = r#"
+[[listeners]]
+upstream = "crm"
+
+[[listeners]]
+address = "localhost:7081"
+hosts = ["crm.local:80", "*", "Crm.Local"]
+upstream = "crm"
+
+[[listeners]]
+address = "127.0.0.1:7082"
+mode = "0660"
+upstream = "crm"
+
+[[listeners]]
+address = "unix:app.sock"
+mode = "0999"
+upstream = "crm"
+
+[[listeners]]
+address = "unix:"
+mode = 660
+upstream = "crm"
+"#;
+    assert_snapshot!(refused_with_rest(text), @r##"
+    error: `address` is missing in [[listeners]]
+      --> sidebearer.toml:2:1
+       |
+     2 | [[listeners]]
+       | ^^^^^^^^^^^^^ expected an address such as "127.0.0.1:7080"
+
+    error: invalid `address` in [[listeners]]
+      --> sidebearer.toml:6:11
+       |
+     6 | address = "localhost:7081"
+       |           ^^^^^^^^^^^^^^^^ did you mean "127.0.0.1:7081"?
+
+    error: invalid `hosts` in [[listeners]]
+      --> sidebearer.toml:7:10
+       |
+     7 | hosts = ["crm.local:80", "*", "Crm.Local"]
+       |          ^^^^^^^^^^^^^^ expected a host name or IP address, without port
+
+    error: `mode` in [[listeners]] has no effect
+       --> sidebearer.toml:12:8
+        |
+     12 | mode = "0660"
+        |        ^^^^^^ only a unix socket has a mode
+
+    error: invalid `mode` in [[listeners]]
+       --> sidebearer.toml:17:8
+        |
+     17 | mode = "0999"
+        |        ^^^^^^ expected an octal string such as "0660"
+
+    error: invalid `address` in [[listeners]]
+       --> sidebearer.toml:21:11
+        |
+     21 | address = "unix:"
+        |           ^^^^^^^ expected the path of a file after "unix:"
+
+    error: wrong type of `mode` in [[listeners]]
+       --> sidebearer.toml:22:8
+        |
+     22 | mode = 660
+        |        ^^^ expected an octal string such as "0660", found an integer
+    "##);
+}
+
+#[test]
+fn socket_path_that_the_system_cannot_take_is_refused() {
+    let path = "s".repeat(120);
+    let text = format!("[[listeners]]\naddress = \"unix:/{path}\"\nupstream = \"crm\"\n");
+    let shown = refused_with_rest(&text);
+    assert!(
+        shown.contains("has at most 107 bytes, this one 121"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn listeners_share_neither_name_nor_address() {
+    let text = r#"
+[admin]
+address = "127.0.0.1:7090"
+
+[health]
+address = "127.0.0.1:7090"
+
+[[listeners]]
+name = "app"
+address = "unix:app.sock"
+upstream = "crm"
+
+[[listeners]]
+name = "app"
+address = "unix:./app.sock"
+upstream = "crm"
+
+[[listeners]]
+name = "other"
+address = "127.0.0.1:7080"
+upstream = "crm"
+"#;
+    assert_snapshot!(refused_with_rest(text), @r##"
+    error: address `127.0.0.1:7090` is used twice
+      --> sidebearer.toml:6:11
+       |
+     6 | address = "127.0.0.1:7090"
+       |           ^^^^^^^^^^^^^^^^ already used at sidebearer.toml:3:11
+
+    error: listener `app` is defined twice
+       --> sidebearer.toml:13:1
+        |
+     13 | [[listeners]]
+        | ^^^^^^^^^^^^^ already defined at sidebearer.toml:8:1; give each its own `name`
+
+    error: address `unix:./app.sock` is used twice
+       --> sidebearer.toml:15:11
+        |
+     15 | address = "unix:./app.sock"
+        |           ^^^^^^^^^^^^^^^^^ already used at sidebearer.toml:10:11
+
+    error: two routes match the same requests
+       --> sidebearer.toml:16:12
+        |
+     16 | upstream = "crm"
+        |            ^^^^^ same host, path, methods and listener as the one at sidebearer.toml:11:12
+
+    error: address `127.0.0.1:7080` is used twice
+       --> sidebearer.toml:24:11
+        |
+     24 | address = "127.0.0.1:7080"
+        |           ^^^^^^^^^^^^^^^^ already used at sidebearer.toml:20:11
+    "##);
+}
+
+#[test]
+fn default_admin_address_is_taken() {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:7090\"\nupstream = \"crm\"\n";
+    assert_snapshot!(refused(&[text, UPSTREAM, CREDENTIAL]), @r##"
+    error: address `127.0.0.1:7090` is used twice
+      --> sidebearer.toml:2:11
+       |
+     2 | address = "127.0.0.1:7090"
+       |           ^^^^^^^^^^^^^^^^ it is the default of `address` in [admin]
+    "##);
+}

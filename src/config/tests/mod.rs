@@ -1,0 +1,75 @@
+//! Files in, configurations or diagnostics out.
+
+mod bad_credentials;
+mod bad_files;
+mod bad_listeners;
+mod bad_routes;
+mod bad_secrets;
+mod bad_upstreams;
+mod bad_values;
+mod good;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Diagnostics, Loaded, load};
+
+const LISTENER: &str = r#"
+[[listeners]]
+address = "127.0.0.1:7080"
+upstream = "crm"
+"#;
+
+const UPSTREAM: &str = r#"
+[upstreams.crm]
+url = "https://crm.example.com"
+credential = "crm"
+"#;
+
+const CREDENTIAL: &str = r#"
+[credentials.crm]
+token_endpoint = "https://login.example.com/oauth/token"
+client_id = "billing"
+client_secret = { file = "secret" }
+"#;
+
+/// A directory with these files, and one named `secret`.
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("secret"), "s3cr3t-in-a-file\n").unwrap();
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+/// Loads these parts as one file.
+fn load_parts(parts: &[&str]) -> (TempDir, Result<Loaded, Diagnostics>) {
+    let directory = directory(&[("sidebearer.toml", &parts.concat())]);
+    let loaded = load(&directory.path().join("sidebearer.toml"));
+    (directory, loaded)
+}
+
+/// What is shown for these parts, which must be refused.
+fn refused(parts: &[&str]) -> String {
+    let (directory, loaded) = load_parts(parts);
+    shown(&directory, &loaded.unwrap_err())
+}
+
+/// What is shown for these parts, which must be accepted.
+fn accepted(parts: &[&str]) -> String {
+    let (directory, loaded) = load_parts(parts);
+    shown(&directory, &loaded.unwrap().warnings)
+}
+
+/// Stable in whatever directory it ran.
+fn shown(directory: &TempDir, diagnostics: &Diagnostics) -> String {
+    without(directory.path(), &diagnostics.to_string())
+}
+
+fn without(directory: &Path, text: &str) -> String {
+    let directory = directory.display().to_string();
+    text.replace(&format!("{directory}/"), "")
+        .replace(&directory, "DIRECTORY")
+}

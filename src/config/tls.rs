@@ -1,0 +1,123 @@
+//! `tls` tables. Files are opened once here, so that a wrong one is known before it is needed.
+
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+
+use super::Tls;
+use super::draft::Files;
+use super::read::{Expected, Section, Value};
+
+impl Tls {
+    /// Reads the `tls` table of `section`.
+    pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Self {
+        let Some(section) = section.section("tls") else {
+            return Self::default();
+        };
+        let file = |key| {
+            section
+                .text(key)
+                .map(|(value, path)| (value, files.path(path)))
+        };
+        let ca_file = file("ca_file");
+        let certificate_file = file("certificate_file");
+        let key_file = file("key_file");
+        let server_name = section.parse("server_name", |name| {
+            let valid = ServerName::try_from(name).is_ok();
+            valid
+                .then(|| name.to_owned())
+                .ok_or(Expected::from("expected a host name or IP address"))
+        });
+        let tls13_only = section.choice("min_version", false, &[("1.2", false), ("1.3", true)]);
+
+        if let Some((value, path)) = &ca_file {
+            value.check(read_roots(path));
+        }
+        match (&certificate_file, &key_file) {
+            (Some(certificate), Some(key)) => check_identity(certificate, key),
+            (Some((value, _)), None) => value.error("is set without `key_file`", TOGETHER),
+            (None, Some((value, _))) => value.error("is set without `certificate_file`", TOGETHER),
+            (None, None) => {}
+        }
+        section.finish();
+        let path = |file: Option<(Value<'_>, PathBuf)>| file.map(|(_, path)| path);
+        Self {
+            ca_file: path(ca_file),
+            certificate_file: path(certificate_file),
+            key_file: path(key_file),
+            server_name,
+            tls13_only,
+        }
+    }
+}
+
+const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
+
+/// Reads the chain and the key, and reports what is wrong with either or both.
+fn check_identity(certificate: &(Value<'_>, PathBuf), key: &(Value<'_>, PathBuf)) {
+    let chain = certificate.0.check(read_certificates(&certificate.1));
+    let private = key.0.check(read_key(&key.1));
+    let (Some(chain), Some(private)) = (chain, private) else {
+        return;
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let help = match CertifiedKey::from_der(chain, private, &provider) {
+        Ok(_) => return,
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            "expected the key of `certificate_file`, this is another".into()
+        }
+        Err(error) => format!("the key or its certificate cannot be used: {error}").into(),
+    };
+    key.0.check::<()>(Err(help));
+}
+
+fn read_roots(path: &Path) -> Result<(), Expected> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a certificate in the file is damaged: {error}"))?;
+    }
+    Ok(())
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Expected> {
+    let pem = read(path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err("the file holds no PEM certificate".into()),
+        Err(error) => Err(damaged(&error)),
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Expected> {
+    let pem = zeroize::Zeroizing::new(read(path)?);
+    let text = String::from_utf8_lossy(&pem);
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(
+            "the key is encrypted; store it decrypted (openssl pkey -in KEY -out PLAIN)".into(),
+        );
+    }
+    match PrivateKeyDer::from_pem_slice(&pem) {
+        Ok(key) => Ok(key),
+        Err(PemError::NoItemsFound) => Err("the file holds no PEM private key".into()),
+        Err(error) => Err(damaged(&error)),
+    }
+}
+
+/// The parser's own words can repeat lines of the file, and the file may be a key.
+fn damaged(error: &PemError) -> Expected {
+    match error {
+        PemError::MissingSectionEnd { .. } => "the file is not whole PEM: an end is missing",
+        _ => "the file is not valid PEM",
+    }
+    .into()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Expected> {
+    std::fs::read(path).map_err(|error| format!("cannot read the file: {error}").into())
+}

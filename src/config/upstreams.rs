@@ -1,0 +1,130 @@
+//! `[upstreams.NAME]`
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::uri::Authority;
+
+use super::address::is_loopback;
+use super::draft::{Draft, Files, Named};
+use super::general::SOME;
+use super::read::{Expected, Section};
+use super::{HttpVersion, Tls, Upstream};
+
+/// Reads one upstream.
+pub(super) fn read(
+    name: &str,
+    section: Section<'_>,
+    files: &Files<'_>,
+    draft: &mut Draft,
+) -> Option<Upstream> {
+    section.missing("url", "a URL such as \"https://api.example.com\"");
+    let url = section.url("url", false);
+    let credential = section.text("credential");
+    let versions = [
+        ("auto", HttpVersion::Auto),
+        ("1.1", HttpVersion::Http1),
+        ("2", HttpVersion::Http2),
+    ];
+    let http = section.choice("http", HttpVersion::Auto, &versions);
+    let host = section.parse("host", host);
+    let time = |key, seconds, least| section.duration(key, Duration::from_secs(seconds), least);
+    let connect_timeout = time("connect_timeout", 5, SOME);
+    let response_timeout = time("response_timeout", 60, SOME);
+    let stream_idle_timeout = time("stream_idle_timeout", 300, Duration::ZERO);
+    let pool_idle = section.integer("pool_idle", 256, 0..=1_000_000);
+    let pool_idle_timeout = time("pool_idle_timeout", 50, SOME);
+    let retry_on_401 = section.boolean("retry_on_401", true);
+    let replay_buffer = section.size("replay_buffer", 64 << 10, ["0B", "64MiB"]);
+    let header = section.parse("header", header);
+    let header_prefix = prefix(&section);
+    let allow_plaintext = section.boolean("allow_plaintext", false);
+    let tls = Tls::read(&section, files);
+
+    if let Some((value, target)) = &credential {
+        draft.references.credentials.push(Named::new(target, value));
+    }
+    if let Some((value, url)) = &url
+        && url.scheme() == "http"
+    {
+        if credential.is_some() && !allow_plaintext && !is_loopback(url) {
+            value.error(
+                "would carry the token in plain text",
+                "use https, or allow it with `allow_plaintext = true`",
+            );
+        }
+        no_tls(&section, &tls);
+    }
+    section.finish();
+    Some(Upstream {
+        name: name.to_owned(),
+        url: url?.1,
+        credential: credential.map(|(_, name)| name.to_owned()),
+        http,
+        host,
+        connect_timeout,
+        response_timeout,
+        stream_idle_timeout: (!stream_idle_timeout.is_zero()).then_some(stream_idle_timeout),
+        pool_idle,
+        pool_idle_timeout,
+        retry_on_401,
+        replay_buffer,
+        header: header.unwrap_or(http::header::AUTHORIZATION),
+        header_prefix,
+        tls,
+    })
+}
+
+/// Reports a `tls` table that sets something for a plain URL.
+pub(super) fn no_tls(section: &Section<'_>, tls: &Tls) {
+    if *tls != Tls::default()
+        && let Some(value) = section.get("tls")
+    {
+        value.error("has no effect", "the URL is http://, not https://");
+    }
+}
+
+/// A header name that may be given a value of our own: not one that frames the message, routes
+/// it, or belongs to the connection (RFC 9110 section 7.6.1).
+pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
+    const OURS: [&str; 11] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ];
+    let name: HeaderName = text
+        .parse()
+        .map_err(|_| "expected a header name such as \"authorization\"")?;
+    if OURS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+        return Err("this header belongs to the connection and cannot be set".into());
+    }
+    Ok(name)
+}
+
+/// Unlike other strings, an empty prefix differs from none.
+fn prefix(section: &Section<'_>) -> Option<String> {
+    let value = section.get("header_prefix")?;
+    let text = value.text("a string")?;
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let prefix = visible.then(|| text.to_owned());
+    value.check(prefix.ok_or("expected visible ASCII characters without spaces".into()))
+}
+
+fn host(text: &str) -> Result<String, Expected> {
+    const EXPECTED: &str = "expected a host name with or without a port";
+    let authority: Authority = text.parse().map_err(|_| EXPECTED)?;
+    let port_is_good = match authority.port() {
+        Some(port) => port.as_str().parse::<u16>().is_ok(),
+        None => !text.ends_with(':'),
+    };
+    let is_host = !text.contains('@') && !authority.host().is_empty() && port_is_good;
+    is_host.then(|| text.to_owned()).ok_or(EXPECTED.into())
+}
