@@ -61,10 +61,18 @@ pub enum StartError {
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left behind.
-pub async fn bind(path: PathBuf, loaded: Loaded, log: Option<LogHandle>) -> Result<Bound, StartError> {
-    let Loaded { config, warnings, mut files } = loaded;
+pub async fn bind(
+    path: PathBuf,
+    loaded: Loaded,
+    log: Option<LogHandle>,
+) -> Result<Bound, StartError> {
+    let Loaded {
+        config,
+        warnings,
+        mut files,
+    } = loaded;
     files.extend(config.named_files());
-    let mut sockets = Sockets::new();
+    let mut sockets = Sockets::default();
     let pending = sockets.bind(&config)?;
     let shard_count = match config.server.workers {
         0 => process::available_cpus(),
@@ -126,7 +134,11 @@ impl Bound {
     /// Serves until `shutdown`, then ends gracefully: not ready, accepting for `shutdown_delay`,
     /// finishing what is in flight within `drain_timeout`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
-        let Self { mut reloader, mut requests, mut changes } = self;
+        let Self {
+            mut reloader,
+            mut requests,
+            mut changes,
+        } = self;
         tokio::spawn(tell_when_ready(Arc::clone(&reloader.admin)));
         tokio::select! {
             () = reloader.run(&mut requests, &mut changes) => {}
@@ -142,7 +154,11 @@ impl Bound {
         let shards = &reloader.shards;
         shards.close(None);
         let drained = tokio::time::timeout(server.drain_timeout, shards.all_closed()).await;
-        let cut = if drained.is_ok() { 0 } else { shards.connections() };
+        let cut = if drained.is_ok() {
+            0
+        } else {
+            shards.connections()
+        };
         if cut > 0 {
             tracing::warn!(connections = cut, "not finished within drain_timeout, cut");
             shards.cut();

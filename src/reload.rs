@@ -42,7 +42,11 @@ pub struct Reloader {
 
 impl Reloader {
     /// Reloads on request and when files change, until the process ends.
-    pub async fn run(&mut self, requests: &mut mpsc::Receiver<ReloadRequest>, changes: &mut Changes) {
+    pub async fn run(
+        &mut self,
+        requests: &mut mpsc::Receiver<ReloadRequest>,
+        changes: &mut Changes,
+    ) {
         loop {
             let refused = self.admin.last_reload().refused.is_some();
             tokio::select! {
@@ -74,8 +78,12 @@ impl Reloader {
         // old secret was refused tries the new one at once.
         for path in paths {
             match std::fs::metadata(path) {
-                Ok(_) => tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it"),
-                Err(error) => tracing::warn!(file = %path.display(), %error, "a secret is gone; valid tokens stay in use"),
+                Ok(_) => {
+                    tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it")
+                }
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "a secret is gone; valid tokens stay in use")
+                }
             }
         }
         for credential in snapshot.credentials.values() {
@@ -103,7 +111,11 @@ impl Reloader {
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
-                *last = Reload { at: last.at, refused: None, warnings };
+                *last = Reload {
+                    at: last.at,
+                    refused: None,
+                    warnings,
+                };
                 Ok(())
             }
             Err(refused) => {
@@ -121,20 +133,34 @@ impl Reloader {
     async fn load(&self) -> Result<Loaded, Diagnostics> {
         let path = self.path.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
-        loaded.unwrap_or_else(|error| Err(self.refusal(format!("the configuration cannot be read: {error}"))))
+        loaded.unwrap_or_else(|error| {
+            Err(self.refusal(format!("the configuration cannot be read: {error}")))
+        })
     }
 
     async fn try_reload(&mut self) -> Result<Diagnostics, Diagnostics> {
-        let Loaded { config, warnings, mut files } = self.load().await?;
-        let pending = self.sockets.bind(&config).map_err(|error| self.refusal(error.to_string()))?;
+        let Loaded {
+            config,
+            warnings,
+            mut files,
+        } = self.load().await?;
+        let pending = self
+            .sockets
+            .bind(&config)
+            .map_err(|error| self.refusal(error.to_string()))?;
         let old = self.snapshots.load_full();
-        let snapshot = self.builder.build(config, Some(&old)).map_err(|error| self.refusal(error.to_string()))?;
+        let snapshot = self
+            .builder
+            .build(config, Some(&old))
+            .map_err(|error| self.refusal(error.to_string()))?;
         first_tokens(&snapshot, &old).await;
 
         let snapshot = Arc::new(snapshot);
         let config = &snapshot.config;
         self.snapshots.store(Arc::clone(&snapshot));
-        let gone = self.sockets.open(config, pending, &self.shards, &self.admin);
+        let gone = self
+            .sockets
+            .open(config, pending, &self.shards, &self.admin);
         let gone = gone.map_err(|error| self.refusal(error.to_string()))?;
         for (name, listener) in gone {
             if let Some(listener) = listener {
@@ -149,7 +175,9 @@ impl Reloader {
             log.apply(&config.log);
         }
         if old.config.server.workers != config.server.workers {
-            tracing::warn!("server.workers takes effect at the next start; the number of threads is as before");
+            tracing::warn!(
+                "server.workers takes effect at the next start; the number of threads is as before"
+            );
         }
         files.extend(config.named_files());
         self.watcher.watch(files).await;

@@ -163,11 +163,20 @@ impl Builder {
         for upstream in config.upstreams.values() {
             upstreams.push(self.upstream(upstream, &credentials, old)?);
         }
-        let indices: HashMap<&str, usize> =
-            config.upstreams.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let indices: HashMap<&str, usize> = config
+            .upstreams
+            .keys()
+            .enumerate()
+            .map(|(at, name)| (name.as_str(), at))
+            .collect();
         let patterns = config.routes.iter().enumerate().filter_map(|(at, route)| {
             let listener = match &route.listener {
-                Some(name) => Some(config.listeners.iter().position(|known| known.name == *name)?),
+                Some(name) => Some(
+                    config
+                        .listeners
+                        .iter()
+                        .position(|known| known.name == *name)?,
+                ),
                 None => None,
             };
             let pattern = RoutePattern {
@@ -187,7 +196,11 @@ impl Builder {
         Ok(Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
             routes: RouteTable::build(patterns),
-            listeners: config.listeners.iter().map(|listener| Listener::new(listener, &config)).collect(),
+            listeners: config
+                .listeners
+                .iter()
+                .map(|listener| Listener::new(listener, &config))
+                .collect(),
             upstreams,
             credentials,
             route_labels: config.routes.iter().map(label).collect(),
@@ -200,7 +213,11 @@ impl Builder {
         })
     }
 
-    fn credential(&self, config: &config::Credential, old: Option<&Snapshot>) -> Result<Credential, BuildError> {
+    fn credential(
+        &self,
+        config: &config::Credential,
+        old: Option<&Snapshot>,
+    ) -> Result<Credential, BuildError> {
         let fingerprint = upstream::fingerprint(&config.tls);
         if let Some(old) = old
             && old.config.credentials.get(&config.name) == Some(config)
@@ -238,7 +255,10 @@ impl Builder {
         let kept = old
             .and_then(|old| old.upstream(&config.name))
             .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint);
-        let source = config.credential.as_ref().and_then(|name| credentials.get(name));
+        let source = config
+            .credential
+            .as_ref()
+            .and_then(|name| credentials.get(name));
         let source = source.map(|credential| &credential.source);
         if let Some(kept) = kept
             && match (&kept.injection, source) {
@@ -260,14 +280,20 @@ impl Builder {
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),
         });
-        Ok(Arc::new(Upstream::new(config.clone(), endpoint, injection, fingerprint)))
+        Ok(Arc::new(Upstream::new(
+            config.clone(),
+            endpoint,
+            injection,
+            fingerprint,
+        )))
     }
 
     fn endpoint(&self, config: &config::Upstream) -> Result<Arc<Endpoint>, BuildError> {
-        let connector = Connector::new(&config.url, &config.tls, config.http).map_err(|reason| BuildError {
-            place: format!("[upstreams.{}]", config.name),
-            reason,
-        })?;
+        let connector =
+            Connector::new(&config.url, &config.tls, config.http).map_err(|reason| BuildError {
+                place: format!("[upstreams.{}]", config.name),
+                reason,
+            })?;
         Ok(Arc::new(Endpoint {
             connector,
             connect_timeout: config.connect_timeout,
@@ -304,7 +330,9 @@ impl Snapshot {
 
     /// The index of a listener, if this snapshot still has it.
     pub fn listener(&self, name: &str) -> Option<usize> {
-        self.listeners.iter().position(|listener| listener.name == name)
+        self.listeners
+            .iter()
+            .position(|listener| listener.name == name)
     }
 
     fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
@@ -319,7 +347,10 @@ impl Snapshot {
             let kept = old.credentials.get(source.name());
             kept.is_some_and(|kept| Arc::ptr_eq(&kept.source, source))
         };
-        let sources = self.credentials.values().map(|credential| &credential.source);
+        let sources = self
+            .credentials
+            .values()
+            .map(|credential| &credential.source);
         sources.filter(|source| !known(source)).cloned().collect()
     }
 }
@@ -396,9 +427,11 @@ impl Injection {
             "" => zeroize::Zeroizing::new(token_text.to_owned()),
             prefix => zeroize::Zeroizing::new(format!("{prefix} {token_text}")),
         };
-        let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| token.authorization().clone());
+        let mut value =
+            HeaderValue::from_str(&text).unwrap_or_else(|_| token.authorization().clone());
         value.set_sensitive(true);
-        self.prefixed.store(Some(Arc::new((token.id(), value.clone()))));
+        self.prefixed
+            .store(Some(Arc::new((token.id(), value.clone()))));
         value
     }
 }
@@ -408,7 +441,9 @@ fn own_hosts(listener: &config::Listener, config: &Config) -> OwnHosts {
         let scope = route.listener.as_ref();
         scope.is_none_or(|name| *name == listener.name)
     });
-    let upstreams = routes.clone().filter_map(|route| config.upstreams.get(&route.upstream));
+    let upstreams = routes
+        .clone()
+        .filter_map(|route| config.upstreams.get(&route.upstream));
     let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
     OwnHosts::new(hosts, routes.clone().map(|route| &route.host))

@@ -59,9 +59,9 @@ struct Page {
     task: JoinHandle<()>,
 }
 
-impl Sockets {
-    /// None yet.
-    pub fn new() -> Self {
+/// None yet.
+impl Default for Sockets {
+    fn default() -> Self {
         Self {
             listeners: HashMap::new(),
             admin: None,
@@ -70,7 +70,9 @@ impl Sockets {
             max_connections: 0,
         }
     }
+}
 
+impl Sockets {
     /// Binds what `config` has and we do not. Nothing changes for the sockets that are open.
     ///
     /// # Errors
@@ -118,15 +120,32 @@ impl Sockets {
                 }
                 set_mode(&listener.address)?;
             } else if let Some(bound) = pending.listeners.remove(&place) {
-                let open = bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit))?;
+                let open =
+                    bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit))?;
                 self.listeners.insert(place, (listener.name.clone(), open));
             }
         }
-        let kept: HashSet<Place> = config.listeners.iter().map(|listener| Place::of(&listener.address)).collect();
+        let kept: HashSet<Place> = config
+            .listeners
+            .iter()
+            .map(|listener| Place::of(&listener.address))
+            .collect();
         let removed = self.listeners.extract_if(|place, _| !kept.contains(place));
         gone.extend(removed.map(|(_, (name, listener))| (name, Some(listener))));
-        open_page(&mut self.admin, pending.admin, Some(config.admin.address), admin, Scope::All)?;
-        open_page(&mut self.health, pending.health, config.health, admin, Scope::Health)?;
+        open_page(
+            &mut self.admin,
+            pending.admin,
+            Some(config.admin.address),
+            admin,
+            Scope::All,
+        )?;
+        open_page(
+            &mut self.health,
+            pending.health,
+            config.health,
+            admin,
+            Scope::Health,
+        )?;
         Ok(gone)
     }
 
@@ -139,7 +158,10 @@ impl Sockets {
 
     /// The TCP addresses by listener name, ports filled in.
     pub fn addresses(&self) -> HashMap<String, SocketAddr> {
-        let bound = self.listeners.values().filter_map(|(name, listener)| Some((name.clone(), listener.local()?)));
+        let bound = self
+            .listeners
+            .values()
+            .filter_map(|(name, listener)| Some((name.clone(), listener.local()?)));
         bound.collect()
     }
 
@@ -201,7 +223,9 @@ impl Drop for Page {
 
 fn set_mode(address: &ListenAddress) -> io::Result<()> {
     match address {
-        ListenAddress::Unix { path, mode } => fs::set_permissions(path, fs::Permissions::from_mode(*mode)),
+        ListenAddress::Unix { path, mode } => {
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode))
+        }
         ListenAddress::Tcp(_) => Ok(()),
     }
 }
@@ -211,7 +235,9 @@ fn bind_page(
     open: Option<&Page>,
     address: Option<SocketAddr>,
 ) -> Result<Option<(SocketAddr, Socket)>, BindError> {
-    let Some(address) = address else { return Ok(None) };
+    let Some(address) = address else {
+        return Ok(None);
+    };
     if open.is_some_and(|page| page.configured == address) {
         return Ok(None);
     }
@@ -236,7 +262,11 @@ fn open_page(
     if let Some((configured, socket)) = pending {
         let local = socket.local_addr()?.as_socket().unwrap_or(configured);
         let task = admin::serve(socket, Arc::clone(admin), scope)?;
-        *page = Some(Page { configured, local, task });
+        *page = Some(Page {
+            configured,
+            local,
+            task,
+        });
     }
     Ok(())
 }

@@ -106,7 +106,9 @@ impl Admin {
 
     /// How the last reload ended.
     pub fn last_reload(&self) -> MutexGuard<'_, Reload> {
-        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether requests can be served: listeners bound, and every required credential has a token.
@@ -171,7 +173,10 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Resp
     match (head.uri.path(), scope) {
         ("/livez", _) if get => {
             let alive = admin.shards.respond(PATIENCE).await;
-            health(alive, &json!({ "shards": if alive { "responding" } else { "stuck" } }))
+            health(
+                alive,
+                &json!({ "shards": if alive { "responding" } else { "stuck" } }),
+            )
         }
         ("/readyz", _) if get => health(admin.is_ready(), &status::readiness(admin)),
         ("/startupz", _) if get => {
@@ -181,24 +186,48 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Resp
         ("/metrics", _) if get => metrics(admin),
         ("/status", Scope::All) if get => page(StatusCode::OK, &status::whole(admin)),
         ("/reload", Scope::All) if head.method == Method::POST => reload(admin).await,
-        ("/livez" | "/readyz" | "/startupz" | "/metrics", _) | ("/status" | "/reload", Scope::All) => {
-            let allowed = if head.uri.path() == "/reload" { "POST" } else { "GET, HEAD" };
-            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "method_not_allowed" }));
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        ("/livez" | "/readyz" | "/startupz" | "/metrics", _)
+        | ("/status" | "/reload", Scope::All) => {
+            let allowed = if head.uri.path() == "/reload" {
+                "POST"
+            } else {
+                "GET, HEAD"
+            };
+            let mut response = page(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &json!({ "error": "method_not_allowed" }),
+            );
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static(allowed));
             response
         }
         _ => {
             let pages: &[&str] = match scope {
-                Scope::All => &["/livez", "/readyz", "/startupz", "/metrics", "/status", "POST /reload"],
+                Scope::All => &[
+                    "/livez",
+                    "/readyz",
+                    "/startupz",
+                    "/metrics",
+                    "/status",
+                    "POST /reload",
+                ],
                 Scope::Health => &["/livez", "/readyz", "/startupz", "/metrics"],
             };
-            page(StatusCode::NOT_FOUND, &json!({ "error": "not_found", "pages": pages }))
+            page(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": "not_found", "pages": pages }),
+            )
         }
     }
 }
 
 fn health(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     page(status, body)
 }
 
@@ -215,7 +244,10 @@ async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
     match answered.await {
         Ok(Ok(())) => {
             let generation = admin.snapshots.load().generation;
-            page(StatusCode::OK, &json!({ "reloaded": true, "generation": generation }))
+            page(
+                StatusCode::OK,
+                &json!({ "reloaded": true, "generation": generation }),
+            )
         }
         Ok(Err(diagnostics)) => {
             let text = diagnostics.to_string();
@@ -223,8 +255,14 @@ async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
             page(StatusCode::UNPROCESSABLE_ENTITY, &body)
         }
         Err(_) => {
-            debug_assert!(!asked || admin.is_draining(), "reloads are answered until the end");
-            page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "reloaded": false, "reason": "the process is ending" }))
+            debug_assert!(
+                !asked || admin.is_draining(),
+                "reloads are answered until the end"
+            );
+            page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({ "reloaded": false, "reason": "the process is ending" }),
+            )
         }
     }
 }
@@ -233,7 +271,10 @@ fn page(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(format!("{body:#}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -11,7 +11,11 @@ use crate::snapshot::{Credential, Snapshot};
 /// Whether every credential that readiness waits for can be used.
 pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
     snapshot.credentials.iter().all(|(name, credential)| {
-        let required = snapshot.config.credentials.get(name).is_some_and(|config| config.required);
+        let required = snapshot
+            .config
+            .credentials
+            .get(name)
+            .is_some_and(|config| config.required);
         !required || counts_as_ready(credential)
     })
 }
@@ -19,7 +23,8 @@ pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
 /// One that a reload brought does not make a ready process unready: it counts after its first
 /// success.
 fn counts_as_ready(credential: &Credential) -> bool {
-    let waited_for = !credential.added_by_reload || credential.source.status().last_success.is_some();
+    let waited_for =
+        !credential.added_by_reload || credential.source.status().last_success.is_some();
     !waited_for || credential.source.is_ready()
 }
 
@@ -112,5 +117,6 @@ fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
 }
 
 fn unix(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::{Failure, print, tell};
-use crate::config::{self, Loaded};
+use super::{Failure, block_on, print, tell};
+use crate::config::{self, Config, Credential, Loaded, Upstream};
+use crate::oauth::{self, TokenEndpoint};
+use crate::upstream::{Connector, Protocols};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
@@ -18,7 +20,60 @@ pub(super) fn offline(path: &Path) -> Result<Loaded, Failure> {
 }
 
 /// The whole command.
-pub(super) fn run(path: &Path) -> Result<(), Failure> {
-    offline(path)?;
+pub(super) fn run(path: &Path, online: bool) -> Result<(), Failure> {
+    let loaded = offline(path)?;
+    if online {
+        block_on(go_online(&loaded.config))??;
+    }
     print("ok")
+}
+
+/// Fetches each token and connects to each upstream; tells how each went.
+async fn go_online(config: &Config) -> Result<(), Failure> {
+    let mut failed = 0;
+    let mut report = |what: &str, name: &str, outcome: Result<String, String>| match outcome {
+        Ok(good) => tell(format_args!("ok      {what} {name}: {good}")),
+        Err(reason) => {
+            failed += 1;
+            tell(format_args!("FAILED  {what} {name}: {reason}"));
+        }
+    };
+    for (name, credential) in &config.credentials {
+        report("credential", name, fetch(credential).await);
+    }
+    for (name, upstream) in &config.upstreams {
+        report("upstream", name, connect(upstream).await);
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!("{failed} failed, see above"))),
+    }
+}
+
+async fn fetch(credential: &Credential) -> Result<String, String> {
+    let client = oauth::Client::new(credential).map_err(|error| error.to_string())?;
+    let within = credential.fetch_timeout;
+    let answer = tokio::time::timeout(within, client.request()).await;
+    let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;
+    let token = answer.map_err(|error| error.message)?;
+    let lifetime = match token.expires_in {
+        Some(lifetime) => format!("for {} s", lifetime.as_secs()),
+        None => "without expires_in".to_owned(),
+    };
+    Ok(format!("a {} token {lifetime}", token.token_type))
+}
+
+async fn connect(upstream: &Upstream) -> Result<String, String> {
+    let connector = Connector::new(&upstream.url, &upstream.tls, upstream.http);
+    let connector = connector.map_err(|error| error.to_string())?;
+    let connected = connector
+        .connect(Protocols::Any, upstream.connect_timeout)
+        .await;
+    let connected = connected.map_err(|error| error.to_string())?;
+    let version = if connected.http2 {
+        "HTTP/2"
+    } else {
+        "HTTP/1.1"
+    };
+    Ok(format!("{} answers, {version}", connected.peer))
 }

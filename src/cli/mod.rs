@@ -133,11 +133,15 @@ impl Command {
             ));
         }
         match self {
-            Self::Check { config, online: _ } => check::run(&config.path).map(drop),
+            Self::Run(config) => run::run(&config.path),
+            Self::Check { config, online } => check::run(&config.path, online),
+            Self::Token {
+                name,
+                config,
+                reveal,
+            } => token::run(&config.path, &name, reveal),
+            Self::Demo { once } => demo::start(once),
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
-            Self::Run(_) | Self::Token { .. } | Self::Demo { .. } => Err(Failure::Failed(
-                "this build has no part that answers this command".to_owned(),
-            )),
         }
     }
 }

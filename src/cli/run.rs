@@ -2,10 +2,20 @@
 
 use std::path::Path;
 
-use super::Failure;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Failure, block_on};
+use crate::admin::ReloadRequest;
+use crate::app;
 use crate::config::{self, Loaded};
 use crate::process;
 use crate::telemetry::{self, LogHandle};
+
+/// The whole command.
+pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    block_on(serve(path))?
+}
 
 /// Reads the configuration, starts the log and raises the limits: everything before sockets.
 ///
@@ -23,4 +33,54 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), Failure> {
         tracing::warn!("{warning}");
     }
     Ok((loaded, log))
+}
+
+/// Serves until SIGTERM or SIGINT, then ends gracefully; a second one ends at once. SIGHUP reloads.
+///
+/// # Errors
+/// What kept it from starting; a second signal.
+pub async fn serve(path: &Path) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::Failed(format!("cannot watch for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let (loaded, log) = prepare(path)?;
+    let bound = app::bind(path.to_owned(), loaded, Some(log)).await;
+    let bound = bound.map_err(|error| Failure::Failed(error.to_string()))?;
+    for (name, address) in bound.addresses() {
+        tracing::info!(listener = name, %address, "listening");
+    }
+    if let Some(address) = bound.admin() {
+        tracing::info!(%address, "admin");
+    }
+    tokio::spawn(reload_on_hangup(hangup, bound.reloads()));
+    let (first, told) = oneshot::channel();
+    let signals = async {
+        either(&mut terminate, &mut interrupt).await;
+        // Received unless the process is ending anyway.
+        let _ = first.send(());
+        either(&mut terminate, &mut interrupt).await;
+    };
+    tokio::select! {
+        _ = bound.run(async { drop(told.await) }) => Ok(()),
+        () = signals => Err(Failure::Failed("ended at once by a second signal".to_owned())),
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn reload_on_hangup(mut hangup: Signal, reloads: mpsc::Sender<ReloadRequest>) {
+    while hangup.recv().await.is_some() {
+        // How it went is in the log.
+        let (answer, _) = oneshot::channel();
+        if reloads.send(answer).await.is_err() {
+            return;
+        }
+    }
 }

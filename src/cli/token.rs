@@ -1,15 +1,25 @@
 //! `sidebearer token`: what a token says about itself.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::{Failure, print};
+use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
-use crate::oauth::{TokenEndpoint, TokenResponse};
+use crate::oauth::{self, TokenEndpoint, TokenResponse};
+
+/// The whole command.
+pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> {
+    let loaded = check::offline(path)?;
+    let credential = credential(&loaded.config, name)?;
+    let client =
+        oauth::Client::new(credential).map_err(|error| Failure::Failed(error.to_string()))?;
+    block_on(show(&client, credential, reveal))?
+}
 
 /// The credential of that name.
 ///

@@ -1,6 +1,7 @@
 //! Problems found in a configuration, and how they are shown.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -49,6 +50,21 @@ pub(super) struct Quote {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
+
+impl Diagnostic {
+    /// An error about a file, or directory, as a whole.
+    pub fn of_file(file: &Path, message: String, help: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            file: file.display().to_string(),
+            line: None,
+            column: None,
+            message,
+            help,
+            quote: None,
+        }
+    }
+}
 
 impl Diagnostics {
     /// Whether anything refuses the configuration.

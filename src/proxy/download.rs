@@ -64,7 +64,10 @@ impl Reply {
 
     /// The upstream's body.
     pub fn theirs(download: Download, exchange: Exchange) -> Self {
-        Self { kind: Kind::Theirs(download), exchange }
+        Self {
+            kind: Kind::Theirs(download),
+            exchange,
+        }
     }
 }
 
@@ -90,7 +93,10 @@ impl Download {
         download
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;

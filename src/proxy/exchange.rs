@@ -104,8 +104,12 @@ impl Exchange {
     fn log(&self, took: Duration) {
         let snapshot = &self.view.snapshot;
         let authority = self.uri.authority().map(|authority| authority.as_str());
-        let host = authority.or_else(|| self.host.as_ref()?.to_str().ok()).unwrap_or_default();
-        let upstream = self.upstream.map_or("", |at| &snapshot.upstreams[at].config.name);
+        let host = authority
+            .or_else(|| self.host.as_ref()?.to_str().ok())
+            .unwrap_or_default();
+        let upstream = self
+            .upstream
+            .map_or("", |at| &snapshot.upstreams[at].config.name);
         let token_age = self.token.as_ref().map(|token| {
             let now = snapshot.clock.now();
             now.boot.saturating_sub(token.issued().boot).as_secs_f64()

@@ -69,7 +69,8 @@ pub fn is_refused_stream(error: &hyper::Error) -> bool {
     let Some(h2) = find::<h2::Error>(error) else {
         return false;
     };
-    h2.reason() == Some(h2::Reason::REFUSED_STREAM) || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
+    h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+        || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 /// The connection ended before the first byte of a response.
@@ -79,7 +80,10 @@ pub fn is_closed_early(error: &hyper::Error) -> bool {
         return false;
     }
     let io = find::<std::io::Error>(error).map(std::io::Error::kind);
-    let reset = matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected));
+    let reset = matches!(
+        io,
+        Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
+    );
     reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 

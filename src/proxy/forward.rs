@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::upload::{Fault, Outgoing, Upload};
-use super::{failure, headers};
+use super::{failure, headers, request};
 use crate::snapshot::Upstream;
 use crate::token::Token;
 use crate::upstream::{Checkout, Lease, Pool};
@@ -64,9 +64,13 @@ impl Forward {
         let injection = upstream.injection.as_ref();
         let upload = (!body.is_end_stream()).then(|| {
             let keep = injection.map_or(0, |_| config.replay_buffer);
-            Upload::new(body, keep, injection.map(|injection| injection.header.clone()))
+            Upload::new(
+                body,
+                keep,
+                injection.map(|injection| injection.header.clone()),
+            )
         });
-        let expects = head.headers.contains_key(header::EXPECT);
+        let expects = request::expects_continue(&head);
         let consent = upload.as_ref().filter(|_| expects).map(|upload| {
             let consent = Arc::new(Notify::new());
             let given = Arc::clone(&consent);
@@ -107,7 +111,8 @@ impl Forward {
             if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
                 return Err(client_fault(fault));
             }
-            let not_processed = error.message().is_some() || failure::is_refused_stream(error.error());
+            let not_processed =
+                error.message().is_some() || failure::is_refused_stream(error.error());
             let again = if not_processed {
                 unsent += 1;
                 unsent <= UNSENT_RETRIES
@@ -124,11 +129,17 @@ impl Forward {
     }
 
     /// Sends it on a connection of its own that can be upgraded.
-    pub async fn upgrade(&self, protocol: HeaderValue, token: Option<&Token>) -> Result<Answer, ProxyError> {
+    pub async fn upgrade(
+        &self,
+        protocol: HeaderValue,
+        token: Option<&Token>,
+    ) -> Result<Answer, ProxyError> {
         let endpoint = Arc::clone(&self.upstream.endpoint);
         let mut request = self.request_http1(token);
         request.headers_mut().insert(header::UPGRADE, protocol);
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        request
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         let sent = endpoint.upgrade(request);
         let within = self.upstream.config.connect_timeout + self.upstream.config.response_timeout;
         match tokio::time::timeout(within, sent).await {
@@ -176,12 +187,18 @@ impl Forward {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         let mut request = self.bare(uri, token);
-        let unknown_length = self.upload.as_ref().is_some_and(|upload| upload.exact().is_none());
+        let unknown_length = self
+            .upload
+            .as_ref()
+            .is_some_and(|upload| upload.exact().is_none());
         let headers = request.headers_mut();
         headers.insert(header::HOST, self.upstream.host.clone());
         if unknown_length {
             // Without it hyper drops the body of a GET.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
         }
         if let Some(consent) = &self.consent {
             let consent = Arc::clone(consent);
@@ -205,14 +222,21 @@ impl Forward {
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
         if let (Some(token), Some(injection)) = (token, &self.upstream.injection) {
-            headers::inject(request.headers_mut(), &injection.header, injection.value(token));
+            headers::inject(
+                request.headers_mut(),
+                &injection.header,
+                injection.value(token),
+            );
         }
         request
     }
 
     /// Waits for the response: `response_timeout` from the end of the request body, and before
     /// that `stream_idle_timeout` between its chunks.
-    async fn response<F, T>(&self, sent: F) -> Result<Result<T, TrySendError<Request<Outgoing>>>, ProxyError>
+    async fn response<F, T>(
+        &self,
+        sent: F,
+    ) -> Result<Result<T, TrySendError<Request<Outgoing>>>, ProxyError>
     where
         F: Future<Output = Result<T, TrySendError<Request<Outgoing>>>>,
     {
@@ -230,7 +254,9 @@ impl Forward {
                     Some(finished) => Some(finished.max(start) + config.response_timeout),
                     None => {
                         upload.register(cx);
-                        config.stream_idle_timeout.map(|idle| upload.progress().max(start) + idle)
+                        config
+                            .stream_idle_timeout
+                            .map(|idle| upload.progress().max(start) + idle)
                     }
                 },
             };

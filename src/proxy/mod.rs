@@ -40,7 +40,6 @@ use crate::token::Token;
 use download::Download;
 use exchange::Exchange;
 use forward::{Answer, Forward};
-use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
 /// response too.
@@ -83,7 +82,12 @@ async fn serve(
         neighbours::admit(own, policy.allow_browsers, &checked, &head.headers)?;
     }
 
-    let route = snapshot.routes.find(exchange.listener, &checked.host, &checked.path, &head.method);
+    let route = snapshot.routes.find(
+        exchange.listener,
+        &checked.host,
+        &checked.path,
+        &head.method,
+    );
     let route = route.ok_or_else(no_route)?;
     let upstream = &snapshot.upstreams[route.value.upstream];
     let target = target(&head, &checked, &route, upstream)?;
@@ -104,10 +108,19 @@ async fn serve(
     };
     exchange.carries(token.as_ref());
 
-    let forward = Forward::new(Arc::clone(upstream), Rc::clone(view.pool(route.value.upstream)), target, head, body);
+    let forward = Forward::new(
+        Arc::clone(upstream),
+        Rc::clone(view.pool(route.value.upstream)),
+        target,
+        head,
+        body,
+    );
     if let (Some(protocol), Some(client)) = (upgrade, on_upgrade) {
         let answer = forward.upgrade(protocol, token.as_deref()).await?;
-        return Ok(reply(tunnel::joined(answer, client, exchange, upstream), &forward));
+        return Ok(reply(
+            tunnel::joined(answer, client, exchange, upstream),
+            &forward,
+        ));
     }
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {
@@ -124,9 +137,14 @@ async fn serve(
 /// Whether the upstream says that the token is no good, rather than that it is not enough.
 fn rejects((response, _): &Answer, token: &Token) -> bool {
     match response.status() {
-        StatusCode::UNAUTHORIZED => challenge::rejects_token(response.headers(), token.token_type()),
+        StatusCode::UNAUTHORIZED => {
+            challenge::rejects_token(response.headers(), token.token_type())
+        }
         // A gRPC answer of trailers alone: UNAUTHENTICATED.
-        _ => response.headers().get("grpc-status").is_some_and(|status| status == "16"),
+        _ => response
+            .headers()
+            .get("grpc-status")
+            .is_some_and(|status| status == "16"),
     }
 }
 
@@ -146,18 +164,27 @@ async fn heal(
         let upstream = Arc::clone(&forward.upstream);
         tokio::task::spawn_local(async move {
             if let Some(injection) = &upstream.injection {
-                injection.rejections.heal(&injection.source, &rejected).await;
+                injection
+                    .rejections
+                    .heal(&injection.source, &rejected)
+                    .await;
             }
         });
         return Ok(rejection);
     }
-    let Some(newer) = injection.rejections.heal(&injection.source, &rejected).await else {
+    let Some(newer) = injection
+        .rejections
+        .heal(&injection.source, &rejected)
+        .await
+    else {
         return Ok(rejection);
     };
     drop(rejection);
     let replayed = token.insert(newer).clone();
     let answer = forward.send(token).await?;
-    injection.rejections.replayed(&injection.source, &replayed, !rejects(&answer, &replayed));
+    injection
+        .rejections
+        .replayed(&injection.source, &replayed, !rejects(&answer, &replayed));
     Ok(answer)
 }
 
@@ -169,15 +196,27 @@ fn target(
     upstream: &Upstream,
 ) -> Result<PathAndQuery, ProxyError> {
     let replacement = route.value.replace_prefix.as_deref();
-    let unchanged = matches!(checked.path, Cow::Borrowed(_)) && replacement.is_none() && upstream.base_path.is_empty();
+    let unchanged = matches!(checked.path, Cow::Borrowed(_))
+        && replacement.is_none()
+        && upstream.base_path.is_empty();
     if unchanged && let Some(target) = head.uri.path_and_query() {
         return Ok(target.clone());
     }
     let replace = replacement.map(|replacement| (route.prefix_len, replacement));
     let mut target = String::with_capacity(upstream.base_path.len() + checked.path.len() + 64);
-    route::write_target(&upstream.base_path, &checked.path, replace, checked.query, &mut target);
-    PathAndQuery::from_maybe_shared(Bytes::from(target))
-        .map_err(|_| ProxyError::new(ErrorKind::BadRequest, "the target is not a valid path and query"))
+    route::write_target(
+        &upstream.base_path,
+        &checked.path,
+        replace,
+        checked.query,
+        &mut target,
+    );
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| {
+        ProxyError::new(
+            ErrorKind::BadRequest,
+            "the target is not a valid path and query",
+        )
+    })
 }
 
 fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
@@ -185,7 +224,11 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers);
     }
-    let injected = forward.upstream.injection.as_ref().map(|injection| injection.header.clone());
+    let injected = forward
+        .upstream
+        .injection
+        .as_ref()
+        .map(|injection| injection.header.clone());
     let idle = forward.upstream.config.stream_idle_timeout;
     let download = Download::new(incoming, lease, forward.upload.clone(), idle, injected);
     let mut response = Response::new(download);

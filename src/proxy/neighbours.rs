@@ -152,7 +152,12 @@ mod tests {
 
     #[test]
     fn the_refusal_says_which_key_would_admit_the_host() {
-        let refused = admit(&neighbours(), false, &checked("other.local"), &HeaderMap::new());
+        let refused = admit(
+            &neighbours(),
+            false,
+            &checked("other.local"),
+            &HeaderMap::new(),
+        );
         let detail = refused.unwrap_err().detail;
         assert!(
             detail.contains("\"other.local\"") && detail.contains("`hosts`"),
@@ -192,7 +197,10 @@ mod tests {
         ] {
             let refused = refusal(&neighbours(), false, "localhost:7080", &headers);
             assert_eq!(refused, Some(ErrorKind::BrowserRequest), "{headers:?}");
-            assert_eq!(refusal(&neighbours(), true, "localhost:7080", &headers), None);
+            assert_eq!(
+                refusal(&neighbours(), true, "localhost:7080", &headers),
+                None
+            );
         }
     }
 

@@ -24,7 +24,12 @@ const BUFFER: usize = 8 * 1024;
 
 /// If the upstream switched protocols, joins both sides once the 101 has been sent. Everything
 /// else is a plain answer.
-pub fn joined(mut answer: Answer, client: OnUpgrade, exchange: &Exchange, upstream: &Upstream) -> Answer {
+pub fn joined(
+    mut answer: Answer,
+    client: OnUpgrade,
+    exchange: &Exchange,
+    upstream: &Upstream,
+) -> Answer {
     let response = &mut answer.0;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return answer;
@@ -35,7 +40,9 @@ pub fn joined(mut answer: Answer, client: OnUpgrade, exchange: &Exchange, upstre
     if let Some(protocol) = protocol {
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     let connection = Arc::clone(exchange.in_flight.client());
     let idle = upstream.config.stream_idle_timeout;
     tokio::task::spawn_local(async move {
@@ -67,7 +74,12 @@ struct Flow {
 }
 
 impl Tunnel {
-    fn new(client: Upgraded, server: Upgraded, idle: Option<Duration>, connection: Arc<Client>) -> Self {
+    fn new(
+        client: Upgraded,
+        server: Upgraded,
+        idle: Option<Duration>,
+        connection: Arc<Client>,
+    ) -> Self {
         Self {
             client: TokioIo::new(client),
             server: TokioIo::new(server),
@@ -110,7 +122,12 @@ impl Future for Tunnel {
 
 impl Flow {
     /// Moves what can be moved; tells whether anything did.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> std::io::Result<bool>
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> std::io::Result<bool>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,

@@ -171,7 +171,10 @@ impl Upload {
 }
 
 impl Attempt {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let state = &mut *self.upload.state.borrow_mut();
         if state.attempt != self.number {
             return Poll::Ready(Some(Err(UploadError::Superseded)));
@@ -195,7 +198,8 @@ impl Attempt {
             None => Poll::Ready(None),
             Some(Ok(frame)) => Poll::Ready(Some(Ok(state.keep(frame)))),
             Some(Err(error)) => {
-                let gone = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+                let gone =
+                    error.is_incomplete_message() || error.is_canceled() || error.is_closed();
                 state.fault = Some(if gone { Fault::Gone } else { Fault::Malformed });
                 Poll::Ready(Some(Err(UploadError::BrokenOff)))
             }
@@ -243,7 +247,9 @@ impl Body for Attempt {
         {
             self.sent += data.len() as u64;
         }
-        let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+        let last = frame
+            .as_ref()
+            .is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
         if last || self.is_end_stream() {
             self.upload.finish();
         }
@@ -256,7 +262,10 @@ impl Body for Attempt {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.upload.exact.map(|exact| exact.saturating_sub(self.sent));
+        let left = self
+            .upload
+            .exact
+            .map(|exact| exact.saturating_sub(self.sent));
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

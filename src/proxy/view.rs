@@ -21,14 +21,22 @@ pub struct View {
 impl View {
     /// Takes over the pools of upstreams that both snapshots have.
     pub fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Rc<Self> {
-        let old_pools = old.into_iter().flat_map(|old| &old.pools).filter_map(OnceCell::get);
-        let kept: HashMap<*const Endpoint, &Rc<Pool<Outgoing>>> =
-            old_pools.map(|pool| (Arc::as_ptr(pool.endpoint()), pool)).collect();
+        let old_pools = old
+            .into_iter()
+            .flat_map(|old| &old.pools)
+            .filter_map(OnceCell::get);
+        let kept: HashMap<*const Endpoint, &Rc<Pool<Outgoing>>> = old_pools
+            .map(|pool| (Arc::as_ptr(pool.endpoint()), pool))
+            .collect();
         let pool = |endpoint: &Arc<Endpoint>| match kept.get(&Arc::as_ptr(endpoint)) {
             Some(pool) => OnceCell::from(Rc::clone(pool)),
             None => OnceCell::new(),
         };
-        let pools = snapshot.upstreams.iter().map(|upstream| pool(&upstream.endpoint)).collect();
+        let pools = snapshot
+            .upstreams
+            .iter()
+            .map(|upstream| pool(&upstream.endpoint))
+            .collect();
         Rc::new(Self { snapshot, pools })
     }
 

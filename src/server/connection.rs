@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -53,16 +53,26 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         }
     };
     let activity = Arc::new(Activity::default());
-    let io = ClientIo::new(stream, Arc::clone(&client), Arc::clone(&activity), ahead.freeze());
+    let io = ClientIo::new(
+        stream,
+        Arc::clone(&client),
+        Arc::clone(&activity),
+        ahead.freeze(),
+    );
     let io = TokioIo::new(io);
     let service = {
-        let (client, current, activity) = (Arc::clone(&client), Rc::clone(&current), Arc::clone(&activity));
+        let (client, current, activity) = (
+            Arc::clone(&client),
+            Rc::clone(&current),
+            Arc::clone(&activity),
+        );
         service_fn(move |request: Request<Incoming>| {
             activity.received.store(false, Relaxed);
             let (view, listener) = current(&client);
             let in_flight = client.begin();
             async move {
-                let response: Response<proxy::Reply> = proxy::handle(view, listener, in_flight, request).await;
+                let response: Response<proxy::Reply> =
+                    proxy::handle(view, listener, in_flight, request).await;
                 Ok::<_, Infallible>(response)
             }
         })
@@ -72,7 +82,9 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         Watched::new(connection, Arc::clone(&client), activity, &limits, false).await;
         return;
     }
-    let connection = http1_builder(&limits).serve_connection(io, service).with_upgrades();
+    let connection = http1_builder(&limits)
+        .serve_connection(io, service)
+        .with_upgrades();
     let mut watched = Watched::new(connection, Arc::clone(&client), activity, &limits, true);
     let end = (&mut watched).await;
     let Some(parts) = Pin::into_inner(watched.connection).into_parts() else {
@@ -99,12 +111,22 @@ enum Sniffed {
     Slow,
 }
 
-async fn sniff(stream: &mut Stream, ahead: &mut BytesMut, client: &Client, limits: &config::Server) -> Sniffed {
+async fn sniff(
+    stream: &mut Stream,
+    ahead: &mut BytesMut,
+    client: &Client,
+    limits: &config::Server,
+) -> Sniffed {
     let start = Instant::now();
     let mut deadline = Deadline::default();
     let mut closing = None;
     let mut read = async |ahead: &mut BytesMut| {
-        let at = start + if ahead.is_empty() { limits.idle_timeout } else { limits.header_timeout };
+        let at = start
+            + if ahead.is_empty() {
+                limits.idle_timeout
+            } else {
+                limits.header_timeout
+            };
         let mut reading = pin!(stream.read_buf(ahead));
         std::future::poll_fn(|cx| {
             client.register(cx);
@@ -175,12 +197,18 @@ where
             ErrorKind::RequestTimeout,
             "the request head did not arrive in time; send it at once, or raise header_timeout",
         ),
-        StatusCode::URI_TOO_LONG => (ErrorKind::UriTooLong, "the request target is too long; shorten it"),
+        StatusCode::URI_TOO_LONG => (
+            ErrorKind::UriTooLong,
+            "the request target is too long; shorten it",
+        ),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
             ErrorKind::HeaderTooLarge,
             "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
         ),
-        _ => (ErrorKind::BadRequest, "what arrived is not a well-formed HTTP request"),
+        _ => (
+            ErrorKind::BadRequest,
+            "what arrived is not a well-formed HTTP request",
+        ),
     };
     let error = ProxyError::new(kind, detail);
     let (view, listener) = current(client);
@@ -294,7 +322,10 @@ impl<C: Closing> Watched<C> {
         let (at, end) = match self.waiting {
             Waiting::Busy => return Poll::Pending,
             Waiting::Reader(since) => (since + self.idle_timeout, End::Cut),
-            Waiting::Head(since) => (since + self.header_timeout.unwrap_or(self.idle_timeout), End::SlowHead),
+            Waiting::Head(since) => (
+                since + self.header_timeout.unwrap_or(self.idle_timeout),
+                End::SlowHead,
+            ),
             Waiting::Request(since, _) => (since + self.idle_timeout, End::Idle),
         };
         std::task::ready!(self.deadline.poll(cx, at));

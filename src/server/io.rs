@@ -22,7 +22,10 @@ use crate::proxy::Client;
 const REFUSALS: [(&[u8], StatusCode); 3] = [
     (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST),
     (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG),
-    (b"HTTP/1.1 431 ", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (
+        b"HTTP/1.1 431 ",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ),
 ];
 /// Longer than any of them.
 const REFUSAL_BYTES: usize = 256;
@@ -95,8 +98,13 @@ impl ClientIo {
             return None;
         }
         let tail = buf.len().saturating_sub(REFUSAL_BYTES);
-        let at = tail + buf[tail..].windows(9).rposition(|window| window == b"HTTP/1.1 ")?;
-        let known = REFUSALS.iter().find(|(start, _)| buf[at..].starts_with(start))?;
+        let at = tail
+            + buf[tail..]
+                .windows(9)
+                .rposition(|window| window == b"HTTP/1.1 ")?;
+        let known = REFUSALS
+            .iter()
+            .find(|(start, _)| buf[at..].starts_with(start))?;
         Some((at, known.1))
     }
 

@@ -73,7 +73,11 @@ pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
 /// # Errors
 /// The system's.
 pub fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -84,10 +88,16 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
     if let Ok(known) = fs::symlink_metadata(path) {
         if !known.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the file exists and is not a socket",
+            ));
         }
         if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process listens on it",
+            ));
         }
     }
     // Made beside its place and moved there, so that it is never seen with other permissions.
@@ -103,7 +113,13 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
         .and_then(|()| fs::metadata(&beside))
         .and_then(|file| fs::rename(&beside, path).map(|()| file.ino()));
     match placed {
-        Ok(inode) => Ok((socket, SocketFile { path: path.to_owned(), inode })),
+        Ok(inode) => Ok((
+            socket,
+            SocketFile {
+                path: path.to_owned(),
+                inode,
+            },
+        )),
         Err(error) => {
             let _ = fs::remove_file(&beside);
             Err(error)
@@ -116,13 +132,18 @@ impl Bound {
     ///
     /// # Errors
     /// The runtime cannot watch the socket.
-    pub fn accept(self, name: &str, shards: Arc<Shards>, limit: Arc<Semaphore>) -> io::Result<Listener> {
+    pub fn accept(
+        self,
+        name: &str,
+        shards: Arc<Shards>,
+        limit: Arc<Semaphore>,
+    ) -> io::Result<Listener> {
         let local = self.socket.local_addr()?.as_socket();
         let name = Arc::new(Mutex::new(name.to_owned()));
         let (stop, stopped) = oneshot::channel();
         let socket = match &self.address {
-            ListenAddress::Tcp(_) => Accepting::Tcp(AsyncFd::with_interest(self.socket.into(), Interest::READABLE)?),
-            ListenAddress::Unix { .. } => Accepting::Unix(AsyncFd::with_interest(self.socket.into(), Interest::READABLE)?),
+            ListenAddress::Tcp(_) => Accepting::Tcp(watched(self.socket.into())?),
+            ListenAddress::Unix { .. } => Accepting::Unix(watched(self.socket.into())?),
         };
         let accepting = accept(socket, Arc::clone(&name), shards, limit, stopped, self.file);
         Ok(Listener {
@@ -153,6 +174,16 @@ impl Listener {
     }
 }
 
+/// Not tokio's listeners: what those accept is watched by the accepting thread's runtime, and would
+/// have to be taken off it again for each connection.
+#[expect(
+    deprecated,
+    reason = "sound for the standard library's listeners, which own their descriptor; the replacement is unsafe"
+)]
+fn watched<T: std::os::fd::AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
 enum Accepting {
     Tcp(AsyncFd<TcpListener>),
     Unix(AsyncFd<UnixListener>),
@@ -162,11 +193,15 @@ impl Accepting {
     async fn accept(&self) -> io::Result<RawStream> {
         match self {
             Self::Tcp(listener) => {
-                let accepted = listener.async_io(Interest::READABLE, TcpListener::accept).await;
+                let accepted = listener
+                    .async_io(Interest::READABLE, TcpListener::accept)
+                    .await;
                 accepted.and_then(|(stream, _)| raw_tcp(stream))
             }
             Self::Unix(listener) => {
-                let accepted = listener.async_io(Interest::READABLE, UnixListener::accept).await;
+                let accepted = listener
+                    .async_io(Interest::READABLE, UnixListener::accept)
+                    .await;
                 accepted.and_then(|(stream, _)| raw_unix(stream))
             }
         }
@@ -175,8 +210,14 @@ impl Accepting {
     /// What is queued already.
     fn accept_now(&self) -> io::Result<RawStream> {
         match self {
-            Self::Tcp(listener) => listener.get_ref().accept().and_then(|(stream, _)| raw_tcp(stream)),
-            Self::Unix(listener) => listener.get_ref().accept().and_then(|(stream, _)| raw_unix(stream)),
+            Self::Tcp(listener) => listener
+                .get_ref()
+                .accept()
+                .and_then(|(stream, _)| raw_tcp(stream)),
+            Self::Unix(listener) => listener
+                .get_ref()
+                .accept()
+                .and_then(|(stream, _)| raw_unix(stream)),
         }
     }
 }
@@ -245,7 +286,10 @@ async fn accept(
 
 fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 impl Drop for SocketFile {

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -82,16 +82,22 @@ impl Shards {
         for number in 0..count {
             let (messages, inbox) = mpsc::unbounded_channel();
             let snapshots = Arc::clone(snapshots);
-            let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let runtime = || {
+                Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+            };
             let (started, ready) = std::sync::mpsc::channel();
-            thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-                let runtime = match runtime() {
-                    Ok(runtime) => runtime,
-                    Err(error) => return drop(started.send(Err(error))),
-                };
-                drop(started.send(Ok(())));
-                runtime.block_on(run(inbox, snapshots));
-            })?;
+            thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || {
+                    let runtime = match runtime() {
+                        Ok(runtime) => runtime,
+                        Err(error) => return drop(started.send(Err(error))),
+                    };
+                    drop(started.send(Ok(())));
+                    runtime.block_on(run(inbox, snapshots));
+                })?;
             ready.recv().map_err(io::Error::other)??;
             let load = Arc::new(AtomicUsize::new(0));
             shards.push(Shard { messages, load });
@@ -102,7 +108,10 @@ impl Shards {
 
     /// Hands a connection to the shard with the fewest.
     pub fn serve(&self, accepted: Accepted) {
-        let shard = self.shards.iter().min_by_key(|shard| shard.load.load(Relaxed));
+        let shard = self
+            .shards
+            .iter()
+            .min_by_key(|shard| shard.load.load(Relaxed));
         let Some(shard) = shard else { return };
         shard.load.fetch_add(1, Relaxed);
         let held = Held {
@@ -117,7 +126,9 @@ impl Shards {
     /// they end.
     pub fn close(&self, listener: Option<&str>) {
         for shard in &self.shards {
-            let _ = shard.messages.send(Message::Close(listener.map(str::to_owned)));
+            let _ = shard
+                .messages
+                .send(Message::Close(listener.map(str::to_owned)));
         }
     }
 
@@ -130,11 +141,15 @@ impl Shards {
 
     /// Whether every shard answers within `patience`.
     pub async fn respond(&self, patience: Duration) -> bool {
-        let asked: Vec<_> = self.shards.iter().map(|shard| {
-            let (answer, answered) = oneshot::channel();
-            let _ = shard.messages.send(Message::Ping(answer));
-            answered
-        }).collect();
+        let asked: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let (answer, answered) = oneshot::channel();
+                let _ = shard.messages.send(Message::Ping(answer));
+                answered
+            })
+            .collect();
         let all = async {
             for answered in asked {
                 answered.await.ok()?;
@@ -158,14 +173,22 @@ impl Shards {
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.shards.iter().map(|shard| shard.load.load(Relaxed)).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.load.load(Relaxed))
+            .sum()
     }
 }
 
 impl Accepted {
     /// A connection of the listener with this name, holding its place below `max_connections`.
     pub fn new(stream: RawStream, listener: String, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, listener, place, last: false }
+        Self {
+            stream,
+            listener,
+            place,
+            last: false,
+        }
     }
 
     /// It serves one request and ends: its listener is going.
@@ -223,7 +246,12 @@ impl Local {
 
     fn each(&self, listener: Option<&str>, tell: impl Fn(&Client)) {
         // Copied out: telling a connection must not find the list borrowed.
-        let clients: Vec<_> = self.clients.borrow().iter().filter_map(Weak::upgrade).collect();
+        let clients: Vec<_> = self
+            .clients
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         for client in clients {
             if listener.is_none_or(|name| client.listener == name) {
                 tell(&client);
@@ -251,7 +279,9 @@ impl Local {
 
     fn sweep(&self, now: Instant) {
         self.view().sweep(now);
-        self.clients.borrow_mut().retain(|client| client.strong_count() > 0);
+        self.clients
+            .borrow_mut()
+            .retain(|client| client.strong_count() > 0);
     }
 }
 

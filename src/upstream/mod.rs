@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::metrics::UpstreamMetrics;
 
-pub use connect::{ConnectError, Connected, Connector, Io, Protocols};
+pub use connect::{ConnectError, Connected, Connector, Io, Protocols, Stage};
 pub use pool::{Checkout, Lease, Pool, RequestBody};
 pub use tls::{TlsError, fingerprint};
 
@@ -40,8 +40,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Opens one connection, and counts how that went.
     pub async fn connect(&self, protocols: Protocols) -> Result<Connected, ConnectError> {
-        let connected = self.connector.connect(protocols, self.connect_timeout).await;
-        let outcome = connected.as_ref().map_or_else(ConnectError::label, |_| "success");
+        let connected = self
+            .connector
+            .connect(protocols, self.connect_timeout)
+            .await;
+        let outcome = connected
+            .as_ref()
+            .map_or_else(ConnectError::label, |_| "success");
         self.metrics.connected(outcome);
         connected
     }

@@ -113,7 +113,9 @@ impl<B: RequestBody> Pool<B> {
 
     /// A new connection, however many are idle: for a request that an idle one has failed.
     pub async fn checkout_new(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
-        self.streams.borrow_mut().retain(|open| !open.sender.is_closed());
+        self.streams
+            .borrow_mut()
+            .retain(|open| !open.sender.is_closed());
         self.dial().await
     }
 
@@ -132,7 +134,10 @@ impl<B: RequestBody> Pool<B> {
 
     fn report(&self) {
         let streaming = self.streams.borrow();
-        let idle_streams = streaming.iter().filter(|open| open.in_flight.get() == 0).count();
+        let idle_streams = streaming
+            .iter()
+            .filter(|open| open.in_flight.get() == 0)
+            .count();
         let busy_streams = streaming.len() - idle_streams;
         let idle = (self.idle.borrow().len() + idle_streams) as i64;
         let active = self.active.get() + busy_streams as i64;
@@ -271,7 +276,6 @@ impl<B: RequestBody> Checkout<B> {
     }
 
     /// Sends one request. An error gives the request back when nothing of it was written.
-    #[expect(clippy::result_large_err, reason = "the request is given back, not boxed, once in a retry")]
     pub async fn send(
         self,
         request: Request<B>,

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::json;
 
 use super::authorization_server::{AUDIENCE, Claims, unix_time};
-use super::serve::{self, Answer};
+use super::service::{self, Answer};
 use crate::cli::Failure;
 
 pub(super) struct Api {
@@ -34,7 +34,7 @@ impl Api {
     /// Answers one request.
     pub(super) fn answer(&self, head: &Parts, body: &[u8]) -> Answer {
         match self.caller(&head.headers) {
-            Ok(claims) => serve::json(
+            Ok(claims) => service::json(
                 StatusCode::OK,
                 &json!({
                     "hello": claims.sub,
@@ -111,7 +111,7 @@ impl Refusal {
                 ),
             ),
         };
-        let mut answer = serve::json(status, &json!({ "error": error }));
+        let mut answer = service::json(status, &json!({ "error": error }));
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             answer
                 .headers_mut()

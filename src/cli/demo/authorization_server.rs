@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::serve::{self, Answer};
+use super::service::{self, Answer};
 use crate::cli::Failure;
 use crate::config::Secret;
 
@@ -110,10 +110,10 @@ impl AuthorizationServer {
             (&Method::POST, "/token") => self.token(&head.headers, body),
             (&Method::GET, "/jwks") => {
                 let keys = vec![self.public_key.clone()];
-                serve::json(StatusCode::OK, &json!(JwkSet { keys }))
+                service::json(StatusCode::OK, &json!(JwkSet { keys }))
             }
             // RFC 8414 section 2.
-            (&Method::GET, "/.well-known/oauth-authorization-server") => serve::json(
+            (&Method::GET, "/.well-known/oauth-authorization-server") => service::json(
                 StatusCode::OK,
                 &json!({
                     "issuer": issuer,
@@ -135,7 +135,7 @@ impl AuthorizationServer {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
                 answer
             }
-            _ => serve::json(StatusCode::NOT_FOUND, &json!({ "error": "not_found" })),
+            _ => service::json(StatusCode::NOT_FOUND, &json!({ "error": "not_found" })),
         }
     }
 
@@ -179,7 +179,7 @@ impl AuthorizationServer {
             .claims(&audience, &scope, unix_time())
             .and_then(|claims| self.sign(&claims));
         match token {
-            Ok(token) => serve::json(
+            Ok(token) => service::json(
                 StatusCode::OK,
                 &json!({
                     "access_token": token,
@@ -231,7 +231,7 @@ pub(super) fn unix_time() -> u64 {
 /// RFC 6749 section 5.2.
 fn error(status: StatusCode, code: &str, description: &str) -> Answer {
     let body = json!({ "error": code, "error_description": description });
-    serve::json(status, &body)
+    service::json(status, &body)
 }
 
 fn form_decode(text: &str) -> Vec<u8> {

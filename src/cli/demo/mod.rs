@@ -3,7 +3,7 @@
 
 mod api;
 mod authorization_server;
-mod serve;
+mod service;
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -21,7 +21,8 @@ use url::Url;
 use self::api::Api;
 use self::authorization_server::{AuthorizationServer, random_text};
 use super::get::{NoAnswer, get};
-use super::{Failure, print};
+use super::run::serve;
+use super::{Failure, block_on, print};
 use crate::config::Secret;
 
 const CLIENT_ID: &str = "demo-client";
@@ -48,6 +49,14 @@ pub struct Demo {
     pub issuer: Url,
     _services: JoinSet<()>,
     _directory: Directory,
+}
+
+/// The whole command.
+pub(super) fn start(once: bool) -> Result<(), Failure> {
+    block_on(async {
+        let demo = prepare(USUAL_PORTS).await?;
+        run(demo, once, serve).await
+    })?
 }
 
 /// Runs `sidebearer` with the configuration at the path it is given, and cleans up when that
@@ -98,10 +107,10 @@ pub async fn prepare(ports: [u16; 2]) -> Result<Demo, Failure> {
     let config_path = directory.write("sidebearer.toml", &config)?;
 
     let mut services = JoinSet::new();
-    services.spawn(serve::serve(issuer_listener, move |head, body| {
+    services.spawn(service::serve(issuer_listener, move |head, body| {
         server.answer(head, body)
     }));
-    services.spawn(serve::serve(api_listener, move |head, body| {
+    services.spawn(service::serve(api_listener, move |head, body| {
         api.answer(head, body)
     }));
     Ok(Demo {

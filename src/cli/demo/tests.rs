@@ -269,10 +269,10 @@ async fn once_is_done_when_the_answer_is_there() {
     let answers = async |config: &Path| {
         assert!(config.exists());
         let answer = |head: &http::request::Parts, _: &[u8]| match head.uri.path() {
-            "/hello" => serve::json(StatusCode::OK, &Value::Null),
-            _ => serve::json(StatusCode::NOT_FOUND, &Value::Null),
+            "/hello" => service::json(StatusCode::OK, &Value::Null),
+            _ => service::json(StatusCode::NOT_FOUND, &Value::Null),
         };
-        serve::serve(listener, answer).await;
+        service::serve(listener, answer).await;
         Ok(())
     };
     run(demo, true, answers).await.unwrap();
