@@ -5,4 +5,5 @@
 mod connect;
 mod oauth;
 mod oauth_discovery;
+mod proxy;
 mod support;

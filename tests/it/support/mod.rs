@@ -1,4 +1,49 @@
-//! Fakes named by how they misbehave.
+//! Fakes named by how they misbehave, and the product to run against them.
 
+pub(crate) mod api;
+pub(crate) mod client;
+pub(crate) mod idp;
 pub(crate) mod scripted;
+pub(crate) mod server;
+pub(crate) mod sidebearer;
 pub(crate) mod tls;
+
+use std::time::{Duration, Instant};
+
+use api::Api;
+use idp::Idp;
+
+/// Long enough for a loaded machine, short enough to see that something hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until it is true; fails after [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One listener, one upstream, one credential: the smallest useful configuration.
+pub(crate) fn smallest(api: &Api, idp: &Idp) -> String {
+    format!(
+        r#"
+[[listeners]]
+name = "app"
+address = "127.0.0.1:0"
+upstream = "api"
+
+[upstreams.api]
+url = "{}"
+credential = "api"
+
+[credentials.api]
+token_endpoint = "{}"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+"#,
+        api.url(),
+        idp.endpoint(),
+    )
+}

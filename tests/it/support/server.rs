@@ -1,0 +1,94 @@
+//! HTTP servers of tests: what they answer is a function of what arrives.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// A response body of any kind; an error cuts the connection.
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+type Reply = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type Handler = Arc<dyn Fn(Request<Incoming>) -> Reply + Send + Sync>;
+
+/// A body that is there whole.
+pub(crate) fn whole(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// A response with this status and body.
+pub(crate) fn response(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .body(whole(body))
+        .unwrap()
+}
+
+/// Serves HTTP/1.1, and HTTP/2 to who begins with its preface or agrees on it by ALPN, on a thread
+/// of its own that ends with the test process.
+pub(crate) fn serve<F, Fut>(tls: Option<rustls::ServerConfig>, handler: F) -> SocketAddr
+where
+    F: Fn(Request<Incoming>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Response<Body>> + Send + 'static,
+{
+    let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(socket).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
+                tokio::spawn(async move {
+                    match acceptor {
+                        None => connection(stream, false, handler).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                                connection(stream, http2, handler).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+async fn connection<S>(stream: S, http2: bool, handler: Handler)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let reply = handler(request);
+        async move { Ok::<_, Infallible>(reply.await) }
+    });
+    let io = TokioIo::new(stream);
+    if http2 {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(io, service).await;
+    } else {
+        let builder = hyper::server::conn::http1::Builder::new();
+        let _ = builder.serve_connection(io, service).with_upgrades().await;
+    }
+}
