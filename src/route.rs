@@ -4,13 +4,15 @@
 //! longest path, then a named method, then a named listener. A host whose routes match neither
 //! path nor method gives way to the less specific ones.
 //!
-//! Paths live in a trie of segments, one for each host. A lookup walks down the request's path
-//! only as far as configured routes go, so that its cost depends neither on the number of routes
-//! nor on how long a path a client invents.
+//! All prefixes of all hosts live in one hash table, which is asked only for prefixes as long as
+//! some configured one, so that a lookup costs the same for ten routes and for 100,000, however long
+//! a path a client invents.
 
 mod hosts;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use http::Method;
 
@@ -38,12 +40,10 @@ pub struct RoutePattern<'a> {
 /// Routes of which [`find`](Self::find) picks the most specific.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    exact: HashMap<Box<str>, NodeId>,
-    /// By the part after `*.`.
-    wildcard: HashMap<Box<str>, NodeId>,
-    any: NodeId,
-    /// An arena, because tries of owned nodes are dropped recursively.
-    nodes: Vec<Node<T>>,
+    places: HashMap<Place, Candidates<T>, BuildHasherDefault<PlaceHasher>>,
+    exact: Lengths,
+    wildcard: Lengths,
+    any: Lengths,
 }
 
 /// The route that a request takes.
@@ -59,16 +59,29 @@ impl<T> RouteTable<T> {
     /// Builds the table. Of routes that can tie, which a valid configuration has not, the first
     /// wins.
     pub fn build<'a>(routes: impl IntoIterator<Item = (RoutePattern<'a>, T)>) -> Self {
-        let mut table = Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            any: 0,
-            nodes: vec![Node::default()],
-        };
+        let mut places: HashMap<Place, Vec<Candidate<T>>> = HashMap::new();
+        let [mut exact, mut wildcard, mut any] = [const { Lengths(Vec::new()) }; 3];
         for (pattern, value) in routes {
-            table.insert(&pattern, value);
+            let (host, lengths) = match pattern.host {
+                HostPattern::Exact(name) => (name.clone(), &mut exact),
+                HostPattern::Wildcard(parent) => (format!(".{parent}"), &mut wildcard),
+                HostPattern::Any => (ANY.to_owned(), &mut any),
+            };
+            lengths.insert(pattern.path.len());
+            let place = places.entry(Place::new(host, pattern.path)).or_default();
+            place.push(Candidate {
+                listener: pattern.listener.map(narrow),
+                methods: pattern.methods.into(),
+                value,
+            });
         }
-        table
+        let compact = |(place, candidates)| (place, Candidates::from(candidates));
+        Self {
+            places: places.into_iter().map(compact).collect(),
+            exact,
+            wildcard,
+            any,
+        }
     }
 
     /// The most specific route of a request.
@@ -82,85 +95,36 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
     ) -> Option<Match<'_, T>> {
-        let path = path.strip_prefix('/')?;
-        let wildcard = || {
-            let (label, parent) = host.split_once('.')?;
-            self.wildcard.get(parent).filter(|_| !label.is_empty())
+        let parent = match host.find('.') {
+            Some(0) | None => None,
+            Some(dot) => Some(&host[dot..]),
         };
-        let descend = |root: &NodeId| self.descend(*root, listener, path, method);
-        (self.exact.get(host).and_then(descend))
-            .or_else(|| wildcard().and_then(descend))
-            .or_else(|| descend(&self.any))
+        // A name begins with no dot, or it would be taken for a wildcard.
+        let exact = Some(host).filter(|host| !host.starts_with('.'));
+        [
+            (exact, &self.exact),
+            (parent, &self.wildcard),
+            (Some(ANY), &self.any),
+        ]
+        .into_iter()
+        .filter_map(|(host, lengths)| Some((host?, lengths)))
+        .find_map(|(host, lengths)| self.longest(host, lengths, listener, path, method))
     }
 
-    fn insert(&mut self, pattern: &RoutePattern<'_>, value: T) {
-        let next = self.nodes.len();
-        let root = match pattern.host {
-            HostPattern::Any => self.any,
-            HostPattern::Wildcard(name) => *self.wildcard.entry(key(name)).or_insert(next),
-            HostPattern::Exact(name) => *self.exact.entry(key(name)).or_insert(next),
-        };
-        let mut node = self.existing(root);
-        let mut segments = pattern.path.strip_prefix('/').unwrap_or_default();
-        while let Some((segment, rest)) = segments.split_once('/') {
-            node = self.child(node, segment);
-            segments = rest;
-        }
-        // Only a prefix that ends in a slash leaves nothing: it matches below alone.
-        let candidates = if segments.is_empty() {
-            &mut self.nodes[node].below
-        } else {
-            node = self.child(node, segments);
-            &mut self.nodes[node].at
-        };
-        candidates.insert(pattern, value);
-    }
-
-    fn child(&mut self, parent: NodeId, segment: &str) -> NodeId {
-        let next = self.nodes.len();
-        let children = &mut self.nodes[parent].children;
-        let id = *children.entry(key(segment)).or_insert(next);
-        self.existing(id)
-    }
-
-    /// Makes the node if its id was just given out.
-    fn existing(&mut self, id: NodeId) -> NodeId {
-        if id == self.nodes.len() {
-            self.nodes.push(Node::default());
-        }
-        id
-    }
-
-    /// The deepest match in one host's trie; `path` is without its first slash.
-    fn descend(
+    fn longest(
         &self,
-        root: NodeId,
+        host: &str,
+        lengths: &Lengths,
         listener: usize,
         path: &str,
         method: &Method,
     ) -> Option<Match<'_, T>> {
-        let mut node = &self.nodes[root];
-        let mut best = node.below.pick(listener, method).map(|value| (value, 1));
-        let mut start = 0;
-        loop {
-            let slash = path[start..].find('/').map(|length| start + length);
-            let end = slash.unwrap_or(path.len());
-            let Some(id) = node.children.get(&path[start..end]) else {
-                break;
-            };
-            node = &self.nodes[*id];
-            if let Some(value) = node.at.pick(listener, method) {
-                best = Some((value, 1 + end));
-            }
-            let Some(slash) = slash else {
-                break;
-            };
-            if let Some(value) = node.below.pick(listener, method) {
-                best = Some((value, 1 + slash + 1));
-            }
-            start = slash + 1;
-        }
-        best.map(|(value, prefix_len)| Match { value, prefix_len })
+        let at = |prefix_len: usize| {
+            let place: &dyn HostAndPath = &(host, &path[..prefix_len]);
+            let value = self.places.get(place)?.pick(listener, method)?;
+            Some(Match { value, prefix_len })
+        };
+        lengths.boundaries_of(path).find_map(at)
     }
 }
 
@@ -205,57 +169,148 @@ pub fn replace_prefix(path: &str, prefix_len: usize, replacement: &str, out: &mu
     }
 }
 
-type NodeId = usize;
-
-/// One segment of a path; its children are the segments that may follow.
+/// Which lengths the prefixes of some hosts have, one bit each.
 #[derive(Debug)]
-struct Node<T> {
-    /// Routes whose prefix ends here: they match here and below.
-    at: Candidates<T>,
-    /// Routes whose prefix ends with the slash after this segment.
-    below: Candidates<T>,
-    children: HashMap<Box<str>, NodeId>,
+struct Lengths(Vec<u64>);
+
+impl Lengths {
+    fn insert(&mut self, length: usize) {
+        let word = length / 64;
+        self.0.resize(self.0.len().max(word + 1), 0);
+        self.0[word] |= 1 << (length % 64);
+    }
+
+    /// The lengths at which a prefix of `path` may end, longest first: at its end, before a slash
+    /// and after one.
+    fn boundaries_of(&self, path: &str) -> impl Iterator<Item = usize> {
+        let path = path.as_bytes();
+        let shorter = |length: &usize| self.up_to(length.checked_sub(1)?);
+        std::iter::successors(self.up_to(path.len()), shorter).filter(|&length| {
+            let after_slash = length > 0 && path[length - 1] == b'/';
+            after_slash || path.get(length).is_none_or(|next| *next == b'/')
+        })
+    }
+
+    fn up_to(&self, max: usize) -> Option<usize> {
+        let last = max / 64;
+        if let Some(word) = self.0.get(last) {
+            let bits = word & (u64::MAX >> (63 - max % 64));
+            if bits != 0 {
+                return Some(last * 64 + bits.ilog2() as usize);
+            }
+        }
+        let before = &self.0[..last.min(self.0.len())];
+        let index = before.iter().rposition(|word| *word != 0)?;
+        Some(index * 64 + before[index].ilog2() as usize)
+    }
 }
 
-/// Routes of the same host and path, by listener (those for every listener first) and then with
-/// named methods first.
+/// A host and a prefix, in one allocation. The host is a name, the parent of a wildcard with its
+/// dot, or [`ANY`].
 #[derive(Debug)]
-struct Candidates<T>(Vec<Candidate<T>>);
+struct Place {
+    text: Box<str>,
+    host_len: u32,
+}
+
+/// Stands for any host; no name contains it. (Not the empty string, whose comparison is slow: the
+/// C library reads through its dangling pointer with a mask, and that traps.)
+const ANY: &str = "*";
+
+/// Lets requests be looked up by what they borrow.
+trait HostAndPath {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl Place {
+    fn new(mut host: String, path: &str) -> Self {
+        let host_len = narrow(host.len());
+        host.push_str(path);
+        let text = host.into_boxed_str();
+        Self { text, host_len }
+    }
+}
+
+impl HostAndPath for Place {
+    fn parts(&self) -> (&str, &str) {
+        self.text.split_at(self.host_len as usize)
+    }
+}
+
+impl HostAndPath for (&str, &str) {
+    fn parts(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn HostAndPath + 'a> for Place {
+    fn borrow(&self) -> &(dyn HostAndPath + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn HostAndPath + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn HostAndPath + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn HostAndPath + '_ {}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Place {}
+
+/// The routes of one place. Nearly always it is one: kept in the table, it is found without
+/// another cache miss.
+#[derive(Debug)]
+enum Candidates<T> {
+    One(Candidate<T>),
+    /// Sorted by listener (those for every listener first) and then by whether they name methods
+    /// (those that do first).
+    Several(Vec<Candidate<T>>),
+}
 
 #[derive(Debug)]
 struct Candidate<T> {
-    listener: Option<usize>,
+    listener: Option<u32>,
     methods: Box<[Method]>,
     value: T,
 }
 
-impl<T> Default for Node<T> {
-    fn default() -> Self {
-        Self {
-            at: Candidates(Vec::new()),
-            below: Candidates(Vec::new()),
-            children: HashMap::new(),
+impl<T> From<Vec<Candidate<T>>> for Candidates<T> {
+    fn from(mut candidates: Vec<Candidate<T>>) -> Self {
+        match candidates.pop() {
+            Some(only) if candidates.is_empty() => Self::One(only),
+            last => {
+                candidates.extend(last);
+                // A stable sort: of equals the first stays first.
+                candidates.sort_by_key(|c| (c.listener, c.any_method()));
+                Self::Several(candidates)
+            }
         }
     }
 }
 
 impl<T> Candidates<T> {
-    fn insert(&mut self, pattern: &RoutePattern<'_>, value: T) {
-        let key = (pattern.listener, pattern.methods.is_empty());
-        let index = self.0.partition_point(|c| c.key() <= key);
-        let candidate = Candidate {
-            listener: pattern.listener,
-            methods: pattern.methods.into(),
-            value,
-        };
-        self.0.insert(index, candidate);
-    }
-
     fn pick(&self, listener: usize, method: &Method) -> Option<&T> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let named = self.pick_of(Some(listener), method);
+        let named = self.pick_of(Some(narrow(listener)), method);
         let default = self.pick_of(None, method);
         let best = match (named, default) {
             (Some(named), Some(default)) if named.any_method() && !default.any_method() => default,
@@ -265,25 +320,56 @@ impl<T> Candidates<T> {
         Some(&best.value)
     }
 
-    fn pick_of(&self, listener: Option<usize>, method: &Method) -> Option<&Candidate<T>> {
-        let first = self.0.partition_point(|c| c.listener < listener);
-        let mut same = self.0[first..].iter();
-        same.by_ref()
+    fn pick_of(&self, listener: Option<u32>, method: &Method) -> Option<&Candidate<T>> {
+        let all = match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Several(sorted) => sorted,
+        };
+        let first = all.partition_point(|c| c.listener < listener);
+        all[first..]
+            .iter()
             .take_while(|c| c.listener == listener)
             .find(|c| c.any_method() || c.methods.contains(method))
     }
 }
 
 impl<T> Candidate<T> {
-    fn key(&self) -> (Option<usize>, bool) {
-        (self.listener, self.any_method())
-    }
-
     fn any_method(&self) -> bool {
         self.methods.is_empty()
     }
 }
 
-fn key(name: &str) -> Box<str> {
-    name.into()
+/// A fast hash, not a keyed one: what the table holds comes from the configuration alone, and
+/// requests add nothing to it.
+#[derive(Default)]
+struct PlaceHasher(u64);
+
+impl Hasher for PlaceHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.mix(u64::from_le_bytes(last));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl PlaceHasher {
+    fn mix(&mut self, word: u64) {
+        // Both halves of a product by an odd number with about half its bits set: 2^64 / phi.
+        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+        let product = u128::from(self.0 ^ word) * u128::from(FACTOR);
+        self.0 = (product as u64).rotate_left(23) ^ (product >> 64) as u64;
+    }
+}
+
+/// Lengths and listeners are half as wide here as elsewhere: more of the table fits the cache.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).expect("a configuration has fewer than 2^32 listeners and bytes")
 }

@@ -28,6 +28,8 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
             CONNECTION => connection = true,
             TE => te = true,
             COOKIE => cookies = headers.get_all(COOKIE).iter().count(),
+            // The length beside it is void (RFC 9112 section 6.3).
+            TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
         if is_hop_by_hop(name) || injected.is_some_and(|injected| is_copy(name, injected)) {

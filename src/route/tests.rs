@@ -173,7 +173,7 @@ fn of_two_equal_routes_the_first_wins() {
 }
 
 #[test]
-fn a_very_deep_route_is_dropped_without_recursion() {
+fn a_very_deep_route_is_found() {
     let path = "/a".repeat(200_000);
     let table = table(&[(None, any(), &path, &[])]);
     assert_eq!(find(&table, "h", &path), Some((0, path.len())));
@@ -276,7 +276,7 @@ fn a_host() -> impl Strategy<Value = String> {
 fn a_pattern() -> impl Strategy<Value = HostPattern> {
     prop_oneof![
         Just(any()),
-        a_host().prop_map(|host| exact(&host)),
+        prop::sample::select(vec!["a.x", "b.x", "x", "a.b.x", "[::1]"]).prop_map(exact),
         Just(wildcard("x")),
         Just(wildcard("b.x")),
     ]

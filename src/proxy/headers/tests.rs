@@ -105,6 +105,16 @@ fn connection_cannot_remove_framing_or_routing() {
 }
 
 #[test]
+fn a_length_beside_transfer_encoding_is_dropped() {
+    let lines = [
+        ("content-length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("x", "y"),
+    ];
+    assert_eq!(names(&scrubbed(&lines, None)), ["x"]);
+}
+
+#[test]
 fn connection_cannot_remove_what_is_injected() {
     let mut headers = map(&[
         ("connection", "authorization, x-key"),
