@@ -39,6 +39,12 @@ impl Moment {
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Both clocks now. Called once per proxied request: no system call, no allocation.
     fn now(&self) -> Moment;
+
+    /// How long a timer may sleep before it looks at this clock again. Timers do not count
+    /// suspend, so this is how late a resumed machine notices.
+    fn longest_sleep(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 }
 
 /// The machine's clocks.

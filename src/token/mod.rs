@@ -1,7 +1,56 @@
 //! The life of a token: when it is fetched, renewed, set aside and no longer sent.
 //!
-//! The proxy asks a [`Source`] and nothing else.
+//! The proxy asks a [`Source`], through the [`Rejections`] of the upstream it sends to, and
+//! nothing else. Inside, decisions and waiting are apart:
+//!
+//! - `refresh`: how long until the next attempt. Pure.
+//! - `state`: what is known of one credential, and what follows from it. Pure.
+//! - `source`: the state shared between those who ask and the one who fetches.
+//! - `keeper`: the task that fetches, once at a time.
+//! - `rejection`: what a 401 from an upstream means for the token.
 
 mod clock;
+mod issued;
+mod keeper;
+mod refresh;
+mod rejection;
+mod source;
+mod state;
+mod status;
+
+use std::time::Duration;
+
+use crate::config;
 
 pub use clock::{Clock, Moment, SystemClock};
+pub use issued::Token;
+pub use rejection::Rejections;
+pub use source::{Source, Unavailable};
+pub use status::{LastError, Phase, Status};
+
+/// What the configuration says about the life of one credential's tokens.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// In the background, or when a request needs it.
+    pub refresh: config::Refresh,
+    /// The lifetime of a token that came without `expires_in`.
+    pub default_lifetime: Duration,
+    /// Longer lifetimes are cut to this.
+    pub max_lifetime: Duration,
+    /// One token request, whole.
+    pub fetch_timeout: Duration,
+    /// How long a proxied request waits for a token.
+    pub acquire_timeout: Duration,
+}
+
+impl From<&config::Credential> for Policy {
+    fn from(credential: &config::Credential) -> Self {
+        Self {
+            refresh: credential.refresh,
+            default_lifetime: credential.default_lifetime,
+            max_lifetime: credential.max_lifetime,
+            fetch_timeout: credential.fetch_timeout,
+            acquire_timeout: credential.acquire_timeout,
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! Behaviour of the whole, over real sockets.
 
 mod support;
+mod token;

@@ -1,0 +1,112 @@
+//! One token as it was issued.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::Moment;
+use crate::config::Secret;
+
+/// One token. Immutable: a renewal makes another.
+#[derive(Debug)]
+pub struct Token {
+    id: u64,
+    authorization: HeaderValue,
+    access_token: Secret,
+    token_type: &'static str,
+    times: Times,
+}
+
+/// When a token begins, should be renewed, may no longer be sent, and ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) issued: Moment,
+    pub(super) refresh_at: Moment,
+    pub(super) usable_until: Moment,
+    pub(super) lifetime: Duration,
+}
+
+impl Token {
+    /// `None` when the value cannot stand in a header. `renews` is the token before it, if that
+    /// had the same value.
+    pub(super) fn new(
+        access_token: Secret,
+        token_type: &'static str,
+        times: Times,
+        renews: Option<&Self>,
+    ) -> Option<Self> {
+        let authorization = match renews {
+            Some(renewed) => renewed.authorization.clone(),
+            None => {
+                let text = Secret::new(format!("{token_type} {}", access_token.expose()));
+                let mut value = HeaderValue::from_str(text.expose()).ok()?;
+                value.set_sensitive(true);
+                value
+            }
+        };
+        Some(Self {
+            id: renews.map_or_else(next_id, |renewed| renewed.id),
+            authorization,
+            access_token,
+            token_type,
+            times,
+        })
+    }
+
+    /// Identifies its value: unique in the process, increasing, never 0. A renewal that brought
+    /// the same value again keeps it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// `TYPE TOKEN`, for the `Authorization` header (RFC 6750 section 2.1); marked sensitive.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// The value alone.
+    pub fn access_token(&self) -> &Secret {
+        &self.access_token
+    }
+
+    /// The scheme it is sent with: `Bearer`.
+    pub fn token_type(&self) -> &'static str {
+        self.token_type
+    }
+
+    /// Whether it may be sent: `usable_until` is reached on neither clock.
+    pub fn is_usable(&self, now: Moment) -> bool {
+        !now.reached(self.times.usable_until)
+    }
+
+    /// When the request that brought it was sent.
+    pub fn issued(&self) -> Moment {
+        self.times.issued
+    }
+
+    /// When it expires, as the server said.
+    pub fn expires(&self) -> Moment {
+        self.times.issued.plus(self.times.lifetime)
+    }
+
+    /// Expiry less the margin: from here on it is never sent.
+    pub fn usable_until(&self) -> Moment {
+        self.times.usable_until
+    }
+
+    /// From `issued` to `expires`.
+    pub fn lifetime(&self) -> Duration {
+        self.times.lifetime
+    }
+
+    /// When its renewal is due.
+    pub(super) fn refresh_at(&self) -> Moment {
+        self.times.refresh_at
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

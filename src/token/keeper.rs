@@ -1,0 +1,160 @@
+//! The task that fetches a credential's tokens, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Moment;
+use super::source::Shared;
+use super::state::{Ended, Next, State};
+use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
+
+/// Keeps the credential supplied until the task is aborted.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    // At most one; its own task, so that a panic in it does not end this one.
+    let mut fetches: JoinSet<Attempt> = JoinSet::new();
+    loop {
+        let now = shared.clock.now();
+        let nap = match shared.update(|state| state.next(now)) {
+            Next::Fetch => {
+                fetches.spawn(fetch(shared.clone()));
+                None
+            }
+            Next::Sleep(wait) => Some(wait.min(shared.clock.longest_sleep())),
+            Next::Rest => None,
+        };
+        tokio::select! {
+            biased;
+            Some(attempt) = fetches.join_next() => {
+                let attempt = attempt.unwrap_or_else(|_| Attempt::panicked(shared.clock.now()));
+                finish(&shared, attempt);
+            }
+            () = shared.nudge.notified() => {}
+            () = sleep(nap.unwrap_or_default()), if nap.is_some() => look_at_secrets(&shared),
+        }
+    }
+}
+
+struct Attempt {
+    sent: Moment,
+    result: Result<TokenResponse, TokenError>,
+}
+
+impl Attempt {
+    fn panicked(now: Moment) -> Self {
+        Self {
+            sent: now,
+            result: Err(TokenError {
+                kind: TokenErrorKind::Local,
+                message: "the token request panicked: a defect of sidebearer".to_owned(),
+                retry_after: None,
+            }),
+        }
+    }
+}
+
+async fn fetch(shared: Arc<Shared>) -> Attempt {
+    // Nothing closes the gate.
+    let _permit = shared.gate.acquire().await;
+    let sent = shared.clock.now();
+    let limit = shared.policy.fetch_timeout;
+    let result = timeout(limit, shared.endpoint.request())
+        .await
+        .unwrap_or_else(|_| {
+            Err(TokenError {
+                kind: TokenErrorKind::Timeout,
+                message: format!("the token endpoint has not answered within {limit:?}"),
+                retry_after: None,
+            })
+        });
+    Attempt { sent, result }
+}
+
+fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
+    let now = shared.clock.now();
+    let (ended, begun, retry_in) = shared.update(|state| {
+        let ended = state.finish(now, sent, result);
+        (ended, state.begun(), state.pause(now))
+    });
+    let took = now.boot.saturating_sub(sent.boot);
+    let outcome = match &ended.result {
+        Ok(token) => {
+            shared.metrics.expires(token.expires().wall);
+            "success"
+        }
+        Err(error) => error.kind.label(),
+    };
+    shared.metrics.fetched(outcome, took);
+    log(shared, &ended, now, retry_in);
+    shared.ended.send_replace(begun);
+}
+
+/// Sees a rotated secret also where no watch does.
+fn look_at_secrets(shared: &Shared) {
+    if shared.look(|state, _| state.is_curable()) && shared.endpoint.secret_changed() {
+        info!(credential = %shared.name, "the secret changed: trying again");
+        shared.update(State::end_pause);
+    }
+}
+
+/// News at `info` and `warn`; what repeats itself at `debug`, with a reminder at 2, 4, 8, ...
+/// failures in a row.
+fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
+    let credential = shared.name.as_str();
+    let failures = ended.failures;
+    match &ended.result {
+        Ok(token) => {
+            let lifetime = token.lifetime();
+            let refresh_in = now.until(token.refresh_at());
+            if ended.news {
+                info!(credential, ?lifetime, failures, "token obtained");
+            } else if ended.same_value {
+                debug!(
+                    credential,
+                    ?lifetime,
+                    ?refresh_in,
+                    "the server returned the same token again"
+                );
+            } else {
+                debug!(credential, ?lifetime, ?refresh_in, "token renewed");
+            }
+        }
+        Err(error) => {
+            let error = error.message.as_str();
+            let usable_for = shared.look(|state, now| {
+                let left = state.token().map(|token| now.until(token.usable_until()));
+                left.unwrap_or_default()
+            });
+            if !ended.news && !failures.is_power_of_two() {
+                debug!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    ?usable_for,
+                    "no token"
+                );
+            } else if usable_for.is_zero() {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    "no token: requests that need it are answered 503"
+                );
+            } else {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    ?usable_for,
+                    "token not renewed: the old one serves on"
+                );
+            }
+        }
+    }
+}

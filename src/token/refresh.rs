@@ -1,0 +1,208 @@
+//! How long until the next attempt: after a success, and after each kind of failure.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::oauth::TokenError;
+
+/// No attempt starts sooner after a success: a server whose tokens are dead within moments is
+/// not asked in a loop.
+pub(super) const REST: Duration = Duration::from_millis(500);
+
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// A refusal soon after a deployment often ends by itself: the registration is still spreading.
+const REFUSED_FIRST: Duration = Duration::from_secs(2);
+const REFUSED_NEXT: Duration = Duration::from_secs(30);
+const REFUSED_LONGEST: Duration = Duration::from_secs(300);
+const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(300);
+
+/// How long before its expiry a token is no longer sent: 10 % of its lifetime, from 1 s to 5 s,
+/// never over half. It covers the way to the upstream and `exp` in whole seconds: a "3 s" JWT
+/// dies after 2.0 to 2.9 s.
+pub(super) fn margin(lifetime: Duration) -> Duration {
+    (lifetime / 10)
+        .clamp(Duration::from_secs(1), Duration::from_secs(5))
+        .min(lifetime / 2)
+}
+
+/// How long after its request was sent a token is renewed: between 70 % and 85 % of its lifetime
+/// so that replicas spread, early enough to leave 5 % for the fetch before the margin.
+pub(super) fn refresh_after(lifetime: Duration, rng: &mut Rng) -> Duration {
+    let drawn = lifetime.mul_f64(0.70 + 0.15 * rng.f64());
+    drawn.min(lifetime - margin(lifetime) - lifetime / 20)
+}
+
+/// The failures since the last success.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    transient: u32,
+    refused: u32,
+}
+
+impl Backoff {
+    /// Failures in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.transient.saturating_add(self.refused)
+    }
+
+    /// Counts a failure; how long to wait after it.
+    pub(super) fn failed(&mut self, error: &TokenError, rng: &mut Rng) -> Duration {
+        let delay = if error.kind.is_permanent() {
+            self.refused = self.refused.saturating_add(1);
+            let longest = match self.refused {
+                1 => REFUSED_FIRST,
+                n => doubled(REFUSED_NEXT, n - 2, REFUSED_LONGEST),
+            };
+            stretched(longest, rng)
+        } else {
+            let longest = doubled(RETRY_FIRST, self.transient, RETRY_LONGEST);
+            self.transient = self.transient.saturating_add(1);
+            // Full jitter: clients that failed together come back spread out.
+            longest.mul_f64(rng.f64())
+        };
+        match error.retry_after {
+            Some(asked) => delay.max(stretched(asked.min(RETRY_AFTER_LONGEST), rng)),
+            None => delay,
+        }
+    }
+}
+
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first
+        .saturating_mul(2_u32.saturating_pow(times))
+        .min(longest)
+}
+
+/// Adds up to 10 %, so that clients told the same delay do not come back together.
+fn stretched(delay: Duration, rng: &mut Rng) -> Duration {
+    delay.mul_f64(1.0 + 0.1 * rng.f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::TokenErrorKind;
+
+    fn secs(secs: f64) -> Duration {
+        Duration::from_secs_f64(secs)
+    }
+
+    fn error(kind: TokenErrorKind, retry_after: Option<f64>) -> TokenError {
+        TokenError {
+            kind,
+            message: String::new(),
+            retry_after: retry_after.map(secs),
+        }
+    }
+
+    #[test]
+    fn margin_is_a_tenth_from_1_s_to_5_s_and_never_over_half() {
+        for (lifetime, expected) in [
+            (1.0, 0.5),
+            (1.5, 0.75),
+            (2.0, 1.0),
+            (3.0, 1.0),
+            (10.0, 1.0),
+            (20.0, 2.0),
+            (50.0, 5.0),
+            (3600.0, 5.0),
+        ] {
+            assert_eq!(margin(secs(lifetime)), secs(expected), "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn refresh_is_drawn_between_70_and_85_percent_and_spreads() {
+        let mut rng = Rng::with_seed(1);
+        let draws: Vec<f64> = (0..1000)
+            .map(|_| refresh_after(secs(3600.0), &mut rng).as_secs_f64() / 3600.0)
+            .collect();
+        assert!(draws.iter().all(|at| (0.70..0.85).contains(at)));
+        assert!(draws.iter().any(|at| *at < 0.71) && draws.iter().any(|at| *at > 0.84));
+    }
+
+    #[test]
+    fn refresh_leaves_5_percent_before_the_margin_whatever_the_lifetime() {
+        let mut rng = Rng::with_seed(2);
+        for tenths in 10..2000 {
+            let lifetime = secs(f64::from(tenths) / 10.0);
+            let at = refresh_after(lifetime, &mut rng);
+            assert!(
+                at + lifetime / 20 + margin(lifetime) <= lifetime,
+                "{lifetime:?}"
+            );
+            assert!(at >= lifetime.mul_f64(0.44), "{lifetime:?} {at:?}");
+        }
+    }
+
+    #[test]
+    fn backoff_has_full_jitter_and_doubles_from_half_a_second_to_30_s() {
+        let mut highest = [0.0_f64; 12];
+        let mut lowest = [f64::MAX; 12];
+        for seed in 0..2000 {
+            let mut rng = Rng::with_seed(seed);
+            let mut backoff = Backoff::default();
+            for i in 0..12 {
+                let error = error(TokenErrorKind::Unreachable, None);
+                let delay = backoff.failed(&error, &mut rng).as_secs_f64();
+                highest[i] = highest[i].max(delay);
+                lowest[i] = lowest[i].min(delay);
+            }
+        }
+        for (i, (lowest, highest)) in lowest.into_iter().zip(highest).enumerate() {
+            let longest = (0.5 * f64::powi(2.0, i as i32)).min(30.0);
+            assert!(highest <= longest && highest > 0.98 * longest, "{i}");
+            assert!(lowest < 0.02 * longest, "{i}");
+        }
+    }
+
+    #[test]
+    fn refusals_wait_2_s_then_30_s_doubling_to_5_min_with_up_to_a_tenth_added() {
+        let mut rng = Rng::with_seed(3);
+        let mut backoff = Backoff::default();
+        for expected in [2.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
+            let error = error(TokenErrorKind::Refused, None);
+            let delay = backoff.failed(&error, &mut rng).as_secs_f64();
+            assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
+        }
+        assert_eq!(backoff.failures(), 7);
+    }
+
+    #[test]
+    fn retry_after_is_honoured_capped_at_5_min_with_up_to_a_tenth_added() {
+        let mut rng = Rng::with_seed(4);
+        for (asked, expected) in [(7.0, 7.0), (300.0, 300.0), (86_400.0, 300.0)] {
+            for kind in [TokenErrorKind::Throttled, TokenErrorKind::ServerError] {
+                let delay = Backoff::default().failed(&error(kind, Some(asked)), &mut rng);
+                let delay = delay.as_secs_f64();
+                assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn retry_after_of_zero_does_not_undo_the_backoff() {
+        let mut rng = Rng::with_seed(5);
+        let mut backoff = Backoff::default();
+        backoff.failed(&error(TokenErrorKind::Refused, None), &mut rng);
+        let delay = backoff.failed(&error(TokenErrorKind::Refused, Some(0.0)), &mut rng);
+        assert!(delay >= secs(30.0));
+    }
+
+    #[test]
+    fn endless_failures_never_overflow() {
+        let mut rng = Rng::with_seed(6);
+        let mut backoff = Backoff {
+            transient: u32::MAX - 1,
+            refused: u32::MAX - 1,
+        };
+        for kind in [TokenErrorKind::Refused, TokenErrorKind::Timeout] {
+            for _ in 0..3 {
+                let delay = backoff.failed(&error(kind, Some(f64::from(u32::MAX))), &mut rng);
+                assert!(delay <= secs(330.0));
+            }
+        }
+    }
+}

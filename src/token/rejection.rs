@@ -1,0 +1,197 @@
+//! What a 401 from an upstream means for the token it rejects.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Moment, Source, Token, Unavailable};
+
+/// An upstream that rejects fresh tokens causes no fetch for this long, doubling.
+const QUIET_FIRST: Duration = Duration::from_secs(10);
+const QUIET_LONGEST: Duration = Duration::from_secs(60);
+
+/// The tokens that one upstream rejected, shared by every thread that sends to it. Belongs to one
+/// upstream and one [`Source`]: the same source must be passed each time.
+///
+/// The value it rejected is set aside for this upstream while one shared attempt is in flight;
+/// other upstreams of the source go on with it.
+#[derive(Debug, Default)]
+pub struct Rejections {
+    /// The id of the token set aside, 0 for none: all that a request normally reads.
+    aside: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    aside: Option<Aside>,
+    /// Ids up to this have been counted as rejected.
+    counted: u64,
+    /// Ids up to this have been rejected as a replay.
+    replayed: u64,
+    /// On the boot clock; no fetch is caused before it.
+    quiet_until: Duration,
+    quiet: Duration,
+}
+
+/// A token set aside until an attempt ends.
+#[derive(Debug)]
+struct Aside {
+    token: u64,
+    attempt: u64,
+    /// Requests no longer wait for the attempt: it takes too long.
+    released: bool,
+}
+
+/// What follows from a rejection.
+enum Verdict {
+    Replay(Arc<Token>),
+    Wait(u64),
+    PassThrough,
+}
+
+impl Rejections {
+    /// Nothing rejected yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`Source::current`], but `None` while the token is set aside for this upstream. One
+    /// more atomic load.
+    pub fn current(&self, source: &Source) -> Option<Arc<Token>> {
+        let token = source.current()?;
+        if token.id() == self.aside.load(Ordering::Acquire) && self.waits_for(source).is_some() {
+            return None;
+        }
+        Some(token)
+    }
+
+    /// As [`Source::acquire`], but waits for the shared attempt while the token is set aside for
+    /// this upstream. When that brings nothing in time, the token set aside serves on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::acquire`], when no token is usable.
+    pub async fn acquire(&self, source: &Source) -> Result<Arc<Token>, Unavailable> {
+        let deadline = source.deadline();
+        if let Some(attempt) = self.waits_for(source) {
+            self.wait(source, attempt, deadline).await;
+        }
+        source.acquire_by(deadline).await
+    }
+
+    /// The upstream rejected `rejected`. Returns the token to replay with: a newer value that is
+    /// there already, or the one of a shared attempt, for which it waits at most
+    /// `acquire_timeout`. `None`: the 401 passes through.
+    pub async fn heal(&self, source: &Source, rejected: &Token) -> Option<Arc<Token>> {
+        let deadline = source.deadline();
+        match self.judge(source, rejected) {
+            Verdict::Replay(newer) => return Some(newer),
+            Verdict::PassThrough => return None,
+            Verdict::Wait(attempt) => self.wait(source, attempt, deadline).await,
+        }
+        newer(source, rejected)
+    }
+
+    /// What became of the replay with `token`. A rejected one begins or doubles the time for
+    /// which this upstream causes no fetch, once per token however many requests were replayed;
+    /// an accepted one ends it.
+    pub fn replayed(&self, source: &Source, token: &Token, accepted: bool) {
+        let mut inner = self.lock();
+        if accepted {
+            inner.quiet_until = Duration::ZERO;
+            inner.quiet = Duration::ZERO;
+        } else if inner.replayed < token.id() {
+            inner.replayed = token.id();
+            inner.be_quiet(source.now());
+        }
+    }
+
+    fn judge(&self, source: &Source, rejected: &Token) -> Verdict {
+        let mut inner = self.lock();
+        self.settle(&mut inner, source);
+        if inner.counted < rejected.id() {
+            inner.counted = rejected.id();
+            source.count_rejection();
+        }
+        if let Some(aside) = &inner.aside {
+            return match newer(source, rejected) {
+                Some(newer) if newer.id() != aside.token => Verdict::Replay(newer),
+                _ if aside.released => Verdict::PassThrough,
+                _ => Verdict::Wait(aside.attempt),
+            };
+        }
+        if let Some(newer) = newer(source, rejected) {
+            return Verdict::Replay(newer);
+        }
+        if source.now().boot < inner.quiet_until {
+            return Verdict::PassThrough;
+        }
+        let Some(attempt) = source.demand() else {
+            // An attempt may have ended since the look above.
+            return newer(source, rejected).map_or(Verdict::PassThrough, Verdict::Replay);
+        };
+        inner.aside = Some(Aside {
+            token: rejected.id(),
+            attempt,
+            released: false,
+        });
+        self.aside.store(rejected.id(), Ordering::Release);
+        Verdict::Wait(attempt)
+    }
+
+    /// The attempt for which requests of this upstream wait, if any.
+    fn waits_for(&self, source: &Source) -> Option<u64> {
+        let mut inner = self.lock();
+        self.settle(&mut inner, source);
+        let aside = inner.aside.as_ref()?;
+        (!aside.released).then_some(aside.attempt)
+    }
+
+    /// Waits for the attempt. When the time is over, nobody waits for it any more: an upstream
+    /// that rejects one request must not delay all the others for as long as a server hangs.
+    async fn wait(&self, source: &Source, attempt: u64, deadline: Instant) {
+        let in_time = timeout_at(deadline, source.ended(attempt)).await.is_ok();
+        let mut inner = self.lock();
+        self.settle(&mut inner, source);
+        if let Some(aside) = &mut inner.aside
+            && aside.attempt == attempt
+            && !in_time
+        {
+            aside.released = true;
+            self.aside.store(0, Ordering::Release);
+        }
+    }
+
+    /// Ends the setting aside if its attempt has ended. Everyone who comes by does this, so that
+    /// it depends on no request that may have left.
+    fn settle(&self, inner: &mut Inner, source: &Source) {
+        let Some(aside) = inner.aside.take_if(|aside| source.has_ended(aside.attempt)) else {
+            return;
+        };
+        self.aside.store(0, Ordering::Release);
+        let same_value = source.current().is_some_and(|now| now.id() == aside.token);
+        if same_value && !source.is_failing() {
+            // The server answers, but with the value that was rejected: as good as a replay.
+            inner.be_quiet(source.now());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn be_quiet(&mut self, now: Moment) {
+        self.quiet = (self.quiet * 2).clamp(QUIET_FIRST, QUIET_LONGEST);
+        self.quiet_until = now.boot.saturating_add(self.quiet);
+    }
+}
+
+/// A usable token with a newer value than the rejected one.
+fn newer(source: &Source, rejected: &Token) -> Option<Arc<Token>> {
+    source.current().filter(|token| token.id() > rejected.id())
+}

@@ -1,0 +1,286 @@
+//! The source of one credential's tokens: what the proxy asks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use fastrand::Rng;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::keeper::keep;
+use super::state::State;
+use super::{Clock, Moment, Policy, Status, Token};
+use crate::config::Refresh;
+use crate::metrics::CredentialMetrics;
+use crate::oauth::TokenEndpoint;
+
+/// The source of one credential's tokens, shared by every thread that serves traffic.
+///
+/// Those who ask never call the token endpoint: a task of its own does, at most once at a time,
+/// so that nobody who leaves takes an attempt along. Dropping the source ends that task.
+pub struct Source {
+    shared: Arc<Shared>,
+    keeper: AbortHandle,
+}
+
+/// There is no usable token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    /// Why, free of secrets.
+    pub reason: String,
+    /// When asking again can help.
+    pub retry_after: Duration,
+}
+
+/// What the source and its keeper share.
+pub(super) struct Shared {
+    pub(super) name: String,
+    pub(super) policy: Policy,
+    pub(super) endpoint: Arc<dyn TokenEndpoint>,
+    pub(super) gate: Arc<Semaphore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: CredentialMetrics,
+    /// The state's token, where no lock is needed.
+    token: ArcSwapOption<Token>,
+    /// [`State::asks_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
+    asks_from: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes the keeper.
+    pub(super) nudge: Notify,
+    /// The number of the last attempt that ended.
+    pub(super) ended: watch::Sender<u64>,
+}
+
+impl Source {
+    /// Starts the life of a credential on the current runtime. Unless it is lazy, the first
+    /// attempt begins at once. `gate` is shared by all sources of one token endpoint and limits
+    /// how many fetch from it at the same time.
+    pub fn start(
+        name: &str,
+        policy: Policy,
+        endpoint: Arc<dyn TokenEndpoint>,
+        gate: Arc<Semaphore>,
+        clock: Arc<dyn Clock>,
+        metrics: CredentialMetrics,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            state: Mutex::new(State::new(policy.clone(), Rng::new())),
+            policy,
+            endpoint,
+            gate,
+            clock,
+            metrics,
+            token: ArcSwapOption::empty(),
+            asks_from: AtomicU64::new(0),
+            nudge: Notify::new(),
+            ended: watch::Sender::new(0),
+        });
+        let keeper = tokio::spawn(keep(shared.clone())).abort_handle();
+        Arc::new(Self { shared, keeper })
+    }
+
+    /// The name of the credential.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The clock by which its tokens end.
+    pub fn now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    /// The token to send, if there is a usable one. Called once per proxied request: no lock, no
+    /// allocation. When a lazy source's token is due for renewal, one caller asks for it.
+    pub fn current(&self) -> Option<Arc<Token>> {
+        let token = self.shared.token.load_full()?;
+        let now = self.shared.clock.now();
+        if !token.is_usable(now) {
+            return None;
+        }
+        if self.shared.policy.refresh == Refresh::Lazy && now.reached(token.refresh_at()) {
+            self.shared.ask_once(now);
+        }
+        Some(token)
+    }
+
+    /// A usable token, waiting for an attempt for at most `acquire_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// At once while the source waits after a failure; when the attempt fails; and when it takes
+    /// too long.
+    pub async fn acquire(&self) -> Result<Arc<Token>, Unavailable> {
+        self.acquire_by(self.deadline()).await
+    }
+
+    /// A reload: the pause after a refusal, or after a secret that could not be read, ends at
+    /// once.
+    pub fn retry_now(&self) {
+        self.shared.update(State::end_pause);
+        self.shared.nudge.notify_one();
+    }
+
+    /// Files changed: as [`retry_now`](Self::retry_now), if the secrets differ from those sent.
+    /// Reads files. The source looks by itself every few seconds, but later than a watch knows.
+    pub fn retry_if_secret_changed(&self) {
+        if self.shared.look(|state, _| state.is_curable()) && self.shared.endpoint.secret_changed()
+        {
+            self.retry_now();
+        }
+    }
+
+    /// Resolves when the first attempt has ended, well or badly; at once for a lazy source, which
+    /// makes none by itself.
+    pub async fn first_attempt(&self) {
+        if self.shared.policy.refresh == Refresh::Eager {
+            self.ended(1).await;
+        }
+    }
+
+    /// Whether requests can count on it: an eager source holds a usable token; a lazy one holds
+    /// one too or is about to try, that is, it does not wait after a failure.
+    pub fn is_ready(&self) -> bool {
+        self.shared.look(|state, now| {
+            let usable = state.token().is_some_and(|token| token.is_usable(now));
+            usable
+                || self.shared.policy.refresh == Refresh::Lazy
+                    && (!state.is_failing() || state.pause(now).is_zero())
+        })
+    }
+
+    /// What an operator sees.
+    pub fn status(&self) -> Status {
+        self.shared.look(Status::of)
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.policy.acquire_timeout
+    }
+
+    pub(super) async fn acquire_by(&self, deadline: Instant) -> Result<Arc<Token>, Unavailable> {
+        timeout_at(deadline, self.wait())
+            .await
+            .unwrap_or_else(|_| Err(self.shared.look(|state, _| self.too_slow(state))))
+    }
+
+    /// For a rejected token: the number of the attempt that may bring another, which is in flight
+    /// or begins now. `None` when none may begin.
+    pub(super) fn demand(&self) -> Option<u64> {
+        let now = self.now();
+        let attempt = self.shared.update(|state| state.demand(now));
+        self.shared.nudge.notify_one();
+        attempt
+    }
+
+    pub(super) fn has_ended(&self, attempt: u64) -> bool {
+        *self.shared.ended.borrow() >= attempt
+    }
+
+    pub(super) async fn ended(&self, attempt: u64) {
+        let mut ended = self.shared.ended.subscribe();
+        // The sender lives in `self`, so that this cannot fail.
+        let _ = ended.wait_for(|ended| *ended >= attempt).await;
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.shared.look(|state, _| state.is_failing())
+    }
+
+    pub(super) fn count_rejection(&self) {
+        self.shared.metrics.rejected();
+    }
+
+    async fn wait(&self) -> Result<Arc<Token>, Unavailable> {
+        loop {
+            if let Some(token) = self.current() {
+                return Ok(token);
+            }
+            let now = self.now();
+            let Some(attempt) = self.shared.update(|state| state.join(now)) else {
+                return Err(self.shared.look(unavailable));
+            };
+            self.shared.nudge.notify_one();
+            self.ended(attempt).await;
+            // Back-off may already be over here, but this request has had its attempt.
+            if self.is_failing() && self.current().is_none() {
+                return Err(self.shared.look(unavailable));
+            }
+        }
+    }
+
+    fn too_slow(&self, state: &State) -> Unavailable {
+        let waited = self.shared.policy.acquire_timeout;
+        let mut reason = format!("the token endpoint has not answered within {waited:?}");
+        if let Some(failure) = state.failure() {
+            reason = format!("{reason}; before that: {}", failure.error.message);
+        }
+        Unavailable {
+            reason,
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.shared.name;
+        f.debug_struct("Source").field("name", name).finish()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Shared {
+    /// Changes the state, and publishes what is read without a lock.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state);
+        let held = self.token.load();
+        if held.as_ref().map(Arc::as_ptr) != state.token().map(Arc::as_ptr) {
+            self.token.store(state.token().cloned());
+        }
+        let asks_from = state.asks_from().map_or(u64::MAX, nanos);
+        self.asks_from.store(asks_from, Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn look<T>(&self, look: impl FnOnce(&State, Moment) -> T) -> T {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        look(&state, self.clock.now())
+    }
+
+    /// Asks for an attempt; of many callers, one takes the lock.
+    fn ask_once(&self, now: Moment) {
+        if nanos(now.boot) >= self.asks_from.load(Ordering::Relaxed)
+            && self.asks_from.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+        {
+            self.update(|state| state.demand(now));
+            self.nudge.notify_one();
+        }
+    }
+}
+
+fn unavailable(state: &State, now: Moment) -> Unavailable {
+    let reason = match state.failure() {
+        Some(failure) => failure.error.message.clone(),
+        None => "no token yet".to_owned(),
+    };
+    Unavailable {
+        reason,
+        retry_after: state.pause(now),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

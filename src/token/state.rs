@@ -1,0 +1,292 @@
+//! What is known of one credential, and what follows from it. No waiting, no clock of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::issued::Times;
+use super::refresh::{Backoff, REST, margin, refresh_after};
+use super::{Moment, Policy, Token};
+use crate::config::Refresh;
+use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
+
+/// What is known of one credential.
+///
+/// Back-off is counted on the boot clock alone: setting the wall clock neither ends nor prolongs
+/// it.
+#[derive(Debug)]
+pub(super) struct State {
+    policy: Policy,
+    rng: Rng,
+    /// The last good one; kept when it is no longer usable, to know its value again.
+    token: Option<Arc<Token>>,
+    /// Attempts begun; the number of the one in flight.
+    begun: u64,
+    in_flight: bool,
+    /// Someone waits for an attempt.
+    wanted: bool,
+    /// No attempt begins before this reading of the boot clock.
+    not_before: Duration,
+    backoff: Backoff,
+    last_failure: Option<Failure>,
+    last_success: Option<Moment>,
+}
+
+/// An attempt that brought no token.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) error: TokenError,
+    pub(super) at: Moment,
+}
+
+/// What the keeper is to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Begin an attempt; it is already counted as begun.
+    Fetch,
+    /// Look again after this long.
+    Sleep(Duration),
+    /// Nothing until something happens.
+    Rest,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) result: Result<Arc<Token>, TokenError>,
+    /// The value is the one held before.
+    pub(super) same_value: bool,
+    /// The first of its kind in a row: worth telling an operator.
+    pub(super) news: bool,
+    /// Failures in a row until now; with a token, those before it.
+    pub(super) failures: u32,
+}
+
+impl State {
+    pub(super) fn new(policy: Policy, rng: Rng) -> Self {
+        Self {
+            policy,
+            rng,
+            token: None,
+            begun: 0,
+            in_flight: false,
+            wanted: false,
+            not_before: Duration::ZERO,
+            backoff: Backoff::default(),
+            last_failure: None,
+            last_success: None,
+        }
+    }
+
+    /// What is due now.
+    pub(super) fn next(&mut self, now: Moment) -> Next {
+        match self.due_in(now) {
+            None => Next::Rest,
+            Some(Duration::ZERO) => {
+                self.begun += 1;
+                self.in_flight = true;
+                self.wanted = false;
+                Next::Fetch
+            }
+            Some(wait) => Next::Sleep(wait),
+        }
+    }
+
+    /// How long until the next attempt begins; `None` while one is in flight or none is due.
+    pub(super) fn due_in(&self, now: Moment) -> Option<Duration> {
+        if self.in_flight {
+            return None;
+        }
+        let pause = self.pause(now);
+        match (&self.token, self.policy.refresh) {
+            _ if self.wanted => Some(pause),
+            (_, Refresh::Lazy) => None,
+            (None, Refresh::Eager) => Some(pause),
+            (Some(token), Refresh::Eager) => Some(pause.max(now.until(token.refresh_at()))),
+        }
+    }
+
+    /// For a request that has no token: joins the attempt in flight or asks for one, and returns
+    /// its number. `None` during back-off.
+    pub(super) fn join(&mut self, now: Moment) -> Option<u64> {
+        if !self.in_flight && self.is_failing() && !self.pause(now).is_zero() {
+            return None;
+        }
+        Some(self.ask())
+    }
+
+    /// For a request that could do with another token: as [`join`](Self::join), but it does not
+    /// wait out the rest after a success either.
+    pub(super) fn demand(&mut self, now: Moment) -> Option<u64> {
+        if !self.in_flight && !self.pause(now).is_zero() {
+            return None;
+        }
+        Some(self.ask())
+    }
+
+    /// The attempt in flight ended. `sent` is when its request was sent.
+    pub(super) fn finish(
+        &mut self,
+        now: Moment,
+        sent: Moment,
+        result: Result<TokenResponse, TokenError>,
+    ) -> Ended {
+        self.in_flight = false;
+        let failures = self.backoff.failures();
+        let before = self.token.clone();
+        match result.and_then(|response| self.accept(now, sent, response)) {
+            Ok(token) => {
+                self.token = Some(token.clone());
+                self.backoff = Backoff::default();
+                self.not_before = now.boot.saturating_add(REST);
+                self.last_success = Some(now);
+                Ended {
+                    same_value: before.as_ref().is_some_and(|b| b.id() == token.id()),
+                    news: before.is_none() || failures > 0,
+                    failures,
+                    result: Ok(token),
+                }
+            }
+            Err(error) => {
+                let delay = self.backoff.failed(&error, &mut self.rng);
+                self.not_before = now.boot.saturating_add(delay);
+                let known = failures > 0
+                    && self
+                        .last_failure
+                        .as_ref()
+                        .is_some_and(|last| last.error.message == error.message);
+                self.last_failure = Some(Failure {
+                    error: error.clone(),
+                    at: now,
+                });
+                Ended {
+                    result: Err(error),
+                    same_value: false,
+                    news: !known,
+                    failures: self.backoff.failures(),
+                }
+            }
+        }
+    }
+
+    /// Ends the pause after an error that a change of ours can cure.
+    pub(super) fn end_pause(&mut self) {
+        if self.is_curable() {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
+    /// Whether the last attempt failed for a reason that lies with us: a secret that is wrong, or
+    /// cannot be read.
+    pub(super) fn is_curable(&self) -> bool {
+        let kind = self.failure().map(|failure| failure.error.kind);
+        !self.in_flight && matches!(kind, Some(TokenErrorKind::Refused | TokenErrorKind::Local))
+    }
+
+    /// Whether the last attempt to end failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.backoff.failures() > 0
+    }
+
+    /// Why there is no newer token, while attempts fail.
+    pub(super) fn failure(&self) -> Option<&Failure> {
+        self.last_failure.as_ref().filter(|_| self.is_failing())
+    }
+
+    /// How long until an attempt may begin.
+    pub(super) fn pause(&self, now: Moment) -> Duration {
+        self.not_before.saturating_sub(now.boot)
+    }
+
+    /// The reading of the boot clock from which a request may ask for an attempt; `None` while
+    /// there is one, or one is asked for.
+    pub(super) fn asks_from(&self) -> Option<Duration> {
+        (!self.in_flight && !self.wanted).then_some(self.not_before)
+    }
+
+    /// The last good token, usable or not.
+    pub(super) fn token(&self) -> Option<&Arc<Token>> {
+        self.token.as_ref()
+    }
+
+    /// Whether an attempt is in flight.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Attempts begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Failures in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// The last failure, also when successes followed.
+    pub(super) fn last_failure(&self) -> Option<&Failure> {
+        self.last_failure.as_ref()
+    }
+
+    /// When the last success was.
+    pub(super) fn last_success(&self) -> Option<Moment> {
+        self.last_success
+    }
+
+    fn ask(&mut self) -> u64 {
+        if self.in_flight {
+            return self.begun;
+        }
+        self.wanted = true;
+        self.begun + 1
+    }
+
+    /// Makes a token of a response, unless it is of no use.
+    fn accept(
+        &mut self,
+        now: Moment,
+        sent: Moment,
+        response: TokenResponse,
+    ) -> Result<Arc<Token>, TokenError> {
+        let lifetime = response
+            .expires_in
+            .unwrap_or(self.policy.default_lifetime)
+            .min(self.policy.max_lifetime);
+        let usable_until = sent.plus(lifetime - margin(lifetime));
+        if now.reached(usable_until) {
+            let took = now.boot.saturating_sub(sent.boot);
+            return Err(bad_response(format!(
+                "the token was no longer usable when it arrived: its lifetime is {lifetime:?}, \
+                 counted from when it was asked for, {took:?} ago"
+            )));
+        }
+        let renewed = self
+            .token
+            .as_deref()
+            .filter(|held| *held.access_token() == response.access_token);
+        let refresh_at = match renewed {
+            // Nothing was renewed: the server hands out the old value until near its end.
+            Some(_) => now.plus(now.until(usable_until) / 2),
+            None => sent.plus(refresh_after(lifetime, &mut self.rng)),
+        };
+        let times = Times {
+            issued: sent,
+            refresh_at,
+            usable_until,
+            lifetime,
+        };
+        Token::new(response.access_token, response.token_type, times, renewed)
+            .map(Arc::new)
+            .ok_or_else(|| bad_response("the token cannot stand in a header".to_owned()))
+    }
+}
+
+fn bad_response(message: String) -> TokenError {
+    TokenError {
+        kind: TokenErrorKind::BadResponse,
+        message,
+        retry_after: None,
+    }
+}

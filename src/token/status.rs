@@ -1,0 +1,85 @@
+//! What an operator sees of a credential.
+
+use serde::Serialize;
+
+use super::Moment;
+use super::state::State;
+
+/// One credential as `/status` shows it. Times are Unix seconds. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Where it is in its life.
+    pub state: Phase,
+    /// When the last token expires, or expired.
+    pub expires_at: Option<u64>,
+    /// From when on the last token is not sent.
+    pub usable_until: Option<u64>,
+    /// When the next token request is due; absent while one is in flight, or before anyone asked.
+    pub next_attempt: Option<u64>,
+    /// When the last token came.
+    pub last_success: Option<u64>,
+    /// The last failure, also when successes followed.
+    pub last_error: Option<LastError>,
+    /// Token requests since the start.
+    pub fetches: u64,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+}
+
+/// Where a credential is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// A usable token is held, nothing is in flight.
+    Valid,
+    /// A usable token is held, its successor is being fetched.
+    Refreshing,
+    /// No usable token; one is being fetched.
+    Fetching,
+    /// No usable token; the last attempt failed, the next one is not due yet.
+    BackingOff,
+    /// As `BackingOff`, but the server refused: someone has to change something.
+    Refused,
+    /// No usable token, and nobody asked for one.
+    Idle,
+}
+
+/// The last failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    /// The metric's `outcome`.
+    pub kind: &'static str,
+    /// What happened and what to do; free of secrets.
+    pub message: String,
+    /// When.
+    pub at: u64,
+}
+
+impl Status {
+    pub(super) fn of(state: &State, now: Moment) -> Self {
+        let token = state.token();
+        let usable = token.is_some_and(|token| token.is_usable(now));
+        let refused = |error: &crate::oauth::TokenError| error.kind.is_permanent();
+        Self {
+            state: match (usable, state.is_fetching(), state.failure()) {
+                (true, false, _) => Phase::Valid,
+                (true, true, _) => Phase::Refreshing,
+                (false, true, _) => Phase::Fetching,
+                (false, false, Some(failure)) if refused(&failure.error) => Phase::Refused,
+                (false, false, Some(_)) => Phase::BackingOff,
+                (false, false, None) => Phase::Idle,
+            },
+            expires_at: token.map(|token| token.expires().wall.as_secs()),
+            usable_until: token.map(|token| token.usable_until().wall.as_secs()),
+            next_attempt: state.due_in(now).map(|wait| now.plus(wait).wall.as_secs()),
+            last_success: state.last_success().map(|at| at.wall.as_secs()),
+            last_error: state.last_failure().map(|failure| LastError {
+                kind: failure.error.kind.label(),
+                message: failure.error.message.clone(),
+                at: failure.at.wall.as_secs(),
+            }),
+            fetches: state.begun(),
+            consecutive_failures: state.failures(),
+        }
+    }
+}
