@@ -119,21 +119,24 @@ impl Server {
     /// Good days and bad hours.
     pub(super) async fn change_moods(self: Arc<Self>, mut rng: Rng) {
         loop {
-            let mood = [
-                Mood::Down,
-                Mood::Slow,
-                Mood::Erring,
-                Mood::Lying,
-                Mood::Throttling,
-                Mood::Refusing,
-            ][rng.usize(..6)];
             sleep(log_uniform(&mut rng, 10.0, 86_400.0)).await;
-            self.turn(mood);
-            sleep(log_uniform(&mut rng, 1.0, 3600.0)).await;
-            // Sometimes from bad to worse.
-            if rng.u8(..4) > 0 {
-                self.turn(Mood::Healthy);
+            loop {
+                let mood = [
+                    Mood::Down,
+                    Mood::Slow,
+                    Mood::Erring,
+                    Mood::Lying,
+                    Mood::Throttling,
+                    Mood::Refusing,
+                ][rng.usize(..6)];
+                self.turn(mood);
+                sleep(log_uniform(&mut rng, 1.0, 7200.0)).await;
+                // Sometimes from bad to worse.
+                if rng.u8(..4) > 0 {
+                    break;
+                }
             }
+            self.turn(Mood::Healthy);
         }
     }
 
