@@ -103,7 +103,7 @@ impl Rejections {
         if accepted {
             inner.quiet_until = Duration::ZERO;
             inner.quiet = Duration::ZERO;
-        } else if true {
+        } else if inner.replayed < token.id() {
             inner.replayed = token.id();
             inner.be_quiet(source.now());
         }

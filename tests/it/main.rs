@@ -7,3 +7,4 @@ mod oauth;
 mod oauth_discovery;
 mod proxy;
 mod support;
+mod token;

@@ -1,0 +1,8 @@
+//! The life of a token, on virtual time: every rule by itself, then 30 days of everything at once.
+
+mod failure;
+mod fakes;
+mod flight;
+mod refresh;
+mod rejection;
+mod simulation;

@@ -1,0 +1,236 @@
+//! 30 days of one credential, for hundreds of seeds: a server in every mood, a machine that sleeps
+//! and whose clock is set, and requests all the while.
+//!
+//! `SIDEBEARER_SIMULATION_SEEDS` is how many seeds to run, or a range of them: `17..18` runs seed
+//! 17 again.
+
+mod server;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use fastrand::Rng;
+use sidebearer::config::Refresh;
+use sidebearer::metrics::Metrics;
+use sidebearer::token::{Clock, Source, Token};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::server::{Report, Server};
+use super::fakes::{VirtualClock, policy, secs};
+
+const DAYS_30: Duration = Duration::from_secs(30 * 86_400);
+/// The longest back-off with what is added to it, a fetch that was in flight when the server
+/// recovered, and the one that succeeds.
+const RECOVERED: Duration = Duration::from_secs(330 + 10 + 1);
+
+#[test]
+fn thirty_days_of_one_credential() {
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
+    let total = Totals::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    total.add(&simulate(seed));
+                }
+            });
+        }
+    });
+    total.say(&seeds);
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(given) = std::env::var("SIDEBEARER_SIMULATION_SEEDS") else {
+        return 0..200;
+    };
+    let number = |text: &str| {
+        text.parse()
+            .expect("SIDEBEARER_SIMULATION_SEEDS: N or A..B")
+    };
+    match given.split_once("..") {
+        Some((start, end)) => number(start)..number(end),
+        None => 0..number(&given),
+    }
+}
+
+/// Runs one seed and checks what holds over its whole length.
+fn simulate(seed: u64) -> Report {
+    // The source draws from generators that descend from this thread's.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    // Every fourth one is lazy.
+    let refresh = if seed % 4 == 3 {
+        Refresh::Lazy
+    } else {
+        Refresh::Eager
+    };
+    // Timers that wake every 5 s, as in the product, are most of the work of a quiet month; few
+    // seeds have them. It only matters to how late a resume is noticed.
+    let longest_sleep = secs(if seed.is_multiple_of(50) { 5.0 } else { 120.0 });
+    let rng = Rng::with_seed(seed ^ 0x5eed);
+    let report = runtime.block_on(thirty_days(refresh, longest_sleep, rng));
+    let broken = report.violations.first();
+    assert!(broken.is_none(), "seed {seed} ({refresh:?}): {broken:?}");
+    let bound = report.bound(DAYS_30);
+    let fetches = report.fetches();
+    assert!(
+        fetches <= bound,
+        "seed {seed} ({refresh:?}): {fetches} fetches, over {bound}: {report:?}"
+    );
+    // A seed in which little happened would prove little.
+    assert!(
+        report.successes > 50 && report.failures > 50,
+        "seed {seed}: {report:?}"
+    );
+    report
+}
+
+async fn thirty_days(refresh: Refresh, longest_sleep: Duration, mut rng: Rng) -> Report {
+    let clock = VirtualClock::with_longest_sleep(longest_sleep);
+    let server = Server::new(clock.clone(), rng.fork());
+    let source = Source::start(
+        "crm",
+        policy(refresh),
+        server.clone(),
+        Arc::new(Semaphore::new(1)),
+        clock.clone(),
+        Metrics::new().credential("crm"),
+    );
+    let mut others = JoinSet::new();
+    others.spawn(server.clone().change_moods(rng.fork()));
+    others.spawn(disturb(clock.clone(), server.clone(), rng.fork()));
+
+    let end = Instant::now() + DAYS_30;
+    let mut requests = JoinSet::new();
+    while Instant::now() < end && !server.is_broken() {
+        sleep(log_uniform(&mut rng, 0.001, 3600.0)).await;
+        // Mostly one at a time, sometimes a burst.
+        let burst = if rng.u8(..) < 8 { rng.u8(1..50) } else { 1 };
+        for _ in 0..burst {
+            requests.spawn(request(
+                refresh,
+                source.clone(),
+                clock.clone(),
+                server.clone(),
+            ));
+        }
+        while requests.try_join_next().is_some() {}
+    }
+    others.abort_all();
+    while let Some(request) = requests.join_next().await {
+        request.expect("no panic");
+    }
+    server.report()
+}
+
+/// One request: what it is given, and when.
+async fn request(
+    refresh: Refresh,
+    source: Arc<Source>,
+    clock: Arc<VirtualClock>,
+    server: Arc<Server>,
+) {
+    let recovered = server
+        .healthy_for()
+        .is_some_and(|healthy| healthy > RECOVERED);
+    let held = source.current();
+    server.check(
+        !recovered || held.is_some() || refresh == Refresh::Lazy,
+        || {
+            format!(
+                "no token though the server recovered: {:?}",
+                source.status()
+            )
+        },
+    );
+    let asked = Instant::now();
+    let token = match held {
+        Some(token) => Ok(token),
+        None => source.acquire().await,
+    };
+    let waited = asked.elapsed();
+    server.answered(token.is_ok());
+    server.check(waited <= secs(5.002), || format!("waited {waited:?}"));
+    match token {
+        Ok(token) => check_token(&token, &clock, &server),
+        Err(unavailable) => server.check(!recovered, || {
+            format!("{unavailable:?} though the server recovered")
+        }),
+    }
+}
+
+fn check_token(token: &Token, clock: &VirtualClock, server: &Server) {
+    let now = clock.now();
+    let truth = server.true_expiry(token.access_token().expose());
+    server.check(now.boot < truth, || {
+        format!("handed out at {now:?} what expired at {truth:?}")
+    });
+    server.check(
+        !now.reached(token.expires()) && token.is_usable(now),
+        || format!("handed out at {now:?}: {token:?}"),
+    );
+}
+
+/// Suspends the machine and sets its wall clock, every two days or so.
+async fn disturb(clock: Arc<VirtualClock>, server: Arc<Server>, mut rng: Rng) {
+    loop {
+        sleep(log_uniform(&mut rng, 600.0, 800_000.0)).await;
+        match rng.u8(..3) {
+            0 => clock.suspend(log_uniform(&mut rng, 1.0, 30_000.0)),
+            1 => clock.set_wall(rng.i64(1..7200)),
+            _ => clock.set_wall(-rng.i64(1..7200)),
+        }
+        server.disturbed();
+        // Not twice within what the checks allow for one.
+        sleep_until(Instant::now() + RECOVERED).await;
+    }
+}
+
+fn log_uniform(rng: &mut Rng, least: f64, most: f64) -> Duration {
+    secs(least * (most / least).powf(rng.f64()))
+}
+
+/// What happened over all seeds.
+#[derive(Default)]
+struct Totals {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    served: AtomicU64,
+    turned_away: AtomicU64,
+}
+
+impl Totals {
+    fn add(&self, report: &Report) {
+        self.successes.fetch_add(report.successes, SeqCst);
+        self.failures.fetch_add(report.failures, SeqCst);
+        self.served.fetch_add(report.served, SeqCst);
+        self.turned_away.fetch_add(report.turned_away, SeqCst);
+    }
+
+    fn say(&self, seeds: &Range<u64>) {
+        let [successes, failures, served, turned_away] = [
+            &self.successes,
+            &self.failures,
+            &self.served,
+            &self.turned_away,
+        ]
+        .map(|count| count.load(SeqCst));
+        println!(
+            "seeds {seeds:?}: {successes} tokens, {failures} failed fetches, \
+             {served} requests served, {turned_away} turned away"
+        );
+    }
+}
