@@ -79,6 +79,7 @@ fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
         let ended = state.finish(now, sent, result);
         (ended, state.begun(), state.pause(now))
     });
+    shared.ended.send_replace(begun);
     let took = now.boot.saturating_sub(sent.boot);
     let outcome = match &ended.result {
         Ok(token) => {
@@ -89,7 +90,6 @@ fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
     };
     shared.metrics.fetched(outcome, took);
     log(shared, &ended, now, retry_in);
-    shared.ended.send_replace(begun);
 }
 
 /// Sees a rotated secret also where no watch does.
@@ -124,9 +124,9 @@ fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
         }
         Err(error) => {
             let error = error.message.as_str();
-            let usable_for = shared.look(|state, now| {
-                let left = state.token().map(|token| now.until(token.usable_until()));
-                left.unwrap_or_default()
+            let usable_for = shared.look(|state, _| {
+                let failure = state.last_failure();
+                failure.map_or(Duration::ZERO, |failure| failure.usable_for)
             });
             if !ended.news && !failures.is_power_of_two() {
                 debug!(

@@ -207,10 +207,6 @@ impl Source {
             };
             self.shared.nudge.notify_one();
             self.ended(attempt).await;
-            // Back-off may already be over here, but this request has had its attempt.
-            if self.is_failing() && self.current().is_none() {
-                return Err(self.shared.look(unavailable));
-            }
         }
     }
 

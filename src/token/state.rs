@@ -38,6 +38,8 @@ pub(super) struct State {
 pub(super) struct Failure {
     pub(super) error: TokenError,
     pub(super) at: Moment,
+    /// How long the old token was still usable then.
+    pub(super) usable_for: Duration,
 }
 
 /// What the keeper is to do now.
@@ -151,14 +153,16 @@ impl State {
             Err(error) => {
                 let delay = self.backoff.failed(&error, &mut self.rng);
                 self.not_before = now.boot.saturating_add(delay);
-                let known = failures > 0
-                    && self
-                        .last_failure
-                        .as_ref()
-                        .is_some_and(|last| last.error.message == error.message);
+                let usable_for = before.map_or(Duration::ZERO, |b| now.until(b.usable_until()));
+                let last = self.last_failure.as_ref().filter(|_| failures > 0);
+                let known = last.is_some_and(|last| {
+                    last.error.message == error.message
+                        && last.usable_for.is_zero() == usable_for.is_zero()
+                });
                 self.last_failure = Some(Failure {
                     error: error.clone(),
                     at: now,
+                    usable_for,
                 });
                 Ended {
                     result: Err(error),

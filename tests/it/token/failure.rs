@@ -1,11 +1,15 @@
 //! What happens when the token endpoint does not give a token.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use sidebearer::oauth::TokenErrorKind::{
     Local, Refused, ServerError, Throttled, Timeout, Unreachable,
 };
 use sidebearer::token::Phase;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::fakes::{Answer, World, fails, fails_for, grants, pass, secs};
 
@@ -237,6 +241,30 @@ async fn setting_the_wall_clock_neither_ends_nor_prolongs_the_backoff() {
         pass(12.0).await;
         assert_eq!(world.value().as_deref(), Some("a"));
     }
+}
+
+/// Counts warnings; the rest is dropped.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn day_without_a_server_fills_no_log() {
+    let warnings = Warnings::default();
+    let subscriber = tracing_subscriber::registry().with(warnings.clone());
+    let _here = tracing::subscriber::set_default(subscriber);
+    let world = World::eager([grants("a", 100.0)], fails(Unreachable));
+    pass(86_400.0).await;
+    assert!(world.endpoint.requests() > 4000);
+    let warnings = warnings.0.load(SeqCst);
+    assert!((2..20).contains(&warnings), "{warnings}");
 }
 
 #[tokio::test(start_paused = true)]

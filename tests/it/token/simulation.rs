@@ -92,7 +92,7 @@ fn simulate(seed: u64) -> Report {
     );
     // A seed in which little happened would prove little.
     assert!(
-        report.successes > 50 && report.failures > 50,
+        report.successes > 50 && report.failures > 10,
         "seed {seed}: {report:?}"
     );
     report

@@ -45,6 +45,8 @@ struct Record {
     /// Reading of the boot clock before which no next request may come.
     not_before: Duration,
     refusals: u32,
+    /// When the last attempt failed, if the source is to choose when to come back.
+    retrying_since: Option<Duration>,
     /// The last token issued: value, end.
     last: Option<(String, Duration)>,
     issued: u64,
@@ -66,8 +68,9 @@ pub(super) struct Report {
     streaks: u64,
     /// Tokens that were handed out more than once.
     again: u64,
-    /// How long the server was not healthy.
-    bad: Duration,
+    /// Failures after which the source chose when to come back, and the time it took in sum.
+    retried: u64,
+    backing_off: Duration,
     disturbances: u64,
     failing: bool,
 }
@@ -82,15 +85,18 @@ impl Report {
     /// - A token is renewed after at least 45 % of its life (a 2 s one; later for longer ones),
     ///   and lifetimes are 8,100 s in the mean. A disturbance may end one early.
     /// - A token handed out again is asked for at halves of its remainder, down to 0.5 s.
-    /// - Back-off is 15 s in the mean after the first seven failures in a row; a quarter more
-    ///   for luck. Retry-After and refusals only make it longer.
+    /// - Back-off is 15 s in the mean, after the first seven failures in a row; a quarter more
+    ///   for luck. (Pauses that the server or a refusal dictate are checked one by one.)
     pub(super) fn bound(&self, length: Duration) -> u64 {
         let mean_lifetime = (LIFETIMES.1 - LIFETIMES.0) / (LIFETIMES.1 / LIFETIMES.0).ln();
         let renewals = length.as_secs_f64() / (0.45 * mean_lifetime);
         let halvings = LIFETIMES.1.log2() + 1.0;
-        let failures = 1.25 * self.bad.as_secs_f64() / 15.0 + 8.0 * self.streaks as f64 + 100.0;
+        let retries =
+            1.25 * self.backing_off.as_secs_f64() / 15.0 + 7.0 * self.streaks as f64 + 20.0;
+        let dictated = self.failures - self.retried;
         let again = halvings * self.again as f64;
-        (1.0 + renewals + self.disturbances as f64 + again + failures) as u64
+        let bound = 1.0 + renewals + self.disturbances as f64 + again + retries;
+        bound as u64 + dictated
     }
 }
 
@@ -107,6 +113,7 @@ impl Server {
                 in_flight: false,
                 not_before: Duration::ZERO,
                 refusals: 0,
+                retrying_since: None,
                 last: None,
                 issued: 0,
                 held: None,
@@ -176,7 +183,6 @@ impl Server {
     }
 
     pub(super) fn report(&self) -> Report {
-        self.turn(Mood::Healthy);
         self.record().report.clone()
     }
 
@@ -189,10 +195,6 @@ impl Server {
     fn turn(&self, mood: Mood) {
         let now = self.clock.now().boot;
         let mut record = self.record();
-        if record.mood != Mood::Healthy {
-            let bad = now - record.since;
-            record.report.bad += bad;
-        }
         record.mood = mood;
         record.since = now;
     }
@@ -208,6 +210,9 @@ impl TokenEndpoint for Server {
         let mut record = self.record();
         let (in_flight, not_before) = (record.in_flight, record.not_before);
         record.in_flight = true;
+        if let Some(failed) = record.retrying_since.take() {
+            record.report.backing_off += sent.boot - failed;
+        }
         let (delay, answer) = record.answer(sent);
         drop(record);
         self.check(!in_flight, || format!("two fetches at {sent:?}"));
@@ -349,6 +354,10 @@ impl Record {
         };
         let asked = error.retry_after.unwrap_or_default().min(secs(300.0));
         self.not_before = now.boot + secs(refused).max(asked);
+        if self.not_before == now.boot {
+            self.retrying_since = Some(now.boot);
+            self.report.retried += 1;
+        }
         self.report.streaks += u64::from(!self.report.failing);
         self.report.failing = true;
         self.report.failures += 1;
