@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use super::HostPattern;
 use super::path::canonical_path;
-use super::read::Expected;
+use super::report::Expected;
 
 /// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
 pub fn is_loopback(url: &Url) -> bool {

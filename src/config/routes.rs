@@ -5,7 +5,8 @@ use http::Method;
 use super::address::host_pattern;
 use super::draft::{Draft, Named};
 use super::path::canonical_path;
-use super::read::{Expected, Section};
+use super::read::Section;
+use super::report::Expected;
 use super::{HostPattern, Route};
 
 /// Reads one route.

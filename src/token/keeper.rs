@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Moment;
-use super::source::Shared;
+use super::shared::Shared;
 use super::state::{Ended, Next, State};
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 

@@ -5,7 +5,8 @@
 //!
 //! - `refresh`: how long until the next attempt. Pure.
 //! - `state`: what is known of one credential, and what follows from it. Pure.
-//! - `source`: the state shared between those who ask and the one who fetches.
+//! - `source`: what those who need a token see.
+//! - `shared`: what those who ask share with the one who fetches.
 //! - `keeper`: the task that fetches, once at a time.
 //! - `rejection`: what a 401 from an upstream means for the token.
 
@@ -14,6 +15,7 @@ mod issued;
 mod keeper;
 mod refresh;
 mod rejection;
+mod shared;
 mod source;
 mod state;
 mod status;

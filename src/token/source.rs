@@ -1,8 +1,8 @@
 //! The source of one credential's tokens: what the proxy asks.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::keeper::keep;
+use super::shared::Shared;
 use super::state::State;
 use super::{Clock, Moment, Policy, Status, Token};
 use crate::config::Refresh;
@@ -35,25 +36,6 @@ pub struct Unavailable {
     pub reason: String,
     /// When asking again can help.
     pub retry_after: Duration,
-}
-
-/// What the source and its keeper share.
-pub(super) struct Shared {
-    pub(super) name: String,
-    pub(super) policy: Policy,
-    pub(super) endpoint: Arc<dyn TokenEndpoint>,
-    pub(super) gate: Arc<Semaphore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: CredentialMetrics,
-    /// The state's token, where no lock is needed.
-    token: ArcSwapOption<Token>,
-    /// [`State::asks_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
-    asks_from: AtomicU64,
-    state: Mutex<State>,
-    /// Wakes the keeper.
-    pub(super) nudge: Notify,
-    /// The number of the last attempt that ended.
-    pub(super) ended: watch::Sender<u64>,
 }
 
 impl Source {
@@ -236,36 +218,6 @@ impl Drop for Source {
     }
 }
 
-impl Shared {
-    /// Changes the state, and publishes what is read without a lock.
-    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut state);
-        let held = self.token.load();
-        if held.as_ref().map(Arc::as_ptr) != state.token().map(Arc::as_ptr) {
-            self.token.store(state.token().cloned());
-        }
-        let asks_from = state.asks_from().map_or(u64::MAX, nanos);
-        self.asks_from.store(asks_from, Ordering::Relaxed);
-        result
-    }
-
-    pub(super) fn look<T>(&self, look: impl FnOnce(&State, Moment) -> T) -> T {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        look(&state, self.clock.now())
-    }
-
-    /// Asks for an attempt; of many callers, one takes the lock.
-    fn ask_once(&self, now: Moment) {
-        if nanos(now.boot) >= self.asks_from.load(Ordering::Relaxed)
-            && self.asks_from.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
-        {
-            self.update(|state| state.demand(now));
-            self.nudge.notify_one();
-        }
-    }
-}
-
 fn unavailable(state: &State, now: Moment) -> Unavailable {
     let reason = match state.failure() {
         Some(failure) => failure.error.message.clone(),
@@ -275,8 +227,4 @@ fn unavailable(state: &State, now: Moment) -> Unavailable {
         reason,
         retry_after: state.pause(now),
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
