@@ -12,7 +12,6 @@ mod draft;
 mod general;
 mod listeners;
 mod load;
-mod path;
 mod read;
 mod report;
 mod routes;
@@ -36,7 +35,6 @@ use url::Url;
 pub use address::is_loopback;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};
-pub use path::{PathError, canonical_path};
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.

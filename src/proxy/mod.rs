@@ -9,7 +9,6 @@ mod failure;
 mod forward;
 mod headers;
 mod neighbours;
-mod path;
 mod reply;
 mod request;
 mod tunnel;
