@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod connect;
+mod errors;
 mod oauth;
 mod oauth_discovery;
 mod proxy;
