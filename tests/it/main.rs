@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod access_log;
+mod admin;
 mod connect;
+mod drain;
 mod errors;
+mod neighbours;
 mod oauth;
 mod oauth_discovery;
 mod proxy;
+mod secrets;
 mod support;
 mod token;
