@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod cli;
 mod connect;
 mod drain;
 mod errors;
