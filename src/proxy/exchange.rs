@@ -1,5 +1,6 @@
 //! The record of one request: what is counted and logged when it has ended.
 
+use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use super::client::InFlight;
-use super::error::ProxyError;
+use super::error::{ErrorKind, ProxyError};
 use super::view::View;
 use crate::config::AccessLog;
 use crate::snapshot::Target;
@@ -32,6 +33,8 @@ pub struct Exchange {
     route: Option<usize>,
     status: Option<StatusCode>,
     error: Option<&'static str>,
+    /// What is behind the error, for the log.
+    cause: Option<String>,
     cut: bool,
     token: Option<Arc<Token>>,
 }
@@ -51,6 +54,7 @@ impl Exchange {
             route: None,
             status: None,
             error: None,
+            cause: None,
             cut: false,
             token: None,
         }
@@ -75,16 +79,23 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn failed(&mut self, error: &ProxyError) {
-        self.error = Some(error.kind.code());
-        self.traffic().failed(error.kind.code());
+        let cause = error.source.as_deref();
+        self.note(error.kind, cause.map(|cause| cause as &dyn Error));
     }
 
     /// The response broke off after its head was sent.
-    pub fn cut_off(&mut self, error: &'static str) {
+    pub fn cut_off(&mut self, kind: ErrorKind, cause: &dyn Error) {
         self.cut = true;
-        self.error = Some(error);
-        self.traffic().failed(error);
+        self.note(kind, Some(cause));
         self.in_flight.client().reset();
+    }
+
+    fn note(&mut self, kind: ErrorKind, cause: Option<&dyn Error>) {
+        self.error = Some(kind.code());
+        self.traffic().failed(kind.code());
+        if self.is_logged() {
+            self.cause = cause.map(in_words);
+        }
     }
 
     fn traffic(&self) -> &crate::metrics::TrafficMetrics {
@@ -107,12 +118,15 @@ impl Exchange {
         let host = authority
             .or_else(|| self.host.as_ref()?.to_str().ok())
             .unwrap_or_default();
+        // What is before it is a name and a password, and the request was refused for it.
+        let host = host.rsplit('@').next().unwrap_or_default();
         let upstream = self
             .upstream
             .map_or("", |at| &snapshot.upstreams[at].config.name);
         let token_age = self.token.as_ref().map(|token| {
             let now = snapshot.clock.now();
-            now.boot.saturating_sub(token.issued().boot).as_secs_f64()
+            let age = now.boot.saturating_sub(token.issued().boot);
+            age.as_millis() as f64 / 1e3
         });
         tracing::info!(
             target: "sidebearer::access",
@@ -124,8 +138,9 @@ impl Exchange {
             upstream,
             status = self.status.map(|status| status.as_u16()),
             error = self.error,
+            cause = self.cause,
             cut = self.cut,
-            duration_ms = took.as_secs_f64() * 1000.0,
+            duration_ms = took.as_micros() as f64 / 1e3,
             token_age_s = token_age,
         );
     }
@@ -139,4 +154,19 @@ impl Drop for Exchange {
             self.log(took);
         }
     }
+}
+
+/// An error with everything beneath it; libraries do not repeat their cause in their own words.
+fn in_words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_words = cause.to_string();
+        if !words.ends_with(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        next = cause.source();
+    }
+    words
 }

@@ -250,7 +250,12 @@ fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Re
 /// As a loopback listener without hosts of its own.
 pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
     let checked = request::check(head)?;
-    neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers)
+    let admitted = neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers);
+    // What a listener can be told to allow, these pages cannot.
+    admitted.map_err(|refused| match refused.kind {
+        ErrorKind::NoRoute => ProxyError::new(refused.kind, "ask by IP address, or as localhost"),
+        kind => ProxyError::new(kind, "a web page of another site made this request"),
+    })
 }
 
 fn no_route() -> ProxyError {

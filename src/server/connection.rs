@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::io::{Activity, ClientIo, Stream};
-use crate::config;
+use crate::config::{self, AccessLog};
 use crate::proxy::{self, Client, Deadline, ErrorKind, ProxyError, View};
 use crate::upstream::{BUFFER_BYTES, LocalExecutor};
 
@@ -58,6 +58,7 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         Arc::clone(&client),
         Arc::clone(&activity),
         ahead.freeze(),
+        http2,
     );
     let io = TokioIo::new(io);
     let service = {
@@ -91,14 +92,16 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         return; // Upgraded: the tunnel has the socket.
     };
     let mut io = parts.io.into_inner();
-    match (end, io.take_refusal()) {
-        (End::Done(Err(error)), Some(status)) if error.is_parse() => {
-            refuse(&mut io, status, &client, &current).await;
-        }
-        (End::SlowHead, _) => refuse(&mut io, StatusCode::REQUEST_TIMEOUT, &client, &current).await,
+    let refused = match &end {
+        End::Done(Err(error)) if error.is_parse() => io.take_refusal(),
+        End::SlowHead => Some(StatusCode::REQUEST_TIMEOUT),
+        _ => None,
+    };
+    match (refused, end) {
+        (Some(status), _) => refuse(&mut io, status, &client, &current).await,
         // Nobody is left to tell.
-        (End::Done(_), _) => drop(io.shutdown().await),
-        (End::Idle | End::Cut, _) => {}
+        (None, End::Done(_)) => drop(io.end().await),
+        (None, _) => {}
     }
 }
 
@@ -215,13 +218,15 @@ where
     let traffic = view.snapshot.traffic(listener, None);
     traffic.failed(kind.code());
     traffic.answered(status);
-    tracing::info!(
-        target: "sidebearer::access",
-        listener = client.listener,
-        status = status.as_u16(),
-        error = kind.code(),
-        "refused before it was a request",
-    );
+    if view.snapshot.config.log.access != AccessLog::Off {
+        tracing::info!(
+            target: "sidebearer::access",
+            listener = client.listener,
+            status = status.as_u16(),
+            error = kind.code(),
+            "refused before it was a request",
+        );
+    }
     let answer = proxy::problem_bytes_http1(&error, true);
     let told = async {
         stream.write_all(&answer).await?;
@@ -298,12 +303,13 @@ impl<C: Closing> Watched<C> {
     fn next_wait(&self) -> Waiting {
         let received = self.activity.received.load(Relaxed) && self.header_timeout.is_some();
         let started = self.client.started();
+        let blocked = self.activity.blocked.load(Relaxed);
+        let sent = self.activity.sent.swap(false, Relaxed);
         match self.waiting {
-            _ if self.client.in_flight() > 0 => match self.waiting {
-                _ if !self.activity.blocked.load(Relaxed) => Waiting::Busy,
-                Waiting::Reader(since) => Waiting::Reader(since),
-                _ => Waiting::Reader(Instant::now()),
-            },
+            // Some of a response may be left to send when its request has ended here.
+            Waiting::Reader(since) if blocked && !sent => Waiting::Reader(since),
+            _ if blocked => Waiting::Reader(Instant::now()),
+            _ if self.client.in_flight() > 0 => Waiting::Busy,
             Waiting::Head(since) if received => Waiting::Head(since),
             _ if received => Waiting::Head(Instant::now()),
             Waiting::Request(since, after) if after == started => Waiting::Request(since, after),
@@ -352,8 +358,10 @@ impl<C: Closing> Future for Watched<C> {
             if let Poll::Ready(done) = this.connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Done(done));
             }
-            // Not before the request that made us come here has begun.
-            let may_close = this.client.is_closing() && this.client.started() > 0;
+            // In HTTP/1.1 not before the request that made us come here has begun; HTTP/2 says
+            // which it still serves.
+            let begun = this.header_timeout.is_none() || this.client.started() > 0;
+            let may_close = this.client.is_closing() && begun;
             if may_close && !std::mem::replace(&mut this.told, true) {
                 this.connection.as_mut().close();
                 continue;
