@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::client::InFlight;
@@ -27,6 +27,7 @@ pub struct Exchange {
     /// The client's connection.
     pub in_flight: InFlight,
     start: Instant,
+    http1: bool,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -48,6 +49,7 @@ impl Exchange {
             upstream: None,
             in_flight,
             start: Instant::now(),
+            http1: head.version < Version::HTTP_2,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
@@ -87,7 +89,10 @@ impl Exchange {
     pub fn cut_off(&mut self, kind: ErrorKind, cause: &dyn Error) {
         self.cut = true;
         self.note(kind, Some(cause));
-        self.in_flight.client().reset();
+        if self.http1 {
+            // In HTTP/2 the stream is reset, and others of the connection go on.
+            self.in_flight.client().reset();
+        }
     }
 
     fn note(&mut self, kind: ErrorKind, cause: Option<&dyn Error>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::token::Unavailable;
-use crate::upstream::{ConnectError, UpgradeError};
+use crate::upstream::ConnectError;
 
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
@@ -38,14 +38,6 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
     )
     .retry_after(unavailable.retry_after)
     .caused_by(unavailable)
-}
-
-/// A connection for an upgrade failed.
-pub fn upgrade(error: UpgradeError) -> ProxyError {
-    match error {
-        UpgradeError::Connect(error) => connect(Arc::new(error)),
-        UpgradeError::Http(error) => exchange(error),
-    }
 }
 
 /// A connection failed before the response head was complete.
