@@ -120,18 +120,19 @@ async fn sniff(
     client: &Client,
     limits: &config::Server,
 ) -> Sniffed {
-    let start = Instant::now();
+    // Of the connection, and once something has arrived, of its first byte.
+    let mut since = Instant::now();
     let mut deadline = Deadline::default();
     let mut closing = None;
     let mut read = async |ahead: &mut BytesMut| {
-        let at = start
-            + if ahead.is_empty() {
-                limits.idle_timeout
-            } else {
-                limits.header_timeout
-            };
+        let at = if ahead.is_empty() {
+            since + limits.idle_timeout
+        } else {
+            since + limits.header_timeout
+        };
+        let first = ahead.is_empty();
         let mut reading = pin!(stream.read_buf(ahead));
-        std::future::poll_fn(|cx| {
+        let read = std::future::poll_fn(|cx| {
             client.register(cx);
             if client.is_cut() {
                 return Poll::Ready(None);
@@ -146,7 +147,11 @@ async fn sniff(
             }
             deadline.poll(cx, at).map(|()| None)
         })
-        .await
+        .await;
+        if first {
+            since = Instant::now();
+        }
+        read
     };
     ahead.reserve(BUFFER_BYTES / 8);
     loop {
