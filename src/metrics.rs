@@ -253,7 +253,7 @@ impl TrafficMetrics {
 }
 
 impl UpstreamMetrics {
-    /// An attempt to connect ended: `ok`, or an error code.
+    /// An attempt to connect ended: `success`, or why it failed.
     pub fn connected(&self, outcome: &'static str) {
         self.connects
             .with_label_values(&[self.upstream.as_str(), outcome])

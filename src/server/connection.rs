@@ -300,6 +300,11 @@ impl<C: Closing> Watched<C> {
         }
     }
 
+    /// It says which requests it still serves, and its library sees the heads.
+    fn is_http2(&self) -> bool {
+        self.header_timeout.is_none()
+    }
+
     fn next_wait(&self) -> Waiting {
         let received = self.activity.received.load(Relaxed) && self.header_timeout.is_some();
         let started = self.client.started();
@@ -360,16 +365,24 @@ impl<C: Closing> Future for Watched<C> {
             }
             // In HTTP/1.1 not before the request that made us come here has begun; HTTP/2 says
             // which it still serves.
-            let begun = this.header_timeout.is_none() || this.client.started() > 0;
+            let begun = this.is_http2() || this.client.started() > 0;
             let may_close = this.client.is_closing() && begun;
             if may_close && !std::mem::replace(&mut this.told, true) {
                 this.connection.as_mut().close();
                 continue;
             }
-            if !this.activity.holding.load(Relaxed) {
-                return this.poll_waiting(cx);
+            if this.activity.holding.swap(false, Relaxed) {
+                continue;
             }
-            this.activity.holding.store(false, Relaxed);
+            match this.poll_waiting(cx) {
+                // Over HTTP/2 nobody has to guess whether a request was too late.
+                Poll::Ready(End::Idle) if this.is_http2() && !this.told => {
+                    this.told = true;
+                    this.waiting = Waiting::Busy;
+                    this.connection.as_mut().close();
+                }
+                end => return end,
+            }
         }
     }
 }

@@ -178,3 +178,29 @@ async fn a_slow_reader_that_reads_on_is_not_cut() {
     }
     assert!(read > SIZE, "cut after {read} bytes");
 }
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_told_before_it_is_closed() {
+    const GOAWAY: u8 = 7;
+    let (api, idp) = (Api::open(), Idp::start());
+    let config =
+        impatient(&api, &idp).replacen("[server]", "[server]\nidle_timeout = \"300ms\"", 1);
+    let sidebearer = Sidebearer::start(&config);
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all(&empty_settings).await.unwrap();
+    let mut frames = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut frames)).await;
+    read.expect("closed").unwrap();
+    let mut types = Vec::new();
+    let mut rest = &frames[..];
+    while let [a, b, c, kind, ..] = *rest {
+        types.push(kind);
+        rest = &rest[9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c)..];
+    }
+    assert!(types.contains(&GOAWAY), "{types:?}");
+}
