@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{GET, answers, assert_error, exchange, impatient, only, only_listener, towards};
-use crate::support::PATIENCE;
 use crate::support::api::Api;
 use crate::support::client::Connection;
 use crate::support::idp::Idp;
 use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{PATIENCE, smallest};
 
 #[tokio::test]
 async fn what_the_library_refuses_gets_the_same_form() {
@@ -203,4 +203,24 @@ async fn an_idle_http2_connection_is_told_before_it_is_closed() {
         rest = &rest[9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c)..];
     }
     assert!(types.contains(&GOAWAY), "{types:?}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_does_not_reset_the_upload() {
+    const SIZE: usize = 8 << 20;
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    for bytes in [
+        format!("POST /a/../b HTTP/1.1\r\nhost: localhost\r\ncontent-length: {SIZE}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nbad header\r\ncontent-length: {SIZE}\r\n\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let body = vec![b'x'; SIZE];
+        stream.write_all(&body).await.expect("not reset");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("not reset");
+        assert_eq!(only(&answer).code(), "bad_request");
+    }
+    assert!(api.seen().is_empty());
 }
