@@ -81,25 +81,27 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn failed(&mut self, error: &ProxyError) {
-        let cause = error.source.as_deref();
-        self.note(error.kind, cause.map(|cause| cause as &dyn Error));
+        self.note(error.kind, || match &error.source {
+            Some(cause) => in_words(cause.as_ref()),
+            None => error.detail.to_string(),
+        });
     }
 
     /// The response broke off after its head was sent.
     pub fn cut_off(&mut self, kind: ErrorKind, cause: &dyn Error) {
         self.cut = true;
-        self.note(kind, Some(cause));
+        self.note(kind, || in_words(cause));
         if self.http1 {
             // In HTTP/2 the stream is reset, and others of the connection go on.
             self.in_flight.client().reset();
         }
     }
 
-    fn note(&mut self, kind: ErrorKind, cause: Option<&dyn Error>) {
+    fn note(&mut self, kind: ErrorKind, cause: impl FnOnce() -> String) {
         self.error = Some(kind.code());
         self.traffic().failed(kind.code());
         if self.is_logged() {
-            self.cause = cause.map(in_words);
+            self.cause = Some(cause());
         }
     }
 

@@ -2,10 +2,14 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::token::Unavailable;
 use crate::upstream::ConnectError;
+
+/// Connections end all the time; some socket is free again soon.
+const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
@@ -18,6 +22,14 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             ErrorKind::UpstreamConnect,
             "the upstream does not take connections; check its url and whether it is up",
         ),
+        ConnectError::Shortage { .. } => {
+            return ProxyError::new(
+                ErrorKind::Overloaded,
+                "no socket is left for a connection to the upstream; raise the open-files limit, or lower max_connections",
+            )
+            .retry_after(SHORTAGE_LASTS)
+            .caused_by(error);
+        }
         ConnectError::Timeout { .. } => (
             ErrorKind::UpstreamTimeout,
             "no connection to the upstream within its connect_timeout; check the network between",

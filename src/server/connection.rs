@@ -16,12 +16,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
 
 use super::io::{Activity, ClientIo, Stream};
-use crate::config::{self, AccessLog};
-use crate::proxy::{self, Client, Deadline, ErrorKind, ProxyError, View};
+use super::refusal::{LINGER, linger, refuse};
+use crate::config;
+use crate::proxy::{self, Client, Deadline, View};
 use crate::upstream::{BUFFER_BYTES, LocalExecutor};
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -33,10 +34,6 @@ const MAX_STREAMS: u32 = 250;
 /// A client that vanished is noticed after these.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// After a refusal we read on for this long: closing on unread bytes would reset the connection
-/// and could take the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// What the shard gives its connections: the view of this moment, and the index of the listener.
 pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
 
@@ -99,8 +96,13 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     };
     match (refused, end) {
         (Some(status), _) => refuse(&mut io, status, &client, &current).await,
-        // Nobody is left to tell.
-        (None, End::Done(_)) => drop(io.end().await),
+        (None, End::Done(_)) => {
+            // A request may have been answered before all of its body was read.
+            let ended = timeout(limits.idle_timeout, io.end()).await;
+            if matches!(ended, Ok(Ok(()))) && !client.is_closing() {
+                linger(&mut io).await;
+            }
+        }
         (None, _) => {}
     }
 }
@@ -195,55 +197,6 @@ fn http2_builder(limits: &config::Server) -> http2::Builder<LocalExecutor> {
     builder
 }
 
-/// Answers what the library refused or never got to see, in the same form as every other error.
-async fn refuse<S>(stream: &mut S, status: StatusCode, client: &Client, current: &Current)
-where
-    S: AsyncReadExt + AsyncWriteExt + Unpin,
-{
-    let (kind, detail) = match status {
-        StatusCode::REQUEST_TIMEOUT => (
-            ErrorKind::RequestTimeout,
-            "the request head did not arrive in time; send it at once, or raise header_timeout",
-        ),
-        StatusCode::URI_TOO_LONG => (
-            ErrorKind::UriTooLong,
-            "the request target is too long; shorten it",
-        ),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
-            ErrorKind::HeaderTooLarge,
-            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
-        ),
-        _ => (
-            ErrorKind::BadRequest,
-            "what arrived is not a well-formed HTTP request",
-        ),
-    };
-    let error = ProxyError::new(kind, detail);
-    let (view, listener) = current(client);
-    let traffic = view.snapshot.traffic(listener, None);
-    traffic.failed(kind.code());
-    traffic.answered(status);
-    if view.snapshot.config.log.access != AccessLog::Off {
-        tracing::info!(
-            target: "sidebearer::access",
-            listener = client.listener,
-            status = status.as_u16(),
-            error = kind.code(),
-            "refused before it was a request",
-        );
-    }
-    let answer = proxy::problem_bytes_http1(&error, true);
-    let told = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    // Whether it listened or not, the connection ends here.
-    let _ = tokio::time::timeout(LINGER, told).await;
-}
-
 /// How a watched connection ended.
 enum End {
     Done(hyper::Result<()>),
@@ -303,6 +256,11 @@ impl<C: Closing> Watched<C> {
             registered: false,
             told: false,
         }
+    }
+
+    /// It says which requests it still serves, and its library sees the heads.
+    fn is_http2(&self) -> bool {
+        self.header_timeout.is_none()
     }
 
     fn next_wait(&self) -> Waiting {
@@ -365,16 +323,24 @@ impl<C: Closing> Future for Watched<C> {
             }
             // In HTTP/1.1 not before the request that made us come here has begun; HTTP/2 says
             // which it still serves.
-            let begun = this.header_timeout.is_none() || this.client.started() > 0;
+            let begun = this.is_http2() || this.client.started() > 0;
             let may_close = this.client.is_closing() && begun;
             if may_close && !std::mem::replace(&mut this.told, true) {
                 this.connection.as_mut().close();
                 continue;
             }
-            if !this.activity.holding.load(Relaxed) {
-                return this.poll_waiting(cx);
+            if this.activity.holding.swap(false, Relaxed) {
+                continue;
             }
-            this.activity.holding.store(false, Relaxed);
+            match this.poll_waiting(cx) {
+                // Over HTTP/2 nobody has to guess whether a request was too late.
+                Poll::Ready(End::Idle) if this.is_http2() && !this.told => {
+                    this.told = true;
+                    this.waiting = Waiting::Busy;
+                    this.connection.as_mut().close();
+                }
+                end => return end,
+            }
         }
     }
 }

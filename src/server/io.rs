@@ -94,7 +94,7 @@ impl ClientIo {
     ///
     /// # Errors
     /// Nobody is left to read.
-    pub async fn end(mut self) -> io::Result<()> {
+    pub async fn end(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_held(cx)).await?;
         self.shutdown().await
     }

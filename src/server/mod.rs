@@ -3,6 +3,7 @@
 mod connection;
 mod io;
 mod listener;
+mod refusal;
 mod shard;
 
 pub use listener::{Bound, Listener, bind, bind_tcp};

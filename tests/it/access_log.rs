@@ -138,6 +138,7 @@ async fn an_error_of_ours_is_logged_with_its_cause() {
         ("/expired", 502),
         ("/garbage", 502),
         ("/api", 503),
+        ("/a/../b", 400),
     ] {
         assert_eq!(get(process.address(), path).await.status, status, "{path}");
     }
@@ -155,6 +156,7 @@ async fn an_error_of_ours_is_logged_with_its_cause() {
         ("/garbage", "upstream_protocol", "invalid HTTP"),
         ("/api", "token_unavailable", "invalid_client"),
         ("/cut", "upstream_connect", "broke off"),
+        ("/a/../b", "bad_request", "'..' segment"),
     ] {
         let line = log.iter().find(|line| line["path"] == path).expect(path);
         assert_eq!(line["error"], error, "{line}");

@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{GET, answers, assert_error, exchange, impatient, only, only_listener, towards};
-use crate::support::PATIENCE;
 use crate::support::api::Api;
 use crate::support::client::Connection;
 use crate::support::idp::Idp;
 use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{PATIENCE, smallest};
 
 #[tokio::test]
 async fn what_the_library_refuses_gets_the_same_form() {
@@ -177,4 +177,50 @@ async fn a_slow_reader_that_reads_on_is_not_cut() {
         pause.tick().await;
     }
     assert!(read > SIZE, "cut after {read} bytes");
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_told_before_it_is_closed() {
+    const GOAWAY: u8 = 7;
+    let (api, idp) = (Api::open(), Idp::start());
+    let config =
+        impatient(&api, &idp).replacen("[server]", "[server]\nidle_timeout = \"300ms\"", 1);
+    let sidebearer = Sidebearer::start(&config);
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all(&empty_settings).await.unwrap();
+    let mut frames = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut frames)).await;
+    read.expect("closed").unwrap();
+    let mut types = Vec::new();
+    let mut rest = &frames[..];
+    while let [a, b, c, kind, ..] = *rest {
+        types.push(kind);
+        rest = &rest[9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c)..];
+    }
+    assert!(types.contains(&GOAWAY), "{types:?}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_does_not_reset_the_upload() {
+    const SIZE: usize = 8 << 20;
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    for bytes in [
+        format!("POST /a/../b HTTP/1.1\r\nhost: localhost\r\ncontent-length: {SIZE}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nbad header\r\ncontent-length: {SIZE}\r\n\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let body = vec![b'x'; SIZE];
+        stream.write_all(&body).await.expect("not reset");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("not reset");
+        assert_eq!(only(&answer).code(), "bad_request");
+    }
+    assert!(api.seen().is_empty());
 }
