@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::connect::{ConnectError, Connected, Protocols};
 use super::{Endpoint, HyperIo, LocalExecutor};
 
@@ -215,7 +216,7 @@ impl<B: RequestBody> Pool<B> {
     }
 
     async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = HyperIo::new(connected.io);
+        let io = HyperIo::new(Answers::new(connected.io));
         if !connected.http2 {
             let (sender, connection) = http1_builder()
                 .handshake(io)
