@@ -216,6 +216,10 @@ impl AsyncWrite for ClientIo {
             // Perhaps the end of a refused request: whoever drives the connection knows, and ends it.
             return Poll::Ready(Ok(()));
         }
+        if self.client.is_reset() {
+            // A FIN before the reset would look like the proper end.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -1,5 +1,6 @@
 //! Connections to the protected APIs and to authorization servers.
 
+mod answers;
 mod connect;
 mod dns;
 mod pool;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 
+use answers::Answers;
+
 use crate::metrics::UpstreamMetrics;
 
 pub use connect::{ConnectError, Connected, Connector, Io, Protocols, Stage};
@@ -19,8 +22,8 @@ pub use tls::{TlsError, fingerprint};
 /// What one connection may buffer a side.
 pub const BUFFER_BYTES: usize = 64 * 1024;
 
-/// An [`Io`] for hyper.
-pub type HyperIo = hyper_util::rt::TokioIo<Io>;
+/// A connection for hyper.
+type HyperIo = hyper_util::rt::TokioIo<Answers>;
 
 /// Everything that the pools of all shards need to reach one upstream. It survives a reload that
 /// does not change it, and the pools with it.
@@ -57,7 +60,7 @@ impl Endpoint {
     pub async fn dedicated<B: RequestBody>(&self) -> Result<http1::SendRequest<B>, ConnectError> {
         let connected = self.connect(Protocols::Http1).await?;
         let (sender, connection) = pool::http1_builder()
-            .handshake(HyperIo::new(connected.io))
+            .handshake(HyperIo::new(Answers::new(connected.io)))
             .await
             .map_err(|error| self.connector.handshake_failed(&error))?;
         tokio::task::spawn_local(async move {

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::connect::{ConnectError, Connected, Protocols};
 use super::{Endpoint, HyperIo, LocalExecutor};
 
@@ -61,8 +63,8 @@ struct Idle<B> {
 struct Multiplexed<B> {
     sender: http2::SendRequest<B>,
     in_flight: Cell<usize>,
-    /// How many the server takes at once, and we put on it.
-    allowed: Cell<usize>,
+    /// How many the server takes at once, as it says now.
+    allowed: Box<dyn Fn() -> usize>,
     idle_since: Cell<Instant>,
 }
 
@@ -174,7 +176,8 @@ impl<B: RequestBody> Pool<B> {
     fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
         let free = |open: &&Rc<Multiplexed<B>>| {
-            open.in_flight.get() < open.allowed.get() && !open.sender.is_closed()
+            let most = (open.allowed)().min(STREAMS_PER_CONNECTION);
+            open.in_flight.get() < most && !open.sender.is_closed()
         };
         streams.iter().find(free).cloned()
     }
@@ -213,7 +216,7 @@ impl<B: RequestBody> Pool<B> {
     }
 
     async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = HyperIo::new(connected.io);
+        let io = HyperIo::new(Answers::new(connected.io));
         if !connected.http2 {
             let (sender, connection) = http1_builder()
                 .handshake(io)
@@ -229,22 +232,32 @@ impl<B: RequestBody> Pool<B> {
             .handshake(io)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
+        // Dropped at its end, so that its sender learns of it.
+        let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+        let driven = Rc::clone(&connection);
+        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut driven = driven.borrow_mut();
+            let ended = driven
+                .as_mut()
+                .is_none_or(|c| c.as_mut().poll(cx).is_ready());
+            if !ended {
+                return Poll::Pending;
+            }
+            *driven = None;
+            Poll::Ready(())
+        }));
+        let allowed = move || {
+            let connection = connection.borrow();
+            connection
+                .as_ref()
+                .map_or(0, |c| c.current_max_send_streams())
+        };
         let open = Rc::new(Multiplexed {
             sender,
             in_flight: Cell::new(0),
-            allowed: Cell::new(STREAMS_PER_CONNECTION),
+            allowed: Box::new(allowed),
             idle_since: Cell::new(Instant::now()),
         });
-        let told = Rc::downgrade(&open);
-        let mut connection = Box::pin(connection);
-        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
-            let end = connection.as_mut().poll(cx);
-            if let Some(open) = told.upgrade() {
-                let announced = connection.current_max_send_streams();
-                open.allowed.set(announced.min(STREAMS_PER_CONNECTION));
-            }
-            end.map(drop)
-        }));
         self.streams.borrow_mut().push(Rc::clone(&open));
         Ok(self.checked_out(Sender::Http2(open), false))
     }
