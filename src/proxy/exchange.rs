@@ -112,7 +112,7 @@ impl Exchange {
             .map_or("", |at| &snapshot.upstreams[at].config.name);
         let token_age = self.token.as_ref().map(|token| {
             let now = snapshot.clock.now();
-            now.boot.saturating_sub(token.issued().boot).as_secs_f64()
+            now.boot.saturating_sub(token.issued().boot).as_millis() as f64 / 1000.0
         });
         tracing::info!(
             target: "sidebearer::access",
@@ -125,7 +125,7 @@ impl Exchange {
             status = self.status.map(|status| status.as_u16()),
             error = self.error,
             cut = self.cut,
-            duration_ms = took.as_secs_f64() * 1000.0,
+            duration_ms = took.as_micros() as f64 / 1000.0,
             token_age_s = token_age,
         );
     }

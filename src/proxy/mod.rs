@@ -250,7 +250,11 @@ fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Re
 /// As a loopback listener without hosts of its own.
 pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
     let checked = request::check(head)?;
-    neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers)
+    let admitted = neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers);
+    admitted.map_err(|error| {
+        let detail = "only for programs that name an IP address or localhost as the host";
+        ProxyError::new(error.kind, detail)
+    })
 }
 
 fn no_route() -> ProxyError {
