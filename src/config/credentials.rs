@@ -10,7 +10,8 @@ use url::Url;
 use super::address::{http_url, is_loopback};
 use super::draft::Files;
 use super::general::SOME;
-use super::read::{Expected, Section, Value};
+use super::read::{Section, Value};
+use super::report::Expected;
 use super::upstreams::{header, no_tls};
 use super::{
     AuthorizationServer, BasicEncoding, ClientAuth, Credential, Refresh, Secret, SecretError,

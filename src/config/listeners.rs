@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::address::{host_name, is_loopback_ip, socket};
 use super::draft::{Draft, Files, Named};
-use super::read::{Expected, Section};
+use super::read::Section;
+use super::report::Expected;
 use super::{HostPattern, ListenAddress, Listener, Route};
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.

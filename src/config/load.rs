@@ -12,7 +12,7 @@ use super::draft::{Draft, Files};
 use super::read::Section;
 use super::report::{Place, Report};
 use super::source::Source;
-use super::{Config, cross};
+use super::{Config, cross, sections};
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
@@ -129,7 +129,7 @@ fn check(
     for (file, table) in &tables {
         let root = Section::root(&report, *file, table.get_ref());
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
-        draft.read(&root, &Files(base));
+        sections::read(&root, &Files(base), &mut draft);
         root.finish();
     }
     if whole {

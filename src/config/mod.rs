@@ -16,6 +16,7 @@ mod read;
 mod report;
 mod routes;
 mod secret;
+mod sections;
 mod source;
 #[cfg(test)]
 mod tests;

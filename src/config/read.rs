@@ -1,6 +1,5 @@
 //! Reading a parsed file key by key, so that one mistake does not hide the next.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,11 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::report::{Place, Report, Shown, did_you_mean};
+use super::report::{Expected, Place, Report, Shown, did_you_mean};
 use super::{address, units};
-
-/// What was expected of a value, for people.
-pub(super) type Expected = Cow<'static, str>;
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);

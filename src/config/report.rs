@@ -1,5 +1,6 @@
 //! Collects what is found, and turns it into diagnostics.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
@@ -9,6 +10,9 @@ use toml::de::DeValue;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::source::Source;
+
+/// What was expected of a value, for people.
+pub(super) type Expected = Cow<'static, str>;
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

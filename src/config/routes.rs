@@ -4,7 +4,8 @@ use http::Method;
 
 use super::address::host_pattern;
 use super::draft::{Draft, Named};
-use super::read::{Expected, Section};
+use super::read::Section;
+use super::report::Expected;
 use super::{HostPattern, Route};
 use crate::path::canonical_path;
 

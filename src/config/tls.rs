@@ -9,7 +9,8 @@ use rustls::sign::CertifiedKey;
 
 use super::Tls;
 use super::draft::Files;
-use super::read::{Expected, Section, Value};
+use super::read::{Section, Value};
+use super::report::Expected;
 
 impl Tls {
     /// Reads the `tls` table of `section`.

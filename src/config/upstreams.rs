@@ -8,7 +8,8 @@ use http::uri::Authority;
 use super::address::is_loopback;
 use super::draft::{Draft, Files, Named};
 use super::general::SOME;
-use super::read::{Expected, Section};
+use super::read::Section;
+use super::report::Expected;
 use super::{HttpVersion, Tls, Upstream};
 
 /// Reads one upstream.

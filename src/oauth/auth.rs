@@ -8,7 +8,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
-use super::request::{Form, Secrets, form_encode, sensitive};
+use super::form::{Form, form_encode};
+use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::{BasicEncoding, ClientAuth};
 

@@ -10,8 +10,9 @@ use url::Url;
 
 use super::exchange::{Endpoint, shown};
 use super::redact::Redactor;
-use super::request::{GrantRequest, Secrets};
+use super::request::GrantRequest;
 use super::response::Asked;
+use super::secrets::Secrets;
 use super::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery};
 use crate::config::{AuthorizationServer, Credential};
 use crate::upstream::TlsError;

@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use url::{Position, Url};
 use zeroize::Zeroizing;
 
-use super::request::{AGENT, Form, JSON};
+use super::form::Form;
+use super::request::{AGENT, JSON};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion};

@@ -8,9 +8,11 @@ pub mod challenge;
 mod client;
 mod discovery;
 mod exchange;
+mod form;
 mod redact;
 mod request;
 mod response;
+mod secrets;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use super::request::form_encode;
+use super::form::form_encode;
 
 /// Longest text taken over from a server, in characters.
 const LIMIT: usize = 200;
