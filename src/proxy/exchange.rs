@@ -32,6 +32,7 @@ pub struct Exchange {
     route: Option<usize>,
     status: Option<StatusCode>,
     error: Option<&'static str>,
+    cause: Option<String>,
     cut: bool,
     token: Option<Arc<Token>>,
 }
@@ -51,6 +52,7 @@ impl Exchange {
             route: None,
             status: None,
             error: None,
+            cause: None,
             cut: false,
             token: None,
         }
@@ -76,6 +78,8 @@ impl Exchange {
     /// The answer is an error of ours.
     pub fn failed(&mut self, error: &ProxyError) {
         self.error = Some(error.kind.code());
+        // Without the causes beneath: they can hold what an upstream sent.
+        self.cause = error.source.as_ref().map(ToString::to_string);
         self.traffic().failed(error.kind.code());
     }
 
@@ -124,6 +128,7 @@ impl Exchange {
             upstream,
             status = self.status.map(|status| status.as_u16()),
             error = self.error,
+            cause = self.cause,
             cut = self.cut,
             duration_ms = took.as_micros() as f64 / 1000.0,
             token_age_s = token_age,

@@ -2,10 +2,14 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::token::Unavailable;
 use crate::upstream::{ConnectError, UpgradeError};
+
+/// A shortage of sockets ends as other connections do.
+const SHORTAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
@@ -18,6 +22,10 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             ErrorKind::UpstreamConnect,
             "the upstream does not take connections; check its url and whether it is up",
         ),
+        ConnectError::Exhausted { .. } => (
+            ErrorKind::Overloaded,
+            "sidebearer can open no more connections; retry later, raise the open-files limit or lower max_connections",
+        ),
         ConnectError::Timeout { .. } => (
             ErrorKind::UpstreamTimeout,
             "no connection to the upstream within its connect_timeout; check the network between",
@@ -27,7 +35,11 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             "no TLS connection to the upstream; check its certificate and the tls settings (the log says what is wrong)",
         ),
     };
-    ProxyError::new(kind, detail).caused_by(error)
+    let failed = ProxyError::new(kind, detail).caused_by(error);
+    match kind {
+        ErrorKind::Overloaded => failed.retry_after(SHORTAGE_RETRY),
+        _ => failed,
+    }
 }
 
 /// There is no token.
@@ -96,4 +108,23 @@ fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_our_own_is_not_blamed_on_the_upstream() {
+        let (authority, reason) = ("a:1".to_owned(), "too many open files".to_owned());
+        let ours = connect(Arc::new(ConnectError::Exhausted {
+            authority: authority.clone(),
+            reason: reason.clone(),
+        }));
+        assert_eq!(ours.kind, ErrorKind::Overloaded);
+        assert!(ours.retry_after.is_some());
+        let theirs = connect(Arc::new(ConnectError::Connect { authority, reason }));
+        assert_eq!(theirs.kind, ErrorKind::UpstreamConnect);
+        assert_eq!(theirs.retry_after, None);
+    }
 }

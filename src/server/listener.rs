@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -18,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::shard::{Accepted, RawStream, Shards};
 use crate::config::ListenAddress;
+use crate::process;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 1024;
@@ -264,7 +264,7 @@ async fn accept(
                 }
                 shards.serve(Accepted::new(stream, current_name(), place));
             }
-            Err(error) if is_shortage(&error) => {
+            Err(error) if process::is_shortage(&error) => {
                 if !std::mem::replace(&mut short, true) {
                     tracing::error!(listener = current_name(), %error, "cannot accept; raise the open-files limit or lower max_connections");
                 }
@@ -282,14 +282,6 @@ async fn accept(
         shards.serve(Accepted::new(stream, current_name(), place).last());
     }
     drop(file);
-}
-
-fn is_shortage(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(
-        errno,
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
 }
 
 impl Drop for SocketFile {
