@@ -83,7 +83,7 @@ impl Metrics {
             ),
             errors: counter(
                 "sidebearer_errors_total",
-                "Requests that sidebearer itself answered with an error.",
+                "Requests that sidebearer itself answered with an error, or cut off.",
                 &["listener", "upstream", "error"],
             ),
             request_duration: histogram(

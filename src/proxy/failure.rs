@@ -11,6 +11,9 @@ use crate::upstream::ConnectError;
 /// Connections end all the time; some socket is free again soon.
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
+/// A shortage of sockets ends as other connections do.
+const SHORTAGE_RETRY: Duration = Duration::from_secs(1);
+
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
     let (kind, detail) = match *error {
@@ -39,7 +42,11 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             "no TLS connection to the upstream; check its certificate and the tls settings (the log says what is wrong)",
         ),
     };
-    ProxyError::new(kind, detail).caused_by(error)
+    let failed = ProxyError::new(kind, detail).caused_by(error);
+    match kind {
+        ErrorKind::Overloaded => failed.retry_after(SHORTAGE_RETRY),
+        _ => failed,
+    }
 }
 
 /// There is no token.
@@ -100,4 +107,23 @@ fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_our_own_is_not_blamed_on_the_upstream() {
+        let (authority, reason) = ("a:1".to_owned(), "too many open files".to_owned());
+        let ours = connect(Arc::new(ConnectError::Exhausted {
+            authority: authority.clone(),
+            reason: reason.clone(),
+        }));
+        assert_eq!(ours.kind, ErrorKind::Overloaded);
+        assert!(ours.retry_after.is_some());
+        let theirs = connect(Arc::new(ConnectError::Connect { authority, reason }));
+        assert_eq!(theirs.kind, ErrorKind::UpstreamConnect);
+        assert_eq!(theirs.retry_after, None);
+    }
 }
