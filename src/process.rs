@@ -1,6 +1,5 @@
 //! What this process asks of the system: no core dumps, enough open files, its share of CPUs.
 
-use std::io;
 use std::num::NonZero;
 
 use rustix::io::Errno;
@@ -14,7 +13,7 @@ const SPARE_FILES: u64 = 256;
 /// Makes sure that tokens and secrets in memory never reach a core file, and that other processes
 /// of the same user cannot read them by `ptrace` or `/proc`
 /// (`RLIMIT_CORE` 0 and `PR_SET_DUMPABLE` 0).
-pub fn forbid_core_dumps() -> io::Result<()> {
+pub fn forbid_core_dumps() -> std::io::Result<()> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -52,15 +51,6 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
 /// quota is rounded down.
 pub fn available_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// Whether a socket cannot be had because the process or the system has no more to give.
-pub fn is_shortage(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(
-        errno,
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
 }
 
 fn too_few_files(limit: Option<u64>, max_connections: usize) -> Option<String> {
@@ -103,20 +93,6 @@ mod tests {
             warning.contains("20255") && warning.contains("20256"),
             "{warning}"
         );
-    }
-
-    #[test]
-    fn a_refused_connection_is_no_shortage() {
-        for (errno, shortage) in [
-            (Errno::MFILE, true),
-            (Errno::NFILE, true),
-            (Errno::NOBUFS, true),
-            (Errno::NOMEM, true),
-            (Errno::CONNREFUSED, false),
-            (Errno::ADDRNOTAVAIL, false),
-        ] {
-            assert_eq!(is_shortage(&errno.into()), shortage, "{errno}");
-        }
     }
 
     #[test]
