@@ -11,9 +11,6 @@ use crate::upstream::ConnectError;
 /// Connections end all the time; some socket is free again soon.
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
-/// A shortage of sockets ends as other connections do.
-const SHORTAGE_RETRY: Duration = Duration::from_secs(1);
-
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
     let (kind, detail) = match *error {
@@ -42,11 +39,7 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             "no TLS connection to the upstream; check its certificate and the tls settings (the log says what is wrong)",
         ),
     };
-    let failed = ProxyError::new(kind, detail).caused_by(error);
-    match kind {
-        ErrorKind::Overloaded => failed.retry_after(SHORTAGE_RETRY),
-        _ => failed,
-    }
+    ProxyError::new(kind, detail).caused_by(error)
 }
 
 /// There is no token.
@@ -116,7 +109,7 @@ mod tests {
     #[test]
     fn a_shortage_of_our_own_is_not_blamed_on_the_upstream() {
         let (authority, reason) = ("a:1".to_owned(), "too many open files".to_owned());
-        let ours = connect(Arc::new(ConnectError::Exhausted {
+        let ours = connect(Arc::new(ConnectError::Shortage {
             authority: authority.clone(),
             reason: reason.clone(),
         }));

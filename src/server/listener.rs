@@ -264,7 +264,7 @@ async fn accept(
                 }
                 shards.serve(Accepted::new(stream, current_name(), place));
             }
-            Err(error) if process::is_shortage(&error) => {
+            Err(error) if is_shortage(&error) => {
                 if !std::mem::replace(&mut short, true) {
                     tracing::error!(listener = current_name(), %error, "cannot accept; raise the open-files limit or lower max_connections");
                 }
