@@ -38,15 +38,6 @@ pub fn raise_open_files(max_connections: usize) -> Option<String> {
     too_few_files(now, max_connections)
 }
 
-/// Whether the system has no more file descriptors, ports or memory for another socket.
-pub fn is_shortage(error: &std::io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(
-        errno,
-        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
-    )
-}
-
 /// CPUs this process may use, at least 1: affinity and cgroup quotas (v1 and v2) count, and a
 /// quota is rounded down.
 pub fn available_cpus() -> usize {
