@@ -168,7 +168,12 @@ fn in_words(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_words = cause.to_string();
+        let cause_words = match cause.downcast_ref::<h2::Error>().map(h2::Error::reason) {
+            // Its own words quote what the upstream sent along, which may be our token.
+            Some(Some(reason)) => format!("HTTP/2 {reason:?}"),
+            Some(None) => "HTTP/2".to_owned(),
+            None => cause.to_string(),
+        };
         if !words.ends_with(&cause_words) {
             words.push_str(": ");
             words.push_str(&cause_words);
