@@ -15,15 +15,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, http1, http2, read, request, streaming};
-use crate::support::eventually;
 use crate::support::idp::Idp;
 use crate::support::server::{self, fed, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
+use crate::support::{PATIENCE, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -334,7 +335,8 @@ async fn the_connection_of_a_superseded_attempt_is_closed() {
     let answering = tokio::spawn(connection.send_request(upload));
     feed.send(Ok(Frame::data("first".into()))).await.unwrap();
     // While the client still uploads.
-    ends.recv().await.unwrap();
+    let closed = timeout(PATIENCE, ends.recv()).await;
+    assert!(closed.is_ok());
     drop(feed);
     assert_eq!(answering.await.unwrap().unwrap().status(), 200);
 }
