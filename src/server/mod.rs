@@ -2,8 +2,10 @@
 
 mod connection;
 mod io;
+mod limit;
 mod listener;
 mod shard;
 
+pub use limit::Limit;
 pub use listener::{Bound, Listener, bind, bind_tcp};
 pub use shard::Shards;

@@ -6,5 +6,6 @@ mod connect;
 mod oauth;
 mod oauth_discovery;
 mod proxy;
+mod reload;
 mod support;
 mod token;
