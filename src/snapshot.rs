@@ -341,10 +341,10 @@ impl Snapshot {
         Some(&self.upstreams[at])
     }
 
-    /// The sources that `old` does not have: those a reload waits for.
-    pub fn new_sources(&self, old: &Snapshot) -> Vec<Arc<Source>> {
+    /// The sources that `other` does not have.
+    pub fn sources_not_in(&self, other: &Snapshot) -> Vec<Arc<Source>> {
         let known = |source: &Arc<Source>| {
-            let kept = old.credentials.get(source.name());
+            let kept = other.credentials.get(source.name());
             kept.is_some_and(|kept| Arc::ptr_eq(&kept.source, source))
         };
         let sources = self

@@ -14,6 +14,7 @@ mod oauth;
 mod oauth_discovery;
 mod pool;
 mod proxy;
+mod reload;
 mod secrets;
 mod streaming;
 mod support;

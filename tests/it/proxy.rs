@@ -32,6 +32,7 @@ async fn a_request_gets_the_token_and_its_answer_comes_back() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     let seen = api.seen();
     assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].method, "GET");
     assert_eq!(seen[0].target, "/orders?page=2");
     assert_eq!(seen[0].authorization(), "Bearer token-1");
     assert_eq!(seen[0].header("host"), api.address.to_string());
