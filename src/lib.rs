@@ -11,13 +11,14 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`config`] and [`metrics`] are the ground.
+//! - [`config`] and [`metrics`] are the ground; [`jose`], keys and signatures, under both it and `oauth`.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod jose;
 pub mod metrics;
 pub mod oauth;
 pub mod process;
