@@ -56,7 +56,7 @@ impl SigningKey {
             _ => (Algorithm::HS256, hmac::HMAC_SHA256),
         };
         Self {
-            key: Key::Secret(hmac::Key::new(hmac, secret)),
+            key: Key::Secret(Box::new(hmac::Key::new(hmac, secret))),
             algorithm,
             id: None,
             public_key: Vec::new(),

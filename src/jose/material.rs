@@ -42,7 +42,7 @@ pub enum KeyError {
 
 /// The forms of key material.
 pub(super) enum Key {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Rsa(rsa::KeyPair),
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),

@@ -51,6 +51,14 @@ impl Redactor {
         self.secrets.push(plain);
     }
 
+    /// Knows a JWT, and its signature: what stands before that proves nothing alone.
+    pub(super) fn add_jwt(&mut self, jwt: &str) {
+        self.add(jwt);
+        if let Some((_, signature)) = jwt.rsplit_once('.') {
+            self.add(signature);
+        }
+    }
+
     /// `text` as visible ASCII and spaces, at most 200 characters, every known secret replaced:
     /// raw, percent-encoded, form-encoded and in base64, alone or within something longer.
     pub(super) fn clean(&self, text: &str) -> String {

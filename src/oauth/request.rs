@@ -4,8 +4,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::form::Form;
+use super::redact::Redactor;
 use super::secrets::{Secrets, sensitive};
-use super::{TokenError, TokenErrorKind, auth};
+use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
 
 /// What every request of ours says about itself.
@@ -18,10 +19,13 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(super) struct GrantRequest {
     pub(super) headers: HeaderMap,
     pub(super) form: Form,
+    /// Knows what is secret in it.
+    pub(super) redactor: Redactor,
 }
 
 impl GrantRequest {
-    /// Puts the request together. Fails only on values that do not fit where they go.
+    /// Puts the request together, but for who asks: see [`super::auth`]. Fails only on values that
+    /// do not fit where they go.
     pub(super) fn new(credential: &Credential, secrets: &Secrets) -> Result<Self, TokenError> {
         let mut form = Form::new();
         form.push("grant_type", "client_credentials");
@@ -54,7 +58,10 @@ impl GrantRequest {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
-        auth::authenticate(&credential.auth, secrets, &mut headers, &mut form)?;
-        Ok(Self { headers, form })
+        Ok(Self {
+            headers,
+            form,
+            redactor: secrets.redactor(),
+        })
     }
 }

@@ -4,6 +4,7 @@
 
 mod connect;
 mod oauth;
+mod oauth_assertion;
 mod oauth_discovery;
 mod proxy;
 mod support;

@@ -1,5 +1,6 @@
 //! Files in, configurations or diagnostics out.
 
+mod bad_auth;
 mod bad_credentials;
 mod bad_files;
 mod bad_listeners;

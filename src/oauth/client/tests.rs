@@ -12,7 +12,7 @@ fn credential(issuer: &str) -> Credential {
     Credential {
         name: "crm".to_owned(),
         server: AuthorizationServer::Issuer(issuer.to_owned(), issuer.parse().unwrap()),
-        client_id: SecretSource::Literal(Secret::new("billing")),
+        client_id: Some(SecretSource::Literal(Secret::new("billing"))),
         auth: ClientAuth::SecretBasic {
             secret: SecretSource::Literal(Secret::new(SECRET)),
             encoding: BasicEncoding::Form,

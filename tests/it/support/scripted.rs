@@ -125,7 +125,7 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
     Credential {
         name: "crm".to_owned(),
         server: AuthorizationServer::TokenEndpoint(token_endpoint.parse().unwrap()),
-        client_id: literal("billing"),
+        client_id: Some(literal("billing")),
         auth: basic("s3cret", BasicEncoding::Form),
         scopes: Vec::new(),
         audience: None,

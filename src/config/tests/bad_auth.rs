@@ -1,0 +1,196 @@
+//! Mistakes in how a client authenticates.
+
+use insta::assert_snapshot;
+
+use super::*;
+
+macro_rules! key {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/keys/", $name))
+    };
+}
+
+/// A credential with these lines, beside these files.
+fn loaded(lines: &str, files: &[(&str, &str)]) -> (TempDir, Result<Loaded, Diagnostics>) {
+    let text = format!(
+        "[credentials.crm]\ntoken_endpoint = \"https://login.example.com/oauth/token\"\n{lines}\n{LISTENER}{UPSTREAM}"
+    );
+    let directory = directory(files);
+    std::fs::write(directory.path().join("sidebearer.toml"), text).unwrap();
+    let loaded = load(&directory.path().join("sidebearer.toml"));
+    (directory, loaded)
+}
+
+fn refused_auth(lines: &str, files: &[(&str, &str)]) -> String {
+    let (directory, loaded) = loaded(lines, files);
+    shown(&directory, &loaded.unwrap_err())
+}
+
+fn accepted_auth(lines: &str, files: &[(&str, &str)]) -> String {
+    let (directory, loaded) = loaded(lines, files);
+    shown(&directory, &loaded.unwrap().warnings)
+}
+
+const KEYED: &str = r#"client_id = "billing"
+auth_method = "private_key_jwt"
+private_key = { file = "key" }"#;
+
+#[test]
+fn keys_of_other_methods_are_refused() {
+    let text = r#"client_id = "billing"
+client_secret = { file = "secret" }
+private_key = { file = "nowhere" }
+signing_alg = 1
+key_id = ""
+assertion_audience = "issuer""#;
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `private_key` in [credentials.crm] does not belong to `auth_method = "client_secret_basic"`
+      --> sidebearer.toml:5:15
+       |
+     5 | private_key = { file = "***" }
+       |               ^^^^^^^^^^^^^^^^ it belongs to "private_key_jwt"
+
+    error: `signing_alg` in [credentials.crm] does not belong to `auth_method = "client_secret_basic"`
+      --> sidebearer.toml:6:15
+       |
+     6 | signing_alg = ***
+       |               ^^^ it belongs to "client_secret_jwt" or "private_key_jwt"
+
+    error: `assertion_audience` in [credentials.crm] does not belong to `auth_method = "client_secret_basic"`
+      --> sidebearer.toml:8:22
+       |
+     8 | assertion_audience = "***"
+       |                      ^^^^^ it belongs to "client_secret_jwt" or "private_key_jwt"
+    "##);
+    let text = r#"client_id = "billing"
+auth_method = "private_key_jwt"
+client_secret = { file = "secret" }
+basic_encoding = "raw""#;
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `private_key` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` of a PEM or JWK file
+
+    error: `client_secret` in [credentials.crm] does not belong to `auth_method = "private_key_jwt"`
+      --> sidebearer.toml:5:17
+       |
+     5 | client_secret = { file = "***" }
+       |                 ^^^^^^^^^^^^^^^^ it belongs to "client_secret_basic", "client_secret_post" or "client_secret_jwt"
+
+    error: `basic_encoding` in [credentials.crm] does not belong to `auth_method = "private_key_jwt"`
+      --> sidebearer.toml:6:18
+       |
+     6 | basic_encoding = "***"
+       |                  ^^^^^ it belongs to "client_secret_basic"
+    "##);
+}
+
+#[test]
+fn an_unusable_key_is_named_with_its_file() {
+    for (text, reason) in [
+        (
+            key!("encrypted.pem"),
+            "the key is encrypted; store it decrypted",
+        ),
+        (key!("rsa1024.pem"), "its RSA key has less than 2048 bits"),
+        (
+            key!("p521.pem"),
+            "it holds an EC key on P-521; supported are",
+        ),
+        (
+            key!("p256.public.pem"),
+            "it holds neither a PEM private key nor a private JWK",
+        ),
+        (
+            "hunter2",
+            "it holds neither a PEM private key nor a private JWK",
+        ),
+    ] {
+        let shown = refused_auth(KEYED, &[("key", text)]);
+        assert!(shown.contains(&format!("^ key: {reason}")), "{shown}");
+        assert_eq!(shown.matches("error:").count(), 1, "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert_snapshot!(refused_auth(KEYED, &[("key", &key!("rsa.pkcs8.pem")[..400])]), @r##"
+    error: invalid `private_key` in [credentials.crm]
+      --> sidebearer.toml:5:15
+       |
+     5 | private_key = { file = "***" }
+       |               ^^^^^^^^^^^^^^^^ key: its PEM is not whole, or not valid
+    "##);
+}
+
+#[test]
+fn a_key_for_another_algorithm_is_refused() {
+    let text = format!("{KEYED}\nsigning_alg = \"ES384\"");
+    assert_snapshot!(refused_auth(&text, &[("key", key!("p256.sec1.pem"))]), @r##"
+    error: invalid `private_key` in [credentials.crm]
+      --> sidebearer.toml:5:15
+       |
+     5 | private_key = { file = "***" }
+       |               ^^^^^^^^^^^^^^^^ key: ES384 needs an EC key on P-384, and it holds an EC key on P-256
+    "##);
+    let text = format!("{KEYED}\nsigning_alg = \"HS256\"");
+    assert_snapshot!(refused_auth(&text, &[("key", key!("p256.sec1.pem"))]), @r##"
+    error: invalid `signing_alg` in [credentials.crm]
+      --> sidebearer.toml:6:15
+       |
+     6 | signing_alg = "***"
+       |               ^^^^^ expected "RS256", "PS256", "ES256", "ES384" or "EdDSA"
+    "##);
+}
+
+#[test]
+fn the_issuer_has_to_be_known_to_be_the_audience() {
+    let text = format!("{KEYED}\nassertion_audience = \"issuer\"");
+    assert_snapshot!(refused_auth(&text, &[("key", key!("rsa.jwk"))]), @r##"
+    error: `assertion_audience` in [credentials.crm] needs `issuer`
+      --> sidebearer.toml:6:22
+       |
+     6 | assertion_audience = "***"
+       |                      ^^^^^ beside `token_endpoint`, write the issuer out: "https://..."
+    "##);
+}
+
+#[test]
+fn a_short_secret_for_signing_is_warned_about() {
+    let text = r#"client_id = "billing"
+client_secret = { file = "secret" }
+auth_method = "client_secret_jwt"
+signing_alg = "HS384""#;
+    assert_snapshot!(accepted_auth(text, &[]), @r##"
+    warning: `client_secret` in [credentials.crm] is shorter than the 48 bytes that HS384 calls for
+      --> sidebearer.toml:4:17
+       |
+     4 | client_secret = { file = "***" }
+       |                 ^^^^^^^^^^^^^^^^ a server may refuse it (RFC 7518 section 3.2)
+    "##);
+    assert_eq!(accepted_auth(text, &[("secret", &"x".repeat(48))]), "");
+}
+
+#[test]
+fn a_certificate_of_another_key_is_warned_about() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let tls = "tls = { certificate_file = \"certificate\", key_file = \"tls.key\" }";
+    let tls_key = key.serialize_pem();
+    let accepted = |signing: &str| {
+        let files = [
+            ("key", signing),
+            ("certificate", &*certificate),
+            ("tls.key", &*tls_key),
+        ];
+        accepted_auth(&format!("{KEYED}\n{tls}"), &files)
+    };
+    assert_snapshot!(accepted(key!("p256.jwk")), @r##"
+    warning: `private_key` in [credentials.crm] is not the key of `tls.certificate_file`
+      --> sidebearer.toml:5:15
+       |
+     5 | private_key = { file = "***" }
+       |               ^^^^^^^^^^^^^^^^ assertions will not name the certificate in certificate (x5t#S256)
+    "##);
+    assert_eq!(accepted(&tls_key), "");
+}
