@@ -2,37 +2,44 @@
 
 use std::path::Path;
 
+use super::belonging::{self, Belongings};
 use super::draft::Files;
-use super::read::{Section, Value, one_of};
-use super::sources::{read_kept_secret, read_secret};
+use super::read::{Section, Value};
+use super::sources::{need_secret, read_secret};
 use super::{
-    AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Secret,
+    AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
     SecretSource, Tls,
 };
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
 /// The methods by their RFC 7591 names.
-const METHODS: [(&str, Method); 4] = [
+const METHODS: [(&str, Method); 6] = [
     ("client_secret_basic", Method::Basic),
     ("client_secret_post", Method::Post),
     ("client_secret_jwt", Method::SecretJwt),
     ("private_key_jwt", Method::PrivateKeyJwt),
+    ("client_assertion", Method::ClientAssertion),
+    ("none", Method::None),
 ];
 
-/// The keys that only some methods have.
-const KEYS: [(&str, &[Method]); 6] = [
+const KEYS: Belongings<'_> = &[
     (
         "client_secret",
-        &[Method::Basic, Method::Post, Method::SecretJwt],
+        &[
+            "client_secret_basic",
+            "client_secret_post",
+            "client_secret_jwt",
+        ],
     ),
-    ("basic_encoding", &[Method::Basic]),
-    ("private_key", &[Method::PrivateKeyJwt]),
-    ("signing_alg", &[Method::SecretJwt, Method::PrivateKeyJwt]),
-    ("key_id", &[Method::SecretJwt, Method::PrivateKeyJwt]),
+    ("basic_encoding", &["client_secret_basic"]),
+    ("private_key", &["private_key_jwt"]),
+    ("signing_alg", &["client_secret_jwt", "private_key_jwt"]),
+    ("key_id", &["client_secret_jwt", "private_key_jwt"]),
     (
         "assertion_audience",
-        &[Method::SecretJwt, Method::PrivateKeyJwt],
+        &["client_secret_jwt", "private_key_jwt"],
     ),
+    ("client_assertion", &["client_assertion"]),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -41,6 +48,8 @@ enum Method {
     Post,
     SecretJwt,
     PrivateKeyJwt,
+    ClientAssertion,
+    None,
 }
 
 /// Reads who the client is, and how it proves that.
@@ -49,74 +58,66 @@ pub(super) fn read(
     files: &Files<'_>,
     server: Option<&AuthorizationServer>,
     tls: &Tls,
+    grant: Option<&Grant>,
 ) -> Option<(Option<SecretSource>, ClientAuth)> {
     let choices = METHODS.map(|(name, method)| (name, Some(method)));
     let method = match section.has("auth_method") {
         true => section.choice("auth_method", None, &choices),
         false => Some(Method::Basic),
     };
-    let reader = Reader { section, files };
-    reader.refuse_foreign_keys(method);
-    reader.need(
-        "client_id",
-        "the client's identifier at the authorization server",
-    );
+    let chosen = METHODS.iter().find(|(_, other)| Some(*other) == method);
+    let chosen = chosen.map(|(name, _)| *name);
+    belonging::check(section, "auth_method", chosen, KEYS);
+    let id = section.get("client_id");
+    // Where a token of someone else says who asks, no id may be needed.
+    let needless = match method {
+        Some(Method::ClientAssertion) | None => true,
+        Some(Method::None) => grant != Some(&Grant::ClientCredentials),
+        _ => false,
+    };
+    if id.is_none() && !needless {
+        let expected = "the client's identifier at the authorization server";
+        section.missing("client_id", expected);
+    }
     let encodings = [("form", BasicEncoding::Form), ("raw", BasicEncoding::Raw)];
     let encoding = section.choice("basic_encoding", BasicEncoding::Form, &encodings);
     let raw = method == Some(Method::Basic) && encoding == BasicEncoding::Raw;
-    let id = section.get("client_id");
-    let id = id.map(|value| client_id(&value, files, raw));
-    let secret = || reader.client_secret().map(|(_, source, _)| source);
-    let auth = match method? {
-        Method::Basic => ClientAuth::SecretBasic {
-            secret: secret()?,
-            encoding,
-        },
-        Method::Post => ClientAuth::SecretPost { secret: secret()? },
-        Method::SecretJwt => reader.secret_jwt(server)?,
-        Method::PrivateKeyJwt => reader.private_key_jwt(server, tls)?,
+    let reader = Reader { section, files };
+    let need = |key, expected| {
+        let found = need_secret(section, files, key, expected);
+        found.map(|(_, source, _)| source)
     };
-    Some((Some(id??), auth))
+    let id = id.map(|value| client_id(&value, files, raw));
+    let auth = match method? {
+        Method::Basic => {
+            need("client_secret", SECRET).map(|secret| ClientAuth::SecretBasic { secret, encoding })
+        }
+        Method::Post => {
+            need("client_secret", SECRET).map(|secret| ClientAuth::SecretPost { secret })
+        }
+        Method::SecretJwt => reader.secret_jwt(server),
+        Method::PrivateKeyJwt => reader.private_key_jwt(server, tls),
+        Method::ClientAssertion => need("client_assertion", "`{ file = \"PATH\" }` of a JWT")
+            .map(|assertion| ClientAuth::ClientAssertion { assertion }),
+        Method::None => Some(ClientAuth::None),
+    };
+    let id = match id {
+        None if needless => None,
+        id => Some(id??),
+    };
+    Some((id, auth?))
 }
+
+const SECRET: &str = "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
 
 struct Reader<'s, 'a> {
     section: &'s Section<'a>,
     files: &'s Files<'s>,
 }
 
-impl<'a> Reader<'_, 'a> {
-    /// Every key of a method is known, and an error where its method is not chosen.
-    fn refuse_foreign_keys(&self, method: Option<Method>) {
-        for (key, methods) in KEYS {
-            let (Some(value), Some(method)) = (self.section.get(key), method) else {
-                continue;
-            };
-            if methods.contains(&method) || value.is_empty() {
-                continue;
-            }
-            let names: Vec<_> = methods.iter().map(|method| name(*method)).collect();
-            let message = format!("does not belong to `auth_method = \"{}\"`", name(method));
-            let help = format!("it belongs to {}", one_of(&names, '"'));
-            value.error(&message, help);
-        }
-    }
-
-    /// An empty one is reported where it is read.
-    fn need(&self, key: &'static str, expected: &str) {
-        if !self.section.has(key) {
-            self.section.missing(key, expected);
-        }
-    }
-
-    fn client_secret(&self) -> Option<(Value<'a>, SecretSource, Secret)> {
-        self.kept(
-            "client_secret",
-            "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`",
-        )
-    }
-
+impl Reader<'_, '_> {
     fn secret_jwt(&self, server: Option<&AuthorizationServer>) -> Option<ClientAuth> {
-        let secret = self.client_secret();
+        let secret = need_secret(self.section, self.files, "client_secret", SECRET);
         let algorithm = self.signing_alg(&Algorithm::SYMMETRIC);
         let algorithm = algorithm.unwrap_or(Algorithm::HS256);
         let form = self.form(server);
@@ -142,7 +143,8 @@ impl<'a> Reader<'_, 'a> {
         server: Option<&AuthorizationServer>,
         tls: &Tls,
     ) -> Option<ClientAuth> {
-        let key = self.kept("private_key", "`{ file = \"PATH\" }` of a PEM or JWK file");
+        let expected = "`{ file = \"PATH\" }` of a PEM or JWK file";
+        let key = need_secret(self.section, self.files, "private_key", expected);
         let algorithm = self.signing_alg(&Algorithm::ASYMMETRIC);
         let form = self.form(server);
         let (value, source, text) = key?;
@@ -191,19 +193,6 @@ impl<'a> Reader<'_, 'a> {
         let choices: Vec<_> = allowed.iter().map(|alg| (alg.name(), Some(*alg))).collect();
         self.section.choice("signing_alg", None, &choices)
     }
-
-    /// A secret that the chosen method needs.
-    fn kept(&self, key: &'static str, expected: &str) -> Option<(Value<'a>, SecretSource, Secret)> {
-        self.need(key, expected);
-        let value = self.section.get(key)?;
-        let (source, secret) = read_kept_secret(&value, self.files)?;
-        Some((value, source, secret))
-    }
-}
-
-fn name(method: Method) -> &'static str {
-    let found = METHODS.iter().find(|(_, other)| *other == method);
-    found.map_or("", |(name, _)| name)
 }
 
 fn client_id(value: &Value<'_>, files: &Files<'_>, raw: bool) -> Option<SecretSource> {

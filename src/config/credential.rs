@@ -20,6 +20,8 @@ pub struct Credential {
     pub client_id: Option<SecretSource>,
     /// How the client authenticates.
     pub auth: ClientAuth,
+    /// What the client has been granted, and how it shows that.
+    pub grant: Grant,
     /// Requested scopes; empty sends no `scope`.
     pub scopes: Vec<String>,
     /// `audience` form parameter.
@@ -91,6 +93,48 @@ pub enum ClientAuth {
         /// What the assertion says.
         form: AssertionForm,
     },
+    /// An assertion that someone else writes, such as a platform for its workloads.
+    ClientAssertion {
+        /// A JWT.
+        assertion: SecretSource,
+    },
+    /// `none`: a public client (RFC 6749 section 2.1).
+    None,
+}
+
+/// `grant`
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grant {
+    /// `client_credentials` (RFC 6749 section 4.4): what the client itself may do.
+    ClientCredentials,
+    /// `jwt-bearer` (RFC 7523 section 2.1): what an assertion says.
+    JwtBearer {
+        /// A JWT that someone else writes.
+        assertion: SecretSource,
+    },
+    /// `token-exchange` (RFC 8693): another token for one that someone else issued.
+    TokenExchange {
+        /// Whose token it is about.
+        subject: SecurityToken,
+        /// Who acts for the subject.
+        actor: Option<SecurityToken>,
+        /// `requested_token_type`; the server's choice when absent.
+        requested_token_type: Option<String>,
+    },
+}
+
+/// A token that someone else issued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecurityToken {
+    /// The token.
+    pub token: SecretSource,
+    /// Its type, a URI (RFC 8693 section 3).
+    pub token_type: String,
+}
+
+impl SecurityToken {
+    /// `urn:ietf:params:oauth:token-type:jwt`
+    pub const JWT: &'static str = "urn:ietf:params:oauth:token-type:jwt";
 }
 
 /// What is configurable about an assertion that we sign.
@@ -134,6 +178,7 @@ impl Credential {
     pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
         (self.client_id.iter())
             .chain(self.auth.secret())
+            .chain(self.grant.tokens())
             .chain(self.extra_parameters.values())
             .chain(self.token_headers.iter().map(|(_, value)| value))
     }
@@ -146,7 +191,33 @@ impl ClientAuth {
             Self::SecretBasic { secret, .. }
             | Self::SecretPost { secret }
             | Self::SecretJwt { secret, .. }
-            | Self::PrivateKeyJwt { key: secret, .. } => Some(secret),
+            | Self::PrivateKeyJwt { key: secret, .. }
+            | Self::ClientAssertion { assertion: secret } => Some(secret),
+            Self::None => None,
+        }
+    }
+}
+
+impl Grant {
+    /// The tokens of others that are shown: an assertion, or subject and actor.
+    pub fn tokens(&self) -> impl Iterator<Item = &SecretSource> {
+        let (first, second) = match self {
+            Self::ClientCredentials => (None, None),
+            Self::JwtBearer { assertion } => (Some(assertion), None),
+            Self::TokenExchange { subject, actor, .. } => (
+                Some(&subject.token),
+                actor.as_ref().map(|actor| &actor.token),
+            ),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Its `grant_type`.
+    pub fn grant_type(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer { .. } => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange { .. } => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 }

@@ -14,18 +14,24 @@ use super::read::Section;
 use super::report::Expected;
 use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
-use super::{AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth};
+use super::{AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth, grant};
 
 /// Form fields of a token request that have their own keys.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 14] = [
+    "actor_token",
+    "actor_token_type",
+    "assertion",
     "audience",
     "client_assertion",
     "client_assertion_type",
     "client_id",
     "client_secret",
     "grant_type",
+    "requested_token_type",
     "resource",
     "scope",
+    "subject_token",
+    "subject_token_type",
 ];
 
 /// Headers of a token request that are set already.
@@ -36,7 +42,8 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let allow_plaintext = section.boolean("allow_plaintext", false);
     let tls = Tls::read(&section, files);
     let server = server(&section, allow_plaintext, &tls);
-    let client = client_auth::read(&section, files, server.as_ref(), &tls);
+    let grant = grant::read(&section, files);
+    let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
     let scopes = section.parse_each("scopes", scope);
     let audience = section.parse("audience", |text| Ok(text.to_owned()));
     let resources = section.parse_each("resources", resource);
@@ -59,6 +66,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         server: server?,
         client_id,
         auth,
+        grant: grant?,
         scopes,
         audience,
         resources,
@@ -149,8 +157,9 @@ fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String
                 "" => "expected a name".to_owned(),
                 "scope" => "use `scopes`".to_owned(),
                 "resource" => "use `resources`".to_owned(),
-                "audience" | "client_id" | "client_secret" => format!("use the key `{name}`"),
-                _ => "sidebearer sets this field itself".to_owned(),
+                "grant_type" => "use `grant`".to_owned(),
+                "client_assertion_type" => "sidebearer sets this field itself".to_owned(),
+                _ => format!("use the key `{name}`"),
             };
             report.error(&place, message, help);
         }

@@ -5,6 +5,7 @@
 //! durations are durations, URLs are URLs. Nothing downstream validates again.
 
 mod address;
+mod belonging;
 mod client_auth;
 mod credential;
 mod credentials;
@@ -12,6 +13,7 @@ mod cross;
 mod diagnostics;
 mod draft;
 mod general;
+mod grant;
 mod listeners;
 mod load;
 mod path;
@@ -39,7 +41,7 @@ use url::Url;
 pub use address::is_loopback;
 pub use credential::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
-    Refresh,
+    Grant, Refresh, SecurityToken,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};

@@ -2,7 +2,7 @@
 //! known before it is needed.
 
 use super::draft::Files;
-use super::read::Value;
+use super::read::{Section, Value};
 use super::{Secret, SecretError, SecretSource};
 
 /// Where the value comes from, and what it is now.
@@ -62,16 +62,23 @@ fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
     }
 }
 
-/// As [`read_secret`], for what should not lie in a configuration file.
-pub(super) fn read_kept_secret(
-    value: &Value<'_>,
+/// A secret that the chosen method or grant needs; `expected` says what belongs there. One that is
+/// written in the configuration itself is warned about.
+pub(super) fn need_secret<'a>(
+    section: &Section<'a>,
     files: &Files<'_>,
-) -> Option<(SecretSource, Secret)> {
-    let read = read_secret(value, files)?;
-    if matches!(read.0, SecretSource::Literal(_)) {
+    key: &'static str,
+    expected: &str,
+) -> Option<(Value<'a>, SecretSource, Secret)> {
+    let Some(value) = section.get(key) else {
+        section.missing(key, expected);
+        return None;
+    };
+    let (source, secret) = read_secret(&value, files)?;
+    if matches!(source, SecretSource::Literal(_)) {
         let message = format!("{} is written in the file itself", value.name());
         let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
         value.report.warning(&value.place, message, help);
     }
-    Some(read)
+    Some((value, source, secret))
 }

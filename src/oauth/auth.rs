@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::assertion::Statement;
+use super::assertion::{Statement, presented};
 use super::form::form_encode;
 use super::key::Signer;
 use super::request::GrantRequest;
@@ -61,6 +61,12 @@ impl Means<'_> {
                 };
                 self.assert(request, &statement.sign(&signer.key, SystemTime::now()));
             }
+            ClientAuth::ClientAssertion { assertion } => {
+                if let Some(jwt) = &self.secrets.client_secret {
+                    self.assert(request, presented(jwt, assertion, SystemTime::now())?);
+                }
+            }
+            ClientAuth::None => self.identify(request),
         }
         Ok(())
     }
@@ -77,11 +83,15 @@ impl Means<'_> {
         }
     }
 
-    /// Some servers look for the client by its id even where the assertion names it.
-    fn assert(&self, request: &mut GrantRequest, assertion: &str) {
+    fn identify(&self, request: &mut GrantRequest) {
         if let Some(id) = &self.secrets.client_id {
             request.form.push("client_id", id.expose());
         }
+    }
+
+    /// Some servers look for the client by its id even where the assertion names it.
+    fn assert(&self, request: &mut GrantRequest, assertion: &str) {
+        self.identify(request);
         request.form.push("client_assertion_type", JWT_BEARER);
         request.form.push("client_assertion", assertion);
         request.redactor.add_jwt(assertion);
@@ -119,6 +129,13 @@ pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
             "check client_id and that the server knows the public half of private_key; it may \
              want a key_id, another signing_alg or assertion_audience, and its clock must agree \
              with ours to the minute"
+        }
+        ClientAuth::ClientAssertion { .. } => {
+            "check that the server trusts who signed the client_assertion, and its issuer, subject \
+             and audience"
+        }
+        ClientAuth::None => {
+            "check client_id; the server may want the client to authenticate: see auth_method"
         }
     }
 }

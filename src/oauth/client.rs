@@ -14,7 +14,9 @@ use super::key::{KeyFile, Signer};
 use super::request::GrantRequest;
 use super::response::Asked;
 use super::secrets::Secrets;
-use super::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery};
+use super::{
+    BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
+};
 use crate::config::{AuthorizationServer, Credential};
 use crate::upstream::TlsError;
 
@@ -96,7 +98,9 @@ impl Client {
                 found,
             } => self.discovered(issuer, origin, found).await?,
         };
-        let mut request = GrantRequest::new(&self.credential, &secrets)?;
+        let mut request = GrantRequest::new(&secrets);
+        grant::ask(&self.credential.grant, &secrets, &mut request)?;
+        request.ask_for(&self.credential, &secrets)?;
         let means = Means {
             auth: &self.credential.auth,
             secrets: &secrets,
@@ -107,6 +111,7 @@ impl Client {
         let asked = Asked {
             endpoint: &shown(&endpoint.url),
             auth: &self.credential.auth,
+            grant: &self.credential.grant,
             redactor: request.redactor,
         };
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.

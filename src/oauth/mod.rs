@@ -10,6 +10,7 @@ mod client;
 mod discovery;
 mod exchange;
 mod form;
+mod grant;
 mod key;
 mod redact;
 mod request;

@@ -11,6 +11,8 @@ pub(super) struct Secrets {
     pub(super) client_id: Option<Secret>,
     /// What the client proves itself with, unless that is a key: see [`super::key`].
     pub(super) client_secret: Option<Secret>,
+    /// The tokens of others that are shown, as [`crate::config::Grant::tokens`] names them.
+    pub(super) tokens: Vec<Secret>,
     pub(super) extra_parameters: Vec<Secret>,
     pub(super) token_headers: Vec<Secret>,
 }
@@ -22,11 +24,13 @@ impl Secrets {
             ClientAuth::PrivateKeyJwt { .. } => None,
             auth => auth.secret(),
         };
+        let tokens = credential.grant.tokens();
         let extra = credential.extra_parameters.values();
         let headers = credential.token_headers.iter();
         Ok(Self {
             client_id: read_if_any(credential.client_id.as_ref())?,
             client_secret: read_if_any(client_secret)?,
+            tokens: tokens.map(SecretSource::read).collect::<Result<_, _>>()?,
             extra_parameters: extra.map(|value| value.read()).collect::<Result<_, _>>()?,
             token_headers: headers
                 .map(|(_, value)| value.read())
@@ -44,7 +48,8 @@ impl Secrets {
         self.client_secret.as_ref().map_or("", Secret::expose)
     }
 
-    /// Hides all of them but the client's id, which error messages are about.
+    /// Hides all of them but the client's id, which error messages are about, and the tokens, which
+    /// are added in the form they are sent in.
     pub(super) fn redactor(&self) -> Redactor {
         let more = self.extra_parameters.iter().chain(&self.token_headers);
         let secrets = more.chain(&self.client_secret);

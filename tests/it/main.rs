@@ -6,6 +6,7 @@ mod connect;
 mod oauth;
 mod oauth_assertion;
 mod oauth_discovery;
+mod oauth_grant;
 mod proxy;
 mod support;
 mod token;

@@ -194,3 +194,106 @@ fn a_certificate_of_another_key_is_warned_about() {
     "##);
     assert_eq!(accepted(&tls_key), "");
 }
+
+#[test]
+fn every_method_and_grant_names_what_it_needs() {
+    let text = "auth_method = \"client_assertion\"\ngrant = \"jwt-bearer\"";
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `assertion` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` of a JWT
+
+    error: `client_assertion` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` of a JWT
+    "##);
+    let text = r#"auth_method = "none"
+grant = "token-exchange"
+subject_token_type = "jwt"
+actor_token_type = "urn:x"
+requested_token_type = "urn:a b"
+assertion = { file = "secret" }"#;
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `subject_token` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` of a token
+
+    error: `actor_token` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` of a token
+
+    error: invalid `subject_token_type` in [credentials.crm]
+      --> sidebearer.toml:5:22
+       |
+     5 | subject_token_type = "***"
+       |                      ^^^^^ expected a URI such as "urn:ietf:params:oauth:token-type:jwt"
+
+    error: invalid `requested_token_type` in [credentials.crm]
+      --> sidebearer.toml:7:24
+       |
+     7 | requested_token_type = "***"
+       |                        ^^^^^ expected a URI such as "urn:ietf:params:oauth:token-type:jwt"
+
+    error: `assertion` in [credentials.crm] does not belong to `grant = "token-exchange"`
+      --> sidebearer.toml:8:13
+       |
+     8 | assertion = { file = "***" }
+       |             ^^^^^^^^^^^^^^^^ it belongs to "jwt-bearer"
+    "##);
+    assert_snapshot!(refused_auth("auth_method = \"none\"", &[]), @r##"
+    error: `client_id` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected the client's identifier at the authorization server
+    "##);
+    assert_snapshot!(refused_auth("auth_method = \"nobody\"\ngrant = \"password\"", &[]), @r##"
+    error: invalid `auth_method` in [credentials.crm]
+      --> sidebearer.toml:3:15
+       |
+     3 | auth_method = "***"
+       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion" or "none"
+
+    error: invalid `grant` in [credentials.crm]
+      --> sidebearer.toml:4:9
+       |
+     4 | grant = "***"
+       |         ^^^^^ expected "client_credentials", "jwt-bearer" or "token-exchange"
+    "##);
+}
+
+#[test]
+fn keys_of_other_grants_are_refused() {
+    let text = r#"client_id = "billing"
+client_secret = { file = "secret" }
+subject_token = { file = "secret" }
+assertion = { file = "secret" }
+client_assertion = { file = "secret" }"#;
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `subject_token` in [credentials.crm] does not belong to `grant = "client_credentials"`
+      --> sidebearer.toml:5:17
+       |
+     5 | subject_token = { file = "***" }
+       |                 ^^^^^^^^^^^^^^^^ it belongs to "token-exchange"
+
+    error: `assertion` in [credentials.crm] does not belong to `grant = "client_credentials"`
+      --> sidebearer.toml:6:13
+       |
+     6 | assertion = { file = "***" }
+       |             ^^^^^^^^^^^^^^^^ it belongs to "jwt-bearer"
+
+    error: `client_assertion` in [credentials.crm] does not belong to `auth_method = "client_secret_basic"`
+      --> sidebearer.toml:7:20
+       |
+     7 | client_assertion = { file = "***" }
+       |                    ^^^^^^^^^^^^^^^^ it belongs to "client_assertion"
+    "##);
+}

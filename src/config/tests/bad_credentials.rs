@@ -125,7 +125,7 @@ x-line = "e\nf"
       --> sidebearer.toml:8:1
        |
      8 | grant_type = "***"
-       | ^^^^^^^^^^ sidebearer sets this field itself
+       | ^^^^^^^^^^ use `grant`
 
     error: invalid parameter `scope` in [credentials.crm.extra_parameters]
       --> sidebearer.toml:9:1
@@ -149,7 +149,7 @@ x-line = "e\nf"
        --> sidebearer.toml:12:1
         |
      12 | client_assertion = "***"
-        | ^^^^^^^^^^^^^^^^ sidebearer sets this field itself
+        | ^^^^^^^^^^^^^^^^ use the key `client_assertion`
 
     error: invalid parameter `` in [credentials.crm.extra_parameters]
        --> sidebearer.toml:13:1
@@ -241,7 +241,7 @@ default_lifetime = "500ms"
       --> sidebearer.toml:7:15
        |
      7 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt" or "private_key_jwt"
+       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion" or "none"
 
     error: invalid `basic_encoding` in [credentials.crm]
       --> sidebearer.toml:8:18

@@ -9,6 +9,7 @@ mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
 mod good;
+mod good_auth;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{BasicEncoding, ClientAuth, Refresh, Secret, SecretSource, Tls};
+use crate::config::{BasicEncoding, ClientAuth, Grant, Refresh, Secret, SecretSource, Tls};
 
 const SECRET: &str = "s3cret-of-billing";
 
@@ -17,6 +17,7 @@ fn credential(issuer: &str) -> Credential {
             secret: SecretSource::Literal(Secret::new(SECRET)),
             encoding: BasicEncoding::Form,
         },
+        grant: Grant::ClientCredentials,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),
