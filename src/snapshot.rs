@@ -112,7 +112,6 @@ pub struct Credential {
     pub source: Arc<Source>,
     /// Whether a reload brought it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
-    fingerprint: u64,
 }
 
 /// What snapshots are built with.
@@ -218,11 +217,9 @@ impl Builder {
         config: &config::Credential,
         old: Option<&Snapshot>,
     ) -> Result<Credential, BuildError> {
-        let fingerprint = upstream::fingerprint(&config.tls);
         if let Some(old) = old
             && old.config.credentials.get(&config.name) == Some(config)
             && let Some(kept) = old.credentials.get(&config.name)
-            && kept.fingerprint == fingerprint
         {
             return Ok(kept.clone());
         }
@@ -241,7 +238,6 @@ impl Builder {
         Ok(Credential {
             source,
             added_by_reload: old.is_some(),
-            fingerprint,
         })
     }
 

@@ -13,12 +13,14 @@ use super::{
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
 /// The methods by their RFC 7591 names.
-const METHODS: [(&str, Method); 6] = [
+const METHODS: [(&str, Method); 8] = [
     ("client_secret_basic", Method::Basic),
     ("client_secret_post", Method::Post),
     ("client_secret_jwt", Method::SecretJwt),
     ("private_key_jwt", Method::PrivateKeyJwt),
     ("client_assertion", Method::ClientAssertion),
+    ("tls_client_auth", Method::Certificate),
+    ("self_signed_tls_client_auth", Method::SelfSigned),
     ("none", Method::None),
 ];
 
@@ -49,6 +51,8 @@ enum Method {
     SecretJwt,
     PrivateKeyJwt,
     ClientAssertion,
+    Certificate,
+    SelfSigned,
     None,
 }
 
@@ -99,6 +103,8 @@ pub(super) fn read(
         Method::PrivateKeyJwt => reader.private_key_jwt(server, tls),
         Method::ClientAssertion => need("client_assertion", "`{ file = \"PATH\" }` of a JWT")
             .map(|assertion| ClientAuth::ClientAssertion { assertion }),
+        Method::Certificate => reader.certificate(tls, false),
+        Method::SelfSigned => reader.certificate(tls, true),
         Method::None => Some(ClientAuth::None),
     };
     let id = match id {
@@ -162,6 +168,15 @@ impl Reader<'_, '_> {
             algorithm,
             form: form?,
         })
+    }
+
+    fn certificate(&self, tls: &Tls, self_signed: bool) -> Option<ClientAuth> {
+        if tls.certificate_file.is_none() {
+            let expected = "the client's certificate, PEM, beside `tls.key_file`";
+            self.section.missing("tls.certificate_file", expected);
+            return None;
+        }
+        Some(ClientAuth::Certificate { self_signed })
     }
 
     fn form(&self, server: Option<&AuthorizationServer>) -> Option<AssertionForm> {

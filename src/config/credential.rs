@@ -1,6 +1,7 @@
 //! What a credential is, once it is checked.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -98,6 +99,12 @@ pub enum ClientAuth {
         /// A JWT.
         assertion: SecretSource,
     },
+    /// `tls_client_auth` and `self_signed_tls_client_auth`: the certificate of the credential's own
+    /// TLS settings (RFC 8705 section 2).
+    Certificate {
+        /// Whether the server knows the certificate itself, not the CA that signed it.
+        self_signed: bool,
+    },
     /// `none`: a public client (RFC 6749 section 2.1).
     None,
 }
@@ -193,8 +200,21 @@ impl ClientAuth {
             | Self::SecretJwt { secret, .. }
             | Self::PrivateKeyJwt { key: secret, .. }
             | Self::ClientAssertion { assertion: secret } => Some(secret),
-            Self::None => None,
+            Self::Certificate { .. } | Self::None => None,
         }
+    }
+}
+
+impl Credential {
+    /// The files of the keys by which the client proves who it is.
+    pub fn key_files(&self) -> impl Iterator<Item = &Path> {
+        let certificate = matches!(self.auth, ClientAuth::Certificate { .. });
+        let own = match &self.auth {
+            ClientAuth::PrivateKeyJwt { key, .. } => key.file(),
+            _ => None,
+        };
+        let tls = self.tls.key_file.as_deref().filter(|_| certificate);
+        own.into_iter().chain(tls)
     }
 }
 

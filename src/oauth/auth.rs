@@ -66,7 +66,8 @@ impl Means<'_> {
                     self.assert(request, presented(jwt, assertion, SystemTime::now())?);
                 }
             }
-            ClientAuth::None => self.identify(request),
+            // The certificate is shown when the connection is made.
+            ClientAuth::Certificate { .. } | ClientAuth::None => self.identify(request),
         }
         Ok(())
     }
@@ -133,6 +134,13 @@ pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
         ClientAuth::ClientAssertion { .. } => {
             "check that the server trusts who signed the client_assertion, and its issuer, subject \
              and audience"
+        }
+        ClientAuth::Certificate { self_signed: false } => {
+            "check client_id, that the subject of tls.certificate_file is the one registered, and \
+             that the server trusts the CA that signed it"
+        }
+        ClientAuth::Certificate { self_signed: true } => {
+            "check client_id, and that tls.certificate_file is the certificate registered for it"
         }
         ClientAuth::None => {
             "check client_id; the server may want the client to authenticate: see auth_method"

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::auth::Means;
+use super::discovery::Needs;
 use super::exchange::{Endpoint, shown};
 use super::key::{KeyFile, Signer};
 use super::request::GrantRequest;
@@ -184,8 +185,11 @@ impl Client {
             };
             let body = answer.body.as_ref().map_or(&[][..], |body| body);
             if answer.status == StatusCode::OK && discovery::is_document(body) {
-                let plaintext = self.credential.allow_plaintext;
-                return discovery::token_endpoint(body, issuer, plaintext).map_err(|what| {
+                let needs = Needs {
+                    allow_plaintext: self.credential.allow_plaintext,
+                    certificate: self.credential.tls.certificate_file.is_some(),
+                };
+                return discovery::token_endpoint(body, issuer, needs).map_err(|what| {
                     let message = format!("{} is not usable: {what}", shown(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 });

@@ -4,6 +4,7 @@ use http::HeaderValue;
 
 use super::redact::Redactor;
 use crate::config::{ClientAuth, Credential, Secret, SecretError, SecretSource};
+use crate::upstream;
 
 /// The values a request is made of, as they could be read at one moment.
 #[derive(PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Secrets {
     pub(super) tokens: Vec<Secret>,
     pub(super) extra_parameters: Vec<Secret>,
     pub(super) token_headers: Vec<Secret>,
+    /// Stands for the files of the TLS settings: a certificate may be what a server refused.
+    tls: u64,
 }
 
 impl Secrets {
@@ -35,6 +38,7 @@ impl Secrets {
             token_headers: headers
                 .map(|(_, value)| value.read())
                 .collect::<Result<_, _>>()?,
+            tls: upstream::fingerprint(&credential.tls),
         })
     }
 

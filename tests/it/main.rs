@@ -7,6 +7,7 @@ mod oauth;
 mod oauth_assertion;
 mod oauth_discovery;
 mod oauth_grant;
+mod oauth_mtls;
 mod proxy;
 mod support;
 mod token;

@@ -260,7 +260,7 @@ assertion = { file = "secret" }"#;
       --> sidebearer.toml:3:15
        |
      3 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion" or "none"
+       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
 
     error: invalid `grant` in [credentials.crm]
       --> sidebearer.toml:4:9
@@ -296,4 +296,40 @@ client_assertion = { file = "secret" }"#;
      7 | client_assertion = { file = "***" }
        |                    ^^^^^^^^^^^^^^^^ it belongs to "client_assertion"
     "##);
+}
+
+#[test]
+fn a_certificate_is_needed_to_show_one() {
+    for method in ["tls_client_auth", "self_signed_tls_client_auth"] {
+        let text = format!("client_id = \"billing\"\nauth_method = \"{method}\"");
+        let shown = refused_auth(&text, &[]);
+        let missing = "error: `tls.certificate_file` is missing in [credentials.crm]";
+        assert!(shown.contains(missing), "{shown}");
+        assert_eq!(shown.matches("error:").count(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn a_key_that_two_servers_share_is_warned_about() {
+    let one = "[credentials.crm]\ntoken_endpoint = \"https://one.example/token\"\n";
+    let two = "\n[credentials.erp]\ntoken_endpoint = \"https://two.example/token\"\n";
+    let upstream = UPSTREAM.replace("crm", "erp");
+    let warned = |two: &str| {
+        let routed = "[[routes]]\npath = \"/erp\"\nupstream = \"erp\"\n";
+        let text = [
+            one, KEYED, two, KEYED, LISTENER, UPSTREAM, &upstream, routed,
+        ]
+        .concat();
+        let directory = directory(&[("sidebearer.toml", &text), ("key", key!("rsa.jwk"))]);
+        let loaded = load(&directory.path().join("sidebearer.toml")).unwrap();
+        shown(&directory, &loaded.warnings)
+    };
+    assert_snapshot!(warned(two), @r##"
+    warning: credential `erp` shares its key with `crm`, which is for another server
+      --> sidebearer.toml:6:1
+       |
+     6 | [credentials.erp]
+       | ^^^^^^^^^^^^^^^^^ give each its own instead of key
+    "##);
+    assert_eq!(warned(&two.replace("two.example", "one.example")), "");
 }

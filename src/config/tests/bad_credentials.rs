@@ -241,7 +241,7 @@ default_lifetime = "500ms"
       --> sidebearer.toml:7:15
        |
      7 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion" or "none"
+       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
 
     error: invalid `basic_encoding` in [credentials.crm]
       --> sidebearer.toml:8:18

@@ -16,8 +16,7 @@ fn read(lines: &str) -> (Credential, Vec<String>, [SecretSource; 2]) {
     let files = config.named_files();
     let names = files
         .iter()
-        .map(|path| path.strip_prefix(directory.path()).unwrap())
-        .map(|path| path.display().to_string());
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
     let file = |name: &str| SecretSource::File(directory.path().join(name));
     let credential = config.credentials["crm"].clone();
     (credential, names.collect(), [file("key"), file("secret")])
@@ -109,4 +108,26 @@ requested_token_type = "urn:y""#;
     assert_eq!(credential.grant, expected);
     assert!(credential.client_id.is_some());
     assert_eq!(files, ["key", "secret"]);
+}
+
+#[test]
+fn certificates_of_both_kinds_are_read() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let files = directory(&[("certificate", &certificate), ("key", &key.serialize_pem())]);
+    for (method, self_signed) in [
+        ("tls_client_auth", false),
+        ("self_signed_tls_client_auth", true),
+    ] {
+        let lines = format!(
+            "client_id = \"billing\"\nauth_method = \"{method}\"\n\
+             tls = {{ certificate_file = \"{0}/certificate\", key_file = \"{0}/key\" }}",
+            files.path().display()
+        );
+        let (credential, ..) = read(&lines);
+        assert_eq!(credential.auth, ClientAuth::Certificate { self_signed });
+        let key = files.path().join("key");
+        assert_eq!(credential.key_files().collect::<Vec<_>>(), [key]);
+    }
 }
