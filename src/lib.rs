@@ -11,13 +11,15 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`config`], [`metrics`] and [`path`] (one spelling for every path) are the ground.
+//! - [`config`], [`metrics`] and [`path`] (one spelling for every path) are the ground; [`jose`],
+//!   keys and signatures, is under both `config` and `oauth`.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod jose;
 pub mod metrics;
 pub mod oauth;
 pub mod path;

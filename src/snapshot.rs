@@ -110,7 +110,6 @@ pub struct Credential {
     pub source: Arc<Source>,
     /// Whether a reload brought it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
-    fingerprint: u64,
 }
 
 impl Snapshot {

@@ -10,76 +10,40 @@ use url::Url;
 use super::address::{http_url, is_loopback};
 use super::draft::Files;
 use super::general::SOME;
-use super::read::{Section, Value};
+use super::read::Section;
 use super::report::Expected;
+use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
-use super::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Refresh, Secret, SecretError,
-    SecretSource, Tls,
-};
+use super::{AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth, grant};
 
 /// Form fields of a token request that have their own keys.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 14] = [
+    "actor_token",
+    "actor_token_type",
+    "assertion",
     "audience",
     "client_assertion",
     "client_assertion_type",
     "client_id",
     "client_secret",
     "grant_type",
+    "requested_token_type",
     "resource",
     "scope",
+    "subject_token",
+    "subject_token_type",
 ];
 
 /// Headers of a token request that are set already.
 const HEADERS: [&str; 3] = ["accept", "authorization", "content-type"];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Method {
-    Basic,
-    Post,
-}
-
 /// Reads one credential.
 pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Option<Credential> {
-    let needed = [
-        (
-            "client_id",
-            "the client's identifier at the authorization server",
-        ),
-        (
-            "client_secret",
-            "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`",
-        ),
-    ];
-    for (key, expected) in needed {
-        // An empty one is reported where it is read.
-        if !section.has(key) {
-            section.missing(key, expected);
-        }
-    }
     let allow_plaintext = section.boolean("allow_plaintext", false);
     let tls = Tls::read(&section, files);
     let server = server(&section, allow_plaintext, &tls);
-    let methods = [
-        ("client_secret_basic", Method::Basic),
-        ("client_secret_post", Method::Post),
-    ];
-    let method = section.choice("auth_method", Method::Basic, &methods);
-    let encodings = [("form", BasicEncoding::Form), ("raw", BasicEncoding::Raw)];
-    let encoding = section.choice("basic_encoding", BasicEncoding::Form, &encodings);
-    let raw = method == Method::Basic && encoding == BasicEncoding::Raw;
-    let client_id = section
-        .get("client_id")
-        .and_then(|value| client_id(&value, files, raw));
-    let secret = section.get("client_secret").and_then(|value| {
-        let (source, _) = read_secret(&value, files)?;
-        if matches!(source, SecretSource::Literal(_)) {
-            let message = format!("{} is written in the file itself", value.name());
-            let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
-            value.report.warning(&value.place, message, help);
-        }
-        Some(source)
-    });
+    let grant = grant::read(&section, files);
+    let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
     let scopes = section.parse_each("scopes", scope);
     let audience = section.parse("audience", |text| Ok(text.to_owned()));
     let resources = section.parse_each("resources", resource);
@@ -96,15 +60,13 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let acquire_timeout = time("acquire_timeout", 5, SOME);
     section.finish();
 
-    let secret = secret?;
+    let (client_id, auth) = client?;
     Some(Credential {
         name: name.to_owned(),
         server: server?,
-        client_id: client_id?,
-        auth: match method {
-            Method::Basic => ClientAuth::SecretBasic { secret, encoding },
-            Method::Post => ClientAuth::SecretPost { secret },
-        },
+        client_id,
+        auth,
+        grant: grant?,
         scopes,
         audience,
         resources,
@@ -149,7 +111,7 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
     if url.scheme() == "http" {
         if !allow_plaintext && !is_loopback(&url) {
             value.error(
-                "would carry the client secret in plain text",
+                "would carry credentials and tokens in plain text",
                 "use https, or allow it with `allow_plaintext = true`",
             );
         }
@@ -159,74 +121,6 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
         true => AuthorizationServer::Issuer(text.to_owned(), url),
         false => AuthorizationServer::TokenEndpoint(url),
     })
-}
-
-/// Where the value comes from, and what it is now.
-fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
-    const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
-    let source = if value.is_table() {
-        let section = value.section(value.name().to_owned(), EXPECTED)?;
-        let file = section.text("file");
-        let env = section.text("env");
-        let place = section.place.clone();
-        section.finish();
-        match (file, env) {
-            (Some((_, path)), None) => SecretSource::File(files.path(path)),
-            (None, Some((_, name))) => SecretSource::Env(name.to_owned()),
-            _ => {
-                let message = format!("invalid {}", value.name());
-                let help = "expected exactly one of `file` and `env`";
-                value.report.error(&place, message, help);
-                return None;
-            }
-        }
-    } else {
-        SecretSource::Literal(Secret::new(value.text(EXPECTED)?))
-    };
-    let found = match source.read() {
-        Ok(secret) if secret.expose().is_empty() => Err(SecretError::Empty(String::new())),
-        found => found,
-    };
-    match found {
-        Ok(secret) => Some((source, secret)),
-        Err(error) => {
-            let (message, help) = unreadable(&error, files);
-            value.error(&message, help);
-            None
-        }
-    }
-}
-
-/// The error without the value it names: the quoted line says which one, masked or not.
-fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
-    match error {
-        SecretError::File { reason, .. } => (
-            format!("cannot be read from its file: {reason}"),
-            format!(
-                "expected a readable file; a relative path starts at {}",
-                files.base()
-            ),
-        ),
-        SecretError::Env(_) => (
-            "names an environment variable that is not set".to_owned(),
-            "set the variable, or name a file with `{ file = \"PATH\" }`".to_owned(),
-        ),
-        SecretError::Empty(_) => (
-            "is empty".to_owned(),
-            "expected a value of at least one character".to_owned(),
-        ),
-    }
-}
-
-fn client_id(value: &Value<'_>, files: &Files<'_>, raw: bool) -> Option<SecretSource> {
-    let (source, id) = read_secret(value, files)?;
-    if raw && id.expose().contains(':') {
-        value.error(
-            "holds a colon",
-            "with `basic_encoding = \"raw\"` it could not be told from the secret (RFC 7617)",
-        );
-    }
-    Some(source)
 }
 
 /// RFC 6749 section 3.3
@@ -263,8 +157,9 @@ fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String
                 "" => "expected a name".to_owned(),
                 "scope" => "use `scopes`".to_owned(),
                 "resource" => "use `resources`".to_owned(),
-                "audience" | "client_id" | "client_secret" => format!("use the key `{name}`"),
-                _ => "sidebearer sets this field itself".to_owned(),
+                "grant_type" => "use `grant`".to_owned(),
+                "client_assertion_type" => "sidebearer sets this field itself".to_owned(),
+                _ => format!("use the key `{name}`"),
             };
             report.error(&place, message, help);
         }

@@ -1,10 +1,11 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use super::draft::{Draft, Named};
 use super::report::{Place, Report, Shown, did_you_mean};
-use super::{ListenAddress, Route};
+use super::{AuthorizationServer, ListenAddress, Route};
 
 /// How many names are listed when none is close.
 const MOST_NAMES: usize = 8;
@@ -25,6 +26,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     listener_names(draft, report);
     sockets(draft, report);
     ties(draft, report);
+    shared_keys(draft, report);
     unused(draft, report);
 }
 
@@ -115,6 +117,28 @@ fn overlap(a: &Route, b: &Route) -> bool {
         (true, true) => true,
         (false, false) => a.methods.iter().any(|method| b.methods.contains(method)),
         _ => false,
+    }
+}
+
+/// What one server learns about a key, or can make a client do with it, should not count at another.
+fn shared_keys(draft: &Draft, report: &Report<'_>) {
+    let mut seen: HashMap<&Path, (&str, &AuthorizationServer)> = HashMap::new();
+    for (name, slot) in &draft.credentials {
+        let Some((Some(credential), place)) = slot else {
+            continue;
+        };
+        for file in credential.key_files() {
+            let (first, server) = *seen.entry(file).or_insert((name, &credential.server));
+            if *server != credential.server {
+                let message = format!(
+                    "credential {} shares its key with {}, which is for another server",
+                    Shown(name),
+                    Shown(first)
+                );
+                let help = format!("give each its own instead of {}", file.display());
+                report.warning(place, message, help);
+            }
+        }
     }
 }
 

@@ -5,11 +5,15 @@
 //! durations are durations, URLs are URLs. Nothing downstream validates again.
 
 mod address;
+mod belonging;
+mod client_auth;
+mod credential;
 mod credentials;
 mod cross;
 mod diagnostics;
 mod draft;
 mod general;
+mod grant;
 mod listeners;
 mod load;
 mod read;
@@ -18,6 +22,7 @@ mod routes;
 mod secret;
 mod sections;
 mod source;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -33,6 +38,10 @@ use http::{HeaderName, Method};
 use url::Url;
 
 pub use address::is_loopback;
+pub use credential::{
+    AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
+    Grant, Refresh, SecurityToken,
+};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};
 pub use secret::{Secret, SecretError, SecretSource};
@@ -235,90 +244,6 @@ pub enum HostPattern {
     Exact(String),
 }
 
-/// `[credentials.NAME]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Credential {
-    /// Its name.
-    pub name: String,
-    /// Where tokens come from.
-    pub server: AuthorizationServer,
-    /// `client_id` (RFC 6749 section 2.2).
-    pub client_id: SecretSource,
-    /// How the client authenticates.
-    pub auth: ClientAuth,
-    /// Requested scopes; empty sends no `scope`.
-    pub scopes: Vec<String>,
-    /// `audience` form parameter.
-    pub audience: Option<String>,
-    /// `resource` parameters (RFC 8707).
-    pub resources: Vec<String>,
-    /// More form fields.
-    pub extra_parameters: BTreeMap<String, SecretSource>,
-    /// More headers of the token request.
-    pub token_headers: Vec<(HeaderName, SecretSource)>,
-    /// When tokens are renewed.
-    pub refresh: Refresh,
-    /// Whether readiness waits for it.
-    pub required: bool,
-    /// The lifetime of a token that came without `expires_in`.
-    pub default_lifetime: Duration,
-    /// Longer lifetimes are cut to this.
-    pub max_lifetime: Duration,
-    /// One token request, whole.
-    pub fetch_timeout: Duration,
-    /// How long a proxied request waits for a token.
-    pub acquire_timeout: Duration,
-    /// Whether discovered endpoints may be plain http beyond loopback.
-    pub allow_plaintext: bool,
-    /// TLS towards the authorization server.
-    pub tls: Tls,
-}
-
-/// Where tokens come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthorizationServer {
-    /// Found by discovery (RFC 8414, OpenID Connect Discovery). The string is exactly what was
-    /// configured: the document's `issuer` must equal it.
-    Issuer(String, Url),
-    /// Named directly.
-    TokenEndpoint(Url),
-}
-
-/// `auth_method`, by its RFC 7591 name, with what it needs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ClientAuth {
-    /// `client_secret_basic`
-    SecretBasic {
-        /// The client secret.
-        secret: SecretSource,
-        /// How id and secret are encoded in the header.
-        encoding: BasicEncoding,
-    },
-    /// `client_secret_post`
-    SecretPost {
-        /// The client secret.
-        secret: SecretSource,
-    },
-}
-
-/// `basic_encoding`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BasicEncoding {
-    /// RFC 6749 section 2.3.1: both parts form-encoded first.
-    Form,
-    /// As they are, for servers that do not decode.
-    Raw,
-}
-
-/// `refresh`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refresh {
-    /// In the background, before anyone waits.
-    Eager,
-    /// When a request needs it.
-    Lazy,
-}
-
 impl Config {
     /// Where the configuration is when nothing else is said.
     pub fn default_path() -> &'static std::path::Path {
@@ -338,18 +263,6 @@ impl Config {
         files.sort_unstable();
         files.dedup();
         files.into_iter().map(PathBuf::from).collect()
-    }
-}
-
-impl Credential {
-    /// Every secret value it needs.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
-        let (ClientAuth::SecretBasic { secret, .. } | ClientAuth::SecretPost { secret }) =
-            &self.auth;
-        [&self.client_id, secret]
-            .into_iter()
-            .chain(self.extra_parameters.values())
-            .chain(self.token_headers.iter().map(|(_, value)| value))
     }
 }
 

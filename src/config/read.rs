@@ -319,6 +319,11 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// Whether it is an empty string, which is as good as absent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.get_ref().as_str() == Some("")
+    }
+
     /// Whether it is a table.
     pub(super) fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
@@ -370,7 +375,7 @@ impl<'a> Value<'a> {
 }
 
 /// `a`, `b` or `c`
-fn one_of(words: &[&str], quote: char) -> String {
+pub(super) fn one_of(words: &[&str], quote: char) -> String {
     let mut words: Vec<_> = words
         .iter()
         .map(|word| format!("{quote}{word}{quote}"))

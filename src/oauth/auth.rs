@@ -2,37 +2,101 @@
 //!
 //! A method may add header fields and form parameters; nothing beyond this file knows which.
 
+use std::time::SystemTime;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use url::Url;
 use zeroize::Zeroizing;
 
-use super::form::{Form, form_encode};
+use super::assertion::{Statement, presented};
+use super::form::form_encode;
+use super::key::Signer;
+use super::request::GrantRequest;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
-use crate::config::{BasicEncoding, ClientAuth};
+use crate::config::{AssertionAudience, AssertionForm, BasicEncoding, ClientAuth};
+use crate::jose::SigningKey;
 
-/// Adds what `auth` needs to a token request.
-pub(super) fn authenticate(
-    auth: &ClientAuth,
-    secrets: &Secrets,
-    headers: &mut HeaderMap,
-    form: &mut Form,
-) -> Result<(), TokenError> {
-    let (id, secret) = (secrets.client_id.expose(), secrets.client_secret.expose());
-    match auth {
-        ClientAuth::SecretBasic { encoding, .. } => {
-            let value = Zeroizing::new(format!("Basic {}", &*basic(id, secret, *encoding)?));
-            let value = sensitive(&value).expect("base64 fits into a header");
-            headers.insert(AUTHORIZATION, value);
+/// RFC 7523 section 2.2
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a client can prove itself with.
+pub(super) struct Means<'a> {
+    pub(super) auth: &'a ClientAuth,
+    pub(super) secrets: &'a Secrets,
+    /// The client's own key, if it has one.
+    pub(super) signer: Option<&'a Signer>,
+    /// Where the request goes.
+    pub(super) token_endpoint: &'a Url,
+}
+
+impl Means<'_> {
+    /// Adds to a token request what its method needs.
+    pub(super) fn authenticate(&self, request: &mut GrantRequest) -> Result<(), TokenError> {
+        let (id, secret) = (self.secrets.client_id(), self.secrets.client_secret());
+        match self.auth {
+            ClientAuth::SecretBasic { encoding, .. } => {
+                let value = Zeroizing::new(format!("Basic {}", &*basic(id, secret, *encoding)?));
+                let value = sensitive(&value).expect("base64 fits into a header");
+                request.headers.insert(AUTHORIZATION, value);
+            }
+            ClientAuth::SecretPost { .. } => {
+                request.form.push("client_id", id);
+                request.form.push("client_secret", secret);
+            }
+            ClientAuth::SecretJwt {
+                algorithm, form, ..
+            } => {
+                let key = SigningKey::from_secret(secret.as_bytes(), *algorithm);
+                self.assert(request, &self.statement(form).sign(&key, SystemTime::now()));
+            }
+            ClientAuth::PrivateKeyJwt { form, .. } => {
+                let unread = || TokenError::new(TokenErrorKind::Local, "no private key was read");
+                let signer = self.signer.ok_or_else(unread)?;
+                let statement = Statement {
+                    thumbprint: signer.thumbprint(),
+                    ..self.statement(form)
+                };
+                self.assert(request, &statement.sign(&signer.key, SystemTime::now()));
+            }
+            ClientAuth::ClientAssertion { assertion } => {
+                if let Some(jwt) = &self.secrets.client_secret {
+                    self.assert(request, presented(jwt, assertion, SystemTime::now())?);
+                }
+            }
+            // The certificate is shown when the connection is made.
+            ClientAuth::Certificate { .. } | ClientAuth::None => self.identify(request),
         }
-        ClientAuth::SecretPost { .. } => {
-            form.push("client_id", id);
-            form.push("client_secret", secret);
+        Ok(())
+    }
+
+    fn statement<'a>(&'a self, form: &'a AssertionForm) -> Statement<'a> {
+        Statement {
+            client_id: self.secrets.client_id(),
+            audience: match &form.audience {
+                AssertionAudience::TokenEndpoint => self.token_endpoint.as_str(),
+                AssertionAudience::Exactly(audience) => audience,
+            },
+            key_id: form.key_id.as_deref(),
+            thumbprint: None,
         }
     }
-    Ok(())
+
+    fn identify(&self, request: &mut GrantRequest) {
+        if let Some(id) = &self.secrets.client_id {
+            request.form.push("client_id", id.expose());
+        }
+    }
+
+    /// Some servers look for the client by its id even where the assertion names it.
+    fn assert(&self, request: &mut GrantRequest, assertion: &str) {
+        self.identify(request);
+        request.form.push("client_assertion_type", JWT_BEARER);
+        request.form.push("client_assertion", assertion);
+        request.redactor.add_jwt(assertion);
+    }
 }
 
 /// What to look at when the server answers `invalid_client`.
@@ -57,6 +121,29 @@ pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
         ClientAuth::SecretPost { .. } => {
             "check client_id and client_secret; the server may want auth_method = \
              \"client_secret_basic\""
+        }
+        ClientAuth::SecretJwt { .. } => {
+            "check client_id and client_secret; the server may want another signing_alg or \
+             assertion_audience, and its clock must agree with ours to the minute"
+        }
+        ClientAuth::PrivateKeyJwt { .. } => {
+            "check client_id and that the server knows the public half of private_key; it may \
+             want a key_id, another signing_alg or assertion_audience, and its clock must agree \
+             with ours to the minute"
+        }
+        ClientAuth::ClientAssertion { .. } => {
+            "check that the server trusts who signed the client_assertion, and its issuer, subject \
+             and audience"
+        }
+        ClientAuth::Certificate { self_signed: false } => {
+            "check client_id, that the subject of tls.certificate_file is the one registered, and \
+             that the server trusts the CA that signed it"
+        }
+        ClientAuth::Certificate { self_signed: true } => {
+            "check client_id, and that tls.certificate_file is the certificate registered for it"
+        }
+        ClientAuth::None => {
+            "check client_id; the server may want the client to authenticate: see auth_method"
         }
     }
 }

@@ -8,12 +8,16 @@ use http::StatusCode;
 use tokio::time::Instant;
 use url::Url;
 
+use super::auth::Means;
+use super::discovery::Needs;
 use super::exchange::{Endpoint, shown};
-use super::redact::Redactor;
+use super::key::{KeyFile, Signer};
 use super::request::GrantRequest;
 use super::response::Asked;
 use super::secrets::Secrets;
-use super::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery};
+use super::{
+    BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
+};
 use crate::config::{AuthorizationServer, Credential};
 use crate::upstream::TlsError;
 
@@ -24,6 +28,7 @@ const REDISCOVERY: Duration = Duration::from_secs(60);
 pub struct Client {
     credential: Credential,
     server: Server,
+    key: Option<KeyFile>,
     last: Mutex<Last>,
 }
 
@@ -58,11 +63,11 @@ struct Found {
 enum Last {
     NotYet,
     Unreadable,
-    Read(Secrets),
+    Read(Arc<Secrets>),
 }
 
 impl Client {
-    /// Reads the TLS files of `credential`; its secrets are read with each request.
+    /// Reads the TLS files of `credential`; its secrets and its key are read with each request.
     ///
     /// # Errors
     /// A TLS file that cannot be used.
@@ -79,12 +84,13 @@ impl Client {
         Ok(Self {
             credential: credential.clone(),
             server,
+            key: KeyFile::of(credential),
             last: Mutex::new(Last::NotYet),
         })
     }
 
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
-        let (request, redactor) = self.prepare()?;
+        let (secrets, signer) = self.read()?;
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
             Server::Issuer {
@@ -93,10 +99,21 @@ impl Client {
                 found,
             } => self.discovered(issuer, origin, found).await?,
         };
+        let mut request = GrantRequest::new(&secrets);
+        grant::ask(&self.credential.grant, &secrets, &mut request)?;
+        request.ask_for(&self.credential, &secrets)?;
+        let means = Means {
+            auth: &self.credential.auth,
+            secrets: &secrets,
+            signer: signer.as_ref(),
+            token_endpoint: &endpoint.url,
+        };
+        means.authenticate(&mut request)?;
         let asked = Asked {
             endpoint: &shown(&endpoint.url),
             auth: &self.credential.auth,
-            redactor,
+            grant: &self.credential.grant,
+            redactor: request.redactor,
         };
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
         self.doubt(true);
@@ -106,16 +123,16 @@ impl Client {
         Ok(token)
     }
 
-    /// Reads the secrets anew and puts the request together.
-    fn prepare(&self) -> Result<(GrantRequest, Redactor), TokenError> {
-        let read = Secrets::read(&self.credential);
-        let mut last = lock(&self.last);
-        *last = Last::Unreadable;
-        let secrets = read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.to_string()))?;
-        let request = GrantRequest::new(&self.credential, &secrets);
-        let redactor = secrets.redactor();
-        *last = Last::Read(secrets);
-        Ok((request?, redactor))
+    /// Reads secrets and key anew.
+    fn read(&self) -> Result<(Arc<Secrets>, Option<Signer>), TokenError> {
+        let signer = self.key.as_ref().map(KeyFile::current).transpose();
+        let secrets = Secrets::read(&self.credential).map(Arc::new);
+        *lock(&self.last) = match &secrets {
+            Ok(secrets) => Last::Read(secrets.clone()),
+            Err(_) => Last::Unreadable,
+        };
+        let secrets = secrets.map_err(|e| TokenError::new(TokenErrorKind::Local, e.to_string()))?;
+        Ok((secrets, signer?))
     }
 
     /// The token endpoint found before, or found now: for the first time, or again because
@@ -168,8 +185,11 @@ impl Client {
             };
             let body = answer.body.as_ref().map_or(&[][..], |body| body);
             if answer.status == StatusCode::OK && discovery::is_document(body) {
-                let plaintext = self.credential.allow_plaintext;
-                return discovery::token_endpoint(body, issuer, plaintext).map_err(|what| {
+                let needs = Needs {
+                    allow_plaintext: self.credential.allow_plaintext,
+                    certificate: self.credential.tls.certificate_file.is_some(),
+                };
+                return discovery::token_endpoint(body, issuer, needs).map_err(|what| {
                     let message = format!("{} is not usable: {what}", shown(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 });
@@ -220,11 +240,12 @@ impl TokenEndpoint for Client {
         let Ok(now) = Secrets::read(&self.credential) else {
             return false;
         };
-        match &*lock(&self.last) {
+        let secrets = match &*lock(&self.last) {
             Last::NotYet => false,
             Last::Unreadable => true,
-            Last::Read(last) => *last != now,
-        }
+            Last::Read(last) => **last != now,
+        };
+        secrets || self.key.as_ref().is_some_and(KeyFile::changed)
     }
 }
 

@@ -16,6 +16,17 @@ const MAX_URL: usize = 8 * 1024;
 struct Document {
     issuer: Option<String>,
     token_endpoint: Option<String>,
+    /// Of any form: who shows no certificate need not mind it.
+    mtls_endpoint_aliases: Option<serde_json::Value>,
+}
+
+/// What an endpoint found by discovery has to suit.
+#[derive(Clone, Copy)]
+pub(super) struct Needs {
+    /// Plain http beyond loopback is accepted.
+    pub(super) allow_plaintext: bool,
+    /// The client shows a certificate: an alias for that is preferred (RFC 8705 section 5).
+    pub(super) certificate: bool,
 }
 
 /// Where the document may be, the most standard place first.
@@ -49,11 +60,7 @@ pub(super) fn is_document(body: &[u8]) -> bool {
 ///
 /// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
 /// another server's document would decide where the secret goes.
-pub(super) fn token_endpoint(
-    body: &[u8],
-    issuer: &str,
-    allow_plaintext: bool,
-) -> Result<Url, String> {
+pub(super) fn token_endpoint(body: &[u8], issuer: &str, needs: Needs) -> Result<Url, String> {
     let document: Document = serde_json::from_slice(body)
         .map_err(|_| "its issuer or token_endpoint is repeated or not text".to_owned())?;
     let clean = |text: &str| Redactor::new([]).clean(text);
@@ -70,13 +77,16 @@ pub(super) fn token_endpoint(
             "its issuer is {named}, the configured one {issuer}{only}"
         ));
     }
-    let named = document
-        .token_endpoint
+    let aliases = document.mtls_endpoint_aliases.filter(|_| needs.certificate);
+    let alias =
+        aliases.and_then(|aliases| Some(aliases.get("token_endpoint")?.as_str()?.to_owned()));
+    let named = alias
+        .or(document.token_endpoint)
         .ok_or("it names no token_endpoint")?;
     let url = Url::parse(&named).ok().filter(usable);
     let url =
         url.ok_or_else(|| format!("its token_endpoint {} is no usable URL", clean(&named)))?;
-    if url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
+    if url.scheme() == "http" && !needs.allow_plaintext && !is_loopback(&url) {
         return Err(format!(
             "its token_endpoint {} is not https; allow_plaintext would permit that",
             clean(&shown(&url))
@@ -153,11 +163,44 @@ mod tests {
 
     fn found(issuer: &str, endpoint: &str, allow_plaintext: bool) -> Result<Url, String> {
         let body = serde_json::json!({ "issuer": issuer, "token_endpoint": endpoint });
-        token_endpoint(
-            body.to_string().as_bytes(),
-            "https://as.example",
+        let needs = Needs {
             allow_plaintext,
-        )
+            certificate: false,
+        };
+        token_endpoint(body.to_string().as_bytes(), "https://as.example", needs)
+    }
+
+    #[test]
+    fn an_alias_is_for_those_who_show_a_certificate() {
+        let found = |aliases: serde_json::Value, certificate| {
+            let body = serde_json::json!({
+                "issuer": "https://as.example", "token_endpoint": "https://as.example/t",
+                "mtls_endpoint_aliases": aliases,
+            });
+            let needs = Needs {
+                allow_plaintext: false,
+                certificate,
+            };
+            token_endpoint(body.to_string().as_bytes(), "https://as.example", needs)
+        };
+        let alias = || serde_json::json!({ "token_endpoint": "https://mtls.as.example/t" });
+        assert_eq!(
+            found(alias(), true).unwrap().as_str(),
+            "https://mtls.as.example/t"
+        );
+        let odd = [
+            (alias(), false),
+            (serde_json::json!({}), true),
+            (serde_json::json!("x"), true),
+            (serde_json::json!({"token_endpoint": 1}), true),
+            (serde_json::Value::Null, true),
+        ];
+        for (aliases, certificate) in odd {
+            let url = found(aliases, certificate).unwrap();
+            assert_eq!(url.as_str(), "https://as.example/t");
+        }
+        let plain = serde_json::json!({ "token_endpoint": "http://mtls.as.example/t" });
+        found(plain, true).unwrap_err();
     }
 
     #[test]
@@ -221,7 +264,11 @@ mod tests {
             r#"{"issuer":1,"token_endpoint":"https://x/t"}"#,
             r#"{"issuer":"https://evil.example","issuer":"https://as.example","token_endpoint":"https://x/t"}"#,
         ] {
-            token_endpoint(body.as_bytes(), "https://as.example", false).unwrap_err();
+            let needs = Needs {
+                allow_plaintext: false,
+                certificate: false,
+            };
+            token_endpoint(body.as_bytes(), "https://as.example", needs).unwrap_err();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,8 @@ use super::form::Form;
 use super::request::{AGENT, JSON};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
-use crate::config::{Credential, HttpVersion};
-use crate::upstream::{ConnectError, Connector, Protocols, TlsError};
+use crate::config::{Credential, HttpVersion, Tls};
+use crate::upstream::{ConnectError, Connector, Protocols, TlsError, fingerprint};
 
 /// No token response or discovery document needs more.
 const MAX_BODY: usize = 64 * 1024;
@@ -30,14 +31,19 @@ const MAX_HEAD: usize = 64 * 1024;
 /// A URL of an authorization server, ready to be asked.
 pub(super) struct Endpoint {
     pub(super) url: Url,
-    connector: Connector,
+    tls: Tls,
+    /// With what the TLS files held when it was made, or could not be made.
+    connector: Mutex<(u64, Arc<Connector>)>,
     connect_timeout: Duration,
 }
 
 impl Endpoint {
     pub(super) fn new(url: Url, credential: &Credential) -> Result<Self, TlsError> {
+        let held = fingerprint(&credential.tls);
+        let connector = Connector::new(&url, &credential.tls, HttpVersion::Http1)?;
         Ok(Self {
-            connector: Connector::new(&url, &credential.tls, HttpVersion::Http1)?,
+            tls: credential.tls.clone(),
+            connector: Mutex::new((held, Arc::new(connector))),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
             url,
@@ -86,7 +92,8 @@ impl Endpoint {
         // The connection serves one request: the server need not wait for a second.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
 
-        let connecting = self.connector.connect(Protocols::Any, self.connect_timeout);
+        let connector = self.connector();
+        let connecting = connector.connect(Protocols::Any, self.connect_timeout);
         let connected = connecting.await.map_err(unreachable)?;
         let broken = |e: hyper::Error| broken(url, &e);
         let (mut sender, connection) = http1::Builder::new()
@@ -110,6 +117,28 @@ impl Endpoint {
             answer = &mut answer => answer,
             _ = connection => answer.await,
         }
+    }
+
+    /// A connector made of what the TLS files hold now; of what they held before while that is
+    /// unusable, as when a certificate is already new and its key is not.
+    fn connector(&self) -> Arc<Connector> {
+        let now = fingerprint(&self.tls);
+        // What is locked is replaced whole, so a panic elsewhere leaves it sound.
+        let mut held = self
+            .connector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if held.0 != now {
+            held.0 = now;
+            match Connector::new(&self.url, &self.tls, HttpVersion::Http1) {
+                Ok(connector) => held.1 = Arc::new(connector),
+                Err(error) => {
+                    let url = shown(&self.url);
+                    tracing::warn!(%url, %error, "TLS files cannot be used: the last good ones serve on");
+                }
+            }
+        }
+        held.1.clone()
     }
 }
 

@@ -3,12 +3,15 @@
 //! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
 //! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
 
+mod assertion;
 mod auth;
 pub mod challenge;
 mod client;
 mod discovery;
 mod exchange;
 mod form;
+mod grant;
+mod key;
 mod redact;
 mod request;
 mod response;

@@ -12,6 +12,8 @@ use super::form::form_encode;
 const LIMIT: usize = 200;
 /// Shorter pieces of base64 are in every text by chance, and give nothing away.
 const SHORTEST_BASE64: usize = 4;
+/// What is shorter is no signature, and may be in every text.
+const SHORTEST_SIGNATURE: usize = 16;
 const REDACTED: &str = "[redacted]";
 /// Stands for [`REDACTED`] until all secrets are found, or they would be found in it.
 const MARK: char = '\0';
@@ -49,6 +51,15 @@ impl Redactor {
             self.echoes.push(text);
         }
         self.secrets.push(plain);
+    }
+
+    /// Knows a JWT, and its signature: what stands before that proves nothing alone.
+    pub(super) fn add_jwt(&mut self, jwt: &str) {
+        self.add(jwt);
+        let signature = jwt.rsplit_once('.').map(|(_, signature)| signature);
+        if let Some(signature) = signature.filter(|s| s.len() >= SHORTEST_SIGNATURE) {
+            self.add(signature);
+        }
     }
 
     /// `text` as visible ASCII and spaces, at most 200 characters, every known secret replaced:

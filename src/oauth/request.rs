@@ -1,11 +1,12 @@
-//! The token request of the client credentials grant (RFC 6749 section 4.4.2).
+//! A token request (RFC 6749 section 4.4.2, and by extension RFC 7523 and RFC 8693).
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::form::Form;
+use super::redact::Redactor;
 use super::secrets::{Secrets, sensitive};
-use super::{TokenError, TokenErrorKind, auth};
+use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
 
 /// What every request of ours says about itself.
@@ -18,13 +19,27 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(super) struct GrantRequest {
     pub(super) headers: HeaderMap,
     pub(super) form: Form,
+    /// Knows what is secret in it.
+    pub(super) redactor: Redactor,
 }
 
 impl GrantRequest {
-    /// Puts the request together. Fails only on values that do not fit where they go.
-    pub(super) fn new(credential: &Credential, secrets: &Secrets) -> Result<Self, TokenError> {
-        let mut form = Form::new();
-        form.push("grant_type", "client_credentials");
+    /// An empty one.
+    pub(super) fn new(secrets: &Secrets) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            form: Form::new(),
+            redactor: secrets.redactor(),
+        }
+    }
+
+    /// Adds what is asked for. Fails only on values that do not fit where they go.
+    pub(super) fn ask_for(
+        &mut self,
+        credential: &Credential,
+        secrets: &Secrets,
+    ) -> Result<(), TokenError> {
+        let form = &mut self.form;
         if !credential.scopes.is_empty() {
             form.push("scope", &credential.scopes.join(" "));
         }
@@ -39,7 +54,7 @@ impl GrantRequest {
             form.push(name, value.expose());
         }
 
-        let mut headers = HeaderMap::new();
+        let headers = &mut self.headers;
         let names = credential.token_headers.iter().map(|(name, _)| name);
         for (name, value) in names.zip(&secrets.token_headers) {
             let value = sensitive(value.expose()).ok_or_else(|| {
@@ -54,7 +69,6 @@ impl GrantRequest {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
-        auth::authenticate(&credential.auth, secrets, &mut headers, &mut form)?;
-        Ok(Self { headers, form })
+        Ok(())
     }
 }

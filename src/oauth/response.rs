@@ -10,10 +10,12 @@ use zeroize::Zeroizing;
 
 use super::auth::invalid_client_hint;
 use super::redact::Redactor;
-use super::{TokenError, TokenErrorKind, TokenResponse};
-use crate::config::{ClientAuth, Secret};
+use super::{TokenError, TokenErrorKind, TokenResponse, grant};
+use crate::config::{ClientAuth, Grant, Secret};
 
 const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
+/// Lives long and renews others: no API may see it (RFC 8693 section 3).
+const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 const MAX_TOKEN: usize = 16 * 1024;
 /// Longer lifetimes are as good as this one, and sums with it do not overflow.
 const MAX_LIFETIME: Duration = Duration::from_secs(u32::MAX as u64);
@@ -32,6 +34,8 @@ pub(super) struct Asked<'a> {
     pub(super) endpoint: &'a str,
     /// How the client authenticated, for hints.
     pub(super) auth: &'a ClientAuth,
+    /// What it asked by, for hints.
+    pub(super) grant: &'a Grant,
     /// Knows what was sent.
     pub(super) redactor: Redactor,
 }
@@ -41,6 +45,7 @@ pub(super) struct Asked<'a> {
 struct Body {
     access_token: Option<Value>,
     token_type: Option<Value>,
+    issued_token_type: Option<Value>,
     expires_in: Option<Value>,
     error: Option<Value>,
     error_description: Option<Value>,
@@ -115,7 +120,7 @@ impl Answer {
         };
         let (status, shown) = (self.status.as_u16(), asked.redactor.clean(code));
         let kind = self.kind(Some(code));
-        let hint = match hint(code, asked.auth) {
+        let hint = match hint(code, &asked) {
             Some(hint) if kind == TokenErrorKind::Refused => format!("; {hint}"),
             _ => String::new(),
         };
@@ -162,6 +167,12 @@ fn accept(body: Body) -> Result<TokenResponse, &'static str> {
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("an access_token with characters that no header may hold");
     }
+    if body
+        .issued_token_type
+        .is_some_and(|issued| issued == REFRESH_TOKEN)
+    {
+        return Err("a refresh token (issued_token_type) where an access token was asked for");
+    }
     Ok(TokenResponse {
         access_token,
         token_type: token_type(body.token_type)?,
@@ -176,6 +187,10 @@ fn token_type(value: Option<Value>) -> Result<&'static str, &'static str> {
             if ["bearer", "bearertoken"].contains(&&*name.to_ascii_lowercase()) =>
         {
             Ok("Bearer")
+        }
+        // RFC 8693 section 2.2.1
+        Some(Value::String(name)) if name.eq_ignore_ascii_case("N_A") => {
+            Err("a token_type of N_A: no request can carry it; ask for another type")
         }
         Some(_) => Err("a token_type other than Bearer"),
         None => Err("no token_type"),
@@ -214,15 +229,14 @@ fn bad(asked: &Asked<'_>, what: &str) -> TokenError {
     TokenError::new(TokenErrorKind::BadResponse, message)
 }
 
-fn hint(code: &str, auth: &ClientAuth) -> Option<&'static str> {
+fn hint(code: &str, asked: &Asked<'_>) -> Option<&'static str> {
+    if let Some(hint) = grant::hint(code, asked.grant) {
+        return Some(hint);
+    }
     Some(match code {
-        "invalid_client" => invalid_client_hint(auth),
+        "invalid_client" => invalid_client_hint(asked.auth),
         "invalid_scope" => "check scopes: the server does not grant one of them to this client",
         "invalid_target" => "check resources and audience: the server does not know one of them",
-        "unauthorized_client" => {
-            "the server has to allow the client_credentials grant for this client"
-        }
-        "unsupported_grant_type" => "the server does not offer the client_credentials grant",
         "invalid_request" => {
             "the server may need scopes, audience, resources or extra_parameters, or refuse one"
         }

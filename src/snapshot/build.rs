@@ -123,11 +123,9 @@ impl Builder {
         config: &config::Credential,
         old: Option<&Snapshot>,
     ) -> Result<Credential, BuildError> {
-        let fingerprint = upstream::fingerprint(&config.tls);
         if let Some(old) = old
             && old.config.credentials.get(&config.name) == Some(config)
             && let Some(kept) = old.credentials.get(&config.name)
-            && kept.fingerprint == fingerprint
         {
             return Ok(kept.clone());
         }
@@ -146,7 +144,6 @@ impl Builder {
         Ok(Credential {
             source,
             added_by_reload: old.is_some(),
-            fingerprint,
         })
     }
 

@@ -1,7 +1,7 @@
 // An authorization server: oidc-provider over https, which signs JWT access tokens that live 3 s.
 //
 // usage: node provider.mjs DIR AUDIENCE
-// DIR holds server.pem, server.key and clients.json; DIR/provider.port appears once it listens.
+// DIR holds ca.pem, server.pem, server.key and clients.json; DIR/provider.port appears once it listens.
 import { generateKeyPairSync } from "node:crypto";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -19,22 +19,44 @@ const count = { granted: {}, refused: 0, discoveries: 0 };
 const server = createServer({
   cert: readFileSync(`${dir}/server.pem`),
   key: readFileSync(`${dir}/server.key`),
+  // Certificates of clients are asked for; whether one is good is for the method to say.
+  ca: readFileSync(`${dir}/ca.pem`),
+  requestCert: true,
+  rejectUnauthorized: false,
 });
+
+const certificate = (ctx) => ctx.req.socket.getPeerX509Certificate();
 
 // The issuer names the port, so the port comes first.
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address();
   const provider = new Provider(`https://localhost:${port}`, {
-    clients: clients.map(({ client_id, client_secret, token_endpoint_auth_method }) => ({
-      client_id,
-      client_secret,
-      token_endpoint_auth_method,
+    clients: clients.map(({ name: _name, ...client }) => ({
+      ...client,
       grant_types: ["client_credentials"],
       redirect_uris: [],
       response_types: [],
     })),
     jwks: { keys: [{ ...key, kid: "interop", alg: "RS256", use: "sig" }] },
+    clientAuthMethods: [
+      "client_secret_basic",
+      "client_secret_post",
+      "client_secret_jwt",
+      "private_key_jwt",
+      "tls_client_auth",
+      "self_signed_tls_client_auth",
+    ],
+    enabledJWA: { clientAuthSigningAlgValues: ["HS384", "RS256", "PS256", "ES256", "ES384", "EdDSA"] },
     features: {
+      mTLS: {
+        enabled: true,
+        tlsClientAuth: true,
+        selfSignedTlsClientAuth: true,
+        getCertificate: (ctx) => certificate(ctx)?.toString(),
+        certificateAuthorized: (ctx) => ctx.req.socket.authorized,
+        certificateSubjectMatches: (ctx, property, expected) =>
+          property === "tls_client_auth_san_dns" && certificate(ctx).subjectAltName === `DNS:${expected}`,
+      },
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       resourceIndicators: {

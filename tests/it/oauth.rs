@@ -56,7 +56,7 @@ async fn a_post_request_carries_everything_in_the_form() {
     let server = Server::always(ok(GOOD)).await;
     let extra = [("z", "1 2"), ("k&", AWKWARD)].map(|(k, v)| (k.to_owned(), literal(v)));
     let credential = Credential {
-        client_id: literal(AWKWARD),
+        client_id: Some(literal(AWKWARD)),
         auth: ClientAuth::SecretPost {
             secret: literal(AWKWARD),
         },
@@ -107,7 +107,7 @@ async fn both_basic_encodings_reach_the_wire() {
     ] {
         let server = Server::always(ok(GOOD)).await;
         let credential = Credential {
-            client_id: literal(id),
+            client_id: Some(literal(id)),
             auth: basic(AWKWARD, encoding),
             ..credential(&server.url("/token"))
         };
@@ -313,7 +313,7 @@ async fn a_secret_that_does_not_fit_is_our_fault() {
         ..credential(&server.url("/token"))
     };
     let bad_id = Credential {
-        client_id: literal("a:b"),
+        client_id: Some(literal("a:b")),
         auth: basic("s", BasicEncoding::Raw),
         ..credential(&server.url("/token"))
     };

@@ -9,17 +9,17 @@ fn refused_credential(text: &str) -> String {
 #[test]
 fn needed_keys_are_named() {
     assert_snapshot!(refused_credential("[credentials.crm]\nclient_id = \"\"\n"), @r##"
-    error: `client_secret` is missing in [credentials.crm]
-      --> sidebearer.toml:1:1
-       |
-     1 | [credentials.crm]
-       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` or `{ env = "NAME" }`
-
     error: `token_endpoint` is missing in [credentials.crm]
       --> sidebearer.toml:1:1
        |
      1 | [credentials.crm]
        | ^^^^^^^^^^^^^^^^^ expected `token_endpoint`, or `issuer` for discovery
+
+    error: `client_secret` is missing in [credentials.crm]
+      --> sidebearer.toml:1:1
+       |
+     1 | [credentials.crm]
+       | ^^^^^^^^^^^^^^^^^ expected `{ file = "PATH" }` or `{ env = "NAME" }`
 
     error: `client_id` in [credentials.crm] is empty
       --> sidebearer.toml:2:13
@@ -56,7 +56,7 @@ client_id = "billing"
 client_secret = { file = "secret" }
 "#;
     assert_snapshot!(refused_credential(text), @r##"
-    error: `token_endpoint` in [credentials.crm] would carry the client secret in plain text
+    error: `token_endpoint` in [credentials.crm] would carry credentials and tokens in plain text
       --> sidebearer.toml:3:18
        |
      3 | token_endpoint = "***"
@@ -125,7 +125,7 @@ x-line = "e\nf"
       --> sidebearer.toml:8:1
        |
      8 | grant_type = "***"
-       | ^^^^^^^^^^ sidebearer sets this field itself
+       | ^^^^^^^^^^ use `grant`
 
     error: invalid parameter `scope` in [credentials.crm.extra_parameters]
       --> sidebearer.toml:9:1
@@ -149,7 +149,7 @@ x-line = "e\nf"
        --> sidebearer.toml:12:1
         |
      12 | client_assertion = "***"
-        | ^^^^^^^^^^^^^^^^ sidebearer sets this field itself
+        | ^^^^^^^^^^^^^^^^ use the key `client_assertion`
 
     error: invalid parameter `` in [credentials.crm.extra_parameters]
        --> sidebearer.toml:13:1
@@ -194,7 +194,7 @@ fn bad_lists_are_refused() {
     let text = r#"
 scopes = ["read write", "", "a\"b", 1, "ok"]
 resources = ["crm", "https://crm.example.com/#a", "urn:ok"]
-auth_method = "private_key_jwt"
+auth_method = "private_key"
 basic_encoding = "base64"
 refresh = "sometimes"
 required = "no"
@@ -241,7 +241,7 @@ default_lifetime = "500ms"
       --> sidebearer.toml:7:15
        |
      7 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic" or "client_secret_post"
+       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
 
     error: invalid `basic_encoding` in [credentials.crm]
       --> sidebearer.toml:8:18

@@ -67,7 +67,8 @@ fn smallest_file_gets_the_documented_defaults() {
         credential.auth,
         ClientAuth::SecretBasic { secret, encoding }
     );
-    assert_eq!(credential.client_id.read().unwrap().expose(), "billing");
+    let client_id = credential.client_id.as_ref().unwrap();
+    assert_eq!(client_id.read().unwrap().expose(), "billing");
     assert_eq!(
         (credential.refresh, credential.required),
         (Refresh::Eager, true)

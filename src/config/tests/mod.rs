@@ -1,5 +1,6 @@
 //! Files in, configurations or diagnostics out.
 
+mod bad_auth;
 mod bad_credentials;
 mod bad_files;
 mod bad_listeners;
@@ -8,6 +9,7 @@ mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
 mod good;
+mod good_auth;
 
 use std::path::Path;
 

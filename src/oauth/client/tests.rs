@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{BasicEncoding, ClientAuth, Refresh, Secret, SecretSource, Tls};
+use crate::config::{BasicEncoding, ClientAuth, Grant, Refresh, Secret, SecretSource, Tls};
 
 const SECRET: &str = "s3cret-of-billing";
 
@@ -12,11 +12,12 @@ fn credential(issuer: &str) -> Credential {
     Credential {
         name: "crm".to_owned(),
         server: AuthorizationServer::Issuer(issuer.to_owned(), issuer.parse().unwrap()),
-        client_id: SecretSource::Literal(Secret::new("billing")),
+        client_id: Some(SecretSource::Literal(Secret::new("billing"))),
         auth: ClientAuth::SecretBasic {
             secret: SecretSource::Literal(Secret::new(SECRET)),
             encoding: BasicEncoding::Form,
         },
+        grant: Grant::ClientCredentials,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),

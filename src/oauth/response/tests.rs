@@ -20,6 +20,7 @@ fn judge_as(auth: &ClientAuth, answer: Answer) -> Result<TokenResponse, TokenErr
     answer.judge(Asked {
         endpoint: "https://as.example/token",
         auth,
+        grant: &Grant::ClientCredentials,
         redactor: Redactor::new([SECRET]),
     })
 }

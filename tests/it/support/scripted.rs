@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use sidebearer::config::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Refresh, Secret, SecretSource, Tls,
+    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Grant, Refresh, Secret,
+    SecretSource, Tls,
 };
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenResponse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -125,8 +126,9 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
     Credential {
         name: "crm".to_owned(),
         server: AuthorizationServer::TokenEndpoint(token_endpoint.parse().unwrap()),
-        client_id: literal("billing"),
+        client_id: Some(literal("billing")),
         auth: basic("s3cret", BasicEncoding::Form),
+        grant: Grant::ClientCredentials,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),

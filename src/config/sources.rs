@@ -1,0 +1,84 @@
+//! Reading where a secret comes from. The secret is read once here, so that one that is missing is
+//! known before it is needed.
+
+use super::draft::Files;
+use super::read::{Section, Value};
+use super::{Secret, SecretError, SecretSource};
+
+/// Where the value comes from, and what it is now.
+pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
+    const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
+    let source = if value.is_table() {
+        let section = value.section(value.name().to_owned(), EXPECTED)?;
+        let file = section.text("file");
+        let env = section.text("env");
+        let place = section.place.clone();
+        section.finish();
+        match (file, env) {
+            (Some((_, path)), None) => SecretSource::File(files.path(path)),
+            (None, Some((_, name))) => SecretSource::Env(name.to_owned()),
+            _ => {
+                let message = format!("invalid {}", value.name());
+                let help = "expected exactly one of `file` and `env`";
+                value.report.error(&place, message, help);
+                return None;
+            }
+        }
+    } else {
+        SecretSource::Literal(Secret::new(value.text(EXPECTED)?))
+    };
+    let found = match source.read() {
+        Ok(secret) if secret.expose().is_empty() => Err(SecretError::Empty(String::new())),
+        found => found,
+    };
+    match found {
+        Ok(secret) => Some((source, secret)),
+        Err(error) => {
+            let (message, help) = unreadable(&error, files);
+            value.error(&message, help);
+            None
+        }
+    }
+}
+
+/// The error without the value it names: the quoted line says which one, masked or not.
+fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
+    match error {
+        SecretError::File { reason, .. } => (
+            format!("cannot be read from its file: {reason}"),
+            format!(
+                "expected a readable file; a relative path starts at {}",
+                files.base()
+            ),
+        ),
+        SecretError::Env(_) => (
+            "names an environment variable that is not set".to_owned(),
+            "set the variable, or name a file with `{ file = \"PATH\" }`".to_owned(),
+        ),
+        SecretError::Empty(_) => (
+            "is empty".to_owned(),
+            "expected a value of at least one character".to_owned(),
+        ),
+    }
+}
+
+/// A secret that the chosen method or grant needs; `expected` says what belongs there. One that is
+/// written in the configuration itself is warned about.
+pub(super) fn need_secret<'a>(
+    section: &Section<'a>,
+    files: &Files<'_>,
+    key: &'static str,
+    expected: &str,
+) -> Option<(Value<'a>, SecretSource, Secret)> {
+    let Some(value) = section.get(key) else {
+        section.missing(key, expected);
+        return None;
+    };
+    let (source, secret) = read_secret(&value, files)?;
+    if matches!(source, SecretSource::Literal(_)) {
+        let message = format!("{} is written in the file itself", value.name());
+        let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
+        value.report.warning(&value.place, message, help);
+    }
+    Some((value, source, secret))
+}

@@ -1,0 +1,45 @@
+//! Compact serialization (RFC 7515 section 7.1).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::SigningKey;
+
+/// What a header says beside `alg`.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Header<'a> {
+    /// What is signed.
+    pub typ: &'a str,
+    /// Which key signs. Never made up: servers refuse names they do not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<&'a str>,
+    /// The thumbprint of the key's certificate.
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    pub x5t_s256: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    alg: &'static str,
+    #[serde(flatten)]
+    header: Header<'a>,
+}
+
+/// `HEADER.CLAIMS.SIGNATURE`
+pub fn sign(key: &SigningKey, header: Header<'_>, claims: &impl Serialize) -> Zeroizing<String> {
+    let alg = key.algorithm().name();
+    let mut jws = encoded(&Whole { alg, header });
+    jws.push('.');
+    jws.push_str(&encoded(claims));
+    let signature = key.sign(jws.as_bytes());
+    jws.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
+    Zeroizing::new(jws)
+}
+
+fn encoded(part: &impl Serialize) -> String {
+    let json = serde_json::to_vec(part).expect("headers and claims are maps with text for keys");
+    URL_SAFE_NO_PAD.encode(json)
+}

@@ -1,0 +1,16 @@
+//! Signing with JSON Web keys (RFC 7515, 7517, 7518): private keys out of files, compact signatures
+//! out of claims. Knows neither OAuth nor where a file lies.
+
+mod algorithm;
+mod certificate;
+mod jwk;
+mod jws;
+mod key;
+mod material;
+mod pem;
+
+pub use algorithm::Algorithm;
+pub use certificate::Certificate;
+pub use jws::{Header, sign};
+pub use key::SigningKey;
+pub use material::KeyError;

@@ -1,0 +1,101 @@
+//! Private keys in PEM: PKCS#8 (RFC 5208), PKCS#1 (RFC 8017) and SEC1 (RFC 5915).
+
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::material::{Key, KeyError, rsa_key};
+
+/// The object identifiers of key types and curves, as they stand in DER.
+const KINDS: [(&[u8], Kind); 9] = [
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", Kind::Rsa),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", Kind::P256),
+    (b"\x06\x05\x2b\x81\x04\x00\x22", Kind::P384),
+    (b"\x06\x03\x2b\x65\x70", Kind::Ed25519),
+    (
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a",
+        Kind::Other("an RSA key that is bound to PSS"),
+    ),
+    (
+        b"\x06\x05\x2b\x81\x04\x00\x23",
+        Kind::Other("an EC key on P-521"),
+    ),
+    (
+        b"\x06\x05\x2b\x81\x04\x00\x0a",
+        Kind::Other("an EC key on secp256k1"),
+    ),
+    (b"\x06\x03\x2b\x65\x71", Kind::Other("an Ed448 key")),
+    (
+        b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01",
+        Kind::Other("an EC key on another curve"),
+    ),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+    Other(&'static str),
+}
+
+/// The first private key of a PEM file.
+pub(super) fn read(text: &str) -> Result<Key, KeyError> {
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(KeyError::Encrypted);
+    }
+    if !text.contains("PRIVATE KEY-----") {
+        return Err(KeyError::NoKey);
+    }
+    let damaged = KeyError::Damaged("its PEM is not whole, or not valid");
+    match PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| damaged)? {
+        PrivateKeyDer::Pkcs1(der) => {
+            rsa_key(rsa::KeyPair::from_der(der.secret_pkcs1_der())).map(Key::Rsa)
+        }
+        PrivateKeyDer::Sec1(der) => sec1(der.secret_sec1_der()),
+        PrivateKeyDer::Pkcs8(der) => pkcs8(der.secret_pkcs8_der()),
+        _ => Err(KeyError::Unsupported("a key in another form")),
+    }
+}
+
+fn pkcs8(der: &[u8]) -> Result<Key, KeyError> {
+    // The type stands before the key itself, and the random bytes of a key must not look like one.
+    let kind = kind(&der[..der.len().min(40)]);
+    let damaged = |_| KeyError::Damaged("its PKCS#8 content is damaged");
+    match kind.ok_or(KeyError::Unsupported("a key of another type"))? {
+        Kind::Rsa => rsa_key(rsa::KeyPair::from_pkcs8(der)).map(Key::Rsa),
+        Kind::P256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+            .map(Key::P256)
+            .map_err(damaged),
+        Kind::P384 => EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
+            .map(Key::P384)
+            .map_err(damaged),
+        Kind::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+            .map(Key::Ed25519)
+            .map_err(damaged),
+        Kind::Other(what) => Err(KeyError::Unsupported(what)),
+    }
+}
+
+fn sec1(der: &[u8]) -> Result<Key, KeyError> {
+    if let Some(Kind::Other(what)) = kind(der) {
+        return Err(KeyError::Unsupported(what));
+    }
+    // The curve need not be named: whichever fits.
+    EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+        .map(Key::P256)
+        .or_else(|_| {
+            EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map(Key::P384)
+        })
+        .map_err(|_| KeyError::Damaged("its SEC1 content is damaged, or on another curve"))
+}
+
+fn kind(der: &[u8]) -> Option<Kind> {
+    let holds = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
+    let found = KINDS.iter().find(|(oid, _)| holds(oid));
+    found.map(|(_, kind)| *kind)
+}

@@ -1,0 +1,202 @@
+//! Assertions: JWTs by which a client says who it is (RFC 7523 section 3), its own and those that
+//! someone else writes for it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{TokenError, TokenErrorKind};
+use crate::config::{Secret, SecretSource};
+use crate::jose::{Header, SigningKey, sign};
+
+/// How long an assertion of ours can be used: as long as a slow request may be under way, so that
+/// one which leaks is soon worth nothing.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// A token from the future is sent when it is not further ahead, in seconds: the server's clock
+/// decides, and may be that of whoever wrote the token.
+const CLOCKS_DIFFER: i64 = 60;
+
+/// What an assertion of ours says, and about whom.
+pub(super) struct Statement<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) audience: &'a str,
+    pub(super) key_id: Option<&'a str>,
+    /// Of the certificate whose key signs.
+    pub(super) thumbprint: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    /// One string: servers differ on what an array means.
+    aud: &'a str,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: String,
+}
+
+impl Statement<'_> {
+    /// An assertion that is good once.
+    pub(super) fn sign(&self, key: &SigningKey, now: SystemTime) -> Zeroizing<String> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut random = [0; 16];
+        rand::fill(&mut random).expect("the system has random numbers");
+        let claims = Claims {
+            iss: self.client_id,
+            sub: self.client_id,
+            aud: self.audience,
+            iat: now,
+            nbf: now,
+            exp: now + LIFETIME.as_secs(),
+            jti: URL_SAFE_NO_PAD.encode(random),
+        };
+        let header = Header {
+            typ: "JWT",
+            kid: self.key_id.or(key.id()),
+            x5t_s256: self.thumbprint,
+        };
+        sign(key, header, &claims)
+    }
+}
+
+/// When a JWT is good, as far as it says so.
+#[derive(Deserialize)]
+struct Life {
+    exp: Option<f64>,
+    nbf: Option<f64>,
+}
+
+/// A JWT of someone else, as it can be sent now. Its signature is for the server to judge.
+///
+/// # Errors
+/// It is no JWT, has expired, or is not yet good: whoever renews it has stopped.
+pub(super) fn presented<'a>(
+    jwt: &'a Secret,
+    source: &SecretSource,
+    now: SystemTime,
+) -> Result<&'a str, TokenError> {
+    let text = jwt.expose().trim();
+    let Some(life) = life(text) else {
+        return Err(local(source, "holds something that is no JWT"));
+    };
+    check(&life, source, now)?;
+    Ok(text)
+}
+
+/// A token of someone else, which may be anything. If it says when it ends, that counts.
+pub(super) fn presented_token<'a>(
+    token: &'a Secret,
+    source: &SecretSource,
+    now: SystemTime,
+) -> Result<&'a str, TokenError> {
+    let text = token.expose().trim();
+    if let Some(life) = life(text) {
+        check(&life, source, now)?;
+    }
+    Ok(text)
+}
+
+fn life(jwt: &str) -> Option<Life> {
+    let mut parts = jwt.split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
+    let whole = parts.next().is_none() && claims.trim_ascii_start().starts_with(b"{");
+    whole.then(|| serde_json::from_slice(&claims).ok())?
+}
+
+fn check(life: &Life, source: &SecretSource, now: SystemTime) -> Result<(), TokenError> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // From f64 to whole seconds: a cast rounds down and stops at the type's limits.
+    let ago = |at: f64| (now.as_secs() as i64).saturating_sub(at as i64);
+    if let Some(exp) = life.exp.filter(|exp| ago(*exp) >= 0) {
+        let ago = ago(exp);
+        let what = format!("holds a token that expired {ago} s ago; has what renews it stopped?");
+        return Err(local(source, &what));
+    }
+    if let Some(nbf) = life.nbf.filter(|nbf| ago(*nbf) < -CLOCKS_DIFFER) {
+        let ahead = -ago(nbf);
+        let what = format!(
+            "holds a token that is not valid for another {ahead} s; is this machine's clock right?"
+        );
+        return Err(local(source, &what));
+    }
+    Ok(())
+}
+
+fn local(source: &SecretSource, what: &str) -> TokenError {
+    TokenError::new(TokenErrorKind::Local, format!("{source:?} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn jwt(claims: &str) -> Secret {
+        Secret::new(format!("e30.{}.c2ln\n", URL_SAFE_NO_PAD.encode(claims)))
+    }
+
+    fn file() -> SecretSource {
+        SecretSource::File("/run/token".into())
+    }
+
+    fn judged(claims: &str) -> Result<(), String> {
+        let (jwt, now) = (jwt(claims), UNIX_EPOCH + Duration::from_secs(NOW));
+        let strict = presented(&jwt, &file(), now).map(|text| assert!(text.ends_with(".c2ln")));
+        let strict = strict.map_err(|e| {
+            assert_eq!(e.kind, TokenErrorKind::Local);
+            e.message
+        });
+        let lenient = presented_token(&jwt, &file(), now).map(|_| ());
+        assert_eq!(strict, lenient.map_err(|e| e.message), "{claims}");
+        strict
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_expires() {
+        for good in [
+            "{}".to_owned(),
+            format!(r#"{{"exp":{}}}"#, NOW + 1),
+            format!(r#"{{"exp":{}.5,"nbf":{NOW}}}"#, NOW + 1),
+            format!(r#"{{"nbf":{},"exp":null}}"#, NOW + 60),
+            r#"{"exp":1e300,"nbf":-1e300}"#.to_owned(),
+        ] {
+            judged(&good).unwrap();
+        }
+        for (exp, ago) in [(NOW, 0), (NOW - 300, 300)] {
+            let expected = format!(
+                "file /run/token holds a token that expired {ago} s ago; has what renews it stopped?"
+            );
+            assert_eq!(judged(&format!(r#"{{"exp":{exp}}}"#)), Err(expected));
+        }
+        judged(r#"{"exp":-1e300}"#).unwrap_err();
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_not_shown() {
+        let early = judged(&format!(r#"{{"nbf":{}}}"#, NOW + 61)).unwrap_err();
+        assert!(early.contains("not valid for another 61 s"), "{early}");
+    }
+
+    #[test]
+    fn what_is_no_jwt_is_refused_where_one_is_needed() {
+        let array = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode("[1]"));
+        for text in ["opaque", "a.b.c", "e30.e30", "e30.e30.e30.e30", "", &array] {
+            let (text, now) = (Secret::new(text), SystemTime::now());
+            let error = presented(&text, &file(), now).unwrap_err();
+            assert_eq!(
+                error.message,
+                "file /run/token holds something that is no JWT"
+            );
+            presented_token(&text, &file(), now).unwrap();
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Tokens that someone else issued: assertions for the client, and grants.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use sidebearer::config::{ClientAuth, Credential, Grant, SecretSource, SecurityToken};
+use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind};
+
+use crate::support::keys::form;
+use crate::support::scripted::{GOOD, Server, credential, fetch, http, literal, ok};
+
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A JWT of someone else that ends this many seconds from now.
+fn jwt(name: &str, ends_in: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let exp = now.as_secs() as i64 + ends_in;
+    let claims = json!({"sub": name, "exp": exp}).to_string();
+    format!(
+        "e30.{}.c2lnbmF0dXJlLW9mLXNvbWVvbmU",
+        URL_SAFE_NO_PAD.encode(claims)
+    )
+}
+
+fn expected<const N: usize>(
+    fields: [(&str, &str); N],
+) -> std::collections::HashMap<String, String> {
+    fields.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+}
+
+#[tokio::test]
+async fn a_public_client_says_its_id_alone() {
+    let server = Server::always(ok(GOOD)).await;
+    let credential = Credential {
+        auth: ClientAuth::None,
+        ..credential(&server.url("/token"))
+    };
+    fetch(&credential).await.unwrap();
+    let request = server.requests().remove(0);
+    assert!(!request.contains("authorization:"), "{request}");
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "billing"),
+    ];
+    assert_eq!(form(&request), expected(fields));
+}
+
+#[tokio::test]
+async fn an_assertion_of_someone_else_is_read_for_each_request_and_never_sent_stale() {
+    let server = Server::always(ok(GOOD)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let credential = Credential {
+        client_id: None,
+        auth: ClientAuth::ClientAssertion {
+            assertion: SecretSource::File(file.clone()),
+        },
+        ..credential(&server.url("/token"))
+    };
+    let client = Client::new(&credential).unwrap();
+    for life in [3600, 7200] {
+        let jwt = jwt("workload", life);
+        std::fs::write(&file, format!("{jwt}\n")).unwrap();
+        client.request().await.unwrap();
+        let fields = [
+            ("grant_type", "client_credentials"),
+            (
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            ),
+            ("client_assertion", &jwt),
+        ];
+        assert_eq!(form(server.requests().last().unwrap()), expected(fields));
+    }
+
+    for (text, reason) in [
+        (jwt("workload", -60), "holds a token that expired 6"),
+        ("half a tok".to_owned(), "holds something that is no JWT"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        assert!(client.secret_changed());
+        let error = client.request().await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Local);
+        let reason = format!("file {} {reason}", file.display());
+        assert!(error.message.starts_with(&reason), "{error}");
+        assert!(!client.secret_changed());
+    }
+    assert_eq!(server.requests().len(), 2, "nothing stale was sent");
+    std::fs::write(&file, jwt("workload", 3600)).unwrap();
+    assert!(client.secret_changed());
+    client.request().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_assertion_can_be_the_grant() {
+    let server = Server::always(ok(GOOD)).await;
+    let jwt = jwt("workload", 3600);
+    let grant = Grant::JwtBearer {
+        assertion: literal(&jwt),
+    };
+    let asked = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("assertion", &jwt),
+        ("scope", "a b"),
+    ];
+    let scopes = vec!["a".to_owned(), "b".to_owned()];
+    let public = Credential {
+        client_id: None,
+        auth: ClientAuth::None,
+        grant: grant.clone(),
+        scopes: scopes.clone(),
+        ..credential(&server.url("/token"))
+    };
+    fetch(&public).await.unwrap();
+    assert_eq!(form(&server.requests()[0]), expected(asked));
+
+    // The client may prove itself besides.
+    let confidential = Credential {
+        grant,
+        scopes,
+        ..credential(&server.url("/token"))
+    };
+    fetch(&confidential).await.unwrap();
+    let request = &server.requests()[1];
+    assert!(request.contains("\r\nauthorization: Basic "), "{request}");
+    assert_eq!(form(request), expected(asked));
+}
+
+#[tokio::test]
+async fn a_token_can_be_exchanged() {
+    let issued = json!({
+        "access_token": "tok", "token_type": "Bearer", "issued_token_type": ACCESS_TOKEN,
+    });
+    let server = Server::always(ok(&issued.to_string())).await;
+    let (subject, actor) = (jwt("subject", 60), "opaque.actor");
+    let exchange = |actor: Option<SecurityToken>, requested: Option<&str>| Credential {
+        client_id: None,
+        auth: ClientAuth::None,
+        grant: Grant::TokenExchange {
+            subject: SecurityToken {
+                token: literal(&subject),
+                token_type: JWT.to_owned(),
+            },
+            actor,
+            requested_token_type: requested.map(str::to_owned),
+        },
+        audience: Some("api".to_owned()),
+        ..credential(&server.url("/token"))
+    };
+    let least = [
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", &subject),
+        ("subject_token_type", JWT),
+        ("audience", "api"),
+    ];
+    fetch(&exchange(None, None)).await.unwrap();
+    assert_eq!(form(&server.requests()[0]), expected(least));
+
+    let acting = SecurityToken {
+        token: literal(actor),
+        token_type: "urn:x:actor".to_owned(),
+    };
+    let token = fetch(&exchange(Some(acting), Some(ACCESS_TOKEN))).await;
+    assert_eq!(token.unwrap().access_token.expose(), "tok");
+    let mut all = expected(least);
+    all.extend(expected([
+        ("actor_token", actor),
+        ("actor_token_type", "urn:x:actor"),
+        ("requested_token_type", ACCESS_TOKEN),
+    ]));
+    assert_eq!(form(&server.requests()[1]), all);
+}
+
+#[tokio::test]
+async fn a_stale_grant_is_not_sent() {
+    let server = Server::always(ok(GOOD)).await;
+    let stale = literal(&jwt("workload", -5));
+    let fresh = literal(&jwt("workload", 60));
+    let exchanged = |subject: &SecretSource, actor: &SecretSource| {
+        let token = |token: &SecretSource| SecurityToken {
+            token: token.clone(),
+            token_type: JWT.to_owned(),
+        };
+        Grant::TokenExchange {
+            subject: token(subject),
+            actor: Some(token(actor)),
+            requested_token_type: None,
+        }
+    };
+    let bearer = Grant::JwtBearer {
+        assertion: stale.clone(),
+    };
+    for grant in [bearer, exchanged(&stale, &fresh), exchanged(&fresh, &stale)] {
+        let credential = Credential {
+            grant,
+            ..credential(&server.url("/token"))
+        };
+        let error = fetch(&credential).await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Local);
+        assert!(error.message.contains("expired"), "{error}");
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_no_request_can_carry_is_no_token() {
+    for (token_type, issued, reason) in [
+        (
+            "N_A",
+            "urn:ietf:params:oauth:token-type:saml2",
+            "a token_type of N_A",
+        ),
+        (
+            "n_a",
+            "urn:ietf:params:oauth:token-type:id_token",
+            "a token_type of N_A",
+        ),
+        (
+            "Bearer",
+            "urn:ietf:params:oauth:token-type:refresh_token",
+            "a refresh token (issued_token_type)",
+        ),
+    ] {
+        let body = json!({
+            "access_token": "tok", "token_type": token_type, "issued_token_type": issued,
+        });
+        let server = Server::always(ok(&body.to_string())).await;
+        let error = fetch(&credential(&server.url("/token"))).await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::BadResponse);
+        assert!(error.message.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_echoed_grant_reaches_no_message() {
+    let jwt = jwt("workload", 60);
+    let echo = format!("got {jwt} of c2lnbmF0dXJlLW9mLXNvbWVvbmU");
+    let body = json!({"error": "invalid_grant", "error_description": echo}).to_string();
+    let server = Server::always(http("400 No", "", &body)).await;
+    let credential = Credential {
+        grant: Grant::JwtBearer {
+            assertion: literal(&jwt),
+        },
+        fetch_timeout: Duration::from_secs(20),
+        ..credential(&server.url("/token"))
+    };
+    let error = fetch(&credential).await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Refused);
+    assert!(
+        error.message.contains("(got [redacted] of [redacted])"),
+        "{error}"
+    );
+    assert!(
+        error.message.contains("who signed the assertion"),
+        "{error}"
+    );
+}
