@@ -1,0 +1,181 @@
+//! HTTP/2 towards upstreams: streams that share a connection, and those a server did not process.
+
+use super::*;
+
+/// Requests that are all in flight at once on `asked` permits, then answered.
+async fn concurrent(
+    sidebearer: &Sidebearer,
+    requests: usize,
+    gate: &Semaphore,
+    arrived: &AtomicUsize,
+) {
+    let mut connection = http2(sidebearer.address()).await;
+    let mut answers = JoinSet::new();
+    let before = arrived.load(SeqCst);
+    for _ in 0..requests {
+        answers.spawn(connection.send_request(streaming(Method::GET, "/", whole(""))));
+    }
+    eventually("all in flight", async || {
+        arrived.load(SeqCst) == before + requests
+    })
+    .await;
+    gate.add_permits(requests);
+    for answer in answers.join_all().await {
+        assert_eq!(read(answer.unwrap()).await.unwrap().status, 200);
+    }
+}
+
+/// An HTTP/2 server with this limit of streams, whose answers wait for permits.
+fn gated(limit: u32) -> (std::net::SocketAddr, Arc<Semaphore>, Arc<AtomicUsize>) {
+    let (gate, arrived) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (g, a) = (Arc::clone(&gate), Arc::clone(&arrived));
+    let address = server::bytes(move |_, stream| {
+        let (gate, arrived) = (Arc::clone(&g), Arc::clone(&a));
+        async move {
+            let service = service_fn(move |_| {
+                let gate = Arc::clone(&gate);
+                arrived.fetch_add(1, SeqCst);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Ok::<_, Infallible>(response(200, "ok"))
+                }
+            });
+            let mut builder = http2_server::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(limit);
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    });
+    (address, gate, arrived)
+}
+
+#[tokio::test]
+async fn streams_share_a_connection_up_to_a_hundred_or_the_servers_limit() {
+    let (api, gate, arrived) = gated(1000);
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+    concurrent(&sidebearer, 100, &gate, &arrived).await;
+    assert_eq!(
+        connects(&sidebearer).await,
+        1.0,
+        "100 cold requests, one connection"
+    );
+    concurrent(&sidebearer, 101, &gate, &arrived).await;
+    assert_eq!(connects(&sidebearer).await, 2.0);
+
+    let (api, gate, arrived) = gated(10);
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+    // The limit is known with the first answer.
+    concurrent(&sidebearer, 1, &gate, &arrived).await;
+    concurrent(&sidebearer, 25, &gate, &arrived).await;
+    assert_eq!(connects(&sidebearer).await, 3.0);
+}
+
+/// HTTP/2 to the byte: meets the first stream of its first connection with these frames, and
+/// serves later connections well.
+fn meets_first_stream_with(frames: &'static [u8]) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    let first = Arc::new(AtomicUsize::new(0));
+    let address = server::bytes(move |_, mut stream| {
+        let (served, first) = (Arc::clone(&count), Arc::clone(&first));
+        async move {
+            if first.fetch_add(1, SeqCst) == 0 {
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+                read_frames_to_headers(&mut stream).await;
+                stream.write_all(frames).await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                served.fetch_add(1, SeqCst);
+                async move {
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    Ok::<_, Infallible>(response(200, body))
+                }
+            });
+            let builder = http2_server::Builder::new(TokioExecutor::new());
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    });
+    (address, served)
+}
+
+async fn read_frames_to_headers(stream: &mut TcpStream) {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        if head[3] == 1 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_did_not_process_is_sent_again() {
+    // GOAWAY below the first stream: nothing was processed.
+    let (api, served) = meets_first_stream_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+    let answer = client::post(sidebearer.address(), "/", "").await;
+    assert_eq!((answer.status, served.load(SeqCst)), (200, 1));
+    assert_eq!(connects(&sidebearer).await, 2.0);
+
+    // INTERNAL_ERROR: it may have been.
+    let (api, served) = meets_first_stream_with(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02");
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+    let answer = client::post(sidebearer.address(), "/", "").await;
+    assert_eq!((answer.status, served.load(SeqCst)), (502, 0));
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_sent_again_with_its_body() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    let api = server::bytes(move |_, stream| {
+        let refused = Arc::clone(&count);
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                if refused.fetch_add(1, SeqCst) == 0 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut body = request.into_body();
+                    let mut echo = Vec::new();
+                    while let Some(Ok(data)) = body.data().await {
+                        echo.extend_from_slice(&data);
+                    }
+                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                    answer.send_data(echo.into(), true).unwrap();
+                });
+            }
+        }
+    });
+    let idp = Idp::start();
+    let mut config = config(
+        &format!("http://{api}"),
+        "http = \"2\"\ncredential = \"api\"",
+    );
+    config.push_str(&format!(
+        "[credentials.api]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\nclient_secret = {{ file = \"secret\" }}\n",
+        idp.endpoint()
+    ));
+    let sidebearer = Sidebearer::start(&config);
+    let answer = client::post(sidebearer.address(), "/", "body").await;
+    assert_eq!((answer.status, &*answer.text()), (200, "body"));
+    assert_eq!(refused.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn host_of_the_client_never_reaches_an_http2_upstream() {
+    let api = Api::open();
+    let sidebearer = Sidebearer::start(&config(&api.url(), "http = \"2\""));
+    assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+    assert_eq!(api.seen()[0].header("host"), "");
+}
