@@ -74,6 +74,8 @@ pub async fn bind(
     files.extend(config.named_files());
     let mut sockets = Sockets::default();
     let pending = sockets.bind(&config)?;
+    // Before anything is built from these files: what changes from here on is reported.
+    let (watcher, changes) = Watcher::start(files).await?;
     let shard_count = match config.server.workers {
         0 => process::available_cpus(),
         workers => workers,
@@ -83,7 +85,6 @@ pub async fn bind(
     let snapshot = Arc::new(builder.build(config, None)?);
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let shards = Shards::start(shard_count, &snapshots)?;
-    let (watcher, changes) = Watcher::start(files).await?;
     let (reloads, requests) = mpsc::channel(1);
     let admin = Admin::new(
         Arc::clone(&snapshots),
@@ -92,7 +93,7 @@ pub async fn bind(
         reloads,
         warnings,
     );
-    sockets.open(&snapshot.config, pending, &shards, &admin)?;
+    sockets.open(&snapshot.config, pending, &shards, &admin);
     metrics.reloaded(true);
     Ok(Bound {
         reloader: Reloader {

@@ -4,14 +4,15 @@
 //! The map of the house; arrows point down only:
 //!
 //! - [`cli`] is what can be asked on the command line: one file a command.
-//! - [`app`] wires everything: `App::bind(config)` then `Bound::run(shutdown)`.
-//! - `reload`, `admin` sit beside it: new snapshots in, health and metrics out; [`watch`] tells when
-//!   files change.
+//! - [`app`] wires everything: [`app::bind`], then [`app::Bound::run`].
+//! - [`reload`] and [`admin`] sit beside it: new snapshots in, health and metrics out. [`sockets`]
+//!   opens and closes what the configuration names; [`watch`] tells when files change.
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the path of a request.
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`config`] and [`metrics`] are the ground; [`jose`], keys and signatures, under both it and `oauth`.
+//! - [`config`], [`metrics`], [`jose`] (keys and signatures) and [`path`] (one spelling for every
+//!   path) are the ground.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
 pub mod admin;
@@ -21,6 +22,7 @@ pub mod config;
 pub mod jose;
 pub mod metrics;
 pub mod oauth;
+pub mod path;
 pub mod process;
 pub mod proxy;
 pub mod reload;

@@ -83,7 +83,7 @@ impl Metrics {
             ),
             errors: counter(
                 "sidebearer_errors_total",
-                "Requests that sidebearer itself answered with an error.",
+                "Requests that sidebearer itself answered with an error, or cut off.",
                 &["listener", "upstream", "error"],
             ),
             request_duration: histogram(
@@ -253,7 +253,8 @@ impl TrafficMetrics {
 }
 
 impl UpstreamMetrics {
-    /// An attempt to connect ended: `ok`, or an error code.
+    /// An attempt to connect ended: `success`, or the label of a
+    /// [`ConnectError`](crate::upstream::ConnectError).
     pub fn connected(&self, outcome: &'static str) {
         self.connects
             .with_label_values(&[self.upstream.as_str(), outcome])

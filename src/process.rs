@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 
+use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
@@ -37,6 +38,15 @@ pub fn raise_open_files(max_connections: usize) -> Option<String> {
     too_few_files(now, max_connections)
 }
 
+/// Whether a socket cannot be had because the process or the system has no more to give.
+pub fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
 /// CPUs this process may use, at least 1: affinity and cgroup quotas (v1 and v2) count, and a
 /// quota is rounded down.
 pub fn available_cpus() -> usize {
@@ -59,6 +69,21 @@ mod tests {
     use rustix::process::dumpable_behavior;
 
     use super::*;
+
+    #[test]
+    fn a_refused_connection_is_no_shortage() {
+        for (errno, shortage) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOBUFS, true),
+            (Errno::NOMEM, true),
+            (Errno::CONNREFUSED, false),
+            // Most often a dialed IPv6 address where there is no IPv6.
+            (Errno::ADDRNOTAVAIL, false),
+        ] {
+            assert_eq!(is_shortage(&errno.into()), shortage, "{errno}");
+        }
+    }
 
     #[test]
     fn cores_are_neither_written_nor_readable() {

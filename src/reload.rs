@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admin::{Admin, Reload, ReloadRequest};
+use crate::admin::{Admin, ReloadRequest};
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
 use crate::snapshot::{Builder, Snapshot};
@@ -47,6 +47,7 @@ impl Reloader {
         requests: &mut mpsc::Receiver<ReloadRequest>,
         changes: &mut Changes,
     ) {
+        self.catch_up().await;
         loop {
             let refused = self.admin.last_reload().refused.is_some();
             tokio::select! {
@@ -59,6 +60,15 @@ impl Reloader {
                 else => return,
             }
         }
+    }
+
+    /// What changed after it was first read and before it was watched was reported by nobody.
+    async fn catch_up(&mut self) {
+        let loaded = self.load().await;
+        if loaded.is_ok_and(|loaded| loaded.config == self.snapshots.load().config) {
+            return;
+        }
+        let _ = self.reload().await;
     }
 
     async fn changed(&mut self, paths: &BTreeSet<PathBuf>) {
@@ -86,21 +96,33 @@ impl Reloader {
                 }
             }
         }
-        for credential in snapshot.credentials.values() {
+        self.retry_changed_secrets();
+        if self.admin.last_reload().refused.is_some() {
+            self.retry().await;
+        }
+    }
+
+    fn retry_changed_secrets(&self) {
+        for credential in self.snapshots.load().credentials.values() {
             credential.source.retry_if_secret_changed();
         }
     }
 
     /// A refused configuration again, quietly: only another outcome is news.
     async fn retry(&mut self) {
+        let outcome = self.try_reload().await;
         let refused = self.admin.last_reload().refused.clone();
-        if self.load().await.err() != refused {
-            let _ = self.reload().await;
+        if outcome.as_ref().err() != refused.as_ref() {
+            let _ = self.tell(outcome);
         }
     }
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
         let outcome = self.try_reload().await;
+        self.tell(outcome)
+    }
+
+    fn tell(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
         self.admin.metrics.reloaded(outcome.is_ok());
         let mut last = self.admin.last_reload();
         last.at = SystemTime::now();
@@ -111,11 +133,8 @@ impl Reloader {
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
-                *last = Reload {
-                    at: last.at,
-                    refused: None,
-                    warnings,
-                };
+                last.refused = None;
+                last.warnings = warnings;
                 Ok(())
             }
             Err(refused) => {
@@ -125,6 +144,8 @@ impl Reloader {
                     refused.to_string().trim_end(),
                 );
                 last.refused = Some(refused.clone());
+                drop(last);
+                self.retry_changed_secrets();
                 Err(refused)
             }
         }
@@ -139,37 +160,44 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self) -> Result<Diagnostics, Diagnostics> {
+        // What is read now need not be reported again.
+        self.watcher.forget().await;
         let Loaded {
             config,
             warnings,
             mut files,
         } = self.load().await?;
-        let pending = self
+        let old = self.snapshots.load_full();
+        files.extend(config.named_files());
+        // From before anything is built from them. If it comes to nothing they stay watched: the
+        // cure may be a change of theirs.
+        let both = files.iter().cloned().chain(old.config.named_files());
+        self.watcher.watch(both.collect()).await;
+        let mut pending = self
             .sockets
             .bind(&config)
             .map_err(|error| self.refusal(error.to_string()))?;
-        let old = self.snapshots.load_full();
         let snapshot = self
             .builder
             .build(config, Some(&old))
             .map_err(|error| self.refusal(error.to_string()))?;
         first_tokens(&snapshot, &old).await;
 
+        // Nothing fails from here on.
         let snapshot = Arc::new(snapshot);
         let config = &snapshot.config;
+        self.sockets.leave(config, &mut pending, &self.shards).await;
         self.snapshots.store(Arc::clone(&snapshot));
-        let gone = self
-            .sockets
+        self.sockets
             .open(config, pending, &self.shards, &self.admin);
-        let gone = gone.map_err(|error| self.refusal(error.to_string()))?;
-        for (name, listener) in gone {
-            if let Some(listener) = listener {
-                listener.stop().await;
-            }
-            self.shards.close(Some(&name));
-        }
         for credential in snapshot.credentials.values() {
             credential.source.retry_now();
+        }
+        for source in old.sources_not_in(&snapshot) {
+            source.retire();
+            if !snapshot.credentials.contains_key(source.name()) {
+                self.admin.metrics.forget_credential(source.name());
+            }
         }
         if let Some(log) = &self.log {
             log.apply(&config.log);
@@ -179,7 +207,6 @@ impl Reloader {
                 "server.workers takes effect at the next start; the number of threads is as before"
             );
         }
-        files.extend(config.named_files());
         self.watcher.watch(files).await;
         Ok(warnings)
     }
@@ -193,7 +220,7 @@ impl Reloader {
 /// Gives new and changed credentials the time for a first token before anyone needs it.
 async fn first_tokens(snapshot: &Snapshot, old: &Snapshot) {
     let start = Instant::now();
-    for source in snapshot.new_sources(old) {
+    for source in snapshot.sources_not_in(old) {
         let Some(config) = snapshot.config.credentials.get(source.name()) else {
             continue;
         };

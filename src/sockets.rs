@@ -1,38 +1,40 @@
 //! The open sockets: those that stay, those a new configuration adds, those it removes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::Socket;
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Scope};
-use crate::config::{Config, ListenAddress};
-use crate::server::{self, Bound, Listener, Shards};
+use crate::config::{self, Config, ListenAddress};
+use crate::server::{self, Bound, Limit, Listener, Shards};
 
-/// The sockets of the process.
-#[derive(Debug)]
+/// A shard that has not taken over its connections by then is stuck, and not waited for.
+const SHARD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The sockets of the process; none at first.
+#[derive(Debug, Default)]
 pub struct Sockets {
     listeners: HashMap<Place, (String, Listener)>,
     admin: Option<Page>,
     health: Option<Page>,
-    limit: Arc<Semaphore>,
-    max_connections: usize,
+    limit: Arc<Limit>,
 }
 
-/// Sockets bound for a configuration that does not serve yet; the kernel already queues
-/// connections for them.
+/// Sockets for a configuration that does not serve yet; the kernel already queues connections for
+/// them.
 #[derive(Debug)]
 pub struct Pending {
     listeners: HashMap<Place, Bound>,
-    admin: Option<(SocketAddr, Socket)>,
-    health: Option<(SocketAddr, Socket)>,
+    admin: Option<(SocketAddr, TcpListener)>,
+    health: Option<(SocketAddr, TcpListener)>,
 }
 
 /// A socket that cannot be had.
@@ -48,6 +50,8 @@ pub struct BindError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     Tcp(SocketAddr),
+    /// A port of the system's choice for the listener of this name.
+    AnyPort(SocketAddr, String),
     Unix(PathBuf),
 }
 
@@ -59,29 +63,18 @@ struct Page {
     task: JoinHandle<()>,
 }
 
-/// None yet.
-impl Default for Sockets {
-    fn default() -> Self {
-        Self {
-            listeners: HashMap::new(),
-            admin: None,
-            health: None,
-            limit: Arc::new(Semaphore::new(0)),
-            max_connections: 0,
-        }
-    }
-}
-
 impl Sockets {
-    /// Binds what `config` has and we do not. Nothing changes for the sockets that are open.
+    /// Binds what `config` has and we do not, for the current runtime. Nothing changes for the
+    /// sockets that are open.
     ///
     /// # Errors
     /// The first socket that cannot be had; those bound before it are closed again.
     pub fn bind(&self, config: &Config) -> Result<Pending, BindError> {
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
-            let place = Place::of(&listener.address);
-            if !self.listeners.contains_key(&place) {
+            let place = Place::of(listener);
+            let open = self.listeners.get(&place);
+            if !open.is_some_and(|(_, open)| open.is_reachable()) {
                 let bound = server::bind(&listener.address).map_err(|source| BindError {
                     what: format!("listener {}", listener.name),
                     address: place.to_string(),
@@ -97,56 +90,65 @@ impl Sockets {
         })
     }
 
-    /// Makes the open sockets those of `config`, which serves by now: accepts on the pending ones,
-    /// and returns the listeners that are gone, for their connections to be finished.
-    ///
-    /// # Errors
-    /// The runtime cannot watch a socket.
+    /// Lets go of the listeners that `config`, which is about to serve, does not have or calls by
+    /// another name: they accept no more, and their connections are finished. When this returns,
+    /// every connection that they accepted is with a shard, and is served as what it came for.
+    pub async fn leave(&mut self, config: &Config, pending: &mut Pending, shards: &Shards) {
+        let names: HashMap<Place, &str> = config
+            .listeners
+            .iter()
+            .map(|listener| (Place::of(listener), listener.name.as_str()))
+            .collect();
+        let gone = self.listeners.extract_if(|place, (name, _)| {
+            names.get(place) != Some(&name.as_str()) || pending.listeners.contains_key(place)
+        });
+        let gone: Vec<_> = gone.collect();
+        for (place, (name, listener)) in gone {
+            if names.contains_key(&place) && !pending.listeners.contains_key(&place) {
+                // Under its new name it goes on with the same socket, and nobody is turned away.
+                if let Some(bound) = listener.pause().await {
+                    pending.listeners.insert(place, bound);
+                }
+            } else {
+                listener.stop().await;
+            }
+            shards.close(Some(&name));
+        }
+        shards.respond(SHARD_PATIENCE).await;
+    }
+
+    /// Makes the open sockets those of `config`, which serves by now.
     pub fn open(
         &mut self,
         config: &Config,
         mut pending: Pending,
         shards: &Arc<Shards>,
         admin: &Arc<Admin>,
-    ) -> io::Result<Vec<(String, Option<Listener>)>> {
-        self.set_limit(config.server.max_connections);
-        let mut gone = Vec::new();
+    ) {
+        self.limit.set(config.server.max_connections);
         for listener in &config.listeners {
-            let place = Place::of(&listener.address);
-            if let Some((name, open)) = self.listeners.get_mut(&place) {
-                if *name != listener.name {
-                    open.rename(&listener.name);
-                    gone.push((std::mem::replace(name, listener.name.clone()), None));
-                }
-                set_mode(&listener.address)?;
-            } else if let Some(bound) = pending.listeners.remove(&place) {
+            let place = Place::of(listener);
+            if let Some(bound) = pending.listeners.remove(&place) {
                 let open =
-                    bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit))?;
+                    bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit));
                 self.listeners.insert(place, (listener.name.clone(), open));
             }
+            set_mode(listener);
         }
-        let kept: HashSet<Place> = config
-            .listeners
-            .iter()
-            .map(|listener| Place::of(&listener.address))
-            .collect();
-        let removed = self.listeners.extract_if(|place, _| !kept.contains(place));
-        gone.extend(removed.map(|(_, (name, listener))| (name, Some(listener))));
-        open_page(
-            &mut self.admin,
+        self.admin = open_page(
+            self.admin.take(),
             pending.admin,
             Some(config.admin.address),
             admin,
             Scope::All,
-        )?;
-        open_page(
-            &mut self.health,
+        );
+        self.health = open_page(
+            self.health.take(),
             pending.health,
             config.health,
             admin,
             Scope::Health,
-        )?;
-        Ok(gone)
+        );
     }
 
     /// Stops accepting; the admin pages stay.
@@ -174,32 +176,14 @@ impl Sockets {
     pub fn health(&self) -> Option<SocketAddr> {
         self.health.as_ref().map(|page| page.local)
     }
-
-    fn set_limit(&mut self, max_connections: usize) {
-        let before = std::mem::replace(&mut self.max_connections, max_connections);
-        if max_connections >= before {
-            self.limit.add_permits(max_connections - before);
-            return;
-        }
-        let excess = before - max_connections;
-        let rest = excess - self.limit.forget_permits(excess);
-        if rest > 0 {
-            // The others are held by connections: each is taken away as it ends.
-            let limit = Arc::clone(&self.limit);
-            tokio::spawn(async move {
-                for _ in 0..rest {
-                    if let Ok(place) = limit.acquire().await {
-                        place.forget();
-                    }
-                }
-            });
-        }
-    }
 }
 
 impl Place {
-    fn of(address: &ListenAddress) -> Self {
-        match address {
+    fn of(listener: &config::Listener) -> Self {
+        match &listener.address {
+            ListenAddress::Tcp(address) if address.port() == 0 => {
+                Self::AnyPort(*address, listener.name.clone())
+            }
             ListenAddress::Tcp(address) => Self::Tcp(*address),
             ListenAddress::Unix { path, .. } => Self::Unix(path.clone()),
         }
@@ -209,7 +193,7 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::AnyPort(address, _) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -221,12 +205,12 @@ impl Drop for Page {
     }
 }
 
-fn set_mode(address: &ListenAddress) -> io::Result<()> {
-    match address {
-        ListenAddress::Unix { path, mode } => {
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode))
-        }
-        ListenAddress::Tcp(_) => Ok(()),
+/// A new one has it from its birth.
+fn set_mode(listener: &config::Listener) {
+    if let ListenAddress::Unix { path, mode } = &listener.address
+        && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(*mode))
+    {
+        tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
     }
 }
 
@@ -234,39 +218,37 @@ fn bind_page(
     what: &str,
     open: Option<&Page>,
     address: Option<SocketAddr>,
-) -> Result<Option<(SocketAddr, Socket)>, BindError> {
+) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
     let Some(address) = address else {
         return Ok(None);
     };
     if open.is_some_and(|page| page.configured == address) {
         return Ok(None);
     }
-    let socket = server::bind_tcp(address).map_err(|source| BindError {
-        what: what.to_owned(),
-        address: address.to_string(),
-        source,
-    })?;
-    Ok(Some((address, socket)))
+    let listener = server::bind_tcp(address)
+        .and_then(|socket| TcpListener::from_std(socket.into()))
+        .map_err(|source| BindError {
+            what: what.to_owned(),
+            address: address.to_string(),
+            source,
+        })?;
+    Ok(Some((address, listener)))
 }
 
 fn open_page(
-    page: &mut Option<Page>,
-    pending: Option<(SocketAddr, Socket)>,
+    open: Option<Page>,
+    pending: Option<(SocketAddr, TcpListener)>,
     configured: Option<SocketAddr>,
     admin: &Arc<Admin>,
     scope: Scope,
-) -> io::Result<()> {
-    if configured.is_none() {
-        *page = None;
-    }
-    if let Some((configured, socket)) = pending {
-        let local = socket.local_addr()?.as_socket().unwrap_or(configured);
-        let task = admin::serve(socket, Arc::clone(admin), scope)?;
-        *page = Some(Page {
-            configured,
-            local,
-            task,
-        });
-    }
-    Ok(())
+) -> Option<Page> {
+    let configured = configured?;
+    let Some((_, listener)) = pending else {
+        return open;
+    };
+    Some(Page {
+        configured,
+        local: listener.local_addr().unwrap_or(configured),
+        task: admin::serve(listener, Arc::clone(admin), scope),
+    })
 }

@@ -62,6 +62,14 @@ impl Watcher {
         let _ = seen.await;
     }
 
+    /// Looks now, and does not report what differs: whoever reads the files after this returns
+    /// reads it. What changes later is reported.
+    pub async fn forget(&self) {
+        let (done, seen) = oneshot::channel();
+        let _ = self.0.send(Message::Forget(done));
+        let _ = seen.await;
+    }
+
     async fn start_by(
         means: impl FnOnce(mpsc::Sender<Message>) -> Means,
         paths: Vec<PathBuf>,
@@ -107,6 +115,7 @@ enum Message {
     /// Something happened in a watched directory.
     Touched,
     Watch(Vec<PathBuf>, oneshot::Sender<()>),
+    Forget(oneshot::Sender<()>),
     Stop,
 }
 
@@ -132,6 +141,11 @@ impl Looker {
                 Ok(Message::Watch(paths, done)) => {
                     self.replace(paths);
                     due = Instant::now() + SETTLE;
+                    let _ = done.send(());
+                }
+                Ok(Message::Forget(done)) => {
+                    self.known = self.look(self.known.keys().cloned().collect());
+                    unsettled = Unsettled::default();
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {

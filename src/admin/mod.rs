@@ -3,7 +3,6 @@
 mod status;
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +17,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -127,13 +125,9 @@ impl Admin {
 }
 
 /// Serves on a bound socket until the handle is aborted.
-///
-/// # Errors
-/// The runtime cannot watch the socket.
-pub fn serve(socket: Socket, admin: Arc<Admin>, scope: Scope) -> io::Result<JoinHandle<()>> {
-    let listener = TcpListener::from_std(socket.into())?;
+pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
@@ -158,7 +152,7 @@ pub fn serve(socket: Socket, admin: Arc<Admin>, scope: Scope) -> io::Result<Join
                 drop(place);
             });
         }
-    }))
+    })
 }
 
 async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {

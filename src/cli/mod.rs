@@ -97,6 +97,9 @@ pub enum Failure {
     /// It was tried and failed.
     #[error("error: {0}")]
     Failed(String),
+    /// A socket cannot be had.
+    #[error("error: {0}")]
+    Bind(String),
     /// It was asked for in a way that cannot work.
     #[error("error: {0}")]
     Usage(String),
@@ -115,7 +118,7 @@ impl Failure {
     /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Bind(_) => 1,
             Self::Usage(_) | Self::Configuration(_) => 2,
         }
     }

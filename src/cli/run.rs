@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Failure, block_on};
 use crate::admin::ReloadRequest;
-use crate::app;
+use crate::app::{self, StartError};
 use crate::config::{self, Loaded};
 use crate::process;
 use crate::telemetry::{self, LogHandle};
@@ -47,7 +47,10 @@ pub async fn serve(path: &Path) -> Result<(), Failure> {
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let (loaded, log) = prepare(path)?;
     let bound = app::bind(path.to_owned(), loaded, Some(log)).await;
-    let bound = bound.map_err(|error| Failure::Failed(error.to_string()))?;
+    let bound = bound.map_err(|error| match error {
+        StartError::Bind(error) => Failure::Bind(error.to_string()),
+        error => Failure::Failed(error.to_string()),
+    })?;
     for (name, address) in bound.addresses() {
         tracing::info!(listener = name, %address, "listening");
     }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, Url};
 
 use super::HostPattern;
-use super::path::canonical_path;
 use super::report::Expected;
+use crate::path::canonical_path;
 
 /// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
 pub fn is_loopback(url: &Url) -> bool {

@@ -16,7 +16,6 @@ mod general;
 mod grant;
 mod listeners;
 mod load;
-mod path;
 mod read;
 mod report;
 mod routes;
@@ -45,7 +44,6 @@ pub use credential::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};
-pub use path::{PathError, canonical_path};
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.

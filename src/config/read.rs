@@ -48,7 +48,10 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, if it is there.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         let value = self.table.get(key)?;
         Some(self.value(key, value))
     }

@@ -4,10 +4,10 @@ use http::Method;
 
 use super::address::host_pattern;
 use super::draft::{Draft, Named};
-use super::path::canonical_path;
 use super::read::Section;
 use super::report::Expected;
 use super::{HostPattern, Route};
+use crate::path::canonical_path;
 
 /// Reads one route.
 pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
@@ -58,7 +58,11 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     }
 }
 
+/// Routes match the path alone, so that a query in one could never match.
 fn route_path(text: &str) -> Result<String, Expected> {
+    if text.contains('?') {
+        return Err("a path ends before \"?\"; queries are forwarded as they come".into());
+    }
     match canonical_path(text) {
         Ok(path) => Ok(path.into_owned()),
         Err(error) => Err(error.to_string().into()),

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
+use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
 use super::upload::{Outgoing, Upload};
@@ -166,10 +167,11 @@ impl Body for Reply {
         };
         let frame = std::task::ready!(download.poll_next(cx));
         if let Some(Err(error)) = &frame {
-            this.exchange.cut_off(match error {
-                DownloadError::BrokenOff(_) => "upstream_connect",
-                DownloadError::Idle => "upstream_timeout",
-            });
+            let kind = match error {
+                DownloadError::BrokenOff(_) => ErrorKind::UpstreamConnect,
+                DownloadError::Idle => ErrorKind::UpstreamTimeout,
+            };
+            this.exchange.cut_off(kind, error);
         }
         Poll::Ready(frame)
     }

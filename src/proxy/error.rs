@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-/// A request that ends in an answer of ours; [`reply`](super::reply) makes the response.
+/// A request that ends in an answer of ours; `reply` makes the response.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {detail}", kind.code())]
 pub struct ProxyError {

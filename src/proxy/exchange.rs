@@ -1,15 +1,16 @@
 //! The record of one request: what is counted and logged when it has ended.
 
+use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::client::InFlight;
-use super::error::ProxyError;
+use super::error::{ErrorKind, ProxyError};
 use super::view::View;
 use crate::config::AccessLog;
 use crate::snapshot::Target;
@@ -26,12 +27,15 @@ pub struct Exchange {
     /// The client's connection.
     pub in_flight: InFlight,
     start: Instant,
+    http1: bool,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
     route: Option<usize>,
     status: Option<StatusCode>,
     error: Option<&'static str>,
+    /// What is behind the error, for the log.
+    cause: Option<String>,
     cut: bool,
     token: Option<Arc<Token>>,
 }
@@ -45,12 +49,14 @@ impl Exchange {
             upstream: None,
             in_flight,
             start: Instant::now(),
+            http1: head.version < Version::HTTP_2,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
             route: None,
             status: None,
             error: None,
+            cause: None,
             cut: false,
             token: None,
         }
@@ -75,16 +81,28 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn failed(&mut self, error: &ProxyError) {
-        self.error = Some(error.kind.code());
-        self.traffic().failed(error.kind.code());
+        self.note(error.kind, || match &error.source {
+            Some(cause) => in_words(cause.as_ref()),
+            None => error.detail.to_string(),
+        });
     }
 
     /// The response broke off after its head was sent.
-    pub fn cut_off(&mut self, error: &'static str) {
+    pub fn cut_off(&mut self, kind: ErrorKind, cause: &dyn Error) {
         self.cut = true;
-        self.error = Some(error);
-        self.traffic().failed(error);
-        self.in_flight.client().reset();
+        self.note(kind, || in_words(cause));
+        if self.http1 {
+            // In HTTP/2 the stream is reset, and others of the connection go on.
+            self.in_flight.client().reset();
+        }
+    }
+
+    fn note(&mut self, kind: ErrorKind, cause: impl FnOnce() -> String) {
+        self.error = Some(kind.code());
+        self.traffic().failed(kind.code());
+        if self.is_logged() {
+            self.cause = Some(cause());
+        }
     }
 
     fn traffic(&self) -> &crate::metrics::TrafficMetrics {
@@ -107,12 +125,15 @@ impl Exchange {
         let host = authority
             .or_else(|| self.host.as_ref()?.to_str().ok())
             .unwrap_or_default();
+        // What is before it is a name and a password, and the request was refused for it.
+        let host = host.rsplit('@').next().unwrap_or_default();
         let upstream = self
             .upstream
             .map_or("", |at| &snapshot.upstreams[at].config.name);
         let token_age = self.token.as_ref().map(|token| {
             let now = snapshot.clock.now();
-            now.boot.saturating_sub(token.issued().boot).as_secs_f64()
+            let age = now.boot.saturating_sub(token.issued().boot);
+            age.as_millis() as f64 / 1e3
         });
         tracing::info!(
             target: "sidebearer::access",
@@ -124,8 +145,9 @@ impl Exchange {
             upstream,
             status = self.status.map(|status| status.as_u16()),
             error = self.error,
+            cause = self.cause,
             cut = self.cut,
-            duration_ms = took.as_secs_f64() * 1000.0,
+            duration_ms = took.as_micros() as f64 / 1e3,
             token_age_s = token_age,
         );
     }
@@ -139,4 +161,24 @@ impl Drop for Exchange {
             self.log(took);
         }
     }
+}
+
+/// An error with everything beneath it; libraries do not repeat their cause in their own words.
+fn in_words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_words = match cause.downcast_ref::<h2::Error>().map(h2::Error::reason) {
+            // Its own words quote what the upstream sent along, which may be our token.
+            Some(Some(reason)) => format!("HTTP/2 {reason:?}"),
+            Some(None) => "HTTP/2".to_owned(),
+            None => cause.to_string(),
+        };
+        if !words.ends_with(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        next = cause.source();
+    }
+    words
 }

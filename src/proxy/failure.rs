@@ -2,10 +2,14 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::token::Unavailable;
-use crate::upstream::{ConnectError, UpgradeError};
+use crate::upstream::ConnectError;
+
+/// Connections end all the time; some socket is free again soon.
+const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 /// There is no connection.
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
@@ -18,6 +22,14 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             ErrorKind::UpstreamConnect,
             "the upstream does not take connections; check its url and whether it is up",
         ),
+        ConnectError::Shortage { .. } => {
+            return ProxyError::new(
+                ErrorKind::Overloaded,
+                "no socket is left for a connection to the upstream; raise the open-files limit, or lower max_connections",
+            )
+            .retry_after(SHORTAGE_LASTS)
+            .caused_by(error);
+        }
         ConnectError::Timeout { .. } => (
             ErrorKind::UpstreamTimeout,
             "no connection to the upstream within its connect_timeout; check the network between",
@@ -38,14 +50,6 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
     )
     .retry_after(unavailable.retry_after)
     .caused_by(unavailable)
-}
-
-/// A connection for an upgrade failed.
-pub fn upgrade(error: UpgradeError) -> ProxyError {
-    match error {
-        UpgradeError::Connect(error) => connect(Arc::new(error)),
-        UpgradeError::Http(error) => exchange(error),
-    }
 }
 
 /// A connection failed before the response head was complete.
@@ -96,4 +100,23 @@ fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_our_own_is_not_blamed_on_the_upstream() {
+        let (authority, reason) = ("a:1".to_owned(), "too many open files".to_owned());
+        let ours = connect(Arc::new(ConnectError::Shortage {
+            authority: authority.clone(),
+            reason: reason.clone(),
+        }));
+        assert_eq!(ours.kind, ErrorKind::Overloaded);
+        assert!(ours.retry_after.is_some());
+        let theirs = connect(Arc::new(ConnectError::Connect { authority, reason }));
+        assert_eq!(theirs.kind, ErrorKind::UpstreamConnect);
+        assert_eq!(theirs.retry_after, None);
+    }
 }

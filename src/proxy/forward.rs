@@ -23,9 +23,9 @@ use crate::snapshot::Upstream;
 use crate::token::Token;
 use crate::upstream::{Checkout, Lease, Pool};
 
-/// Connections that fail before anything was written are replaced this often; then the upstream
-/// is closing them as fast as they open.
-const UNSENT_RETRIES: u32 = 3;
+/// Connections that fail before anything was written, or when used again, are replaced this often;
+/// then the upstream is closing them as fast as they open.
+const RETRIES: u32 = 3;
 
 /// How long the upstream may think about an `Expect: 100-continue`.
 const CONTINUE_AFTER: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub struct Forward {
     pub headers: HeaderMap,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
+    /// The protocol that the client asks to switch to.
+    upgrade: Option<HeaderValue>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
 }
@@ -52,12 +54,13 @@ pub struct Forward {
 pub type Answer = (Response<Incoming>, Option<Lease<Outgoing>>);
 
 impl Forward {
-    /// Takes a scrubbed head and a body.
+    /// Takes a scrubbed head and a body; `upgrade` is the protocol to ask for, if any.
     pub fn new(
         upstream: Arc<Upstream>,
         pool: Rc<Pool<Outgoing>>,
         target: PathAndQuery,
-        head: http::request::Parts,
+        upgrade: Option<HeaderValue>,
+        mut head: http::request::Parts,
         body: Incoming,
     ) -> Self {
         let config = &upstream.config;
@@ -80,6 +83,8 @@ impl Forward {
             });
             consent
         });
+        // The upstream's own takes its place.
+        head.headers.remove(header::HOST);
         Self {
             upstream,
             pool,
@@ -87,6 +92,7 @@ impl Forward {
             target,
             headers: head.headers,
             upload,
+            upgrade,
             consent,
         }
     }
@@ -98,54 +104,55 @@ impl Forward {
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened.
     pub async fn send(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
-        let mut unsent = 0;
+        if let Some(protocol) = &self.upgrade {
+            return self.upgrade(protocol, token).await;
+        }
+        let mut retries = 0;
         let mut checkout = self.pool.checkout().await.map_err(failure::connect)?;
         loop {
             self.renew_if_expired(token).await?;
             let reused = checkout.reused;
             let request = self.request(&checkout, token.as_deref());
             let error = match self.response(checkout.send(request)).await? {
+                Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(ProxyError::new(
+                        ErrorKind::UpstreamProtocol,
+                        "the upstream switched protocols unasked",
+                    ));
+                }
                 Ok((response, lease)) => return Ok((response, Some(lease))),
                 Err(error) => error,
             };
-            if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
-                return Err(client_fault(fault));
-            }
             let not_processed =
                 error.message().is_some() || failure::is_refused_stream(error.error());
-            let again = if not_processed {
-                unsent += 1;
-                unsent <= UNSENT_RETRIES
-            } else {
-                // The upstream closed a connection that was idle: nothing of this request has had
-                // an effect that a second one would double.
-                reused && self.method.is_idempotent() && failure::is_closed_early(error.error())
-            };
-            if !again || !self.can_restart(error.message().is_some()) {
-                return Err(failure::exchange(error.into_error()));
+            // The upstream closed a connection that was idle: nothing of this request has had an
+            // effect that a second one would double.
+            let again = not_processed
+                || reused && self.method.is_idempotent() && failure::is_closed_early(error.error());
+            retries += 1;
+            if !again || retries > RETRIES || !self.can_restart(error.message().is_some()) {
+                return Err(self.failed(error));
             }
             checkout = self.pool.checkout_new().await.map_err(failure::connect)?;
         }
     }
 
     /// Sends it on a connection of its own that can be upgraded.
-    pub async fn upgrade(
+    async fn upgrade(
         &self,
-        protocol: HeaderValue,
-        token: Option<&Token>,
+        protocol: &HeaderValue,
+        token: &mut Option<Arc<Token>>,
     ) -> Result<Answer, ProxyError> {
-        let endpoint = Arc::clone(&self.upstream.endpoint);
-        let mut request = self.request_http1(token);
-        request.headers_mut().insert(header::UPGRADE, protocol);
-        request
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        let sent = endpoint.upgrade(request);
-        let within = self.upstream.config.connect_timeout + self.upstream.config.response_timeout;
-        match tokio::time::timeout(within, sent).await {
-            Ok(Ok(response)) => Ok((response, None)),
-            Ok(Err(error)) => Err(failure::upgrade(error)),
-            Err(_) => Err(self.no_response()),
+        let opened = self.upstream.endpoint.dedicated().await;
+        let mut connection = opened.map_err(|error| failure::connect(Arc::new(error)))?;
+        self.renew_if_expired(token).await?;
+        let mut request = self.request_http1(token.as_deref());
+        let headers = request.headers_mut();
+        headers.insert(header::UPGRADE, protocol.clone());
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        match self.response(connection.try_send_request(request)).await? {
+            Ok(response) => Ok((response, None)),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -266,6 +273,13 @@ impl Forward {
             }
         })
         .await
+    }
+
+    fn failed(&self, error: TrySendError<Request<Outgoing>>) -> ProxyError {
+        match self.upload.as_ref().and_then(|upload| upload.fault()) {
+            Some(fault) => client_fault(fault),
+            None => failure::exchange(error.into_error()),
+        }
     }
 
     fn no_response(&self) -> ProxyError {

@@ -9,7 +9,6 @@ mod failure;
 mod forward;
 mod headers;
 mod neighbours;
-mod path;
 mod reply;
 mod request;
 mod tunnel;
@@ -23,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 pub use client::{Client, InFlight};
@@ -94,7 +93,7 @@ async fn serve(
     exchange.matched(route.value);
 
     let upgrade = request::upgrade(&head).cloned();
-    let on_upgrade = upgrade.as_ref().and_then(|_| head.extensions.remove());
+    let client = upgrade.as_ref().and_then(|_| head.extensions.remove());
     let injection = upstream.injection.as_ref();
     let injected = injection.map(|injection| injection.header.clone());
     headers::scrub_request(&mut head.headers, injected.as_ref());
@@ -112,16 +111,10 @@ async fn serve(
         Arc::clone(upstream),
         Rc::clone(view.pool(route.value.upstream)),
         target,
+        upgrade,
         head,
         body,
     );
-    if let (Some(protocol), Some(client)) = (upgrade, on_upgrade) {
-        let answer = forward.upgrade(protocol, token.as_deref()).await?;
-        return Ok(reply(
-            tunnel::joined(answer, client, exchange, upstream),
-            &forward,
-        ));
-    }
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {
         (Some(injection), Some(sent)) if rejects(&answer, sent) => {
@@ -131,6 +124,10 @@ async fn serve(
         _ => answer,
     };
     exchange.carries(token.as_ref());
+    let answer = match client {
+        Some(client) => tunnel::joined(answer, client, exchange, upstream),
+        None => answer,
+    };
     Ok(reply(answer, &forward))
 }
 
@@ -161,15 +158,7 @@ async fn heal(
     }
     if !forward.can_replay() {
         // Too late for this request, not for the next one.
-        let upstream = Arc::clone(&forward.upstream);
-        tokio::task::spawn_local(async move {
-            if let Some(injection) = &upstream.injection {
-                injection
-                    .rejections
-                    .heal(&injection.source, &rejected)
-                    .await;
-            }
-        });
+        injection.rejections.reject(&injection.source, &rejected);
         return Ok(rejection);
     }
     let Some(newer) = injection
@@ -224,6 +213,14 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers);
     }
+    if let Some(upload) = &forward.upload
+        && upload.never_ask()
+    {
+        // Else what comes next could be the body, or another request. HTTP/2 has no such header;
+        // hyper leaves it out there.
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let injected = forward
         .upstream
         .injection
@@ -251,7 +248,12 @@ fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Re
 /// As a loopback listener without hosts of its own.
 pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
     let checked = request::check(head)?;
-    neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers)
+    let admitted = neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers);
+    // What a listener can be told to allow, these pages cannot.
+    admitted.map_err(|refused| match refused.kind {
+        ErrorKind::NoRoute => ProxyError::new(refused.kind, "ask by IP address, or as localhost"),
+        kind => ProxyError::new(kind, "a web page of another site made this request"),
+    })
 }
 
 fn no_route() -> ProxyError {

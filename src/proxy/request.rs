@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::error::{ErrorKind, ProxyError};
-use super::path::{Fault, canonical_path, check_query};
+use crate::path::{PathError, canonical_path, check_query};
 
 #[cfg(test)]
 mod tests;
@@ -276,6 +276,6 @@ fn bad(detail: &'static str) -> ProxyError {
     ProxyError::bad_request(detail)
 }
 
-fn refused(fault: Fault) -> ProxyError {
-    ProxyError::new(ErrorKind::BadRequest, fault.to_string())
+fn refused(error: PathError) -> ProxyError {
+    ProxyError::new(ErrorKind::BadRequest, error.to_string())
 }

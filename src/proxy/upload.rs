@@ -37,6 +37,8 @@ struct State {
     untouched: bool,
     /// What the first byte waits for: the upstream's 100, or a second.
     consent: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The attempt that waits for more of the body.
+    reader: Option<Waker>,
     waiter: Option<Waker>,
 }
 
@@ -94,6 +96,7 @@ impl Upload {
                 starved: false,
                 untouched: true,
                 consent: None,
+                reader: None,
                 waiter: None,
             }),
             progress: Cell::new(Instant::now()),
@@ -110,7 +113,7 @@ impl Upload {
     /// The body for another attempt; earlier attempts get no more of it.
     pub fn attempt(self: &Rc<Self>) -> Outgoing {
         let mut state = self.state.borrow_mut();
-        state.attempt += 1;
+        state.supersede();
         let kept = state.kept.as_deref().unwrap_or_default();
         Outgoing::Upload(Attempt {
             upload: Rc::clone(self),
@@ -119,6 +122,17 @@ impl Upload {
             trailers_sent: false,
             sent: 0,
         })
+    }
+
+    /// The response is there and the client still waits to be asked for the body: it never is.
+    /// Tells whether this was so.
+    pub fn never_ask(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let waiting = state.consent.take().is_some();
+        if waiting {
+            state.supersede();
+        }
+        waiting
     }
 
     /// Whether another attempt would send the same body.
@@ -187,6 +201,7 @@ impl Attempt {
         {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
         }
+        state.reader = Some(cx.waker().clone());
         if let Some(consent) = &mut state.consent {
             std::task::ready!(consent.as_mut().poll(cx));
             state.consent = None;
@@ -196,7 +211,10 @@ impl Attempt {
         state.untouched &= polled.is_pending();
         match std::task::ready!(polled) {
             None => Poll::Ready(None),
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(state.keep(frame)))),
+            Some(Ok(frame)) => {
+                self.trailers_sent = frame.is_trailers();
+                Poll::Ready(Some(Ok(state.keep(frame))))
+            }
             Some(Err(error)) => {
                 let gone =
                     error.is_incomplete_message() || error.is_canceled() || error.is_closed();
@@ -208,6 +226,14 @@ impl Attempt {
 }
 
 impl State {
+    /// Whoever read until now must notice: its connection ends with it.
+    fn supersede(&mut self) {
+        self.attempt += 1;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     fn keep(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(data) => {

@@ -16,12 +16,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
 
 use super::io::{Activity, ClientIo, Stream};
+use super::refusal::{LINGER, linger, refuse};
 use crate::config;
-use crate::proxy::{self, Client, Deadline, ErrorKind, ProxyError, View};
+use crate::proxy::{self, Client, Deadline, View};
 use crate::upstream::{BUFFER_BYTES, LocalExecutor};
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -33,10 +34,6 @@ const MAX_STREAMS: u32 = 250;
 /// A client that vanished is noticed after these.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// After a refusal we read on for this long: closing on unread bytes would reset the connection
-/// and could take the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// What the shard gives its connections: the view of this moment, and the index of the listener.
 pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
 
@@ -58,6 +55,7 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         Arc::clone(&client),
         Arc::clone(&activity),
         ahead.freeze(),
+        http2,
     );
     let io = TokioIo::new(io);
     let service = {
@@ -91,14 +89,21 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
         return; // Upgraded: the tunnel has the socket.
     };
     let mut io = parts.io.into_inner();
-    match (end, io.take_refusal()) {
-        (End::Done(Err(error)), Some(status)) if error.is_parse() => {
-            refuse(&mut io, status, &client, &current).await;
+    let refused = match &end {
+        End::Done(Err(error)) if error.is_parse() => io.take_refusal(),
+        End::SlowHead => Some(StatusCode::REQUEST_TIMEOUT),
+        _ => None,
+    };
+    match (refused, end) {
+        (Some(status), _) => refuse(&mut io, status, &client, &current).await,
+        (None, End::Done(_)) => {
+            // A request may have been answered before all of its body was read.
+            let ended = timeout(limits.idle_timeout, io.end()).await;
+            if matches!(ended, Ok(Ok(()))) && !client.is_closing() {
+                linger(&mut io).await;
+            }
         }
-        (End::SlowHead, _) => refuse(&mut io, StatusCode::REQUEST_TIMEOUT, &client, &current).await,
-        // Nobody is left to tell.
-        (End::Done(_), _) => drop(io.shutdown().await),
-        (End::Idle | End::Cut, _) => {}
+        (None, _) => {}
     }
 }
 
@@ -117,18 +122,19 @@ async fn sniff(
     client: &Client,
     limits: &config::Server,
 ) -> Sniffed {
-    let start = Instant::now();
+    // Of the connection, and once something has arrived, of its first byte.
+    let mut since = Instant::now();
     let mut deadline = Deadline::default();
     let mut closing = None;
     let mut read = async |ahead: &mut BytesMut| {
-        let at = start
-            + if ahead.is_empty() {
-                limits.idle_timeout
-            } else {
-                limits.header_timeout
-            };
+        let at = if ahead.is_empty() {
+            since + limits.idle_timeout
+        } else {
+            since + limits.header_timeout
+        };
+        let first = ahead.is_empty();
         let mut reading = pin!(stream.read_buf(ahead));
-        std::future::poll_fn(|cx| {
+        let read = std::future::poll_fn(|cx| {
             client.register(cx);
             if client.is_cut() {
                 return Poll::Ready(None);
@@ -143,7 +149,11 @@ async fn sniff(
             }
             deadline.poll(cx, at).map(|()| None)
         })
-        .await
+        .await;
+        if first {
+            since = Instant::now();
+        }
+        read
     };
     ahead.reserve(BUFFER_BYTES / 8);
     loop {
@@ -185,53 +195,6 @@ fn http2_builder(limits: &config::Server) -> http2::Builder<LocalExecutor> {
         .initial_connection_window_size(16 * BUFFER_BYTES as u32)
         .max_send_buf_size(BUFFER_BYTES);
     builder
-}
-
-/// Answers what the library refused or never got to see, in the same form as every other error.
-async fn refuse<S>(stream: &mut S, status: StatusCode, client: &Client, current: &Current)
-where
-    S: AsyncReadExt + AsyncWriteExt + Unpin,
-{
-    let (kind, detail) = match status {
-        StatusCode::REQUEST_TIMEOUT => (
-            ErrorKind::RequestTimeout,
-            "the request head did not arrive in time; send it at once, or raise header_timeout",
-        ),
-        StatusCode::URI_TOO_LONG => (
-            ErrorKind::UriTooLong,
-            "the request target is too long; shorten it",
-        ),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
-            ErrorKind::HeaderTooLarge,
-            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
-        ),
-        _ => (
-            ErrorKind::BadRequest,
-            "what arrived is not a well-formed HTTP request",
-        ),
-    };
-    let error = ProxyError::new(kind, detail);
-    let (view, listener) = current(client);
-    let traffic = view.snapshot.traffic(listener, None);
-    traffic.failed(kind.code());
-    traffic.answered(status);
-    tracing::info!(
-        target: "sidebearer::access",
-        listener = client.listener,
-        status = status.as_u16(),
-        error = kind.code(),
-        "refused before it was a request",
-    );
-    let answer = proxy::problem_bytes_http1(&error, true);
-    let told = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    // Whether it listened or not, the connection ends here.
-    let _ = tokio::time::timeout(LINGER, told).await;
 }
 
 /// How a watched connection ended.
@@ -295,15 +258,21 @@ impl<C: Closing> Watched<C> {
         }
     }
 
+    /// It says which requests it still serves, and its library sees the heads.
+    fn is_http2(&self) -> bool {
+        self.header_timeout.is_none()
+    }
+
     fn next_wait(&self) -> Waiting {
         let received = self.activity.received.load(Relaxed) && self.header_timeout.is_some();
         let started = self.client.started();
+        let blocked = self.activity.blocked.load(Relaxed);
+        let sent = self.activity.sent.swap(false, Relaxed);
         match self.waiting {
-            _ if self.client.in_flight() > 0 => match self.waiting {
-                _ if !self.activity.blocked.load(Relaxed) => Waiting::Busy,
-                Waiting::Reader(since) => Waiting::Reader(since),
-                _ => Waiting::Reader(Instant::now()),
-            },
+            // Some of a response may be left to send when its request has ended here.
+            Waiting::Reader(since) if blocked && !sent => Waiting::Reader(since),
+            _ if blocked => Waiting::Reader(Instant::now()),
+            _ if self.client.in_flight() > 0 => Waiting::Busy,
             Waiting::Head(since) if received => Waiting::Head(since),
             _ if received => Waiting::Head(Instant::now()),
             Waiting::Request(since, after) if after == started => Waiting::Request(since, after),
@@ -352,16 +321,26 @@ impl<C: Closing> Future for Watched<C> {
             if let Poll::Ready(done) = this.connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Done(done));
             }
-            // Not before the request that made us come here has begun.
-            let may_close = this.client.is_closing() && this.client.started() > 0;
+            // In HTTP/1.1 not before the request that made us come here has begun; HTTP/2 says
+            // which it still serves.
+            let begun = this.is_http2() || this.client.started() > 0;
+            let may_close = this.client.is_closing() && begun;
             if may_close && !std::mem::replace(&mut this.told, true) {
                 this.connection.as_mut().close();
                 continue;
             }
-            if !this.activity.holding.load(Relaxed) {
-                return this.poll_waiting(cx);
+            if this.activity.holding.swap(false, Relaxed) {
+                continue;
             }
-            this.activity.holding.store(false, Relaxed);
+            match this.poll_waiting(cx) {
+                // Over HTTP/2 nobody has to guess whether a request was too late.
+                Poll::Ready(End::Idle) if this.is_http2() && !this.told => {
+                    this.told = true;
+                    this.waiting = Waiting::Busy;
+                    this.connection.as_mut().close();
+                }
+                end => return end,
+            }
         }
     }
 }

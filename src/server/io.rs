@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::proxy::Client;
@@ -46,6 +46,8 @@ pub struct Activity {
     pub received: AtomicBool,
     /// The last write could not go out.
     pub blocked: AtomicBool,
+    /// Bytes went out since this was last cleared.
+    pub sent: AtomicBool,
     /// Something that looks like a refusal is held back: the connection must be polled again, and
     /// if it reads on, it was none.
     pub holding: AtomicBool,
@@ -59,18 +61,26 @@ pub struct ClientIo {
     activity: Arc<Activity>,
     /// Read ahead, to tell HTTP/1.1 from HTTP/2.
     ahead: Bytes,
+    http2: bool,
     held: Option<(StatusCode, Bytes)>,
 }
 
 impl ClientIo {
-    /// A socket of which `ahead` has been read already.
-    pub fn new(stream: Stream, client: Arc<Client>, activity: Arc<Activity>, ahead: Bytes) -> Self {
+    /// A socket of which `ahead` has been read already, and shows the version of the protocol.
+    pub fn new(
+        stream: Stream,
+        client: Arc<Client>,
+        activity: Arc<Activity>,
+        ahead: Bytes,
+        http2: bool,
+    ) -> Self {
         activity.received.store(!ahead.is_empty(), Relaxed);
         Self {
             stream,
             client,
             activity,
             ahead,
+            http2,
             held: None,
         }
     }
@@ -78,6 +88,15 @@ impl ClientIo {
     /// The library's refusal, if that is what it ended with; it has not been sent.
     pub fn take_refusal(&mut self) -> Option<StatusCode> {
         self.held.take().map(|(status, _)| status)
+    }
+
+    /// Sends what is held back, which was no refusal, and closes.
+    ///
+    /// # Errors
+    /// Nobody is left to read.
+    pub async fn end(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_held(cx)).await?;
+        self.shutdown().await
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -94,7 +113,7 @@ impl ClientIo {
 
     /// Where a refusal of the library's begins in what it writes.
     fn refusal(&self, buf: &[u8]) -> Option<(usize, StatusCode)> {
-        if !buf.ends_with(b"\r\n\r\n") || self.client.in_flight() > 0 {
+        if self.http2 || !buf.ends_with(b"\r\n\r\n") || self.client.in_flight() > 0 {
             return None;
         }
         let tail = buf.len().saturating_sub(REFUSAL_BYTES);
@@ -110,6 +129,9 @@ impl ClientIo {
 
     fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.activity.blocked.store(polled.is_pending(), Relaxed);
+        if polled.is_ready() {
+            self.activity.sent.store(true, Relaxed);
+        }
         polled
     }
 }
@@ -194,6 +216,10 @@ impl AsyncWrite for ClientIo {
             // Perhaps the end of a refused request: whoever drives the connection knows, and ends it.
             return Poll::Ready(Ok(()));
         }
+        if self.client.is_reset() {
+            // A FIN before the reset would look like the proper end.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -201,6 +227,7 @@ impl AsyncWrite for ClientIo {
 impl Drop for ClientIo {
     fn drop(&mut self) {
         if let Stream::Tcp(stream) = &self.stream
+            && !self.http2 // There a stream is reset, and the others go on to their end.
             && self.client.is_reset()
         {
             // A close without FIN: what was sent must not look complete. Closing works either way.

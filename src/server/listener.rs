@@ -3,36 +3,38 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::limit::{Limit, Place};
 use super::shard::{Accepted, RawStream, Shards};
 use crate::config::ListenAddress;
+use crate::process::is_shortage;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 1024;
 /// Pauses while there are no file descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound socket, not yet accepting.
+/// A bound socket that does not accept at the moment; the kernel queues connections for it.
 #[derive(Debug)]
 pub struct Bound {
-    address: ListenAddress,
-    socket: Socket,
-    file: Option<SocketFile>,
+    socket: Accepting,
+    local: Option<SocketAddr>,
+    file: Option<Arc<SocketFile>>,
 }
 
-/// The file of a unix socket, removed when the listener goes.
+/// The file of a unix socket, removed when the socket goes.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -44,26 +46,32 @@ struct SocketFile {
 #[derive(Debug)]
 pub struct Listener {
     local: Option<SocketAddr>,
-    name: Arc<Mutex<String>>,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    file: Option<Arc<SocketFile>>,
+    pause: oneshot::Sender<()>,
+    task: JoinHandle<Bound>,
 }
 
-/// Binds a socket. A stale unix socket file is replaced, a live one is not.
+/// Binds a socket, for the current runtime. A stale unix socket file is replaced, a live one is
+/// not.
 ///
 /// # Errors
 /// The system's, with the address in words.
 pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
-    let bound = match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address).map(|socket| (socket, None)),
+    let (socket, local, file) = match address {
+        ListenAddress::Tcp(address) => {
+            let socket = bind_tcp(*address)?;
+            let local = socket.local_addr()?.as_socket();
+            (Accepting::Tcp(watched(socket.into())?), local, None)
+        }
         ListenAddress::Unix { path, mode } => {
-            bind_unix(path, *mode).map(|(socket, file)| (socket, Some(file)))
+            let (socket, file) = bind_unix(path, *mode)?;
+            let file = Some(Arc::new(file));
+            (Accepting::Unix(watched(socket.into())?), None, file)
         }
     };
-    let (socket, file) = bound?;
     Ok(Bound {
-        address: address.clone(),
         socket,
+        local,
         file,
     })
 }
@@ -93,7 +101,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
                 "the file exists and is not a socket",
             ));
         }
-        if UnixStream::connect(path).is_ok() {
+        if !is_stale(path)? {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
                 "another process listens on it",
@@ -127,31 +135,29 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
     }
 }
 
+/// Whether nobody listens on a socket file any more. Does not wait: a full queue is a live one.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        // Gone meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(false),
+    }
+}
+
 impl Bound {
-    /// Begins to accept, on the current runtime.
-    ///
-    /// # Errors
-    /// The runtime cannot watch the socket.
-    pub fn accept(
-        self,
-        name: &str,
-        shards: Arc<Shards>,
-        limit: Arc<Semaphore>,
-    ) -> io::Result<Listener> {
-        let local = self.socket.local_addr()?.as_socket();
-        let name = Arc::new(Mutex::new(name.to_owned()));
-        let (stop, stopped) = oneshot::channel();
-        let socket = match &self.address {
-            ListenAddress::Tcp(_) => Accepting::Tcp(watched(self.socket.into())?),
-            ListenAddress::Unix { .. } => Accepting::Unix(watched(self.socket.into())?),
-        };
-        let accepting = accept(socket, Arc::clone(&name), shards, limit, stopped, self.file);
-        Ok(Listener {
-            local,
-            name,
-            stop,
-            task: tokio::spawn(accepting),
-        })
+    /// Begins to accept, on the current runtime, for the listener of this name.
+    pub fn accept(self, name: &str, shards: Arc<Shards>, limit: Arc<Limit>) -> Listener {
+        let (pause, paused) = oneshot::channel();
+        Listener {
+            local: self.local,
+            file: self.file.clone(),
+            pause,
+            task: tokio::spawn(accept(self, name.to_owned(), shards, limit, paused)),
+        }
     }
 }
 
@@ -161,16 +167,23 @@ impl Listener {
         self.local
     }
 
+    /// Whether it still can be connected to: the file of a unix socket may have been removed.
+    pub fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.is_ours())
+    }
+
     /// Stops accepting, and waits until what the kernel had queued has been handed on.
     pub async fn stop(self) {
-        drop(self.stop);
+        drop(self.pause);
         // It ends by itself; a panic in it has been reported.
         let _ = self.task.await;
     }
 
-    /// Connections accepted from now on belong to the listener of this name.
-    pub fn rename(&self, name: &str) {
-        name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Stops accepting, but keeps the socket: whoever connects waits with the kernel. `None` when
+    /// the socket is lost to a panic.
+    pub async fn pause(self) -> Option<Bound> {
+        let _ = self.pause.send(());
+        self.task.await.ok()
     }
 }
 
@@ -180,46 +193,56 @@ impl Listener {
     deprecated,
     reason = "sound for the standard library's listeners, which own their descriptor; the replacement is unsafe"
 )]
-fn watched<T: std::os::fd::AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
+fn watched<T: AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
+#[derive(Debug)]
 enum Accepting {
     Tcp(AsyncFd<TcpListener>),
     Unix(AsyncFd<UnixListener>),
 }
 
 impl Accepting {
-    async fn accept(&self) -> io::Result<RawStream> {
+    /// A connection, with its place below the limit.
+    async fn accept(&self, limit: &Limit) -> io::Result<(RawStream, Place)> {
         match self {
-            Self::Tcp(listener) => {
-                let accepted = listener
-                    .async_io(Interest::READABLE, TcpListener::accept)
-                    .await;
-                accepted.and_then(|(stream, _)| raw_tcp(stream))
-            }
-            Self::Unix(listener) => {
-                let accepted = listener
-                    .async_io(Interest::READABLE, UnixListener::accept)
-                    .await;
-                accepted.and_then(|(stream, _)| raw_unix(stream))
-            }
+            Self::Tcp(listener) => accept_on(listener, limit, accept_tcp).await,
+            Self::Unix(listener) => accept_on(listener, limit, accept_unix).await,
         }
     }
 
     /// What is queued already.
     fn accept_now(&self) -> io::Result<RawStream> {
         match self {
-            Self::Tcp(listener) => listener
-                .get_ref()
-                .accept()
-                .and_then(|(stream, _)| raw_tcp(stream)),
-            Self::Unix(listener) => listener
-                .get_ref()
-                .accept()
-                .and_then(|(stream, _)| raw_unix(stream)),
+            Self::Tcp(listener) => accept_tcp(listener.get_ref()),
+            Self::Unix(listener) => accept_unix(listener.get_ref()),
         }
     }
+}
+
+async fn accept_on<T: AsRawFd>(
+    listener: &AsyncFd<T>,
+    limit: &Limit,
+    accept: fn(&T) -> io::Result<RawStream>,
+) -> io::Result<(RawStream, Place)> {
+    loop {
+        let mut ready = listener.readable().await?;
+        // Beyond the limit new connections wait with the kernel, not with us. Not before there is
+        // one: a quiet listener must not hold a place that a busy one needs.
+        let place = limit.place().await?;
+        if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
+            return accepted.map(|stream| (stream, place));
+        }
+    }
+}
+
+fn accept_tcp(listener: &TcpListener) -> io::Result<RawStream> {
+    listener.accept().and_then(|(stream, _)| raw_tcp(stream))
+}
+
+fn accept_unix(listener: &UnixListener) -> io::Result<RawStream> {
+    listener.accept().and_then(|(stream, _)| raw_unix(stream))
 }
 
 fn raw_tcp(stream: std::net::TcpStream) -> io::Result<RawStream> {
@@ -233,69 +256,61 @@ fn raw_unix(stream: UnixStream) -> io::Result<RawStream> {
     Ok(RawStream::Unix(stream))
 }
 
+/// Returns the socket when it is paused, or has handed on what was queued.
 async fn accept(
-    socket: Accepting,
-    name: Arc<Mutex<String>>,
+    bound: Bound,
+    name: String,
     shards: Arc<Shards>,
-    limit: Arc<Semaphore>,
-    mut stopped: oneshot::Receiver<()>,
-    file: Option<SocketFile>,
-) {
-    let current_name = || name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    limit: Arc<Limit>,
+    mut paused: oneshot::Receiver<()>,
+) -> Bound {
+    let listener = name.as_str();
     let mut short = false;
     loop {
-        // A place first: beyond the limit new connections wait with the kernel, not with us.
-        let next = async {
-            let place = Arc::clone(&limit).acquire_owned().await.ok()?;
-            Some((socket.accept().await, place))
-        };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
-            _ = &mut stopped => break,
-            next = next => match next {
-                Some(next) => next,
-                None => break,
+            paused = &mut paused => match paused {
+                Ok(()) => return bound,
+                Err(_) => break,
             },
+            accepted = bound.socket.accept(&limit) => accepted,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, place)) => {
                 if std::mem::take(&mut short) {
-                    tracing::info!(listener = current_name(), "accepting again");
+                    tracing::info!(listener, "accepting again");
                 }
-                shards.serve(Accepted::new(stream, current_name(), place));
+                shards.serve(Accepted::new(stream, name.clone(), place));
             }
             Err(error) if is_shortage(&error) => {
                 if !std::mem::replace(&mut short, true) {
-                    tracing::error!(listener = current_name(), %error, "cannot accept; raise the open-files limit or lower max_connections");
+                    tracing::error!(listener, %error, "cannot accept; raise the open-files limit or lower max_connections");
                 }
-                drop(place);
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
             // The client went away before we came to it.
-            Err(error) => tracing::debug!(listener = current_name(), %error, "not accepted"),
+            Err(error) => tracing::debug!(listener, %error, "not accepted"),
         }
     }
     // Whoever was queued before the end saw an open port, and is served.
-    while let Ok(place) = Arc::clone(&limit).try_acquire_owned()
-        && let Ok(stream) = socket.accept_now()
+    while let Some(place) = limit.free_place()
+        && let Ok(stream) = bound.socket.accept_now()
     {
-        shards.serve(Accepted::new(stream, current_name(), place).last());
+        shards.serve(Accepted::new(stream, name.clone(), place).last());
     }
-    drop(file);
+    bound
 }
 
-fn is_shortage(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(
-        errno,
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
+impl SocketFile {
+    fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Only ours: a successor may have put its own there.
-        if fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+        // A successor may have put its own there.
+        if self.is_ours() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -2,8 +2,11 @@
 
 mod connection;
 mod io;
+mod limit;
 mod listener;
+mod refusal;
 mod shard;
 
+pub use limit::Limit;
 pub use listener::{Bound, Listener, bind, bind_tcp};
 pub use shard::Shards;

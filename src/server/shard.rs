@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection::{self, Current};
 use super::io::Stream;
+use super::limit::Place;
 use crate::proxy::{Client, View};
 use crate::snapshot::Snapshot;
 
@@ -43,7 +44,7 @@ struct Shard {
 pub struct Accepted {
     stream: RawStream,
     listener: String,
-    place: OwnedSemaphorePermit,
+    place: Place,
     last: bool,
 }
 
@@ -182,7 +183,7 @@ impl Shards {
 
 impl Accepted {
     /// A connection of the listener with this name, holding its place below `max_connections`.
-    pub fn new(stream: RawStream, listener: String, place: OwnedSemaphorePermit) -> Self {
+    pub fn new(stream: RawStream, listener: String, place: Place) -> Self {
         Self {
             stream,
             listener,
@@ -211,8 +212,16 @@ struct Local {
     snapshots: Arc<ArcSwap<Snapshot>>,
     view: RefCell<Rc<View>>,
     /// Swept of those that have ended.
-    clients: RefCell<Vec<Weak<Client>>>,
+    connections: RefCell<Vec<Connection>>,
 }
+
+struct Connection {
+    client: Weak<Client>,
+    served_by: std::rc::Weak<ServedBy>,
+}
+
+/// What a connection is served by, and the index of its listener there.
+type ServedBy = RefCell<(Rc<View>, usize)>;
 
 impl Local {
     fn view(&self) -> Rc<View> {
@@ -240,17 +249,16 @@ impl Local {
         if accepted.last {
             client.close();
         }
-        self.clients.borrow_mut().push(Arc::downgrade(&client));
         tokio::task::spawn_local(connection::serve(stream, client, current));
     }
 
     fn each(&self, listener: Option<&str>, tell: impl Fn(&Client)) {
         // Copied out: telling a connection must not find the list borrowed.
         let clients: Vec<_> = self
-            .clients
+            .connections
             .borrow()
             .iter()
-            .filter_map(Weak::upgrade)
+            .filter_map(|connection| connection.client.upgrade())
             .collect();
         for client in clients {
             if listener.is_none_or(|name| client.listener == name) {
@@ -259,29 +267,46 @@ impl Local {
         }
     }
 
-    /// A connection stays with the last snapshot that has its listener.
-    fn current(self: &Rc<Self>, client: &Client) -> Option<Current> {
-        let local = Rc::clone(self);
-        let view = local.view();
+    fn current(self: &Rc<Self>, client: &Arc<Client>) -> Option<Current> {
+        let view = self.view();
         let listener = view.snapshot.listener(&client.listener)?;
-        let last = RefCell::new((view, listener));
+        let served_by = Rc::new(RefCell::new((view, listener)));
+        self.connections.borrow_mut().push(Connection {
+            client: Arc::downgrade(client),
+            served_by: Rc::downgrade(&served_by),
+        });
+        let local = Rc::clone(self);
         Some(Rc::new(move |client: &Client| {
-            let view = local.view();
-            let mut last = last.borrow_mut();
-            if !Rc::ptr_eq(&last.0, &view)
-                && let Some(listener) = view.snapshot.listener(&client.listener)
-            {
-                *last = (view, listener);
-            }
-            last.clone()
+            local.renew(client, &served_by);
+            served_by.borrow().clone()
         }))
     }
 
+    /// Brings a connection to the newest snapshot. It stays with the last one that has its
+    /// listener; when it is closing, that name may be another's already.
+    fn renew(&self, client: &Client, served_by: &ServedBy) {
+        let view = self.view();
+        let mut served_by = served_by.borrow_mut();
+        if !Rc::ptr_eq(&served_by.0, &view)
+            && !client.is_closing()
+            && let Some(listener) = view.snapshot.listener(&client.listener)
+        {
+            *served_by = (view, listener);
+        }
+    }
+
+    /// An idle client must not keep an old snapshot, with its tokens and connections, alive.
     fn sweep(&self, now: Instant) {
         self.view().sweep(now);
-        self.clients
-            .borrow_mut()
-            .retain(|client| client.strong_count() > 0);
+        self.connections.borrow_mut().retain(|connection| {
+            let Some(client) = connection.client.upgrade() else {
+                return false;
+            };
+            if let Some(served_by) = connection.served_by.upgrade() {
+                self.renew(&client, &served_by);
+            }
+            true
+        });
     }
 }
 
@@ -290,7 +315,7 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap
     let local = Rc::new(Local {
         snapshots,
         view: RefCell::new(view),
-        clients: RefCell::default(),
+        connections: RefCell::default(),
     });
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);

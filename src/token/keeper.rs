@@ -31,6 +31,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             Some(attempt) = fetches.join_next() => {
                 let attempt = attempt.unwrap_or_else(|_| Attempt::panicked(shared.clock.now()));
                 finish(&shared, attempt);
+                // A secret that changed while it was refused was not yet curable when a watch told.
+                look_at_secrets(&shared);
             }
             () = shared.nudge.notified() => {}
             () = sleep(nap.unwrap_or_default()), if nap.is_some() => look_at_secrets(&shared),

@@ -27,10 +27,12 @@ pub struct Rejections {
 #[derive(Debug, Default)]
 struct Inner {
     aside: Option<Aside>,
+    /// The id of the token that the last attempt brought in place of one set aside.
+    brought: u64,
     /// Ids up to this have been counted as rejected.
     counted: u64,
-    /// Ids up to this have been rejected as a replay.
-    replayed: u64,
+    /// Ids up to this have begun a quiet time.
+    in_vain: u64,
     /// On the boot clock; no fetch is caused before it.
     quiet_until: Duration,
     quiet: Duration,
@@ -95,6 +97,12 @@ impl Rejections {
         newer(source, rejected)
     }
 
+    /// As [`heal`](Self::heal), for a request that cannot be replayed: what it begins is for those
+    /// that follow.
+    pub fn reject(&self, source: &Source, rejected: &Token) {
+        self.judge(source, rejected);
+    }
+
     /// What became of the replay with `token`. A rejected one begins or doubles the time for
     /// which this upstream causes no fetch, once per token however many requests were replayed;
     /// an accepted one ends it.
@@ -103,9 +111,8 @@ impl Rejections {
         if accepted {
             inner.quiet_until = Duration::ZERO;
             inner.quiet = Duration::ZERO;
-        } else if inner.replayed < token.id() {
-            inner.replayed = token.id();
-            inner.be_quiet(source.now());
+        } else {
+            inner.in_vain(token, source.now());
         }
     }
 
@@ -115,6 +122,13 @@ impl Rejections {
         if inner.counted < rejected.id() {
             inner.counted = rejected.id();
             source.count_rejection();
+        }
+        let now = source.now();
+        if rejected.id() == inner.brought
+            && now.boot.saturating_sub(rejected.issued().boot) < QUIET_FIRST
+        {
+            // Requests that cannot be replayed show that it was in vain as well.
+            inner.in_vain(rejected, now);
         }
         if let Some(aside) = &inner.aside {
             return match newer(source, rejected) {
@@ -126,7 +140,7 @@ impl Rejections {
         if let Some(newer) = newer(source, rejected) {
             return Verdict::Replay(newer);
         }
-        if source.now().boot < inner.quiet_until {
+        if now.boot < inner.quiet_until {
             return Verdict::PassThrough;
         }
         let Some(attempt) = source.demand() else {
@@ -172,8 +186,12 @@ impl Rejections {
             return;
         };
         self.aside.store(0, Ordering::Release);
-        let same_value = source.current().is_some_and(|now| now.id() == aside.token);
-        if same_value && !source.is_failing() {
+        let Some(current) = source.current() else {
+            return;
+        };
+        if current.id() != aside.token {
+            inner.brought = current.id();
+        } else if !source.is_failing() {
             // The server answers, but with the value that was rejected: as good as a replay.
             inner.be_quiet(source.now());
         }
@@ -185,6 +203,14 @@ impl Rejections {
 }
 
 impl Inner {
+    /// The upstream rejects the token that was fetched on its account.
+    fn in_vain(&mut self, token: &Token, now: Moment) {
+        if self.in_vain < token.id() {
+            self.in_vain = token.id();
+            self.be_quiet(now);
+        }
+    }
+
     fn be_quiet(&mut self, now: Moment) {
         self.quiet = (self.quiet * 2).clamp(QUIET_FIRST, QUIET_LONGEST);
         self.quiet_until = now.boot.saturating_add(self.quiet);

@@ -108,6 +108,13 @@ impl Source {
         self.shared.nudge.notify_one();
     }
 
+    /// A reload replaced it: it serves the requests that began with it, which may last, but renews
+    /// nothing in the background any more.
+    pub fn retire(&self) {
+        self.shared.update(State::retire);
+        self.shared.nudge.notify_one();
+    }
+
     /// Files changed: as [`retry_now`](Self::retry_now), if the secrets differ from those sent.
     /// Reads files. The source looks by itself every few seconds, but later than a watch knows.
     pub fn retry_if_secret_changed(&self) {

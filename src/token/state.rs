@@ -181,6 +181,11 @@ impl State {
         }
     }
 
+    /// From now on only who asks causes attempts.
+    pub(super) fn retire(&mut self) {
+        self.policy.refresh = Refresh::Lazy;
+    }
+
     /// Whether the last attempt failed for a reason that lies with us: a secret that is wrong, or
     /// cannot be read.
     pub(super) fn is_curable(&self) -> bool {

@@ -21,6 +21,7 @@ use url::{Host, Url};
 use super::dns;
 use super::tls::{self, TlsError};
 use crate::config::{self, HttpVersion};
+use crate::process::is_shortage;
 
 /// How long one address may stay silent before the next is dialed beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -86,6 +87,14 @@ pub enum ConnectError {
         /// The system's reason.
         reason: String,
     },
+    /// This system has no socket left to connect with.
+    #[error("cannot connect to {authority}: {reason}")]
+    Shortage {
+        /// Host and port.
+        authority: String,
+        /// The system's reason.
+        reason: String,
+    },
     /// It took too long.
     #[error("no connection to {authority} within {within:?}: {stage} did not finish")]
     Timeout {
@@ -123,6 +132,7 @@ impl ConnectError {
         match self {
             Self::Resolve { .. } => "resolve",
             Self::Connect { .. } => "connect",
+            Self::Shortage { .. } => "shortage",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
         }
@@ -203,9 +213,12 @@ impl Connector {
             let peer = tcp.peer_addr()?;
             Ok((tcp, peer))
         });
-        let (tcp, peer) = connected.map_err(|e| ConnectError::Connect {
-            authority: self.authority(),
-            reason: tls::reason(&e),
+        let (tcp, peer) = connected.map_err(|e| {
+            let (authority, reason) = (self.authority(), tls::reason(&e));
+            match is_shortage(&e) {
+                true => ConnectError::Shortage { authority, reason },
+                false => ConnectError::Connect { authority, reason },
+            }
         })?;
         let Some(tls) = &self.tls else {
             return Ok(Connected {

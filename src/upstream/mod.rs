@@ -1,13 +1,17 @@
 //! Connections to the protected APIs and to authorization servers.
 
+mod answers;
 mod connect;
 mod dns;
 mod pool;
 mod tls;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
+
+use hyper::client::conn::http1;
+
+use answers::Answers;
 
 use crate::metrics::UpstreamMetrics;
 
@@ -18,8 +22,8 @@ pub use tls::{TlsError, fingerprint};
 /// What one connection may buffer a side.
 pub const BUFFER_BYTES: usize = 64 * 1024;
 
-/// An [`Io`] for hyper.
-pub type HyperIo = hyper_util::rt::TokioIo<Io>;
+/// A connection for hyper.
+type HyperIo = hyper_util::rt::TokioIo<Answers>;
 
 /// Everything that the pools of all shards need to reach one upstream. It survives a reload that
 /// does not change it, and the pools with it.
@@ -51,32 +55,20 @@ impl Endpoint {
         connected
     }
 
-    /// Opens one connection that speaks HTTP/1.1 and may be upgraded, and sends one request on it.
-    /// It is never kept for another.
-    pub async fn upgrade<B: RequestBody>(
-        self: Arc<Self>,
-        request: http::Request<B>,
-    ) -> Result<http::Response<hyper::body::Incoming>, UpgradeError> {
+    /// Opens one connection that speaks HTTP/1.1 and may be upgraded. It is never kept for another
+    /// request.
+    pub async fn dedicated<B: RequestBody>(&self) -> Result<http1::SendRequest<B>, ConnectError> {
         let connected = self.connect(Protocols::Http1).await?;
-        let io = HyperIo::new(connected.io);
-        let (mut sender, connection) = pool::http1_builder().handshake(io).await?;
+        let (sender, connection) = pool::http1_builder()
+            .handshake(HyperIo::new(Answers::new(connected.io)))
+            .await
+            .map_err(|error| self.connector.handshake_failed(&error))?;
         tokio::task::spawn_local(async move {
             // Whoever holds the request, the body or the upgraded stream hears of the error there.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender.send_request(request).await?)
+        Ok(sender)
     }
-}
-
-/// Why a connection could not be upgraded.
-#[derive(Debug, thiserror::Error)]
-pub enum UpgradeError {
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// No response on it.
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
 }
 
 /// Runs hyper's tasks on the thread they are started from.

@@ -5,8 +5,10 @@
 //! swept. No task is spawned per request; one drives each connection.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +18,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::connect::{ConnectError, Connected, Protocols};
 use super::{Endpoint, HyperIo, LocalExecutor};
 
-/// More streams than this on one HTTP/2 connection open another one; the limit that most servers
-/// announce.
+/// More streams than this on one HTTP/2 connection, or than its server allows, open another one;
+/// the limit that most servers announce.
 const STREAMS_PER_CONNECTION: usize = 100;
 /// A connection is given up this long before the upstream said it would close it.
 const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
@@ -60,6 +63,8 @@ struct Idle<B> {
 struct Multiplexed<B> {
     sender: http2::SendRequest<B>,
     in_flight: Cell<usize>,
+    /// How many the server takes at once, as it says now.
+    allowed: Box<dyn Fn() -> usize>,
     idle_since: Cell<Instant>,
 }
 
@@ -171,15 +176,15 @@ impl<B: RequestBody> Pool<B> {
     fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
         let free = |open: &&Rc<Multiplexed<B>>| {
-            open.in_flight.get() < STREAMS_PER_CONNECTION && !open.sender.is_closed()
+            let most = (open.allowed)().min(STREAMS_PER_CONNECTION);
+            open.in_flight.get() < most && !open.sender.is_closed()
         };
         streams.iter().find(free).cloned()
     }
 
     async fn dial(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
         if self.http1_known.get() || self.endpoint.connector.only_http1() {
-            let connected = self.connect().await.map_err(Arc::new)?;
-            return self.handshake(connected).await.map_err(Arc::new);
+            return self.open().await.map_err(Arc::new);
         }
         let failures = self.failure.borrow().0;
         let turn = self.dialing.lock().await;
@@ -191,17 +196,12 @@ impl<B: RequestBody> Pool<B> {
         if let Some(open) = self.free_stream() {
             return Ok(self.checked_out(Sender::Http2(open), true));
         }
-        let dialed = match self.connect().await {
-            Ok(connected) => {
-                self.http1_known.set(!connected.http2);
-                if !connected.http2 {
-                    drop(turn);
-                }
-                self.handshake(connected).await
-            }
-            Err(error) => Err(error),
-        };
-        dialed.map_err(|error| {
+        if self.http1_known.get() {
+            // Learnt while this one waited: from here on they dial side by side.
+            drop(turn);
+            return self.open().await.map_err(Arc::new);
+        }
+        self.open().await.map_err(|error| {
             let error = Arc::new(error);
             let mut failure = self.failure.borrow_mut();
             *failure = (failure.0 + 1, Some(Arc::clone(&error)));
@@ -209,12 +209,14 @@ impl<B: RequestBody> Pool<B> {
         })
     }
 
-    async fn connect(&self) -> Result<Connected, ConnectError> {
-        self.endpoint.connect(Protocols::Any).await
+    async fn open(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
+        let connected = self.endpoint.connect(Protocols::Any).await?;
+        self.http1_known.set(!connected.http2);
+        self.handshake(connected).await
     }
 
     async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = HyperIo::new(connected.io);
+        let io = HyperIo::new(Answers::new(connected.io));
         if !connected.http2 {
             let (sender, connection) = http1_builder()
                 .handshake(io)
@@ -230,12 +232,30 @@ impl<B: RequestBody> Pool<B> {
             .handshake(io)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
-        tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
+        // Dropped at its end, so that its sender learns of it.
+        let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+        let driven = Rc::clone(&connection);
+        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut driven = driven.borrow_mut();
+            let ended = driven
+                .as_mut()
+                .is_none_or(|c| c.as_mut().poll(cx).is_ready());
+            if !ended {
+                return Poll::Pending;
+            }
+            *driven = None;
+            Poll::Ready(())
+        }));
+        let allowed = move || {
+            let connection = connection.borrow();
+            connection
+                .as_ref()
+                .map_or(0, |c| c.current_max_send_streams())
+        };
         let open = Rc::new(Multiplexed {
             sender,
             in_flight: Cell::new(0),
+            allowed: Box::new(allowed),
             idle_since: Cell::new(Instant::now()),
         });
         self.streams.borrow_mut().push(Rc::clone(&open));

@@ -164,6 +164,26 @@ async fn the_set_of_paths_can_be_replaced() {
 }
 
 #[tokio::test]
+async fn what_is_forgotten_is_not_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let [read, other] = ["read", "other"].map(|name| {
+        let path = dir.path().join(name);
+        fs::write(&path, "one").unwrap();
+        path
+    });
+    // Looks only when it is told to.
+    let rarely = |_| Means::Timer(Duration::from_secs(3600));
+    let paths = vec![read.clone(), other.clone()];
+    let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone()).await.unwrap();
+
+    fs::write(&read, "two").unwrap();
+    watcher.forget().await;
+    fs::write(&other, "two").unwrap();
+    watcher.watch(paths).await;
+    assert_eq!(next(&mut changes).await, [other.as_path()]);
+}
+
+#[tokio::test]
 async fn a_dropped_watcher_ends_its_changes() {
     let dir = tempfile::tempdir().unwrap();
     let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()]).await.unwrap();

@@ -2,12 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod access_log;
+mod admin;
+mod cli;
 mod connect;
+mod drain;
+mod errors;
+mod heal;
+mod neighbours;
 mod oauth;
 mod oauth_assertion;
 mod oauth_discovery;
 mod oauth_grant;
 mod oauth_mtls;
+mod pool;
 mod proxy;
+mod reload;
+mod secrets;
+mod streaming;
 mod support;
 mod token;

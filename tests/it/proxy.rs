@@ -1,10 +1,25 @@
 //! The path of a request, end to end.
 
+use std::sync::Arc;
+
+use http::Method;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, mpsc};
+use tokio_rustls::TlsAcceptor;
+
 use crate::support::api::Api;
-use crate::support::client::{self, Connection};
-use crate::support::idp::Idp;
+use crate::support::client::{self, Connection, raw, status_of};
+use crate::support::idp::{Behaviour, Idp};
+use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::smallest;
+use crate::support::tls::Ca;
+use crate::support::{eventually, smallest};
+
+/// As [`smallest`], with more lines for the upstream.
+fn with_upstream(api: &Api, idp: &Idp, lines: &str) -> String {
+    let place = "credential = \"api\"\n";
+    smallest(api, idp).replacen(place, &format!("{place}{lines}\n"), 1)
+}
 
 #[tokio::test]
 async fn a_request_gets_the_token_and_its_answer_comes_back() {
@@ -17,6 +32,7 @@ async fn a_request_gets_the_token_and_its_answer_comes_back() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     let seen = api.seen();
     assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].method, "GET");
     assert_eq!(seen[0].target, "/orders?page=2");
     assert_eq!(seen[0].authorization(), "Bearer token-1");
     assert_eq!(seen[0].header("host"), api.address.to_string());
@@ -37,4 +53,323 @@ async fn a_connection_carries_one_request_after_another() {
     assert_eq!(idp.requests(), 1);
     let connects = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
     assert_eq!(sidebearer.metric(connects).await, 1.0);
+}
+
+#[tokio::test]
+async fn no_header_of_the_client_stands_beside_the_token_or_removes_it() {
+    let idp = Idp::start();
+    let api = Api::open();
+    for (header, lines, ours) in [
+        ("authorization", "", "Bearer token-1"),
+        (
+            "x-api-key",
+            "header = \"x-api-key\"\nheader_prefix = \"\"",
+            "token-",
+        ),
+        (
+            "x-api-key",
+            "header = \"X-Api-Key\"\nheader_prefix = \"Token\"",
+            "Token token-",
+        ),
+    ] {
+        let sidebearer = Sidebearer::start(&with_upstream(&api, &idp, lines));
+        let copies = [
+            header.to_uppercase(),
+            header.to_owned(),
+            header.replace('-', "_"),
+        ];
+        let mut head = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: a/b\r\n".to_owned();
+        for copy in &copies {
+            head.push_str(&format!("{copy}: theirs\r\nConnection: {copy}\r\n"));
+        }
+        head.push_str("Connection: close\r\n\r\n");
+        let answer = raw(sidebearer.address(), head).await;
+        assert_eq!(status_of(&answer).unwrap(), 200);
+
+        let seen = api.seen().pop().unwrap();
+        let values: Vec<_> = seen.headers.get_all(header).iter().collect();
+        assert_eq!(values.len(), 1, "{header}");
+        assert!(seen.header(header).starts_with(ours), "{header}");
+        assert_eq!(seen.headers.values().filter(|v| *v == "theirs").count(), 0);
+        assert_eq!(seen.header("accept"), "a/b");
+        assert_eq!(seen.header("connection"), "");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_without_a_credential_keeps_the_clients_authorization() {
+    let api = Api::open();
+    let config = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\nupstream = \"api\"\n[upstreams.api]\nurl = \"{}\"\n",
+        api.url()
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let mut request = client::request(Method::GET, "/", "");
+    let theirs = "Basic dTpw".parse().unwrap();
+    request.headers_mut().insert("authorization", theirs);
+    assert_eq!(
+        client::send(sidebearer.address(), request).await.status,
+        200
+    );
+    assert_eq!(api.seen()[0].authorization(), "Basic dTpw");
+}
+
+#[tokio::test]
+async fn a_redirect_is_passed_and_never_followed() {
+    let idp = Idp::start();
+    let elsewhere = Api::open();
+    let location = elsewhere.url();
+    let api = Api::start(move |_| {
+        let mut found = response(307, "");
+        let location = location.parse().unwrap();
+        found.headers_mut().insert("location", location);
+        found
+    });
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let answer = client::post(sidebearer.address(), "/", "x").await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (307, &*elsewhere.url())
+    );
+    assert_eq!((api.seen().len(), elsewhere.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn expired_token_is_never_sent() {
+    let idp = Idp::start();
+    let api = Api::open();
+    // Usable for one second.
+    idp.set_lifetime(2);
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.ready().await;
+    idp.behave(Behaviour::Answers(503, "down".to_owned()));
+
+    let mut connection = Connection::open(sidebearer.address()).await;
+    let mut sent = 0;
+    let refused = loop {
+        let answer = connection.get("/").await.unwrap();
+        match answer.status {
+            200 => sent += 1,
+            _ => break answer,
+        }
+    };
+    assert_eq!(
+        (refused.status, &*refused.code()),
+        (503, "token_unavailable")
+    );
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    assert!(sent > 0);
+    for _ in 0..20 {
+        assert_eq!(connection.get("/").await.unwrap().status, 503);
+    }
+    assert_eq!(api.seen().len(), sent);
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
+    for renewed in [true, false] {
+        let idp = Idp::start();
+        idp.set_lifetime(2);
+        let ca = Ca::new();
+        let acceptor = TlsAcceptor::from(Arc::new(ca.identity(&["127.0.0.1"]).server(&[])));
+        let (dialed, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (heads, mut arrived) = mpsc::unbounded_channel();
+        let address = {
+            let (dialed, go) = (Arc::clone(&dialed), Arc::clone(&go));
+            server::bytes(move |_, stream| {
+                let (dialed, go) = (Arc::clone(&dialed), Arc::clone(&go));
+                let (acceptor, heads) = (acceptor.clone(), heads.clone());
+                async move {
+                    dialed.notify_one();
+                    go.notified().await;
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    heads.send(read_head(&mut stream).await).unwrap();
+                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            })
+        };
+        let config = format!(
+            r#"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+[upstreams.api]
+url = "https://{address}"
+credential = "api"
+connect_timeout = "30s"
+tls = {{ ca_file = "{}" }}
+[credentials.api]
+token_endpoint = "{}"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+"#,
+            ca.file().display(),
+            idp.endpoint()
+        );
+        let sidebearer = Sidebearer::start(&config);
+        sidebearer.ready().await;
+
+        let at = sidebearer.address();
+        let answer = tokio::spawn(async move { client::get(at, "/").await });
+        dialed.notified().await;
+        let carried = idp.requests();
+        if renewed {
+            // Two renewals on, whatever it began with has expired.
+            eventually("two renewals", async || idp.requests() >= carried + 3).await;
+        } else {
+            idp.behave(Behaviour::Answers(503, "down".to_owned()));
+            eventually("expired", async || {
+                client::get(sidebearer.admin(), "/readyz").await.status == 503
+            })
+            .await;
+        }
+        go.notify_one();
+
+        let answer = answer.await.unwrap();
+        let head = arrived.recv().await.unwrap();
+        if renewed {
+            assert_eq!(answer.status, 200);
+            let at = head.find("authorization: Bearer token-").unwrap();
+            let number = head[at + 28..].split("\r\n").next().unwrap();
+            assert!(number.parse::<usize>().unwrap() > carried, "{head}");
+        } else {
+            assert_eq!(&*answer.code(), "token_unavailable");
+            assert_eq!(head, "", "nothing was sent");
+        }
+    }
+}
+
+#[tokio::test]
+async fn via_names_us_unless_it_is_off() {
+    let idp = Idp::start();
+    let api = Api::open();
+    let config = smallest(&api, &idp);
+    let sidebearer = Sidebearer::start(&config);
+    let mut request = client::request(Method::GET, "/", "");
+    request
+        .headers_mut()
+        .insert("via", "1.0 before".parse().unwrap());
+    client::send(sidebearer.address(), request).await;
+    let seen = api.seen().pop().unwrap();
+    let via: Vec<_> = seen.headers.get_all("via").iter().collect();
+    assert_eq!(via[0], "1.0 before");
+    assert!(via[1].to_str().unwrap().starts_with("1.1 sidebearer-"));
+
+    let sidebearer = Sidebearer::start(&format!("[server]\nvia = false\n{config}"));
+    client::get(sidebearer.address(), "/").await;
+    assert!(!api.seen().pop().unwrap().headers.contains_key("via"));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_round_is_a_loop() {
+    let idp = Idp::start();
+    let api = Api::open();
+    let config = smallest(&api, &idp);
+    let sidebearer = Sidebearer::start(&config);
+    let own = format!("http://{}", sidebearer.address());
+    let looping = config.replacen(&api.url(), &own, 1);
+    sidebearer.reconfigure(&looping).await.unwrap();
+    let answer = client::get(sidebearer.address(), "/").await;
+    assert_eq!((answer.status, &*answer.code()), (508, "loop"));
+    assert_eq!(api.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn the_target_is_canonical_rewritten_and_keeps_its_query() {
+    let api = Api::open();
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+hosts = ["crm.local", "a.example.com", "a.b.example.com"]
+[upstreams.based]
+url = "{url}/v2"
+host = "crm.example.com:8443"
+[upstreams.plain]
+url = "{url}"
+[[routes]]
+upstream = "plain"
+[[routes]]
+path = "/crm"
+upstream = "based"
+replace_prefix = "/"
+[[routes]]
+path = "/keep"
+upstream = "based"
+[[routes]]
+host = "crm.local"
+upstream = "based"
+[[routes]]
+host = "*.example.com"
+path = "/wild"
+upstream = "based"
+replace_prefix = "/w"
+"#,
+        url = api.url()
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let plain = api.address.to_string();
+    let based = "crm.example.com:8443";
+    for (host, asked, target, sent_host) in [
+        ("localhost", "/a/b?x=%2f&y=a+b", "/a/b?x=%2f&y=a+b", &*plain),
+        ("localhost", "/%61/%7Eb%2f%c3%a4", "/a/~b%2F%C3%A4", &*plain),
+        ("localhost", "/crm/x?q=1", "/v2/x?q=1", based),
+        ("localhost", "/crm", "/v2/", based),
+        ("localhost", "/crm/", "/v2/", based),
+        ("localhost", "/crm?q", "/v2/?q", based),
+        ("localhost", "/%63rm/x", "/v2/x", based),
+        ("localhost", "/crmx", "/crmx", &*plain),
+        ("localhost", "/keep/%7e?", "/v2/keep/~?", based),
+        ("crm.local", "/", "/v2/", based),
+        ("CRM.local.:80", "/a", "/v2/a", based),
+        ("crm.local", "/crm/x", "/v2/crm/x", based),
+        ("a.example.com", "/wild/1", "/v2/w/1", based),
+        ("a.b.example.com", "/wild/1", "/wild/1", &*plain),
+    ] {
+        let head = format!("GET {asked} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw(sidebearer.address(), head).await;
+        assert_eq!(status_of(&answer).unwrap(), 200, "{host} {asked}: {answer}");
+        let seen = api.seen().pop().unwrap();
+        assert_eq!(
+            (&*seen.target, seen.header("host")),
+            (target, sent_host),
+            "{host} {asked}"
+        );
+    }
+    let before = api.seen().len();
+    for asked in [
+        "/a/../crm",
+        "/a/%2e%2E/crm",
+        "/a/..%2fcrm",
+        "/a/..;/crm",
+        "/a/.;x/crm",
+        "/a%5c..%5ccrm",
+        "/a%00",
+        "/a\\b",
+        "/%zz",
+    ] {
+        let head = format!("GET {asked} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(sidebearer.address(), head).await;
+        assert_eq!(status_of(&answer).unwrap(), 400, "{asked}: {answer}");
+    }
+    assert_eq!(api.seen().len(), before);
+}
+
+#[tokio::test]
+async fn switching_protocols_unasked_is_an_error() {
+    let idp = Idp::start();
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        let _ = stream.write_all(answer.as_bytes()).await;
+    });
+    let config = smallest(&Api::open(), &idp);
+    let start = config.find("url = \"").unwrap() + 7;
+    let end = start + config[start..].find('"').unwrap();
+    let config = format!("{}http://{api}{}", &config[..start], &config[end..]);
+    let sidebearer = Sidebearer::start(&config);
+    let answer = client::get(sidebearer.address(), "/").await;
+    assert_eq!((answer.status, &*answer.code()), (502, "upstream_protocol"));
 }

@@ -55,7 +55,11 @@ pub struct Demo {
 pub(super) fn start(once: bool) -> Result<(), Failure> {
     block_on(async {
         let demo = prepare(USUAL_PORTS).await?;
-        run(demo, once, serve).await
+        match run(demo, once, serve).await {
+            // Someone took a port since it was seen free.
+            Err(Failure::Bind(_)) => run(prepare([0, 0]).await?, once, serve).await,
+            ended => ended,
+        }
     })?
 }
 

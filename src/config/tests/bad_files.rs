@@ -60,6 +60,18 @@ fn syntax_error_in_a_value_of_several_lines_shows_nothing_of_it() {
 }
 
 #[test]
+fn an_unknown_section_is_told_each_known_one_once() {
+    let shown = refused(&["[tokens]\n", LISTENER, UPSTREAM, CREDENTIAL]);
+    assert_snapshot!(shown, @r"
+    error: unknown key `tokens` in the file
+      --> sidebearer.toml:1:2
+       |
+     1 | [tokens]
+       |  ^^^^^^ expected `server`, `log`, `admin`, `health`, `listeners`, `routes`, `upstreams` or `credentials`
+    ");
+}
+
+#[test]
 fn unknown_keys_are_refused_everywhere() {
     let text = r#"
 [sever]

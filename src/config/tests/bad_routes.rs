@@ -226,7 +226,7 @@ upstream = ""
        --> sidebearer.toml:16:8
         |
      16 | path = "/a?b"
-        |        ^^^^^^ a path is visible ASCII without "\", "?" and "#"; percent-encode the rest
+        |        ^^^^^^ a path ends before "?"; queries are forwarded as they come
 
     error: `upstream` is missing in [[routes]]
        --> sidebearer.toml:18:1

@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::server::Body;
 
 /// A response, read whole.
 #[derive(Debug, Clone)]
@@ -48,7 +52,13 @@ pub(crate) struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    pub(crate) async fn over<S>(stream: S) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self(sender)
@@ -65,17 +75,49 @@ impl Connection {
                 .insert("host", http::HeaderValue::from_static("localhost"));
         }
         self.0.ready().await?;
-        let (head, body) = self.0.send_request(request).await?.into_parts();
-        Ok(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: body.collect().await?.to_bytes(),
-        })
+        read(self.0.send_request(request).await?).await
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> hyper::Result<Answer> {
         self.send(request(Method::GET, path, "")).await
     }
+}
+
+/// A connection for requests with bodies of any kind.
+pub(crate) async fn http1(address: SocketAddr) -> SendRequest<Body> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection.with_upgrades());
+    sender
+}
+
+/// The same in HTTP/2, by prior knowledge.
+pub(crate) async fn http2(address: SocketAddr) -> http2::SendRequest<Body> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A request to `localhost`, in a form for either version.
+pub(crate) fn streaming(method: Method, path: &str, body: Body) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://localhost{path}"))
+        .header("host", "localhost")
+        .body(body)
+        .unwrap()
+}
+
+/// Reads a response whole.
+pub(crate) async fn read(response: Response<Incoming>) -> hyper::Result<Answer> {
+    let (head, body) = response.into_parts();
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.collect().await?.to_bytes(),
+    })
 }
 
 pub(crate) fn request(method: Method, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {

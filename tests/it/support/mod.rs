@@ -4,11 +4,14 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod idp;
 pub(crate) mod keys;
+pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod sidebearer;
 pub(crate) mod tls;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use api::Api;
@@ -24,6 +27,15 @@ pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> boo
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         tokio::task::yield_now().await;
     }
+}
+
+/// A loopback address that nothing else uses: the IP is this process's own, and the port is below
+/// those that the system gives away.
+pub(crate) fn loopback() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let port = NEXT.fetch_add(1, Ordering::Relaxed);
+    (Ipv4Addr::new(127, 64 | a, b, c), port).into()
 }
 
 /// One listener, one upstream, one credential: the smallest useful configuration.

@@ -5,15 +5,19 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 /// A response body of any kind; an error cuts the connection.
@@ -26,6 +30,29 @@ pub(crate) fn whole(body: impl Into<Bytes>) -> Body {
     Full::new(body.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// Feeds a body piece by piece; dropping it ends the body.
+pub(crate) type Feed = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
+
+/// A body that a test feeds as it goes on.
+pub(crate) fn fed() -> (Feed, Body) {
+    let (feed, pieces) = mpsc::channel(1);
+    (feed, Fed(pieces).boxed_unsync())
+}
+
+struct Fed(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
+
+impl http_body::Body for Fed {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(cx)
+    }
 }
 
 /// A response with this status and body.
@@ -60,7 +87,10 @@ where
                 let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
                 tokio::spawn(async move {
                     match acceptor {
-                        None => connection(stream, false, handler).await,
+                        None => {
+                            let http2 = begins_http2(&stream).await;
+                            connection(stream, http2, handler).await;
+                        }
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
                                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -73,6 +103,56 @@ where
         });
     });
     address
+}
+
+/// Serves each connection, numbered from 0, as bytes: for servers that break the rules. On a thread
+/// of its own, as [`serve`].
+pub(crate) fn bytes<F, Fut>(serve: F) -> SocketAddr
+where
+    F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(socket).unwrap();
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(number, stream));
+            }
+        });
+    });
+    address
+}
+
+/// Reads up to the end of a head; empty when the other side closes before it.
+pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Whether the preface of HTTP/2 comes first: no method begins so.
+async fn begins_http2(stream: &TcpStream) -> bool {
+    let mut start = [0; 4];
+    loop {
+        let length = stream.peek(&mut start).await.unwrap_or(0);
+        if length == start.len() || length == 0 || !b"PRI ".starts_with(&start[..length]) {
+            return &start == b"PRI ";
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn connection<S>(stream: S, http2: bool, handler: Handler)

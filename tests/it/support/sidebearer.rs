@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use sidebearer::admin::ReloadRequest;
 use sidebearer::app::{self, Ended};
-use sidebearer::config::{self, Diagnostics};
+use sidebearer::config::{self, Diagnostics, Loaded};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +42,11 @@ impl Sidebearer {
     /// Starts with the file or directory at `path`, which a test has written below `dir`.
     pub(crate) fn start_at(dir: TempDir, path: PathBuf) -> Self {
         let loaded = config::load(&path).unwrap_or_else(|refused| panic!("{refused}"));
+        Self::start_with(dir, path, loaded)
+    }
+
+    /// Starts with what was read from `path` some time ago.
+    pub(crate) fn start_with(dir: TempDir, path: PathBuf, loaded: Loaded) -> Self {
         let (started, bound) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {

@@ -276,3 +276,30 @@ async fn waiting_at_an_upstream_is_bounded_by_acquire_timeout_as_a_whole() {
     assert!(!got);
     assert!(waited <= secs(5.0), "{waited:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn rejections_without_a_replay_keep_an_upstream_quiet_too() {
+    let (world, upstream, _) = holding_old(Answer::Hangs).await;
+    for n in 0..3600 {
+        world.endpoint.now(grants(&format!("t{n}"), 36_000.0));
+        let token = upstream.acquire(&world.source).await.expect("a token");
+        // An upload that is too large to be sent again.
+        upstream.reject(&world.source, &token);
+        pass(1.0).await;
+    }
+    let requests = world.endpoint.requests();
+    assert!((60..70).contains(&requests), "one a minute, not {requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejection_long_after_the_fetch_it_caused_is_news() {
+    let (world, upstream, old) = holding_old(grants("new", 3600.0)).await;
+    upstream.reject(&world.source, &old);
+    let new = upstream.acquire(&world.source).await.expect("a token");
+    pass(10.1).await;
+    world.endpoint.now(grants("newest", 3600.0));
+    assert_eq!(
+        heals(&world, &upstream, &new).await.as_deref(),
+        Some("newest")
+    );
+}

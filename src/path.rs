@@ -2,45 +2,44 @@
 
 use std::borrow::Cow;
 
-/// What makes a request-target ambiguous.
+/// Why a path or query is refused: two parsers could read it differently, or nobody could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    /// Not origin-form: `*`, or nothing.
-    #[error("the request-target must begin with '/'")]
-    NoSlash,
-    /// A byte above 0x7E, a control, a space, `\` or `#`.
-    #[error(
-        "the request-target holds a character that must be percent-encoded: \
-         a space, a control, '\\', '#' or one beyond ASCII"
-    )]
-    Byte,
+pub enum PathError {
+    /// It does not begin with `/`.
+    #[error("a path begins with \"/\"")]
+    NotAbsolute,
+    /// A space, a control, a byte above 0x7E, `\` or `#`.
+    #[error("a path or query is visible ASCII without \"\\\" and \"#\"; percent-encode the rest")]
+    Character,
     /// `%` without two hexadecimal digits.
-    #[error("the request-target holds a '%' that is not followed by two hexadecimal digits")]
+    #[error("\"%\" needs two hexadecimal digits after it")]
     Escape,
-    /// `%00` to `%1F`, `%7F` or `%5C`.
-    #[error("the request-target holds an encoded control character or backslash")]
-    Encoded,
-    /// `.` or `..` in any spelling.
-    #[error("the path holds a '.' or '..' segment: resolve it before sending")]
+    /// `%00` to `%1F`, `%7F` or `%5C` in a path, `%00` in a query.
+    #[error("encoded controls and \"%5C\" are not allowed in a path, nor is \"%00\" in a query")]
+    EncodedControl,
+    /// A segment `.` or `..` in any spelling.
+    #[error("the segments \".\" and \"..\" are not allowed in a path")]
     DotSegment,
 }
 
 /// The canonical form of a path without query: unreserved characters unescaped, hexadecimal
 /// digits in upper case (RFC 3986 sections 6.2.2.1 and 6.2.2.2). Everything else stays as it came,
-/// `%2F` included; what two parsers could read differently is a [`Fault`].
+/// `%2F` included. Borrows when the path is canonical already; the result of this function is.
 ///
-/// Borrows when the path is canonical already; the result of this function is.
-pub(crate) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Fault> {
+/// # Errors
+///
+/// What two parsers could read differently.
+pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
-        return Err(Fault::NoSlash);
+        return Err(PathError::NotAbsolute);
     }
     let (mut escapes, mut dots, mut previous) = (false, false, b'/');
     for &byte in bytes {
         match byte {
             b'%' => escapes = true,
             b'.' => dots |= previous == b'/',
-            _ if !may_stand(byte) => return Err(Fault::Byte),
+            _ if !may_stand(byte) => return Err(PathError::Character),
             _ => {}
         }
         previous = byte;
@@ -51,20 +50,24 @@ pub(crate) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Fault> {
         Cow::Borrowed(path)
     };
     if (escapes || dots) && has_dot_segment(&canonical) {
-        return Err(Fault::DotSegment);
+        return Err(PathError::DotSegment);
     }
     Ok(canonical)
 }
 
 /// Checks a query, which is forwarded as it came. Its escapes are data (a search for a backslash
 /// or a text of several lines is legitimate) but `%00`, which ends strings in some parsers.
-pub(crate) fn check_query(query: &str) -> Result<(), Fault> {
+///
+/// # Errors
+///
+/// A character that may not stand there, or `%00`.
+pub fn check_query(query: &str) -> Result<(), PathError> {
     for (index, &byte) in query.as_bytes().iter().enumerate() {
         if !may_stand(byte) {
-            return Err(Fault::Byte);
+            return Err(PathError::Character);
         }
         if byte == b'%' && query.as_bytes()[index..].starts_with(b"%00") {
-            return Err(Fault::Encoded);
+            return Err(PathError::EncodedControl);
         }
     }
     Ok(())
@@ -76,16 +79,19 @@ fn may_stand(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && byte != b'\\' && byte != b'#'
 }
 
-fn unescape_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
+fn unescape_unreserved(path: &str) -> Result<Cow<'_, str>, PathError> {
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;
     while let Some(found) = path[at..].find('%') {
         at += found;
-        let digits = path.as_bytes().get(at + 1..at + 3).ok_or(Fault::Escape)?;
+        let digits = path
+            .as_bytes()
+            .get(at + 1..at + 3)
+            .ok_or(PathError::Escape)?;
         let byte = hex(digits[0])? << 4 | hex(digits[1])?;
         if byte.is_ascii_control() || byte == b'\\' {
-            return Err(Fault::Encoded);
+            return Err(PathError::EncodedControl);
         }
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if unreserved || digits.iter().any(u8::is_ascii_lowercase) {
@@ -107,12 +113,12 @@ fn unescape_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
     Ok(Cow::Owned(out))
 }
 
-fn hex(digit: u8) -> Result<u8, Fault> {
+fn hex(digit: u8) -> Result<u8, PathError> {
     match digit {
         b'0'..=b'9' => Ok(digit - b'0'),
         b'a'..=b'f' => Ok(digit - b'a' + 10),
         b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(Fault::Escape),
+        _ => Err(PathError::Escape),
     }
 }
 
@@ -144,7 +150,10 @@ mod tests {
             "/a%20b",
             "/%C3%A9",
             "/a;b=c/d",
+            "/a;v=..",
             "/.well-known/x",
+            "/...",
+            "//a",
             "/a./b../...",
             "/a/.b;c",
             "/~x/-_.!$&'()*+,;=:@|^\"{}",
@@ -166,6 +175,8 @@ mod tests {
             ("/%c3%a9", "/%C3%A9"),
             ("/%41%2f%42", "/A%2FB"),
             ("/x%2Ehtml", "/x.html"),
+            ("/%7euser/%61", "/~user/a"),
+            ("/a%2fb%c3%a4", "/a%2Fb%C3%A4"),
             ("/%2e%2e%2e", "/..."),
             ("/%25%32%65", "/%252e"),
             ("/a%3bb", "/a%3Bb"),
@@ -190,7 +201,9 @@ mod tests {
             "/%2e./a",
             "/a/..;/b",
             "/a/..;x=y/b",
+            "/..;a=b",
             "/a/.;",
+            "/a/..%2f",
             "/..%2f",
             "/..%2Fa",
             "/a%2f..",
@@ -201,7 +214,7 @@ mod tests {
             "/a/..;%2fb",
             "//..",
         ] {
-            assert_eq!(canonical_path(path), Err(Fault::DotSegment), "{path}");
+            assert_eq!(canonical_path(path), Err(PathError::DotSegment), "{path}");
         }
     }
 
@@ -209,17 +222,22 @@ mod tests {
     fn bytes_that_parsers_disagree_on_are_refused() {
         for path in [
             "/a\\b", "/\u{e9}", "/a b", "/a\tb", "/a\u{7f}", "/a#b", "/#", "/a\0", "/\u{80}",
+            "/\u{e4}",
         ] {
-            assert_eq!(canonical_path(path), Err(Fault::Byte), "{path:?}");
+            assert_eq!(canonical_path(path), Err(PathError::Character), "{path:?}");
         }
     }
 
     #[test]
     fn encoded_controls_and_backslashes_are_refused() {
         for path in [
-            "/%00", "/a%5Cb", "/a%5cb", "/%0d%0a", "/%1F", "/%7f", "/%09",
+            "/%00", "/a%5Cb", "/a%5cb", "/%0d%0a", "/%1F", "/%7f", "/%7F", "/%09",
         ] {
-            assert_eq!(canonical_path(path), Err(Fault::Encoded), "{path}");
+            assert_eq!(
+                canonical_path(path),
+                Err(PathError::EncodedControl),
+                "{path}"
+            );
         }
     }
 
@@ -229,9 +247,9 @@ mod tests {
             "/%", "/%4", "/%zz", "/%4g", "/%%41", "/%+1", "/a%u0041", "/% 1",
         ] {
             let expected = if path.contains(' ') {
-                Fault::Byte
+                PathError::Character
             } else {
-                Fault::Escape
+                PathError::Escape
             };
             assert_eq!(canonical_path(path), Err(expected), "{path}");
         }
@@ -240,7 +258,7 @@ mod tests {
     #[test]
     fn only_what_begins_with_a_slash_is_a_path() {
         for path in ["", "*", "a", "?", "%2F"] {
-            assert_eq!(canonical_path(path), Err(Fault::NoSlash), "{path}");
+            assert_eq!(canonical_path(path), Err(PathError::NotAbsolute), "{path}");
         }
     }
 
@@ -258,9 +276,9 @@ mod tests {
             assert_eq!(check_query(query), Ok(()), "{query}");
         }
         for query in ["a\\b", "\u{e9}", "a b", "a#b", "\u{7f}", "\n"] {
-            assert_eq!(check_query(query), Err(Fault::Byte), "{query:?}");
+            assert_eq!(check_query(query), Err(PathError::Character), "{query:?}");
         }
-        assert_eq!(check_query("a=%00"), Err(Fault::Encoded));
+        assert_eq!(check_query("a=%00"), Err(PathError::EncodedControl));
     }
 
     /// What a lenient upstream might do: decode everything, then split, then cut at `;`.
@@ -276,7 +294,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn the_canonical_form_is_its_own(path in "/([a-z./;%]|%[0-9a-fA-F]{2}|%2[eEfF]|\\.\\.){0,12}") {
+        fn the_canonical_form_is_its_own(path in "/[ -~\u{e9}]{0,20}|/([a-z./;%]|%[0-9a-fA-F]{2}|%2[eEfF]|\\.\\.){0,12}") {
             if let Ok(once) = canonical_path(&path) {
                 let twice = canonical_path(&once);
                 prop_assert_eq!(twice.as_deref(), Ok(&*once));

@@ -1,0 +1,75 @@
+//! The last words on a connection: a refusal, and time to hear it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::connection::Current;
+use crate::config::AccessLog;
+use crate::proxy::{self, Client, ErrorKind, ProxyError};
+
+/// After its last answer a connection reads on for this long: closing on unread bytes would reset
+/// it, and could take the answer with it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// Answers what the library refused or never got to see, in the same form as every other error.
+pub(super) async fn refuse(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    status: StatusCode,
+    client: &Client,
+    current: &Current,
+) {
+    let (kind, detail) = match status {
+        StatusCode::REQUEST_TIMEOUT => (
+            ErrorKind::RequestTimeout,
+            "the request head did not arrive in time; send it at once, or raise header_timeout",
+        ),
+        StatusCode::URI_TOO_LONG => (
+            ErrorKind::UriTooLong,
+            "the request target is too long; shorten it",
+        ),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            ErrorKind::HeaderTooLarge,
+            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
+        ),
+        _ => (
+            ErrorKind::BadRequest,
+            "what arrived is not a well-formed HTTP request",
+        ),
+    };
+    let error = ProxyError::new(kind, detail);
+    let (view, listener) = current(client);
+    let traffic = view.snapshot.traffic(listener, None);
+    traffic.failed(kind.code());
+    traffic.answered(status);
+    if view.snapshot.config.log.access != AccessLog::Off {
+        tracing::info!(
+            target: "sidebearer::access",
+            listener = client.listener,
+            status = status.as_u16(),
+            error = kind.code(),
+            cause = detail,
+            "refused before it was a request",
+        );
+    }
+    let answer = proxy::problem_bytes_http1(&error, true);
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    };
+    if let Ok(Ok(())) = timeout(LINGER, told).await {
+        linger(stream).await;
+    }
+}
+
+/// Lets a client whose connection has been shut down read its answer and close.
+pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
+    let to_its_end = async {
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await.is_ok_and(|length| length > 0) {}
+    };
+    // Whether it has read or not, the connection ends here.
+    let _ = timeout(LINGER, to_its_end).await;
+}

@@ -1,0 +1,303 @@
+//! What an operator can ask: health, metrics, status, reload.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::support::api::Api;
+use crate::support::client::{self, Answer, get, request};
+use crate::support::idp::{Behaviour, Idp};
+use crate::support::process::Process;
+use crate::support::sidebearer::Sidebearer;
+use crate::support::{eventually, smallest};
+
+const REFUSES: &str = r#"{"error":"invalid_client"}"#;
+
+/// Two more credentials of the same server, with these lines.
+fn with_credentials(api: &Api, idp: &Idp, lines: &[(&str, &str)]) -> String {
+    let mut config = smallest(api, idp);
+    for (name, lines) in lines {
+        config += &format!(
+            "[[routes]]\npath = \"/{name}\"\nupstream = \"{name}\"\n\
+             [upstreams.{name}]\nurl = \"{}\"\ncredential = \"{name}\"\n\
+             [credentials.{name}]\ntoken_endpoint = \"{}\"\nclient_id = \"{name}\"\n\
+             client_secret = {{ file = \"secret\" }}\n{lines}\n",
+            api.url(),
+            idp.endpoint(),
+        );
+    }
+    config
+}
+
+async fn page(sidebearer: &Sidebearer, path: &str) -> (u16, Value) {
+    let answer = get(sidebearer.admin(), path).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn ready_is_who_holds_every_required_token() {
+    let (api, idp, other) = (Api::open(), Idp::start(), Idp::start());
+    other.behave(Behaviour::Answers(401, REFUSES.to_owned()));
+    let config = with_credentials(
+        &api,
+        &other,
+        &[
+            ("optional", "required = false"),
+            ("idle", "refresh = \"lazy\""),
+        ],
+    );
+    // The one that is required comes from the server that gives tokens.
+    let config = config.replacen(&other.endpoint(), &idp.endpoint(), 1);
+    let sidebearer = Sidebearer::start(&config);
+    sidebearer.ready().await;
+
+    let (status, ready) = page(&sidebearer, "/readyz").await;
+    assert_eq!((status, &ready["ready"]), (200, &Value::Bool(true)));
+    assert_eq!(ready["credentials"]["api"]["ready"], true);
+    assert_eq!(ready["credentials"]["idle"]["ready"], true);
+    assert_eq!(ready["credentials"]["optional"]["required"], false);
+    assert!(ready["listeners"]["app"]["address"].is_string(), "{ready}");
+    eventually("the optional one has failed", async || {
+        page(&sidebearer, "/readyz").await.1["credentials"]["optional"]["ready"] == false
+    })
+    .await;
+    assert_eq!(page(&sidebearer, "/readyz").await.0, 200);
+
+    // The lazy one counts as ready until a fetch fails.
+    assert_eq!(get(sidebearer.address(), "/idle").await.status, 503);
+    let (status, ready) = page(&sidebearer, "/readyz").await;
+    assert_eq!(
+        (status, &ready["ready"]),
+        (503, &Value::Bool(false)),
+        "{ready}"
+    );
+    let idle = &ready["credentials"]["idle"];
+    assert_eq!(idle["ready"], false);
+    assert!(
+        idle["error"].as_str().unwrap().contains("invalid_client"),
+        "{ready}"
+    );
+    // Once started, always started.
+    assert_eq!(page(&sidebearer, "/startupz").await.0, 200);
+    assert_eq!(page(&sidebearer, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_required_credential_that_fails_is_named() {
+    let (api, idp) = (Api::open(), Idp::start());
+    idp.behave(Behaviour::Answers(401, REFUSES.to_owned()));
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    for path in ["/readyz", "/startupz"] {
+        eventually("the failure is told", async || {
+            let (status, ready) = page(&sidebearer, path).await;
+            assert_eq!((status, &ready["ready"]), (503, &Value::Bool(false)));
+            let error = ready["credentials"]["api"]["error"].as_str();
+            error.is_some_and(|error| error.contains("invalid_client"))
+        })
+        .await;
+    }
+    assert_eq!(page(&sidebearer, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_credential_that_a_reload_brings_counts_after_its_first_success() {
+    let (api, idp, other) = (Api::open(), Idp::start(), Idp::start());
+    other.behave(Behaviour::Answers(401, REFUSES.to_owned()));
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.ready().await;
+    let added = with_credentials(&api, &other, &[("added", "")]);
+    let added = added.replacen(&other.endpoint(), &idp.endpoint(), 1);
+    sidebearer.reconfigure(&added).await.unwrap();
+    assert!(other.requests() > 0);
+    let (status, ready) = page(&sidebearer, "/readyz").await;
+    assert_eq!(status, 200, "{ready}");
+    assert!(ready["credentials"]["added"].is_object(), "{ready}");
+}
+
+#[tokio::test]
+async fn status_shows_what_is_served() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.ready().await;
+    let status = sidebearer.status().await;
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["draining"], false);
+    assert_eq!(status["reload"]["outcome"], "success");
+    assert!(status["listeners"]["app"]["address"].is_string());
+    assert_eq!(status["routes"][0]["upstream"], "api");
+    assert_eq!(status["upstreams"]["api"]["credential"], "api");
+    let credential = &status["credentials"]["api"];
+    for key in ["state", "expires_at", "next_attempt"] {
+        assert!(!credential[key].is_null(), "{key} in {status}");
+    }
+
+    let generation = status["snapshot"]["generation"].as_u64().unwrap();
+    let reloaded = client::post(sidebearer.admin(), "/reload", "").await;
+    assert_eq!(
+        (reloaded.status, &reloaded.json()["reloaded"]),
+        (200, &Value::Bool(true))
+    );
+    let status = sidebearer.status().await;
+    assert_eq!(status["snapshot"]["generation"], generation + 1);
+}
+
+#[tokio::test]
+async fn a_refused_reload_says_why_on_every_channel() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.write("sidebearer.toml", "[[listener]]\n");
+    let refused = client::post(sidebearer.admin(), "/reload", "").await;
+    assert_eq!(refused.status, 422);
+    let body = refused.json();
+    assert_eq!(body["reloaded"], false);
+    assert!(
+        body["text"].as_str().unwrap().contains("did you mean"),
+        "{body}"
+    );
+    let status = sidebearer.status().await;
+    assert_eq!(status["reload"]["outcome"], "failure");
+    assert_eq!(status["reload"]["diagnostics"], body["diagnostics"]);
+    let failures = r#"sidebearer_config_reloads_total{outcome="failure"}"#;
+    assert!(sidebearer.metric(failures).await >= 1.0);
+    assert_eq!(get(sidebearer.address(), "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    assert_eq!(
+        get(sidebearer.address(), "/client-path?client-query=1")
+            .await
+            .status,
+        200
+    );
+    // A 401 that is not healed counts as a rejection all the same; a foreign host as an error.
+    let mut odd = request(
+        Method::from_bytes(b"CLIENTMETHOD").unwrap(),
+        "/client-path",
+        "",
+    );
+    odd.headers_mut()
+        .insert("host", "client.example".parse().unwrap());
+    assert_eq!(client::send(sidebearer.address(), odd).await.status, 404);
+    let odd = request(
+        Method::from_bytes(b"CLIENTMETHOD").unwrap(),
+        "/client-path",
+        "",
+    );
+    assert_eq!(client::send(sidebearer.address(), odd).await.status, 200);
+
+    let answer = get(sidebearer.admin(), "/metrics").await;
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    let page = answer.text();
+    for series in [
+        r#"sidebearer_requests_total{code="200",listener="app",upstream="api"} 2"#,
+        r#"sidebearer_requests_total{code="404",listener="app",upstream=""} 1"#,
+        r#"sidebearer_errors_total{error="no_route",listener="app",upstream=""} 1"#,
+        r#"sidebearer_request_duration_seconds_count{upstream="api"} 2"#,
+        r#"sidebearer_upstream_connections{state="active",upstream="api"} "#,
+        r#"sidebearer_upstream_connections{state="idle",upstream="api"} "#,
+        r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"} "#,
+        r#"sidebearer_token_requests_total{credential="api",outcome="success"} 1"#,
+        r#"sidebearer_token_request_duration_seconds_count{credential="api"} 1"#,
+        r#"sidebearer_token_expiry_timestamp_seconds{credential="api"} "#,
+        r#"sidebearer_token_rejections_total{credential="api"} 0"#,
+        r#"sidebearer_config_reloads_total{outcome="success"} 1"#,
+        r#"sidebearer_config_reloads_total{outcome="failure"} 0"#,
+        "sidebearer_config_last_reload_timestamp_seconds ",
+        concat!(
+            r#"sidebearer_build_info{version=""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""} 1"#
+        ),
+    ] {
+        assert!(
+            page.lines().any(|line| line.starts_with(series)),
+            "{series} in\n{page}"
+        );
+    }
+    assert!(!page.to_ascii_lowercase().contains("client"), "{page}");
+}
+
+fn assert_plain(answer: &Answer) {
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let cors = answer
+        .headers
+        .keys()
+        .any(|name| name.as_str().starts_with("access-control"));
+    assert!(!cors, "{answer:?}");
+}
+
+#[tokio::test]
+async fn other_pages_and_methods_are_refused_without_cors() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let ask = async |method: Method, path: &str| {
+        let mut request = request(method, path, "");
+        let origin = http::HeaderValue::from_static("http://localhost");
+        request.headers_mut().insert("origin", origin);
+        let answer = client::send(sidebearer.admin(), request).await;
+        assert_plain(&answer);
+        answer
+    };
+    for path in ["/", "/livezz", "/status/", "/metrics/x", "/debug"] {
+        assert_eq!(ask(Method::GET, path).await.status, 404, "{path}");
+    }
+    for (method, path, allowed) in [
+        (Method::POST, "/livez", "GET, HEAD"),
+        (Method::DELETE, "/metrics", "GET, HEAD"),
+        (Method::OPTIONS, "/status", "GET, HEAD"),
+        (Method::OPTIONS, "/reload", "POST"),
+        (Method::GET, "/reload", "POST"),
+    ] {
+        let answer = ask(method, path).await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, allowed),
+            "{path}"
+        );
+    }
+    assert_eq!(ask(Method::TRACE, "/livez").await.status, 405);
+    for path in ["/livez", "/status"] {
+        assert_eq!(ask(Method::GET, path).await.status, 200);
+    }
+    let reloads = r#"sidebearer_config_reloads_total{outcome="success"}"#;
+    assert_eq!(sidebearer.metric(reloads).await, 1.0);
+}
+
+#[tokio::test]
+async fn the_health_socket_has_health_and_metrics_only() {
+    let (api, idp) = (Api::open(), Idp::start());
+    // A port that is free now: the address of this socket is not told.
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let config = format!("[health]\naddress = \"{port}\"\n{}", smallest(&api, &idp));
+    let process = Process::start(&config).await;
+    eventually("ready", async || {
+        get(process.admin(), "/readyz").await.status == 200
+    })
+    .await;
+    for path in ["/livez", "/readyz", "/startupz", "/metrics"] {
+        // Probes come with any name.
+        let mut probe = request(Method::GET, path, "");
+        probe
+            .headers_mut()
+            .insert("host", "pod.example".parse().unwrap());
+        assert_eq!(client::send(port, probe).await.status, 200, "{path}");
+    }
+    for path in ["/status", "/reload", "/"] {
+        for method in [Method::GET, Method::POST] {
+            let answer = client::send(port, request(method, path, "")).await;
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(!answer.text().contains("status"), "{answer:?}");
+        }
+    }
+}

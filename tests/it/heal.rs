@@ -1,0 +1,471 @@
+//! What a 401 costs, and whom; and a cold start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use http::{Method, Response};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::support::api::{Api, unauthorized};
+use crate::support::client::{self, http1, http2, post, read, streaming};
+use crate::support::eventually;
+use crate::support::idp::{Behaviour, Idp};
+use crate::support::server::{self, Body, fed, response, whole};
+use crate::support::sidebearer::Sidebearer;
+
+/// One upstream `api` with a credential; `upstream` and `credential` are more lines of their tables.
+fn config(url: &str, idp: &Idp, upstream: &str, credential: &str) -> String {
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+
+[upstreams.api]
+url = "{url}"
+credential = "api"
+{upstream}
+
+[credentials.api]
+token_endpoint = "{}"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+{credential}
+"#,
+        idp.endpoint()
+    )
+}
+
+/// It holds a token, and may fetch another: none begins within half a second of a success.
+async fn rested(sidebearer: &Sidebearer) {
+    sidebearer.ready().await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+}
+
+async fn holding_token_1(config: &str) -> Sidebearer {
+    let sidebearer = Sidebearer::start(config);
+    rested(&sidebearer).await;
+    sidebearer
+}
+
+fn is_old(authorization: &str) -> bool {
+    authorization == "Bearer token-1"
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_at_a_cold_start_cause_one_token_request() {
+    const CONNECTIONS: usize = 100;
+    let idp = Idp::start();
+    idp.behave(Behaviour::Holds);
+    let api = Api::protected_by(&idp);
+    let patience = "acquire_timeout = \"60s\"\nfetch_timeout = \"60s\"";
+    let mut config = config(&api.url(), &idp, "http = \"2\"", patience);
+    config.push_str(&format!(
+        "[upstreams.open]\nurl = \"{}\"\n[[routes]]\npath = \"/open\"\nupstream = \"open\"\n",
+        Api::open().url()
+    ));
+    let sidebearer = Sidebearer::start(&config);
+
+    let mut requests = JoinSet::new();
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = http2(sidebearer.address()).await;
+        for number in 0..10_000 / CONNECTIONS {
+            let request = streaming(Method::GET, &format!("/{number}"), whole(""));
+            requests.spawn(connection.send_request(request));
+        }
+        connections.push(connection);
+    }
+    // What comes behind them on each connection is answered: they have all arrived.
+    for connection in &mut connections {
+        let request = streaming(Method::GET, "/open", whole(""));
+        let answer = connection.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!((api.seen().len(), idp.requests()), (0, 1));
+
+    idp.let_go(1);
+    while let Some(response) = requests.join_next().await {
+        assert_eq!(response.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!((api.seen().len(), idp.requests()), (10_000, 1));
+}
+
+#[tokio::test]
+async fn the_client_that_caused_a_fetch_leaves_and_takes_nobody_along() {
+    let idp = Idp::start();
+    idp.behave(Behaviour::Holds);
+    let api = Api::protected_by(&idp);
+    let sidebearer = Sidebearer::start(&config(&api.url(), &idp, "", "refresh = \"lazy\""));
+
+    let mut first = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let request = "GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    first.write_all(request.as_bytes()).await.unwrap();
+    eventually("a token request", async || idp.requests() == 1).await;
+    let address = sidebearer.address();
+    let others: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(async move { client::get(address, "/other").await.status }))
+        .collect();
+    drop(first);
+    idp.let_go(1);
+
+    for other in others {
+        assert_eq!(other.await.unwrap(), 200);
+    }
+    assert_eq!(idp.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_burst_of_rejections_causes_one_fetch_and_every_request_succeeds() {
+    const BURST: usize = 1000;
+    let idp = Idp::start();
+    // All are rejected at once, when the last has arrived.
+    let (arrived, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let address = server::serve(None, move |request| {
+        let (arrived, all) = (Arc::clone(&arrived), Arc::clone(&all));
+        async move {
+            if request.headers()["authorization"] != "Bearer token-1" {
+                return response(200, "ok");
+            }
+            if arrived.fetch_add(1, SeqCst) + 1 == BURST {
+                all.add_permits(BURST);
+            }
+            all.acquire().await.unwrap().forget();
+            unauthorized("Bearer error=\"invalid_token\"")
+        }
+    });
+    let url = format!("http://{address}");
+    let sidebearer = holding_token_1(&config(&url, &idp, "http = \"2\"", "")).await;
+
+    let mut requests = JoinSet::new();
+    for _ in 0..BURST / 100 {
+        let mut connection = http2(sidebearer.address()).await;
+        for _ in 0..100 {
+            requests.spawn(connection.send_request(streaming(Method::GET, "/", whole(""))));
+        }
+    }
+    while let Some(response) = requests.join_next().await {
+        assert_eq!(response.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(idp.requests(), 2);
+    let rejections = r#"sidebearer_token_rejections_total{credential="api"}"#;
+    assert_eq!(sidebearer.metric(rejections).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_rejects_every_token_causes_one_fetch_and_then_none() {
+    let idp = Idp::start();
+    let api = Api::start(|_| unauthorized("Bearer error=\"invalid_token\""));
+    let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+
+    let first = client::get(sidebearer.address(), "/").await;
+    assert_eq!(first.status, 401);
+    assert_eq!(
+        first.header("www-authenticate"),
+        "Bearer error=\"invalid_token\""
+    );
+    let sent: Vec<_> = api
+        .seen()
+        .iter()
+        .map(|s| s.authorization().to_owned())
+        .collect();
+    assert_eq!(sent, ["Bearer token-1", "Bearer token-2"]);
+
+    // Longer than the rest after a success, shorter than the quiet time.
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 401);
+    }
+    assert_eq!(idp.requests(), 2);
+}
+
+#[tokio::test]
+async fn uploads_that_cannot_be_replayed_do_not_hammer_the_token_endpoint_either() {
+    let idp = Idp::start();
+    let api = Api::start(|_| unauthorized("Bearer"));
+    let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        let answer = post(sidebearer.address(), "/", vec![b'x'; 100_000]).await;
+        assert_eq!(answer.status, 401);
+    }
+    assert_eq!(idp.requests(), 2);
+}
+
+#[tokio::test]
+async fn one_bad_upstream_costs_the_others_neither_their_token_nor_time() {
+    let idp = Idp::start();
+    let good = Api::protected_by(&idp);
+    let bad = Api::start(|_| unauthorized("Bearer"));
+    let mut config = config(&good.url(), &idp, "", "fetch_timeout = \"60s\"");
+    config.push_str(&format!(
+        "[upstreams.bad]\nurl = \"{}\"\ncredential = \"api\"\n[[routes]]\npath = \"/bad\"\nupstream = \"bad\"\n",
+        bad.url()
+    ));
+    let sidebearer = holding_token_1(&config).await;
+    idp.behave(Behaviour::Holds);
+
+    let address = sidebearer.address();
+    let rejected = tokio::spawn(async move { client::get(address, "/bad").await.status });
+    eventually("the fetch hangs", async || idp.requests() == 2).await;
+    for _ in 0..50 {
+        assert_eq!(client::get(address, "/").await.status, 200);
+    }
+    assert!(!rejected.is_finished(), "it waits for the fetch");
+    assert!(good.seen().iter().all(|seen| is_old(seen.authorization())));
+
+    idp.let_go(1);
+    assert_eq!(rejected.await.unwrap(), 401);
+    assert_eq!(client::get(address, "/").await.status, 200);
+    assert_eq!(
+        good.seen().last().unwrap().authorization(),
+        "Bearer token-2"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_could_be_kept_is_replayed_whole() {
+    let limit = 64 * 1024;
+    for (size, chunked) in [
+        (limit, false),
+        (limit, true),
+        (0, false),
+        (0, true),
+        (1, true),
+    ] {
+        let idp = Idp::start();
+        let api = Api::protected_by(&idp);
+        let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+        idp.revoke_all();
+
+        let body: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let answer = upload(&sidebearer, body.clone(), chunked).await;
+
+        assert_eq!(answer, 200, "{size} bytes, chunked: {chunked}");
+        let seen = api.seen();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(|seen| seen.body == body));
+        assert_eq!(seen[1].authorization(), "Bearer token-2");
+    }
+}
+
+#[tokio::test]
+async fn the_401_of_a_body_too_large_passes_and_the_next_request_has_a_new_token() {
+    for chunked in [false, true] {
+        let idp = Idp::start();
+        let api = Api::protected_by(&idp);
+        let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+        idp.revoke_all();
+
+        let body = vec![b'x'; 64 * 1024 + 1];
+        assert_eq!(upload(&sidebearer, body, chunked).await, 401);
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+
+        let sent: Vec<_> = api
+            .seen()
+            .iter()
+            .map(|s| s.authorization().to_owned())
+            .collect();
+        assert_eq!(sent, ["Bearer token-1", "Bearer token-2"], "{chunked}");
+        assert_eq!(idp.requests(), 2);
+    }
+}
+
+async fn upload(sidebearer: &Sidebearer, body: Vec<u8>, chunked: bool) -> u16 {
+    if !chunked {
+        return post(sidebearer.address(), "/", body).await.status;
+    }
+    let (feed, fed) = fed();
+    let mut connection = http1(sidebearer.address()).await;
+    let answer = connection.send_request(streaming(Method::POST, "/", fed));
+    let feeding = async move {
+        for chunk in body.chunks(10_000) {
+            let chunk = Frame::data(chunk.to_vec().into());
+            feed.send(Ok(chunk)).await.unwrap();
+        }
+    };
+    tokio::join!(answer, feeding).0.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn an_upload_under_way_when_the_401_arrives_is_replayed_whole() {
+    let idp = Idp::start();
+    // Rejects before it has read the body.
+    let address = server::serve(None, |request| async move {
+        if request.headers()["authorization"] == "Bearer token-1" {
+            return unauthorized("Bearer");
+        }
+        response(200, request.into_body().collect().await.unwrap().to_bytes())
+    });
+    let sidebearer = holding_token_1(&config(&format!("http://{address}"), &idp, "", "")).await;
+
+    let (feed, body) = fed();
+    let mut connection = http1(sidebearer.address()).await;
+    let answer = tokio::spawn(connection.send_request(streaming(Method::POST, "/", body)));
+    feed.send(Ok(Frame::data("first ".into()))).await.unwrap();
+    eventually("the 401 has arrived", async || idp.requests() == 2).await;
+    feed.send(Ok(Frame::data("second".into()))).await.unwrap();
+    drop(feed);
+
+    let answer = read(answer.await.unwrap().unwrap()).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "first second")
+    );
+}
+
+#[tokio::test]
+async fn a_newer_token_that_is_there_already_is_used_without_a_fetch() {
+    let idp = Idp::start();
+    let (late, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let api = {
+        let (late, go) = (Arc::clone(&late), Arc::clone(&go));
+        server::serve(None, move |request| {
+            let (late, go) = (Arc::clone(&late), Arc::clone(&go));
+            async move {
+                if request.headers()["authorization"] != "Bearer token-1" {
+                    return response(200, "ok");
+                }
+                if request.uri().path() == "/late" {
+                    late.notify_one();
+                    go.notified().await;
+                }
+                unauthorized("Bearer")
+            }
+        })
+    };
+    let sidebearer = holding_token_1(&config(&format!("http://{api}"), &idp, "", "")).await;
+    let address = sidebearer.address();
+    let slow = tokio::spawn(async move { client::get(address, "/late").await.status });
+    late.notified().await;
+    assert_eq!(client::get(address, "/").await.status, 200);
+    assert_eq!(idp.requests(), 2);
+    rested(&sidebearer).await;
+    go.notify_one();
+
+    assert_eq!(slow.await.unwrap(), 200);
+    assert_eq!(idp.requests(), 2);
+}
+
+/// What a client gets when `answer` meets its token, and how many tokens were fetched.
+async fn meets(
+    upstream: &str,
+    answer: impl Fn() -> Response<Body> + Send + Sync + 'static,
+) -> (u16, usize) {
+    let idp = Idp::start();
+    let api = Api::start(move |seen| match is_old(seen.authorization()) {
+        true => answer(),
+        false => response(200, "ok"),
+    });
+    let sidebearer = holding_token_1(&config(&api.url(), &idp, upstream, "")).await;
+    let answer = client::get(sidebearer.address(), "/").await;
+    (answer.status, idp.requests())
+}
+
+#[tokio::test]
+async fn answers_that_reject_the_token_are_healed() {
+    let grpc = || {
+        let mut answer = response(200, "");
+        let headers = answer.headers_mut();
+        headers.insert("content-type", "application/grpc".parse().unwrap());
+        headers.insert("grpc-status", "16".parse().unwrap());
+        answer
+    };
+    let healed = tokio::join!(
+        meets("", || response(401, "no challenge")),
+        meets("", || unauthorized("bearer")),
+        meets("", || unauthorized(
+            "Basic realm=\"x, Bearer\", Bearer realm=\"api\", error=\"invalid_token\""
+        )),
+        meets("", || {
+            let mut two = unauthorized("Negotiate");
+            let bearer = "Bearer error=invalid_token".parse().unwrap();
+            two.headers_mut().append("www-authenticate", bearer);
+            two
+        }),
+        meets("", grpc),
+    );
+    let all = (200, 2);
+    assert_eq!(healed, (all, all, all, all, all));
+}
+
+#[tokio::test]
+async fn answers_that_do_not_reject_the_token_pass() {
+    let passed = tokio::join!(
+        meets("", || unauthorized(
+            "Bearer error=\"insufficient_scope\", scope=\"admin\""
+        )),
+        meets("", || unauthorized("Basic realm=\"x\"")),
+        meets("", || unauthorized(
+            "Basic realm=\"Bearer error=invalid_token\""
+        )),
+        meets("retry_on_401 = false", || unauthorized(
+            "Bearer error=\"invalid_token\""
+        )),
+    );
+    let all = (401, 1);
+    assert_eq!(passed, (all, all, all, all));
+    assert_eq!(meets("", || response(403, "no")).await, (403, 1));
+}
+
+#[tokio::test]
+async fn when_the_fetch_brings_nothing_the_401_passes_and_the_token_serves_on() {
+    let down = Behaviour::Answers(503, "down".to_owned());
+    for useless in [down, Behaviour::SameAgain] {
+        let idp = Idp::start();
+        let api = Api::start(|seen| match seen.target.as_str() {
+            "/rejected" => unauthorized("Bearer"),
+            _ => response(200, "ok"),
+        });
+        let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+        idp.behave(useless.clone());
+
+        let address = sidebearer.address();
+        assert_eq!(client::get(address, "/rejected").await.status, 401);
+        assert_eq!(client::get(address, "/").await.status, 200);
+
+        assert!(api.seen().iter().all(|seen| is_old(seen.authorization())));
+        assert_eq!(api.seen().len(), 2, "nothing was replayed");
+        assert!(idp.requests() >= 2, "{useless:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_of_an_upgrade_is_healed_too() {
+    let idp = Idp::start();
+    let accepting = idp.clone();
+    let api = server::serve(None, move |request| {
+        let accepted = accepting.accepts(request.headers()["authorization"].to_str().unwrap());
+        async move {
+            match accepted {
+                true => Response::builder()
+                    .status(101)
+                    .header("connection", "upgrade")
+                    .header("upgrade", "echo")
+                    .body(whole(""))
+                    .unwrap(),
+                false => unauthorized("Bearer"),
+            }
+        }
+    });
+    let sidebearer = holding_token_1(&config(&format!("http://{api}"), &idp, "", "")).await;
+    idp.revoke_all();
+
+    let mut request = streaming(Method::GET, "/", whole(""));
+    let headers = request.headers_mut();
+    headers.insert("connection", "upgrade".parse().unwrap());
+    headers.insert("upgrade", "echo".parse().unwrap());
+    let answer = http1(sidebearer.address())
+        .await
+        .send_request(request)
+        .await;
+    assert_eq!(answer.unwrap().status(), 101);
+    assert_eq!(idp.requests(), 2);
+}

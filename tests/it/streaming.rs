@@ -1,0 +1,446 @@
+//! Bodies of any size, both ways, as they come; and what breaks off.
+
+mod memory;
+mod upgrade;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::PATIENCE;
+use crate::support::api::Api;
+use crate::support::client::{self, http1, http2, read, streaming};
+use crate::support::idp::Idp;
+use crate::support::server::{self, Body, fed, read_head, response, whole};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::tls::Ca;
+
+/// The client's version of HTTP, and the upstream's.
+const VERSIONS: [(&str, &str); 4] = [("1.1", "1.1"), ("2", "1.1"), ("1.1", "2"), ("2", "2")];
+
+/// One upstream without a credential; `lines` are more of the upstream's.
+fn config(url: &str, lines: &str) -> String {
+    format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+[upstreams.api]
+url = "{url}"
+{lines}
+"#
+    )
+}
+
+fn to(address: SocketAddr) -> Sidebearer {
+    Sidebearer::start(&config(&format!("http://{address}"), ""))
+}
+
+/// Speaks this version of HTTP to the upstream.
+fn speaking(version: &str, address: SocketAddr) -> Sidebearer {
+    let lines = format!("http = \"{version}\"");
+    Sidebearer::start(&config(&format!("http://{address}"), &lines))
+}
+
+/// Sends with this version of HTTP.
+async fn send(address: SocketAddr, version: &str, request: Request<Body>) -> Response<Incoming> {
+    let sent = match version {
+        "2" => http2(address).await.send_request(request).await,
+        _ => http1(address).await.send_request(request).await,
+    };
+    sent.unwrap()
+}
+
+#[tokio::test]
+async fn a_piece_arrives_before_the_next_is_made() {
+    for (client, upstream) in VERSIONS {
+        let api = server::serve(None, |request| async move {
+            // What comes goes back at once.
+            let (feed, body) = fed();
+            let mut incoming = request.into_body();
+            tokio::spawn(async move {
+                while let Some(Ok(frame)) = incoming.frame().await {
+                    feed.send(Ok(frame)).await.unwrap();
+                }
+            });
+            Response::new(body)
+        });
+        let sidebearer = speaking(upstream, api);
+        let (feed, body) = fed();
+        let asked = streaming(Method::POST, "/", body);
+        let mut answer = send(sidebearer.address(), client, asked).await;
+        for piece in ["event: 1\n\n", "event: 2\n\n", "event: 3\n\n"] {
+            feed.send(Ok(Frame::data(piece.into()))).await.unwrap();
+            let arrived = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(arrived, piece);
+        }
+        drop(feed);
+        assert_eq!(read(answer).await.unwrap().text(), "");
+    }
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways_without_credentials() {
+    for (client, upstream) in VERSIONS {
+        let api = server::serve(None, |request| async move {
+            let te = request.headers()["te"].clone();
+            let collected = request.into_body().collect().await.unwrap();
+            let mut trailers = collected.trailers().cloned().unwrap_or_default();
+            assert!(!trailers.contains_key("authorization"));
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let (feed, body) = fed();
+            tokio::spawn(async move {
+                let data = Frame::data(collected.to_bytes());
+                feed.send(Ok(data)).await.unwrap();
+                feed.send(Ok(Frame::trailers(trailers))).await.unwrap();
+            });
+            let mut response = Response::new(body);
+            let headers = response.headers_mut();
+            headers.insert("trailer", "grpc-status, x-sum".parse().unwrap());
+            headers.insert("x-te", te);
+            response
+        });
+        let sidebearer = speaking(upstream, api);
+        let (feed, body) = fed();
+        let mut asked = streaming(Method::POST, "/", body);
+        let headers = asked.headers_mut();
+        headers.insert("te", "trailers".parse().unwrap());
+        headers.insert("trailer", "x-sum, authorization".parse().unwrap());
+        headers.insert("content-type", "application/grpc".parse().unwrap());
+        tokio::spawn(async move {
+            feed.send(Ok(Frame::data("message".into()))).await.unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", "42".parse().unwrap());
+            trailers.insert("authorization", "Bearer stolen".parse().unwrap());
+            feed.send(Ok(Frame::trailers(trailers))).await.unwrap();
+        });
+        let answer = send(sidebearer.address(), client, asked).await;
+        assert_eq!(answer.headers()["x-te"], "trailers");
+        let collected = answer.into_body().collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap();
+        let case = format!("{client} to {upstream}");
+        assert_eq!(trailers["x-sum"], "42", "{case}");
+        assert_eq!(trailers["grpc-status"], "0", "{case}");
+        assert_eq!(collected.to_bytes(), "message");
+    }
+}
+
+#[tokio::test]
+async fn head_keeps_the_length_and_a_get_may_have_a_body() {
+    let api = Api::start(|seen| match seen.body.is_empty() {
+        true => response(200, "0123456789"),
+        false => response(200, "with a body"),
+    });
+    let sidebearer = to(api.address);
+    let asked = client::request(Method::HEAD, "/", "");
+    let answer = client::send(sidebearer.address(), asked).await;
+    let length = answer.header("content-length");
+    assert_eq!((length, answer.body.len()), ("10", 0));
+
+    let chunked = "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let answer = client::raw(sidebearer.address(), chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(api.seen()[1].body, "abc");
+}
+
+const EXPECTS: &str =
+    "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+
+/// Sends a body when asked to; everything that came back, and how long it took to be asked.
+async fn expecting(address: SocketAddr) -> (String, Duration) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let start = Instant::now();
+    stream.write_all(EXPECTS.as_bytes()).await.unwrap();
+    let mut answer = read_head(&mut stream).await;
+    let asked = start.elapsed();
+    if answer.starts_with("HTTP/1.1 100 Continue\r\n") {
+        stream.write_all(b"body").await.unwrap();
+        answer.push_str(&read_head(&mut stream).await);
+    }
+    (answer, asked)
+}
+
+/// Meets the head of a request with `first`, and its body with 200. Tells what came after the
+/// head.
+fn meets_heads_with(first: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (bodies, read) = mpsc::unbounded_channel();
+    let address = server::bytes(move |_, mut stream| {
+        let bodies = bodies.clone();
+        async move {
+            let head = read_head(&mut stream).await;
+            assert!(head.contains("expect: 100-continue"), "{head}");
+            stream.write_all(first.as_bytes()).await.unwrap();
+            let mut body = vec![0; 4];
+            let length = stream.read(&mut body).await.unwrap_or(0);
+            body.truncate(length);
+            bodies.send(body).unwrap();
+            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.write_all(ok).await;
+        }
+    });
+    (address, read)
+}
+
+#[tokio::test]
+async fn continue_of_the_upstream_asks_for_the_body() {
+    let (api, mut bodies) = meets_heads_with("HTTP/1.1 100 Continue\r\n\r\n");
+    let sidebearer = to(api);
+    let mut quickest = Duration::MAX;
+    // On a loaded machine one may take longer than the second after which we ask by ourselves; not
+    // each.
+    for _ in 0..5 {
+        let (answer, asked) = expecting(sidebearer.address()).await;
+        assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+        assert_eq!(bodies.recv().await.unwrap(), b"body");
+        quickest = quickest.min(asked);
+    }
+    assert!(quickest < Duration::from_millis(900), "{quickest:?}");
+}
+
+#[tokio::test]
+async fn the_body_is_asked_for_after_a_second_of_silence() {
+    let (api, mut bodies) = meets_heads_with("");
+    let sidebearer = to(api);
+    let (answer, asked) = expecting(sidebearer.address()).await;
+    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(bodies.recv().await.unwrap(), b"body");
+    assert!(asked >= Duration::from_secs(1), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_final_answer_instead_of_100_never_asks_for_the_body() {
+    for refusal in [
+        "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno",
+    ] {
+        let (api, mut bodies) = meets_heads_with(refusal);
+        let sidebearer = to(api);
+        // Ends by itself: what came next could be taken for the body.
+        let answer = client::raw(sidebearer.address(), EXPECTS).await;
+        let status = refusal.split("\r\n").next().unwrap();
+        assert!(answer.starts_with(status), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(!answer.contains("100 Continue"), "{answer}");
+        assert_eq!(bodies.recv().await.unwrap(), b"");
+    }
+}
+
+#[tokio::test]
+async fn a_401_instead_of_100_is_healed_before_the_body_is_asked_for() {
+    let idp = Idp::start();
+    let api = server::bytes(|_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        if head.contains("Bearer token-1\r\n") {
+            let no = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(no).await.unwrap();
+            assert_eq!(stream.read(&mut [0; 4]).await.unwrap_or(0), 0);
+            return;
+        }
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        stream.write_all(go_on).await.unwrap();
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).await.unwrap();
+        assert_eq!(&body, b"body");
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(ok).await.unwrap();
+    });
+    let mut config = config(&format!("http://{api}"), "credential = \"api\"");
+    config.push_str(&format!(
+        "[credentials.api]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\nclient_secret = {{ file = \"secret\" }}\n",
+        idp.endpoint()
+    ));
+    let sidebearer = Sidebearer::start(&config);
+    sidebearer.ready().await;
+    // No fetch begins within half a second of a success.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let (answer, _) = expecting(sidebearer.address()).await;
+    assert!(answer.starts_with("HTTP/1.1 100 Continue"), "{answer}");
+    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+}
+
+/// Answers `/` with this and closes the connection; `/ok` well.
+fn breaks_off(answer: &'static str) -> SocketAddr {
+    server::bytes(move |_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        let answer = match head.starts_with("GET /ok") {
+            true => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            false => answer,
+        };
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_never_looks_complete() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let sidebearer = to(breaks_off(broken));
+        let address = sidebearer.address();
+        let asking = |path| streaming(Method::GET, path, whole(""));
+
+        let answer = send(address, "1.1", asking("/")).await;
+        assert_eq!(answer.status(), 200);
+        assert!(read(answer).await.is_err());
+
+        let mut connection = http2(address).await;
+        let answer = connection.send_request(asking("/")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(read(answer).await.is_err());
+        let other = connection.send_request(asking("/ok")).await.unwrap();
+        assert_eq!(read(other).await.unwrap().text(), "ok", "others go on");
+
+        let mut old = TcpStream::connect(address).await.unwrap();
+        let asked = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n";
+        old.write_all(asked).await.unwrap();
+        let end = old.read_to_end(&mut Vec::new()).await;
+        let reset = std::io::ErrorKind::ConnectionReset;
+        assert_eq!(end.unwrap_err().kind(), reset);
+    }
+}
+
+#[tokio::test]
+async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
+    let ca = Ca::new();
+    let tls = ca.identity(&["127.0.0.1"]).server(&["h2", "http/1.1"]);
+    let api = Api::with_tls(Some(tls), |seen| response(200, seen.body.clone()));
+    let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
+    let config = config(&format!("https://{}", api.address), &lines);
+    let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
+    for version in ["1.1", "2"] {
+        for body in ["", "small"] {
+            let asked = streaming(Method::POST, "/", whole(body));
+            let answer = send(sidebearer.address(), version, asked).await;
+            assert_eq!(read(answer).await.unwrap().text(), body);
+        }
+    }
+    // HTTP/1.1 would carry it.
+    assert!(api.seen().iter().all(|seen| seen.header("host").is_empty()));
+    let connects = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
+    assert_eq!(sidebearer.metric(connects).await, 1.0);
+}
+
+/// Says when a request was dropped unanswered.
+struct Dropped(mpsc::UnboundedSender<()>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_cancels_the_request_to_the_upstream() {
+    for (client, upstream) in VERSIONS {
+        let (dropped, mut drops) = mpsc::unbounded_channel();
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        let api = server::serve(None, move |_| {
+            let (dropped, begun) = (Dropped(dropped.clone()), begun.clone());
+            async move {
+                begun.send(()).unwrap();
+                let _until_dropped = dropped;
+                std::future::pending().await
+            }
+        });
+        let sidebearer = speaking(upstream, api);
+        let address = sidebearer.address();
+        let asking = tokio::spawn(async move {
+            let asked = streaming(Method::GET, "/", whole(""));
+            send(address, client, asked).await
+        });
+        begins.recv().await.unwrap();
+        asking.abort();
+        let cancelled = timeout(PATIENCE, drops.recv()).await;
+        assert!(cancelled.is_ok(), "{client} to {upstream}");
+    }
+}
+
+#[tokio::test]
+async fn what_stalls_ends() {
+    let api = server::bytes(|_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        if head.starts_with("GET /half") {
+            let half = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
+            stream.write_all(half).await.unwrap();
+        }
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let lines = "response_timeout = \"1s\"\nstream_idle_timeout = \"1s\"";
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let address = sidebearer.address();
+
+    let silent = client::get(address, "/silent").await;
+    assert_eq!((silent.status, &*silent.code()), (504, "upstream_timeout"));
+
+    let half = streaming(Method::GET, "/half", whole(""));
+    let half = send(address, "1.1", half).await;
+    assert_eq!(half.status(), 200);
+    assert!(read(half).await.is_err());
+
+    let (feed, body) = fed();
+    feed.send(Ok(Frame::data("first".into()))).await.unwrap();
+    let stalled = streaming(Method::POST, "/", body);
+    let stalled = read(send(address, "1.1", stalled).await).await.unwrap();
+    assert_eq!((stalled.status, &*stalled.code()), (408, "request_timeout"));
+}
+
+#[tokio::test]
+async fn a_slow_stream_that_moves_goes_on_for_longer_than_its_idle_timeout() {
+    let api = server::serve(None, |request| async move {
+        let mut incoming = request.into_body();
+        let (feed, body) = fed();
+        tokio::spawn(async move {
+            while let Some(Ok(frame)) = incoming.frame().await {
+                feed.send(Ok(frame)).await.unwrap();
+            }
+        });
+        Response::new(body)
+    });
+    let lines = "response_timeout = \"2s\"\nstream_idle_timeout = \"2s\"";
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let (feed, body) = fed();
+    tokio::spawn(async move {
+        for _ in 0..6 {
+            feed.send(Ok(Frame::data("x".into()))).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let asked = streaming(Method::POST, "/", body);
+    let answer = send(sidebearer.address(), "1.1", asked).await;
+    assert_eq!(read(answer).await.unwrap().text(), "xxxxxx");
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_an_upload_reaches_the_client() {
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let refusal =
+            "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig";
+        stream.write_all(refusal.as_bytes()).await.unwrap();
+        // Closed on unread bytes: a reset.
+    });
+    let sidebearer = to(api);
+    for _ in 0..20 {
+        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let (mut reading, mut writing) = stream.into_split();
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n";
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let upload =
+            tokio::spawn(async move { while writing.write_all(&[0; 10_000]).await.is_ok() {} });
+        let answer = read_head(&mut reading).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        let mut body = [0; 3];
+        reading.read_exact(&mut body).await.unwrap();
+        assert_eq!(&body, b"big");
+        upload.abort();
+    }
+}

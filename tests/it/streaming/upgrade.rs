@@ -1,0 +1,84 @@
+//! Connections that leave HTTP behind.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{config, to};
+use crate::support::PATIENCE;
+use crate::support::server::{self, read_head};
+use crate::support::sidebearer::Sidebearer;
+
+/// Switches protocols, returns what comes, and says `bye` when nothing more does.
+fn echo() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        assert!(head.contains("upgrade: echo\r\n"), "{head}");
+        assert!(head.contains("connection: upgrade\r\n"), "{head}");
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        let mut piece = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut piece).await {
+            stream.write_all(&piece[..length]).await.unwrap();
+        }
+        let _ = stream.write_all(b"bye").await;
+    })
+}
+
+async fn upgraded(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head =
+        "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("upgrade: echo\r\n"), "{head}");
+    let mut hello = [0; 5];
+    stream.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello, b"hello");
+    stream
+}
+
+async fn comes_back(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).await.unwrap();
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, bytes);
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_carries_bytes_both_ways_and_ends_one_way_at_a_time() {
+    let sidebearer = to(echo());
+    let mut stream = upgraded(sidebearer.address()).await;
+    comes_back(&mut stream, b"ping").await;
+    comes_back(&mut stream, &[7; 50_000]).await;
+    stream.shutdown().await.unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "bye");
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_may_go_on_until_the_end_of_the_drain() {
+    let url = format!("http://{}", echo());
+    for (patience, cut) in [("30s", 0), ("1s", 1)] {
+        let config = format!(
+            "[server]\ndrain_timeout = \"{patience}\"\n{}",
+            config(&url, "")
+        );
+        let mut sidebearer = Sidebearer::start(&config);
+        let mut stream = upgraded(sidebearer.address()).await;
+        sidebearer.begin_to_end();
+        comes_back(&mut stream, b"ping").await;
+        if cut == 0 {
+            stream.shutdown().await.unwrap();
+        }
+        let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "it has an end");
+        let ended = timeout(PATIENCE, sidebearer.ended()).await.unwrap();
+        assert_eq!(ended.cut, cut);
+    }
+}

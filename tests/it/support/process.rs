@@ -1,0 +1,177 @@
+//! The real binary, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::sidebearer::with_admin;
+
+/// `sidebearer run`, or another command that stays. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    dir: TempDir,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; -1 when a signal ended it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// What arrives on a pipe, read by a thread.
+struct Lines {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+/// A command with these arguments, without the environment of the test.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidebearer"));
+    command.args(arguments).stdin(Stdio::null());
+    command.env_remove("SIDEBEARER_CONFIG");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(mut command: Command) -> Ended {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = tokio::time::timeout(super::PATIENCE, output).await;
+    let output = output.expect("the command ends").unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Process {
+    /// Runs this configuration; a file `secret` holding `s3cret` lies beside it.
+    pub(crate) async fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+        Self::start_in(dir, config).await
+    }
+
+    /// As [`Process::start`], beside files that a test has put there. Returns when it listens.
+    pub(crate) async fn start_in(dir: TempDir, config: &str) -> Self {
+        let path = dir.path().join("sidebearer.toml");
+        std::fs::write(&path, with_admin(config)).unwrap();
+        let arguments = ["run", "--config", path.to_str().unwrap()];
+        let process = Self::spawn(command(&arguments), dir);
+        super::eventually("listening", async || process.told("admin").is_some()).await;
+        process
+    }
+
+    /// Starts any command.
+    pub(crate) fn spawn(mut command: Command, dir: TempDir) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        Self {
+            stdout: Lines::of(child.stdout.take().unwrap()),
+            stderr: Lines::of(child.stderr.take().unwrap()),
+            child,
+            dir,
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far: its log.
+    pub(crate) fn log(&self) -> String {
+        self.stderr.text.lock().unwrap().clone()
+    }
+
+    /// What it has written to stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text.lock().unwrap().clone()
+    }
+
+    /// The first line of a JSON log with this message.
+    pub(crate) fn told(&self, message: &str) -> Option<serde_json::Value> {
+        self.log().lines().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            (line["message"] == message).then_some(line)
+        })
+    }
+
+    /// The address of its listener, which is the only one.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address_in("listening")
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.address_in("admin")
+    }
+
+    fn address_in(&self, message: &str) -> SocketAddr {
+        let line = self.told(message).unwrap();
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let mut status = None;
+        super::eventually("the process ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        let status = status.unwrap();
+        assert_eq!(status.signal(), None, "{}", self.log());
+        let read_whole = |lines: &mut Lines| {
+            let reader = std::mem::replace(&mut lines.reader, std::thread::spawn(|| ()));
+            reader.join().unwrap();
+            lines.text.lock().unwrap().clone()
+        };
+        Ended {
+            code: status.code().unwrap_or(-1),
+            stdout: read_whole(&mut self.stdout),
+            stderr: read_whole(&mut self.stderr),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn of(pipe: impl std::io::Read + Send + 'static) -> Self {
+        let text = Arc::<Mutex<String>>::default();
+        let into = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = String::new();
+            while pipe.read_line(&mut line).is_ok_and(|length| length > 0) {
+                into.lock().unwrap().push_str(&std::mem::take(&mut line));
+            }
+        });
+        Self { text, reader }
+    }
+}
