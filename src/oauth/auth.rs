@@ -53,8 +53,7 @@ impl Means<'_> {
                 self.assert(request, &self.statement(form).sign(&key, SystemTime::now()));
             }
             ClientAuth::PrivateKeyJwt { form, .. } => {
-                let unread = || TokenError::new(TokenErrorKind::Local, "no private key was read");
-                let signer = self.signer.ok_or_else(unread)?;
+                let signer = self.signer.ok_or_else(|| unread("private_key"))?;
                 let statement = Statement {
                     thumbprint: signer.thumbprint(),
                     ..self.statement(form)
@@ -62,9 +61,9 @@ impl Means<'_> {
                 self.assert(request, &statement.sign(&signer.key, SystemTime::now()));
             }
             ClientAuth::ClientAssertion { assertion } => {
-                if let Some(jwt) = &self.secrets.client_secret {
-                    self.assert(request, presented(jwt, assertion, SystemTime::now())?);
-                }
+                let jwt = self.secrets.client_secret.as_ref();
+                let jwt = jwt.ok_or_else(|| unread("client_assertion"))?;
+                self.assert(request, presented(jwt, assertion, SystemTime::now())?);
             }
             // The certificate is shown when the connection is made.
             ClientAuth::Certificate { .. } | ClientAuth::None => self.identify(request),
@@ -146,6 +145,11 @@ pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
             "check client_id; the server may want the client to authenticate: see auth_method"
         }
     }
+}
+
+/// Rather no request than one without proof.
+fn unread(key: &str) -> TokenError {
+    TokenError::new(TokenErrorKind::Local, format!("{key} was not read"))
 }
 
 fn basic(id: &str, secret: &str, encoding: BasicEncoding) -> Result<Zeroizing<String>, TokenError> {

@@ -14,6 +14,7 @@ use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind};
 
 use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
+use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, Identity};
 
 /// A server that speaks to holders of certificates of `clients` alone.
@@ -129,4 +130,42 @@ async fn discovery_leads_to_the_place_for_certificates() {
     let error = Client::new(&bare).unwrap().request().await.unwrap_err();
     assert_eq!(error.kind, TokenErrorKind::Refused);
     assert_eq!(mtls.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_tls_file_keeps_the_token() {
+    let ca = Ca::new();
+    let identity = ca.identity(&["localhost"]).server(&["http/1.1"]);
+    let server = Server::with_tls(Some(identity), |_| ok(GOOD)).await;
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+
+[upstreams.api]
+url = "http://127.0.0.1:9"
+credential = "api"
+
+[credentials.api]
+token_endpoint = "https://localhost:{}/token"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+tls = {{ ca_file = "ca.pem" }}
+"#,
+        server.address.port()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    std::fs::write(dir.path().join("ca.pem"), &ca.pem).unwrap();
+    let sidebearer = Sidebearer::start_in(dir, &config);
+    sidebearer.ready().await;
+    sidebearer.write("ca.pem", &format!("# renewed\n{}", ca.pem));
+    sidebearer.reload().await.unwrap();
+    sidebearer.ready().await;
+    assert_eq!(
+        server.requests().len(),
+        1,
+        "the token was not fetched again"
+    );
 }
