@@ -82,6 +82,24 @@ async fn run_ends_with_1_when_it_cannot_start() {
 }
 
 #[tokio::test]
+async fn workers_is_how_many_threads_serve() {
+    let (api, idp) = (Api::open(), Idp::start());
+    for workers in [1, 3] {
+        let config = format!("[server]\nworkers = {workers}\n{}", smallest(&api, &idp));
+        let process = Process::start(&config).await;
+        // Each names itself when it begins.
+        eventually("as many as configured", async || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+            let names = threads.map(|thread| {
+                std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+            });
+            names.filter(|name| name.starts_with("shard-")).count() == workers
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn run_says_where_it_listens_also_after_a_reload() {
     let (api, idp) = (Api::open(), Idp::start());
     let [health, added] = [loopback(), loopback()];
