@@ -131,11 +131,17 @@ impl Sockets {
             if let Some(bound) = pending.listeners.remove(&place) {
                 let open =
                     bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit));
+                let address = match open.local() {
+                    Some(local) => local.to_string(),
+                    None => place.to_string(),
+                };
+                tracing::info!(listener = listener.name, address, "listening");
                 self.listeners.insert(place, (listener.name.clone(), open));
             }
             set_mode(listener);
         }
         self.admin = open_page(
+            "admin",
             self.admin.take(),
             pending.admin,
             Some(config.admin.address),
@@ -143,6 +149,7 @@ impl Sockets {
             Scope::All,
         );
         self.health = open_page(
+            "health",
             self.health.take(),
             pending.health,
             config.health,
@@ -236,6 +243,7 @@ fn bind_page(
 }
 
 fn open_page(
+    what: &str,
     open: Option<Page>,
     pending: Option<(SocketAddr, TcpListener)>,
     configured: Option<SocketAddr>,
@@ -246,9 +254,11 @@ fn open_page(
     let Some((_, listener)) = pending else {
         return open;
     };
+    let local = listener.local_addr().unwrap_or(configured);
+    tracing::info!(address = %local, "{what}");
     Some(Page {
         configured,
-        local: listener.local_addr().unwrap_or(configured),
+        local,
         task: admin::serve(listener, Arc::clone(admin), scope),
     })
 }

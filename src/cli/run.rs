@@ -51,12 +51,6 @@ pub async fn serve(path: &Path) -> Result<(), Failure> {
         StartError::Bind(error) => Failure::Bind(error.to_string()),
         error => Failure::Failed(error.to_string()),
     })?;
-    for (name, address) in bound.addresses() {
-        tracing::info!(listener = name, %address, "listening");
-    }
-    if let Some(address) = bound.admin() {
-        tracing::info!(%address, "admin");
-    }
     tokio::spawn(reload_on_hangup(hangup, bound.reloads()));
     let (first, told) = oneshot::channel();
     let signals = async {

@@ -71,13 +71,14 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
     if text == "*" {
         return Err("leave `host` out to match any host".into());
     }
+    let host_name = |text: &str| {
+        host_name(text).map_err(|error| match text.contains('*') {
+            true => "\"*\" stands only for the whole first label: \"*.example.com\"".into(),
+            false => error,
+        })
+    };
     let Some(parent) = text.strip_prefix("*.") else {
-        return host_name(text)
-            .map(HostPattern::Exact)
-            .map_err(|error| match text.contains('*') {
-                true => "\"*\" stands only for the whole first label: \"*.example.com\"".into(),
-                false => error,
-            });
+        return host_name(text).map(HostPattern::Exact);
     };
     let parent = host_name(parent)?;
     if parent.starts_with('[') || parent.parse::<Ipv4Addr>().is_ok() {
@@ -191,6 +192,10 @@ mod tests {
             "[v1.x]",
         ] {
             assert!(host_pattern(bad).is_err(), "{bad:?}");
+        }
+        let of_the_star = host_pattern("**.a");
+        for bad in ["a.*.b", "x*.a", "*.*.a"] {
+            assert_eq!(host_pattern(bad), of_the_star, "{bad:?}");
         }
         assert!(host_name(&"a".repeat(64)).is_err());
         let help = host_name("bücher.example").unwrap_err();

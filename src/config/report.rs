@@ -97,7 +97,13 @@ impl<'a> Report<'a> {
         }
         let (message, help) = match error.message().split_once(", expected ") {
             Some((message, expected)) => (message, format!("expected {expected}")),
-            None => (error.message(), "expected TOML".to_owned()),
+            None => {
+                let help = match error.message() {
+                    "duplicate key" => "expected each key once in its table",
+                    _ => "expected TOML",
+                };
+                (error.message(), help.to_owned())
+            }
         };
         self.findings.borrow_mut().push(Finding {
             severity: Severity::Error,

@@ -111,6 +111,22 @@ async fn a_credential_that_a_reload_brings_counts_after_its_first_success() {
     let (status, ready) = page(&sidebearer, "/readyz").await;
     assert_eq!(status, 200, "{ready}");
     assert!(ready["credentials"]["added"].is_object(), "{ready}");
+
+    // From its first token on it is waited for like any other.
+    other.behave(Behaviour::Healthy);
+    other.set_lifetime(2);
+    sidebearer.reload().await.unwrap();
+    eventually("the first token", async || {
+        let (status, ready) = page(&sidebearer, "/readyz").await;
+        assert_eq!(status, 200, "{ready}");
+        ready["credentials"]["added"]["state"] == "valid"
+    })
+    .await;
+    other.behave(Behaviour::Answers(401, REFUSES.to_owned()));
+    eventually("not ready", async || {
+        page(&sidebearer, "/readyz").await.0 == 503
+    })
+    .await;
 }
 
 #[tokio::test]

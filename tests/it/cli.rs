@@ -5,11 +5,10 @@ use tempfile::TempDir;
 
 use crate::support::api::Api;
 use crate::support::client::get;
-use crate::support::eventually;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::sidebearer::with_admin;
-use crate::support::smallest;
+use crate::support::{eventually, loopback, smallest};
 
 /// A directory with a configuration and the file `secret` that goes with it.
 fn directory(config: &str) -> (TempDir, String) {
@@ -80,6 +79,62 @@ async fn run_ends_with_1_when_it_cannot_start() {
     let ended = ask(&["run", "--config", &path]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains(&address), "{ended:?}");
+}
+
+#[tokio::test]
+async fn workers_is_how_many_threads_serve() {
+    let (api, idp) = (Api::open(), Idp::start());
+    for workers in [1, 3] {
+        let config = format!("[server]\nworkers = {workers}\n{}", smallest(&api, &idp));
+        let process = Process::start(&config).await;
+        // Each names itself when it begins.
+        eventually("as many as configured", async || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+            let names = threads.map(|thread| {
+                std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+            });
+            names.filter(|name| name.starts_with("shard-")).count() == workers
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn run_says_where_it_listens_also_after_a_reload() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let [health, added] = [loopback(), loopback()];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    let socket = format!("unix:{}", dir.path().join("batch.sock").display());
+    let config = format!(
+        "[health]\naddress = \"{health}\"\n{}[[listeners]]\nname = \"batch\"\n\
+         address = \"unix:batch.sock\"\nupstream = \"api\"\n",
+        smallest(&api, &idp)
+    );
+    let process = Process::start_in(dir, &config).await;
+    let says = |message: &str, listener: Option<&str>, address: &str| {
+        process.log().lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["message"] == message
+                && line["listener"].as_str() == listener
+                && line["address"].as_str() == Some(address)
+        })
+    };
+    eventually("everything is told", async || {
+        says("listening", Some("batch"), &socket)
+            && process.log().contains(r#""listener":"app""#)
+            && says("health", None, &health.to_string())
+    })
+    .await;
+    let more = format!(
+        "{config}[[listeners]]\nname = \"added\"\naddress = \"{added}\"\nupstream = \"api\"\n"
+    );
+    assert!(!says("listening", Some("added"), &added.to_string()));
+    std::fs::write(process.dir().join("sidebearer.toml"), with_admin(&more)).unwrap();
+    eventually("the added one is told", async || {
+        says("listening", Some("added"), &added.to_string())
+    })
+    .await;
 }
 
 #[tokio::test]

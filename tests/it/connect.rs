@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
@@ -167,6 +168,25 @@ async fn a_bad_certificate_is_refused_in_words() {
         tls_failure(&expired, &trusting(&ca), HttpVersion::Auto).await,
         "the server's certificate expired on Wed, 01 Jan 2020 00:00:00 GMT"
     );
+}
+
+#[tokio::test]
+async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
+    let ca = Ca::new();
+    let identity = ca.identity(&["localhost"]);
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let old = builder
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.certificate], identity.key)
+        .unwrap();
+    let url = format!("https://localhost:{}", serve(old).await.port());
+    let mut tls = trusting(&ca);
+    assert!(connect(&url, &tls, HttpVersion::Auto).await.is_ok());
+    tls.tls13_only = true;
+    let reason = tls_failure(&url, &tls, HttpVersion::Auto).await;
+    assert!(reason.contains("TLS versions"), "{reason}");
 }
 
 #[tokio::test]

@@ -207,6 +207,22 @@ async fn a_body_that_stops_arriving_times_out() {
 }
 
 #[tokio::test]
+async fn a_length_beside_chunked_is_dropped_and_nothing_follows_on_the_connection() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let both = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 30\r\n\
+                transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let answer = only(&exchange(sidebearer.address(), format!("{both}{GET}")).await);
+    assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    let seen = api.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (seen[0].body.as_ref(), seen[0].header("content-length")),
+        (&b"abc"[..], "")
+    );
+}
+
+#[tokio::test]
 async fn a_malformed_body_is_the_clients_fault() {
     let (api, idp) = (Api::open(), Idp::start());
     let sidebearer = Sidebearer::start(&smallest(&api, &idp));

@@ -217,6 +217,24 @@ async fn the_401_of_a_body_too_large_passes_and_the_next_request_has_a_new_token
     }
 }
 
+#[tokio::test]
+async fn replay_buffer_says_how_much_can_be_replayed() {
+    for (line, size, status) in [
+        ("replay_buffer = \"1KiB\"", 1024, 200),
+        ("replay_buffer = \"1KiB\"", 1025, 401),
+        ("replay_buffer = \"0B\"", 1, 401),
+        ("replay_buffer = \"0B\"", 0, 200),
+        ("replay_buffer = \"128KiB\"", 128 * 1024, 200),
+    ] {
+        let idp = Idp::start();
+        let api = Api::protected_by(&idp);
+        let sidebearer = holding_token_1(&config(&api.url(), &idp, line, "")).await;
+        idp.revoke_all();
+        let answer = upload(&sidebearer, vec![b'x'; size], false).await;
+        assert_eq!(answer, status, "{line}, {size} bytes");
+    }
+}
+
 async fn upload(sidebearer: &Sidebearer, body: Vec<u8>, chunked: bool) -> u16 {
     if !chunked {
         return post(sidebearer.address(), "/", body).await.status;

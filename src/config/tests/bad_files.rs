@@ -37,6 +37,18 @@ fn several_syntax_errors_are_shown() {
 }
 
 #[test]
+fn key_that_stands_twice_is_refused() {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:7080\"\naddress = \"127.0.0.1:7081\"\n";
+    assert_snapshot!(refused(&[text]), @r##"
+    error: syntax error: duplicate key
+      --> sidebearer.toml:3:1
+       |
+     3 | address = ***
+       | ^^^^^^^ expected each key once in its table
+    "##);
+}
+
+#[test]
 fn syntax_error_in_a_value_of_several_lines_shows_nothing_of_it() {
     for text in [
         "client_secret = hunter2\nhunter2==\n",

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Config, HostPattern, HttpVersion,
-    ListenAddress, Refresh, SecretSource, Tls,
+    AccessLog, AuthorizationServer, BasicEncoding, ClientAuth, Config, HostPattern, HttpVersion,
+    ListenAddress, Log, LogFormat, Refresh, SecretSource, Server, Tls,
 };
 
 fn config(parts: &[&str]) -> (TempDir, Config) {
@@ -29,7 +29,12 @@ fn smallest_file_gets_the_documented_defaults() {
     assert_eq!(config.server.idle_timeout, seconds(120));
     assert_eq!(config.server.max_connections, 10_000);
     assert!(config.server.via);
-    assert_eq!(config.log.level, tracing::Level::INFO);
+    let log = Log {
+        format: LogFormat::Auto,
+        level: tracing::Level::INFO,
+        access: AccessLog::Errors,
+    };
+    assert_eq!(config.log, log);
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:7090");
     assert_eq!(config.health, None);
 
@@ -85,6 +90,21 @@ fn smallest_file_gets_the_documented_defaults() {
 #[test]
 fn every_key_is_read() {
     let text = r#"
+[server]
+workers = 3
+shutdown_delay = "1s"
+drain_timeout = "2s"
+max_header_bytes = "9KiB"
+header_timeout = "3s"
+idle_timeout = "4s"
+max_connections = 5
+via = false
+
+[log]
+format = "text"
+level = "debug"
+access = "all"
+
 [health]
 address = "0.0.0.0:7091"
 
@@ -107,7 +127,12 @@ allow_network = true
 url = "https://CRM.example.com/v%7e"
 http = "2"
 host = "other.example:8443"
+connect_timeout = "6s"
+response_timeout = "7s"
 stream_idle_timeout = "0s"
+pool_idle = 8
+pool_idle_timeout = "9s"
+retry_on_401 = false
 replay_buffer = "0B"
 header = "X-Token"
 header_prefix = ""
@@ -141,9 +166,47 @@ extra_parameters = { tenant = "t", key = { file = "secret" } }
 token_headers = { X-Key = { file = "secret" } }
 refresh = "lazy"
 required = false
+default_lifetime = "10s"
+max_lifetime = "11s"
+fetch_timeout = "12s"
+acquire_timeout = "13s"
+
+[[routes]]
+path = "/plain"
+upstream = "plain"
+
+[upstreams.plain]
+url = "http://plain.example"
+credential = "plain"
+allow_plaintext = true
+
+[credentials.plain]
+token_endpoint = "http://login.example/token"
+client_id = "plain"
+client_secret = { file = "secret" }
+basic_encoding = "raw"
+allow_plaintext = true
 "#;
     let (directory, config) = config(&[text]);
     let path = |name| directory.path().join(name);
+    let seconds = Duration::from_secs;
+    let server = Server {
+        workers: 3,
+        shutdown_delay: seconds(1),
+        drain_timeout: seconds(2),
+        max_header_bytes: 9 << 10,
+        header_timeout: seconds(3),
+        idle_timeout: seconds(4),
+        max_connections: 5,
+        via: false,
+    };
+    assert_eq!(config.server, server);
+    let log = Log {
+        format: LogFormat::Text,
+        level: tracing::Level::DEBUG,
+        access: AccessLog::All,
+    };
+    assert_eq!(config.log, log);
     assert_eq!(config.health.unwrap().to_string(), "0.0.0.0:7091");
     assert_eq!(config.admin.address.to_string(), "0.0.0.0:7092");
     let socket = ListenAddress::Unix {
@@ -159,7 +222,11 @@ required = false
     assert_eq!(crm.url.as_str(), "https://crm.example.com/v~");
     assert_eq!(crm.http, HttpVersion::Http2);
     assert_eq!(crm.host.as_deref(), Some("other.example:8443"));
+    assert_eq!(crm.connect_timeout, seconds(6));
+    assert_eq!(crm.response_timeout, seconds(7));
     assert_eq!((crm.stream_idle_timeout, crm.replay_buffer), (None, 0));
+    assert_eq!((crm.pool_idle, crm.pool_idle_timeout), (8, seconds(9)));
+    assert!(!crm.retry_on_401);
     assert_eq!(
         (crm.header.as_str(), crm.header_prefix.as_deref()),
         ("x-token", Some(""))
@@ -199,6 +266,17 @@ required = false
     assert_eq!(erp.extra_parameters["tenant"].read().unwrap().expose(), "t");
     assert_eq!(erp.token_headers[0].0, "x-key");
     assert_eq!((erp.refresh, erp.required), (Refresh::Lazy, false));
+    assert_eq!(erp.default_lifetime, seconds(10));
+    assert_eq!(erp.max_lifetime, seconds(11));
+    assert_eq!(erp.fetch_timeout, seconds(12));
+    assert_eq!(erp.acquire_timeout, seconds(13));
+
+    let plain = &config.credentials["plain"];
+    assert!(plain.allow_plaintext);
+    let ClientAuth::SecretBasic { encoding, .. } = plain.auth else {
+        panic!("{plain:?}")
+    };
+    assert_eq!(encoding, BasicEncoding::Raw);
 }
 
 #[test]
