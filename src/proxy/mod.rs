@@ -227,7 +227,14 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
         .as_ref()
         .map(|injection| injection.header.clone());
     let idle = forward.upstream.config.stream_idle_timeout;
-    let download = Download::new(incoming, lease, forward.upload.clone(), idle, injected);
+    let download = Download::new(
+        incoming,
+        head.version,
+        lease,
+        forward.upload.clone(),
+        idle,
+        injected,
+    );
     let mut response = Response::new(download);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
