@@ -15,6 +15,7 @@ use super::deadline::Deadline;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
+use super::unread;
 use super::upload::{Outgoing, Upload};
 use crate::upstream::Lease;
 
@@ -175,10 +176,16 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         let this = self.get_mut();
         let download = match &mut this.kind {
-            Kind::Ours(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Kind::Ours(body) => {
+                let server = &this.exchange.view.snapshot.config.server;
+                unread::handed_on(Some(server.idle_timeout));
+                return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
+            }
             Kind::Theirs(download) => download,
         };
+        unread::asked_for_more();
         let frame = std::task::ready!(download.poll_next(cx));
+        unread::handed_on(download.idle);
         if let Some(Err(error)) = &frame {
             let kind = match error {
                 DownloadError::BrokenOff(_) | DownloadError::CutShort => ErrorKind::UpstreamConnect,

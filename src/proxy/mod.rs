@@ -12,6 +12,7 @@ mod neighbours;
 mod reply;
 mod request;
 mod tunnel;
+mod unread;
 mod upload;
 mod view;
 
@@ -30,6 +31,7 @@ pub use deadline::Deadline;
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use reply::problem_bytes_http1;
+pub use unread::StreamExecutor;
 pub use view::View;
 
 use crate::oauth::challenge;

@@ -367,6 +367,46 @@ async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_client_does_not_read_is_reset() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let ended = ended.clone();
+        async move {
+            if read_head(&mut stream).await.starts_with("GET /ok") {
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return;
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while stream.write_all(&[0; 65536]).await.is_ok() {}
+            ended.send(()).unwrap();
+        }
+    });
+    let server = "[server]\nidle_timeout = \"500ms\"\n";
+    let config = config(&format!("http://{api}"), "stream_idle_timeout = \"500ms\"");
+    let sidebearer = Sidebearer::start(&(server.to_owned() + &config));
+    let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let asking = |path| streaming(Method::GET, path, whole("")).map(drop);
+    // The upstream's answer, and one of ours.
+    for path in ["/", "/%2e%2e"] {
+        let (answer, _) = sender.send_request(asking(path), true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        let data = timeout(PATIENCE, body.data()).await.unwrap();
+        assert!(data.unwrap().unwrap_err().is_reset());
+    }
+    timeout(PATIENCE, ends.recv()).await.unwrap().unwrap();
+    let (other, _) = sender.send_request(asking("/ok"), true).unwrap();
+    assert_eq!(other.await.unwrap().status(), 200, "others go on");
+}
+
+#[tokio::test]
 async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
     let ca = Ca::new();
     let tls = ca.identity(&["127.0.0.1"]).server(&["h2", "http/1.1"]);
