@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use super::deadline::Deadline;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
+use super::unread;
 use super::upload::{Outgoing, Upload};
 use crate::upstream::Lease;
 
@@ -33,6 +34,8 @@ enum Kind {
 pub struct Download {
     /// What arrives.
     pub incoming: Incoming,
+    /// Whether it arrives by HTTP/2.
+    pub http2: bool,
     /// The connection it arrives on; given back at its end.
     pub lease: Option<Lease<Outgoing>>,
     /// The request body, which may still be on its way: its progress counts too.
@@ -51,6 +54,9 @@ pub enum DownloadError {
     /// The upstream broke off.
     #[error("the upstream broke off its response")]
     BrokenOff(#[source] hyper::Error),
+    /// The upstream reset the stream before its end, as if nothing were wrong.
+    #[error("the upstream reset its response before the end")]
+    CutShort,
     /// Nothing moved for `stream_idle_timeout`.
     #[error("nothing moved for the stream_idle_timeout")]
     Idle,
@@ -76,6 +82,7 @@ impl Download {
     /// A body that has yet to be read.
     pub fn new(
         incoming: Incoming,
+        version: Version,
         lease: Option<Lease<Outgoing>>,
         upload: Option<Rc<Upload>>,
         idle: Option<Duration>,
@@ -83,6 +90,7 @@ impl Download {
     ) -> Self {
         let mut download = Self {
             incoming,
+            http2: version >= Version::HTTP_2,
             lease,
             upload,
             idle,
@@ -107,6 +115,12 @@ impl Download {
             Poll::Ready(Some(Err(error))) => {
                 self.lease = None;
                 Poll::Ready(Some(Err(DownloadError::BrokenOff(error))))
+            }
+            // hyper takes RST_STREAM with NO_ERROR for an end. It may only follow one (RFC 9113
+            // section 8.1).
+            Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => {
+                self.lease = None;
+                Poll::Ready(Some(Err(DownloadError::CutShort)))
             }
             Poll::Ready(None) => {
                 if let Some(lease) = self.lease.take() {
@@ -162,13 +176,19 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         let this = self.get_mut();
         let download = match &mut this.kind {
-            Kind::Ours(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Kind::Ours(body) => {
+                let server = &this.exchange.view.snapshot.config.server;
+                unread::handed_on(Some(server.idle_timeout));
+                return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
+            }
             Kind::Theirs(download) => download,
         };
+        unread::asked_for_more();
         let frame = std::task::ready!(download.poll_next(cx));
+        unread::handed_on(download.idle);
         if let Some(Err(error)) = &frame {
             let kind = match error {
-                DownloadError::BrokenOff(_) => ErrorKind::UpstreamConnect,
+                DownloadError::BrokenOff(_) | DownloadError::CutShort => ErrorKind::UpstreamConnect,
                 DownloadError::Idle => ErrorKind::UpstreamTimeout,
             };
             this.exchange.cut_off(kind, error);

@@ -69,6 +69,7 @@ impl Forward {
             let keep = injection.map_or(0, |_| config.replay_buffer);
             Upload::new(
                 body,
+                head.version,
                 keep,
                 injection.map(|injection| injection.header.clone()),
             )

@@ -12,6 +12,7 @@ mod neighbours;
 mod reply;
 mod request;
 mod tunnel;
+mod unread;
 mod upload;
 mod view;
 
@@ -30,6 +31,7 @@ pub use deadline::Deadline;
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use reply::problem_bytes_http1;
+pub use unread::StreamExecutor;
 pub use view::View;
 
 use crate::oauth::challenge;
@@ -227,7 +229,14 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
         .as_ref()
         .map(|injection| injection.header.clone());
     let idle = forward.upstream.config.stream_idle_timeout;
-    let download = Download::new(incoming, lease, forward.upload.clone(), idle, injected);
+    let download = Download::new(
+        incoming,
+        head.version,
+        lease,
+        forward.upload.clone(),
+        idle,
+        injected,
+    );
     let mut response = Response::new(download);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ pub struct Upload {
 
 struct State {
     incoming: Incoming,
+    http2: bool,
     /// What was read so far, for another attempt; `None` once it is more than may be kept.
     kept: Option<Vec<u8>>,
     keep: usize,
@@ -80,13 +81,20 @@ pub enum UploadError {
 }
 
 impl Upload {
-    /// A body of which at most `keep` bytes are kept for another attempt.
-    pub fn new(incoming: Incoming, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
+    /// A body that came by this version of HTTP, of which at most `keep` bytes are kept for
+    /// another attempt.
+    pub fn new(
+        incoming: Incoming,
+        version: Version,
+        keep: usize,
+        injected: Option<HeaderName>,
+    ) -> Rc<Self> {
         let exact = incoming.size_hint().exact();
         let fits = exact.is_none_or(|length| length <= keep as u64);
         Rc::new(Self {
             state: RefCell::new(State {
                 incoming,
+                http2: version >= Version::HTTP_2,
                 kept: fits.then(Vec::new),
                 keep,
                 trailers: None,
@@ -210,6 +218,11 @@ impl Attempt {
         state.starved = polled.is_pending();
         state.untouched &= polled.is_pending();
         match std::task::ready!(polled) {
+            // hyper takes RST_STREAM with NO_ERROR for an end; it is none of a request.
+            None if state.http2 && !state.incoming.is_end_stream() => {
+                state.fault = Some(Fault::Gone);
+                Poll::Ready(Some(Err(UploadError::BrokenOff)))
+            }
             None => Poll::Ready(None),
             Some(Ok(frame)) => {
                 self.trailers_sent = frame.is_trailers();

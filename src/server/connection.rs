@@ -22,8 +22,8 @@ use tokio::time::{Instant, timeout};
 use super::io::{Activity, ClientIo, Stream};
 use super::refusal::{LINGER, linger, refuse};
 use crate::config;
-use crate::proxy::{self, Client, Deadline, View};
-use crate::upstream::{BUFFER_BYTES, LocalExecutor};
+use crate::proxy::{self, Client, Deadline, StreamExecutor, View};
+use crate::upstream::BUFFER_BYTES;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -183,8 +183,8 @@ fn http1_builder(limits: &config::Server) -> http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &config::Server) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn http2_builder(limits: &config::Server) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(StreamExecutor);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -355,7 +355,7 @@ where
     }
 }
 
-impl<S> Closing for http2::Connection<TokioIo<ClientIo>, S, LocalExecutor>
+impl<S> Closing for http2::Connection<TokioIo<ClientIo>, S, StreamExecutor>
 where
     S: HttpService<Incoming, ResBody = proxy::Reply>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
