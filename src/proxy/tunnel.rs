@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client::InFlight;
 use super::deadline::Deadline;
 use super::exchange::Exchange;
 use super::forward::Answer;
@@ -43,12 +42,13 @@ pub fn joined(
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    let connection = Arc::clone(exchange.in_flight.client());
+    // Still in flight: what passes here may look like a refusal of the HTTP library's.
+    let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
     tokio::task::spawn_local(async move {
         // An error is one side's going away before the switch: the other side sees it end.
         if let (Ok(client), Ok(server)) = (client.await, server.await) {
-            Tunnel::new(client, server, idle, connection).await;
+            Tunnel::new(client, server, idle, in_flight).await;
         }
     });
     answer
@@ -62,7 +62,7 @@ struct Tunnel {
     idle: Option<Duration>,
     last: Instant,
     deadline: Deadline,
-    connection: Arc<Client>,
+    in_flight: InFlight,
 }
 
 /// One direction.
@@ -78,7 +78,7 @@ impl Tunnel {
         client: Upgraded,
         server: Upgraded,
         idle: Option<Duration>,
-        connection: Arc<Client>,
+        in_flight: InFlight,
     ) -> Self {
         Self {
             client: TokioIo::new(client),
@@ -88,7 +88,7 @@ impl Tunnel {
             idle,
             last: Instant::now(),
             deadline: Deadline::default(),
-            connection,
+            in_flight,
         }
     }
 }
@@ -98,8 +98,9 @@ impl Future for Tunnel {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.connection.register(cx);
-        if this.connection.is_cut() {
+        let connection = this.in_flight.client();
+        connection.register(cx);
+        if connection.is_cut() {
             return Poll::Ready(());
         }
         let up = this.up.poll(cx, &mut this.client, &mut this.server);

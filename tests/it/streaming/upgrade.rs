@@ -62,6 +62,19 @@ async fn an_upgraded_connection_carries_bytes_both_ways_and_ends_one_way_at_a_ti
 }
 
 #[tokio::test]
+async fn what_looks_like_a_refusal_passes_through_an_upgraded_connection() {
+    let sidebearer = to(echo());
+    let mut stream = upgraded(sidebearer.address()).await;
+    for inner in [
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "framed HTTP/1.1 431 Too Large\r\n\r\n",
+    ] {
+        let passed = comes_back(&mut stream, inner.as_bytes());
+        timeout(PATIENCE, passed).await.expect("not held back");
+    }
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_may_go_on_until_the_end_of_the_drain() {
     let url = format!("http://{}", echo());
     for (patience, cut) in [("30s", 0), ("1s", 1)] {
