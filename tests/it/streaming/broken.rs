@@ -1,0 +1,143 @@
+//! What breaks off never looks complete.
+
+use super::*;
+
+/// Answers `/` with this and closes the connection; `/ok` well.
+fn breaks_off(answer: &'static str) -> SocketAddr {
+    server::bytes(move |_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        let answer = match head.starts_with("GET /ok") {
+            true => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            false => answer,
+        };
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_never_looks_complete() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let sidebearer = to(breaks_off(broken));
+        let address = sidebearer.address();
+        let asking = |path| streaming(Method::GET, path, whole(""));
+
+        let answer = send(address, "1.1", asking("/")).await;
+        assert_eq!(answer.status(), 200);
+        assert!(read(answer).await.is_err());
+
+        let mut connection = http2(address).await;
+        let answer = connection.send_request(asking("/")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(read(answer).await.is_err());
+        let other = connection.send_request(asking("/ok")).await.unwrap();
+        assert_eq!(read(other).await.unwrap().text(), "ok", "others go on");
+
+        let mut old = TcpStream::connect(address).await.unwrap();
+        let asked = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n";
+        old.write_all(asked).await.unwrap();
+        let end = old.read_to_end(&mut Vec::new()).await;
+        let reset = std::io::ErrorKind::ConnectionReset;
+        assert_eq!(end.unwrap_err().kind(), reset);
+    }
+}
+
+/// Reads what arrives until the other side closes or resets.
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let _ = stream.read_to_end(&mut all).await;
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test]
+async fn an_upload_that_is_reset_never_looks_complete() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        let (seen, mut uploads) = mpsc::unbounded_channel();
+        let api = server::bytes(move |_, mut stream| {
+            let seen = seen.clone();
+            async move {
+                read_head(&mut stream).await;
+                let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                seen.send(read_all(&mut stream).await).unwrap();
+            }
+        });
+        let sidebearer = to(api);
+        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let asked = streaming(Method::POST, "/", whole("")).map(drop);
+        let (answer, mut upload) = sender.send_request(asked, false).unwrap();
+        upload.send_data("half".into(), false).unwrap();
+        let answer = answer.await.unwrap();
+        upload.send_reset(reason);
+        let seen = timeout(PATIENCE, uploads.recv()).await.unwrap().unwrap();
+        assert_eq!(seen, "4\r\nhalf\r\n", "{reason:?}");
+        drop(answer);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
+    let api = server::bytes(|_, stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                body.send_data("half".into(), false).unwrap();
+                // Not before it has left: a reset overtakes what waits to be sent.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                body.send_reset(h2::Reason::NO_ERROR);
+            });
+        }
+    });
+    let sidebearer = speaking("2", api);
+    for version in ["1.1", "2"] {
+        let asked = streaming(Method::GET, "/", whole(""));
+        let answer = send(sidebearer.address(), version, asked).await;
+        assert_eq!(answer.status(), 200);
+        assert!(read(answer).await.is_err(), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_does_not_read_is_reset() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let ended = ended.clone();
+        async move {
+            if read_head(&mut stream).await.starts_with("GET /ok") {
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return;
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while stream.write_all(&[0; 65536]).await.is_ok() {}
+            ended.send(()).unwrap();
+        }
+    });
+    let server = "[server]\nidle_timeout = \"500ms\"\n";
+    let config = config(&format!("http://{api}"), "stream_idle_timeout = \"500ms\"");
+    let sidebearer = Sidebearer::start(&(server.to_owned() + &config));
+    let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let asking = |path| streaming(Method::GET, path, whole("")).map(drop);
+    // The upstream's answer, and one of ours.
+    for path in ["/", "/%2e%2e"] {
+        let (answer, _) = sender.send_request(asking(path), true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        let data = timeout(PATIENCE, body.data()).await.unwrap();
+        assert!(data.unwrap().unwrap_err().is_reset());
+    }
+    timeout(PATIENCE, ends.recv()).await.unwrap().unwrap();
+    let (other, _) = sender.send_request(asking("/ok"), true).unwrap();
+    assert_eq!(other.await.unwrap().status(), 200, "others go on");
+}
