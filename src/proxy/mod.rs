@@ -32,7 +32,7 @@ pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use reply::problem_bytes_http1;
 pub use unread::StreamExecutor;
-pub use view::View;
+pub use view::{Current, View};
 
 use crate::oauth::challenge;
 use crate::route::{self, Match, OwnHosts};

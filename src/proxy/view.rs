@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::upload::Outgoing;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
@@ -17,6 +18,9 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     pools: Vec<OnceCell<Rc<Pool<Outgoing>>>>,
 }
+
+/// What a connection asks at each request: the view of this moment, and the index of its listener.
+pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
 
 impl View {
     /// Takes over the pools of upstreams that both snapshots have.

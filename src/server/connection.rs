@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::io::{Activity, ClientIo, Stream};
 use super::refusal::{LINGER, linger, refuse};
 use crate::config;
-use crate::proxy::{self, Client, Deadline, StreamExecutor, View};
+use crate::proxy::{self, Client, Current, Deadline, StreamExecutor};
 use crate::upstream::BUFFER_BYTES;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -34,9 +34,6 @@ const MAX_STREAMS: u32 = 250;
 /// A client that vanished is noticed after these.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What the shard gives its connections: the view of this moment, and the index of the listener.
-pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
-
 /// Serves a connection to its end.
 pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     let limits = current(&client).0.snapshot.config.server.clone();

@@ -6,9 +6,8 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::connection::Current;
 use crate::config::AccessLog;
-use crate::proxy::{self, Client, ErrorKind, ProxyError};
+use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
 
 /// After its last answer a connection reads on for this long: closing on unread bytes would reset
 /// it, and could take the answer with it.

@@ -15,10 +15,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::connection::{self, Current};
+use super::connection;
 use super::io::Stream;
 use super::limit::Place;
-use crate::proxy::{Client, View};
+use crate::proxy::{Client, Current, View};
 use crate::snapshot::Snapshot;
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
