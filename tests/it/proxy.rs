@@ -60,7 +60,7 @@ async fn no_header_of_the_client_stands_beside_the_token_or_removes_it() {
     let idp = Idp::start();
     let api = Api::open();
     for (header, lines, ours) in [
-        ("authorization", "", "Bearer token-"),
+        ("authorization", "", "Bearer token-1"),
         (
             "x-api-key",
             "header = \"x-api-key\"\nheader_prefix = \"\"",

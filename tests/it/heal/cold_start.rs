@@ -46,12 +46,7 @@ async fn the_client_that_caused_a_fetch_leaves_and_takes_nobody_along() {
     let idp = Idp::start();
     idp.behave(Behaviour::Holds);
     let api = Api::protected_by(&idp);
-    let sidebearer = Sidebearer::start(&config(
-        &api.url(),
-        &idp,
-        "",
-        "refresh = \"lazy\"\nacquire_timeout = \"30s\"",
-    ));
+    let sidebearer = Sidebearer::start(&config(&api.url(), &idp, "", "refresh = \"lazy\""));
 
     let mut first = TcpStream::connect(sidebearer.address()).await.unwrap();
     let request = "GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n";
