@@ -1,5 +1,6 @@
 //! Compact serialization (RFC 7515 section 7.1).
 
+use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -37,6 +38,13 @@ pub fn sign(key: &SigningKey, header: Header<'_>, claims: &impl Serialize) -> Ze
     jws.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
     Zeroizing::new(jws)
+}
+
+/// A `jti` that is used once (RFC 7519 section 4.1.7): 128 random bits, base64url.
+pub fn unique_id() -> String {
+    let mut random = [0; 16];
+    rand::fill(&mut random).expect("the system has random numbers");
+    URL_SAFE_NO_PAD.encode(random)
 }
 
 fn encoded(part: &impl Serialize) -> String {

@@ -4,11 +4,13 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+};
 
 use super::jwk::Jwk;
 use super::material::{Key, KeyError};
-use super::{Algorithm, pem};
+use super::{Algorithm, PublicJwk, pem};
 
 /// A key, and how it signs.
 pub struct SigningKey {
@@ -63,6 +65,13 @@ impl SigningKey {
         }
     }
 
+    /// A new key for ES256, which nobody else has.
+    pub fn generate_es256() -> Self {
+        const WORKS: &str = "the system has random numbers";
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect(WORKS);
+        Self::new(Key::P256(key), Algorithm::ES256, None).expect("a key on P-256 is for ES256")
+    }
+
     /// How it signs.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -76,6 +85,11 @@ impl SigningKey {
     /// Its public half as SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7); empty for a secret.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// Its public half as a JWK; none for a secret.
+    pub fn public_jwk(&self) -> Option<PublicJwk> {
+        PublicJwk::of(&self.key)
     }
 
     /// The signature of `message`, in the form of RFC 7518 section 3.

@@ -8,9 +8,11 @@ mod jws;
 mod key;
 mod material;
 mod pem;
+mod public;
 
 pub use algorithm::Algorithm;
 pub use certificate::Certificate;
-pub use jws::{Header, sign};
+pub use jws::{Header, sign, unique_id};
 pub use key::SigningKey;
 pub use material::KeyError;
+pub use public::PublicJwk;

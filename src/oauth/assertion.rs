@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Secret, SecretSource};
-use crate::jose::{Header, SigningKey, sign};
+use crate::jose::{Header, SigningKey, sign, unique_id};
 
 /// How long an assertion of ours can be used: as long as a slow request may be under way, so that
 /// one which leaks is soon worth nothing.
@@ -46,8 +45,6 @@ impl Statement<'_> {
     /// An assertion that is good once.
     pub(super) fn sign(&self, key: &SigningKey, now: SystemTime) -> Zeroizing<String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut random = [0; 16];
-        rand::fill(&mut random).expect("the system has random numbers");
         let claims = Claims {
             iss: self.client_id,
             sub: self.client_id,
@@ -55,7 +52,7 @@ impl Statement<'_> {
             iat: now,
             nbf: now,
             exp: now + LIFETIME.as_secs(),
-            jti: URL_SAFE_NO_PAD.encode(random),
+            jti: unique_id(),
         };
         let header = Header {
             typ: "JWT",
