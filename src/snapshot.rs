@@ -11,9 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::{self, Config};
+use crate::dpop::{Claims, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::route::{OwnHosts, RouteTable};
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
@@ -101,6 +102,8 @@ pub struct Injection {
     prefix: Option<String>,
     /// The last value built with `prefix`, and the token it was built from.
     prefixed: ArcSwapOption<(u64, HeaderValue)>,
+    /// What this upstream's origin wants in proofs.
+    pub nonce: Arc<Nonce>,
 }
 
 /// A source of tokens.
@@ -108,6 +111,8 @@ pub struct Injection {
 pub struct Credential {
     /// Its tokens.
     pub source: Arc<Source>,
+    /// The key that this process made for it; it stays when the credential changes.
+    proof_key: Option<Arc<ProofKey>>,
     /// Whether a reload brought it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
 }
@@ -163,6 +168,19 @@ impl Injection {
     /// What time it is for a token.
     pub fn now(&self) -> Moment {
         self.source.now()
+    }
+
+    /// The proof that goes with one request (RFC 9449 section 7); `None` for a bearer token.
+    pub fn prove(&self, token: &Token, method: &Method, target: [&str; 3]) -> Option<HeaderValue> {
+        let binding = token.binding()?;
+        let nonce = self.nonce.current();
+        Some(binding.key.prove(Claims {
+            method: method.as_str(),
+            target,
+            issued_at: self.now().wall.as_secs(),
+            token_hash: Some(&binding.token_hash),
+            nonce: nonce.as_deref().map(String::as_str),
+        }))
     }
 
     /// The header's value: built once for each token.

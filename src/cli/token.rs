@@ -173,6 +173,7 @@ mod tests {
         let token = TokenResponse {
             access_token: Secret::new(access_token),
             token_type: "Bearer",
+            proof_key: None,
             expires_in: Some(Duration::from_secs(3723)),
         };
         describe(&token, UNIX_EPOCH + Duration::from_secs(NOW), reveal)

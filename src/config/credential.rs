@@ -23,6 +23,8 @@ pub struct Credential {
     pub auth: ClientAuth,
     /// What the client has been granted, and how it shows that.
     pub grant: Grant,
+    /// Whether tokens are bound to a key (RFC 9449).
+    pub dpop: Option<Dpop>,
     /// Requested scopes; empty sends no `scope`.
     pub scopes: Vec<String>,
     /// `audience` form parameter.
@@ -130,6 +132,15 @@ pub enum Grant {
     },
 }
 
+/// `dpop`: every token request carries a proof of possession.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dpop {
+    /// Whether a token that is not bound to the key is a failure.
+    pub required: bool,
+    /// The key, PEM or JWK; one made at the start when absent.
+    pub key: Option<SecretSource>,
+}
+
 /// A token that someone else issued.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecurityToken {
@@ -186,6 +197,7 @@ impl Credential {
         (self.client_id.iter())
             .chain(self.auth.secret())
             .chain(self.grant.tokens())
+            .chain(self.dpop_key())
             .chain(self.extra_parameters.values())
             .chain(self.token_headers.iter().map(|(_, value)| value))
     }
@@ -214,7 +226,12 @@ impl Credential {
             _ => None,
         };
         let tls = self.tls.key_file.as_deref().filter(|_| certificate);
-        own.into_iter().chain(tls)
+        let proof = self.dpop_key().and_then(SecretSource::file);
+        own.into_iter().chain(tls).chain(proof)
+    }
+
+    fn dpop_key(&self) -> Option<&SecretSource> {
+        self.dpop.as_ref()?.key.as_ref()
     }
 }
 

@@ -14,7 +14,9 @@ use super::read::Section;
 use super::report::Expected;
 use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
-use super::{AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth, grant};
+use super::{
+    AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth, dpop, grant,
+};
 
 /// Form fields of a token request that have their own keys.
 const FIELDS: [&str; 14] = [
@@ -35,7 +37,7 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// Headers of a token request that are set already.
-const HEADERS: [&str; 3] = ["accept", "authorization", "content-type"];
+const HEADERS: [&str; 4] = ["accept", "authorization", "content-type", "dpop"];
 
 /// Reads one credential.
 pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Option<Credential> {
@@ -44,6 +46,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let server = server(&section, allow_plaintext, &tls);
     let grant = grant::read(&section, files);
     let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
+    let dpop = dpop::read(&section, files);
     let scopes = section.parse_each("scopes", scope);
     let audience = section.parse("audience", |text| Ok(text.to_owned()));
     let resources = section.parse_each("resources", resource);
@@ -67,6 +70,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         client_id,
         auth,
         grant: grant?,
+        dpop: dpop?,
         scopes,
         audience,
         resources,

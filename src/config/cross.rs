@@ -6,6 +6,7 @@ use std::path::Path;
 use super::draft::{Draft, Named};
 use super::report::{Place, Report, Shown, did_you_mean};
 use super::{AuthorizationServer, ListenAddress, Route};
+use crate::dpop;
 
 /// How many names are listed when none is close.
 const MOST_NAMES: usize = 8;
@@ -27,6 +28,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     sockets(draft, report);
     ties(draft, report);
     shared_keys(draft, report);
+    schemes(draft, report);
     unused(draft, report);
 }
 
@@ -138,6 +140,34 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
                 let help = format!("give each its own instead of {}", file.display());
                 report.warning(place, message, help);
             }
+        }
+    }
+}
+
+/// The proof of a bound token counts only beside the token under its own scheme (RFC 9449 section
+/// 7.1).
+fn schemes(draft: &Draft, report: &Report<'_>) {
+    let bound = |name: &String| {
+        let slot = draft.credentials.get(name);
+        let credential = slot.and_then(|slot| slot.as_ref()?.0.as_ref());
+        credential.is_some_and(|credential| credential.dpop.is_some())
+    };
+    for (name, slot) in &draft.upstreams {
+        let Some((Some(upstream), place)) = slot else {
+            continue;
+        };
+        let prefix = upstream.header_prefix.as_ref();
+        let other = prefix.is_some_and(|prefix| !prefix.eq_ignore_ascii_case(dpop::SCHEME));
+        if other && upstream.credential.as_ref().is_some_and(bound) {
+            let message = format!(
+                "`header_prefix` of upstream {} does not fit its credential, which has `dpop`",
+                Shown(name)
+            );
+            report.error(
+                place,
+                message,
+                "leave it out: such a token is sent as `DPoP`",
+            );
         }
     }
 }

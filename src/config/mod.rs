@@ -11,6 +11,7 @@ mod credential;
 mod credentials;
 mod cross;
 mod diagnostics;
+mod dpop;
 mod draft;
 mod general;
 mod grant;
@@ -40,7 +41,7 @@ use url::Url;
 pub use address::is_loopback;
 pub use credential::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
-    Grant, Refresh, SecurityToken,
+    Dpop, Grant, Refresh, SecurityToken,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};

@@ -91,9 +91,9 @@ impl<'a> Section<'a> {
         let Some(value) = self.get(key) else {
             return default;
         };
-        match value.value.get_ref() {
-            DeValue::Boolean(value) => *value,
-            _ => value.mistyped("true or false").unwrap_or(default),
+        match value.boolean() {
+            Some(value) => value,
+            None => value.mistyped("true or false").unwrap_or(default),
         }
     }
 
@@ -317,6 +317,14 @@ impl<'a> Value<'a> {
             table,
             known: RefCell::default(),
         })
+    }
+
+    /// What it is, if it is a boolean.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
+        }
     }
 
     /// Whether it is an empty string, which is as good as absent.

@@ -88,9 +88,10 @@ pub(super) fn no_tls(section: &Section<'_>, tls: &Tls) {
 /// A header name that may be given a value of our own: not one that frames the message, routes
 /// it, or belongs to the connection (RFC 9110 section 7.6.1).
 pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
-    const OURS: [&str; 11] = [
+    const OURS: [&str; 12] = [
         "connection",
         "content-length",
+        "dpop",
         "expect",
         "host",
         "http2-settings",

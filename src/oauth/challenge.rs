@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
+use crate::dpop;
+
 /// One challenge, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge<'a> {
@@ -18,7 +20,8 @@ pub struct Challenge<'a> {
 }
 
 /// Whether a 401 with these headers rejects a token sent with `scheme`: it has no challenge header
-/// at all, or a challenge of that scheme without `error` or with `invalid_token`.
+/// at all, or a challenge of that scheme without `error` or with `invalid_token`. One that wants
+/// another nonce in the proof ([`wants_nonce`]) says nothing about the token.
 ///
 /// What cannot be read is no challenge. To pass such a 401 through loses nothing; to take garbage
 /// for a rejection would set a good token aside.
@@ -34,9 +37,25 @@ pub fn rejects_token(headers: &HeaderMap, scheme: &str) -> bool {
                 None => challenge.whole,
             }
     };
+    let rejected = lines
+        .flat_map(|line| challenges(line.as_bytes()))
+        .any(rejects);
+    rejected && !(scheme == dpop::SCHEME && wants_nonce(headers))
+}
+
+/// Whether a 401 with these headers wants a nonce of the server's own in the proof (RFC 9449
+/// section 9).
+pub fn wants_nonce(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    let wants = |challenge: Challenge<'_>| {
+        challenge
+            .scheme
+            .eq_ignore_ascii_case(dpop::SCHEME.as_bytes())
+            && challenge.error.as_deref() == Some(dpop::USE_NONCE.as_bytes())
+    };
     lines
         .flat_map(|line| challenges(line.as_bytes()))
-        .any(rejects)
+        .any(wants)
 }
 
 /// The challenges of one header line. Linear in its length, whatever it holds.
@@ -267,6 +286,52 @@ mod tests {
         ] {
             assert!(!rejects(&[line]), "{line}");
         }
+    }
+
+    #[test]
+    fn a_server_that_wants_a_nonce_says_nothing_about_the_token() {
+        let headers = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(line));
+            }
+            headers
+        };
+        for wants in [
+            &["DPoP error=\"use_dpop_nonce\""][..],
+            &["Bearer, dpop algs=\"ES256\", error=use_dpop_nonce"],
+            &["DPoP", "DPoP error=\"use_dpop_nonce\""],
+            &[
+                "DPoP error=\"use_dpop_nonce\"",
+                "DPoP error=\"invalid_token\"",
+            ],
+        ] {
+            let headers = headers(wants);
+            assert!(wants_nonce(&headers), "{wants:?}");
+            assert!(!rejects_token(&headers, "DPoP"), "{wants:?}");
+        }
+        for rejects in [
+            &["DPoP"][..],
+            &["DPoP algs=\"ES256\", error=\"invalid_token\""],
+            &["Bearer error=\"use_dpop_nonce\", DPoP"],
+            &[],
+        ] {
+            let headers = headers(rejects);
+            assert!(!wants_nonce(&headers), "{rejects:?}");
+            assert!(rejects_token(&headers, "DPoP"), "{rejects:?}");
+        }
+        for other in [
+            "DPoP error=\"invalid_dpop_proof\"",
+            "Bearer error=\"invalid_token\"",
+        ] {
+            let headers = headers(&[other]);
+            assert!(
+                !wants_nonce(&headers) && !rejects_token(&headers, "DPoP"),
+                "{other}"
+            );
+        }
+        let both = headers(&["Bearer error=\"invalid_token\", DPoP error=\"use_dpop_nonce\""]);
+        assert!(rejects_token(&both, "Bearer"), "the token sent was another");
     }
 
     #[test]

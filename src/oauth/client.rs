@@ -12,13 +12,15 @@ use super::auth::Means;
 use super::discovery::Needs;
 use super::exchange::{Endpoint, shown};
 use super::key::{KeyFile, Signer};
+use super::proof::ProofKeys;
 use super::request::GrantRequest;
-use super::response::Asked;
+use super::response::{Answer, Asked};
 use super::secrets::Secrets;
 use super::{
     BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
 use crate::config::{AuthorizationServer, Credential};
+use crate::dpop::ProofKey;
 use crate::upstream::TlsError;
 
 /// How often a discovery document is read again at most, while fetches fail.
@@ -29,6 +31,7 @@ pub struct Client {
     credential: Credential,
     server: Server,
     key: Option<KeyFile>,
+    proof: Option<ProofKeys>,
     last: Mutex<Last>,
 }
 
@@ -67,7 +70,8 @@ enum Last {
 }
 
 impl Client {
-    /// Reads the TLS files of `credential`; its secrets and its key are read with each request.
+    /// Reads the TLS files of `credential`; its secrets and its keys are read with each request.
+    /// If its tokens are bound to a key of this process, it is made here.
     ///
     /// # Errors
     /// A TLS file that cannot be used.
@@ -85,12 +89,42 @@ impl Client {
             credential: credential.clone(),
             server,
             key: KeyFile::of(credential),
+            proof: ProofKeys::of(credential),
             last: Mutex::new(Last::NotYet),
         })
     }
 
+    /// With a key that was made for the same credential before.
+    pub fn with_proof_key(mut self, before: Arc<ProofKey>) -> Self {
+        if let Some(ProofKeys::Own(key)) = &mut self.proof {
+            *key = before;
+        }
+        self
+    }
+
+    /// The key that this process made for it, for [`with_proof_key`](Self::with_proof_key).
+    pub fn own_proof_key(&self) -> Option<Arc<ProofKey>> {
+        match &self.proof {
+            Some(ProofKeys::Own(key)) => Some(key.clone()),
+            _ => None,
+        }
+    }
+
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
+        let (mut answer, mut asked) = self.ask().await?;
+        if answer.brings_nonce && answer.wants_nonce() {
+            // Once more with it, and with an assertion that has not been used yet.
+            (answer, asked) = self.ask().await?;
+        }
+        let token = answer.judge(asked)?;
+        self.doubt(false);
+        Ok(token)
+    }
+
+    /// Sends one token request, made of what the files hold now.
+    async fn ask(&self) -> Result<(Answer, Asked<'_>), TokenError> {
         let (secrets, signer) = self.read()?;
+        let proof_key = self.proof.as_ref().map(ProofKeys::current).transpose()?;
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
             Server::Issuer {
@@ -109,18 +143,20 @@ impl Client {
             token_endpoint: &endpoint.url,
         };
         means.authenticate(&mut request)?;
+        if let Some(key) = &proof_key {
+            request.prove(key, &endpoint);
+        }
         let asked = Asked {
-            endpoint: &shown(&endpoint.url),
+            endpoint: shown(&endpoint.url),
             auth: &self.credential.auth,
             grant: &self.credential.grant,
+            possession: self.credential.dpop.as_ref().zip(proof_key),
             redactor: request.redactor,
         };
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
         self.doubt(true);
         let answer = endpoint.post(request.headers, request.form).await?;
-        let token = answer.judge(asked)?;
-        self.doubt(false);
-        Ok(token)
+        Ok((answer, asked))
     }
 
     /// Reads secrets and key anew.

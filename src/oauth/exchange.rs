@@ -17,11 +17,17 @@ use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use super::form::Form;
-use super::request::{AGENT, JSON};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
+use crate::dpop::Nonce;
 use crate::upstream::{ConnectError, Connector, Protocols, TlsError, fingerprint};
+
+/// What every request of ours says about itself.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("sidebearer/", env!("CARGO_PKG_VERSION")));
+/// JSON is the only form of an answer that we understand.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// No token response or discovery document needs more.
 const MAX_BODY: usize = 64 * 1024;
@@ -31,6 +37,8 @@ const MAX_HEAD: usize = 64 * 1024;
 /// A URL of an authorization server, ready to be asked.
 pub(super) struct Endpoint {
     pub(super) url: Url,
+    /// What it wants in proofs.
+    pub(super) nonce: Nonce,
     tls: Tls,
     /// With what the TLS files held when it was made, or could not be made.
     connector: Mutex<(u64, Arc<Connector>)>,
@@ -46,6 +54,7 @@ impl Endpoint {
             connector: Mutex::new((held, Arc::new(connector))),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
+            nonce: Nonce::default(),
             url,
         })
     }
@@ -103,8 +112,9 @@ impl Endpoint {
             .map_err(broken)?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
-            let (head, body) = response.into_parts();
+            let (mut head, body) = response.into_parts();
             Ok(Answer {
+                brings_nonce: self.nonce.learn(&mut head.headers),
                 status: head.status,
                 headers: head.headers,
                 body: read(body).await.map_err(broken)?,

@@ -12,6 +12,7 @@ mod exchange;
 mod form;
 mod grant;
 mod key;
+mod proof;
 mod redact;
 mod request;
 mod response;
@@ -19,11 +20,13 @@ mod secrets;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::{Client, gate_key};
 
 use crate::config::Secret;
+use crate::dpop::ProofKey;
 
 /// A boxed future; one is made for each token request, never for a proxied one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -42,8 +45,10 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 pub struct TokenResponse {
     /// Visible ASCII without spaces, at most 16 KiB.
     pub access_token: Secret,
-    /// The scheme it is sent with, in its canonical form: `Bearer`.
+    /// The scheme it is sent with, in its canonical form: `Bearer`, or `DPoP`.
     pub token_type: &'static str,
+    /// The key that it is bound to, if it is: of type `DPoP` (RFC 9449 section 5).
+    pub proof_key: Option<Arc<ProofKey>>,
     /// `expires_in`, absent when the server did not say; at least one second.
     pub expires_in: Option<Duration>,
 }

@@ -1,19 +1,18 @@
 //! A token request (RFC 6749 section 4.4.2, and by extension RFC 7523 and RFC 8693).
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
+use url::Position;
 
+use super::exchange::Endpoint;
 use super::form::Form;
 use super::redact::Redactor;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
-
-/// What every request of ours says about itself.
-pub(super) const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("sidebearer/", env!("CARGO_PKG_VERSION")));
-/// JSON is the only form of an answer that we understand.
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+use crate::dpop::{Claims, DPOP, ProofKey};
 
 /// Header fields and body of a token request.
 pub(super) struct GrantRequest {
@@ -70,5 +69,24 @@ impl GrantRequest {
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         Ok(())
+    }
+
+    /// Adds a proof that the client holds `key` (RFC 9449 section 5).
+    pub(super) fn prove(&mut self, key: &ProofKey, endpoint: &Endpoint) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nonce = endpoint.nonce.current();
+        let url = &endpoint.url;
+        let proof = key.prove(Claims {
+            method: "POST",
+            target: [
+                url.scheme(),
+                &url[Position::BeforeHost..Position::AfterPort],
+                url.path(),
+            ],
+            issued_at: now.unwrap_or_default().as_secs(),
+            token_hash: None,
+            nonce: nonce.as_deref().map(String::as_str),
+        });
+        self.headers.insert(DPOP, proof);
     }
 }

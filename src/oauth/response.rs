@@ -1,5 +1,6 @@
 //! What a token endpoint may answer (RFC 6749 sections 5.1 and 5.2).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_ENCODING, RETRY_AFTER};
@@ -11,9 +12,16 @@ use zeroize::Zeroizing;
 use super::auth::invalid_client_hint;
 use super::redact::Redactor;
 use super::{TokenError, TokenErrorKind, TokenResponse, grant};
-use crate::config::{ClientAuth, Grant, Secret};
+use crate::config::{ClientAuth, Dpop, Grant, Secret};
+use crate::dpop::{self, ProofKey};
 
 const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
+/// RFC 9449 section 5
+const NOT_BOUND: &str = "a Bearer token where dpop = true asks for one that is bound to a key; the \
+                         server may not know DPoP, or not for this client (dpop = \"optional\" \
+                         takes either)";
+const BOUND: &str =
+    "a DPoP token, which nobody asked for and no request could use; set dpop = true";
 /// Lives long and renews others: no API may see it (RFC 8693 section 3).
 const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 const MAX_TOKEN: usize = 16 * 1024;
@@ -26,16 +34,20 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// Or why it was not read to its end.
     pub(super) body: Result<Zeroizing<Vec<u8>>, &'static str>,
+    /// It said what the next proof has to hold.
+    pub(super) brings_nonce: bool,
 }
 
 /// What an answer is judged by.
 pub(super) struct Asked<'a> {
     /// The token endpoint, for messages.
-    pub(super) endpoint: &'a str,
+    pub(super) endpoint: String,
     /// How the client authenticated, for hints.
     pub(super) auth: &'a ClientAuth,
     /// What it asked by, for hints.
     pub(super) grant: &'a Grant,
+    /// What the token is to be bound to, and whether it has to be.
+    pub(super) possession: Option<(&'a Dpop, Arc<ProofKey>)>,
     /// Knows what was sent.
     pub(super) redactor: Redactor,
 }
@@ -57,7 +69,8 @@ impl Answer {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {
-                accept(body).map_err(|what| bad(&asked, &format!("answered with {what}")))
+                accept(body, asked.possession.clone())
+                    .map_err(|what| bad(&asked, &format!("answered with {what}")))
             }
             Ok(body) => Err(self.refused(body, asked)),
             Err(what) => Err(self.garbled(what, &asked)),
@@ -66,6 +79,12 @@ impl Answer {
             retry_after: self.retry_after(SystemTime::now()),
             ..e
         })
+    }
+
+    /// Whether all that it wants is a nonce of its own in the proof (RFC 9449 section 8).
+    pub(super) fn wants_nonce(&self) -> bool {
+        let error = self.parse().ok().and_then(|body| body.error);
+        self.status.is_client_error() && error.is_some_and(|error| error == dpop::USE_NONCE)
     }
 
     /// `Retry-After` as a delay from `now`; none if absent or malformed (RFC 9110 section 10.2.3).
@@ -124,7 +143,7 @@ impl Answer {
             Some(hint) if kind == TokenErrorKind::Refused => format!("; {hint}"),
             _ => String::new(),
         };
-        let endpoint = asked.endpoint;
+        let endpoint = &asked.endpoint;
         let message = format!("{endpoint} answered {status} {shown}{description}{hint}");
         TokenError::new(kind, message)
     }
@@ -146,7 +165,8 @@ impl Answer {
         match (self.status.as_u16(), error) {
             (429, _) => TokenErrorKind::Throttled,
             (408 | 425 | 500..=599, _) => TokenErrorKind::ServerError,
-            (400..=499, Some("temporarily_unavailable" | "server_error")) => {
+            // The nonce that it wants came with the answer.
+            (400..=499, Some("temporarily_unavailable" | "server_error" | dpop::USE_NONCE)) => {
                 TokenErrorKind::ServerError
             }
             (400..=499, Some(_)) => TokenErrorKind::Refused,
@@ -155,7 +175,10 @@ impl Answer {
     }
 }
 
-fn accept(body: Body) -> Result<TokenResponse, &'static str> {
+fn accept(
+    body: Body,
+    possession: Option<(&Dpop, Arc<ProofKey>)>,
+) -> Result<TokenResponse, &'static str> {
     let Some(Value::String(token)) = body.access_token else {
         return Err("no access_token");
     };
@@ -173,9 +196,16 @@ fn accept(body: Body) -> Result<TokenResponse, &'static str> {
     {
         return Err("a refresh token (issued_token_type) where an access token was asked for");
     }
+    let (token_type, proof_key) = match (token_type(body.token_type)?, possession) {
+        ("Bearer", Some((Dpop { required: true, .. }, _))) => return Err(NOT_BOUND),
+        ("Bearer", _) => ("Bearer", None),
+        (bound, Some((_, key))) => (bound, Some(key)),
+        (_, None) => return Err(BOUND),
+    };
     Ok(TokenResponse {
         access_token,
-        token_type: token_type(body.token_type)?,
+        token_type,
+        proof_key,
         expires_in: expires_in(body.expires_in)?,
     })
 }
@@ -188,11 +218,12 @@ fn token_type(value: Option<Value>) -> Result<&'static str, &'static str> {
         {
             Ok("Bearer")
         }
+        Some(Value::String(name)) if name.eq_ignore_ascii_case(dpop::SCHEME) => Ok(dpop::SCHEME),
         // RFC 8693 section 2.2.1
         Some(Value::String(name)) if name.eq_ignore_ascii_case("N_A") => {
             Err("a token_type of N_A: no request can carry it; ask for another type")
         }
-        Some(_) => Err("a token_type other than Bearer"),
+        Some(_) => Err("a token_type that is neither Bearer nor DPoP"),
         None => Err("no token_type"),
     }
 }
@@ -235,6 +266,11 @@ fn hint(code: &str, asked: &Asked<'_>) -> Option<&'static str> {
     }
     Some(match code {
         "invalid_client" => invalid_client_hint(asked.auth),
+        "invalid_dpop_proof" if asked.possession.is_some() => {
+            "the server's clock must agree with ours to the minute, and it must know its own URL as \
+             the one configured here"
+        }
+        "invalid_dpop_proof" => "the server wants tokens bound to a key: set dpop = true",
         "invalid_scope" => "check scopes: the server does not grant one of them to this client",
         "invalid_target" => "check resources and audience: the server does not know one of them",
         "invalid_request" => {

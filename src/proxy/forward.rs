@@ -19,6 +19,8 @@ use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::upload::{Fault, Outgoing, Upload};
 use super::{failure, headers, request};
+use crate::dpop::DPOP;
+use crate::oauth::challenge;
 use crate::snapshot::Upstream;
 use crate::token::Token;
 use crate::upstream::{Checkout, Lease, Pool};
@@ -103,8 +105,31 @@ impl Forward {
         self.can_restart(false)
     }
 
-    /// Sends it with `token`, which is replaced if it expires while a connection is opened.
+    /// Sends it with `token`, which is replaced if it expires while a connection is opened. An
+    /// upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section 9).
     pub async fn send(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
+        let mut answer = self.transmit(token).await?;
+        if self.wants_nonce(&mut answer, token.as_deref()) && self.can_replay() {
+            drop(answer);
+            answer = self.transmit(token).await?;
+            self.wants_nonce(&mut answer, token.as_deref());
+        }
+        Ok(answer)
+    }
+
+    /// Takes the nonce out of an answer, and says whether it alone was missing.
+    fn wants_nonce(&self, (response, _): &mut Answer, token: Option<&Token>) -> bool {
+        let bound = token.is_some_and(|token| token.binding().is_some());
+        let Some(injection) = self.upstream.injection.as_ref().filter(|_| bound) else {
+            return false;
+        };
+        let given = injection.nonce.learn(response.headers_mut());
+        given
+            && response.status() == StatusCode::UNAUTHORIZED
+            && challenge::wants_nonce(response.headers())
+    }
+
+    async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
         if let Some(protocol) = &self.upgrade {
             return self.upgrade(protocol, token).await;
         }
@@ -230,11 +255,17 @@ impl Forward {
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
         if let (Some(token), Some(injection)) = (token, &self.upstream.injection) {
-            headers::inject(
-                request.headers_mut(),
-                &injection.header,
-                injection.value(token),
-            );
+            let headers = request.headers_mut();
+            headers::inject(headers, &injection.header, injection.value(token));
+            let upstream = &self.upstream;
+            let target = [
+                upstream.scheme.as_str(),
+                upstream.authority.as_str(),
+                self.target.path(),
+            ];
+            if let Some(proof) = injection.prove(token, &self.method, target) {
+                headers::inject(headers, &DPOP, proof);
+            }
         }
         request
     }

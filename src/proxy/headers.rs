@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request::elements;
+use crate::dpop::DPOP;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ mod tests;
 ///
 /// Removed are the hop-by-hop headers (RFC 9110 section 7.6.1), those that any `Connection` line
 /// names, `Proxy` and `Proxy-*`, and every copy of the `injected` header, also one with `_` for
-/// `-`, which some servers take for the same. `TE: trailers` and `Trailer` stay. Cookies that HTTP/2
+/// `-`, which some servers take for the same, with a proof that goes with it (RFC 9449). `TE: trailers` and `Trailer` stay. Cookies that HTTP/2
 /// split are joined (RFC 9113 section 8.2.3). For an upgrade the caller sets `Connection` and
 /// `Upgrade` again.
 pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
@@ -32,7 +33,7 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if is_hop_by_hop(name) || injected.is_some_and(|injected| is_copy(name, injected)) {
+        if is_hop_by_hop(name) || injected.is_some_and(|injected| is_ours(name, injected)) {
             doomed.push(name.clone());
         }
     }
@@ -86,7 +87,7 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
     for name in trailers.keys() {
         if is_hop_by_hop(name)
             || NEVER_TRAILING.contains(name)
-            || injected.is_some_and(|injected| is_copy(name, injected))
+            || injected.is_some_and(|injected| is_ours(name, injected))
         {
             doomed.push(name.clone());
         }
@@ -142,8 +143,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether some server takes one name for the other: CGI and WSGI turn `-` into `_`.
-fn is_copy(name: &HeaderName, injected: &HeaderName) -> bool {
+/// Whether no client may send it where a token is injected: it is the proof, or some server takes
+/// one name for the other, as CGI and WSGI do, which turn `-` into `_`.
+fn is_ours(name: &HeaderName, injected: &HeaderName) -> bool {
+    if *name == DPOP {
+        return true;
+    }
     let (name, injected) = (name.as_str(), injected.as_str());
     let dashed = |byte| if byte == b'_' { b'-' } else { byte };
     name.len() == injected.len() && name.bytes().map(dashed).eq(injected.bytes().map(dashed))

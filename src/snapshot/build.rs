@@ -11,6 +11,7 @@ use url::Host;
 
 use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
 use crate::config::{self, Config, ListenAddress};
+use crate::dpop::Nonce;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
@@ -31,8 +32,13 @@ pub struct Builder {
     pub shards: usize,
     /// Identifies this process in `Via`.
     pub instance: String,
-    gates: Mutex<HashMap<String, Weak<Semaphore>>>,
+    gates: Shared<Semaphore>,
+    nonces: Shared<Nonce>,
 }
+
+/// What everything that names the same server shares, for as long as something does.
+#[derive(Debug)]
+struct Shared<T>(Mutex<HashMap<String, Weak<T>>>);
 
 /// Why a valid configuration could not be built: a file changed after it was checked.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +58,8 @@ impl Builder {
             clock,
             shards,
             instance: format!("sidebearer-{:012x}", fastrand::u64(..) >> 16),
-            gates: Mutex::default(),
+            gates: Shared::default(),
+            nonces: Shared::default(),
         }
     }
 
@@ -129,10 +136,15 @@ impl Builder {
         {
             return Ok(kept.clone());
         }
-        let client = oauth::Client::new(config).map_err(|reason| BuildError {
+        let mut client = oauth::Client::new(config).map_err(|reason| BuildError {
             place: format!("[credentials.{}]", config.name),
             reason,
         })?;
+        let before = old.and_then(|old| old.credentials.get(&config.name));
+        if let Some(key) = before.and_then(|before| before.proof_key.clone()) {
+            client = client.with_proof_key(key);
+        }
+        let proof_key = client.own_proof_key();
         let source = Source::start(
             &config.name,
             Policy::from(config),
@@ -143,6 +155,7 @@ impl Builder {
         );
         Ok(Credential {
             source,
+            proof_key,
             added_by_reload: old.is_some(),
         })
     }
@@ -181,6 +194,7 @@ impl Builder {
             header: config.header.clone(),
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),
+            nonce: self.nonce(config),
         });
         Ok(Arc::new(Upstream::new(
             config.clone(),
@@ -206,15 +220,33 @@ impl Builder {
     }
 
     fn gate(&self, credential: &config::Credential) -> Arc<Semaphore> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.retain(|_, gate| gate.strong_count() > 0);
-        let key = oauth::gate_key(credential);
-        if let Some(gate) = gates.get(&key).and_then(Weak::upgrade) {
-            return gate;
+        let gate = || Semaphore::new(FETCHES_PER_ENDPOINT);
+        self.gates.of(oauth::gate_key(credential), gate)
+    }
+
+    /// A server's nonce counts for its whole origin (RFC 9449 section 8.2).
+    fn nonce(&self, upstream: &config::Upstream) -> Arc<Nonce> {
+        let origin = upstream.url.origin().ascii_serialization();
+        self.nonces.of(origin, Nonce::default)
+    }
+}
+
+impl<T> Shared<T> {
+    fn of(&self, server: String, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, shared| shared.strong_count() > 0);
+        if let Some(shared) = known.get(&server).and_then(Weak::upgrade) {
+            return shared;
         }
-        let gate = Arc::new(Semaphore::new(FETCHES_PER_ENDPOINT));
-        gates.insert(key, Arc::downgrade(&gate));
-        gate
+        let shared = Arc::new(make());
+        known.insert(server, Arc::downgrade(&shared));
+        shared
+    }
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 

@@ -1,5 +1,6 @@
 //! One token as it was issued.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use http::HeaderValue;
 
 use super::Moment;
 use crate::config::Secret;
+use crate::dpop::ProofKey;
+use crate::oauth::TokenResponse;
 
 /// One token. Immutable: a renewal makes another.
 #[derive(Debug)]
@@ -15,7 +18,17 @@ pub struct Token {
     authorization: HeaderValue,
     access_token: Secret,
     token_type: &'static str,
+    binding: Option<Binding>,
     times: Times,
+}
+
+/// What a token is of no use without (RFC 9449).
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// Signs the proof that goes with each request.
+    pub key: Arc<ProofKey>,
+    /// How a proof names the token: `ath`.
+    pub token_hash: String,
 }
 
 /// When a token begins, should be renewed, may no longer be sent, and ends.
@@ -29,13 +42,18 @@ pub(super) struct Times {
 
 impl Token {
     /// `None` when the value cannot stand in a header. `renews` is the token before it, if that
-    /// had the same value.
+    /// had the same value and the same key.
     pub(super) fn new(
-        access_token: Secret,
-        token_type: &'static str,
+        response: TokenResponse,
         times: Times,
         renews: Option<&Self>,
     ) -> Option<Self> {
+        let TokenResponse {
+            access_token,
+            token_type,
+            proof_key,
+            expires_in: _,
+        } = response;
         let authorization = match renews {
             Some(renewed) => renewed.authorization.clone(),
             None => {
@@ -48,6 +66,10 @@ impl Token {
         Some(Self {
             id: renews.map_or_else(next_id, |renewed| renewed.id),
             authorization,
+            binding: proof_key.map(|key| Binding {
+                token_hash: ProofKey::token_hash(access_token.expose()),
+                key,
+            }),
             access_token,
             token_type,
             times,
@@ -60,7 +82,8 @@ impl Token {
         self.id
     }
 
-    /// `TYPE TOKEN`, for the `Authorization` header (RFC 6750 section 2.1); marked sensitive.
+    /// `TYPE TOKEN`, for the `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1);
+    /// marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
@@ -70,9 +93,25 @@ impl Token {
         &self.access_token
     }
 
-    /// The scheme it is sent with: `Bearer`.
+    /// The scheme it is sent with: `Bearer` or `DPoP`.
     pub fn token_type(&self) -> &'static str {
         self.token_type
+    }
+
+    /// What every request that carries it has to prove; `None` for a bearer token.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// Whether `response` brings the same once more, or another token.
+    pub(super) fn is_renewed_by(&self, response: &TokenResponse) -> bool {
+        let key = self
+            .binding
+            .as_ref()
+            .map(|binding| Arc::as_ptr(&binding.key));
+        self.access_token == response.access_token
+            && self.token_type == response.token_type
+            && key == response.proof_key.as_ref().map(Arc::as_ptr)
     }
 
     /// Whether it may be sent: `usable_until` is reached on neither clock.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::config;
 
 pub use clock::{Clock, Moment, SystemClock};
-pub use issued::Token;
+pub use issued::{Binding, Token};
 pub use rejection::Rejections;
 pub use source::{Source, Unavailable};
 pub use status::{LastError, Phase, Status};

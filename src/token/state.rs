@@ -274,7 +274,7 @@ impl State {
         let renewed = self
             .token
             .as_deref()
-            .filter(|held| *held.access_token() == response.access_token);
+            .filter(|held| held.is_renewed_by(&response));
         let refresh_at = match renewed {
             // Nothing was renewed: the server hands out the old value until near its end.
             Some(_) => now.plus(now.until(usable_until) / 2),
@@ -286,7 +286,7 @@ impl State {
             usable_until,
             lifetime,
         };
-        Token::new(response.access_token, response.token_type, times, renewed)
+        Token::new(response, times, renewed)
             .map(Arc::new)
             .ok_or_else(|| bad_response("the token cannot stand in a header".to_owned()))
     }

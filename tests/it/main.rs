@@ -6,6 +6,7 @@ mod access_log;
 mod admin;
 mod cli;
 mod connect;
+mod dpop;
 mod drain;
 mod errors;
 mod heal;

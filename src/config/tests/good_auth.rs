@@ -1,5 +1,6 @@
 use crate::config::{
-    AssertionAudience, AssertionForm, ClientAuth, Credential, Grant, SecretSource, SecurityToken,
+    AssertionAudience, AssertionForm, ClientAuth, Credential, Dpop, Grant, SecretSource,
+    SecurityToken,
 };
 use crate::jose::Algorithm;
 
@@ -130,4 +131,38 @@ fn certificates_of_both_kinds_are_read() {
         let key = files.path().join("key");
         assert_eq!(credential.key_files().collect::<Vec<_>>(), [key]);
     }
+}
+
+#[test]
+fn dpop_is_off_required_or_optional() {
+    let own = |required| Dpop {
+        required,
+        key: None,
+    };
+    let base = "client_id = \"billing\"\nclient_secret = { file = \"key\" }\n";
+    for (written, expected) in [
+        ("", None),
+        ("dpop = false", None),
+        ("dpop = true", Some(own(true))),
+        ("dpop = \"optional\"", Some(own(false))),
+        ("dpop = true\ndpop_key = \"\"", Some(own(true))),
+    ] {
+        let (credential, _, _) = read(&format!("{base}{written}"));
+        assert_eq!(credential.dpop, expected, "{written}");
+    }
+}
+
+#[test]
+fn the_file_of_a_dpop_key_is_watched() {
+    let text = format!(
+        "[credentials.crm]\nissuer = \"https://as.example\"\nclient_id = \"billing\"\n\
+         client_secret = {{ env = \"PATH\" }}\ndpop = true\ndpop_key = {{ file = \"proof\" }}\n"
+    );
+    let text = [LISTENER, UPSTREAM, &text].concat();
+    let key = include_str!("../../../tests/keys/p256.jwk");
+    let directory = directory(&[("sidebearer.toml", &text), ("proof", key)]);
+    let config = load(&directory.path().join("sidebearer.toml"))
+        .unwrap()
+        .config;
+    assert_eq!(config.named_files(), [directory.path().join("proof")]);
 }

@@ -18,6 +18,7 @@ fn credential(issuer: &str) -> Credential {
             encoding: BasicEncoding::Form,
         },
         grant: Grant::ClientCredentials,
+        dpop: None,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),

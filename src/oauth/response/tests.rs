@@ -13,16 +13,22 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Ok(Zeroizing::new(body.as_ref().to_vec())),
+        brings_nonce: false,
     }
 }
 
 fn judge_as(auth: &ClientAuth, answer: Answer) -> Result<TokenResponse, TokenError> {
-    answer.judge(Asked {
-        endpoint: "https://as.example/token",
+    answer.judge(asked(auth))
+}
+
+fn asked(auth: &ClientAuth) -> Asked<'_> {
+    Asked {
+        endpoint: "https://as.example/token".to_owned(),
+        possession: None,
         auth,
         grant: &Grant::ClientCredentials,
         redactor: Redactor::new([SECRET]),
-    })
+    }
 }
 
 fn judge(answer: Answer) -> Result<TokenResponse, TokenError> {
@@ -53,7 +59,7 @@ fn the_example_of_rfc_6749_is_a_token() {
         "access_token":"2YotnFZFEjr1zCsicMWpAA", "token_type":"example",
         "expires_in":3600, "example_parameter":"example_value"
     }"#;
-    assert!(fault(body).ends_with("a token_type other than Bearer"));
+    assert!(fault(body).ends_with("a token_type that is neither Bearer nor DPoP"));
     let token = judge(answer(200, body.replace("\"example\"", "\"bearer\""))).unwrap();
     assert_eq!(token.access_token.expose(), "2YotnFZFEjr1zCsicMWpAA");
     assert_eq!(token.token_type, "Bearer");
@@ -89,19 +95,57 @@ fn only_visible_ascii_up_to_16_kib_is_an_access_token() {
 }
 
 #[test]
-fn only_bearer_is_a_token_type() {
+fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
     for name in ["Bearer", "bearer", "BEARER", "BearerToken", "bearertoken"] {
         let token = judge(answer(200, with("token_type", name.into())));
         assert_eq!(token.unwrap().token_type, "Bearer");
     }
     for other in [
-        json!("DPoP"),
         json!("mac"),
         json!(""),
         json!(" bearer"),
+        json!("dpop "),
         json!(1),
     ] {
-        assert!(fault(with("token_type", other)).ends_with("other than Bearer"));
+        assert!(fault(with("token_type", other)).ends_with("neither Bearer nor DPoP"));
+    }
+    let unasked = fault(with("token_type", "DPoP".into()));
+    assert!(unasked.contains("nobody asked for"), "{unasked}");
+    for (required, name, expected) in [
+        (true, "DPoP", Ok("DPoP")),
+        (true, "dpop", Ok("DPoP")),
+        (
+            true,
+            "Bearer",
+            Err("dpop = true asks for one that is bound"),
+        ),
+        (false, "dPoP", Ok("DPoP")),
+        (false, "bearer", Ok("Bearer")),
+    ] {
+        let dpop = Dpop {
+            required,
+            key: None,
+        };
+        let key = Arc::new(ProofKey::generate());
+        let possession = Some((&dpop, key.clone()));
+        let token = answer(200, with("token_type", name.into())).judge(Asked {
+            possession,
+            ..asked(&basic(BasicEncoding::Form))
+        });
+        match (token, expected) {
+            (Ok(token), Ok(expected)) => {
+                assert_eq!(token.token_type, expected);
+                let bound = token
+                    .proof_key
+                    .is_some_and(|bound| Arc::ptr_eq(&bound, &key));
+                assert_eq!(bound, expected == "DPoP");
+            }
+            (Err(error), Err(expected)) => {
+                assert_eq!(error.kind, TokenErrorKind::BadResponse);
+                assert!(error.message.contains(expected), "{error}");
+            }
+            (token, _) => panic!("{required} {name}: {token:?}"),
+        }
     }
     assert!(fault(with("token_type", Value::Null)).ends_with("no token_type"));
     assert!(fault(r#"{"access_token":"t"}"#).ends_with("no token_type"));

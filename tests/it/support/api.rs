@@ -14,6 +14,8 @@ use super::server::{self, Body, response};
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) method: String,
+    /// `Host`, or `:authority` of HTTP/2.
+    pub(crate) host: String,
     /// Path and query.
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
@@ -58,8 +60,11 @@ impl Api {
                 let Ok(body) = body.collect().await else {
                     return response(400, "the body broke off");
                 };
+                let authority = head.uri.authority().map(ToString::to_string);
+                let host = head.headers.get("host").map(|host| host.to_str().unwrap());
                 let seen = Seen {
                     method: head.method.to_string(),
+                    host: authority.or(host.map(str::to_owned)).unwrap_or_default(),
                     target: head.uri.path_and_query().unwrap().to_string(),
                     headers: head.headers,
                     body: body.to_bytes(),

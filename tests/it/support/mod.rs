@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
+pub(crate) mod dpop;
 pub(crate) mod idp;
 pub(crate) mod keys;
 pub(crate) mod process;

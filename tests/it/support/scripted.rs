@@ -129,6 +129,7 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
         client_id: Some(literal("billing")),
         auth: basic("s3cret", BasicEncoding::Form),
         grant: Grant::ClientCredentials,
+        dpop: None,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),

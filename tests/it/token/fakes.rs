@@ -105,6 +105,7 @@ pub(crate) fn response(value: &str, expires_in: Option<Duration>) -> Answer {
         Ok(TokenResponse {
             access_token: Secret::new(value),
             token_type: "Bearer",
+            proof_key: None,
             expires_in,
         }),
     )

@@ -368,6 +368,7 @@ fn token(value: String, expires_in: Option<Duration>) -> TokenResponse {
     TokenResponse {
         access_token: Secret::new(value),
         token_type: "Bearer",
+        proof_key: None,
         expires_in,
     }
 }

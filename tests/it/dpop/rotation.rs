@@ -1,0 +1,59 @@
+//! The key: how long it stays, and how it changes.
+
+use crate::dpop::{config, guarded, status};
+use crate::support::dpop::Issuer;
+use crate::support::eventually;
+use crate::support::keys::key;
+use crate::support::sidebearer::Sidebearer;
+
+#[tokio::test]
+async fn the_key_survives_reloads() {
+    let issuer = Issuer::start();
+    let (api, _) = guarded(&issuer);
+    let sidebearer = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    for (change, tokens) in [
+        ("scopes = [\"a\"]", 2),
+        ("scopes = [\"b\"]", 3),
+        ("required = false", 4),
+    ] {
+        let changed = config(&api, &issuer, "", &format!("dpop = true\n{change}"));
+        sidebearer.reconfigure(&changed).await.unwrap();
+        assert_eq!(status(&sidebearer, "/").await, 200);
+        assert_eq!(issuer.issued(), tokens, "{change}");
+    }
+    assert_eq!(issuer.keys().len(), 1);
+
+    let another = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
+    assert_eq!(status(&another, "/").await, 200);
+    assert_eq!(issuer.keys().len(), 2, "no other process has it");
+}
+
+#[tokio::test]
+async fn a_key_from_a_file_changes_with_the_next_token_and_no_request_fails() {
+    let issuer = Issuer::start();
+    issuer.set_lifetime(3);
+    let (api, _) = guarded(&issuer);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    std::fs::write(dir.path().join("proof.key"), key!("p256.pkcs8.pem")).unwrap();
+    let credential = "dpop = true\ndpop_key = { file = \"proof.key\" }";
+    let sidebearer = Sidebearer::start_in(dir, &config(&api, &issuer, "", credential));
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    sidebearer.write("proof.key", &other.serialize_pem());
+    eventually("a token of the new key", async || {
+        assert_eq!(status(&sidebearer, "/").await, 200);
+        issuer.keys().len() == 2
+    })
+    .await;
+    // Half a file is no key: the last good one signs on.
+    sidebearer.write("proof.key", &other.serialize_pem()[..80]);
+    let issued = issuer.issued();
+    eventually("two more tokens", async || {
+        assert_eq!(status(&sidebearer, "/").await, 200);
+        issuer.issued() >= issued + 2
+    })
+    .await;
+    assert_eq!(issuer.keys().len(), 2);
+}
