@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::confirmation::Means;
+use super::token::decode;
 use super::{Failure, block_on, print, tell};
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::oauth::{self, TokenEndpoint};
@@ -60,7 +62,15 @@ async fn fetch(credential: &Credential) -> Result<String, String> {
         Some(lifetime) => format!("for {} s", lifetime.as_secs()),
         None => "without expires_in".to_owned(),
     };
-    Ok(format!("a {} token {lifetime}", token.token_type))
+    let method = credential.auth.name();
+    let good = format!("a {} token {lifetime}, by {method}", token.token_type);
+    let jwt = decode(token.access_token.expose());
+    let means = Means::of(credential, &token);
+    match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
+        None => Ok(good),
+        Some(Ok(bound)) => Ok(format!("{good}, bound {bound}")),
+        Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}")),
+    }
 }
 
 async fn connect(upstream: &Upstream) -> Result<String, String> {

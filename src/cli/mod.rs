@@ -4,6 +4,7 @@
 //! or configuration.
 
 mod check;
+mod confirmation;
 pub mod demo;
 mod get;
 mod health;

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::confirmation::Means;
 use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
@@ -53,19 +54,27 @@ pub async fn show(
         .map_err(|_| format!("no answer within {timeout:?}"))
         .and_then(|answer| answer.map_err(|error| error.message))
         .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
-    print(describe(&token, SystemTime::now(), reveal))
+    let means = Means::of(credential, &token);
+    print(describe(&token, &means, SystemTime::now(), reveal))
 }
 
 /// Type, lifetime and decoded content, for reading; the value itself only when `reveal` is set.
-pub fn describe(token: &TokenResponse, now: SystemTime, reveal: bool) -> String {
+pub fn describe(token: &TokenResponse, means: &Means, now: SystemTime, reveal: bool) -> String {
     let mut text = format!("type      {}\n", token.token_type);
     let lifetime = token.expires_in.map(human);
     let lifetime = lifetime.unwrap_or_else(|| "not said: default_lifetime applies".to_owned());
     line(&mut text, "lifetime", &lifetime);
-    match decode(token.access_token.expose()) {
+    let jwt = decode(token.access_token.expose());
+    let claims = jwt.as_ref().map(|jwt| &jwt.claims);
+    match means.confirm(claims) {
+        Some(Ok(bound)) => line(&mut text, "bound", &bound),
+        Some(Err(wrong)) => line(&mut text, "BOUND", &wrong),
+        None => {}
+    }
+    match &jwt {
         Some(Jwt { header, claims }) => {
-            line(&mut text, "header", &pretty(&header));
-            line(&mut text, "claims", &pretty(&claims));
+            line(&mut text, "header", &pretty(header));
+            line(&mut text, "claims", &pretty(claims));
             for claim in ["iat", "nbf", "exp"] {
                 if let Some(date) = claims.get(claim).and_then(Value::as_f64) {
                     line(&mut text, claim, &when(date, now));
@@ -94,13 +103,14 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<9} {value}");
 }
 
-struct Jwt {
+/// The readable parts of a signed JWT.
+pub(super) struct Jwt {
     header: Map<String, Value>,
-    claims: Map<String, Value>,
+    pub(super) claims: Map<String, Value>,
 }
 
 /// The two readable parts of a signed JWT (RFC 7519), unverified.
-fn decode(token: &str) -> Option<Jwt> {
+pub(super) fn decode(token: &str) -> Option<Jwt> {
     let part = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
     let mut parts = token.split('.');
     let (header, claims) = (parts.next()?, parts.next()?);
@@ -176,7 +186,8 @@ mod tests {
             proof_key: None,
             expires_in: Some(Duration::from_secs(3723)),
         };
-        describe(&token, UNIX_EPOCH + Duration::from_secs(NOW), reveal)
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        describe(&token, &Means::default(), now, reveal)
     }
 
     fn jwt(claims: &str) -> String {
@@ -208,6 +219,36 @@ exp       Fri, 15 Jan 2027 08:01:30 GMT (in 1m 30s)
 note      decoded only; the signature was not verified
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_a_token_is_bound_to_is_told_and_whether_that_is_ours() {
+        let key = std::sync::Arc::new(crate::dpop::ProofKey::generate());
+        let claims = |jkt: &str| format!(r#"{{"cnf":{{"jkt":"{jkt}"}}}}"#);
+        let described = |claims: &str| {
+            let token = TokenResponse {
+                access_token: Secret::new(jwt(claims)),
+                token_type: "DPoP",
+                proof_key: Some(key.clone()),
+                expires_in: None,
+            };
+            let means = Means {
+                key: Some(key.thumbprint().to_owned()),
+                certificate: None,
+            };
+            describe(&token, &means, UNIX_EPOCH, false)
+        };
+        let text = described(&claims(key.thumbprint()));
+        assert!(text.starts_with("type      DPoP\n"), "{text}");
+        assert!(
+            text.contains("\nbound     to our DPoP key: cnf.jkt matches\n"),
+            "{text}"
+        );
+        let text = described(&claims("other"));
+        assert!(
+            text.contains("\nBOUND     to another DPoP key: cnf.jkt is other"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -204,6 +204,20 @@ impl Credential {
 }
 
 impl ClientAuth {
+    /// Its RFC 7591 name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SecretBasic { .. } => "client_secret_basic",
+            Self::SecretPost { .. } => "client_secret_post",
+            Self::SecretJwt { .. } => "client_secret_jwt",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+            Self::ClientAssertion { .. } => "client_assertion",
+            Self::Certificate { self_signed: false } => "tls_client_auth",
+            Self::Certificate { self_signed: true } => "self_signed_tls_client_auth",
+            Self::None => "none",
+        }
+    }
+
     /// The one secret by which the client proves who it is.
     pub fn secret(&self) -> Option<&SecretSource> {
         match self {

@@ -1,5 +1,6 @@
-// A protected API: express over https behind express-oauth2-jwt-bearer, which answers 401 with a Bearer
-// challenge unless the token's signature, type, issuer, audience and expiry hold.
+// A protected API: express over https behind express-oauth2-jwt-bearer, which answers 401 with a challenge unless the
+// token's signature, type, issuer, audience and expiry hold, and the proof that a bound token needs. Below /nonce proofs
+// need a nonce, which changes every second.
 //
 // usage: node api.mjs DIR ISSUER AUDIENCE
 // DIR holds server.pem and server.key; DIR/api.port appears once it listens. Run it with
@@ -11,7 +12,15 @@ import { auth } from "express-oauth2-jwt-bearer";
 
 const [dir, issuer, audience] = process.argv.slice(2);
 
+const nonce = () => `n-${Math.floor(Date.now() / 1000)}`;
+const proved = (proof) => JSON.parse(Buffer.from(proof.split(".")[1], "base64url")).nonce;
+
 const app = express();
+app.use("/nonce", (request, response, next) => {
+  response.setHeader("dpop-nonce", nonce());
+  if ([nonce(), `n-${Math.floor(Date.now() / 1000) - 1}`].includes(proved(request.headers.dpop))) return next();
+  response.status(401).setHeader("www-authenticate", 'DPoP error="use_dpop_nonce", algs="ES256"').end();
+});
 app.use(
   auth({
     issuer,
@@ -27,12 +36,15 @@ app.use(express.text({ type: () => true }));
 
 // What arrived, and whose token brought it; never the token itself.
 app.use((request, response) => {
-  const { authorization, ...headers } = request.headers;
+  const { authorization, dpop: _dpop, ...headers } = request.headers;
   const { client_id, jti } = request.auth.payload;
   response.json({
     method: request.method,
     url: request.url,
     headers,
+    scheme: authorization.split(" ")[0],
+    proof: request.headers.dpop && JSON.parse(Buffer.from(request.headers.dpop.split(".")[1], "base64url")),
+    cnf: request.auth.payload.cnf,
     authorizations: request.rawHeaders.filter((name) => name.toLowerCase() === "authorization").length,
     body: typeof request.body === "string" ? request.body : "",
     client_id,

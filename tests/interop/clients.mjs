@@ -14,11 +14,14 @@ const kinds = {
   es256: ["ec", { namedCurve: "P-256" }, "sec1", "ES256"],
   es384: ["ec", { namedCurve: "P-384" }, "pkcs8", "ES384"],
   eddsa: ["ed25519", {}, "pkcs8", "EdDSA"],
+  // Their tokens are bound to a key; the second one's proofs need nonces, at both servers.
+  dpop: ["ec", { namedCurve: "P-256" }, "pkcs8", "ES256", { dpop_bound_access_tokens: true }],
+  nonce: ["ec", { namedCurve: "P-256" }, "pkcs8", "ES256", { dpop_bound_access_tokens: true }],
   foreign: ["ec", { namedCurve: "P-256" }, "pkcs8", "ES256"],
 };
 
 const clients = JSON.parse(readFileSync(`${dir}/clients.json`, "utf8"));
-for (const [name, [type, options, form, alg]] of Object.entries(kinds)) {
+for (const [name, [type, options, form, alg, more]] of Object.entries(kinds)) {
   const { privateKey, publicKey } = generateKeyPairSync(type, options);
   writeFileSync(`${dir}/${name}.key`, privateKey.export({ type: form, format: "pem" }));
   if (name === "foreign") continue;
@@ -28,6 +31,7 @@ for (const [name, [type, options, form, alg]] of Object.entries(kinds)) {
     token_endpoint_auth_method: "private_key_jwt",
     token_endpoint_auth_signing_alg: alg,
     jwks: { keys: [jwk] },
+    ...more,
   });
 }
 

@@ -2,7 +2,7 @@
 //
 // usage: node provider.mjs DIR AUDIENCE
 // DIR holds ca.pem, server.pem, server.key and clients.json; DIR/provider.port appears once it listens.
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { Provider, errors } from "oidc-provider";
@@ -14,7 +14,7 @@ const clients = JSON.parse(readFileSync(`${dir}/clients.json`, "utf8"));
 const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" });
 
 // What the token endpoint did, by client, for the script to read at /count.
-const count = { granted: {}, refused: 0, discoveries: 0 };
+const count = { granted: {}, refused: 0, nonces: 0, discoveries: 0 };
 
 const server = createServer({
   cert: readFileSync(`${dir}/server.pem`),
@@ -57,6 +57,11 @@ server.listen(0, "127.0.0.1", () => {
         certificateSubjectMatches: (ctx, property, expected) =>
           property === "tls_client_auth_san_dns" && certificate(ctx).subjectAltName === `DNS:${expected}`,
       },
+      dPoP: {
+        enabled: true,
+        nonceSecret: randomBytes(32),
+        requireNonce: (ctx) => ctx.oidc.client.clientId === "nonce",
+      },
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       resourceIndicators: {
@@ -79,6 +84,10 @@ server.listen(0, "127.0.0.1", () => {
     count.granted[clientId] = (count.granted[clientId] ?? 0) + 1;
   });
   provider.on("grant.error", (_ctx, error) => {
+    if (error.error === "use_dpop_nonce") {
+      count.nonces += 1;
+      return;
+    }
     count.refused += 1;
     console.error(error);
   });

@@ -154,11 +154,15 @@ fn dpop_is_off_required_or_optional() {
 
 #[test]
 fn the_file_of_a_dpop_key_is_watched() {
-    let text = format!(
-        "[credentials.crm]\nissuer = \"https://as.example\"\nclient_id = \"billing\"\n\
-         client_secret = {{ env = \"PATH\" }}\ndpop = true\ndpop_key = {{ file = \"proof\" }}\n"
-    );
-    let text = [LISTENER, UPSTREAM, &text].concat();
+    let text = r#"
+[credentials.crm]
+issuer = "https://as.example"
+client_id = "billing"
+client_secret = { env = "PATH" }
+dpop = true
+dpop_key = { file = "proof" }
+"#;
+    let text = [LISTENER, UPSTREAM, text].concat();
     let key = include_str!("../../../tests/keys/p256.jwk");
     let directory = directory(&[("sidebearer.toml", &text), ("proof", key)]);
     let config = load(&directory.path().join("sidebearer.toml"))
