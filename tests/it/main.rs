@@ -18,6 +18,7 @@ mod oauth_grant;
 mod oauth_mtls;
 mod pool;
 mod proxy;
+mod readme;
 mod reload;
 mod secrets;
 mod streaming;

@@ -1,0 +1,71 @@
+//! What the README tells people to write is a configuration.
+
+use std::path::Path;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
+
+use crate::support::keys::key;
+
+const README: &str = include_str!("../../README.md");
+
+const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:7080\"\nupstream = \"any\"\n\n";
+
+#[test]
+fn every_example_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let rsa = KeyPair::from_pkcs8_pem_and_sign_algo(key!("rsa.pkcs8.pem"), &PKCS_RSA_SHA256);
+    let certificate = CertificateParams::new(["billing".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&rsa.unwrap()).unwrap().pem();
+    for (name, text) in [
+        ("key", key!("rsa.pkcs8.pem")),
+        ("certificate", &certificate),
+        ("text", "e30.e30.c2ln"),
+    ] {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    let examples: Vec<_> = README.split("```toml\n").skip(1).collect();
+    assert!(examples.len() > 8, "{} examples", examples.len());
+    for example in examples {
+        let (example, _) = example.split_once("```").unwrap();
+        load(directory.path(), example);
+    }
+}
+
+fn load(directory: &Path, example: &str) {
+    let mut text = example.replace("/etc/sidebearer/", "");
+    for (start, file) in [
+        ("private_key = { file = \"", "key"),
+        ("key_file = \"", "key"),
+        ("certificate_file = \"", "certificate"),
+        ("ca_file = \"", "certificate"),
+        ("file = \"/", "text"),
+    ] {
+        text = replaced(&text, start, file);
+    }
+    if !text.contains("[[listeners]]") {
+        text = format!("{LISTENER}{text}");
+    }
+    for upstream in ["any", "crm", "search"] {
+        let named = text.contains(&format!("upstream = \"{upstream}\""));
+        if named && !text.contains(&format!("[upstreams.{upstream}]")) {
+            text += &format!("\n[upstreams.{upstream}]\nurl = \"https://api.example.com\"\n");
+        }
+    }
+    let path = directory.join("sidebearer.toml");
+    std::fs::write(&path, &text).unwrap();
+    if let Err(refused) = sidebearer::config::load(&path) {
+        panic!("{example}\n{refused}");
+    }
+}
+
+/// With `file` in place of the path behind every `start`.
+fn replaced(text: &str, start: &str, file: &str) -> String {
+    let key = start.trim_end_matches('/');
+    let mut parts = text.split(start);
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once('"').unwrap();
+        whole.push_str(&format!("{key}{file}\"{rest}"));
+    }
+    whole
+}
