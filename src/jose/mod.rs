@@ -10,7 +10,7 @@ mod material;
 mod pem;
 
 pub use algorithm::Algorithm;
-pub use certificate::Certificate;
+pub use certificate::{Certificate, thumbprint};
 pub use jws::{Header, sign};
 pub use key::SigningKey;
 pub use material::KeyError;

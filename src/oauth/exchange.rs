@@ -21,7 +21,7 @@ use super::request::{AGENT, JSON};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
-use crate::upstream::{ConnectError, Connector, Protocols, TlsError, fingerprint};
+use crate::upstream::{ConnectError, Connector, Identity, Protocols, TlsError, fingerprint};
 
 /// No token response or discovery document needs more.
 const MAX_BODY: usize = 64 * 1024;
@@ -32,17 +32,28 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(super) struct Endpoint {
     pub(super) url: Url,
     tls: Tls,
+    /// Presented instead of what the files hold.
+    identity: Option<Arc<Identity>>,
     /// With what the TLS files held when it was made, or could not be made.
     connector: Mutex<(u64, Arc<Connector>)>,
     connect_timeout: Duration,
 }
 
 impl Endpoint {
-    pub(super) fn new(url: Url, credential: &Credential) -> Result<Self, TlsError> {
-        let held = fingerprint(&credential.tls);
-        let connector = Connector::new(&url, &credential.tls, HttpVersion::Http1)?;
+    pub(super) fn new(
+        url: Url,
+        credential: &Credential,
+        identity: Option<Arc<Identity>>,
+    ) -> Result<Self, TlsError> {
+        let mut tls = credential.tls.clone();
+        if identity.is_some() {
+            (tls.certificate_file, tls.key_file) = (None, None);
+        }
+        let held = fingerprint(&tls);
+        let connector = Connector::presenting(identity.as_deref(), &url, &tls, HttpVersion::Http1)?;
         Ok(Self {
-            tls: credential.tls.clone(),
+            tls,
+            identity,
             connector: Mutex::new((held, Arc::new(connector))),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
@@ -130,7 +141,8 @@ impl Endpoint {
             .unwrap_or_else(PoisonError::into_inner);
         if held.0 != now {
             held.0 = now;
-            match Connector::new(&self.url, &self.tls, HttpVersion::Http1) {
+            let identity = self.identity.as_deref();
+            match Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1) {
                 Ok(connector) => held.1 = Arc::new(connector),
                 Err(error) => {
                     let url = shown(&self.url);
