@@ -1,0 +1,26 @@
+//! Tokens bound to a certificate (RFC 8705 section 3), and the rotation of the certificate under
+//! them.
+
+mod rotation;
+mod trouble;
+mod world;
+
+use crate::support::client;
+use world::World;
+
+#[tokio::test]
+async fn a_token_is_sent_with_the_certificate_it_is_bound_to() {
+    let world = World::new();
+    let first = world.identity();
+    world.server.knows(&first);
+    let sidebearer = world.start(&first);
+    for path in ["/http1", "/http2"] {
+        let answer = client::get(sidebearer.address(), path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    assert_eq!(world.shown(), [first.thumbprint(), first.thumbprint()]);
+    assert_eq!(world.server.requests(), 1);
+    let credential = sidebearer.status().await["credentials"]["bound"].clone();
+    assert_eq!(credential["certificate"], first.thumbprint());
+    assert!(credential["rotation"].is_null(), "{credential}");
+}
