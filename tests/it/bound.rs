@@ -6,6 +6,7 @@ mod trouble;
 mod world;
 
 use crate::support::client;
+use crate::support::process::{command, run};
 use world::World;
 
 #[tokio::test]
@@ -23,4 +24,21 @@ async fn a_token_is_sent_with_the_certificate_it_is_bound_to() {
     let credential = sidebearer.status().await["credentials"]["bound"].clone();
     assert_eq!(credential["certificate"], first.thumbprint());
     assert!(credential["rotation"].is_null(), "{credential}");
+}
+
+#[tokio::test]
+async fn check_connects_with_the_certificate_of_the_credential() {
+    let world = World::new();
+    let identity = world.identity();
+    world.server.knows(&identity);
+    let dir = world.files(&identity);
+    let path = dir.path().join("sidebearer.toml");
+    let bound = world.config("");
+    let bare = bound.replace(", certificate_from = \"bound\"", "");
+    for (config, code) in [(&bound, 0), (&bare, 1)] {
+        std::fs::write(&path, config).unwrap();
+        let arguments = ["check", "--online", "--config", path.to_str().unwrap()];
+        let ended = run(command(&arguments)).await;
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+    }
 }

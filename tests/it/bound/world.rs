@@ -9,6 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use crate::support::client::Connection;
@@ -29,11 +30,16 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let (ca, clients) = (Ca::new(), Ca::new());
-        let config = |alpn: &[&str]| ca.identity(&["localhost"]).demanding(&clients, alpn);
-        let server = AuthorizationServer::start(config(&["http/1.1"]));
+        let identity = || ca.identity(&["localhost"]);
+        let server = identity().demanding(&clients, &["http/1.1"]);
+        let server = AuthorizationServer::start(server);
+        let (old, new) = (
+            identity().demanding_in_tls12(&clients, &["http/1.1"]),
+            identity().demanding(&clients, &["h2"]),
+        );
         Self {
-            http1: Api::start(config(&["http/1.1"]), &server),
-            http2: Api::start(config(&["h2"]), &server),
+            http1: Api::start(old, &server),
+            http2: Api::start(new, &server),
             server,
             ca,
             clients,
@@ -89,6 +95,11 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
 
     /// The same, with more keys for the credential.
     pub(super) fn start_with(&self, identity: &Identity, more: &str) -> Sidebearer {
+        Sidebearer::start_in(self.files(identity), &self.config(more))
+    }
+
+    /// A directory with what the configuration names.
+    pub(super) fn files(&self, identity: &Identity) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("ca.pem", &self.ca.pem),
@@ -97,7 +108,7 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
         ] {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        Sidebearer::start_in(dir, &self.config(more))
+        dir
     }
 
     /// What was shown with each request to an API, as thumbprints; no token came with another

@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// A CA; its certificate lies in a file of its own directory.
@@ -79,18 +79,28 @@ impl Ca {
 impl Identity {
     /// A server that presents this certificate and offers the protocols of `alpn`.
     pub(crate) fn server(self, alpn: &[&str]) -> ServerConfig {
-        self.server_to(None, alpn)
+        self.server_to(None, rustls::ALL_VERSIONS, alpn)
     }
 
     /// The same, to holders of certificates of `clients` alone.
     pub(crate) fn demanding(self, clients: &Ca, alpn: &[&str]) -> ServerConfig {
-        self.server_to(Some(clients), alpn)
+        self.server_to(Some(clients), rustls::ALL_VERSIONS, alpn)
     }
 
-    fn server_to(self, clients: Option<&Ca>, alpn: &[&str]) -> ServerConfig {
+    /// The same, over TLS 1.2 alone: who has no certificate hears of it in the handshake.
+    pub(crate) fn demanding_in_tls12(self, clients: &Ca, alpn: &[&str]) -> ServerConfig {
+        self.server_to(Some(clients), &[&rustls::version::TLS12], alpn)
+    }
+
+    fn server_to(
+        self,
+        clients: Option<&Ca>,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> ServerConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),
