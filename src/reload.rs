@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::{Admin, ReloadRequest};
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
-use crate::snapshot::{Builder, Snapshot};
+use crate::snapshot::{BuildError, Builder, Credential, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::LogHandle;
 use crate::watch::{Changes, Watcher};
@@ -48,15 +48,30 @@ impl Reloader {
         changes: &mut Changes,
     ) {
         self.catch_up().await;
+        let mut stuck = false;
         loop {
             let refused = self.admin.last_reload().refused.is_some();
+            let snapshot = self.snapshots.load_full();
+            let rotating = snapshot.is_rotating();
+            // Whatever happens next may cure what a rotation stuck at.
+            let was_stuck = std::mem::take(&mut stuck);
             tokio::select! {
                 Some(answer) = requests.recv() => {
                     // Whoever asked may have left.
                     let _ = answer.send(self.reload().await);
                 }
                 Some(paths) = changes.next() => self.changed(&paths).await,
-                () = tokio::time::sleep(RETRY_REFUSED), if refused => self.retry().await,
+                () = snapshot.token_for_next_certificate(), if rotating && !was_stuck => {
+                    stuck = self.rotate().is_err();
+                }
+                () = tokio::time::sleep(RETRY_REFUSED), if refused || rotating => {
+                    if refused {
+                        self.retry().await;
+                    }
+                    if rotating {
+                        stuck = self.rotate().is_err();
+                    }
+                }
                 else => return,
             }
         }
@@ -103,8 +118,36 @@ impl Reloader {
     }
 
     fn retry_changed_secrets(&self) {
-        for credential in self.snapshots.load().credentials.values() {
-            credential.source.retry_if_secret_changed();
+        let snapshot = self.snapshots.load();
+        for source in snapshot.credentials.values().flat_map(Credential::sources) {
+            source.retry_if_secret_changed();
+        }
+    }
+
+    /// Puts certificates in use that have a token by now, lets those stand by that the files hold by
+    /// now, and asks again for their tokens. The configuration stays the one that serves.
+    fn rotate(&self) -> Result<(), BuildError> {
+        let old = self.snapshots.load_full();
+        let built = self.builder.build(old.config.clone(), Some(&old));
+        let snapshot = built.inspect_err(|error| {
+            tracing::debug!(%error, "no certificate can be taken up now");
+        })?;
+        if snapshot.rotates(&old) {
+            let snapshot = Arc::new(snapshot);
+            self.snapshots.store(Arc::clone(&snapshot));
+            self.hand_over(&old, &snapshot);
+        }
+        Ok(())
+    }
+
+    /// From `old` to `snapshot`, which serves now.
+    fn hand_over(&self, old: &Snapshot, snapshot: &Snapshot) {
+        snapshot.take_over_from(old);
+        for source in old.sources_not_in(snapshot) {
+            source.retire();
+            if !snapshot.credentials.contains_key(source.name()) {
+                self.admin.metrics.forget_credential(source.name());
+            }
         }
     }
 
@@ -146,6 +189,8 @@ impl Reloader {
                 last.refused = Some(refused.clone());
                 drop(last);
                 self.retry_changed_secrets();
+                // Whatever is wrong with the configuration, what a file holds is not part of it.
+                let _ = self.rotate();
                 Err(refused)
             }
         }
@@ -193,12 +238,7 @@ impl Reloader {
         for credential in snapshot.credentials.values() {
             credential.source.retry_now();
         }
-        for source in old.sources_not_in(&snapshot) {
-            source.retire();
-            if !snapshot.credentials.contains_key(source.name()) {
-                self.admin.metrics.forget_credential(source.name());
-            }
-        }
+        self.hand_over(&old, &snapshot);
         if let Some(log) = &self.log {
             log.apply(&config.log);
         }
@@ -224,7 +264,8 @@ async fn first_tokens(snapshot: &Snapshot, old: &Snapshot) {
         let Some(config) = snapshot.config.credentials.get(source.name()) else {
             continue;
         };
-        if config.refresh == Refresh::Eager {
+        // What stands by holds nothing up.
+        if config.refresh == Refresh::Eager && !source.stands_by() {
             // Without one the snapshot serves too: its requests wait, or are told why.
             let _ = timeout_at(start + config.fetch_timeout, source.first_attempt()).await;
         }

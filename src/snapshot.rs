@@ -4,6 +4,7 @@
 //! by credential, connections by upstream.
 
 mod build;
+mod credential;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use crate::dpop::{Claims, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::route::{OwnHosts, RouteTable};
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Identity};
 
 pub use build::{BuildError, Builder};
 
@@ -87,6 +88,8 @@ pub struct Upstream {
     pub authority: Authority,
     /// The same as a header.
     pub host: HeaderValue,
+    /// What its connections present, if it is bound to its credential.
+    identity: Option<Arc<Identity>>,
     fingerprint: u64,
 }
 
@@ -113,8 +116,21 @@ pub struct Credential {
     pub source: Arc<Source>,
     /// The key that this process made for it; it stays when the credential changes.
     proof_key: Option<Arc<ProofKey>>,
+    /// What they are bound to and bound upstreams present; none if no upstream is bound to it.
+    pub identity: Option<Arc<Identity>>,
+    /// The certificate that takes its place as soon as a token bound to it is there.
+    pub next: Option<Successor>,
     /// Whether a reload brought it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
+}
+
+/// A certificate that is not in use yet, and the source that asks for a token bound to it.
+#[derive(Debug, Clone)]
+pub struct Successor {
+    /// Its tokens.
+    pub source: Arc<Source>,
+    /// What they are bound to.
+    pub identity: Arc<Identity>,
 }
 
 impl Snapshot {
@@ -142,16 +158,13 @@ impl Snapshot {
         Some(&self.upstreams[at])
     }
 
-    /// The sources that `other` does not have.
+    /// The sources that `other` does not have, those that stand by included.
     pub fn sources_not_in(&self, other: &Snapshot) -> Vec<Arc<Source>> {
         let known = |source: &Arc<Source>| {
             let kept = other.credentials.get(source.name());
-            kept.is_some_and(|kept| Arc::ptr_eq(&kept.source, source))
+            kept.is_some_and(|kept| kept.sources().any(|kept| Arc::ptr_eq(kept, source)))
         };
-        let sources = self
-            .credentials
-            .values()
-            .map(|credential| &credential.source);
+        let sources = self.credentials.values().flat_map(Credential::sources);
         sources.filter(|source| !known(source)).cloned().collect()
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn whole(admin: &Admin) -> Value {
     let credentials: Map<String, Value> = snapshot
         .credentials
         .iter()
-        .map(|(name, credential)| (name.clone(), json!(credential.source.status())))
+        .map(|(name, credential)| (name.clone(), credential_status(credential)))
         .collect();
     let upstreams: Map<String, Value> = snapshot
         .upstreams
@@ -103,6 +103,19 @@ pub(super) fn whole(admin: &Admin) -> Value {
         "upstreams": upstreams,
         "credentials": credentials,
     })
+}
+
+/// A bound one with the thumbprint of its certificate, and of the one that is to take its place.
+fn credential_status(credential: &Credential) -> Value {
+    let mut shown = json!(credential.source.status());
+    if let Some(identity) = &credential.identity {
+        shown["certificate"] = json!(identity.thumbprint());
+    }
+    if let Some(next) = &credential.next {
+        shown["rotation"] = json!(next.source.status());
+        shown["rotation"]["certificate"] = json!(next.identity.thumbprint());
+    }
+    shown
 }
 
 fn listeners(snapshot: &Snapshot) -> Map<String, Value> {

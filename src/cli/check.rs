@@ -7,7 +7,7 @@ use super::token::decode;
 use super::{Failure, block_on, print, tell};
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::oauth::{self, TokenEndpoint};
-use crate::upstream::{Connector, Protocols};
+use crate::upstream::{Connector, Identity, Protocols};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
@@ -44,7 +44,7 @@ async fn go_online(config: &Config) -> Result<(), Failure> {
         report("credential", name, fetch(credential).await);
     }
     for (name, upstream) in &config.upstreams {
-        report("upstream", name, connect(upstream).await);
+        report("upstream", name, connect(config, upstream).await);
     }
     match failed {
         0 => Ok(()),
@@ -73,8 +73,13 @@ async fn fetch(credential: &Credential) -> Result<String, String> {
     }
 }
 
-async fn connect(upstream: &Upstream) -> Result<String, String> {
-    let connector = Connector::new(&upstream.url, &upstream.tls, upstream.http);
+async fn connect(config: &Config, upstream: &Upstream) -> Result<String, String> {
+    let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
+    let credential = credential.and_then(|name| config.credentials.get(name));
+    let identity = credential.map(|credential| Identity::read(&credential.tls));
+    let identity = identity.transpose().map_err(|error| error.to_string())?;
+    let (url, tls) = (&upstream.url, &upstream.tls);
+    let connector = Connector::presenting(identity.as_ref(), url, tls, upstream.http);
     let connector = connector.map_err(|error| error.to_string())?;
     let connected = connector
         .connect(Protocols::Any, upstream.connect_timeout)

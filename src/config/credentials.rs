@@ -119,7 +119,7 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
                 "use https, or allow it with `allow_plaintext = true`",
             );
         }
-        no_tls(section, tls);
+        no_tls(section, tls, false);
     }
     Some(match discovered {
         true => AuthorizationServer::Issuer(text.to_owned(), url),

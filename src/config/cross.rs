@@ -24,6 +24,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     resolve(report, "listener", &used.listeners, &listeners);
     resolve(report, "upstream", &used.upstreams, &upstreams);
     resolve(report, "credential", &used.credentials, &credentials);
+    certificates(draft, report);
     listener_names(draft, report);
     sockets(draft, report);
     ties(draft, report);
@@ -51,6 +52,19 @@ fn resolve(report: &Report<'_>, what: &str, used: &[Named], defined: &BTreeSet<&
         };
         let help = did_you_mean(name, defined.iter().copied()).unwrap_or_else(names);
         report.error(place, format!("unknown {what} {}", Shown(name)), help);
+    }
+}
+
+/// That the credential exists is said where the upstream names it as its own.
+fn certificates(draft: &Draft, report: &Report<'_>) {
+    for Named { name, place } in &draft.references.certificates {
+        if let Some(Some((Some(credential), _))) = draft.credentials.get(name)
+            && credential.tls.certificate_file.is_none()
+        {
+            let message = format!("credential {} has no certificate", Shown(name));
+            let help = "give it `tls.certificate_file` and `tls.key_file`";
+            report.error(place, message, help);
+        }
     }
 }
 

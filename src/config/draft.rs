@@ -39,6 +39,8 @@ pub(super) struct References {
     pub(super) listeners: Vec<Named>,
     pub(super) upstreams: Vec<Named>,
     pub(super) credentials: Vec<Named>,
+    /// Credentials whose certificate an upstream presents.
+    pub(super) certificates: Vec<Named>,
 }
 
 /// A name, and where it is used.

@@ -30,7 +30,7 @@ mod tls;
 mod units;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -187,6 +187,9 @@ pub struct Upstream {
     pub header: HeaderName,
     /// What stands before the token; the token's type when absent, nothing when empty.
     pub header_prefix: Option<String>,
+    /// `tls.certificate_from`: connections present the certificate of `credential`, which has one;
+    /// its tokens are bound to it (RFC 8705 section 3).
+    pub bound: bool,
     /// TLS towards the upstream.
     pub tls: Tls,
 }
@@ -249,6 +252,14 @@ impl Config {
     /// Where the configuration is when nothing else is said.
     pub fn default_path() -> &'static std::path::Path {
         std::path::Path::new("/etc/sidebearer/sidebearer.toml")
+    }
+
+    /// The credentials whose certificate some upstream presents.
+    pub fn bound_credentials(&self) -> BTreeSet<&str> {
+        let bound = self.upstreams.values().filter(|upstream| upstream.bound);
+        bound
+            .filter_map(|upstream| upstream.credential.as_deref())
+            .collect()
     }
 
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.

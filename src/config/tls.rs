@@ -13,11 +13,42 @@ use super::read::{Section, Value};
 use super::report::Expected;
 
 impl Tls {
-    /// Reads the `tls` table of `section`.
+    /// Reads the `tls` table of a credential.
     pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Self {
         let Some(section) = section.section("tls") else {
             return Self::default();
         };
+        let tls = Self::read_keys(&section, files);
+        section.finish();
+        tls
+    }
+
+    /// Reads the `tls` table of an upstream; also the credential whose certificate it presents.
+    pub(super) fn read_bindable<'a>(
+        section: &Section<'a>,
+        files: &Files<'_>,
+    ) -> (Self, Option<(Value<'a>, &'a str)>) {
+        let Some(section) = section.section("tls") else {
+            return (Self::default(), None);
+        };
+        let tls = Self::read_keys(&section, files);
+        let certificate_from = section.text("certificate_from");
+        if let Some((value, _)) = &certificate_from
+            && let Some(other) = ["certificate_file", "key_file"]
+                .into_iter()
+                .find(|key| section.has(key))
+        {
+            value.error(
+                &format!("stands beside `{other}`"),
+                "keep one: the certificate of a credential, or one of the upstream's own",
+            );
+        }
+        section.finish();
+        (tls, certificate_from)
+    }
+
+    /// What every `tls` table may hold.
+    fn read_keys(section: &Section<'_>, files: &Files<'_>) -> Self {
         let file = |key| {
             section
                 .text(key)
@@ -43,7 +74,6 @@ impl Tls {
             (None, Some((value, _))) => value.error("is set without `certificate_file`", TOGETHER),
             (None, None) => {}
         }
-        section.finish();
         let path = |file: Option<(Value<'_>, PathBuf)>| file.map(|(_, path)| path);
         Self {
             ca_file: path(ca_file),

@@ -8,8 +8,8 @@ use http::uri::Authority;
 use super::address::is_loopback;
 use super::draft::{Draft, Files, Named};
 use super::general::SOME;
-use super::read::Section;
-use super::report::Expected;
+use super::read::{Section, Value};
+use super::report::{Expected, Shown};
 use super::{HttpVersion, Tls, Upstream};
 
 /// Reads one upstream.
@@ -40,8 +40,11 @@ pub(super) fn read(
     let header = section.parse("header", header);
     let header_prefix = prefix(&section);
     let allow_plaintext = section.boolean("allow_plaintext", false);
-    let tls = Tls::read(&section, files);
+    let (tls, certificate_from) = Tls::read_bindable(&section, files);
 
+    if let Some(from) = &certificate_from {
+        bind(from, credential.as_ref().map(|(_, name)| *name), draft);
+    }
     if let Some((value, target)) = &credential {
         draft.references.credentials.push(Named::new(target, value));
     }
@@ -54,7 +57,7 @@ pub(super) fn read(
                 "use https, or allow it with `allow_plaintext = true`",
             );
         }
-        no_tls(&section, &tls);
+        no_tls(&section, &tls, certificate_from.is_some());
     }
     section.finish();
     Some(Upstream {
@@ -72,13 +75,32 @@ pub(super) fn read(
         replay_buffer,
         header: header.unwrap_or(http::header::AUTHORIZATION),
         header_prefix,
+        bound: certificate_from.is_some(),
         tls,
     })
 }
 
+/// A certificate is of use to a bound token only where that token is sent: `certificate_from` names
+/// the upstream's own credential or nothing.
+fn bind((value, from): &(Value<'_>, &str), credential: Option<&str>, draft: &mut Draft) {
+    match credential {
+        Some(credential) if credential == *from => {
+            draft.references.certificates.push(Named::new(from, value));
+        }
+        Some(credential) => {
+            let help = format!("expected {}, whose token is sent", Shown(credential));
+            value.error("is not the upstream's `credential`", help);
+        }
+        None => value.error(
+            "needs `credential`",
+            "its token is what the certificate is for; without one, name `certificate_file`",
+        ),
+    }
+}
+
 /// Reports a `tls` table that sets something for a plain URL.
-pub(super) fn no_tls(section: &Section<'_>, tls: &Tls) {
-    if *tls != Tls::default()
+pub(super) fn no_tls(section: &Section<'_>, tls: &Tls, bound: bool) {
+    if (*tls != Tls::default() || bound)
         && let Some(value) = section.get("tls")
     {
         value.error("has no effect", "the URL is http://, not https://");

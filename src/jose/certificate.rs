@@ -22,7 +22,7 @@ impl Certificate {
         let der = CertificateDer::from_pem_slice(pem).ok()?;
         let parsed = ParsedCertificate::try_from(&der).ok()?;
         Some(Self {
-            thumbprint: URL_SAFE_NO_PAD.encode(digest(&SHA256, &der)),
+            thumbprint: thumbprint(&der),
             public_key: parsed.subject_public_key_info().to_vec(),
         })
     }
@@ -36,4 +36,9 @@ impl Certificate {
     pub fn is_of(&self, key: &SigningKey) -> bool {
         key.public_key() == self.public_key
     }
+}
+
+/// `x5t#S256` of a certificate in DER (RFC 7515 section 4.1.8).
+pub fn thumbprint(der: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, der))
 }

@@ -11,7 +11,7 @@ mod pem;
 mod public;
 
 pub use algorithm::Algorithm;
-pub use certificate::Certificate;
+pub use certificate::{Certificate, thumbprint};
 pub use jws::{Header, sign, unique_id};
 pub use key::SigningKey;
 pub use material::KeyError;

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::config::{AuthorizationServer, Credential};
 use crate::dpop::ProofKey;
-use crate::upstream::TlsError;
+use crate::upstream::{Identity, TlsError};
 
 /// How often a discovery document is read again at most, while fetches fail.
 const REDISCOVERY: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ const REDISCOVERY: Duration = Duration::from_secs(60);
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
     credential: Credential,
+    /// What its tokens are bound to, and every connection presents.
+    identity: Option<Arc<Identity>>,
     server: Server,
     key: Option<KeyFile>,
     proof: Option<ProofKeys>,
@@ -76,7 +78,20 @@ impl Client {
     /// # Errors
     /// A TLS file that cannot be used.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
-        let endpoint = |url: &Url| Endpoint::new(url.clone(), credential).map(Arc::new);
+        Self::presenting(None, credential)
+    }
+
+    /// As [`new`](Self::new); with an identity, every connection presents that one, whatever the
+    /// files of `credential` come to hold: the tokens are bound to it (RFC 8705 section 3).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn presenting(
+        identity: Option<Arc<Identity>>,
+        credential: &Credential,
+    ) -> Result<Self, TlsError> {
+        let endpoint =
+            |url: &Url| Endpoint::new(url.clone(), credential, identity.clone()).map(Arc::new);
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(url) => Server::Known(endpoint(url)?),
             AuthorizationServer::Issuer(issuer, url) => Server::Issuer {
@@ -87,6 +102,7 @@ impl Client {
         };
         Ok(Self {
             credential: credential.clone(),
+            identity,
             server,
             key: KeyFile::of(credential),
             proof: ProofKeys::of(credential),
@@ -190,7 +206,7 @@ impl Client {
         let now = match (self.discover(issuer, origin).await, before) {
             (Ok(url), Some(before)) if before.url == url => before,
             (Ok(url), _) => {
-                let endpoint = Endpoint::new(url, &self.credential);
+                let endpoint = Endpoint::new(url, &self.credential, self.identity.clone());
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
                 Arc::new(endpoint.map_err(local)?)
             }

@@ -21,7 +21,7 @@ use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
 use crate::dpop::Nonce;
-use crate::upstream::{ConnectError, Connector, Protocols, TlsError, fingerprint};
+use crate::upstream::{ConnectError, Connector, Identity, Protocols, TlsError, fingerprint};
 
 /// What every request of ours says about itself.
 const AGENT: HeaderValue =
@@ -40,17 +40,28 @@ pub(super) struct Endpoint {
     /// What it wants in proofs.
     pub(super) nonce: Nonce,
     tls: Tls,
+    /// Presented instead of what the files hold.
+    identity: Option<Arc<Identity>>,
     /// With what the TLS files held when it was made, or could not be made.
     connector: Mutex<(u64, Arc<Connector>)>,
     connect_timeout: Duration,
 }
 
 impl Endpoint {
-    pub(super) fn new(url: Url, credential: &Credential) -> Result<Self, TlsError> {
-        let held = fingerprint(&credential.tls);
-        let connector = Connector::new(&url, &credential.tls, HttpVersion::Http1)?;
+    pub(super) fn new(
+        url: Url,
+        credential: &Credential,
+        identity: Option<Arc<Identity>>,
+    ) -> Result<Self, TlsError> {
+        let mut tls = credential.tls.clone();
+        if identity.is_some() {
+            (tls.certificate_file, tls.key_file) = (None, None);
+        }
+        let held = fingerprint(&tls);
+        let connector = Connector::presenting(identity.as_deref(), &url, &tls, HttpVersion::Http1)?;
         Ok(Self {
-            tls: credential.tls.clone(),
+            tls,
+            identity,
             connector: Mutex::new((held, Arc::new(connector))),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
@@ -140,7 +151,8 @@ impl Endpoint {
             .unwrap_or_else(PoisonError::into_inner);
         if held.0 != now {
             held.0 = now;
-            match Connector::new(&self.url, &self.tls, HttpVersion::Http1) {
+            let identity = self.identity.as_deref();
+            match Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1) {
                 Ok(connector) => held.1 = Arc::new(connector),
                 Err(error) => {
                     let url = shown(&self.url);

@@ -15,8 +15,8 @@ use crate::dpop::Nonce;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
-use crate::token::{Clock, Policy, Rejections, Source};
-use crate::upstream::{self, Connector, Endpoint, TlsError};
+use crate::token::{Clock, Rejections};
+use crate::upstream::{self, Connector, Endpoint, Identity, TlsError};
 
 /// Token requests at once to one endpoint, from all credentials together.
 const FETCHES_PER_ENDPOINT: usize = 32;
@@ -67,8 +67,9 @@ impl Builder {
     /// once, on the current runtime.
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         let mut credentials = BTreeMap::new();
+        let bound = config.bound_credentials();
         for (name, credential) in &config.credentials {
-            let built = self.credential(credential, old)?;
+            let built = self.credential(credential, bound.contains(name.as_str()), old)?;
             credentials.insert(name.clone(), built);
         }
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
@@ -125,41 +126,6 @@ impl Builder {
         })
     }
 
-    fn credential(
-        &self,
-        config: &config::Credential,
-        old: Option<&Snapshot>,
-    ) -> Result<Credential, BuildError> {
-        if let Some(old) = old
-            && old.config.credentials.get(&config.name) == Some(config)
-            && let Some(kept) = old.credentials.get(&config.name)
-        {
-            return Ok(kept.clone());
-        }
-        let mut client = oauth::Client::new(config).map_err(|reason| BuildError {
-            place: format!("[credentials.{}]", config.name),
-            reason,
-        })?;
-        let before = old.and_then(|old| old.credentials.get(&config.name));
-        if let Some(key) = before.and_then(|before| before.proof_key.clone()) {
-            client = client.with_proof_key(key);
-        }
-        let proof_key = client.own_proof_key();
-        let source = Source::start(
-            &config.name,
-            Policy::from(config),
-            Arc::new(client),
-            self.gate(config),
-            Arc::clone(&self.clock),
-            self.metrics.credential(&config.name),
-        );
-        Ok(Credential {
-            source,
-            proof_key,
-            added_by_reload: old.is_some(),
-        })
-    }
-
     fn upstream(
         &self,
         config: &config::Upstream,
@@ -167,14 +133,19 @@ impl Builder {
         old: Option<&Snapshot>,
     ) -> Result<Arc<Upstream>, BuildError> {
         let fingerprint = upstream::fingerprint(&config.tls);
-        let kept = old
-            .and_then(|old| old.upstream(&config.name))
-            .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint);
-        let source = config
+        let credential = config
             .credential
             .as_ref()
             .and_then(|name| credentials.get(name));
-        let source = source.map(|credential| &credential.source);
+        let source = credential.map(|credential| &credential.source);
+        let identity = credential
+            .filter(|_| config.bound)
+            .and_then(|credential| credential.identity.clone());
+        let presented = identity.as_ref().map(Arc::as_ptr);
+        let kept = old
+            .and_then(|old| old.upstream(&config.name))
+            .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint)
+            .filter(|kept| kept.identity.as_ref().map(Arc::as_ptr) == presented);
         if let Some(kept) = kept
             && match (&kept.injection, source) {
                 (Some(injection), Some(source)) => Arc::ptr_eq(&injection.source, source),
@@ -186,7 +157,7 @@ impl Builder {
         }
         let endpoint = match kept {
             Some(kept) => Arc::clone(&kept.endpoint),
-            None => self.endpoint(config)?,
+            None => self.endpoint(config, identity.as_deref())?,
         };
         let injection = source.map(|source| Injection {
             source: Arc::clone(source),
@@ -200,16 +171,21 @@ impl Builder {
             config.clone(),
             endpoint,
             injection,
+            identity,
             fingerprint,
         )))
     }
 
-    fn endpoint(&self, config: &config::Upstream) -> Result<Arc<Endpoint>, BuildError> {
-        let connector =
-            Connector::new(&config.url, &config.tls, config.http).map_err(|reason| BuildError {
-                place: format!("[upstreams.{}]", config.name),
-                reason,
-            })?;
+    fn endpoint(
+        &self,
+        config: &config::Upstream,
+        identity: Option<&Identity>,
+    ) -> Result<Arc<Endpoint>, BuildError> {
+        let connector = Connector::presenting(identity, &config.url, &config.tls, config.http);
+        let connector = connector.map_err(|reason| BuildError {
+            place: format!("[upstreams.{}]", config.name),
+            reason,
+        })?;
         Ok(Arc::new(Endpoint {
             connector,
             connect_timeout: config.connect_timeout,
@@ -219,7 +195,7 @@ impl Builder {
         }))
     }
 
-    fn gate(&self, credential: &config::Credential) -> Arc<Semaphore> {
+    pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Semaphore> {
         let gate = || Semaphore::new(FETCHES_PER_ENDPOINT);
         self.gates.of(oauth::gate_key(credential), gate)
     }
@@ -269,6 +245,7 @@ impl Upstream {
         config: config::Upstream,
         endpoint: Arc<Endpoint>,
         injection: Option<Injection>,
+        identity: Option<Arc<Identity>>,
         fingerprint: u64,
     ) -> Self {
         let authority = match &config.host {
@@ -287,6 +264,7 @@ impl Upstream {
             config,
             endpoint,
             injection,
+            identity,
             fingerprint,
         }
     }

@@ -1,6 +1,7 @@
 //! The task that fetches a credential's tokens, one at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -138,6 +139,14 @@ fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
                     ?retry_in,
                     ?usable_for,
                     "no token"
+                );
+            } else if shared.stands_by.load(Ordering::Relaxed) {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    "no token for the new certificate: the old one serves on"
                 );
             } else if usable_for.is_zero() {
                 warn!(

@@ -1,6 +1,6 @@
 //! What those who ask for a token share with the one who fetches it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Wakes the keeper.
     pub(super) nudge: Notify,
+    /// No request needs it: another source serves them until this one has a token.
+    pub(super) stands_by: AtomicBool,
     /// The number of the last attempt that ended.
     pub(super) ended: watch::Sender<u64>,
 }

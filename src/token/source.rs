@@ -1,7 +1,7 @@
 //! The source of one credential's tokens: what the proxy asks.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ impl Source {
             token: ArcSwapOption::empty(),
             asks_from: AtomicU64::new(0),
             nudge: Notify::new(),
+            stands_by: AtomicBool::new(false),
             ended: watch::Sender::new(0),
         });
         let keeper = tokio::spawn(keep(shared.clone())).abort_handle();
@@ -113,6 +114,33 @@ impl Source {
     pub fn retire(&self) {
         self.shared.update(State::retire);
         self.shared.nudge.notify_one();
+    }
+
+    /// Another source serves the requests until this one has a token: without one it asks now, also
+    /// if it is lazy, and also if it was refused.
+    pub fn stand_by(&self) {
+        self.shared.stands_by.store(true, Ordering::Relaxed);
+        if self.current().is_none() {
+            self.retry_now();
+            self.demand();
+        }
+    }
+
+    /// Requests need it from here on.
+    pub fn take_over(&self) {
+        self.shared.stands_by.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether no request needs it yet.
+    pub fn stands_by(&self) -> bool {
+        self.shared.stands_by.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when it holds a usable token.
+    pub async fn obtained(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        // The sender lives in `self`, so that this cannot fail.
+        let _ = ended.wait_for(|_| self.current().is_some()).await;
     }
 
     /// Files changed: as [`retry_now`](Self::retry_now), if the secrets differ from those sent.

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::dns;
-use super::tls::{self, TlsError};
+use super::tls::{self, Identity, TlsError};
 use crate::config::{self, HttpVersion};
 use crate::process::is_shortage;
 
@@ -145,10 +145,23 @@ impl Connector {
     /// # Errors
     /// A file that cannot be used, or a name that no certificate can carry.
     pub fn new(url: &Url, tls: &config::Tls, http: HttpVersion) -> Result<Self, TlsError> {
+        Self::presenting(None, url, tls, http)
+    }
+
+    /// As [`new`](Self::new); with an identity, every connection presents that one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn presenting(
+        identity: Option<&Identity>,
+        url: &Url,
+        tls: &config::Tls,
+        http: HttpVersion,
+    ) -> Result<Self, TlsError> {
         let host = url.host().ok_or(TlsError::Url)?.to_owned();
         let port = url.port_or_known_default().ok_or(TlsError::Url)?;
         let tls = match url.scheme() {
-            "https" => Some(ClientTls::new(&host, tls, http)?),
+            "https" => Some(ClientTls::new(&host, identity, tls, http)?),
             _ => None,
         };
         Ok(Self {
@@ -272,8 +285,13 @@ struct ClientTls {
 }
 
 impl ClientTls {
-    fn new(host: &Host, tls: &config::Tls, http: HttpVersion) -> Result<Self, TlsError> {
-        let mut any = tls::client_config(tls)?;
+    fn new(
+        host: &Host,
+        identity: Option<&Identity>,
+        tls: &config::Tls,
+        http: HttpVersion,
+    ) -> Result<Self, TlsError> {
+        let mut any = tls::client_config(tls, identity)?;
         let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
         // A clone shares the store of sessions.
         let mut http1 = any.clone();

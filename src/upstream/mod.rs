@@ -17,7 +17,7 @@ use crate::metrics::UpstreamMetrics;
 
 pub use connect::{ConnectError, Connected, Connector, Io, Protocols, Stage};
 pub use pool::{Checkout, Lease, Pool, RequestBody};
-pub use tls::{TlsError, fingerprint};
+pub use tls::{Identity, TlsError, fingerprint};
 
 /// What one connection may buffer a side.
 pub const BUFFER_BYTES: usize = 64 * 1024;

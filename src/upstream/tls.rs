@@ -1,5 +1,6 @@
 //! TLS client settings: from files to rustls, and from its errors to words.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,13 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use url::Host;
 use zeroize::Zeroizing;
 
 use crate::config::Tls;
+use crate::jose::thumbprint;
 
 /// Why TLS cannot be set up. Names files, never their content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +58,59 @@ pub fn fingerprint(tls: &Tls) -> u64 {
     hasher.finish()
 }
 
-/// Reads the files of `tls` and builds the rustls configuration, without ALPN.
-pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
+/// A certificate chain and its key as their files held them at one moment: whoever is handed one
+/// presents it for good, whatever the files come to hold.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<SingleCertAndKey>,
+    thumbprint: String,
+}
+
+impl Identity {
+    /// Reads the certificate and the key that `tls` names.
+    ///
+    /// # Errors
+    /// One of the files cannot be used, is not named, or is not of the other.
+    pub fn read(tls: &Tls) -> Result<Self, TlsError> {
+        let (Some(certificates), Some(key)) = (&tls.certificate_file, &tls.key_file) else {
+            let reason = "one is not given".to_owned();
+            return Err(TlsError::ClientCertificate(reason));
+        };
+        let chain = certificates_of(certificates)?;
+        let provider = aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(chain.clone(), key_of(key)?, &provider)
+            .map_err(|e| TlsError::ClientCertificate(e.to_string()))?;
+        Ok(Self {
+            thumbprint: thumbprint(key.cert.first().map_or(&[], |leaf| leaf.as_ref())),
+            key: Arc::new(SingleCertAndKey::from(key)),
+            chain,
+        })
+    }
+
+    /// `x5t#S256` of its certificate, which a token bound to it repeats in `cnf` (RFC 8705 section
+    /// 3.1).
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// Whether both present the same. A certificate has one key, so that keys need no look.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.chain == other.chain
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.thumbprint)
+    }
+}
+
+/// Builds the rustls configuration, without ALPN. The files of `tls` are read, but for those of the
+/// certificate where an identity is given.
+pub(super) fn client_config(
+    tls: &Tls,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, TlsError> {
     let roots = match &tls.ca_file {
         Some(file) => Arc::new(roots_of(file)?),
         None => system_roots()?,
@@ -70,15 +124,14 @@ pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
         .with_protocol_versions(all)
         .expect("the provider supports every version that rustls does")
         .with_root_certificates(roots);
-    let mut config = match (&tls.certificate_file, &tls.key_file) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(certificates), Some(key)) => builder
-            .with_client_auth_cert(certificates_of(certificates)?, key_of(key)?)
-            .map_err(|e| TlsError::ClientCertificate(e.to_string()))?,
-        _ => {
-            let reason = "one is given without the other".to_owned();
-            return Err(TlsError::ClientCertificate(reason));
-        }
+    let key = match identity {
+        Some(identity) => Some(identity.key.clone()),
+        None if tls.certificate_file.is_none() && tls.key_file.is_none() => None,
+        None => Some(Identity::read(tls)?.key),
+    };
+    let mut config = match key {
+        Some(key) => builder.with_client_cert_resolver(key),
+        None => builder.with_no_client_auth(),
     };
     // One connector speaks to one server name: the default's room for hundreds is not needed.
     config.resumption = Resumption::in_memory_sessions(32);

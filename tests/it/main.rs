@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod bound;
 mod cli;
 mod connect;
 mod dpop;

@@ -1,13 +1,7 @@
 //! Clients that prove themselves with a certificate (RFC 8705 section 2).
 
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 use sidebearer::config::{AuthorizationServer, ClientAuth, Credential, Tls};
 use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind};
@@ -16,24 +10,6 @@ use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, Identity};
-
-/// A server that speaks to holders of certificates of `clients` alone.
-fn demanding(ca: &Ca, clients: &Ca) -> ServerConfig {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap();
-    roots.add(root).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let Identity {
-        certificate, key, ..
-    } = ca.identity(&["localhost"]);
-    ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![certificate], key)
-        .unwrap()
-}
 
 fn write(dir: &Path, identity: &Identity) {
     std::fs::write(dir.join("certificate"), &identity.certificate_pem).unwrap();
@@ -56,7 +32,11 @@ fn certified(url: &str, ca: &Ca, dir: &Path) -> Credential {
 #[tokio::test]
 async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_nothing() {
     let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
-    let server = Server::with_tls(Some(demanding(&ca, &clients)), |_| ok(GOOD)).await;
+    let server = Server::with_tls(
+        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        |_| ok(GOOD),
+    )
+    .await;
     let url = format!("https://localhost:{}/token", server.address.port());
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &strangers.identity(&["billing"]));
@@ -95,7 +75,11 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
 #[tokio::test]
 async fn discovery_leads_to_the_place_for_certificates() {
     let (ca, clients) = (Ca::new(), Ca::new());
-    let mtls = Server::with_tls(Some(demanding(&ca, &clients)), |_| ok(GOOD)).await;
+    let mtls = Server::with_tls(
+        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        |_| ok(GOOD),
+    )
+    .await;
     let alias = format!("https://localhost:{}/mtls", mtls.address.port());
     let plain = ca.identity(&["localhost"]).server(&["http/1.1"]);
     let origin = Server::with_tls(Some(plain), move |request| {

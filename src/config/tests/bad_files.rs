@@ -136,7 +136,7 @@ tls = { ca = "x" }
        --> sidebearer.toml:15:9
         |
      15 | tls = { ca = "***" }
-        |         ^^ expected `ca_file`, `certificate_file`, `key_file`, `server_name` or `min_version`
+        |         ^^ expected `ca_file`, `certificate_file`, `key_file`, `server_name`, `min_version` or `certificate_from`
     "##);
 }
 

@@ -1,6 +1,7 @@
 //! Files in, configurations or diagnostics out.
 
 mod bad_auth;
+mod bad_certificates;
 mod bad_credentials;
 mod bad_files;
 mod bad_listeners;

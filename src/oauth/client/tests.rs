@@ -112,7 +112,7 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let url = "http://127.0.0.1/token".parse().unwrap();
     let start = Instant::now();
     let doubtful = Found {
-        token_endpoint: Some(Arc::new(Endpoint::new(url, &credential).unwrap())),
+        token_endpoint: Some(Arc::new(Endpoint::new(url, &credential, None).unwrap())),
         asked_at: Some(start),
         doubtful: true,
     };

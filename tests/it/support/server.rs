@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -63,6 +64,10 @@ pub(crate) fn response(status: u16, body: impl Into<Bytes>) -> Response<Body> {
         .unwrap()
 }
 
+/// Who sent a request, as an extension of it: the same as long as its connection is open.
+#[derive(Clone)]
+pub(crate) struct Peer(pub(crate) Arc<Option<CertificateDer<'static>>>);
+
 /// Serves HTTP/1.1, and HTTP/2 to who begins with its preface or agrees on it by ALPN, on a thread
 /// of its own that ends with the test process.
 pub(crate) fn serve<F, Fut>(tls: Option<rustls::ServerConfig>, handler: F) -> SocketAddr
@@ -89,12 +94,15 @@ where
                     match acceptor {
                         None => {
                             let http2 = begins_http2(&stream).await;
-                            connection(stream, http2, handler).await;
+                            connection(stream, http2, None, handler).await;
                         }
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                                connection(stream, http2, handler).await;
+                                let tls = stream.get_ref().1;
+                                let http2 = tls.alpn_protocol() == Some(b"h2");
+                                let shown = tls.peer_certificates();
+                                let shown = shown.map(|chain| chain[0].clone().into_owned());
+                                connection(stream, http2, shown, handler).await;
                             }
                         }
                     }
@@ -155,11 +163,17 @@ async fn begins_http2(stream: &TcpStream) -> bool {
     }
 }
 
-async fn connection<S>(stream: S, http2: bool, handler: Handler)
-where
+async fn connection<S>(
+    stream: S,
+    http2: bool,
+    certificate: Option<CertificateDer<'static>>,
+    handler: Handler,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let peer = Peer(Arc::new(certificate));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
         let reply = handler(request);
         async move { Ok::<_, Infallible>(reply.await) }
     });

@@ -3,10 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// A CA; its certificate lies in a file of its own directory.
@@ -74,14 +79,54 @@ impl Ca {
 impl Identity {
     /// A server that presents this certificate and offers the protocols of `alpn`.
     pub(crate) fn server(self, alpn: &[&str]) -> ServerConfig {
-        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth();
+        self.server_to(None, rustls::ALL_VERSIONS, alpn)
+    }
+
+    /// The same, to holders of certificates of `clients` alone.
+    pub(crate) fn demanding(self, clients: &Ca, alpn: &[&str]) -> ServerConfig {
+        self.server_to(Some(clients), rustls::ALL_VERSIONS, alpn)
+    }
+
+    /// The same, over TLS 1.2 alone: who has no certificate hears of it in the handshake.
+    pub(crate) fn demanding_in_tls12(self, clients: &Ca, alpn: &[&str]) -> ServerConfig {
+        self.server_to(Some(clients), &[&rustls::version::TLS12], alpn)
+    }
+
+    fn server_to(
+        self,
+        clients: Option<&Ca>,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> ServerConfig {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                let root = CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap();
+                roots.add(root).unwrap();
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
         let mut config = builder
             .with_single_cert(vec![self.certificate], self.key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config
     }
+
+    /// `x5t#S256` of the certificate (RFC 7515 section 4.1.8).
+    pub(crate) fn thumbprint(&self) -> String {
+        thumbprint(&self.certificate)
+    }
+}
+
+/// `x5t#S256` of a certificate in DER.
+pub(crate) fn thumbprint(certificate: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, certificate))
 }
