@@ -12,11 +12,12 @@ use super::auth::Means;
 use super::discovery::Needs;
 use super::exchange::{Endpoint, shown};
 use super::key::{KeyFile, Signer};
+use super::last_good::{Faults, Known, Unusable};
 use super::request::GrantRequest;
 use super::response::Asked;
-use super::secrets::Secrets;
+use super::secrets::{Secrets, Sources};
 use super::{
-    BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
+    BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
 use crate::config::{AuthorizationServer, Credential};
 use crate::upstream::TlsError;
@@ -28,8 +29,15 @@ const REDISCOVERY: Duration = Duration::from_secs(60);
 pub struct Client {
     credential: Credential,
     server: Server,
-    key: Option<KeyFile>,
+    files: Mutex<Files>,
+    faults: Known,
     last: Mutex<Last>,
+}
+
+/// Where the secrets and the key are, and what was last good there.
+struct Files {
+    secrets: Sources,
+    key: Option<KeyFile>,
 }
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
@@ -50,6 +58,16 @@ enum Server {
     },
 }
 
+impl Server {
+    /// Where the first request goes.
+    fn first(&self) -> &Endpoint {
+        match self {
+            Self::Known(endpoint) => endpoint,
+            Self::Issuer { origin, .. } => origin,
+        }
+    }
+}
+
 /// What discovery found.
 #[derive(Default)]
 struct Found {
@@ -59,18 +77,28 @@ struct Found {
     doubtful: bool,
 }
 
-/// What came of reading the secrets for the last request.
+/// What a request is made of.
+#[derive(Clone, PartialEq)]
+struct Material {
+    secrets: Arc<Secrets>,
+    signer: Option<Signer>,
+    /// Stands for the files of the TLS settings: a certificate may be what a server refused.
+    tls: u64,
+}
+
+/// What came of reading the files for the last request.
 enum Last {
     NotYet,
-    Unreadable,
-    Read(Arc<Secrets>),
+    Unusable,
+    Read(Material),
 }
 
 impl Client {
-    /// Reads the TLS files of `credential`; its secrets and its key are read with each request.
+    /// Reads the files of `credential`, which are read again with each request: what is good of them
+    /// now can stand in later.
     ///
     /// # Errors
-    /// A TLS file that cannot be used.
+    /// A TLS file that cannot be used. Other files are missed by the first request that needs them.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
         let endpoint = |url: &Url| Endpoint::new(url.clone(), credential).map(Arc::new);
         let server = match &credential.server {
@@ -81,16 +109,24 @@ impl Client {
                 found: Mutex::default(),
             },
         };
-        Ok(Self {
+        let client = Self {
             credential: credential.clone(),
             server,
-            key: KeyFile::of(credential),
+            files: Mutex::new(Files {
+                secrets: Sources::of(credential),
+                key: KeyFile::of(credential),
+            }),
+            faults: Known::of(&credential.name),
             last: Mutex::new(Last::NotYet),
-        })
+        };
+        let _ = client.look();
+        Ok(client)
     }
 
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
-        let (secrets, signer) = self.read()?;
+        let Material {
+            secrets, signer, ..
+        } = self.read()?;
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
             Server::Issuer {
@@ -123,16 +159,30 @@ impl Client {
         Ok(token)
     }
 
-    /// Reads secrets and key anew.
-    fn read(&self) -> Result<(Arc<Secrets>, Option<Signer>), TokenError> {
-        let signer = self.key.as_ref().map(KeyFile::current).transpose();
-        let secrets = Secrets::read(&self.credential).map(Arc::new);
-        *lock(&self.last) = match &secrets {
-            Ok(secrets) => Last::Read(secrets.clone()),
-            Err(_) => Last::Unreadable,
+    /// Reads all files anew, for a request.
+    fn read(&self) -> Result<Material, TokenError> {
+        let read = self.look();
+        *lock(&self.last) = match &read {
+            Ok(material) => Last::Read(material.clone()),
+            Err(_) => Last::Unusable,
         };
-        let secrets = secrets.map_err(|e| TokenError::new(TokenErrorKind::Local, e.to_string()))?;
-        Ok((secrets, signer?))
+        read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.message()))
+    }
+
+    /// Reads all files anew, and keeps what is wrong with them.
+    fn look(&self) -> Result<Material, Unusable> {
+        // Until what was found is published: an older look must not replace a newer one.
+        let mut files = lock(&self.files);
+        let mut faults = Faults::default();
+        let tls = self.server.first().look(&mut faults);
+        let secrets = files.secrets.read(SystemTime::now(), &mut faults);
+        let signer = files.key.as_mut().map(|key| key.read(&mut faults));
+        self.faults.replace(faults);
+        Ok(Material {
+            secrets: Arc::new(secrets?),
+            signer: signer.transpose()?,
+            tls,
+        })
     }
 
     /// The token endpoint found before, or found now: for the first time, or again because
@@ -237,15 +287,18 @@ impl TokenEndpoint for Client {
     }
 
     fn secret_changed(&self) -> bool {
-        let Ok(now) = Secrets::read(&self.credential) else {
+        let Ok(now) = self.look() else {
             return false;
         };
-        let secrets = match &*lock(&self.last) {
+        match &*lock(&self.last) {
             Last::NotYet => false,
-            Last::Unreadable => true,
-            Last::Read(last) => **last != now,
-        };
-        secrets || self.key.as_ref().is_some_and(KeyFile::changed)
+            Last::Unusable => true,
+            Last::Read(last) => *last != now,
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.list()
     }
 }
 
@@ -255,7 +308,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What is locked here is replaced whole, so a panic elsewhere leaves it sound.
+/// A panic elsewhere leaves what is locked here sound: it is replaced whole, part by part.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
