@@ -100,24 +100,18 @@ impl Reloader {
             return;
         }
         // The content of a secret is not configuration: the token stays, and a credential whose
-        // old secret was refused tries the new one at once.
+        // old secret was refused tries the new one at once. One that is not good is told of by
+        // the credentials that name it.
         for path in paths {
-            match std::fs::metadata(path) {
-                Ok(_) => {
-                    tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it")
-                }
-                Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "a secret is gone; valid tokens stay in use")
-                }
-            }
+            tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it if it is good");
         }
-        self.retry_changed_secrets();
+        self.look_at_secrets();
         if self.admin.last_reload().refused.is_some() {
             self.retry().await;
         }
     }
 
-    fn retry_changed_secrets(&self) {
+    fn look_at_secrets(&self) {
         let snapshot = self.snapshots.load();
         for source in snapshot.credentials.values().flat_map(Credential::sources) {
             source.retry_if_secret_changed();
@@ -188,7 +182,7 @@ impl Reloader {
                 );
                 last.refused = Some(refused.clone());
                 drop(last);
-                self.retry_changed_secrets();
+                self.look_at_secrets();
                 // Whatever is wrong with the configuration, what a file holds is not part of it.
                 let _ = self.rotate();
                 Err(refused)
@@ -238,6 +232,7 @@ impl Reloader {
         for credential in snapshot.credentials.values() {
             credential.source.retry_now();
         }
+        self.look_at_secrets();
         self.hand_over(&old, &snapshot);
         if let Some(log) = &self.log {
             log.apply(&config.log);

@@ -126,6 +126,13 @@ impl ProofKey {
     }
 }
 
+/// The same key, wherever it was read.
+impl PartialEq for ProofKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.thumbprint == other.thumbprint
+    }
+}
+
 impl fmt::Debug for ProofKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProofKey({})", self.thumbprint)

@@ -79,12 +79,7 @@ pub(super) fn presented<'a>(
     source: &SecretSource,
     now: SystemTime,
 ) -> Result<&'a str, TokenError> {
-    let text = jwt.expose().trim();
-    let Some(life) = life(text) else {
-        return Err(local(source, "holds something that is no JWT"));
-    };
-    check(&life, source, now)?;
-    Ok(text)
+    judged(jwt, now).map_err(|what| local(source, &what))
 }
 
 /// A token of someone else, which may be anything. If it says when it ends, that counts.
@@ -93,9 +88,25 @@ pub(super) fn presented_token<'a>(
     source: &SecretSource,
     now: SystemTime,
 ) -> Result<&'a str, TokenError> {
+    judged_token(token, now).map_err(|what| local(source, &what))
+}
+
+/// As [`presented`]; the error is what is wrong, beginning with "it".
+pub(super) fn judged(jwt: &Secret, now: SystemTime) -> Result<&str, String> {
+    let text = jwt.expose().trim();
+    match life(text) {
+        Some(life) => check(&life, now)?,
+        None if is_encrypted(text) => {}
+        None => return Err("it holds something that is no JWT".to_owned()),
+    }
+    Ok(text)
+}
+
+/// As [`presented_token`]; the error is what is wrong, beginning with "it".
+pub(super) fn judged_token(token: &Secret, now: SystemTime) -> Result<&str, String> {
     let text = token.expose().trim();
     if let Some(life) = life(text) {
-        check(&life, source, now)?;
+        check(&life, now)?;
     }
     Ok(text)
 }
@@ -108,27 +119,35 @@ fn life(jwt: &str) -> Option<Life> {
     whole.then(|| serde_json::from_slice(&claims).ok())?
 }
 
-fn check(life: &Life, source: &SecretSource, now: SystemTime) -> Result<(), TokenError> {
+/// A JWE (RFC 7516 section 3.1), whose claims are not for our eyes.
+fn is_encrypted(jwt: &str) -> bool {
+    let header = jwt.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    jwt.split('.').count() == 5 && header.starts_with(b"{")
+}
+
+fn check(life: &Life, now: SystemTime) -> Result<(), String> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     // From f64 to whole seconds: a cast rounds down and stops at the type's limits.
     let ago = |at: f64| (now.as_secs() as i64).saturating_sub(at as i64);
     if let Some(exp) = life.exp.filter(|exp| ago(*exp) >= 0) {
         let ago = ago(exp);
-        let what = format!("holds a token that expired {ago} s ago; has what renews it stopped?");
-        return Err(local(source, &what));
+        return Err(format!(
+            "it holds a token that expired {ago} s ago; has what renews it stopped?"
+        ));
     }
     if let Some(nbf) = life.nbf.filter(|nbf| ago(*nbf) < -CLOCKS_DIFFER) {
         let ahead = -ago(nbf);
-        let what = format!(
-            "holds a token that is not valid for another {ahead} s; is this machine's clock right?"
-        );
-        return Err(local(source, &what));
+        return Err(format!(
+            "it holds a token that is not valid for another {ahead} s; is this machine's clock \
+             right?"
+        ));
     }
     Ok(())
 }
 
 fn local(source: &SecretSource, what: &str) -> TokenError {
-    TokenError::new(TokenErrorKind::Local, format!("{source:?} {what}"))
+    TokenError::new(TokenErrorKind::Local, format!("{source:?}: {what}"))
 }
 
 #[cfg(test)]
@@ -170,7 +189,7 @@ mod tests {
         }
         for (exp, ago) in [(NOW, 0), (NOW - 300, 300)] {
             let expected = format!(
-                "file /run/token holds a token that expired {ago} s ago; has what renews it stopped?"
+                "file /run/token: it holds a token that expired {ago} s ago; has what renews it stopped?"
             );
             assert_eq!(judged(&format!(r#"{{"exp":{exp}}}"#)), Err(expected));
         }
@@ -184,14 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn an_encrypted_jwt_is_taken_as_it_is() {
+        let (jwe, now) = (Secret::new("e30.a.b.c.d"), SystemTime::now());
+        assert_eq!(presented(&jwe, &file(), now).unwrap(), "e30.a.b.c.d");
+    }
+
+    #[test]
     fn what_is_no_jwt_is_refused_where_one_is_needed() {
         let array = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode("[1]"));
-        for text in ["opaque", "a.b.c", "e30.e30", "e30.e30.e30.e30", "", &array] {
+        for text in [
+            "opaque",
+            "a.b.c",
+            "e30.e30",
+            "e30.e30.e30.e30",
+            "a.b.c.d.e",
+            "",
+            &array,
+        ] {
             let (text, now) = (Secret::new(text), SystemTime::now());
             let error = presented(&text, &file(), now).unwrap_err();
             assert_eq!(
                 error.message,
-                "file /run/token holds something that is no JWT"
+                "file /run/token: it holds something that is no JWT"
             );
             presented_token(&text, &file(), now).unwrap();
         }

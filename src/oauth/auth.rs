@@ -58,7 +58,7 @@ impl Means<'_> {
                     thumbprint: signer.thumbprint(),
                     ..self.statement(form)
                 };
-                self.assert(request, &statement.sign(&signer.key, SystemTime::now()));
+                self.assert(request, &statement.sign(signer.key(), SystemTime::now()));
             }
             ClientAuth::ClientAssertion { assertion } => {
                 let jwt = self.secrets.client_secret.as_ref();

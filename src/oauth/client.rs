@@ -12,12 +12,13 @@ use super::auth::Means;
 use super::discovery::Needs;
 use super::exchange::{Endpoint, shown};
 use super::key::{KeyFile, Signer};
+use super::last_good::{Faults, Known, Unusable};
 use super::proof::ProofKeys;
 use super::request::GrantRequest;
 use super::response::{Answer, Asked};
-use super::secrets::Secrets;
+use super::secrets::{Secrets, Sources};
 use super::{
-    BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
+    BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
 use crate::config::{AuthorizationServer, Credential};
 use crate::dpop::ProofKey;
@@ -32,9 +33,16 @@ pub struct Client {
     /// What its tokens are bound to, and every connection presents.
     identity: Option<Arc<Identity>>,
     server: Server,
+    files: Mutex<Files>,
+    faults: Known,
+    last: Mutex<Last>,
+}
+
+/// Where the secrets and the key are, and what was last good there.
+struct Files {
+    secrets: Sources,
     key: Option<KeyFile>,
     proof: Option<ProofKeys>,
-    last: Mutex<Last>,
 }
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
@@ -55,6 +63,16 @@ enum Server {
     },
 }
 
+impl Server {
+    /// Where the first request goes.
+    fn first(&self) -> &Endpoint {
+        match self {
+            Self::Known(endpoint) => endpoint,
+            Self::Issuer { origin, .. } => origin,
+        }
+    }
+}
+
 /// What discovery found.
 #[derive(Default)]
 struct Found {
@@ -64,19 +82,29 @@ struct Found {
     doubtful: bool,
 }
 
-/// What came of reading the secrets for the last request.
+/// What a request is made of.
+#[derive(Clone, PartialEq)]
+struct Material {
+    secrets: Arc<Secrets>,
+    signer: Option<Signer>,
+    proof_key: Option<Arc<ProofKey>>,
+    /// Stands for the files of the TLS settings: a certificate may be what a server refused.
+    tls: u64,
+}
+
+/// What came of reading the files for the last request.
 enum Last {
     NotYet,
-    Unreadable,
-    Read(Arc<Secrets>),
+    Unusable,
+    Read(Material),
 }
 
 impl Client {
-    /// Reads the TLS files of `credential`; its secrets and its keys are read with each request.
-    /// If its tokens are bound to a key of this process, it is made here.
+    /// Reads the files of `credential`, which are read again with each request: what is good of them
+    /// now can stand in later. If its tokens are bound to a key of this process, it is made here.
     ///
     /// # Errors
-    /// A TLS file that cannot be used.
+    /// A TLS file that cannot be used. Other files are missed by the first request that needs them.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
         Self::presenting(None, credential)
     }
@@ -100,19 +128,25 @@ impl Client {
                 found: Mutex::default(),
             },
         };
-        Ok(Self {
+        let client = Self {
             credential: credential.clone(),
             identity,
             server,
-            key: KeyFile::of(credential),
-            proof: ProofKeys::of(credential),
+            files: Mutex::new(Files {
+                secrets: Sources::of(credential),
+                key: KeyFile::of(credential),
+                proof: ProofKeys::of(credential),
+            }),
+            faults: Known::of(&credential.name),
             last: Mutex::new(Last::NotYet),
-        })
+        };
+        let _ = client.look();
+        Ok(client)
     }
 
     /// With a key that was made for the same credential before.
-    pub fn with_proof_key(mut self, before: Arc<ProofKey>) -> Self {
-        if let Some(ProofKeys::Own(key)) = &mut self.proof {
+    pub fn with_proof_key(self, before: Arc<ProofKey>) -> Self {
+        if let Some(ProofKeys::Own(key)) = &mut lock(&self.files).proof {
             *key = before;
         }
         self
@@ -120,7 +154,7 @@ impl Client {
 
     /// The key that this process made for it, for [`with_proof_key`](Self::with_proof_key).
     pub fn own_proof_key(&self) -> Option<Arc<ProofKey>> {
-        match &self.proof {
+        match &lock(&self.files).proof {
             Some(ProofKeys::Own(key)) => Some(key.clone()),
             _ => None,
         }
@@ -139,8 +173,12 @@ impl Client {
 
     /// Sends one token request, made of what the files hold now.
     async fn ask(&self) -> Result<(Answer, Asked<'_>), TokenError> {
-        let (secrets, signer) = self.read()?;
-        let proof_key = self.proof.as_ref().map(ProofKeys::current).transpose()?;
+        let Material {
+            secrets,
+            signer,
+            proof_key,
+            ..
+        } = self.read()?;
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
             Server::Issuer {
@@ -175,16 +213,32 @@ impl Client {
         Ok((answer, asked))
     }
 
-    /// Reads secrets and key anew.
-    fn read(&self) -> Result<(Arc<Secrets>, Option<Signer>), TokenError> {
-        let signer = self.key.as_ref().map(KeyFile::current).transpose();
-        let secrets = Secrets::read(&self.credential).map(Arc::new);
-        *lock(&self.last) = match &secrets {
-            Ok(secrets) => Last::Read(secrets.clone()),
-            Err(_) => Last::Unreadable,
+    /// Reads all files anew, for a request.
+    fn read(&self) -> Result<Material, TokenError> {
+        let read = self.look();
+        *lock(&self.last) = match &read {
+            Ok(material) => Last::Read(material.clone()),
+            Err(_) => Last::Unusable,
         };
-        let secrets = secrets.map_err(|e| TokenError::new(TokenErrorKind::Local, e.to_string()))?;
-        Ok((secrets, signer?))
+        read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.message()))
+    }
+
+    /// Reads all files anew, and keeps what is wrong with them.
+    fn look(&self) -> Result<Material, Unusable> {
+        // Until what was found is published: an older look must not replace a newer one.
+        let mut files = lock(&self.files);
+        let mut faults = Faults::default();
+        let tls = self.server.first().look(&mut faults);
+        let secrets = files.secrets.read(SystemTime::now(), &mut faults);
+        let signer = files.key.as_mut().map(|key| key.read(&mut faults));
+        let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
+        self.faults.replace(faults);
+        Ok(Material {
+            secrets: Arc::new(secrets?),
+            signer: signer.transpose()?,
+            proof_key: proof_key.transpose()?,
+            tls,
+        })
     }
 
     /// The token endpoint found before, or found now: for the first time, or again because
@@ -289,15 +343,18 @@ impl TokenEndpoint for Client {
     }
 
     fn secret_changed(&self) -> bool {
-        let Ok(now) = Secrets::read(&self.credential) else {
+        let Ok(now) = self.look() else {
             return false;
         };
-        let secrets = match &*lock(&self.last) {
+        match &*lock(&self.last) {
             Last::NotYet => false,
-            Last::Unreadable => true,
-            Last::Read(last) => **last != now,
-        };
-        secrets || self.key.as_ref().is_some_and(KeyFile::changed)
+            Last::Unusable => true,
+            Last::Read(last) => *last != now,
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.list()
     }
 }
 
@@ -307,7 +364,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What is locked here is replaced whole, so a panic elsewhere leaves it sound.
+/// A panic elsewhere leaves what is locked here sound: it is replaced whole, part by part.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,9 @@
 
 use std::error::Error as _;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +18,14 @@ use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use super::form::Form;
+use super::last_good::{Faults, Unusable};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
 use crate::dpop::Nonce;
-use crate::upstream::{ConnectError, Connector, Identity, Protocols, TlsError, fingerprint};
+use crate::upstream::{
+    Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
+};
 
 /// What every request of ours says about itself.
 const AGENT: HeaderValue =
@@ -42,9 +46,19 @@ pub(super) struct Endpoint {
     tls: Tls,
     /// Presented instead of what the files hold.
     identity: Option<Arc<Identity>>,
-    /// With what the TLS files held when it was made, or could not be made.
-    connector: Mutex<(u64, Arc<Connector>)>,
+    held: Mutex<Held>,
     connect_timeout: Duration,
+}
+
+/// What was made of the TLS files.
+struct Held {
+    /// What they held at the last look.
+    seen: u64,
+    /// What they held when `connector` was made of them.
+    good: u64,
+    connector: Arc<Connector>,
+    /// Why what was seen last is not what is used.
+    fault: Option<Unusable>,
 }
 
 impl Endpoint {
@@ -62,7 +76,12 @@ impl Endpoint {
         Ok(Self {
             tls,
             identity,
-            connector: Mutex::new((held, Arc::new(connector))),
+            held: Mutex::new(Held {
+                seen: held,
+                good: held,
+                connector: Arc::new(connector),
+                fault: None,
+            }),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
             nonce: Nonce::default(),
@@ -115,10 +134,13 @@ impl Endpoint {
         let connector = self.connector();
         let connecting = connector.connect(Protocols::Any, self.connect_timeout);
         let connected = connecting.await.map_err(unreachable)?;
-        let broken = |e: hyper::Error| broken(url, &e);
+        let broken = |e: hyper::Error| match connector.certificate_refused(&e) {
+            Some(refused) => unreachable(refused),
+            None => broken(url, &e),
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(connected.io))
+            .handshake(TokioIo::new(Answers::new(connected.io)))
             .await
             .map_err(broken)?;
         let answer = async {
@@ -143,24 +165,48 @@ impl Endpoint {
     /// A connector made of what the TLS files hold now; of what they held before while that is
     /// unusable, as when a certificate is already new and its key is not.
     fn connector(&self) -> Arc<Connector> {
+        self.refreshed().connector.clone()
+    }
+
+    /// Looks at the TLS files: what stands for those in use, and a fault if they are not those
+    /// there are.
+    pub(super) fn look(&self, faults: &mut Faults) -> u64 {
+        let held = self.refreshed();
+        if let Some(fault) = &held.fault {
+            faults.add(fault, true);
+        }
+        held.good
+    }
+
+    fn refreshed(&self) -> MutexGuard<'_, Held> {
         let now = fingerprint(&self.tls);
         // What is locked is replaced whole, so a panic elsewhere leaves it sound.
-        let mut held = self
-            .connector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if held.0 != now {
-            held.0 = now;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.seen != now {
+            held.seen = now;
             let identity = self.identity.as_deref();
-            match Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1) {
-                Ok(connector) => held.1 = Arc::new(connector),
-                Err(error) => {
-                    let url = shown(&self.url);
-                    tracing::warn!(%url, %error, "TLS files cannot be used: the last good ones serve on");
-                }
-            }
+            held.fault =
+                match Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1) {
+                    Ok(connector) => {
+                        held.connector = Arc::new(connector);
+                        held.good = now;
+                        None
+                    }
+                    Err(error) => Some(unusable(&error, &self.tls)),
+                };
         }
-        held.1.clone()
+        held
+    }
+}
+
+fn unusable(error: &TlsError, tls: &Tls) -> Unusable {
+    match error {
+        TlsError::File { path, reason } => Unusable::file(path, reason),
+        // Whatever else changes with the files is about the two that belong together.
+        other => {
+            let file = tls.key_file.as_deref().or(tls.ca_file.as_deref());
+            Unusable::file(file.unwrap_or(Path::new("tls")), other.to_string())
+        }
     }
 }
 
@@ -189,6 +235,11 @@ async fn read(
 fn unreachable(error: ConnectError) -> TokenError {
     let kind = match error {
         ConnectError::Timeout { .. } => TokenErrorKind::Timeout,
+        // The server has said its no, if not in OAuth's words.
+        ConnectError::Tls {
+            certificate_refused: true,
+            ..
+        } => TokenErrorKind::Refused,
         _ => TokenErrorKind::Unreachable,
     };
     TokenError::new(kind, error.to_string())

@@ -1,110 +1,100 @@
-//! The client's own key. Its file may change at any time, also half-written for a moment: the last
-//! good one signs on.
+//! The client's own key, read anew for each request.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{TokenError, TokenErrorKind};
-use crate::config::{ClientAuth, Credential, Secret, SecretError, SecretSource};
+use super::last_good::{Faults, LastGood, Unusable};
+use crate::config::{ClientAuth, Credential, Secret, SecretSource};
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
-/// Where the key of a credential is, and what was there.
+/// Where the key of a credential is, and what was last good there.
 pub(super) struct KeyFile {
-    credential: String,
     source: SecretSource,
     algorithm: Option<Algorithm>,
     certificate_file: Option<PathBuf>,
-    state: Mutex<State>,
+    key: LastGood<Key>,
+    certificate: LastGood<Certificate>,
 }
 
 /// A key, and how a server may find its certificate.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Signer {
-    pub(super) key: Arc<SigningKey>,
+    key: Key,
     certificate: Option<Certificate>,
 }
 
-#[derive(Default)]
-struct State {
-    /// What reading gave the last time, good or bad.
-    seen: Option<Result<Secret, SecretError>>,
-    good: Option<Signer>,
+#[derive(Clone)]
+struct Key {
+    text: Secret,
+    key: Arc<SigningKey>,
 }
 
 impl KeyFile {
-    /// The key of a credential that has one.
+    /// The key of a credential that has one. Nothing is read.
     pub(super) fn of(credential: &Credential) -> Option<Self> {
         match &credential.auth {
             ClientAuth::PrivateKeyJwt { key, algorithm, .. } => Some(Self {
-                credential: credential.name.clone(),
                 source: key.clone(),
                 algorithm: *algorithm,
                 certificate_file: credential.tls.certificate_file.clone(),
-                state: Mutex::default(),
+                key: LastGood::default(),
+                certificate: LastGood::default(),
             }),
             _ => None,
         }
     }
 
-    /// Reads the key anew.
+    /// Reads the key anew. What was last good stands in for what is not good now.
     ///
     /// # Errors
     /// Why it cannot be used, when there was no good one before.
-    pub(super) fn current(&self) -> Result<Signer, TokenError> {
-        let mut state = self.lock();
+    pub(super) fn read(&mut self, faults: &mut Faults) -> Result<Signer, Unusable> {
+        let key = self.key.or_before(self.now(), |_| true, faults);
+        let certificate = self.certificate_file.as_deref().map(|file| {
+            let now = certificate(file);
+            self.certificate.or_before(now, |_| true, faults)
+        });
+        Ok(Signer {
+            key: key?,
+            // It only helps a server to find the key.
+            certificate: certificate.and_then(Result::ok),
+        })
+    }
+
+    fn now(&self) -> Result<Key, Unusable> {
         let read = self.source.read();
-        let key = match &read {
-            Ok(text) => SigningKey::read(text.expose(), self.algorithm)
-                .map_err(|e| format!("{:?}: {e}", self.source)),
-            Err(e) => Err(e.to_string()),
-        };
-        state.seen = Some(read);
-        match (key, &state.good) {
-            (Ok(key), before) => {
-                let before = before
-                    .as_ref()
-                    .and_then(|before| before.certificate.clone());
-                let certificate = self.certificate().or(before);
-                let signer = Signer {
-                    key: Arc::new(key),
-                    certificate,
-                };
-                state.good = Some(signer.clone());
-                Ok(signer)
-            }
-            (Err(reason), Some(before)) => {
-                let credential = &self.credential;
-                tracing::warn!(%credential, %reason, "the private key cannot be used: the last good one signs on");
-                Ok(before.clone())
-            }
-            (Err(reason), None) => Err(TokenError::new(TokenErrorKind::Local, reason)),
+        let text = read.map_err(|error| Unusable::unread(&self.source, &error))?;
+        match SigningKey::read(text.expose(), self.algorithm).map(Arc::new) {
+            Ok(key) => Ok(Key { text, key }),
+            Err(error) => Err(Unusable::content(&self.source, error.to_string())),
         }
-    }
-
-    /// Whether reading gives something else than the last time.
-    pub(super) fn changed(&self) -> bool {
-        let state = self.lock();
-        let seen = state.seen.as_ref();
-        seen.is_some_and(|seen| *seen != self.source.read())
-    }
-
-    fn certificate(&self) -> Option<Certificate> {
-        let pem = std::fs::read(self.certificate_file.as_ref()?).ok()?;
-        Certificate::from_pem(&pem)
-    }
-
-    /// What is locked is replaced whole, so a panic elsewhere leaves it sound.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Signer {
+    /// What signs.
+    pub(super) fn key(&self) -> &SigningKey {
+        &self.key.key
+    }
+
     /// `x5t#S256`, unless the certificate given is of another key: it is for TLS alone then.
     pub(super) fn thumbprint(&self) -> Option<&str> {
         let certificate = self.certificate.as_ref()?;
         certificate
-            .is_of(&self.key)
+            .is_of(self.key())
             .then(|| certificate.thumbprint())
     }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+fn certificate(file: &Path) -> Result<Certificate, Unusable> {
+    let pem = std::fs::read(file);
+    let pem = pem.map_err(|error| Unusable::file(file, format!("it cannot be read: {error}")))?;
+    Certificate::from_pem(&pem)
+        .ok_or_else(|| Unusable::file(file, "it holds no certificate that can be used"))
 }

@@ -12,6 +12,7 @@ mod exchange;
 mod form;
 mod grant;
 mod key;
+mod last_good;
 mod proof;
 mod redact;
 mod request;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::{Client, gate_key};
+pub use last_good::Fault;
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
@@ -36,8 +38,15 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Sends one token request (RFC 6749 section 4.4). The caller bounds its time.
     fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>>;
 
-    /// Whether the secrets as they can be read now differ from those last sent.
+    /// Looks at the secrets again: whether what a request would be made of now differs from what
+    /// the last one was made of.
     fn secret_changed(&self) -> bool;
+
+    /// What the last look found wrong with files and variables, for a request or for
+    /// [`secret_changed`](Self::secret_changed).
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
 }
 
 /// A good answer of a token endpoint (RFC 6749 section 5.1), already checked.
@@ -80,7 +89,8 @@ impl TokenError {
 /// What kind of failure a [`TokenError`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenErrorKind {
-    /// The server understood and refused: wrong secret, wrong scope. Retrying the same is useless.
+    /// The server understood and refused: wrong secret, wrong scope, a client certificate that it
+    /// does not take. Retrying the same is useless.
     Refused,
     /// It could not be reached, or the connection broke.
     Unreachable,

@@ -1,10 +1,13 @@
 //! The secret values of a token request, read anew each time.
 
+use std::time::SystemTime;
+
 use http::HeaderValue;
 
+use super::assertion::{judged, judged_token};
+use super::last_good::{Faults, LastGood, Unusable};
 use super::redact::Redactor;
-use crate::config::{ClientAuth, Credential, Secret, SecretError, SecretSource};
-use crate::upstream;
+use crate::config::{ClientAuth, Credential, Grant, Secret, SecretSource, SecurityToken};
 
 /// The values a request is made of, as they could be read at one moment.
 #[derive(PartialEq, Eq)]
@@ -16,32 +19,9 @@ pub(super) struct Secrets {
     pub(super) tokens: Vec<Secret>,
     pub(super) extra_parameters: Vec<Secret>,
     pub(super) token_headers: Vec<Secret>,
-    /// Stands for the files of the TLS settings: a certificate may be what a server refused.
-    tls: u64,
 }
 
 impl Secrets {
-    /// Reads every file and variable anew.
-    pub(super) fn read(credential: &Credential) -> Result<Self, SecretError> {
-        let client_secret = match &credential.auth {
-            ClientAuth::PrivateKeyJwt { .. } => None,
-            auth => auth.secret(),
-        };
-        let tokens = credential.grant.tokens();
-        let extra = credential.extra_parameters.values();
-        let headers = credential.token_headers.iter();
-        Ok(Self {
-            client_id: read_if_any(credential.client_id.as_ref())?,
-            client_secret: read_if_any(client_secret)?,
-            tokens: tokens.map(SecretSource::read).collect::<Result<_, _>>()?,
-            extra_parameters: extra.map(|value| value.read()).collect::<Result<_, _>>()?,
-            token_headers: headers
-                .map(|(_, value)| value.read())
-                .collect::<Result<_, _>>()?,
-            tls: upstream::fingerprint(&credential.tls),
-        })
-    }
-
     /// Empty where who the client is shows otherwise.
     pub(super) fn client_id(&self) -> &str {
         self.client_id.as_ref().map_or("", Secret::expose)
@@ -61,13 +41,138 @@ impl Secrets {
     }
 }
 
+/// Where the [`Secrets`] of a credential are, and what was last good there.
+pub(super) struct Sources {
+    client_id: Option<Source>,
+    client_secret: Option<Source>,
+    tokens: Vec<Source>,
+    extra_parameters: Vec<Source>,
+    token_headers: Vec<Source>,
+}
+
+struct Source {
+    place: SecretSource,
+    form: Form,
+    good: LastGood<Secret>,
+}
+
+/// What a secret has to be.
+#[derive(Clone, Copy)]
+enum Form {
+    Any,
+    /// A JWT of someone else that can be sent now.
+    Jwt,
+    /// Any token of someone else; one that has not expired if it says when it does.
+    Token,
+}
+
+impl Sources {
+    /// Where the secrets of a credential are. Nothing is read.
+    pub(super) fn of(credential: &Credential) -> Self {
+        let source = |form| move |place: &SecretSource| Source::new(place, form);
+        let client_secret = match &credential.auth {
+            ClientAuth::PrivateKeyJwt { .. } => None,
+            ClientAuth::ClientAssertion { assertion } => Some(Source::new(assertion, Form::Jwt)),
+            auth => auth.secret().map(source(Form::Any)),
+        };
+        let extra = credential.extra_parameters.values();
+        let headers = credential.token_headers.iter().map(|(_, value)| value);
+        Self {
+            client_id: credential.client_id.as_ref().map(source(Form::Any)),
+            client_secret,
+            tokens: tokens_of(&credential.grant),
+            extra_parameters: extra.map(source(Form::Any)).collect(),
+            token_headers: headers.map(source(Form::Any)).collect(),
+        }
+    }
+
+    /// Reads every file and variable anew. What was last good stands in for what is not good now.
+    ///
+    /// # Errors
+    /// One that is not good, and was not before.
+    pub(super) fn read(
+        &mut self,
+        now: SystemTime,
+        faults: &mut Faults,
+    ) -> Result<Secrets, Unusable> {
+        // All of them, so that every fault is known.
+        let client_id = read_each(&mut self.client_id, now, faults);
+        let client_secret = read_each(&mut self.client_secret, now, faults);
+        let tokens = read_each(&mut self.tokens, now, faults);
+        let extra_parameters = read_each(&mut self.extra_parameters, now, faults);
+        let token_headers = read_each(&mut self.token_headers, now, faults);
+        Ok(Secrets {
+            client_id: client_id?.pop(),
+            client_secret: client_secret?.pop(),
+            tokens: tokens?,
+            extra_parameters: extra_parameters?,
+            token_headers: token_headers?,
+        })
+    }
+}
+
+impl Source {
+    fn new(place: &SecretSource, form: Form) -> Self {
+        let (place, good) = (place.clone(), LastGood::default());
+        Self { place, form, good }
+    }
+
+    fn read(&mut self, now: SystemTime, faults: &mut Faults) -> Result<Secret, Unusable> {
+        let form = self.form;
+        let read = self.place.read();
+        let read = read.map_err(|error| Unusable::unread(&self.place, &error));
+        let read = read.and_then(|secret| match form.check(&secret, now) {
+            Ok(()) => Ok(secret),
+            Err(what) => Err(Unusable::content(&self.place, what)),
+        });
+        let still = |before: &Secret| form.check(before, now).is_ok();
+        self.good.or_before(read, still, faults)
+    }
+}
+
+impl Form {
+    fn check(self, secret: &Secret, now: SystemTime) -> Result<(), String> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Jwt => judged(secret, now).map(drop),
+            Self::Token => judged_token(secret, now).map(drop),
+        }
+    }
+}
+
+/// In the order of [`Grant::tokens`].
+fn tokens_of(grant: &Grant) -> Vec<Source> {
+    match grant {
+        Grant::ClientCredentials => Vec::new(),
+        Grant::JwtBearer { assertion } => vec![Source::new(assertion, Form::Jwt)],
+        Grant::TokenExchange { subject, actor, .. } => {
+            let tokens = [subject].into_iter().chain(actor);
+            let source = |token: &SecurityToken| {
+                let form = match token.token_type == SecurityToken::JWT {
+                    true => Form::Jwt,
+                    false => Form::Token,
+                };
+                Source::new(&token.token, form)
+            };
+            tokens.map(source).collect()
+        }
+    }
+}
+
+fn read_each<'a>(
+    sources: impl IntoIterator<Item = &'a mut Source>,
+    now: SystemTime,
+    faults: &mut Faults,
+) -> Result<Vec<Secret>, Unusable> {
+    let read = sources.into_iter().map(|source| source.read(now, faults));
+    // Whole before it is judged: the first error would end it.
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
+}
+
 /// A header value that is never shown or indexed; none if a character does not fit.
 pub(super) fn sensitive(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn read_if_any(source: Option<&SecretSource>) -> Result<Option<Secret>, SecretError> {
-    source.map(SecretSource::read).transpose()
 }

@@ -105,13 +105,10 @@ impl Token {
 
     /// Whether `response` brings the same once more, or another token.
     pub(super) fn is_renewed_by(&self, response: &TokenResponse) -> bool {
-        let key = self
-            .binding
-            .as_ref()
-            .map(|binding| Arc::as_ptr(&binding.key));
+        let key = self.binding.as_ref().map(|binding| &binding.key);
         self.access_token == response.access_token
             && self.token_type == response.token_type
-            && key == response.proof_key.as_ref().map(Arc::as_ptr)
+            && key == response.proof_key.as_ref()
     }
 
     /// Whether it may be sent: `usable_until` is reached on neither clock.

@@ -143,11 +143,12 @@ impl Source {
         let _ = ended.wait_for(|_| self.current().is_some()).await;
     }
 
-    /// Files changed: as [`retry_now`](Self::retry_now), if the secrets differ from those sent.
-    /// Reads files. The source looks by itself every few seconds, but later than a watch knows.
+    /// Files changed: looks at them, so that [`status`](Self::status) tells what is wrong with them
+    /// now, and does as [`retry_now`](Self::retry_now) if the secrets differ from those sent. After
+    /// a failure the source looks by itself every few seconds, but later than a watch knows.
     pub fn retry_if_secret_changed(&self) {
-        if self.shared.look(|state, _| state.is_curable()) && self.shared.endpoint.secret_changed()
-        {
+        let changed = self.shared.endpoint.secret_changed();
+        if changed && self.shared.look(|state, _| state.is_curable()) {
             self.retry_now();
         }
     }
@@ -173,7 +174,9 @@ impl Source {
 
     /// What an operator sees.
     pub fn status(&self) -> Status {
-        self.shared.look(Status::of)
+        let faults = self.shared.endpoint.faults();
+        self.shared
+            .look(|state, now| Status::of(state, now, faults))
     }
 
     pub(super) fn deadline(&self) -> Instant {

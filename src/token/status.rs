@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Moment;
 use super::state::State;
+use crate::oauth::{Fault, TokenError};
 
 /// One credential as `/status` shows it. Times are Unix seconds. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +25,9 @@ pub struct Status {
     pub fetches: u64,
     /// Failures since the last success.
     pub consecutive_failures: u32,
+    /// Files and variables that it names and that cannot be used as they are now; what they last
+    /// held that was good stays in use.
+    pub faults: Vec<Fault>,
 }
 
 /// Where a credential is in its life.
@@ -56,10 +60,10 @@ pub struct LastError {
 }
 
 impl Status {
-    pub(super) fn of(state: &State, now: Moment) -> Self {
+    pub(super) fn of(state: &State, now: Moment, faults: Vec<Fault>) -> Self {
         let token = state.token();
         let usable = token.is_some_and(|token| token.is_usable(now));
-        let refused = |error: &crate::oauth::TokenError| error.kind.is_permanent();
+        let refused = |error: &TokenError| error.kind.is_permanent();
         Self {
             state: match (usable, state.is_fetching(), state.failure()) {
                 (true, false, _) => Phase::Valid,
@@ -80,6 +84,7 @@ impl Status {
             }),
             fetches: state.begun(),
             consecutive_failures: state.failures(),
+            faults,
         }
     }
 }

@@ -1,17 +1,15 @@
 //! One connection to a server: DNS, TCP, TLS.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -19,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::dns;
+use super::io::Io;
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, HttpVersion};
 use crate::process::is_shortage;
@@ -57,15 +56,6 @@ pub struct Connected {
     pub http2: bool,
     /// The address that answered.
     pub peer: SocketAddr,
-}
-
-/// The bytes of a connection.
-#[derive(Debug)]
-pub enum Io {
-    /// `http`
-    Tcp(TcpStream),
-    /// `https`
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Why there is no connection. Nothing of a request has been sent.
@@ -112,6 +102,9 @@ pub enum ConnectError {
         authority: String,
         /// What is wrong, in words.
         reason: String,
+        /// What is wrong is our client certificate, or that there is none: the same again is
+        /// useless.
+        certificate_refused: bool,
     },
 }
 
@@ -202,6 +195,20 @@ impl Connector {
         }
     }
 
+    /// If a connection of ours broke because the server refused our client certificate, or because
+    /// there is none: what it says about it. With TLS 1.3 the server looks at the certificate when
+    /// our side of the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect)
+    /// succeeds and the first read fails.
+    pub fn certificate_refused(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
+        let tls = self.tls.as_ref()?;
+        let reason = tls::certificate_refusal(error, tls.certified)?;
+        Some(ConnectError::Tls {
+            authority: self.authority(),
+            reason,
+            certificate_refused: true,
+        })
+    }
+
     /// The connection is there, but HTTP cannot begin on it.
     pub(super) fn handshake_failed(&self, error: &hyper::Error) -> ConnectError {
         ConnectError::Connect {
@@ -243,9 +250,10 @@ impl Connector {
 
         *stage = Stage::Tls;
         let handshake = tls.handshake(protocols, self.http, tcp).await;
-        let (stream, http2) = handshake.map_err(|reason| ConnectError::Tls {
+        let (stream, http2) = handshake.map_err(|failure| ConnectError::Tls {
             authority: self.authority(),
-            reason,
+            reason: failure.reason,
+            certificate_refused: failure.certificate_refused,
         })?;
         Ok(Connected {
             io: Io::Tls(Box::new(stream)),
@@ -282,6 +290,8 @@ struct ClientTls {
     http1: TlsConnector,
     name: ServerName<'static>,
     ca_file: Option<PathBuf>,
+    /// There is a client certificate.
+    certified: bool,
 }
 
 impl ClientTls {
@@ -302,6 +312,7 @@ impl ClientTls {
             HttpVersion::Http2 => vec![h2],
         };
         Ok(Self {
+            certified: any.client_auth_cert_resolver.has_certs(),
             any: TlsConnector::from(Arc::new(any)),
             http1: TlsConnector::from(Arc::new(http1)),
             name: tls::server_name(tls, host)?,
@@ -314,7 +325,7 @@ impl ClientTls {
         protocols: Protocols,
         http: HttpVersion,
         tcp: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, bool), String> {
+    ) -> Result<(TlsStream<TcpStream>, bool), tls::Failure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
             Protocols::Http1 => &self.http1,
@@ -322,13 +333,15 @@ impl ClientTls {
         let stream = connector
             .connect(self.name.clone(), tcp)
             .await
-            .map_err(|e| tls::handshake_failure(&e, self.ca_file.as_deref()))?;
+            .map_err(|e| tls::handshake_failure(&e, self.ca_file.as_deref(), self.certified))?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {
             // A server without ALPN goes on as if it had agreed.
-            return Err(
-                "the server does not speak HTTP/2, and http = \"2\" allows nothing else".to_owned(),
-            );
+            return Err(tls::Failure {
+                reason: "the server does not speak HTTP/2, and http = \"2\" allows nothing else"
+                    .to_owned(),
+                certificate_refused: false,
+            });
         }
         Ok((stream, http2))
     }
@@ -367,64 +380,6 @@ async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
         .with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
     Ok(tcp)
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(io) => io.is_write_vectored(),
-            Self::Tls(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod answers;
 mod connect;
 mod dns;
+mod io;
 mod pool;
 mod tls;
 
@@ -11,11 +12,11 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 
-use answers::Answers;
-
 use crate::metrics::UpstreamMetrics;
 
-pub use connect::{ConnectError, Connected, Connector, Io, Protocols, Stage};
+pub use answers::Answers;
+pub use connect::{ConnectError, Connected, Connector, Protocols, Stage};
+pub use io::Io;
 pub use pool::{Checkout, Lease, Pool, RequestBody};
 pub use tls::{Identity, TlsError, fingerprint};
 

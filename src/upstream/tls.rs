@@ -1,5 +1,6 @@
 //! TLS client settings: from files to rustls, and from its errors to words.
 
+use std::error::Error;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -79,7 +80,7 @@ impl Identity {
         let chain = certificates_of(certificates)?;
         let provider = aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(chain.clone(), key_of(key)?, &provider)
-            .map_err(|e| TlsError::ClientCertificate(e.to_string()))?;
+            .map_err(|e| TlsError::ClientCertificate(unsuited(&e)))?;
         Ok(Self {
             thumbprint: thumbprint(key.cert.first().map_or(&[], |leaf| leaf.as_ref())),
             key: Arc::new(SingleCertAndKey::from(key)),
@@ -138,6 +139,13 @@ pub(super) fn client_config(
     Ok(config)
 }
 
+fn unsuited(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// The name the server's certificate must carry.
 pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>, TlsError> {
     let name = match (&tls.server_name, host) {
@@ -149,10 +157,28 @@ pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>,
     ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))
 }
 
-/// Why a handshake failed, for people: what is wrong with which side, and which key may help.
-pub(super) fn handshake_failure(error: &io::Error, ca_file: Option<&Path>) -> String {
+/// Why a handshake failed, for people.
+pub(super) struct Failure {
+    /// What is wrong with which side, and which key may help.
+    pub(super) reason: String,
+    /// It is our client certificate, or that there is none.
+    pub(super) certificate_refused: bool,
+}
+
+/// Why a handshake failed. `certified`: we have a client certificate.
+pub(super) fn handshake_failure(
+    error: &io::Error,
+    ca_file: Option<&Path>,
+    certified: bool,
+) -> Failure {
+    if let Some(reason) = certificate_refusal(error, certified) {
+        return Failure {
+            reason,
+            certificate_refused: true,
+        };
+    }
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
-    match inner {
+    let reason = match inner {
         Some(rustls::Error::InvalidCertificate(reason)) => certificate_failure(reason, ca_file),
         Some(rustls::Error::AlertReceived(alert)) => alert_meaning(*alert),
         Some(rustls::Error::InvalidMessage(_)) => {
@@ -163,7 +189,78 @@ pub(super) fn handshake_failure(error: &io::Error, ca_file: Option<&Path>) -> St
             "the server closed the connection during the handshake".to_owned()
         }
         None => reason(error),
+    };
+    Failure {
+        reason,
+        certificate_refused: false,
     }
+}
+
+/// If `error` comes of the server's refusing our client certificate, or of our having none: what it
+/// says about it, and what to look at.
+pub(super) fn certificate_refusal(
+    error: &(dyn Error + 'static),
+    certified: bool,
+) -> Option<String> {
+    let alert = alert_of(error)?;
+    if alert == AlertDescription::CertificateRequired {
+        let reason = match certified {
+            true => {
+                "the server wants a client certificate, and takes none with a key such as ours; \
+                 check the kind of key in tls.key_file"
+            }
+            false => {
+                "the server wants a client certificate; name tls.certificate_file and tls.key_file"
+            }
+        };
+        return Some(reason.to_owned());
+    }
+    let (meaning, check) = match alert {
+        AlertDescription::BadCertificate => (
+            "it is damaged or wrongly signed",
+            "check that tls.certificate_file is whole, and signed by a CA that the server trusts",
+        ),
+        AlertDescription::UnsupportedCertificate => (
+            "it is of a kind that the server does not take",
+            "check the type of its key and that it may be used for clients",
+        ),
+        AlertDescription::CertificateRevoked => (
+            "it was revoked",
+            "tls.certificate_file and tls.key_file need new ones",
+        ),
+        AlertDescription::CertificateExpired => (
+            "it has expired, or is not valid yet",
+            "check the dates of tls.certificate_file and what renews it",
+        ),
+        AlertDescription::CertificateUnknown => (
+            "it is not acceptable, and the server does not say why",
+            "check that tls.certificate_file is the one registered, and who signed it",
+        ),
+        AlertDescription::UnknownCA => (
+            "the server does not trust the CA that signed it",
+            "check that tls.certificate_file is the one meant, with any intermediate certificates",
+        ),
+        AlertDescription::AccessDenied => (
+            "it is valid, but its holder has no access",
+            "check that tls.certificate_file is the one registered",
+        ),
+        _ => return None,
+    };
+    certified.then(|| format!("the server refused our client certificate: {meaning}; {check}"))
+}
+
+/// The alert that ended a connection, wherever in the chain of causes it is.
+fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // What an I/O error holds is not its source: its source is that one's source.
+        let held = error.downcast_ref().and_then(io::Error::get_ref);
+        if let Some(rustls::Error::AlertReceived(alert)) = held.and_then(|e| e.downcast_ref()) {
+            return Some(*alert);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An I/O error in words alone: no error numbers, no prefixes that repeat what the caller says.
@@ -224,9 +321,6 @@ fn alert_meaning(alert: AlertDescription) -> String {
         }
         AlertDescription::ProtocolVersion => {
             "the server speaks none of the TLS versions allowed here".to_owned()
-        }
-        AlertDescription::CertificateRequired => {
-            "the server wants a client certificate; name certificate_file and key_file".to_owned()
         }
         AlertDescription::UnrecognisedName => {
             "the server does not know the name asked for; tls.server_name can name another"
@@ -293,5 +387,56 @@ fn broken(file: &Path, reason: impl Into<String>) -> TlsError {
     TlsError::File {
         path: file.to_owned(),
         reason: reason.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(alert: AlertDescription) -> io::Error {
+        let error = rustls::Error::AlertReceived(alert);
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_from_other_alerts() {
+        use AlertDescription::*;
+        for alert in [
+            BadCertificate,
+            UnsupportedCertificate,
+            CertificateRevoked,
+            CertificateExpired,
+            CertificateUnknown,
+            UnknownCA,
+            AccessDenied,
+        ] {
+            let told = certificate_refusal(&received(alert), true).unwrap();
+            let start = "the server refused our client certificate: ";
+            assert!(told.starts_with(start), "{alert:?}: {told}");
+            // Whatever the server means, it is not about what we do not have.
+            assert_eq!(certificate_refusal(&received(alert), false), None);
+        }
+        for certified in [true, false] {
+            let told = certificate_refusal(&received(CertificateRequired), certified).unwrap();
+            assert!(told.starts_with("the server wants a client certificate"));
+            let other = received(InternalError);
+            assert_eq!(certificate_refusal(&other, certified), None);
+            let closed = io::ErrorKind::UnexpectedEof.into();
+            let closed: io::Error = closed;
+            assert_eq!(certificate_refusal(&closed, certified), None);
+        }
+    }
+
+    #[test]
+    fn an_alert_is_found_beneath_other_errors() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("it broke")]
+        struct Broke(#[source] io::Error);
+
+        let error = Broke(io::Error::other(Broke(received(
+            AlertDescription::UnknownCA,
+        ))));
+        assert!(certificate_refusal(&error, true).is_some());
     }
 }

@@ -58,7 +58,9 @@ async fn connect(url: &str, tls: &Tls, http: HttpVersion) -> Result<Connected, C
 
 async fn tls_failure(url: &str, tls: &Tls, http: HttpVersion) -> String {
     match connect(url, tls, http).await {
-        Err(ConnectError::Tls { authority, reason }) => {
+        Err(ConnectError::Tls {
+            authority, reason, ..
+        }) => {
             assert!(url.ends_with(&authority), "{url} {authority}");
             reason
         }
@@ -239,9 +241,17 @@ async fn a_client_certificate_is_presented_when_configured() {
     with.io.read_exact(&mut [0]).await.unwrap();
 
     // TLS 1.3: the refusal arrives after the client's side of the handshake has ended.
-    let without = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
-    let refused = without.unwrap().io.read_exact(&mut [0]).await;
-    assert!(refused.unwrap_err().to_string().contains("Certificate"));
+    let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
+    let without = connector.connect(Protocols::Any, LONG).await;
+    let refused = without.unwrap().io.read_exact(&mut [0]).await.unwrap_err();
+    let told = connector.certificate_refused(&refused).unwrap();
+    let reason =
+        "the server wants a client certificate; name tls.certificate_file and tls.key_file";
+    let authority = url.trim_start_matches("https://");
+    assert_eq!(
+        told.to_string(),
+        format!("no TLS connection to {authority}: {reason}")
+    );
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod oauth_assertion;
 mod oauth_discovery;
 mod oauth_grant;
 mod oauth_mtls;
+mod oauth_secrets;
 mod pool;
 mod proxy;
 mod readme;

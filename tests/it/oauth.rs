@@ -1,12 +1,11 @@
 //! The client of an authorization server over real sockets: the bytes it sends, and what it makes
 //! of servers that misbehave.
 
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sidebearer::config::{BasicEncoding, ClientAuth, Credential, SecretSource, Tls};
+use sidebearer::config::{BasicEncoding, ClientAuth, Credential, Tls};
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -262,46 +261,6 @@ async fn an_echoed_secret_reaches_no_message() {
         assert!(error.message.contains("[redacted]"), "{error}");
         assert!(error.message.contains("basic_encoding"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_rotated_secret_is_in_the_next_request() {
-    let server = Server::always(ok(GOOD)).await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("secret");
-    let write = |secret: &str| std::fs::write(&file, secret).unwrap();
-    let from_file = |path: &Path| ClientAuth::SecretBasic {
-        secret: SecretSource::File(path.to_owned()),
-        encoding: BasicEncoding::Form,
-    };
-    let credential = Credential {
-        auth: from_file(&file),
-        ..credential(&server.url("/token"))
-    };
-    let client = Client::new(&credential).unwrap();
-
-    let missing = client.request().await.unwrap_err();
-    assert_eq!(missing.kind, TokenErrorKind::Local);
-    let reason = format!("cannot read {}: No such file", file.display());
-    assert!(missing.message.starts_with(&reason), "{missing}");
-    assert!(!client.secret_changed(), "it still cannot be read");
-    assert!(server.requests().is_empty());
-
-    write("one\n");
-    assert!(client.secret_changed());
-    client.request().await.unwrap();
-    assert!(!client.secret_changed());
-    write("two\n");
-    assert!(client.secret_changed());
-    client.request().await.unwrap();
-    assert!(!client.secret_changed());
-
-    let sent = server.requests();
-    for (request, secret) in sent.iter().zip(["one", "two"]) {
-        let pair = STANDARD.encode(format!("billing:{secret}"));
-        assert!(request.contains(&format!("Basic {pair}\r\n")), "{request}");
-    }
-    assert_eq!(sent.len(), 2);
 }
 
 #[tokio::test]

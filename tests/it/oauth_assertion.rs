@@ -214,11 +214,11 @@ async fn a_rotated_key_signs_the_next_request_and_a_broken_one_none() {
         ),
     ] {
         text.map(write);
-        assert!(client.secret_changed() == text.is_some());
+        assert!(!client.secret_changed(), "no request can be made of it");
         let missing = client.request().await.unwrap_err();
         assert_eq!(missing.kind, TokenErrorKind::Local);
         assert!(missing.message.starts_with(&reason), "{missing}");
-        assert!(!client.secret_changed(), "it is as bad as it was");
+        assert!(!client.secret_changed());
     }
     assert!(server.requests().is_empty());
 
@@ -230,7 +230,8 @@ async fn a_rotated_key_signs_the_next_request_and_a_broken_one_none() {
         (key!("ed25519.pkcs8.pem"), two, Theirs::EdDSA),
     ] {
         write(text);
-        assert!(client.secret_changed());
+        assert_eq!(client.secret_changed(), text != broken);
+        assert_eq!(client.faults().is_empty(), text != broken);
         client.request().await.unwrap();
         assert!(!client.secret_changed());
         let assertion = &form(server.requests().last().unwrap())["client_assertion"];

@@ -1,5 +1,6 @@
 //! Tokens that someone else issued: assertions for the client, and grants.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -8,6 +9,7 @@ use serde_json::json;
 use sidebearer::config::{ClientAuth, Credential, Grant, SecretSource, SecurityToken};
 use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind};
 
+use crate::support::eventually;
 use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, fetch, http, literal, ok};
 
@@ -23,6 +25,17 @@ fn jwt(name: &str, ends_in: i64) -> String {
         "e30.{}.c2lnbmF0dXJlLW9mLXNvbWVvbmU",
         URL_SAFE_NO_PAD.encode(claims)
     )
+}
+
+/// Proves itself with the assertion in `file` alone.
+fn asserting(file: &Path, server: &Server) -> Credential {
+    Credential {
+        client_id: None,
+        auth: ClientAuth::ClientAssertion {
+            assertion: SecretSource::File(file.to_owned()),
+        },
+        ..credential(&server.url("/token"))
+    }
 }
 
 fn expected<const N: usize>(
@@ -53,18 +66,28 @@ async fn an_assertion_of_someone_else_is_read_for_each_request_and_never_sent_st
     let server = Server::always(ok(GOOD)).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
-    let credential = Credential {
-        client_id: None,
-        auth: ClientAuth::ClientAssertion {
-            assertion: SecretSource::File(file.clone()),
-        },
-        ..credential(&server.url("/token"))
-    };
+    let credential = asserting(&file, &server);
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
     let client = Client::new(&credential).unwrap();
+    for (text, reason) in [
+        (jwt("workload", -60), "it holds a token that expired 6"),
+        ("half a tok".to_owned(), "it holds something that is no JWT"),
+    ] {
+        write(&text);
+        let error = client.request().await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Local);
+        let reason = format!("file {}: {reason}", file.display());
+        assert!(error.message.starts_with(&reason), "{error}");
+        assert!(!client.secret_changed());
+    }
+    assert!(server.requests().is_empty(), "nothing stale was sent");
+
     for life in [3600, 7200] {
         let jwt = jwt("workload", life);
-        std::fs::write(&file, format!("{jwt}\n")).unwrap();
+        write(&format!("{jwt}\n"));
+        assert!(client.secret_changed());
         client.request().await.unwrap();
+        assert!(!client.secret_changed());
         let fields = [
             ("grant_type", "client_credentials"),
             (
@@ -75,21 +98,77 @@ async fn an_assertion_of_someone_else_is_read_for_each_request_and_never_sent_st
         ];
         assert_eq!(form(server.requests().last().unwrap()), expected(fields));
     }
+}
 
-    for (text, reason) in [
-        (jwt("workload", -60), "holds a token that expired 6"),
-        ("half a tok".to_owned(), "holds something that is no JWT"),
+#[tokio::test]
+async fn a_half_written_assertion_is_never_sent_and_the_one_before_is() {
+    let server = Server::always(ok(GOOD)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let place = || SecretSource::File(file.clone());
+    let asserting = asserting(&file, &server);
+    let granted = |grant| Credential {
+        auth: ClientAuth::None,
+        grant,
+        ..credential(&server.url("/token"))
+    };
+    let bearer = granted(Grant::JwtBearer { assertion: place() });
+    let exchange = granted(Grant::TokenExchange {
+        subject: SecurityToken {
+            token: place(),
+            token_type: JWT.to_owned(),
+        },
+        actor: None,
+        requested_token_type: None,
+    });
+    for (credential, field) in [
+        (asserting, "client_assertion"),
+        (bearer, "assertion"),
+        (exchange, "subject_token"),
     ] {
-        std::fs::write(&file, text).unwrap();
+        let (before, next) = (jwt("before", 600), jwt("next", 3600));
+        write(&before);
+        let client = Client::new(&credential).unwrap();
+        for broken in [&next[..next.len() / 2], "", &jwt("stale", -1)] {
+            write(broken);
+            client.request().await.unwrap();
+            let sent = form(server.requests().last().unwrap());
+            assert_eq!(sent[field], before);
+            assert_eq!(client.faults().len(), 1, "{broken}");
+            assert_eq!(client.faults()[0].file, file.display().to_string());
+            assert!(!client.secret_changed());
+        }
+        write(&next);
         assert!(client.secret_changed());
-        let error = client.request().await.unwrap_err();
-        assert_eq!(error.kind, TokenErrorKind::Local);
-        let reason = format!("file {} {reason}", file.display());
-        assert!(error.message.starts_with(&reason), "{error}");
-        assert!(!client.secret_changed());
+        assert_eq!(client.faults(), []);
+        client.request().await.unwrap();
+        assert_eq!(form(server.requests().last().unwrap())[field], next);
     }
-    assert_eq!(server.requests().len(), 2, "nothing stale was sent");
-    std::fs::write(&file, jwt("workload", 3600)).unwrap();
+}
+
+#[tokio::test]
+async fn an_assertion_serves_on_for_a_broken_one_until_it_expires() {
+    let server = Server::always(ok(GOOD)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write(&jwt("before", 3));
+    let client = Client::new(&asserting(&file, &server)).unwrap();
+    write("half a tok");
+    eventually("the one before has expired", async || {
+        client.request().await.is_err()
+    })
+    .await;
+    // The first may have expired on its way from the file into the request.
+    let error = client.request().await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Local);
+    let place = format!("file {}", file.display());
+    let reason = format!("{place}: it holds something that is no JWT");
+    assert_eq!(error.message, reason);
+    assert!(!server.requests().is_empty(), "until then it was sent");
+
+    write(&jwt("next", 60));
     assert!(client.secret_changed());
     client.request().await.unwrap();
 }

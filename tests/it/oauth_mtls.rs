@@ -1,11 +1,13 @@
 //! Clients that prove themselves with a certificate (RFC 8705 section 2).
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sidebearer::config::{AuthorizationServer, ClientAuth, Credential, Tls};
-use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind};
+use sidebearer::oauth::{Client, Fault, TokenEndpoint, TokenErrorKind};
 
+use crate::support::eventually;
 use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
 use crate::support::sidebearer::Sidebearer;
@@ -43,7 +45,16 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
     let client = Client::new(&certified(&url, &ca, dir.path())).unwrap();
 
     let refused = client.request().await.unwrap_err();
-    assert_eq!(refused.kind, TokenErrorKind::Unreachable, "{refused}");
+    assert_eq!(refused.kind, TokenErrorKind::Refused, "{refused}");
+    assert_eq!(
+        refused.message,
+        format!(
+            "no TLS connection to localhost:{}: the server refused our client certificate: the \
+             server does not trust the CA that signed it; check that tls.certificate_file is the \
+             one meant, with any intermediate certificates",
+            server.address.port()
+        )
+    );
     assert!(!client.secret_changed());
 
     write(dir.path(), &clients.identity(&["billing"]));
@@ -60,16 +71,111 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
 
     // A new certificate whose key is not there yet, then half a file, then none.
     let next = clients.identity(&["billing"]);
-    let certificate = dir.path().join("certificate");
+    let (certificate, key) = (dir.path().join("certificate"), dir.path().join("key"));
+    let fails_not = async |file: &Path, expected: &str| {
+        assert!(!client.secret_changed(), "the old ones are what is shown");
+        client.request().await.unwrap();
+        let faults = client.faults();
+        let Fault { file: named, fault } = &faults[0];
+        assert_eq!((faults.len(), &**named), (1, file.to_str().unwrap()));
+        assert!(fault.contains(expected), "{fault}");
+    };
     std::fs::write(&certificate, &next.certificate_pem).unwrap();
-    client.request().await.unwrap();
+    fails_not(&key, "the key is not that of the certificate").await;
     std::fs::write(&certificate, &next.certificate_pem[..100]).unwrap();
-    client.request().await.unwrap();
+    fails_not(&certificate, "its PEM is malformed").await;
     std::fs::remove_file(&certificate).unwrap();
-    client.request().await.unwrap();
+    fails_not(&certificate, "No such file").await;
     write(dir.path(), &next);
+    assert!(client.secret_changed());
+    assert_eq!(client.faults(), []);
     client.request().await.unwrap();
     assert_eq!(server.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_look_at() {
+    let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
+    let server = || ca.identity(&["localhost"]);
+    for config in [
+        server().demanding_in_tls12(&clients, &[]),
+        server().demanding(&clients, &[]),
+    ] {
+        let server = Server::with_tls(Some(config), |_| ok(GOOD)).await;
+        let url = format!("https://localhost:{}/token", server.address.port());
+        let dir = tempfile::tempdir().unwrap();
+        let shown = certified(&url, &ca, dir.path());
+        for (identity, reason) in [
+            (
+                clients.identity_until(&["billing"], 2001),
+                "refused our client certificate: it has expired, or is not valid yet; check the \
+                 dates of tls.certificate_file",
+            ),
+            (
+                strangers.identity(&["billing"]),
+                "refused our client certificate: the server does not trust the CA that signed it",
+            ),
+        ] {
+            write(dir.path(), &identity);
+            let error = Client::new(&shown).unwrap().request().await.unwrap_err();
+            assert_eq!(error.kind, TokenErrorKind::Refused, "{error}");
+            assert!(error.message.contains(reason), "{error}");
+        }
+        assert!(server.requests().is_empty());
+    }
+
+    // TLS 1.2 has no alert for it.
+    let config = ca.identity(&["localhost"]).demanding(&clients, &[]);
+    let server = Server::with_tls(Some(config), |_| ok(GOOD)).await;
+    let url = format!("https://localhost:{}/token", server.address.port());
+    let mut bare = certified(&url, &ca, Path::new(""));
+    (bare.tls.certificate_file, bare.tls.key_file) = (None, None);
+    let error = Client::new(&bare).unwrap().request().await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Refused, "{error}");
+    let reason = "wants a client certificate; name tls.certificate_file and tls.key_file";
+    assert!(error.message.contains(reason), "{error}");
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_tried_again_as_soon_as_it_changes() {
+    let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
+    let server = Server::with_tls(
+        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        |_| ok(GOOD),
+    )
+    .await;
+    let config = format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+
+[upstreams.api]
+url = "http://127.0.0.1:9"
+credential = "api"
+
+[credentials.api]
+token_endpoint = "https://localhost:{}/token"
+client_id = "billing"
+auth_method = "tls_client_auth"
+tls = {{ ca_file = "ca.pem", certificate_file = "certificate", key_file = "key" }}
+"#,
+        server.address.port()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ca.pem"), &ca.pem).unwrap();
+    write(dir.path(), &strangers.identity(&["billing"]));
+    let sidebearer = Sidebearer::start_in(dir, &config);
+    // From now on it waits for at least 30 s.
+    eventually("it is refused twice", async || {
+        let status = sidebearer.status().await["credentials"]["api"].clone();
+        status["state"] == "refused" && status["consecutive_failures"] == 2
+    })
+    .await;
+    let changed = Instant::now();
+    write(sidebearer.dir(), &clients.identity(&["billing"]));
+    sidebearer.ready().await;
+    assert!(changed.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -285,6 +285,14 @@ async fn no_secret_is_in_a_log_an_answer_or_a_page() {
         seen.push_str(&refused.text());
         seen.push_str(&get(admin, "/status").await.text());
     }
+    // A secret that is damaged for a moment.
+    let damaged = [SECRETS[0].as_bytes(), &[0xff]].concat();
+    std::fs::write(process.dir().join("secret"), damaged).unwrap();
+    eventually("/status tells", async || {
+        let page = get(admin, "/status").await.text();
+        page.contains("it is not UTF-8 text")
+    })
+    .await;
     for page in [
         "/status",
         "/metrics",

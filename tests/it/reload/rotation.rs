@@ -118,7 +118,7 @@ async fn a_refused_secret_is_tried_again_as_soon_as_it_changes() {
 }
 
 #[tokio::test]
-async fn a_vanished_secret_costs_nothing_until_a_token_is_due() {
+async fn a_vanished_secret_costs_nothing_while_the_server_takes_the_last_one() {
     let idp = Idp::start();
     idp.set_lifetime(4);
     let api = api("api", &idp);
@@ -126,26 +126,27 @@ async fn a_vanished_secret_costs_nothing_until_a_token_is_due() {
     sidebearer.ready().await;
     // Queued behind the second look at the configuration that every start takes.
     sidebearer.reload().await.unwrap();
-    let secret = sidebearer.dir().join("secret");
+    let client = Client::start(sidebearer.address());
+    let credential = async || sidebearer.status().await["credentials"]["api"].clone();
 
-    fs::remove_file(&secret).unwrap();
-    assert_eq!(
-        text(sidebearer.address(), "/").await.0,
-        200,
-        "the token is kept"
-    );
-    eventually("the next token request says why", async || {
-        let error = &sidebearer.status().await["credentials"]["api"]["last_error"];
-        let message = error["message"].as_str().unwrap_or_default();
-        message.contains(secret.to_str().unwrap())
+    fs::remove_file(sidebearer.dir().join("secret")).unwrap();
+    let requests = idp.requests();
+    eventually("it is renewed all the same", async || {
+        idp.requests() > requests + 1
     })
     .await;
+    assert!(client.ended().await > 0);
+    assert_eq!(credential().await["consecutive_failures"], 0);
+
+    // Now the last good one is good no more, and there is no other to try.
+    idp.rotate_secret("rotated");
     eventually("without a token requests fail", async || {
         client::get(sidebearer.address(), "/").await.code() == "token_unavailable"
     })
     .await;
+    assert_eq!(credential().await["state"], "refused");
 
-    sidebearer.write("secret", "s3cret");
+    sidebearer.write("secret", "rotated");
     eventually("it is there again", async || {
         text(sidebearer.address(), "/").await.0 == 200
     })

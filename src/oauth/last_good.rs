@@ -1,0 +1,268 @@
+//! Files may change at any time, also half-written, empty or missing for a moment. What one last
+//! held that was good stays in use until what it holds is good again.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::config::{SecretError, SecretSource};
+
+/// What is wrong now with a file or an environment variable that a credential names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The path of the file, or `env NAME`.
+    pub file: String,
+    /// What is wrong with it; never what it holds.
+    pub fault: String,
+}
+
+/// Why what a source holds now cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    fault: Fault,
+    /// The same as a sentence of its own.
+    message: String,
+}
+
+/// The last value of a source that was good, if there ever was one.
+pub(super) struct LastGood<T>(Option<T>);
+
+/// What one look at all the files of a credential found wrong: at most one fault a file.
+#[derive(Default)]
+pub(super) struct Faults(Vec<Found>);
+
+struct Found {
+    fault: Fault,
+    /// Something good from before stands in.
+    covered: bool,
+}
+
+/// The faults of a credential as the last look found them.
+pub(super) struct Known {
+    credential: String,
+    faults: Mutex<Vec<Fault>>,
+}
+
+impl Unusable {
+    /// What `source` holds is not what it should be: `what` begins with "it".
+    pub(super) fn content(source: &SecretSource, what: impl Into<String>) -> Self {
+        let what = what.into();
+        let message = format!("{source:?}: {what}");
+        Self::new(named(source), what, message)
+    }
+
+    /// `source` cannot be read.
+    pub(super) fn unread(source: &SecretSource, error: &SecretError) -> Self {
+        let what = match error {
+            SecretError::File { reason, .. } => format!("it cannot be read: {reason}"),
+            SecretError::Env(_) => "it is not set".to_owned(),
+            SecretError::Empty(_) => "it is empty".to_owned(),
+        };
+        Self::new(named(source), what, error.to_string())
+    }
+
+    /// `file` cannot be used.
+    pub(super) fn file(file: &Path, what: impl Into<String>) -> Self {
+        let (file, what) = (file.display().to_string(), what.into());
+        let message = format!("{file}: {what}");
+        Self::new(file, what, message)
+    }
+
+    fn new(file: String, fault: String, message: String) -> Self {
+        let fault = Fault { file, fault };
+        Self { fault, message }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl<T: Clone> LastGood<T> {
+    /// What to use: `now` if it is good, else what was good before and `still` is. What is wrong
+    /// with `now` is noted in either case.
+    ///
+    /// # Errors
+    /// What is wrong with `now`, when nothing can stand in.
+    pub(super) fn or_before(
+        &mut self,
+        now: Result<T, Unusable>,
+        still: impl FnOnce(&T) -> bool,
+        faults: &mut Faults,
+    ) -> Result<T, Unusable> {
+        match now {
+            Ok(good) => {
+                self.0 = Some(good.clone());
+                Ok(good)
+            }
+            Err(unusable) => {
+                let before = self.0.clone().filter(still);
+                faults.add(&unusable, before.is_some());
+                before.ok_or(unusable)
+            }
+        }
+    }
+}
+
+impl<T> Default for LastGood<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl Faults {
+    /// Notes a fault; `covered` if something good from before stands in.
+    pub(super) fn add(&mut self, unusable: &Unusable, covered: bool) {
+        let fault = unusable.fault.clone();
+        match self.of(&fault.file) {
+            Some(known) => known.covered &= covered,
+            None => self.0.push(Found { fault, covered }),
+        }
+    }
+
+    fn of(&mut self, file: &str) -> Option<&mut Found> {
+        self.0.iter_mut().find(|found| found.fault.file == file)
+    }
+}
+
+impl Known {
+    /// None so far.
+    pub(super) fn of(credential: &str) -> Self {
+        Self {
+            credential: credential.to_owned(),
+            faults: Mutex::default(),
+        }
+    }
+
+    /// Takes in what the last look found. The log tells of each file once when it is at fault, and
+    /// once when it no longer is.
+    pub(super) fn replace(&self, now: Faults) {
+        let mut known = self.lock();
+        let credential = self.credential.as_str();
+        for Found { fault, covered } in &now.0 {
+            if known.iter().any(|known| known.file == fault.file) {
+                continue;
+            }
+            let (file, fault) = (&fault.file, &fault.fault);
+            if *covered {
+                tracing::warn!(
+                    credential,
+                    file,
+                    fault,
+                    "cannot be used: the last good one stays in use"
+                );
+            } else {
+                tracing::warn!(
+                    credential,
+                    file,
+                    fault,
+                    "cannot be used, and there is no good one from before"
+                );
+            }
+        }
+        let gone = |known: &&Fault| now.0.iter().all(|found| found.fault.file != known.file);
+        for Fault { file, .. } in known.iter().filter(gone) {
+            tracing::info!(credential, file, "can be used again");
+        }
+        *known = now.0.into_iter().map(|found| found.fault).collect();
+    }
+
+    /// The faults now.
+    pub(super) fn list(&self) -> Vec<Fault> {
+        self.lock().clone()
+    }
+
+    /// What is locked is replaced whole, so a panic elsewhere leaves it sound.
+    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn named(source: &SecretSource) -> String {
+    match source {
+        SecretSource::File(path) => path.display().to_string(),
+        SecretSource::Env(name) => format!("env {name}"),
+        // A token can expire in there.
+        SecretSource::Literal(_) => "the configuration".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn bad(file: &str, what: &str) -> Unusable {
+        Unusable::file(Path::new(file), what)
+    }
+
+    fn fault(file: &str, fault: &str) -> Fault {
+        let (file, fault) = (file.to_owned(), fault.to_owned());
+        Fault { file, fault }
+    }
+
+    #[test]
+    fn the_last_good_value_stands_in_while_it_is_still_good() {
+        let mut kept = LastGood::default();
+        let mut faults = Faults::default();
+        let first = kept.or_before(Err(bad("/a", "it is empty")), |_| true, &mut faults);
+        assert_eq!(first, Err(bad("/a", "it is empty")));
+        assert_eq!(kept.or_before(Ok(1), |_| false, &mut faults), Ok(1));
+        assert_eq!(kept.or_before(Ok(2), |_| false, &mut faults), Ok(2));
+        let lost = || Err(bad("/a", "it is gone"));
+        assert_eq!(kept.or_before(lost(), |two| *two == 2, &mut faults), Ok(2));
+        assert_eq!(
+            kept.or_before(lost(), |two| *two != 2, &mut faults),
+            lost(),
+            "it is no longer good"
+        );
+        assert_eq!(kept.or_before(lost(), |_| true, &mut faults), Ok(2));
+    }
+
+    #[test]
+    fn a_file_has_one_fault_however_often_it_is_named_and_none_once_it_is_good() {
+        let known = Known::of("crm");
+        let mut faults = Faults::default();
+        faults.add(&bad("/a", "it is empty"), true);
+        faults.add(&bad("/b", "it is gone"), true);
+        faults.add(&bad("/a", "it is no key"), false);
+        known.replace(faults);
+        let expected = [fault("/a", "it is empty"), fault("/b", "it is gone")];
+        assert_eq!(known.list(), expected);
+
+        let mut faults = Faults::default();
+        faults.add(&bad("/b", "it is half of one"), true);
+        known.replace(faults);
+        assert_eq!(known.list(), [fault("/b", "it is half of one")]);
+        known.replace(Faults::default());
+        assert_eq!(known.list(), []);
+    }
+
+    #[test]
+    fn a_fault_names_the_place_and_never_the_content() {
+        let secret = "s3cret";
+        let places = [
+            (SecretSource::File("/run/a".into()), "/run/a"),
+            (SecretSource::Env("A".to_owned()), "env A"),
+            (
+                SecretSource::Literal(Secret::new(secret)),
+                "the configuration",
+            ),
+        ];
+        for (source, file) in places {
+            let unusable = Unusable::content(&source, "it is no JWT");
+            assert_eq!(unusable.fault, fault(file, "it is no JWT"));
+            assert!(!unusable.message().contains(secret), "{unusable:?}");
+        }
+
+        let source = SecretSource::Env("NOT_SET_BY_ANYBODY".to_owned());
+        let error = source.read().unwrap_err();
+        let unusable = Unusable::unread(&source, &error);
+        assert_eq!(
+            unusable.fault,
+            fault("env NOT_SET_BY_ANYBODY", "it is not set")
+        );
+        assert_eq!(unusable.message(), error.to_string());
+    }
+}
