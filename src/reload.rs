@@ -118,15 +118,13 @@ impl Reloader {
         }
     }
 
-    /// Puts certificates in use that have a token by now, lets those stand by that the files hold by
-    /// now, and asks again for their tokens. The configuration stays the one that serves.
+    /// Certificates that are due: see [`Builder::rotate`].
     fn rotate(&self) -> Result<(), BuildError> {
         let old = self.snapshots.load_full();
-        let built = self.builder.build(old.config.clone(), Some(&old));
-        let snapshot = built.inspect_err(|error| {
-            tracing::debug!(%error, "no certificate can be taken up now");
-        })?;
-        if snapshot.rotates(&old) {
+        let rotated = self.builder.rotate(&old).inspect_err(|error| {
+            tracing::debug!(%error, "no certificate can be put in use now");
+        });
+        if let Some(snapshot) = rotated? {
             let snapshot = Arc::new(snapshot);
             self.snapshots.store(Arc::clone(&snapshot));
             self.hand_over(&old, &snapshot);

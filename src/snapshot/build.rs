@@ -76,6 +76,17 @@ impl Builder {
         for upstream in config.upstreams.values() {
             upstreams.push(self.upstream(upstream, &credentials, old)?);
         }
+        Ok(self.assemble(config, credentials, upstreams, old))
+    }
+
+    /// Puts routes and listeners around what was built; `upstreams` in the order of their names.
+    pub(super) fn assemble(
+        &self,
+        config: Config,
+        credentials: BTreeMap<String, Credential>,
+        upstreams: Vec<Arc<Upstream>>,
+        old: Option<&Snapshot>,
+    ) -> Snapshot {
         let indices: HashMap<&str, usize> = config
             .upstreams
             .keys()
@@ -106,7 +117,7 @@ impl Builder {
             Some((pattern, target))
         });
         let cells = config.listeners.len() * (upstreams.len() + 1);
-        Ok(Snapshot {
+        Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
             routes: RouteTable::build(patterns),
             listeners: config
@@ -123,10 +134,10 @@ impl Builder {
             traffic: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
             metrics: Arc::clone(&self.metrics),
             config,
-        })
+        }
     }
 
-    fn upstream(
+    pub(super) fn upstream(
         &self,
         config: &config::Upstream,
         credentials: &BTreeMap<String, Credential>,

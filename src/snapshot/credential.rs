@@ -6,12 +6,13 @@
 //! another, a second source stands by until it has a token for it; then both sides change at once,
 //! with the snapshot.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::build::{BuildError, Builder};
-use super::{Credential, Snapshot, Successor};
+use super::{Credential, Snapshot, Successor, Upstream};
 use crate::config;
 use crate::oauth;
 use crate::token::{Phase, Policy, Source};
@@ -80,18 +81,60 @@ impl Snapshot {
             }
         }
     }
-
-    /// Whether a certificate is in use, or stands by, that does not in `other`.
-    pub fn rotates(&self, other: &Self) -> bool {
-        let pointers =
-            |credential: &Credential| -> Vec<_> { credential.sources().map(Arc::as_ptr).collect() };
-        self.credentials.iter().any(|(name, credential)| {
-            other.credentials.get(name).map(pointers) != Some(pointers(credential))
-        })
-    }
 }
 
 impl Builder {
+    /// Puts certificates in use that have a token by now, lets those stand by that the files hold by
+    /// now, and asks again for their tokens; none if that changes nothing. All else stays as it is:
+    /// other files are not looked at.
+    ///
+    /// # Errors
+    /// The CA of an upstream whose certificate would change cannot be used.
+    pub fn rotate(&self, old: &Snapshot) -> Result<Option<Snapshot>, BuildError> {
+        let mut changed = BTreeSet::new();
+        let mut credentials = old.credentials.clone();
+        for (name, credential) in &mut credentials {
+            let config = old.config.credentials.get(name);
+            let (Some(config), Some(identity)) = (config, credential.identity.clone()) else {
+                continue;
+            };
+            // Files that cannot be used are told of by a reload.
+            let Ok(now) = self.looked_at_again(config, credential, &identity) else {
+                continue;
+            };
+            if !now
+                .sources()
+                .map(Arc::as_ptr)
+                .eq(credential.sources().map(Arc::as_ptr))
+            {
+                changed.insert(name.clone());
+                *credential = now;
+            }
+        }
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let upstream = |known: &Arc<Upstream>| {
+            let credential = known.config.credential.as_ref();
+            match credential.is_some_and(|name| changed.contains(name)) {
+                true => self.upstream(&known.config, &credentials, Some(old)),
+                false => Ok(Arc::clone(known)),
+            }
+        };
+        let upstreams: Vec<_> = old
+            .upstreams
+            .iter()
+            .map(upstream)
+            .collect::<Result<_, _>>()?;
+        let config = old.config.clone();
+        Ok(Some(self.assemble(
+            config,
+            credentials,
+            upstreams,
+            Some(old),
+        )))
+    }
+
     /// What `old` has, if nothing was changed; `bound` if an upstream presents its certificate.
     pub(super) fn credential(
         &self,

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::dns;
+use super::handshake;
 use super::io::Io;
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, HttpVersion};
@@ -201,7 +202,7 @@ impl Connector {
     /// succeeds and the first read fails.
     pub fn certificate_refused(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
         let tls = self.tls.as_ref()?;
-        let reason = tls::certificate_refusal(error, tls.certified)?;
+        let reason = handshake::certificate_refusal(error, tls.certified)?;
         Some(ConnectError::Tls {
             authority: self.authority(),
             reason,
@@ -225,7 +226,7 @@ impl Connector {
         let resolved = dns::resolve(&self.host, self.port).await;
         let addresses = resolved.map_err(|e| ConnectError::Resolve {
             authority: self.authority(),
-            reason: tls::reason(&e),
+            reason: handshake::reason(&e),
         })?;
 
         *stage = Stage::Connect;
@@ -234,7 +235,7 @@ impl Connector {
             Ok((tcp, peer))
         });
         let (tcp, peer) = connected.map_err(|e| {
-            let (authority, reason) = (self.authority(), tls::reason(&e));
+            let (authority, reason) = (self.authority(), handshake::reason(&e));
             match is_shortage(&e) {
                 true => ConnectError::Shortage { authority, reason },
                 false => ConnectError::Connect { authority, reason },
@@ -325,7 +326,7 @@ impl ClientTls {
         protocols: Protocols,
         http: HttpVersion,
         tcp: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, bool), tls::Failure> {
+    ) -> Result<(TlsStream<TcpStream>, bool), handshake::Failure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
             Protocols::Http1 => &self.http1,
@@ -333,11 +334,13 @@ impl ClientTls {
         let stream = connector
             .connect(self.name.clone(), tcp)
             .await
-            .map_err(|e| tls::handshake_failure(&e, self.ca_file.as_deref(), self.certified))?;
+            .map_err(|e| {
+                handshake::handshake_failure(&e, self.ca_file.as_deref(), self.certified)
+            })?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {
             // A server without ALPN goes on as if it had agreed.
-            return Err(tls::Failure {
+            return Err(handshake::Failure {
                 reason: "the server does not speak HTTP/2, and http = \"2\" allows nothing else"
                     .to_owned(),
                 certificate_refused: false,

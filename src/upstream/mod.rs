@@ -3,6 +3,7 @@
 mod answers;
 mod connect;
 mod dns;
+mod handshake;
 mod io;
 mod pool;
 mod tls;

@@ -181,6 +181,38 @@ async fn a_refused_configuration_does_not_hold_up_a_certificate() {
 }
 
 #[tokio::test]
+async fn a_broken_file_of_another_does_not_hold_up_a_certificate() {
+    let world = World::new();
+    let (first, second) = (world.identity(), world.identity());
+    world.server.knows(&first);
+    world.server.knows(&second);
+    let dir = world.files(&first);
+    for (name, text) in [
+        ("own.pem", &first.certificate_pem),
+        ("own.key", &first.key_pem),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let more = r#"
+[[routes]]
+path = "/other"
+upstream = "other"
+
+[upstreams.other]
+url = "https://localhost:1"
+tls = { certificate_file = "own.pem", key_file = "own.key" }
+"#;
+    let sidebearer = Sidebearer::start_in(dir, &world.config(more));
+    get(&sidebearer, "/http1").await;
+    sidebearer.write("own.pem", "");
+    sidebearer.reload().await.unwrap_err();
+    write(&sidebearer, &second);
+    world.only(&sidebearer, &second).await;
+    assert_eq!(sidebearer.status().await["reload"]["outcome"], "failure");
+    world.shown();
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_bound_by_a_reload_gets_a_token_of_its_certificate() {
     let world = World::new();
     let identity = world.identity();
