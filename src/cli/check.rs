@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::confirmation::Means;
-use super::token::decode;
+use super::confirmation::{Means, decode};
 use super::{Failure, block_on, print, tell};
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::oauth::{self, TokenEndpoint};

@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::confirmation::Means;
+use super::confirmation::{Jwt, Means, decode};
 use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
@@ -103,26 +101,6 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<9} {value}");
 }
 
-/// The readable parts of a signed JWT.
-pub(super) struct Jwt {
-    header: Map<String, Value>,
-    pub(super) claims: Map<String, Value>,
-}
-
-/// The two readable parts of a signed JWT (RFC 7519), unverified.
-pub(super) fn decode(token: &str) -> Option<Jwt> {
-    let part = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
-    let mut parts = token.split('.');
-    let (header, claims) = (parts.next()?, parts.next()?);
-    let (Some(_signature), None) = (parts.next(), parts.next()) else {
-        return None;
-    };
-    Some(Jwt {
-        header: part(header)?,
-        claims: part(claims)?,
-    })
-}
-
 /// Indented JSON that cannot steer a terminal: a claim may hold anything.
 fn pretty(object: &Map<String, Value>) -> String {
     let mut text = String::new();
@@ -174,6 +152,9 @@ fn human(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
     use crate::config::Secret;
 

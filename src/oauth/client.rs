@@ -198,7 +198,7 @@ impl Client {
         };
         means.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
-            request.prove(key, &endpoint);
+            request.prove(key, &endpoint.url, &endpoint.nonce);
         }
         let asked = Asked {
             endpoint: shown(&endpoint.url),

@@ -4,15 +4,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use url::Position;
+use url::{Position, Url};
 
-use super::exchange::Endpoint;
 use super::form::Form;
 use super::redact::Redactor;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
-use crate::dpop::{Claims, DPOP, ProofKey};
+use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
 
 /// Header fields and body of a token request.
 pub(super) struct GrantRequest {
@@ -71,11 +70,10 @@ impl GrantRequest {
         Ok(())
     }
 
-    /// Adds a proof that the client holds `key` (RFC 9449 section 5).
-    pub(super) fn prove(&mut self, key: &ProofKey, endpoint: &Endpoint) {
+    /// Adds a proof to the server at `url` that the client holds `key` (RFC 9449 section 5).
+    pub(super) fn prove(&mut self, key: &ProofKey, url: &Url, nonce: &Nonce) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nonce = endpoint.nonce.current();
-        let url = &endpoint.url;
+        let nonce = nonce.current();
         let proof = key.prove(Claims {
             method: "POST",
             target: [
