@@ -3,7 +3,7 @@
 // need a nonce, which changes every second.
 //
 // usage: node api.mjs DIR ISSUER AUDIENCE
-// DIR holds server.pem and server.key; DIR/api.port appears once it listens. Run it with
+// DIR holds ca.pem, server.pem and server.key; DIR/api.port appears once it listens. Run it with
 // NODE_EXTRA_CA_CERTS naming the issuer's CA: the signing keys are fetched over https.
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -28,6 +28,7 @@ app.use(
     jwksUri: `${issuer}/jwks`,
     tokenSigningAlg: "RS256",
     strict: true,
+    getCertificate: (request) => request.socket.getPeerX509Certificate()?.raw,
     // Not one second of grace: a token sent past its expiry must show.
     clockTolerance: 0,
   }),
@@ -53,7 +54,13 @@ app.use((request, response) => {
 });
 
 const server = createServer(
-  { cert: readFileSync(`${dir}/server.pem`), key: readFileSync(`${dir}/server.key`) },
+  {
+    cert: readFileSync(`${dir}/server.pem`),
+    key: readFileSync(`${dir}/server.key`),
+    ca: readFileSync(`${dir}/ca.pem`),
+    requestCert: true,
+    rejectUnauthorized: false,
+  },
   app,
 );
 server.listen(0, "127.0.0.1", () => {

@@ -50,6 +50,7 @@ clients.push(
     client_id: "pair",
     token_endpoint_auth_method: "tls_client_auth",
     tls_client_auth_san_dns: "billing.interop",
+    tls_client_certificate_bound_access_tokens: true,
   },
   {
     client_id: "self",

@@ -52,6 +52,7 @@ server.listen(0, "127.0.0.1", () => {
         enabled: true,
         tlsClientAuth: true,
         selfSignedTlsClientAuth: true,
+        certificateBoundAccessTokens: true,
         getCertificate: (ctx) => certificate(ctx)?.toString(),
         certificateAuthorized: (ctx) => ctx.req.socket.authorized,
         certificateSubjectMatches: (ctx, property, expected) =>
