@@ -16,6 +16,7 @@ use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, Identity};
+use crate::support::{any_port, loopback};
 
 /// A server that speaks to holders of certificates of `clients` alone.
 fn demanding(ca: &Ca, clients: &Ca) -> ServerConfig {
@@ -140,11 +141,11 @@ async fn a_changed_tls_file_keeps_the_token() {
     let config = format!(
         r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{}"
 upstream = "api"
 
 [upstreams.api]
-url = "http://127.0.0.1:9"
+url = "http://{}"
 credential = "api"
 
 [credentials.api]
@@ -153,6 +154,8 @@ client_id = "billing"
 client_secret = {{ file = "secret" }}
 tls = {{ ca_file = "ca.pem" }}
 "#,
+        any_port(),
+        loopback(),
         server.address.port()
     );
     let dir = tempfile::tempdir().unwrap();
