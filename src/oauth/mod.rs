@@ -7,14 +7,14 @@ mod assertion;
 mod auth;
 pub mod challenge;
 mod client;
-mod discovery;
+pub mod discovery;
 mod exchange;
 mod form;
 mod grant;
 mod key;
-mod redact;
+pub mod redact;
 mod request;
-mod response;
+pub mod response;
 mod secrets;
 
 use std::future::Future;
