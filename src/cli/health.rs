@@ -49,7 +49,7 @@ fn readyz(config: &Path) -> Url {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -98,9 +98,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_server_is_not_ready() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/readyz", listener.local_addr().unwrap());
-        drop(listener);
+        // Taken, so that no other server gets it; but nobody listens.
+        let taken = TcpSocket::new_v4().unwrap();
+        taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/readyz", taken.local_addr().unwrap());
         let failure = check(url.parse().unwrap()).await.unwrap_err();
         assert_eq!(failure.exit_code(), 1);
         assert!(failure.to_string().contains("cannot connect"), "{failure}");

@@ -95,8 +95,7 @@ fn open(path: PathBuf) -> (Source, Option<String>) {
         Ok(text) => (text, None),
         Err(failure) => (String::new(), Some(failure)),
     };
-    let text = Zeroizing::new(text);
-    (Source { path, text }, failure)
+    (Source::new(path, text), failure)
 }
 
 fn check(

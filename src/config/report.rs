@@ -155,7 +155,13 @@ impl<'a> Report<'a> {
     /// Everything found, in the order of files and lines.
     pub(super) fn finish(self) -> Diagnostics {
         let mut findings = self.findings.into_inner();
-        let hidden = self.hidden.into_inner();
+        let mut hidden = vec![Vec::new(); self.sources.len()];
+        for place in self.hidden.into_inner() {
+            hidden[place.file].extend(place.span);
+        }
+        for spans in &mut hidden {
+            spans.sort_unstable_by_key(|span| (span.start, span.end));
+        }
         findings.sort_by_key(|found| {
             let start = found.place.span.as_ref().map(|span| span.start);
             (found.place.file, start)
@@ -169,12 +175,7 @@ impl<'a> Report<'a> {
                     Quoting::Key => return source.quote_unparsed(span, true),
                     Quoting::Header => return source.quote_unparsed(span, false),
                 }
-                let hidden: Vec<_> = hidden
-                    .iter()
-                    .filter(|hidden| hidden.file == found.place.file)
-                    .filter_map(|hidden| hidden.span.clone())
-                    .collect();
-                source.quote(span, &hidden)
+                source.quote(span, &hidden[found.place.file])
             });
             let (line, column) = span.map(|span| source.position(span.start)).unzip();
             Diagnostic {

@@ -16,21 +16,35 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     /// Its text; empty when it could not be read.
     pub(super) text: Zeroizing<String>,
+    /// Where its lines begin: thousands of findings are placed without reading it all for each.
+    starts: Vec<usize>,
 }
 
 impl Source {
+    pub(super) fn new(path: PathBuf, text: String) -> Self {
+        let after = |(at, _)| at + 1;
+        let starts = [0].into_iter().chain(text.match_indices('\n').map(after));
+        Self {
+            path,
+            starts: starts.collect(),
+            text: Zeroizing::new(text),
+        }
+    }
+
     /// Line and column in characters of a byte offset, both from 1.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let offset = self.boundary(offset);
-        let line = self.line(offset);
-        let number = self.text[..line.start].matches('\n').count() + 1;
-        let column = self.text[line.start..offset].chars().count() + 1;
-        (number, column)
+        let number = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[number - 1];
+        (number, self.text[start..offset].chars().count() + 1)
     }
 
-    /// The line on which `span` begins, with `hidden` masked.
+    /// The line on which `span` begins, with `hidden` masked: ranges in their order.
     pub(super) fn quote(&self, span: &Range<usize>, hidden: &[Range<usize>]) -> Quote {
         let mut line = self.line(self.boundary(span.start));
+        let first = hidden.partition_point(|hidden| hidden.end < line.start);
+        let beyond = hidden.partition_point(|hidden| hidden.start <= line.end);
+        let hidden = hidden.get(first..beyond).unwrap_or_default();
         line.end = self.before_comment(&line, hidden);
         let span = span.start..span.end.max(span.start + 1);
         let (mut text, mut columns, mut carets) = (String::new(), 0, None);

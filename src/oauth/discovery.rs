@@ -22,15 +22,15 @@ struct Document {
 
 /// What an endpoint found by discovery has to suit.
 #[derive(Clone, Copy)]
-pub(super) struct Needs {
+pub struct Needs {
     /// Plain http beyond loopback is accepted.
-    pub(super) allow_plaintext: bool,
+    pub allow_plaintext: bool,
     /// The client shows a certificate: an alias for that is preferred (RFC 8705 section 5).
-    pub(super) certificate: bool,
+    pub certificate: bool,
 }
 
 /// Where the document may be, the most standard place first.
-pub(super) fn candidates(issuer: &Url) -> Vec<Url> {
+pub fn candidates(issuer: &Url) -> Vec<Url> {
     let path = issuer.path();
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut paths = vec![
@@ -52,7 +52,7 @@ pub(super) fn candidates(issuer: &Url) -> Vec<Url> {
 }
 
 /// Whether a body is a document at all; if not, the next candidate is tried.
-pub(super) fn is_document(body: &[u8]) -> bool {
+pub fn is_document(body: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(body).is_ok()
 }
 
@@ -60,7 +60,11 @@ pub(super) fn is_document(body: &[u8]) -> bool {
 ///
 /// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
 /// another server's document would decide where the secret goes.
-pub(super) fn token_endpoint(body: &[u8], issuer: &str, needs: Needs) -> Result<Url, String> {
+///
+/// # Errors
+///
+/// What is wrong, in words that follow the URL of the document. What the document says is cleaned.
+pub fn token_endpoint(body: &[u8], issuer: &str, needs: Needs) -> Result<Url, String> {
     let document: Document = serde_json::from_slice(body)
         .map_err(|_| "its issuer or token_endpoint is repeated or not text".to_owned())?;
     let clean = |text: &str| Redactor::new([]).clean(text);

@@ -19,14 +19,15 @@ const REDACTED: &str = "[redacted]";
 const MARK: char = '\0';
 
 /// Knows what must not be shown.
-pub(super) struct Redactor {
+pub struct Redactor {
     secrets: Vec<Zeroizing<String>>,
     /// Every form in which a server may echo a secret.
     echoes: Vec<Zeroizing<String>>,
 }
 
 impl Redactor {
-    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Knows `secrets`; empty ones are none.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut redactor = Self {
             secrets: Vec::new(),
             echoes: Vec::new(),
@@ -38,7 +39,7 @@ impl Redactor {
     }
 
     /// Knows one more.
-    pub(super) fn add(&mut self, secret: &str) {
+    pub fn add(&mut self, secret: &str) {
         if secret.is_empty() {
             return;
         }
@@ -54,7 +55,7 @@ impl Redactor {
     }
 
     /// Knows a JWT, and its signature: what stands before that proves nothing alone.
-    pub(super) fn add_jwt(&mut self, jwt: &str) {
+    pub fn add_jwt(&mut self, jwt: &str) {
         self.add(jwt);
         let signature = jwt.rsplit_once('.').map(|(_, signature)| signature);
         if let Some(signature) = signature.filter(|s| s.len() >= SHORTEST_SIGNATURE) {
@@ -64,7 +65,7 @@ impl Redactor {
 
     /// `text` as visible ASCII and spaces, at most 200 characters, every known secret replaced:
     /// raw, percent-encoded, form-encoded and in base64, alone or within something longer.
-    pub(super) fn clean(&self, text: &str) -> String {
+    pub fn clean(&self, text: &str) -> String {
         let masked = self.mask(text);
         if self.hides_in_escapes(&masked) {
             return REDACTED.to_owned();

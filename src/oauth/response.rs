@@ -29,27 +29,29 @@ const MAX_TOKEN: usize = 16 * 1024;
 const MAX_LIFETIME: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// One answer, read to its end.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Or why it was not read to its end.
-    pub(super) body: Result<Zeroizing<Vec<u8>>, &'static str>,
+pub struct Answer {
+    /// The status of its head.
+    pub status: StatusCode,
+    /// The headers of its head.
+    pub headers: HeaderMap,
+    /// Its body, or why it was not read to its end.
+    pub body: Result<Zeroizing<Vec<u8>>, &'static str>,
     /// It said what the next proof has to hold.
-    pub(super) brings_nonce: bool,
+    pub brings_nonce: bool,
 }
 
 /// What an answer is judged by.
-pub(super) struct Asked<'a> {
+pub struct Asked<'a> {
     /// The token endpoint, for messages.
-    pub(super) endpoint: String,
+    pub endpoint: String,
     /// How the client authenticated, for hints.
-    pub(super) auth: &'a ClientAuth,
+    pub auth: &'a ClientAuth,
     /// What it asked by, for hints.
-    pub(super) grant: &'a Grant,
+    pub grant: &'a Grant,
     /// What the token is to be bound to, and whether it has to be.
-    pub(super) possession: Option<(&'a Dpop, Arc<ProofKey>)>,
+    pub possession: Option<(&'a Dpop, Arc<ProofKey>)>,
     /// Knows what was sent.
-    pub(super) redactor: Redactor,
+    pub redactor: Redactor,
 }
 
 /// The members that count; one that occurs twice makes the answer invalid.
@@ -65,7 +67,11 @@ struct Body {
 
 impl Answer {
     /// The token, or why this is none.
-    pub(super) fn judge(self, asked: Asked<'_>) -> Result<TokenResponse, TokenError> {
+    ///
+    /// # Errors
+    ///
+    /// A redirect, an OAuth error (RFC 6749 section 5.2), or whatever else is no good token.
+    pub fn judge(self, asked: Asked<'_>) -> Result<TokenResponse, TokenError> {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {

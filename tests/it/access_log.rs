@@ -10,8 +10,8 @@ use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::Process;
 use crate::support::scripted::Server;
 use crate::support::server::response;
-use crate::support::smallest;
 use crate::support::tls::Ca;
+use crate::support::{loopback, smallest};
 
 /// The access lines of a whole log, every line of which is JSON.
 fn access(log: &str) -> Vec<Value> {
@@ -100,9 +100,7 @@ async fn access_decides_which_requests_are_logged() {
 
 #[tokio::test]
 async fn an_error_of_ours_is_logged_with_its_cause() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let refusing = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
+    let refusing = format!("http://{}", loopback());
     let ca = Ca::new();
     let expired = ca.identity_until(&["localhost"], 2000).server(&[]);
     let expired = Api::with_tls(Some(expired), |_| response(200, "ok")).address;

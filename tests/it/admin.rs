@@ -8,7 +8,7 @@ use crate::support::client::{self, Answer, get, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::Process;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{eventually, smallest};
+use crate::support::{eventually, loopback, smallest};
 
 const REFUSES: &str = r#"{"error":"invalid_client"}"#;
 
@@ -293,11 +293,8 @@ async fn other_pages_and_methods_are_refused_without_cors() {
 #[tokio::test]
 async fn the_health_socket_has_health_and_metrics_only() {
     let (api, idp) = (Api::open(), Idp::start());
-    // A port that is free now: the address of this socket is not told.
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    };
+    // The address of this socket is not told.
+    let port = loopback();
     let config = format!("[health]\naddress = \"{port}\"\n{}", smallest(&api, &idp));
     let process = Process::start(&config).await;
     eventually("ready", async || {

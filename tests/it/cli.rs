@@ -8,7 +8,7 @@ use crate::support::client::get;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::sidebearer::with_admin;
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{any_port, eventually, loopback, smallest};
 
 /// A directory with a configuration and the file `secret` that goes with it.
 fn directory(config: &str) -> (TempDir, String) {
@@ -73,9 +73,10 @@ async fn every_command_ends_with_2_when_the_configuration_is_missing_or_wrong() 
 #[tokio::test]
 async fn run_ends_with_1_when_it_cannot_start() {
     let (api, idp) = (Api::open(), Idp::start());
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = std::net::TcpListener::bind(loopback()).unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (_dir, path) = directory(&smallest(&api, &idp).replacen("127.0.0.1:0", &address, 1));
+    let any = any_port().to_string();
+    let (_dir, path) = directory(&smallest(&api, &idp).replacen(&any, &address, 1));
     let ended = ask(&["run", "--config", &path]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains(&address), "{ended:?}");
@@ -167,9 +168,7 @@ async fn check_online_fetches_tokens_and_connects() {
     );
 
     idp.behave(Behaviour::Healthy);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
+    let nobody = format!("http://{}", loopback());
     let (_dir, path) = directory(&smallest(&api, &idp).replace(&api.url(), &nobody));
     let alone = ask(&["check", "--online", "--config", &path]).await;
     assert_eq!((alone.code, alone.stdout.as_str()), (1, ""), "{alone:?}");

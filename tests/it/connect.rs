@@ -1,6 +1,6 @@
 //! Connections over real sockets: which protocol they end up with, and what is said when they fail.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +17,19 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use crate::support::loopback;
 use crate::support::tls::Ca;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Accepts for ever and greets each connection with one byte.
+/// As [`serve_at`], to be reached as `localhost`.
 async fn serve(config: ServerConfig) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at((Ipv4Addr::LOCALHOST, 0).into(), config).await
+}
+
+/// Accepts for ever and greets each connection with one byte.
+async fn serve_at(address: SocketAddr, config: ServerConfig) -> SocketAddr {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
@@ -104,7 +110,7 @@ async fn a_server_without_http2_is_an_error_only_where_it_is_demanded() {
 
 #[tokio::test]
 async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(loopback()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     for (http, protocols, http2) in [
         (HttpVersion::Auto, Protocols::Any, false),
@@ -202,7 +208,7 @@ async fn server_name_and_ip_literals_are_verified() {
     let by_name = connect(&format!("https://{named}"), &tls, HttpVersion::Auto).await;
     by_name.unwrap();
 
-    let literal = serve(ca.identity(&["127.0.0.1"]).server(&[])).await;
+    let literal = serve_at(loopback(), ca.own_identity().server(&[])).await;
     let url = format!("https://{literal}");
     let by_ip = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
     by_ip.unwrap();
@@ -256,7 +262,7 @@ async fn a_client_certificate_is_presented_when_configured() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_named_as_such() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(loopback()).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
@@ -270,9 +276,7 @@ async fn a_server_without_tls_is_named_as_such() {
 
 #[tokio::test]
 async fn refused_unresolvable_and_silent_are_told_apart() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = loopback();
     let refused = connect(
         &format!("http://{address}"),
         &Tls::default(),
@@ -301,7 +305,7 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
     );
     assert!(!text.contains("lookup address information"), "{text}");
 
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind(loopback()).await.unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
     let ca = Ca::new();
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);

@@ -15,7 +15,7 @@ use crate::support::client::{self, Connection, get};
 use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::server::{self, response};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, loopback};
 
 /// An API that answers `/slow` when it is told to, and the rest at once.
 struct Gate {
@@ -53,8 +53,9 @@ impl Gate {
 
     fn config(&self, server: &str) -> String {
         format!(
-            "[server]\nworkers = 2\n{server}\n[[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\n\
+            "[server]\nworkers = 2\n{server}\n[[listeners]]\nname = \"app\"\naddress = \"{}\"\n\
              upstream = \"api\"\n[upstreams.api]\nurl = \"{}\"\n",
+            loopback(),
             self.url
         )
     }

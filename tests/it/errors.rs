@@ -9,7 +9,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Answer, raw, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, smallest};
+use crate::support::{PATIENCE, any_port, smallest};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -31,11 +31,12 @@ fn towards(url: &str, lines: &str) -> Sidebearer {
 }
 
 fn only_listener(url: &str, lines: &str) -> String {
+    let any = any_port();
     format!(
         r#"
 [[listeners]]
 name = "app"
-address = "127.0.0.1:0"
+address = "{any}"
 upstream = "api"
 
 [upstreams.api]
@@ -177,8 +178,9 @@ async fn what_we_refuse_ourselves_names_its_code() {
 async fn an_unmatched_request_is_not_forwarded() {
     let api = Api::open();
     let sidebearer = Sidebearer::start(&format!(
-        "[[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\n\
+        "[[listeners]]\nname = \"app\"\naddress = \"{}\"\n\
          [upstreams.api]\nurl = \"{}\"\n[[routes]]\npath = \"/crm\"\nupstream = \"api\"\n",
+        any_port(),
         api.url()
     ));
     let answer = client::get(sidebearer.address(), "/crmx").await;

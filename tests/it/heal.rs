@@ -16,17 +16,18 @@ use tokio::task::JoinSet;
 
 use crate::support::api::{Api, unauthorized};
 use crate::support::client::{self, http1, http2, post, read, streaming};
-use crate::support::eventually;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::server::{self, Body, fed, response, whole};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{any_port, eventually};
 
 /// One upstream `api` with a credential; `upstream` and `credential` are more lines of their tables.
 fn config(url: &str, idp: &Idp, upstream: &str, credential: &str) -> String {
+    let any = any_port();
     format!(
         r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{any}"
 upstream = "api"
 
 [upstreams.api]

@@ -8,7 +8,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Answer, request};
 use crate::support::idp::Idp;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::smallest;
+use crate::support::{any_port, smallest};
 
 const PAGES: [&[(&str, &str)]; 4] = [
     &[("sec-fetch-site", "cross-site")],
@@ -158,7 +158,8 @@ async fn a_unix_socket_is_for_whom_its_permissions_admit() {
     let socket = dir.path().join("app.sock");
     std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
     let address = format!("\"unix:{}\"", socket.display());
-    let config = smallest(&api, &idp).replacen("\"127.0.0.1:0\"", &address, 1);
+    let any = format!("\"{}\"", any_port());
+    let config = smallest(&api, &idp).replacen(&any, &address, 1);
     let _sidebearer = Sidebearer::start_in(dir, &config);
     let mut stream = UnixStream::connect(&socket).await.unwrap();
     let head = "GET / HTTP/1.1\r\nhost: any.example\r\nsec-fetch-site: cross-site\r\nconnection: close\r\n\r\n";

@@ -10,6 +10,7 @@ use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::support::loopback;
 use crate::support::scripted::{GOOD, Server, basic, credential, fetch, http, literal, ok};
 use crate::support::tls::Ca;
 
@@ -195,7 +196,7 @@ async fn a_body_in_pieces_or_until_the_end_of_the_connection_is_read() {
 
 #[tokio::test]
 async fn a_body_that_trickles_in_is_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(loopback()).await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let trickle = async {
         let (mut tcp, _) = listener.accept().await.unwrap();
@@ -213,7 +214,7 @@ async fn a_body_that_trickles_in_is_waited_for() {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_closes_its_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(loopback()).await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let client = Client::new(&credential(&url)).unwrap();
     let request = tokio::spawn(async move { client.request().await });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind, gate_key};
-use tokio::net::TcpListener;
 
+use crate::support::loopback;
 use crate::support::scripted::{GOOD, Server, credential, discovering, fetch, http, ok};
 
 /// A server whose document, found at `at` alone, names `issuer` (relative to it) and its `/token`.
@@ -85,13 +85,7 @@ async fn an_issuer_without_a_document_says_what_was_tried() {
     }
     assert_eq!(server.requests().len(), 2);
 
-    let gone = server.address;
-    drop(server);
-    let unbound = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refused = unbound.local_addr().unwrap();
-    assert_ne!(gone, refused);
-    drop(unbound);
-    let error = fetch(&discovering(&format!("http://{refused}"))).await;
+    let error = fetch(&discovering(&format!("http://{}", loopback()))).await;
     assert_eq!(error.unwrap_err().kind, TokenErrorKind::Unreachable);
 }
 

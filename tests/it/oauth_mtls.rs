@@ -12,6 +12,7 @@ use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, Identity};
+use crate::support::{any_port, loopback};
 
 fn write(dir: &Path, identity: &Identity) {
     std::fs::write(dir.join("certificate"), &identity.certificate_pem).unwrap();
@@ -230,11 +231,11 @@ async fn a_changed_tls_file_keeps_the_token() {
     let config = format!(
         r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{}"
 upstream = "api"
 
 [upstreams.api]
-url = "http://127.0.0.1:9"
+url = "http://{}"
 credential = "api"
 
 [credentials.api]
@@ -243,6 +244,8 @@ client_id = "billing"
 client_secret = {{ file = "secret" }}
 tls = {{ ca_file = "ca.pem" }}
 "#,
+        any_port(),
+        loopback(),
         server.address.port()
     );
     let dir = tempfile::tempdir().unwrap();

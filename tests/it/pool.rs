@@ -26,18 +26,19 @@ use crate::support::idp::Idp;
 use crate::support::server::{self, fed, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, any_port, eventually};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// One upstream without a credential, one shard; `lines` are more of the upstream's.
 fn config(url: &str, lines: &str) -> String {
+    let any = any_port();
     format!(
         r#"
 [server]
 workers = 1
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{any}"
 upstream = "api"
 [upstreams.api]
 url = "{url}"
@@ -347,7 +348,7 @@ async fn the_connection_of_a_superseded_attempt_is_closed() {
 async fn cold_requests_to_an_http1_upstream_over_tls_connect_side_by_side() {
     const BURST: usize = 20;
     let ca = Ca::new();
-    let tls = ca.identity(&["127.0.0.1"]).server(&["http/1.1"]);
+    let tls = ca.own_identity().server(&["http/1.1"]);
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     // All but the first finish their handshake when the last has dialed.
     let (dialed, asked) = (

@@ -13,7 +13,7 @@ use crate::support::idp::{Behaviour, Idp};
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{eventually, smallest};
+use crate::support::{any_port, eventually, smallest};
 
 /// As [`smallest`], with more lines for the upstream.
 fn with_upstream(api: &Api, idp: &Idp, lines: &str) -> String {
@@ -100,7 +100,8 @@ async fn no_header_of_the_client_stands_beside_the_token_or_removes_it() {
 async fn an_upstream_without_a_credential_keeps_the_clients_authorization() {
     let api = Api::open();
     let config = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\nupstream = \"api\"\n[upstreams.api]\nurl = \"{}\"\n",
+        "[[listeners]]\naddress = \"{}\"\nupstream = \"api\"\n[upstreams.api]\nurl = \"{}\"\n",
+        any_port(),
         api.url()
     );
     let sidebearer = Sidebearer::start(&config);
@@ -171,7 +172,7 @@ async fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
         let idp = Idp::start();
         idp.set_lifetime(2);
         let ca = Ca::new();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.identity(&["127.0.0.1"]).server(&[])));
+        let acceptor = TlsAcceptor::from(Arc::new(ca.own_identity().server(&[])));
         let (dialed, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (heads, mut arrived) = mpsc::unbounded_channel();
         let address = {
@@ -189,10 +190,11 @@ async fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
                 }
             })
         };
+        let any = any_port();
         let config = format!(
             r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{any}"
 upstream = "api"
 [upstreams.api]
 url = "https://{address}"
@@ -278,10 +280,11 @@ async fn a_request_that_comes_round_is_a_loop() {
 #[tokio::test]
 async fn the_target_is_canonical_rewritten_and_keeps_its_query() {
     let api = Api::open();
+    let any = any_port();
     let config = format!(
         r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{any}"
 hosts = ["crm.local", "a.example.com", "a.b.example.com"]
 [upstreams.based]
 url = "{url}/v2"

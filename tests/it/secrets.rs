@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::client::{self, get, raw, request};
-use crate::support::eventually;
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::server::{self, response};
+use crate::support::{any_port, eventually};
 
 /// From a file, in a literal, as another form field and as another header.
 const SECRETS: [&str; 4] = [
@@ -159,9 +159,11 @@ fn assert_clean_output(whose: &str, ended: &Ended) {
 }
 
 fn config(server: &AuthorizationServer, api: &str) -> String {
-    let mut text = "[log]\nlevel = \"trace\"\naccess = \"all\"\n\
-         [[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\n"
-        .to_owned();
+    let mut text = format!(
+        "[log]\nlevel = \"trace\"\naccess = \"all\"\n\
+         [[listeners]]\nname = \"app\"\naddress = \"{}\"\n",
+        any_port()
+    );
     let literal = SECRETS[1];
     for (name, secret, method) in [
         (

@@ -17,23 +17,24 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::PATIENCE;
 use crate::support::api::Api;
 use crate::support::client::{self, http1, http2, read, streaming};
 use crate::support::idp::Idp;
 use crate::support::server::{self, Body, fed, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
+use crate::support::{PATIENCE, any_port};
 
 /// The client's version of HTTP, and the upstream's.
 const VERSIONS: [(&str, &str); 4] = [("1.1", "1.1"), ("2", "1.1"), ("1.1", "2"), ("2", "2")];
 
 /// One upstream without a credential; `lines` are more of the upstream's.
 fn config(url: &str, lines: &str) -> String {
+    let any = any_port();
     format!(
         r#"
 [[listeners]]
-address = "127.0.0.1:0"
+address = "{any}"
 upstream = "api"
 [upstreams.api]
 url = "{url}"
@@ -156,7 +157,7 @@ async fn head_keeps_the_length_and_a_get_may_have_a_body() {
 #[tokio::test]
 async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
     let ca = Ca::new();
-    let tls = ca.identity(&["127.0.0.1"]).server(&["h2", "http/1.1"]);
+    let tls = ca.own_identity().server(&["h2", "http/1.1"]);
     let api = Api::with_tls(Some(tls), |seen| response(200, seen.body.clone()));
     let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
     let config = config(&format!("https://{}", api.address), &lines);

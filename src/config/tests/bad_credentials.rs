@@ -288,3 +288,24 @@ basic_encoding = "raw"
     let form = text.replace("raw", "form");
     assert_eq!(accepted(&[&form, LISTENER, UPSTREAM]), "");
 }
+
+#[test]
+fn thousands_of_findings_are_placed_without_reading_the_file_for_each() {
+    use rustix::time::{ClockId, clock_gettime};
+
+    const MANY: usize = 3000;
+    let mut text = [LISTENER, UPSTREAM, CREDENTIAL].concat();
+    for number in 0..MANY {
+        text += &format!(
+            "[credentials.c{number}]\ntoken_endpoint = \"https://as.example/token\"\n\
+             client_id = \"billing\"\nclient_secret = \"hunter2\"\n"
+        );
+    }
+    // Of this thread: other tests do not count.
+    let start = clock_gettime(ClockId::ThreadCPUTime).tv_sec;
+    let found = accepted(&[&text]);
+    let seconds = clock_gettime(ClockId::ThreadCPUTime).tv_sec - start;
+    assert!(found.matches("is written in the file itself").count() >= MANY);
+    assert!(!found.contains("hunter2"));
+    assert!(seconds <= 3, "{seconds} s");
+}

@@ -1,12 +1,13 @@
 use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 
-/// An address that refuses.
-async fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address that refuses: it is taken, and nobody listens. It stays so while the socket is kept.
+fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap(), socket)
 }
 
 /// An address that never answers: its backlog is full. It stays so while the rest is kept.
@@ -40,13 +41,15 @@ async fn a_silent_address_delays_the_next_by_the_stagger_alone() {
 async fn a_refusing_address_delays_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let good = listener.local_addr().unwrap();
-    let tcp = dial(vec![refusing().await, refusing().await, good]).await;
+    let [(one, _taken), (two, _too)] = [refusing(), refusing()];
+    let tcp = dial(vec![one, two, good]).await;
     assert_eq!(tcp.unwrap().peer_addr().unwrap(), good);
 }
 
 #[tokio::test]
 async fn when_no_address_answers_the_reason_is_given() {
-    let error = dial(vec![refusing().await, refusing().await]).await;
+    let [(one, _taken), (two, _too)] = [refusing(), refusing()];
+    let error = dial(vec![one, two]).await;
     assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     assert!(dial(Vec::new()).await.is_err());
 }

@@ -8,19 +8,17 @@ use tokio::net::TcpStream;
 use super::{assert_error, only_listener, towards};
 use crate::support::api::Api;
 use crate::support::client::{self, Connection};
-use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::scripted::Server;
 use crate::support::server::response;
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
+use crate::support::{eventually, loopback};
 
 #[tokio::test]
 async fn an_upstream_that_fails_is_told_apart_by_how() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let refusing = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = format!("http://{}", loopback());
+    let silent = std::net::TcpListener::bind(loopback()).unwrap();
     let silent = (format!("http://{}", silent.local_addr().unwrap()), silent);
     let (full, _queued) = full_backlog();
     let full = format!("http://{full}");
@@ -120,9 +118,7 @@ async fn an_upstream_that_fails_is_told_apart_by_how() {
 fn full_backlog() -> (SocketAddr, Vec<socket2::Socket>) {
     use socket2::{Domain, Socket, Type};
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener
-        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
+    listener.bind(&loopback().into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = vec![listener];

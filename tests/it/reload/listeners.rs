@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
 use crate::support::client::Connection;
-use crate::support::{eventually, loopback};
+use crate::support::{any_port, eventually, loopback};
 
 /// Routes everything to an API that answers its name.
 fn rest(api: &Api) -> String {
@@ -148,7 +148,7 @@ async fn listeners_that_swap_names_swap_their_routes() {
 async fn a_taken_port_refuses_the_whole_reload() {
     let api = Api::open();
     let (old, new) = (loopback(), loopback());
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind(loopback()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("new.sock");
     let sidebearer = Sidebearer::start(&[listener("old", old), rest(&api)].concat());
@@ -219,7 +219,7 @@ async fn the_admin_pages_move() {
 #[tokio::test]
 async fn several_listeners_may_have_a_port_of_the_systems_choice() {
     let api = Api::open();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = any_port();
     let config = [listener("one", any), listener("two", any), rest(&api)].concat();
     let sidebearer = Sidebearer::start(&config);
     let [one, two] = ["one", "two"].map(|name| sidebearer.address_of(name));

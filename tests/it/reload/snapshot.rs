@@ -16,7 +16,7 @@ use crate::support::client::Connection;
 use crate::support::idp::Behaviour;
 use crate::support::server::{self, Body};
 use crate::support::tls::Ca;
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{any_port, eventually, loopback, smallest};
 
 #[tokio::test]
 async fn a_new_credential_has_its_token_before_anyone_needs_it() {
@@ -203,11 +203,14 @@ async fn connections_to_unchanged_upstreams_survive() {
 #[tokio::test]
 async fn new_content_of_a_ca_file_is_taken_up() {
     let ca = Ca::new();
-    let api = Api::with_tls(Some(ca.identity(&["127.0.0.1"]).server(&[])), |_| {
+    let api = Api::with_tls(Some(ca.own_identity().server(&[])), |_| {
         server::response(200, "ok")
     });
     let config = [
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\nupstream = \"api\"\n\n",
+        &format!(
+            "[[listeners]]\naddress = \"{}\"\nupstream = \"api\"\n\n",
+            any_port()
+        ),
         &upstream("api", &format!("https://{}", api.address), ""),
         "tls = { ca_file = \"ca.pem\" }\n",
     ]

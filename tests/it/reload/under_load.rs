@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::support::client::Connection;
-use crate::support::{eventually, loopback};
+use crate::support::{any_port, eventually, loopback};
 
 const ROUNDS: usize = 100;
 
@@ -108,7 +108,7 @@ impl World {
         Self {
             stays: loopback(),
             comes_and_goes: loopback(),
-            taken: TcpListener::bind("127.0.0.1:0").unwrap(),
+            taken: TcpListener::bind(loopback()).unwrap(),
             fixed_api: api("fixed", &fixed),
             even_api: api("even", &fixed),
             odd_api: api("odd", &fixed),
@@ -126,7 +126,7 @@ impl World {
             &self.odd_api
         };
         let mut config = [
-            "[admin]\naddress = \"127.0.0.1:0\"\n\n".to_owned(),
+            format!("[admin]\naddress = \"{}\"\n\n", any_port()),
             listener("stays", self.stays),
             route("/fixed", "fixed"),
             route("/moving", "moving"),

@@ -1,5 +1,9 @@
 //! What breaks off never looks complete.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
 use super::*;
 
 /// Answers `/` with this and closes the connection; `/ok` well.
@@ -81,23 +85,34 @@ async fn an_upload_that_is_reset_never_looks_complete() {
 
 #[tokio::test]
 async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
-    let api = server::bytes(|_, stream| async move {
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
-            tokio::spawn(async move {
-                let mut body = respond.send_response(Response::new(()), false).unwrap();
-                body.send_data("half".into(), false).unwrap();
-                // Not before it has left: a reset overtakes what waits to be sent.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                body.send_reset(h2::Reason::NO_ERROR);
-            });
-        }
-    });
+    let arrived = Arc::new(Notify::new());
+    let api = {
+        let arrived = Arc::clone(&arrived);
+        server::bytes(move |_, stream| {
+            let arrived = Arc::clone(&arrived);
+            async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let arrived = Arc::clone(&arrived);
+                    tokio::spawn(async move {
+                        let mut body = respond.send_response(Response::new(()), false).unwrap();
+                        body.send_data("half".into(), false).unwrap();
+                        // A reset overtakes what waits to be sent.
+                        arrived.notified().await;
+                        body.send_reset(h2::Reason::NO_ERROR);
+                    });
+                }
+            }
+        })
+    };
     let sidebearer = speaking("2", api);
     for version in ["1.1", "2"] {
         let asked = streaming(Method::GET, "/", whole(""));
-        let answer = send(sidebearer.address(), version, asked).await;
+        let mut answer = send(sidebearer.address(), version, asked).await;
         assert_eq!(answer.status(), 200);
+        let half = timeout(PATIENCE, answer.frame()).await.unwrap();
+        assert_eq!(half.unwrap().unwrap().into_data().unwrap(), "half");
+        arrived.notify_one();
         assert!(read(answer).await.is_err(), "{version}");
     }
 }

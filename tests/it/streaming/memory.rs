@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::{send, speaking};
 use crate::support::client::{read, streaming};
-use crate::support::eventually;
 use crate::support::server::{self, Body, Feed, fed, response, whole};
+use crate::support::{any_port, eventually};
 
 /// Bytes whose place can be told, since the period is no power of two.
 struct Pattern {
@@ -75,12 +75,13 @@ impl Process {
     fn start(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sidebearer.toml");
+        let any = any_port();
         let config = format!(
             r#"
 [server]
 workers = 1
 [admin]
-address = "127.0.0.1:0"
+address = "{any}"
 [[listeners]]
 address = "unix:{}/app.sock"
 upstream = "api"

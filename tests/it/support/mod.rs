@@ -30,13 +30,23 @@ pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> boo
     }
 }
 
-/// A loopback address that nothing else uses: the IP is this process's own, and the port is below
-/// those that the system gives away.
+/// A loopback IP of this process's own, so that a request meant for what has gone never reaches
+/// the server of another process. Process ids have 22 bits at most.
+pub(crate) fn ip() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | a, b, c)
+}
+
+/// An address that nothing else uses, given away once: the port is below those of the system's
+/// choice. For servers, and for what nobody listens on.
 pub(crate) fn loopback() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(10_000);
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    let port = NEXT.fetch_add(1, Ordering::Relaxed);
-    (Ipv4Addr::new(127, 64 | a, b, c), port).into()
+    (ip(), NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// An address with a port of the system's choice: for what tells where it listens.
+pub(crate) fn any_port() -> SocketAddr {
+    (ip(), 0).into()
 }
 
 /// One listener, one upstream, one credential: the smallest useful configuration.
@@ -45,7 +55,7 @@ pub(crate) fn smallest(api: &Api, idp: &Idp) -> String {
         r#"
 [[listeners]]
 name = "app"
-address = "127.0.0.1:0"
+address = "{}"
 upstream = "api"
 
 [upstreams.api]
@@ -57,6 +67,7 @@ token_endpoint = "{}"
 client_id = "billing"
 client_secret = {{ file = "secret" }}
 "#,
+        any_port(),
         api.url(),
         idp.endpoint(),
     )

@@ -1,7 +1,7 @@
 //! An authorization server that answers whatever a test wants, to the byte.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenResponse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use super::loopback;
 
 /// A good token response.
 pub(crate) const GOOD: &str = r#"{"access_token":"tok","token_type":"Bearer","expires_in":60}"#;
@@ -37,7 +39,12 @@ impl Server {
         tls: Option<ServerConfig>,
         answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Certificates are for `localhost`, which is no address of this process alone.
+        let address = match tls {
+            None => loopback(),
+            Some(_) => (Ipv4Addr::LOCALHOST, 0).into(),
+        };
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = requests.clone();

@@ -21,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use super::loopback;
+
 /// A response body of any kind; an error cuts the connection.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 type Reply = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -76,7 +78,7 @@ where
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
     let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpListener::bind(loopback()).unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
@@ -120,7 +122,7 @@ where
     F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpListener::bind(loopback()).unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {

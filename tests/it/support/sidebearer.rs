@@ -11,7 +11,7 @@ use sidebearer::config::{self, Diagnostics, Loaded};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-use super::client;
+use super::{any_port, client};
 
 /// A running sidebearer. Dropping it ends it at once.
 pub(crate) struct Sidebearer {
@@ -163,6 +163,6 @@ impl Sidebearer {
 pub(crate) fn with_admin(config: &str) -> String {
     match config.contains("[admin]") {
         true => config.to_owned(),
-        false => format!("[admin]\naddress = \"127.0.0.1:0\"\n\n{config}"),
+        false => format!("[admin]\naddress = \"{}\"\n\n{config}", any_port()),
     }
 }

@@ -60,6 +60,11 @@ impl Ca {
         self.identity_until(names, 4000)
     }
 
+    /// A certificate for the servers of this process, by their IP.
+    pub(crate) fn own_identity(&self) -> Identity {
+        self.identity(&[&super::ip().to_string()])
+    }
+
     /// A certificate for `names` that ends with the first day of `year`.
     pub(crate) fn identity_until(&self, names: &[&str], year: i32) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
