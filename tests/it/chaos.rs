@@ -107,6 +107,8 @@ impl World {
             let mut text = self.config(rng.u64(..));
             if rng.u8(..5) == 0 {
                 text.truncate(rng.usize(..text.len()));
+                // What is cut off between two tables would be whole.
+                text.push_str("\n[\"");
             }
             let beside = process.dir().join("sidebearer.toml.new");
             std::fs::write(&beside, text).unwrap();
