@@ -1,9 +1,14 @@
 //! Secrets: read late, redacted by type, wiped on drop.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+/// What is longer is no secret, but a mistake.
+const LONGEST: usize = 1 << 20;
 
 /// A value that must never be seen: `Debug` is redacted, there is no `Display`, and the memory is
 /// wiped on drop.
@@ -78,7 +83,12 @@ impl SecretSource {
                     path: path.display().to_string(),
                     reason,
                 };
-                let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| failed(e.to_string()))?);
+                let bytes = read(path).map_err(|e| failed(e.to_string()))?;
+                if bytes.len() > LONGEST {
+                    return Err(failed(
+                        "it is longer than 1 MiB, as no secret is".to_owned(),
+                    ));
+                }
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
                 let line = text.strip_suffix('\n');
@@ -107,6 +117,16 @@ impl SecretSource {
     }
 }
 
+/// No more than is needed to see that it is too long: some files have no end.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len().min(LONGEST as u64) as usize;
+    // As large as it gets: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +152,18 @@ mod tests {
             let error = SecretSource::File(path.clone()).read().unwrap_err();
             assert!(matches!(error, SecretError::Empty(_)), "{empty:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_end_is_no_secret() {
+        let error = SecretSource::File("/dev/zero".into()).read().unwrap_err();
+        let reason = "cannot read /dev/zero: it is longer than 1 MiB, as no secret is";
+        assert_eq!(error.to_string(), reason);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        std::fs::write(&path, vec![b'x'; LONGEST]).unwrap();
+        let longest = SecretSource::File(path).read().unwrap();
+        assert_eq!(longest.expose().len(), LONGEST);
     }
 
     #[test]
