@@ -15,7 +15,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::{self, Config};
-use crate::dpop::{Claims, Nonce, ProofKey};
+use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::route::{OwnHosts, RouteTable};
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
@@ -105,8 +105,8 @@ pub struct Injection {
     prefix: Option<String>,
     /// The last value built with `prefix`, and the token it was built from.
     prefixed: ArcSwapOption<(u64, HeaderValue)>,
-    /// What this upstream's origin wants in proofs.
-    pub nonce: Arc<Nonce>,
+    /// What the upstream wants in proofs.
+    pub nonce: Arc<LastNonce>,
 }
 
 /// A source of tokens.
@@ -184,15 +184,20 @@ impl Injection {
     }
 
     /// The proof that goes with one request (RFC 9449 section 7); `None` for a bearer token.
-    pub fn prove(&self, token: &Token, method: &Method, target: [&str; 3]) -> Option<HeaderValue> {
+    pub fn prove(
+        &self,
+        token: &Token,
+        method: &Method,
+        target: [&str; 3],
+        nonce: Option<&Nonce>,
+    ) -> Option<HeaderValue> {
         let binding = token.binding()?;
-        let nonce = self.nonce.current();
         Some(binding.key.prove(Claims {
             method: method.as_str(),
             target,
             issued_at: self.now().wall.as_secs(),
             token_hash: Some(&binding.token_hash),
-            nonce: nonce.as_deref().map(String::as_str),
+            nonce: nonce.map(Nonce::as_str),
         }))
     }
 

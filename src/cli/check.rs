@@ -40,7 +40,7 @@ async fn go_online(config: &Config) -> Result<(), Failure> {
         }
     };
     for (name, credential) in &config.credentials {
-        report("credential", name, fetch(credential).await);
+        report("credential", name, fetch(config, credential).await);
     }
     for (name, upstream) in &config.upstreams {
         report("upstream", name, connect(config, upstream).await);
@@ -51,7 +51,7 @@ async fn go_online(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn fetch(credential: &Credential) -> Result<String, String> {
+async fn fetch(config: &Config, credential: &Credential) -> Result<String, String> {
     let client = oauth::Client::new(credential).map_err(|error| error.to_string())?;
     let within = credential.fetch_timeout;
     let answer = tokio::time::timeout(within, client.request()).await;
@@ -64,7 +64,7 @@ async fn fetch(credential: &Credential) -> Result<String, String> {
     let method = credential.auth.name();
     let good = format!("a {} token {lifetime}, by {method}", token.token_type);
     let jwt = decode(token.access_token.expose());
-    let means = Means::of(credential, &token);
+    let means = Means::of(config, credential, &token);
     match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
         None => Ok(good),
         Some(Ok(bound)) => Ok(format!("{good}, bound {bound}")),

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::config::Credential;
+use crate::config::{Config, Credential, read_file};
 use crate::jose::Certificate;
 use crate::oauth::TokenResponse;
 
@@ -16,18 +16,23 @@ pub struct Means {
     pub key: Option<String>,
     /// `x5t#S256` of the client's certificate.
     pub certificate: Option<String>,
+    /// An upstream presents the certificate because its tokens are bound to it.
+    pub must_name_certificate: bool,
 }
 
 impl Means {
     /// Those of `credential`, as they were when `token` came.
-    pub fn of(credential: &Credential, token: &TokenResponse) -> Self {
+    pub fn of(config: &Config, credential: &Credential, token: &TokenResponse) -> Self {
         let file = credential.tls.certificate_file.as_ref();
-        let pem = file.and_then(|file| std::fs::read(file).ok());
+        let pem = file.and_then(|file| read_file(file).ok());
         let certificate = pem.and_then(|pem| Certificate::from_pem(&pem));
         let key = token.proof_key.as_ref();
         Self {
             key: key.map(|key| key.thumbprint().to_owned()),
             certificate: certificate.map(|certificate| certificate.thumbprint().to_owned()),
+            must_name_certificate: config
+                .bound_credentials()
+                .contains(credential.name.as_str()),
         }
     }
 
@@ -36,36 +41,49 @@ impl Means {
     pub fn confirm(&self, claims: Option<&Map<String, Value>>) -> Option<Result<String, String>> {
         let confirmation = claims.and_then(|claims| claims.get("cnf"));
         let named = |member| confirmation?.get(member)?.as_str();
-        if let Some(jkt) = named("jkt") {
-            return Some(compare("DPoP key", "cnf.jkt", jkt, self.key.as_deref()));
+        let ours = [
+            ("DPoP key", "jkt", &self.key),
+            ("certificate", "x5t#S256", &self.certificate),
+        ];
+        let found: Vec<_> = ours
+            .into_iter()
+            .filter_map(|(what, member, ours)| {
+                Some(compare(what, member, named(member)?, ours.as_deref()))
+            })
+            .collect();
+        if let Some(wrong) = found.iter().find(|found| found.is_err()) {
+            return Some(wrong.clone());
         }
-        if let Some(thumbprint) = named("x5t#S256") {
-            let ours = self.certificate.as_deref();
-            return Some(compare("certificate", "cnf.x5t#S256", thumbprint, ours));
-        }
-        match confirmation {
-            Some(_) => Some(Err("by a cnf that means nothing here".to_owned())),
-            None => self.key.as_ref().map(|_| {
+        let unbound = self.must_name_certificate && named("x5t#S256").is_none();
+        match (confirmation, claims) {
+            (_, Some(_)) if unbound => Some(Err(
+                "to no certificate, though an upstream presents this credential's".to_owned(),
+            )),
+            (Some(_), _) if found.is_empty() => {
+                Some(Err("by a cnf that means nothing here".to_owned()))
+            }
+            (Some(_), _) => {
+                let all: Vec<_> = found.into_iter().flatten().collect();
+                Some(Ok(all.join("; ")))
+            }
+            (None, _) => self.key.as_ref().map(|_| {
                 Ok("to our DPoP key, by its type; the token itself names no key".to_owned())
             }),
         }
     }
 }
 
-fn compare(what: &str, claim: &str, named: &str, ours: Option<&str>) -> Result<String, String> {
+fn compare(what: &str, member: &str, named: &str, ours: Option<&str>) -> Result<String, String> {
     // A claim may hold anything, and goes to a terminal.
-    let named: String = named
-        .chars()
-        .filter(char::is_ascii_graphic)
-        .take(64)
-        .collect();
+    let printable = named.chars().filter(char::is_ascii_graphic);
+    let shown: String = printable.take(64).collect();
     match ours {
-        Some(ours) if ours == named => Ok(format!("to our {what}: {claim} matches")),
+        Some(ours) if ours == named => Ok(format!("to our {what}: cnf.{member} matches")),
         Some(ours) => Err(format!(
-            "to another {what}: {claim} is {named}, ours is {ours}"
+            "to another {what}: cnf.{member} is {shown}, ours is {ours}"
         )),
         None => Err(format!(
-            "to a {what} ({claim} is {named}), and this credential has none"
+            "to a {what} (cnf.{member} is {shown}) that requests with this token do not show"
         )),
     }
 }
@@ -105,6 +123,12 @@ mod tests {
         let means = Means {
             key: Some("K".to_owned()),
             certificate: Some("C".to_owned()),
+            must_name_certificate: false,
+        };
+        let bound = Means {
+            certificate: Some("C".to_owned()),
+            must_name_certificate: true,
+            ..Means::default()
         };
         let none = Means::default();
         for (means, claims, expected) in [
@@ -122,7 +146,7 @@ mod tests {
                 &none,
                 json!({"cnf": {"jkt": "K"}}),
                 Some(Err(
-                    "to a DPoP key (cnf.jkt is K), and this credential has none",
+                    "to a DPoP key (cnf.jkt is K) that requests with this token do not show",
                 )),
             ),
             (
@@ -138,6 +162,18 @@ mod tests {
                 )),
             ),
             (
+                &means,
+                json!({"cnf": {"jkt": "K", "x5t#S256": "C"}}),
+                Some(Ok(
+                    "to our DPoP key: cnf.jkt matches; to our certificate: cnf.x5t#S256 matches",
+                )),
+            ),
+            (
+                &means,
+                json!({"cnf": {"jkt": "K", "x5t#S256": "c"}}),
+                Some(Err("to another certificate: cnf.x5t#S256 is c, ours is C")),
+            ),
+            (
                 &none,
                 json!({"cnf": {"kid": "K"}}),
                 Some(Err("by a cnf that means nothing here")),
@@ -150,6 +186,18 @@ mod tests {
                 )),
             ),
             (&none, json!({}), None),
+            (
+                &bound,
+                json!({}),
+                Some(Err(
+                    "to no certificate, though an upstream presents this credential's",
+                )),
+            ),
+            (
+                &bound,
+                json!({"cnf": {"x5t#S256": "C"}}),
+                Some(Ok("to our certificate: cnf.x5t#S256 matches")),
+            ),
         ] {
             let expected = expected.map(|it| it.map(str::to_owned).map_err(str::to_owned));
             assert_eq!(confirm(means, claims.clone()), expected, "{claims}");
@@ -159,5 +207,6 @@ mod tests {
             "opaque"
         );
         assert_eq!(none.confirm(None), None);
+        assert_eq!(bound.confirm(None), None, "an opaque one may be bound");
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> 
     let credential = credential(&loaded.config, name)?;
     let client =
         oauth::Client::new(credential).map_err(|error| Failure::Failed(error.to_string()))?;
-    block_on(show(&client, credential, reveal))?
+    block_on(show(&client, &loaded.config, credential, reveal))?
 }
 
 /// The credential of that name.
@@ -43,6 +43,7 @@ pub fn credential<'c>(config: &'c Config, name: &str) -> Result<&'c Credential, 
 /// Why there is no token.
 pub async fn show(
     endpoint: &dyn TokenEndpoint,
+    config: &Config,
     credential: &Credential,
     reveal: bool,
 ) -> Result<(), Failure> {
@@ -52,8 +53,13 @@ pub async fn show(
         .map_err(|_| format!("no answer within {timeout:?}"))
         .and_then(|answer| answer.map_err(|error| error.message))
         .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
-    let means = Means::of(credential, &token);
-    print(describe(&token, &means, SystemTime::now(), reveal))
+    let means = Means::of(config, credential, &token);
+    print(describe(&token, &means, SystemTime::now(), reveal))?;
+    let jwt = decode(token.access_token.expose());
+    match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
+        Some(Err(wrong)) => Err(Failure::Failed(format!("the token is bound {wrong}"))),
+        _ => Ok(()),
+    }
 }
 
 /// Type, lifetime and decoded content, for reading; the value itself only when `reveal` is set.
@@ -215,7 +221,7 @@ note      decoded only; the signature was not verified
             };
             let means = Means {
                 key: Some(key.thumbprint().to_owned()),
-                certificate: None,
+                ..Means::default()
             };
             describe(&token, &means, UNIX_EPOCH, false)
         };

@@ -8,7 +8,7 @@ use super::read::{Section, Value};
 use super::sources::{need_secret, read_secret};
 use super::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
-    SecretSource, Tls,
+    SecretSource, Tls, read_file,
 };
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
@@ -223,7 +223,7 @@ fn client_id(value: &Value<'_>, files: &Files<'_>, raw: bool) -> Option<SecretSo
 
 /// One certificate for TLS and another key for assertions is common, and a mistake as often.
 fn check_certificate(value: &Value<'_>, key: &SigningKey, file: &Path) {
-    let certificate = std::fs::read(file).ok();
+    let certificate = read_file(file).ok();
     let certificate = certificate.and_then(|pem| Certificate::from_pem(&pem));
     if certificate.is_some_and(|certificate| !certificate.is_of(key)) {
         let message = format!("{} is not the key of `tls.certificate_file`", value.name());

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use http::header::AUTHORIZATION;
+
 use super::draft::{Draft, Named};
 use super::report::{Place, Report, Shown, did_you_mean};
-use super::{AuthorizationServer, ListenAddress, Route};
+use super::{AuthorizationServer, ListenAddress, Route, read_file};
 use crate::dpop;
+use crate::jose::SigningKey;
 
 /// How many names are listed when none is close.
 const MOST_NAMES: usize = 8;
@@ -138,13 +141,21 @@ fn overlap(a: &Route, b: &Route) -> bool {
 
 /// What one server learns about a key, or can make a client do with it, should not count at another.
 fn shared_keys(draft: &Draft, report: &Report<'_>) {
-    let mut seen: HashMap<&Path, (&str, &AuthorizationServer)> = HashMap::new();
+    let upstreams = draft.upstreams.values().flatten();
+    let bound: BTreeSet<&str> = upstreams
+        .filter_map(|(upstream, _)| upstream.as_ref().filter(|upstream| upstream.bound))
+        .filter_map(|upstream| upstream.credential.as_deref())
+        .collect();
+    let mut seen: HashMap<Vec<u8>, (&str, &AuthorizationServer)> = HashMap::new();
     for (name, slot) in &draft.credentials {
         let Some((Some(credential), place)) = slot else {
             continue;
         };
-        for file in credential.key_files() {
-            let (first, server) = *seen.entry(file).or_insert((name, &credential.server));
+        let presented = credential.tls.key_file.as_deref();
+        let presented = presented.filter(|_| bound.contains(name.as_str()));
+        let files: BTreeSet<_> = credential.key_files().chain(presented).collect();
+        for file in files {
+            let (first, server) = *seen.entry(key(file)).or_insert((name, &credential.server));
             if *server != credential.server {
                 let message = format!(
                     "credential {} shares its key with {}, which is for another server",
@@ -156,6 +167,15 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
             }
         }
     }
+}
+
+/// The public half of a key, whatever form its file has; the file itself where that is not known.
+fn key(file: &Path) -> Vec<u8> {
+    let text = read_file(file).ok();
+    let text = text.as_deref().and_then(|text| str::from_utf8(text).ok());
+    let key = text.and_then(|text| SigningKey::read(text, None).ok());
+    let path = || file.as_os_str().as_encoded_bytes().to_vec();
+    key.map_or_else(path, |key| key.public_key().to_vec())
 }
 
 /// The proof of a bound token counts only beside the token under its own scheme (RFC 9449 section
@@ -170,18 +190,23 @@ fn schemes(draft: &Draft, report: &Report<'_>) {
         let Some((Some(upstream), place)) = slot else {
             continue;
         };
+        if !upstream.credential.as_ref().is_some_and(bound) {
+            continue;
+        }
         let prefix = upstream.header_prefix.as_ref();
         let other = prefix.is_some_and(|prefix| !prefix.eq_ignore_ascii_case(dpop::SCHEME));
-        if other && upstream.credential.as_ref().is_some_and(bound) {
-            let message = format!(
-                "`header_prefix` of upstream {} does not fit its credential, which has `dpop`",
-                Shown(name)
-            );
-            report.error(
-                place,
-                message,
-                "leave it out: such a token is sent as `DPoP`",
-            );
+        for (key, wrong) in [
+            ("header_prefix", other),
+            ("header", upstream.header != AUTHORIZATION),
+        ] {
+            if wrong {
+                let message = format!(
+                    "`{key}` of upstream {} does not fit its credential, which has `dpop`",
+                    Shown(name)
+                );
+                let help = "leave it out: such a token is sent as `Authorization: DPoP ...`";
+                report.error(place, message, help);
+            }
         }
     }
 }

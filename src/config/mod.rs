@@ -45,7 +45,7 @@ pub use credential::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load};
-pub use secret::{Secret, SecretError, SecretSource};
+pub use secret::{Secret, SecretError, SecretSource, read_file};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// What is longer is no secret, but a mistake.
+/// What is longer is no secret and no key, but a mistake.
 const LONGEST: usize = 1 << 20;
 
 /// A value that must never be seen: `Debug` is redacted, there is no `Display`, and the memory is
@@ -83,12 +83,7 @@ impl SecretSource {
                     path: path.display().to_string(),
                     reason,
                 };
-                let bytes = read(path).map_err(|e| failed(e.to_string()))?;
-                if bytes.len() > LONGEST {
-                    return Err(failed(
-                        "it is longer than 1 MiB, as no secret is".to_owned(),
-                    ));
-                }
+                let bytes = read_file(path).map_err(|e| failed(e.to_string()))?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
                 let line = text.strip_suffix('\n');
@@ -117,14 +112,25 @@ impl SecretSource {
     }
 }
 
-/// No more than is needed to see that it is too long: some files have no end.
-fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len().min(LONGEST as u64) as usize;
+/// What a file holds that the configuration names: a secret, a key, a certificate.
+///
+/// # Errors
+/// Beside those of the system: it is no regular file, which could make whoever reads it wait, or
+/// longer than 1 MiB.
+pub fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
+    let length = match std::fs::metadata(path)? {
+        file if file.is_file() => file.len().min(LONGEST as u64) as usize,
+        _ => return Err(io::Error::other("it is no regular file")),
+    };
     // As large as it gets: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    let file = File::open(path)?;
     file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    match bytes.len() > LONGEST {
+        true => Err(io::Error::other("it is longer than 1 MiB")),
+        false => Ok(bytes),
+    }
 }
 
 #[cfg(test)]
@@ -155,15 +161,19 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_no_secret() {
-        let error = SecretSource::File("/dev/zero".into()).read().unwrap_err();
-        let reason = "cannot read /dev/zero: it is longer than 1 MiB, as no secret is";
-        assert_eq!(error.to_string(), reason);
+    fn what_has_no_end_is_not_read() {
+        let reason = |path: &Path| match read_file(path) {
+            Ok(bytes) => panic!("{} bytes", bytes.len()),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(reason("/dev/zero".as_ref()), "it is no regular file");
         let directory = tempfile::tempdir().unwrap();
+        assert_eq!(reason(directory.path()), "it is no regular file");
         let path = directory.path().join("secret");
         std::fs::write(&path, vec![b'x'; LONGEST]).unwrap();
-        let longest = SecretSource::File(path).read().unwrap();
-        assert_eq!(longest.expose().len(), LONGEST);
+        assert_eq!(read_file(&path).unwrap().len(), LONGEST);
+        std::fs::write(&path, vec![b'x'; LONGEST + 1]).unwrap();
+        assert_eq!(reason(&path), "it is longer than 1 MiB");
     }
 
     #[test]

@@ -6,11 +6,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
-use super::Tls;
 use super::draft::Files;
 use super::read::{Section, Value};
 use super::report::Expected;
+use super::{Tls, read_file};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -66,7 +67,7 @@ impl Tls {
         let tls13_only = section.choice("min_version", false, &[("1.2", false), ("1.3", true)]);
 
         if let Some((value, path)) = &ca_file {
-            value.check(read_roots(path));
+            value.check(naming(path, read_roots(path)));
         }
         match (&certificate_file, &key_file) {
             (Some(certificate), Some(key)) => check_identity(certificate, key),
@@ -89,8 +90,9 @@ const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
 fn check_identity(certificate: &(Value<'_>, PathBuf), key: &(Value<'_>, PathBuf)) {
-    let chain = certificate.0.check(read_certificates(&certificate.1));
-    let private = key.0.check(read_key(&key.1));
+    let chain = naming(&certificate.1, read_certificates(&certificate.1));
+    let chain = certificate.0.check(chain);
+    let private = key.0.check(naming(&key.1, read_key(&key.1)));
     let (Some(chain), Some(private)) = (chain, private) else {
         return;
     };
@@ -102,7 +104,16 @@ fn check_identity(certificate: &(Value<'_>, PathBuf), key: &(Value<'_>, PathBuf)
         }
         Err(error) => format!("the key or its certificate cannot be used: {error}").into(),
     };
-    key.0.check::<()>(Err(help));
+    key.0.check::<()>(naming(&key.1, Err(help)));
+}
+
+/// What is wrong with a file that is there, with its name; the name of another may be a secret that
+/// slipped to where a path is expected.
+fn naming<T>(path: &Path, read: Result<T, Expected>) -> Result<T, Expected> {
+    read.map_err(|what| match path.exists() {
+        true => format!("{}: {what}", path.display()).into(),
+        false => what,
+    })
 }
 
 fn read_roots(path: &Path) -> Result<(), Expected> {
@@ -126,7 +137,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Expect
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Expected> {
-    let pem = zeroize::Zeroizing::new(read(path)?);
+    let pem = read(path)?;
     let text = String::from_utf8_lossy(&pem);
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(
@@ -149,6 +160,6 @@ fn damaged(error: &PemError) -> Expected {
     .into()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Expected> {
-    std::fs::read(path).map_err(|error| format!("cannot read the file: {error}").into())
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Expected> {
+    read_file(path).map_err(|error| format!("cannot read the file: {error}").into())
 }

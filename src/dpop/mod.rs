@@ -7,7 +7,7 @@ mod nonce;
 use http::HeaderName;
 
 pub use key::{Claims, ProofKey};
-pub use nonce::Nonce;
+pub use nonce::{LastNonce, Nonce};
 
 /// Carries a proof.
 pub const DPOP: HeaderName = HeaderName::from_static("dpop");

@@ -2,53 +2,60 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwapOption, Guard};
-use http::HeaderMap;
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, HeaderValue};
 
 use super::DPOP_NONCE;
 
 /// Longer ones are not repeated: every proof would have to carry them.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 4096;
+
+/// What a server wants in a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(HeaderValue);
+
+impl Nonce {
+    /// Takes it out of an answer's headers; any answer may bring the next one (RFC 9449 section
+    /// 8.2).
+    pub fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let several = headers.get_all(DPOP_NONCE).iter().nth(1).is_some();
+        let value = headers.remove(DPOP_NONCE)?;
+        let good = !several && is_nonce(value.as_bytes());
+        good.then_some(Self(value))
+    }
+
+    /// Visible ASCII.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 /// The last nonce that one server gave, if it gave any. Read without a lock.
 #[derive(Debug, Default)]
-pub struct Nonce(ArcSwapOption<String>);
+pub struct LastNonce(ArcSwapOption<Nonce>);
 
-impl Nonce {
+impl LastNonce {
     /// What the next proof has to say.
-    pub fn current(&self) -> Guard<Option<Arc<String>>> {
-        self.0.load()
+    pub fn get(&self) -> Option<Nonce> {
+        self.0.load().as_deref().cloned()
     }
 
-    /// Takes the nonce out of an answer's headers; any answer may bring the next one (RFC 9449
-    /// section 8.2). Says whether there was one.
-    pub fn learn(&self, headers: &mut HeaderMap) -> bool {
-        let mut values = headers.get_all(DPOP_NONCE).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            headers.remove(DPOP_NONCE);
-            return false;
-        };
-        let text = value.to_str().ok().filter(|text| is_nonce(text));
-        let news = text.filter(|text| self.0.load().as_ref().is_none_or(|known| **known != **text));
-        if let Some(text) = news {
-            self.0.store(Some(Arc::new(text.to_owned())));
+    /// From now on proofs say this.
+    pub fn set(&self, nonce: Nonce) {
+        if self.0.load().as_deref() != Some(&nonce) {
+            self.0.store(Some(Arc::new(nonce)));
         }
-        let found = text.is_some();
-        headers.remove(DPOP_NONCE);
-        found
     }
 }
 
 /// RFC 9449 section 8.1
-fn is_nonce(text: &str) -> bool {
-    let in_nonce = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
-    (1..=LONGEST).contains(&text.len()) && text.bytes().all(in_nonce)
+fn is_nonce(value: &[u8]) -> bool {
+    let in_nonce = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    (1..=LONGEST).contains(&value.len()) && value.iter().all(in_nonce)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
@@ -59,23 +66,17 @@ mod tests {
         headers
     }
 
-    fn held(nonce: &Nonce) -> Option<String> {
-        nonce.current().as_deref().cloned()
-    }
-
     #[test]
     fn the_last_nonce_counts_and_goes_no_further() {
-        let nonce = Nonce::default();
-        assert!(!nonce.learn(&mut headers(&[])));
-        assert_eq!(held(&nonce), None);
+        let last = LastNonce::default();
+        assert_eq!(Nonce::take(&mut headers(&[])), None);
+        assert_eq!(last.get(), None);
         for value in ["one", "two", "two"] {
             let mut answer = headers(&[value]);
-            assert!(nonce.learn(&mut answer));
+            last.set(Nonce::take(&mut answer).unwrap());
             assert!(answer.is_empty());
-            assert_eq!(held(&nonce).as_deref(), Some(value));
+            assert_eq!(last.get().unwrap().as_str(), value);
         }
-        assert!(!nonce.learn(&mut headers(&[])));
-        assert_eq!(held(&nonce).as_deref(), Some("two"));
     }
 
     #[test]
@@ -90,13 +91,11 @@ mod tests {
             &[long],
             &["a", "b"],
         ] {
-            let nonce = Nonce::default();
             let mut answer = headers(bad);
-            assert!(!nonce.learn(&mut answer), "{bad:?}");
+            assert_eq!(Nonce::take(&mut answer), None, "{bad:?}");
             assert!(answer.is_empty(), "{bad:?}");
-            assert_eq!(held(&nonce), None, "{bad:?}");
         }
-        let nonce = Nonce::default();
-        assert!(nonce.learn(&mut headers(&[&long[1..]])));
+        let longest = Nonce::take(&mut headers(&[&long[1..]]));
+        assert_eq!(longest.unwrap().as_str(), &long[1..]);
     }
 }

@@ -19,6 +19,10 @@ pub(super) struct Jwk {
     crv: Option<String>,
     /// Which key it is, to the server.
     pub(super) kid: Option<String>,
+    /// What it is for, as a whole and step by step.
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    key_ops: Option<Vec<String>>,
     /// The one algorithm it is for.
     pub(super) alg: Option<String>,
     n: Option<Number>,
@@ -48,6 +52,17 @@ impl Jwk {
 
     /// The key itself, taken out.
     pub(super) fn key(&self) -> Result<Key, KeyError> {
+        let signs = |ops: &Vec<String>| ops.iter().any(|op| op == "sign");
+        if self
+            .purpose
+            .as_deref()
+            .is_some_and(|purpose| purpose != "sig")
+            || self.key_ops.as_ref().is_some_and(|ops| !signs(ops))
+        {
+            return Err(KeyError::Damaged(
+                "the JWK says that it is not for signing (use, key_ops)",
+            ));
+        }
         let (kty, crv) = (self.kty.as_deref(), self.crv.as_deref());
         match (kty, crv) {
             (Some("RSA"), _) => self.rsa().map(Key::Rsa),

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::auth::Means;
 use super::discovery::Needs;
-use super::exchange::{Endpoint, shown};
+use super::exchange::{Endpoint, shown, unusable};
 use super::key::{KeyFile, Signer};
 use super::last_good::{Faults, Known, Unusable};
 use super::proof::ProofKeys;
@@ -198,7 +198,7 @@ impl Client {
         };
         means.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
-            request.prove(key, &endpoint.url, &endpoint.nonce);
+            request.prove(key, &endpoint.url, endpoint.nonce.get());
         }
         let asked = Asked {
             endpoint: shown(&endpoint.url),
@@ -229,6 +229,12 @@ impl Client {
         let mut files = lock(&self.files);
         let mut faults = Faults::default();
         let tls = self.server.first().look(&mut faults);
+        if self.identity.is_some()
+            && let Err(error) = Identity::read(&self.credential.tls)
+        {
+            // What is held in memory is used; what the files hold is to take its place one day.
+            faults.add(&unusable(&error, &self.credential.tls), true);
+        }
         let secrets = files.secrets.read(SystemTime::now(), &mut faults);
         let signer = files.key.as_mut().map(|key| key.read(&mut faults));
         let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));

@@ -22,7 +22,7 @@ use super::last_good::{Faults, Unusable};
 use super::response::Answer;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
-use crate::dpop::Nonce;
+use crate::dpop::{LastNonce, Nonce};
 use crate::upstream::{
     Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
 };
@@ -42,7 +42,7 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(super) struct Endpoint {
     pub(super) url: Url,
     /// What it wants in proofs.
-    pub(super) nonce: Nonce,
+    pub(super) nonce: LastNonce,
     tls: Tls,
     /// Presented instead of what the files hold.
     identity: Option<Arc<Identity>>,
@@ -84,7 +84,7 @@ impl Endpoint {
             }),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
-            nonce: Nonce::default(),
+            nonce: LastNonce::default(),
             url,
         })
     }
@@ -147,7 +147,7 @@ impl Endpoint {
             let response = sender.send_request(request).await.map_err(broken)?;
             let (mut head, body) = response.into_parts();
             Ok(Answer {
-                brings_nonce: self.nonce.learn(&mut head.headers),
+                brings_nonce: self.learn(&mut head.headers),
                 status: head.status,
                 headers: head.headers,
                 body: read(body).await.map_err(broken)?,
@@ -160,6 +160,16 @@ impl Endpoint {
             answer = &mut answer => answer,
             _ = connection => answer.await,
         }
+    }
+
+    /// Whether the answer says what the next proof has to hold.
+    fn learn(&self, headers: &mut HeaderMap) -> bool {
+        let nonce = Nonce::take(headers);
+        let found = nonce.is_some();
+        if let Some(nonce) = nonce {
+            self.nonce.set(nonce);
+        }
+        found
     }
 
     /// A connector made of what the TLS files hold now; of what they held before while that is
@@ -199,7 +209,8 @@ impl Endpoint {
     }
 }
 
-fn unusable(error: &TlsError, tls: &Tls) -> Unusable {
+/// What is wrong with the files of `tls`, for whoever looks at them.
+pub(super) fn unusable(error: &TlsError, tls: &Tls) -> Unusable {
     match error {
         TlsError::File { path, reason } => Unusable::file(path, reason),
         // Whatever else changes with the files is about the two that belong together.

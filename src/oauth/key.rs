@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::last_good::{Faults, LastGood, Unusable};
-use crate::config::{ClientAuth, Credential, Secret, SecretSource};
+use crate::config::{ClientAuth, Credential, Secret, SecretSource, read_file};
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
 /// Where the key of a credential is, and what was last good there.
@@ -93,7 +93,7 @@ impl PartialEq for Key {
 }
 
 fn certificate(file: &Path) -> Result<Certificate, Unusable> {
-    let pem = std::fs::read(file);
+    let pem = read_file(file);
     let pem = pem.map_err(|error| Unusable::file(file, format!("it cannot be read: {error}")))?;
     Certificate::from_pem(&pem)
         .ok_or_else(|| Unusable::file(file, "it holds no certificate that can be used"))

@@ -71,9 +71,8 @@ impl GrantRequest {
     }
 
     /// Adds a proof to the server at `url` that the client holds `key` (RFC 9449 section 5).
-    pub(super) fn prove(&mut self, key: &ProofKey, url: &Url, nonce: &Nonce) {
+    pub(super) fn prove(&mut self, key: &ProofKey, url: &Url, nonce: Option<Nonce>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nonce = nonce.current();
         let proof = key.prove(Claims {
             method: "POST",
             target: [
@@ -83,8 +82,10 @@ impl GrantRequest {
             ],
             issued_at: now.unwrap_or_default().as_secs(),
             token_hash: None,
-            nonce: nonce.as_deref().map(String::as_str),
+            nonce: nonce.as_ref().map(Nonce::as_str),
         });
+        // Every byte of it is visible ASCII.
+        self.redactor.add_jwt(proof.to_str().unwrap_or_default());
         self.headers.insert(DPOP, proof);
     }
 }

@@ -144,7 +144,11 @@ impl Answer {
             _ => String::new(),
         };
         let (status, shown) = (self.status.as_u16(), asked.redactor.clean(code));
-        let kind = self.kind(Some(code));
+        let kind = match (code, &asked.possession) {
+            // Without proofs no nonce helps.
+            (dpop::USE_NONCE, None) => TokenErrorKind::Refused,
+            _ => self.kind(Some(code)),
+        };
         let hint = match hint(code, &asked) {
             Some(hint) if kind == TokenErrorKind::Refused => format!("; {hint}"),
             _ => String::new(),
@@ -276,7 +280,9 @@ fn hint(code: &str, asked: &Asked<'_>) -> Option<&'static str> {
             "the server's clock must agree with ours to the minute, and it must know its own URL as \
              the one configured here"
         }
-        "invalid_dpop_proof" => "the server wants tokens bound to a key: set dpop = true",
+        "invalid_dpop_proof" | dpop::USE_NONCE => {
+            "the server wants tokens bound to a key: set dpop = true"
+        }
         "invalid_scope" => "check scopes: the server does not grant one of them to this client",
         "invalid_target" => "check resources and audience: the server does not know one of them",
         "invalid_request" => {

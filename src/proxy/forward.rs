@@ -1,5 +1,6 @@
 //! One request to the upstream, sent again where that is provably safe.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::upload::{Fault, Outgoing, Upload};
 use super::{failure, headers, request};
-use crate::dpop::DPOP;
+use crate::dpop::{DPOP, Nonce};
 use crate::oauth::challenge;
 use crate::snapshot::Upstream;
 use crate::token::Token;
@@ -48,6 +49,9 @@ pub struct Forward {
     pub upload: Option<Rc<Upload>>,
     /// The protocol that the client asks to switch to.
     upgrade: Option<HeaderValue>,
+    /// What the upstream wants in the proof of this request, whatever it has told others meanwhile:
+    /// some take each nonce only once.
+    own_nonce: RefCell<Option<Nonce>>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
 }
@@ -96,37 +100,42 @@ impl Forward {
             headers: head.headers,
             upload,
             upgrade,
+            own_nonce: RefCell::default(),
             consent,
         }
     }
 
-    /// Whether the same request can be sent once more.
+    /// Whether the same request can be sent once more: its body was kept, or never asked for.
     pub fn can_replay(&self) -> bool {
-        self.can_restart(false)
+        self.can_restart(true)
     }
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened. An
     /// upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section 9).
     pub async fn send(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
         let mut answer = self.transmit(token).await?;
-        if self.wants_nonce(&mut answer, token.as_deref()) && self.can_replay() {
-            drop(answer);
-            answer = self.transmit(token).await?;
-            self.wants_nonce(&mut answer, token.as_deref());
+        let Some(injection) = &self.upstream.injection else {
+            return Ok(answer);
+        };
+        let Some(nonce) = self.take_nonce(&mut answer, token.as_deref()) else {
+            return Ok(answer);
+        };
+        if !wants_nonce(&answer.0) || !self.can_replay() {
+            injection.nonce.set(nonce);
+            return Ok(answer);
         }
+        drop(answer);
+        *self.own_nonce.borrow_mut() = Some(nonce.clone());
+        let mut answer = self.transmit(token).await?;
+        let next = self.take_nonce(&mut answer, token.as_deref());
+        injection.nonce.set(next.unwrap_or(nonce));
         Ok(answer)
     }
 
-    /// Takes the nonce out of an answer, and says whether it alone was missing.
-    fn wants_nonce(&self, (response, _): &mut Answer, token: Option<&Token>) -> bool {
-        let bound = token.is_some_and(|token| token.binding().is_some());
-        let Some(injection) = self.upstream.injection.as_ref().filter(|_| bound) else {
-            return false;
-        };
-        let given = injection.nonce.learn(response.headers_mut());
-        given
-            && response.status() == StatusCode::UNAUTHORIZED
-            && challenge::wants_nonce(response.headers())
+    /// What the next proof has to say, if the token is bound to a key.
+    fn take_nonce(&self, (response, _): &mut Answer, token: Option<&Token>) -> Option<Nonce> {
+        token?.binding()?;
+        Nonce::take(response.headers_mut())
     }
 
     async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
@@ -263,7 +272,9 @@ impl Forward {
                 upstream.authority.as_str(),
                 self.target.path(),
             ];
-            if let Some(proof) = injection.prove(token, &self.method, target) {
+            let nonce = self.own_nonce.borrow_mut().take();
+            let nonce = nonce.or_else(|| injection.nonce.get());
+            if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
                 headers::inject(headers, &DPOP, proof);
             }
         }
@@ -327,6 +338,17 @@ impl Forward {
             "the upstream did not answer in time; look at it, or raise its response_timeout",
         )
     }
+}
+
+/// Whether a nonce of the upstream's own is all that was missing, in the terms of gRPC as well.
+fn wants_nonce(response: &Response<Incoming>) -> bool {
+    is_unauthenticated(response) && challenge::wants_nonce(response.headers())
+}
+
+/// 401, or a gRPC answer of trailers alone that says UNAUTHENTICATED.
+fn is_unauthenticated(response: &Response<Incoming>) -> bool {
+    let grpc = response.headers().get("grpc-status");
+    response.status() == StatusCode::UNAUTHORIZED || grpc.is_some_and(|status| status == "16")
 }
 
 fn client_fault(fault: Fault) -> ProxyError {

@@ -140,10 +140,12 @@ fn rejects((response, _): &Answer, token: &Token) -> bool {
             challenge::rejects_token(response.headers(), token.token_type())
         }
         // A gRPC answer of trailers alone: UNAUTHENTICATED.
-        _ => response
-            .headers()
-            .get("grpc-status")
-            .is_some_and(|status| status == "16"),
+        _ => {
+            let status = response.headers().get("grpc-status");
+            let bound = token.binding().is_some();
+            status.is_some_and(|status| status == "16")
+                && !(bound && challenge::wants_nonce(response.headers()))
+        }
     }
 }
 

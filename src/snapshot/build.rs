@@ -11,7 +11,7 @@ use url::Host;
 
 use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
 use crate::config::{self, Config, ListenAddress};
-use crate::dpop::Nonce;
+use crate::dpop::LastNonce;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
@@ -33,7 +33,7 @@ pub struct Builder {
     /// Identifies this process in `Via`.
     pub instance: String,
     gates: Shared<Semaphore>,
-    nonces: Shared<Nonce>,
+    nonces: Shared<LastNonce>,
 }
 
 /// What everything that names the same server shares, for as long as something does.
@@ -211,10 +211,13 @@ impl Builder {
         self.gates.of(oauth::gate_key(credential), gate)
     }
 
-    /// A server's nonce counts for its whole origin (RFC 9449 section 8.2).
-    fn nonce(&self, upstream: &config::Upstream) -> Arc<Nonce> {
+    /// What one server says counts for all that it is sent; by its name and where it is, since one
+    /// host may be several servers.
+    fn nonce(&self, upstream: &config::Upstream) -> Arc<LastNonce> {
         let origin = upstream.url.origin().ascii_serialization();
-        self.nonces.of(origin, Nonce::default)
+        let host = upstream.host.as_deref().unwrap_or_default();
+        self.nonces
+            .of(format!("{origin} {host}"), LastNonce::default)
     }
 }
 

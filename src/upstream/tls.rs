@@ -15,7 +15,7 @@ use url::Host;
 use zeroize::Zeroizing;
 
 use super::handshake::reason;
-use crate::config::Tls;
+use crate::config::{Tls, read_file};
 use crate::jose::thumbprint;
 
 /// Why TLS cannot be set up. Names files, never their content.
@@ -49,7 +49,7 @@ pub fn fingerprint(tls: &Tls) -> u64 {
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
     for file in tls.files() {
-        match std::fs::read(file).map(Zeroizing::new) {
+        match read_file(file) {
             Ok(content) => content.hash(&mut hasher),
             Err(e) => e.kind().hash(&mut hasher),
         }
@@ -200,8 +200,7 @@ fn key_of(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    let bytes = std::fs::read(file).map_err(|e| broken(file, reason(&e)))?;
-    Ok(Zeroizing::new(bytes))
+    read_file(file).map_err(|e| broken(file, reason(&e)))
 }
 
 fn broken(file: &Path, reason: impl Into<String>) -> TlsError {

@@ -197,6 +197,24 @@ async fn token_shows_what_came_and_names_what_there_is() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_bound_to_something_else_is_a_failure() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let (_dir, path) = directory(&smallest(&api, &idp));
+    // {"cnf":{"jkt":"other"}}
+    let token = "e30.eyJjbmYiOnsiamt0Ijoib3RoZXIifX0.c2ln";
+    let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#);
+    idp.behave(Behaviour::Answers(200, body));
+    let reason = "to a DPoP key (cnf.jkt is other) that requests with this token do not show";
+    let shown = ask(&["token", "api", "--config", &path]).await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(shown.stdout.contains(reason), "{shown:?}");
+    assert!(shown.stderr.contains(reason), "{shown:?}");
+    let checked = ask(&["check", "--online", "--config", &path]).await;
+    assert_eq!((checked.code, checked.stdout.as_str()), (1, ""));
+    assert!(checked.stderr.contains(reason), "{checked:?}");
+}
+
+#[tokio::test]
 async fn health_tells_ready_from_unready_from_absent() {
     let (api, idp) = (Api::open(), Idp::start());
     idp.behave(Behaviour::Holds);

@@ -334,6 +334,38 @@ fn a_key_that_two_servers_share_is_warned_about() {
     assert_eq!(warned(&two.replace("two.example", "one.example")), "");
 }
 
+#[test]
+fn a_key_is_the_same_in_whatever_form_its_file_has() {
+    let credential = |server: &str, file: &str| {
+        format!(
+            "[credentials.{server}]\ntoken_endpoint = \"https://{server}.example/token\"\n{}\n",
+            KEYED.replace("\"key\"", &format!("\"{file}\""))
+        )
+    };
+    let upstream = UPSTREAM.replace("crm", "erp");
+    let routed = "[[routes]]\npath = \"/erp\"\nupstream = \"erp\"\n";
+    for (other, warnings) in [("p256.sec1", 1), ("p384", 0)] {
+        let text = [
+            &credential("crm", "p256.jwk"),
+            &credential("erp", other),
+            LISTENER,
+            UPSTREAM,
+            &upstream,
+            routed,
+        ];
+        let text = text.concat();
+        let directory = directory(&[
+            ("sidebearer.toml", &text),
+            ("p256.jwk", key!("p256.jwk")),
+            ("p256.sec1", key!("p256.sec1.pem")),
+            ("p384", key!("p384.jwk")),
+        ]);
+        let loaded = load(&directory.path().join("sidebearer.toml")).unwrap();
+        let shown = shown(&directory, &loaded.warnings);
+        assert_eq!(shown.matches("shares its key").count(), warnings, "{shown}");
+    }
+}
+
 const SECRET: &str = "client_id = \"billing\"\nclient_secret = { file = \"secret\" }";
 
 #[test]
@@ -381,8 +413,16 @@ fn a_bound_token_is_sent_under_its_own_scheme() {
        --> sidebearer.toml:11:1
         |
      11 | [upstreams.crm]
-        | ^^^^^^^^^^^^^^^ leave it out: such a token is sent as `DPoP`
+        | ^^^^^^^^^^^^^^^ leave it out: such a token is sent as `Authorization: DPoP ...`
     ");
-    let text = text.replace("\"Bearer\"", "\"dpop\"");
+    let text = text.replace("header_prefix = \"Bearer\"", "header = \"x-token\"");
+    assert_snapshot!(refused(&[&text]), @"
+    error: `header` of upstream `crm` does not fit its credential, which has `dpop`
+       --> sidebearer.toml:11:1
+        |
+     11 | [upstreams.crm]
+        | ^^^^^^^^^^^^^^^ leave it out: such a token is sent as `Authorization: DPoP ...`
+    ");
+    let text = text.replace("header = \"x-token\"", "header_prefix = \"dpop\"");
     assert_snapshot!(accepted(&[&text]), @"");
 }

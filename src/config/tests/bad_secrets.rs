@@ -38,14 +38,24 @@ fn missing_variable_is_refused() {
 }
 
 #[test]
-fn empty_secrets_are_refused() {
+fn a_secret_is_a_regular_file() {
     assert_snapshot!(refused_secret("{ file = \"/dev/null\" }"), @r##"
-    error: `client_secret` in [credentials.crm] is empty
+    error: `client_secret` in [credentials.crm] cannot be read from its file: it is no regular file
       --> sidebearer.toml:5:17
        |
      5 | client_secret = { file = "***" }
-       |                 ^^^^^^^^^^^^^^^^ expected a value of at least one character
+       |                 ^^^^^^^^^^^^^^^^ expected a readable file; a relative path starts at DIRECTORY
     "##);
+}
+
+#[test]
+fn empty_secrets_are_refused() {
+    let secret = "{ file = \"empty\" }";
+    let text = format!("{LISTENER}{UPSTREAM}{CREDENTIAL}").replace("{ file = \"secret\" }", secret);
+    let directory = directory(&[("sidebearer.toml", &text), ("empty", "\n")]);
+    let refused = load(&directory.path().join("sidebearer.toml")).unwrap_err();
+    let message = &refused.iter().next().unwrap().message;
+    assert_eq!(message, "`client_secret` in [credentials.crm] is empty");
 }
 
 #[test]

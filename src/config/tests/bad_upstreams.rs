@@ -300,13 +300,13 @@ tls = { certificate_file = "client.pem", key_file = "other.key", server_name = "
       --> sidebearer.toml:7:11
        |
      7 | ca_file = "secret"
-       |           ^^^^^^^^ the file holds no PEM certificate
+       |           ^^^^^^^^ secret: the file holds no PEM certificate
 
     error: invalid `ca_file` in [upstreams.c.tls]
        --> sidebearer.toml:14:15
         |
      14 | tls.ca_file = "damaged.pem"
-        |               ^^^^^^^^^^^^^ a certificate in the file is damaged: invalid peer certificate: BadEncoding
+        |               ^^^^^^^^^^^^^ damaged.pem: a certificate in the file is damaged: invalid peer certificate: BadEncoding
 
     error: `certificate_file` in [upstreams.c.tls] is set without `key_file`
        --> sidebearer.toml:15:24
@@ -318,25 +318,25 @@ tls = { certificate_file = "client.pem", key_file = "other.key", server_name = "
        --> sidebearer.toml:19:53
         |
      19 | tls = { certificate_file = "client.pem", key_file = "encrypted.pem" }
-        |                                                     ^^^^^^^^^^^^^^^ the key is encrypted; store it decrypted (openssl pkey -in KEY -out PLAIN)
+        |                                                     ^^^^^^^^^^^^^^^ encrypted.pem: the key is encrypted; store it decrypted (openssl pkey -in KEY -out PLAIN)
 
     error: invalid `certificate_file` in [upstreams.e.tls]
        --> sidebearer.toml:23:28
         |
      23 | tls = { certificate_file = "client.key", key_file = "client.pem" }
-        |                            ^^^^^^^^^^^^ the file holds no PEM certificate
+        |                            ^^^^^^^^^^^^ client.key: the file holds no PEM certificate
 
     error: invalid `key_file` in [upstreams.e.tls]
        --> sidebearer.toml:23:53
         |
      23 | tls = { certificate_file = "client.key", key_file = "client.pem" }
-        |                                                     ^^^^^^^^^^^^ the file holds no PEM private key
+        |                                                     ^^^^^^^^^^^^ client.pem: the file holds no PEM private key
 
     error: invalid `key_file` in [upstreams.f.tls]
        --> sidebearer.toml:27:53
         |
      27 | tls = { certificate_file = "client.pem", key_file = "other.key", server_name = "a b" }
-        |                                                     ^^^^^^^^^^^ expected the key of `certificate_file`, this is another
+        |                                                     ^^^^^^^^^^^ other.key: expected the key of `certificate_file`, this is another
 
     error: invalid `server_name` in [upstreams.f.tls]
        --> sidebearer.toml:27:80

@@ -152,6 +152,16 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
 }
 
 #[test]
+fn a_server_that_wants_proofs_where_none_are_configured_refuses() {
+    for code in ["use_dpop_nonce", "invalid_dpop_proof"] {
+        let body = format!(r#"{{"error":"{code}"}}"#);
+        let error = judge(answer(400, &body)).unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Refused, "{code}");
+        assert!(error.message.ends_with("set dpop = true"), "{error}");
+    }
+}
+
+#[test]
 fn a_lifetime_is_a_number_of_at_least_one() {
     let lifetime = |value: &str| {
         let body = format!(r#"{{"access_token":"t","token_type":"bearer","expires_in":{value}}}"#);

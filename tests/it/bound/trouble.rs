@@ -141,7 +141,12 @@ async fn broken_files_change_nothing() {
     let sidebearer = world.start(&first);
     get(&sidebearer, "/http1").await;
     let half = &second.certificate_pem[..second.certificate_pem.len() / 2];
-    for broken in [half, "", &second.certificate_pem] {
+    let (certificate, key) = ("client.pem", "client.key");
+    for (broken, file) in [
+        (half, certificate),
+        ("", certificate),
+        (second.certificate_pem.as_str(), key),
+    ] {
         // The last is whole, but not of the key.
         sidebearer.write("client.pem", broken);
         let refused = sidebearer.reload().await.unwrap_err().to_string();
@@ -154,13 +159,17 @@ async fn broken_files_change_nothing() {
         for path in ["/http1", "/http2"] {
             get(&sidebearer, path).await;
         }
-        assert!(status(&sidebearer).await["rotation"].is_null());
+        let shown = status(&sidebearer).await;
+        assert!(shown["rotation"].is_null());
+        let at_fault = shown["faults"][0]["file"].as_str().unwrap_or_default();
+        assert!(at_fault.ends_with(file), "{file}: {}", shown["faults"]);
     }
     assert!(world.shown().iter().all(|it| *it == first.thumbprint()));
     assert_eq!(world.server.requests(), 1);
     write(&sidebearer, &second);
     world.only(&sidebearer, &second).await;
     assert_eq!(world.server.requests(), 2);
+    assert_eq!(status(&sidebearer).await["faults"], serde_json::json!([]));
     world.shown();
 }
 

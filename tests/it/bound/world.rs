@@ -30,7 +30,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let (ca, clients) = (Ca::new(), Ca::new());
-        let identity = || ca.identity(&["localhost"]);
+        let identity = || ca.own_identity();
         let server = identity().demanding(&clients, &["http/1.1"]);
         let server = AuthorizationServer::start(server);
         let (old, new) = (
@@ -61,11 +61,11 @@ path = "/{name}"
 upstream = "{name}"
 
 [upstreams.{name}]
-url = "https://localhost:{}"
+url = "https://{}"
 credential = "bound"
 tls = {{ ca_file = "ca.pem", certificate_from = "bound" }}
 "#,
-                api.address.port()
+                api.address
             )
         };
         let (http1, http2) = (
@@ -79,12 +79,12 @@ name = "app"
 address = "127.0.0.1:0"
 {http1}{http2}
 [credentials.bound]
-token_endpoint = "https://localhost:{}/token"
+token_endpoint = "https://{}/token"
 client_id = "billing"
 auth_method = "tls_client_auth"
 tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client.key" }}
 {more}"#,
-            self.server.address.port()
+            self.server.address
         )
     }
 

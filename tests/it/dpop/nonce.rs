@@ -4,11 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use crate::dpop::{config, guarded, status};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::dpop::{config, guarded, judged, status};
 use crate::support::api::{Api, unauthorized};
-use crate::support::client::{self, post};
-use crate::support::dpop::Issuer;
+use crate::support::client::{self, Connection, post};
+use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::keys::{key, part};
+use crate::support::server;
 use crate::support::sidebearer::Sidebearer;
 
 const REJECTIONS: &str = r#"sidebearer_token_rejections_total{credential="api"}"#;
@@ -184,4 +190,112 @@ async fn a_body_too_large_to_be_kept_is_not_sent_again_but_the_next_request_know
     let answer = post(sidebearer.address(), "/", large).await;
     assert_eq!(answer.status, 200);
     assert_eq!(api.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn nonces_that_count_once_are_enough_for_many_at_once() {
+    let issuer = Issuer::start();
+    let (api, referee) = guarded(&issuer);
+    referee.be_frugal();
+    let sidebearer = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
+    let address = sidebearer.address();
+    let mut clients = JoinSet::new();
+    for _ in 0..16 {
+        clients.spawn(async move {
+            let mut connection = Connection::open(address).await;
+            for _ in 0..25 {
+                let answer = connection.get("/").await.unwrap();
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    assert_eq!(referee.accepted(), 400);
+}
+
+#[tokio::test]
+async fn two_hosts_at_one_address_have_nonces_of_their_own() {
+    let issuer = Issuer::start();
+    let [a, b] = [(); 2].map(|()| Referee::default());
+    a.want("of-a");
+    b.want("of-b");
+    let theirs = issuer.clone();
+    let api = Api::start(move |seen| {
+        let referee = if seen.host == "a.example" { &a } else { &b };
+        judged(&theirs, referee, seen)
+    });
+    let config = config(&api, &issuer, "host = \"a.example\"", "dpop = true");
+    let more = format!(
+        "\n[upstreams.b]\nurl = \"{}\"\nhost = \"b.example\"\ncredential = \"api\"\n\n\
+         [[routes]]\npath = \"/b\"\nupstream = \"b\"\n",
+        api.url()
+    );
+    let sidebearer = Sidebearer::start(&(config + &more));
+    for path in ["/", "/b", "/", "/b", "/", "/b"] {
+        assert_eq!(status(&sidebearer, path).await, 200, "{path}");
+    }
+    assert_eq!(api.seen().len(), 8, "one more request for each host");
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_for_consent_is_sent_again_whatever_its_size() {
+    let issuer = Issuer::start();
+    let referee = Referee::default();
+    referee.want("before-the-body");
+    let (theirs, judging) = (issuer.clone(), referee.clone());
+    let address = server::serve(None, move |request| {
+        let (theirs, judging) = (theirs.clone(), judging.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let host = head.headers["host"].to_str().unwrap();
+            let url = format!("http://{host}{}", head.uri.path());
+            let answer = guard(&theirs, &judging, head.method.as_str(), &url, &head.headers);
+            if answer.status() == 200 {
+                let body = body.collect().await.unwrap().to_bytes();
+                return server::response(200, body.len().to_string());
+            }
+            answer
+        }
+    });
+    let api = Api::open();
+    let config = config(&api, &issuer, "replay_buffer = \"1KiB\"", "dpop = true");
+    let config = config.replace(&api.url(), &format!("http://{address}"));
+    let sidebearer = Sidebearer::start(&config);
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let head = "POST /x HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                connection: close\r\ncontent-length: 300000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(
+        server::read_head(&mut stream).await,
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
+    stream.write_all(&vec![b'x'; 300_000]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.ends_with("300000"), "{answer}");
+    assert_eq!(referee.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_grpc_answer_that_wants_a_nonce_says_nothing_about_the_token() {
+    let issuer = Issuer::start();
+    let api = Api::start(|_| {
+        let mut refusal = server::response(200, "");
+        let headers = refusal.headers_mut();
+        headers.insert("grpc-status", "16".parse().unwrap());
+        headers.insert(
+            "www-authenticate",
+            "DPoP error=\"use_dpop_nonce\"".parse().unwrap(),
+        );
+        headers.insert("dpop-nonce", "n".parse().unwrap());
+        refusal
+    });
+    let sidebearer = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    assert_eq!(api.seen().len(), 2);
+    assert_eq!(sidebearer.metric(REJECTIONS).await, 0.0);
+    assert_eq!(issuer.issued(), 1);
 }

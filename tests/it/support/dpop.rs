@@ -30,6 +30,8 @@ struct Known {
     nonce: Option<String>,
     /// Every answer brings another one.
     fickle: bool,
+    /// Those given and not used, where each counts once.
+    single: Option<HashSet<String>>,
     nonces: usize,
 }
 
@@ -51,6 +53,11 @@ impl Referee {
         let mut known = self.0.lock().unwrap();
         known.fickle = true;
         known.nonce = Some("fickle-0".to_owned());
+    }
+
+    /// From now on every answer brings a nonce that counts once.
+    pub(crate) fn be_frugal(&self) {
+        self.0.lock().unwrap().single = Some(HashSet::new());
     }
 
     /// Proofs that were good.
@@ -105,6 +112,13 @@ impl Referee {
             return Err(Foul::Invalid("ath"));
         }
         let mut known = self.0.lock().unwrap();
+        if let Some(single) = &mut known.single
+            && !claims["nonce"]
+                .as_str()
+                .is_some_and(|nonce| single.remove(nonce))
+        {
+            return Err(Foul::WantsNonce(known.another()));
+        }
         if let Some(wanted) = &known.nonce
             && claims.get("nonce").and_then(Value::as_str) != Some(wanted)
         {
@@ -122,15 +136,27 @@ impl Referee {
     /// Adds what the next proof has to say to a good answer.
     fn advance(&self, mut response: Response<Body>) -> Response<Body> {
         let mut known = self.0.lock().unwrap();
-        if known.fickle {
-            known.nonces += 1;
-            let next = format!("fickle-{}", known.nonces);
+        if known.fickle || known.single.is_some() {
+            let next = known.another();
             response
                 .headers_mut()
                 .insert("dpop-nonce", next.parse().unwrap());
-            known.nonce = Some(next);
+            if known.fickle {
+                known.nonce = Some(next);
+            }
         }
         response
+    }
+}
+
+impl Known {
+    fn another(&mut self) -> String {
+        self.nonces += 1;
+        let next = format!("nonce-{}", self.nonces);
+        if let Some(single) = &mut self.single {
+            single.insert(next.clone());
+        }
+        next
     }
 }
 
