@@ -204,11 +204,11 @@ async fn a_subject_token_that_is_spoiled_for_a_moment_harms_no_renewal() {
 #[tokio::test]
 async fn a_spoiled_tls_file_of_a_credential_is_on_its_status() {
     let ca = Ca::new();
-    let identity = ca.identity(&["localhost"]).server(&["http/1.1"]);
+    let identity = ca.own_identity().server(&["http/1.1"]);
     let token = r#"{"access_token":"tok","token_type":"Bearer","expires_in":3600}"#;
     let address = server::serve(Some(identity), move |_| async move { response(200, token) });
     let idp = Keen {
-        url: format!("https://localhost:{}/token", address.port()),
+        url: format!("https://{address}/token"),
         forms: Arc::default(),
     };
     let (one, other) = (ca.identity(&["billing"]), ca.identity(&["billing"]));
