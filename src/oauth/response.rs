@@ -64,8 +64,12 @@ struct Body {
 }
 
 impl Answer {
-    /// The token, or why this is none.
-    pub(super) fn judge(self, asked: Asked<'_>) -> Result<TokenResponse, TokenError> {
+    /// The token, or why this is none; `now` it arrived.
+    pub(super) fn judge(
+        self,
+        asked: Asked<'_>,
+        now: SystemTime,
+    ) -> Result<TokenResponse, TokenError> {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {
@@ -76,7 +80,7 @@ impl Answer {
             Err(what) => Err(self.garbled(what, &asked)),
         };
         result.map_err(|e| TokenError {
-            retry_after: self.retry_after(SystemTime::now()),
+            retry_after: self.retry_after(now),
             ..e
         })
     }
