@@ -114,6 +114,12 @@ impl Pace {
             .is_some_and(|(came, until)| now.boot > came && !now.reached(until))
     }
 
+    /// Whether this token may still be sent now, as far as is known of it.
+    pub(super) fn may_be_sent(&self, value: &str, now: Moment) -> bool {
+        let last = self.held.as_deref() == Some(value);
+        !last || self.usable.is_some_and(|(_, until)| !now.reached(until))
+    }
+
     pub(super) fn answered(&mut self, served: bool) {
         match served {
             true => self.report.served += 1,

@@ -328,8 +328,9 @@ impl Proxy {
             inner.pace.check(false, || format!("handed out: {token:?}"));
             return Meant::Fine;
         };
+        let value = token.access_token().expose();
         let good = times.now.boot < issued.end
-            && token.is_usable(times.now)
+            && inner.pace.may_be_sent(value, times.now)
             && issued.thumbprint == binding.key.thumbprint();
         inner
             .pace

@@ -248,6 +248,7 @@ impl Transport for World {
     ) -> BoxFuture<'a, Result<Response<Whole>, TokenError>> {
         let times = self.times();
         let answer = self.inner().receive(url, &request, times);
+        self.arrived.notify_waiters();
         Box::pin(async move {
             match answer.delay {
                 Some(delay) => sleep(delay).await,

@@ -213,7 +213,11 @@ impl Writers {
     pub(super) async fn rotate_proof_key(self, mut rng: Rng) {
         let mut key = 1;
         loop {
-            sleep(log_uniform(&mut rng, 600.0, 600_000.0)).await;
+            sleep(log_uniform(&mut rng, 600.0, 200_000.0)).await;
+            if rng.bool() {
+                // While a request is under way.
+                self.world.arrived.notified().await;
+            }
             key = (key + 1) % CLIENTS;
             self.write(Which::ProofKey, Content::key(key), &mut rng)
                 .await;

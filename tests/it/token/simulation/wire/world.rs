@@ -9,6 +9,7 @@ use sidebearer::oauth::{
 };
 use sidebearer::token::{Clock, Moment};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use super::super::super::fakes::VirtualClock;
 use super::super::pace::Pace;
@@ -46,6 +47,8 @@ pub(super) struct World {
     pub(super) clock: Arc<VirtualClock>,
     /// From the boot clock to the wall clock of all others.
     true_wall: Duration,
+    /// Tells of each token request.
+    pub(super) arrived: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -84,6 +87,7 @@ impl World {
         Arc::new(Self {
             clock,
             true_wall,
+            arrived: Notify::new(),
             inner: Mutex::new(Inner {
                 setting,
                 server: AuthorizationServer::new(rng.fork(), now.boot),
