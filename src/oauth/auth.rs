@@ -30,6 +30,8 @@ pub(super) struct Means<'a> {
     pub(super) signer: Option<&'a Signer>,
     /// Where the request goes.
     pub(super) token_endpoint: &'a Url,
+    /// When.
+    pub(super) now: SystemTime,
 }
 
 impl Means<'_> {
@@ -50,7 +52,7 @@ impl Means<'_> {
                 algorithm, form, ..
             } => {
                 let key = SigningKey::from_secret(secret.as_bytes(), *algorithm);
-                self.assert(request, &self.statement(form).sign(&key, SystemTime::now()));
+                self.assert(request, &self.statement(form).sign(&key, self.now));
             }
             ClientAuth::PrivateKeyJwt { form, .. } => {
                 let signer = self.signer.ok_or_else(|| unread("private_key"))?;
@@ -58,12 +60,12 @@ impl Means<'_> {
                     thumbprint: signer.thumbprint(),
                     ..self.statement(form)
                 };
-                self.assert(request, &statement.sign(signer.key(), SystemTime::now()));
+                self.assert(request, &statement.sign(signer.key(), self.now));
             }
             ClientAuth::ClientAssertion { assertion } => {
                 let jwt = self.secrets.client_secret.as_ref();
                 let jwt = jwt.ok_or_else(|| unread("client_assertion"))?;
-                self.assert(request, presented(jwt, assertion, SystemTime::now())?);
+                self.assert(request, presented(jwt, assertion, self.now)?);
             }
             // The certificate is shown when the connection is made.
             ClientAuth::Certificate { .. } | ClientAuth::None => self.identify(request),

@@ -9,14 +9,16 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::auth::Means;
+use super::connection::Connections;
 use super::discovery::Needs;
-use super::exchange::{Endpoint, shown, unusable};
+use super::exchange::Endpoint;
 use super::key::{KeyFile, Signer};
 use super::last_good::{Faults, Known, Unusable};
 use super::proof::ProofKeys;
 use super::request::GrantRequest;
 use super::response::{Answer, Asked};
 use super::secrets::{Secrets, Sources};
+use super::transport::{Transport, shown};
 use super::{
     BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
@@ -27,11 +29,17 @@ use crate::upstream::{Identity, TlsError};
 /// How often a discovery document is read again at most, while fetches fail.
 const REDISCOVERY: Duration = Duration::from_secs(60);
 
+/// Says what time it is for those who date assertions and proofs.
+pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Finds a way to the origin of a URL.
+type Reach = dyn Fn(&Url) -> Result<Arc<dyn Transport>, TlsError> + Send + Sync;
+
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
     credential: Credential,
-    /// What its tokens are bound to, and every connection presents.
-    identity: Option<Arc<Identity>>,
+    reach: Box<Reach>,
+    wall_clock: WallClock,
     server: Server,
     files: Mutex<Files>,
     faults: Known,
@@ -47,8 +55,13 @@ struct Files {
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
 pub fn gate_key(credential: &Credential) -> String {
+    shown(first_url(credential))
+}
+
+/// Where its first request goes.
+fn first_url(credential: &Credential) -> &Url {
     match &credential.server {
-        AuthorizationServer::TokenEndpoint(url) | AuthorizationServer::Issuer(_, url) => shown(url),
+        AuthorizationServer::TokenEndpoint(url) | AuthorizationServer::Issuer(_, url) => url,
     }
 }
 
@@ -118,19 +131,46 @@ impl Client {
         identity: Option<Arc<Identity>>,
         credential: &Credential,
     ) -> Result<Self, TlsError> {
-        let endpoint =
-            |url: &Url| Endpoint::new(url.clone(), credential, identity.clone()).map(Arc::new);
+        let of = credential.clone();
+        let reach = move |url: &Url| -> Result<Arc<dyn Transport>, TlsError> {
+            Ok(Arc::new(Connections::new(url, &of, identity.clone())?))
+        };
+        let first = reach(first_url(credential))?;
+        let clock = Arc::new(SystemTime::now);
+        Ok(Self::made_of(first, Box::new(reach), clock, credential))
+    }
+
+    /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
+    /// looked at, and `wall_clock` says what time it is.
+    pub fn over(
+        transport: Arc<dyn Transport>,
+        wall_clock: WallClock,
+        credential: &Credential,
+    ) -> Self {
+        let first = transport.clone();
+        let reach = Box::new(move |_: &Url| Ok(transport.clone()));
+        Self::made_of(first, reach, wall_clock, credential)
+    }
+
+    fn made_of(
+        first: Arc<dyn Transport>,
+        reach: Box<Reach>,
+        wall_clock: WallClock,
+        credential: &Credential,
+    ) -> Self {
+        let first = Arc::new(Endpoint::new(first_url(credential).clone(), first));
         let server = match &credential.server {
-            AuthorizationServer::TokenEndpoint(url) => Server::Known(endpoint(url)?),
-            AuthorizationServer::Issuer(issuer, url) => Server::Issuer {
+            AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
+            AuthorizationServer::Issuer(issuer, _) => Server::Issuer {
                 issuer: issuer.clone(),
-                origin: endpoint(url)?,
+                origin: first,
                 found: Mutex::default(),
             },
         };
         let client = Self {
             credential: credential.clone(),
-            identity,
+            reach,
+            wall_clock,
             server,
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
@@ -141,7 +181,7 @@ impl Client {
             last: Mutex::new(Last::NotYet),
         };
         let _ = client.look();
-        Ok(client)
+        client
     }
 
     /// With a key that was made for the same credential before.
@@ -166,7 +206,7 @@ impl Client {
             // Once more with it, and with an assertion that has not been used yet.
             (answer, asked) = self.ask().await?;
         }
-        let token = answer.judge(asked)?;
+        let token = answer.judge(asked, (self.wall_clock)())?;
         self.doubt(false);
         Ok(token)
     }
@@ -187,18 +227,20 @@ impl Client {
                 found,
             } => self.discovered(issuer, origin, found).await?,
         };
+        let now = (self.wall_clock)();
         let mut request = GrantRequest::new(&secrets);
-        grant::ask(&self.credential.grant, &secrets, &mut request)?;
+        grant::ask(&self.credential.grant, &secrets, &mut request, now)?;
         request.ask_for(&self.credential, &secrets)?;
         let means = Means {
             auth: &self.credential.auth,
             secrets: &secrets,
             signer: signer.as_ref(),
             token_endpoint: &endpoint.url,
+            now,
         };
         means.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
-            request.prove(key, &endpoint.url, endpoint.nonce.get());
+            request.prove(key, &endpoint.url, endpoint.nonce.get(), now);
         }
         let asked = Asked {
             endpoint: shown(&endpoint.url),
@@ -229,13 +271,7 @@ impl Client {
         let mut files = lock(&self.files);
         let mut faults = Faults::default();
         let tls = self.server.first().look(&mut faults);
-        if self.identity.is_some()
-            && let Err(error) = Identity::read(&self.credential.tls)
-        {
-            // What is held in memory is used; what the files hold is to take its place one day.
-            faults.add(&unusable(&error, &self.credential.tls), true);
-        }
-        let secrets = files.secrets.read(SystemTime::now(), &mut faults);
+        let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
         let signer = files.key.as_mut().map(|key| key.read(&mut faults));
         let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
         self.faults.replace(faults);
@@ -266,9 +302,9 @@ impl Client {
         let now = match (self.discover(issuer, origin).await, before) {
             (Ok(url), Some(before)) if before.url == url => before,
             (Ok(url), _) => {
-                let endpoint = Endpoint::new(url, &self.credential, self.identity.clone());
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
-                Arc::new(endpoint.map_err(local)?)
+                let transport = (self.reach)(&url).map_err(local)?;
+                Arc::new(Endpoint::new(url, transport))
             }
             (Err(error), Some(before)) => {
                 let credential = &self.credential.name;
@@ -314,7 +350,7 @@ impl Client {
             tried.push(format!("{} answered {what}", shown(&url)));
             if answer.kind(None) != TokenErrorKind::BadResponse {
                 kind = answer.kind(None);
-                retry_after = answer.retry_after(SystemTime::now());
+                retry_after = answer.retry_after((self.wall_clock)());
             }
         }
         let message = format!(

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::exchange::shown;
 use super::redact::Redactor;
+use super::transport::shown;
 
 const RFC_8414: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";

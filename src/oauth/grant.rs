@@ -8,7 +8,7 @@ use super::request::GrantRequest;
 use super::secrets::Secrets;
 use crate::config::{Grant, SecurityToken};
 
-/// Adds `grant_type` and what goes with it to a token request.
+/// Adds `grant_type` and what goes with it to a token request that is sent `now`.
 ///
 /// # Errors
 /// A token that has expired or is no token.
@@ -16,8 +16,8 @@ pub(super) fn ask(
     grant: &Grant,
     secrets: &Secrets,
     request: &mut GrantRequest,
+    now: SystemTime,
 ) -> Result<(), TokenError> {
-    let now = SystemTime::now();
     request.form.push("grant_type", grant.grant_type());
     let mut tokens = secrets.tokens.iter();
     match grant {

@@ -98,7 +98,7 @@ impl<T: Clone> LastGood<T> {
             }
             Err(unusable) => {
                 let before = self.0.clone().filter(still);
-                faults.add(&unusable, before.is_some());
+                faults.add(&unusable.fault, before.is_some());
                 before.ok_or(unusable)
             }
         }
@@ -113,11 +113,13 @@ impl<T> Default for LastGood<T> {
 
 impl Faults {
     /// Notes a fault; `covered` if something good from before stands in.
-    pub(super) fn add(&mut self, unusable: &Unusable, covered: bool) {
-        let fault = unusable.fault.clone();
+    pub(super) fn add(&mut self, fault: &Fault, covered: bool) {
         match self.of(&fault.file) {
             Some(known) => known.covered &= covered,
-            None => self.0.push(Found { fault, covered }),
+            None => self.0.push(Found {
+                fault: fault.clone(),
+                covered,
+            }),
         }
     }
 
@@ -224,15 +226,15 @@ mod tests {
     fn a_file_has_one_fault_however_often_it_is_named_and_none_once_it_is_good() {
         let known = Known::of("crm");
         let mut faults = Faults::default();
-        faults.add(&bad("/a", "it is empty"), true);
-        faults.add(&bad("/b", "it is gone"), true);
-        faults.add(&bad("/a", "it is no key"), false);
+        faults.add(&fault("/a", "it is empty"), true);
+        faults.add(&fault("/b", "it is gone"), true);
+        faults.add(&fault("/a", "it is no key"), false);
         known.replace(faults);
         let expected = [fault("/a", "it is empty"), fault("/b", "it is gone")];
         assert_eq!(known.list(), expected);
 
         let mut faults = Faults::default();
-        faults.add(&bad("/b", "it is half of one"), true);
+        faults.add(&fault("/b", "it is half of one"), true);
         known.replace(faults);
         assert_eq!(known.list(), [fault("/b", "it is half of one")]);
         known.replace(Faults::default());

@@ -7,6 +7,7 @@ mod assertion;
 mod auth;
 pub mod challenge;
 mod client;
+mod connection;
 pub mod discovery;
 mod exchange;
 mod form;
@@ -18,14 +19,16 @@ pub mod redact;
 mod request;
 pub mod response;
 mod secrets;
+mod transport;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use client::{Client, gate_key};
+pub use client::{Client, WallClock, gate_key};
 pub use last_good::Fault;
+pub use transport::{MAX_BODY, Transport, Whole};
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;

@@ -71,8 +71,14 @@ impl GrantRequest {
     }
 
     /// Adds a proof to the server at `url` that the client holds `key` (RFC 9449 section 5).
-    pub(super) fn prove(&mut self, key: &ProofKey, url: &Url, nonce: Option<Nonce>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    pub(super) fn prove(
+        &mut self,
+        key: &ProofKey,
+        url: &Url,
+        nonce: Option<Nonce>,
+        now: SystemTime,
+    ) {
+        let now = now.duration_since(UNIX_EPOCH);
         let proof = key.prove(Claims {
             method: "POST",
             target: [

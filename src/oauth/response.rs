@@ -66,12 +66,12 @@ struct Body {
 }
 
 impl Answer {
-    /// The token, or why this is none.
+    /// The token, or why this is none; `now` it arrived.
     ///
     /// # Errors
     ///
     /// A redirect, an OAuth error (RFC 6749 section 5.2), or whatever else is no good token.
-    pub fn judge(self, asked: Asked<'_>) -> Result<TokenResponse, TokenError> {
+    pub fn judge(self, asked: Asked<'_>, now: SystemTime) -> Result<TokenResponse, TokenError> {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {
@@ -82,7 +82,7 @@ impl Answer {
             Err(what) => Err(self.garbled(what, &asked)),
         };
         result.map_err(|e| TokenError {
-            retry_after: self.retry_after(SystemTime::now()),
+            retry_after: self.retry_after(now),
             ..e
         })
     }

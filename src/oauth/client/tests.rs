@@ -109,10 +109,11 @@ async fn a_doubtful_document_is_read_again_and_the_old_one_serves_on_without() {
 #[test]
 fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let credential = credential("https://as.example");
-    let url = "http://127.0.0.1/token".parse().unwrap();
+    let url: Url = "http://127.0.0.1/token".parse().unwrap();
+    let transport = Connections::new(&url, &credential, None).unwrap();
     let start = Instant::now();
     let doubtful = Found {
-        token_endpoint: Some(Arc::new(Endpoint::new(url, &credential, None).unwrap())),
+        token_endpoint: Some(Arc::new(Endpoint::new(url, Arc::new(transport)))),
         asked_at: Some(start),
         doubtful: true,
     };

@@ -18,7 +18,7 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
 }
 
 fn judge_as(auth: &ClientAuth, answer: Answer) -> Result<TokenResponse, TokenError> {
-    answer.judge(asked(auth))
+    answer.judge(asked(auth), UNIX_EPOCH)
 }
 
 fn asked(auth: &ClientAuth) -> Asked<'_> {
@@ -128,10 +128,12 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
         };
         let key = Arc::new(ProofKey::generate());
         let possession = Some((&dpop, key.clone()));
-        let token = answer(200, with("token_type", name.into())).judge(Asked {
+        let auth = basic(BasicEncoding::Form);
+        let asked = Asked {
             possession,
-            ..asked(&basic(BasicEncoding::Form))
-        });
+            ..asked(&auth)
+        };
+        let token = answer(200, with("token_type", name.into())).judge(asked, UNIX_EPOCH);
         match (token, expected) {
             (Ok(token), Ok(expected)) => {
                 assert_eq!(token.token_type, expected);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt;
+use rcgen::KeyPair;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -29,15 +30,21 @@ const MISSING: (Option<&[u8]>, &str) = (None, "it cannot be read: No such file")
 struct Keen {
     url: String,
     forms: Arc<Mutex<Vec<String>>>,
+    /// The last proof of possession.
+    proof: Arc<Mutex<String>>,
 }
 
 impl Keen {
     fn start() -> Self {
         let forms = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&forms);
+        let proof = Arc::<Mutex<String>>::default();
+        let (seen, shown) = (Arc::clone(&forms), Arc::clone(&proof));
         let address = server::serve(None, move |request| {
-            let seen = Arc::clone(&seen);
+            let (seen, shown) = (Arc::clone(&seen), Arc::clone(&shown));
             async move {
+                if let Some(proof) = request.headers().get("dpop") {
+                    *shown.lock().unwrap() = proof.to_str().unwrap().to_owned();
+                }
                 let form = request.into_body().collect().await.unwrap().to_bytes();
                 let mut seen = seen.lock().unwrap();
                 seen.push(String::from_utf8(form.to_vec()).unwrap());
@@ -47,7 +54,7 @@ impl Keen {
             }
         });
         let url = format!("http://{address}/token");
-        Self { url, forms }
+        Self { url, forms, proof }
     }
 
     fn requests(&self) -> usize {
@@ -169,6 +176,21 @@ async fn a_private_key_that_is_spoiled_for_a_moment_harms_no_renewal() {
 }
 
 #[tokio::test]
+async fn a_proof_key_that_is_spoiled_for_a_moment_harms_no_renewal() {
+    let credential = "client_secret = \"s3cret\"\ndpop = \"optional\"\n\
+                      dpop_key = { file = \"named\" }";
+    let (good, next) = (key!("p256.pkcs8.pem"), KeyPair::generate().unwrap());
+    let bad = [
+        EMPTY,
+        MISSING,
+        (Some(&good.as_bytes()[..80]), "its PEM is not whole"),
+        (Some(key!("ed25519.pkcs8.pem").as_bytes()), "ES256 needs"),
+    ];
+    let shows = |idp: &Keen| part(&idp.proof.lock().unwrap(), 0)["jwk"]["x"].to_string();
+    spoil(credential, [good, &next.serialize_pem()], &bad, shows).await;
+}
+
+#[tokio::test]
 async fn an_assertion_that_is_spoiled_for_a_moment_harms_no_renewal() {
     let credential = "auth_method = \"client_assertion\"\nclient_assertion = { file = \"named\" }";
     let (good, next) = (jwt("one"), jwt("two"));
@@ -210,6 +232,7 @@ async fn a_spoiled_tls_file_of_a_credential_is_on_its_status() {
     let idp = Keen {
         url: format!("https://{address}/token"),
         forms: Arc::default(),
+        proof: Arc::default(),
     };
     let (one, other) = (ca.identity(&["billing"]), ca.identity(&["billing"]));
     let dir = tempfile::tempdir().unwrap();

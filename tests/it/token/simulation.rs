@@ -4,7 +4,10 @@
 //! `SIDEBEARER_SIMULATION_SEEDS` is how many seeds to run, or a range of them: `17..18` runs seed
 //! 17 again.
 
+mod pace;
+mod seeds;
 mod server;
+mod wire;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +22,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::server::{Report, Server};
+use self::pace::Report;
+use self::seeds::each_seed;
+use self::server::Server;
 use super::fakes::{VirtualClock, policy, secs};
 
 const DAYS_30: Duration = Duration::from_secs(30 * 86_400);
@@ -29,37 +34,9 @@ const RECOVERED: Duration = Duration::from_secs(330 + 10 + 1);
 
 #[test]
 fn thirty_days_of_one_credential() {
-    let seeds = seeds();
-    let next = AtomicU64::new(seeds.start);
     let total = Totals::default();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, SeqCst);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    total.add(&simulate(seed));
-                }
-            });
-        }
-    });
+    let seeds = each_seed(200, |seed| total.add(&simulate(seed)));
     total.say(&seeds);
-}
-
-fn seeds() -> Range<u64> {
-    let Ok(given) = std::env::var("SIDEBEARER_SIMULATION_SEEDS") else {
-        return 0..200;
-    };
-    let number = |text: &str| {
-        text.parse()
-            .expect("SIDEBEARER_SIMULATION_SEEDS: N or A..B")
-    };
-    match given.split_once("..") {
-        Some((start, end)) => number(start)..number(end),
-        None => 0..number(&given),
-    }
 }
 
 /// Runs one seed and checks what holds over its whole length.
