@@ -136,7 +136,7 @@ fn check(data: &[u8]) {
         status,
         headers,
         body: Ok(Zeroizing::new(body.to_vec())),
-        brings_nonce: false,
+        nonce: None,
     };
     let auth = ClientAuth::SecretBasic {
         secret: SecretSource::Literal(Secret::new(SECRET)),

@@ -23,7 +23,7 @@ use super::{
     BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
 use crate::config::{AuthorizationServer, Credential};
-use crate::dpop::ProofKey;
+use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::upstream::{Identity, TlsError};
 
 /// How often a discovery document is read again at most, while fetches fail.
@@ -41,6 +41,8 @@ pub struct Client {
     reach: Box<Reach>,
     wall_clock: WallClock,
     server: Server,
+    /// What the server wants in proofs.
+    nonce: Arc<LastNonce>,
     files: Mutex<Files>,
     faults: Known,
     last: Mutex<Last>,
@@ -172,6 +174,7 @@ impl Client {
             reach,
             wall_clock,
             server,
+            nonce: Arc::default(),
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
                 key: KeyFile::of(credential),
@@ -182,6 +185,12 @@ impl Client {
         };
         let _ = client.look();
         client
+    }
+
+    /// With what the same server said to others, and tells others what it says.
+    pub fn with_nonce(mut self, shared: Arc<LastNonce>) -> Self {
+        self.nonce = shared;
+        self
     }
 
     /// With a key that was made for the same credential before.
@@ -201,18 +210,19 @@ impl Client {
     }
 
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
-        let (mut answer, mut asked) = self.ask().await?;
-        if answer.brings_nonce && answer.wants_nonce() {
-            // Once more with it, and with an assertion that has not been used yet.
-            (answer, asked) = self.ask().await?;
+        let (mut answer, mut asked) = self.ask(self.nonce.get()).await?;
+        if answer.nonce.is_some() && answer.wants_nonce() {
+            // Once more with it, whatever others have been told meanwhile, and with an assertion
+            // that has not been used yet.
+            (answer, asked) = self.ask(answer.nonce).await?;
         }
         let token = answer.judge(asked, (self.wall_clock)())?;
         self.doubt(false);
         Ok(token)
     }
 
-    /// Sends one token request, made of what the files hold now.
-    async fn ask(&self) -> Result<(Answer, Asked<'_>), TokenError> {
+    /// Sends one token request, made of what the files hold now; with this nonce in a proof.
+    async fn ask(&self, nonce: Option<Nonce>) -> Result<(Answer, Asked<'_>), TokenError> {
         let Material {
             secrets,
             signer,
@@ -240,7 +250,7 @@ impl Client {
         };
         means.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
-            request.prove(key, &endpoint.url, endpoint.nonce.get(), now);
+            request.prove(key, &endpoint.url, nonce, now);
         }
         let asked = Asked {
             endpoint: shown(&endpoint.url),
@@ -252,6 +262,9 @@ impl Client {
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
         self.doubt(true);
         let answer = endpoint.post(request.headers, request.form).await?;
+        if let Some(nonce) = &answer.nonce {
+            self.nonce.set(nonce.clone());
+        }
         Ok((answer, asked))
     }
 

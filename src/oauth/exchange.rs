@@ -12,7 +12,7 @@ use super::last_good::Faults;
 use super::response::Answer;
 use super::transport::{Transport, shown};
 use super::{TokenError, TokenErrorKind};
-use crate::dpop::{LastNonce, Nonce};
+use crate::dpop::Nonce;
 
 /// What every request of ours says about itself.
 const AGENT: HeaderValue =
@@ -23,18 +23,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A URL of an authorization server, ready to be asked.
 pub(super) struct Endpoint {
     pub(super) url: Url,
-    /// What it wants in proofs.
-    pub(super) nonce: LastNonce,
     transport: Arc<dyn Transport>,
 }
 
 impl Endpoint {
     pub(super) fn new(url: Url, transport: Arc<dyn Transport>) -> Self {
-        Self {
-            url,
-            nonce: LastNonce::default(),
-            transport,
-        }
+        Self { url, transport }
     }
 
     /// Asks for `url`, which is of this endpoint's origin.
@@ -79,21 +73,11 @@ impl Endpoint {
         let response = self.transport.carry(url, request).await?;
         let (mut head, body) = response.into_parts();
         Ok(Answer {
-            brings_nonce: self.learn(&mut head.headers),
+            nonce: Nonce::take(&mut head.headers),
             status: head.status,
             headers: head.headers,
             body: body.ok_or("with more than 64 KiB"),
         })
-    }
-
-    /// Whether the answer says what the next proof has to hold.
-    fn learn(&self, headers: &mut HeaderMap) -> bool {
-        let nonce = Nonce::take(headers);
-        let found = nonce.is_some();
-        if let Some(nonce) = nonce {
-            self.nonce.set(nonce);
-        }
-        found
     }
 
     /// Looks at the files of its transport: what stands for those in use, and a fault if they are

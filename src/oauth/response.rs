@@ -13,7 +13,7 @@ use super::auth::invalid_client_hint;
 use super::redact::Redactor;
 use super::{TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::config::{ClientAuth, Dpop, Grant, Secret};
-use crate::dpop::{self, ProofKey};
+use crate::dpop::{self, Nonce, ProofKey};
 
 const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
 /// RFC 9449 section 5
@@ -36,8 +36,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body, or why it was not read to its end.
     pub body: Result<Zeroizing<Vec<u8>>, &'static str>,
-    /// It said what the next proof has to hold.
-    pub brings_nonce: bool,
+    /// What the next proof has to say.
+    pub nonce: Option<Nonce>,
 }
 
 /// What an answer is judged by.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use url::Host;
 
 use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
-use crate::config::{self, Config, ListenAddress};
+use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
 use crate::metrics::Metrics;
 use crate::oauth;
@@ -34,6 +34,7 @@ pub struct Builder {
     pub instance: String,
     gates: Shared<Semaphore>,
     nonces: Shared<LastNonce>,
+    server_nonces: Shared<LastNonce>,
 }
 
 /// What everything that names the same server shares, for as long as something does.
@@ -60,6 +61,7 @@ impl Builder {
             instance: format!("sidebearer-{:012x}", fastrand::u64(..) >> 16),
             gates: Shared::default(),
             nonces: Shared::default(),
+            server_nonces: Shared::default(),
         }
     }
 
@@ -209,6 +211,14 @@ impl Builder {
     pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Semaphore> {
         let gate = || Semaphore::new(FETCHES_PER_ENDPOINT);
         self.gates.of(oauth::gate_key(credential), gate)
+    }
+
+    /// The authorization server's, shared by all that ask it.
+    pub(super) fn nonce_of_server(&self, credential: &config::Credential) -> Arc<LastNonce> {
+        let (AuthorizationServer::Issuer(_, url) | AuthorizationServer::TokenEndpoint(url)) =
+            &credential.server;
+        let origin = url.origin().ascii_serialization();
+        self.server_nonces.of(origin, LastNonce::default)
     }
 
     /// What one server says counts for all that it is sent; by its name and where it is, since one

@@ -13,7 +13,7 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Ok(Zeroizing::new(body.as_ref().to_vec())),
-        brings_nonce: false,
+        nonce: None,
     }
 }
 

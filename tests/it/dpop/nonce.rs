@@ -299,3 +299,28 @@ async fn a_grpc_answer_that_wants_a_nonce_says_nothing_about_the_token() {
     assert_eq!(sidebearer.metric(REJECTIONS).await, 0.0);
     assert_eq!(issuer.issued(), 1);
 }
+
+#[tokio::test]
+async fn credentials_of_one_server_share_what_it_wants_and_reloads_keep_it() {
+    let issuer = Issuer::start();
+    issuer.referee.want("for-all");
+    let (api, _) = guarded(&issuer);
+    let of_one = config(&api, &issuer, "", "dpop = true");
+    let sidebearer = Sidebearer::start(&of_one);
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    assert_eq!(issuer.forms().len(), 2);
+    let more = of_one.split("[credentials.api]").nth(1).unwrap();
+    let more = format!(
+        "\n[upstreams.other]\nurl = \"{}/other\"\ncredential = \"other\"\n\n\
+         [[routes]]\npath = \"/other\"\nupstream = \"other\"\n\n[credentials.other]{more}",
+        api.url()
+    );
+    let both = format!("{of_one}{more}");
+    sidebearer.reconfigure(&both).await.unwrap();
+    assert_eq!(status(&sidebearer, "/other").await, 200);
+    assert_eq!(issuer.forms().len(), 3, "another credential");
+    let changed = both.replacen("billing", "invoices", 1);
+    sidebearer.reconfigure(&changed).await.unwrap();
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    assert_eq!(issuer.forms().len(), 4, "a changed one");
+}
