@@ -1,7 +1,9 @@
 //! Bodies of any size, both ways, as they come; and what breaks off.
 
 mod broken;
+mod connect;
 mod expect;
+mod grpc;
 mod memory;
 mod upgrade;
 

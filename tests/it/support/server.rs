@@ -179,7 +179,8 @@ async fn connection<S>(
     });
     let io = TokioIo::new(stream);
     if http2 {
-        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.enable_connect_protocol();
         let _ = builder.serve_connection(io, service).await;
     } else {
         let builder = hyper::server::conn::http1::Builder::new();
