@@ -15,11 +15,12 @@ use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::request::{self, Asked};
 use super::upload::{Fault, Outgoing, Upload};
-use super::{failure, headers};
+use super::{failure, headers, interim};
 use crate::dpop::DPOP;
 use crate::oauth::challenge;
 use crate::snapshot::Upstream;
@@ -51,6 +52,8 @@ pub struct Forward {
     asked: Option<Asked>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
+    /// Who gets the upstream's interim responses.
+    informed: Option<Arc<Client>>,
 }
 
 /// A response head, its body still to be read.
@@ -65,6 +68,7 @@ impl Forward {
         asked: Option<Asked>,
         mut head: http::request::Parts,
         body: Incoming,
+        client: &Arc<Client>,
     ) -> Self {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
@@ -98,6 +102,7 @@ impl Forward {
             upload,
             asked,
             consent,
+            informed: (head.version == Version::HTTP_11).then(|| Arc::clone(client)),
         }
     }
 
@@ -245,14 +250,22 @@ impl Forward {
                 HeaderValue::from_static("chunked"),
             );
         }
-        if let Some(consent) = &self.consent {
-            let consent = Arc::clone(consent);
-            hyper::ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    consent.notify_one();
-                }
-            });
+        let (consent, informed) = (self.consent.clone(), self.informed.clone());
+        if consent.is_none() && informed.is_none() {
+            return request;
         }
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == StatusCode::CONTINUE
+                && let Some(consent) = &consent
+            {
+                consent.notify_one();
+            }
+            if let Some(client) = &informed
+                && let Some(bytes) = interim::passed_on(response.status(), response.headers())
+            {
+                client.inform(&bytes);
+            }
+        });
         request
     }
 

@@ -8,6 +8,7 @@ mod exchange;
 mod failure;
 mod forward;
 mod headers;
+mod interim;
 mod neighbours;
 mod reply;
 mod request;
@@ -117,6 +118,7 @@ async fn serve(
         asked,
         head,
         body,
+        exchange.in_flight.client(),
     );
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {

@@ -3,6 +3,7 @@
 mod broken;
 mod connect;
 mod expect;
+mod framing;
 mod grpc;
 mod memory;
 mod upgrade;

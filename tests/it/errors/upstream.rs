@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use http::Method;
 use tokio::net::TcpStream;
 
 use super::{assert_error, only_listener, towards};
@@ -134,6 +135,47 @@ fn full_backlog() -> (SocketAddr, Vec<socket2::Socket>) {
         held.push(client);
     }
     (address.as_socket().unwrap(), held)
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let client = other.identity(&["client"]);
+    let (certificate, key) = (
+        other.dir().join("client.pem"),
+        other.dir().join("client.key"),
+    );
+    std::fs::write(&certificate, &client.certificate_pem).unwrap();
+    std::fs::write(&key, &client.key_pem).unwrap();
+    let trust = format!("ca_file = \"{}\"", ca.file().display());
+    let stranger = format!(
+        "{trust}, certificate_file = \"{}\", key_file = \"{}\"",
+        certificate.display(),
+        key.display()
+    );
+    // TLS 1.3: our side of the handshake has ended when the refusal comes.
+    for alpn in ["http/1.1", "h2"] {
+        let server = ca.identity(&["127.0.0.1"]).demanding(&ca, &[alpn]);
+        let api = Api::with_tls(Some(server), |_| response(200, "ok"));
+        for tls in [&trust, &stranger] {
+            let lines = format!("tls = {{ {tls} }}");
+            let sidebearer = towards(&format!("https://{}", api.address), &lines);
+            for method in [Method::GET, Method::POST] {
+                let asked = client::request(method, "/", "");
+                let answer = client::send(sidebearer.address(), asked).await;
+                let told = (answer.status, answer.code());
+                assert_eq!(told, (502, "upstream_tls".to_owned()), "{alpn}: {tls}");
+            }
+            let mut upgrade = client::request(Method::GET, "/", "");
+            let headers = upgrade.headers_mut();
+            headers.insert("connection", "upgrade".parse().unwrap());
+            headers.insert("upgrade", "echo".parse().unwrap());
+            let answer = client::send(sidebearer.address(), upgrade).await;
+            // Such a server does not speak HTTP/1.1 at all.
+            assert_eq!(answer.code(), "upstream_tls", "{alpn}: {tls}");
+        }
+        assert!(api.seen().is_empty());
+    }
 }
 
 #[tokio::test]
