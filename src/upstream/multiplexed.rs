@@ -180,7 +180,8 @@ fn builder() -> http2::Builder<LocalExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .max_header_list_size(BUFFER_BYTES as u32)
         .initial_stream_window_size(BUFFER_BYTES as u32)
-        .initial_connection_window_size(16 * BUFFER_BYTES as u32)
+        // Streams that nobody reads must not stop the others.
+        .initial_connection_window_size((STREAMS_PER_CONNECTION * BUFFER_BYTES) as u32)
         .max_send_buf_size(BUFFER_BYTES);
     builder
 }

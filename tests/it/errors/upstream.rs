@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use http::Method;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::{assert_error, only_listener, towards};
@@ -12,7 +13,7 @@ use crate::support::client::{self, Connection};
 use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::scripted::Server;
-use crate::support::server::response;
+use crate::support::server::{read_head, response};
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
 
@@ -179,7 +180,7 @@ async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
 }
 
 #[tokio::test]
-async fn without_a_socket_for_the_upstream_we_say_that_it_is_us() {
+async fn without_a_socket_we_say_that_it_is_us_and_health_goes_on() {
     let api = Api::open();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidebearer.toml");
@@ -198,13 +199,23 @@ async fn without_a_socket_for_the_upstream_we_say_that_it_is_us() {
         process.log().contains("cannot accept")
     })
     .await;
+    for page in ["/livez", "/readyz", "/metrics", "/status"] {
+        // Each on a connection of its own.
+        let answer = client::get(process.admin(), page).await;
+        assert_eq!(answer.status, 200, "{page}");
+    }
     let answer = first.get("/").await.unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
     assert_eq!(answer.header("retry-after"), "1");
-    // When some are free again, it goes on.
+    // Those that wait are served when some are free again, with the others.
+    let mut waiting = clients.pop().unwrap();
     drop(clients);
     eventually("served again", async || {
         first.get("/").await.unwrap().status == 200
     })
     .await;
+    let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    waiting.write_all(get).await.unwrap();
+    let head = read_head(&mut waiting).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }

@@ -89,6 +89,7 @@ where
             let listener = TcpListener::from_std(socket).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
                 tokio::spawn(async move {
                     match acceptor {
@@ -132,6 +133,7 @@ where
             let listener = TcpListener::from_std(socket).unwrap();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(serve(number, stream));
             }
         });
