@@ -134,3 +134,34 @@ impl AsyncWrite for Answers {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_failed_write_the_answer_is_read_and_it_is_known_that_nothing_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut answers = Answers::new(Io::Tcp(tcp.unwrap()));
+        let wire = answers.wire();
+        answers.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+        server.write_all(b"refused").await.unwrap();
+        // Closed on unread bytes: a reset.
+        drop(server);
+        while !wire.is_unheard() {
+            answers.write_all(&[0; 1000]).await.unwrap();
+        }
+        answers.write_all(b"nowhere").await.unwrap();
+        assert_eq!(wire.read(), 0);
+        let mut answer = [0; 7];
+        answers.read_exact(&mut answer).await.unwrap();
+        assert_eq!((&answer, wire.read()), (b"refused", 7));
+        assert!(wire.alert().is_none());
+    }
+}

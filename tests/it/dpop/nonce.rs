@@ -4,11 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use http::Method;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
 use crate::dpop::{config, guarded, status};
 use crate::support::api::{Api, unauthorized};
-use crate::support::client::{self, post};
-use crate::support::dpop::Issuer;
+use crate::support::client::{self, http1, post, read, streaming};
+use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::keys::{key, part};
+use crate::support::server::{self, fed, response};
 use crate::support::sidebearer::Sidebearer;
 
 const REJECTIONS: &str = r#"sidebearer_token_rejections_total{credential="api"}"#;
@@ -184,4 +190,84 @@ async fn a_body_too_large_to_be_kept_is_not_sent_again_but_the_next_request_know
     let answer = post(sidebearer.address(), "/", large).await;
     assert_eq!(answer.status, 200);
     assert_eq!(api.seen().len(), 2);
+}
+
+/// Judges a request by its head, and reads its body only if that is good: it comes back. Tells of
+/// each refusal.
+fn judges_heads(
+    issuer: &Issuer,
+    referee: &Referee,
+) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<()>) {
+    let (told, refusals) = mpsc::unbounded_channel();
+    let (issuer, referee) = (issuer.clone(), referee.clone());
+    let address = server::serve(None, move |request| {
+        let (head, body) = request.into_parts();
+        let host = head.headers["host"].to_str().unwrap();
+        let url = format!("http://{host}{}", head.uri.path());
+        let judged = guard(&issuer, &referee, head.method.as_str(), &url, &head.headers);
+        let told = told.clone();
+        async move {
+            if judged.status() != 200 {
+                told.send(()).unwrap();
+                return judged;
+            }
+            response(200, body.collect().await.unwrap().to_bytes())
+        }
+    });
+    (address, refusals)
+}
+
+#[tokio::test]
+async fn an_upload_under_way_when_the_nonce_is_asked_for_is_sent_whole() {
+    const LIMIT: usize = 64 * 1024;
+    // What is sent before the refusal and after it: nothing; under, at and over the limit.
+    for (before, after) in [
+        (0, 0),
+        (0, 10),
+        (10, 10),
+        (10, LIMIT - 10),
+        (LIMIT, 0),
+        (10, LIMIT),
+    ] {
+        for sized in [false, true] {
+            let issuer = Issuer::start();
+            let referee = Referee::default();
+            referee.want("for-uploads");
+            let (address, mut refusals) = judges_heads(&issuer, &referee);
+            let decoy = Api::open();
+            let config = config(&decoy, &issuer, "", "dpop = true");
+            let config = config.replace(&decoy.url(), &format!("http://{address}"));
+            let sidebearer = Sidebearer::start(&config);
+            sidebearer.ready().await;
+            let (feed, body) = fed();
+            let mut asked = streaming(Method::POST, "/", body);
+            let whole = before + after;
+            if sized {
+                asked.headers_mut().insert("content-length", whole.into());
+            }
+            let mut connection = http1(sidebearer.address()).await;
+            let answering = tokio::spawn(connection.send_request(asked));
+            if before > 0 {
+                let data = Frame::data(vec![b'x'; before].into());
+                feed.send(Ok(data)).await.unwrap();
+            }
+            if whole > 0 {
+                refusals.recv().await.unwrap();
+            }
+            if after > 0 {
+                // A declared length beyond the limit is refused at once.
+                let data = Frame::data(vec![b'x'; after].into());
+                let _ = feed.send(Ok(data)).await;
+            }
+            drop(feed);
+            let answer = read(answering.await.unwrap().unwrap()).await.unwrap();
+            let case = format!("{before} and {after}, sized: {sized}");
+            // Too large from the start, if its length is declared; else the rest need not be kept.
+            let expected = if sized && whole > LIMIT { 401 } else { 200 };
+            assert_eq!(answer.status, expected, "{case}");
+            if expected == 200 {
+                assert_eq!(answer.body, vec![b'x'; whole], "{case}");
+            }
+        }
+    }
 }

@@ -294,8 +294,10 @@ async fn streams_that_nobody_reads_stop_no_other() {
         let (mut unread, mut stuck) = (Vec::new(), Vec::new());
         for _ in 0..UNREAD {
             let (answer, _) = ask(Method::GET, "/endless", true).await;
-            let mut body = answer.await.unwrap().into_body();
-            body.data().await.unwrap().unwrap();
+            let answer = timeout(PATIENCE, answer).await.expect("it is answered");
+            let mut body = answer.unwrap().into_body();
+            let begun = timeout(PATIENCE, body.data()).await;
+            begun.expect("it begins to come").unwrap().unwrap();
             unread.push(body);
             let (answer, mut sending) = ask(Method::POST, "/unread", false).await;
             sending.send_data(vec![0; READ].into(), false).unwrap();
