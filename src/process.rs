@@ -1,6 +1,7 @@
 //! What this process asks of the system: no core dumps, enough open files, its share of CPUs.
 
 use std::num::NonZero;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -9,6 +10,10 @@ use rustix::process::{
 
 /// Open files that are not client connections: pools, files, sockets of our own.
 const SPARE_FILES: u64 = 256;
+
+/// Files that neither clients nor upstreams get: probes must be answered, and files read, when
+/// there are no more. Of a low limit an eighth.
+const RESERVED_FILES: u64 = 32;
 
 /// Makes sure that tokens and secrets in memory never reach a core file, and that other processes
 /// of the same user cannot read them by `ptrace` or `/proc`
@@ -45,6 +50,18 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
         errno,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
+}
+
+/// Whether this file is one of the last. The system hands out the lowest number that is free.
+pub fn is_reserved(file: impl AsFd) -> bool {
+    let limit = getrlimit(Resource::Nofile).current;
+    let number = u64::try_from(file.as_fd().as_raw_fd()).unwrap_or_default();
+    limit.is_some_and(|limit| number >= limit - RESERVED_FILES.min(limit / 8))
+}
+
+/// What a socket that is one of the last fails with, as if there were none.
+pub fn shortage() -> std::io::Error {
+    Errno::MFILE.into()
 }
 
 /// CPUs this process may use, at least 1: affinity and cgroup quotas (v1 and v2) count, and a

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
+/// Interim responses on their way to one client.
+const INTERIM_BYTES: usize = 64 * 1024;
+
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
 pub struct Client {
@@ -17,6 +20,9 @@ pub struct Client {
     cut: AtomicBool,
     reset: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    informed: AtomicBool,
+    /// Interim responses to send before the next response.
+    interim: Mutex<Vec<u8>>,
     _held: Box<dyn Any + Send + Sync>,
 }
 
@@ -36,6 +42,8 @@ impl Client {
             cut: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             waker: Mutex::new(None),
+            informed: AtomicBool::new(false),
+            interim: Mutex::default(),
             _held: Box::new(held),
         })
     }
@@ -88,6 +96,27 @@ impl Client {
     /// Whether [`Client::reset`] was called.
     pub fn is_reset(&self) -> bool {
         self.reset.load(Relaxed)
+    }
+
+    /// Sends an interim response, in HTTP/1.1, before the response that is being waited for. They
+    /// are hints: those that gather faster than the client reads are left out.
+    pub fn inform(&self, bytes: &[u8]) {
+        let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        if interim.len() + bytes.len() <= INTERIM_BYTES {
+            interim.extend_from_slice(bytes);
+            self.informed.store(true, Relaxed);
+        }
+        drop(interim);
+        self.wake();
+    }
+
+    /// What [`Client::inform`] gathered since.
+    pub fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.informed.swap(false, Relaxed) {
+            return None;
+        }
+        let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut *interim))
     }
 
     /// The task to wake when the connection is to end.

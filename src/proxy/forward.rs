@@ -16,15 +16,17 @@ use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
+use super::request::{self, Asked};
 use super::upload::{Fault, Outgoing, Upload};
-use super::{failure, headers, request};
+use super::{failure, headers, interim};
 use crate::dpop::{DPOP, Nonce};
 use crate::oauth::challenge;
 use crate::snapshot::Upstream;
 use crate::token::Token;
-use crate::upstream::{Checkout, Lease, Pool};
+use crate::upstream::{Checkout, Lease, Pool, Wire};
 
 /// Connections that fail before anything was written, or when used again, are replaced this often;
 /// then the upstream is closing them as fast as they open.
@@ -47,27 +49,30 @@ pub struct Forward {
     pub headers: HeaderMap,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
-    /// The protocol that the client asks to switch to.
-    upgrade: Option<HeaderValue>,
+    /// The tunnel that the client asks for.
+    asked: Option<Asked>,
     /// What the upstream wants in the proof of this request, whatever it has told others meanwhile:
     /// some take each nonce only once.
     own_nonce: RefCell<Option<Nonce>>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
+    /// Who gets the upstream's interim responses.
+    informed: Option<Arc<Client>>,
 }
 
 /// A response head, its body still to be read.
 pub type Answer = (Response<Incoming>, Option<Lease<Outgoing>>);
 
 impl Forward {
-    /// Takes a scrubbed head and a body; `upgrade` is the protocol to ask for, if any.
+    /// Takes a scrubbed head and a body; `asked` is the tunnel to ask for, if any.
     pub fn new(
         upstream: Arc<Upstream>,
         pool: Rc<Pool<Outgoing>>,
         target: PathAndQuery,
-        upgrade: Option<HeaderValue>,
+        asked: Option<Asked>,
         mut head: http::request::Parts,
         body: Incoming,
+        client: &Arc<Client>,
     ) -> Self {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
@@ -99,9 +104,10 @@ impl Forward {
             target,
             headers: head.headers,
             upload,
-            upgrade,
+            asked,
             own_nonce: RefCell::default(),
             consent,
+            informed: (head.version == Version::HTTP_11).then(|| Arc::clone(client)),
         }
     }
 
@@ -139,35 +145,43 @@ impl Forward {
     }
 
     async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
-        if let Some(protocol) = &self.upgrade {
+        if let Some(Asked::Upgrade(protocol)) = &self.asked {
             return self.upgrade(protocol, token).await;
+        }
+        let connects = matches!(self.asked, Some(Asked::Connect(_)));
+        if connects && self.upstream.endpoint.connector.only_http1() {
+            return Err(no_connect());
         }
         let mut retries = 0;
         let mut checkout = self.pool.checkout().await.map_err(failure::connect)?;
         loop {
+            if connects && !checkout.takes_connect().await {
+                checkout.release();
+                return Err(no_connect());
+            }
             self.renew_if_expired(token).await?;
-            let reused = checkout.reused;
             let request = self.request(&checkout, token.as_deref());
             let error = match self.response(checkout.send(request)).await? {
-                Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(ProxyError::new(
-                        ErrorKind::UpstreamProtocol,
-                        "the upstream switched protocols unasked",
-                    ));
+                Ok(response) => {
+                    unasked(response.status(), connects)?;
+                    return Ok((response, Some(checkout.into_lease())));
                 }
-                Ok((response, lease)) => return Ok((response, Some(lease))),
                 Err(error) => error,
             };
             let not_processed =
                 error.message().is_some() || failure::is_refused_stream(error.error());
             // The upstream closed a connection that was idle: nothing of this request has had an
             // effect that a second one would double.
-            let again = not_processed
-                || reused && self.method.is_idempotent() && failure::is_closed_early(error.error());
+            let unnoticed = checkout.reused
+                && self.method.is_idempotent()
+                && failure::is_closed_early(error.error())
+                && (checkout.is_http2() || !checkout.has_heard());
+            let again = (not_processed || unnoticed) && self.can_restart(error.message().is_some());
             retries += 1;
-            if !again || retries > RETRIES || !self.can_restart(error.message().is_some()) {
-                return Err(self.failed(error));
+            if !again || retries > RETRIES || checkout.wire().alert().is_some() {
+                return Err(self.failed(error, checkout.wire()));
             }
+            drop(checkout);
             checkout = self.pool.checkout_new().await.map_err(failure::connect)?;
         }
     }
@@ -179,7 +193,7 @@ impl Forward {
         token: &mut Option<Arc<Token>>,
     ) -> Result<Answer, ProxyError> {
         let opened = self.upstream.endpoint.dedicated().await;
-        let mut connection = opened.map_err(|error| failure::connect(Arc::new(error)))?;
+        let (mut connection, wire) = opened.map_err(|error| failure::connect(Arc::new(error)))?;
         self.renew_if_expired(token).await?;
         let mut request = self.request_http1(token.as_deref());
         let headers = request.headers_mut();
@@ -187,7 +201,7 @@ impl Forward {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         match self.response(connection.try_send_request(request)).await? {
             Ok(response) => Ok((response, None)),
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(self.failed(error, &wire)),
         }
     }
 
@@ -218,6 +232,9 @@ impl Forward {
         let mut request = self.bare(uri, token);
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(header::EXPECT);
+        if let Some(Asked::Connect(protocol)) = &self.asked {
+            request.extensions_mut().insert(protocol.clone());
+        }
         if let Some(consent) = &self.consent {
             // hyper hides a 100 that comes over HTTP/2.
             consent.notify_one();
@@ -242,14 +259,22 @@ impl Forward {
                 HeaderValue::from_static("chunked"),
             );
         }
-        if let Some(consent) = &self.consent {
-            let consent = Arc::clone(consent);
-            hyper::ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    consent.notify_one();
-                }
-            });
+        let (consent, informed) = (self.consent.clone(), self.informed.clone());
+        if consent.is_none() && informed.is_none() {
+            return request;
         }
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == StatusCode::CONTINUE
+                && let Some(consent) = &consent
+            {
+                consent.notify_one();
+            }
+            if let Some(client) = &informed
+                && let Some(bytes) = interim::passed_on(response.status(), response.headers())
+            {
+                client.inform(&bytes);
+            }
+        });
         request
     }
 
@@ -318,9 +343,16 @@ impl Forward {
         .await
     }
 
-    fn failed(&self, error: TrySendError<Request<Outgoing>>) -> ProxyError {
-        match self.upload.as_ref().and_then(|upload| upload.fault()) {
-            Some(fault) => client_fault(fault),
+    fn failed(&self, error: TrySendError<Request<Outgoing>>, wire: &Wire) -> ProxyError {
+        if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
+            return client_fault(fault);
+        }
+        let connector = &self.upstream.endpoint.connector;
+        let refused = wire
+            .alert()
+            .and_then(|alert| connector.certificate_refused(alert));
+        match refused {
+            Some(refused) => failure::connect(Arc::new(refused)),
             None => failure::exchange(error.into_error()),
         }
     }
@@ -349,6 +381,26 @@ fn wants_nonce(response: &Response<Incoming>) -> bool {
 fn is_unauthenticated(response: &Response<Incoming>) -> bool {
     let grpc = response.headers().get("grpc-status");
     response.status() == StatusCode::UNAUTHORIZED || grpc.is_some_and(|status| status == "16")
+}
+
+/// An answer may begin a tunnel only where one was asked for, and in the way it was.
+fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
+    // hyper takes no other status for success.
+    let tunnels = connects && status.is_success() && status != StatusCode::OK;
+    if status != StatusCode::SWITCHING_PROTOCOLS && !tunnels {
+        return Ok(());
+    }
+    Err(ProxyError::new(
+        ErrorKind::UpstreamProtocol,
+        "the upstream switched protocols unasked",
+    ))
+}
+
+fn no_connect() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::MethodNotAllowed,
+        "the upstream does not take extended CONNECT (RFC 8441); ask for the upgrade over HTTP/1.1",
+    )
 }
 
 fn client_fault(fault: Fault) -> ProxyError {

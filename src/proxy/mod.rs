@@ -8,6 +8,7 @@ mod exchange;
 mod failure;
 mod forward;
 mod headers;
+mod interim;
 mod neighbours;
 mod reply;
 mod request;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 pub use client::{Client, InFlight};
@@ -94,8 +95,9 @@ async fn serve(
     let target = target(&head, &checked, &route, upstream)?;
     exchange.matched(route.value);
 
-    let upgrade = request::upgrade(&head).cloned();
-    let client = upgrade.as_ref().and_then(|_| head.extensions.remove());
+    let asked = request::tunnel(&head);
+    let client = asked.as_ref().and_then(|_| head.extensions.remove());
+    let http2 = head.version == Version::HTTP_2;
     let injection = upstream.injection.as_ref();
     let injected = injection.map(|injection| injection.header.clone());
     headers::scrub_request(&mut head.headers, injected.as_ref());
@@ -113,9 +115,10 @@ async fn serve(
         Arc::clone(upstream),
         Rc::clone(view.pool(route.value.upstream)),
         target,
-        upgrade,
+        asked,
         head,
         body,
+        exchange.in_flight.client(),
     );
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {
@@ -127,7 +130,7 @@ async fn serve(
     };
     exchange.carries(token.as_ref());
     let answer = match client {
-        Some(client) => tunnel::joined(answer, client, exchange, upstream),
+        Some(client) => tunnel::joined(answer, client, http2, exchange, upstream),
         None => answer,
     };
     Ok(reply(answer, &forward))

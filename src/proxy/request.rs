@@ -12,7 +12,8 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use hyper::ext::Protocol;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::path::{PathError, canonical_path, check_query};
@@ -40,9 +41,9 @@ pub struct Checked<'r> {
 ///
 /// # Errors
 ///
-/// `method_not_allowed` for TRACE and CONNECT, `bad_request` for the rest.
+/// `method_not_allowed` for TRACE and CONNECT, but for extended CONNECT; `bad_request` for the rest.
 pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
-    check_method(&parts.method)?;
+    check_method(&parts.method, &parts.extensions)?;
     let fields = check_headers(&parts.headers, parts.version)?;
     let authority = authority(&parts.uri, fields.host, parts.version)?;
     let host = match authority {
@@ -61,10 +62,28 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
     })
 }
 
-/// The protocol that an HTTP/1.1 request asks to switch to, if any: the value of its `Upgrade`.
+/// How a request asks for a tunnel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// HTTP/1.1, with the protocols in its `Upgrade`.
+    Upgrade(HeaderValue),
+    /// HTTP/2, with extended CONNECT (RFC 8441).
+    Connect(Protocol),
+}
+
+/// The tunnel that a request asks for, if any.
 ///
-/// `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests past us.
-pub fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
+/// An upgrade to `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests
+/// past us.
+pub fn tunnel(parts: &Parts) -> Option<Asked> {
+    if parts.method == Method::CONNECT {
+        return parts.extensions.get().cloned().map(Asked::Connect);
+    }
+    upgrade(parts).cloned().map(Asked::Upgrade)
+}
+
+/// The value of `Upgrade`, if it counts.
+fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
     if parts.version != Version::HTTP_11 {
         return None;
     }
@@ -105,7 +124,12 @@ fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Servers that take method names in any case would see TRACE in `trace`.
-fn check_method(method: &Method) -> Result<(), ProxyError> {
+///
+/// Extended CONNECT, which the HTTP library tells by its protocol, has a path to be routed by.
+fn check_method(method: &Method, extensions: &Extensions) -> Result<(), ProxyError> {
+    if *method == Method::CONNECT && extensions.get::<Protocol>().is_some() {
+        return Ok(());
+    }
     let name = method.as_str();
     if name.eq_ignore_ascii_case("TRACE") || name.eq_ignore_ascii_case("CONNECT") {
         let detail = "TRACE would echo the token and CONNECT would bypass the routes: \

@@ -21,16 +21,21 @@ use crate::snapshot::Upstream;
 /// Each direction buffers this much: a tunnel may be open for days beside thousands of others.
 const BUFFER: usize = 8 * 1024;
 
-/// If the upstream switched protocols, joins both sides once the 101 has been sent. Everything
-/// else is a plain answer.
+/// If the upstream switched protocols, joins both sides once the 101 has been sent, or for extended
+/// CONNECT over HTTP/2 the 200. Everything else is a plain answer.
 pub fn joined(
     mut answer: Answer,
     client: OnUpgrade,
+    http2: bool,
     exchange: &Exchange,
     upstream: &Upstream,
 ) -> Answer {
     let response = &mut answer.0;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let agreed = match http2 {
+        true => StatusCode::OK,
+        false => StatusCode::SWITCHING_PROTOCOLS,
+    };
+    if response.status() != agreed {
         return answer;
     }
     let server = hyper::upgrade::on(&mut *response);
@@ -39,16 +44,23 @@ pub fn joined(
     if let Some(protocol) = protocol {
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if !http2 {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    // The stream stays one of its connection's until the end.
+    let lease = answer.1.take();
     // Still in flight: what passes here may look like a refusal of the HTTP library's.
     let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
     tokio::task::spawn_local(async move {
         // An error is one side's going away before the switch: the other side sees it end.
         if let (Ok(client), Ok(server)) = (client.await, server.await) {
-            Tunnel::new(client, server, idle, in_flight).await;
+            Tunnel::new(client, server, idle, in_flight, http2).await;
+        }
+        if let Some(lease) = lease {
+            lease.release();
         }
     });
     answer
@@ -63,6 +75,8 @@ struct Tunnel {
     last: Instant,
     deadline: Deadline,
     in_flight: InFlight,
+    /// Whether it is one of the streams of the client's connection.
+    http2: bool,
 }
 
 /// One direction.
@@ -79,6 +93,7 @@ impl Tunnel {
         server: Upgraded,
         idle: Option<Duration>,
         in_flight: InFlight,
+        http2: bool,
     ) -> Self {
         Self {
             client: TokioIo::new(client),
@@ -89,6 +104,7 @@ impl Tunnel {
             last: Instant::now(),
             deadline: Deadline::default(),
             in_flight,
+            http2,
         }
     }
 }
@@ -99,7 +115,10 @@ impl Future for Tunnel {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let connection = this.in_flight.client();
-        connection.register(cx);
+        if !this.http2 {
+            // In HTTP/2 the connection lives on, and ends its streams when it is cut.
+            connection.register(cx);
+        }
         if connection.is_cut() {
             return Poll::Ready(());
         }

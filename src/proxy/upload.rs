@@ -69,15 +69,22 @@ pub struct Attempt {
     sent: u64,
 }
 
-/// The error hyper sees; whoever waits for the response asks [`Upload::fault`].
+/// The error hyper sees; whoever waits for the response asks [`Upload::fault`]. The cause is what
+/// hyper resets an HTTP/2 stream with.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The client's fault.
     #[error("the request body broke off")]
-    BrokenOff,
+    BrokenOff(#[source] h2::Error),
     /// Another attempt has taken over.
     #[error("the request is being sent again")]
-    Superseded,
+    Superseded(#[source] h2::Error),
+}
+
+impl UploadError {
+    fn broken_off() -> Self {
+        Self::BrokenOff(h2::Reason::CANCEL.into())
+    }
 }
 
 impl Upload {
@@ -199,7 +206,9 @@ impl Attempt {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let state = &mut *self.upload.state.borrow_mut();
         if state.attempt != self.number {
-            return Poll::Ready(Some(Err(UploadError::Superseded)));
+            return Poll::Ready(Some(Err(UploadError::Superseded(
+                h2::Reason::CANCEL.into(),
+            ))));
         }
         if let Some(again) = self.again.take() {
             return Poll::Ready(Some(Ok(Frame::data(again))));
@@ -221,7 +230,7 @@ impl Attempt {
             // hyper takes RST_STREAM with NO_ERROR for an end; it is none of a request.
             None if state.http2 && !state.incoming.is_end_stream() => {
                 state.fault = Some(Fault::Gone);
-                Poll::Ready(Some(Err(UploadError::BrokenOff)))
+                Poll::Ready(Some(Err(UploadError::broken_off())))
             }
             None => Poll::Ready(None),
             Some(Ok(frame)) => {
@@ -232,7 +241,7 @@ impl Attempt {
                 let gone =
                     error.is_incomplete_message() || error.is_canceled() || error.is_closed();
                 state.fault = Some(if gone { Fault::Gone } else { Fault::Malformed });
-                Poll::Ready(Some(Err(UploadError::BrokenOff)))
+                Poll::Ready(Some(Err(UploadError::broken_off())))
             }
         }
     }

@@ -189,8 +189,10 @@ fn http2_builder(limits: &config::Server) -> http2::Builder<StreamExecutor> {
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(BUFFER_BYTES as u32)
-        .initial_connection_window_size(16 * BUFFER_BYTES as u32)
-        .max_send_buf_size(BUFFER_BYTES);
+        // Streams whose upstream does not read must not stop the others.
+        .initial_connection_window_size(MAX_STREAMS * BUFFER_BYTES as u32)
+        .max_send_buf_size(BUFFER_BYTES)
+        .enable_connect_protocol();
     builder
 }
 

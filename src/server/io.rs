@@ -63,6 +63,8 @@ pub struct ClientIo {
     ahead: Bytes,
     http2: bool,
     held: Option<(StatusCode, Bytes)>,
+    /// An interim response that is being sent.
+    interim: Bytes,
 }
 
 impl ClientIo {
@@ -82,6 +84,7 @@ impl ClientIo {
             ahead,
             http2,
             held: None,
+            interim: Bytes::new(),
         }
     }
 
@@ -107,6 +110,24 @@ impl ClientIo {
                 self.held = None;
                 self.activity.holding.store(false, Relaxed);
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what the upstream says before its response. The library has written everything else
+    /// by then, unless a write is stuck: then these hints would end up in the middle of it, and are
+    /// left out.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty()
+            && let Some(interim) = self.client.take_interim()
+            && !self.activity.blocked.load(Relaxed)
+        {
+            self.interim = interim.into();
+        }
+        while !self.interim.is_empty() {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+            let written = ready!(self.written(polled))?;
+            self.interim.advance(written);
         }
         Poll::Ready(Ok(()))
     }
@@ -168,6 +189,7 @@ impl AsyncWrite for ClientIo {
         if self.held.is_some() {
             ready!(self.poll_held(cx))?;
         }
+        ready!(self.poll_interim(cx))?;
         match self.refusal(buf) {
             Some((0, status)) => {
                 self.held = Some((status, Bytes::copy_from_slice(buf)));
@@ -198,6 +220,7 @@ impl AsyncWrite for ClientIo {
         if self.held.is_some() {
             ready!(self.poll_held(cx))?;
         }
+        ready!(self.poll_interim(cx))?;
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.written(polled)
     }
@@ -206,9 +229,9 @@ impl AsyncWrite for ClientIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Sockets do not buffer here.
-        Poll::Ready(Ok(()))
+        self.poll_interim(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

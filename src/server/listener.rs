@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::limit::{Limit, Place};
 use super::shard::{Accepted, RawStream, Shards};
 use crate::config::ListenAddress;
-use crate::process::is_shortage;
+use crate::process::{is_reserved, is_shortage, shortage};
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 1024;
@@ -212,6 +212,15 @@ impl Accepting {
         }
     }
 
+    /// Whether another connection would take one of the last files.
+    fn is_short(&self) -> bool {
+        let probe: io::Result<OwnedFd> = match self {
+            Self::Tcp(listener) => listener.get_ref().try_clone().map(Into::into),
+            Self::Unix(listener) => listener.get_ref().try_clone().map(Into::into),
+        };
+        probe.map_or(true, is_reserved)
+    }
+
     /// What is queued already.
     fn accept_now(&self) -> io::Result<RawStream> {
         match self {
@@ -265,21 +274,29 @@ async fn accept(
     mut paused: oneshot::Receiver<()>,
 ) -> Bound {
     let listener = name.as_str();
-    let mut short = false;
+    let (mut short, mut last) = (false, false);
     loop {
+        let accepting = async {
+            // One of the last files is given away. The others wait with the kernel.
+            if last && bound.socket.is_short() {
+                return Err(shortage());
+            }
+            bound.socket.accept(&limit).await
+        };
         let accepted = tokio::select! {
             biased;
             paused = &mut paused => match paused {
                 Ok(()) => return bound,
                 Err(_) => break,
             },
-            accepted = bound.socket.accept(&limit) => accepted,
+            accepted = accepting => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
                 if std::mem::take(&mut short) {
                     tracing::info!(listener, "accepting again");
                 }
+                last = is_reserved(&stream);
                 shards.serve(Accepted::new(stream, name.clone(), place));
             }
             Err(error) if is_shortage(&error) => {

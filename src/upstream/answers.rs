@@ -6,6 +6,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,13 +18,53 @@ use super::Io;
 #[derive(Debug)]
 pub struct Answers {
     io: Io,
-    unheard: bool,
+    wire: Arc<Wire>,
+}
+
+/// What has become of a connection's bytes: hyper does not tell. All of it happens on one thread;
+/// atomics only because hyper wants what it upgrades to be `Send`.
+#[derive(Debug, Default)]
+pub struct Wire {
+    read: AtomicUsize,
+    unheard: AtomicBool,
+    alert: OnceLock<rustls::Error>,
+}
+
+impl Wire {
+    /// How many bytes have arrived. It wraps: compare with what it was.
+    pub fn read(&self) -> usize {
+        self.read.load(Relaxed)
+    }
+
+    /// Whether a write has failed: the connection may still answer, but hears nothing more.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard.load(Relaxed)
+    }
+
+    /// The TLS alert that ended it. HTTP/2 passes errors on as text alone.
+    pub fn alert(&self) -> Option<&rustls::Error> {
+        self.alert.get()
+    }
+
+    fn failed(&self, error: &io::Error) {
+        let tls = error.get_ref().and_then(|e| e.downcast_ref());
+        if let Some(alert @ rustls::Error::AlertReceived(_)) = tls {
+            // The first says it all.
+            let _ = self.alert.set(alert.clone());
+        }
+    }
 }
 
 impl Answers {
     /// A connection that has not failed.
     pub fn new(io: Io) -> Self {
-        Self { io, unheard: false }
+        let wire = Arc::default();
+        Self { io, wire }
+    }
+
+    /// What becomes of its bytes, for whoever uses the connection.
+    pub fn wire(&self) -> Arc<Wire> {
+        Arc::clone(&self.wire)
     }
 
     fn written(
@@ -31,7 +73,7 @@ impl Answers {
         length: usize,
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(ready!(polled).unwrap_or_else(|_| {
-            self.unheard = true;
+            self.wire.unheard.store(true, Relaxed);
             length
         })))
     }
@@ -43,7 +85,11 @@ impl AsyncRead for Answers {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        let arrived = buf.filled().len() - before;
+        self.wire.read.fetch_add(arrived, Relaxed);
+        Poll::Ready(read.inspect_err(|error| self.wire.failed(error)))
     }
 }
 
@@ -53,7 +99,7 @@ impl AsyncWrite for Answers {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.unheard {
+        if self.wire.is_unheard() {
             return Poll::Ready(Ok(buf.len()));
         }
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
@@ -66,7 +112,7 @@ impl AsyncWrite for Answers {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if self.unheard {
+        if self.wire.is_unheard() {
             return Poll::Ready(Ok(length));
         }
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
@@ -78,13 +124,44 @@ impl AsyncWrite for Answers {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unheard {
-            self.unheard = ready!(Pin::new(&mut self.io).poll_flush(cx)).is_err();
+        if !self.wire.is_unheard() && ready!(Pin::new(&mut self.io).poll_flush(cx)).is_err() {
+            self.wire.unheard.store(true, Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_failed_write_the_answer_is_read_and_it_is_known_that_nothing_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut answers = Answers::new(Io::Tcp(tcp.unwrap()));
+        let wire = answers.wire();
+        answers.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+        server.write_all(b"refused").await.unwrap();
+        // Closed on unread bytes: a reset.
+        drop(server);
+        while !wire.is_unheard() {
+            answers.write_all(&[0; 1000]).await.unwrap();
+        }
+        answers.write_all(b"nowhere").await.unwrap();
+        assert_eq!(wire.read(), 0);
+        let mut answer = [0; 7];
+        answers.read_exact(&mut answer).await.unwrap();
+        assert_eq!((&answer, wire.read()), (b"refused", 7));
+        assert!(wire.alert().is_none());
     }
 }

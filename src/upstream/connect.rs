@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -21,7 +21,7 @@ use super::handshake;
 use super::io::Io;
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, HttpVersion};
-use crate::process::is_shortage;
+use crate::process::{is_reserved, is_shortage, shortage};
 
 /// How long one address may stay silent before the next is dialed beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -376,7 +376,14 @@ async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect(address).await?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    if is_reserved(&socket) {
+        return Err(shortage());
+    }
+    let tcp = socket.connect(address).await?;
     tcp.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_TIME)

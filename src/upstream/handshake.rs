@@ -106,7 +106,8 @@ fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
     while let Some(error) = next {
         // What an I/O error holds is not its source: its source is that one's source.
         let held = error.downcast_ref().and_then(io::Error::get_ref);
-        if let Some(rustls::Error::AlertReceived(alert)) = held.and_then(|e| e.downcast_ref()) {
+        let held = held.and_then(|e| e.downcast_ref());
+        if let Some(rustls::Error::AlertReceived(alert)) = held.or(error.downcast_ref()) {
             return Some(*alert);
         }
         next = error.source();

@@ -5,17 +5,19 @@ mod connect;
 mod dns;
 mod handshake;
 mod io;
+mod multiplexed;
 mod pool;
 mod tls;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 
 use crate::metrics::UpstreamMetrics;
 
-pub use answers::Answers;
+pub use answers::{Answers, Wire};
 pub use connect::{ConnectError, Connected, Connector, Protocols, Stage};
 pub use io::Io;
 pub use pool::{Checkout, Lease, Pool, RequestBody};
@@ -59,17 +61,21 @@ impl Endpoint {
 
     /// Opens one connection that speaks HTTP/1.1 and may be upgraded. It is never kept for another
     /// request.
-    pub async fn dedicated<B: RequestBody>(&self) -> Result<http1::SendRequest<B>, ConnectError> {
+    pub async fn dedicated<B: RequestBody>(
+        &self,
+    ) -> Result<(http1::SendRequest<B>, Arc<Wire>), ConnectError> {
         let connected = self.connect(Protocols::Http1).await?;
+        let io = Answers::new(connected.io);
+        let wire = io.wire();
         let (sender, connection) = pool::http1_builder()
-            .handshake(HyperIo::new(Answers::new(connected.io)))
+            .handshake(HyperIo::new(io))
             .await
             .map_err(|error| self.connector.handshake_failed(&error))?;
         tokio::task::spawn_local(async move {
             // Whoever holds the request, the body or the upgraded stream hears of the error there.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender)
+        Ok((sender, wire))
     }
 }
 

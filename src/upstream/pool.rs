@@ -5,30 +5,24 @@
 //! swept. No task is spawned per request; one drives each connection.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
-use super::answers::Answers;
+use super::answers::{Answers, Wire};
 use super::connect::{ConnectError, Connected, Protocols};
-use super::{Endpoint, HyperIo, LocalExecutor};
+use super::multiplexed::Multiplexed;
+use super::{Endpoint, HyperIo};
 
-/// More streams than this on one HTTP/2 connection, or than its server allows, open another one;
-/// the limit that most servers announce.
-const STREAMS_PER_CONNECTION: usize = 100;
 /// A connection is given up this long before the upstream said it would close it.
 const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
-/// How often an HTTP/2 connection that carries streams is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -56,16 +50,14 @@ pub struct Pool<B> {
 }
 
 struct Idle<B> {
-    sender: http1::SendRequest<B>,
+    single: Single<B>,
     expires: Instant,
 }
 
-struct Multiplexed<B> {
-    sender: http2::SendRequest<B>,
-    in_flight: Cell<usize>,
-    /// How many the server takes at once, as it says now.
-    allowed: Box<dyn Fn() -> usize>,
-    idle_since: Cell<Instant>,
+/// A connection for one request after another.
+struct Single<B> {
+    sender: http1::SendRequest<B>,
+    wire: Arc<Wire>,
 }
 
 /// A connection that is ready for one request.
@@ -73,10 +65,12 @@ pub struct Checkout<B> {
     lease: Lease<B>,
     /// Whether it carried a request before: the upstream may have closed it meanwhile.
     pub reused: bool,
+    /// How many bytes had arrived before the request.
+    read_before: usize,
 }
 
 enum Sender<B> {
-    Http1(http1::SendRequest<B>),
+    Http1(Single<B>),
     Http2(Rc<Multiplexed<B>>),
 }
 
@@ -118,9 +112,7 @@ impl<B: RequestBody> Pool<B> {
 
     /// A new connection, however many are idle: for a request that an idle one has failed.
     pub async fn checkout_new(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
-        self.streams
-            .borrow_mut()
-            .retain(|open| !open.sender.is_closed());
+        self.streams.borrow_mut().retain(|open| !open.is_closed());
         self.dial().await
     }
 
@@ -128,11 +120,11 @@ impl<B: RequestBody> Pool<B> {
     pub fn sweep(&self, now: Instant) {
         self.idle
             .borrow_mut()
-            .retain(|idle| idle.expires > now && !idle.sender.is_closed());
+            .retain(|idle| idle.expires > now && !idle.single.is_closed());
         let keep = self.endpoint.pool_idle_timeout;
         self.streams.borrow_mut().retain(|open| {
-            let fresh = open.in_flight.get() > 0 || open.idle_since.get() + keep > now;
-            fresh && !open.sender.is_closed()
+            let fresh = open.in_flight() > 0 || open.idle_since() + keep > now;
+            fresh && !open.is_closed()
         });
         self.report();
     }
@@ -141,7 +133,7 @@ impl<B: RequestBody> Pool<B> {
         let streaming = self.streams.borrow();
         let idle_streams = streaming
             .iter()
-            .filter(|open| open.in_flight.get() == 0)
+            .filter(|open| open.in_flight() == 0)
             .count();
         let busy_streams = streaming.len() - idle_streams;
         let idle = (self.idle.borrow().len() + idle_streams) as i64;
@@ -161,12 +153,12 @@ impl<B: RequestBody> Pool<B> {
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            if idle[at].sender.is_closed() {
+            if idle[at].single.is_closed() {
                 idle.remove(at);
-            } else if idle[at].sender.is_ready() {
-                let Idle { sender, expires } = idle.remove(at);
+            } else if idle[at].single.sender.is_ready() {
+                let Idle { single, expires } = idle.remove(at);
                 if expires > Instant::now() {
-                    return Some(Sender::Http1(sender));
+                    return Some(Sender::Http1(single));
                 }
             }
         }
@@ -175,11 +167,7 @@ impl<B: RequestBody> Pool<B> {
 
     fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
-        let free = |open: &&Rc<Multiplexed<B>>| {
-            let most = (open.allowed)().min(STREAMS_PER_CONNECTION);
-            open.in_flight.get() < most && !open.sender.is_closed()
-        };
-        streams.iter().find(free).cloned()
+        streams.iter().find(|open| open.is_free()).cloned()
     }
 
     async fn dial(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
@@ -216,7 +204,9 @@ impl<B: RequestBody> Pool<B> {
     }
 
     async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = HyperIo::new(Answers::new(connected.io));
+        let io = Answers::new(connected.io);
+        let wire = io.wire();
+        let io = HyperIo::new(io);
         if !connected.http2 {
             let (sender, connection) = http1_builder()
                 .handshake(io)
@@ -226,38 +216,12 @@ impl<B: RequestBody> Pool<B> {
                 // Whoever holds the request or the body hears of the error there.
                 let _ = connection.await;
             });
-            return Ok(self.checked_out(Sender::Http1(sender), false));
+            let single = Single { sender, wire };
+            return Ok(self.checked_out(Sender::Http1(single), false));
         }
-        let (sender, connection) = http2_builder()
-            .handshake(io)
+        let open = Multiplexed::begin(io, wire)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
-        // Dropped at its end, so that its sender learns of it.
-        let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
-        let driven = Rc::clone(&connection);
-        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
-            let mut driven = driven.borrow_mut();
-            let ended = driven
-                .as_mut()
-                .is_none_or(|c| c.as_mut().poll(cx).is_ready());
-            if !ended {
-                return Poll::Pending;
-            }
-            *driven = None;
-            Poll::Ready(())
-        }));
-        let allowed = move || {
-            let connection = connection.borrow();
-            connection
-                .as_ref()
-                .map_or(0, |c| c.current_max_send_streams())
-        };
-        let open = Rc::new(Multiplexed {
-            sender,
-            in_flight: Cell::new(0),
-            allowed: Box::new(allowed),
-            idle_since: Cell::new(Instant::now()),
-        });
         self.streams.borrow_mut().push(Rc::clone(&open));
         Ok(self.checked_out(Sender::Http2(open), false))
     }
@@ -265,14 +229,18 @@ impl<B: RequestBody> Pool<B> {
     fn checked_out(self: &Rc<Self>, sender: Sender<B>, reused: bool) -> Checkout<B> {
         match &sender {
             Sender::Http1(_) => self.active.set(self.active.get() + 1),
-            Sender::Http2(open) => open.in_flight.set(open.in_flight.get() + 1),
+            Sender::Http2(open) => open.stream_begins(),
         }
         let lease = Lease {
             pool: Rc::clone(self),
             sender: Some(sender),
             keep_alive: None,
         };
-        Checkout { lease, reused }
+        Checkout {
+            lease,
+            reused,
+            read_before: 0,
+        }
     }
 }
 
@@ -290,6 +258,28 @@ impl<B: RequestBody> Checkout<B> {
         matches!(self.lease.sender, Some(Sender::Http2(_)))
     }
 
+    /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
+    pub async fn takes_connect(&self) -> bool {
+        match &self.lease.sender {
+            Some(Sender::Http2(open)) => open.takes_connect().await,
+            _ => false,
+        }
+    }
+
+    /// What becomes of its bytes.
+    pub fn wire(&self) -> &Wire {
+        match &self.lease.sender {
+            Some(Sender::Http1(single)) => &single.wire,
+            Some(Sender::Http2(open)) => open.wire(),
+            None => unreachable!("a lease holds its sender until it is released"),
+        }
+    }
+
+    /// Whether anything arrived since the request was sent.
+    pub fn has_heard(&self) -> bool {
+        self.wire().read() != self.read_before
+    }
+
     /// Gives it back unused.
     pub fn release(self) {
         self.lease.release();
@@ -297,17 +287,34 @@ impl<B: RequestBody> Checkout<B> {
 
     /// Sends one request. An error gives the request back when nothing of it was written.
     pub async fn send(
-        self,
+        &mut self,
         request: Request<B>,
-    ) -> Result<(Response<Incoming>, Lease<B>), TrySendError<Request<B>>> {
-        let mut lease = self.lease;
+    ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
+        self.read_before = self.wire().read();
+        let lease = &mut self.lease;
         let response = match lease.sender.as_mut() {
-            Some(Sender::Http1(sender)) => sender.try_send_request(request).await,
-            Some(Sender::Http2(open)) => open.sender.clone().try_send_request(request).await,
+            Some(Sender::Http1(single)) => single.sender.try_send_request(request).await?,
+            Some(Sender::Http2(open)) => {
+                let response = open.sender().try_send_request(request).await?;
+                open.answered();
+                response
+            }
             None => unreachable!("a lease holds its sender until it is released"),
-        }?;
+        };
         lease.keep_alive = keep_alive_timeout(response.headers());
-        Ok((response, lease))
+        Ok(response)
+    }
+
+    /// The connection, until the response has been read.
+    pub fn into_lease(self) -> Lease<B> {
+        self.lease
+    }
+}
+
+impl<B> Single<B> {
+    /// After a write that failed nothing that is sent on it arrives.
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.wire.is_unheard()
     }
 }
 
@@ -319,14 +326,14 @@ impl<B> Lease<B> {
         };
         let pool = &self.pool;
         match sender {
-            Sender::Http1(sender) => {
+            Sender::Http1(single) => {
                 pool.active.set(pool.active.get() - 1);
                 let mut idle = pool.idle.borrow_mut();
-                if !sender.is_closed() && idle.len() < pool.endpoint.pool_idle_per_shard {
+                if !single.is_closed() && idle.len() < pool.endpoint.pool_idle_per_shard {
                     let keep = self.keep_alive.unwrap_or(Duration::MAX);
                     let keep = keep.min(pool.endpoint.pool_idle_timeout);
                     let expires = Instant::now() + keep;
-                    idle.push(Idle { sender, expires });
+                    idle.push(Idle { single, expires });
                 }
             }
             Sender::Http2(open) => open.stream_ended(),
@@ -344,31 +351,10 @@ impl<B> Drop for Lease<B> {
     }
 }
 
-impl<B> Multiplexed<B> {
-    fn stream_ended(&self) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        if self.in_flight.get() == 0 {
-            self.idle_since.set(Instant::now());
-        }
-    }
-}
-
 /// HTTP/1.1 towards upstreams, with bounded buffers.
 pub(super) fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(super::BUFFER_BYTES);
-    builder
-}
-
-fn http2_builder() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(hyper_util::rt::TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .max_header_list_size(super::BUFFER_BYTES as u32)
-        .initial_stream_window_size(super::BUFFER_BYTES as u32)
-        .initial_connection_window_size(16 * super::BUFFER_BYTES as u32)
-        .max_send_buf_size(super::BUFFER_BYTES);
     builder
 }
 

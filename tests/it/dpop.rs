@@ -2,6 +2,7 @@
 
 mod nonce;
 mod rotation;
+mod uploads;
 
 use http::Method;
 
@@ -247,5 +248,29 @@ async fn an_upgrade_proves_it_too() {
     let mut connection = client::http1(sidebearer.address()).await;
     let answer = connection.send_request(upgrade).await.unwrap();
     assert_eq!(answer.status(), 101);
+    assert_eq!(referee.accepted(), 1);
+}
+
+#[tokio::test]
+async fn extended_connect_proves_it_with_its_own_method() {
+    let issuer = Issuer::start();
+    let (api, referee) = guarded(&issuer);
+    let sidebearer = Sidebearer::start(&config(&api, &issuer, "http = \"2\"", "dpop = true"));
+    let stream = tokio::net::TcpStream::connect(sidebearer.address()).await;
+    let (mut sender, connection) = h2::client::handshake(stream.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    crate::support::eventually("it takes extended CONNECT", async || {
+        sender.is_extended_connect_protocol_enabled()
+    })
+    .await;
+    let mut connect = http::Request::new(());
+    *connect.method_mut() = Method::CONNECT;
+    *connect.uri_mut() = http::Uri::from_static("http://localhost/socket");
+    let websocket = h2::ext::Protocol::from_static("websocket");
+    connect.extensions_mut().insert(websocket);
+    let (answer, _sending) = sender.send_request(connect, false).unwrap();
+    let _: &h2::SendStream<bytes::Bytes> = &_sending;
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(api.seen()[0].method, "CONNECT");
     assert_eq!(referee.accepted(), 1);
 }

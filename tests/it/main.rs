@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod bound;
+mod bounds;
 mod chaos;
 mod cli;
 mod connect;

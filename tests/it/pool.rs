@@ -1,5 +1,6 @@
 //! Connections to upstreams: kept, given up, and never the cause of a second request.
 
+mod again;
 mod http2;
 
 use std::convert::Infallible;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;

@@ -1,7 +1,10 @@
 //! Bodies of any size, both ways, as they come; and what breaks off.
 
 mod broken;
+mod connect;
 mod expect;
+mod framing;
+mod grpc;
 mod memory;
 mod upgrade;
 

@@ -264,6 +264,20 @@ fn an_upgrade_needs_both_headers_and_http11() {
 }
 
 #[test]
+fn extended_connect_alone_is_a_connect_that_passes() {
+    let mut connect = http2("http://h/chat", &[]);
+    connect.method = Method::CONNECT;
+    assert_eq!(refusal(&connect), Some(ErrorKind::MethodNotAllowed));
+    assert_eq!(tunnel(&connect), None);
+    let websocket = Protocol::from_static("websocket");
+    connect.extensions.insert(websocket.clone());
+    assert_eq!(check(&connect).unwrap().path, "/chat");
+    assert_eq!(tunnel(&connect), Some(Asked::Connect(websocket)));
+    connect.uri = Uri::from_static("http://h/../chat");
+    assert_refused(&connect);
+}
+
+#[test]
 fn an_upgrade_to_cleartext_http2_is_ignored() {
     for value in ["h2c", "H2C", "websocket, h2c", "h2c , websocket", "h2c/2.0"] {
         let headers = [

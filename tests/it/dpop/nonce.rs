@@ -4,15 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use http_body_util::BodyExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::dpop::{config, guarded, judged, status};
 use crate::support::api::{Api, unauthorized};
 use crate::support::client::{self, Connection, post};
-use crate::support::dpop::{Issuer, Referee, guard};
+use crate::support::dpop::{Issuer, Referee};
 use crate::support::keys::{key, part};
 use crate::support::server;
 use crate::support::sidebearer::Sidebearer;
@@ -237,46 +234,6 @@ async fn two_hosts_at_one_address_have_nonces_of_their_own() {
         assert_eq!(status(&sidebearer, path).await, 200, "{path}");
     }
     assert_eq!(api.seen().len(), 8, "one more request for each host");
-}
-
-#[tokio::test]
-async fn an_upload_that_waits_for_consent_is_sent_again_whatever_its_size() {
-    let issuer = Issuer::start();
-    let referee = Referee::default();
-    referee.want("before-the-body");
-    let (theirs, judging) = (issuer.clone(), referee.clone());
-    let address = server::serve(None, move |request| {
-        let (theirs, judging) = (theirs.clone(), judging.clone());
-        async move {
-            let (head, body) = request.into_parts();
-            let host = head.headers["host"].to_str().unwrap();
-            let url = format!("http://{host}{}", head.uri.path());
-            let answer = guard(&theirs, &judging, head.method.as_str(), &url, &head.headers);
-            if answer.status() == 200 {
-                let body = body.collect().await.unwrap().to_bytes();
-                return server::response(200, body.len().to_string());
-            }
-            answer
-        }
-    });
-    let api = Api::open();
-    let config = config(&api, &issuer, "replay_buffer = \"1KiB\"", "dpop = true");
-    let config = config.replace(&api.url(), &format!("http://{address}"));
-    let sidebearer = Sidebearer::start(&config);
-    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let head = "POST /x HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
-                connection: close\r\ncontent-length: 300000\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    assert_eq!(
-        server::read_head(&mut stream).await,
-        "HTTP/1.1 100 Continue\r\n\r\n"
-    );
-    stream.write_all(&vec![b'x'; 300_000]).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(answer.ends_with("300000"), "{answer}");
-    assert_eq!(referee.accepted(), 1);
 }
 
 #[tokio::test]

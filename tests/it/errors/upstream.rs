@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use http::Method;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::{assert_error, only_listener, towards};
@@ -10,7 +12,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Connection};
 use crate::support::process::Process;
 use crate::support::scripted::Server;
-use crate::support::server::response;
+use crate::support::server::{read_head, response};
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
 use crate::support::{eventually, loopback};
@@ -133,7 +135,48 @@ fn full_backlog() -> (SocketAddr, Vec<socket2::Socket>) {
 }
 
 #[tokio::test]
-async fn without_a_socket_for_the_upstream_we_say_that_it_is_us() {
+async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let client = other.identity(&["client"]);
+    let (certificate, key) = (
+        other.dir().join("client.pem"),
+        other.dir().join("client.key"),
+    );
+    std::fs::write(&certificate, &client.certificate_pem).unwrap();
+    std::fs::write(&key, &client.key_pem).unwrap();
+    let trust = format!("ca_file = \"{}\"", ca.file().display());
+    let stranger = format!(
+        "{trust}, certificate_file = \"{}\", key_file = \"{}\"",
+        certificate.display(),
+        key.display()
+    );
+    // TLS 1.3: our side of the handshake has ended when the refusal comes.
+    for alpn in ["http/1.1", "h2"] {
+        let server = ca.identity(&["127.0.0.1"]).demanding(&ca, &[alpn]);
+        let api = Api::with_tls(Some(server), |_| response(200, "ok"));
+        for tls in [&trust, &stranger] {
+            let lines = format!("tls = {{ {tls} }}");
+            let sidebearer = towards(&format!("https://{}", api.address), &lines);
+            for method in [Method::GET, Method::POST] {
+                let asked = client::request(method, "/", "");
+                let answer = client::send(sidebearer.address(), asked).await;
+                let told = (answer.status, answer.code());
+                assert_eq!(told, (502, "upstream_tls".to_owned()), "{alpn}: {tls}");
+            }
+            let mut upgrade = client::request(Method::GET, "/", "");
+            let headers = upgrade.headers_mut();
+            headers.insert("connection", "upgrade".parse().unwrap());
+            headers.insert("upgrade", "echo".parse().unwrap());
+            let answer = client::send(sidebearer.address(), upgrade).await;
+            // Such a server does not speak HTTP/1.1 at all.
+            assert_eq!(answer.code(), "upstream_tls", "{alpn}: {tls}");
+        }
+        assert!(api.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn without_a_socket_we_say_that_it_is_us_and_health_goes_on() {
     let api = Api::open();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidebearer.toml");
@@ -152,13 +195,23 @@ async fn without_a_socket_for_the_upstream_we_say_that_it_is_us() {
         process.log().contains("cannot accept")
     })
     .await;
+    for page in ["/livez", "/readyz", "/metrics", "/status"] {
+        // Each on a connection of its own.
+        let answer = client::get(process.admin(), page).await;
+        assert_eq!(answer.status, 200, "{page}");
+    }
     let answer = first.get("/").await.unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
     assert_eq!(answer.header("retry-after"), "1");
-    // When some are free again, it goes on.
+    // Those that wait are served when some are free again, with the others.
+    let mut waiting = clients.pop().unwrap();
     drop(clients);
     eventually("served again", async || {
         first.get("/").await.unwrap().status == 200
     })
     .await;
+    let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    waiting.write_all(get).await.unwrap();
+    let head = read_head(&mut waiting).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }

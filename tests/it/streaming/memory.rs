@@ -1,24 +1,27 @@
 //! Bodies pass through; they do not gather.
 
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::{send, speaking};
+use super::{config, send, speaking};
 use crate::support::client::{read, streaming};
+use crate::support::process::{Memory, memory, scale};
 use crate::support::server::{self, Body, Feed, fed, response, whole};
-use crate::support::{any_port, eventually};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::{PATIENCE, any_port, eventually};
 
 /// Bytes whose place can be told, since the period is no power of two.
 struct Pattern {
@@ -72,7 +75,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(url: &str) -> Self {
+    fn start(url: &str, http: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sidebearer.toml");
         let any = any_port();
@@ -87,6 +90,7 @@ address = "unix:{}/app.sock"
 upstream = "api"
 [upstreams.api]
 url = "{url}"
+http = "{http}"
 "#,
             dir.path().display()
         );
@@ -100,7 +104,7 @@ url = "{url}"
         Self { child, dir }
     }
 
-    async fn connect(&self) -> SendRequest<Body> {
+    async fn connect(&self) -> UnixStream {
         let path = self.dir.path().join("app.sock");
         let mut stream = None;
         eventually("it listens", async || {
@@ -108,18 +112,21 @@ url = "{url}"
             stream.is_some()
         })
         .await;
-        let io = TokioIo::new(stream.unwrap());
-        let (sender, connection) = http1::handshake(io).await.unwrap();
-        tokio::spawn(connection);
-        sender
+        stream.unwrap()
     }
 
-    /// Resident memory, in KiB.
-    fn resident(&self) -> usize {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).unwrap();
-        let resident = status.split("VmRSS:").nth(1).unwrap();
-        resident.split_whitespace().next().unwrap().parse().unwrap()
+    /// Sends on a connection of its own.
+    async fn send(&self, version: &str, request: Request<Body>) -> Response<Incoming> {
+        let io = TokioIo::new(self.connect().await);
+        if version == "1.1" {
+            let (mut sender, connection) = http1::handshake(io).await.unwrap();
+            tokio::spawn(connection);
+            return sender.send_request(request).await.unwrap();
+        }
+        let executor = TokioExecutor::new();
+        let (mut sender, connection) = http2::handshake(executor, io).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
     }
 }
 
@@ -130,40 +137,47 @@ impl Drop for Process {
     }
 }
 
+/// `SIDEBEARER_TEST_BODY_MB` has them larger than 100 MB.
 #[tokio::test]
-async fn bodies_of_200_mb_pass_both_ways_in_constant_memory() {
-    const BLOCKS: usize = 3200;
-    const LENGTH: usize = BLOCKS * Pattern::PERIOD;
-    let api = server::serve(None, |request| async move {
+async fn large_bodies_pass_both_ways_in_constant_memory() {
+    let megabytes = scale("SIDEBEARER_TEST_BODY_MB", 100);
+    let blocks = megabytes * 1_000_000 / Pattern::PERIOD + 1;
+    let length = blocks * Pattern::PERIOD;
+    let api = server::serve(None, move |request| async move {
         if request.method() == Method::POST {
             let length = compared(request.into_body()).await;
             return response(200, length.to_string());
         }
         let (feed, body) = fed();
-        tokio::spawn(Pattern::new().feed(feed, BLOCKS));
+        tokio::spawn(Pattern::new().feed(feed, blocks));
         Response::new(body)
     });
-    let process = Process::start(&format!("http://{api}"));
-    let mut connection = process.connect().await;
-    let warm = streaming(Method::POST, "/", whole(""));
-    let warm = connection.send_request(warm).await.unwrap();
-    read(warm).await.unwrap();
-    let before = process.resident();
+    for version in ["1.1", "2"] {
+        let process = Process::start(&format!("http://{api}"), version);
+        let warm = streaming(Method::POST, "/", whole(""));
+        read(process.send(version, warm).await).await.unwrap();
+        let before = memory(process.child.id(), Memory::Now);
 
-    let (feed, body) = fed();
-    let feeding = tokio::spawn(Pattern::new().feed(feed, BLOCKS));
-    let asked = streaming(Method::POST, "/", body);
-    let answer = connection.send_request(asked).await.unwrap();
-    assert_eq!(read(answer).await.unwrap().text(), LENGTH.to_string());
-    feeding.await.unwrap();
+        let start = Instant::now();
+        let (feed, body) = fed();
+        let feeding = tokio::spawn(Pattern::new().feed(feed, blocks));
+        let asked = streaming(Method::POST, "/", body);
+        let answer = process.send(version, asked).await;
+        assert_eq!(read(answer).await.unwrap().text(), length.to_string());
+        feeding.await.unwrap();
+        let up = memory(process.child.id(), Memory::Peak).saturating_sub(before);
 
-    connection.ready().await.unwrap();
-    let asked = streaming(Method::GET, "/", whole(""));
-    let answer = connection.send_request(asked).await.unwrap();
-    assert_eq!(compared(answer.into_body()).await, LENGTH);
+        let asked = streaming(Method::GET, "/", whole(""));
+        let answer = process.send(version, asked).await;
+        assert_eq!(compared(answer.into_body()).await, length);
 
-    let grown = process.resident().saturating_sub(before);
-    assert!(grown < 4096, "{grown} KiB more");
+        let grown = memory(process.child.id(), Memory::Peak).saturating_sub(before);
+        let took = start.elapsed();
+        println!(
+            "HTTP/{version}: {length} bytes up and down in {took:.0?}: {before} KiB before, at most {up} KiB more up, {grown} KiB more in all"
+        );
+        assert!(grown < 4096, "HTTP/{version}: {grown} KiB more");
+    }
 }
 
 /// Feeds until nothing is taken any more; how much was.
@@ -216,5 +230,90 @@ async fn who_does_not_read_holds_the_other_side_back() {
         assert!(feed_until_it_stalls(&feed).await > 0);
         go.notify_one();
         assert_eq!(upload.await.unwrap(), 200);
+    }
+}
+
+/// Streams that nobody reads, at once on one connection; more than share its window anywhere.
+const UNREAD: usize = 40;
+const READ: usize = 1 << 20;
+
+/// Answers `/endless` without end, reads nothing of `/unread`, and everything else before it
+/// answers. With HTTP/2 its own window for the connection stands in nobody's way.
+fn partly_read() -> SocketAddr {
+    server::bytes(|_, stream| async move {
+        let mut builder = h2::server::Builder::new();
+        builder.initial_connection_window_size(1 << 30);
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                let path = request.uri().path().to_owned();
+                let mut body = request.into_body();
+                if path == "/unread" {
+                    return std::future::pending().await;
+                }
+                while let Some(Ok(data)) = body.data().await {
+                    body.flow_control().release_capacity(data.len()).unwrap();
+                }
+                let mut sending = respond.send_response(Response::new(()), false).unwrap();
+                let length = if path == "/endless" { 64 * READ } else { READ };
+                // The library queues it; it leaves as it is read.
+                sending.send_data(vec![0; length].into(), true).unwrap();
+            });
+        }
+    })
+}
+
+async fn read_partly(request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == "/unread" {
+        let _request = request;
+        return std::future::pending().await;
+    }
+    if request.uri().path() == "/endless" {
+        return response(200, vec![0; 64 * READ]);
+    }
+    request.into_body().collect().await.unwrap();
+    response(200, vec![0; READ])
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_stop_no_other() {
+    let http1 = server::serve(None, read_partly);
+    for (version, api) in [("1.1", http1), ("2", partly_read())] {
+        let lines = format!("http = \"{version}\"");
+        let config = config(&format!("http://{api}"), &lines);
+        let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
+        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_connection_window_size(1 << 30);
+        let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut ask = async |method, path, last| {
+            let asked = streaming(method, path, whole("")).map(drop);
+            sender = sender.clone().ready().await.unwrap();
+            sender.send_request(asked, last).unwrap()
+        };
+        let (mut unread, mut stuck) = (Vec::new(), Vec::new());
+        for _ in 0..UNREAD {
+            let (answer, _) = ask(Method::GET, "/endless", true).await;
+            let answer = timeout(PATIENCE, answer).await.expect("it is answered");
+            let mut body = answer.unwrap().into_body();
+            let begun = timeout(PATIENCE, body.data()).await;
+            begun.expect("it begins to come").unwrap().unwrap();
+            unread.push(body);
+            let (answer, mut sending) = ask(Method::POST, "/unread", false).await;
+            sending.send_data(vec![0; READ].into(), false).unwrap();
+            stuck.push((answer, sending));
+        }
+        let (answer, mut sending) = ask(Method::POST, "/", false).await;
+        sending.send_data(vec![0; READ].into(), true).unwrap();
+        let answer = timeout(PATIENCE, answer).await.expect("the upload goes on");
+        let mut body = answer.unwrap().into_body();
+        let mut read = 0;
+        while read < READ {
+            let data = timeout(PATIENCE, body.data()).await;
+            let length = data.expect("the download goes on").unwrap().unwrap().len();
+            body.flow_control().release_capacity(length).unwrap();
+            read += length;
+        }
     }
 }

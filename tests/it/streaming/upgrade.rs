@@ -95,3 +95,42 @@ async fn an_upgraded_connection_may_go_on_until_the_end_of_the_drain() {
         assert_eq!(ended.cut, cut);
     }
 }
+
+#[tokio::test]
+async fn the_upstream_may_end_its_side_first() {
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let heard = heard.clone();
+        async move {
+            read_head(&mut stream).await;
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+            stream.write_all(switch.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).await.unwrap();
+            heard.send(rest).unwrap();
+        }
+    });
+    let sidebearer = to(api);
+    let mut stream = upgraded(sidebearer.address()).await;
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    stream.write_all(b"later").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let heard = timeout(PATIENCE, hears.recv()).await.unwrap();
+    assert_eq!(heard.unwrap(), "later");
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
+    let url = format!("http://{}", echo());
+    let config = config(&url, "stream_idle_timeout = \"1s\"");
+    let sidebearer = Sidebearer::start(&config);
+    let mut stream = upgraded(sidebearer.address()).await;
+    let start = std::time::Instant::now();
+    while start.elapsed().as_secs() < 2 {
+        comes_back(&mut stream, b"ping").await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    end.expect("it ends").unwrap();
+}

@@ -36,6 +36,31 @@ struct Lines {
     reader: JoinHandle<()>,
 }
 
+/// Resident memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Memory {
+    Now,
+    /// The most there ever was.
+    Peak,
+}
+
+/// Resident memory of a process, in KiB.
+pub(crate) fn memory(process: u32, kind: Memory) -> usize {
+    let field = match kind {
+        Memory::Now => "VmRSS:",
+        Memory::Peak => "VmHWM:",
+    };
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let resident = status.split(field).nth(1).unwrap();
+    resident.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A number that the environment may raise, for runs that take longer than a test should.
+pub(crate) fn scale(variable: &str, usual: usize) -> usize {
+    let given = std::env::var(variable).ok();
+    given.map_or(usual, |given| given.parse().expect("a number"))
+}
+
 /// A command with these arguments, without the environment of the test.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidebearer"));
@@ -92,6 +117,11 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory of this kind, in KiB.
+    pub(crate) fn memory(&self, kind: Memory) -> usize {
+        memory(self.id(), kind)
     }
 
     /// What it has written to stderr so far: its log.

@@ -91,6 +91,7 @@ where
             let listener = TcpListener::from_std(socket).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
                 tokio::spawn(async move {
                     match acceptor {
@@ -134,6 +135,7 @@ where
             let listener = TcpListener::from_std(socket).unwrap();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(serve(number, stream));
             }
         });
@@ -181,7 +183,8 @@ async fn connection<S>(
     });
     let io = TokioIo::new(stream);
     if http2 {
-        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.enable_connect_protocol();
         let _ = builder.serve_connection(io, service).await;
     } else {
         let builder = hyper::server::conn::http1::Builder::new();

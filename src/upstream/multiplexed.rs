@@ -1,0 +1,187 @@
+//! One HTTP/2 connection to an upstream, shared by the streams of a shard.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use tokio::time::Instant;
+
+use super::answers::Wire;
+use super::pool::RequestBody;
+use super::{BUFFER_BYTES, HyperIo, LocalExecutor};
+
+/// More streams than this on one connection, or than its server allows, open another one; the
+/// limit that most servers announce.
+const STREAMS_PER_CONNECTION: usize = 100;
+/// How often a connection that carries streams is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A server's settings are the first that it sends (RFC 9113 section 3.4); one that knows of
+/// extended CONNECT has said so by then.
+const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
+
+/// One connection and its streams.
+pub struct Multiplexed<B> {
+    sender: http2::SendRequest<B>,
+    wire: Arc<Wire>,
+    in_flight: Cell<usize>,
+    idle_since: Cell<Instant>,
+    driven: Rc<dyn Settings>,
+    /// What the server says of itself has arrived.
+    settled: Cell<bool>,
+}
+
+/// What a server says of itself, as it does now.
+trait Settings {
+    /// How many streams it takes at once.
+    fn streams(&self) -> usize;
+    /// Whether it takes extended CONNECT; `None` when the connection has ended.
+    fn connect(&self) -> Option<bool>;
+    /// Wakes this task when it may have said something else.
+    fn watch(&self, waker: &Waker);
+}
+
+type Connection<B> = http2::Connection<HyperIo, B, LocalExecutor>;
+
+struct Driven<B: RequestBody> {
+    /// Dropped at its end, so that its sender learns of it.
+    connection: RefCell<Option<Pin<Box<Connection<B>>>>>,
+    watchers: RefCell<Vec<Waker>>,
+}
+
+impl<B: RequestBody> Multiplexed<B> {
+    /// Begins HTTP/2 on a new connection, and drives it from then on.
+    pub async fn begin(io: HyperIo, wire: Arc<Wire>) -> hyper::Result<Rc<Self>> {
+        let (sender, connection) = builder().handshake(io).await?;
+        let driven = Rc::new(Driven {
+            connection: RefCell::new(Some(Box::pin(connection))),
+            watchers: RefCell::default(),
+        });
+        let driver = Rc::clone(&driven);
+        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut connection = driver.connection.borrow_mut();
+            let ended = connection
+                .as_mut()
+                .is_none_or(|connection| connection.as_mut().poll(cx).is_ready());
+            if ended {
+                *connection = None;
+            }
+            driver.watchers.borrow_mut().drain(..).for_each(Waker::wake);
+            match ended {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        Ok(Rc::new(Self {
+            sender,
+            wire,
+            in_flight: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            driven,
+            settled: Cell::new(false),
+        }))
+    }
+
+    /// Sends one request.
+    pub fn sender(&self) -> http2::SendRequest<B> {
+        self.sender.clone()
+    }
+
+    /// Whether it takes another stream.
+    pub fn is_free(&self) -> bool {
+        let most = self.driven.streams().min(STREAMS_PER_CONNECTION);
+        self.in_flight.get() < most && !self.is_closed()
+    }
+
+    /// Whether it takes no more streams.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.wire.is_unheard()
+    }
+
+    /// Whether the server takes extended CONNECT (RFC 8441), which it must have said before it is
+    /// asked for one.
+    pub async fn takes_connect(&self) -> bool {
+        let said = std::future::poll_fn(|cx| match self.driven.connect() {
+            Some(false) if !self.settled.get() => {
+                self.driven.watch(cx.waker());
+                Poll::Pending
+            }
+            known => Poll::Ready(known == Some(true)),
+        });
+        let said = tokio::time::timeout(SETTINGS_WITHIN, said).await;
+        self.settled.set(true);
+        said.unwrap_or(false)
+    }
+}
+
+impl<B> Multiplexed<B> {
+    /// What becomes of its bytes.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// The server has answered a request.
+    pub fn answered(&self) {
+        self.settled.set(true);
+    }
+
+    /// Streams open now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// When the last stream ended; meaningless while there are any.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    /// One more is open.
+    pub fn stream_begins(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// One less is.
+    pub fn stream_ended(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        if self.in_flight.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+    }
+}
+
+impl<B: RequestBody> Settings for Driven<B> {
+    fn streams(&self) -> usize {
+        let connection = self.connection.borrow();
+        connection
+            .as_ref()
+            .map_or(0, |connection| connection.current_max_send_streams())
+    }
+
+    fn connect(&self) -> Option<bool> {
+        let connection = self.connection.borrow();
+        connection
+            .as_ref()
+            .map(|connection| connection.is_extended_connect_protocol_enabled())
+    }
+
+    fn watch(&self, waker: &Waker) {
+        self.watchers.borrow_mut().push(waker.clone());
+    }
+}
+
+fn builder() -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(hyper_util::rt::TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .max_header_list_size(BUFFER_BYTES as u32)
+        .initial_stream_window_size(BUFFER_BYTES as u32)
+        // Streams that nobody reads must not stop the others.
+        .initial_connection_window_size((STREAMS_PER_CONNECTION * BUFFER_BYTES) as u32)
+        .max_send_buf_size(BUFFER_BYTES);
+    builder
+}

@@ -1,0 +1,159 @@
+//! Whoever takes and does not give costs little, and comes to an end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::client::{self, Connection};
+use crate::support::process::{Memory, Process, scale};
+use crate::support::server::{self, read_head, response};
+use crate::support::{PATIENCE, eventually};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+fn config(server: &str, address: std::net::SocketAddr, lines: &str) -> String {
+    format!(
+        r#"
+[server]
+workers = 1
+{server}
+[log]
+format = "json"
+[[listeners]]
+address = "127.0.0.1:0"
+upstream = "api"
+[upstreams.api]
+url = "http://{address}"
+{lines}
+"#
+    )
+}
+
+#[tokio::test]
+async fn a_client_that_pipelines_without_reading_is_held_back_and_cut() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    let api = server::serve(None, move |_| {
+        count.fetch_add(1, SeqCst);
+        async { response(200, vec![b'x'; 64 * 1024]) }
+    });
+    let process = Process::start(&config("idle_timeout = \"2s\"", api, "")).await;
+    client::get(process.address(), "/").await;
+    let before = process.memory(Memory::Now);
+    let mut stream = TcpStream::connect(process.address()).await.unwrap();
+    let many = GET.repeat(1000);
+    let mut written = 0;
+    while let Ok(sent) = timeout(Duration::from_secs(1), stream.write_all(&many)).await {
+        sent.unwrap();
+        written += 1000;
+        assert!(written < 1_000_000, "somebody gathers it all");
+    }
+    let served = served.load(SeqCst);
+    assert!(served < 1000 && served < written, "{served} of {written}");
+    let grown = process.memory(Memory::Peak).saturating_sub(before);
+    assert!(grown < 4096, "{grown} KiB more");
+    // Nothing is read, so that the end shows when writing.
+    eventually("it is cut", async || {
+        let _ = timeout(Duration::from_millis(50), stream.write_all(&many)).await;
+        stream.try_write(b"x").is_err_and(|error| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+            [BrokenPipe, ConnectionReset].contains(&error.kind())
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_response_head_without_end_is_refused_in_constant_memory() {
+    // 200 MB, if anybody took them.
+    let endless = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX-Endless: ").await;
+        let block = [b'x'; 100_000];
+        for _ in 0..2000 {
+            if stream.write_all(&block).await.is_err() {
+                return;
+            }
+        }
+    });
+    let large = server::serve(None, |_| async {
+        let mut answer = response(200, "");
+        for number in 0..20 {
+            let name = format!("x-large-{number}");
+            let name: http::HeaderName = name.parse().unwrap();
+            let value = HeaderValue::from_bytes(&[b'x'; 10_000]).unwrap();
+            answer.headers_mut().insert(name, value);
+        }
+        answer
+    });
+    for (api, lines, codes) in [
+        (endless, "", &["upstream_protocol"][..]),
+        (large, "", &["upstream_protocol"]),
+        // There the library refuses the stream.
+        (
+            large,
+            "http = \"2\"",
+            &["upstream_protocol", "upstream_connect"],
+        ),
+    ] {
+        let process = Process::start(&config("", api, lines)).await;
+        client::get(process.address(), "/%00").await;
+        let before = process.memory(Memory::Now);
+        for _ in 0..3 {
+            let answer = client::get(process.address(), "/").await;
+            assert_eq!(answer.status, 502);
+            assert!(codes.contains(&&*answer.code()), "{}", answer.code());
+        }
+        let grown = process.memory(Memory::Peak).saturating_sub(before);
+        assert!(grown < 4096, "{grown} KiB more");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_ends() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let server = "idle_timeout = \"500ms\"\nheader_timeout = \"500ms\"";
+    let process = Process::start(&config(server, api, "")).await;
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", GET] {
+        let mut stream = TcpStream::connect(process.address()).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        end.expect("it ends").unwrap();
+    }
+}
+
+/// `SIDEBEARER_TEST_IDLE` has more than 300 of them.
+#[tokio::test]
+async fn idle_connections_cost_little() {
+    let connections = scale("SIDEBEARER_TEST_IDLE", 300);
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let server = "max_connections = 20000\nidle_timeout = \"10m\"";
+    let process = Process::start(&config(server, api, "")).await;
+    let mut first = Connection::open(process.address()).await;
+    first.get("/").await.unwrap();
+    let before = process.memory(Memory::Now);
+    let mut idle = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut stream = TcpStream::connect(process.address()).await.unwrap();
+        // Each has done something before.
+        stream.write_all(GET).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        stream.read_exact(&mut [0; 2]).await.unwrap();
+        idle.push(stream);
+    }
+    let after = process.memory(Memory::Now);
+    let grown = after.saturating_sub(before);
+    println!(
+        "{connections} idle connections: {before} KiB before, {after} KiB with them, {} bytes each",
+        grown * 1024 / connections
+    );
+    assert!(grown / connections < 32, "{grown} KiB more");
+    assert_eq!(first.get("/").await.unwrap().status, 200);
+}

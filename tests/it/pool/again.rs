@@ -1,0 +1,99 @@
+//! When a request is sent again, and on which connection.
+
+use super::*;
+
+/// Answers the first request of each connection, and meets the second with `second` before it
+/// closes. Tells the methods it saw.
+fn meets_second_with(second: &'static [u8]) -> (std::net::SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let keep = Arc::clone(&seen);
+    let address = server::bytes(move |_, mut stream| {
+        let seen = Arc::clone(&keep);
+        async move {
+            for answer in [OK, second] {
+                let head = read_head(&mut stream).await;
+                let method = head.split(' ').next().unwrap().to_owned();
+                seen.lock().unwrap().push(method);
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_has_begun_is_not_sent_again() {
+    for (begun, status, times) in [
+        (&b""[..], 200, 2),
+        (b"H", 502, 1),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", 502, 1),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", 502, 1),
+    ] {
+        let (api, seen) = meets_second_with(begun);
+        let sidebearer = to(api);
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let answer = client::get(sidebearer.address(), "/").await;
+        let begun = String::from_utf8_lossy(begun);
+        assert_eq!(answer.status, status, "{begun}");
+        assert_eq!(seen.lock().unwrap().len(), 1 + times, "{begun}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_hears_nothing_more_is_not_used_again() {
+    let api = server::bytes(|_, mut stream| async move {
+        loop {
+            let head = read_head(&mut stream).await;
+            if head.is_empty() || stream.write_all(OK).await.is_err() {
+                return;
+            }
+            if head.starts_with("PUT") {
+                // Closed on unread bytes, though the answer promises to go on.
+                return;
+            }
+        }
+    });
+    let sidebearer = to(api);
+    let address = sidebearer.address();
+    for _ in 0..20 {
+        let (feed, body) = fed();
+        let feeding = tokio::spawn(async move {
+            let block = Bytes::from(vec![0; 100_000]);
+            while feed.send(Ok(Frame::data(block.clone()))).await.is_ok() {}
+        });
+        let mut connection = http1(address).await;
+        let upload = streaming(Method::PUT, "/", body);
+        let answer = connection.send_request(upload).await.unwrap();
+        assert_eq!(read(answer).await.unwrap().text(), "ok");
+        let next = client::post(address, "/", "not idempotent").await;
+        assert_eq!(next.status, 200, "{}", next.text());
+        feeding.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_written_is_sent_again_with_a_body_of_any_size() {
+    const LENGTH: usize = 1 << 20;
+    let (closed, mut closings) = mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let closed = closed.clone();
+        async move {
+            let head = read_head(&mut stream).await;
+            if head.starts_with("POST") {
+                let mut body = vec![0; LENGTH];
+                stream.read_exact(&mut body).await.unwrap();
+            }
+            stream.write_all(OK).await.unwrap();
+            drop(stream);
+            closed.send(()).unwrap();
+        }
+    });
+    let sidebearer = to(api);
+    for _ in 0..10 {
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        closings.recv().await.unwrap();
+        let answer = client::post(sidebearer.address(), "/", vec![7; LENGTH]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        closings.recv().await.unwrap();
+    }
+}
