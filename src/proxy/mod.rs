@@ -62,6 +62,11 @@ pub async fn handle(
     }
 }
 
+/// Whether the connection may go on in another protocol behind this request.
+pub fn may_upgrade<B>(request: &Request<B>) -> bool {
+    request::upgrade_of(request.version(), request.headers()).is_some()
+}
+
 async fn serve(
     exchange: &mut Exchange,
     mut head: Parts,
@@ -244,7 +249,14 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
 }
 
 fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Reply> {
-    let response = reply::problem(error, grpc);
+    let mut response = reply::problem(error, grpc);
+    if error.kind == ErrorKind::BadRequest {
+        // Whoever read it differently takes something else for the next request. In HTTP/2 hyper
+        // leaves it out.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     exchange.failed(error);
     exchange.answered(response.status());
     response.map(|body| Reply::ours(body, exchange))

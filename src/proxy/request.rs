@@ -2,8 +2,9 @@
 //!
 //! The HTTP library has parsed the request already. What it lets through, and this module does
 //! not: a missing `Host` or two of them, userinfo, UTF-8 in targets, dot segments, a doubled
-//! `chunked`, transfer codings before it. It drops a fragment silently; target and route then agree
-//! that there is none.
+//! `chunked`, transfer codings before it. What it takes for something else before anyone sees it
+//! (a lone LF, a fragment), the connection finds. In HTTP/2 it drops a fragment silently; target and
+//! route then agree that there is none.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -65,10 +66,15 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
 ///
 /// `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests past us.
 pub fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
-    if parts.version != Version::HTTP_11 {
+    upgrade_of(parts.version, &parts.headers)
+}
+
+/// As [`upgrade`], for a request that is still in one piece.
+pub fn upgrade_of(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
+    if version != Version::HTTP_11 {
         return None;
     }
-    let mut values = parts.headers.get_all(UPGRADE).iter();
+    let mut values = headers.get_all(UPGRADE).iter();
     let (value, None) = (values.next()?, values.next()) else {
         return None;
     };
@@ -76,7 +82,7 @@ pub fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
         let name = protocol.get(..3).unwrap_or_default();
         name.eq_ignore_ascii_case(b"h2c")
     };
-    let asked = elements(&parts.headers, CONNECTION).any(|o| o.eq_ignore_ascii_case(b"upgrade"));
+    let asked = elements(headers, CONNECTION).any(|o| o.eq_ignore_ascii_case(b"upgrade"));
     (asked && !list(value).any(is_h2c)).then_some(value)
 }
 

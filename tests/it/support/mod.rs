@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod sidebearer;
+pub(crate) mod strict;
 pub(crate) mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
