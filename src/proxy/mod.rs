@@ -245,6 +245,8 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
     let mut response = Response::new(download);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    // How the upstream spelled their names, and its reason phrase.
+    *response.extensions_mut() = head.extensions;
     response
 }
 

@@ -203,7 +203,7 @@ fn authority<'r>(
     let target = uri.authority().map(http::uri::Authority::as_str);
     if target.is_some() {
         match uri.scheme_str() {
-            Some(scheme) if is_http(scheme) || version >= Version::HTTP_2 => {}
+            Some(scheme) if is_http(scheme) => {}
             Some(_) => {
                 return Err(bad(
                     "the scheme of the request-target must be http or https",

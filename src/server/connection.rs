@@ -197,6 +197,8 @@ async fn sniff(
 fn http1_builder(limits: &config::Server) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
+        .preserve_header_case(true)
+        .title_case_headers(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes.max(BUFFER_BYTES));

@@ -1,7 +1,9 @@
 //! What reaches the upstream is exactly one request, or none, for each one that a client sent,
 //! whatever it sends: shown by an upstream that reads strictly and keeps everything.
 
+mod bodies;
 mod corpus;
+mod floods;
 mod http1;
 mod http2;
 mod hygiene;
@@ -14,7 +16,10 @@ use tokio::net::TcpStream;
 use crate::support::PATIENCE;
 use crate::support::idp::Idp;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::strict::Recorder;
+use crate::support::strict::{Recorder, Request, reading};
+
+const HOST: &str = "Host: localhost\r\n";
+const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// Sidebearer in front of a recorder, with short patience for what stops in the middle.
 fn world(lines: &str) -> (Recorder, Sidebearer) {
@@ -28,7 +33,7 @@ fn config(url: &str, idp: &Idp, lines: &str) -> String {
         r#"
 [server]
 header_timeout = "300ms"
-idle_timeout = "5s"
+idle_timeout = "2s"
 
 [[listeners]]
 name = "app"
@@ -103,6 +108,30 @@ fn answers(raw: &[u8]) -> Vec<Answer> {
         rest = behind.to_owned();
     }
     answers
+}
+
+/// Sends `bytes` with a request behind them, and checks what arrived against what RFC 9112 reads in
+/// them. What came back, and how many requests arrived.
+async fn attack(
+    recorder: &Recorder,
+    sidebearer: &Sidebearer,
+    bytes: &[u8],
+) -> (Vec<Answer>, usize) {
+    let sent = [bytes, PROBE.as_bytes()].concat();
+    let before = recorder.requests().len();
+    let answers = answers(&converse(sidebearer, &sent).await);
+    let arrived = recorder.requests().split_off(before);
+    let told = format!("{}: {answers:?}", sent.escape_ascii());
+    let (read, _) = reading(&sent);
+    assert!(arrived.len() <= read.len(), "{arrived:?} for {told}");
+    let gist = |request: &Request| (request.method.clone(), request.body.clone());
+    for (arrived, read) in arrived.iter().zip(&read) {
+        assert_eq!(gist(arrived), gist(read), "{told}");
+        assert_eq!(arrived.values("host").len(), 1, "{told}");
+    }
+    let theirs = answers.iter().filter(|answer| !answer.is_ours()).count();
+    assert_eq!(theirs, arrived.len(), "{told}");
+    (answers, arrived.len())
 }
 
 /// The process is as it was: ready, and with another connection served.

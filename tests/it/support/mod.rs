@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod dpop;
+pub(crate) mod frames;
 pub(crate) mod idp;
 pub(crate) mod keys;
 pub(crate) mod process;

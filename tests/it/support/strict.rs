@@ -165,24 +165,16 @@ fn request(reader: &mut Reader<'_>) -> Strict<Request> {
         [coding] if minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(Stop::Bad("a transfer coding that is not one \"chunked\"")),
     };
-    let mut doubts = Vec::new();
-    let length = match request.values("content-length")[..] {
-        [] => None,
-        [digits, ref again @ ..]
-            if !digits.is_empty()
-                && digits.iter().all(u8::is_ascii_digit)
-                && again.iter().all(|same| *same == digits) =>
-        {
-            if !again.is_empty() {
-                // RFC 9112 section 6.3 lets a recipient take them for one.
-                doubts.push("a length said twice");
-            }
-            let parsed = text(digits).parse::<usize>();
-            Some(parsed.map_err(|_| Stop::Bad("an impossible length"))?)
-        }
-        _ => return Err(Stop::Bad("not one decimal length")),
-    };
-    request.doubts.append(&mut doubts);
+    let mut lengths = request.values("content-length").into_iter().map(length);
+    let length = lengths.next().transpose()?;
+    let again: Vec<_> = lengths.collect::<Strict<_>>()?;
+    if again.iter().any(|again| Some(*again) != length) {
+        return Err(Stop::Bad("lengths that differ"));
+    }
+    if !again.is_empty() {
+        // RFC 9110 section 8.6 lets a recipient take them for one.
+        request.doubts.push("a length said twice");
+    }
     let options = request.values("connection").join(&b","[..]);
     let option = |name: &str| {
         let mut all = options.split(|byte| *byte == b',');
@@ -199,6 +191,12 @@ fn request(reader: &mut Reader<'_>) -> Strict<Request> {
         request.body = reader.take(length)?.to_vec();
     }
     Ok(request)
+}
+
+fn length(digits: &[u8]) -> Strict<usize> {
+    let decimal = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let parsed = text(digits).parse().ok().filter(|_| decimal);
+    parsed.ok_or(Stop::Bad("not one decimal length"))
 }
 
 fn fields(reader: &mut Reader<'_>) -> Strict<Vec<Field>> {
