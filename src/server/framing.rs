@@ -98,6 +98,10 @@ impl Framing {
 
     /// Follows `bytes`, the next ones that have come.
     pub fn scan(&mut self, bytes: &[u8]) -> Scanned {
+        if self.state == State::Ended {
+            // The library has refused it: nothing that follows is a request.
+            self.state = State::Opaque;
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -290,6 +294,13 @@ mod tests {
         framing.head_read(Follows::Anything);
         assert_eq!(framing.scan(b"a\nb"), Scanned::Pass(3));
         assert!(!framing.resume());
+    }
+
+    #[test]
+    fn behind_a_head_that_the_library_refuses_everything_passes() {
+        let mut framing = Framing::default();
+        assert_eq!(framing.scan(b"bad\r\n\r\nx"), Scanned::Pass(7));
+        assert_eq!(framing.scan(b"x\n#\r\n\r\ny"), Scanned::Pass(8));
     }
 
     #[test]

@@ -34,7 +34,10 @@ struct Apart {
 impl Apart {
     async fn start() -> Self {
         let (recorder, idp) = (Recorder::start(), Idp::start());
-        let process = Process::start(&config(&recorder.url(), &idp, "")).await;
+        // A client that does not read may take its time.
+        let patient =
+            config(&recorder.url(), &idp, "").replace("stream_idle_timeout = \"300ms\"", "");
+        let process = Process::start(&patient).await;
         let address = process.address();
         let mut this = Self {
             recorder,
