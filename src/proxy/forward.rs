@@ -9,10 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -45,8 +48,10 @@ pub struct Forward {
     pub method: Method,
     /// The path and query, rewritten.
     pub target: PathAndQuery,
-    /// Scrubbed; without Host and token.
+    /// Scrubbed; with the client's Host, and without token.
     pub headers: HeaderMap,
+    /// How the client spelled the names of its headers: to the library alone.
+    spelling: Extensions,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
     /// The tunnel that the client asks for.
@@ -95,14 +100,14 @@ impl Forward {
             });
             consent
         });
-        // The upstream's own takes its place.
-        head.headers.remove(header::HOST);
+        head.extensions.remove::<OnUpgrade>();
         Self {
             upstream,
             pool,
             method: head.method,
             target,
             headers: head.headers,
+            spelling: head.extensions,
             upload,
             asked,
             own_nonce: RefCell::default(),
@@ -231,6 +236,7 @@ impl Forward {
         uri.path_and_query = Some(self.target.clone());
         let mut request = self.bare(uri, token);
         *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().remove(header::HOST);
         request.headers_mut().remove(header::EXPECT);
         if let Some(Asked::Connect(protocol)) = &self.asked {
             request.extensions_mut().insert(protocol.clone());
@@ -246,11 +252,13 @@ impl Forward {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.target.clone());
         let mut request = self.bare(uri, token);
+        *request.extensions_mut() = self.spelling.clone();
         let unknown_length = self
             .upload
             .as_ref()
             .is_some_and(|upload| upload.exact().is_none());
         let headers = request.headers_mut();
+        // In the place of the client's.
         headers.insert(header::HOST, self.upstream.host.clone());
         if unknown_length {
             // Without it hyper drops the body of a GET.

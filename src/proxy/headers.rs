@@ -1,6 +1,8 @@
 //! Which headers do not pass: scrubbed first, then injected, so that no client can remove what is
 //! injected.
 
+use std::collections::HashSet;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -27,7 +29,10 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
     for name in headers.keys() {
         match *name {
             CONNECTION => connection = true,
-            TE => te = true,
+            TE => {
+                te = true;
+                continue;
+            }
             COOKIE => cookies = headers.get_all(COOKIE).iter().count(),
             // The length beside it is void (RFC 9112 section 6.3).
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
@@ -40,11 +45,14 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
     if connection {
         nominated(headers).for_each(|name| doomed.push(name));
     }
-    let trailers = te && elements(headers, TE).any(|c| c.eq_ignore_ascii_case(b"trailers"));
-    doomed.remove_from(headers);
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+    if te {
+        if elements(headers, TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        } else {
+            doomed.push(TE);
+        }
     }
+    doomed.remove_from(headers);
     if cookies > 1 {
         join_cookies(headers);
     }
@@ -111,21 +119,40 @@ pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {
 #[derive(Default)]
 struct Names {
     first: [Option<HeaderName>; 4],
-    more: Vec<HeaderName>,
+    /// A client may name as many as a head can hold.
+    more: HashSet<HeaderName>,
 }
 
 impl Names {
     fn push(&mut self, name: HeaderName) {
         match self.first.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(name),
-            None => self.more.push(name),
+            None => drop(self.more.insert(name)),
         }
     }
 
+    fn contains(&self, name: &HeaderName) -> bool {
+        let mut first = self.first.iter().flatten();
+        first.any(|doomed| doomed == name) || self.more.contains(name)
+    }
+
+    /// Leaves the others in their order, which [`HeaderMap::remove`] does not.
     fn remove_from(self, headers: &mut HeaderMap) {
-        for name in self.first.into_iter().flatten().chain(self.more) {
-            headers.remove(name);
+        if self.first[0].is_none() {
+            return;
         }
+        let mut kept = HeaderMap::with_capacity(headers.len());
+        let mut current = None;
+        // A name comes with the first of its values.
+        for (name, value) in headers.drain() {
+            if let Some(name) = name {
+                current = (!self.contains(&name)).then_some(name);
+            }
+            if let Some(name) = &current {
+                kept.append(name.clone(), value);
+            }
+        }
+        *headers = kept;
     }
 }
 

@@ -63,6 +63,11 @@ pub async fn handle(
     }
 }
 
+/// Whether the connection may go on in another protocol behind this request.
+pub fn may_upgrade<B>(request: &Request<B>) -> bool {
+    request::upgrade_of(request.version(), request.headers()).is_some()
+}
+
 async fn serve(
     exchange: &mut Exchange,
     mut head: Parts,
@@ -245,11 +250,20 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
     let mut response = Response::new(download);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    // How the upstream spelled their names, and its reason phrase.
+    *response.extensions_mut() = head.extensions;
     response
 }
 
 fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Reply> {
-    let response = reply::problem(error, grpc);
+    let mut response = reply::problem(error, grpc);
+    if error.kind == ErrorKind::BadRequest {
+        // Whoever read it differently takes something else for the next request. In HTTP/2 hyper
+        // leaves it out.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     exchange.failed(error);
     exchange.answered(response.status());
     response.map(|body| Reply::ours(body, exchange))

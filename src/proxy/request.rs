@@ -2,8 +2,9 @@
 //!
 //! The HTTP library has parsed the request already. What it lets through, and this module does
 //! not: a missing `Host` or two of them, userinfo, UTF-8 in targets, dot segments, a doubled
-//! `chunked`, transfer codings before it. It drops a fragment silently; target and route then agree
-//! that there is none.
+//! `chunked`, transfer codings before it. What it takes for something else before anyone sees it
+//! (a lone LF, a fragment), the connection finds. In HTTP/2 it drops a fragment silently; target and
+//! route then agree that there is none.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -79,15 +80,16 @@ pub fn tunnel(parts: &Parts) -> Option<Asked> {
     if parts.method == Method::CONNECT {
         return parts.extensions.get().cloned().map(Asked::Connect);
     }
-    upgrade(parts).cloned().map(Asked::Upgrade)
+    let upgrade = upgrade_of(parts.version, &parts.headers);
+    upgrade.cloned().map(Asked::Upgrade)
 }
 
 /// The value of `Upgrade`, if it counts.
-fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
-    if parts.version != Version::HTTP_11 {
+pub fn upgrade_of(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
+    if version != Version::HTTP_11 {
         return None;
     }
-    let mut values = parts.headers.get_all(UPGRADE).iter();
+    let mut values = headers.get_all(UPGRADE).iter();
     let (value, None) = (values.next()?, values.next()) else {
         return None;
     };
@@ -95,7 +97,7 @@ fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
         let name = protocol.get(..3).unwrap_or_default();
         name.eq_ignore_ascii_case(b"h2c")
     };
-    let asked = elements(&parts.headers, CONNECTION).any(|o| o.eq_ignore_ascii_case(b"upgrade"));
+    let asked = elements(headers, CONNECTION).any(|o| o.eq_ignore_ascii_case(b"upgrade"));
     (asked && !list(value).any(is_h2c)).then_some(value)
 }
 
@@ -221,7 +223,7 @@ fn authority<'r>(
     let target = uri.authority().map(http::uri::Authority::as_str);
     if target.is_some() {
         match uri.scheme_str() {
-            Some(scheme) if is_http(scheme) || version >= Version::HTTP_2 => {}
+            Some(scheme) if is_http(scheme) => {}
             Some(_) => {
                 return Err(bad(
                     "the scheme of the request-target must be http or https",

@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -19,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
+use super::framing::Follows;
 use super::io::{Activity, ClientIo, Stream};
 use super::refusal::{LINGER, linger, refuse};
 use crate::config;
@@ -46,7 +49,7 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
             return refuse(&mut stream, StatusCode::REQUEST_TIMEOUT, &client, &current).await;
         }
     };
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(Activity::new(http2));
     let io = ClientIo::new(
         stream,
         Arc::clone(&client),
@@ -62,12 +65,21 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
             Arc::clone(&activity),
         );
         service_fn(move |request: Request<Incoming>| {
-            activity.received.store(false, Relaxed);
+            let follows = follows(&request, http2);
+            activity.framing().head_read(follows);
             let (view, listener) = current(&client);
             let in_flight = client.begin();
+            let activity = Arc::clone(&activity);
             async move {
-                let response: Response<proxy::Reply> =
+                let mut response: Response<proxy::Reply> =
                     proxy::handle(view, listener, in_flight, request).await;
+                let refused = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+                if !http2 && follows == Follows::Anything && refused && !activity.framing().resume()
+                {
+                    response
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response)
             }
         })
@@ -101,6 +113,17 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
             }
         }
         (None, _) => {}
+    }
+}
+
+/// What comes behind a head.
+fn follows(request: &Request<Incoming>, http2: bool) -> Follows {
+    if http2 || proxy::may_upgrade(request) {
+        return Follows::Anything;
+    }
+    match request.body().size_hint().exact() {
+        Some(length) => Follows::Length(length),
+        None => Follows::Chunks,
     }
 }
 
@@ -174,6 +197,8 @@ async fn sniff(
 fn http1_builder(limits: &config::Server) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
+        .preserve_header_case(true)
+        .title_case_headers(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes.max(BUFFER_BYTES));
@@ -263,7 +288,7 @@ impl<C: Closing> Watched<C> {
     }
 
     fn next_wait(&self) -> Waiting {
-        let received = self.activity.received.load(Relaxed) && self.header_timeout.is_some();
+        let in_head = self.activity.framing().in_head();
         let started = self.client.started();
         let blocked = self.activity.blocked.load(Relaxed);
         let sent = self.activity.sent.swap(false, Relaxed);
@@ -272,20 +297,14 @@ impl<C: Closing> Watched<C> {
             Waiting::Reader(since) if blocked && !sent => Waiting::Reader(since),
             _ if blocked => Waiting::Reader(Instant::now()),
             _ if self.client.in_flight() > 0 => Waiting::Busy,
-            Waiting::Head(since) if received => Waiting::Head(since),
-            _ if received => Waiting::Head(Instant::now()),
+            Waiting::Head(since) if in_head => Waiting::Head(since),
+            _ if in_head => Waiting::Head(Instant::now()),
             Waiting::Request(since, after) if after == started => Waiting::Request(since, after),
             _ => Waiting::Request(Instant::now(), started),
         }
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if matches!(self.waiting, Waiting::Busy | Waiting::Reader(_)) && self.client.started() > 0 {
-            // The bytes of the request that has just been answered.
-            if self.client.in_flight() == 0 {
-                self.activity.received.store(false, Relaxed);
-            }
-        }
         self.waiting = self.next_wait();
         let (at, end) = match self.waiting {
             Waiting::Busy => return Poll::Pending,

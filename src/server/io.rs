@@ -1,21 +1,22 @@
 //! The bytes of a client connection, between the socket and the HTTP library.
 //!
-//! Sees what the library does not tell: that the first byte of a request has arrived, that a write
-//! is stuck, and what the library answers by itself when it refuses a request, so that this can be
+//! Sees what the library does not tell: that the first byte of a request has arrived, that a line
+//! ends without CR, that a write is stuck, and what the library answers by itself when it refuses a request, so that this can be
 //! said in our own words.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::framing::{Framing, POISON, Scanned};
 use crate::proxy::Client;
 
 /// How the library begins its own refusals. They have no body.
@@ -42,8 +43,6 @@ pub enum Stream {
 /// What the watcher of a connection reads about its bytes.
 #[derive(Debug, Default)]
 pub struct Activity {
-    /// Bytes arrived since this was last cleared.
-    pub received: AtomicBool,
     /// The last write could not go out.
     pub blocked: AtomicBool,
     /// Bytes went out since this was last cleared.
@@ -51,6 +50,26 @@ pub struct Activity {
     /// Something that looks like a refusal is held back: the connection must be polled again, and
     /// if it reads on, it was none.
     pub holding: AtomicBool,
+    framing: Mutex<Framing>,
+}
+
+impl Activity {
+    /// Of a connection that speaks HTTP/2, or HTTP/1.1.
+    pub fn new(http2: bool) -> Self {
+        let framing = match http2 {
+            true => Framing::opaque(),
+            false => Framing::default(),
+        };
+        Self {
+            framing: Mutex::new(framing),
+            ..Self::default()
+        }
+    }
+
+    /// Where in its requests the connection is. One thread has it: nobody ever waits.
+    pub fn framing(&self) -> MutexGuard<'_, Framing> {
+        self.framing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The socket of one client.
@@ -59,7 +78,7 @@ pub struct ClientIo {
     stream: Stream,
     client: Arc<Client>,
     activity: Arc<Activity>,
-    /// Read ahead, to tell HTTP/1.1 from HTTP/2.
+    /// Read ahead: to tell HTTP/1.1 from HTTP/2, or behind a head.
     ahead: Bytes,
     http2: bool,
     held: Option<(StatusCode, Bytes)>,
@@ -76,7 +95,6 @@ impl ClientIo {
         ahead: Bytes,
         http2: bool,
     ) -> Self {
-        activity.received.store(!ahead.is_empty(), Relaxed);
         Self {
             stream,
             client,
@@ -132,6 +150,11 @@ impl ClientIo {
         Poll::Ready(Ok(()))
     }
 
+    fn put_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(length));
+    }
+
     /// Where a refusal of the library's begins in what it writes.
     fn refusal(&self, buf: &[u8]) -> Option<(usize, StatusCode)> {
         if self.http2 || !buf.ends_with(b"\r\n\r\n") || self.client.in_flight() > 0 {
@@ -166,15 +189,30 @@ impl AsyncRead for ClientIo {
         if self.held.is_some() {
             ready!(self.poll_held(cx))?;
         }
-        if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.received.store(true, Relaxed);
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            self.put_ahead(buf);
+        }
+        let read = &buf.filled()[before..];
+        let scanned = self.activity.framing().scan(read);
+        match scanned {
+            Scanned::Pass(length) if length == read.len() => {}
+            Scanned::Pass(length) => {
+                let mut behind = BytesMut::from(&read[length..]);
+                behind.extend_from_slice(&self.ahead);
+                self.ahead = behind.freeze();
+                buf.set_filled(before + length);
+            }
+            Scanned::Poison(length) => {
+                self.ahead = Bytes::from_static(POISON);
+                buf.set_filled(before + length);
+                if length == 0 {
+                    // Nothing at all would be the end.
+                    self.put_ahead(buf);
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }

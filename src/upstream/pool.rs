@@ -351,10 +351,14 @@ impl<B> Drop for Lease<B> {
     }
 }
 
-/// HTTP/1.1 towards upstreams, with bounded buffers.
+/// HTTP/1.1 towards upstreams, with bounded buffers. Header names keep the spelling they came with;
+/// the others are written in the customary way (`Content-Type`), which old servers may insist on.
 pub(super) fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(super::BUFFER_BYTES);
+    builder
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .max_buf_size(super::BUFFER_BYTES);
     builder
 }
 

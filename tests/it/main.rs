@@ -26,5 +26,6 @@ mod readme;
 mod reload;
 mod secrets;
 mod streaming;
+mod strict;
 mod support;
 mod token;

@@ -3,6 +3,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The value of `Upgrade`, if it counts.
+fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
+    upgrade_of(parts.version, &parts.headers)
+}
+
 mod host;
 
 /// A request that is fine but for what a test changes.

@@ -78,7 +78,7 @@ async fn a_final_answer_instead_of_100_never_asks_for_the_body() {
         let answer = client::raw(sidebearer.address(), EXPECTS).await;
         let status = refusal.split("\r\n").next().unwrap();
         assert!(answer.starts_with(status), "{answer}");
-        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(answer.contains("Connection: close"), "{answer}");
         assert!(!answer.contains("100 Continue"), "{answer}");
         assert_eq!(bodies.recv().await.unwrap(), b"");
     }

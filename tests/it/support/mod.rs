@@ -3,12 +3,14 @@
 pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod dpop;
+pub(crate) mod frames;
 pub(crate) mod idp;
 pub(crate) mod keys;
 pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod sidebearer;
+pub(crate) mod strict;
 pub(crate) mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};

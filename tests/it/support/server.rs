@@ -143,7 +143,8 @@ where
     address
 }
 
-/// Reads up to the end of a head; empty when the other side closes before it.
+/// Reads up to the end of a head, with its names in lower case; empty when the other side closes
+/// before it.
 pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -152,7 +153,13 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
             Err(_) => return String::new(),
         }
     }
-    String::from_utf8(head).unwrap()
+    let head = String::from_utf8(head).unwrap();
+    let lines = head.split_inclusive("\r\n").enumerate();
+    let lowered = lines.map(|(number, line)| match line.split_once(':') {
+        Some((name, value)) if number > 0 => format!("{}:{value}", name.to_lowercase()),
+        _ => line.to_owned(),
+    });
+    lowered.collect()
 }
 
 /// Whether the preface of HTTP/2 comes first: no method begins so.

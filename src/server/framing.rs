@@ -1,0 +1,317 @@
+//! Where the heads of requests begin and end in the bytes of an HTTP/1.1 client.
+//!
+//! The library takes a lone LF for the end of a line (RFC 9112 section 2.2 allows it). Who reads
+//! strictly sees it inside a value, so that one of both sees a header, or a request, that the other
+//! does not. It also drops a fragment from the target, which has none (section 3.2), and which others
+//! take for a part of the path. The bytes are followed here to find both; how long a body is says
+//! the library.
+
+use memchr::{memchr, memchr2};
+
+/// No reader takes this for a part of a request; then the end of a head, so that the library looks.
+pub const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// Follows the requests on one connection.
+#[derive(Debug, Default)]
+pub struct Framing {
+    state: State,
+    line: Line,
+    /// Bytes passed that were not looked at.
+    blind: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Before a request, or in its first line.
+    #[default]
+    Head,
+    /// In a head, behind its first line.
+    Fields,
+    /// A head has ended: what follows it is to be told.
+    Ended,
+    /// So many bytes of a body.
+    Body(u64),
+    /// So many of a chunk, its line end included.
+    Chunk(u64),
+    /// The size of a chunk, as far as it was read.
+    Size(u64),
+    /// What follows its digits.
+    Extension(u64),
+    Trailers,
+    /// Not HTTP/1.1, or not for long.
+    Opaque,
+}
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// A body of this length, then the next request.
+    Length(u64),
+    /// A chunked body, then the next request.
+    Chunks,
+    /// Whatever the protocol says that is asked for.
+    Anything,
+}
+
+/// How far bytes may be passed on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// So many of them; the rest when it is known what they are.
+    Pass(usize),
+    /// So many of them, and in place of the rest [`POISON`].
+    Poison(usize),
+}
+
+impl Framing {
+    /// Bytes that are nothing to look at.
+    pub fn opaque() -> Self {
+        Self {
+            state: State::Opaque,
+            ..Self::default()
+        }
+    }
+
+    /// Whether some of a head has come, and not all.
+    pub fn in_head(&self) -> bool {
+        self.state == State::Fields || self.state == State::Head && self.line.length > 0
+    }
+
+    /// The library has read a head.
+    pub fn head_read(&mut self, follows: Follows) {
+        self.state = match follows {
+            Follows::Length(0) => State::Head,
+            Follows::Length(length) => State::Body(length),
+            Follows::Chunks => State::Size(0),
+            Follows::Anything => State::Opaque,
+        };
+    }
+
+    /// What was asked for did not come about. Tells whether it is known where the next request
+    /// begins.
+    pub fn resume(&mut self) -> bool {
+        if self.blind {
+            return false;
+        }
+        self.state = State::Head;
+        true
+    }
+
+    /// Follows `bytes`, the next ones that have come.
+    pub fn scan(&mut self, bytes: &[u8]) -> Scanned {
+        if self.state == State::Ended {
+            // The library has refused it: nothing that follows is a request.
+            self.state = State::Opaque;
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match &mut self.state {
+                State::Ended => break,
+                State::Opaque => {
+                    self.blind = true;
+                    return Scanned::Pass(bytes.len());
+                }
+                State::Body(left) => {
+                    at += skip(rest, left);
+                    if *left == 0 {
+                        self.state = State::Head;
+                    }
+                }
+                State::Chunk(left) => {
+                    at += skip(rest, left);
+                    if *left == 0 {
+                        self.state = State::Size(0);
+                    }
+                }
+                State::Size(size) => match char::from(rest[0]).to_digit(16) {
+                    // Too large a number is an error where it is read.
+                    Some(digit) => {
+                        *size = size.saturating_mul(16).saturating_add(digit.into());
+                        at += 1;
+                    }
+                    None => self.state = State::Extension(*size),
+                },
+                State::Head | State::Fields | State::Extension(_) | State::Trailers => {
+                    let first = self.state == State::Head;
+                    match self.line.read(rest, first) {
+                        Read::All => return Scanned::Pass(bytes.len()),
+                        Read::Bad(before) => {
+                            self.state = State::Opaque;
+                            return Scanned::Poison(at + before);
+                        }
+                        Read::Line { length, empty } => {
+                            at += length;
+                            self.line_ended(empty);
+                        }
+                    }
+                }
+            }
+        }
+        Scanned::Pass(at)
+    }
+
+    fn line_ended(&mut self, empty: bool) {
+        self.state = match (&self.state, empty) {
+            // Empty lines before a request do no harm (RFC 9112 section 2.2).
+            (State::Head, true) => State::Head,
+            (State::Head, false) => State::Fields,
+            (State::Fields, true) => State::Ended,
+            (State::Extension(0), _) => State::Trailers,
+            // With the line end behind its data.
+            (State::Extension(size), _) => State::Chunk(size.saturating_add(2)),
+            (State::Trailers, true) => State::Head,
+            _ => return,
+        };
+    }
+}
+
+/// How many of the `left` bytes are in `rest`.
+fn skip(rest: &[u8], left: &mut u64) -> usize {
+    let length = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= length as u64;
+    length
+}
+
+/// The line that is being read.
+#[derive(Debug, Default)]
+struct Line {
+    length: usize,
+    cr: bool,
+}
+
+enum Read {
+    /// It goes on behind all of these bytes.
+    All,
+    /// It ends with so many of them.
+    Line { length: usize, empty: bool },
+    /// Behind so many of them is an LF without CR, or a `#`.
+    Bad(usize),
+}
+
+impl Line {
+    /// Looks for its end in `bytes`; the first of a request may hold no `#`.
+    fn read(&mut self, bytes: &[u8], first: bool) -> Read {
+        let found = match first {
+            true => memchr2(b'\n', b'#', bytes),
+            false => memchr(b'\n', bytes),
+        };
+        let Some(at) = found else {
+            self.length += bytes.len();
+            self.cr = bytes.last() == Some(&b'\r');
+            return Read::All;
+        };
+        let before = std::mem::take(self);
+        let cr = match at {
+            0 => before.cr,
+            at => bytes[at - 1] == b'\r',
+        };
+        match cr && bytes[at] == b'\n' {
+            true => Read::Line {
+                length: at + 1,
+                empty: before.length + at == 1,
+            },
+            false => Read::Bad(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Passes a connection's bytes in pieces; what is told of each head is in `follows`.
+    fn pass(bytes: &[u8], size: usize, follows: &[Follows]) -> (Vec<u8>, bool) {
+        let mut framing = Framing::default();
+        let (mut passed, mut follows) = (Vec::new(), follows.iter());
+        for piece in bytes.chunks(size) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                match framing.scan(rest) {
+                    Scanned::Pass(length) => {
+                        passed.extend_from_slice(&rest[..length]);
+                        rest = &rest[length..];
+                    }
+                    Scanned::Poison(length) => {
+                        passed.extend_from_slice(&rest[..length]);
+                        return (passed, true);
+                    }
+                }
+                if framing.state == State::Ended {
+                    framing.head_read(*follows.next().expect("a head that was told"));
+                }
+            }
+        }
+        assert_eq!(follows.next(), None, "a head was missed");
+        (passed, false)
+    }
+
+    #[test]
+    fn bodies_are_passed_over_and_every_head_is_found_however_they_are_cut() {
+        use Follows::{Chunks, Length};
+        let bytes = b"\r\n\r\nGET / HTTP/1.1\r\nhost: #a\r\n\r\n\
+            POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n\n\r\n\r\n\n\
+            POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+            3\r\n\n\n\n\r\n0a ;x=y\r\nGET /\n\n\n\n\n\r\n000\r\nx: y\r\n\r\n\
+            GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let follows = [Length(0), Length(6), Chunks, Length(0)];
+        for size in 1..bytes.len() {
+            assert_eq!(pass(bytes, size, &follows), (bytes.to_vec(), false));
+        }
+    }
+
+    #[test]
+    fn a_lone_lf_and_a_fragment_stop_everything_behind_them() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\n\r\n";
+        for (good, bad, follows) in [
+            ("", "\nGET / HTTP/1.1\r\n", &[][..]),
+            ("GET / HTTP/1.1", "\n", &[]),
+            ("GET /", "#f HTTP/1.1\r\n\r\n", &[]),
+            (&format!("{get}GET /"), "#\r\n", &[Follows::Length(0)]),
+            ("GET / HTTP/1.1\r\nhost: a", "\nx: y\r\n\r\n", &[]),
+            ("GET / HTTP/1.1\r\nhost: a\r\n", "\n", &[]),
+            (&format!("{get}GET / HTTP/1.1"), "\n", &[Follows::Length(0)]),
+            (&format!("{chunked}3"), "\nabc", &[Follows::Chunks]),
+            (&format!("{chunked}3;x"), "\nabc", &[Follows::Chunks]),
+            (&format!("{chunked}0\r\nx: y"), "\nabc", &[Follows::Chunks]),
+            (&format!("{chunked}0\r\n"), "\n", &[Follows::Chunks]),
+        ] {
+            let bytes = format!("{good}{bad}");
+            for size in 1..bytes.len() {
+                let passed = pass(bytes.as_bytes(), size, follows);
+                assert_eq!(passed, (good.as_bytes().to_vec(), true), "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_unseen_cannot_be_followed_by_a_request() {
+        let mut framing = Framing::default();
+        assert_eq!(framing.scan(b"GET / HTTP/1.1\r\n\r\nx"), Scanned::Pass(18));
+        framing.head_read(Follows::Anything);
+        assert!(framing.resume() && !framing.in_head());
+        assert_eq!(framing.scan(b"GET / HTTP/1.1\r\n\r\n"), Scanned::Pass(18));
+        framing.head_read(Follows::Anything);
+        assert_eq!(framing.scan(b"a\nb"), Scanned::Pass(3));
+        assert!(!framing.resume());
+    }
+
+    #[test]
+    fn behind_a_head_that_the_library_refuses_everything_passes() {
+        let mut framing = Framing::default();
+        assert_eq!(framing.scan(b"bad\r\n\r\nx"), Scanned::Pass(7));
+        assert_eq!(framing.scan(b"x\n#\r\n\r\ny"), Scanned::Pass(8));
+    }
+
+    #[test]
+    fn a_head_begins_with_its_first_byte_and_ends_with_its_last() {
+        let mut framing = Framing::default();
+        assert!(!framing.in_head());
+        for byte in b"GET / HTTP/1.1\r\nhost: a\r\n\r" {
+            framing.scan(&[*byte]);
+            assert!(framing.in_head());
+        }
+        framing.scan(b"\n");
+        assert!(!framing.in_head());
+    }
+}
