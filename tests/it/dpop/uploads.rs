@@ -14,13 +14,13 @@ use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::server::{self, fed, response};
 use crate::support::sidebearer::Sidebearer;
 
-/// Judges a request by its head, and reads its body only if that is good: it comes back. Tells of
-/// each refusal.
+/// Judges a request by its head, and reads its body only if that is good: it comes back. Tells the
+/// status before.
 fn judges_heads(
     issuer: &Issuer,
     referee: &Referee,
-) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<()>) {
-    let (told, refusals) = mpsc::unbounded_channel();
+) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<u16>) {
+    let (told, judgements) = mpsc::unbounded_channel();
     let (issuer, referee) = (issuer.clone(), referee.clone());
     let address = server::serve(None, move |request| {
         let (head, body) = request.into_parts();
@@ -29,14 +29,14 @@ fn judges_heads(
         let judged = guard(&issuer, &referee, head.method.as_str(), &url, &head.headers);
         let told = told.clone();
         async move {
+            told.send(judged.status().as_u16()).unwrap();
             if judged.status() != 200 {
-                told.send(()).unwrap();
                 return judged;
             }
             response(200, body.collect().await.unwrap().to_bytes())
         }
     });
-    (address, refusals)
+    (address, judgements)
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn an_upload_under_way_when_the_nonce_is_asked_for_is_sent_whole() {
             let issuer = Issuer::start();
             let referee = Referee::default();
             referee.want("for-uploads");
-            let (address, mut refusals) = judges_heads(&issuer, &referee);
+            let (address, mut judgements) = judges_heads(&issuer, &referee);
             let decoy = Api::open();
             let config = config(&decoy, &issuer, "", "dpop = true");
             let config = config.replace(&decoy.url(), &format!("http://{address}"));
@@ -73,19 +73,20 @@ async fn an_upload_under_way_when_the_nonce_is_asked_for_is_sent_whole() {
                 let data = Frame::data(vec![b'x'; before].into());
                 feed.send(Ok(data)).await.unwrap();
             }
-            if whole > 0 {
-                refusals.recv().await.unwrap();
+            // Too large from the start, if its length is declared; else the rest need not be kept.
+            let expected = if sized && whole > LIMIT { 401 } else { 200 };
+            assert_eq!(judgements.recv().await, Some(401));
+            if expected == 200 {
+                // What follows is read by the second attempt alone.
+                assert_eq!(judgements.recv().await, Some(200));
             }
             if after > 0 {
-                // A declared length beyond the limit is refused at once.
                 let data = Frame::data(vec![b'x'; after].into());
                 let _ = feed.send(Ok(data)).await;
             }
             drop(feed);
             let answer = read(answering.await.unwrap().unwrap()).await.unwrap();
             let case = format!("{before} and {after}, sized: {sized}");
-            // Too large from the start, if its length is declared; else the rest need not be kept.
-            let expected = if sized && whole > LIMIT { 401 } else { 200 };
             assert_eq!(answer.status, expected, "{case}");
             if expected == 200 {
                 assert_eq!(answer.body, vec![b'x'; whole], "{case}");
