@@ -152,7 +152,7 @@ async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
     );
     // TLS 1.3: our side of the handshake has ended when the refusal comes.
     for alpn in ["http/1.1", "h2"] {
-        let server = ca.identity(&["127.0.0.1"]).demanding(&ca, &[alpn]);
+        let server = ca.own_identity().demanding(&ca, &[alpn]);
         let api = Api::with_tls(Some(server), |_| response(200, "ok"));
         for tls in [&trust, &stranger] {
             let lines = format!("tls = {{ {tls} }}");
