@@ -24,9 +24,8 @@ use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::request::{self, Asked};
 use super::upload::{Fault, Outgoing, Upload};
-use super::{failure, headers, interim};
+use super::{failure, headers, interim, judge};
 use crate::dpop::{DPOP, Nonce};
-use crate::oauth::challenge;
 use crate::snapshot::Upstream;
 use crate::token::Token;
 use crate::upstream::{Checkout, Lease, Pool, Wire};
@@ -131,7 +130,7 @@ impl Forward {
         let Some(nonce) = self.take_nonce(&mut answer, token.as_deref()) else {
             return Ok(answer);
         };
-        if !wants_nonce(&answer.0) || !self.can_replay() {
+        if !judge::wants_nonce(&answer.0) || !self.can_replay() {
             injection.nonce.set(nonce);
             return Ok(answer);
         }
@@ -378,17 +377,6 @@ impl Forward {
             "the upstream did not answer in time; look at it, or raise its response_timeout",
         )
     }
-}
-
-/// Whether a nonce of the upstream's own is all that was missing, in the terms of gRPC as well.
-fn wants_nonce(response: &Response<Incoming>) -> bool {
-    is_unauthenticated(response) && challenge::wants_nonce(response.headers())
-}
-
-/// 401, or a gRPC answer of trailers alone that says UNAUTHENTICATED.
-fn is_unauthenticated(response: &Response<Incoming>) -> bool {
-    let grpc = response.headers().get("grpc-status");
-    response.status() == StatusCode::UNAUTHORIZED || grpc.is_some_and(|status| status == "16")
 }
 
 /// An answer may begin a tunnel only where one was asked for, and in the way it was.

@@ -9,6 +9,7 @@ mod failure;
 mod forward;
 mod headers;
 mod interim;
+mod judge;
 mod neighbours;
 mod reply;
 mod request;
@@ -35,7 +36,6 @@ pub use reply::problem_bytes_http1;
 pub use unread::StreamExecutor;
 pub use view::{Current, View};
 
-use crate::oauth::challenge;
 use crate::route::{self, Match, OwnHosts};
 use crate::snapshot::{Injection, Target, Upstream};
 use crate::token::Token;
@@ -127,7 +127,7 @@ async fn serve(
     );
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {
-        (Some(injection), Some(sent)) if rejects(&answer, sent) => {
+        (Some(injection), Some(sent)) if judge::rejects(&answer.0, sent) => {
             let sent = Arc::clone(sent);
             heal(injection, &forward, answer, sent, &mut token).await?
         }
@@ -139,22 +139,6 @@ async fn serve(
         None => answer,
     };
     Ok(reply(answer, &forward))
-}
-
-/// Whether the upstream says that the token is no good, rather than that it is not enough.
-fn rejects((response, _): &Answer, token: &Token) -> bool {
-    match response.status() {
-        StatusCode::UNAUTHORIZED => {
-            challenge::rejects_token(response.headers(), token.token_type())
-        }
-        // A gRPC answer of trailers alone: UNAUTHENTICATED.
-        _ => {
-            let status = response.headers().get("grpc-status");
-            let bound = token.binding().is_some();
-            status.is_some_and(|status| status == "16")
-                && !(bound && challenge::wants_nonce(response.headers()))
-        }
-    }
 }
 
 /// Replaces a rejected token and sends the request once more, or lets the 401 through.
@@ -183,9 +167,11 @@ async fn heal(
     drop(rejection);
     let replayed = token.insert(newer).clone();
     let answer = forward.send(token).await?;
-    injection
-        .rejections
-        .replayed(&injection.source, &replayed, !rejects(&answer, &replayed));
+    injection.rejections.replayed(
+        &injection.source,
+        &replayed,
+        !judge::rejects(&answer.0, &replayed),
+    );
     Ok(answer)
 }
 

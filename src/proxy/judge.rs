@@ -1,0 +1,34 @@
+//! What an answer says about the token that the request carried.
+
+use http::{Response, StatusCode};
+
+use crate::oauth::challenge;
+use crate::token::Token;
+
+/// Whether the upstream says that the token is no good, rather than that it is not enough, or that
+/// the proof beside it lacks a nonce.
+pub fn rejects<B>(response: &Response<B>, token: &Token) -> bool {
+    match response.status() {
+        StatusCode::UNAUTHORIZED => {
+            challenge::rejects_token(response.headers(), token.token_type())
+        }
+        _ => {
+            let bound = token.binding().is_some();
+            is_unauthenticated_grpc(response) && !(bound && wants_nonce(response))
+        }
+    }
+}
+
+/// Whether a nonce of the upstream's own is all that was missing in the proof (RFC 9449 section 9),
+/// in the terms of gRPC as well.
+pub fn wants_nonce<B>(response: &Response<B>) -> bool {
+    let refused =
+        response.status() == StatusCode::UNAUTHORIZED || is_unauthenticated_grpc(response);
+    refused && challenge::wants_nonce(response.headers())
+}
+
+/// A gRPC answer of trailers alone that says UNAUTHENTICATED.
+fn is_unauthenticated_grpc<B>(response: &Response<B>) -> bool {
+    let status = response.headers().get("grpc-status");
+    status.is_some_and(|status| status == "16")
+}
