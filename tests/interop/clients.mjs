@@ -44,6 +44,8 @@ clients.push({
   token_endpoint_auth_signing_alg: "HS384",
 });
 
+clients.push({ client_id: "public", token_endpoint_auth_method: "none" });
+
 const own = new X509Certificate(readFileSync(`${dir}/self.pem`));
 clients.push(
   {

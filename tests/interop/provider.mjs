@@ -45,6 +45,7 @@ server.listen(0, "127.0.0.1", () => {
       "private_key_jwt",
       "tls_client_auth",
       "self_signed_tls_client_auth",
+      "none",
     ],
     enabledJWA: { clientAuthSigningAlgValues: ["HS384", "RS256", "PS256", "ES256", "ES384", "EdDSA"] },
     features: {
