@@ -183,6 +183,8 @@ client_id = "shaky"
 client_secret = {{ file = "secret" }}
 scopes = ["s{scope}"]
 fetch_timeout = "2s"
+# Whether the process is ready is not for a server to say that has faults.
+required = false
 
 [credentials.firm]
 token_endpoint = "http://{firm}/token"
