@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::keeper::keep;
 use super::shared::Shared;
-use super::state::State;
+use super::state::{Joined, State};
 use super::{Clock, Moment, Policy, Status, Token};
 use crate::config::Refresh;
 use crate::metrics::CredentialMetrics;
@@ -222,11 +222,14 @@ impl Source {
                 return Ok(token);
             }
             let now = self.now();
-            let Some(attempt) = self.shared.update(|state| state.join(now)) else {
-                return Err(self.shared.look(unavailable));
-            };
-            self.shared.nudge.notify_one();
-            self.ended(attempt).await;
+            match self.shared.update(|state| state.join(now)) {
+                Joined::Token(token) => return Ok(token),
+                Joined::BackOff => return Err(self.shared.look(unavailable)),
+                Joined::Attempt(attempt) => {
+                    self.shared.nudge.notify_one();
+                    self.ended(attempt).await;
+                }
+            }
         }
     }
 

@@ -53,6 +53,17 @@ pub(super) enum Next {
     Rest,
 }
 
+/// What a request that saw no usable token gets.
+#[derive(Debug)]
+pub(super) enum Joined {
+    /// One that arrived since it looked: it must neither wait nor cause another attempt.
+    Token(Arc<Token>),
+    /// The number of an attempt to wait for.
+    Attempt(u64),
+    /// Nothing before the pause after a failure is over.
+    BackOff,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -109,17 +120,21 @@ impl State {
         }
     }
 
-    /// For a request that has no token: joins the attempt in flight or asks for one, and returns
-    /// its number. `None` during back-off.
-    pub(super) fn join(&mut self, now: Moment) -> Option<u64> {
-        if !self.in_flight && self.is_failing() && !self.pause(now).is_zero() {
-            return None;
+    /// For a request that saw no usable token: joins the attempt in flight or asks for one.
+    pub(super) fn join(&mut self, now: Moment) -> Joined {
+        if let Some(token) = &self.token
+            && token.is_usable(now)
+        {
+            return Joined::Token(Arc::clone(token));
         }
-        Some(self.ask())
+        if !self.in_flight && self.is_failing() && !self.pause(now).is_zero() {
+            return Joined::BackOff;
+        }
+        Joined::Attempt(self.ask())
     }
 
-    /// For a request that could do with another token: as [`join`](Self::join), but it does not
-    /// wait out the rest after a success either.
+    /// For a request that could do with another token: joins the attempt in flight or asks for one,
+    /// and returns its number. `None` during back-off and during the rest after a success.
     pub(super) fn demand(&mut self, now: Moment) -> Option<u64> {
         if !self.in_flight && !self.pause(now).is_zero() {
             return None;
@@ -297,5 +312,61 @@ fn bad_response(message: String) -> TokenError {
         kind: TokenErrorKind::BadResponse,
         message,
         retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn at(seconds: u64) -> Moment {
+        let since = Duration::from_secs(seconds);
+        Moment {
+            boot: since,
+            wall: since,
+        }
+    }
+
+    fn eager() -> State {
+        let policy = Policy {
+            refresh: Refresh::Eager,
+            default_lifetime: Duration::from_secs(3600),
+            max_lifetime: Duration::from_secs(3600),
+            fetch_timeout: Duration::from_secs(10),
+            acquire_timeout: Duration::from_secs(10),
+        };
+        State::new(policy, Rng::with_seed(1))
+    }
+
+    fn fetched(state: &mut State, now: Moment) {
+        assert_eq!(state.next(now), Next::Fetch);
+        let response = TokenResponse {
+            access_token: Secret::new("abc".to_owned()),
+            token_type: "Bearer",
+            proof_key: None,
+            expires_in: None,
+        };
+        assert!(state.finish(now, now, Ok(response)).result.is_ok());
+    }
+
+    #[test]
+    fn a_token_that_arrived_since_the_look_is_taken_and_causes_no_attempt() {
+        let mut state = eager();
+        assert!(matches!(state.join(at(1)), Joined::Attempt(1)));
+        fetched(&mut state, at(1));
+
+        assert!(matches!(state.join(at(1)), Joined::Token(_)));
+
+        assert_eq!(state.begun(), 1);
+        let next = state.due_in(at(1)).unwrap();
+        assert!(next > Duration::from_secs(2000), "{next:?}");
+    }
+
+    #[test]
+    fn a_token_at_its_end_is_not_joined() {
+        let mut state = eager();
+        fetched(&mut state, at(1));
+        assert!(matches!(state.join(at(3596)), Joined::Attempt(2)));
     }
 }
