@@ -4,7 +4,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use sidebearer::cli::{self, Cli};
+
+/// A request allocates some thirty times: `benches/README.md` has what each allocator costs.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command.execute() {

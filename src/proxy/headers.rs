@@ -136,9 +136,17 @@ impl Names {
         first.any(|doomed| doomed == name) || self.more.contains(name)
     }
 
-    /// Leaves the others in their order, which [`HeaderMap::remove`] does not.
+    /// Leaves the others in their order, which [`HeaderMap::remove`] does only where nothing stays
+    /// behind the name: often so, since `Connection` tends to come last.
     fn remove_from(self, headers: &mut HeaderMap) {
         if self.first[0].is_none() {
+            return;
+        }
+        let mut last = headers.keys().skip_while(|name| !self.contains(name));
+        if self.more.is_empty() && last.all(|name| self.contains(name)) {
+            for name in self.first.iter().flatten() {
+                headers.remove(name);
+            }
             return;
         }
         let mut kept = HeaderMap::with_capacity(headers.len());
