@@ -157,13 +157,21 @@ impl Forward {
             return Err(no_connect());
         }
         let mut retries = 0;
-        let mut checkout = self.pool.checkout().await.map_err(failure::connect)?;
+        let mut idle = self.pool.idle();
         loop {
+            let idle = idle.take();
+            let waited = connects || idle.is_none();
+            let mut checkout = match idle {
+                Some(checkout) => checkout,
+                None => self.pool.open().await.map_err(failure::connect)?,
+            };
             if connects && !checkout.takes_connect().await {
                 checkout.release();
                 return Err(no_connect());
             }
-            self.renew_if_expired(token).await?;
+            if waited {
+                self.renew_if_expired(token).await?;
+            }
             let request = self.request(&checkout, token.as_deref());
             let error = match self.response(checkout.send(request)).await? {
                 Ok(response) => {
@@ -185,8 +193,6 @@ impl Forward {
             if !again || retries > RETRIES || checkout.wire().alert().is_some() {
                 return Err(self.failed(error, checkout.wire()));
             }
-            drop(checkout);
-            checkout = self.pool.checkout_new().await.map_err(failure::connect)?;
         }
     }
 

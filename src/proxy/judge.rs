@@ -2,6 +2,7 @@
 
 use http::{Response, StatusCode};
 
+use super::reply::GRPC_STATUS;
 use crate::oauth::challenge;
 use crate::token::Token;
 
@@ -29,6 +30,6 @@ pub fn wants_nonce<B>(response: &Response<B>) -> bool {
 
 /// A gRPC answer of trailers alone that says UNAUTHENTICATED.
 fn is_unauthenticated_grpc<B>(response: &Response<B>) -> bool {
-    let status = response.headers().get("grpc-status");
+    let status = response.headers().get(GRPC_STATUS);
     status.is_some_and(|status| status == "16")
 }

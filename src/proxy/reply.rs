@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::error::{ErrorKind, ProxyError};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// Of a gRPC answer (or its trailers), in digits.
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What is not sent literally in `grpc-message`: everything but 0x20 to 0x7E without `%`.

@@ -64,9 +64,15 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
             Rc::clone(&current),
             Arc::clone(&activity),
         );
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
             let follows = follows(&request, http2);
-            activity.framing().head_read(follows);
+            let mut framing = activity.framing();
+            if follows != Follows::Anything && framing.names_are_usual() {
+                // How the names were spelled: towards the upstream they are spelled so anyway.
+                request.extensions_mut().clear();
+            }
+            framing.head_read(follows);
+            drop(framing);
             let (view, listener) = current(&client);
             let in_flight = client.begin();
             let activity = Arc::clone(&activity);

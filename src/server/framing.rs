@@ -16,6 +16,8 @@ pub const POISON: &[u8] = b"\0\r\n\r\n";
 pub struct Framing {
     state: State,
     line: Line,
+    /// A name of this head is spelled in another way than `Content-Type`.
+    unusual: bool,
     /// Bytes passed that were not looked at.
     blind: bool,
 }
@@ -76,6 +78,13 @@ impl Framing {
         self.state == State::Fields || self.state == State::Head && self.line.length > 0
     }
 
+    /// Whether each name of the head that has just ended is spelled in the customary way: a capital
+    /// letter at the beginning and behind each `-`, and no others. Whoever writes names in this way
+    /// need not remember how they came.
+    pub fn names_are_usual(&self) -> bool {
+        self.state == State::Ended && !self.unusual
+    }
+
     /// The library has read a head.
     pub fn head_read(&mut self, follows: Follows) {
         self.state = match follows {
@@ -133,6 +142,7 @@ impl Framing {
                 },
                 State::Head | State::Fields | State::Extension(_) | State::Trailers => {
                     let first = self.state == State::Head;
+                    let begun = self.line.length > 0;
                     match self.line.read(rest, first) {
                         Read::All => return Scanned::Pass(bytes.len()),
                         Read::Bad(before) => {
@@ -141,6 +151,10 @@ impl Framing {
                         }
                         Read::Line { length, empty } => {
                             at += length;
+                            self.unusual &= !first;
+                            if self.state == State::Fields && !empty {
+                                self.unusual |= begun || !is_usual(&rest[..length]);
+                            }
                             self.line_ended(empty);
                         }
                     }
@@ -170,6 +184,20 @@ fn skip(rest: &[u8], left: &mut u64) -> usize {
     let length = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
     *left -= length as u64;
     length
+}
+
+/// Whether the name at the beginning of a line is spelled as `Content-Type` is.
+fn is_usual(line: &[u8]) -> bool {
+    let mut before = b'-';
+    for &byte in line {
+        match byte {
+            b':' => return true,
+            b'a'..=b'z' if before == b'-' => return false,
+            b'A'..=b'Z' if before != b'-' => return false,
+            _ => before = byte,
+        }
+    }
+    false
 }
 
 /// The line that is being read.
@@ -281,6 +309,43 @@ mod tests {
                 let passed = pass(bytes.as_bytes(), size, follows);
                 assert_eq!(passed, (good.as_bytes().to_vec(), true), "{bytes:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_is_usual_if_each_of_its_names_is() {
+        let usual = |lines: &str, piece: usize| {
+            let mut framing = Framing::default();
+            // The head before it has no say.
+            for head in [
+                "GET /a HTTP/1.1\r\nodd: 1\r\n\r\n",
+                &format!("GET /a HTTP/1.1\r\n{lines}\r\n"),
+            ] {
+                framing.head_read(Follows::Length(0));
+                for piece in head.as_bytes().chunks(piece) {
+                    assert_eq!(framing.scan(piece), Scanned::Pass(piece.len()));
+                }
+            }
+            framing.names_are_usual()
+        };
+        for (lines, expected) in [
+            ("", true),
+            (
+                "Host: a\r\nContent-Type: text/x\r\nX-1a_b: B\r\nTe: x\r\n",
+                true,
+            ),
+            ("host: a\r\n", false),
+            ("Host: a\r\nSOAPAction: a\r\n", false),
+            ("TE: a\r\nHost: a\r\n", false),
+            ("Content-type: a\r\n", false),
+            ("X--a: 1\r\n", false),
+        ] {
+            assert_eq!(usual(lines, 1000), expected, "{lines}");
+            // In pieces, nothing is found usual that is not.
+            assert!(
+                (1..50).all(|piece| expected || !usual(lines, piece)),
+                "{lines}"
+            );
         }
     }
 

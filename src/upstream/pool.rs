@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -20,6 +20,8 @@ use super::answers::{Answers, Wire};
 use super::connect::{ConnectError, Connected, Protocols};
 use super::multiplexed::Multiplexed;
 use super::{Endpoint, HyperIo};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// A connection is given up this long before the upstream said it would close it.
 const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
@@ -102,16 +104,14 @@ impl<B: RequestBody> Pool<B> {
         &self.endpoint
     }
 
-    /// An idle connection, or a new one.
-    pub async fn checkout(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
-        match self.take_idle() {
-            Some(sender) => Ok(self.checked_out(sender, true)),
-            None => self.dial().await,
-        }
+    /// An idle connection, if there is one.
+    pub fn idle(self: &Rc<Self>) -> Option<Checkout<B>> {
+        let sender = self.take_idle()?;
+        Some(self.checked_out(sender, true))
     }
 
-    /// A new connection, however many are idle: for a request that an idle one has failed.
-    pub async fn checkout_new(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+    /// A new connection: when none is idle, or a request has failed on an idle one.
+    pub async fn open(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
         self.streams.borrow_mut().retain(|open| !open.is_closed());
         self.dial().await
     }
@@ -172,7 +172,7 @@ impl<B: RequestBody> Pool<B> {
 
     async fn dial(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
         if self.http1_known.get() || self.endpoint.connector.only_http1() {
-            return self.open().await.map_err(Arc::new);
+            return self.connect().await.map_err(Arc::new);
         }
         let failures = self.failure.borrow().0;
         let turn = self.dialing.lock().await;
@@ -187,9 +187,9 @@ impl<B: RequestBody> Pool<B> {
         if self.http1_known.get() {
             // Learnt while this one waited: from here on they dial side by side.
             drop(turn);
-            return self.open().await.map_err(Arc::new);
+            return self.connect().await.map_err(Arc::new);
         }
-        self.open().await.map_err(|error| {
+        self.connect().await.map_err(|error| {
             let error = Arc::new(error);
             let mut failure = self.failure.borrow_mut();
             *failure = (failure.0 + 1, Some(Arc::clone(&error)));
@@ -197,7 +197,7 @@ impl<B: RequestBody> Pool<B> {
         })
     }
 
-    async fn open(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
+    async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
         let connected = self.endpoint.connect(Protocols::Any).await?;
         self.http1_known.set(!connected.http2);
         self.handshake(connected).await
@@ -364,7 +364,7 @@ pub(super) fn http1_builder() -> http1::Builder {
 
 /// `Keep-Alive: timeout=N` of the upstream, less a second for what is under way.
 fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = value
         .split(',')
         .find_map(|part| part.trim().strip_prefix("timeout="))?;
