@@ -30,6 +30,14 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             .retry_after(SHORTAGE_LASTS)
             .caused_by(error);
         }
+        ConnectError::Full { .. } => {
+            return ProxyError::new(
+                ErrorKind::Overloaded,
+                "as many connections to the upstream are open as its max_connections allows; raise it, or send fewer requests at once",
+            )
+            .retry_after(SHORTAGE_LASTS)
+            .caused_by(error);
+        }
         ConnectError::Timeout { .. } => (
             ErrorKind::UpstreamTimeout,
             "no connection to the upstream within its connect_timeout; check the network between",

@@ -86,6 +86,14 @@ pub enum ConnectError {
         /// The system's reason.
         reason: String,
     },
+    /// There are as many connections as there may be.
+    #[error("no connection to {authority}: max_connections = {max} are open")]
+    Full {
+        /// Host and port.
+        authority: String,
+        /// How many there may be.
+        max: usize,
+    },
     /// It took too long.
     #[error("no connection to {authority} within {within:?}: {stage} did not finish")]
     Timeout {
@@ -127,6 +135,7 @@ impl ConnectError {
             Self::Resolve { .. } => "resolve",
             Self::Connect { .. } => "connect",
             Self::Shortage { .. } => "shortage",
+            Self::Full { .. } => "full",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
         }
@@ -208,6 +217,14 @@ impl Connector {
             reason,
             certificate_refused: true,
         })
+    }
+
+    /// There are as many as `max` allows.
+    pub(super) fn too_many(&self, max: usize) -> ConnectError {
+        ConnectError::Full {
+            authority: self.authority(),
+            max,
+        }
     }
 
     /// The connection is there, but HTTP cannot begin on it.

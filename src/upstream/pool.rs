@@ -17,7 +17,7 @@ use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
 use super::answers::{Answers, Wire};
-use super::connect::{ConnectError, Connected, Protocols};
+use super::connect::{ConnectError, Protocols};
 use super::multiplexed::Multiplexed;
 use super::{Endpoint, HyperIo};
 
@@ -47,6 +47,8 @@ pub struct Pool<B> {
     failure: RefCell<(u64, Option<Arc<ConnectError>>)>,
     active: Cell<i64>,
     reported: Cell<(i64, i64)>,
+    /// [`Places::refused`] as it was last seen.
+    refused: Cell<usize>,
 }
 
 struct Idle<B> {
@@ -94,6 +96,7 @@ impl<B: RequestBody> Pool<B> {
             failure: RefCell::default(),
             active: Cell::new(0),
             reported: Cell::new((0, 0)),
+            refused: Cell::new(0),
         })
     }
 
@@ -121,7 +124,17 @@ impl<B: RequestBody> Pool<B> {
         self.idle
             .borrow_mut()
             .retain(|idle| idle.expires > now && !idle.single.is_closed());
-        let keep = self.endpoint.pool_idle_timeout;
+        let refused = self.endpoint.places.refused();
+        let wanted = self.refused.replace(refused) != refused;
+        if wanted {
+            // Somebody, perhaps of another shard, needs one more than there may be.
+            self.idle.borrow_mut().clear();
+        }
+        let keep = if wanted {
+            Duration::ZERO
+        } else {
+            self.endpoint.pool_idle_timeout
+        };
         self.streams.borrow_mut().retain(|open| {
             let fresh = open.in_flight() > 0 || open.idle_since() + keep > now;
             fresh && !open.is_closed()
@@ -198,17 +211,47 @@ impl<B: RequestBody> Pool<B> {
     }
 
     async fn open(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
-        let connected = self.endpoint.connect(Protocols::Any).await?;
-        self.http1_known.set(!connected.http2);
-        self.handshake(connected).await
+        self.make_room().await;
+        let (io, http2) = self.endpoint.connect(Protocols::Any).await?;
+        self.http1_known.set(!http2);
+        self.handshake(io, http2).await
     }
 
-    async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = Answers::new(connected.io);
+    /// Opens one connection for a single request; see [`Endpoint::dedicated`].
+    pub async fn dedicated(&self) -> Result<(http1::SendRequest<B>, Arc<Wire>), ConnectError> {
+        self.make_room().await;
+        self.endpoint.dedicated().await
+    }
+
+    /// Where there are as many connections as there may be, the oldest idle one gives way.
+    async fn make_room(&self) {
+        if !self.endpoint.places.is_full() {
+            return;
+        }
+        // What nobody holds any more is closed by its own task, which runs before this one goes on.
+        tokio::task::yield_now().await;
+        if self.endpoint.places.is_full() && self.drop_oldest() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn drop_oldest(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let any = !idle.is_empty();
+        idle.drain(..usize::from(any));
+        any
+    }
+
+    async fn handshake(
+        self: &Rc<Self>,
+        io: Answers,
+        http2: bool,
+    ) -> Result<Checkout<B>, ConnectError> {
         let wire = io.wire();
         let io = HyperIo::new(io);
-        if !connected.http2 {
-            let (sender, connection) = http1_builder()
+        if !http2 {
+            let builder = self.endpoint.http1_builder();
+            let (sender, connection) = builder
                 .handshake(io)
                 .await
                 .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
@@ -219,7 +262,7 @@ impl<B: RequestBody> Pool<B> {
             let single = Single { sender, wire };
             return Ok(self.checked_out(Sender::Http1(single), false));
         }
-        let open = Multiplexed::begin(io, wire)
+        let open = Multiplexed::begin(io, wire, &self.endpoint)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
         self.streams.borrow_mut().push(Rc::clone(&open));
@@ -261,7 +304,10 @@ impl<B: RequestBody> Checkout<B> {
     /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
     pub async fn takes_connect(&self) -> bool {
         match &self.lease.sender {
-            Some(Sender::Http2(open)) => open.takes_connect().await,
+            Some(Sender::Http2(open)) => {
+                let patience = self.lease.pool.endpoint.connect_protocol_timeout;
+                open.takes_connect(patience).await
+            }
             _ => false,
         }
     }
@@ -349,17 +395,6 @@ impl<B> Drop for Lease<B> {
             None => {}
         }
     }
-}
-
-/// HTTP/1.1 towards upstreams, with bounded buffers. Header names keep the spelling they came with;
-/// the others are written in the customary way (`Content-Type`), which old servers may insist on.
-pub(super) fn http1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .preserve_header_case(true)
-        .title_case_headers(true)
-        .max_buf_size(super::BUFFER_BYTES);
-    builder
 }
 
 /// `Keep-Alive: timeout=N` of the upstream, less a second for what is under way.

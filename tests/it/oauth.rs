@@ -134,12 +134,12 @@ async fn answers_that_break_the_rules_are_no_tokens() {
         (
             ok(&big),
             TokenErrorKind::BadResponse,
-            "answered 200 with more than 64 KiB",
+            "answered 200 with more than max_response_bytes",
         ),
         (
             http("503 Busy", "retry-after: 7\r\n", &big),
             TokenErrorKind::ServerError,
-            "answered 503 with more than 64 KiB",
+            "answered 503 with more than max_response_bytes",
         ),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"access_token\":\"tok\"".to_vec(),
