@@ -27,7 +27,7 @@ pub(super) async fn refuse(
         ),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
             ErrorKind::HeaderTooLarge,
-            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
+            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes or max_headers",
         ),
         _ => (
             ErrorKind::BadRequest,
