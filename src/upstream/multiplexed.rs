@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
+use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use super::answers::Wire;
@@ -38,12 +39,38 @@ trait Settings {
     fn watch(&self, waker: &Waker);
 }
 
-type Connection<B> = http2::Connection<HyperIo, B, LocalExecutor>;
+type Connection<B> = http2::Connection<HyperIo, B, Watched>;
 
 struct Driven<B: RequestBody> {
     /// Dropped at its end, so that its sender learns of it.
     connection: RefCell<Option<Pin<Box<Connection<B>>>>>,
-    watchers: RefCell<Vec<Waker>>,
+    watched: Watched,
+}
+
+/// Runs hyper's tasks, one of which reads what the server says, and wakes those who wait to hear
+/// something after each step.
+#[derive(Clone, Default)]
+struct Watched(Rc<RefCell<Vec<Waker>>>);
+
+impl Watched {
+    fn wake(&self) {
+        self.0.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+impl<F: Future + 'static> Executor<F> for Watched {
+    fn execute(&self, task: F) {
+        let watched = self.clone();
+        LocalExecutor.execute(async move {
+            let mut task = pin!(task);
+            std::future::poll_fn(|cx| {
+                let done = task.as_mut().poll(cx);
+                watched.wake();
+                done
+            })
+            .await;
+        });
+    }
 }
 
 impl<B: RequestBody> Multiplexed<B> {
@@ -53,10 +80,11 @@ impl<B: RequestBody> Multiplexed<B> {
         wire: Arc<Wire>,
         endpoint: &Endpoint,
     ) -> hyper::Result<Rc<Self>> {
-        let (sender, connection) = builder(endpoint).handshake(io).await?;
+        let watched = Watched::default();
+        let (sender, connection) = builder(endpoint, watched.clone()).handshake(io).await?;
         let driven = Rc::new(Driven {
             connection: RefCell::new(Some(Box::pin(connection))),
-            watchers: RefCell::default(),
+            watched,
         });
         let driver = Rc::clone(&driven);
         tokio::task::spawn_local(std::future::poll_fn(move |cx| {
@@ -67,7 +95,7 @@ impl<B: RequestBody> Multiplexed<B> {
             if ended {
                 *connection = None;
             }
-            driver.watchers.borrow_mut().drain(..).for_each(Waker::wake);
+            driver.watched.wake();
             match ended {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
@@ -168,13 +196,13 @@ impl<B: RequestBody> Settings for Driven<B> {
     }
 
     fn watch(&self, waker: &Waker) {
-        self.watchers.borrow_mut().push(waker.clone());
+        self.watched.0.borrow_mut().push(waker.clone());
     }
 }
 
-fn builder(endpoint: &Endpoint) -> http2::Builder<LocalExecutor> {
+fn builder(endpoint: &Endpoint, executor: Watched) -> http2::Builder<Watched> {
     let http2 = &endpoint.http2;
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(hyper_util::rt::TokioTimer::new())
         .keep_alive_interval(http2.ping_interval)
