@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
+use super::upload::Fault;
 use crate::token::Unavailable;
 use crate::upstream::ConnectError;
 
@@ -48,6 +49,15 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
         ),
     };
     ProxyError::new(kind, detail).caused_by(error)
+}
+
+/// The client did not send the whole request.
+pub fn client(fault: Fault) -> ProxyError {
+    let detail = match fault {
+        Fault::Malformed => "the request body is malformed",
+        Fault::Gone => "the client closed the connection before the end of the request body",
+    };
+    ProxyError::new(ErrorKind::BadRequest, detail)
 }
 
 /// There is no token.

@@ -23,7 +23,7 @@ use super::client::Client;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::request::{self, Asked};
-use super::upload::{Fault, Outgoing, Upload};
+use super::upload::{Outgoing, Upload};
 use super::{failure, headers, interim, judge};
 use crate::config;
 use crate::dpop::{DPOP, Nonce};
@@ -351,7 +351,7 @@ impl Forward {
 
     fn failed(&self, error: TrySendError<Request<Outgoing>>, wire: &Wire) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
-            return client_fault(fault);
+            return failure::client(fault);
         }
         let connector = &self.upstream.endpoint.connector;
         let refused = wire
@@ -405,12 +405,4 @@ fn no_connect() -> ProxyError {
         ErrorKind::MethodNotAllowed,
         "the upstream does not take extended CONNECT (RFC 8441); ask for the upgrade over HTTP/1.1",
     )
-}
-
-fn client_fault(fault: Fault) -> ProxyError {
-    let detail = match fault {
-        Fault::Malformed => "the request body is malformed",
-        Fault::Gone => "the client closed the connection before the end of the request body",
-    };
-    ProxyError::new(ErrorKind::BadRequest, detail)
 }

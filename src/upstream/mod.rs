@@ -3,8 +3,10 @@
 mod answers;
 mod connect;
 mod dns;
+mod error;
 mod handshake;
 mod io;
+mod keep_alive;
 mod multiplexed;
 mod places;
 mod pool;
@@ -20,7 +22,8 @@ use crate::config::Http2;
 use crate::metrics::UpstreamMetrics;
 
 pub use answers::{Answers, Wire};
-pub use connect::{ConnectError, Connected, Connector, Protocols, Stage};
+pub use connect::{Connected, Connector, Protocols};
+pub use error::{ConnectError, Stage};
 pub use io::Io;
 pub use places::Places;
 pub use pool::{Checkout, Lease, Pool, RequestBody};

@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
 use super::answers::{Answers, Wire};
-use super::connect::{ConnectError, Protocols};
+use super::connect::Protocols;
+use super::error::ConnectError;
+use super::keep_alive;
 use super::multiplexed::Multiplexed;
 use super::{Endpoint, HyperIo};
-
-/// A connection is given up this long before the upstream said it would close it.
-const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -347,7 +346,7 @@ impl<B: RequestBody> Checkout<B> {
             }
             None => unreachable!("a lease holds its sender until it is released"),
         };
-        lease.keep_alive = keep_alive_timeout(response.headers());
+        lease.keep_alive = keep_alive::timeout(response.headers());
         Ok(response)
     }
 
@@ -394,34 +393,5 @@ impl<B> Drop for Lease<B> {
             Some(Sender::Http2(open)) => open.stream_ended(),
             None => {}
         }
-    }
-}
-
-/// `Keep-Alive: timeout=N` of the upstream, less a second for what is under way.
-fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value
-        .split(',')
-        .find_map(|part| part.trim().strip_prefix("timeout="))?;
-    let timeout = Duration::from_secs(seconds.trim().parse().ok()?);
-    Some(timeout.saturating_sub(KEEP_ALIVE_SAFETY))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keep_alive_of_the_upstream_is_read_with_a_second_to_spare() {
-        let parse = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("keep-alive", http::HeaderValue::from_static(text));
-            keep_alive_timeout(&headers)
-        };
-        assert_eq!(parse("timeout=5, max=100"), Some(Duration::from_secs(4)));
-        assert_eq!(parse("max=100, timeout=5"), Some(Duration::from_secs(4)));
-        assert_eq!(parse("timeout=0"), Some(Duration::ZERO));
-        assert_eq!(parse("max=100"), None);
-        assert_eq!(parse("timeout=soon"), None);
     }
 }
