@@ -179,4 +179,7 @@ fn the_window_of_a_connection_holds_those_of_its_streams() {
     let (_directory, loaded) = with(SERVER, largest);
     let http2 = loaded.unwrap().config.server.http2;
     assert_eq!(http2.connection_window(), i32::MAX as u32);
+    let (_directory, loaded) = with(SERVER, "max_streams = 1\nstream_window = \"4KiB\"");
+    let http2 = loaded.unwrap().config.server.http2;
+    assert_eq!(http2.connection_window(), 65_535);
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use http::Method;
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -185,6 +186,24 @@ async fn an_http2_client_is_told_max_streams_and_the_windows() {
     // A connection begins with 65,535.
     let more = u32::from_be_bytes(window.unwrap().try_into().unwrap());
     assert_eq!(more + 65_535, 3 * (128 << 10));
+}
+
+#[tokio::test]
+async fn bodies_pass_through_the_smallest_windows() {
+    let echo = server::serve(None, |request| async {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        response(200, body)
+    });
+    let least = "max_streams = 1\nstream_window = \"4KiB\"\nbody_buffer = \"8KiB\"";
+    let upstream = format!("http = \"2\"\n{least}");
+    let sidebearer = Sidebearer::start(&config(least, echo, &upstream));
+    let mut connection = http2(sidebearer.address()).await;
+    let body: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    for _ in 0..2 {
+        let request = streaming(Method::POST, "/", whole(body.clone()));
+        let answer = connection.send_request(request).await.unwrap();
+        assert_eq!(read(answer).await.unwrap().body, body);
+    }
 }
 
 #[tokio::test]
