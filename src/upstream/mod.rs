@@ -64,7 +64,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Opens one connection, and counts how that went. It holds a place until it is closed.
+    /// Opens one connection, and counts how that went; tells whether it speaks HTTP/2. It holds a
+    /// place until it is closed.
     pub async fn connect(&self, protocols: Protocols) -> Result<(Answers, bool), ConnectError> {
         let connected = self.attempt(protocols).await;
         let outcome = connected
