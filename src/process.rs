@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -12,8 +13,8 @@ use rustix::process::{
 const SPARE_FILES: u64 = 256;
 
 /// Files that neither clients nor upstreams get: probes must be answered, and files read, when
-/// there are no more. Of a low limit an eighth.
-const RESERVED_FILES: u64 = 32;
+/// there are no more.
+static RESERVED_FILES: AtomicU64 = AtomicU64::new(32);
 
 /// Makes sure that tokens and secrets in memory never reach a core file, and that other processes
 /// of the same user cannot read them by `ptrace` or `/proc`
@@ -52,11 +53,16 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
     )
 }
 
+/// Keeps back so many files from clients and upstreams; of a low open-files limit an eighth.
+pub fn reserve_files(files: u64) {
+    RESERVED_FILES.store(files, Relaxed);
+}
+
 /// Whether this file is one of the last. The system hands out the lowest number that is free.
 pub fn is_reserved(file: impl AsFd) -> bool {
     let limit = getrlimit(Resource::Nofile).current;
     let number = u64::try_from(file.as_fd().as_raw_fd()).unwrap_or_default();
-    limit.is_some_and(|limit| number >= limit - RESERVED_FILES.min(limit / 8))
+    limit.is_some_and(|limit| number >= limit - RESERVED_FILES.load(Relaxed).min(limit / 8))
 }
 
 /// What a socket that is one of the last fails with, as if there were none.

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
-use crate::server::{self, Bound, Limit, Listener, Shards};
+use crate::limit::Limit;
+use crate::process;
+use crate::server::{self, Bound, Listener, Shards};
 
 /// A shard that has not taken over its connections by then is stuck, and not waited for.
 const SHARD_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +62,7 @@ enum Place {
 struct Page {
     configured: SocketAddr,
     local: SocketAddr,
+    limit: Arc<Limit>,
     task: JoinHandle<()>,
 }
 
@@ -70,23 +73,30 @@ impl Sockets {
     /// # Errors
     /// The first socket that cannot be had; those bound before it are closed again.
     pub fn bind(&self, config: &Config) -> Result<Pending, BindError> {
+        let backlog = config.server.backlog;
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
             let place = Place::of(listener);
             let open = self.listeners.get(&place);
             if !open.is_some_and(|(_, open)| open.is_reachable()) {
-                let bound = server::bind(&listener.address).map_err(|source| BindError {
-                    what: format!("listener {}", listener.name),
-                    address: place.to_string(),
-                    source,
-                })?;
+                let bound =
+                    server::bind(&listener.address, backlog).map_err(|source| BindError {
+                        what: format!("listener {}", listener.name),
+                        address: place.to_string(),
+                        source,
+                    })?;
                 listeners.insert(place, bound);
             }
         }
         Ok(Pending {
             listeners,
-            admin: bind_page("admin", self.admin.as_ref(), Some(config.admin.address))?,
-            health: bind_page("health", self.health.as_ref(), config.health)?,
+            admin: bind_page("admin", self.admin.as_ref(), Some(&config.admin), backlog)?,
+            health: bind_page(
+                "health",
+                self.health.as_ref(),
+                config.health.as_ref(),
+                backlog,
+            )?,
         })
     }
 
@@ -126,6 +136,7 @@ impl Sockets {
         admin: &Arc<Admin>,
     ) {
         self.limit.set(config.server.max_connections);
+        process::reserve_files(config.server.reserved_files);
         for listener in &config.listeners {
             let place = Place::of(listener);
             if let Some(bound) = pending.listeners.remove(&place) {
@@ -137,6 +148,10 @@ impl Sockets {
                 };
                 tracing::info!(listener = listener.name, address, "listening");
                 self.listeners.insert(place, (listener.name.clone(), open));
+            } else if let Some((_, open)) = self.listeners.get(&place)
+                && let Err(error) = open.set_backlog(config.server.backlog)
+            {
+                tracing::error!(listener = listener.name, %error, "cannot set the backlog");
             }
             set_mode(listener);
         }
@@ -144,7 +159,7 @@ impl Sockets {
             "admin",
             self.admin.take(),
             pending.admin,
-            Some(config.admin.address),
+            Some(&config.admin),
             admin,
             Scope::All,
         );
@@ -152,7 +167,7 @@ impl Sockets {
             "health",
             self.health.take(),
             pending.health,
-            config.health,
+            config.health.as_ref(),
             admin,
             Scope::Health,
         );
@@ -224,15 +239,16 @@ fn set_mode(listener: &config::Listener) {
 fn bind_page(
     what: &str,
     open: Option<&Page>,
-    address: Option<SocketAddr>,
+    page: Option<&config::Page>,
+    backlog: i32,
 ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
-    let Some(address) = address else {
+    let Some(address) = page.map(|page| page.address) else {
         return Ok(None);
     };
     if open.is_some_and(|page| page.configured == address) {
         return Ok(None);
     }
-    let listener = server::bind_tcp(address)
+    let listener = server::bind_tcp(address, backlog)
         .and_then(|socket| TcpListener::from_std(socket.into()))
         .map_err(|source| BindError {
             what: what.to_owned(),
@@ -246,19 +262,24 @@ fn open_page(
     what: &str,
     open: Option<Page>,
     pending: Option<(SocketAddr, TcpListener)>,
-    configured: Option<SocketAddr>,
+    page: Option<&config::Page>,
     admin: &Arc<Admin>,
     scope: Scope,
 ) -> Option<Page> {
-    let configured = configured?;
-    let Some((_, listener)) = pending else {
+    let page = page?;
+    let Some((configured, listener)) = pending else {
+        if let Some(open) = &open {
+            open.limit.set(page.max_connections);
+        }
         return open;
     };
     let local = listener.local_addr().unwrap_or(configured);
     tracing::info!(address = %local, "{what}");
+    let limit = Arc::new(Limit::new(page.max_connections));
     Some(Page {
         configured,
         local,
-        task: admin::serve(listener, Arc::clone(admin), scope),
+        task: admin::serve(listener, Arc::clone(admin), scope, Arc::clone(&limit)),
+        limit,
     })
 }

@@ -18,20 +18,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::config::Diagnostics;
+use crate::config::{Config, Diagnostics};
+use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::proxy::admit_to_admin;
 use crate::server::Shards;
 use crate::snapshot::Snapshot;
 
-/// Probes, scrapers and a few people: more than this at once is someone's mistake.
-const MAX_CONNECTIONS: usize = 64;
 /// A shard that does not answer within this is stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin pages are made from.
 #[derive(Debug)]
@@ -124,14 +122,28 @@ impl Admin {
     }
 }
 
-/// Serves on a bound socket until the handle is aborted.
-pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+impl Scope {
+    fn header_timeout(self, config: &Config) -> Duration {
+        let page = match self {
+            Self::All => &config.admin,
+            // A socket that is just being taken away may have no section any more.
+            Self::Health => config.health.as_ref().unwrap_or(&config.admin),
+        };
+        page.header_timeout
+    }
+}
+
+/// Serves on a bound socket until the handle is aborted, at most as many connections at once as
+/// there are `places`.
+pub fn serve(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    scope: Scope,
+    places: Arc<Limit>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
+            let place = places.place().await;
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of file descriptors, most likely: the next probe comes soon enough.
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -139,13 +151,14 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
             };
             let admin = Arc::clone(&admin);
             tokio::spawn(async move {
+                let patience = scope.header_timeout(&admin.snapshots.load().config);
                 let service = service_fn(|request| {
                     let admin = Arc::clone(&admin);
                     async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
+                    .header_read_timeout(patience)
                     .serve_connection(TokioIo::new(stream), service);
                 // Probes hang up as they like.
                 let _ = connection.await;

@@ -47,6 +47,8 @@ pub struct Credential {
     pub fetch_timeout: Duration,
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
+    /// Largest answer of the authorization server, in bytes: of its head, and of its body.
+    pub max_response_bytes: usize,
     /// Whether discovered endpoints may be plain http beyond loopback.
     pub allow_plaintext: bool,
     /// TLS towards the authorization server.

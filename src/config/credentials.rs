@@ -61,6 +61,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let max_lifetime = time("max_lifetime", 24 * 60 * 60, second);
     let fetch_timeout = time("fetch_timeout", 10, SOME);
     let acquire_timeout = time("acquire_timeout", 5, SOME);
+    let max_response_bytes = section.size("max_response_bytes", 64 << 10, ["8KiB", "1MiB"]);
     section.finish();
 
     let (client_id, auth) = client?;
@@ -82,6 +83,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         max_lifetime,
         fetch_timeout,
         acquire_timeout,
+        max_response_bytes,
         allow_plaintext,
         tls,
     })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::Value;
 use super::report::Place;
-use super::{Admin, Config, Credential, ListenAddress, Listener, Log, Route, Server, Upstream};
+use super::{Config, Credential, ListenAddress, Listener, Log, Page, Route, Server, Upstream};
 
 /// Something that may be defined once, and where it is.
 pub(super) type Defined<T> = Option<(T, Place)>;
@@ -29,8 +29,8 @@ pub(super) struct Draft {
     pub(super) has_listeners: bool,
     pub(super) server: Defined<Server>,
     pub(super) log: Defined<Log>,
-    pub(super) admin: Defined<Admin>,
-    pub(super) health: Defined<Option<SocketAddr>>,
+    pub(super) admin: Defined<Page>,
+    pub(super) health: Defined<Option<Page>>,
 }
 
 /// Names of something that is defined elsewhere.
@@ -78,7 +78,7 @@ impl Files<'_> {
 impl Draft {
     /// Where admin listens when nothing is said about it.
     pub(super) fn default_admin(&self) -> Option<SocketAddr> {
-        self.admin.is_none().then(|| Admin::default().address)
+        self.admin.is_none().then(|| Page::default().address)
     }
 
     /// The whole. Only for a draft without errors: what could not be read is left out.

@@ -8,7 +8,7 @@ use tracing::Level;
 use super::address::{is_loopback_ip, socket};
 use super::read::Section;
 use super::report::Place;
-use super::{AccessLog, Admin, Log, LogFormat, Server};
+use super::{AccessLog, Http2, Log, LogFormat, Page, Server};
 
 /// The shortest time that makes sense where zero does not.
 pub(super) const SOME: Duration = Duration::from_millis(1);
@@ -22,9 +22,23 @@ impl Default for Server {
             shutdown_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(25),
             max_header_bytes: 64 << 10,
+            max_headers: 256,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
+            linger_timeout: Duration::from_secs(1),
             max_connections: 10_000,
+            backlog: 1024,
+            reserved_files: 32,
+            body_buffer: 64 << 10,
+            tunnel_buffer: 8 << 10,
+            max_interim_bytes: 64 << 10,
+            max_concurrent_fetches: 32,
+            http2: Http2 {
+                max_streams: 250,
+                stream_window: 64 << 10,
+                ping_interval: Duration::from_secs(30),
+                ping_timeout: Duration::from_secs(20),
+            },
             via: true,
         }
     }
@@ -40,9 +54,17 @@ impl Default for Log {
     }
 }
 
-impl Default for Admin {
+/// Probes, scrapers and a few people: more than this at once is someone's mistake.
+const PAGE_CONNECTIONS: usize = 64;
+
+impl Default for Page {
+    /// Of `[admin]`.
     fn default() -> Self {
-        Self { address: ADMIN }
+        Self {
+            address: ADMIN,
+            max_connections: PAGE_CONNECTIONS,
+            header_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -62,17 +84,59 @@ impl Server {
                 default.max_header_bytes,
                 ["8KiB", "1MiB"],
             ),
+            max_headers: section.integer("max_headers", default.max_headers, 1..=10_000),
             header_timeout: section.duration("header_timeout", default.header_timeout, SOME),
             idle_timeout: section.duration("idle_timeout", default.idle_timeout, SOME),
+            linger_timeout: section.duration(
+                "linger_timeout",
+                default.linger_timeout,
+                Duration::ZERO,
+            ),
             max_connections: section.integer(
                 "max_connections",
                 default.max_connections,
                 1..=1_000_000,
             ),
+            backlog: section.integer("backlog", default.backlog, 1..=1_000_000),
+            reserved_files: section.integer(
+                "reserved_files",
+                default.reserved_files,
+                0..=1_000_000,
+            ),
+            body_buffer: body_buffer(&section, default.body_buffer),
+            tunnel_buffer: section.size("tunnel_buffer", default.tunnel_buffer, ["1KiB", "1MiB"]),
+            max_interim_bytes: section.size(
+                "max_interim_bytes",
+                default.max_interim_bytes,
+                ["0B", "16MiB"],
+            ),
+            max_concurrent_fetches: section.integer(
+                "max_concurrent_fetches",
+                default.max_concurrent_fetches,
+                1..=10_000,
+            ),
+            http2: Http2::read(&section, default.http2),
             via: section.boolean("via", default.via),
         };
         section.finish();
         server
+    }
+}
+
+/// What one connection buffers of a body; the least is what the HTTP library needs.
+pub(super) fn body_buffer(section: &Section<'_>, default: usize) -> usize {
+    section.size("body_buffer", default, ["8KiB", "16MiB"])
+}
+
+impl Http2 {
+    /// Its keys, which stand among those of a section.
+    pub(super) fn read(section: &Section<'_>, default: Self) -> Self {
+        Self {
+            max_streams: section.integer("max_streams", default.max_streams, 1..=100_000),
+            stream_window: section.size("stream_window", default.stream_window, ["4KiB", "16MiB"]),
+            ping_interval: section.duration("ping_interval", default.ping_interval, SOME),
+            ping_timeout: section.duration("ping_timeout", default.ping_timeout, SOME),
+        }
     }
 }
 
@@ -106,35 +170,52 @@ impl Log {
     }
 }
 
-impl Admin {
-    /// Also where its address is written.
-    pub(super) fn read(section: Section<'_>) -> (Self, Place) {
+impl Page {
+    /// `[admin]`, and where its address is written.
+    pub(super) fn read_admin(section: Section<'_>) -> (Self, Place) {
         let allow_network = section.boolean("allow_network", false);
-        let mut admin = Self::default();
         let mut place = section.place.clone();
+        let mut address = ADMIN;
         if let Some((value, text)) = section.text("address")
-            && let Some(address) = value.check(socket(text))
+            && let Some(written) = value.check(socket(text))
         {
-            if !is_loopback_ip(address.ip()) && !allow_network {
+            if !is_loopback_ip(written.ip()) && !allow_network {
                 value.error(
                     "can be reached from the network",
                     "whoever reaches it sees the status and reloads the configuration; \
                      allow that with `allow_network = true`, or use a loopback address",
                 );
             }
-            admin.address = address;
+            address = written;
             place = value.place;
         }
-        section.finish();
-        (admin, place)
+        (Self::read(section, address), place)
     }
-}
 
-/// `[health]`: its address and where that is written.
-pub(super) fn read_health(section: Section<'_>) -> Option<(SocketAddr, Place)> {
-    let address = section.text("address");
-    section.finish();
-    let (value, text) = address?;
-    let address = value.check(socket(text))?;
-    Some((address, value.place))
+    /// `[health]`, and where its address is written; nothing without one.
+    pub(super) fn read_health(section: Section<'_>) -> Option<(Self, Place)> {
+        let address = section.text("address");
+        let address = address
+            .and_then(|(value, text)| value.check(socket(text)).map(|address| (address, value)));
+        let page = Self::read(
+            section,
+            address.as_ref().map_or(ADMIN, |(address, _)| *address),
+        );
+        address.map(|(_, value)| (page, value.place))
+    }
+
+    fn read(section: Section<'_>, address: SocketAddr) -> Self {
+        let default = Self::default();
+        let page = Self {
+            address,
+            max_connections: section.integer(
+                "max_connections",
+                default.max_connections,
+                1..=10_000,
+            ),
+            header_timeout: section.duration("header_timeout", default.header_timeout, SOME),
+        };
+        section.finish();
+        page
+    }
 }

@@ -55,9 +55,9 @@ pub struct Config {
     /// Logging.
     pub log: Log,
     /// The admin socket.
-    pub admin: Admin,
+    pub admin: Page,
     /// The optional second socket with health and metrics only.
-    pub health: Option<SocketAddr>,
+    pub health: Option<Page>,
     /// Where the service's requests arrive; names are unique.
     pub listeners: Vec<Listener>,
     /// The protected APIs, by name.
@@ -79,12 +79,30 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Largest request head, in bytes.
     pub max_header_bytes: usize,
+    /// Headers of one request.
+    pub max_headers: usize,
     /// From the first byte of a request head to its end.
     pub header_timeout: Duration,
     /// How long a client connection may be idle.
     pub idle_timeout: Duration,
+    /// After its last answer: how long a connection reads on.
+    pub linger_timeout: Duration,
     /// Client connections in the whole process; beyond it new ones wait in the backlog.
     pub max_connections: usize,
+    /// Connections of one listener that the system keeps until they are accepted.
+    pub backlog: i32,
+    /// Files that neither clients nor upstreams get.
+    pub reserved_files: u64,
+    /// Bytes that a client connection buffers of a body, each way.
+    pub body_buffer: usize,
+    /// Bytes that a tunnel buffers, each way.
+    pub tunnel_buffer: usize,
+    /// Bytes of interim responses that wait for a client to read them.
+    pub max_interim_bytes: usize,
+    /// Token requests at once to one token endpoint, from all credentials together.
+    pub max_concurrent_fetches: usize,
+    /// Towards clients.
+    pub http2: Http2,
     /// Whether requests carry `Via: 1.1 sidebearer-ID`, by which loops are found.
     pub via: bool,
 }
@@ -122,11 +140,28 @@ pub enum AccessLog {
     All,
 }
 
-/// `[admin]`
+/// `[admin]` or `[health]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Admin {
-    /// Where admin listens.
+pub struct Page {
+    /// Where it listens.
     pub address: SocketAddr,
+    /// Connections at once; more wait in the backlog.
+    pub max_connections: usize,
+    /// From the first byte of a request head to its end, and between two requests.
+    pub header_timeout: Duration,
+}
+
+/// The limits of HTTP/2 connections to one side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2 {
+    /// Requests at once on one connection.
+    pub max_streams: u32,
+    /// Bytes of one stream that may arrive before they are read.
+    pub stream_window: u32,
+    /// How often a connection with streams is asked whether it is still there.
+    pub ping_interval: Duration,
+    /// How long it has to answer that.
+    pub ping_timeout: Duration,
 }
 
 /// `[[listeners]]`
@@ -175,14 +210,30 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Between two body chunks, either way; `None` is off.
     pub stream_idle_timeout: Option<Duration>,
+    /// How long the API may think about an `Expect: 100-continue` before the body is asked for.
+    pub continue_timeout: Duration,
+    /// How long a new connection may keep to itself whether it takes extended CONNECT.
+    pub connect_protocol_timeout: Duration,
+    /// Connections at once, in the whole process, idle ones included.
+    pub max_connections: usize,
     /// Idle connections kept, in the whole process.
     pub pool_idle: usize,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Duration,
     /// Whether a rejected token is healed by a new one and a replay.
     pub retry_on_401: bool,
+    /// How often a request is sent again because its connection had been closed.
+    pub max_retries: usize,
     /// Request bodies up to this many bytes can be replayed.
     pub replay_buffer: usize,
+    /// Bytes that a connection buffers of a body, each way.
+    pub body_buffer: usize,
+    /// Largest response head, in bytes.
+    pub max_response_header_bytes: usize,
+    /// Headers of one response, over HTTP/1.1.
+    pub max_response_headers: usize,
+    /// Towards the API.
+    pub http2: Http2,
     /// Where the token goes.
     pub header: HeaderName,
     /// What stands before the token; the token's type when absent, nothing when empty.
@@ -275,6 +326,20 @@ impl Config {
         files.sort_unstable();
         files.dedup();
         files.into_iter().map(PathBuf::from).collect()
+    }
+}
+
+impl Http2 {
+    /// What the window of a connection begins with, and the largest there is (RFC 9113 sections
+    /// 6.9.2 and 6.9.1).
+    const WINDOWS: [u32; 2] = [(1 << 16) - 1, (1 << 31) - 1];
+
+    /// Bytes of all streams of one connection together that may arrive before they are read: so
+    /// many that streams that nobody reads do not stop the others.
+    pub fn connection_window(&self) -> u32 {
+        let all = self.max_streams.saturating_mul(self.stream_window);
+        let [first, largest] = Self::WINDOWS;
+        all.clamp(first, largest)
     }
 }
 

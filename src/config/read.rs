@@ -98,12 +98,12 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number.
-    pub(super) fn integer(
+    pub(super) fn integer<N: TryFrom<usize>>(
         &self,
         key: &'static str,
-        default: usize,
+        default: N,
         range: RangeInclusive<usize>,
-    ) -> usize {
+    ) -> N {
         let Some(value) = self.get(key) else {
             return default;
         };
@@ -113,7 +113,8 @@ impl<'a> Section<'a> {
         };
         let parsed = usize::from_str_radix(integer.as_str(), integer.radix())
             .ok()
-            .filter(|number| range.contains(number));
+            .filter(|number| range.contains(number))
+            .and_then(|number| N::try_from(number).ok());
         let parsed = parsed.ok_or_else(|| format!("expected {expected}").into());
         value.check(parsed).unwrap_or(default)
     }
@@ -142,12 +143,12 @@ impl<'a> Section<'a> {
     }
 
     /// A size such as `"64KiB"`, in bytes; the bounds as they are written.
-    pub(super) fn size(
+    pub(super) fn size<N: TryFrom<usize>>(
         &self,
         key: &'static str,
-        default: usize,
+        default: N,
         range: [&'static str; 2],
-    ) -> usize {
+    ) -> N {
         let Some(value) = self.get(key) else {
             return default;
         };
@@ -160,7 +161,7 @@ impl<'a> Section<'a> {
                 Some(_) => Err(format!("expected {least} to {most}").into()),
                 None => Err(format!("expected {}", units::SIZE).into()),
             };
-            value.check(parsed)
+            N::try_from(value.check(parsed)?).ok()
         };
         read().unwrap_or(default)
     }

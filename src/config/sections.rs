@@ -3,9 +3,7 @@
 use super::draft::{Defined, Draft, Files};
 use super::read::{Section, Value};
 use super::report::{Place, Report, Shown};
-use super::{
-    Admin, ListenAddress, Log, Server, credentials, general, listeners, routes, upstreams,
-};
+use super::{ListenAddress, Log, Page, Server, credentials, listeners, routes, upstreams};
 
 /// Adds the sections of one file to the draft.
 pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft) {
@@ -22,7 +20,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
     }
     if let Some(section) = single("admin") {
         let place = section.place.clone();
-        let (admin, address) = Admin::read(section);
+        let (admin, address) = Page::read_admin(section);
         draft
             .sockets
             .push((ListenAddress::Tcp(admin.address), address));
@@ -30,9 +28,11 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
     }
     if let Some(section) = single("health") {
         let place = section.place.clone();
-        let health = general::read_health(section).map(|(address, place)| {
-            draft.sockets.push((ListenAddress::Tcp(address), place));
-            address
+        let health = Page::read_health(section).map(|(health, place)| {
+            draft
+                .sockets
+                .push((ListenAddress::Tcp(health.address), place));
+            health
         });
         once(report, "[health]", &mut draft.health, (health, place));
     }

@@ -7,10 +7,18 @@ use http::uri::Authority;
 
 use super::address::is_loopback;
 use super::draft::{Draft, Files, Named};
-use super::general::SOME;
+use super::general::{SOME, body_buffer};
 use super::read::{Section, Value};
 use super::report::{Expected, Shown};
-use super::{HttpVersion, Tls, Upstream};
+use super::{Http2, HttpVersion, Tls, Upstream};
+
+/// More streams than most servers take on one connection need another.
+const HTTP2: Http2 = Http2 {
+    max_streams: 100,
+    stream_window: 64 << 10,
+    ping_interval: Duration::from_secs(20),
+    ping_timeout: Duration::from_secs(20),
+};
 
 /// Reads one upstream.
 pub(super) fn read(
@@ -33,10 +41,19 @@ pub(super) fn read(
     let connect_timeout = time("connect_timeout", 5, SOME);
     let response_timeout = time("response_timeout", 60, SOME);
     let stream_idle_timeout = time("stream_idle_timeout", 300, Duration::ZERO);
+    let continue_timeout = time("continue_timeout", 1, SOME);
+    let connect_protocol_timeout = time("connect_protocol_timeout", 1, SOME);
+    let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
     let pool_idle = section.integer("pool_idle", 256, 0..=1_000_000);
     let pool_idle_timeout = time("pool_idle_timeout", 50, SOME);
     let retry_on_401 = section.boolean("retry_on_401", true);
+    let max_retries = section.integer("max_retries", 3, 0..=100);
     let replay_buffer = section.size("replay_buffer", 64 << 10, ["0B", "64MiB"]);
+    let body_buffer = body_buffer(&section, 64 << 10);
+    let max_response_header_bytes =
+        section.size("max_response_header_bytes", 64 << 10, ["8KiB", "1MiB"]);
+    let max_response_headers = section.integer("max_response_headers", 100, 1..=10_000);
+    let http2 = Http2::read(&section, HTTP2);
     let header = section.parse("header", header);
     let header_prefix = prefix(&section);
     let allow_plaintext = section.boolean("allow_plaintext", false);
@@ -69,10 +86,18 @@ pub(super) fn read(
         connect_timeout,
         response_timeout,
         stream_idle_timeout: (!stream_idle_timeout.is_zero()).then_some(stream_idle_timeout),
+        continue_timeout,
+        connect_protocol_timeout,
+        max_connections,
         pool_idle,
         pool_idle_timeout,
         retry_on_401,
+        max_retries,
         replay_buffer,
+        body_buffer,
+        max_response_header_bytes,
+        max_response_headers,
+        http2,
         header: header.unwrap_or(http::header::AUTHORIZATION),
         header_prefix,
         bound: certificate_from.is_some(),

@@ -18,15 +18,12 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::last_good::Fault;
-use super::transport::{MAX_BODY, Transport, Whole, shown};
+use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion, Tls};
 use crate::upstream::{
     Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
 };
-
-/// Where reading of a response head stops, give or take one read.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// Connects to one origin, with the TLS settings of a credential.
 pub(super) struct Connections {
@@ -40,6 +37,8 @@ pub(super) struct Connections {
     next: Option<Tls>,
     held: Mutex<Held>,
     connect_timeout: Duration,
+    /// Bytes of a head, and of a body.
+    max_response: usize,
 }
 
 /// What was made of the TLS files.
@@ -79,6 +78,7 @@ impl Connections {
             }),
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
+            max_response: credential.max_response_bytes,
         })
     }
 
@@ -100,14 +100,14 @@ impl Connections {
             None => broken(url, &e),
         };
         let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(self.max_response)
             .handshake(TokioIo::new(Answers::new(connected.io)))
             .await
             .map_err(broken)?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let (head, body) = response.into_parts();
-            let body = read(body).await.map_err(broken)?;
+            let body = read(body, self.max_response).await.map_err(broken)?;
             Ok(Response::from_parts(head, body))
         };
         // The connection moves only while it is polled here, and ends with this function.
@@ -176,13 +176,13 @@ fn fault(error: &TlsError, tls: &Tls) -> Fault {
     Fault { file, fault }
 }
 
-async fn read(mut body: Incoming) -> Result<Whole, hyper::Error> {
+async fn read(mut body: Incoming, most: usize) -> Result<Whole, hyper::Error> {
     // As large as it can get: growing would leave copies of the token behind.
-    let mut whole = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let mut whole = Zeroizing::new(Vec::with_capacity(most));
     while let Some(frame) = body.frame().await {
         let frame = frame?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
-        if whole.len() + data.len() > MAX_BODY {
+        if whole.len() + data.len() > most {
             return Ok(None);
         }
         whole.extend_from_slice(data);

@@ -76,7 +76,7 @@ impl Endpoint {
             nonce: Nonce::take(&mut head.headers),
             status: head.status,
             headers: head.headers,
-            body: body.ok_or("with more than 64 KiB"),
+            body: body.ok_or("with more than max_response_bytes"),
         })
     }
 

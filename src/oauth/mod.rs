@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use client::{Client, WallClock, gate_key};
 pub use last_good::Fault;
-pub use transport::{MAX_BODY, Transport, Whole};
+pub use transport::{Transport, Whole};
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;

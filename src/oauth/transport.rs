@@ -8,10 +8,7 @@ use zeroize::Zeroizing;
 use super::last_good::Fault;
 use super::{BoxFuture, TokenError};
 
-/// The longest body, in bytes: no token response or discovery document needs more.
-pub const MAX_BODY: usize = 64 * 1024;
-
-/// A body read to its end, wiped on drop; `None` if it is longer than [`MAX_BODY`].
+/// A body read to its end, wiped on drop; `None` if it is longer than `max_response_bytes`.
 pub type Whole = Option<Zeroizing<Vec<u8>>>;
 
 /// What carries requests to an authorization server: the network, or a simulation of it.

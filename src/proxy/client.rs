@@ -6,9 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-/// Interim responses on their way to one client.
-const INTERIM_BYTES: usize = 64 * 1024;
-
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
 pub struct Client {
@@ -23,6 +20,7 @@ pub struct Client {
     informed: AtomicBool,
     /// Interim responses to send before the next response.
     interim: Mutex<Vec<u8>>,
+    max_interim: usize,
     _held: Box<dyn Any + Send + Sync>,
 }
 
@@ -31,9 +29,9 @@ pub struct Client {
 pub struct InFlight(Arc<Client>);
 
 impl Client {
-    /// A connection of `listener`; `held` is dropped when the connection, or what it was upgraded
+    /// A connection of `listener`, for which at most `max_interim` bytes gather; `held` is dropped when the connection, or what it was upgraded
     /// to, has ended.
-    pub fn new(listener: String, held: impl Any + Send + Sync) -> Arc<Self> {
+    pub fn new(listener: String, max_interim: usize, held: impl Any + Send + Sync) -> Arc<Self> {
         Arc::new(Self {
             listener,
             in_flight: AtomicUsize::new(0),
@@ -44,6 +42,7 @@ impl Client {
             waker: Mutex::new(None),
             informed: AtomicBool::new(false),
             interim: Mutex::default(),
+            max_interim,
             _held: Box::new(held),
         })
     }
@@ -102,7 +101,7 @@ impl Client {
     /// are hints: those that gather faster than the client reads are left out.
     pub fn inform(&self, bytes: &[u8]) {
         let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
-        if interim.len() + bytes.len() <= INTERIM_BYTES {
+        if interim.len() + bytes.len() <= self.max_interim {
             interim.extend_from_slice(bytes);
             self.informed.store(true, Relaxed);
         }

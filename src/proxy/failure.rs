@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
+use super::upload::Fault;
 use crate::token::Unavailable;
 use crate::upstream::ConnectError;
 
@@ -30,6 +31,14 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             .retry_after(SHORTAGE_LASTS)
             .caused_by(error);
         }
+        ConnectError::Full { .. } => {
+            return ProxyError::new(
+                ErrorKind::Overloaded,
+                "as many connections to the upstream are open as its max_connections allows; raise it, or send fewer requests at once",
+            )
+            .retry_after(SHORTAGE_LASTS)
+            .caused_by(error);
+        }
         ConnectError::Timeout { .. } => (
             ErrorKind::UpstreamTimeout,
             "no connection to the upstream within its connect_timeout; check the network between",
@@ -40,6 +49,15 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
         ),
     };
     ProxyError::new(kind, detail).caused_by(error)
+}
+
+/// The client did not send the whole request.
+pub fn client(fault: Fault) -> ProxyError {
+    let detail = match fault {
+        Fault::Malformed => "the request body is malformed",
+        Fault::Gone => "the client closed the connection before the end of the request body",
+    };
+    ProxyError::new(ErrorKind::BadRequest, detail)
 }
 
 /// There is no token.

@@ -23,19 +23,13 @@ use super::client::Client;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::request::{self, Asked};
-use super::upload::{Fault, Outgoing, Upload};
+use super::upload::{Outgoing, Upload};
 use super::{failure, headers, interim, judge};
+use crate::config;
 use crate::dpop::{DPOP, Nonce};
 use crate::snapshot::Upstream;
 use crate::token::Token;
 use crate::upstream::{Checkout, Lease, Pool, Wire};
-
-/// Connections that fail before anything was written, or when used again, are replaced this often;
-/// then the upstream is closing them as fast as they open.
-const RETRIES: u32 = 3;
-
-/// How long the upstream may think about an `Expect: 100-continue`.
-const CONTINUE_AFTER: Duration = Duration::from_secs(1);
 
 /// A request as it will be sent, less the token; kept for sending it again.
 pub struct Forward {
@@ -93,9 +87,10 @@ impl Forward {
         let consent = upload.as_ref().filter(|_| expects).map(|upload| {
             let consent = Arc::new(Notify::new());
             let given = Arc::clone(&consent);
+            let patience = continue_within(config);
             upload.wait_for(async move {
                 // Without a word from the upstream the body is asked for (RFC 9110 section 10.1.1).
-                let _ = tokio::time::timeout(CONTINUE_AFTER, given.notified()).await;
+                let _ = tokio::time::timeout(patience, given.notified()).await;
             });
             consent
         });
@@ -190,7 +185,11 @@ impl Forward {
                 && (checkout.is_http2() || !checkout.has_heard());
             let again = (not_processed || unnoticed) && self.can_restart(error.message().is_some());
             retries += 1;
-            if !again || retries > RETRIES || checkout.wire().alert().is_some() {
+            // Beyond it the upstream is closing connections as fast as they open.
+            if !again
+                || retries > self.upstream.config.max_retries
+                || checkout.wire().alert().is_some()
+            {
                 return Err(self.failed(error, checkout.wire()));
             }
         }
@@ -202,7 +201,7 @@ impl Forward {
         protocol: &HeaderValue,
         token: &mut Option<Arc<Token>>,
     ) -> Result<Answer, ProxyError> {
-        let opened = self.upstream.endpoint.dedicated().await;
+        let opened = self.pool.dedicated().await;
         let (mut connection, wire) = opened.map_err(|error| failure::connect(Arc::new(error)))?;
         self.renew_if_expired(token).await?;
         let mut request = self.request_http1(token.as_deref());
@@ -358,7 +357,7 @@ impl Forward {
 
     fn failed(&self, error: TrySendError<Request<Outgoing>>, wire: &Wire) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
-            return client_fault(fault);
+            return failure::client(fault);
         }
         let connector = &self.upstream.endpoint.connector;
         let refused = wire
@@ -398,17 +397,18 @@ fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
     ))
 }
 
+/// How long the upstream may think about an `Expect: 100-continue`. Waiting longer than the pause
+/// that a body may make would end the request instead.
+fn continue_within(config: &config::Upstream) -> Duration {
+    let pause = config.stream_idle_timeout.map(|idle| idle / 2);
+    pause.map_or(config.continue_timeout, |pause| {
+        config.continue_timeout.min(pause)
+    })
+}
+
 fn no_connect() -> ProxyError {
     ProxyError::new(
         ErrorKind::MethodNotAllowed,
         "the upstream does not take extended CONNECT (RFC 8441); ask for the upgrade over HTTP/1.1",
     )
-}
-
-fn client_fault(fault: Fault) -> ProxyError {
-    let detail = match fault {
-        Fault::Malformed => "the request body is malformed",
-        Fault::Gone => "the client closed the connection before the end of the request body",
-    };
-    ProxyError::new(ErrorKind::BadRequest, detail)
 }

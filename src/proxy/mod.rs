@@ -77,6 +77,13 @@ async fn serve(
     let snapshot = &view.snapshot;
 
     let checked = request::check(&head)?;
+    if head.headers.len() > snapshot.config.server.max_headers {
+        // Over HTTP/1.1 the library has counted them.
+        return Err(ProxyError::new(
+            ErrorKind::HeaderTooLarge,
+            "the request has too many headers; send fewer, or raise max_headers",
+        ));
+    }
     if snapshot.via.is_some() && request::passed_through(&head.headers, &snapshot.instance) {
         return Err(ProxyError::new(
             ErrorKind::Loop,

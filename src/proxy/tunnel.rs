@@ -5,11 +5,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
 use super::client::InFlight;
@@ -17,9 +17,6 @@ use super::deadline::Deadline;
 use super::exchange::Exchange;
 use super::forward::Answer;
 use crate::snapshot::Upstream;
-
-/// Each direction buffers this much: a tunnel may be open for days beside thousands of others.
-const BUFFER: usize = 8 * 1024;
 
 /// If the upstream switched protocols, joins both sides once the 101 has been sent, or for extended
 /// CONNECT over HTTP/2 the 200. Everything else is a plain answer.
@@ -54,10 +51,11 @@ pub fn joined(
     // Still in flight: what passes here may look like a refusal of the HTTP library's.
     let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
+    let buffer = exchange.view.snapshot.config.server.tunnel_buffer;
     tokio::task::spawn_local(async move {
         // An error is one side's going away before the switch: the other side sees it end.
         if let (Ok(client), Ok(server)) = (client.await, server.await) {
-            Tunnel::new(client, server, idle, in_flight, http2).await;
+            Tunnel::new(client, server, idle, buffer, in_flight, http2).await;
         }
         if let Some(lease) = lease {
             lease.release();
@@ -80,9 +78,11 @@ struct Tunnel {
 }
 
 /// One direction.
-#[derive(Default)]
 struct Flow {
+    /// Without memory while there is nothing to move: a tunnel may be open for days beside
+    /// thousands of others.
     buffer: BytesMut,
+    most: usize,
     ended: bool,
     closed: bool,
 }
@@ -92,14 +92,15 @@ impl Tunnel {
         client: Upgraded,
         server: Upgraded,
         idle: Option<Duration>,
+        buffer: usize,
         in_flight: InFlight,
         http2: bool,
     ) -> Self {
         Self {
             client: TokioIo::new(client),
             server: TokioIo::new(server),
-            up: Flow::default(),
-            down: Flow::default(),
+            up: Flow::new(buffer),
+            down: Flow::new(buffer),
             idle,
             last: Instant::now(),
             deadline: Deadline::default(),
@@ -141,6 +142,16 @@ impl Future for Tunnel {
 }
 
 impl Flow {
+    /// A direction that buffers at most so many bytes.
+    fn new(most: usize) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            most,
+            ended: false,
+            closed: false,
+        }
+    }
+
     /// Moves what can be moved; tells whether anything did.
     fn poll<R, W>(
         &mut self,
@@ -171,13 +182,13 @@ impl Flow {
                 }
                 return Ok(moved);
             }
-            let mut space = [0; BUFFER];
-            let mut read = ReadBuf::new(&mut space);
-            match pin!(&mut *from).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => self.ended = true,
-                Poll::Ready(Ok(())) => self.buffer.extend_from_slice(read.filled()),
+            self.buffer.reserve(self.most);
+            let mut space = (&mut self.buffer).limit(self.most);
+            match pin!(from.read_buf(&mut space)).poll(cx) {
+                Poll::Ready(Ok(length)) => self.ended = length == 0,
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
+                    self.buffer = BytesMut::new();
                     // What is buffered below must leave before we wait for more.
                     return match pin!(&mut *to).poll_flush(cx) {
                         Poll::Ready(Err(error)) => Err(error),

@@ -222,6 +222,8 @@ impl Attempt {
         if let Some(consent) = &mut state.consent {
             std::task::ready!(consent.as_mut().poll(cx));
             state.consent = None;
+            // The client is asked only now: that it sent nothing before was no pause of its own.
+            self.upload.progress.set(Instant::now());
         }
         let polled = Pin::new(&mut state.incoming).poll_frame(cx);
         state.starved = polled.is_pending();

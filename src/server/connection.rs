@@ -23,20 +23,15 @@ use tokio::time::{Instant, timeout};
 
 use super::framing::Follows;
 use super::io::{Activity, ClientIo, Stream};
-use super::refusal::{LINGER, linger, refuse};
+use super::refusal::{linger, refuse};
 use crate::config;
 use crate::proxy::{self, Client, Current, Deadline, StreamExecutor};
-use crate::upstream::BUFFER_BYTES;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// More headers than any sane request has, fewer than cost much to hold.
-const MAX_HEADERS: usize = 256;
-/// Streams of one client connection at once.
-const MAX_STREAMS: u32 = 250;
-/// A client that vanished is noticed after these.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Read to tell HTTP/1.1 from HTTP/2.
+const SNIFFED_BYTES: usize = 8 * 1024;
+
 /// Serves a connection to its end.
 pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     let limits = current(&client).0.snapshot.config.server.clone();
@@ -115,7 +110,7 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
             // A request may have been answered before all of its body was read.
             let ended = timeout(limits.idle_timeout, io.end()).await;
             if matches!(ended, Ok(Ok(()))) && !client.is_closing() {
-                linger(&mut io).await;
+                linger(&mut io, limits.linger_timeout).await;
             }
         }
         (None, _) => {}
@@ -167,7 +162,7 @@ async fn sniff(
             }
             // The first request of a new connection may be on its way: it is still served.
             let at = match client.is_closing() {
-                true => at.min(*closing.get_or_insert_with(Instant::now) + LINGER),
+                true => at.min(*closing.get_or_insert_with(Instant::now) + limits.linger_timeout),
                 false => at,
             };
             if let Poll::Ready(read) = reading.as_mut().poll(cx) {
@@ -181,7 +176,7 @@ async fn sniff(
         }
         read
     };
-    ahead.reserve(BUFFER_BYTES / 8);
+    ahead.reserve(SNIFFED_BYTES);
     loop {
         let begun = !ahead.is_empty();
         match read(ahead).await {
@@ -205,24 +200,25 @@ fn http1_builder(limits: &config::Server) -> http1::Builder {
     builder
         .preserve_header_case(true)
         .title_case_headers(true)
-        .max_headers(MAX_HEADERS)
+        .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
-        .max_buf_size(limits.max_header_bytes.max(BUFFER_BYTES));
+        .max_buf_size(limits.max_header_bytes.max(limits.body_buffer));
     builder
 }
 
 fn http2_builder(limits: &config::Server) -> http2::Builder<StreamExecutor> {
+    let http2 = &limits.http2;
     let mut builder = http2::Builder::new(StreamExecutor);
     builder
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(http2.ping_interval)
+        .keep_alive_timeout(http2.ping_timeout)
+        .max_concurrent_streams(http2.max_streams)
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(BUFFER_BYTES as u32)
+        .initial_stream_window_size(http2.stream_window)
         // Streams whose upstream does not read must not stop the others.
-        .initial_connection_window_size(MAX_STREAMS * BUFFER_BYTES as u32)
-        .max_send_buf_size(BUFFER_BYTES)
+        .initial_connection_window_size(http2.connection_window())
+        .max_send_buf_size(limits.body_buffer)
         .enable_connect_protocol();
     builder
 }

@@ -10,26 +10,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::limit::{Limit, Place};
 use super::shard::{Accepted, RawStream, Shards};
 use crate::config::ListenAddress;
+use crate::limit::{Limit, Place};
 use crate::process::{is_reserved, is_shortage, shortage};
 
-/// Connections that the kernel keeps for us until we accept them.
-const BACKLOG: i32 = 1024;
 /// Pauses while there are no file descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound socket that does not accept at the moment; the kernel queues connections for it.
 #[derive(Debug)]
 pub struct Bound {
-    socket: Accepting,
+    socket: Arc<Accepting>,
     local: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
 }
@@ -45,6 +43,7 @@ struct SocketFile {
 /// still served.
 #[derive(Debug)]
 pub struct Listener {
+    socket: Arc<Accepting>,
     local: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
     pause: oneshot::Sender<()>,
@@ -52,25 +51,25 @@ pub struct Listener {
 }
 
 /// Binds a socket, for the current runtime. A stale unix socket file is replaced, a live one is
-/// not.
+/// not. The kernel keeps up to `backlog` connections until they are accepted.
 ///
 /// # Errors
 /// The system's, with the address in words.
-pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
+pub fn bind(address: &ListenAddress, backlog: i32) -> io::Result<Bound> {
     let (socket, local, file) = match address {
         ListenAddress::Tcp(address) => {
-            let socket = bind_tcp(*address)?;
+            let socket = bind_tcp(*address, backlog)?;
             let local = socket.local_addr()?.as_socket();
             (Accepting::Tcp(watched(socket.into())?), local, None)
         }
         ListenAddress::Unix { path, mode } => {
-            let (socket, file) = bind_unix(path, *mode)?;
+            let (socket, file) = bind_unix(path, *mode, backlog)?;
             let file = Some(Arc::new(file));
             (Accepting::Unix(watched(socket.into())?), None, file)
         }
     };
     Ok(Bound {
-        socket,
+        socket: Arc::new(socket),
         local,
         file,
     })
@@ -80,7 +79,7 @@ pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
 ///
 /// # Errors
 /// The system's.
-pub fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -88,12 +87,12 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
+fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     if let Ok(known) = fs::symlink_metadata(path) {
         if !known.file_type().is_socket() {
             return Err(io::Error::new(
@@ -116,7 +115,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(&beside)?)?;
     let placed = fs::set_permissions(&beside, fs::Permissions::from_mode(mode))
-        .and_then(|()| socket.listen(BACKLOG))
+        .and_then(|()| socket.listen(backlog))
         .and_then(|()| socket.set_nonblocking(true))
         .and_then(|()| fs::metadata(&beside))
         .and_then(|file| fs::rename(&beside, path).map(|()| file.ino()));
@@ -153,6 +152,7 @@ impl Bound {
     pub fn accept(self, name: &str, shards: Arc<Shards>, limit: Arc<Limit>) -> Listener {
         let (pause, paused) = oneshot::channel();
         Listener {
+            socket: Arc::clone(&self.socket),
             local: self.local,
             file: self.file.clone(),
             pause,
@@ -170,6 +170,17 @@ impl Listener {
     /// Whether it still can be connected to: the file of a unix socket may have been removed.
     pub fn is_reachable(&self) -> bool {
         self.file.as_ref().is_none_or(|file| file.is_ours())
+    }
+
+    /// From now on the kernel keeps so many connections until they are accepted.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_backlog(&self, backlog: i32) -> io::Result<()> {
+        match &*self.socket {
+            Accepting::Tcp(listener) => SockRef::from(listener.get_ref()).listen(backlog),
+            Accepting::Unix(listener) => SockRef::from(listener.get_ref()).listen(backlog),
+        }
     }
 
     /// Stops accepting, and waits until what the kernel had queued has been handed on.
@@ -239,7 +250,7 @@ async fn accept_on<T: AsRawFd>(
         let mut ready = listener.readable().await?;
         // Beyond the limit new connections wait with the kernel, not with us. Not before there is
         // one: a quiet listener must not hold a place that a busy one needs.
-        let place = limit.place().await?;
+        let place = limit.place().await;
         if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
             return accepted.map(|stream| (stream, place));
         }

@@ -3,11 +3,9 @@
 mod connection;
 mod framing;
 mod io;
-mod limit;
 mod listener;
 mod refusal;
 mod shard;
 
-pub use limit::Limit;
 pub use listener::{Bound, Listener, bind, bind_tcp};
 pub use shard::Shards;

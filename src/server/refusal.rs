@@ -9,10 +9,6 @@ use tokio::time::timeout;
 use crate::config::AccessLog;
 use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
 
-/// After its last answer a connection reads on for this long: closing on unread bytes would reset
-/// it, and could take the answer with it.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-
 /// Answers what the library refused or never got to see, in the same form as every other error.
 pub(super) async fn refuse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -31,7 +27,7 @@ pub(super) async fn refuse(
         ),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
             ErrorKind::HeaderTooLarge,
-            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes",
+            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes or max_headers",
         ),
         _ => (
             ErrorKind::BadRequest,
@@ -40,6 +36,7 @@ pub(super) async fn refuse(
     };
     let error = ProxyError::new(kind, detail);
     let (view, listener) = current(client);
+    let patience = view.snapshot.config.server.linger_timeout;
     let traffic = view.snapshot.traffic(listener, None);
     traffic.failed(kind.code());
     traffic.answered(status);
@@ -58,17 +55,18 @@ pub(super) async fn refuse(
         stream.write_all(&answer).await?;
         stream.shutdown().await
     };
-    if let Ok(Ok(())) = timeout(LINGER, told).await {
-        linger(stream).await;
+    if let Ok(Ok(())) = timeout(patience, told).await {
+        linger(stream, patience).await;
     }
 }
 
-/// Lets a client whose connection has been shut down read its answer and close.
-pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
+/// Lets a client whose connection has been shut down read its answer and close: closing on unread
+/// bytes would reset the connection, and could take the answer with it.
+pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin), patience: Duration) {
     let to_its_end = async {
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await.is_ok_and(|length| length > 0) {}
     };
     // Whether it has read or not, the connection ends here.
-    let _ = timeout(LINGER, to_its_end).await;
+    let _ = timeout(patience, to_its_end).await;
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection;
 use super::io::Stream;
-use super::limit::Place;
+use crate::limit::Place;
 use crate::proxy::{Client, Current, View};
 use crate::snapshot::Snapshot;
 
@@ -252,7 +252,8 @@ impl Local {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
         };
-        let client = Client::new(accepted.listener, (held, accepted.place));
+        let max_interim = self.view().snapshot.config.server.max_interim_bytes;
+        let client = Client::new(accepted.listener, max_interim, (held, accepted.place));
         let Some(current) = self.current(&client) else {
             return; // Its listener was removed before it got here.
         };

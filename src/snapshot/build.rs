@@ -6,20 +6,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use http::uri::Scheme;
-use tokio::sync::Semaphore;
 use url::Host;
 
 use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
+use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
 use crate::token::{Clock, Rejections};
-use crate::upstream::{self, Connector, Endpoint, Identity, TlsError};
-
-/// Token requests at once to one endpoint, from all credentials together.
-const FETCHES_PER_ENDPOINT: usize = 32;
+use crate::upstream::{self, Connector, Endpoint, Identity, Places, TlsError};
 
 /// What snapshots are built with.
 #[derive(Debug)]
@@ -32,7 +29,7 @@ pub struct Builder {
     pub shards: usize,
     /// Identifies this process in `Via`.
     pub instance: String,
-    gates: Shared<Semaphore>,
+    gates: Shared<Limit>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
 }
@@ -118,6 +115,9 @@ impl Builder {
             };
             Some((pattern, target))
         });
+        // Nothing fails from here on. What did not change is held to the new number too.
+        let fetches = config.server.max_concurrent_fetches;
+        self.gates.each(|gate| gate.set(fetches));
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -201,16 +201,22 @@ impl Builder {
         })?;
         Ok(Arc::new(Endpoint {
             connector,
+            places: Places::new(config.max_connections),
             connect_timeout: config.connect_timeout,
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),
             pool_idle_timeout: config.pool_idle_timeout,
+            max_header_bytes: config.max_response_header_bytes,
+            max_headers: config.max_response_headers,
+            body_buffer: config.body_buffer,
+            http2: config.http2.clone(),
+            connect_protocol_timeout: config.connect_protocol_timeout,
             metrics: self.metrics.upstream(&config.name),
         }))
     }
 
-    pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Semaphore> {
-        let gate = || Semaphore::new(FETCHES_PER_ENDPOINT);
-        self.gates.of(oauth::gate_key(credential), gate)
+    /// Shared by all that ask one endpoint; opened when the snapshot is assembled.
+    pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Limit> {
+        self.gates.of(oauth::gate_key(credential), Limit::default)
     }
 
     /// The authorization server's, shared by all that ask it.
@@ -232,6 +238,14 @@ impl Builder {
 }
 
 impl<T> Shared<T> {
+    fn each(&self, tell: impl Fn(&T)) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .values()
+            .filter_map(Weak::upgrade)
+            .for_each(|shared| tell(&shared));
+    }
+
     fn of(&self, server: String, make: impl FnOnce() -> T) -> Arc<T> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, shared| shared.strong_count() > 0);

@@ -60,8 +60,7 @@ impl Attempt {
 }
 
 async fn fetch(shared: Arc<Shared>) -> Attempt {
-    // Nothing closes the gate.
-    let _permit = shared.gate.acquire().await;
+    let _place = shared.gate.place().await;
     let sent = shared.clock.now();
     let limit = shared.policy.fetch_timeout;
     let result = timeout(limit, shared.endpoint.request())

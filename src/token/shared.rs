@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use super::state::State;
 use super::{Clock, Moment, Policy, Token};
+use crate::limit::Limit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
 
@@ -17,7 +18,7 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) policy: Policy,
     pub(super) endpoint: Arc<dyn TokenEndpoint>,
-    pub(super) gate: Arc<Semaphore>,
+    pub(super) gate: Arc<Limit>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: CredentialMetrics,
     /// The state's token, where no lock is needed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use fastrand::Rng;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::state::{Joined, State};
 use super::{Clock, Moment, Policy, Status, Token};
 use crate::config::Refresh;
+use crate::limit::Limit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
 
@@ -46,7 +47,7 @@ impl Source {
         name: &str,
         policy: Policy,
         endpoint: Arc<dyn TokenEndpoint>,
-        gate: Arc<Semaphore>,
+        gate: Arc<Limit>,
         clock: Arc<dyn Clock>,
         metrics: CredentialMetrics,
     ) -> Arc<Self> {

@@ -13,12 +13,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Io;
+use super::places::Place;
 
 /// After a write has failed, writes go nowhere, and reading tells how the connection ended.
 #[derive(Debug)]
 pub struct Answers {
     io: Io,
     wire: Arc<Wire>,
+    /// Held until the connection is closed.
+    _place: Option<Place>,
 }
 
 /// What has become of a connection's bytes: hyper does not tell. All of it happens on one thread;
@@ -58,8 +61,19 @@ impl Wire {
 impl Answers {
     /// A connection that has not failed.
     pub fn new(io: Io) -> Self {
-        let wire = Arc::default();
-        Self { io, wire }
+        Self {
+            io,
+            wire: Arc::default(),
+            _place: None,
+        }
+    }
+
+    /// The same, one of a limited number.
+    pub(super) fn holding(place: Place, io: Io) -> Self {
+        Self {
+            _place: Some(place),
+            ..Self::new(io)
+        }
     }
 
     /// What becomes of its bytes, for whoever uses the connection.

@@ -2,33 +2,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
+use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use super::answers::Wire;
 use super::pool::RequestBody;
-use super::{BUFFER_BYTES, HyperIo, LocalExecutor};
-
-/// More streams than this on one connection, or than its server allows, open another one; the
-/// limit that most servers announce.
-const STREAMS_PER_CONNECTION: usize = 100;
-/// How often a connection that carries streams is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// A server's settings are the first that it sends (RFC 9113 section 3.4); one that knows of
-/// extended CONNECT has said so by then.
-const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
+use super::{Endpoint, HyperIo, LocalExecutor};
 
 /// One connection and its streams.
 pub struct Multiplexed<B> {
     sender: http2::SendRequest<B>,
     wire: Arc<Wire>,
     in_flight: Cell<usize>,
+    /// More than these, or than its server allows, need another connection.
+    max_streams: usize,
     idle_since: Cell<Instant>,
     driven: Rc<dyn Settings>,
     /// What the server says of itself has arrived.
@@ -45,21 +39,52 @@ trait Settings {
     fn watch(&self, waker: &Waker);
 }
 
-type Connection<B> = http2::Connection<HyperIo, B, LocalExecutor>;
+type Connection<B> = http2::Connection<HyperIo, B, Watched>;
 
 struct Driven<B: RequestBody> {
     /// Dropped at its end, so that its sender learns of it.
     connection: RefCell<Option<Pin<Box<Connection<B>>>>>,
-    watchers: RefCell<Vec<Waker>>,
+    watched: Watched,
+}
+
+/// Runs hyper's tasks, one of which reads what the server says, and wakes those who wait to hear
+/// something after each step.
+#[derive(Clone, Default)]
+struct Watched(Rc<RefCell<Vec<Waker>>>);
+
+impl Watched {
+    fn wake(&self) {
+        self.0.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+impl<F: Future + 'static> Executor<F> for Watched {
+    fn execute(&self, task: F) {
+        let watched = self.clone();
+        LocalExecutor.execute(async move {
+            let mut task = pin!(task);
+            std::future::poll_fn(|cx| {
+                let done = task.as_mut().poll(cx);
+                watched.wake();
+                done
+            })
+            .await;
+        });
+    }
 }
 
 impl<B: RequestBody> Multiplexed<B> {
     /// Begins HTTP/2 on a new connection, and drives it from then on.
-    pub async fn begin(io: HyperIo, wire: Arc<Wire>) -> hyper::Result<Rc<Self>> {
-        let (sender, connection) = builder().handshake(io).await?;
+    pub async fn begin(
+        io: HyperIo,
+        wire: Arc<Wire>,
+        endpoint: &Endpoint,
+    ) -> hyper::Result<Rc<Self>> {
+        let watched = Watched::default();
+        let (sender, connection) = builder(endpoint, watched.clone()).handshake(io).await?;
         let driven = Rc::new(Driven {
             connection: RefCell::new(Some(Box::pin(connection))),
-            watchers: RefCell::default(),
+            watched,
         });
         let driver = Rc::clone(&driven);
         tokio::task::spawn_local(std::future::poll_fn(move |cx| {
@@ -70,7 +95,7 @@ impl<B: RequestBody> Multiplexed<B> {
             if ended {
                 *connection = None;
             }
-            driver.watchers.borrow_mut().drain(..).for_each(Waker::wake);
+            driver.watched.wake();
             match ended {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
@@ -80,6 +105,7 @@ impl<B: RequestBody> Multiplexed<B> {
             sender,
             wire,
             in_flight: Cell::new(0),
+            max_streams: endpoint.http2.max_streams as usize,
             idle_since: Cell::new(Instant::now()),
             driven,
             settled: Cell::new(false),
@@ -93,7 +119,7 @@ impl<B: RequestBody> Multiplexed<B> {
 
     /// Whether it takes another stream.
     pub fn is_free(&self) -> bool {
-        let most = self.driven.streams().min(STREAMS_PER_CONNECTION);
+        let most = self.driven.streams().min(self.max_streams);
         self.in_flight.get() < most && !self.is_closed()
     }
 
@@ -103,8 +129,9 @@ impl<B: RequestBody> Multiplexed<B> {
     }
 
     /// Whether the server takes extended CONNECT (RFC 8441), which it must have said before it is
-    /// asked for one.
-    pub async fn takes_connect(&self) -> bool {
+    /// asked for one. Its settings are the first that it sends (RFC 9113 section 3.4): one that
+    /// knows of it has said so within `patience`.
+    pub async fn takes_connect(&self, patience: Duration) -> bool {
         let said = std::future::poll_fn(|cx| match self.driven.connect() {
             Some(false) if !self.settled.get() => {
                 self.driven.watch(cx.waker());
@@ -112,7 +139,7 @@ impl<B: RequestBody> Multiplexed<B> {
             }
             known => Poll::Ready(known == Some(true)),
         });
-        let said = tokio::time::timeout(SETTINGS_WITHIN, said).await;
+        let said = tokio::time::timeout(patience, said).await;
         self.settled.set(true);
         said.unwrap_or(false)
     }
@@ -169,19 +196,20 @@ impl<B: RequestBody> Settings for Driven<B> {
     }
 
     fn watch(&self, waker: &Waker) {
-        self.watchers.borrow_mut().push(waker.clone());
+        self.watched.0.borrow_mut().push(waker.clone());
     }
 }
 
-fn builder() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn builder(endpoint: &Endpoint, executor: Watched) -> http2::Builder<Watched> {
+    let http2 = &endpoint.http2;
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(hyper_util::rt::TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .max_header_list_size(BUFFER_BYTES as u32)
-        .initial_stream_window_size(BUFFER_BYTES as u32)
-        // Streams that nobody reads must not stop the others.
-        .initial_connection_window_size((STREAMS_PER_CONNECTION * BUFFER_BYTES) as u32)
-        .max_send_buf_size(BUFFER_BYTES);
+        .keep_alive_interval(http2.ping_interval)
+        .keep_alive_timeout(http2.ping_timeout)
+        .max_header_list_size(u32::try_from(endpoint.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(http2.stream_window)
+        .initial_connection_window_size(http2.connection_window())
+        .max_send_buf_size(endpoint.body_buffer);
     builder
 }

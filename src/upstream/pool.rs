@@ -10,21 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
 use super::answers::{Answers, Wire};
-use super::connect::{ConnectError, Connected, Protocols};
+use super::connect::Protocols;
+use super::error::ConnectError;
+use super::keep_alive;
 use super::multiplexed::Multiplexed;
 use super::{Endpoint, HyperIo};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
-/// A connection is given up this long before the upstream said it would close it.
-const KEEP_ALIVE_SAFETY: Duration = Duration::from_secs(1);
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -49,6 +46,8 @@ pub struct Pool<B> {
     failure: RefCell<(u64, Option<Arc<ConnectError>>)>,
     active: Cell<i64>,
     reported: Cell<(i64, i64)>,
+    /// [`Places::refused`] as it was last seen.
+    refused: Cell<usize>,
 }
 
 struct Idle<B> {
@@ -96,6 +95,7 @@ impl<B: RequestBody> Pool<B> {
             failure: RefCell::default(),
             active: Cell::new(0),
             reported: Cell::new((0, 0)),
+            refused: Cell::new(0),
         })
     }
 
@@ -121,7 +121,17 @@ impl<B: RequestBody> Pool<B> {
         self.idle
             .borrow_mut()
             .retain(|idle| idle.expires > now && !idle.single.is_closed());
-        let keep = self.endpoint.pool_idle_timeout;
+        let refused = self.endpoint.places.refused();
+        let wanted = self.refused.replace(refused) != refused;
+        if wanted {
+            // Somebody, perhaps of another shard, needs one more than there may be.
+            self.idle.borrow_mut().clear();
+        }
+        let keep = if wanted {
+            Duration::ZERO
+        } else {
+            self.endpoint.pool_idle_timeout
+        };
         self.streams.borrow_mut().retain(|open| {
             let fresh = open.in_flight() > 0 || open.idle_since() + keep > now;
             fresh && !open.is_closed()
@@ -198,17 +208,47 @@ impl<B: RequestBody> Pool<B> {
     }
 
     async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
-        let connected = self.endpoint.connect(Protocols::Any).await?;
-        self.http1_known.set(!connected.http2);
-        self.handshake(connected).await
+        self.make_room().await;
+        let (io, http2) = self.endpoint.connect(Protocols::Any).await?;
+        self.http1_known.set(!http2);
+        self.handshake(io, http2).await
     }
 
-    async fn handshake(self: &Rc<Self>, connected: Connected) -> Result<Checkout<B>, ConnectError> {
-        let io = Answers::new(connected.io);
+    /// Opens one connection for a single request; see [`Endpoint::dedicated`].
+    pub async fn dedicated(&self) -> Result<(http1::SendRequest<B>, Arc<Wire>), ConnectError> {
+        self.make_room().await;
+        self.endpoint.dedicated().await
+    }
+
+    /// Where there are as many connections as there may be, the oldest idle one gives way.
+    async fn make_room(&self) {
+        if !self.endpoint.places.is_full() {
+            return;
+        }
+        // What nobody holds any more is closed by its own task, which runs before this one goes on.
+        tokio::task::yield_now().await;
+        if self.endpoint.places.is_full() && self.drop_oldest() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn drop_oldest(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let any = !idle.is_empty();
+        idle.drain(..usize::from(any));
+        any
+    }
+
+    async fn handshake(
+        self: &Rc<Self>,
+        io: Answers,
+        http2: bool,
+    ) -> Result<Checkout<B>, ConnectError> {
         let wire = io.wire();
         let io = HyperIo::new(io);
-        if !connected.http2 {
-            let (sender, connection) = http1_builder()
+        if !http2 {
+            let builder = self.endpoint.http1_builder();
+            let (sender, connection) = builder
                 .handshake(io)
                 .await
                 .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
@@ -219,7 +259,7 @@ impl<B: RequestBody> Pool<B> {
             let single = Single { sender, wire };
             return Ok(self.checked_out(Sender::Http1(single), false));
         }
-        let open = Multiplexed::begin(io, wire)
+        let open = Multiplexed::begin(io, wire, &self.endpoint)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
         self.streams.borrow_mut().push(Rc::clone(&open));
@@ -261,7 +301,10 @@ impl<B: RequestBody> Checkout<B> {
     /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
     pub async fn takes_connect(&self) -> bool {
         match &self.lease.sender {
-            Some(Sender::Http2(open)) => open.takes_connect().await,
+            Some(Sender::Http2(open)) => {
+                let patience = self.lease.pool.endpoint.connect_protocol_timeout;
+                open.takes_connect(patience).await
+            }
             _ => false,
         }
     }
@@ -301,7 +344,7 @@ impl<B: RequestBody> Checkout<B> {
             }
             None => unreachable!("a lease holds its sender until it is released"),
         };
-        lease.keep_alive = keep_alive_timeout(response.headers());
+        lease.keep_alive = keep_alive::timeout(response.headers());
         Ok(response)
     }
 
@@ -348,45 +391,5 @@ impl<B> Drop for Lease<B> {
             Some(Sender::Http2(open)) => open.stream_ended(),
             None => {}
         }
-    }
-}
-
-/// HTTP/1.1 towards upstreams, with bounded buffers. Header names keep the spelling they came with;
-/// the others are written in the customary way (`Content-Type`), which old servers may insist on.
-pub(super) fn http1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .preserve_header_case(true)
-        .title_case_headers(true)
-        .max_buf_size(super::BUFFER_BYTES);
-    builder
-}
-
-/// `Keep-Alive: timeout=N` of the upstream, less a second for what is under way.
-fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
-    let seconds = value
-        .split(',')
-        .find_map(|part| part.trim().strip_prefix("timeout="))?;
-    let timeout = Duration::from_secs(seconds.trim().parse().ok()?);
-    Some(timeout.saturating_sub(KEEP_ALIVE_SAFETY))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keep_alive_of_the_upstream_is_read_with_a_second_to_spare() {
-        let parse = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("keep-alive", http::HeaderValue::from_static(text));
-            keep_alive_timeout(&headers)
-        };
-        assert_eq!(parse("timeout=5, max=100"), Some(Duration::from_secs(4)));
-        assert_eq!(parse("max=100, timeout=5"), Some(Duration::from_secs(4)));
-        assert_eq!(parse("timeout=0"), Some(Duration::ZERO));
-        assert_eq!(parse("max=100"), None);
-        assert_eq!(parse("timeout=soon"), None);
     }
 }

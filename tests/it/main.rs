@@ -13,6 +13,7 @@ mod dpop;
 mod drain;
 mod errors;
 mod heal;
+mod limits;
 mod neighbours;
 mod oauth;
 mod oauth_assertion;

@@ -118,6 +118,23 @@ async fn both_basic_encodings_reach_the_wire() {
 }
 
 #[tokio::test]
+async fn an_answer_may_be_as_large_as_max_response_bytes() {
+    let body = format!("{GOOD}{}", " ".repeat(10_000));
+    let head = http("200 OK", &format!("x: {}\r\n", "y".repeat(10_000)), GOOD);
+    for answer in [ok(&body), head] {
+        let server = Server::always(answer).await;
+        let roomy = credential(&server.url("/token"));
+        fetch(&roomy).await.unwrap();
+        let tight = Credential {
+            max_response_bytes: 8 << 10,
+            ..roomy
+        };
+        let error = fetch(&tight).await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::BadResponse, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn answers_that_break_the_rules_are_no_tokens() {
     let big = format!("{{\"access_token\":\"{}\"", "x".repeat(70_000));
     for (answer, kind, what) in [
@@ -134,12 +151,12 @@ async fn answers_that_break_the_rules_are_no_tokens() {
         (
             ok(&big),
             TokenErrorKind::BadResponse,
-            "answered 200 with more than 64 KiB",
+            "answered 200 with more than max_response_bytes",
         ),
         (
             http("503 Busy", "retry-after: 7\r\n", &big),
             TokenErrorKind::ServerError,
-            "answered 503 with more than 64 KiB",
+            "answered 503 with more than max_response_bytes",
         ),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"access_token\":\"tok\"".to_vec(),

@@ -199,6 +199,7 @@ allow_plaintext = true
         idle_timeout: seconds(4),
         max_connections: 5,
         via: false,
+        ..Server::default()
     };
     assert_eq!(config.server, server);
     let log = Log {
@@ -207,7 +208,7 @@ allow_plaintext = true
         access: AccessLog::All,
     };
     assert_eq!(config.log, log);
-    assert_eq!(config.health.unwrap().to_string(), "0.0.0.0:7091");
+    assert_eq!(config.health.unwrap().address.to_string(), "0.0.0.0:7091");
     assert_eq!(config.admin.address.to_string(), "0.0.0.0:7092");
     let socket = ListenAddress::Unix {
         path: path("app.sock"),

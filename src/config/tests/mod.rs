@@ -11,6 +11,7 @@ mod bad_upstreams;
 mod bad_values;
 mod good;
 mod good_auth;
+mod limits;
 
 use std::path::Path;
 

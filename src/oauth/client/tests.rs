@@ -22,6 +22,7 @@ fn credential(issuer: &str) -> Credential {
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),
+        max_response_bytes: 64 << 10,
         extra_parameters: BTreeMap::new(),
         token_headers: Vec::new(),
         refresh: Refresh::Eager,

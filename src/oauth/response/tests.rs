@@ -229,12 +229,12 @@ fn an_answer_must_be_one_json_object() {
     }
     fault(b"{\"access_token\":\"\xff\",\"token_type\":\"bearer\"}");
     let mut oversized = answer(200, "");
-    oversized.body = Err("with more than 64 KiB");
+    oversized.body = Err("with more than max_response_bytes");
     assert!(
         judge(oversized)
             .unwrap_err()
             .message
-            .ends_with("200 with more than 64 KiB")
+            .ends_with("200 with more than max_response_bytes")
     );
     let mut zipped = answer(200, with("expires_in", json!(60)));
     zipped

@@ -212,6 +212,57 @@ async fn an_upstream_without_extended_connect_is_never_asked_for_it() {
 }
 
 #[tokio::test]
+async fn a_slow_upstream_is_waited_for_as_long_as_connect_protocol_timeout_says() {
+    let late = server::bytes(|_, stream| async move {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let _ = respond.send_response(Response::new(()), true);
+        }
+    });
+    for (patience, status) in [("100ms", 405), ("30s", 200)] {
+        let lines = format!("http = \"2\"\nconnect_protocol_timeout = \"{patience}\"");
+        let sidebearer = Sidebearer::start(&config(&format!("http://{late}"), &lines));
+        let mut sender = client(sidebearer.address()).await;
+        let (answer, _sending) = ask(&mut sender, "/chat");
+        let start = Instant::now();
+        assert_eq!(answer.await.unwrap().status(), status, "{patience}");
+        // Heard when it is said, not when time is up.
+        assert!(start.elapsed() < Duration::from_secs(25));
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_moves_no_more_at_once_than_tunnel_buffer() {
+    let (api, _seen) = websockets();
+    for (buffer, least, most) in [("1KiB", 1, 1 << 10), ("64KiB", (8 << 10) + 1, 16 << 10)] {
+        let upstream = config(&format!("http://{api}"), "http = \"2\"");
+        let server = format!("[server]\ntunnel_buffer = \"{buffer}\"\n");
+        let sidebearer = Sidebearer::start(&(server + &upstream));
+        let mut sender = client(sidebearer.address()).await;
+        let (mut sending, mut incoming) = opened(&mut sender).await;
+        let mut largest = 0;
+        // What has gathered meanwhile goes on in one piece, as large as it may be.
+        eventually("large pieces", async || {
+            sending.send_data(vec![7; 60_000].into(), false).unwrap();
+            let mut left = 60_000;
+            while left > 0 {
+                let piece = incoming.data().await.unwrap().unwrap();
+                let flow = incoming.flow_control();
+                flow.release_capacity(piece.len()).unwrap();
+                assert!(piece.len() <= most, "{buffer}: {}", piece.len());
+                largest = largest.max(piece.len());
+                left -= piece.len();
+            }
+            largest >= least
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn connect_without_a_protocol_stays_refused() {
     let (api, _seen) = websockets();
     let sidebearer = speaking("2", api);

@@ -148,6 +148,7 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
         max_lifetime: Duration::from_secs(86400),
         fetch_timeout: Duration::from_secs(20),
         acquire_timeout: Duration::from_secs(5),
+        max_response_bytes: 64 << 10,
         allow_plaintext: false,
         tls: Tls::default(),
     }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidebearer::config::{Refresh, Secret};
+use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
 use sidebearer::token::{Clock, Moment, Policy, Source, Token};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 pub(crate) fn secs(secs: f64) -> Duration {
@@ -246,7 +246,7 @@ impl World {
             "crm",
             policy,
             endpoint.clone(),
-            Arc::new(Semaphore::new(32)),
+            Arc::new(Limit::new(32)),
             clock.clone(),
             metrics.credential("crm"),
         );

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use sidebearer::config::Refresh;
+use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::token::{Clock, Source, Token};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -82,7 +82,7 @@ async fn thirty_days(refresh: Refresh, longest_sleep: Duration, mut rng: Rng) ->
         "crm",
         policy(refresh),
         server.clone(),
-        Arc::new(Semaphore::new(1)),
+        Arc::new(Limit::new(1)),
         clock.clone(),
         Metrics::new().credential("crm"),
     );

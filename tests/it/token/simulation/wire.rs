@@ -22,11 +22,11 @@ use sidebearer::config::{
     AssertionAudience, AssertionForm, ClientAuth, Credential, Dpop, Grant, Refresh, SecurityToken,
 };
 use sidebearer::dpop::{Claims, LastNonce, Nonce};
+use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{Client, challenge};
 use sidebearer::token::{Clock, Rejections, Source, Token};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -201,7 +201,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
             client,
             world: world.clone(),
         }),
-        Arc::new(Semaphore::new(1)),
+        Arc::new(Limit::new(1)),
         clock,
         Metrics::new().credential("crm"),
     );

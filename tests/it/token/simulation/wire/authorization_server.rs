@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use sidebearer::oauth::{BoxFuture, MAX_BODY, TokenError, TokenErrorKind, Transport, Whole};
+use sidebearer::oauth::{BoxFuture, TokenError, TokenErrorKind, Transport, Whole};
 use tokio::time::sleep;
 use url::Url;
 use zeroize::Zeroizing;
@@ -21,6 +21,9 @@ use super::client_checks::Finding;
 use super::jwt::Seen;
 use super::nonce::Nonces;
 use super::world::{Inner, Times, World};
+
+/// `max_response_bytes` of the credentials here.
+const MAX_BODY: usize = 64 * 1024;
 
 /// What the server is like for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

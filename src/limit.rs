@@ -1,12 +1,11 @@
-//! How many connections there may be.
+//! How many of something there may be at once.
 
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Places for client connections, all listeners together. Their number may change at any time.
+/// Places, of which whoever does something holds one. Their number may change at any time.
 #[derive(Debug)]
 pub struct Limit {
     places: Arc<Semaphore>,
@@ -15,7 +14,7 @@ pub struct Limit {
     excess: AtomicUsize,
 }
 
-/// What an open connection holds.
+/// What one holds until the end.
 pub type Place = OwnedSemaphorePermit;
 
 /// No places yet.
@@ -30,6 +29,13 @@ impl Default for Limit {
 }
 
 impl Limit {
+    /// So many places.
+    pub fn new(max: usize) -> Self {
+        let limit = Self::default();
+        limit.set(max);
+        limit
+    }
+
     /// From now on there are so many places. Nobody is thrown out: where more are taken, those
     /// that become free are not given away again.
     pub fn set(&self, max: usize) {
@@ -48,15 +54,12 @@ impl Limit {
     }
 
     /// Waits for a place.
-    ///
-    /// # Errors
-    /// Never: nothing closes the semaphore.
-    pub async fn place(&self) -> io::Result<Place> {
+    pub async fn place(&self) -> Place {
         loop {
             let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(io::Error::other)?;
+            let place = place.expect("nothing closes the semaphore");
             if !self.take_excess() {
-                return Ok(place);
+                return place;
             }
             place.forget();
         }

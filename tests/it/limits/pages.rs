@@ -1,0 +1,93 @@
+//! `[admin]`, `[health]`, and what all credentials share.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::config;
+use crate::support::client::{self, Connection};
+use crate::support::idp::{Behaviour, Idp};
+use crate::support::server::{self, response};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::{PATIENCE, any_port, eventually, loopback};
+
+#[tokio::test]
+async fn the_pages_take_max_connections_at_once_and_more_from_the_reload_on() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let health = loopback();
+    let rest = config("", api, "");
+    let admin = any_port();
+    let with = |number| {
+        format!(
+            "[admin]\naddress = \"{admin}\"\nmax_connections = {number}\n\
+             [health]\naddress = \"{health}\"\nmax_connections = {number}\n{rest}"
+        )
+    };
+    let sidebearer = Sidebearer::start(&with(1));
+    for address in [sidebearer.admin(), health] {
+        let mut first = Connection::open(address).await;
+        assert_eq!(first.get("/livez").await.unwrap().status, 200);
+        let more = tokio::spawn(async move { client::get(address, "/livez").await.status });
+        let mut more = std::pin::pin!(more);
+        let waits = timeout(Duration::from_millis(300), &mut more).await;
+        assert!(waits.is_err(), "the only place is taken");
+        sidebearer.reconfigure(&with(2)).await.unwrap();
+        assert_eq!(timeout(PATIENCE, more).await.unwrap().unwrap(), 200);
+        assert_eq!(first.get("/livez").await.unwrap().status, 200);
+        drop(first);
+        sidebearer.reconfigure(&with(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_page_waits_for_a_head_as_long_as_header_timeout() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let health = loopback();
+    let (admin, rest) = (any_port(), config("", api, ""));
+    let pages = format!(
+        "[admin]\naddress = \"{admin}\"\nheader_timeout = \"100ms\"\n\
+         [health]\naddress = \"{health}\"\nheader_timeout = \"100ms\"\n{rest}"
+    );
+    let sidebearer = Sidebearer::start(&pages);
+    for address in [sidebearer.admin(), health] {
+        let start = Instant::now();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let end = timeout(PATIENCE, silent.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("it ends").unwrap_or(0), 0);
+        assert!(start.elapsed() < Duration::from_secs(9), "the default");
+    }
+}
+
+#[tokio::test]
+async fn one_token_endpoint_gets_max_concurrent_fetches_at_once_and_more_from_the_reload_on() {
+    let idp = Idp::start();
+    idp.behave(Behaviour::Holds);
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let mut text = config("max_concurrent_fetches = 1", api, "credential = \"a\"");
+    text += "[[routes]]\npath = \"/b\"\nupstream = \"b\"\n[[routes]]\npath = \"/c\"\nupstream = \"c\"\n";
+    for name in ["a", "b", "c"] {
+        let endpoint = idp.endpoint();
+        text += &format!(
+            "[credentials.{name}]\ntoken_endpoint = \"{endpoint}\"\nclient_id = \"x\"\nclient_secret = {{ file = \"secret\" }}\nfetch_timeout = \"60s\"\n"
+        );
+        if name != "a" {
+            text +=
+                &format!("[upstreams.{name}]\nurl = \"http://{api}\"\ncredential = \"{name}\"\n");
+        }
+    }
+    let sidebearer = Sidebearer::start(&text);
+    eventually("the first asks", async || idp.requests() == 1).await;
+    // The others are as ready as it was.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(idp.requests(), 1);
+    let more = text.replace("fetches = 1", "fetches = 2");
+    sidebearer.reconfigure(&more).await.unwrap();
+    eventually("a second asks", async || idp.requests() == 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(idp.requests(), 2);
+    idp.let_go(3);
+    sidebearer.ready().await;
+    assert_eq!(idp.requests(), 3);
+}

@@ -1,0 +1,177 @@
+//! `[upstreams.NAME]`: what an API may take.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, Method};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::config;
+use crate::support::PATIENCE;
+use crate::support::client::{self, http2, streaming};
+use crate::support::server::{self, read_head, response, whole};
+use crate::support::sidebearer::Sidebearer;
+
+#[tokio::test]
+async fn a_response_head_larger_than_max_response_header_bytes_is_502() {
+    let api = server::serve(None, |_| async {
+        let mut answer = response(200, "");
+        let value = HeaderValue::from_bytes(&[b'x'; 10_000]).unwrap();
+        answer.headers_mut().insert("x-large", value);
+        answer
+    });
+    for http in ["1.1", "2"] {
+        for (bytes, status) in [("64KiB", 200), ("8KiB", 502)] {
+            let lines = format!("http = \"{http}\"\nmax_response_header_bytes = \"{bytes}\"");
+            let sidebearer = Sidebearer::start(&config("", api, &lines));
+            let answer = client::get(sidebearer.address(), "/").await;
+            assert_eq!(answer.status, status, "HTTP/{http}, {bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_more_than_max_response_headers_is_502() {
+    let api = server::serve(None, |request| async move {
+        let number: usize = request.uri().path()[1..].parse().unwrap();
+        let mut answer = response(200, "");
+        for number in 0..number {
+            let name: HeaderName = format!("x-{number}").parse().unwrap();
+            answer
+                .headers_mut()
+                .insert(name, HeaderValue::from_static("1"));
+        }
+        answer
+    });
+    for (most, few, many) in [(10, 5, 11), (100, 90, 101), (200, 150, 201)] {
+        let lines = format!("max_response_headers = {most}");
+        let sidebearer = Sidebearer::start(&config("", api, &lines));
+        for (number, status) in [(few, 200), (many, 502)] {
+            // The test's own HTTP/1.1 client takes no more than 100.
+            let request = streaming(Method::GET, &format!("/{number}"), whole(""));
+            let mut connection = http2(sidebearer.address()).await;
+            let answer = connection.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{number} of {most}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_as_often_as_max_retries() {
+    // Serves one request a connection, and closes when it gets another.
+    let once = || {
+        server::bytes(|_, mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            read_head(&mut stream).await;
+        })
+    };
+    for (retries, status) in [(0, 502), (1, 200)] {
+        let lines = format!("max_retries = {retries}");
+        let sidebearer = Sidebearer::start(&config("", once(), &lines));
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let again = client::get(sidebearer.address(), "/").await;
+        assert_eq!(again.status, status, "{retries} retries");
+    }
+}
+
+/// An HTTP/2 server that sends its settings, and nothing else ever. Tells what it read first.
+fn mute() -> (
+    std::net::SocketAddr,
+    tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>,
+) {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let address = server::bytes(move |_, mut stream| {
+        let tell = tell.clone();
+        async move {
+            stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+            let mut read = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = stream.read(&mut read).await {
+                let _ = tell.send(read[..length].to_vec());
+            }
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_answer_pings_is_given_up() {
+    let (api, _told) = mute();
+    let lines = "http = \"2\"\nping_interval = \"100ms\"\nping_timeout = \"200ms\"";
+    let sidebearer = Sidebearer::start(&config("", api, lines));
+    let answer = timeout(PATIENCE, client::get(sidebearer.address(), "/")).await;
+    assert_eq!(answer.expect("an answer").code(), "upstream_connect");
+}
+
+#[tokio::test]
+async fn an_api_is_told_the_windows() {
+    let (api, mut told) = mute();
+    let lines =
+        "http = \"2\"\nmax_streams = 3\nstream_window = \"128KiB\"\nresponse_timeout = \"1s\"";
+    let sidebearer = Sidebearer::start(&config("", api, lines));
+    assert_eq!(client::get(sidebearer.address(), "/").await.status, 504);
+    let mut begin = Vec::new();
+    while let Ok(read) = told.try_recv() {
+        begin.extend(read);
+    }
+    let has = |bytes: &[u8]| begin.windows(bytes.len()).any(|window| window == bytes);
+    // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE of the connection, which begins with 65,535.
+    assert!(has(b"\0\x04\0\x02\0\0"), "{begin:?}");
+    let more = (3 * (128 << 10) - 65_535_u32).to_be_bytes();
+    let update = [&b"\0\0\x04\x08\0\0\0\0\0"[..], &more].concat();
+    assert!(has(&update), "{begin:?}");
+}
+
+/// Reads a request that expects 100, says nothing, and answers its body.
+fn silent() -> std::net::SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(ok).await.unwrap();
+    })
+}
+
+/// Sends the body when asked to: after how long that was, and the status.
+async fn expecting(address: std::net::SocketAddr) -> (Duration, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let start = Instant::now();
+    let head =
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let asked = read_head(&mut stream).await;
+    let after = start.elapsed();
+    if !asked.starts_with("HTTP/1.1 100 ") {
+        return (after, asked);
+    }
+    stream.write_all(b"body").await.unwrap();
+    (after, read_head(&mut stream).await)
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_after_continue_timeout() {
+    let lines = "continue_timeout = \"1500ms\"";
+    let sidebearer = Sidebearer::start(&config("", silent(), lines));
+    let (after, answer) = expecting(sidebearer.address()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(after >= Duration::from_millis(1500), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_before_stream_idle_timeout_ends_the_request() {
+    let lines = "stream_idle_timeout = \"900ms\"";
+    let sidebearer = Sidebearer::start(&config("", silent(), lines));
+    let (after, answer) = expecting(sidebearer.address()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(after >= Duration::from_millis(450), "{after:?}");
+    // Whoever is asked and sends nothing is told as before.
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_head(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let asked = client::request(Method::POST, "/", "body");
+    assert_eq!(client::send(sidebearer.address(), asked).await.status, 200);
+}
