@@ -174,7 +174,7 @@ impl Injection {
     pub async fn token(&self) -> Result<Arc<Token>, Unavailable> {
         match self.rejections.current(&self.source) {
             Some(token) => Ok(token),
-            None => self.rejections.acquire(&self.source).await,
+            None => Box::pin(self.rejections.acquire(&self.source)).await,
         }
     }
 

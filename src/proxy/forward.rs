@@ -131,7 +131,7 @@ impl Forward {
         }
         drop(answer);
         *self.own_nonce.borrow_mut() = Some(nonce.clone());
-        let mut answer = self.transmit(token).await?;
+        let mut answer = Box::pin(self.transmit(token)).await?;
         let next = self.take_nonce(&mut answer, token.as_deref());
         injection.nonce.set(next.unwrap_or(nonce));
         Ok(answer)
@@ -145,7 +145,7 @@ impl Forward {
 
     async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
         if let Some(Asked::Upgrade(protocol)) = &self.asked {
-            return self.upgrade(protocol, token).await;
+            return Box::pin(self.upgrade(protocol, token)).await;
         }
         let connects = matches!(self.asked, Some(Asked::Connect(_)));
         if connects && self.upstream.endpoint.connector.only_http1() {

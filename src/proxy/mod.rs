@@ -136,7 +136,7 @@ async fn serve(
     let answer = match (injection, &token) {
         (Some(injection), Some(sent)) if judge::rejects(&answer.0, sent) => {
             let sent = Arc::clone(sent);
-            heal(injection, &forward, answer, sent, &mut token).await?
+            Box::pin(heal(injection, &forward, answer, sent, &mut token)).await?
         }
         _ => answer,
     };

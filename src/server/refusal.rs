@@ -64,7 +64,8 @@ pub(super) async fn refuse(
 /// bytes would reset the connection, and could take the answer with it.
 pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin), patience: Duration) {
     let to_its_end = async {
-        let mut rest = [0; 4096];
+        // Not in the task, which would be so much larger all the time.
+        let mut rest = vec![0; 4096];
         while stream.read(&mut rest).await.is_ok_and(|length| length > 0) {}
     };
     // Whether it has read or not, the connection ends here.

@@ -113,7 +113,8 @@ impl<B: RequestBody> Pool<B> {
     /// A new connection: when none is idle, or a request has failed on an idle one.
     pub async fn open(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
         self.streams.borrow_mut().retain(|open| !open.is_closed());
-        self.dial().await
+        // Boxed, since a request that finds an idle one must not be as large as a handshake.
+        Box::pin(self.dial()).await
     }
 
     /// Closes what has been idle for too long and brings the gauges up to date.
