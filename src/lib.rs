@@ -11,7 +11,7 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`config`], [`metrics`], [`limit`] and [`path`] (one spelling for every path) are the ground;
+//! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are the ground;
 //!   [`jose`], keys and signatures, is under both `config` and `oauth`, and with it [`dpop`]: proofs
 //!   that a token is ours, for the token endpoint and for every proxied request.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
@@ -20,6 +20,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod deadline;
 pub mod dpop;
 pub mod jose;
 pub mod limit;

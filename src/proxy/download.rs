@@ -11,12 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::deadline::Deadline;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
 use super::unread;
 use super::upload::{Outgoing, Upload};
+use crate::deadline::Deadline;
 use crate::upstream::Lease;
 
 /// A response body: the upstream's, streamed, or a short one of ours. The exchange ends with it.

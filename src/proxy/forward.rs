@@ -20,12 +20,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
 use super::request::{self, Asked};
 use super::upload::{Outgoing, Upload};
 use super::{failure, headers, interim, judge};
 use crate::config;
+use crate::deadline::Deadline;
 use crate::dpop::{DPOP, Nonce};
 use crate::snapshot::Upstream;
 use crate::token::Token;
@@ -168,8 +168,10 @@ impl Forward {
                 self.renew_if_expired(token).await?;
             }
             let request = self.request(&checkout, token.as_deref());
-            let error = match self.response(checkout.send(request)).await? {
+            let mut timer = checkout.timer();
+            let error = match self.response(checkout.send(request), &mut timer).await? {
                 Ok(response) => {
+                    checkout.keep(timer);
                     unasked(response.status(), connects)?;
                     return Ok((response, Some(checkout.into_lease())));
                 }
@@ -208,7 +210,11 @@ impl Forward {
         let headers = request.headers_mut();
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        match self.response(connection.try_send_request(request)).await? {
+        let mut timer = Deadline::default();
+        match self
+            .response(connection.try_send_request(request), &mut timer)
+            .await?
+        {
             Ok(response) => Ok((response, None)),
             Err(error) => Err(self.failed(error, &wire)),
         }
@@ -323,13 +329,13 @@ impl Forward {
     async fn response<F, T>(
         &self,
         sent: F,
+        timer: &mut Deadline,
     ) -> Result<Result<T, TrySendError<Request<Outgoing>>>, ProxyError>
     where
         F: Future<Output = Result<T, TrySendError<Request<Outgoing>>>>,
     {
         let start = Instant::now();
         let config = &self.upstream.config;
-        let mut deadline = Deadline::default();
         let mut sent = pin!(sent);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
@@ -348,7 +354,7 @@ impl Forward {
                 },
             };
             match at {
-                Some(at) => deadline.poll(cx, at).map(|()| Err(self.no_response())),
+                Some(at) => timer.poll(cx, at).map(|()| Err(self.no_response())),
                 None => Poll::Pending,
             }
         })

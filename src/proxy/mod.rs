@@ -1,7 +1,6 @@
 //! The path of a request: check, caller, match, scrub, token, send, judge, reply.
 
 mod client;
-mod deadline;
 mod download;
 mod error;
 mod exchange;
@@ -29,7 +28,6 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 pub use client::{Client, InFlight};
-pub use deadline::Deadline;
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use reply::problem_bytes_http1;

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
 use super::client::InFlight;
-use super::deadline::Deadline;
 use super::exchange::Exchange;
 use super::forward::Answer;
+use crate::deadline::Deadline;
 use crate::snapshot::Upstream;
 
 /// If the upstream switched protocols, joins both sides once the 101 has been sent, or for extended

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::deadline::Deadline;
+use crate::deadline::Deadline;
 
 tokio::task_local! {
     /// By when the client of this stream must have read on.

@@ -25,7 +25,8 @@ use super::framing::Follows;
 use super::io::{Activity, ClientIo, Stream};
 use super::refusal::{linger, refuse};
 use crate::config;
-use crate::proxy::{self, Client, Current, Deadline, StreamExecutor};
+use crate::deadline::Deadline;
+use crate::proxy::{self, Client, Current, StreamExecutor};
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

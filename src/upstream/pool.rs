@@ -22,6 +22,7 @@ use super::error::ConnectError;
 use super::keep_alive;
 use super::multiplexed::Multiplexed;
 use super::{Endpoint, HyperIo};
+use crate::deadline::Deadline;
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -59,6 +60,8 @@ struct Idle<B> {
 struct Single<B> {
     sender: http1::SendRequest<B>,
     wire: Arc<Wire>,
+    /// For whoever waits for an answer: one that is armed already costs next to nothing.
+    timer: Deadline,
 }
 
 /// A connection that is ready for one request.
@@ -257,7 +260,11 @@ impl<B: RequestBody> Pool<B> {
                 // Whoever holds the request or the body hears of the error there.
                 let _ = connection.await;
             });
-            let single = Single { sender, wire };
+            let single = Single {
+                sender,
+                wire,
+                timer: Deadline::default(),
+            };
             return Ok(self.checked_out(Sender::Http1(single), false));
         }
         let open = Multiplexed::begin(io, wire, &self.endpoint)
@@ -327,6 +334,21 @@ impl<B: RequestBody> Checkout<B> {
     /// Gives it back unused.
     pub fn release(self) {
         self.lease.release();
+    }
+
+    /// A timer for the wait for the answer, to be given back to [`Checkout::keep`].
+    pub fn timer(&mut self) -> Deadline {
+        match &mut self.lease.sender {
+            Some(Sender::Http1(single)) => std::mem::take(&mut single.timer),
+            _ => Deadline::default(),
+        }
+    }
+
+    /// Keeps the timer for the next request on this connection.
+    pub fn keep(&mut self, timer: Deadline) {
+        if let Some(Sender::Http1(single)) = &mut self.lease.sender {
+            single.timer = timer;
+        }
     }
 
     /// Sends one request. An error gives the request back when nothing of it was written.
