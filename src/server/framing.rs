@@ -8,8 +8,10 @@
 
 use memchr::{memchr, memchr2};
 
-/// No reader takes this for a part of a request; then the end of a head, so that the library looks.
-pub const POISON: &[u8] = b"\0\r\n\r\n";
+/// The library refuses this wherever it can stand: NUL in a head, in the size of a chunk and in
+/// trailers, LF in the extension of a chunk, whose other bytes it does not look at. Then comes the end
+/// of a head, so that it looks.
+pub const POISON: &[u8] = b"\0\n\r\n\r\n";
 
 /// Follows the requests on one connection.
 #[derive(Debug, Default)]
@@ -217,6 +219,17 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+
     use super::*;
 
     /// Passes a connection's bytes in pieces; what is told of each head is in `follows`.
@@ -259,6 +272,94 @@ mod tests {
         }
     }
 
+    /// The bodies of the requests that the library reads to their end in `bytes`.
+    async fn bodies_read(bytes: &[u8]) -> Vec<Bytes> {
+        let bodies = Mutex::<Vec<Bytes>>::default();
+        let service = service_fn(|request: Request<Incoming>| async {
+            if let Ok(body) = request.into_body().collect().await {
+                bodies.lock().unwrap().push(body.to_bytes());
+            }
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let io = tokio::io::join(bytes, tokio::io::sink());
+        let read = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+        let _ = read.await;
+        bodies.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_library_takes_no_request_with_poison_in_it_for_whole() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        // What completes a body wherever the poison would have been overlooked.
+        let behind = format!("abc\r\n0\r\n\r\n{get}");
+        for good in [
+            "",
+            "\r\n",
+            "G",
+            "GET",
+            "GET ",
+            "GET /",
+            "GET / ",
+            "GET / HTTP/1.1",
+            "GET / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\nhost",
+            "GET / HTTP/1.1\r\nhost:",
+            "GET / HTTP/1.1\r\nhost: ",
+            "GET / HTTP/1.1\r\nhost: a",
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+        ] {
+            for (before, read) in [("", 0), (get, 1)] {
+                let poisoned = [
+                    before.as_bytes(),
+                    good.as_bytes(),
+                    POISON,
+                    behind.as_bytes(),
+                ];
+                assert_eq!(
+                    bodies_read(&poisoned.concat()).await.len(),
+                    read,
+                    "{good:?}"
+                );
+            }
+        }
+        for good in [
+            "",
+            "5",
+            "5 ",
+            "5\t",
+            "5;",
+            "5 ;",
+            "5;a",
+            "5;a=b",
+            "5;a=\"b",
+            "0",
+            "0 ",
+            "0;",
+            "0;a",
+            "1\r\nx\r\n",
+            "1\r\nx\r\n3;a",
+            "0\r\n",
+            "0\r\nx",
+            "0\r\nx:",
+            "0\r\nx: y",
+            "0\r\nx: y\r\n",
+        ] {
+            let poisoned = [
+                chunked.as_bytes(),
+                good.as_bytes(),
+                POISON,
+                behind.as_bytes(),
+            ];
+            let read = bodies_read(&poisoned.concat()).await;
+            assert!(read.is_empty(), "{good:?}: {read:?}");
+        }
+        assert_eq!(
+            bodies_read(format!("{chunked}3\r\n{behind}").as_bytes()).await[0],
+            "abc"
+        );
+    }
+
     #[test]
     fn a_lone_lf_and_a_fragment_stop_everything_behind_them() {
         let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -273,6 +374,7 @@ mod tests {
             (&format!("{get}GET / HTTP/1.1"), "\n", &[Follows::Length(0)]),
             (&format!("{chunked}3"), "\nabc", &[Follows::Chunks]),
             (&format!("{chunked}3;x"), "\nabc", &[Follows::Chunks]),
+            (&format!("{chunked}3;x"), "\n\r\nabc", &[Follows::Chunks]),
             (&format!("{chunked}0\r\nx: y"), "\nabc", &[Follows::Chunks]),
             (&format!("{chunked}0\r\n"), "\n", &[Follows::Chunks]),
         ] {
