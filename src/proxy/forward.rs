@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::deadline::Deadline;
 use super::error::{ErrorKind, ProxyError};
+use super::received::{self, Framing};
 use super::request::{self, Asked};
 use super::upload::{Fault, Outgoing, Upload};
 use super::{failure, headers, interim, judge};
@@ -168,7 +169,7 @@ impl Forward {
             let error = match self.response(checkout.send(request)).await? {
                 Ok(response) => {
                     unasked(response.status(), connects)?;
-                    return Ok((response, Some(checkout.into_lease())));
+                    return self.received(response, checkout);
                 }
                 Err(error) => error,
             };
@@ -190,6 +191,20 @@ impl Forward {
         }
     }
 
+    /// The answer, if it can be passed on. One that cannot leaves its connection behind.
+    fn received(
+        &self,
+        response: Response<Incoming>,
+        checkout: Checkout<Outgoing>,
+    ) -> Result<Answer, ProxyError> {
+        let http2 = checkout.is_http2();
+        let mut lease = checkout.into_lease();
+        if !http2 && received::check_http1(response.headers())? == Framing::Doubtful {
+            lease.retire();
+        }
+        Ok((response, Some(lease)))
+    }
+
     /// Sends it on a connection of its own that can be upgraded.
     async fn upgrade(
         &self,
@@ -204,7 +219,13 @@ impl Forward {
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         match self.response(connection.try_send_request(request)).await? {
-            Ok(response) => Ok((response, None)),
+            Ok(response) => {
+                received::check_http1(response.headers())?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    received::check_switch(protocol, response.headers())?;
+                }
+                Ok((response, None))
+            }
             Err(error) => Err(self.failed(error, &wire)),
         }
     }

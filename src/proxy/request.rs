@@ -120,7 +120,8 @@ pub(super) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
     headers.get_all(name).iter().flat_map(list)
 }
 
-fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+/// The members of one line of such a header.
+pub(super) fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let members = value.as_bytes().split(|byte| *byte == b',');
     members.map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
 }
