@@ -82,7 +82,9 @@ impl Forward {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
         let upload = (!body.is_end_stream()).then(|| {
-            let keep = injection.map_or(0, |_| config.replay_buffer);
+            // Without a token nothing else but a connection that was closed meanwhile asks for it.
+            let again = injection.is_some() || head.method.is_idempotent();
+            let keep = if again { config.replay_buffer } else { 0 };
             Upload::new(
                 body,
                 head.version,
