@@ -106,6 +106,9 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     match (refused, end) {
         (Some(status), _) => refuse(&mut io, status, &client, &current).await,
         (None, End::Done(_)) => {
+            if client.is_reset() {
+                return; // The sooner it learns that its response broke off, the better.
+            }
             // A request may have been answered before all of its body was read.
             let ended = timeout(limits.idle_timeout, io.end()).await;
             if matches!(ended, Ok(Ok(()))) && !client.is_closing() {
