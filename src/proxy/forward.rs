@@ -186,7 +186,7 @@ impl Forward {
             let again = (not_processed || unnoticed) && self.can_restart(error.message().is_some());
             retries += 1;
             if !again || retries > RETRIES || checkout.wire().alert().is_some() {
-                return Err(self.failed(error, checkout.wire()));
+                return Err(self.failed(error, checkout.is_http2(), checkout.wire()));
             }
             drop(checkout);
             checkout = self.pool.checkout_new().await.map_err(failure::connect)?;
@@ -228,7 +228,7 @@ impl Forward {
                 }
                 Ok((response, None))
             }
-            Err(error) => Err(self.failed(error, &wire)),
+            Err(error) => Err(self.failed(error, false, &wire)),
         }
     }
 
@@ -373,7 +373,12 @@ impl Forward {
         .await
     }
 
-    fn failed(&self, error: TrySendError<Request<Outgoing>>, wire: &Wire) -> ProxyError {
+    fn failed(
+        &self,
+        error: TrySendError<Request<Outgoing>>,
+        http2: bool,
+        wire: &Wire,
+    ) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
             return client_fault(fault);
         }
@@ -383,7 +388,7 @@ impl Forward {
             .and_then(|alert| connector.certificate_refused(alert));
         match refused {
             Some(refused) => failure::connect(Arc::new(refused)),
-            None => failure::exchange(error.into_error()),
+            None => failure::exchange(error.into_error(), http2, wire),
         }
     }
 

@@ -366,6 +366,8 @@ pub(super) fn http1_builder() -> http1::Builder {
     builder
         .preserve_header_case(true)
         .title_case_headers(true)
+        // How much of a buffer is full depends on how the bytes arrive.
+        .max_header_size(super::BUFFER_BYTES)
         .max_buf_size(super::BUFFER_BYTES);
     builder
 }
