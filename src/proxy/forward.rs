@@ -201,7 +201,9 @@ impl Forward {
     ) -> Result<Answer, ProxyError> {
         let http2 = checkout.is_http2();
         let mut lease = checkout.into_lease();
-        if !http2 && received::check_http1(response.headers())? == Framing::Doubtful {
+        if http2 {
+            received::check_http2(response.headers())?;
+        } else if received::check_http1(response.headers())? == Framing::Doubtful {
             lease.retire();
         }
         Ok((response, Some(lease)))

@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 use super::error::{ErrorKind, ProxyError};
-use super::request::list;
+use super::request::{is_padded, list};
 
 /// What the framing of a response allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,20 @@ pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
         true => Framing::Doubtful,
         false => Framing::Single,
     })
+}
+
+/// Checks the head of a response that came over HTTP/2. The library has checked the rest.
+///
+/// # Errors
+///
+/// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1).
+pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
+    if headers.values().any(is_padded) {
+        return Err(bad(
+            "a header value of the upstream's HTTP/2 response begins or ends with a space or tab",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that a 101 switches to what was asked for (RFC 9110 section 7.8).
@@ -107,6 +121,21 @@ mod tests {
         }
         let chunked = (TRANSFER_ENCODING, "chunked");
         assert_eq!(framing(&[chunked.clone(), chunked]), None);
+    }
+
+    #[test]
+    fn an_http2_value_has_no_space_around_it() {
+        let name = HeaderName::from_static("x");
+        for (value, right) in [
+            ("", true),
+            ("a b", true),
+            (" a", false),
+            ("a ", false),
+            ("a\t", false),
+        ] {
+            let headers = map(&[(name.clone(), value)]);
+            assert_eq!(check_http2(&headers).is_ok(), right, "{value:?}");
+        }
     }
 
     #[test]

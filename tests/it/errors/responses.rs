@@ -191,6 +191,16 @@ async fn an_http2_upstream_that_breaks_the_rules_is_told_apart_from_one_that_is_
             "HTTP/2",
         ),
         (large, "upstream_protocol", "64 KiB"),
+        (
+            headers(&[(":status", "200"), ("x", " y")]),
+            "upstream_protocol",
+            "space",
+        ),
+        (
+            headers(&[(":status", "200"), ("x", "y\t")]),
+            "upstream_protocol",
+            "space",
+        ),
         (frame(DATA, 0, 1, b"x"), "upstream_protocol", "HTTP/2"),
         (
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec(),
