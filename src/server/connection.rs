@@ -99,7 +99,15 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     };
     let mut io = parts.io.into_inner();
     let refused = match &end {
-        End::Done(Err(error)) if error.is_parse() => io.take_refusal(),
+        End::Done(Err(error)) if error.is_parse() => io.take_refusal().map(|status| {
+            let framing = watched.activity.framing();
+            let fits = framing.head_fits(limits.max_header_bytes, MAX_HEADERS);
+            // Of a length that no body has the library says so too.
+            match status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && fits {
+                true => StatusCode::BAD_REQUEST,
+                false => status,
+            }
+        }),
         End::SlowHead => Some(StatusCode::REQUEST_TIMEOUT),
         _ => None,
     };

@@ -18,6 +18,7 @@ pub const POISON: &[u8] = b"\0\n\r\n\r\n";
 pub struct Framing {
     state: State,
     line: Line,
+    head: Head,
     /// Bytes passed that were not looked at.
     blind: bool,
 }
@@ -42,6 +43,14 @@ enum State {
     Trailers,
     /// Not HTTP/1.1, or not for long.
     Opaque,
+}
+
+/// As much of a head as has come.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: usize,
+    lines: usize,
+    whole: bool,
 }
 
 /// What follows a head.
@@ -78,8 +87,15 @@ impl Framing {
         self.state == State::Fields || self.state == State::Head && self.line.length > 0
     }
 
+    /// Whether a head has come whole, of at most so many bytes and fields: no reason to refuse it.
+    pub fn head_fits(&self, bytes: usize, fields: usize) -> bool {
+        // Beside its fields it has a first and an empty line.
+        self.head.whole && self.head.bytes <= bytes && self.head.lines <= fields + 2
+    }
+
     /// The library has read a head.
     pub fn head_read(&mut self, follows: Follows) {
+        self.head = Head::default();
         self.state = match follows {
             Follows::Length(0) => State::Head,
             Follows::Length(length) => State::Body(length),
@@ -95,6 +111,7 @@ impl Framing {
             return false;
         }
         self.state = State::Head;
+        self.head = Head::default();
         true
     }
 
@@ -136,13 +153,18 @@ impl Framing {
                 State::Head | State::Fields | State::Extension(_) | State::Trailers => {
                     let first = self.state == State::Head;
                     match self.line.read(rest, first) {
-                        Read::All => return Scanned::Pass(bytes.len()),
+                        Read::All => {
+                            self.head.bytes += rest.len();
+                            return Scanned::Pass(bytes.len());
+                        }
                         Read::Bad(before) => {
                             self.state = State::Opaque;
                             return Scanned::Poison(at + before);
                         }
                         Read::Line { length, empty } => {
                             at += length;
+                            self.head.bytes += length;
+                            self.head.lines += 1;
                             self.line_ended(empty);
                         }
                     }
@@ -153,6 +175,7 @@ impl Framing {
     }
 
     fn line_ended(&mut self, empty: bool) {
+        self.head.whole = self.state == State::Fields && empty;
         self.state = match (&self.state, empty) {
             // Empty lines before a request do no harm (RFC 9112 section 2.2).
             (State::Head, true) => State::Head,
@@ -161,7 +184,10 @@ impl Framing {
             (State::Extension(0), _) => State::Trailers,
             // With the line end behind its data.
             (State::Extension(size), _) => State::Chunk(size.saturating_add(2)),
-            (State::Trailers, true) => State::Head,
+            (State::Trailers, true) => {
+                self.head = Head::default();
+                State::Head
+            }
             _ => return,
         };
     }
@@ -403,6 +429,27 @@ mod tests {
         let mut framing = Framing::default();
         assert_eq!(framing.scan(b"bad\r\n\r\nx"), Scanned::Pass(7));
         assert_eq!(framing.scan(b"x\n#\r\n\r\ny"), Scanned::Pass(8));
+    }
+
+    #[test]
+    fn what_a_head_fits_is_known_when_it_is_whole() {
+        let chunked = b"POST / HTTP/1.1\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n";
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n";
+        for size in 1..head.len() {
+            let mut framing = Framing::default();
+            framing.scan(chunked);
+            framing.head_read(Follows::Chunks);
+            framing.scan(&chunked[19..]);
+            for piece in head.chunks(size) {
+                assert!(!framing.head_fits(1000, 1000));
+                framing.scan(piece);
+            }
+            assert!(framing.head_fits(head.len(), 2));
+            assert!(!framing.head_fits(head.len() - 1, 2));
+            assert!(!framing.head_fits(head.len(), 1));
+            framing.head_read(Follows::Length(0));
+            assert!(!framing.head_fits(1000, 1000));
+        }
     }
 
     #[test]
