@@ -1,7 +1,9 @@
 //! What an operator asks of a running process: health, metrics, status, reload.
 
+mod io;
 mod status;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,9 +19,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use self::io::Impatient;
 
 use crate::config::Diagnostics;
 use crate::metrics::Metrics;
@@ -27,7 +31,8 @@ use crate::proxy::admit_to_admin;
 use crate::server::Shards;
 use crate::snapshot::Snapshot;
 
-/// Probes, scrapers and a few people: more than this at once is someone's mistake.
+/// Probes, scrapers and a few people: more than this at once is someone's mistake, and ends those
+/// that have been open for longest. A probe takes a millisecond.
 const MAX_CONNECTIONS: usize = 64;
 /// A shard that does not answer within this is stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -126,33 +131,38 @@ impl Admin {
 
 /// Serves on a bound socket until the handle is aborted.
 pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::spawn(async move {
+        // In the order in which they came.
+        let mut open = VecDeque::<AbortHandle>::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of file descriptors, most likely: the next probe comes soon enough.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let admin = Arc::clone(&admin);
-            tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service);
-                // Probes hang up as they like.
-                let _ = connection.await;
-                drop(place);
-            });
+            open.retain(|connection| !connection.is_finished());
+            while open.len() >= MAX_CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
+            }
+            let connection = tokio::spawn(converse(stream, Arc::clone(&admin), scope));
+            open.push_back(connection.abort_handle());
         }
     })
+}
+
+async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope) {
+    let service = service_fn(|request| {
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(Impatient::new(stream)), service);
+    // Probes hang up as they like.
+    let _ = connection.await;
 }
 
 async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {
