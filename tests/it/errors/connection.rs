@@ -13,7 +13,7 @@ use crate::support::api::Api;
 use crate::support::client::Connection;
 use crate::support::frames::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Wire, frame};
 use crate::support::idp::Idp;
-use crate::support::server::response;
+use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, smallest};
 
@@ -180,6 +180,30 @@ async fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on
         assert!(outcome.is_ok(), "{stream}: {outcome:?}");
         stream += 2;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_sending_side_before_its_answer_gets_nothing() {
+    let (told, mut steps) = tokio::sync::mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let told = told.clone();
+        async move {
+            server::read_head(&mut stream).await;
+            told.send("asked").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            told.send("cancelled").unwrap();
+        }
+    });
+    let sidebearer = towards(&format!("http://{api}"), "");
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(steps.recv().await, Some("asked"));
+    stream.shutdown().await.unwrap();
+    let step = timeout(PATIENCE, steps.recv()).await;
+    assert_eq!(step.expect("not kept waiting"), Some("cancelled"));
+    let mut answer = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(end.is_ok() && answer.is_empty(), "{end:?}");
 }
 
 #[tokio::test]
