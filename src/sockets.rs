@@ -62,7 +62,6 @@ enum Place {
 struct Page {
     configured: SocketAddr,
     local: SocketAddr,
-    limit: Arc<Limit>,
     task: JoinHandle<()>,
 }
 
@@ -266,20 +265,15 @@ fn open_page(
     admin: &Arc<Admin>,
     scope: Scope,
 ) -> Option<Page> {
-    let page = page?;
+    page?;
     let Some((configured, listener)) = pending else {
-        if let Some(open) = &open {
-            open.limit.set(page.max_connections);
-        }
         return open;
     };
     let local = listener.local_addr().unwrap_or(configured);
     tracing::info!(address = %local, "{what}");
-    let limit = Arc::new(Limit::new(page.max_connections));
     Some(Page {
         configured,
         local,
-        task: admin::serve(listener, Arc::clone(admin), scope, Arc::clone(&limit)),
-        limit,
+        task: admin::serve(listener, Arc::clone(admin), scope),
     })
 }

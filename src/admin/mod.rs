@@ -1,7 +1,9 @@
 //! What an operator asks of a running process: health, metrics, status, reload.
 
+mod io;
 mod status;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,12 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::config::{Config, Diagnostics};
-use crate::limit::Limit;
+use self::io::Impatient;
+
+use crate::config::{self, Config, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::admit_to_admin;
 use crate::server::Shards;
@@ -123,49 +126,52 @@ impl Admin {
 }
 
 impl Scope {
-    fn header_timeout(self, config: &Config) -> Duration {
-        let page = match self {
+    fn page(self, config: &Config) -> &config::Page {
+        match self {
             Self::All => &config.admin,
             // A socket that is just being taken away may have no section any more.
             Self::Health => config.health.as_ref().unwrap_or(&config.admin),
-        };
-        page.header_timeout
+        }
     }
 }
 
-/// Serves on a bound socket until the handle is aborted, at most as many connections at once as
-/// there are `places`.
-pub fn serve(
-    listener: TcpListener,
-    admin: Arc<Admin>,
-    scope: Scope,
-    places: Arc<Limit>,
-) -> JoinHandle<()> {
+/// Serves on a bound socket until the handle is aborted. Whoever comes when all places are taken
+/// ends the connection that has been open for longest: a probe takes a millisecond.
+pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
     tokio::spawn(async move {
+        // In the order in which they came.
+        let mut open = VecDeque::<AbortHandle>::new();
         loop {
-            let place = places.place().await;
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of file descriptors, most likely: the next probe comes soon enough.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let admin = Arc::clone(&admin);
-            tokio::spawn(async move {
-                let patience = scope.header_timeout(&admin.snapshots.load().config);
-                let service = service_fn(|request| {
-                    let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(patience)
-                    .serve_connection(TokioIo::new(stream), service);
-                // Probes hang up as they like.
-                let _ = connection.await;
-                drop(place);
-            });
+            open.retain(|connection| !connection.is_finished());
+            let most = scope.page(&admin.snapshots.load().config).max_connections;
+            while open.len() >= most
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
+            }
+            let connection = tokio::spawn(converse(stream, Arc::clone(&admin), scope));
+            open.push_back(connection.abort_handle());
         }
     })
+}
+
+async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope) {
+    let patience = scope.page(&admin.snapshots.load().config).header_timeout;
+    let service = service_fn(|request| {
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .serve_connection(TokioIo::new(Impatient::new(stream, patience)), service);
+    // Probes hang up as they like.
+    let _ = connection.await;
 }
 
 async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {

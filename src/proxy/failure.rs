@@ -1,5 +1,6 @@
 //! What went wrong beneath, in the terms of what the client sees.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::error::{ErrorKind, ProxyError};
 use super::upload::Fault;
 use crate::token::Unavailable;
-use crate::upstream::ConnectError;
+use crate::upstream::{ConnectError, Wire};
 
 /// Connections end all the time; some socket is free again soon.
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
@@ -70,20 +71,46 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
     .caused_by(unavailable)
 }
 
-/// A connection failed before the response head was complete.
-pub fn exchange(error: hyper::Error) -> ProxyError {
-    if error.is_parse() {
-        return ProxyError::new(
+/// A connection that was to speak HTTP/2, or HTTP/1.1, failed before the response head was complete.
+pub fn exchange(error: hyper::Error, http2: bool, wire: &Wire) -> ProxyError {
+    let (kind, detail) = match find::<h2::Error>(&error) {
+        _ if http2 && wire.begins_http1() => (
             ErrorKind::UpstreamProtocol,
-            "what the upstream sent is not an HTTP response; check that its url names an HTTP port",
-        )
-        .caused_by(error);
-    }
-    ProxyError::new(
-        ErrorKind::UpstreamConnect,
-        "the upstream closed the connection before it answered; whether it acted on the request is unknown",
-    )
-    .caused_by(error)
+            "the upstream answers in HTTP/1.1 where HTTP/2 is to be spoken; leave out http = \"2\", or check the port of its url".into(),
+        ),
+        Some(h2) if h2.is_remote() => (ErrorKind::UpstreamConnect, given_up(h2)),
+        Some(h2) if h2.is_library() => (
+            ErrorKind::UpstreamProtocol,
+            "what the upstream sent is not a valid HTTP/2 response, or its head exceeds max_response_header_bytes (the log says which rule it broke); check the port of its url, and whether http = \"2\" is right".into(),
+        ),
+        _ if error.is_parse_too_large() => (
+            ErrorKind::UpstreamProtocol,
+            "the head of the upstream's response exceeds max_response_header_bytes or max_response_headers; make it send less, or raise them".into(),
+        ),
+        _ if error.is_parse() => (
+            ErrorKind::UpstreamProtocol,
+            "what the upstream sent is not an HTTP response; check that its url names an HTTP port".into(),
+        ),
+        _ => (
+            ErrorKind::UpstreamConnect,
+            Cow::Borrowed("the upstream closed the connection before it answered; whether it acted on the request is unknown"),
+        ),
+    };
+    ProxyError::new(kind, detail).caused_by(error)
+}
+
+/// The upstream ended the stream, or the connection under it, and said why.
+fn given_up(error: &h2::Error) -> Cow<'static, str> {
+    let what = match error.is_go_away() {
+        true => "ended the connection",
+        false => "reset the request",
+    };
+    let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
+    let advice = match reason {
+        h2::Reason::HTTP_1_1_REQUIRED => "set http = \"1.1\"",
+        _ => "whether it acted on the request is unknown",
+    };
+    format!("the upstream {what} ({reason:?}) before it answered; {advice}").into()
 }
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).

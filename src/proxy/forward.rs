@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::{ErrorKind, ProxyError};
+use super::received::{self, Framing};
 use super::request::{self, Asked};
 use super::upload::{Outgoing, Upload};
 use super::{failure, headers, interim, judge};
@@ -75,7 +76,9 @@ impl Forward {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
         let upload = (!body.is_end_stream()).then(|| {
-            let keep = injection.map_or(0, |_| config.replay_buffer);
+            // Without a token nothing else but a connection that was closed meanwhile asks for it.
+            let again = injection.is_some() || head.method.is_idempotent();
+            let keep = if again { config.replay_buffer } else { 0 };
             Upload::new(
                 body,
                 head.version,
@@ -173,7 +176,7 @@ impl Forward {
                 Ok(response) => {
                     checkout.keep(timer);
                     unasked(response.status(), connects)?;
-                    return Ok((response, Some(checkout.into_lease())));
+                    return self.received(response, checkout);
                 }
                 Err(error) => error,
             };
@@ -192,9 +195,25 @@ impl Forward {
                 || retries > self.upstream.config.max_retries
                 || checkout.wire().alert().is_some()
             {
-                return Err(self.failed(error, checkout.wire()));
+                return Err(self.failed(error, checkout.is_http2(), checkout.wire()));
             }
         }
+    }
+
+    /// The answer, if it can be passed on. One that cannot leaves its connection behind.
+    fn received(
+        &self,
+        response: Response<Incoming>,
+        checkout: Checkout<Outgoing>,
+    ) -> Result<Answer, ProxyError> {
+        let http2 = checkout.is_http2();
+        let mut lease = checkout.into_lease();
+        if http2 {
+            received::check_http2(response.headers())?;
+        } else if received::check_http1(response.headers())? == Framing::Doubtful {
+            lease.retire();
+        }
+        Ok((response, Some(lease)))
     }
 
     /// Sends it on a connection of its own that can be upgraded.
@@ -215,8 +234,14 @@ impl Forward {
             .response(connection.try_send_request(request), &mut timer)
             .await?
         {
-            Ok(response) => Ok((response, None)),
-            Err(error) => Err(self.failed(error, &wire)),
+            Ok(response) => {
+                received::check_http1(response.headers())?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    received::check_switch(protocol, response.headers())?;
+                }
+                Ok((response, None))
+            }
+            Err(error) => Err(self.failed(error, false, &wire)),
         }
     }
 
@@ -361,7 +386,12 @@ impl Forward {
         .await
     }
 
-    fn failed(&self, error: TrySendError<Request<Outgoing>>, wire: &Wire) -> ProxyError {
+    fn failed(
+        &self,
+        error: TrySendError<Request<Outgoing>>,
+        http2: bool,
+        wire: &Wire,
+    ) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
             return failure::client(fault);
         }
@@ -371,7 +401,7 @@ impl Forward {
             .and_then(|alert| connector.certificate_refused(alert));
         match refused {
             Some(refused) => failure::connect(Arc::new(refused)),
-            None => failure::exchange(error.into_error()),
+            None => failure::exchange(error.into_error(), http2, wire),
         }
     }
 

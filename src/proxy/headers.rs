@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::request::elements;
 use crate::dpop::DPOP;
@@ -58,15 +58,22 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
     }
 }
 
-/// Makes a response's headers fit for the client: without hop-by-hop headers, those that any
-/// `Connection` line names, and a challenge to a proxy, which is meant for us alone. `Trailer` and
-/// the upstream's own `Proxy-Status` stay. For a 101 the caller sets `Connection` and `Upgrade`
-/// again.
-pub fn scrub_response(headers: &mut HeaderMap) {
+/// Makes the headers of a response with this status fit for the client: without hop-by-hop headers,
+/// those that any `Connection` line names, a length where none may be (RFC 9110 section 8.6) or
+/// counts, and a challenge to a proxy, which is meant for us alone. `Trailer` and the upstream's own
+/// `Proxy-Status` stay. For a 101 the caller sets `Connection` and `Upgrade` again.
+pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
+    let bodiless = status == StatusCode::NO_CONTENT || status.is_informational();
     let mut doomed = Names::default();
     let mut connection = false;
     for name in headers.keys() {
-        connection |= *name == CONNECTION;
+        match *name {
+            CONNECTION => connection = true,
+            // The length beside it is void (RFC 9112 section 6.3).
+            TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
+            CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
+            _ => {}
+        }
         if is_hop_by_hop(name) && name.as_str() != "proxy-status" {
             doomed.push(name.clone());
         }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 use super::headers;
 
@@ -15,9 +15,7 @@ pub fn passed_on(status: StatusCode, upstream: &HeaderMap) -> Option<Vec<u8>> {
         return None;
     }
     let mut headers = upstream.clone();
-    headers::scrub_response(&mut headers);
-    // It has no body (RFC 9110 section 8.6).
-    headers.remove(header::CONTENT_LENGTH);
+    headers::scrub_response(&mut headers, status);
     let reason = status.canonical_reason().unwrap_or_default();
     let mut line = String::new();
     // Writing to a string cannot fail.

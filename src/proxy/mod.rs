@@ -10,6 +10,7 @@ mod headers;
 mod interim;
 mod judge;
 mod neighbours;
+mod received;
 mod reply;
 mod request;
 mod tunnel;
@@ -214,7 +215,7 @@ fn target(
 fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
     let (mut head, incoming) = response.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        headers::scrub_response(&mut head.headers);
+        headers::scrub_response(&mut head.headers, head.status);
     }
     if let Some(upload) = &forward.upload
         && upload.never_ask()

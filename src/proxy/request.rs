@@ -120,7 +120,16 @@ pub(super) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
     headers.get_all(name).iter().flat_map(list)
 }
 
-fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+/// Whether a space or tab stands at an end of it, which makes a message of HTTP/2 malformed (RFC 9113
+/// section 8.2.1). HTTP/1.1 takes it off.
+pub(super) fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let value = value.as_bytes();
+    is_blank(value.first()) || is_blank(value.last())
+}
+
+/// The members of one line of such a header.
+pub(super) fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let members = value.as_bytes().split(|byte| *byte == b',');
     members.map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
 }
@@ -154,6 +163,11 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
     let (mut host, mut length, mut coding) = (None, None, None);
     let mut grpc = false;
     for (name, value) in headers {
+        if !http1 && is_padded(value) {
+            return Err(bad(
+                "in HTTP/2, no header value begins or ends with a space or tab",
+            ));
+        }
         match *name {
             HOST => {
                 if host.replace(value).is_some() {

@@ -37,7 +37,7 @@ pub fn joined(
     }
     let server = hyper::upgrade::on(&mut *response);
     let protocol = response.headers().get(header::UPGRADE).cloned();
-    super::headers::scrub_response(response.headers_mut());
+    super::headers::scrub_response(response.headers_mut(), agreed);
     if let Some(protocol) = protocol {
         response.headers_mut().insert(header::UPGRADE, protocol);
     }

@@ -88,26 +88,37 @@ pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
     };
     if http2 {
         let connection = http2_builder(&limits).serve_connection(io, service);
-        Watched::new(connection, Arc::clone(&client), activity, &limits, false).await;
+        Watched::new(connection, Arc::clone(&client), activity, &limits, true).await;
         return;
     }
     let connection = http1_builder(&limits)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut watched = Watched::new(connection, Arc::clone(&client), activity, &limits, true);
+    let mut watched = Watched::new(connection, Arc::clone(&client), activity, &limits, false);
     let end = (&mut watched).await;
     let Some(parts) = Pin::into_inner(watched.connection).into_parts() else {
         return; // Upgraded: the tunnel has the socket.
     };
     let mut io = parts.io.into_inner();
     let refused = match &end {
-        End::Done(Err(error)) if error.is_parse() => io.take_refusal(),
+        End::Done(Err(error)) if error.is_parse() => io.take_refusal().map(|status| {
+            let framing = watched.activity.framing();
+            let fits = framing.head_fits(limits.max_header_bytes, limits.max_headers);
+            // Of a length that no body has the library says so too.
+            match status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && fits {
+                true => StatusCode::BAD_REQUEST,
+                false => status,
+            }
+        }),
         End::SlowHead => Some(StatusCode::REQUEST_TIMEOUT),
         _ => None,
     };
     match (refused, end) {
         (Some(status), _) => refuse(&mut io, status, &client, &current).await,
         (None, End::Done(_)) => {
+            if client.is_reset() {
+                return; // The sooner it learns that its response broke off, the better.
+            }
             // A request may have been answered before all of its body was read.
             let ended = timeout(limits.idle_timeout, io.end()).await;
             if matches!(ended, Ok(Ok(()))) && !client.is_closing() {
@@ -237,8 +248,10 @@ struct Watched<C> {
     connection: Pin<Box<C>>,
     client: Arc<Client>,
     activity: Arc<Activity>,
-    header_timeout: Option<Duration>,
+    header_timeout: Duration,
     idle_timeout: Duration,
+    /// It says which requests it still serves, and its requests come side by side.
+    http2: bool,
     deadline: Deadline,
     waiting: Waiting,
     registered: bool,
@@ -252,8 +265,8 @@ enum Waiting {
     Busy,
     /// For the client to read.
     Reader(Instant),
-    /// For the rest of a request head.
-    Head(Instant),
+    /// For the rest of this request head.
+    Head(Instant, u64),
     /// For a request, after this many.
     Request(Instant, u64),
 }
@@ -270,14 +283,15 @@ impl<C: Closing> Watched<C> {
         client: Arc<Client>,
         activity: Arc<Activity>,
         limits: &config::Server,
-        sees_heads: bool,
+        http2: bool,
     ) -> Self {
         Self {
             connection: Box::pin(connection),
             client,
             activity,
-            header_timeout: sees_heads.then_some(limits.header_timeout),
+            header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
+            http2,
             deadline: Deadline::default(),
             waiting: Waiting::Busy,
             registered: false,
@@ -285,25 +299,26 @@ impl<C: Closing> Watched<C> {
         }
     }
 
-    /// It says which requests it still serves, and its library sees the heads.
-    fn is_http2(&self) -> bool {
-        self.header_timeout.is_none()
-    }
-
     fn next_wait(&self) -> Waiting {
-        let in_head = self.activity.framing().in_head();
+        let in_head = self.activity.in_head();
         let started = self.client.started();
         let blocked = self.activity.blocked.load(Relaxed);
         let sent = self.activity.sent.swap(false, Relaxed);
-        match self.waiting {
+        match (self.waiting, in_head) {
             // Some of a response may be left to send when its request has ended here.
-            Waiting::Reader(since) if blocked && !sent => Waiting::Reader(since),
+            (Waiting::Reader(since), _) if blocked && !sent => Waiting::Reader(since),
             _ if blocked => Waiting::Reader(Instant::now()),
-            _ if self.client.in_flight() > 0 => Waiting::Busy,
-            Waiting::Head(since) if in_head => Waiting::Head(since),
-            _ if in_head => Waiting::Head(Instant::now()),
-            Waiting::Request(since, after) if after == started => Waiting::Request(since, after),
-            _ => Waiting::Request(Instant::now(), started),
+            // In HTTP/1.1 a head may come behind a request, and waits for it to end. In HTTP/2 all
+            // other requests wait for the end of a head.
+            _ if self.client.in_flight() > 0 && !(self.http2 && in_head.is_some()) => Waiting::Busy,
+            (Waiting::Head(since, known), Some(head)) if known == head => {
+                Waiting::Head(since, head)
+            }
+            (_, Some(head)) => Waiting::Head(Instant::now(), head),
+            (Waiting::Request(since, after), None) if after == started => {
+                Waiting::Request(since, after)
+            }
+            (_, None) => Waiting::Request(Instant::now(), started),
         }
     }
 
@@ -312,10 +327,7 @@ impl<C: Closing> Watched<C> {
         let (at, end) = match self.waiting {
             Waiting::Busy => return Poll::Pending,
             Waiting::Reader(since) => (since + self.idle_timeout, End::Cut),
-            Waiting::Head(since) => (
-                since + self.header_timeout.unwrap_or(self.idle_timeout),
-                End::SlowHead,
-            ),
+            Waiting::Head(since, _) => (since + self.header_timeout, End::SlowHead),
             Waiting::Request(since, _) => (since + self.idle_timeout, End::Idle),
         };
         std::task::ready!(self.deadline.poll(cx, at));
@@ -344,7 +356,7 @@ impl<C: Closing> Future for Watched<C> {
             }
             // In HTTP/1.1 not before the request that made us come here has begun; HTTP/2 says
             // which it still serves.
-            let begun = this.is_http2() || this.client.started() > 0;
+            let begun = this.http2 || this.client.started() > 0;
             let may_close = this.client.is_closing() && begun;
             if may_close && !std::mem::replace(&mut this.told, true) {
                 this.connection.as_mut().close();
@@ -355,7 +367,7 @@ impl<C: Closing> Future for Watched<C> {
             }
             match this.poll_waiting(cx) {
                 // Over HTTP/2 nobody has to guess whether a request was too late.
-                Poll::Ready(End::Idle) if this.is_http2() && !this.told => {
+                Poll::Ready(End::Idle) if this.http2 && !this.told => {
                     this.told = true;
                     this.waiting = Waiting::Busy;
                     this.connection.as_mut().close();

@@ -8,16 +8,17 @@
 
 use memchr::{memchr, memchr2};
 
-/// No reader takes this for a part of a request; then the end of a head, so that the library looks.
-pub const POISON: &[u8] = b"\0\r\n\r\n";
+/// The library refuses this wherever it can stand: NUL in a head, in the size of a chunk and in
+/// trailers, LF in the extension of a chunk, whose other bytes it does not look at. Then comes the end
+/// of a head, so that it looks.
+pub const POISON: &[u8] = b"\0\n\r\n\r\n";
 
 /// Follows the requests on one connection.
 #[derive(Debug, Default)]
 pub struct Framing {
     state: State,
     line: Line,
-    /// A name of this head is spelled in another way than `Content-Type`.
-    unusual: bool,
+    head: Head,
     /// Bytes passed that were not looked at.
     blind: bool,
 }
@@ -42,6 +43,16 @@ enum State {
     Trailers,
     /// Not HTTP/1.1, or not for long.
     Opaque,
+}
+
+/// As much of a head as has come.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: usize,
+    lines: usize,
+    whole: bool,
+    /// A name is spelled in another way than `Content-Type`.
+    unusual: bool,
 }
 
 /// What follows a head.
@@ -82,11 +93,18 @@ impl Framing {
     /// letter at the beginning and behind each `-`, and no others. Whoever writes names in this way
     /// need not remember how they came.
     pub fn names_are_usual(&self) -> bool {
-        self.state == State::Ended && !self.unusual
+        self.state == State::Ended && !self.head.unusual
+    }
+
+    /// Whether a head has come whole, of at most so many bytes and fields: no reason to refuse it.
+    pub fn head_fits(&self, bytes: usize, fields: usize) -> bool {
+        // Beside its fields it has a first and an empty line.
+        self.head.whole && self.head.bytes <= bytes && self.head.lines <= fields + 2
     }
 
     /// The library has read a head.
     pub fn head_read(&mut self, follows: Follows) {
+        self.head = Head::default();
         self.state = match follows {
             Follows::Length(0) => State::Head,
             Follows::Length(length) => State::Body(length),
@@ -102,6 +120,7 @@ impl Framing {
             return false;
         }
         self.state = State::Head;
+        self.head = Head::default();
         true
     }
 
@@ -144,16 +163,20 @@ impl Framing {
                     let first = self.state == State::Head;
                     let begun = self.line.length > 0;
                     match self.line.read(rest, first) {
-                        Read::All => return Scanned::Pass(bytes.len()),
+                        Read::All => {
+                            self.head.bytes += rest.len();
+                            return Scanned::Pass(bytes.len());
+                        }
                         Read::Bad(before) => {
                             self.state = State::Opaque;
                             return Scanned::Poison(at + before);
                         }
                         Read::Line { length, empty } => {
                             at += length;
-                            self.unusual &= !first;
+                            self.head.bytes += length;
+                            self.head.lines += 1;
                             if self.state == State::Fields && !empty {
-                                self.unusual |= begun || !is_usual(&rest[..length]);
+                                self.head.unusual |= begun || !is_usual(&rest[..length]);
                             }
                             self.line_ended(empty);
                         }
@@ -165,6 +188,7 @@ impl Framing {
     }
 
     fn line_ended(&mut self, empty: bool) {
+        self.head.whole = self.state == State::Fields && empty;
         self.state = match (&self.state, empty) {
             // Empty lines before a request do no harm (RFC 9112 section 2.2).
             (State::Head, true) => State::Head,
@@ -173,7 +197,10 @@ impl Framing {
             (State::Extension(0), _) => State::Trailers,
             // With the line end behind its data.
             (State::Extension(size), _) => State::Chunk(size.saturating_add(2)),
-            (State::Trailers, true) => State::Head,
+            (State::Trailers, true) => {
+                self.head = Head::default();
+                State::Head
+            }
             _ => return,
         };
     }
@@ -245,6 +272,17 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+
     use super::*;
 
     /// Passes a connection's bytes in pieces; what is told of each head is in `follows`.
@@ -287,6 +325,94 @@ mod tests {
         }
     }
 
+    /// The bodies of the requests that the library reads to their end in `bytes`.
+    async fn bodies_read(bytes: &[u8]) -> Vec<Bytes> {
+        let bodies = Mutex::<Vec<Bytes>>::default();
+        let service = service_fn(|request: Request<Incoming>| async {
+            if let Ok(body) = request.into_body().collect().await {
+                bodies.lock().unwrap().push(body.to_bytes());
+            }
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let io = tokio::io::join(bytes, tokio::io::sink());
+        let read = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+        let _ = read.await;
+        bodies.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_library_takes_no_request_with_poison_in_it_for_whole() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        // What completes a body wherever the poison would have been overlooked.
+        let behind = format!("abc\r\n0\r\n\r\n{get}");
+        for good in [
+            "",
+            "\r\n",
+            "G",
+            "GET",
+            "GET ",
+            "GET /",
+            "GET / ",
+            "GET / HTTP/1.1",
+            "GET / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\nhost",
+            "GET / HTTP/1.1\r\nhost:",
+            "GET / HTTP/1.1\r\nhost: ",
+            "GET / HTTP/1.1\r\nhost: a",
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+        ] {
+            for (before, read) in [("", 0), (get, 1)] {
+                let poisoned = [
+                    before.as_bytes(),
+                    good.as_bytes(),
+                    POISON,
+                    behind.as_bytes(),
+                ];
+                assert_eq!(
+                    bodies_read(&poisoned.concat()).await.len(),
+                    read,
+                    "{good:?}"
+                );
+            }
+        }
+        for good in [
+            "",
+            "5",
+            "5 ",
+            "5\t",
+            "5;",
+            "5 ;",
+            "5;a",
+            "5;a=b",
+            "5;a=\"b",
+            "0",
+            "0 ",
+            "0;",
+            "0;a",
+            "1\r\nx\r\n",
+            "1\r\nx\r\n3;a",
+            "0\r\n",
+            "0\r\nx",
+            "0\r\nx:",
+            "0\r\nx: y",
+            "0\r\nx: y\r\n",
+        ] {
+            let poisoned = [
+                chunked.as_bytes(),
+                good.as_bytes(),
+                POISON,
+                behind.as_bytes(),
+            ];
+            let read = bodies_read(&poisoned.concat()).await;
+            assert!(read.is_empty(), "{good:?}: {read:?}");
+        }
+        assert_eq!(
+            bodies_read(format!("{chunked}3\r\n{behind}").as_bytes()).await[0],
+            "abc"
+        );
+    }
+
     #[test]
     fn a_lone_lf_and_a_fragment_stop_everything_behind_them() {
         let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -301,6 +427,7 @@ mod tests {
             (&format!("{get}GET / HTTP/1.1"), "\n", &[Follows::Length(0)]),
             (&format!("{chunked}3"), "\nabc", &[Follows::Chunks]),
             (&format!("{chunked}3;x"), "\nabc", &[Follows::Chunks]),
+            (&format!("{chunked}3;x"), "\n\r\nabc", &[Follows::Chunks]),
             (&format!("{chunked}0\r\nx: y"), "\nabc", &[Follows::Chunks]),
             (&format!("{chunked}0\r\n"), "\n", &[Follows::Chunks]),
         ] {
@@ -366,6 +493,27 @@ mod tests {
         let mut framing = Framing::default();
         assert_eq!(framing.scan(b"bad\r\n\r\nx"), Scanned::Pass(7));
         assert_eq!(framing.scan(b"x\n#\r\n\r\ny"), Scanned::Pass(8));
+    }
+
+    #[test]
+    fn what_a_head_fits_is_known_when_it_is_whole() {
+        let chunked = b"POST / HTTP/1.1\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n";
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n";
+        for size in 1..head.len() {
+            let mut framing = Framing::default();
+            framing.scan(chunked);
+            framing.head_read(Follows::Chunks);
+            framing.scan(&chunked[19..]);
+            for piece in head.chunks(size) {
+                assert!(!framing.head_fits(1000, 1000));
+                framing.scan(piece);
+            }
+            assert!(framing.head_fits(head.len(), 2));
+            assert!(!framing.head_fits(head.len() - 1, 2));
+            assert!(!framing.head_fits(head.len(), 1));
+            framing.head_read(Follows::Length(0));
+            assert!(!framing.head_fits(1000, 1000));
+        }
     }
 
     #[test]

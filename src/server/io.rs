@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::frames::Frames;
 use super::framing::{Framing, POISON, Scanned};
 use crate::proxy::Client;
 
@@ -50,7 +51,9 @@ pub struct Activity {
     /// Something that looks like a refusal is held back: the connection must be polled again, and
     /// if it reads on, it was none.
     pub holding: AtomicBool,
+    http2: bool,
     framing: Mutex<Framing>,
+    frames: Mutex<Frames>,
 }
 
 impl Activity {
@@ -61,9 +64,22 @@ impl Activity {
             false => Framing::default(),
         };
         Self {
+            http2,
             framing: Mutex::new(framing),
             ..Self::default()
         }
+    }
+
+    /// Which head has come in part: numbers tell those of one HTTP/2 connection apart.
+    pub fn in_head(&self) -> Option<u64> {
+        match self.http2 {
+            true => self.frames().in_head(),
+            false => self.framing().in_head().then_some(0),
+        }
+    }
+
+    fn frames(&self) -> MutexGuard<'_, Frames> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where in its requests the connection is. One thread has it: nobody ever waits.
@@ -196,6 +212,10 @@ impl AsyncRead for ClientIo {
             self.put_ahead(buf);
         }
         let read = &buf.filled()[before..];
+        if self.http2 {
+            self.activity.frames().scan(read);
+            return Poll::Ready(Ok(()));
+        }
         let scanned = self.activity.framing().scan(read);
         match scanned {
             Scanned::Pass(length) if length == read.len() => {}

@@ -1,6 +1,7 @@
 //! Sockets and threads: accepting connections, handing them to shards, serving each to its end.
 
 mod connection;
+mod frames;
 mod framing;
 mod io;
 mod listener;

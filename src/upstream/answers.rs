@@ -30,6 +30,7 @@ pub struct Answers {
 pub struct Wire {
     read: AtomicUsize,
     unheard: AtomicBool,
+    http1: AtomicBool,
     alert: OnceLock<rustls::Error>,
 }
 
@@ -42,6 +43,11 @@ impl Wire {
     /// Whether a write has failed: the connection may still answer, but hears nothing more.
     pub fn is_unheard(&self) -> bool {
         self.unheard.load(Relaxed)
+    }
+
+    /// Whether what arrived began as an answer of HTTP/1 does, whatever was to be spoken.
+    pub fn begins_http1(&self) -> bool {
+        self.http1.load(Relaxed)
     }
 
     /// The TLS alert that ended it. HTTP/2 passes errors on as text alone.
@@ -101,8 +107,11 @@ impl AsyncRead for Answers {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        let arrived = buf.filled().len() - before;
-        self.wire.read.fetch_add(arrived, Relaxed);
+        let arrived = &buf.filled()[before..];
+        let first = self.wire.read.fetch_add(arrived.len(), Relaxed) == 0;
+        if first && arrived.starts_with(b"HTTP/1") {
+            self.wire.http1.store(true, Relaxed);
+        }
         Poll::Ready(read.inspect_err(|error| self.wire.failed(error)))
     }
 }

@@ -385,6 +385,13 @@ impl<B> Single<B> {
 }
 
 impl<B> Lease<B> {
+    /// No other request is to follow on it, however its response ends.
+    pub fn retire(&mut self) {
+        if let Some(Sender::Http1(_)) = self.sender {
+            self.keep_alive = Some(Duration::ZERO);
+        }
+    }
+
     /// The response has been read to its end: the connection may serve the next request.
     pub fn release(mut self) {
         let Some(sender) = self.sender.take() else {
@@ -395,9 +402,10 @@ impl<B> Lease<B> {
             Sender::Http1(single) => {
                 pool.active.set(pool.active.get() - 1);
                 let mut idle = pool.idle.borrow_mut();
-                if !single.is_closed() && idle.len() < pool.endpoint.pool_idle_per_shard {
-                    let keep = self.keep_alive.unwrap_or(Duration::MAX);
-                    let keep = keep.min(pool.endpoint.pool_idle_timeout);
+                let keep = self.keep_alive.unwrap_or(Duration::MAX);
+                let keep = keep.min(pool.endpoint.pool_idle_timeout);
+                let room = idle.len() < pool.endpoint.pool_idle_per_shard;
+                if room && !keep.is_zero() && !single.is_closed() {
                     let expires = Instant::now() + keep;
                     idle.push(Idle { single, expires });
                 }

@@ -1,14 +1,19 @@
 //! What an operator can ask: health, metrics, status, reload.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::support::api::Api;
 use crate::support::client::{self, Answer, get, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::Process;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{PATIENCE, eventually, loopback, smallest};
 
 const REFUSES: &str = r#"{"error":"invalid_client"}"#;
 
@@ -316,4 +321,50 @@ async fn the_health_socket_has_health_and_metrics_only() {
             assert!(!answer.text().contains("status"), "{answer:?}");
         }
     }
+}
+
+/// A connection that asks for pages and reads none of them.
+async fn never_reads(address: std::net::SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let many = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    while timeout(Duration::from_millis(20), stream.write_all(&many))
+        .await
+        .is_ok()
+    {}
+    stream
+}
+
+#[tokio::test]
+async fn who_holds_every_place_does_not_silence_the_pages() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let health = loopback();
+    let config = format!("[health]\naddress = \"{health}\"\n{}", smallest(&api, &idp));
+    let sidebearer = Sidebearer::start(&config);
+    for address in [health, sidebearer.admin()] {
+        for reads in [true, false] {
+            let mut holding = Vec::new();
+            for _ in 0..70 {
+                holding.push(match reads {
+                    true => TcpStream::connect(address).await.unwrap(),
+                    false => never_reads(address).await,
+                });
+            }
+            // Sooner than any of them ends by itself.
+            let alive = timeout(Duration::from_secs(5), get(address, "/livez")).await;
+            assert_eq!(alive.expect("an answer").status, 200, "{address}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_reads_ends_its_connection() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let mut stream = never_reads(sidebearer.admin()).await;
+    let ended = timeout(PATIENCE, async {
+        while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
+    });
+    assert!(ended.await.is_ok());
 }

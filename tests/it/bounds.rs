@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::client::{self, Connection};
-use crate::support::process::{Memory, Process, scale};
+use crate::support::process::{ALLOCATOR_STEP, Memory, Process, scale};
 use crate::support::server::{self, read_head, response};
 use crate::support::{PATIENCE, eventually};
 
@@ -91,23 +91,13 @@ async fn a_response_head_without_end_is_refused_in_constant_memory() {
         }
         answer
     });
-    for (api, lines, codes) in [
-        (endless, "", &["upstream_protocol"][..]),
-        (large, "", &["upstream_protocol"]),
-        // There the library refuses the stream.
-        (
-            large,
-            "http = \"2\"",
-            &["upstream_protocol", "upstream_connect"],
-        ),
-    ] {
+    for (api, lines) in [(endless, ""), (large, ""), (large, "http = \"2\"")] {
         let process = Process::start(&config("", api, lines)).await;
         client::get(process.address(), "/%00").await;
         let before = process.memory(Memory::Now);
         for _ in 0..3 {
             let answer = client::get(process.address(), "/").await;
-            assert_eq!(answer.status, 502);
-            assert!(codes.contains(&&*answer.code()), "{}", answer.code());
+            assert_eq!(answer.code(), "upstream_protocol");
         }
         let grown = process.memory(Memory::Peak).saturating_sub(before);
         assert!(grown < 4096, "{grown} KiB more");
@@ -154,6 +144,9 @@ async fn idle_connections_cost_little() {
         "{connections} idle connections: {before} KiB before, {after} KiB with them, {} bytes each",
         grown * 1024 / connections
     );
-    assert!(grown / connections < 32, "{grown} KiB more");
+    assert!(
+        grown < connections * 32 + ALLOCATOR_STEP,
+        "{grown} KiB more"
+    );
     assert_eq!(first.get("/").await.unwrap().status, 200);
 }

@@ -1,6 +1,7 @@
 //! What clients see when something goes wrong: every code of ours, provoked.
 
 mod connection;
+mod responses;
 mod upstream;
 
 use std::net::SocketAddr;

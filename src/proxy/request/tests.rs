@@ -206,6 +206,18 @@ fn http2_has_no_connection_specific_headers() {
 }
 
 #[test]
+fn http2_values_have_no_space_around_them() {
+    for value in [" a", "a ", "\ta", "a\t", " ", "\t"] {
+        let headers = [("host", "h"), ("x", value)];
+        assert_refused(&http2("/", &headers));
+        assert!(check(&request("/", &headers)).is_ok(), "HTTP/1.1 drops it");
+    }
+    for value in ["", "a", "a b", "a\tb"] {
+        assert!(check(&http2("/", &[("host", "h"), ("x", value)])).is_ok());
+    }
+}
+
+#[test]
 fn trace_and_connect_are_not_allowed_in_any_spelling() {
     for method in ["TRACE", "CONNECT", "trace", "Connect"] {
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {

@@ -7,10 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{GET, answers, assert_error, exchange, impatient, only, only_listener, towards};
+use tokio::time::timeout;
+
 use crate::support::api::Api;
 use crate::support::client::Connection;
+use crate::support::frames::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Wire, frame};
 use crate::support::idp::Idp;
-use crate::support::server::response;
+use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, smallest};
 
@@ -100,6 +103,107 @@ async fn a_slow_head_times_out() {
         )
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_slow_head_of_http2_ends_its_connection() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&impatient(&api, &idp));
+    let head = frames::get("/", &[]);
+    let (begin, go_on) = (END_STREAM, 0);
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+    for (good, slow, trickle) in [
+        (false, frame(HEADERS, begin, 1, &head), &[][..]),
+        (false, whole[..whole.len() - 1].to_vec(), &[]),
+        (false, whole[..12].to_vec(), &[]),
+        (false, frame(HEADERS, begin, 1, &head[..5]), &head[5..]),
+        (true, frame(HEADERS, begin, 3, &head[..5]), &head[5..]),
+        (
+            true,
+            [
+                frame(HEADERS, begin, 3, &head[..5]),
+                frame(CONTINUATION, go_on, 3, b""),
+            ]
+            .concat(),
+            &[],
+        ),
+    ] {
+        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        if good {
+            wire.send(&whole).await;
+            assert!(wire.outcome(1).await.0.is_ok());
+        }
+        wire.send(&slow).await;
+        let mut trickle = trickle.iter();
+        let ended = async {
+            loop {
+                let paused = timeout(Duration::from_millis(50), wire.next()).await;
+                match (paused, trickle.next()) {
+                    (Ok(None), _) => return,
+                    (Ok(Some(_)), _) => {}
+                    (Err(_), Some(byte)) => {
+                        wire.send(&frame(
+                            CONTINUATION,
+                            go_on,
+                            1 + 2 * u32::from(good),
+                            &[*byte],
+                        ))
+                        .await;
+                    }
+                    (Err(_), None) => {}
+                }
+            }
+        };
+        // The idle_timeout is far longer.
+        let told = slow.escape_ascii();
+        assert!(timeout(PATIENCE, ended).await.is_ok(), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on() {
+    let api = Api::open();
+    let config = only_listener(&api.url(), "");
+    let sidebearer = Sidebearer::start(&format!("[server]\nheader_timeout = \"2s\"\n{config}"));
+    let head = frames::get("/", &[]);
+    let begin = |stream| frame(HEADERS, END_STREAM, stream, &head[..5]);
+    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    wire.send(&begin(1)).await;
+    // For longer than any of them may take.
+    let start = std::time::Instant::now();
+    let mut stream = 1;
+    while start.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let end = frame(CONTINUATION, END_HEADERS, stream, &head[5..]);
+        wire.send(&[end, begin(stream + 2)].concat()).await;
+        let (outcome, _) = timeout(PATIENCE, wire.outcome(stream)).await.unwrap();
+        assert!(outcome.is_ok(), "{stream}: {outcome:?}");
+        stream += 2;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_sending_side_before_its_answer_gets_nothing() {
+    let (told, mut steps) = tokio::sync::mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let told = told.clone();
+        async move {
+            server::read_head(&mut stream).await;
+            told.send("asked").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            told.send("cancelled").unwrap();
+        }
+    });
+    let sidebearer = towards(&format!("http://{api}"), "");
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(steps.recv().await, Some("asked"));
+    stream.shutdown().await.unwrap();
+    let step = timeout(PATIENCE, steps.recv()).await;
+    assert_eq!(step.expect("not kept waiting"), Some("cancelled"));
+    let mut answer = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(end.is_ok() && answer.is_empty(), "{end:?}");
 }
 
 #[tokio::test]

@@ -97,3 +97,40 @@ async fn a_request_that_was_not_written_is_sent_again_with_a_body_of_any_size() 
         closings.recv().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn an_idempotent_request_with_a_body_is_sent_again_without_a_credential_too() {
+    for (method, replay_buffer, status, times) in [
+        (Method::PUT, "64KiB", 200, 2),
+        (Method::DELETE, "3B", 200, 2),
+        (Method::PUT, "2B", 502, 1),
+        (Method::POST, "64KiB", 502, 1),
+    ] {
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let keep = Arc::clone(&seen);
+        let api = server::bytes(move |connection, mut stream| {
+            let seen = Arc::clone(&keep);
+            async move {
+                read_head(&mut stream).await;
+                if connection == 0 {
+                    stream.write_all(OK).await.unwrap();
+                    read_head(&mut stream).await;
+                }
+                let mut body = [0; 3];
+                stream.read_exact(&mut body).await.unwrap();
+                let body = String::from_utf8_lossy(&body).into_owned();
+                seen.lock().unwrap().push(body);
+                if connection > 0 {
+                    stream.write_all(OK).await.unwrap();
+                }
+            }
+        });
+        let lines = format!("replay_buffer = \"{replay_buffer}\"");
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), &lines));
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let asked = request(method.clone(), "/", "abc");
+        let answer = client::send(sidebearer.address(), asked).await;
+        assert_eq!(answer.status, status, "{method} {replay_buffer}");
+        assert_eq!(*seen.lock().unwrap(), vec!["abc"; times], "{method}");
+    }
+}

@@ -134,3 +134,47 @@ async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
     let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
     end.expect("it ends").unwrap();
 }
+
+#[tokio::test]
+async fn only_a_protocol_that_was_asked_for_is_switched_to() {
+    for (asked, given, switched) in [
+        ("foo", "Upgrade: foo\r\n", true),
+        ("foo", "Upgrade: FOO\r\n", true),
+        ("foo/2, foo/1", "Upgrade: foo/1\r\n", true),
+        ("foo, bar", "Upgrade: bar, foo\r\n", true),
+        ("foo", "Upgrade: evil\r\n", false),
+        ("foo", "Upgrade: foo, evil\r\n", false),
+        ("foo", "Upgrade: foo\r\nUpgrade: evil\r\n", false),
+        ("foo", "Upgrade: foobar\r\n", false),
+        ("foo", "Upgrade: \r\n", false),
+        ("foo", "", false),
+    ] {
+        let api = server::bytes(move |_, mut stream| async move {
+            read_head(&mut stream).await;
+            let switch =
+                format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n{given}\r\n");
+            stream.write_all(switch.as_bytes()).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let sidebearer = to(api);
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {asked}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        let (status, code) = match switched {
+            true => ("101", ""),
+            false => ("502", "upstream_protocol"),
+        };
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{given}: {head}"
+        );
+        if !switched {
+            let mut problem = [0; 60];
+            stream.read_exact(&mut problem).await.unwrap();
+            assert!(String::from_utf8_lossy(&problem).contains(code));
+        }
+    }
+}

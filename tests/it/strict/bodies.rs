@@ -32,6 +32,11 @@ async fn a_malformed_chunk_never_completes_a_request() {
         "g\r\nhello\r\n0\r\n\r\n",
         ";x\r\nhello\r\n0\r\n\r\n",
         "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "5;a\nhello\r\n0\r\n\r\n",
+        "5;a\nabc\r\n0\r\n\r\n",
+        "5;\nhello\r\n0\r\n\r\n",
+        "5 \nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0;a\n\r\n",
         "5;a\rb\r\nhello\r\n0\r\n\r\n",
         "5 5\r\nhello\r\n0\r\n\r\n",
         // Sizes that overflow 64 and 32 bits, or a sign.
@@ -61,6 +66,31 @@ async fn a_malformed_chunk_never_completes_a_request() {
             "{body:?}: {statuses:?}"
         );
     }
+    assert_healthy(&recorder, &sidebearer).await;
+}
+
+#[tokio::test]
+async fn a_lone_lf_in_a_chunked_body_is_400_at_once_wherever_it_stands() {
+    let (recorder, sidebearer) = world("");
+    for body in [
+        "5\nhello",
+        "5 \nhello",
+        "5;\nhello",
+        "5;a\nhello",
+        "5;a=b\n\r\nhello",
+        "1\r\nx\r\n5;a\nhello",
+        "0;a\n",
+        "0\r\n\n",
+        "0\r\nX: y\n",
+    ] {
+        // Without an end: what waits for more is told by a timeout instead.
+        let bytes = format!("{CHUNKED}\r\n{body}");
+        let refused = answers(&converse(&sidebearer, bytes.as_bytes()).await);
+        let statuses: Vec<_> = refused.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [400], "{body:?}");
+        assert!(refused[0].head.to_lowercase().contains("connection: close"));
+    }
+    assert!(recorder.requests().is_empty());
     assert_healthy(&recorder, &sidebearer).await;
 }
 

@@ -160,6 +160,27 @@ async fn pseudo_headers_are_whole_single_first_and_known() {
 }
 
 #[tokio::test]
+async fn a_fragment_in_a_path_never_arrives() {
+    let (recorder, sidebearer) = world("");
+    for path in ["/a#b", "/a?c=d#b", "/a#/../b"] {
+        let head = get(path, &[]);
+        let (outcome, _) = exchange(&sidebearer, &frame(HEADERS, WHOLE, 1, &head)).await;
+        let target = path.split('#').next().unwrap();
+        match outcome.is_ok() {
+            true => assert_eq!(recorder.requests().last().unwrap().target, target),
+            false => assert_eq!(outcome.code(), "bad_request"),
+        }
+    }
+    assert!(
+        recorder
+            .requests()
+            .iter()
+            .all(|seen| !seen.target.contains('#'))
+    );
+    assert_healthy(&recorder, &sidebearer).await;
+}
+
+#[tokio::test]
 async fn headers_that_http_2_does_not_have_are_refused() {
     let fields = [
         ("connection", "close"),
@@ -184,6 +205,11 @@ async fn headers_that_http_2_does_not_have_are_refused() {
         ("x", "a\0b"),
         ("x", "a\u{1}b"),
         ("x", "a\u{7f}"),
+        ("x", " a"),
+        ("x", "a "),
+        ("x", "\ta"),
+        ("x", "a\t"),
+        ("x", " "),
         ("content-length", "-1"),
         ("content-length", "1, 1"),
         ("content-length", "x"),

@@ -1,0 +1,158 @@
+//! The head of an upstream's response: what two readers could take for different things does not
+//! pass.
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+use super::error::{ErrorKind, ProxyError};
+use super::request::{is_padded, list};
+
+/// What the framing of a response allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is one way to read it.
+    Single,
+    /// A length stands beside the chunks. It is void, but whoever sent both may have meant it
+    /// otherwise: nothing else is read from that connection (RFC 9112 section 6.3).
+    Doubtful,
+}
+
+/// Checks the head of a response that came over HTTP/1.1. The library decodes what ends in
+/// `chunked`; any coding before it would be in the body still, and its name lost.
+///
+/// # Errors
+///
+/// `upstream_protocol` for transfer codings other than exactly one `chunked`.
+pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(Framing::Single);
+    };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(bad(
+            "the upstream's Transfer-Encoding is not exactly one \"chunked\"; no other is understood",
+        ));
+    }
+    Ok(match headers.contains_key(CONTENT_LENGTH) {
+        true => Framing::Doubtful,
+        false => Framing::Single,
+    })
+}
+
+/// Checks the head of a response that came over HTTP/2. The library has checked the rest.
+///
+/// # Errors
+///
+/// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1).
+pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
+    if headers.values().any(is_padded) {
+        return Err(bad(
+            "a header value of the upstream's HTTP/2 response begins or ends with a space or tab",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that a 101 switches to what was asked for (RFC 9110 section 7.8).
+///
+/// # Errors
+///
+/// `upstream_protocol` when it names another protocol, or none.
+pub fn check_switch(asked: &HeaderValue, headers: &HeaderMap) -> Result<(), ProxyError> {
+    let was_asked = |protocol: &[u8]| list(asked).any(|asked| asked.eq_ignore_ascii_case(protocol));
+    let mut given = headers.get_all(UPGRADE).iter().flat_map(list).peekable();
+    if given.peek().is_some() && given.all(was_asked) {
+        return Ok(());
+    }
+    Err(bad(
+        "the upstream switched to a protocol that it was not asked for, or did not say to which",
+    ))
+}
+
+fn bad(detail: &'static str) -> ProxyError {
+    ProxyError::new(ErrorKind::UpstreamProtocol, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn map(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().cloned();
+        lines
+            .map(|(name, value)| (name, HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn framing(lines: &[(HeaderName, &'static str)]) -> Option<Framing> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        check_http1(&headers).ok()
+    }
+
+    #[test]
+    fn the_only_transfer_coding_is_chunked_and_a_length_beside_it_is_doubtful() {
+        assert_eq!(framing(&[]), Some(Framing::Single));
+        assert_eq!(framing(&[(CONTENT_LENGTH, "5")]), Some(Framing::Single));
+        for chunked in ["chunked", "Chunked", "CHUNKED"] {
+            let coding = (TRANSFER_ENCODING, chunked);
+            assert_eq!(
+                framing(std::slice::from_ref(&coding)),
+                Some(Framing::Single)
+            );
+            let both = [coding, (CONTENT_LENGTH, "5")];
+            assert_eq!(framing(&both), Some(Framing::Doubtful));
+        }
+        for other in [
+            "",
+            "gzip",
+            "identity",
+            "xchunked",
+            "gzip, chunked",
+            "chunked, chunked",
+            "chunked,",
+            "chunked;q=1",
+        ] {
+            assert_eq!(framing(&[(TRANSFER_ENCODING, other)]), None, "{other}");
+        }
+        let chunked = (TRANSFER_ENCODING, "chunked");
+        assert_eq!(framing(&[chunked.clone(), chunked]), None);
+    }
+
+    #[test]
+    fn an_http2_value_has_no_space_around_it() {
+        let name = HeaderName::from_static("x");
+        for (value, right) in [
+            ("", true),
+            ("a b", true),
+            (" a", false),
+            ("a ", false),
+            ("a\t", false),
+        ] {
+            let headers = map(&[(name.clone(), value)]);
+            assert_eq!(check_http2(&headers).is_ok(), right, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn every_protocol_that_is_switched_to_was_asked_for() {
+        let asked = HeaderValue::from_static("foo/2, bar");
+        for (given, right) in [
+            ("foo/2", true),
+            ("FOO/2", true),
+            ("bar, foo/2", true),
+            ("foo", false),
+            ("foo/2, evil", false),
+            ("", false),
+            (" , ", false),
+        ] {
+            let given = map(&[(UPGRADE, given)]);
+            assert_eq!(check_switch(&asked, &given).is_ok(), right, "{given:?}");
+        }
+        assert!(check_switch(&asked, &HeaderMap::new()).is_err());
+    }
+}

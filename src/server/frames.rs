@@ -1,0 +1,159 @@
+//! Where the heads of requests begin and end in the bytes of an HTTP/2 client.
+//!
+//! The library tells of a head when it is whole. Until then it waits, and with it the connection,
+//! on which nothing else may come in between (RFC 9113 section 6.10). Only frame headers are
+//! looked at, nine bytes each.
+
+/// The bytes before the first frame (RFC 9113 section 3.4).
+const PREFACE_BYTES: usize = 24;
+const HEADER_BYTES: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// Follows the frames on one connection, from its preface on.
+#[derive(Debug)]
+pub struct Frames {
+    /// The header of the frame that comes next, as far as it has come.
+    header: [u8; HEADER_BYTES],
+    filled: usize,
+    /// How much of a payload is still to come.
+    left: usize,
+    /// Some of a head has come, and not all.
+    open: bool,
+    /// Its last frame is on the way.
+    last: bool,
+    /// Heads begun so far.
+    begun: u64,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self {
+            header: [0; HEADER_BYTES],
+            filled: 0,
+            left: PREFACE_BYTES,
+            open: false,
+            last: false,
+            begun: 0,
+        }
+    }
+}
+
+impl Frames {
+    /// Which head has come in part, counted from 1.
+    pub fn in_head(&self) -> Option<u64> {
+        self.open.then_some(self.begun)
+    }
+
+    /// Follows `bytes`, the next ones that have come.
+    pub fn scan(&mut self, mut bytes: &[u8]) {
+        loop {
+            if self.left > bytes.len() {
+                self.left -= bytes.len();
+                return;
+            }
+            bytes = &bytes[self.left..];
+            self.left = 0;
+            if self.last {
+                (self.open, self.last) = (false, false);
+            }
+            let taken = bytes.len().min(HEADER_BYTES - self.filled);
+            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled < HEADER_BYTES {
+                return;
+            }
+            self.filled = 0;
+            self.frame_begins();
+        }
+    }
+
+    fn frame_begins(&mut self) {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        match kind {
+            HEADERS => {
+                self.open = true;
+                self.begun += 1;
+            }
+            CONTINUATION => {}
+            // In the middle of a head it is an error: the library says so.
+            _ => return,
+        }
+        self.last = flags & END_HEADERS != 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFACE: &[u8; PREFACE_BYTES] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: u8 = 4;
+    const DATA: u8 = 0;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let length_bytes = &u32::try_from(length).unwrap().to_be_bytes()[1..];
+        let stream = [0, 0, 0, 1];
+        // A payload that looks like the header of a frame.
+        let payload = [0, 0, 1, HEADERS].into_iter().cycle().take(length);
+        let header = [length_bytes, &[kind, flags], &stream].concat();
+        header.into_iter().chain(payload).collect()
+    }
+
+    /// Which head was open in part behind each piece.
+    fn followed(bytes: &[u8], size: usize) -> Vec<Option<u64>> {
+        let mut frames = Frames::default();
+        let pieces = bytes.chunks(size);
+        pieces
+            .map(|piece| {
+                frames.scan(piece);
+                frames.in_head()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_head_is_open_from_the_header_of_its_first_frame_to_its_last_byte() {
+        for (frames, heads) in [
+            (vec![(SETTINGS, 0, 12), (HEADERS, END_HEADERS, 70)], 1),
+            (vec![(HEADERS, 0, 300), (CONTINUATION, END_HEADERS, 5)], 1),
+            (
+                vec![
+                    (HEADERS, 0, 0),
+                    (CONTINUATION, 0, 3),
+                    (CONTINUATION, END_HEADERS, 0),
+                ],
+                1,
+            ),
+            (vec![(HEADERS, END_HEADERS | 1, 9), (HEADERS, 4, 9)], 2),
+        ] {
+            let mut bytes = PREFACE.to_vec();
+            let mut expected = vec![None; bytes.len()];
+            let mut head = 0;
+            let mut open = None;
+            for (kind, flags, length) in frames {
+                bytes.extend(frame(kind, flags, length));
+                expected.extend(vec![open; HEADER_BYTES - 1]);
+                if kind == HEADERS {
+                    head += 1;
+                    open = Some(head);
+                }
+                expected.extend(vec![open; length + 1]);
+                if flags & END_HEADERS != 0 {
+                    open = None;
+                    *expected.last_mut().unwrap() = None;
+                }
+            }
+            bytes.extend(frame(DATA, END_HEADERS, 70_000));
+            expected.extend(vec![None; HEADER_BYTES + 70_000]);
+            assert_eq!(head, heads);
+            for size in [1, 2, 9, 24, 100, bytes.len()] {
+                let behind: Vec<_> = expected.chunks(size).map(|c| *c.last().unwrap()).collect();
+                assert_eq!(followed(&bytes, size), behind, "in pieces of {size}");
+            }
+        }
+    }
+}
