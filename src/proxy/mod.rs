@@ -32,6 +32,7 @@ pub use client::{Client, InFlight};
 pub use deadline::Deadline;
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
+pub use headers::{scrub_request, scrub_response};
 pub use reply::problem_bytes_http1;
 pub use unread::StreamExecutor;
 pub use view::{Current, View};
