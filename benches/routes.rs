@@ -30,7 +30,7 @@ fn table(paths: &[String]) -> RouteTable<usize> {
 
 /// Requests below the prefix of one route after the other, in no order, so that no cache knows
 /// which comes next.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 1000)]
 fn hit(bencher: divan::Bencher<'_, '_>, routes: usize) {
     let paths = paths(routes);
     let table = table(&paths);

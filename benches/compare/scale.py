@@ -80,7 +80,7 @@ def credentials(site, binary, rounds, arguments, port):
             first = first or memory
             spent, fetched, seconds = at_rest(server, 0.8 * SHORT_LIFE if arguments.rounds > 1 else 3)
             row = {"credentials": count, "KB each": (memory - first) / max(1, count - 1) / 1e3, "start ms": start * 1e3}
-            yield row | {"refreshes/s": fetched / seconds, "CPU ms/s": spent / seconds * 1e3, "CPU us/refresh": spent / max(1, fetched) * 1e6}
+            yield row | {"refreshes/s": fetched / seconds, "CPU ms/s": spent / seconds * 1e3, "CPU us/refresh": spent / fetched * 1e6 if fetched else 0}
         finally:
             server.stop()
 
@@ -130,11 +130,19 @@ def balance(site, binary, rounds, arguments, port):
                 spent = [after[name] - before[name] for name in after if name.startswith("shard-")]
                 shares.append(max(spent) / sum(spent))
                 for client in clients:
-                    client.close()
+                    closed(client)
             shares.sort()
             yield {"connections": count, "tries": tries, "busier shard's share %, median": shares[tries // 2] * 100, "worst %": shares[-1] * 100}
     finally:
         server.stop()
+
+
+def closed(client):
+    """Ends it, and waits until the proxy has seen that: it must not count for those that come next."""
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(65536):
+        pass
+    client.close()
 
 
 def ask(client, times):
