@@ -1,67 +1,143 @@
-"""Medians, ratios to each rival with their spread, and the files of a report."""
+"""Medians, ratios to each rival with their spread, what was aimed at, and the files of a report."""
 
-import datetime
-import platform
+import json
 import statistics
-from pathlib import Path
 
-OURS = "sidebearer"
+import chart
+from proxies import OURS
+from workloads import WORKLOADS
+
 FIGURES = {"rate": ("requests/s", "{:.0f}"), "cpu": ("CPU us/request", "{:.1f}"), "p50": ("p50 ms", "{:.2f}"), "p99": ("p99 ms", "{:.2f}")}
+TOLERATED = 0.001  # Errors: with more of them, a target counts as missed.
+
+# Workload, rival, figure, and what the ratio of ours to theirs is to be at most.
+RATIOS = [
+    ("small-32", "nginx", "cpu", 0.95), ("small-32", "envoy", "cpu", 0.35), ("small-32", "relay", "cpu", 1.25),
+    ("small-1000", "nginx", "cpu", 0.60), ("small-1000", "haproxy", "cpu", 0.75), ("small-1000", "envoy", "cpu", 0.40),
+    ("small-1000", "relay", "cpu", 1.25),
+    ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("half-32", "envoy", "p99", 1.0),
+]
+BOUNDS = {"idle MB": 9, "KB for each of 1,000 busy connections": 45, "ms from the start to the first answer": 50}
 
 
-def table(results):
-    """Markdown: one table a workload."""
+def text(results):
+    return "\n".join([*targets(results), *tables(results), *idle(results), *scale(results), *notes(results)])
+
+
+def targets(results):
+    """Every target of the project, met or not."""
+    lines = ["## Targets", "", "| | target | measured | |", "| --- | ---: | ---: | --- |"]
+    for workload, rival, key, most in RATIOS:
+        runs = results["runs"].get(workload, {})
+        found = ratios(runs, rival, key)
+        told, met = "not measured", "**not shown**"
+        if found:
+            told, met = spread(found), "met" if statistics.median(found) <= most else "**missed**"
+            if max(errors(runs[OURS]), errors(runs[rival])) > TOLERATED:
+                told, met = f"{told}, with errors", "**missed**"
+        title = FIGURES[key][0].removesuffix(" ms")
+        lines.append(f"| {workload}: our {title} / {rival}'s | {'<' if most == 1 else '≤'} {most:.2f} | {told} | {met} |")
+    values = {"idle MB": [value / 1e6 for value in results["idle"].get(OURS, [])], "ms from the start to the first answer": [value * 1e3 for value in results["start"].get(OURS, [])]}
+    values["KB for each of 1,000 busy connections"] = each_connection(results, OURS)
+    for name, most in BOUNDS.items():
+        found = values[name]
+        told = spread(found, "{:.1f}") if found else "not measured"
+        met = "**not shown**" if not found else "met" if statistics.median(found) < most else "**missed**"
+        lines.append(f"| {name} | < {most} | {told} | {met} |")
+    return [*lines, ""]
+
+
+def tables(results):
+    """One for each workload."""
     lines = []
     for workload, runs in results["runs"].items():
-        lines += [f"### {workload}", ""]
-        lines.append("| | " + " | ".join(title for title, _ in FIGURES.values()) + " | memory MB | our CPU / its CPU |")
-        lines.append("| --- |" + " ---: |" * (len(FIGURES) + 2))
+        if not runs:
+            continue
+        busy = workload == "small-1000"
+        titles = [title for title, _ in FIGURES.values()] + ["memory MB"] + ["KB a connection"] * busy
+        titles += ["errors", "our CPU / its CPU", "our p99 / its p99"]
+        lines += [f"## {workload}", "", f"{WORKLOADS[workload].about[0].upper()}{WORKLOADS[workload].about[1:]}.", ""]
+        lines += ["| | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(titles)]
         for name, rounds in runs.items():
-            cells = [form.format(statistics.median(run[key] for run in rounds)) for key, (_, form) in FIGURES.items()]
-            cells.append(f"{results['memory'][name][workload] / 1e6:.1f}")
-            cells.append(ratio(runs[OURS], rounds) if name != OURS else "")
+            cells = [form.format(median(rounds, key)) for key, (_, form) in FIGURES.items()]
+            cells.append(f"{median(rounds, 'memory') / 1e6:.1f}")
+            if busy:
+                cells.append(f"{statistics.median(each_connection(results, name) or [0]):.1f}")
+            cells.append(f"{errors(rounds):.3%}" if errors(rounds) else "0")
+            cells += [spread(ratios(runs, name, key)) if name != OURS and OURS in runs else "" for key in ("cpu", "p99")]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines += ["### idle", "", "| | memory MB | start to the first answer, ms |", "| --- | ---: | ---: |"]
-    for name, memory in results["memory"].items():
-        lines.append(f"| {name} | {memory['idle'] / 1e6:.1f} | {results['start'][name] * 1e3:.0f} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def ratio(ours, theirs):
-    """Round by round: the median, and the range."""
-    ratios = sorted(mine["cpu"] / other["cpu"] for mine, other in zip(ours, theirs))
-    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+def idle(results):
+    lines = ["## At rest", "", "| | memory MB | start to the first answer, ms |", "| --- | ---: | ---: |"]
+    for name, memory in results["idle"].items():
+        start = [value * 1e3 for value in results["start"][name]]
+        lines.append(f"| {name} | {spread([value / 1e6 for value in memory], '{:.1f}')} | {spread(start, '{:.0f}')} |")
+    return [*lines, ""]
 
 
-def write(directory, results, arguments):
+def scale(results):
+    lines = []
+    for name, rows in results["scale"].items():
+        if rows:
+            lines += [f"## Scale: {name}", "", "| " + " | ".join(rows[0]) + " |", "|" + " ---: |" * len(rows[0])]
+            lines += ["| " + " | ".join(f"{value:,.1f}".removesuffix(".0") for value in row.values()) + " |" for row in rows]
+            lines.append("")
+    return lines
+
+
+def notes(results):
+    return ["## Notes", "", *(f"- {note}" for note in results["notes"]), ""] if results["notes"] else []
+
+
+def median(rounds, key):
+    return statistics.median(run[key] for run in rounds)
+
+
+def errors(rounds):
+    return max(run["errors"] for run in rounds)
+
+
+def each_connection(results, name):
+    """KB more than at rest, for each of the 1,000 connections, round by round."""
+    rest = results["idle"].get(name)
+    rounds = results["runs"].get("small-1000", {}).get(name, [])
+    return [(run["memory"] - statistics.median(rest)) / 1000 / 1e3 for run in rounds] if rest else []
+
+
+def ratios(runs, rival, key):
+    """Ours to theirs, round by round."""
+    return [mine[key] / other[key] for mine, other in zip(runs.get(OURS, []), runs.get(rival, [])) if other[key]]
+
+
+def spread(values, form="{:.2f}"):
+    """The median, and the range."""
+    if not values:
+        return ""
+    middle, least, most = (form.format(value) for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})" if len(values) > 1 else middle
+
+
+def write(directory, results, facts):
     directory.mkdir(exist_ok=True)
-    model = next((line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
-    facts = (
-        f"{datetime.date.today()}, {model}, Linux {platform.release()}; {arguments.rounds} rounds of {arguments.seconds} s; medians. "
-        "One core for the proxy, another for the upstream (nginx, TLS 1.3) and the load (wrk). sidebearer and Envoy get their "
-        "token from a token endpoint, nginx and HAProxy set a fixed header; the relay copies bytes and knows no HTTP.\n"
-    )
-    (directory / "README.md").write_text(f"# Side by side\n\n{facts}\n![CPU per request](cpu.svg)\n\n{table(results)}")
-    (directory / "cpu.svg").write_text(chart(results))
-
-
-def chart(results):
-    """CPU per request, bars by workload."""
-    rows = []
-    for workload, runs in results["runs"].items():
-        rows.append((workload, None))
-        rows += [(name, statistics.median(run["cpu"] for run in rounds)) for name, rounds in runs.items()]
-    most = max(value for _, value in rows if value)
-    height, parts = 22, []
-    for at, (name, value) in enumerate(rows):
-        y = 16 + at * height
-        if value is None:
-            parts.append(f'<text x="4" y="{y + 12}" font-weight="bold">{name}</text>')
-            continue
-        width = 380 * value / most
-        fill = "#2b6cb0" if name == OURS else "#a0aec0"
-        parts.append(f'<text x="20" y="{y + 12}">{name}</text><rect x="110" y="{y}" width="{width:.0f}" height="16" fill="{fill}"/>')
-        parts.append(f'<text x="{116 + width:.0f}" y="{y + 12}">{value:.1f}</text>')
-    size = f'width="560" height="{30 + len(rows) * height}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">\n' + "\n".join(parts) + "\n</svg>\n"
+    pictures = {}
+    if any(results["runs"].values()):
+        pictures["CPU us/request"] = ("cpu.svg", chart.bars(results["runs"], "cpu"))
+        pictures["p99 ms"] = ("p99.svg", chart.bars(results["runs"], "p99", "{:.2f}"))
+    panels = [
+        (f"{figure}", axis, [(row[axis], row[figure]) for row in results["scale"][axis]])
+        for axis, figure in [
+            ("connections", "CPU us/request"), ("connections", "KB each"), ("routes", "CPU us/request"), ("routes", "start ms"),
+            ("credentials", "KB each"), ("credentials", "CPU ms/s"),
+        ]
+        if len(results["scale"].get(axis, [])) > 1
+    ]
+    if panels:
+        pictures["How it grows"] = ("scale.svg", chart.lines(panels))
+    for name, picture in pictures.values():
+        (directory / name).write_text(picture)
+    shown = "\n\n".join(f"![{title}]({name})" for title, (name, _) in pictures.items())
+    (directory / "README.md").write_text(f"# Side by side\n\n{facts}\n\n{shown}\n\n{text(results)}")
+    (directory / "rounds.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -31,6 +31,7 @@ use hyper::body::Incoming;
 pub use client::{Client, InFlight};
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
+pub use headers::{scrub_request, scrub_response};
 pub use reply::problem_bytes_http1;
 pub use unread::StreamExecutor;
 pub use view::{Current, View};

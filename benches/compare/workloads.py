@@ -1,0 +1,181 @@
+"""What the proxies are compared at, and the comparison: round by round, in turn."""
+
+import signal
+import statistics
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import proxies
+from generators import Broken, measure
+from proxies import OURS, Setting
+from servers import write
+
+ROUTES = 10_000
+UPLOAD = "wrk.method = 'POST'; wrk.body = string.rep('x', 65536)"
+
+
+def random_routes(count):
+    return f"request = function() return wrk.format(nil, '/r/' .. math.random(0, {count - 1})) end"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of tables. `beside` is a second sidebearer, which differs in nothing else."""
+
+    about: str
+    connections: int = 32
+    path: str = "/"
+    script: str = ""
+    tool: str = "wrk"
+    setting: Setting = field(default_factory=Setting)
+    rivals: tuple = ("relay", "nginx", "haproxy", "envoy")
+    beside: tuple = ()  # Its name and its setting.
+    reload: bool = False
+    half_of: str = ""  # At half of the lowest maximum that was seen in this workload.
+    counts: int = 1  # Requests that the upstream counts for each.
+
+
+WORKLOADS = {
+    "small-1": Workload("64 bytes, one connection", connections=1),
+    "small-32": Workload("64 bytes, 32 connections"),
+    "half-32": Workload("as small-32, at a constant rate: half of the lowest maximum", half_of="small-32"),
+    "small-1000": Workload("64 bytes, 1,000 connections", connections=1000),
+    "large-32": Workload("answers of 64 KiB", path="/large"),
+    "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2),
+    "http2-32": Workload("HTTP/2 on both sides, 4 connections of 8 streams", tool="h2load", setting=Setting(http="2")),
+    "plain-32": Workload("an upstream without TLS", setting=Setting(upstream="plain")),
+    "cold-32": Workload("an upstream that closes after each answer", setting=Setting(upstream="cold")),
+    "routes-32": Workload(
+        f"{ROUTES:,} routes, requests at random; the others, and the second one, with one route", script=random_routes(ROUTES),
+        setting=Setting(routes=ROUTES), beside=(f"{OURS}, one route", Setting()), rivals=("nginx", "haproxy", "envoy")),
+    "reload-32": Workload(
+        "a reload every second (the others that can: SIGHUP)", reload=True, beside=(f"{OURS}, at rest", Setting()), rivals=("nginx",)),
+    "dpop-32": Workload(
+        "a DPoP proof for each request", setting=Setting(dpop=True), beside=(f"{OURS}, Bearer", Setting()), rivals=()),
+}
+
+
+def compare(site, there, arguments, results, port=18100):
+    """Fills `results` as it goes, so that what was measured is there when something fails later."""
+    chosen = {name: workload for name, workload in WORKLOADS.items() if name in (arguments.workload or WORKLOADS)}
+    groups = groupby(chosen.items(), lambda item: (item[1].setting, item[1].beside, item[1].rivals, item[1].reload))
+    for (setting, beside, rivals, _), items in groups:
+        items, running = list(items), []
+        try:
+            for name, (start, binary) in there.items():
+                if name != OURS and name not in rivals:
+                    continue
+                if reason := proxies.unable(name, setting):
+                    results["notes"].append(f"{', '.join(workload for workload, _ in items)}: without {name}: {reason}.")
+                    continue
+                theirs = setting if name == OURS else Setting(setting.upstream, setting.http)
+                often = arguments.rounds if setting == Setting() and name not in results["idle"] else 1
+                server, broken = attempt(lambda: started(name, start, binary, site, port, theirs, often, results))
+                port += 10
+                if broken:
+                    results["notes"].append(f"{', '.join(workload for workload, _ in items)}: without {name}: {broken}.")
+                    continue
+                running.append(server)
+            if beside:
+                second = proxies.sidebearer(there[OURS][1], site, port, beside[1], name=beside[0])
+                running.append(second)
+                second.answers()
+                port += 10
+            for name, workload in items:
+                one_workload(site, name, workload, running, arguments, results)
+        finally:
+            for server in running:
+                server.stop()
+
+
+def started(name, start, binary, site, port, setting, often, results):
+    """Starts it, and in the simplest setting notes how long that took and what it holds when idle."""
+    took, idle = [], []
+    for turn in range(often):
+        server = start(binary, site, port, setting)
+        try:
+            took.append(server.answers())
+            idle.append(server.memory())
+        except BaseException:
+            server.stop()
+            raise
+        if turn + 1 < often:
+            server.stop()
+    if setting == Setting() and name not in results["idle"]:
+        results["start"][name], results["idle"][name] = took, idle
+    return server
+
+
+def one_workload(site, name, workload, running, arguments, results):
+    runs = results["runs"].setdefault(name, {})
+    running = list(running)
+    rate = None
+    if workload.half_of:
+        rate = lowest_maximum(site, workload, running, results) / 2
+        results["notes"].append(f"{name}: {rate:.0f} requests/s for each.")
+
+    def one(proxy, seconds):
+        with reloading(site, proxy) if workload.reload and "at rest" not in proxy.name else nullcontext():
+            return measure(site, proxy, workload, seconds, rate)
+
+    for proxy in list(running):
+        # A round that does not count: caches, and pages of memory that are touched for the first time.
+        broken = attempt(lambda: one(proxy, 0.3))[1]
+        if broken:
+            results["notes"].append(f"{name}: without {proxy.name}: {broken}.")
+            running.remove(proxy)
+    for turn in range(arguments.rounds):
+        for proxy in list(running):
+            measured, broken = attempt(lambda: one(proxy, arguments.seconds))
+            if broken:
+                results["notes"].append(f"{name}: {proxy.name} failed in round {turn + 1}: {broken}.")
+                running.remove(proxy)
+                continue
+            runs.setdefault(proxy.name, []).append(measured)
+            shown = f"{measured['rate']:.0f} requests/s, {measured['cpu']:.1f} us, p99 {measured['p99']:.2f} ms"
+            print(f"{name}, round {turn + 1} of {arguments.rounds}: {proxy.name}: {shown}", file=sys.stderr, flush=True)
+
+
+def attempt(action):
+    """What it brings, or why it brings nothing: one proxy that fails must not end the whole run."""
+    try:
+        return action(), None
+    except (Broken, OSError, RuntimeError) as reason:
+        return None, str(reason) or type(reason).__name__
+
+
+def lowest_maximum(site, workload, running, results):
+    """From the rounds of this run, or else from a short one."""
+    seen = results["runs"].get(workload.half_of) or {
+        proxy.name: [measure(site, proxy, WORKLOADS[workload.half_of], 1)] for proxy in running
+    }
+    return min(statistics.median(run["rate"] for run in rounds) for rounds in seen.values())
+
+
+@contextmanager
+def reloading(site, proxy):
+    """Each second: a route more or less in the file, or SIGHUP."""
+    done = threading.Event()
+
+    def reload():
+        file = f"sidebearer-{proxy.port}.toml"
+        text, more = (site.directory / file).read_text() if proxy.name == OURS else "", False
+        while not done.wait(1):
+            more = not more
+            if proxy.name == OURS:
+                write(site.directory, file, text + ('[[routes]]\npath = "/more"\nupstream = "api"\n' if more else ""))
+            else:
+                proxy.process.send_signal(signal.SIGHUP)
+        if proxy.name == OURS:
+            write(site.directory, file, text)
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

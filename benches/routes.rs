@@ -1,0 +1,55 @@
+//! What it costs to find a request's route: the same for ten routes and for 100,000.
+
+use std::hint::black_box;
+
+use http::Method;
+use sidebearer::config::HostPattern;
+use sidebearer::route::{RoutePattern, RouteTable};
+
+const SIZES: [usize; 3] = [10, 1_000, 100_000];
+
+fn main() {
+    divan::main();
+}
+
+fn paths(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("/team/{at:06}")).collect()
+}
+
+fn table(paths: &[String]) -> RouteTable<usize> {
+    RouteTable::build(paths.iter().enumerate().map(|(at, path)| {
+        let pattern = RoutePattern {
+            listener: None,
+            host: &HostPattern::Any,
+            path,
+            methods: &[],
+        };
+        (pattern, at)
+    }))
+}
+
+/// Requests below the prefix of one route after the other, in no order, so that no cache knows
+/// which comes next.
+#[divan::bench(args = SIZES, sample_size = 1000)]
+fn hit(bencher: divan::Bencher<'_, '_>, routes: usize) {
+    let paths = paths(routes);
+    let table = table(&paths);
+    let mut random = fastrand::Rng::with_seed(7);
+    bencher
+        .with_inputs(|| format!("{}/orders/17", paths[random.usize(..routes)]))
+        .bench_local_refs(|path| {
+            let found = table.find(0, "crm.example.com", black_box(path), &Method::GET);
+            found.map(|found| *found.value)
+        });
+}
+
+/// Requests that no route matches.
+#[divan::bench(args = SIZES)]
+fn miss(bencher: divan::Bencher<'_, '_>, routes: usize) {
+    let table = table(&paths(routes));
+    let path = "/nobody/has/this/prefix";
+    bencher.bench_local(|| {
+        let found = table.find(0, "crm.example.com", black_box(path), &Method::GET);
+        found.map(|found| *found.value)
+    });
+}
