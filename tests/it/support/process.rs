@@ -36,10 +36,6 @@ struct Lines {
     reader: JoinHandle<()>,
 }
 
-/// The allocator takes memory from the system in pieces of this many KiB: what has grown is known no
-/// better.
-pub(crate) const ALLOCATOR_STEP: usize = 2048;
-
 /// Resident memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Memory {
