@@ -11,9 +11,9 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are the ground;
-//!   [`jose`], keys and signatures, is under both `config` and `oauth`, and with it [`dpop`]: proofs
-//!   that a token is ours, for the token endpoint and for every proxied request.
+//! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are
+//!   the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
+//!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
 pub mod admin;

@@ -29,8 +29,8 @@ pub struct Client {
 pub struct InFlight(Arc<Client>);
 
 impl Client {
-    /// A connection of `listener`, for which at most `max_interim` bytes gather; `held` is dropped when the connection, or what it was upgraded
-    /// to, has ended.
+    /// A connection of `listener`, for which at most `max_interim` bytes of interim responses gather;
+    /// `held` is dropped when the connection, or what it was upgraded to, has ended.
     pub fn new(listener: String, max_interim: usize, held: impl Any + Send + Sync) -> Arc<Self> {
         Arc::new(Self {
             listener,
