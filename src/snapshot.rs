@@ -107,6 +107,8 @@ pub struct Injection {
     prefixed: ArcSwapOption<(u64, HeaderValue)>,
     /// What the upstream wants in proofs.
     pub nonce: Arc<LastNonce>,
+    /// Bytes of the largest one that is repeated.
+    pub max_nonce_bytes: usize,
 }
 
 /// A source of tokens.
@@ -116,6 +118,8 @@ pub struct Credential {
     pub source: Arc<Source>,
     /// The key that this process made for it; it stays when the credential changes.
     proof_key: Option<Arc<ProofKey>>,
+    /// Bytes of the largest nonce that proofs repeat.
+    max_nonce_bytes: usize,
     /// What they are bound to and bound upstreams present; none if no upstream is bound to it.
     pub identity: Option<Arc<Identity>>,
     /// The certificate that takes its place as soon as a token bound to it is there.

@@ -81,6 +81,7 @@ async fn connect(config: &Config, upstream: &Upstream) -> Result<String, String>
     let connector = Connector::presenting(identity.as_ref(), url, tls, upstream.http);
     let connector = connector.map_err(|error| error.to_string())?;
     let connected = connector
+        .dialing(upstream.dialing.clone())
         .connect(Protocols::Any, upstream.connect_timeout)
         .await;
     let connected = connected.map_err(|error| error.to_string())?;

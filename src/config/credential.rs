@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::{SecretSource, Tls};
+use super::{Dialing, SecretSource, Tls};
 use crate::jose::Algorithm;
 
 /// `[credentials.NAME]`
@@ -45,10 +45,16 @@ pub struct Credential {
     pub max_lifetime: Duration,
     /// One token request, whole.
     pub fetch_timeout: Duration,
+    /// How its connections are made.
+    pub dialing: Dialing,
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
     /// Largest answer of the authorization server, in bytes: of its head, and of its body.
     pub max_response_bytes: usize,
+    /// Largest token, in bytes.
+    pub max_token_bytes: usize,
+    /// Largest nonce that proofs repeat, in bytes.
+    pub max_nonce_bytes: usize,
     /// Whether discovered endpoints may be plain http beyond loopback.
     pub allow_plaintext: bool,
     /// TLS towards the authorization server.

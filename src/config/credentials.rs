@@ -15,7 +15,7 @@ use super::report::Expected;
 use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
 use super::{
-    AuthorizationServer, Credential, Refresh, SecretSource, Tls, client_auth, dpop, grant,
+    AuthorizationServer, Credential, Dialing, Refresh, SecretSource, Tls, client_auth, dpop, grant,
 };
 
 /// Form fields of a token request that have their own keys.
@@ -62,6 +62,9 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let fetch_timeout = time("fetch_timeout", 10, SOME);
     let acquire_timeout = time("acquire_timeout", 5, SOME);
     let max_response_bytes = section.size("max_response_bytes", 64 << 10, ["8KiB", "1MiB"]);
+    let max_token_bytes = section.size("max_token_bytes", 16 << 10, ["1KiB", "1MiB"]);
+    let max_nonce_bytes = section.size("max_nonce_bytes", 4 << 10, ["64B", "64KiB"]);
+    let dialing = Dialing::read_delay(&section);
     section.finish();
 
     let (client_id, auth) = client?;
@@ -82,8 +85,11 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         default_lifetime,
         max_lifetime,
         fetch_timeout,
+        dialing,
         acquire_timeout,
         max_response_bytes,
+        max_token_bytes,
+        max_nonce_bytes,
         allow_plaintext,
         tls,
     })

@@ -11,6 +11,7 @@ mod credential;
 mod credentials;
 mod cross;
 mod diagnostics;
+mod dialing;
 mod dpop;
 mod draft;
 mod general;
@@ -44,6 +45,7 @@ pub use credential::{
     Dpop, Grant, Refresh, SecurityToken,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use dialing::{Dialing, KeepAlive};
 pub use load::{Loaded, load};
 pub use secret::{Secret, SecretError, SecretSource, read_file};
 
@@ -206,6 +208,8 @@ pub struct Upstream {
     pub host: Option<String>,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
+    /// How its connections are made and kept.
+    pub dialing: Dialing,
     /// From the end of the request body to the response head.
     pub response_timeout: Duration,
     /// Between two body chunks, either way; `None` is off.

@@ -10,7 +10,7 @@ use super::draft::{Draft, Files, Named};
 use super::general::{SOME, body_buffer};
 use super::read::{Section, Value};
 use super::report::{Expected, Shown};
-use super::{Http2, HttpVersion, Tls, Upstream};
+use super::{Dialing, Http2, HttpVersion, Tls, Upstream};
 
 /// More streams than most servers take on one connection need another.
 const HTTP2: Http2 = Http2 {
@@ -39,6 +39,7 @@ pub(super) fn read(
     let host = section.parse("host", host);
     let time = |key, seconds, least| section.duration(key, Duration::from_secs(seconds), least);
     let connect_timeout = time("connect_timeout", 5, SOME);
+    let dialing = Dialing::read(&section);
     let response_timeout = time("response_timeout", 60, SOME);
     let stream_idle_timeout = time("stream_idle_timeout", 300, Duration::ZERO);
     let continue_timeout = time("continue_timeout", 1, SOME);
@@ -84,6 +85,7 @@ pub(super) fn read(
         http,
         host,
         connect_timeout,
+        dialing,
         response_timeout,
         stream_idle_timeout: (!stream_idle_timeout.is_zero()).then_some(stream_idle_timeout),
         continue_timeout,

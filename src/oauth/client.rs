@@ -160,7 +160,8 @@ impl Client {
         wall_clock: WallClock,
         credential: &Credential,
     ) -> Self {
-        let first = Arc::new(Endpoint::new(first_url(credential).clone(), first));
+        let (url, max_nonce) = (first_url(credential).clone(), credential.max_nonce_bytes);
+        let first = Arc::new(Endpoint::new(url, first, max_nonce));
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
             AuthorizationServer::Issuer(issuer, _) => Server::Issuer {
@@ -256,6 +257,7 @@ impl Client {
             endpoint: shown(&endpoint.url),
             auth: &self.credential.auth,
             grant: &self.credential.grant,
+            max_token: self.credential.max_token_bytes,
             possession: self.credential.dpop.as_ref().zip(proof_key),
             redactor: request.redactor,
         };
@@ -317,7 +319,8 @@ impl Client {
             (Ok(url), _) => {
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
                 let transport = (self.reach)(&url).map_err(local)?;
-                Arc::new(Endpoint::new(url, transport))
+                let max_nonce = self.credential.max_nonce_bytes;
+                Arc::new(Endpoint::new(url, transport, max_nonce))
             }
             (Err(error), Some(before)) => {
                 let credential = &self.credential.name;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
-use crate::config::{Credential, HttpVersion, Tls};
+use crate::config::{Credential, Dialing, HttpVersion, Tls};
 use crate::upstream::{
     Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
 };
@@ -35,6 +35,7 @@ pub(super) struct Connections {
     identity: Option<Arc<Identity>>,
     /// The files of what is to take the place of `identity` one day.
     next: Option<Tls>,
+    dialing: Dialing,
     held: Mutex<Held>,
     connect_timeout: Duration,
     /// Bytes of a head, and of a body.
@@ -64,12 +65,15 @@ impl Connections {
             (tls.certificate_file, tls.key_file) = (None, None);
         }
         let held = fingerprint(&tls);
-        let connector = Connector::presenting(identity.as_deref(), url, &tls, HttpVersion::Http1)?;
+        let dialing = credential.dialing.clone();
+        let connector = Connector::presenting(identity.as_deref(), url, &tls, HttpVersion::Http1)?
+            .dialing(dialing.clone());
         Ok(Self {
             url: url.clone(),
             tls,
             identity,
             next,
+            dialing,
             held: Mutex::new(Held {
                 seen: held,
                 good: held,
@@ -132,15 +136,16 @@ impl Connections {
         if held.seen != now {
             held.seen = now;
             let identity = self.identity.as_deref();
-            held.fault =
-                match Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1) {
-                    Ok(connector) => {
-                        held.connector = Arc::new(connector);
-                        held.good = now;
-                        None
-                    }
-                    Err(error) => Some(fault(&error, &self.tls)),
-                };
+            let connector =
+                Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1);
+            held.fault = match connector {
+                Ok(connector) => {
+                    held.connector = Arc::new(connector.dialing(self.dialing.clone()));
+                    held.good = now;
+                    None
+                }
+                Err(error) => Some(fault(&error, &self.tls)),
+            };
         }
         held
     }

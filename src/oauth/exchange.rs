@@ -24,11 +24,17 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) struct Endpoint {
     pub(super) url: Url,
     transport: Arc<dyn Transport>,
+    max_nonce: usize,
 }
 
 impl Endpoint {
-    pub(super) fn new(url: Url, transport: Arc<dyn Transport>) -> Self {
-        Self { url, transport }
+    /// Nonces of more than `max_nonce` bytes are left out of its answers.
+    pub(super) fn new(url: Url, transport: Arc<dyn Transport>, max_nonce: usize) -> Self {
+        Self {
+            url,
+            transport,
+            max_nonce,
+        }
     }
 
     /// Asks for `url`, which is of this endpoint's origin.
@@ -73,7 +79,7 @@ impl Endpoint {
         let response = self.transport.carry(url, request).await?;
         let (mut head, body) = response.into_parts();
         Ok(Answer {
-            nonce: Nonce::take(&mut head.headers),
+            nonce: Nonce::take(&mut head.headers, self.max_nonce),
             status: head.status,
             headers: head.headers,
             body: body.ok_or("with more than max_response_bytes"),

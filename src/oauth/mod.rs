@@ -55,7 +55,7 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 /// A good answer of a token endpoint (RFC 6749 section 5.1), already checked.
 #[derive(Debug, Clone)]
 pub struct TokenResponse {
-    /// Visible ASCII without spaces, at most 16 KiB.
+    /// Visible ASCII without spaces, at most `max_token_bytes`.
     pub access_token: Secret,
     /// The scheme it is sent with, in its canonical form: `Bearer`, or `DPoP`.
     pub token_type: &'static str,

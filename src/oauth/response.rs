@@ -24,7 +24,6 @@ const BOUND: &str =
     "a DPoP token, which nobody asked for and no request could use; set dpop = true";
 /// Lives long and renews others: no API may see it (RFC 8693 section 3).
 const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
-const MAX_TOKEN: usize = 16 * 1024;
 /// Longer lifetimes are as good as this one, and sums with it do not overflow.
 const MAX_LIFETIME: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -48,6 +47,8 @@ pub struct Asked<'a> {
     pub auth: &'a ClientAuth,
     /// What it asked by, for hints.
     pub grant: &'a Grant,
+    /// Bytes of the largest token.
+    pub max_token: usize,
     /// What the token is to be bound to, and whether it has to be.
     pub possession: Option<(&'a Dpop, Arc<ProofKey>)>,
     /// Knows what was sent.
@@ -75,7 +76,7 @@ impl Answer {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {
-                accept(body, asked.possession.clone())
+                accept(body, asked.max_token, asked.possession.clone())
                     .map_err(|what| bad(&asked, &format!("answered with {what}")))
             }
             Ok(body) => Err(self.refused(body, asked)),
@@ -187,6 +188,7 @@ impl Answer {
 
 fn accept(
     body: Body,
+    max_token: usize,
     possession: Option<(&Dpop, Arc<ProofKey>)>,
 ) -> Result<TokenResponse, &'static str> {
     let Some(Value::String(token)) = body.access_token else {
@@ -194,8 +196,11 @@ fn accept(
     };
     let access_token = Secret::new(token);
     let token = access_token.expose();
-    if token.is_empty() || token.len() > MAX_TOKEN {
-        return Err("an access_token that is empty or longer than 16 KiB");
+    if token.is_empty() {
+        return Err("an access_token that is empty");
+    }
+    if token.len() > max_token {
+        return Err("an access_token that exceeds max_token_bytes");
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("an access_token with characters that no header may hold");

@@ -143,7 +143,8 @@ impl Forward {
     /// What the next proof has to say, if the token is bound to a key.
     fn take_nonce(&self, (response, _): &mut Answer, token: Option<&Token>) -> Option<Nonce> {
         token?.binding()?;
-        Nonce::take(response.headers_mut())
+        let max = self.upstream.injection.as_ref()?.max_nonce_bytes;
+        Nonce::take(response.headers_mut(), max)
     }
 
     async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {

@@ -172,13 +172,14 @@ impl Builder {
             Some(kept) => Arc::clone(&kept.endpoint),
             None => self.endpoint(config, identity.as_deref())?,
         };
-        let injection = source.map(|source| Injection {
-            source: Arc::clone(source),
+        let injection = credential.map(|credential| Injection {
+            source: Arc::clone(&credential.source),
             rejections: Rejections::new(),
             header: config.header.clone(),
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),
             nonce: self.nonce(config),
+            max_nonce_bytes: credential.max_nonce_bytes,
         });
         Ok(Arc::new(Upstream::new(
             config.clone(),
@@ -200,7 +201,7 @@ impl Builder {
             reason,
         })?;
         Ok(Arc::new(Endpoint {
-            connector,
+            connector: connector.dialing(config.dialing.clone()),
             places: Places::new(config.max_connections),
             connect_timeout: config.connect_timeout,
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),

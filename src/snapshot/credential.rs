@@ -160,6 +160,7 @@ impl Builder {
         let client = self.client(config, identity.clone(), before)?;
         Ok(Credential {
             proof_key: client.own_proof_key(),
+            max_nonce_bytes: config.max_nonce_bytes,
             source: self.source(config, client),
             identity,
             next: None,

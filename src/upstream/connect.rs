@@ -21,15 +21,8 @@ use super::error::{ConnectError, Stage};
 use super::handshake;
 use super::io::Io;
 use super::tls::{self, Identity, TlsError};
-use crate::config::{self, HttpVersion};
+use crate::config::{self, Dialing, HttpVersion};
 use crate::process::{is_reserved, is_shortage, shortage};
-
-/// How long one address may stay silent before the next is dialed beside it (RFC 8305 section 5).
-const STAGGER: Duration = Duration::from_millis(250);
-/// A peer that vanished without a word is noticed after about two minutes, before most
-/// load balancers forget an idle connection.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
 /// between its connections.
@@ -38,6 +31,7 @@ pub struct Connector {
     port: u16,
     http: HttpVersion,
     tls: Option<ClientTls>,
+    dialing: Dialing,
 }
 
 /// Which HTTP versions a connection may end up with.
@@ -90,7 +84,13 @@ impl Connector {
             port,
             http,
             tls,
+            dialing: Dialing::default(),
         })
+    }
+
+    /// Makes and keeps its connections like this.
+    pub fn dialing(self, dialing: Dialing) -> Self {
+        Self { dialing, ..self }
     }
 
     /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
@@ -165,7 +165,7 @@ impl Connector {
         })?;
 
         *stage = Stage::Connect;
-        let connected = dial(addresses).await.and_then(|tcp| {
+        let connected = dial(addresses, &self.dialing).await.and_then(|tcp| {
             let peer = tcp.peer_addr()?;
             Ok((tcp, peer))
         });
@@ -275,32 +275,39 @@ impl ClientTls {
     }
 }
 
-/// Dials the addresses in order, the next whenever one fails or stays silent for [`STAGGER`]; the
-/// first to answer wins and the others are dropped. The error is the first address's.
-async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+/// Dials the addresses in order, the next whenever one fails or stays silent for too long; the first
+/// to answer wins and the others are dropped. The error is the first address's.
+async fn dial(addresses: Vec<SocketAddr>, dialing: &Dialing) -> io::Result<TcpStream> {
+    let keepalive = || {
+        let keepalive = &dialing.keepalive;
+        TcpKeepalive::new()
+            .with_time(keepalive.time)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.retries)
+    };
     if let [only] = addresses[..] {
-        return dial_one(only).await;
+        return dial_one(only, keepalive()).await;
     }
     let mut rest = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failure = None;
     loop {
         if let Some(next) = rest.next() {
-            attempts.spawn(dial_one(next));
+            attempts.spawn(dial_one(next, keepalive()));
         }
         tokio::select! {
             Some(done) = attempts.join_next() => match done.map_err(io::Error::other).and_then(|done| done) {
                 Ok(tcp) => return Ok(tcp),
                 Err(e) => failure = failure.or(Some(e)),
             },
-            () = tokio::time::sleep(STAGGER), if rest.len() > 0 => {}
+            () = tokio::time::sleep(dialing.address_delay), if rest.len() > 0 => {}
             else => break,
         }
     }
     Err(failure.unwrap_or_else(|| io::Error::other("no address to connect to")))
 }
 
-async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -310,9 +317,6 @@ async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
     }
     let tcp = socket.connect(address).await?;
     tcp.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
     Ok(tcp)
 }

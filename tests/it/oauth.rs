@@ -135,6 +135,31 @@ async fn an_answer_may_be_as_large_as_max_response_bytes() {
 }
 
 #[tokio::test]
+async fn a_token_may_be_as_long_as_max_token_bytes() {
+    for (bytes, max, good) in [
+        (1024, 1 << 10, true),
+        (1025, 1 << 10, false),
+        (50_000, 64 << 10, true),
+    ] {
+        let token = "x".repeat(bytes);
+        let answer = ok(&GOOD.replace("\"tok\"", &format!("\"{token}\"")));
+        let server = Server::always(answer).await;
+        let credential = Credential {
+            max_token_bytes: max,
+            ..credential(&server.url("/token"))
+        };
+        match fetch(&credential).await {
+            Ok(fetched) => assert!(good && fetched.access_token.expose() == token),
+            Err(error) => {
+                assert_eq!(error.kind, TokenErrorKind::BadResponse);
+                assert!(error.message.contains("max_token_bytes"), "{error}");
+                assert!(!good, "{bytes} of {max}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn answers_that_break_the_rules_are_no_tokens() {
     let big = format!("{{\"access_token\":\"{}\"", "x".repeat(70_000));
     for (answer, kind, what) in [

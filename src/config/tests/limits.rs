@@ -25,7 +25,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 35] = [
+const LIMITS: [Limit; 42] = [
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
@@ -50,6 +50,13 @@ const LIMITS: [Limit; 35] = [
     (UPSTREAM_CRM, "ping_interval", 20_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (UPSTREAM_CRM, "ping_timeout", 20_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (CREDENTIAL_CRM, "max_response_bytes", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"2MiB\"", "expected 8KiB to 1MiB")),
+    (CREDENTIAL_CRM, "max_token_bytes", 16 * KIB, ("\"1KiB\"", KIB), ("\"1B\"", "expected 1KiB to 1MiB")),
+    (CREDENTIAL_CRM, "max_nonce_bytes", 4 * KIB, ("\"64B\"", 64), ("\"65KiB\"", "expected 64B to 64KiB")),
+    (CREDENTIAL_CRM, "address_delay", 250, ("\"7s\"", 7000), ("\"9ms\"", "expected 10ms to 8760h (a year)")),
+    (UPSTREAM_CRM, "address_delay", 250, ("\"7s\"", 7000), ("\"9ms\"", "expected 10ms to 8760h (a year)")),
+    (UPSTREAM_CRM, "keepalive_time", 60_000, ("\"7s\"", 7000), ("\"0s\"", "expected whole seconds, 1s to 32767s")),
+    (UPSTREAM_CRM, "keepalive_interval", 15_000, ("\"7s\"", 7000), ("\"1500ms\"", "expected whole seconds, 1s to 32767s")),
+    (UPSTREAM_CRM, "keepalive_retries", 9, ("7", 7), ("0", "from 1 to 127")),
     (ADMIN, "max_connections", 64, ("7", 7), ("0", "from 1 to 10000")),
     (ADMIN, "header_timeout", 10_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (HEALTH, "max_connections", 64, ("7", 7), ("0", "from 1 to 10000")),
@@ -106,6 +113,13 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (UPSTREAM_CRM, "max_response_header_bytes") => count(crm.max_response_header_bytes),
         (UPSTREAM_CRM, "max_response_headers") => count(crm.max_response_headers),
         (CREDENTIAL_CRM, "max_response_bytes") => count(credential.max_response_bytes),
+        (CREDENTIAL_CRM, "max_token_bytes") => count(credential.max_token_bytes),
+        (CREDENTIAL_CRM, "max_nonce_bytes") => count(credential.max_nonce_bytes),
+        (CREDENTIAL_CRM, "address_delay") => time(credential.dialing.address_delay),
+        (UPSTREAM_CRM, "address_delay") => time(crm.dialing.address_delay),
+        (UPSTREAM_CRM, "keepalive_time") => time(crm.dialing.keepalive.time),
+        (UPSTREAM_CRM, "keepalive_interval") => time(crm.dialing.keepalive.interval),
+        (UPSTREAM_CRM, "keepalive_retries") => crm.dialing.keepalive.retries.into(),
         (ADMIN | HEALTH, "max_connections") => count(page.max_connections),
         (ADMIN | HEALTH, "header_timeout") => time(page.header_timeout),
         _ => panic!("{key} in [{section}]"),

@@ -4,7 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{BasicEncoding, ClientAuth, Grant, Refresh, Secret, SecretSource, Tls};
+use crate::config::{
+    BasicEncoding, ClientAuth, Dialing, Grant, Refresh, Secret, SecretSource, Tls,
+};
 
 const SECRET: &str = "s3cret-of-billing";
 
@@ -23,6 +25,9 @@ fn credential(issuer: &str) -> Credential {
         audience: None,
         resources: Vec::new(),
         max_response_bytes: 64 << 10,
+        dialing: Dialing::default(),
+        max_token_bytes: 16 << 10,
+        max_nonce_bytes: 4 << 10,
         extra_parameters: BTreeMap::new(),
         token_headers: Vec::new(),
         refresh: Refresh::Eager,
@@ -114,7 +119,7 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let transport = Connections::new(&url, &credential, None).unwrap();
     let start = Instant::now();
     let doubtful = Found {
-        token_endpoint: Some(Arc::new(Endpoint::new(url, Arc::new(transport)))),
+        token_endpoint: Some(Arc::new(Endpoint::new(url, Arc::new(transport), 4 << 10))),
         asked_at: Some(start),
         doubtful: true,
     };

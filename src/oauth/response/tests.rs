@@ -25,6 +25,7 @@ fn asked(auth: &ClientAuth) -> Asked<'_> {
     Asked {
         endpoint: "https://as.example/token".to_owned(),
         possession: None,
+        max_token: 16 << 10,
         auth,
         grant: &Grant::ClientCredentials,
         redactor: Redactor::new([SECRET]),
@@ -67,7 +68,7 @@ fn the_example_of_rfc_6749_is_a_token() {
 }
 
 #[test]
-fn only_visible_ascii_up_to_16_kib_is_an_access_token() {
+fn only_visible_ascii_up_to_max_token_bytes_is_an_access_token() {
     let good = |token: &str| judge(answer(200, with("access_token", token.into())));
     for token in ["t", "!~", "a.b-c_d/e+f==", &"x".repeat(16 * 1024)] {
         assert_eq!(good(token).unwrap().access_token.expose(), token);

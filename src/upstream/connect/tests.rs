@@ -2,6 +2,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
+use crate::config::KeepAlive;
 
 /// An address that refuses: it is taken, and nobody listens. It stays so while the socket is kept.
 fn refusing() -> (SocketAddr, TcpSocket) {
@@ -27,14 +28,20 @@ async fn silent() -> (SocketAddr, Socket, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn a_silent_address_delays_the_next_by_the_stagger_alone() {
+async fn a_silent_address_delays_the_next_by_address_delay_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let good = listener.local_addr().unwrap();
     let (silent, _socket, _queued) = silent().await;
-    let start = tokio::time::Instant::now();
-    let tcp = dial(vec![silent, good]).await.unwrap();
-    assert_eq!(tcp.peer_addr().unwrap(), good);
-    assert!(start.elapsed() >= STAGGER);
+    for millis in [20, 700] {
+        let dialing = Dialing {
+            address_delay: Duration::from_millis(millis),
+            ..Dialing::default()
+        };
+        let start = tokio::time::Instant::now();
+        let tcp = dial(vec![silent, good], &dialing).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), good);
+        assert!(start.elapsed() >= dialing.address_delay);
+    }
 }
 
 #[tokio::test]
@@ -42,16 +49,40 @@ async fn a_refusing_address_delays_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let good = listener.local_addr().unwrap();
     let [(one, _taken), (two, _too)] = [refusing(), refusing()];
-    let tcp = dial(vec![one, two, good]).await;
+    let tcp = dial(vec![one, two, good], &Dialing::default()).await;
     assert_eq!(tcp.unwrap().peer_addr().unwrap(), good);
 }
 
 #[tokio::test]
 async fn when_no_address_answers_the_reason_is_given() {
     let [(one, _taken), (two, _too)] = [refusing(), refusing()];
-    let error = dial(vec![one, two]).await;
+    let dialing = Dialing::default();
+    let error = dial(vec![one, two], &dialing).await;
     assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    assert!(dial(Vec::new()).await.is_err());
+    assert!(dial(Vec::new(), &dialing).await.is_err());
+}
+
+#[tokio::test]
+async fn the_system_is_told_how_to_notice_a_peer_that_vanished() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialing = Dialing {
+        keepalive: KeepAlive {
+            time: Duration::from_secs(7),
+            interval: Duration::from_secs(3),
+            retries: 2,
+        },
+        ..Dialing::default()
+    };
+    let address = listener.local_addr().unwrap();
+    let tcp = dial(vec![address], &dialing).await.unwrap();
+    let socket = SockRef::from(&tcp);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), dialing.keepalive.time);
+    assert_eq!(
+        socket.tcp_keepalive_interval().unwrap(),
+        dialing.keepalive.interval
+    );
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
 }
 
 #[tokio::test]
@@ -72,6 +103,6 @@ fn connecting_can_move_between_threads() {
     fn send<T: Send>(_: T) {}
     let url = Url::parse("http://127.0.0.1:1").unwrap();
     let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
-    send(connector.connect(Protocols::Any, STAGGER));
+    send(connector.connect(Protocols::Any, Duration::ZERO));
     send(connector);
 }

@@ -101,6 +101,27 @@ async fn an_upstream_that_wants_a_nonce_gets_it_and_the_client_notices_nothing()
 }
 
 #[tokio::test]
+async fn a_nonce_longer_than_max_nonce_bytes_is_not_repeated() {
+    let nonce: &'static str = "n".repeat(65).leak();
+    for (max, status_of_api) in [("65B", 200), ("64B", 401)] {
+        let issuer = Issuer::start();
+        let (api, referee) = guarded(&issuer);
+        referee.want(nonce);
+        let lines = format!("dpop = true\nmax_nonce_bytes = \"{max}\"");
+        let sidebearer = Sidebearer::start(&config(&api, &issuer, "", &lines));
+        assert_eq!(status(&sidebearer, "/").await, status_of_api, "{max}");
+    }
+    for (max, status_of_ours) in [("65B", 200), ("64B", 503)] {
+        let issuer = Issuer::start();
+        issuer.referee.want(nonce);
+        let (api, _) = guarded(&issuer);
+        let lines = format!("dpop = true\nrefresh = \"lazy\"\nmax_nonce_bytes = \"{max}\"");
+        let sidebearer = Sidebearer::start(&config(&api, &issuer, "", &lines));
+        assert_eq!(status(&sidebearer, "/").await, status_of_ours, "{max}");
+    }
+}
+
+#[tokio::test]
 async fn a_nonce_on_any_answer_counts_for_the_next_proof() {
     let issuer = Issuer::start();
     issuer.referee.be_fickle();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use sidebearer::config::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Grant, Refresh, Secret,
+    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Dialing, Grant, Refresh, Secret,
     SecretSource, Tls,
 };
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenResponse};
@@ -149,6 +149,9 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
         fetch_timeout: Duration::from_secs(20),
         acquire_timeout: Duration::from_secs(5),
         max_response_bytes: 64 << 10,
+        dialing: Dialing::default(),
+        max_token_bytes: 16 << 10,
+        max_nonce_bytes: 4 << 10,
         allow_plaintext: false,
         tls: Tls::default(),
     }

@@ -355,7 +355,7 @@ impl Proxy {
             }
         };
         let refused = status == StatusCode::UNAUTHORIZED;
-        let given = Nonce::take(&mut headers);
+        let given = Nonce::take(&mut headers, usize::MAX);
         let wants = refused && challenge::wants_nonce(&headers) && given.is_some();
         if let Some(nonce) = given {
             self.nonce.set(nonce);
