@@ -93,7 +93,7 @@ impl Reloader {
             .credentials
             .values()
             .flat_map(|credential| credential.secrets().filter_map(SecretSource::file))
-            .map(PathBuf::from)
+            .map(|file| file.path().to_owned())
             .collect();
         if !paths.is_subset(&secrets) {
             let _ = self.reload().await;

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::config::{Config, Credential, read_file};
+use crate::config::{Config, Credential};
 use crate::jose::Certificate;
 use crate::oauth::TokenResponse;
 
@@ -24,7 +24,7 @@ impl Means {
     /// Those of `credential`, as they were when `token` came.
     pub fn of(config: &Config, credential: &Credential, token: &TokenResponse) -> Self {
         let file = credential.tls.certificate_file.as_ref();
-        let pem = file.and_then(|file| read_file(file).ok());
+        let pem = file.and_then(|file| file.read().ok());
         let certificate = pem.and_then(|pem| Certificate::from_pem(&pem));
         let key = token.proof_key.as_ref();
         Self {

@@ -1,14 +1,12 @@
 //! `auth_method` and the keys that go with it.
 
-use std::path::Path;
-
 use super::belonging::{self, Belongings};
 use super::draft::Files;
 use super::read::{Section, Value};
 use super::sources::{need_secret, read_secret};
 use super::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
-    SecretSource, Tls, read_file,
+    NamedFile, SecretSource, Tls,
 };
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
@@ -156,7 +154,7 @@ impl Reader<'_, '_> {
         let (value, source, text) = key?;
         let read = SigningKey::read(text.expose(), algorithm).map_err(|e| match source.file() {
             // It could be read, so that this is no secret that slipped to where a path is expected.
-            Some(file) => format!("{}: {e}", file.display()).into(),
+            Some(file) => format!("{}: {e}", file.path().display()).into(),
             None => e.to_string().into(),
         });
         let key = value.check(read)?;
@@ -222,14 +220,14 @@ fn client_id(value: &Value<'_>, files: &Files<'_>, raw: bool) -> Option<SecretSo
 }
 
 /// One certificate for TLS and another key for assertions is common, and a mistake as often.
-fn check_certificate(value: &Value<'_>, key: &SigningKey, file: &Path) {
-    let certificate = read_file(file).ok();
+fn check_certificate(value: &Value<'_>, key: &SigningKey, file: &NamedFile) {
+    let certificate = file.read().ok();
     let certificate = certificate.and_then(|pem| Certificate::from_pem(&pem));
     if certificate.is_some_and(|certificate| !certificate.is_of(key)) {
         let message = format!("{} is not the key of `tls.certificate_file`", value.name());
         let help = format!(
             "assertions will not name the certificate in {} (x5t#S256)",
-            file.display()
+            file.path().display()
         );
         value.report.warning(&value.place, message, help);
     }

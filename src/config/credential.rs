@@ -1,13 +1,12 @@
 //! What a credential is, once it is checked.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
 use url::Url;
 
-use super::{Dialing, SecretSource, Tls};
+use super::{Dialing, NamedFile, SecretSource, Tls};
 use crate::jose::Algorithm;
 
 /// `[credentials.NAME]`
@@ -241,13 +240,13 @@ impl ClientAuth {
 
 impl Credential {
     /// The files of the keys by which the client proves who it is.
-    pub fn key_files(&self) -> impl Iterator<Item = &Path> {
+    pub fn key_files(&self) -> impl Iterator<Item = &NamedFile> {
         let certificate = matches!(self.auth, ClientAuth::Certificate { .. });
         let own = match &self.auth {
             ClientAuth::PrivateKeyJwt { key, .. } => key.file(),
             _ => None,
         };
-        let tls = self.tls.key_file.as_deref().filter(|_| certificate);
+        let tls = self.tls.key_file.as_ref().filter(|_| certificate);
         let proof = self.dpop_key().and_then(SecretSource::file);
         own.into_iter().chain(tls).chain(proof)
     }

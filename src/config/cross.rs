@@ -1,13 +1,12 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
 use http::header::AUTHORIZATION;
 
 use super::draft::{Draft, Named};
 use super::report::{Place, Report, Shown, did_you_mean};
-use super::{AuthorizationServer, ListenAddress, Route, read_file};
+use super::{AuthorizationServer, ListenAddress, NamedFile, Route};
 use crate::dpop;
 use crate::jose::SigningKey;
 
@@ -151,7 +150,7 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
         let Some((Some(credential), place)) = slot else {
             continue;
         };
-        let presented = credential.tls.key_file.as_deref();
+        let presented = credential.tls.key_file.as_ref();
         let presented = presented.filter(|_| bound.contains(name.as_str()));
         let files: BTreeSet<_> = credential.key_files().chain(presented).collect();
         for file in files {
@@ -162,7 +161,7 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
                     Shown(name),
                     Shown(first)
                 );
-                let help = format!("give each its own instead of {}", file.display());
+                let help = format!("give each its own instead of {}", file.path().display());
                 report.warning(place, message, help);
             }
         }
@@ -170,11 +169,11 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
 }
 
 /// The public half of a key, whatever form its file has; the file itself where that is not known.
-fn key(file: &Path) -> Vec<u8> {
-    let text = read_file(file).ok();
+fn key(file: &NamedFile) -> Vec<u8> {
+    let text = file.read().ok();
     let text = text.as_deref().and_then(|text| str::from_utf8(text).ok());
     let key = text.and_then(|text| SigningKey::read(text, None).ok());
-    let path = || file.as_os_str().as_encoded_bytes().to_vec();
+    let path = || file.path().as_os_str().as_encoded_bytes().to_vec();
     key.map_or_else(path, |key| key.public_key().to_vec())
 }
 

@@ -44,7 +44,7 @@ fn key(section: &Section<'_>, files: &Files<'_>) -> Option<SecretSource> {
     let expected = "`{ file = \"PATH\" }` of a PEM or JWK file";
     let (value, source, text) = need_secret(section, files, "dpop_key", expected)?;
     let read = ProofKey::read(text.expose()).map_err(|e| match source.file() {
-        Some(file) => format!("{}: {e}", file.display()).into(),
+        Some(file) => format!("{}: {e}", file.path().display()).into(),
         None => e.to_string().into(),
     });
     value.check(read)?;

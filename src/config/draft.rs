@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::read::Value;
 use super::report::Place;
-use super::{Config, Credential, ListenAddress, Listener, Log, Page, Route, Server, Upstream};
+use super::{
+    Config, Credential, ListenAddress, Listener, Log, NamedFile, Page, Route, Server, Upstream,
+};
 
 /// Something that may be defined once, and where it is.
 pub(super) type Defined<T> = Option<(T, Place)>;
@@ -58,19 +60,29 @@ impl Named {
     }
 }
 
-/// What paths inside a configuration file are relative to.
-pub(super) struct Files<'a>(pub(super) &'a Path);
+/// The files that a configuration file may name.
+pub(super) struct Files<'a> {
+    /// What its paths are relative to.
+    pub(super) base: &'a Path,
+    /// How many bytes each may have.
+    pub(super) max_bytes: usize,
+}
 
 impl Files<'_> {
+    pub(super) fn named(&self, path: &str) -> NamedFile {
+        NamedFile::new(self.path(path), self.max_bytes)
+    }
+
+    /// Of something that is not read.
     pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.0.join(path)
+        self.base.join(path)
     }
 
     /// The directory, for people.
     pub(super) fn base(&self) -> String {
-        match self.0.as_os_str().is_empty() {
+        match self.base.as_os_str().is_empty() {
             true => "the current directory".to_owned(),
-            false => self.0.display().to_string(),
+            false => self.base.display().to_string(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::address::{is_loopback_ip, socket};
+use super::file::MAX_BYTES;
 use super::read::Section;
 use super::report::Place;
 use super::{AccessLog, Http2, Log, LogFormat, Page, Server};
@@ -32,6 +33,7 @@ impl Default for Server {
             body_buffer: 64 << 10,
             tunnel_buffer: 8 << 10,
             max_interim_bytes: 64 << 10,
+            max_file_bytes: MAX_BYTES,
             max_concurrent_fetches: 32,
             http2: Http2 {
                 max_streams: 250,
@@ -110,6 +112,7 @@ impl Server {
                 default.max_interim_bytes,
                 ["0B", "16MiB"],
             ),
+            max_file_bytes: Self::max_file_bytes(&section),
             max_concurrent_fetches: section.integer(
                 "max_concurrent_fetches",
                 default.max_concurrent_fetches,
@@ -120,6 +123,11 @@ impl Server {
         };
         section.finish();
         server
+    }
+
+    /// The one key that counts before the rest is read: files are read meanwhile.
+    pub(super) fn max_file_bytes(section: &Section<'_>) -> usize {
+        section.size("max_file_bytes", MAX_BYTES, ["1KiB", "64MiB"])
     }
 }
 

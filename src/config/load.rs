@@ -1,21 +1,26 @@
 //! From files to a [`Config`].
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::draft::{Draft, Files};
+use super::file::MAX_BYTES;
 use super::read::Section;
 use super::report::{Place, Report};
 use super::source::Source;
-use super::{Config, cross, sections};
+use super::{Config, Server, cross, sections};
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
+/// What is longer was not written for us. No key can say another number: it would stand in there.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// A configuration, with what it was read from.
 #[derive(Debug)]
@@ -80,7 +85,7 @@ fn list(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
 
 /// The text of a file, or an empty one and why.
 fn open(path: PathBuf) -> (Source, Option<String>) {
-    let read = std::fs::read(&path)
+    let read = read(&path)
         .map_err(|error| format!("cannot read the file: {error}"))
         .and_then(|bytes| {
             let bytes = Zeroizing::new(bytes);
@@ -96,6 +101,17 @@ fn open(path: PathBuf) -> (Source, Option<String>) {
         Err(failure) => (String::new(), Some(failure)),
     };
     (Source::new(path, text), failure)
+}
+
+/// The bytes of a configuration file.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_CONFIG_BYTES {
+        true => Err(io::Error::other("it is longer than 16 MiB")),
+        false => Ok(bytes),
+    }
 }
 
 fn check(
@@ -124,11 +140,12 @@ fn check(
             false => whole = false,
         }
     }
+    let max_bytes = max_file_bytes(sources, &tables);
     let mut draft = Draft::default();
     for (file, table) in &tables {
         let root = Section::root(&report, *file, table.get_ref());
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
-        sections::read(&root, &Files(base), &mut draft);
+        sections::read(&root, &Files { base, max_bytes }, &mut draft);
         root.finish();
     }
     if whole {
@@ -145,6 +162,17 @@ fn check(
         true => Err(found),
         false => Ok((draft.finish(), found)),
     }
+}
+
+/// `max_file_bytes` of `[server]`, wherever that is. What is wrong with it is reported when its turn
+/// comes.
+fn max_file_bytes(sources: &[Source], tables: &[(usize, Spanned<DeTable<'_>>)]) -> usize {
+    let unread = Report::new(sources);
+    let server = tables.iter().find_map(|(file, table)| {
+        let root = Section::root(&unread, *file, table.get_ref());
+        root.section("server")
+    });
+    server.map_or(MAX_BYTES, |server| Server::max_file_bytes(&server))
 }
 
 /// An error without a line to blame.

@@ -14,6 +14,7 @@ mod diagnostics;
 mod dialing;
 mod dpop;
 mod draft;
+mod file;
 mod general;
 mod grant;
 mod listeners;
@@ -46,8 +47,9 @@ pub use credential::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use dialing::{Dialing, KeepAlive};
+pub use file::NamedFile;
 pub use load::{Loaded, load};
-pub use secret::{Secret, SecretError, SecretSource, read_file};
+pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +103,8 @@ pub struct Server {
     pub tunnel_buffer: usize,
     /// Bytes of interim responses that wait for a client to read them.
     pub max_interim_bytes: usize,
+    /// Bytes of the largest secret, key or certificate file.
+    pub max_file_bytes: usize,
     /// Token requests at once to one token endpoint, from all credentials together.
     pub max_concurrent_fetches: usize,
     /// Towards clients.
@@ -264,11 +268,11 @@ pub enum HttpVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Tls {
     /// Replaces the system's roots.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<NamedFile>,
     /// Our certificate chain, PEM; together with `key_file`.
-    pub certificate_file: Option<PathBuf>,
+    pub certificate_file: Option<NamedFile>,
     /// The key of `certificate_file`, PEM.
-    pub key_file: Option<PathBuf>,
+    pub key_file: Option<NamedFile>,
     /// The name the server's certificate must carry; that of the URL when absent.
     pub server_name: Option<String>,
     /// Refuse TLS 1.2.
@@ -329,7 +333,10 @@ impl Config {
         }
         files.sort_unstable();
         files.dedup();
-        files.into_iter().map(PathBuf::from).collect()
+        files
+            .into_iter()
+            .map(|file| file.path().to_owned())
+            .collect()
     }
 }
 
@@ -349,9 +356,9 @@ impl Http2 {
 
 impl Tls {
     /// The files it names.
-    pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+    pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
         [&self.ca_file, &self.certificate_file, &self.key_file]
             .into_iter()
-            .filter_map(Option::as_deref)
+            .flatten()
     }
 }

@@ -1,14 +1,10 @@
 //! Secrets: read late, redacted by type, wiped on drop.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// What is longer is no secret and no key, but a mistake.
-const LONGEST: usize = 1 << 20;
+use super::NamedFile;
 
 /// A value that must never be seen: `Debug` is redacted, there is no `Display`, and the memory is
 /// wiped on drop.
@@ -39,7 +35,7 @@ pub enum SecretSource {
     /// Written in the configuration itself; works, and is warned about for real secrets.
     Literal(Secret),
     /// `{ file = "..." }`: the file's text less one trailing newline.
-    File(PathBuf),
+    File(NamedFile),
     /// `{ env = "NAME" }`
     Env(String),
 }
@@ -48,7 +44,7 @@ impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal(secret) => secret.fmt(f),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::File(file) => write!(f, "file {}", file.path().display()),
             Self::Env(name) => write!(f, "env {name}"),
         }
     }
@@ -78,18 +74,19 @@ impl SecretSource {
     pub fn read(&self) -> Result<Secret, SecretError> {
         match self {
             Self::Literal(secret) => Ok(secret.clone()),
-            Self::File(path) => {
+            Self::File(file) => {
+                let path = || file.path().display().to_string();
                 let failed = |reason: String| SecretError::File {
-                    path: path.display().to_string(),
+                    path: path(),
                     reason,
                 };
-                let bytes = read_file(path).map_err(|e| failed(e.to_string()))?;
+                let bytes = file.read().map_err(|e| failed(e.to_string()))?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
                 let line = text.strip_suffix('\n');
                 let text = line.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
                 if text.is_empty() {
-                    return Err(SecretError::Empty(path.display().to_string()));
+                    return Err(SecretError::Empty(path()));
                 }
                 Ok(Secret::new(text))
             }
@@ -104,32 +101,11 @@ impl SecretSource {
     }
 
     /// The file it is read from, if it is a file.
-    pub fn file(&self) -> Option<&Path> {
+    pub fn file(&self) -> Option<&NamedFile> {
         match self {
-            Self::File(path) => Some(path),
+            Self::File(file) => Some(file),
             _ => None,
         }
-    }
-}
-
-/// What a file holds that the configuration names: a secret, a key, a certificate.
-///
-/// # Errors
-/// Beside those of the system: it is no regular file, which could make whoever reads it wait, or
-/// longer than 1 MiB.
-pub fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
-    let length = match std::fs::metadata(path)? {
-        file if file.is_file() => file.len().min(LONGEST as u64) as usize,
-        _ => return Err(io::Error::other("it is no regular file")),
-    };
-    // As large as it gets: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
-    let file = File::open(path)?;
-    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
-    match bytes.len() > LONGEST {
-        true => Err(io::Error::other("it is longer than 1 MiB")),
-        false => Ok(bytes),
     }
 }
 
@@ -150,30 +126,14 @@ mod tests {
             (" a ", " a "),
         ] {
             std::fs::write(&path, text).unwrap();
-            let read = SecretSource::File(path.clone()).read().unwrap();
+            let read = SecretSource::File(path.clone().into()).read().unwrap();
             assert_eq!(read.expose(), secret, "{text:?}");
         }
         for empty in ["", "\n", "\r\n"] {
             std::fs::write(&path, empty).unwrap();
-            let error = SecretSource::File(path.clone()).read().unwrap_err();
+            let error = SecretSource::File(path.clone().into()).read().unwrap_err();
             assert!(matches!(error, SecretError::Empty(_)), "{empty:?}");
         }
-    }
-
-    #[test]
-    fn what_has_no_end_is_not_read() {
-        let reason = |path: &Path| match read_file(path) {
-            Ok(bytes) => panic!("{} bytes", bytes.len()),
-            Err(error) => error.to_string(),
-        };
-        assert_eq!(reason("/dev/zero".as_ref()), "it is no regular file");
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(reason(directory.path()), "it is no regular file");
-        let path = directory.path().join("secret");
-        std::fs::write(&path, vec![b'x'; LONGEST]).unwrap();
-        assert_eq!(read_file(&path).unwrap().len(), LONGEST);
-        std::fs::write(&path, vec![b'x'; LONGEST + 1]).unwrap();
-        assert_eq!(reason(&path), "it is longer than 1 MiB");
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
         let place = section.place.clone();
         section.finish();
         match (file, env) {
-            (Some((_, path)), None) => SecretSource::File(files.path(path)),
+            (Some((_, path)), None) => SecretSource::File(files.named(path)),
             (None, Some((_, name))) => SecretSource::Env(name.to_owned()),
             _ => {
                 let message = format!("invalid {}", value.name());

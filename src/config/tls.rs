@@ -1,7 +1,5 @@
 //! `tls` tables. Files are opened once here, so that a wrong one is known before it is needed.
 
-use std::path::{Path, PathBuf};
-
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -11,7 +9,7 @@ use zeroize::Zeroizing;
 use super::draft::Files;
 use super::read::{Section, Value};
 use super::report::Expected;
-use super::{Tls, read_file};
+use super::{NamedFile, Tls};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -53,7 +51,7 @@ impl Tls {
         let file = |key| {
             section
                 .text(key)
-                .map(|(value, path)| (value, files.path(path)))
+                .map(|(value, path)| (value, files.named(path)))
         };
         let ca_file = file("ca_file");
         let certificate_file = file("certificate_file");
@@ -66,8 +64,8 @@ impl Tls {
         });
         let tls13_only = section.choice("min_version", false, &[("1.2", false), ("1.3", true)]);
 
-        if let Some((value, path)) = &ca_file {
-            value.check(naming(path, read_roots(path)));
+        if let Some((value, file)) = &ca_file {
+            value.check(naming(file, read_roots(file)));
         }
         match (&certificate_file, &key_file) {
             (Some(certificate), Some(key)) => check_identity(certificate, key),
@@ -75,11 +73,11 @@ impl Tls {
             (None, Some((value, _))) => value.error("is set without `certificate_file`", TOGETHER),
             (None, None) => {}
         }
-        let path = |file: Option<(Value<'_>, PathBuf)>| file.map(|(_, path)| path);
+        let alone = |file: Option<(Value<'_>, NamedFile)>| file.map(|(_, file)| file);
         Self {
-            ca_file: path(ca_file),
-            certificate_file: path(certificate_file),
-            key_file: path(key_file),
+            ca_file: alone(ca_file),
+            certificate_file: alone(certificate_file),
+            key_file: alone(key_file),
             server_name,
             tls13_only,
         }
@@ -89,7 +87,7 @@ impl Tls {
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
-fn check_identity(certificate: &(Value<'_>, PathBuf), key: &(Value<'_>, PathBuf)) {
+fn check_identity(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
     let private = key.0.check(naming(&key.1, read_key(&key.1)));
@@ -109,16 +107,16 @@ fn check_identity(certificate: &(Value<'_>, PathBuf), key: &(Value<'_>, PathBuf)
 
 /// What is wrong with a file that is there, with its name; the name of another may be a secret that
 /// slipped to where a path is expected.
-fn naming<T>(path: &Path, read: Result<T, Expected>) -> Result<T, Expected> {
-    read.map_err(|what| match path.exists() {
-        true => format!("{}: {what}", path.display()).into(),
+fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
+    read.map_err(|what| match file.path().exists() {
+        true => format!("{}: {what}", file.path().display()).into(),
         false => what,
     })
 }
 
-fn read_roots(path: &Path) -> Result<(), Expected> {
+fn read_roots(file: &NamedFile) -> Result<(), Expected> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
+    for certificate in read_certificates(file)? {
         roots
             .add(certificate)
             .map_err(|error| format!("a certificate in the file is damaged: {error}"))?;
@@ -126,8 +124,8 @@ fn read_roots(path: &Path) -> Result<(), Expected> {
     Ok(())
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Expected> {
-    let pem = read(path)?;
+fn read_certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {
+    let pem = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -136,8 +134,8 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Expect
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Expected> {
-    let pem = read(path)?;
+fn read_key(file: &NamedFile) -> Result<PrivateKeyDer<'static>, Expected> {
+    let pem = read(file)?;
     let text = String::from_utf8_lossy(&pem);
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(
@@ -160,6 +158,7 @@ fn damaged(error: &PemError) -> Expected {
     .into()
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Expected> {
-    read_file(path).map_err(|error| format!("cannot read the file: {error}").into())
+fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, Expected> {
+    file.read()
+        .map_err(|error| format!("cannot read the file: {error}").into())
 }

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
-use crate::config::{Credential, Dialing, HttpVersion, Tls};
+use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
 use crate::upstream::{
     Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
 };
@@ -173,8 +173,9 @@ fn fault(error: &TlsError, tls: &Tls) -> Fault {
         TlsError::File { path, reason } => (path.as_path(), reason.clone()),
         // Whatever else changes with the files is about the two that belong together.
         other => {
-            let file = tls.key_file.as_deref().or(tls.ca_file.as_deref());
-            (file.unwrap_or(Path::new("tls")), other.to_string())
+            let file = tls.key_file.as_ref().or(tls.ca_file.as_ref());
+            let path = file.map_or(Path::new("tls"), NamedFile::path);
+            (path, other.to_string())
         }
     };
     let file = file.display().to_string();

@@ -1,17 +1,16 @@
 //! The client's own key, read anew for each request.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::last_good::{Faults, LastGood, Unusable};
-use crate::config::{ClientAuth, Credential, Secret, SecretSource, read_file};
+use crate::config::{ClientAuth, Credential, NamedFile, Secret, SecretSource};
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
 /// Where the key of a credential is, and what was last good there.
 pub(super) struct KeyFile {
     source: SecretSource,
     algorithm: Option<Algorithm>,
-    certificate_file: Option<PathBuf>,
+    certificate_file: Option<NamedFile>,
     key: LastGood<Key>,
     certificate: LastGood<Certificate>,
 }
@@ -50,7 +49,7 @@ impl KeyFile {
     /// Why it cannot be used, when there was no good one before.
     pub(super) fn read(&mut self, faults: &mut Faults) -> Result<Signer, Unusable> {
         let key = self.key.or_before(self.now(), |_| true, faults);
-        let certificate = self.certificate_file.as_deref().map(|file| {
+        let certificate = self.certificate_file.as_ref().map(|file| {
             let now = certificate(file);
             self.certificate.or_before(now, |_| true, faults)
         });
@@ -92,9 +91,10 @@ impl PartialEq for Key {
     }
 }
 
-fn certificate(file: &Path) -> Result<Certificate, Unusable> {
-    let pem = read_file(file);
-    let pem = pem.map_err(|error| Unusable::file(file, format!("it cannot be read: {error}")))?;
+fn certificate(file: &NamedFile) -> Result<Certificate, Unusable> {
+    let path = file.path();
+    let pem = file.read();
+    let pem = pem.map_err(|error| Unusable::file(path, format!("it cannot be read: {error}")))?;
     Certificate::from_pem(&pem)
-        .ok_or_else(|| Unusable::file(file, "it holds no certificate that can be used"))
+        .ok_or_else(|| Unusable::file(path, "it holds no certificate that can be used"))
 }

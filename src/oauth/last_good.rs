@@ -183,7 +183,7 @@ impl Known {
 
 fn named(source: &SecretSource) -> String {
     match source {
-        SecretSource::File(path) => path.display().to_string(),
+        SecretSource::File(file) => file.path().display().to_string(),
         SecretSource::Env(name) => format!("env {name}"),
         // A token can expire in there.
         SecretSource::Literal(_) => "the configuration".to_owned(),

@@ -242,7 +242,7 @@ impl ClientTls {
             any: TlsConnector::from(Arc::new(any)),
             http1: TlsConnector::from(Arc::new(http1)),
             name: tls::server_name(tls, host)?,
-            ca_file: tls.ca_file.clone(),
+            ca_file: tls.ca_file.as_ref().map(|file| file.path().to_owned()),
         })
     }
 

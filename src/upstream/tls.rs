@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
@@ -15,7 +15,7 @@ use url::Host;
 use zeroize::Zeroizing;
 
 use super::handshake::reason;
-use crate::config::{Tls, read_file};
+use crate::config::{NamedFile, Tls};
 use crate::jose::thumbprint;
 
 /// Why TLS cannot be set up. Names files, never their content.
@@ -49,7 +49,7 @@ pub fn fingerprint(tls: &Tls) -> u64 {
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
     for file in tls.files() {
-        match read_file(file) {
+        match file.read() {
             Ok(content) => content.hash(&mut hasher),
             Err(e) => e.kind().hash(&mut hasher),
         }
@@ -173,7 +173,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     Ok(ROOTS.get_or_init(|| Arc::new(roots)).clone())
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
+fn roots_of(file: &NamedFile) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates_of(file)? {
         roots
@@ -183,7 +183,7 @@ fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates_of(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|_| broken(file, "its PEM is malformed"))?;
@@ -193,19 +193,19 @@ fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
     Ok(certificates)
 }
 
-fn key_of(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn key_of(file: &NamedFile) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = read(file)?;
     PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| broken(file, "it holds no unencrypted PEM private key"))
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    read_file(file).map_err(|e| broken(file, reason(&e)))
+fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    file.read().map_err(|e| broken(file, reason(&e)))
 }
 
-fn broken(file: &Path, reason: impl Into<String>) -> TlsError {
+fn broken(file: &NamedFile, reason: impl Into<String>) -> TlsError {
     TlsError::File {
-        path: file.to_owned(),
+        path: file.path().to_owned(),
         reason: reason.into(),
     }
 }

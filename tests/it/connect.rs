@@ -48,7 +48,7 @@ async fn serve_at(address: SocketAddr, config: ServerConfig) -> SocketAddr {
 
 fn trusting(ca: &Ca) -> Tls {
     Tls {
-        ca_file: Some(ca.file()),
+        ca_file: Some(ca.file().into()),
         ..Tls::default()
     }
 }
@@ -239,8 +239,8 @@ async fn a_client_certificate_is_presented_when_configured() {
     std::fs::write(&certificate, &client.certificate_pem).unwrap();
     std::fs::write(&key, &client.key_pem).unwrap();
     let tls = Tls {
-        certificate_file: Some(certificate),
-        key_file: Some(key),
+        certificate_file: Some(certificate.into()),
+        key_file: Some(key.into()),
         ..trusting(&ca)
     };
     let mut with = connect(&url, &tls, HttpVersion::Auto).await.unwrap();
@@ -347,7 +347,7 @@ fn unusable_files_are_named_when_the_connector_is_built() {
     let url = Url::parse("https://localhost").unwrap();
     let failure = |tls: Tls| Connector::new(&url, &tls, HttpVersion::Auto).unwrap_err();
     let with_ca = |file: &str| Tls {
-        ca_file: Some(ca.dir().join(file)),
+        ca_file: Some(ca.dir().join(file).into()),
         ..Tls::default()
     };
     let absent = failure(with_ca("absent.pem")).to_string();
@@ -355,8 +355,8 @@ fn unusable_files_are_named_when_the_connector_is_built() {
     let nothing = failure(with_ca("empty.pem")).to_string();
     assert!(nothing.ends_with("empty.pem: it holds no PEM certificate"));
     let mismatch = failure(Tls {
-        certificate_file: Some(certificate.clone()),
-        key_file: Some(other),
+        certificate_file: Some(certificate.clone().into()),
+        key_file: Some(other.into()),
         ..trusting(&ca)
     });
     assert!(
@@ -364,7 +364,7 @@ fn unusable_files_are_named_when_the_connector_is_built() {
         "{mismatch}"
     );
     let half = failure(Tls {
-        certificate_file: Some(certificate),
+        certificate_file: Some(certificate.into()),
         ..trusting(&ca)
     });
     assert!(matches!(half, TlsError::ClientCertificate(_)), "{half}");

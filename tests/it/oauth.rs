@@ -334,7 +334,7 @@ async fn https_needs_a_certificate_of_the_right_ca_and_name() {
     let server = Server::with_tls(Some(identity()), |_| ok(GOOD)).await;
     let trusting = |ca: &Ca, host: &str| Credential {
         tls: Tls {
-            ca_file: Some(ca.file()),
+            ca_file: Some(ca.file().into()),
             ..Tls::default()
         },
         ..credential(&format!("https://{host}:{}/token", server.address.port()))

@@ -30,7 +30,7 @@ fn to_token_endpoint() -> AssertionForm {
 fn keyed(url: &str, file: &Path) -> Credential {
     Credential {
         auth: ClientAuth::PrivateKeyJwt {
-            key: SecretSource::File(file.to_owned()),
+            key: SecretSource::File(file.to_owned().into()),
             algorithm: None,
             form: to_token_endpoint(),
         },
@@ -182,7 +182,7 @@ async fn a_certificate_is_named_when_it_is_of_the_key() {
                 form: to_token_endpoint(),
             },
             tls: Tls {
-                certificate_file: Some(file.clone()),
+                certificate_file: Some(file.clone().into()),
                 ..Tls::default()
             },
             ..credential(&server.url("/token"))

@@ -32,7 +32,7 @@ fn asserting(file: &Path, server: &Server) -> Credential {
     Credential {
         client_id: None,
         auth: ClientAuth::ClientAssertion {
-            assertion: SecretSource::File(file.to_owned()),
+            assertion: SecretSource::File(file.to_owned().into()),
         },
         ..credential(&server.url("/token"))
     }
@@ -106,7 +106,7 @@ async fn a_half_written_assertion_is_never_sent_and_the_one_before_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
-    let place = || SecretSource::File(file.clone());
+    let place = || SecretSource::File(file.clone().into());
     let asserting = asserting(&file, &server);
     let granted = |grant| Credential {
         auth: ClientAuth::None,

@@ -23,9 +23,9 @@ fn certified(url: &str, ca: &Ca, dir: &Path) -> Credential {
     Credential {
         auth: ClientAuth::Certificate { self_signed: false },
         tls: Tls {
-            ca_file: Some(ca.file()),
-            certificate_file: Some(dir.join("certificate")),
-            key_file: Some(dir.join("key")),
+            ca_file: Some(ca.file().into()),
+            certificate_file: Some(dir.join("certificate").into()),
+            key_file: Some(dir.join("key").into()),
             ..Tls::default()
         },
         ..credential(url)

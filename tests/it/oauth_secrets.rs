@@ -17,7 +17,7 @@ async fn a_rotated_secret_is_in_the_next_request() {
     let file = dir.path().join("secret");
     let write = |secret: &str| std::fs::write(&file, secret).unwrap();
     let from_file = |path: &Path| ClientAuth::SecretBasic {
-        secret: SecretSource::File(path.to_owned()),
+        secret: SecretSource::File(path.to_owned().into()),
         encoding: BasicEncoding::Form,
     };
     let credential = Credential {
@@ -85,7 +85,7 @@ async fn a_rotated_secret_is_in_the_next_request() {
 async fn every_file_at_fault_is_named_whatever_it_is_for() {
     let server = Server::always(ok(GOOD)).await;
     let dir = tempfile::tempdir().unwrap();
-    let place = |name: &str| SecretSource::File(dir.path().join(name));
+    let place = |name: &str| SecretSource::File(dir.path().join(name).into());
     let credential = Credential {
         client_id: Some(place("id")),
         auth: ClientAuth::SecretPost {
@@ -125,7 +125,7 @@ async fn what_was_good_at_the_start_counts_though_no_request_has_used_it() {
     let file = dir.path().join("secret");
     let credential = Credential {
         auth: ClientAuth::SecretPost {
-            secret: SecretSource::File(file.clone()),
+            secret: SecretSource::File(file.clone().into()),
         },
         ..credential(&server.url("/token"))
     };

@@ -294,3 +294,14 @@ fn programs_read_the_same_without_the_line() {
     assert!(Path::new(first["file"].as_str().unwrap()).ends_with("sidebearer.toml"));
     assert_eq!(first.len(), 6);
 }
+
+#[test]
+fn a_file_of_more_than_16_mib_is_refused() {
+    let directory = directory(&[]);
+    let path = directory.path().join("sidebearer.toml");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len((16 << 20) + 1).unwrap();
+    let refused = load(&path).unwrap_err();
+    let message = &refused.iter().next().unwrap().message;
+    assert_eq!(message, "cannot read the file: it is longer than 16 MiB");
+}

@@ -166,3 +166,42 @@ fn secrets_are_masked_in_every_form_of_toml() {
         assert!(!shown.contains("hunter2"), "{text}\n{shown}");
     }
 }
+
+#[test]
+fn a_file_larger_than_max_file_bytes_is_refused_wherever_that_key_stands() {
+    let rest = [LISTENER, UPSTREAM, CREDENTIAL].concat();
+    let large = "x".repeat(2048);
+    let refused = "it has more than the 1024 bytes of max_file_bytes";
+    for (max, good) in [("1KiB", false), ("2KiB", true)] {
+        let server = format!("[server]\nmax_file_bytes = \"{max}\"\n");
+        for files in [
+            [("a.toml", &server), ("b.toml", &rest)],
+            [("a.toml", &rest), ("b.toml", &server)],
+        ] {
+            let [one, other] = files.map(|(name, text)| (name, text.as_str()));
+            let directory = directory(&[one, other, ("secret", &large)]);
+            match load(directory.path()) {
+                Err(diagnostics) => {
+                    assert!(
+                        !good && diagnostics.to_string().contains(refused),
+                        "{diagnostics}"
+                    );
+                }
+                Ok(loaded) => {
+                    assert!(good, "{max}");
+                    // What is read for each token request too.
+                    let secrets = loaded.config.credentials["crm"].secrets();
+                    let file = secrets.last().unwrap();
+                    assert_eq!(file.read().unwrap().expose(), large);
+                    let larger = "x".repeat(2049);
+                    std::fs::write(directory.path().join("secret"), larger).unwrap();
+                    let error = file.read().unwrap_err().to_string();
+                    assert!(
+                        error.ends_with("the 2048 bytes of max_file_bytes"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -66,7 +66,7 @@ fn smallest_file_gets_the_documented_defaults() {
     assert_eq!(upstream.tls, Tls::default());
 
     let credential = &config.credentials["crm"];
-    let secret = SecretSource::File(directory.path().join("secret"));
+    let secret = SecretSource::File(directory.path().join("secret").into());
     let encoding = BasicEncoding::Form;
     assert_eq!(
         credential.auth,
@@ -262,7 +262,7 @@ allow_plaintext = true
     assert_eq!(erp.audience.as_deref(), Some("erp"));
     assert_eq!(
         erp.extra_parameters["key"],
-        SecretSource::File(path("secret"))
+        SecretSource::File(path("secret").into())
     );
     assert_eq!(erp.extra_parameters["tenant"].read().unwrap().expose(), "t");
     assert_eq!(erp.token_headers[0].0, "x-key");

@@ -18,7 +18,7 @@ fn read(lines: &str) -> (Credential, Vec<String>, [SecretSource; 2]) {
     let names = files
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
-    let file = |name: &str| SecretSource::File(directory.path().join(name));
+    let file = |name: &str| SecretSource::File(directory.path().join(name).into());
     let credential = config.credentials["crm"].clone();
     (credential, names.collect(), [file("key"), file("secret")])
 }
@@ -129,7 +129,7 @@ fn certificates_of_both_kinds_are_read() {
         let (credential, ..) = read(&lines);
         assert_eq!(credential.auth, ClientAuth::Certificate { self_signed });
         let key = files.path().join("key");
-        assert_eq!(credential.key_files().collect::<Vec<_>>(), [key]);
+        assert_eq!(credential.key_files().collect::<Vec<_>>(), [&key.into()]);
     }
 }
 

@@ -25,7 +25,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 42] = [
+const LIMITS: [Limit; 43] = [
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
@@ -34,6 +34,7 @@ const LIMITS: [Limit; 42] = [
     (SERVER, "tunnel_buffer", 8 * KIB, ("\"1KiB\"", KIB), ("\"2MiB\"", "expected 1KiB to 1MiB")),
     (SERVER, "max_interim_bytes", 64 * KIB, ("\"0B\"", 0), ("\"17MiB\"", "expected 0B to 16MiB")),
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
+    (SERVER, "max_file_bytes", KIB * KIB, ("\"1KiB\"", KIB), ("\"1000B\"", "expected 1KiB to 64MiB")),
     (SERVER, "max_streams", 250, ("7", 7), ("0", "from 1 to 100000")),
     (SERVER, "stream_window", 64 * KIB, ("\"4KiB\"", 4 * KIB), ("\"1B\"", "expected 4KiB to 16MiB")),
     (SERVER, "ping_interval", 30_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
@@ -101,6 +102,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (SERVER, "body_buffer") => count(server.body_buffer),
         (SERVER, "tunnel_buffer") => count(server.tunnel_buffer),
         (SERVER, "max_interim_bytes") => count(server.max_interim_bytes),
+        (SERVER, "max_file_bytes") => count(server.max_file_bytes),
         (SERVER, "max_concurrent_fetches") => count(server.max_concurrent_fetches),
         (UPSTREAM_CRM, "connect_timeout") => time(crm.connect_timeout),
         (UPSTREAM_CRM, "response_timeout") => time(crm.response_timeout),

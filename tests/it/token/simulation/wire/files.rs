@@ -85,7 +85,7 @@ impl Files {
     }
 
     pub(super) fn source(&self, which: Which) -> SecretSource {
-        SecretSource::File(self.get(which).path.clone())
+        SecretSource::File(self.get(which).path.clone().into())
     }
 
     /// A client looks at all of them.

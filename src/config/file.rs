@@ -1,0 +1,85 @@
+//! A file that the configuration names: a secret, a key, a certificate.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// What is longer is no secret and no key, but a mistake.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// Where a file is, and how much of it is read at most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedFile {
+    path: PathBuf,
+    max_bytes: usize,
+}
+
+impl<P: Into<PathBuf>> From<P> for NamedFile {
+    fn from(path: P) -> Self {
+        Self::new(path.into(), MAX_BYTES)
+    }
+}
+
+impl NamedFile {
+    /// One that may hold as many bytes.
+    pub fn new(path: PathBuf, max_bytes: usize) -> Self {
+        Self { path, max_bytes }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// Beside those of the system: it is no regular file, which could make whoever reads it wait,
+    /// or longer than it may be.
+    pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
+        let length = match std::fs::metadata(&self.path)? {
+            file if file.is_file() => file.len().min(self.max_bytes as u64) as usize,
+            _ => return Err(io::Error::other("it is no regular file")),
+        };
+        // As large as it gets: growing would leave copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+        let file = File::open(&self.path)?;
+        file.take(self.max_bytes as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        match bytes.len() > self.max_bytes {
+            true => Err(io::Error::other(format!(
+                "it has more than the {} bytes of max_file_bytes",
+                self.max_bytes
+            ))),
+            false => Ok(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        let reason = |file: &NamedFile| match file.read() {
+            Ok(bytes) => panic!("{} bytes", bytes.len()),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(reason(&"/dev/zero".into()), "it is no regular file");
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(reason(&directory.path().into()), "it is no regular file");
+        for max_bytes in [7, MAX_BYTES] {
+            let path = directory.path().join("secret");
+            let file = NamedFile::new(path.clone(), max_bytes);
+            std::fs::write(&path, vec![b'x'; max_bytes]).unwrap();
+            assert_eq!(file.read().unwrap().len(), max_bytes);
+            std::fs::write(&path, vec![b'x'; max_bytes + 1]).unwrap();
+            let expected = format!("it has more than the {max_bytes} bytes of max_file_bytes");
+            assert_eq!(reason(&file), expected);
+        }
+    }
+}
