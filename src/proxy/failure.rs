@@ -108,6 +108,8 @@ fn given_up(error: &h2::Error) -> Cow<'static, str> {
     let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
     let advice = match reason {
         h2::Reason::HTTP_1_1_REQUIRED => "set http = \"1.1\"",
+        h2::Reason::REFUSED_STREAM => "it did not act on the request",
+        _ if is_above_last_stream(error) => "it did not act on the request",
         _ => "whether it acted on the request is unknown",
     };
     format!("the upstream {what} ({reason:?}) before it answered; {advice}").into()
@@ -115,11 +117,19 @@ fn given_up(error: &h2::Error) -> Cow<'static, str> {
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).
 pub fn is_refused_stream(error: &hyper::Error) -> bool {
-    let Some(h2) = find::<h2::Error>(error) else {
-        return false;
-    };
-    h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR))
+    find::<h2::Error>(error).is_some_and(|h2| {
+        h2.reason() == Some(h2::Reason::REFUSED_STREAM) || is_above_last_stream(h2)
+    })
+}
+
+/// The upstream named a last stream that it may process, and this is one above it; or the request
+/// never went out, since that was known. The library hands the GOAWAY to no other stream, whatever
+/// its reason: those up to the last go on, and hear of the end of the connection as an I/O error
+/// (`recv_go_away`, `ensure_no_conn_error` and `recv_eof` in its `proto/streams/streams.rs`). That
+/// the connection and those who send on it share a thread keeps the GOAWAY from coming between the
+/// sending of a request and the look at how the connection is.
+fn is_above_last_stream(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote()
 }
 
 /// The connection ended before the first byte of a response.

@@ -1,6 +1,9 @@
 //! HTTP/2 towards upstreams: streams that share a connection, and those a server did not process.
 
 use super::*;
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, frame, get,
+};
 
 /// Requests that are all in flight at once on `asked` permits, then answered.
 async fn concurrent(
@@ -73,18 +76,18 @@ async fn streams_share_a_connection_up_to_a_hundred_or_the_servers_limit() {
 
 /// HTTP/2 to the byte: meets the first stream of its first connection with these frames, and
 /// serves later connections well.
-fn meets_first_stream_with(frames: &'static [u8]) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+fn meets_first_stream_with(frames: &[u8]) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
-    let first = Arc::new(AtomicUsize::new(0));
-    let address = server::bytes(move |_, mut stream| {
-        let (served, first) = (Arc::clone(&count), Arc::clone(&first));
+    let frames = frames.to_vec();
+    let address = server::bytes(move |number, mut stream| {
+        let (served, frames) = (Arc::clone(&count), frames.clone());
         async move {
-            if first.fetch_add(1, SeqCst) == 0 {
+            if number == 0 {
                 stream.read_exact(&mut [0; 24]).await.unwrap();
                 stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
                 read_frames_to_headers(&mut stream).await;
-                stream.write_all(frames).await.unwrap();
+                stream.write_all(&frames).await.unwrap();
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
@@ -118,18 +121,95 @@ async fn read_frames_to_headers(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_stream_that_the_server_did_not_process_is_sent_again() {
-    // GOAWAY below the first stream: nothing was processed.
-    let (api, served) = meets_first_stream_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0");
-    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
-    let answer = client::post(sidebearer.address(), "/", "").await;
-    assert_eq!((answer.status, served.load(SeqCst)), (200, 1));
-    assert_eq!(connects(&sidebearer).await, 2.0);
+    // GOAWAY below the first stream: nothing was processed, whatever the reason.
+    for reason in [0, 2, 11] {
+        let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, reason]);
+        let (api, served) = meets_first_stream_with(&goaway);
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+        let answer = client::post(sidebearer.address(), "/", "").await;
+        assert_eq!((answer.status, served.load(SeqCst)), (200, 1), "{reason}");
+        assert_eq!(connects(&sidebearer).await, 2.0);
+    }
 
-    // INTERNAL_ERROR: it may have been.
-    let (api, served) = meets_first_stream_with(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02");
+    // INTERNAL_ERROR of the stream: it may have been.
+    let (api, served) = meets_first_stream_with(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 2]));
     let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
     let answer = client::post(sidebearer.address(), "/", "").await;
     assert_eq!((answer.status, served.load(SeqCst)), (502, 0));
+}
+
+/// HTTP/2 to the byte: meets the first two streams of its first connection with these frames, and
+/// closes it. Tells that a stream has come, and the paths of what later connections brought.
+fn meets_two_streams_with(
+    frames: Vec<u8>,
+) -> (
+    std::net::SocketAddr,
+    mpsc::UnboundedReceiver<()>,
+    Arc<Mutex<Vec<String>>>,
+) {
+    let (tell, come) = mpsc::unbounded_channel();
+    let later = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&later);
+    let address = server::bytes(move |number, mut stream| {
+        let (seen, frames, tell) = (Arc::clone(&seen), frames.clone(), tell.clone());
+        async move {
+            if number == 0 {
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+                for _ in 0..2 {
+                    read_frames_to_headers(&mut stream).await;
+                    tell.send(()).unwrap();
+                }
+                stream.write_all(&frames).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                seen.lock().unwrap().push(request.uri().path().to_owned());
+                async move { Ok::<_, Infallible>(response(200, "")) }
+            });
+            let builder = http2_server::Builder::new(TokioExecutor::new());
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    });
+    (address, come, later)
+}
+
+/// How two requests fare whose streams are met with these frames, and the paths of those that were
+/// sent again.
+async fn two_met_with(frames: Vec<u8>) -> ([u16; 2], Vec<String>) {
+    let (api, mut come, later) = meets_two_streams_with(frames);
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+    let address = sidebearer.address();
+    let first = tokio::spawn(async move { client::post(address, "/first", "").await });
+    come.recv().await.unwrap();
+    let second = client::post(address, "/second", "").await;
+    let statuses = [first.await.unwrap().status, second.status];
+    (statuses, later.lock().unwrap().clone())
+}
+
+#[tokio::test]
+async fn a_stream_above_the_last_of_a_goaway_is_sent_again_whatever_its_reason_and_no_other_is() {
+    for reason in [0, 1, 2, 11] {
+        let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, reason]);
+        let again = ([502, 200], vec!["/second".to_owned()]);
+        assert_eq!(two_met_with(goaway.clone()).await, again, "{reason}");
+        // What else it says of the one that it disowned tells nothing of the other.
+        let promise = [&[0, 0, 0, 2][..], &get("/pushed", &[])].concat();
+        for more in [
+            frame(PUSH_PROMISE, END_HEADERS, 3, &promise),
+            frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x88]),
+            frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]),
+            frame(DATA, END_STREAM, 3, b"data"),
+            frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 2]),
+        ] {
+            let frames = [goaway.clone(), more].concat();
+            assert_eq!(two_met_with(frames.clone()).await, again, "{frames:?}");
+        }
+    }
 }
 
 #[tokio::test]
