@@ -30,3 +30,4 @@ mod streaming;
 mod strict;
 mod support;
 mod token;
+mod vanished;

@@ -6,6 +6,7 @@ pub(crate) mod dpop;
 pub(crate) mod frames;
 pub(crate) mod idp;
 pub(crate) mod keys;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod server;

@@ -91,10 +91,19 @@ impl Process {
 
     /// As [`Process::start`], beside files that a test has put there. Returns when it listens.
     pub(crate) async fn start_in(dir: TempDir, config: &str) -> Self {
+        Self::start_by(Self::spawn, dir, config).await
+    }
+
+    /// As [`Process::start_in`], by a way of its own to start a command.
+    pub(crate) async fn start_by(
+        spawn: impl FnOnce(Command, TempDir) -> Self,
+        dir: TempDir,
+        config: &str,
+    ) -> Self {
         let path = dir.path().join("sidebearer.toml");
         std::fs::write(&path, with_admin(config)).unwrap();
         let arguments = ["run", "--config", path.to_str().unwrap()];
-        let process = Self::spawn(command(&arguments), dir);
+        let process = spawn(command(&arguments), dir);
         super::eventually("listening", async || process.told("admin").is_some()).await;
         process
     }

@@ -77,8 +77,24 @@ where
     F: Fn(Request<Incoming>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
+    serve_on(
+        std::net::TcpListener::bind(loopback()).unwrap(),
+        tls,
+        handler,
+    )
+}
+
+/// As [`serve`], on a socket that a test has made.
+pub(crate) fn serve_on<F, Fut>(
+    socket: std::net::TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    handler: F,
+) -> SocketAddr
+where
+    F: Fn(Request<Incoming>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Response<Body>> + Send + 'static,
+{
     let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-    let socket = std::net::TcpListener::bind(loopback()).unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
@@ -123,7 +139,15 @@ where
     F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let socket = std::net::TcpListener::bind(loopback()).unwrap();
+    bytes_on(std::net::TcpListener::bind(loopback()).unwrap(), serve)
+}
+
+/// As [`bytes`], on a socket that a test has made.
+pub(crate) fn bytes_on<F, Fut>(socket: std::net::TcpListener, serve: F) -> SocketAddr
+where
+    F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {
