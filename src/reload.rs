@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -16,9 +16,6 @@ use crate::snapshot::{BuildError, Builder, Credential, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::LogHandle;
 use crate::watch::{Changes, Watcher};
-
-/// A refused configuration is looked at again this often: the file it lacked may be there by now.
-const RETRY_REFUSED: Duration = Duration::from_secs(10);
 
 /// Replaces what is served, as a whole or not at all.
 pub struct Reloader {
@@ -53,6 +50,8 @@ impl Reloader {
             let refused = self.admin.last_reload().refused.is_some();
             let snapshot = self.snapshots.load_full();
             let rotating = snapshot.is_rotating();
+            // The file that it lacked may be there by then.
+            let again = snapshot.config.server.reload_retry_interval;
             // Whatever happens next may cure what a rotation stuck at.
             let was_stuck = std::mem::take(&mut stuck);
             tokio::select! {
@@ -64,7 +63,7 @@ impl Reloader {
                 () = snapshot.token_for_next_certificate(), if rotating && !was_stuck => {
                     stuck = self.rotate().is_err();
                 }
-                () = tokio::time::sleep(RETRY_REFUSED), if refused || rotating => {
+                () = tokio::time::sleep(again), if refused || rotating => {
                     if refused {
                         self.retry().await;
                     }

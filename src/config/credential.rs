@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::{Dialing, NamedFile, SecretSource, Tls};
+use super::{Dialing, NamedFile, Pauses, SecretSource, Tls};
 use crate::jose::Algorithm;
 
 /// `[credentials.NAME]`
@@ -46,6 +46,8 @@ pub struct Credential {
     pub fetch_timeout: Duration,
     /// How its connections are made.
     pub dialing: Dialing,
+    /// How long a token request that failed is left alone.
+    pub pauses: Pauses,
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
     /// Largest answer of the authorization server, in bytes: of its head, and of its body.

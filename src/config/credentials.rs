@@ -15,7 +15,8 @@ use super::report::Expected;
 use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
 use super::{
-    AuthorizationServer, Credential, Dialing, Refresh, SecretSource, Tls, client_auth, dpop, grant,
+    AuthorizationServer, Credential, Dialing, Pauses, Refresh, SecretSource, Tls, client_auth,
+    dpop, grant,
 };
 
 /// Form fields of a token request that have their own keys.
@@ -65,6 +66,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let max_token_bytes = section.size("max_token_bytes", 16 << 10, ["1KiB", "1MiB"]);
     let max_nonce_bytes = section.size("max_nonce_bytes", 4 << 10, ["64B", "64KiB"]);
     let dialing = Dialing::read_delay(&section);
+    let pauses = Pauses::read(&section);
     section.finish();
 
     let (client_id, auth) = client?;
@@ -86,6 +88,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         max_lifetime,
         fetch_timeout,
         dialing,
+        pauses,
         acquire_timeout,
         max_response_bytes,
         max_token_bytes,

@@ -35,6 +35,7 @@ impl Default for Server {
             max_interim_bytes: 64 << 10,
             max_file_bytes: MAX_BYTES,
             max_concurrent_fetches: 32,
+            reload_retry_interval: Duration::from_secs(10),
             http2: Http2 {
                 max_streams: 250,
                 stream_window: 64 << 10,
@@ -117,6 +118,11 @@ impl Server {
                 "max_concurrent_fetches",
                 default.max_concurrent_fetches,
                 1..=10_000,
+            ),
+            reload_retry_interval: section.duration(
+                "reload_retry_interval",
+                default.reload_retry_interval,
+                Duration::from_millis(100),
             ),
             http2: Http2::read(&section, default.http2),
             via: section.boolean("via", default.via),

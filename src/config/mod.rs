@@ -19,6 +19,7 @@ mod general;
 mod grant;
 mod listeners;
 mod load;
+mod pauses;
 mod read;
 mod report;
 mod routes;
@@ -49,6 +50,7 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use dialing::{Dialing, KeepAlive};
 pub use file::NamedFile;
 pub use load::{Loaded, load};
+pub use pauses::Pauses;
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.
@@ -107,6 +109,8 @@ pub struct Server {
     pub max_file_bytes: usize,
     /// Token requests at once to one token endpoint, from all credentials together.
     pub max_concurrent_fetches: usize,
+    /// How often a refused configuration is looked at again.
+    pub reload_retry_interval: Duration,
     /// Towards clients.
     pub http2: Http2,
     /// Whether requests carry `Via: 1.1 sidebearer-ID`, by which loops are found.

@@ -43,6 +43,8 @@ pub struct Policy {
     pub fetch_timeout: Duration,
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
+    /// Between attempts that fail, at most.
+    pub pauses: config::Pauses,
 }
 
 impl From<&config::Credential> for Policy {
@@ -53,6 +55,7 @@ impl From<&config::Credential> for Policy {
             max_lifetime: credential.max_lifetime,
             fetch_timeout: credential.fetch_timeout,
             acquire_timeout: credential.acquire_timeout,
+            pauses: credential.pauses.clone(),
         }
     }
 }

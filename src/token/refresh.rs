@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::config::Pauses;
 use crate::oauth::TokenError;
 
 /// No attempt starts sooner after a success: a server whose tokens are dead within moments is
@@ -11,12 +12,9 @@ use crate::oauth::TokenError;
 pub(super) const REST: Duration = Duration::from_millis(500);
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// A refusal soon after a deployment often ends by itself: the registration is still spreading.
 const REFUSED_FIRST: Duration = Duration::from_secs(2);
 const REFUSED_NEXT: Duration = Duration::from_secs(30);
-const REFUSED_LONGEST: Duration = Duration::from_secs(300);
-const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(300);
 
 /// How long before its expiry a token is no longer sent: 10 % of its lifetime, from 1 s to 5 s,
 /// never over half. It covers the way to the upstream and `exp` in whole seconds: a "3 s" JWT
@@ -48,22 +46,22 @@ impl Backoff {
     }
 
     /// Counts a failure; how long to wait after it.
-    pub(super) fn failed(&mut self, error: &TokenError, rng: &mut Rng) -> Duration {
+    pub(super) fn failed(&mut self, error: &TokenError, most: &Pauses, rng: &mut Rng) -> Duration {
         let delay = if error.kind.is_permanent() {
             self.refused = self.refused.saturating_add(1);
             let longest = match self.refused {
                 1 => REFUSED_FIRST,
-                n => doubled(REFUSED_NEXT, n - 2, REFUSED_LONGEST),
+                n => doubled(REFUSED_NEXT, n - 2, most.refused),
             };
             stretched(longest, rng)
         } else {
-            let longest = doubled(RETRY_FIRST, self.transient, RETRY_LONGEST);
+            let longest = doubled(RETRY_FIRST, self.transient, most.retry);
             self.transient = self.transient.saturating_add(1);
             // Full jitter: clients that failed together come back spread out.
             longest.mul_f64(rng.f64())
         };
         match error.retry_after {
-            Some(asked) => delay.max(stretched(asked.min(RETRY_AFTER_LONGEST), rng)),
+            Some(asked) => delay.max(stretched(asked.min(most.retry_after), rng)),
             None => delay,
         }
     }
@@ -146,7 +144,9 @@ mod tests {
             let mut backoff = Backoff::default();
             for i in 0..12 {
                 let error = error(TokenErrorKind::Unreachable, None);
-                let delay = backoff.failed(&error, &mut rng).as_secs_f64();
+                let delay = backoff
+                    .failed(&error, &Pauses::default(), &mut rng)
+                    .as_secs_f64();
                 highest[i] = highest[i].max(delay);
                 lowest[i] = lowest[i].min(delay);
             }
@@ -164,7 +164,9 @@ mod tests {
         let mut backoff = Backoff::default();
         for expected in [2.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
             let error = error(TokenErrorKind::Refused, None);
-            let delay = backoff.failed(&error, &mut rng).as_secs_f64();
+            let delay = backoff
+                .failed(&error, &Pauses::default(), &mut rng)
+                .as_secs_f64();
             assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
         }
         assert_eq!(backoff.failures(), 7);
@@ -172,10 +174,10 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_capped_at_5_min_with_up_to_a_tenth_added() {
-        let mut rng = Rng::with_seed(4);
+        let (mut rng, most) = (Rng::with_seed(4), Pauses::default());
         for (asked, expected) in [(7.0, 7.0), (300.0, 300.0), (86_400.0, 300.0)] {
             for kind in [TokenErrorKind::Throttled, TokenErrorKind::ServerError] {
-                let delay = Backoff::default().failed(&error(kind, Some(asked)), &mut rng);
+                let delay = Backoff::default().failed(&error(kind, Some(asked)), &most, &mut rng);
                 let delay = delay.as_secs_f64();
                 assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
             }
@@ -184,25 +186,46 @@ mod tests {
 
     #[test]
     fn retry_after_of_zero_does_not_undo_the_backoff() {
-        let mut rng = Rng::with_seed(5);
+        let (mut rng, most) = (Rng::with_seed(5), Pauses::default());
         let mut backoff = Backoff::default();
-        backoff.failed(&error(TokenErrorKind::Refused, None), &mut rng);
-        let delay = backoff.failed(&error(TokenErrorKind::Refused, Some(0.0)), &mut rng);
+        backoff.failed(&error(TokenErrorKind::Refused, None), &most, &mut rng);
+        let delay = backoff.failed(&error(TokenErrorKind::Refused, Some(0.0)), &most, &mut rng);
         assert!(delay >= secs(30.0));
     }
 
     #[test]
     fn endless_failures_never_overflow() {
-        let mut rng = Rng::with_seed(6);
+        let (mut rng, most) = (Rng::with_seed(6), Pauses::default());
         let mut backoff = Backoff {
             transient: u32::MAX - 1,
             refused: u32::MAX - 1,
         };
         for kind in [TokenErrorKind::Refused, TokenErrorKind::Timeout] {
             for _ in 0..3 {
-                let delay = backoff.failed(&error(kind, Some(f64::from(u32::MAX))), &mut rng);
+                let delay =
+                    backoff.failed(&error(kind, Some(f64::from(u32::MAX))), &most, &mut rng);
                 assert!(delay <= secs(330.0));
             }
+        }
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_configured() {
+        let most = Pauses {
+            retry: secs(1.0),
+            refused: secs(45.0),
+            retry_after: secs(7.0),
+        };
+        let mut rng = Rng::with_seed(7);
+        for (kind, asked, highest) in [
+            (TokenErrorKind::Timeout, None, 1.0),
+            (TokenErrorKind::Refused, None, 49.5),
+            (TokenErrorKind::Throttled, Some(60.0), 7.7),
+        ] {
+            let mut backoff = Backoff::default();
+            let delays = (0..1000).map(|_| backoff.failed(&error(kind, asked), &most, &mut rng));
+            let longest = delays.max().unwrap().as_secs_f64();
+            assert!((0.98 * highest..=highest).contains(&longest), "{longest}");
         }
     }
 }

@@ -166,7 +166,9 @@ impl State {
                 }
             }
             Err(error) => {
-                let delay = self.backoff.failed(&error, &mut self.rng);
+                let delay = self
+                    .backoff
+                    .failed(&error, &self.policy.pauses, &mut self.rng);
                 self.not_before = now.boot.saturating_add(delay);
                 let usable_for = before.map_or(Duration::ZERO, |b| now.until(b.usable_until()));
                 let last = self.last_failure.as_ref().filter(|_| failures > 0);
@@ -318,6 +320,7 @@ fn bad_response(message: String) -> TokenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Pauses;
     use crate::config::Secret;
 
     fn at(seconds: u64) -> Moment {
@@ -335,6 +338,7 @@ mod tests {
             max_lifetime: Duration::from_secs(3600),
             fetch_timeout: Duration::from_secs(10),
             acquire_timeout: Duration::from_secs(10),
+            pauses: Pauses::default(),
         };
         State::new(policy, Rng::with_seed(1))
     }

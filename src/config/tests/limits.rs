@@ -25,7 +25,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 43] = [
+const LIMITS: [Limit; 47] = [
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
@@ -35,6 +35,7 @@ const LIMITS: [Limit; 43] = [
     (SERVER, "max_interim_bytes", 64 * KIB, ("\"0B\"", 0), ("\"17MiB\"", "expected 0B to 16MiB")),
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "max_file_bytes", KIB * KIB, ("\"1KiB\"", KIB), ("\"1000B\"", "expected 1KiB to 64MiB")),
+    (SERVER, "reload_retry_interval", 10_000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),
     (SERVER, "max_streams", 250, ("7", 7), ("0", "from 1 to 100000")),
     (SERVER, "stream_window", 64 * KIB, ("\"4KiB\"", 4 * KIB), ("\"1B\"", "expected 4KiB to 16MiB")),
     (SERVER, "ping_interval", 30_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
@@ -53,6 +54,9 @@ const LIMITS: [Limit; 43] = [
     (CREDENTIAL_CRM, "max_response_bytes", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"2MiB\"", "expected 8KiB to 1MiB")),
     (CREDENTIAL_CRM, "max_token_bytes", 16 * KIB, ("\"1KiB\"", KIB), ("\"1B\"", "expected 1KiB to 1MiB")),
     (CREDENTIAL_CRM, "max_nonce_bytes", 4 * KIB, ("\"64B\"", 64), ("\"65KiB\"", "expected 64B to 64KiB")),
+    (CREDENTIAL_CRM, "max_retry_pause", 30_000, ("\"7s\"", 7000), ("\"499ms\"", "expected 500ms to 8760h (a year)")),
+    (CREDENTIAL_CRM, "max_refused_pause", 300_000, ("\"7s\"", 7000), ("\"1s\"", "expected 2s to 8760h (a year)")),
+    (CREDENTIAL_CRM, "max_retry_after", 300_000, ("\"7s\"", 7000), ("\"0s\"", "expected 500ms to 8760h (a year)")),
     (CREDENTIAL_CRM, "address_delay", 250, ("\"7s\"", 7000), ("\"9ms\"", "expected 10ms to 8760h (a year)")),
     (UPSTREAM_CRM, "address_delay", 250, ("\"7s\"", 7000), ("\"9ms\"", "expected 10ms to 8760h (a year)")),
     (UPSTREAM_CRM, "keepalive_time", 60_000, ("\"7s\"", 7000), ("\"0s\"", "expected whole seconds, 1s to 32767s")),
@@ -103,6 +107,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (SERVER, "tunnel_buffer") => count(server.tunnel_buffer),
         (SERVER, "max_interim_bytes") => count(server.max_interim_bytes),
         (SERVER, "max_file_bytes") => count(server.max_file_bytes),
+        (SERVER, "reload_retry_interval") => time(server.reload_retry_interval),
         (SERVER, "max_concurrent_fetches") => count(server.max_concurrent_fetches),
         (UPSTREAM_CRM, "connect_timeout") => time(crm.connect_timeout),
         (UPSTREAM_CRM, "response_timeout") => time(crm.response_timeout),
@@ -117,6 +122,9 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (CREDENTIAL_CRM, "max_response_bytes") => count(credential.max_response_bytes),
         (CREDENTIAL_CRM, "max_token_bytes") => count(credential.max_token_bytes),
         (CREDENTIAL_CRM, "max_nonce_bytes") => count(credential.max_nonce_bytes),
+        (CREDENTIAL_CRM, "max_retry_pause") => time(credential.pauses.retry),
+        (CREDENTIAL_CRM, "max_refused_pause") => time(credential.pauses.refused),
+        (CREDENTIAL_CRM, "max_retry_after") => time(credential.pauses.retry_after),
         (CREDENTIAL_CRM, "address_delay") => time(credential.dialing.address_delay),
         (UPSTREAM_CRM, "address_delay") => time(crm.dialing.address_delay),
         (UPSTREAM_CRM, "keepalive_time") => time(crm.dialing.keepalive.time),

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::{
-    BasicEncoding, ClientAuth, Dialing, Grant, Refresh, Secret, SecretSource, Tls,
+    BasicEncoding, ClientAuth, Dialing, Grant, Pauses, Refresh, Secret, SecretSource, Tls,
 };
 
 const SECRET: &str = "s3cret-of-billing";
@@ -26,6 +26,7 @@ fn credential(issuer: &str) -> Credential {
         resources: Vec::new(),
         max_response_bytes: 64 << 10,
         dialing: Dialing::default(),
+        pauses: Pauses::default(),
         max_token_bytes: 16 << 10,
         max_nonce_bytes: 4 << 10,
         extra_parameters: BTreeMap::new(),

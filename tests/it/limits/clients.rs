@@ -293,3 +293,29 @@ async fn a_body_goes_on_in_pieces_no_larger_than_body_buffer() {
     assert!(down <= 8 << 10 && up <= 8 << 10, "{largest:?}");
     assert!(roomy_down > 64 << 10 && roomy_up > 64 << 10, "{largest:?}");
 }
+
+#[tokio::test]
+async fn trailers_larger_than_max_header_bytes_are_refused() {
+    let api = server::serve(None, |request| async {
+        match request.into_body().collect().await {
+            Ok(_) => response(200, "ok"),
+            Err(_) => response(500, ""),
+        }
+    });
+    for (max, good) in [("64KiB", true), ("8KiB", false)] {
+        let sidebearer =
+            Sidebearer::start(&config(&format!("max_header_bytes = \"{max}\""), api, ""));
+        let long = "x".repeat(10_000);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+             1\r\nx\r\n0\r\nX-Long: {long}\r\n\r\n"
+        );
+        let answer = client::raw(sidebearer.address(), request).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 200 "), good, "{max}: {answer}");
+        assert_eq!(
+            answer.starts_with("HTTP/1.1 400 "),
+            !good,
+            "{max}: {answer}"
+        );
+    }
+}

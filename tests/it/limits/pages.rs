@@ -92,3 +92,21 @@ async fn one_token_endpoint_gets_max_concurrent_fetches_at_once_and_more_from_th
     sidebearer.ready().await;
     assert_eq!(idp.requests(), 3);
 }
+
+#[tokio::test]
+async fn a_refused_configuration_is_tried_again_after_reload_retry_interval() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let text = config("reload_retry_interval = \"200ms\"", api, "");
+    let sidebearer = Sidebearer::start(&text);
+    let taken = std::net::TcpListener::bind(loopback()).unwrap();
+    let address = taken.local_addr().unwrap();
+    let more = format!("{text}\n[[listeners]]\naddress = \"{address}\"\nupstream = \"api\"\n");
+    let start = Instant::now();
+    sidebearer.reconfigure(&more).await.unwrap_err();
+    drop(taken);
+    eventually("it listens", async || {
+        TcpStream::connect(address).await.is_ok()
+    })
+    .await;
+    assert!(start.elapsed() < Duration::from_secs(9), "the default");
+}

@@ -175,3 +175,26 @@ async fn a_body_is_asked_for_before_stream_idle_timeout_ends_the_request() {
     let asked = client::request(Method::POST, "/", "body");
     assert_eq!(client::send(sidebearer.address(), asked).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_response_breaks_off_at_trailers_larger_than_max_response_header_bytes() {
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let long = "x".repeat(10_000);
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+        let answer = format!("{head}0\r\nX-Long: {long}\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let _ = stream.read(&mut [0; 1]).await;
+    });
+    for (max, good) in [("64KiB", true), ("8KiB", false)] {
+        let lines = format!("max_response_header_bytes = \"{max}\"");
+        let sidebearer = Sidebearer::start(&config("", api, &lines));
+        let mut connection = client::Connection::open(sidebearer.address()).await;
+        let answer = connection.get("/").await;
+        assert_eq!(
+            answer.is_ok_and(|answer| answer.status == 200),
+            good,
+            "{max}"
+        );
+    }
+}
