@@ -153,6 +153,7 @@ fn check(data: &[u8]) {
     });
     let asked = Asked {
         endpoint: ENDPOINT.to_owned(),
+        max_token: MAX_TOKEN,
         possession: dpop.as_ref().zip(required.map(|_| KEY.clone())),
         auth: &auth,
         grant: &Grant::ClientCredentials,
