@@ -11,6 +11,7 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
+//! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are
 //!   the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod dpop;
+pub mod http1;
 pub mod jose;
 pub mod limit;
 pub mod metrics;
@@ -34,6 +36,7 @@ pub mod route;
 pub mod server;
 pub mod snapshot;
 pub mod sockets;
+pub mod stream;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

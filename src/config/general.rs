@@ -137,7 +137,7 @@ impl Server {
     }
 }
 
-/// What one connection buffers of a body; the least is what the HTTP library needs.
+/// What is read at once from one connection, or over HTTP/2 buffered of a body.
 pub(super) fn body_buffer(section: &Section<'_>, default: usize) -> usize {
     section.size("body_buffer", default, ["8KiB", "16MiB"])
 }

@@ -99,7 +99,7 @@ pub struct Server {
     pub backlog: i32,
     /// Files that neither clients nor upstreams get.
     pub reserved_files: u64,
-    /// Bytes that a client connection buffers of a body, each way.
+    /// Bytes that are read at once from a client connection, or over HTTP/2 buffered of an answer.
     pub body_buffer: usize,
     /// Bytes that a tunnel buffers, each way.
     pub tunnel_buffer: usize,
@@ -238,7 +238,7 @@ pub struct Upstream {
     pub max_retries: usize,
     /// Request bodies up to this many bytes can be replayed.
     pub replay_buffer: usize,
-    /// Bytes that a connection buffers of a body, each way.
+    /// Bytes that are read at once from a connection, or over HTTP/2 buffered of a request body.
     pub body_buffer: usize,
     /// Largest response head, in bytes.
     pub max_response_header_bytes: usize,

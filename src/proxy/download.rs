@@ -6,23 +6,24 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Version};
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
+use super::tunnel::Switched;
 use super::unread;
 use super::upload::{Outgoing, Upload};
 use crate::deadline::Deadline;
-use crate::upstream::Lease;
+use crate::upstream::{Incoming, IncomingError};
 
 /// A response body: the upstream's, streamed, or a short one of ours. The exchange ends with it.
 pub struct Reply {
     kind: Kind,
     exchange: Exchange,
+    switched: Option<Switched>,
 }
 
 enum Kind {
@@ -32,31 +33,26 @@ enum Kind {
 
 /// The upstream's response body.
 pub struct Download {
-    /// What arrives.
-    pub incoming: Incoming,
-    /// Whether it arrives by HTTP/2.
-    pub http2: bool,
-    /// The connection it arrives on; given back at its end.
-    pub lease: Option<Lease<Outgoing>>,
+    /// What arrives, and the connection it arrives on.
+    incoming: Incoming<Outgoing>,
     /// The request body, which may still be on its way: its progress counts too.
-    pub upload: Option<Rc<Upload>>,
+    upload: Option<Rc<Upload>>,
     /// The longest pause between two chunks, either way.
-    pub idle: Option<Duration>,
+    idle: Option<Duration>,
     /// Never comes back in a trailer.
-    pub injected: Option<HeaderName>,
+    injected: Option<HeaderName>,
     waiting_since: Option<Instant>,
     deadline: Deadline,
+    /// Told once what came before has had its chance to leave.
+    broken: Option<DownloadError>,
 }
 
-/// The response cannot be completed: hyper then resets the connection or stream.
+/// The response cannot be completed: the connection or stream is then reset.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     /// The upstream broke off.
     #[error("the upstream broke off its response")]
-    BrokenOff(#[source] hyper::Error),
-    /// The upstream reset the stream before its end, as if nothing were wrong.
-    #[error("the upstream reset its response before the end")]
-    CutShort,
+    BrokenOff(#[source] IncomingError),
     /// Nothing moved for `stream_idle_timeout`.
     #[error("nothing moved for the stream_idle_timeout")]
     Idle,
@@ -65,40 +61,48 @@ pub enum DownloadError {
 impl Reply {
     /// A whole body of ours.
     pub fn ours(body: Bytes, exchange: Exchange) -> Self {
-        let kind = Kind::Ours((!body.is_empty()).then_some(body));
-        Self { kind, exchange }
+        Self {
+            kind: Kind::Ours((!body.is_empty()).then_some(body)),
+            exchange,
+            switched: None,
+        }
     }
 
-    /// The upstream's body.
-    pub fn theirs(download: Download, exchange: Exchange) -> Self {
+    /// The upstream's body; `switched` is what the connection becomes behind it.
+    pub fn theirs(download: Download, switched: Option<Switched>, exchange: Exchange) -> Self {
         Self {
             kind: Kind::Theirs(download),
             exchange,
+            switched,
         }
+    }
+
+    /// What a connection over HTTP/1.1 becomes behind this response.
+    pub fn take_switched(&mut self) -> Option<Switched> {
+        self.switched.take()
     }
 }
 
 impl Download {
     /// A body that has yet to be read.
     pub fn new(
-        incoming: Incoming,
-        version: Version,
-        lease: Option<Lease<Outgoing>>,
+        incoming: Incoming<Outgoing>,
         upload: Option<Rc<Upload>>,
         idle: Option<Duration>,
         injected: Option<HeaderName>,
     ) -> Self {
         let mut download = Self {
             incoming,
-            http2: version >= Version::HTTP_2,
-            lease,
             upload,
             idle,
             injected,
             waiting_since: None,
             deadline: Deadline::default(),
+            broken: None,
         };
-        download.release_at_end();
+        // Whoever sends it may ask for no more once the declared length has passed, so that the end
+        // is looked for early.
+        download.incoming.release_at_end(idle);
         download
     }
 
@@ -106,41 +110,26 @@ impl Download {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
-                self.release_at_end();
+                self.incoming.release_at_end(self.idle);
                 Poll::Ready(Some(Ok(self.scrubbed(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.lease = None;
-                Poll::Ready(Some(Err(DownloadError::BrokenOff(error))))
-            }
-            // hyper takes RST_STREAM with NO_ERROR for an end. It may only follow one (RFC 9113
-            // section 8.1).
-            Poll::Ready(None) if self.http2 && !self.incoming.is_end_stream() => {
-                self.lease = None;
-                Poll::Ready(Some(Err(DownloadError::CutShort)))
+                self.broken = Some(DownloadError::BrokenOff(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.release();
-                }
+                self.incoming.release_at_end(self.idle);
                 Poll::Ready(None)
             }
-            Poll::Pending => self.poll_idle(cx).map(|()| {
-                self.lease = None;
-                Some(Err(DownloadError::Idle))
-            }),
-        }
-    }
-
-    /// hyper stops asking once the declared length has passed, so the end is looked for early.
-    fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.release();
+            Poll::Pending => self.poll_idle(cx).map(|()| Some(Err(DownloadError::Idle))),
         }
     }
 
@@ -160,7 +149,7 @@ impl Download {
                 headers::scrub_trailers(&mut trailers, self.injected.as_ref());
                 Frame::trailers(trailers)
             }
-            // Data, or a kind of frame that hyper does not have today.
+            // Data, or a kind of frame that there is not today.
             Err(frame) => frame,
         }
     }
@@ -188,7 +177,7 @@ impl Body for Reply {
         unread::handed_on(download.idle);
         if let Some(Err(error)) = &frame {
             let kind = match error {
-                DownloadError::BrokenOff(_) | DownloadError::CutShort => ErrorKind::UpstreamConnect,
+                DownloadError::BrokenOff(_) => ErrorKind::UpstreamConnect,
                 DownloadError::Idle => ErrorKind::UpstreamTimeout,
             };
             this.exchange.cut_off(kind, error);

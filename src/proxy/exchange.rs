@@ -26,6 +26,8 @@ pub struct Exchange {
     pub upstream: Option<usize>,
     /// The client's connection.
     pub in_flight: InFlight,
+    /// It is a gRPC call.
+    pub grpc: bool,
     start: Instant,
     http1: bool,
     method: Method,
@@ -48,6 +50,7 @@ impl Exchange {
             listener,
             upstream: None,
             in_flight,
+            grpc: false,
             start: Instant::now(),
             http1: head.version < Version::HTTP_2,
             method: head.method.clone(),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
 use super::upload::Fault;
+use crate::http1::{self, HeadError};
 use crate::token::Unavailable;
-use crate::upstream::{ConnectError, Wire};
+use crate::upstream::ConnectError;
 
 /// Connections end all the time; some socket is free again soon.
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
@@ -71,23 +72,39 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
     .caused_by(unavailable)
 }
 
-/// A connection that was to speak HTTP/2, or HTTP/1.1, failed before the response head was complete.
-pub fn exchange(error: hyper::Error, http2: bool, wire: &Wire) -> ProxyError {
-    let (kind, detail) = match find::<h2::Error>(&error) {
-        _ if http2 && wire.begins_http1() => (
+/// Why there is no response, though there was a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Over HTTP/1.1.
+    #[error(transparent)]
+    Http1(#[from] http1::Error),
+    /// Over HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+/// The exchange failed before the response head was complete. `http1_instead`: over HTTP/2, and what
+/// came began as HTTP/1.1 does.
+pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
+    let h2 = match &error {
+        Broken::Http2(error) => find::<h2::Error>(error),
+        Broken::Http1(_) => None,
+    };
+    let (kind, detail) = match (h2, &error) {
+        _ if http1_instead => (
             ErrorKind::UpstreamProtocol,
             "the upstream answers in HTTP/1.1 where HTTP/2 is to be spoken; leave out http = \"2\", or check the port of its url".into(),
         ),
-        Some(h2) if h2.is_remote() => (ErrorKind::UpstreamConnect, given_up(h2)),
-        Some(h2) if h2.is_library() => (
+        (Some(h2), _) if h2.is_remote() => (ErrorKind::UpstreamConnect, given_up(h2)),
+        (Some(h2), _) if h2.is_library() => (
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not a valid HTTP/2 response, or its head exceeds max_response_header_bytes (the log says which rule it broke); check the port of its url, and whether http = \"2\" is right".into(),
         ),
-        _ if error.is_parse_too_large() => (
+        (_, Broken::Http1(http1::Error::Head(HeadError::TooLarge))) => (
             ErrorKind::UpstreamProtocol,
             "the head of the upstream's response exceeds max_response_header_bytes or max_response_headers; make it send less, or raise them".into(),
         ),
-        _ if error.is_parse() => (
+        (_, Broken::Http1(http1::Error::Head(_))) => (
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not an HTTP response; check that its url names an HTTP port".into(),
         ),
@@ -116,7 +133,10 @@ fn given_up(error: &h2::Error) -> Cow<'static, str> {
 }
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).
-pub fn is_refused_stream(error: &hyper::Error) -> bool {
+pub fn is_refused_stream(error: &Broken) -> bool {
+    let Broken::Http2(error) = error else {
+        return false;
+    };
     find::<h2::Error>(error).is_some_and(|h2| {
         h2.reason() == Some(h2::Reason::REFUSED_STREAM) || is_above_last_stream(h2)
     })
@@ -132,18 +152,41 @@ fn is_above_last_stream(error: &h2::Error) -> bool {
     error.is_go_away() && error.is_remote()
 }
 
-/// The connection ended before the first byte of a response.
-pub fn is_closed_early(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    if error.is_parse() || error.is_user() {
-        return false;
-    }
-    let io = find::<std::io::Error>(error).map(std::io::Error::kind);
-    let reset = matches!(
-        io,
-        Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
-    );
-    reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+/// The connection ended before the response did.
+pub fn is_closed_early(error: &Broken) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+    let (io, closed) = match error {
+        Broken::Http1(http1::Error::Io(io)) => (Some(io), false),
+        Broken::Http1(error) => (None, matches!(error, http1::Error::Closed)),
+        Broken::Http2(error) if error.is_parse() || error.is_user() => (None, false),
+        Broken::Http2(error) => (
+            find::<std::io::Error>(error),
+            error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
+        ),
+    };
+    let reset = io.map(std::io::Error::kind).is_some_and(|kind| {
+        // The last is TLS without its own end.
+        let gone = [
+            BrokenPipe,
+            ConnectionAborted,
+            ConnectionReset,
+            NotConnected,
+            UnexpectedEof,
+        ];
+        gone.contains(&kind)
+    });
+    reset || closed
+}
+
+/// The TLS alert that ended a connection of HTTP/1.1.
+pub fn alert(error: &http1::Error) -> Option<rustls::Error> {
+    let http1::Error::Io(io) = error else {
+        return None;
+    };
+    let tls = io.get_ref()?.downcast_ref::<rustls::Error>()?;
+    matches!(tls, rustls::Error::AlertReceived(_)).then(|| tls.clone())
 }
 
 fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {

@@ -1,36 +1,32 @@
 //! One request to the upstream, sent again where that is provably safe.
 
 use std::cell::RefCell;
-use std::future::Future;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{
-    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::{ErrorKind, ProxyError};
+use super::failure::{self, Broken};
 use super::received::{self, Framing};
 use super::request::{self, Asked};
-use super::upload::{Outgoing, Upload};
-use super::{failure, headers, interim, judge};
+use super::upload::{Outgoing, Source, Upload};
+use super::{interim, judge};
 use crate::config;
 use crate::deadline::Deadline;
 use crate::dpop::{DPOP, Nonce};
+use crate::http1::{RequestLine, Sent, Spelling};
 use crate::snapshot::Upstream;
 use crate::token::Token;
-use crate::upstream::{Checkout, Lease, Pool, Wire};
+use crate::upstream::{Checkout, Incoming, Pool, Single, Stream};
 
 /// A request as it will be sent, less the token; kept for sending it again.
 pub struct Forward {
@@ -44,8 +40,8 @@ pub struct Forward {
     pub target: PathAndQuery,
     /// Scrubbed; with the client's Host, and without token.
     pub headers: HeaderMap,
-    /// How the client spelled the names of its headers: to the library alone.
-    spelling: Extensions,
+    /// How the client spelled the names of its headers, where that is unusual.
+    spelling: Option<Spelling>,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
     /// The tunnel that the client asks for.
@@ -59,8 +55,21 @@ pub struct Forward {
     informed: Option<Arc<Client>>,
 }
 
-/// A response head, its body still to be read.
-pub type Answer = (Response<Incoming>, Option<Lease<Outgoing>>);
+/// A response, its body still to be read.
+pub type Answer = Response<Incoming<Outgoing>>;
+
+/// A request that got no response.
+struct Failed {
+    error: Broken,
+    /// Nothing of it was sent.
+    unsent: bool,
+    /// Its connection had carried others before, and the upstream may have closed it meanwhile.
+    unnoticed: bool,
+    /// What came over HTTP/2 began as HTTP/1.1 does.
+    http1_instead: bool,
+    /// The alert that ended the connection.
+    alert: Option<rustls::Error>,
+}
 
 impl Forward {
     /// Takes a scrubbed head and a body; `asked` is the tunnel to ask for, if any.
@@ -70,18 +79,17 @@ impl Forward {
         target: PathAndQuery,
         asked: Option<Asked>,
         mut head: http::request::Parts,
-        body: Incoming,
+        body: Option<Source>,
         client: &Arc<Client>,
     ) -> Self {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
-        let upload = (!body.is_end_stream()).then(|| {
+        let upload = body.map(|body| {
             // Without a token nothing else but a connection that was closed meanwhile asks for it.
             let again = injection.is_some() || head.method.is_idempotent();
             let keep = if again { config.replay_buffer } else { 0 };
             Upload::new(
                 body,
-                head.version,
                 keep,
                 injection.map(|injection| injection.header.clone()),
             )
@@ -97,14 +105,13 @@ impl Forward {
             });
             consent
         });
-        head.extensions.remove::<OnUpgrade>();
         Self {
             upstream,
             pool,
             method: head.method,
             target,
             headers: head.headers,
-            spelling: head.extensions,
+            spelling: head.extensions.remove(),
             upload,
             asked,
             own_nonce: RefCell::default(),
@@ -128,7 +135,7 @@ impl Forward {
         let Some(nonce) = self.take_nonce(&mut answer, token.as_deref()) else {
             return Ok(answer);
         };
-        if !judge::wants_nonce(&answer.0) || !self.can_replay() {
+        if !judge::wants_nonce(&answer) || !self.can_replay() {
             injection.nonce.set(nonce);
             return Ok(answer);
         }
@@ -141,7 +148,7 @@ impl Forward {
     }
 
     /// What the next proof has to say, if the token is bound to a key.
-    fn take_nonce(&self, (response, _): &mut Answer, token: Option<&Token>) -> Option<Nonce> {
+    fn take_nonce(&self, response: &mut Answer, token: Option<&Token>) -> Option<Nonce> {
         token?.binding()?;
         let max = self.upstream.injection.as_ref()?.max_nonce_bytes;
         Nonce::take(response.headers_mut(), max)
@@ -160,61 +167,42 @@ impl Forward {
         loop {
             let idle = idle.take();
             let waited = connects || idle.is_none();
-            let mut checkout = match idle {
+            let checkout = match idle {
                 Some(checkout) => checkout,
                 None => self.pool.open().await.map_err(failure::connect)?,
             };
-            if connects && !checkout.takes_connect().await {
-                checkout.release();
+            if connects && !takes_connect(&checkout).await {
                 return Err(no_connect());
             }
             if waited {
                 self.renew_if_expired(token).await?;
             }
-            let request = self.request(&checkout, token.as_deref());
-            let mut timer = checkout.timer();
-            let error = match self.response(checkout.send(request), &mut timer).await? {
-                Ok(response) => {
-                    checkout.keep(timer);
-                    unasked(response.status(), connects)?;
-                    return self.received(response, checkout);
+            let attempt = match checkout {
+                Checkout::Http1(single) => self.over_http1(single, token.as_deref(), &[]).await?,
+                Checkout::Http2(stream) => {
+                    Box::pin(self.over_http2(stream, token.as_deref())).await?
                 }
-                Err(error) => error,
             };
-            let not_processed =
-                error.message().is_some() || failure::is_refused_stream(error.error());
+            let failed = match attempt {
+                Ok(answer) => {
+                    unasked(answer.status(), connects)?;
+                    return received(answer);
+                }
+                Err(failed) => failed,
+            };
+            let not_processed = failed.unsent || failure::is_refused_stream(&failed.error);
             // The upstream closed a connection that was idle: nothing of this request has had an
             // effect that a second one would double.
-            let unnoticed = checkout.reused
+            let unnoticed = failed.unnoticed
                 && self.method.is_idempotent()
-                && failure::is_closed_early(error.error())
-                && (checkout.is_http2() || !checkout.has_heard());
-            let again = (not_processed || unnoticed) && self.can_restart(error.message().is_some());
+                && failure::is_closed_early(&failed.error);
+            let again = (not_processed || unnoticed) && self.can_restart(failed.unsent);
             retries += 1;
             // Beyond it the upstream is closing connections as fast as they open.
-            if !again
-                || retries > self.upstream.config.max_retries
-                || checkout.wire().alert().is_some()
-            {
-                return Err(self.failed(error, checkout.is_http2(), checkout.wire()));
+            if !again || retries > self.upstream.config.max_retries || failed.alert.is_some() {
+                return Err(self.failed(failed));
             }
         }
-    }
-
-    /// The answer, if it can be passed on. One that cannot leaves its connection behind.
-    fn received(
-        &self,
-        response: Response<Incoming>,
-        checkout: Checkout<Outgoing>,
-    ) -> Result<Answer, ProxyError> {
-        let http2 = checkout.is_http2();
-        let mut lease = checkout.into_lease();
-        if http2 {
-            received::check_http2(response.headers())?;
-        } else if received::check_http1(response.headers())? == Framing::Doubtful {
-            lease.retire();
-        }
-        Ok((response, Some(lease)))
     }
 
     /// Sends it on a connection of its own that can be upgraded.
@@ -224,25 +212,106 @@ impl Forward {
         token: &mut Option<Arc<Token>>,
     ) -> Result<Answer, ProxyError> {
         let opened = self.pool.dedicated().await;
-        let (mut connection, wire) = opened.map_err(|error| failure::connect(Arc::new(error)))?;
+        let single = opened.map_err(|error| failure::connect(Arc::new(error)))?;
         self.renew_if_expired(token).await?;
-        let mut request = self.request_http1(token.as_deref());
-        let headers = request.headers_mut();
-        headers.insert(header::UPGRADE, protocol.clone());
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        let mut timer = Deadline::default();
-        match self
-            .response(connection.try_send_request(request), &mut timer)
-            .await?
-        {
-            Ok(response) => {
-                received::check_http1(response.headers())?;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    received::check_switch(protocol, response.headers())?;
-                }
-                Ok((response, None))
+        let asks = [
+            (header::CONNECTION, HeaderValue::from_static("upgrade")),
+            (header::UPGRADE, protocol.clone()),
+        ];
+        let attempt = self.over_http1(single, token.as_deref(), &asks).await?;
+        let answer = attempt.map_err(|failed| self.failed(failed))?;
+        received::check_http1(answer.headers())?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            received::check_switch(protocol, answer.headers())?;
+        }
+        Ok(answer)
+    }
+
+    /// One attempt over HTTP/1.1; `asks` are more headers.
+    async fn over_http1(
+        &self,
+        single: Single<Outgoing>,
+        token: Option<&Token>,
+        asks: &[(HeaderName, HeaderValue)],
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
+        let (reused, upload) = (single.reused, self.upload.as_ref());
+        let mut more = self.injected(token);
+        more.extend_from_slice(asks);
+        if upload.is_some_and(|upload| upload.exact().is_none()) {
+            let chunked = HeaderValue::from_static("chunked");
+            more.push((header::TRANSFER_ENCODING, chunked));
+        }
+        let request = Sent {
+            line: RequestLine {
+                method: &self.method,
+                target: &self.target,
+                host: &self.upstream.host,
+            },
+            headers: &self.headers,
+            spelling: self.spelling.as_ref(),
+            more: &more,
+        };
+        let (mut trip, mut lease) = single.begin(request, upload.map(Upload::attempt));
+        let before = trip.io().written();
+        let mut own = Deadline::default();
+        let timer = lease.timer().unwrap_or(&mut own);
+        let head = self
+            .wait(timer, |cx| {
+                trip.poll_head(cx, &mut |interim| self.told(interim))
+            })
+            .await?;
+        Ok(match head {
+            Ok(head) => {
+                lease.answered(head.headers());
+                Ok(head.map(|()| Incoming::http1(trip, lease)))
             }
-            Err(error) => Err(self.failed(error, false, &wire)),
+            Err(error) => Err(Failed {
+                alert: failure::alert(&error),
+                error: error.into(),
+                unsent: trip.io().written() == before,
+                unnoticed: reused && !trip.has_heard(),
+                http1_instead: false,
+            }),
+        })
+    }
+
+    /// One attempt over HTTP/2.
+    async fn over_http2(
+        &self,
+        mut stream: Stream<Outgoing>,
+        token: Option<&Token>,
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
+        let request = self.request_http2(token);
+        let reused = stream.reused;
+        let mut timer = Deadline::default();
+        let sent = {
+            let mut sending = std::pin::pin!(stream.send(request));
+            self.wait(&mut timer, |cx| sending.as_mut().poll(cx))
+                .await?
+        };
+        Ok(match sent {
+            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.into_lease()))),
+            Err(error) => Err(Failed {
+                unsent: error.message().is_some(),
+                unnoticed: reused,
+                http1_instead: stream.wire().begins_http1(),
+                alert: stream.wire().alert().cloned(),
+                error: error.into_error().into(),
+            }),
+        })
+    }
+
+    /// An interim response has come.
+    fn told(&self, interim: Response<()>) {
+        if interim.status() == StatusCode::CONTINUE
+            && let Some(consent) = &self.consent
+        {
+            consent.notify_one();
+        }
+        if let Some(client) = &self.informed
+            && let Some(bytes) = interim::passed_on(interim)
+        {
+            client.inform(&bytes);
         }
     }
 
@@ -262,18 +331,25 @@ impl Forward {
         Ok(())
     }
 
-    fn request(&self, checkout: &Checkout<Outgoing>, token: Option<&Token>) -> Request<Outgoing> {
-        if !checkout.is_http2() {
-            return self.request_http1(token);
-        }
+    fn request_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.upstream.scheme.clone());
         uri.authority = Some(self.upstream.authority.clone());
         uri.path_and_query = Some(self.target.clone());
-        let mut request = self.bare(uri, token);
+        let body = match &self.upload {
+            Some(upload) => upload.attempt(),
+            None => Outgoing::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
         *request.version_mut() = Version::HTTP_2;
-        request.headers_mut().remove(header::HOST);
-        request.headers_mut().remove(header::EXPECT);
+        // Scheme and authority come both or neither, and there is always a path.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.remove(header::HOST);
+        headers.remove(header::EXPECT);
+        headers.extend(self.injected(token));
         if let Some(Asked::Connect(protocol)) = &self.asked {
             request.extensions_mut().insert(protocol.clone());
         }
@@ -284,89 +360,42 @@ impl Forward {
         request
     }
 
-    fn request_http1(&self, token: Option<&Token>) -> Request<Outgoing> {
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.target.clone());
-        let mut request = self.bare(uri, token);
-        *request.extensions_mut() = self.spelling.clone();
-        let unknown_length = self
-            .upload
-            .as_ref()
-            .is_some_and(|upload| upload.exact().is_none());
-        let headers = request.headers_mut();
-        // In the place of the client's.
-        headers.insert(header::HOST, self.upstream.host.clone());
-        if unknown_length {
-            // Without it hyper drops the body of a GET.
-            headers.insert(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
-        }
-        let (consent, informed) = (self.consent.clone(), self.informed.clone());
-        if consent.is_none() && informed.is_none() {
-            return request;
-        }
-        hyper::ext::on_informational(&mut request, move |response| {
-            if response.status() == StatusCode::CONTINUE
-                && let Some(consent) = &consent
-            {
-                consent.notify_one();
-            }
-            if let Some(client) = &informed
-                && let Some(bytes) = interim::passed_on(response.status(), response.headers())
-            {
-                client.inform(&bytes);
-            }
-        });
-        request
-    }
-
-    fn bare(&self, uri: http::uri::Parts, token: Option<&Token>) -> Request<Outgoing> {
-        let body = match &self.upload {
-            Some(upload) => upload.attempt(),
-            None => Outgoing::Empty,
+    /// The token, and the proof that goes with it. There is no other of either: the request has been
+    /// scrubbed.
+    fn injected(&self, token: Option<&Token>) -> Vec<(HeaderName, HeaderValue)> {
+        let (Some(token), Some(injection)) = (token, &self.upstream.injection) else {
+            return Vec::new();
         };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        // Scheme and authority come both or neither, and there is always a path.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = self.headers.clone();
-        if let (Some(token), Some(injection)) = (token, &self.upstream.injection) {
-            let headers = request.headers_mut();
-            headers::inject(headers, &injection.header, injection.value(token));
-            let upstream = &self.upstream;
-            let target = [
-                upstream.scheme.as_str(),
-                upstream.authority.as_str(),
-                self.target.path(),
-            ];
-            let nonce = self.own_nonce.borrow_mut().take();
-            let nonce = nonce.or_else(|| injection.nonce.get());
-            if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
-                headers::inject(headers, &DPOP, proof);
-            }
+        let mut injected = Vec::with_capacity(4);
+        injected.push((injection.header.clone(), injection.value(token)));
+        let upstream = &self.upstream;
+        let target = [
+            upstream.scheme.as_str(),
+            upstream.authority.as_str(),
+            self.target.path(),
+        ];
+        let nonce = self.own_nonce.borrow_mut().take();
+        let nonce = nonce.or_else(|| injection.nonce.get());
+        if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
+            injected.push((DPOP, proof));
         }
-        request
+        injected
     }
 
     /// Waits for the response: `response_timeout` from the end of the request body, and before
     /// that `stream_idle_timeout` between its chunks.
-    async fn response<F, T>(
+    async fn wait<T>(
         &self,
-        sent: F,
         timer: &mut Deadline,
-    ) -> Result<Result<T, TrySendError<Request<Outgoing>>>, ProxyError>
-    where
-        F: Future<Output = Result<T, TrySendError<Request<Outgoing>>>>,
-    {
-        let start = Instant::now();
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, ProxyError> {
+        let mut start = None;
         let config = &self.upstream.config;
-        let mut sent = pin!(sent);
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = poll(cx) {
                 return Poll::Ready(Ok(answer));
             }
+            let start = *start.get_or_insert_with(Instant::now);
             let at = match &self.upload {
                 None => Some(start + config.response_timeout),
                 Some(upload) => match upload.finished() {
@@ -387,22 +416,17 @@ impl Forward {
         .await
     }
 
-    fn failed(
-        &self,
-        error: TrySendError<Request<Outgoing>>,
-        http2: bool,
-        wire: &Wire,
-    ) -> ProxyError {
+    fn failed(&self, failed: Failed) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
             return failure::client(fault);
         }
         let connector = &self.upstream.endpoint.connector;
-        let refused = wire
-            .alert()
-            .and_then(|alert| connector.certificate_refused(alert));
+        let refused = failed
+            .alert
+            .and_then(|alert| connector.certificate_refused(&alert));
         match refused {
             Some(refused) => failure::connect(Arc::new(refused)),
-            None => failure::exchange(error.into_error(), http2, wire),
+            None => failure::exchange(failed.error, failed.http1_instead),
         }
     }
 
@@ -418,6 +442,23 @@ impl Forward {
             ErrorKind::UpstreamTimeout,
             "the upstream did not answer in time; look at it, or raise its response_timeout",
         )
+    }
+}
+
+/// The answer, if it can be passed on. One that cannot leaves its connection behind.
+fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
+    if answer.version() == Version::HTTP_2 {
+        received::check_http2(answer.headers())?;
+    } else if received::check_http1(answer.headers())? == Framing::Doubtful {
+        answer.body_mut().retire();
+    }
+    Ok(answer)
+}
+
+async fn takes_connect(checkout: &Checkout<Outgoing>) -> bool {
+    match checkout {
+        Checkout::Http1(_) => false,
+        Checkout::Http2(stream) => stream.takes_connect().await,
     }
 }
 

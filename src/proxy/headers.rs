@@ -111,11 +111,6 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
     doomed.remove_from(trailers);
 }
 
-/// Sets the injected header: exactly one, whatever was there. Comes after [`scrub_request`].
-pub fn inject(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
-    headers.insert(name.clone(), value);
-}
-
 /// Adds our entry (`1.1 sidebearer-ID`) behind those of the proxies before us (RFC 9110 section
 /// 7.6.3).
 pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {

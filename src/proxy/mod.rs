@@ -25,15 +25,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client::{Client, InFlight};
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
 pub use reply::problem_bytes_http1;
+pub use tunnel::Switched;
 pub use unread::StreamExecutor;
+pub use upload::Source;
 pub use view::{Current, View};
 
 use crate::route::{self, Match, OwnHosts};
@@ -49,42 +50,47 @@ pub async fn handle(
     view: Rc<View>,
     listener: usize,
     in_flight: InFlight,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Option<Source>,
 ) -> Response<Reply> {
-    let (head, body) = request.into_parts();
-    let grpc = request::is_grpc(&head.headers);
     let mut exchange = Exchange::begin(view, listener, in_flight, &head);
     match serve(&mut exchange, head, body).await {
-        Ok(response) => {
+        Ok((response, switched)) => {
             exchange.answered(response.status());
-            response.map(|download| Reply::theirs(download, exchange))
+            response.map(|download| Reply::theirs(download, switched, exchange))
         }
-        Err(error) => refuse(&error, grpc, exchange),
+        Err(error) => refuse(&error, exchange),
     }
-}
-
-/// Whether the connection may go on in another protocol behind this request.
-pub fn may_upgrade<B>(request: &Request<B>) -> bool {
-    request::upgrade_of(request.version(), request.headers()).is_some()
 }
 
 async fn serve(
     exchange: &mut Exchange,
     mut head: Parts,
-    body: Incoming,
-) -> Result<Response<Download>, ProxyError> {
+    body: Option<Source>,
+) -> Result<(Response<Download>, Option<Switched>), ProxyError> {
     let view = Rc::clone(&exchange.view);
     let snapshot = &view.snapshot;
 
-    let checked = request::check(&head)?;
+    let checked = match request::check(&head) {
+        Ok(checked) => checked,
+        Err(refused) => {
+            exchange.grpc = request::is_grpc(&head.headers);
+            return Err(refused);
+        }
+    };
+    let seen = checked.seen;
+    exchange.grpc = seen.grpc;
     if head.headers.len() > snapshot.config.server.max_headers {
-        // Over HTTP/1.1 the library has counted them.
+        // Over HTTP/1.1 they have been counted.
         return Err(ProxyError::new(
             ErrorKind::HeaderTooLarge,
             "the request has too many headers; send fewer, or raise max_headers",
         ));
     }
-    if snapshot.via.is_some() && request::passed_through(&head.headers, &snapshot.instance) {
+    if seen.via
+        && snapshot.via.is_some()
+        && request::passed_through(&head.headers, &snapshot.instance)
+    {
         return Err(ProxyError::new(
             ErrorKind::Loop,
             "the request already passed through this instance; look for an upstream whose url leads back here",
@@ -107,9 +113,8 @@ async fn serve(
     let target = target(&head, &checked, &route, upstream)?;
     exchange.matched(route.value);
 
-    let asked = request::tunnel(&head);
-    let client = asked.as_ref().and_then(|_| head.extensions.remove());
-    let http2 = head.version == Version::HTTP_2;
+    let asked = request::tunnel(&head, seen);
+    let connecting = head.extensions.remove().filter(|_| asked.is_some());
     let injection = upstream.injection.as_ref();
     let injected = injection.map(|injection| injection.header.clone());
     headers::scrub_request(&mut head.headers, injected.as_ref());
@@ -134,18 +139,19 @@ async fn serve(
     );
     let answer = forward.send(&mut token).await?;
     let answer = match (injection, &token) {
-        (Some(injection), Some(sent)) if judge::rejects(&answer.0, sent) => {
+        (Some(injection), Some(sent)) if judge::rejects(&answer, sent) => {
             let sent = Arc::clone(sent);
             Box::pin(heal(injection, &forward, answer, sent, &mut token)).await?
         }
         _ => answer,
     };
     exchange.carries(token.as_ref());
-    let answer = match client {
-        Some(client) => tunnel::joined(answer, client, http2, exchange, upstream),
+    let answer = match connecting {
+        Some(client) => tunnel::connected(answer, client, exchange, upstream),
         None => answer,
     };
-    Ok(reply(answer, &forward))
+    let (answer, switched) = tunnel::switched(answer, exchange, upstream);
+    Ok((reply(answer, &forward), switched))
 }
 
 /// Replaces a rejected token and sends the request once more, or lets the 401 through.
@@ -177,7 +183,7 @@ async fn heal(
     injection.rejections.replayed(
         &injection.source,
         &replayed,
-        !judge::rejects(&answer.0, &replayed),
+        !judge::rejects(&answer, &replayed),
     );
     Ok(answer)
 }
@@ -213,14 +219,15 @@ fn target(
     })
 }
 
-fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
-    let (mut head, incoming) = response.into_parts();
+fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
+    let (mut head, mut incoming) = answer.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);
     }
     if let Some(upload) = &forward.upload
         && upload.never_ask()
     {
+        incoming.abandon();
         // Else what comes next could be the body, or another request. HTTP/2 has no such header;
         // hyper leaves it out there.
         head.headers
@@ -232,24 +239,13 @@ fn reply((response, lease): Answer, forward: &Forward) -> Response<Download> {
         .as_ref()
         .map(|injection| injection.header.clone());
     let idle = forward.upstream.config.stream_idle_timeout;
-    let download = Download::new(
-        incoming,
-        head.version,
-        lease,
-        forward.upload.clone(),
-        idle,
-        injected,
-    );
-    let mut response = Response::new(download);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    // How the upstream spelled their names, and its reason phrase.
-    *response.extensions_mut() = head.extensions;
-    response
+    let download = Download::new(incoming, forward.upload.clone(), idle, injected);
+    // With how the upstream spelled the names of its headers, and its reason phrase.
+    Response::from_parts(head, download)
 }
 
-fn refuse(error: &ProxyError, grpc: bool, mut exchange: Exchange) -> Response<Reply> {
-    let mut response = reply::problem(error, grpc);
+fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
+    let mut response = reply::problem(error, exchange.grpc);
     if error.kind == ErrorKind::BadRequest {
         // Whoever read it differently takes something else for the next request. In HTTP/2 hyper
         // leaves it out.

@@ -31,7 +31,8 @@ pub fn admit(
         );
         return Err(ProxyError::new(ErrorKind::NoRoute, detail));
     }
-    if !allow_browsers && is_cross_site(checked.authority, headers) {
+    let marked = checked.seen.browser && !allow_browsers;
+    if marked && is_cross_site(checked.authority, headers) {
         let detail = "a web page of another site made this request: if it should be able to, \
                       set `allow_browsers` of the listener";
         return Err(ProxyError::new(ErrorKind::BrowserRequest, detail));
@@ -63,6 +64,7 @@ fn is_cross_site(authority: &str, headers: &HeaderMap) -> bool {
 mod tests {
     use http::HeaderValue;
 
+    use super::super::request::Seen;
     use super::*;
     use crate::config::HostPattern;
 
@@ -76,7 +78,10 @@ mod tests {
             authority,
             path: "/".into(),
             query: None,
-            grpc: false,
+            seen: Seen {
+                browser: true,
+                ..Seen::default()
+            },
         }
     }
 

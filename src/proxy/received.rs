@@ -17,8 +17,8 @@ pub enum Framing {
     Doubtful,
 }
 
-/// Checks the head of a response that came over HTTP/1.1. The library decodes what ends in
-/// `chunked`; any coding before it would be in the body still, and its name lost.
+/// Checks the head of a response that came over HTTP/1.1. Whatever its coding is named, its body is read
+/// as chunks; any other coding would be in it still, and its name lost.
 ///
 /// # Errors
 ///
@@ -43,11 +43,17 @@ pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
 ///
 /// # Errors
 ///
-/// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1).
+/// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1), and for
+/// several lengths, of which the client could take another than the library.
 pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
     if headers.values().any(is_padded) {
         return Err(bad(
             "a header value of the upstream's HTTP/2 response begins or ends with a space or tab",
+        ));
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(bad(
+            "the upstream's HTTP/2 response has more than one Content-Length",
         ));
     }
     Ok(())
@@ -124,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_http2_value_has_no_space_around_it() {
+    fn an_http2_value_has_no_space_around_it_and_a_length_is_said_once() {
         let name = HeaderName::from_static("x");
         for (value, right) in [
             ("", true),
@@ -136,6 +142,9 @@ mod tests {
             let headers = map(&[(name.clone(), value)]);
             assert_eq!(check_http2(&headers).is_ok(), right, "{value:?}");
         }
+        let once = (CONTENT_LENGTH, "5");
+        assert!(check_http2(&map(std::slice::from_ref(&once))).is_ok());
+        assert!(check_http2(&map(&[once, (CONTENT_LENGTH, "6")])).is_err());
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn problem(error: &ProxyError, grpc: bool) -> Response<Bytes> {
     response
 }
 
-/// The same as a whole HTTP/1.1 message, for what is refused before the HTTP library has a
+/// The same as a whole HTTP/1.1 message, for what is refused before there is a
 /// request; with `close` it says that the connection ends.
 pub fn problem_bytes_http1(error: &ProxyError, close: bool) -> Vec<u8> {
     let response = problem(error, false);

@@ -1,16 +1,16 @@
 //! Strictness: what two parsers could read differently is refused before anything is decided.
 //!
-//! The HTTP library has parsed the request already. What it lets through, and this module does
-//! not: a missing `Host` or two of them, userinfo, UTF-8 in targets, dot segments, a doubled
-//! `chunked`, transfer codings before it. What it takes for something else before anyone sees it
-//! (a lone LF, a fragment), the connection finds. In HTTP/2 it drops a fragment silently; target and
-//! route then agree that there is none.
+//! The request has been parsed already. What passes there, and not here: a missing `Host` or two of
+//! them, userinfo, UTF-8 in targets, dot segments, differing lengths, transfer codings but
+//! one `chunked`. What the bytes alone show (a lone LF, a fragment), `http1` refuses. The library of
+//! HTTP/2 drops a fragment silently; target and route then agree that there is none.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -34,8 +34,21 @@ pub struct Checked<'r> {
     pub path: Cow<'r, str>,
     /// The query as it came, without `?`.
     pub query: Option<&'r str>,
-    /// Whether it is a gRPC call, whose errors are `grpc-status`. gRPC-Web is not.
+    /// Which headers it has that few do.
+    pub seen: Seen,
+}
+
+/// What the one look at all headers has seen, so that nobody has to look for it again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// It is a gRPC call, whose errors are `grpc-status`. gRPC-Web is not.
     pub grpc: bool,
+    /// `Upgrade`.
+    pub upgrade: bool,
+    /// `Via`.
+    pub via: bool,
+    /// `Origin`, or one that browsers alone send.
+    pub browser: bool,
 }
 
 /// Refuses everything that is malformed or ambiguous.
@@ -59,7 +72,7 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
         authority: authority.unwrap_or_default(),
         path,
         query,
-        grpc: fields.grpc,
+        seen: fields.seen,
     })
 }
 
@@ -76,16 +89,19 @@ pub enum Asked {
 ///
 /// An upgrade to `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests
 /// past us.
-pub fn tunnel(parts: &Parts) -> Option<Asked> {
+pub fn tunnel(parts: &Parts, seen: Seen) -> Option<Asked> {
     if parts.method == Method::CONNECT {
         return parts.extensions.get().cloned().map(Asked::Connect);
+    }
+    if !seen.upgrade {
+        return None;
     }
     let upgrade = upgrade_of(parts.version, &parts.headers);
     upgrade.cloned().map(Asked::Upgrade)
 }
 
 /// The value of `Upgrade`, if it counts.
-pub fn upgrade_of(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
+fn upgrade_of(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
     if version != Version::HTTP_11 {
         return None;
     }
@@ -153,7 +169,7 @@ fn check_method(method: &Method, extensions: &Extensions) -> Result<(), ProxyErr
 /// What the check of the headers leaves to use.
 struct Fields<'r> {
     host: Option<&'r HeaderValue>,
-    grpc: bool,
+    seen: Seen,
 }
 
 /// One pass over all headers. Their values hold no control characters but tab: no `HeaderValue`
@@ -161,7 +177,7 @@ struct Fields<'r> {
 fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, ProxyError> {
     let http1 = version <= Version::HTTP_11;
     let (mut host, mut length, mut coding) = (None, None, None);
-    let mut grpc = false;
+    let mut seen = Seen::default();
     for (name, value) in headers {
         if !http1 && is_padded(value) {
             return Err(bad(
@@ -177,7 +193,7 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
             CONTENT_LENGTH => {
                 let digits = value.as_bytes();
                 let valid = digits.iter().all(u8::is_ascii_digit)
-                    && std::str::from_utf8(digits).is_ok_and(|d| d.parse::<u64>().is_ok());
+                    && std::str::from_utf8(digits).is_ok_and(|d| d.parse::<i64>().is_ok());
                 if !valid || length.replace(value).is_some() {
                     return Err(bad("Content-Length must be one number, sent once"));
                 }
@@ -191,7 +207,11 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
                     ));
                 }
             }
-            CONTENT_TYPE => grpc |= is_grpc_type(value),
+            CONTENT_TYPE => seen.grpc |= is_grpc_type(value),
+            VIA => seen.via = true,
+            ORIGIN => seen.browser = true,
+            UPGRADE if http1 => seen.upgrade = true,
+            _ if name.as_str().starts_with("sec-fetch-") => seen.browser = true,
             _ if http1 => {}
             TE => {
                 if !value.as_bytes().eq_ignore_ascii_case(b"trailers") {
@@ -207,7 +227,7 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
             }
         }
     }
-    Ok(Fields { host, grpc })
+    Ok(Fields { host, seen })
 }
 
 /// Whether it is a gRPC call, also when the rest of it is refused.

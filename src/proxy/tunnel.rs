@@ -1,80 +1,145 @@
 //! A connection after it was upgraded: bytes both ways, until one side ends.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use super::client::InFlight;
+use super::client::Client;
 use super::exchange::Exchange;
 use super::forward::Answer;
+use super::upload::Outgoing;
 use crate::deadline::Deadline;
 use crate::snapshot::Upstream;
+use crate::upstream::{Incoming, Io, Lease};
 
-/// If the upstream switched protocols, joins both sides once the 101 has been sent, or for extended
-/// CONNECT over HTTP/2 the 200. Everything else is a plain answer.
-pub fn joined(
+/// What an upstream's connection over HTTP/1.1 has become: to be joined with the client's once the 101
+/// has been sent.
+pub struct Switched {
+    server: Io,
+    /// What has come of the new protocol already.
+    received: Bytes,
+    /// Held until the end.
+    lease: Lease<Outgoing>,
+    idle: Option<Duration>,
+    buffer: usize,
+}
+
+/// What follows an answer over HTTP/1.1, if the upstream switched protocols.
+pub fn switched(
+    mut answer: Answer,
+    exchange: &Exchange,
+    upstream: &Upstream,
+) -> (Answer, Option<Switched>) {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return (answer, None);
+    }
+    let protocol = answer.headers().get(header::UPGRADE).cloned();
+    super::headers::scrub_response(answer.headers_mut(), StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+    }
+    let (head, incoming) = answer.into_parts();
+    let switched = incoming
+        .into_tunnel()
+        .map(|(server, received, lease)| Switched {
+            server,
+            received,
+            lease,
+            idle: upstream.config.stream_idle_timeout,
+            buffer: exchange.view.snapshot.config.server.tunnel_buffer,
+        });
+    (Answer::from_parts(head, Incoming::ended()), switched)
+}
+
+impl Switched {
+    /// Joins both sides until one ends.
+    pub async fn join<C>(self, connection: C, client: &Client)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut tunnel = Tunnel {
+            client: connection,
+            server: self.server,
+            up: Flow::new(self.buffer),
+            down: Flow::new(self.buffer),
+            idle: self.idle,
+            last: Instant::now(),
+            deadline: Deadline::default(),
+        };
+        tunnel.down.buffer.extend_from_slice(&self.received);
+        std::future::poll_fn(|cx| {
+            client.register(cx);
+            match client.is_cut() {
+                true => Poll::Ready(()),
+                false => tunnel.poll(cx),
+            }
+        })
+        .await;
+        drop(self.lease);
+    }
+}
+
+/// If the upstream agreed to extended CONNECT over HTTP/2, joins both streams once the 200 has been
+/// sent. Everything else is a plain answer.
+pub fn connected(
     mut answer: Answer,
     client: OnUpgrade,
-    http2: bool,
     exchange: &Exchange,
     upstream: &Upstream,
 ) -> Answer {
-    let response = &mut answer.0;
-    let agreed = match http2 {
-        true => StatusCode::OK,
-        false => StatusCode::SWITCHING_PROTOCOLS,
-    };
-    if response.status() != agreed {
+    if answer.status() != StatusCode::OK {
         return answer;
     }
-    let server = hyper::upgrade::on(&mut *response);
-    let protocol = response.headers().get(header::UPGRADE).cloned();
-    super::headers::scrub_response(response.headers_mut(), agreed);
-    if let Some(protocol) = protocol {
-        response.headers_mut().insert(header::UPGRADE, protocol);
-    }
-    if !http2 {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    }
+    let server = hyper::upgrade::on(&mut answer);
+    let (head, incoming) = answer.into_parts();
     // The stream stays one of its connection's until the end.
-    let lease = answer.1.take();
-    // Still in flight: what passes here may look like a refusal of the HTTP library's.
+    let lease = incoming.into_lease();
+    // Still in flight until then.
     let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
     let buffer = exchange.view.snapshot.config.server.tunnel_buffer;
     tokio::task::spawn_local(async move {
         // An error is one side's going away before the switch: the other side sees it end.
         if let (Ok(client), Ok(server)) = (client.await, server.await) {
-            Tunnel::new(client, server, idle, buffer, in_flight, http2).await;
+            let mut tunnel = Tunnel {
+                client: TokioIo::new(client),
+                server: TokioIo::new(server),
+                up: Flow::new(buffer),
+                down: Flow::new(buffer),
+                idle,
+                last: Instant::now(),
+                deadline: Deadline::default(),
+            };
+            // The connection lives on, and ends its streams when it is cut.
+            std::future::poll_fn(|cx| match in_flight.client().is_cut() {
+                true => Poll::Ready(()),
+                false => tunnel.poll(cx),
+            })
+            .await;
         }
-        if let Some(lease) = lease {
-            lease.release();
-        }
+        drop((lease, in_flight));
     });
-    answer
+    Answer::from_parts(head, Incoming::ended())
 }
 
-struct Tunnel {
-    client: TokioIo<Upgraded>,
-    server: TokioIo<Upgraded>,
+struct Tunnel<C, S> {
+    client: C,
+    server: S,
     up: Flow,
     down: Flow,
     idle: Option<Duration>,
     last: Instant,
     deadline: Deadline,
-    in_flight: InFlight,
-    /// Whether it is one of the streams of the client's connection.
-    http2: bool,
 }
 
 /// One direction.
@@ -87,55 +152,25 @@ struct Flow {
     closed: bool,
 }
 
-impl Tunnel {
-    fn new(
-        client: Upgraded,
-        server: Upgraded,
-        idle: Option<Duration>,
-        buffer: usize,
-        in_flight: InFlight,
-        http2: bool,
-    ) -> Self {
-        Self {
-            client: TokioIo::new(client),
-            server: TokioIo::new(server),
-            up: Flow::new(buffer),
-            down: Flow::new(buffer),
-            idle,
-            last: Instant::now(),
-            deadline: Deadline::default(),
-            in_flight,
-            http2,
-        }
-    }
-}
-
-impl Future for Tunnel {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let connection = this.in_flight.client();
-        if !this.http2 {
-            // In HTTP/2 the connection lives on, and ends its streams when it is cut.
-            connection.register(cx);
-        }
-        if connection.is_cut() {
-            return Poll::Ready(());
-        }
-        let up = this.up.poll(cx, &mut this.client, &mut this.server);
-        let down = this.down.poll(cx, &mut this.server, &mut this.client);
+impl<C, S> Tunnel<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let up = self.up.poll(cx, &mut self.client, &mut self.server);
+        let down = self.down.poll(cx, &mut self.server, &mut self.client);
         let (Ok(up), Ok(down)) = (up, down) else {
             return Poll::Ready(());
         };
-        if this.up.closed && this.down.closed {
+        if self.up.closed && self.down.closed {
             return Poll::Ready(());
         }
         if up || down {
-            this.last = Instant::now();
+            self.last = Instant::now();
         }
-        match this.idle {
-            Some(idle) => this.deadline.poll(cx, this.last + idle),
+        match self.idle {
+            Some(idle) => self.deadline.poll(cx, self.last + idle),
             None => Poll::Pending,
         }
     }

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Version};
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::headers;
+use crate::http1;
+use crate::stream::Stream;
 
 /// A request body, read once from the client and offered to one attempt after another.
 pub struct Upload {
@@ -23,9 +25,16 @@ pub struct Upload {
     exact: Option<u64>,
 }
 
+/// A request body as it arrives.
+pub enum Source {
+    /// Over HTTP/1.1.
+    Http1(http1::RequestBody<Stream>),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
 struct State {
-    incoming: Incoming,
-    http2: bool,
+    source: Source,
     /// What was read so far, for another attempt; `None` once it is more than may be kept.
     kept: Option<Vec<u8>>,
     keep: usize,
@@ -69,8 +78,8 @@ pub struct Attempt {
     sent: u64,
 }
 
-/// The error hyper sees; whoever waits for the response asks [`Upload::fault`]. The cause is what
-/// hyper resets an HTTP/2 stream with.
+/// The error that the sender of the body sees; whoever waits for the response asks
+/// [`Upload::fault`]. The cause is what hyper resets an HTTP/2 stream with.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The client's fault.
@@ -88,20 +97,13 @@ impl UploadError {
 }
 
 impl Upload {
-    /// A body that came by this version of HTTP, of which at most `keep` bytes are kept for
-    /// another attempt.
-    pub fn new(
-        incoming: Incoming,
-        version: Version,
-        keep: usize,
-        injected: Option<HeaderName>,
-    ) -> Rc<Self> {
-        let exact = incoming.size_hint().exact();
+    /// A body of which at most `keep` bytes are kept for another attempt.
+    pub fn new(source: Source, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
+        let exact = source.length();
         let fits = exact.is_none_or(|length| length <= keep as u64);
         Rc::new(Self {
             state: RefCell::new(State {
-                incoming,
-                http2: version >= Version::HTTP_2,
+                source,
                 kept: fits.then(Vec::new),
                 keep,
                 trailers: None,
@@ -225,26 +227,57 @@ impl Attempt {
             // The client is asked only now: that it sent nothing before was no pause of its own.
             self.upload.progress.set(Instant::now());
         }
-        let polled = Pin::new(&mut state.incoming).poll_frame(cx);
+        let polled = state.source.poll_frame(cx);
         state.starved = polled.is_pending();
         state.untouched &= polled.is_pending();
         match std::task::ready!(polled) {
-            // hyper takes RST_STREAM with NO_ERROR for an end; it is none of a request.
-            None if state.http2 && !state.incoming.is_end_stream() => {
-                state.fault = Some(Fault::Gone);
-                Poll::Ready(Some(Err(UploadError::broken_off())))
-            }
             None => Poll::Ready(None),
             Some(Ok(frame)) => {
                 self.trailers_sent = frame.is_trailers();
                 Poll::Ready(Some(Ok(state.keep(frame))))
             }
-            Some(Err(error)) => {
-                let gone =
-                    error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-                state.fault = Some(if gone { Fault::Gone } else { Fault::Malformed });
+            Some(Err(fault)) => {
+                state.fault = Some(fault);
                 Poll::Ready(Some(Err(UploadError::broken_off())))
             }
+        }
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
+                http1::BodyError::Malformed(_) => Fault::Malformed,
+                http1::BodyError::Gone => Fault::Gone,
+            }),
+            Self::Http2(body) => match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                // hyper takes RST_STREAM with NO_ERROR for an end; it is none of a request.
+                None if !body.is_end_stream() => Poll::Ready(Some(Err(Fault::Gone))),
+                frame => Poll::Ready(frame.map(|frame| {
+                    frame.map_err(|error| {
+                        let gone = error.is_incomplete_message()
+                            || error.is_canceled()
+                            || error.is_closed();
+                        if gone { Fault::Gone } else { Fault::Malformed }
+                    })
+                })),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    /// Its declared length.
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Http1(body) => body.size_hint().exact(),
+            Self::Http2(body) => body.size_hint().exact(),
         }
     }
 }
@@ -308,7 +341,7 @@ impl Body for Attempt {
 
     fn is_end_stream(&self) -> bool {
         let state = self.upload.state.borrow();
-        self.again.is_none() && state.trailers.is_none() && state.incoming.is_end_stream()
+        self.again.is_none() && state.trailers.is_none() && state.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -2,7 +2,8 @@
 
 mod connection;
 mod frames;
-mod framing;
+mod http1;
+mod http2;
 mod io;
 mod listener;
 mod refusal;

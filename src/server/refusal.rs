@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::config::AccessLog;
 use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
 
-/// Answers what the library refused or never got to see, in the same form as every other error.
+/// Answers what is no request, or not all of one, in the same form as every other error.
 pub(super) async fn refuse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     status: StatusCode,

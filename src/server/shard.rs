@@ -17,10 +17,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection;
-use super::io::Stream;
 use crate::limit::Place;
 use crate::proxy::{Client, Current, View};
 use crate::snapshot::Snapshot;
+use crate::stream::Stream;
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
 /// to an old snapshot.

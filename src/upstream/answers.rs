@@ -170,7 +170,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
         let (mut server, _) = listener.accept().await.unwrap();
-        let mut answers = Answers::new(Io::Tcp(tcp.unwrap()));
+        let mut answers = Answers::new(Io::Tcp(tcp.unwrap().into()));
         let wire = answers.wire();
         answers.write_all(b"request").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();

@@ -19,7 +19,7 @@ use url::{Host, Url};
 use super::dns;
 use super::error::{ConnectError, Stage};
 use super::handshake;
-use super::io::Io;
+use super::io::{Io, Socket};
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, Dialing, HttpVersion};
 use crate::process::{is_reserved, is_shortage, shortage};
@@ -178,7 +178,7 @@ impl Connector {
         })?;
         let Some(tls) = &self.tls else {
             return Ok(Connected {
-                io: Io::Tcp(tcp),
+                io: Io::Tcp(tcp.into()),
                 http2: self.http == HttpVersion::Http2 && protocols == Protocols::Any,
                 peer,
             });
@@ -251,13 +251,13 @@ impl ClientTls {
         protocols: Protocols,
         http: HttpVersion,
         tcp: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, bool), handshake::Failure> {
+    ) -> Result<(TlsStream<Socket>, bool), handshake::Failure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
             Protocols::Http1 => &self.http1,
         };
         let stream = connector
-            .connect(self.name.clone(), tcp)
+            .connect(self.name.clone(), Socket::from(tcp))
             .await
             .map_err(|e| {
                 handshake::handshake_failure(&e, self.ca_file.as_deref(), self.certified)

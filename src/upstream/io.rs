@@ -1,6 +1,6 @@
 //! The bytes of a connection, with TLS or without.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,9 +12,90 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug)]
 pub enum Io {
     /// `http`
-    Tcp(TcpStream),
+    Tcp(Socket),
     /// `https`
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// A socket that knows how much has left it.
+#[derive(Debug)]
+pub struct Socket {
+    tcp: TcpStream,
+    written: u64,
+}
+
+impl Io {
+    /// How many bytes the system has taken so far. As long as that is the same number, nothing of a
+    /// request has left this machine.
+    pub fn written(&self) -> u64 {
+        match self {
+            Self::Tcp(socket) => socket.written,
+            Self::Tls(stream) => stream.get_ref().0.written,
+        }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(tcp: TcpStream) -> Self {
+        Self { tcp, written: 0 }
+    }
+}
+
+impl Socket {
+    /// The socket itself.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(length)) = polled {
+            self.written += *length as u64;
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
 }
 
 impl AsyncRead for Io {
@@ -45,7 +126,7 @@ impl AsyncWrite for Io {
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),

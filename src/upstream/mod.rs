@@ -5,6 +5,7 @@ mod connect;
 mod dns;
 mod error;
 mod handshake;
+mod incoming;
 mod io;
 mod keep_alive;
 mod multiplexed;
@@ -13,24 +14,20 @@ mod pool;
 mod tls;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-
 use crate::config::Http2;
+use crate::http1::Limits;
 use crate::metrics::UpstreamMetrics;
 
 pub use answers::{Answers, Wire};
 pub use connect::{Connected, Connector, Protocols};
 pub use error::{ConnectError, Stage};
-pub use io::Io;
-pub use places::Places;
-pub use pool::{Checkout, Lease, Pool, RequestBody};
+pub use incoming::{Incoming, IncomingError};
+pub use io::{Io, Socket};
+pub use places::{Place, Places};
+pub use pool::{Checkout, Lease, Pool, RequestBody, Single, Stream};
 pub use tls::{Identity, TlsError, fingerprint};
-
-/// As many headers the library reads without an allocation; any number that it is told, with one.
-const HEADERS_AT_ONCE: usize = 100;
 
 /// A connection for hyper.
 type HyperIo = hyper_util::rt::TokioIo<Answers>;
@@ -53,7 +50,7 @@ pub struct Endpoint {
     pub max_header_bytes: usize,
     /// Headers of a response, over HTTP/1.1.
     pub max_headers: usize,
-    /// Bytes of a body that a connection buffers, each way.
+    /// Bytes that are read at once from a connection, or over HTTP/2 buffered of a request body.
     pub body_buffer: usize,
     /// Of HTTP/2 connections.
     pub http2: Http2,
@@ -64,9 +61,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Opens one connection, and counts how that went; tells whether it speaks HTTP/2. It holds a
-    /// place until it is closed.
-    pub async fn connect(&self, protocols: Protocols) -> Result<(Answers, bool), ConnectError> {
+    /// Opens one connection, and counts how that went. Its place is held until it is closed.
+    async fn connect(&self, protocols: Protocols) -> Result<(Connected, Place), ConnectError> {
         let connected = self.attempt(protocols).await;
         let outcome = connected
             .as_ref()
@@ -75,48 +71,21 @@ impl Endpoint {
         connected
     }
 
-    async fn attempt(&self, protocols: Protocols) -> Result<(Answers, bool), ConnectError> {
+    async fn attempt(&self, protocols: Protocols) -> Result<(Connected, Place), ConnectError> {
         let place = self
             .places
             .take()
             .ok_or_else(|| self.connector.too_many(self.places.max()))?;
         let connecting = self.connector.connect(protocols, self.connect_timeout);
-        let connected = connecting.await?;
-        Ok((Answers::holding(place, connected.io), connected.http2))
+        Ok((connecting.await?, place))
     }
 
-    /// HTTP/1.1 with bounded buffers. Header names keep the spelling they came with; the others are
-    /// written in the customary way (`Content-Type`), which old servers may insist on.
-    fn http1_builder(&self) -> http1::Builder {
-        let mut builder = http1::Builder::new();
-        builder
-            .preserve_header_case(true)
-            .title_case_headers(true)
-            .max_header_size(self.max_header_bytes)
-            .max_buf_size(self.body_buffer.max(self.max_header_bytes));
-        if self.max_headers != HEADERS_AT_ONCE {
-            builder.max_headers(self.max_headers);
+    /// How large the head of a response over HTTP/1.1 may be.
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.max_header_bytes,
+            fields: self.max_headers,
         }
-        builder
-    }
-
-    /// Opens one connection that speaks HTTP/1.1 and may be upgraded. It is never kept for another
-    /// request.
-    pub async fn dedicated<B: RequestBody>(
-        &self,
-    ) -> Result<(http1::SendRequest<B>, Arc<Wire>), ConnectError> {
-        let (io, _) = self.connect(Protocols::Http1).await?;
-        let wire = io.wire();
-        let (sender, connection) = self
-            .http1_builder()
-            .handshake(HyperIo::new(io))
-            .await
-            .map_err(|error| self.connector.handshake_failed(&error))?;
-        tokio::task::spawn_local(async move {
-            // Whoever holds the request, the body or the upgraded stream hears of the error there.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok((sender, wire))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing here is shared between threads: checking a connection out is a look at the end of a
 //! vector. The newest idle connection goes out first, so that what is not needed grows old and is
-//! swept. No task is spawned per request; one drives each connection.
+//! swept. No task is spawned for a request, nor for a connection of HTTP/1.1: whoever has the request
+//! moves it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,19 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::answers::{Answers, Wire};
-use super::connect::Protocols;
+use super::connect::{Connected, Protocols};
 use super::error::ConnectError;
+use super::io::Io;
 use super::keep_alive;
 use super::multiplexed::Multiplexed;
+use super::places::Place;
 use super::{Endpoint, HyperIo};
 use crate::deadline::Deadline;
+use crate::http1::{self, RoundTrip, Sent};
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -39,7 +42,7 @@ where
 /// The connections of one shard to one upstream.
 pub struct Pool<B> {
     endpoint: Arc<Endpoint>,
-    idle: RefCell<Vec<Idle<B>>>,
+    idle: RefCell<Vec<Idle>>,
     streams: RefCell<Vec<Rc<Multiplexed<B>>>>,
     /// Held while the protocol is unknown or HTTP/2, so that a burst opens one connection.
     dialing: tokio::sync::Mutex<()>,
@@ -51,39 +54,55 @@ pub struct Pool<B> {
     refused: Cell<usize>,
 }
 
-struct Idle<B> {
-    single: Single<B>,
+struct Idle {
+    io: Io,
+    kept: Kept,
     expires: Instant,
 }
 
-/// A connection for one request after another.
-struct Single<B> {
-    sender: http1::SendRequest<B>,
-    wire: Arc<Wire>,
+/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes.
+struct Kept {
+    _place: Place,
     /// For whoever waits for an answer: one that is armed already costs next to nothing.
     timer: Deadline,
 }
 
 /// A connection that is ready for one request.
-pub struct Checkout<B> {
+pub enum Checkout<B> {
+    /// All of one.
+    Http1(Single<B>),
+    /// A stream of one.
+    Http2(Stream<B>),
+}
+
+/// A connection of HTTP/1.1 that is ready for one request.
+pub struct Single<B> {
+    io: Io,
     lease: Lease<B>,
     /// Whether it carried a request before: the upstream may have closed it meanwhile.
     pub reused: bool,
-    /// How many bytes had arrived before the request.
-    read_before: usize,
 }
 
-enum Sender<B> {
-    Http1(Single<B>),
-    Http2(Rc<Multiplexed<B>>),
+/// A place for one request on a connection of HTTP/2.
+pub struct Stream<B> {
+    open: Rc<Multiplexed<B>>,
+    lease: Lease<B>,
+    /// Whether the connection carried a request before.
+    pub reused: bool,
 }
 
-/// A connection while it carries a request. [`Lease::release`] gives it back; dropping it closes an
-/// HTTP/1.1 connection and resets an HTTP/2 stream.
+/// A connection while it carries a request. Dropping it closes an HTTP/1.1 connection, or gives an
+/// HTTP/2 stream back.
 pub struct Lease<B> {
     pool: Rc<Pool<B>>,
-    sender: Option<Sender<B>>,
+    held: Held<B>,
     keep_alive: Option<Duration>,
+}
+
+enum Held<B> {
+    Http1(Kept),
+    Http2(Rc<Multiplexed<B>>),
+    Nothing,
 }
 
 impl<B: RequestBody> Pool<B> {
@@ -109,8 +128,16 @@ impl<B: RequestBody> Pool<B> {
 
     /// An idle connection, if there is one.
     pub fn idle(self: &Rc<Self>) -> Option<Checkout<B>> {
-        let sender = self.take_idle()?;
-        Some(self.checked_out(sender, true))
+        if let Some(open) = self.free_stream() {
+            return Some(Checkout::Http2(self.stream(open, true)));
+        }
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut newest) = idle.pop() {
+            if newest.expires > Instant::now() && http1::is_quiet(&mut newest.io) {
+                return Some(Checkout::Http1(self.single(newest.io, newest.kept, true)));
+            }
+        }
+        None
     }
 
     /// A new connection: when none is idle, or a request has failed on an idle one.
@@ -124,7 +151,7 @@ impl<B: RequestBody> Pool<B> {
     pub fn sweep(&self, now: Instant) {
         self.idle
             .borrow_mut()
-            .retain(|idle| idle.expires > now && !idle.single.is_closed());
+            .retain_mut(|idle| idle.expires > now && http1::is_quiet(&mut idle.io));
         let refused = self.endpoint.places.refused();
         let wanted = self.refused.replace(refused) != refused;
         if wanted {
@@ -157,28 +184,6 @@ impl<B: RequestBody> Pool<B> {
         self.endpoint.metrics.idle.add(idle - before_idle);
     }
 
-    fn take_idle(&self) -> Option<Sender<B>> {
-        if let Some(open) = self.free_stream() {
-            return Some(Sender::Http2(open));
-        }
-        let mut idle = self.idle.borrow_mut();
-        // From the newest on. One that was just given back may still be finishing its last
-        // response or upload: it stays for a later request.
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            if idle[at].single.is_closed() {
-                idle.remove(at);
-            } else if idle[at].single.sender.is_ready() {
-                let Idle { single, expires } = idle.remove(at);
-                if expires > Instant::now() {
-                    return Some(Sender::Http1(single));
-                }
-            }
-        }
-        None
-    }
-
     fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
         streams.iter().find(|open| open.is_free()).cloned()
@@ -196,7 +201,7 @@ impl<B: RequestBody> Pool<B> {
             return Err(Arc::clone(error));
         }
         if let Some(open) = self.free_stream() {
-            return Ok(self.checked_out(Sender::Http2(open), true));
+            return Ok(Checkout::Http2(self.stream(open, true)));
         }
         if self.http1_known.get() {
             // Learnt while this one waited: from here on they dial side by side.
@@ -213,15 +218,30 @@ impl<B: RequestBody> Pool<B> {
 
     async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
         self.make_room().await;
-        let (io, http2) = self.endpoint.connect(Protocols::Any).await?;
-        self.http1_known.set(!http2);
-        self.handshake(io, http2).await
+        let (connected, place) = self.endpoint.connect(Protocols::Any).await?;
+        self.http1_known.set(!connected.http2);
+        if connected.http2 {
+            let stream = self.begin_http2(connected, place).await?;
+            return Ok(Checkout::Http2(stream));
+        }
+        let kept = Kept {
+            _place: place,
+            timer: Deadline::default(),
+        };
+        Ok(Checkout::Http1(self.single(connected.io, kept, false)))
     }
 
-    /// Opens one connection for a single request; see [`Endpoint::dedicated`].
-    pub async fn dedicated(&self) -> Result<(http1::SendRequest<B>, Arc<Wire>), ConnectError> {
+    /// Opens one connection that speaks HTTP/1.1 for a single request, which may upgrade it.
+    pub async fn dedicated(self: &Rc<Self>) -> Result<Single<B>, ConnectError> {
         self.make_room().await;
-        self.endpoint.dedicated().await
+        let (connected, place) = self.endpoint.connect(Protocols::Http1).await?;
+        let kept = Kept {
+            _place: place,
+            timer: Deadline::default(),
+        };
+        let mut single = self.single(connected.io, kept, false);
+        single.lease.retire();
+        Ok(single)
     }
 
     /// Where there are as many connections as there may be, the oldest idle one gives way.
@@ -243,51 +263,43 @@ impl<B: RequestBody> Pool<B> {
         any
     }
 
-    async fn handshake(
+    async fn begin_http2(
         self: &Rc<Self>,
-        io: Answers,
-        http2: bool,
-    ) -> Result<Checkout<B>, ConnectError> {
+        connected: Connected,
+        place: Place,
+    ) -> Result<Stream<B>, ConnectError> {
+        let io = Answers::holding(place, connected.io);
         let wire = io.wire();
-        let io = HyperIo::new(io);
-        if !http2 {
-            let builder = self.endpoint.http1_builder();
-            let (sender, connection) = builder
-                .handshake(io)
-                .await
-                .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
-            tokio::task::spawn_local(async move {
-                // Whoever holds the request or the body hears of the error there.
-                let _ = connection.await;
-            });
-            let single = Single {
-                sender,
-                wire,
-                timer: Deadline::default(),
-            };
-            return Ok(self.checked_out(Sender::Http1(single), false));
-        }
-        let open = Multiplexed::begin(io, wire, &self.endpoint)
+        let open = Multiplexed::begin(HyperIo::new(io), wire, &self.endpoint)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
         self.streams.borrow_mut().push(Rc::clone(&open));
-        Ok(self.checked_out(Sender::Http2(open), false))
+        Ok(self.stream(open, false))
     }
 
-    fn checked_out(self: &Rc<Self>, sender: Sender<B>, reused: bool) -> Checkout<B> {
-        match &sender {
-            Sender::Http1(_) => self.active.set(self.active.get() + 1),
-            Sender::Http2(open) => open.stream_begins(),
-        }
-        let lease = Lease {
-            pool: Rc::clone(self),
-            sender: Some(sender),
-            keep_alive: None,
-        };
-        Checkout {
-            lease,
+    fn single(self: &Rc<Self>, io: Io, kept: Kept, reused: bool) -> Single<B> {
+        self.active.set(self.active.get() + 1);
+        Single {
+            io,
+            lease: self.lease(Held::Http1(kept)),
             reused,
-            read_before: 0,
+        }
+    }
+
+    fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
+        open.stream_begins();
+        Stream {
+            lease: self.lease(Held::Http2(Rc::clone(&open))),
+            open,
+            reused,
+        }
+    }
+
+    fn lease(self: &Rc<Self>, held: Held<B>) -> Lease<B> {
+        Lease {
+            pool: Rc::clone(self),
+            held,
+            keep_alive: None,
         }
     }
 }
@@ -300,127 +312,94 @@ impl<B> Drop for Pool<B> {
     }
 }
 
-impl<B: RequestBody> Checkout<B> {
-    /// Whether HTTP/2 is spoken on it.
-    pub fn is_http2(&self) -> bool {
-        matches!(self.lease.sender, Some(Sender::Http2(_)))
+impl<B: RequestBody> Single<B> {
+    /// Begins a request with this body.
+    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> (RoundTrip<Io, B>, Lease<B>) {
+        let endpoint = &self.lease.pool.endpoint;
+        let trip = RoundTrip::new(
+            self.io,
+            request,
+            body,
+            endpoint.limits(),
+            endpoint.body_buffer,
+        );
+        (trip, self.lease)
     }
+}
 
+impl<B: RequestBody> Stream<B> {
     /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
     pub async fn takes_connect(&self) -> bool {
-        match &self.lease.sender {
-            Some(Sender::Http2(open)) => {
-                let patience = self.lease.pool.endpoint.connect_protocol_timeout;
-                open.takes_connect(patience).await
-            }
-            _ => false,
-        }
+        let patience = self.lease.pool.endpoint.connect_protocol_timeout;
+        self.open.takes_connect(patience).await
     }
 
-    /// What becomes of its bytes.
+    /// What becomes of the bytes of its connection.
     pub fn wire(&self) -> &Wire {
-        match &self.lease.sender {
-            Some(Sender::Http1(single)) => &single.wire,
-            Some(Sender::Http2(open)) => open.wire(),
-            None => unreachable!("a lease holds its sender until it is released"),
-        }
-    }
-
-    /// Whether anything arrived since the request was sent.
-    pub fn has_heard(&self) -> bool {
-        self.wire().read() != self.read_before
-    }
-
-    /// Gives it back unused.
-    pub fn release(self) {
-        self.lease.release();
-    }
-
-    /// A timer for the wait for the answer, to be given back to [`Checkout::keep`].
-    pub fn timer(&mut self) -> Deadline {
-        match &mut self.lease.sender {
-            Some(Sender::Http1(single)) => std::mem::take(&mut single.timer),
-            _ => Deadline::default(),
-        }
-    }
-
-    /// Keeps the timer for the next request on this connection.
-    pub fn keep(&mut self, timer: Deadline) {
-        if let Some(Sender::Http1(single)) = &mut self.lease.sender {
-            single.timer = timer;
-        }
+        self.open.wire()
     }
 
     /// Sends one request. An error gives the request back when nothing of it was written.
     pub async fn send(
         &mut self,
         request: Request<B>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
-        self.read_before = self.wire().read();
-        let lease = &mut self.lease;
-        let response = match lease.sender.as_mut() {
-            Some(Sender::Http1(single)) => single.sender.try_send_request(request).await?,
-            Some(Sender::Http2(open)) => {
-                let response = open.sender().try_send_request(request).await?;
-                open.answered();
-                response
-            }
-            None => unreachable!("a lease holds its sender until it is released"),
-        };
-        lease.keep_alive = keep_alive::timeout(response.headers());
+    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<B>>> {
+        let response = self.open.sender().try_send_request(request).await?;
+        self.open.answered();
         Ok(response)
     }
 
-    /// The connection, until the response has been read.
+    /// The stream, until the response has been read.
     pub fn into_lease(self) -> Lease<B> {
         self.lease
     }
 }
 
-impl<B> Single<B> {
-    /// After a write that failed nothing that is sent on it arrives.
-    fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.wire.is_unheard()
-    }
-}
-
 impl<B> Lease<B> {
+    /// The upstream has answered with these headers.
+    pub fn answered(&mut self, headers: &HeaderMap) {
+        let promised = keep_alive::timeout(headers);
+        self.keep_alive = self.keep_alive.or(promised);
+    }
+
     /// No other request is to follow on it, however its response ends.
     pub fn retire(&mut self) {
-        if let Some(Sender::Http1(_)) = self.sender {
-            self.keep_alive = Some(Duration::ZERO);
+        self.keep_alive = Some(Duration::ZERO);
+    }
+
+    /// The timer of its connection.
+    pub fn timer(&mut self) -> Option<&mut Deadline> {
+        match &mut self.held {
+            Held::Http1(kept) => Some(&mut kept.timer),
+            _ => None,
         }
     }
 
     /// The response has been read to its end: the connection may serve the next request.
-    pub fn release(mut self) {
-        let Some(sender) = self.sender.take() else {
+    pub fn release(mut self, io: Io) {
+        let keep = self.keep_alive.unwrap_or(Duration::MAX);
+        let keep = keep.min(self.pool.endpoint.pool_idle_timeout);
+        if keep.is_zero() {
             return;
-        };
-        let pool = &self.pool;
-        match sender {
-            Sender::Http1(single) => {
-                pool.active.set(pool.active.get() - 1);
-                let mut idle = pool.idle.borrow_mut();
-                let keep = self.keep_alive.unwrap_or(Duration::MAX);
-                let keep = keep.min(pool.endpoint.pool_idle_timeout);
-                let room = idle.len() < pool.endpoint.pool_idle_per_shard;
-                if room && !keep.is_zero() && !single.is_closed() {
-                    let expires = Instant::now() + keep;
-                    idle.push(Idle { single, expires });
-                }
+        }
+        if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
+            let pool = &self.pool;
+            pool.active.set(pool.active.get() - 1);
+            let mut idle = pool.idle.borrow_mut();
+            if idle.len() < pool.endpoint.pool_idle_per_shard {
+                let expires = Instant::now() + keep;
+                idle.push(Idle { io, kept, expires });
             }
-            Sender::Http2(open) => open.stream_ended(),
         }
     }
 }
 
 impl<B> Drop for Lease<B> {
     fn drop(&mut self) {
-        match self.sender.take() {
-            Some(Sender::Http1(_)) => self.pool.active.set(self.pool.active.get() - 1),
-            Some(Sender::Http2(open)) => open.stream_ended(),
-            None => {}
+        match &self.held {
+            Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),
+            Held::Http2(open) => open.stream_ended(),
+            Held::Nothing => {}
         }
     }
 }

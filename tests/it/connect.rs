@@ -125,7 +125,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
         let Io::Tcp(tcp) = connected.io else {
             panic!("no TLS was asked for")
         };
-        assert!(tcp.nodelay().unwrap());
+        assert!(tcp.tcp().nodelay().unwrap());
     }
 }
 

@@ -50,7 +50,7 @@ fn an_ordinary_request_is_borrowed_whole() {
         authority: "crm.local:7080",
         path: "/crm/x".into(),
         query: Some("a=b"),
-        grpc: false,
+        seen: Seen::default(),
     };
     assert_eq!(checked, expected);
     assert!(matches!(checked.host, Cow::Borrowed(_)));
@@ -117,7 +117,7 @@ fn the_canonical_path_is_what_is_used() {
 
 #[test]
 fn content_length_is_one_number() {
-    for value in ["0", "5", "18446744073709551615", "007"] {
+    for value in ["0", "5", "9223372036854775807", "007"] {
         let parts = request("/", &[("host", "h"), ("content-length", value)]);
         assert!(check(&parts).is_ok(), "{value}");
     }
@@ -131,7 +131,7 @@ fn content_length_is_one_number() {
         "0x5",
         "5.0",
         "five",
-        "18446744073709551616",
+        "9223372036854775808",
         "5;",
         "٥",
     ] {
@@ -255,7 +255,7 @@ fn grpc_is_told_by_its_content_type() {
         ("", false),
     ] {
         let parts = request("/", &[("host", "h"), ("content-type", value)]);
-        assert_eq!(check(&parts).unwrap().grpc, grpc, "{value}");
+        assert_eq!(check(&parts).unwrap().seen.grpc, grpc, "{value}");
     }
 }
 
@@ -285,11 +285,14 @@ fn extended_connect_alone_is_a_connect_that_passes() {
     let mut connect = http2("http://h/chat", &[]);
     connect.method = Method::CONNECT;
     assert_eq!(refusal(&connect), Some(ErrorKind::MethodNotAllowed));
-    assert_eq!(tunnel(&connect), None);
+    assert_eq!(tunnel(&connect, Seen::default()), None);
     let websocket = Protocol::from_static("websocket");
     connect.extensions.insert(websocket.clone());
     assert_eq!(check(&connect).unwrap().path, "/chat");
-    assert_eq!(tunnel(&connect), Some(Asked::Connect(websocket)));
+    assert_eq!(
+        tunnel(&connect, Seen::default()),
+        Some(Asked::Connect(websocket))
+    );
     connect.uri = Uri::from_static("http://h/../chat");
     assert_refused(&connect);
 }
@@ -347,5 +350,46 @@ proptest! {
             let again = request(&format!("{}{query}", checked.path), &[("host", "h")]);
             prop_assert_eq!(check(&again).unwrap(), checked);
         }
+    }
+}
+
+#[test]
+fn what_few_requests_have_is_seen_in_passing() {
+    let none = Seen::default();
+    for (name, expected) in [
+        ("accept", none),
+        ("sec-ch-ua", none),
+        (
+            "upgrade",
+            Seen {
+                upgrade: true,
+                ..none
+            },
+        ),
+        ("via", Seen { via: true, ..none }),
+        (
+            "origin",
+            Seen {
+                browser: true,
+                ..none
+            },
+        ),
+        (
+            "sec-fetch-site",
+            Seen {
+                browser: true,
+                ..none
+            },
+        ),
+        (
+            "sec-fetch-mode",
+            Seen {
+                browser: true,
+                ..none
+            },
+        ),
+    ] {
+        let parts = request("/", &[("host", "h"), (name, "x")]);
+        assert_eq!(check(&parts).unwrap().seen, expected, "{name}");
     }
 }

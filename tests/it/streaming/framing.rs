@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::client::Connection;
+use crate::support::eventually;
 
 /// Answers by path, to the byte, on connections that stay open.
 fn framed() -> SocketAddr {
@@ -88,8 +89,7 @@ async fn answers_without_a_body_keep_their_headers() {
     for _ in 0..2 {
         for (method, path, status, length) in [
             (Method::GET, "/204", 204, ""),
-            // The HTTP library leaves the length out, as it may (RFC 9110 section 8.6).
-            (Method::GET, "/304", 304, ""),
+            (Method::GET, "/304", 304, "1234"),
             (Method::HEAD, "/head", 200, "1234"),
         ] {
             let asked = client::request(method, path, "");
@@ -175,4 +175,50 @@ async fn early_hints_come_before_the_answer_where_both_sides_are_http11() {
     let asked = streaming(Method::GET, "/", whole(""));
     let answer = send(sidebearer.address(), "2", asked).await;
     assert_eq!(read(answer).await.unwrap().text(), "ok");
+}
+
+/// Answers the first request behind more hints than sockets hold, and the
+/// others without.
+fn hints_without_end() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        let mut first = true;
+        while !read_head(&mut stream).await.is_empty() {
+            if std::mem::take(&mut first) {
+                let hint = format!(
+                    "HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n",
+                    "x".repeat(8000)
+                );
+                for _ in 0..4000 {
+                    stream.write_all(hint.as_bytes()).await.unwrap();
+                }
+            }
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn hints_that_were_left_out_do_not_come_with_the_next_answer() {
+    let sidebearer = to(hints_without_end());
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let asked = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    // Nothing is read before all of them have come.
+    let answered = "sidebearer_requests_total{code=\"200\"";
+    eventually("an answer", async || {
+        sidebearer.page("/metrics").await.contains(answered)
+    })
+    .await;
+    let mut all = Vec::new();
+    while !all.ends_with(b"\r\n\r\nok") {
+        assert!(stream.read_buf(&mut all).await.unwrap() > 0);
+    }
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let next = read_head(&mut stream).await;
+    assert!(
+        next.starts_with("HTTP/1.1 200 OK"),
+        "{}",
+        &next[..next.len().min(40)]
+    );
 }

@@ -1,0 +1,327 @@
+//! One request on a connection to an upstream, and its response.
+
+use std::error::Error as StdError;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
+
+use super::decode::{Decoder, Malformed, Piece};
+use super::encode::{self, Coding, RequestLine};
+use super::gather::{Gathered, Strictness};
+use super::head::{HeadError, Limits, parse_response};
+use super::outbox::Outbox;
+use super::receive::receive;
+use super::spelling::Spelling;
+
+#[cfg(test)]
+mod tests;
+
+/// Small pieces of a body are gathered up to this size, while they are at hand.
+pub(super) const GATHERED: usize = 16 * 1024;
+
+/// Why there is no response, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection broke.
+    #[error("the connection broke")]
+    Io(#[source] io::Error),
+    /// It was closed before the end.
+    #[error("the connection was closed before the message was complete")]
+    Closed,
+    /// What came is no response, or its head is too large.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// Its body is not what its head tells.
+    #[error(transparent)]
+    Body(#[from] Malformed),
+    /// The request body broke off.
+    #[error("the request body broke off")]
+    Upload(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// A request on its way to an upstream, and the response on its way back. Both may move at once. When
+/// writing fails, the response is read all the same: a server that refuses an upload in the middle
+/// often closes at once.
+#[derive(Debug)]
+pub struct RoundTrip<I, B> {
+    io: I,
+    out: Outbox,
+    /// What is left of the request.
+    upload: Option<B>,
+    coding: Coding,
+    limits: Limits,
+    /// Bytes of one read.
+    most: usize,
+    method: Method,
+    received: Bytes,
+    gathered: Gathered,
+    heard: bool,
+    unheard: bool,
+    /// Of the response, once its head has come.
+    decoder: Option<Decoder>,
+    keep_alive: bool,
+    /// The connection has ended.
+    ended: bool,
+}
+
+/// A request, less its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'r> {
+    /// The first line, and who is asked.
+    pub line: RequestLine<'r>,
+    /// In their order.
+    pub headers: &'r HeaderMap,
+    /// How they were written.
+    pub spelling: Option<&'r Spelling>,
+    /// Stand behind them.
+    pub more: &'r [(HeaderName, HeaderValue)],
+}
+
+impl<I, B> RoundTrip<I, B>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    /// A request to be sent on `io`, on which nothing else is under way. `upload` is its body, whose
+    /// length is told by `Content-Length`, or else it is chunked.
+    pub fn new(io: I, request: Sent<'_>, upload: Option<B>, limits: Limits, most: usize) -> Self {
+        let mut out = Outbox::default();
+        let (headers, more) = (request.headers, request.more);
+        encode::request_head(out.space(), request.line, headers, request.spelling, more);
+        Self {
+            io,
+            out,
+            coding: encode::coding_of(headers, more),
+            upload,
+            limits,
+            most,
+            method: request.line.method.clone(),
+            received: Bytes::new(),
+            gathered: Gathered::default(),
+            heard: false,
+            unheard: false,
+            decoder: None,
+            keep_alive: false,
+            ended: false,
+        }
+    }
+
+    /// Sends the request and waits for the head of its response. `interim` is told the interim ones
+    /// that come before.
+    ///
+    /// # Errors
+    /// There is none. [`has_heard`](Self::has_heard) tells whether some of it came.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: &mut dyn FnMut(Response<()>),
+    ) -> Poll<Result<Response<()>, Error>> {
+        loop {
+            self.send(cx)?;
+            let most = self.limits.bytes;
+            while !self.received.is_empty() {
+                let gathered = &mut self.gathered;
+                let head = gathered.gather(&mut self.received, Strictness::Lenient, most)?;
+                let Some(head) = head else { break };
+                let (response, told) = parse_response(&head, &self.limits)?;
+                let status = response.status();
+                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    interim(response);
+                    // It may have asked for the body.
+                    self.send(cx)?;
+                    continue;
+                }
+                let decoder = Decoder::of_response(&self.method, status, &told, self.limits)?;
+                // HTTP/1.0 has no chunks: who sends them frames something wrongly (RFC 9112 section 6.1).
+                let doubtful = told.coded && !told.http11;
+                self.keep_alive = told.keep_alive && !doubtful;
+                self.decoder = Some(decoder);
+                return Poll::Ready(Ok(response));
+            }
+            ready!(self.poll_receive(cx))?;
+            if self.ended {
+                return Poll::Ready(Err(Error::Closed));
+            }
+        }
+    }
+
+    /// Moves the request on as far as it goes. What becomes of the connection is heard by reading.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        loop {
+            let mut waits = self.upload.is_none();
+            while !waits && self.out.has_room(GATHERED) {
+                waits = !self.gather(cx)? || self.upload.is_none();
+            }
+            if !self.unheard {
+                match self.out.poll_write(&mut self.io, cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(written) => self.unheard = written.is_err(),
+                }
+            }
+            if self.unheard {
+                self.out.clear();
+            }
+            if waits {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a piece of the upload, if one is at hand.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let Some(upload) = &mut self.upload else {
+            return Ok(false);
+        };
+        let Poll::Ready(frame) = Pin::new(&mut *upload).poll_frame(cx) else {
+            return Ok(false);
+        };
+        let frame = frame
+            .transpose()
+            .map_err(|error| Error::Upload(error.into()))?;
+        let last = upload.is_end_stream();
+        let (whole, over) = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => (self.coding.push(&mut self.out, data, last), last),
+            Some(Err(frame)) => {
+                let trailers = frame.into_trailers().ok();
+                (self.coding.end(&mut self.out, trailers.as_ref()), true)
+            }
+            None => (self.coding.end(&mut self.out, None), true),
+        };
+        if over {
+            self.upload = None;
+        }
+        match whole {
+            true => Ok(true),
+            false => Err(Error::Upload("it is not as long as it was to be".into())),
+        }
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let received = ready!(receive(&mut self.io, cx, self.most)).map_err(Error::Io)?;
+        self.ended = received.is_empty();
+        self.heard |= !self.ended;
+        self.received = received;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Goes on with a request whose response is complete, as long as there is some left.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.send(cx)?;
+        match self.is_sent() || self.unheard {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    }
+
+    /// The next piece of the response body.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            self.send(cx)?;
+            let Some(decoder) = &mut self.decoder else {
+                return Poll::Ready(None);
+            };
+            match decoder.decode(&mut self.received)? {
+                Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Piece::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                None if decoder.is_done() => return Poll::Ready(None),
+                None => {}
+            }
+            ready!(self.poll_receive(cx))?;
+            if self.ended && !self.decoder.as_mut().is_some_and(Decoder::ends_here) {
+                return Poll::Ready(Some(Err(Error::Closed)));
+            }
+        }
+    }
+}
+
+impl<I, B> RoundTrip<I, B> {
+    /// What it is sent on.
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
+    /// Whether a byte has come since the request was begun.
+    pub fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether all of the request has been written.
+    pub fn is_sent(&self) -> bool {
+        self.upload.is_none() && self.out.is_flushed()
+    }
+
+    /// No other request is to follow, however this one ends.
+    pub fn retire(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// Sends no more of the request. Its connection ends with the response.
+    pub fn abandon(&mut self) {
+        self.upload = None;
+        self.keep_alive = false;
+    }
+
+    /// Whether all of the response has been read.
+    pub fn is_answered(&self) -> bool {
+        self.decoder.as_ref().is_some_and(Decoder::is_done)
+    }
+
+    /// The connection, if it can take another request: everything has been written and read, and
+    /// neither side wants it to end.
+    pub fn into_idle(self) -> Option<I> {
+        let done = self.is_sent() && self.is_answered() && self.received.is_empty();
+        (done && self.keep_alive && !self.unheard && !self.ended).then_some(self.io)
+    }
+
+    /// The connection behind a 101, and what has come of its new protocol.
+    pub fn into_tunnel(self) -> (I, Bytes) {
+        (self.io, self.received)
+    }
+}
+
+impl<I, B> Body for RoundTrip<I, B>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.get_mut().poll_piece(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_answered()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.decoder.as_ref().and_then(Decoder::left);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Whether nothing has come on a connection that waits for its next request, not even its end: a look
+/// that costs nothing unless something has.
+pub fn is_quiet<I: AsyncRead + Unpin>(io: &mut I) -> bool {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    // A task that has had its share would be told that there is nothing, whatever has come.
+    let looking = unconstrained(std::future::poll_fn(|cx| receive(io, cx, 1)));
+    pin!(looking).poll(&mut cx).is_pending()
+}

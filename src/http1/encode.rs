@@ -1,0 +1,237 @@
+//! Writing heads and the frames of bodies.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+
+use super::head::Reason;
+use super::outbox::Outbox;
+use super::spelling::{Names, Spelling};
+
+/// The first line of a request, and who is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// Path and query.
+    pub target: &'r PathAndQuery,
+    /// Stands in the place of the `Host` among the headers.
+    pub host: &'r HeaderValue,
+}
+
+/// Writes a request head: `headers` in their order, then `more`.
+pub(super) fn request_head<'r>(
+    to: &mut Vec<u8>,
+    line: RequestLine<'r>,
+    headers: &'r HeaderMap,
+    spelling: Option<&'r Spelling>,
+    more: &'r [(HeaderName, HeaderValue)],
+) {
+    for part in [
+        line.method.as_str(),
+        " ",
+        line.target.as_str(),
+        " HTTP/1.1\r\n",
+    ] {
+        to.extend_from_slice(part.as_bytes());
+    }
+    let mut names = Names::new(spelling);
+    if !headers.contains_key(HOST) {
+        field(to, &mut names, &HOST, line.host);
+    }
+    for (name, value) in headers {
+        let value = if *name == HOST { line.host } else { value };
+        field(to, &mut names, name, value);
+    }
+    for (name, value) in more {
+        field(to, &mut names, name, value);
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
+/// How the end of a body that is written is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// There is no body: what it would hold is left out.
+    Absent,
+    /// So many bytes are left.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// The connection ends with it.
+    UntilClose,
+}
+
+/// What is known of a response beside its head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answering {
+    /// The client speaks HTTP/1.1; else 1.0.
+    pub(super) http11: bool,
+    /// Another request may follow.
+    pub(super) keep_alive: bool,
+    /// The length of the body is not told by the headers, but by this.
+    pub(super) add_length: Option<u64>,
+    /// How the body ends.
+    pub(super) coding: Coding,
+}
+
+/// Writes a response head. `Connection` is written as `answering` says, but for a 101.
+pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering: Answering) {
+    let version = if answering.http11 {
+        "HTTP/1.1 "
+    } else {
+        "HTTP/1.0 "
+    };
+    to.extend_from_slice(version.as_bytes());
+    status(to, head);
+    let mut names = Names::new(head.extensions.get());
+    let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut dated = false;
+    for (name, value) in &head.headers {
+        match *name {
+            CONNECTION if !switching => continue,
+            DATE => dated = true,
+            _ => {}
+        }
+        field(to, &mut names, name, value);
+    }
+    if !dated {
+        // Whoever has a clock adds it (RFC 9110 section 6.6.1).
+        date(to);
+    }
+    if let Some(length) = answering.add_length {
+        // Writing to a vector cannot fail, here and below.
+        let _ = write!(to, "Content-Length: {length}\r\n");
+    }
+    if answering.coding == Coding::Chunked {
+        to.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    match (answering.keep_alive, answering.http11) {
+        _ if switching => {}
+        (false, _) => to.extend_from_slice(b"Connection: close\r\n"),
+        (true, false) => to.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, true) => {}
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
+/// An interim response (RFC 9110 section 15.2) as bytes.
+pub fn interim(head: &response::Parts) -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 ".to_vec();
+    let to = &mut bytes;
+    status(to, head);
+    let mut names = Names::new(head.extensions.get());
+    for (name, value) in &head.headers {
+        field(to, &mut names, name, value);
+    }
+    to.extend_from_slice(b"\r\n");
+    bytes
+}
+
+fn status(to: &mut Vec<u8>, head: &response::Parts) {
+    to.extend_from_slice(head.status.as_str().as_bytes());
+    to.push(b' ');
+    match head.extensions.get::<Reason>() {
+        Some(Reason(reason)) => to.extend_from_slice(reason),
+        None => to.extend_from_slice(
+            head.status
+                .canonical_reason()
+                .unwrap_or_default()
+                .as_bytes(),
+        ),
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
+fn field<'n>(to: &mut Vec<u8>, names: &mut Names<'n>, name: &'n HeaderName, value: &HeaderValue) {
+    names.write(name, to);
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value.as_bytes());
+    to.extend_from_slice(b"\r\n");
+}
+
+/// How a request body is told from what follows.
+pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> Coding {
+    let chunked = more.iter().any(|(name, _)| *name == TRANSFER_ENCODING);
+    match headers.get(CONTENT_LENGTH).filter(|_| !chunked) {
+        Some(length) => {
+            let length = length.to_str().ok().and_then(|length| length.parse().ok());
+            Coding::Length(length.unwrap_or(0))
+        }
+        None => Coding::Chunked,
+    }
+}
+
+impl Coding {
+    /// Puts a piece of the body into the outbox, and with the `last` one the end; `false`: the body is
+    /// not as long as it was to be.
+    pub(super) fn push(&mut self, out: &mut Outbox, data: Bytes, last: bool) -> bool {
+        match self {
+            Self::Absent => return true,
+            Self::Length(left) => match left.checked_sub(data.len() as u64) {
+                Some(rest) if rest == 0 || !last => *left = rest,
+                _ => return false,
+            },
+            // One without data would be the last.
+            Self::Chunked if data.is_empty() => return !last || self.end(out, None),
+            Self::Chunked => {
+                let mut size = [0; 18];
+                let mut at = &mut size[..];
+                let _ = write!(at, "{:X}\r\n", data.len());
+                let left = at.len();
+                let behind: &[u8] = if last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+                out.push(&size[..size.len() - left], data, behind);
+                return true;
+            }
+            Self::UntilClose => {}
+        }
+        out.push(b"", data, b"");
+        true
+    }
+
+    /// Puts the end into the outbox; `false`: there is less than there must be.
+    pub(super) fn end(&mut self, out: &mut Outbox, trailers: Option<&HeaderMap>) -> bool {
+        match self {
+            Self::Length(left) => return *left == 0,
+            Self::Absent | Self::UntilClose => return true,
+            Self::Chunked => {}
+        }
+        let space = out.space();
+        space.extend_from_slice(b"0\r\n");
+        let mut names = Names::new(None);
+        for (name, value) in trailers.into_iter().flatten() {
+            field(space, &mut names, name, value);
+        }
+        space.extend_from_slice(b"\r\n");
+        true
+    }
+}
+
+fn date(to: &mut Vec<u8>) {
+    thread_local! {
+        /// As it was last written, and until when that holds.
+        static LAST: RefCell<(SystemTime, String)> = const {
+            RefCell::new((SystemTime::UNIX_EPOCH, String::new()))
+        };
+    }
+    const SECOND: Duration = Duration::from_secs(1);
+    let now = SystemTime::now();
+    LAST.with_borrow_mut(|(at, text)| {
+        let fresh = now.duration_since(*at).is_ok_and(|age| age < SECOND);
+        if !fresh {
+            *text = httpdate::fmt_http_date(now);
+            let since = now
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            *at = SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
+        }
+        for part in ["Date: ", text, "\r\n"] {
+            to.extend_from_slice(part.as_bytes());
+        }
+    });
+}

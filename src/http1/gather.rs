@@ -1,0 +1,247 @@
+//! Putting a head together as it arrives.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+
+use super::head::HeadError;
+
+/// What the head of a response begins with.
+const RESPONSE: &[u8] = b"HTTP/";
+
+/// Whose heads are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// A client's: who reads strictly sees a lone LF inside a value, so that one of two readers sees a
+    /// header, or a request, that the other does not.
+    Strict,
+    /// An upstream's: what it sends is written anew. A recipient may take a lone LF for the end of a
+    /// line (RFC 9112 section 2.2).
+    Lenient,
+}
+
+/// Puts a head together as it arrives. No byte is looked at twice before the head is whole.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// What has come before, if it is not all.
+    before: BytesMut,
+    /// Empty lines in front of it.
+    empty: usize,
+    /// Where the line begins that is being looked at, and where to go on looking.
+    line: usize,
+    seen: usize,
+}
+
+impl Gathered {
+    /// Whether some of a head has come, and not all. Some clients end a body with an empty line.
+    pub(super) fn has_begun(&self) -> bool {
+        self.before.len() > self.empty
+    }
+
+    /// Takes what has come next. The head, once it is whole, and in `received` what stands behind it.
+    pub(super) fn gather(
+        &mut self,
+        received: &mut Bytes,
+        strictness: Strictness,
+        most: usize,
+    ) -> Result<Option<Bytes>, HeadError> {
+        if self.before.is_empty() {
+            let Some(end) = self.end(received, strictness, most)? else {
+                self.before.extend_from_slice(&std::mem::take(received));
+                return Ok(None);
+            };
+            let head = received.split_to(end).slice(self.empty..);
+            *self = Self::default();
+            return Ok(Some(head));
+        }
+        let known = self.before.len();
+        self.before.extend_from_slice(received);
+        let mut before = std::mem::take(&mut self.before);
+        let end = self.end(&before, strictness, most);
+        let Some(end) = end? else {
+            self.before = before;
+            *received = Bytes::new();
+            return Ok(None);
+        };
+        let _ = received.split_to(end - known);
+        before.truncate(end);
+        let head = before.freeze().slice(self.empty..);
+        *self = Self::default();
+        Ok(Some(head))
+    }
+
+    fn end(
+        &mut self,
+        bytes: &[u8],
+        strictness: Strictness,
+        most: usize,
+    ) -> Result<Option<usize>, HeadError> {
+        // What stands behind the limit decides nothing, or it would matter how much comes at once.
+        let (too_large, bytes) = match bytes.get(..most) {
+            Some(within) => (bytes.len() > most, within),
+            None => (false, bytes),
+        };
+        while let Some(at) = memchr(b'\n', &bytes[self.seen..]) {
+            let end = self.seen + at;
+            let cr = end > self.line && bytes[end - 1] == b'\r';
+            if !cr && strictness == Strictness::Strict {
+                return Err(HeadError::Malformed("a line ends without CR"));
+            }
+            let empty = end - self.line == usize::from(cr);
+            let first = self.line == self.empty;
+            if first && !empty && !could_begin(&bytes[self.empty..end], strictness) {
+                return Err(HeadError::Malformed("it does not begin as one does"));
+            }
+            (self.line, self.seen) = (end + 1, end + 1);
+            match (empty, first) {
+                // Empty lines before a message do no harm (RFC 9112 section 2.2).
+                (true, true) => self.empty = end + 1,
+                (true, false) => return Ok(Some(end + 1)),
+                _ => {}
+            }
+        }
+        if self.line == self.empty {
+            let from = match strictness {
+                // A CR at the end of what was looked at was not known to be the last of its line.
+                Strictness::Strict => self.seen.saturating_sub(1).max(self.empty),
+                Strictness::Lenient => self.empty,
+            };
+            if !could_begin(&bytes[from..], strictness) {
+                return Err(HeadError::Malformed("it does not begin as one does"));
+            }
+        }
+        self.seen = bytes.len();
+        match too_large {
+            true => Err(HeadError::TooLarge),
+            false => Ok(None),
+        }
+    }
+}
+
+/// Whether the first line may go on like this. Whoever speaks something else waits for our answer, not
+/// for the end of a line.
+fn could_begin(line: &[u8], strictness: Strictness) -> bool {
+    // Of its end, or of an empty line.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match strictness {
+        Strictness::Strict => !line.iter().any(u8::is_ascii_control),
+        Strictness::Lenient => {
+            let begun = line.len().min(RESPONSE.len());
+            line[..begun] == RESPONSE[..begun]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(
+        pieces: &[&[u8]],
+        strictness: Strictness,
+    ) -> Result<Option<(Bytes, Bytes)>, HeadError> {
+        let mut gathered = Gathered::default();
+        for piece in pieces {
+            let mut received = Bytes::copy_from_slice(piece);
+            if let Some(head) = gathered.gather(&mut received, strictness, 100)? {
+                return Ok(Some((head, received)));
+            }
+            assert!(received.is_empty());
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn empty_lines_alone_begin_no_head_in_pieces_of_any_size() {
+        for size in 1..=2 {
+            let mut gathered = Gathered::default();
+            for piece in b"\r\n\r\n".chunks(size) {
+                let mut received = Bytes::copy_from_slice(piece);
+                let head = gathered.gather(&mut received, Strictness::Lenient, 100);
+                assert_eq!(head, Ok(None));
+            }
+            assert!(!gathered.has_begun());
+            let mut received = Bytes::from_static(b"HTTP/1.1 200 OK\r\n");
+            let head = gathered.gather(&mut received, Strictness::Lenient, 100);
+            assert!(head == Ok(None) && gathered.has_begun());
+        }
+    }
+
+    #[test]
+    fn a_head_is_whole_at_its_empty_line_in_pieces_of_any_size() {
+        let all = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbehind";
+        let head = &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..];
+        for size in 1..=all.len() {
+            let pieces: Vec<_> = all.chunks(size).collect();
+            let (found, rest) = gather(&pieces, Strictness::Strict).unwrap().unwrap();
+            assert_eq!(found, head);
+            assert!(b"behind".starts_with(&rest[..]), "{rest:?}");
+        }
+        assert_eq!(gather(&[&all[..30]], Strictness::Strict), Ok(None));
+    }
+
+    #[test]
+    fn a_lone_lf_ends_a_line_of_an_upstream_alone() {
+        let head = b"HTTP/1.1 200 OK\nA: b\r\n\n";
+        assert!(gather(&[head], Strictness::Lenient).unwrap().is_some());
+        for head in [&head[..], b"\nGET /", b"GET / HTTP/1.1\r\nA: b\n"] {
+            let refused = gather(&[head], Strictness::Strict).unwrap_err();
+            assert_eq!(refused, HeadError::Malformed("a line ends without CR"));
+        }
+    }
+
+    #[test]
+    fn a_head_is_refused_as_soon_as_it_is_too_large() {
+        let line = [b'a'; 98];
+        let fits = [&line[..96], b"\r\n\r\n"].concat();
+        assert!(gather(&[&fits], Strictness::Strict).unwrap().is_some());
+        for long in [
+            [&line[..97], b"\r\n\r\n"].concat(),
+            [b'a'; 101].to_vec(),
+            b"\r\n".repeat(51),
+            // Whatever stands behind the limit.
+            [&line[..], b"aaaa\n"].concat(),
+            [&line[..], b"aa\x01"].concat(),
+            [b"\r\n", &line[..96], b"\r\n\r\n"].concat(),
+        ] {
+            for size in [1, 7, long.len()] {
+                let pieces: Vec<_> = long.chunks(size).collect();
+                assert_eq!(
+                    gather(&pieces, Strictness::Strict),
+                    Err(HeadError::TooLarge)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_be_no_head_is_refused_before_its_line_ends() {
+        for (begun, strictness) in [
+            (&b"\x16\x03\x01hello"[..], Strictness::Strict),
+            (b"GET /\x7f", Strictness::Strict),
+            (b"SSH-2.0", Strictness::Lenient),
+            (b"SSH-2.0\r\n", Strictness::Lenient),
+            (b"\r\n\r\nHTTQ", Strictness::Lenient),
+            (b"GE\rT", Strictness::Strict),
+            (b"GET /\x01 HTTP/1.1\r\n", Strictness::Strict),
+        ] {
+            let pieces: Vec<_> = begun.chunks(3).collect();
+            for pieces in [&[begun][..], &pieces] {
+                let refused = gather(pieces, strictness).unwrap_err();
+                assert_eq!(
+                    refused,
+                    HeadError::Malformed("it does not begin as one does")
+                );
+            }
+        }
+        for (begun, strictness) in [
+            (&b"GET /\r"[..], Strictness::Strict),
+            (b"HT", Strictness::Lenient),
+            (b"\r\n\r\nHTTP/1.1 200 OK\r\n", Strictness::Lenient),
+        ] {
+            for size in [1, begun.len()] {
+                let pieces: Vec<_> = begun.chunks(size).collect();
+                assert_eq!(gather(&pieces, strictness), Ok(None));
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Reading heads (RFC 9112 sections 2 to 5).
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    Version,
+};
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use memchr::memchr;
+
+use super::spelling::{Spelling, is_usual};
+
+#[cfg(test)]
+mod tests;
+
+/// So many header lines are read without an allocation.
+const LINES_AT_ONCE: usize = 100;
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes, the empty line at its end included.
+    pub bytes: usize,
+    /// Header lines.
+    pub fields: usize,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// It is no head of HTTP/1.1, or two parsers could read it differently.
+    #[error("invalid HTTP head: {0}")]
+    Malformed(&'static str),
+    /// It exceeds [`Limits`].
+    #[error("the head is too large")]
+    TooLarge,
+    /// Its target does.
+    #[error("the request-target is too long")]
+    TargetTooLong,
+}
+
+/// A reason phrase other than the usual one, as an extension of a response.
+#[derive(Debug, Clone)]
+pub struct Reason(pub(super) Bytes);
+
+/// What a head tells of its message and its connection, noted while its lines are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// HTTP/1.1; else 1.0.
+    pub(super) http11: bool,
+    /// Another message may follow this one.
+    pub(super) keep_alive: bool,
+    /// There is a transfer coding.
+    pub(super) coded: bool,
+    /// How often a length is told.
+    pub(super) lengths: usize,
+    /// The length that all of them agree on.
+    pub(super) length: Option<u64>,
+    /// `Expect: 100-continue`.
+    pub(super) expects_continue: bool,
+    /// `TE: trailers`.
+    pub(super) takes_trailers: bool,
+}
+
+impl Told {
+    fn note(&mut self, name: &HeaderName, value: &[u8], options: &mut Options) {
+        let list = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        match *name {
+            CONNECTION => {
+                options.close |= list().any(|o| o.eq_ignore_ascii_case(b"close"));
+                options.keep_alive |= list().any(|o| o.eq_ignore_ascii_case(b"keep-alive"));
+            }
+            CONTENT_LENGTH => {
+                for length in list().map(number) {
+                    self.length = match self.lengths {
+                        0 => length,
+                        _ => self.length.filter(|agreed| Some(*agreed) == length),
+                    };
+                    self.lengths += 1;
+                }
+            }
+            EXPECT => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            TE => self.takes_trailers |= list().any(|o| o.eq_ignore_ascii_case(b"trailers")),
+            TRANSFER_ENCODING => self.coded = true,
+            _ => {}
+        }
+    }
+}
+
+/// What the lines of `Connection` ask for.
+#[derive(Debug, Default)]
+struct Options {
+    close: bool,
+    keep_alive: bool,
+}
+
+/// Others count in signed numbers.
+fn number(digits: &[u8]) -> Option<u64> {
+    let valid = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let length: i64 = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| valid)?
+        .parse()
+        .ok()?;
+    Some(length.unsigned_abs())
+}
+
+/// Reads a whole request head.
+///
+/// # Errors
+/// It is none, or exceeds the limits.
+pub(super) fn parse_request(
+    head: &Bytes,
+    limits: &Limits,
+) -> Result<(Request<()>, Told), HeadError> {
+    let mut first = [const { MaybeUninit::uninit() }; LINES_AT_ONCE];
+    let mut more;
+    let mut parsed = httparse::Request::new(&mut []);
+    let complete = if limits.fields <= LINES_AT_ONCE {
+        parsed.parse_with_uninit_headers(head, &mut first[..limits.fields])
+    } else {
+        more = vec![MaybeUninit::uninit(); lines(head).min(limits.fields)];
+        parsed.parse_with_uninit_headers(head, &mut more)
+    };
+    let complete = complete.map_err(refused)?;
+    let (Status::Complete(_), Some(method), Some(target), Some(version)) =
+        (complete, parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(HeadError::Malformed("it is cut short"));
+    };
+    if memchr(b'#', target.as_bytes()).is_some() {
+        // It has none (RFC 9112 section 3.2), and others take it for a part of the path.
+        return Err(HeadError::Malformed("its target has a fragment"));
+    }
+    let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.map_err(|error| match target.len() > usize::from(u16::MAX) - 1 {
+        true => HeadError::TargetTooLong,
+        false => {
+            let _ = error;
+            HeadError::Malformed("its target is none")
+        }
+    })?;
+    *request.method_mut() = Method::from_bytes(method.as_bytes())
+        .map_err(|_| HeadError::Malformed("its method is none"))?;
+    let mut fields = fields(head, parsed.headers, version)?;
+    fields.settle_length();
+    *request.version_mut() = http_version(version);
+    *request.headers_mut() = fields.headers;
+    *request.extensions_mut() = fields.extensions;
+    Ok((request, fields.told))
+}
+
+/// Reads a whole response head.
+///
+/// # Errors
+/// It is none, or exceeds the limits.
+pub(super) fn parse_response(
+    head: &Bytes,
+    limits: &Limits,
+) -> Result<(Response<()>, Told), HeadError> {
+    let mut first = [const { MaybeUninit::uninit() }; LINES_AT_ONCE];
+    let mut more;
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let complete = if limits.fields <= LINES_AT_ONCE {
+        config.parse_response_with_uninit_headers(&mut parsed, head, &mut first[..limits.fields])
+    } else {
+        more = vec![MaybeUninit::uninit(); lines(head).min(limits.fields)];
+        config.parse_response_with_uninit_headers(&mut parsed, head, &mut more)
+    };
+    let complete = complete.map_err(refused)?;
+    let (Status::Complete(_), Some(code), Some(version)) = (complete, parsed.code, parsed.version)
+    else {
+        return Err(HeadError::Malformed("it is cut short"));
+    };
+    let status = StatusCode::from_u16(code);
+    let status = status.map_err(|_| HeadError::Malformed("its status is none"))?;
+    let mut fields = fields(head, parsed.headers, version)?;
+    fields.say_length_once();
+    let reason = parsed.reason.unwrap_or_default();
+    if Some(reason) != status.canonical_reason() {
+        let reason = Reason(head.slice_ref(reason.as_bytes()));
+        fields.extensions.insert(reason);
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.version_mut() = http_version(version);
+    *response.headers_mut() = fields.headers;
+    *response.extensions_mut() = fields.extensions;
+    Ok((response, fields.told))
+}
+
+/// Reads the lines of a trailer section, the empty line at its end included.
+///
+/// # Errors
+/// They are none, or there are too many.
+pub(super) fn parse_trailers(section: &Bytes, most: usize) -> Result<HeaderMap, HeadError> {
+    let mut lines = vec![EMPTY_HEADER; lines(section).min(most)];
+    match httparse::parse_headers(section, &mut lines).map_err(refused)? {
+        Status::Complete((_, lines)) => Ok(fields(section, lines, 1)?.headers),
+        Status::Partial => Err(HeadError::Malformed("its trailers are cut short")),
+    }
+}
+
+/// At least as many as there are header lines.
+fn lines(section: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', section).count()
+}
+
+fn http_version(minor: u8) -> Version {
+    match minor {
+        0 => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    }
+}
+
+fn refused(error: httparse::Error) -> HeadError {
+    HeadError::Malformed(match error {
+        httparse::Error::TooManyHeaders => return HeadError::TooLarge,
+        httparse::Error::HeaderName => "a header name is none",
+        httparse::Error::HeaderValue => "a header value is none",
+        httparse::Error::NewLine => "a line ends without LF",
+        httparse::Error::Status => "its status is none",
+        httparse::Error::Token => "it does not begin with a method and a target",
+        httparse::Error::Version => "it is of another version",
+    })
+}
+
+/// Header lines that have been read.
+struct Fields {
+    headers: HeaderMap,
+    extensions: Extensions,
+    told: Told,
+}
+
+fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, HeadError> {
+    // One more is often added.
+    let mut headers = HeaderMap::with_capacity(lines.len() + 1);
+    let (mut told, mut options) = (Told::default(), Options::default());
+    let mut unusual = false;
+    for line in lines {
+        let written = line.name.as_bytes();
+        let name = HeaderName::from_bytes(written);
+        let name = name.map_err(|_| HeadError::Malformed("a header name is none"))?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
+        let value = value.map_err(|_| HeadError::Malformed("a header value is none"))?;
+        told.note(&name, line.value, &mut options);
+        unusual |= !is_usual(written);
+        let appended = headers.try_append(name, value);
+        appended.map_err(|_| HeadError::TooLarge)?;
+    }
+    let mut extensions = Extensions::new();
+    if unusual {
+        let written = lines
+            .iter()
+            .map(|line| head.slice_ref(line.name.as_bytes()));
+        extensions.insert(Spelling::of(written.collect()));
+    }
+    told.http11 = version > 0;
+    // RFC 9112 section 9.3.
+    told.keep_alive = !options.close && (told.http11 || options.keep_alive);
+    Ok(Fields {
+        headers,
+        extensions,
+        told,
+    })
+}
+
+impl Fields {
+    /// Leaves a request one length at most. The one beside a transfer coding is void, and nothing more
+    /// is read from the connection (RFC 9112 section 6.3); one that is said twice is said once.
+    fn settle_length(&mut self) {
+        let told = &mut self.told;
+        if told.coded && told.lengths > 0 {
+            told.keep_alive = false;
+            self.headers.remove(CONTENT_LENGTH);
+        } else if told.lengths > 1
+            && told.length.is_some()
+            && let Some(first) = self.headers.get(CONTENT_LENGTH).cloned()
+        {
+            self.headers.insert(CONTENT_LENGTH, first);
+        }
+    }
+
+    /// What a response says of its length several times, and always the same, it says once: a client
+    /// may take only that (RFC 9110 section 8.6).
+    fn say_length_once(&mut self) {
+        if self.told.lengths > 1
+            && let Some(length) = self.told.length
+        {
+            self.headers.insert(CONTENT_LENGTH, length.into());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use super::*;
+
+const LIMITS: Limits = Limits {
+    bytes: 1000,
+    fields: 10,
+};
+
+fn request(head: &'static str) -> Result<(Request<()>, Told), HeadError> {
+    parse_request(&head.into(), &LIMITS)
+}
+
+#[test]
+fn a_request_head_is_read_with_the_spelling_of_its_names() {
+    let head = "POST /a?b HTTP/1.1\r\nHost: x\r\nSOAPAction: \t y \r\nX-\u{e9}: z\r\n\r\n";
+    assert_eq!(
+        request(head).unwrap_err(),
+        HeadError::Malformed("a header name is none")
+    );
+    let head = "POST /a?b HTTP/1.1\r\nHost: x\r\nSOAPAction: \t y \r\nX: \u{e9}\r\n\r\n";
+    let (request, told) = request(head).unwrap();
+    assert_eq!(
+        (request.method(), request.uri()),
+        (&Method::POST, &Uri::from_static("/a?b"))
+    );
+    assert_eq!(request.headers()["soapaction"], "y");
+    assert_eq!(request.headers()["x"].as_bytes(), "\u{e9}".as_bytes());
+    assert!(request.extensions().get::<Spelling>().is_some());
+    assert!(told.keep_alive && told.http11);
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    for (head, wrong) in [
+        ("GET /#a HTTP/1.1\r\n\r\n", "its target has a fragment"),
+        (
+            "GET  / HTTP/1.1\r\n\r\n",
+            "it does not begin with a method and a target",
+        ),
+        ("GET / HTTP/2.0\r\n\r\n", "it is of another version"),
+        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", "a header name is none"),
+        (
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "a header name is none",
+        ),
+        ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", "a header value is none"),
+        (
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "a header value is none",
+        ),
+    ] {
+        assert_eq!(
+            request(head).unwrap_err(),
+            HeadError::Malformed(wrong),
+            "{head:?}"
+        );
+    }
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(11));
+    for fields in [10, 120] {
+        let many = Bytes::from(many.replace("A: b\r\n", &"A: b\r\n".repeat(fields / 10)));
+        let limits = Limits { fields, ..LIMITS };
+        assert_eq!(
+            parse_request(&many, &limits).unwrap_err(),
+            HeadError::TooLarge
+        );
+    }
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(65_534));
+    let refused = parse_request(&long.into(), &LIMITS).unwrap_err();
+    assert_eq!(refused, HeadError::TargetTooLong);
+}
+
+#[test]
+fn one_length_is_left() {
+    for (lines, expected, keep_alive) in [
+        (
+            "Content-Length: 5\r\nContent-Length: 05\r\n",
+            &["5"][..],
+            true,
+        ),
+        (
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            &["5", "6"],
+            true,
+        ),
+        (
+            "Content-Length: 5\r\nContent-Length: +5\r\n",
+            &["5", "+5"],
+            true,
+        ),
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: x\r\n",
+            &[],
+            false,
+        ),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
+        let (request, told) = parse_request(&head.into(), &LIMITS).unwrap();
+        let left: Vec<_> = request.headers().get_all(CONTENT_LENGTH).iter().collect();
+        assert_eq!(left, expected);
+        assert_eq!(told.keep_alive, keep_alive);
+    }
+}
+
+#[test]
+fn a_connection_persists_as_its_version_and_any_of_its_lines_say() {
+    for (version, lines, expected) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        (
+            "1.1",
+            "Connection: x, CLOSE\r\nConnection: keep-alive\r\n",
+            false,
+        ),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        (
+            "1.0",
+            "Connection: keep-alive\r\nConnection: close\r\n",
+            false,
+        ),
+    ] {
+        let head = format!("GET / HTTP/{version}\r\n{lines}\r\n");
+        let (_, told) = parse_request(&head.into(), &LIMITS).unwrap();
+        assert_eq!(told.keep_alive, expected, "{version} {lines}");
+    }
+}
+
+#[test]
+fn a_response_head_is_read_with_its_reason() {
+    let parse = |head: &'static str| parse_response(&head.into(), &LIMITS);
+    let (response, _) = parse("HTTP/1.1 200 Fine\r\nA: b\r\n\r\n").unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let reason = response.extensions().get::<Reason>();
+    assert_eq!(reason.map(|reason| &reason.0[..]), Some(&b"Fine"[..]));
+    let (response, told) = parse("HTTP/1.0 200 OK\r\n\r\n").unwrap();
+    assert!(response.extensions().get::<Reason>().is_none());
+    assert!(!told.keep_alive && !told.http11);
+    for bad in [
+        "HTTP/1.1 099 x\r\n\r\n",
+        "nonsense\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA\r\n\r\n",
+    ] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_response_says_its_length_once_if_it_can() {
+    for (lines, expected) in [
+        ("Content-Length: 05\r\n", &["05"][..]),
+        ("Content-Length: 5, 5\r\n", &["5"]),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", &["5"]),
+        ("Content-Length: 5, 6\r\n", &["5, 6"]),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        let (response, _) = parse_response(&head.into(), &LIMITS).unwrap();
+        let left: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
+        assert_eq!(left, expected);
+    }
+}
+
+#[test]
+fn a_trailer_section_is_read_to_its_empty_line() {
+    let section = Bytes::from_static(b"A: b\r\nC: d\r\n\r\n");
+    assert_eq!(parse_trailers(&section, 2).unwrap()["c"], "d");
+    assert_eq!(parse_trailers(&section, 1), Err(HeadError::TooLarge));
+}

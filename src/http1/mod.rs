@@ -1,0 +1,22 @@
+//! HTTP/1.1 on the wire (RFC 9112): heads, bodies, and both ends of a connection.
+//!
+//! One task moves a connection: it reads, decides and writes without handing anything to another.
+//! A connection that waits holds no buffer. [`RoundTrip`] is the end towards an upstream,
+//! [`Connection`] the one towards a client; they know nothing of routes, tokens or pools.
+
+mod client;
+mod decode;
+mod encode;
+mod gather;
+mod head;
+mod outbox;
+mod receive;
+mod server;
+mod spelling;
+mod trailers;
+
+pub use client::{Error, RoundTrip, Sent, is_quiet};
+pub use encode::{RequestLine, interim};
+pub use head::{HeadError, Limits, Reason};
+pub use server::{Asking, BodyError, Connection, RequestBody, Stopped};
+pub use spelling::Spelling;

@@ -1,0 +1,237 @@
+//! Bytes on their way out.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+/// Pieces up to this size are copied behind each other: cheaper than one more part of a write.
+const COPIED: usize = 2 * 1024;
+/// Larger spare memory is given back.
+const SPARE: usize = 16 * 1024;
+
+thread_local! {
+    /// Memory of an outbox that was emptied, for the next one to be filled: it is in the cache.
+    static SPARE_SPACE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is to be written, in order: copied bytes, one large piece, and the end of its chunk. Empty, it
+/// holds no memory.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    copied: Vec<u8>,
+    written: usize,
+    large: Bytes,
+    tail: &'static [u8],
+    /// The writer may still hold some of what it took.
+    unflushed: bool,
+}
+
+impl Outbox {
+    /// Whether everything has been written.
+    pub fn is_empty(&self) -> bool {
+        self.written == self.copied.len() && self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// Whether all of it has been handed to the system, too.
+    pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
+    }
+
+    /// How much is to be written.
+    pub fn len(&self) -> usize {
+        self.copied.len() - self.written + self.large.len() + self.tail.len()
+    }
+
+    /// Whether it takes another piece before it has been written.
+    pub fn has_room(&self, most: usize) -> bool {
+        self.large.is_empty() && self.len() < most
+    }
+
+    /// Memory to write a head or the like to. Nothing large is waiting.
+    pub fn space(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.large.is_empty(), "a large piece comes last");
+        if self.copied.capacity() == 0 {
+            self.copied = SPARE_SPACE.take();
+        }
+        if self.written > 0 {
+            // It is not empty before a slow reader has caught up with the whole message, if ever.
+            self.copied.drain(..self.written);
+            self.written = 0;
+        }
+        &mut self.copied
+    }
+
+    /// A piece with what stands before and behind it.
+    pub fn push(&mut self, before: &[u8], piece: Bytes, behind: &'static [u8]) {
+        let space = self.space();
+        space.extend_from_slice(before);
+        if piece.len() <= COPIED {
+            space.extend_from_slice(&piece);
+            space.extend_from_slice(behind);
+        } else {
+            self.large = piece;
+            self.tail = behind;
+        }
+    }
+
+    /// Writes what there is. Ready when all of it has been handed to the system.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let copied = &self.copied[self.written..];
+            let written = if self.large.is_empty() && self.tail.is_empty() {
+                ready!(Pin::new(&mut *io).poll_write(cx, copied))?
+            } else {
+                let parts = [copied, &self.large, self.tail].map(IoSlice::new);
+                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            self.advance(written);
+            if self.is_empty() {
+                self.recycle();
+            }
+        }
+        if self.unflushed {
+            // TLS keeps what the socket did not take, and sends no more of it unless told to.
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Forgets what is left: nobody reads it.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let copied = written.min(self.copied.len() - self.written);
+        self.written += copied;
+        written -= copied;
+        let large = written.min(self.large.len());
+        self.large.advance(large);
+        self.tail = &self.tail[written - large..];
+    }
+
+    fn recycle(&mut self) {
+        let mut space = std::mem::take(&mut self.copied);
+        self.written = 0;
+        self.large = Bytes::new();
+        if space.capacity() <= SPARE {
+            space.clear();
+            SPARE_SPACE.set(space);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_pieces_leave_in_order_however_little_is_taken_at_once() {
+        for taken in [1, 2, 7, 64, 100_000] {
+            let (mut near, mut far) = tokio::io::duplex(taken);
+            let large: Vec<u8> = (0..10_000).map(|at| at as u8).collect();
+            let reading = async {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).await.unwrap();
+                all
+            };
+            let expected = [b"head", &b"<"[..], b"small>", b"<", &large, b">"].concat();
+            let writing = async move {
+                let mut out = Outbox::default();
+                out.space().extend_from_slice(b"head");
+                out.push(b"<", Bytes::from_static(b"small"), b">");
+                assert!(out.has_room(100));
+                out.push(b"<", large.into(), b">");
+                assert!(!out.has_room(1_000_000) && !out.is_empty());
+                assert_eq!(out.len(), 10_013);
+                std::future::poll_fn(|cx| out.poll_write(&mut near, cx))
+                    .await
+                    .unwrap();
+                assert!(out.is_empty() && out.copied.capacity() == 0);
+            };
+            let (written, ()) = tokio::join!(reading, writing);
+            assert_eq!(written, expected, "{taken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_never_quite_catches_up_costs_no_more_than_what_waits() {
+        let (mut near, mut far) = tokio::io::duplex(100);
+        let mut out = Outbox::default();
+        for _ in 0..10_000 {
+            while out.has_room(1000) {
+                out.push(b"", Bytes::from_static(&[0; 50]), b"");
+            }
+            let written = std::future::poll_fn(|cx| Poll::Ready(out.poll_write(&mut near, cx)));
+            assert!(written.await.is_pending());
+            assert!(far.read(&mut [0; 60]).await.unwrap() > 0);
+        }
+        assert!(out.copied.capacity() < 4000, "{}", out.copied.capacity());
+    }
+
+    /// Takes everything, and lets go of it at the second time of asking, as TLS does where the socket
+    /// is full.
+    struct Holds {
+        held: bool,
+        asked: usize,
+    }
+
+    impl AsyncWrite for Holds {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held = true;
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.asked += 1;
+            if self.asked == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.held = false;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_writer_holds_is_asked_for_until_it_has_left() {
+        let mut io = Holds {
+            held: false,
+            asked: 0,
+        };
+        let mut out = Outbox::default();
+        out.push(b"", Bytes::from_static(b"the end"), b"");
+        let first = std::future::poll_fn(|cx| Poll::Ready(out.poll_write(&mut io, cx))).await;
+        assert!(first.is_pending() && out.is_empty() && !out.is_flushed());
+        std::future::poll_fn(|cx| out.poll_write(&mut io, cx))
+            .await
+            .unwrap();
+        assert!(!io.held && out.is_flushed());
+    }
+}

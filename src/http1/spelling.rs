@@ -1,0 +1,139 @@
+//! How the names of headers were written. They mean the same in any case (RFC 9110 section 5.1), but
+//! old servers tell `SOAPAction` from `Soapaction`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+/// The names of one head, line by line, of which some were not written in the customary way, such as
+/// `Content-Type`. It travels with the head as an extension.
+#[derive(Debug, Clone)]
+pub struct Spelling(Arc<[Bytes]>);
+
+impl Spelling {
+    /// As they were written.
+    pub(super) fn of(names: Vec<Bytes>) -> Self {
+        Self(names.into())
+    }
+
+    /// How the line of this name was written before which stood `earlier` others of it.
+    fn get(&self, name: &HeaderName, earlier: usize) -> Option<&[u8]> {
+        let is_it = |written: &&Bytes| written.eq_ignore_ascii_case(name.as_str().as_bytes());
+        self.0
+            .iter()
+            .filter(is_it)
+            .nth(earlier)
+            .map(|written| &written[..])
+    }
+}
+
+/// Whether a name is written as `Content-Type` is: a capital at the beginning and behind each `-`, and
+/// no others.
+pub(super) fn is_usual(name: &[u8]) -> bool {
+    let mut before = b'-';
+    for &byte in name {
+        let unusual = match byte {
+            b'a'..=b'z' => before == b'-',
+            b'A'..=b'Z' => before != b'-',
+            _ => false,
+        };
+        if unusual {
+            return false;
+        }
+        before = byte;
+    }
+    true
+}
+
+/// Writes the names of the lines of a head, one after the other, those of one name together.
+pub(super) struct Names<'s> {
+    spelling: Option<&'s Spelling>,
+    last: Option<&'s HeaderName>,
+    earlier: usize,
+}
+
+impl<'s> Names<'s> {
+    pub(super) fn new(spelling: Option<&'s Spelling>) -> Self {
+        Self {
+            spelling,
+            last: None,
+            earlier: 0,
+        }
+    }
+
+    /// Writes the next name: as it came, or else in the customary way.
+    pub(super) fn write(&mut self, name: &'s HeaderName, to: &mut Vec<u8>) {
+        if let Some(spelling) = self.spelling {
+            let again = self.last == Some(name);
+            self.earlier = if again { self.earlier + 1 } else { 0 };
+            self.last = Some(name);
+            if let Some(written) = spelling.get(name, self.earlier) {
+                return to.extend_from_slice(written);
+            }
+        }
+        let start = to.len();
+        to.extend_from_slice(name.as_str().as_bytes());
+        let mut before = b'-';
+        for byte in &mut to[start..] {
+            if before == b'-' {
+                byte.make_ascii_uppercase();
+            }
+            before = *byte;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(names: &[&str], spelling: Option<&Spelling>) -> Vec<String> {
+        let names: Vec<HeaderName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let mut writer = Names::new(spelling);
+        let write = |name| {
+            let mut to = Vec::new();
+            writer.write(name, &mut to);
+            String::from_utf8(to).unwrap()
+        };
+        names.iter().map(write).collect()
+    }
+
+    #[test]
+    fn a_name_is_written_as_it_came_or_in_the_customary_way() {
+        let names = ["Via", "SOAPAction", "via", "VIA"]
+            .map(Bytes::from)
+            .to_vec();
+        let spelling = Spelling::of(names);
+        let names = [
+            "via",
+            "via",
+            "via",
+            "via",
+            "soapaction",
+            "content-type",
+            "x_a-b--c",
+        ];
+        let expected = [
+            "Via",
+            "via",
+            "VIA",
+            "Via",
+            "SOAPAction",
+            "Content-Type",
+            "X_a-B--C",
+        ];
+        assert_eq!(written(&names, Some(&spelling)), expected);
+    }
+
+    #[test]
+    fn what_is_usual_is_what_would_be_written() {
+        for name in ["Content-Type", "Te", "X_a-B--C", "1-A", "A1b"] {
+            assert!(is_usual(name.as_bytes()), "{name}");
+            assert_eq!(written(&[name], None), [name]);
+        }
+        for name in ["content-type", "Content-type", "SOAPAction", "TE"] {
+            assert!(!is_usual(name.as_bytes()), "{name}");
+        }
+    }
+}

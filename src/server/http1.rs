@@ -1,0 +1,231 @@
+//! A client connection of HTTP/1.1.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use super::refusal::{linger, refuse};
+use crate::config;
+use crate::deadline::Deadline;
+use crate::http1::{Asking, Connection, HeadError, Limits, Stopped};
+use crate::proxy::{self, Client, Current, Reply, Source};
+use crate::stream::Stream;
+
+/// Serves a connection of which `received` has been read already.
+pub async fn serve(
+    stream: Stream,
+    received: Bytes,
+    client: Arc<Client>,
+    current: Current,
+    limits: config::Server,
+) {
+    let head = Limits {
+        bytes: limits.max_header_bytes,
+        fields: limits.max_headers,
+    };
+    let most = limits.max_header_bytes.max(limits.body_buffer);
+    let mut served = Served {
+        connection: Connection::new(stream, received, head, most),
+        client,
+        current,
+        limits,
+        deadline: Deadline::default(),
+        registered: false,
+    };
+    let end = loop {
+        match served.next().await {
+            // On the heap: a connection that waits for a request must not be as large as one that has it.
+            Ok(request) => match Box::pin(served.answer(request)).await {
+                Ok(()) => {}
+                Err(end) => break end,
+            },
+            Err(end) => break end,
+        }
+    };
+    Box::pin(served.end(end)).await;
+}
+
+/// How a connection ends.
+enum End {
+    /// After its last response, or between two.
+    Closed,
+    /// The client has gone.
+    Gone,
+    /// What was sent must not look complete.
+    Reset,
+    /// What arrived is no request.
+    Refused(StatusCode),
+    /// It has become something else.
+    Switched(Box<proxy::Switched>),
+}
+
+struct Served {
+    connection: Connection<Stream>,
+    client: Arc<Client>,
+    current: Current,
+    limits: config::Server,
+    /// Armed only while something is waited for.
+    deadline: Deadline,
+    registered: bool,
+}
+
+impl Served {
+    /// The next request.
+    async fn next(&mut self) -> Result<Asking<Stream>, End> {
+        // Of a head that has begun, and of the silence before.
+        let (mut begun, mut silent) = (None, None);
+        std::future::poll_fn(|cx| {
+            self.look(cx)?;
+            match self.connection.poll_request(cx) {
+                Poll::Ready(Ok(Some(request))) => return Poll::Ready(Ok(request)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Refused(status(error)))),
+                Poll::Pending => {}
+            }
+            if self.connection.in_head() {
+                let since = *begun.get_or_insert_with(Instant::now);
+                let late = self.deadline.poll(cx, since + self.limits.header_timeout);
+                return late.map(|()| Err(End::Refused(StatusCode::REQUEST_TIMEOUT)));
+            }
+            // Not before the request that made us come here has begun.
+            if self.client.is_closing() && self.client.started() > 0 {
+                return Poll::Ready(Err(End::Closed));
+            }
+            let since = *silent.get_or_insert_with(Instant::now);
+            let late = self.deadline.poll(cx, since + self.limits.idle_timeout);
+            late.map(|()| Err(End::Closed))
+        })
+        .await
+    }
+
+    /// Answers a request. `Ok`: another may follow.
+    async fn answer(&mut self, request: Asking<Stream>) -> Result<(), End> {
+        let response = self.response(request).await?;
+        if let Some(interim) = self.interim() {
+            self.connection.inform(&interim);
+        }
+        // What was left out so far belongs to this request, not to the next one.
+        let _ = self.client.take_interim();
+        let (head, mut reply) = response.into_parts();
+        self.connection
+            .answer(&head, &reply, self.client.is_closing());
+        let switched = reply.take_switched();
+        let mut reply = Some(reply);
+        std::future::poll_fn(|cx| {
+            self.look(cx)?;
+            match self.connection.poll_answered(cx, &mut reply) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(Stopped::Broken)) => return Poll::Ready(Err(End::Reset)),
+                Poll::Ready(Err(Stopped::Gone)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Pending => {}
+            }
+            self.poll_waiting(cx)
+        })
+        .await?;
+        if let Some(switched) = switched {
+            return Err(End::Switched(Box::new(switched)));
+        }
+        // An upload may go on behind its response.
+        std::future::poll_fn(|cx| {
+            self.look(cx)?;
+            self.connection.poll_body_over(cx).map(Ok)
+        })
+        .await?;
+        match self.connection.keeps_alive() {
+            true => Ok(()),
+            false => Err(End::Closed),
+        }
+    }
+
+    async fn response(&mut self, request: Asking<Stream>) -> Result<Response<Reply>, End> {
+        let (head, body) = request.into_parts();
+        let (view, listener) = (self.current)(&self.client);
+        let in_flight = self.client.begin();
+        let body = body.map(Source::Http1);
+        let mut handling = pin!(proxy::handle(view, listener, in_flight, head, body));
+        std::future::poll_fn(|cx| {
+            self.look(cx)?;
+            if let Poll::Ready(response) = handling.as_mut().poll(cx) {
+                return Poll::Ready(Ok(response));
+            }
+            if let Some(interim) = self.interim() {
+                self.connection.inform(&interim);
+            }
+            if let Poll::Ready(Err(_)) = self.connection.poll_flush(cx) {
+                return Poll::Ready(Err(End::Gone));
+            }
+            self.poll_waiting(cx)
+        })
+        .await
+    }
+
+    /// What the upstream says before its response. The hints would pile up where the client does not
+    /// read them, and are left out there.
+    fn interim(&self) -> Option<Vec<u8>> {
+        match self.connection.unread() {
+            0 => self.client.take_interim(),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is to end now.
+    fn look(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        if !std::mem::replace(&mut self.registered, true) {
+            self.client.register(cx);
+        }
+        match self.client.is_cut() {
+            true => Err(End::Reset),
+            false => Ok(()),
+        }
+    }
+
+    /// While a request is being answered: whether its client is gone, or does not read.
+    fn poll_waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, End>> {
+        if self.connection.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(End::Gone));
+        }
+        match self.connection.stalled_since() {
+            Some(since) => {
+                let late = self.deadline.poll(cx, since + self.limits.idle_timeout);
+                late.map(|()| Err(End::Reset))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    async fn end(mut self, end: End) {
+        match end {
+            End::Gone => {}
+            End::Reset => {
+                // The sooner it learns that its response broke off, the better.
+                self.client.reset();
+                self.connection.with_stream(Stream::reset_at_close);
+            }
+            End::Refused(status) => {
+                refuse(&mut self.connection, status, &self.client, &self.current).await;
+            }
+            End::Switched(switched) => switched.join(self.connection, &self.client).await,
+            End::Closed => {
+                // A request may have been answered before all of its body was read.
+                let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
+                if matches!(closed, Ok(Ok(()))) && !self.client.is_closing() {
+                    linger(&mut self.connection, self.limits.linger_timeout).await;
+                }
+            }
+        }
+    }
+}
+
+fn status(error: HeadError) -> StatusCode {
+    match error {
+        HeadError::Malformed(_) => StatusCode::BAD_REQUEST,
+        HeadError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        HeadError::TargetTooLong => StatusCode::URI_TOO_LONG,
+    }
+}
