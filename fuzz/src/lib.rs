@@ -3,6 +3,8 @@
 //! Each target in `targets/` reads arbitrary bytes and checks one part of sidebearer against what
 //! must hold for every input. `run` builds and runs them, in CI for a minute.
 
+pub mod wire;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
