@@ -1,32 +1,29 @@
 //! One request to the upstream, sent again where that is provably safe.
 
+mod attempt;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
-};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::{ErrorKind, ProxyError};
 use super::failure::{self, Broken};
+use super::judge;
 use super::received::{self, Framing};
 use super::request::{self, Asked};
 use super::upload::{Outgoing, Source, Upload};
-use super::{interim, judge};
 use crate::config;
-use crate::deadline::Deadline;
-use crate::dpop::{DPOP, Nonce};
-use crate::http1::{RequestLine, Sent, Spelling};
+use crate::dpop::Nonce;
+use crate::http1::Spelling;
 use crate::snapshot::Upstream;
 use crate::token::Token;
-use crate::upstream::{Checkout, Incoming, Pool, Single, Stream};
+use crate::upstream::{Checkout, Incoming, Pool};
 
 /// A request as it will be sent, less the token; kept for sending it again.
 pub struct Forward {
@@ -227,94 +224,6 @@ impl Forward {
         Ok(answer)
     }
 
-    /// One attempt over HTTP/1.1; `asks` are more headers.
-    async fn over_http1(
-        &self,
-        single: Single<Outgoing>,
-        token: Option<&Token>,
-        asks: &[(HeaderName, HeaderValue)],
-    ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let (reused, upload) = (single.reused, self.upload.as_ref());
-        let mut more = self.injected(token);
-        more.extend_from_slice(asks);
-        if upload.is_some_and(|upload| upload.exact().is_none()) {
-            let chunked = HeaderValue::from_static("chunked");
-            more.push((header::TRANSFER_ENCODING, chunked));
-        }
-        let request = Sent {
-            line: RequestLine {
-                method: &self.method,
-                target: &self.target,
-                host: &self.upstream.host,
-            },
-            headers: &self.headers,
-            spelling: self.spelling.as_ref(),
-            more: &more,
-        };
-        let (mut trip, mut lease) = single.begin(request, upload.map(Upload::attempt));
-        let before = trip.io().written();
-        let mut own = Deadline::default();
-        let timer = lease.timer().unwrap_or(&mut own);
-        let head = self
-            .wait(timer, |cx| {
-                trip.poll_head(cx, &mut |interim| self.told(interim))
-            })
-            .await?;
-        Ok(match head {
-            Ok(head) => {
-                lease.answered(head.headers());
-                Ok(head.map(|()| Incoming::http1(trip, lease)))
-            }
-            Err(error) => Err(Failed {
-                alert: failure::alert(&error),
-                error: error.into(),
-                unsent: trip.io().written() == before,
-                unnoticed: reused && !trip.has_heard(),
-                http1_instead: false,
-            }),
-        })
-    }
-
-    /// One attempt over HTTP/2.
-    async fn over_http2(
-        &self,
-        mut stream: Stream<Outgoing>,
-        token: Option<&Token>,
-    ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let request = self.request_http2(token);
-        let reused = stream.reused;
-        let mut timer = Deadline::default();
-        let sent = {
-            let mut sending = std::pin::pin!(stream.send(request));
-            self.wait(&mut timer, |cx| sending.as_mut().poll(cx))
-                .await?
-        };
-        Ok(match sent {
-            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.into_lease()))),
-            Err(error) => Err(Failed {
-                unsent: error.message().is_some(),
-                unnoticed: reused,
-                http1_instead: stream.wire().begins_http1(),
-                alert: stream.wire().alert().cloned(),
-                error: error.into_error().into(),
-            }),
-        })
-    }
-
-    /// An interim response has come.
-    fn told(&self, interim: Response<()>) {
-        if interim.status() == StatusCode::CONTINUE
-            && let Some(consent) = &self.consent
-        {
-            consent.notify_one();
-        }
-        if let Some(client) = &self.informed
-            && let Some(bytes) = interim::passed_on(interim)
-        {
-            client.inform(&bytes);
-        }
-    }
-
     /// An unsent body was not touched, whatever its size.
     fn can_restart(&self, unsent: bool) -> bool {
         let upload = self.upload.as_ref();
@@ -331,91 +240,6 @@ impl Forward {
         Ok(())
     }
 
-    fn request_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.upstream.scheme.clone());
-        uri.authority = Some(self.upstream.authority.clone());
-        uri.path_and_query = Some(self.target.clone());
-        let body = match &self.upload {
-            Some(upload) => upload.attempt(),
-            None => Outgoing::Empty,
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.version_mut() = Version::HTTP_2;
-        // Scheme and authority come both or neither, and there is always a path.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = self.headers.clone();
-        let headers = request.headers_mut();
-        headers.remove(header::HOST);
-        headers.remove(header::EXPECT);
-        headers.extend(self.injected(token));
-        if let Some(Asked::Connect(protocol)) = &self.asked {
-            request.extensions_mut().insert(protocol.clone());
-        }
-        if let Some(consent) = &self.consent {
-            // hyper hides a 100 that comes over HTTP/2.
-            consent.notify_one();
-        }
-        request
-    }
-
-    /// The token, and the proof that goes with it. There is no other of either: the request has been
-    /// scrubbed.
-    fn injected(&self, token: Option<&Token>) -> Vec<(HeaderName, HeaderValue)> {
-        let (Some(token), Some(injection)) = (token, &self.upstream.injection) else {
-            return Vec::new();
-        };
-        let mut injected = Vec::with_capacity(4);
-        injected.push((injection.header.clone(), injection.value(token)));
-        let upstream = &self.upstream;
-        let target = [
-            upstream.scheme.as_str(),
-            upstream.authority.as_str(),
-            self.target.path(),
-        ];
-        let nonce = self.own_nonce.borrow_mut().take();
-        let nonce = nonce.or_else(|| injection.nonce.get());
-        if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
-            injected.push((DPOP, proof));
-        }
-        injected
-    }
-
-    /// Waits for the response: `response_timeout` from the end of the request body, and before
-    /// that `stream_idle_timeout` between its chunks.
-    async fn wait<T>(
-        &self,
-        timer: &mut Deadline,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<T, ProxyError> {
-        let mut start = None;
-        let config = &self.upstream.config;
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = poll(cx) {
-                return Poll::Ready(Ok(answer));
-            }
-            let start = *start.get_or_insert_with(Instant::now);
-            let at = match &self.upload {
-                None => Some(start + config.response_timeout),
-                Some(upload) => match upload.finished() {
-                    Some(finished) => Some(finished.max(start) + config.response_timeout),
-                    None => {
-                        upload.register(cx);
-                        config
-                            .stream_idle_timeout
-                            .map(|idle| upload.progress().max(start) + idle)
-                    }
-                },
-            };
-            match at {
-                Some(at) => timer.poll(cx, at).map(|()| Err(self.no_response())),
-                None => Poll::Pending,
-            }
-        })
-        .await
-    }
-
     fn failed(&self, failed: Failed) -> ProxyError {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
             return failure::client(fault);
@@ -428,20 +252,6 @@ impl Forward {
             Some(refused) => failure::connect(Arc::new(refused)),
             None => failure::exchange(failed.error, failed.http1_instead),
         }
-    }
-
-    fn no_response(&self) -> ProxyError {
-        let upload = self.upload.as_ref();
-        if upload.is_some_and(|upload| upload.finished().is_none() && upload.is_starved()) {
-            return ProxyError::new(
-                ErrorKind::RequestTimeout,
-                "the request body stopped arriving; send it faster, or raise the upstream's stream_idle_timeout",
-            );
-        }
-        ProxyError::new(
-            ErrorKind::UpstreamTimeout,
-            "the upstream did not answer in time; look at it, or raise its response_timeout",
-        )
     }
 }
 

@@ -1,0 +1,206 @@
+//! One attempt to send a request on one connection.
+
+use std::task::{Context, Poll};
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use tokio::time::Instant;
+
+use super::super::error::{ErrorKind, ProxyError};
+use super::super::request::Asked;
+use super::super::upload::{Outgoing, Upload};
+use super::super::{failure, interim};
+use super::{Answer, Failed, Forward};
+use crate::deadline::Deadline;
+use crate::dpop::DPOP;
+use crate::http1::{RequestLine, Sent};
+use crate::token::Token;
+use crate::upstream::{Incoming, Single, Stream};
+
+impl Forward {
+    /// One attempt over HTTP/1.1; `asks` are more headers.
+    pub(super) async fn over_http1(
+        &self,
+        single: Single<Outgoing>,
+        token: Option<&Token>,
+        asks: &[(HeaderName, HeaderValue)],
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
+        let (reused, upload) = (single.reused, self.upload.as_ref());
+        let mut more = self.injected(token);
+        more.extend_from_slice(asks);
+        if upload.is_some_and(|upload| upload.exact().is_none()) {
+            let chunked = HeaderValue::from_static("chunked");
+            more.push((header::TRANSFER_ENCODING, chunked));
+        }
+        let request = Sent {
+            line: RequestLine {
+                method: &self.method,
+                target: &self.target,
+                host: &self.upstream.host,
+            },
+            headers: &self.headers,
+            spelling: self.spelling.as_ref(),
+            more: &more,
+        };
+        let (mut trip, mut lease) = single.begin(request, upload.map(Upload::attempt));
+        let before = trip.io().written();
+        let mut own = Deadline::default();
+        let timer = lease.timer().unwrap_or(&mut own);
+        let head = self
+            .wait(timer, |cx| {
+                trip.poll_head(cx, &mut |interim| self.told(interim))
+            })
+            .await?;
+        Ok(match head {
+            Ok(head) => {
+                lease.answered(head.headers());
+                Ok(head.map(|()| Incoming::http1(trip, lease)))
+            }
+            Err(error) => Err(Failed {
+                alert: failure::alert(&error),
+                error: error.into(),
+                unsent: trip.io().written() == before,
+                unnoticed: reused && !trip.has_heard(),
+                http1_instead: false,
+            }),
+        })
+    }
+
+    /// One attempt over HTTP/2.
+    pub(super) async fn over_http2(
+        &self,
+        mut stream: Stream<Outgoing>,
+        token: Option<&Token>,
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
+        let request = self.request_http2(token);
+        let reused = stream.reused;
+        let mut timer = Deadline::default();
+        let sent = {
+            let mut sending = std::pin::pin!(stream.send(request));
+            self.wait(&mut timer, |cx| sending.as_mut().poll(cx))
+                .await?
+        };
+        Ok(match sent {
+            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.into_lease()))),
+            Err(error) => Err(Failed {
+                unsent: error.message().is_some(),
+                unnoticed: reused,
+                http1_instead: stream.wire().begins_http1(),
+                alert: stream.wire().alert().cloned(),
+                error: error.into_error().into(),
+            }),
+        })
+    }
+
+    /// An interim response has come.
+    fn told(&self, interim: Response<()>) {
+        if interim.status() == StatusCode::CONTINUE
+            && let Some(consent) = &self.consent
+        {
+            consent.notify_one();
+        }
+        if let Some(client) = &self.informed
+            && let Some(bytes) = interim::passed_on(interim)
+        {
+            client.inform(&bytes);
+        }
+    }
+
+    fn request_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.upstream.scheme.clone());
+        uri.authority = Some(self.upstream.authority.clone());
+        uri.path_and_query = Some(self.target.clone());
+        let body = match &self.upload {
+            Some(upload) => upload.attempt(),
+            None => Outgoing::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        // Scheme and authority come both or neither, and there is always a path.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.remove(header::HOST);
+        headers.remove(header::EXPECT);
+        headers.extend(self.injected(token));
+        if let Some(Asked::Connect(protocol)) = &self.asked {
+            request.extensions_mut().insert(protocol.clone());
+        }
+        if let Some(consent) = &self.consent {
+            // hyper hides a 100 that comes over HTTP/2.
+            consent.notify_one();
+        }
+        request
+    }
+
+    /// The token, and the proof that goes with it. There is no other of either: the request has been
+    /// scrubbed.
+    fn injected(&self, token: Option<&Token>) -> Vec<(HeaderName, HeaderValue)> {
+        let (Some(token), Some(injection)) = (token, &self.upstream.injection) else {
+            return Vec::new();
+        };
+        let mut injected = Vec::with_capacity(4);
+        injected.push((injection.header.clone(), injection.value(token)));
+        let upstream = &self.upstream;
+        let target = [
+            upstream.scheme.as_str(),
+            upstream.authority.as_str(),
+            self.target.path(),
+        ];
+        let nonce = self.own_nonce.borrow_mut().take();
+        let nonce = nonce.or_else(|| injection.nonce.get());
+        if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
+            injected.push((DPOP, proof));
+        }
+        injected
+    }
+
+    /// Waits for the response: `response_timeout` from the end of the request body, and before
+    /// that `stream_idle_timeout` between its chunks.
+    async fn wait<T>(
+        &self,
+        timer: &mut Deadline,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, ProxyError> {
+        let mut start = None;
+        let config = &self.upstream.config;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            let start = *start.get_or_insert_with(Instant::now);
+            let at = match &self.upload {
+                None => Some(start + config.response_timeout),
+                Some(upload) => match upload.finished() {
+                    Some(finished) => Some(finished.max(start) + config.response_timeout),
+                    None => {
+                        upload.register(cx);
+                        config
+                            .stream_idle_timeout
+                            .map(|idle| upload.progress().max(start) + idle)
+                    }
+                },
+            };
+            match at {
+                Some(at) => timer.poll(cx, at).map(|()| Err(self.no_response())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn no_response(&self) -> ProxyError {
+        let upload = self.upload.as_ref();
+        if upload.is_some_and(|upload| upload.finished().is_none() && upload.is_starved()) {
+            return ProxyError::new(
+                ErrorKind::RequestTimeout,
+                "the request body stopped arriving; send it faster, or raise the upstream's stream_idle_timeout",
+            );
+        }
+        ProxyError::new(
+            ErrorKind::UpstreamTimeout,
+            "the upstream did not answer in time; look at it, or raise its response_timeout",
+        )
+    }
+}
