@@ -139,8 +139,11 @@ where
                     continue;
                 }
                 let decoder = Decoder::of_response(&self.method, status, &told, self.limits)?;
-                // HTTP/1.0 has no chunks: who sends them frames something wrongly (RFC 9112 section 6.1).
-                let doubtful = told.coded && !told.http11;
+                // HTTP/1.0 has no chunks, and a 204 no body: who tells of one frames something wrongly
+                // (RFC 9112 section 6.1).
+                let bodied = told.coded || told.length.is_some_and(|length| length > 0);
+                let empty = status == StatusCode::NO_CONTENT;
+                let doubtful = told.coded && !told.http11 || bodied && empty;
                 self.keep_alive = told.keep_alive && !doubtful;
                 self.decoder = Some(decoder);
                 return Poll::Ready(Ok(response));

@@ -155,16 +155,19 @@ fn field<'n>(to: &mut Vec<u8>, names: &mut Names<'n>, name: &'n HeaderName, valu
     to.extend_from_slice(b"\r\n");
 }
 
-/// How a request body is told from what follows.
+/// How a request body is told from what follows. Where nothing tells it there is none, and a byte of one
+/// is an error: the upstream would take it for the next request.
 pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> Coding {
-    let chunked = more.iter().any(|(name, _)| *name == TRANSFER_ENCODING);
-    match headers.get(CONTENT_LENGTH).filter(|_| !chunked) {
-        Some(length) => {
-            let length = length.to_str().ok().and_then(|length| length.parse().ok());
-            Coding::Length(length.unwrap_or(0))
-        }
-        None => Coding::Chunked,
+    if more.iter().any(|(name, _)| *name == TRANSFER_ENCODING) {
+        return Coding::Chunked;
     }
+    let length = headers.get(CONTENT_LENGTH).and_then(number);
+    Coding::Length(length.unwrap_or(0))
+}
+
+/// The number that a value is.
+pub(super) fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
 }
 
 impl Coding {

@@ -60,6 +60,8 @@ struct Shared<S> {
     asked: Asked,
     /// Requests so far.
     count: u64,
+    /// How often something has come.
+    reads: u64,
     /// What is left of the response.
     answer: Option<Coding>,
     /// Of whoever reads the body.
@@ -96,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stalled: None,
             asked: Asked::by(&Method::GET, Told::default(), limits),
             count: 0,
+            reads: 0,
             answer: None,
             reader: None,
             waiter: None,
@@ -192,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let asked = &mut shared.asked;
         let bodiless = head.status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
-        let told = head.headers.get(CONTENT_LENGTH).and_then(number);
+        let told = head.headers.get(CONTENT_LENGTH).and_then(encode::number);
         let mut add_length = None;
         let coding = match (told, body.size_hint().exact()) {
             _ if asked.head || bodiless => Coding::Absent,
@@ -303,6 +306,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Pending
     }
 
+    /// How often something has come: as long as it grows, the client sends.
+    pub fn reads(&self) -> u64 {
+        self.0.borrow().reads
+    }
+
     /// Looks at the socket.
     pub fn with_stream(&self, look: impl FnOnce(&S)) {
         if let Some(stream) = &self.0.borrow().stream {
@@ -325,10 +333,6 @@ impl Asked {
     }
 }
 
-fn number(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
-}
-
 fn closes(headers: &HeaderMap) -> bool {
     let close = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
     headers.get_all(CONNECTION).iter().any(close)
@@ -342,6 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         };
         // However it ends, nothing more comes.
         self.received = ready!(receive(stream, cx, self.most)).unwrap_or_default();
+        self.reads += 1;
         Poll::Ready(!self.received.is_empty())
     }
 

@@ -220,6 +220,9 @@ impl Forward {
         received::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             received::check_switch(protocol, answer.headers())?;
+            if !answer.body().is_sent() {
+                return Err(switched_early());
+            }
         }
         Ok(answer)
     }
@@ -283,6 +286,14 @@ fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
         ErrorKind::UpstreamProtocol,
         "the upstream switched protocols unasked",
     ))
+}
+
+/// What is left of the request would be taken for the new protocol (RFC 9110 section 7.8).
+fn switched_early() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::UpstreamProtocol,
+        "the upstream switched protocols before it had all of the request",
+    )
 }
 
 /// How long the upstream may think about an `Expect: 100-continue`. Waiting longer than the pause

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -53,8 +53,10 @@ pub async fn serve(
 
 /// How a connection ends.
 enum End {
-    /// After its last response, or between two.
+    /// After its last response.
     Closed,
+    /// Between two requests, since we are to end: nothing is under way that could get lost.
+    Idle,
     /// The client has gone.
     Gone,
     /// What was sent must not look complete.
@@ -95,7 +97,7 @@ impl Served {
             }
             // Not before the request that made us come here has begun.
             if self.client.is_closing() && self.client.started() > 0 {
-                return Poll::Ready(Err(End::Closed));
+                return Poll::Ready(Err(End::Idle));
             }
             let since = *silent.get_or_insert_with(Instant::now);
             let late = self.deadline.poll(cx, since + self.limits.idle_timeout);
@@ -131,16 +133,33 @@ impl Served {
         if let Some(switched) = switched {
             return Err(End::Switched(Box::new(switched)));
         }
-        // An upload may go on behind its response.
-        std::future::poll_fn(|cx| {
-            self.look(cx)?;
-            self.connection.poll_body_over(cx).map(Ok)
-        })
-        .await?;
+        self.upload_over().await?;
         match self.connection.keeps_alive() {
             true => Ok(()),
             false => Err(End::Closed),
         }
+    }
+
+    /// An upload may go on behind its response, for as long as it moves.
+    async fn upload_over(&mut self) -> Result<(), End> {
+        let mut moved = None;
+        std::future::poll_fn(|cx| {
+            self.look(cx)?;
+            if self.connection.poll_body_over(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            // Its reader may be another task, and nobody tells this one what it reads.
+            loop {
+                let now = || (Instant::now(), self.connection.reads());
+                let (since, reads) = *moved.get_or_insert_with(now);
+                ready!(self.deadline.poll(cx, since + self.limits.idle_timeout));
+                if self.connection.reads() == reads {
+                    return Poll::Ready(Err(End::Gone));
+                }
+                moved = None;
+            }
+        })
+        .await
     }
 
     async fn response(&mut self, request: Asking<Stream>) -> Result<Response<Reply>, End> {
@@ -201,7 +220,7 @@ impl Served {
 
     async fn end(mut self, end: End) {
         match end {
-            End::Gone => {}
+            End::Gone | End::Idle => {}
             End::Reset => {
                 // The sooner it learns that its response broke off, the better.
                 self.client.reset();
@@ -214,7 +233,7 @@ impl Served {
             End::Closed => {
                 // A request may have been answered before all of its body was read.
                 let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
-                if matches!(closed, Ok(Ok(()))) && !self.client.is_closing() {
+                if matches!(closed, Ok(Ok(()))) {
                     linger(&mut self.connection, self.limits.linger_timeout).await;
                 }
             }

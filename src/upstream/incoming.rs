@@ -60,6 +60,14 @@ impl<B: RequestBody> Incoming<B> {
         }
     }
 
+    /// Whether all of the request has been written; over HTTP/2 it is the library that does so.
+    pub fn is_sent(&self) -> bool {
+        match &self.source {
+            Some(Source::Http1(held)) => held.0.is_sent(),
+            Some(Source::Http2(..)) | None => true,
+        }
+    }
+
     /// No other request is to follow on its connection.
     pub fn retire(&mut self) {
         if let Some(Source::Http1(held)) = &mut self.source {

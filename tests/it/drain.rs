@@ -266,3 +266,26 @@ async fn requests_that_keep_coming_do_not_keep_it_from_ending() {
     assert_eq!(process.ended().await.code, 0);
     assert!(asking.await.unwrap() > 0);
 }
+
+#[tokio::test]
+async fn the_last_answer_arrives_though_the_client_has_sent_more() {
+    let gate = Gate::start();
+    let process = Process::start(&gate.config("")).await;
+    let mut stream = TcpStream::connect(process.address()).await.unwrap();
+    let asked = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(asked).await.unwrap();
+    gate.arrived().await;
+    // More than is read ahead: closing on what is left of it would reset the connection.
+    let more = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(3000);
+    stream.write_all(&more).await.unwrap();
+
+    process.signal(Signal::TERM);
+    draining(&process).await;
+    gate.open();
+    // A reset would have arrived by then.
+    assert_eq!(process.ended().await.code, 0);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nwhole"), "{answer}");
+}

@@ -5,6 +5,7 @@ mod connect;
 mod expect;
 mod framing;
 mod grpc;
+mod leftover;
 mod memory;
 mod upgrade;
 

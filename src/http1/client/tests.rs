@@ -110,6 +110,15 @@ async fn a_connection_is_kept_only_when_nothing_is_left_on_it() {
             false,
         ),
         ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", true),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+        ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             true,
@@ -171,6 +180,13 @@ async fn a_body_that_is_not_as_long_as_it_says_is_not_sent_as_if_it_were() {
         let (_api, mut trip) = begin(&Method::POST, &[("content-length", length)], body);
         assert!(matches!(head(&mut trip).await, Err(Error::Upload(_))));
     }
+}
+
+#[tokio::test]
+async fn a_body_of_which_nothing_tells_the_end_is_not_sent() {
+    let body = Some(Full::from("GET /smuggled HTTP/1.1\r\n\r\n"));
+    let (_api, mut trip) = begin(&Method::POST, &[], body);
+    assert!(matches!(head(&mut trip).await, Err(Error::Upload(_))));
 }
 
 #[tokio::test]

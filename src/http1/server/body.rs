@@ -38,7 +38,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
             self.out
                 .space()
                 .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            // If the client does not read it now, the connection's own task goes on with it.
+        }
+        if !self.out.is_flushed() {
+            // Whoever asks last is woken when the client reads on: the connection's task, or the reader of
+            // the body, which may be another. That writing fails is heard by reading.
             let _ = self.poll_flush(cx);
         }
         loop {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::Response;
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -278,4 +280,24 @@ async fn behind_a_101_it_is_bytes() {
     assert_eq!(&early, b"early");
     connection.write_all(b"late").await.unwrap();
     assert_eq!(read(&mut near).await, "late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_body_sees_to_it_that_the_client_is_asked_for_it() {
+    // Room for less than the question.
+    let (mut near, far) = duplex(8);
+    let head = b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let body = next(&connection).await.into_body().unwrap();
+    let asking = async {
+        let mut question = [0; 25];
+        near.read_exact(&mut question).await.unwrap();
+        assert_eq!(&question, b"HTTP/1.1 100 Continue\r\n\r\n");
+        near.write_all(b"ok").await.unwrap();
+    };
+    let both = async { tokio::join!(body.collect(), asking) };
+    let (body, ()) = tokio::time::timeout(Duration::from_secs(1), both)
+        .await
+        .expect("it was asked for");
+    assert_eq!(body.unwrap().to_bytes(), "ok");
 }

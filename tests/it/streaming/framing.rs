@@ -145,6 +145,20 @@ fn hints(go: mpsc::UnboundedReceiver<()>) -> SocketAddr {
 }
 
 #[tokio::test]
+async fn early_hints_keep_the_spelling_of_their_names() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nLiNK: </a>\r\nx-lower: 1\r\nX-UPPER: 2\r\n\r\n";
+    let api = server::bytes(move |_, mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let all = [hint, answer].concat();
+        stream.write_all(all.as_bytes()).await.unwrap();
+    });
+    let asked = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = client::raw(to(api).address(), asked).await;
+    assert!(answer.starts_with(hint), "{answer}");
+}
+
+#[tokio::test]
 async fn early_hints_come_before_the_answer_where_both_sides_are_http11() {
     let (go, wait) = mpsc::unbounded_channel();
     let sidebearer = to(hints(wait));

@@ -178,3 +178,25 @@ async fn only_a_protocol_that_was_asked_for_is_switched_to() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_switch_before_the_end_of_the_request_is_refused() {
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let sidebearer = to(api);
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let asked = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: echo\r\n\
+             Content-Length: 5\r\n{expect}\r\n"
+        );
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    }
+}

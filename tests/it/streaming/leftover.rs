@@ -1,0 +1,71 @@
+//! Uploads whose response is there before all of them.
+
+use http_body_util::Collected;
+
+use super::*;
+
+type Told = mpsc::UnboundedReceiver<hyper::Result<Collected<bytes::Bytes>>>;
+
+/// Answers at once, and tells what comes of each request body.
+fn hasty() -> (SocketAddr, Told) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let address = server::serve(None, move |request| {
+        let tell = tell.clone();
+        async move {
+            tokio::spawn(async move { tell.send(request.into_body().collect().await) });
+            response(200, "done")
+        }
+    });
+    (address, told)
+}
+
+fn patient(version: &str, address: SocketAddr, idle: &str) -> Sidebearer {
+    let lines = format!("http = \"{version}\"\nstream_idle_timeout = \"{idle}\"");
+    let upstream = config(&format!("http://{address}"), &lines);
+    Sidebearer::start(&format!("[server]\nidle_timeout = \"{idle}\"\n{upstream}"))
+}
+
+async fn done(stream: &mut TcpStream) {
+    let head = timeout(PATIENCE, read_head(stream)).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let mut body = [0; 4];
+    stream.read_exact(&mut body).await.unwrap();
+    assert_eq!(&body, b"done");
+}
+
+async fn half_an_upload(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let half = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345";
+    stream.write_all(half.as_bytes()).await.unwrap();
+    done(&mut stream).await;
+    stream
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_behind_its_response_and_the_next_request_behind_it() {
+    for version in ["1.1", "2"] {
+        let (api, mut told) = hasty();
+        let sidebearer = patient(version, api, "20s");
+        let mut stream = half_an_upload(sidebearer.address()).await;
+        let rest = "67890GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        done(&mut stream).await;
+        for expected in ["1234567890", ""] {
+            let body = timeout(PATIENCE, told.recv()).await.unwrap();
+            assert_eq!(body.unwrap().unwrap().to_bytes(), expected, "{version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_behind_its_response_ends_with_its_connection() {
+    for version in ["1.1", "2"] {
+        let (api, mut told) = hasty();
+        let sidebearer = patient(version, api, "500ms");
+        let mut stream = half_an_upload(sidebearer.address()).await;
+        let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert_eq!(end.expect("it has an end").unwrap(), 0);
+        let body = timeout(PATIENCE, told.recv()).await.unwrap();
+        assert!(body.unwrap().is_err(), "half of it is not all of it");
+    }
+}
