@@ -73,7 +73,7 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return {(task / "comm").read_text().strip(): int((task / "schedstat").read_text().split()[0]) for task in tasks}
 
-    def answers(self, path="/", seconds=20, port=None):
+    def answers(self, path="/", seconds=20, port=None, pause=0.001):
         """Waits until something good comes from it. How long that took since it was started, in seconds."""
         while True:
             try:
@@ -86,7 +86,7 @@ class Server:
                 raise RuntimeError(f"{self.name} ended by itself, with {self.process.returncode}")
             if time.monotonic() - self.began > seconds:
                 raise TimeoutError(f"{self.name} does not answer at {self.port}")
-            time.sleep(0.001)
+            time.sleep(pause)
 
     def stop(self):
         self.process.terminate()

@@ -191,10 +191,14 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Resp
                 &json!({ "shards": if alive { "responding" } else { "stuck" } }),
             )
         }
-        ("/readyz", _) if get => health(admin.is_ready(), &status::readiness(admin)),
+        ("/readyz", _) if get => {
+            let ready = admin.is_ready();
+            health(ready, &status::readiness(admin, ready))
+        }
         ("/startupz", _) if get => {
-            let started = admin.is_ready() || admin.was_ready.load(Relaxed);
-            health(started, &status::readiness(admin))
+            let ready = admin.is_ready();
+            let started = ready || admin.was_ready.load(Relaxed);
+            health(started, &status::readiness(admin, ready))
         }
         ("/metrics", _) if get => metrics(admin),
         ("/status", Scope::All) if get => page(StatusCode::OK, &status::whole(admin)),

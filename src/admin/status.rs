@@ -28,7 +28,8 @@ fn counts_as_ready(credential: &Credential) -> bool {
     !waited_for || credential.source.is_ready()
 }
 
-pub(super) fn readiness(admin: &Admin) -> Value {
+/// `ready` is what has just been found.
+pub(super) fn readiness(admin: &Admin, ready: bool) -> Value {
     let snapshot = admin.snapshots.load();
     let credentials: Map<String, Value> = snapshot
         .credentials
@@ -46,7 +47,7 @@ pub(super) fn readiness(admin: &Admin) -> Value {
         })
         .collect();
     json!({
-        "ready": !admin.is_draining() && credentials_ready(&snapshot),
+        "ready": ready,
         "draining": admin.is_draining(),
         "listeners": listeners(&snapshot),
         "credentials": credentials,
