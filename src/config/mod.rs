@@ -228,6 +228,8 @@ pub struct Upstream {
     pub connect_protocol_timeout: Duration,
     /// Connections at once, in the whole process, idle ones included.
     pub max_connections: usize,
+    /// Connections of HTTP/1.1 that are being opened at once, in the whole process.
+    pub max_connecting: usize,
     /// Idle connections kept, in the whole process.
     pub pool_idle: usize,
     /// How long an idle connection is kept.

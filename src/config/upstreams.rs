@@ -45,6 +45,7 @@ pub(super) fn read(
     let continue_timeout = time("continue_timeout", 1, SOME);
     let connect_protocol_timeout = time("connect_protocol_timeout", 1, SOME);
     let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
+    let max_connecting = section.integer("max_connecting", 64, 1..=1_000_000);
     let pool_idle = section.integer("pool_idle", 256, 0..=1_000_000);
     let pool_idle_timeout = time("pool_idle_timeout", 50, SOME);
     let retry_on_401 = section.boolean("retry_on_401", true);
@@ -91,6 +92,7 @@ pub(super) fn read(
         continue_timeout,
         connect_protocol_timeout,
         max_connections,
+        max_connecting,
         pool_idle,
         pool_idle_timeout,
         retry_on_401,

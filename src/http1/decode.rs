@@ -47,7 +47,7 @@ impl Decoder {
     /// The body of a response to a request with this method.
     ///
     /// # Errors
-    /// Its length is no number, or there are several.
+    /// Its length is no number, or there are several; also where it has no body, since it is passed on.
     pub(super) fn of_response(
         method: &Method,
         status: StatusCode,
@@ -56,12 +56,14 @@ impl Decoder {
     ) -> Result<Self, HeadError> {
         let bodiless = status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        match (told.lengths, told.length) {
+        if told.lengths > 0 && told.length.is_none() && !told.coded {
+            return Err(HeadError::Malformed("its Content-Length is none"));
+        }
+        match told.length {
             _ if bodiless || *method == Method::HEAD => Ok(Self::Length(0)),
             _ if told.coded => Ok(Self::chunked(limits)),
-            (0, _) => Ok(Self::UntilClose),
-            (_, Some(length)) => Ok(Self::Length(length)),
-            (_, None) => Err(HeadError::Malformed("its Content-Length is none")),
+            None => Ok(Self::UntilClose),
+            Some(length) => Ok(Self::Length(length)),
         }
     }
 

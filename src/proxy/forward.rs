@@ -166,7 +166,11 @@ impl Forward {
             let waited = connects || idle.is_none();
             let checkout = match idle {
                 Some(checkout) => checkout,
-                None => self.pool.open().await.map_err(failure::connect)?,
+                None => self
+                    .pool
+                    .open(retries > 0)
+                    .await
+                    .map_err(failure::connect)?,
             };
             if connects && !takes_connect(&checkout).await {
                 return Err(no_connect());

@@ -199,7 +199,11 @@ fn target(
     let unchanged = matches!(checked.path, Cow::Borrowed(_))
         && replacement.is_none()
         && upstream.base_path.is_empty();
-    if unchanged && let Some(target) = head.uri.path_and_query() {
+    if unchanged
+        && let Some(target) = head.uri.path_and_query()
+        // An absolute target may leave an empty path out, and it was matched as "/".
+        && target.as_str().starts_with('/')
+    {
         return Ok(target.clone());
     }
     let replace = replacement.map(|replacement| (route.prefix_len, replacement));

@@ -44,7 +44,7 @@ pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
 /// # Errors
 ///
 /// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1), and for
-/// several lengths, of which the client could take another than the library.
+/// several lengths, of which the client could take another than the library, or one that is no number.
 pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
     if headers.values().any(is_padded) {
         return Err(bad(
@@ -54,6 +54,12 @@ pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(bad(
             "the upstream's HTTP/2 response has more than one Content-Length",
+        ));
+    }
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if length.is_some_and(|length| length.is_empty() || !length.iter().all(u8::is_ascii_digit)) {
+        return Err(bad(
+            "the Content-Length of the upstream's HTTP/2 response is no number",
         ));
     }
     Ok(())
@@ -145,6 +151,10 @@ mod tests {
         let once = (CONTENT_LENGTH, "5");
         assert!(check_http2(&map(std::slice::from_ref(&once))).is_ok());
         assert!(check_http2(&map(&[once, (CONTENT_LENGTH, "6")])).is_err());
+        for none in ["", "+5", "0x5", "5,5"] {
+            let length = [(CONTENT_LENGTH, none)];
+            assert!(check_http2(&map(&length)).is_err(), "{none}");
+        }
     }
 
     #[test]

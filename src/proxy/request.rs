@@ -13,6 +13,7 @@ use http::header::{
     VIA,
 };
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use hyper::ext::Protocol;
 
@@ -64,6 +65,10 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
         Some(authority) => host(authority)?,
         None => Cow::Borrowed(""),
     };
+    let target = parts.uri.path_and_query().map(PathAndQuery::as_str);
+    if parts.version >= Version::HTTP_2 && target.is_some_and(|target| target.starts_with('?')) {
+        return Err(bad("a :path begins with a slash"));
+    }
     let path = canonical_path(parts.uri.path()).map_err(refused)?;
     let query = parts.uri.query();
     query.map_or(Ok(()), check_query).map_err(refused)?;

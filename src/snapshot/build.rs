@@ -204,6 +204,7 @@ impl Builder {
             connector: connector.dialing(config.dialing.clone()),
             places: Places::new(config.max_connections),
             connect_timeout: config.connect_timeout,
+            connecting_per_shard: config.max_connecting.div_ceil(self.shards),
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),
             pool_idle_timeout: config.pool_idle_timeout,
             max_header_bytes: config.max_response_header_bytes,

@@ -145,6 +145,15 @@ impl Connector {
         }
     }
 
+    /// Others were being opened, and none of them became free `within` that time.
+    pub(super) fn no_turn(&self, within: Duration) -> ConnectError {
+        ConnectError::Timeout {
+            authority: self.authority(),
+            within,
+            stage: Stage::Turn,
+        }
+    }
+
     /// The connection is there, but HTTP cannot begin on it.
     pub(super) fn handshake_failed(&self, error: &hyper::Error) -> ConnectError {
         ConnectError::Connect {

@@ -70,6 +70,8 @@ pub enum Stage {
     Connect,
     /// The TLS handshake.
     Tls,
+    /// None of these: others were being opened.
+    Turn,
 }
 
 impl ConnectError {
@@ -92,6 +94,7 @@ impl fmt::Display for Stage {
             Self::Resolve => "name resolution",
             Self::Connect => "the TCP connection",
             Self::Tls => "the TLS handshake",
+            Self::Turn => "the wait behind max_connecting others",
         })
     }
 }

@@ -12,6 +12,7 @@ mod multiplexed;
 mod places;
 mod pool;
 mod tls;
+mod waiting;
 
 use std::future::Future;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Endpoint {
     pub places: Places,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
+    /// Connections of HTTP/1.1 that each shard opens at once.
+    pub connecting_per_shard: usize,
     /// Idle connections that each shard keeps.
     pub pool_idle_per_shard: usize,
     /// How long an idle connection is kept.

@@ -23,6 +23,7 @@ use super::io::Io;
 use super::keep_alive;
 use super::multiplexed::Multiplexed;
 use super::places::Place;
+use super::waiting::Waiting;
 use super::{Endpoint, HyperIo};
 use crate::deadline::Deadline;
 use crate::http1::{self, RoundTrip, Sent};
@@ -40,13 +41,14 @@ where
 }
 
 /// The connections of one shard to one upstream.
-pub struct Pool<B> {
+pub struct Pool<B: RequestBody> {
     endpoint: Arc<Endpoint>,
     idle: RefCell<Vec<Idle>>,
     streams: RefCell<Vec<Rc<Multiplexed<B>>>>,
     /// Held while the protocol is unknown or HTTP/2, so that a burst opens one connection.
     dialing: tokio::sync::Mutex<()>,
     http1_known: Cell<bool>,
+    pub(super) waiting: Waiting<B>,
     failure: RefCell<(u64, Option<Arc<ConnectError>>)>,
     active: Cell<i64>,
     reported: Cell<(i64, i64)>,
@@ -68,7 +70,7 @@ struct Kept {
 }
 
 /// A connection that is ready for one request.
-pub enum Checkout<B> {
+pub enum Checkout<B: RequestBody> {
     /// All of one.
     Http1(Single<B>),
     /// A stream of one.
@@ -76,7 +78,7 @@ pub enum Checkout<B> {
 }
 
 /// A connection of HTTP/1.1 that is ready for one request.
-pub struct Single<B> {
+pub struct Single<B: RequestBody> {
     io: Io,
     lease: Lease<B>,
     /// Whether it carried a request before: the upstream may have closed it meanwhile.
@@ -84,7 +86,7 @@ pub struct Single<B> {
 }
 
 /// A place for one request on a connection of HTTP/2.
-pub struct Stream<B> {
+pub struct Stream<B: RequestBody> {
     open: Rc<Multiplexed<B>>,
     lease: Lease<B>,
     /// Whether the connection carried a request before.
@@ -93,7 +95,7 @@ pub struct Stream<B> {
 
 /// A connection while it carries a request. Dropping it closes an HTTP/1.1 connection, or gives an
 /// HTTP/2 stream back.
-pub struct Lease<B> {
+pub struct Lease<B: RequestBody> {
     pool: Rc<Pool<B>>,
     held: Held<B>,
     keep_alive: Option<Duration>,
@@ -114,6 +116,7 @@ impl<B: RequestBody> Pool<B> {
             streams: RefCell::default(),
             dialing: tokio::sync::Mutex::default(),
             http1_known: Cell::new(false),
+            waiting: Waiting::default(),
             failure: RefCell::default(),
             active: Cell::new(0),
             reported: Cell::new((0, 0)),
@@ -140,11 +143,12 @@ impl<B: RequestBody> Pool<B> {
         None
     }
 
-    /// A new connection: when none is idle, or a request has failed on an idle one.
-    pub async fn open(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+    /// A connection when none is idle: a new one, or one that is given back meanwhile. `new`: a request
+    /// has failed on an old one.
+    pub async fn open(self: &Rc<Self>, new: bool) -> Result<Checkout<B>, Arc<ConnectError>> {
         self.streams.borrow_mut().retain(|open| !open.is_closed());
         // Boxed, since a request that finds an idle one must not be as large as a handshake.
-        Box::pin(self.dial()).await
+        Box::pin(self.dial(new)).await
     }
 
     /// Closes what has been idle for too long and brings the gauges up to date.
@@ -184,14 +188,14 @@ impl<B: RequestBody> Pool<B> {
         self.endpoint.metrics.idle.add(idle - before_idle);
     }
 
-    fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
+    pub(super) fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
         streams.iter().find(|open| open.is_free()).cloned()
     }
 
-    async fn dial(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+    async fn dial(self: &Rc<Self>, new: bool) -> Result<Checkout<B>, Arc<ConnectError>> {
         if self.http1_known.get() || self.endpoint.connector.only_http1() {
-            return self.connect().await.map_err(Arc::new);
+            return self.one_of_http1(new).await;
         }
         let failures = self.failure.borrow().0;
         let turn = self.dialing.lock().await;
@@ -206,7 +210,7 @@ impl<B: RequestBody> Pool<B> {
         if self.http1_known.get() {
             // Learnt while this one waited: from here on they dial side by side.
             drop(turn);
-            return self.connect().await.map_err(Arc::new);
+            return self.one_of_http1(new).await;
         }
         self.connect().await.map_err(|error| {
             let error = Arc::new(error);
@@ -216,7 +220,14 @@ impl<B: RequestBody> Pool<B> {
         })
     }
 
-    async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
+    async fn one_of_http1(self: &Rc<Self>, new: bool) -> Result<Checkout<B>, Arc<ConnectError>> {
+        match new {
+            true => self.connect().await.map_err(Arc::new),
+            false => self.wait().await,
+        }
+    }
+
+    pub(super) async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
         self.make_room().await;
         let (connected, place) = self.endpoint.connect(Protocols::Any).await?;
         self.http1_known.set(!connected.http2);
@@ -286,7 +297,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
+    pub(super) fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
         open.stream_begins();
         Stream {
             lease: self.lease(Held::Http2(Rc::clone(&open))),
@@ -304,7 +315,7 @@ impl<B: RequestBody> Pool<B> {
     }
 }
 
-impl<B> Drop for Pool<B> {
+impl<B: RequestBody> Drop for Pool<B> {
     fn drop(&mut self) {
         let (active, idle) = self.reported.get();
         self.endpoint.metrics.active.sub(active);
@@ -313,6 +324,11 @@ impl<B> Drop for Pool<B> {
 }
 
 impl<B: RequestBody> Single<B> {
+    /// Nobody has a use for it now.
+    pub(super) fn give_back(self) {
+        self.lease.release(self.io);
+    }
+
     /// Begins a request with this body.
     pub fn begin(self, request: Sent<'_>, body: Option<B>) -> (RoundTrip<Io, B>, Lease<B>) {
         let endpoint = &self.lease.pool.endpoint;
@@ -355,7 +371,7 @@ impl<B: RequestBody> Stream<B> {
     }
 }
 
-impl<B> Lease<B> {
+impl<B: RequestBody> Lease<B> {
     /// The upstream has answered with these headers.
     pub fn answered(&mut self, headers: &HeaderMap) {
         let promised = keep_alive::timeout(headers);
@@ -376,7 +392,7 @@ impl<B> Lease<B> {
     }
 
     /// The response has been read to its end: the connection may serve the next request.
-    pub fn release(mut self, io: Io) {
+    pub fn release(mut self, mut io: Io) {
         let keep = self.keep_alive.unwrap_or(Duration::MAX);
         let keep = keep.min(self.pool.endpoint.pool_idle_timeout);
         if keep.is_zero() {
@@ -385,6 +401,13 @@ impl<B> Lease<B> {
         if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
             let pool = &self.pool;
             pool.active.set(pool.active.get() - 1);
+            if !pool.waiting.is_empty() {
+                if http1::is_quiet(&mut io) {
+                    let single = pool.single(io, kept, true);
+                    pool.waiting.give(Checkout::Http1(single));
+                }
+                return;
+            }
             let mut idle = pool.idle.borrow_mut();
             if idle.len() < pool.endpoint.pool_idle_per_shard {
                 let expires = Instant::now() + keep;
@@ -394,7 +417,7 @@ impl<B> Lease<B> {
     }
 }
 
-impl<B> Drop for Lease<B> {
+impl<B: RequestBody> Drop for Lease<B> {
     fn drop(&mut self) {
         match &self.held {
             Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),

@@ -2,6 +2,7 @@
 
 mod again;
 mod http2;
+mod waiting;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -25,7 +25,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 47] = [
+const LIMITS: [Limit; 48] = [
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
@@ -43,6 +43,7 @@ const LIMITS: [Limit; 47] = [
     (UPSTREAM_CRM, "continue_timeout", 1000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (UPSTREAM_CRM, "connect_protocol_timeout", 1000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (UPSTREAM_CRM, "max_connections", 10_000, ("7", 7), ("0", "from 1 to 1000000")),
+    (UPSTREAM_CRM, "max_connecting", 64, ("7", 7), ("0", "from 1 to 1000000")),
     (UPSTREAM_CRM, "max_retries", 3, ("0", 0), ("101", "from 0 to 100")),
     (UPSTREAM_CRM, "body_buffer", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"1GiB\"", "expected 8KiB to 16MiB")),
     (UPSTREAM_CRM, "max_response_header_bytes", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"2MiB\"", "expected 8KiB to 1MiB")),
@@ -114,6 +115,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (UPSTREAM_CRM, "continue_timeout") => time(crm.continue_timeout),
         (UPSTREAM_CRM, "connect_protocol_timeout") => time(crm.connect_protocol_timeout),
         (UPSTREAM_CRM, "max_connections") => count(crm.max_connections),
+        (UPSTREAM_CRM, "max_connecting") => count(crm.max_connecting),
         (UPSTREAM_CRM, "max_retries") => count(crm.max_retries),
         (UPSTREAM_CRM, "replay_buffer") => count(crm.replay_buffer),
         (UPSTREAM_CRM, "body_buffer") => count(crm.body_buffer),

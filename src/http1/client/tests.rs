@@ -216,6 +216,22 @@ async fn a_connection_with_something_on_it_is_not_quiet_however_busy_its_task() 
 }
 
 #[tokio::test]
+async fn a_length_that_is_none_is_refused_where_there_is_no_body_too() {
+    for lengths in [
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: +2\r\n",
+        "Content-Length:\r\n",
+    ] {
+        for status in ["200 OK", "304 Not Modified"] {
+            let (mut api, mut trip) = begin(&Method::HEAD, &[], None::<Empty<Bytes>>);
+            let answer = format!("HTTP/1.1 {status}\r\n{lengths}\r\n");
+            api.write_all(answer.as_bytes()).await.unwrap();
+            assert!(matches!(head(&mut trip).await, Err(Error::Head(_))));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_length_that_is_said_several_times_is_passed_on_once() {
     for lengths in [
         "Content-Length: 2, 2\r\n",

@@ -259,3 +259,18 @@ async fn methods_that_would_echo_the_token_or_tunnel_are_405() {
         assert!([400, 405].contains(&answers[0].status), "{line}");
     }
 }
+
+#[tokio::test]
+async fn an_absolute_target_without_a_path_arrives_with_a_slash() {
+    let (recorder, sidebearer) = world("");
+    for (target, arrives) in [
+        ("http://localhost", "/"),
+        ("http://localhost?x=1", "/?x=1"),
+        ("http://localhost/?x=1", "/?x=1"),
+    ] {
+        let get = format!("GET {target} HTTP/1.1\r\n{HOST}\r\n");
+        attack(&recorder, &sidebearer, get.as_bytes()).await;
+        let seen = recorder.requests();
+        assert_eq!(seen[seen.len() - 2].target, arrives);
+    }
+}

@@ -114,6 +114,8 @@ fn an_absolute_target_decides_over_host() {
     let query = request("http://crm.local?x=1", &[("host", "crm.local")]);
     let checked = check(&query).unwrap();
     assert_eq!((&*checked.path, checked.query), ("/", Some("x=1")));
+    // In HTTP/2 that is how a :path without its slash looks.
+    assert_refused(&http2("http://crm.local?x=1", &[]));
 }
 
 #[test]

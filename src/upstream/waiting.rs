@@ -1,0 +1,137 @@
+//! Requests that wait for a connection of HTTP/1.1.
+//!
+//! Whoever waits gets what comes first: a connection that was opened, or one that another request gives
+//! back. Only so many are being opened at once. A burst that opened one for each of its requests would
+//! share the cores out among all those handshakes, and end with the last of them too late for everyone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::error::ConnectError;
+use super::pool::{Checkout, Pool, RequestBody};
+
+/// Who waits, and how many connections are being opened for them.
+pub(super) struct Waiting<B: RequestBody> {
+    queue: RefCell<VecDeque<oneshot::Sender<Outcome<B>>>>,
+    opening: Cell<usize>,
+}
+
+type Outcome<B> = Result<Given<B>, Arc<ConnectError>>;
+
+/// A connection on its way to who waits. If nobody is there any more it goes back to its pool.
+struct Given<B: RequestBody>(Option<Checkout<B>>);
+
+impl<B: RequestBody> Drop for Given<B> {
+    fn drop(&mut self) {
+        if let Some(Checkout::Http1(single)) = self.0.take() {
+            single.give_back();
+        }
+    }
+}
+
+impl<B: RequestBody> Default for Waiting<B> {
+    fn default() -> Self {
+        Self {
+            queue: RefCell::default(),
+            opening: Cell::new(0),
+        }
+    }
+}
+
+impl<B: RequestBody> Waiting<B> {
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// Hands a connection to who has waited longest. If nobody waits it goes back to its pool.
+    pub(super) fn give(&self, checkout: Checkout<B>) {
+        self.tell(Ok(Given(Some(checkout))));
+    }
+
+    fn tell(&self, mut outcome: Outcome<B>) {
+        loop {
+            let next = self.queue.borrow_mut().pop_front();
+            let Some(next) = next else { return };
+            match next.send(outcome) {
+                Ok(()) => return,
+                // It has gone away.
+                Err(returned) => outcome = returned,
+            }
+        }
+    }
+
+    /// Takes a place at the end.
+    fn take_place(&self) -> oneshot::Receiver<Outcome<B>> {
+        let (place, given) = oneshot::channel();
+        let mut queue = self.queue.borrow_mut();
+        while queue.front().is_some_and(oneshot::Sender::is_closed) {
+            queue.pop_front();
+        }
+        queue.push_back(place);
+        given
+    }
+
+    /// Whether one is being opened for each of those who wait.
+    fn are_all_served(&self) -> bool {
+        self.opening.get() >= self.queue.borrow().len()
+    }
+}
+
+impl<B: RequestBody> Pool<B> {
+    /// Waits for a connection, for as long as opening one may take.
+    pub(super) async fn wait(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
+        let given = self.waiting.take_place();
+        self.open_more();
+        let patience = self.endpoint().connect_timeout;
+        let outcome = match self.waiting.are_all_served() {
+            // Each ends in time, and tells what kept it.
+            true => given.await,
+            false => match timeout(patience, given).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(Arc::new(self.endpoint().connector.no_turn(patience))),
+            },
+        };
+        match outcome {
+            Ok(Ok(mut given)) => Ok(given.0.take().expect("nobody else takes it")),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Arc::new(self.endpoint().connector.no_turn(patience))),
+        }
+    }
+
+    /// Opens connections, one for each of those who wait, as far as that is allowed.
+    fn open_more(self: &Rc<Self>) {
+        let waiting = &self.waiting;
+        let max = self.endpoint().connecting_per_shard;
+        while waiting.opening.get() < max && !waiting.are_all_served() {
+            waiting.opening.set(waiting.opening.get() + 1);
+            let pool = Rc::clone(self);
+            // Whoever waits may be served by another one, or go away, and then this is for the next.
+            tokio::task::spawn_local(async move {
+                let opened = pool.connect().await;
+                let waiting = &pool.waiting;
+                waiting.opening.set(waiting.opening.get() - 1);
+                match opened {
+                    Ok(checkout) => waiting.give(checkout),
+                    Err(error) => waiting.tell(Err(Arc::new(error))),
+                }
+                pool.share_streams();
+                pool.open_more();
+            });
+        }
+    }
+
+    /// The upstream has begun to speak HTTP/2: one connection is enough for many.
+    fn share_streams(self: &Rc<Self>) {
+        while !self.waiting.is_empty()
+            && let Some(open) = self.free_stream()
+        {
+            self.waiting.give(Checkout::Http2(self.stream(open, true)));
+        }
+    }
+}
