@@ -55,6 +55,17 @@ impl Reluctant {
     }
 }
 
+/// A request that keeps the one good connection.
+async fn holding(sidebearer: &Sidebearer) -> tokio::task::JoinHandle<client::Answer> {
+    let first = tokio::spawn(client::get(sidebearer.address(), "/wait"));
+    let active = r#"sidebearer_upstream_connections{state="active",upstream="api"}"#;
+    eventually("it is under way", async || {
+        sidebearer.metric(active).await == 1.0
+    })
+    .await;
+    first
+}
+
 fn trusting(ca: &std::path::Path) -> String {
     let ca = ca.display();
     format!("tls = {{ ca_file = \"{ca}\", server_name = \"localhost\" }}")
@@ -65,12 +76,7 @@ async fn who_waits_takes_the_connection_that_another_gives_back() {
     let api = Reluctant::start();
     let sidebearer = api.proxied("connect_timeout = \"10m\"").await;
     let address = sidebearer.address();
-    let first = tokio::spawn(client::get(address, "/wait"));
-    let active = r#"sidebearer_upstream_connections{state="active",upstream="api"}"#;
-    eventually("it is under way", async || {
-        sidebearer.metric(active).await == 1.0
-    })
-    .await;
+    let first = holding(&sidebearer).await;
     let others: Vec<_> = (0..5)
         .map(|_| tokio::spawn(client::get(address, "/")))
         .collect();
@@ -92,12 +98,7 @@ async fn no_more_than_max_connecting_are_opened_at_once_and_nobody_waits_for_lon
     let lines = "max_connecting = 2\nconnect_timeout = \"1s\"";
     let sidebearer = api.proxied(lines).await;
     let address = sidebearer.address();
-    let first = tokio::spawn(client::get(address, "/wait"));
-    let active = r#"sidebearer_upstream_connections{state="active",upstream="api"}"#;
-    eventually("it is under way", async || {
-        sidebearer.metric(active).await == 1.0
-    })
-    .await;
+    let first = holding(&sidebearer).await;
     let others: Vec<_> = (0..10)
         .map(|_| tokio::spawn(client::get(address, "/")))
         .collect();
