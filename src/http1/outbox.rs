@@ -48,12 +48,14 @@ impl Outbox {
 
     /// Whether it takes another piece before it has been written.
     pub fn has_room(&self, most: usize) -> bool {
-        self.large.is_empty() && self.len() < most
+        // What comes next stands behind the end of the large piece, not in its place.
+        self.large.is_empty() && self.tail.is_empty() && self.len() < most
     }
 
     /// Memory to write a head or the like to. Nothing large is waiting.
     pub fn space(&mut self) -> &mut Vec<u8> {
-        debug_assert!(self.large.is_empty(), "a large piece comes last");
+        let large = !self.large.is_empty() || !self.tail.is_empty();
+        debug_assert!(!large, "a large piece comes last");
         if self.copied.capacity() == 0 {
             self.copied = SPARE_SPACE.take();
         }
@@ -169,6 +171,82 @@ mod tests {
             };
             let (written, ()) = tokio::join!(reading, writing);
             assert_eq!(written, expected, "{taken}");
+        }
+    }
+
+    /// Takes so many bytes at most, every other time it is asked.
+    struct Takes {
+        most: usize,
+        taken: Vec<u8>,
+        asked: bool,
+    }
+
+    impl AsyncWrite for Takes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.asked = !self.asked;
+            if !self.asked {
+                return Poll::Pending;
+            }
+            let length = buf.len().min(self.most);
+            self.taken.extend_from_slice(&buf[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            parts: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend_from_slice(part);
+            }
+            self.poll_write(cx, &all)
+        }
+    }
+
+    #[test]
+    fn pieces_follow_each_other_wherever_a_write_ends() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for small in [COPIED, COPIED + 1] {
+            // From one byte at once to a piece and the beginning of the next.
+            for most in (1..10).chain(small - 5..small + 15) {
+                let mut io = Takes {
+                    most,
+                    taken: Vec::new(),
+                    asked: false,
+                };
+                let (mut out, mut expected) = (Outbox::default(), Vec::new());
+                for number in 0..8 {
+                    while !out.has_room(2 * COPIED) {
+                        let written = out.poll_write(&mut io, &mut cx);
+                        assert!(written.is_pending() || out.is_empty());
+                    }
+                    let piece = vec![number; small];
+                    expected.extend_from_slice(&[b"<", &piece[..], b"\r\n"].concat());
+                    out.push(b"<", piece.into(), b"\r\n");
+                }
+                while !out.is_empty() {
+                    let _ = out.poll_write(&mut io, &mut cx);
+                }
+                assert!(io.taken == expected, "{small} by {most}");
+            }
         }
     }
 
