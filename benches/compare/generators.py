@@ -98,8 +98,12 @@ def command_of(proxy, workload, seconds, rate, scratch):
     if workload.tool == "h2load":
         log = scratch / "requests"
         connections = max(1, workload.connections // STREAMS)
-        command = ["h2load", f"-c{connections}", f"-m{STREAMS}", f"-D{math.ceil(seconds)}", f"--log-file={log}", f"http://{address}{workload.path}"]
-        return command, lambda _: read_h2load(log)
+        command = ["h2load", f"-c{connections}", f"-m{STREAMS}", f"-D{math.ceil(seconds)}", f"--log-file={log}"]
+        if workload.message:
+            message = scratch / "message"
+            message.write_bytes(b"x" * workload.message)
+            command += ["-d", str(message), "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        return [*command, f"http://{address}{workload.path}"], lambda _: read_h2load(log)
     # Until it is told to end, since it is not known how long it takes to open connections.
     command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{LONGEST}s", "--latency", "--timeout", "20s"]
     if workload.script:

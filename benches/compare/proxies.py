@@ -16,6 +16,7 @@ class Setting:
 
     upstream: str = "tls"  # Of the site: tls, plain or cold.
     http: str = "1.1"  # To the upstream: 1.1 or 2.
+    grpc: bool = False  # For nginx, which proxies that apart.
     routes: int = 0  # Beside the listener's own to the upstream.
     dpop: bool = False
 
@@ -66,6 +67,14 @@ def nginx(binary, site, port, setting):
       proxy_ssl_verify on; proxy_ssl_trusted_certificate {directory}/ca.pem; proxy_ssl_name localhost;
       proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;"""
     scheme, tls = ("http", "") if setting.upstream == "plain" else ("https", tls)
+    http2, proxied = "", f"""
+      proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost;
+      proxy_set_header Authorization "Bearer compared"; {tls}"""
+    if setting.grpc:
+        # With HTTP/2 it knows nothing else at that port.
+        http2, proxied = f"http2; listen 127.0.0.1:{port + 1}", f"""
+      grpc_pass grpcs://api; grpc_set_header Host localhost; grpc_set_header Authorization "Bearer compared";
+      {tls.replace("proxy_", "grpc_")}"""
     config = write(directory, "nginx.conf", f"""
 daemon off; worker_processes 1; worker_rlimit_nofile {FILES}; pid {directory}/nginx.pid; error_log stderr;
 events {{ worker_connections 4096; }}
@@ -75,16 +84,13 @@ http {{
   uwsgi_temp_path {directory}/p4; scgi_temp_path {directory}/p5;
   upstream api {{ server 127.0.0.1:{setting.port(site)}; keepalive 4096; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096 {http2};
     client_body_buffer_size 128k; client_max_body_size 0; proxy_request_buffering off;
-    location / {{
-      proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost;
-      proxy_set_header Authorization "Bearer compared"; {tls}
-    }}
+    location / {{ {proxied} }}
   }}
 }}
 """)
-    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log")
+    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log", http1=port + setting.grpc)
 
 
 def haproxy(binary, site, port, setting):
@@ -174,8 +180,8 @@ static_resources:
 
 def unable(name, setting):
     """Why this proxy cannot be compared in this setting."""
-    if name == "nginx" and setting.http == "2":
-        return "nginx speaks no HTTP/2 to upstreams"
+    if name == "nginx" and setting.http == "2" and not setting.grpc:
+        return "nginx speaks no HTTP/2 to upstreams, but for gRPC"
     if name == "relay" and setting != Setting():
         return "the relay knows TLS and bytes alone"
     return None

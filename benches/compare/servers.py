@@ -12,6 +12,7 @@ PROXY_CORE, LOAD_CORE = "0", "1"
 SHORT_LIFE = 10  # Seconds that a token of /token-short lives.
 BODY = "x" * 64
 LARGE = 64 * 1024
+MESSAGE = 1024
 FILES = 20000
 
 
@@ -34,8 +35,8 @@ class Site:
 class Server:
     """One process, with its children."""
 
-    def __init__(self, name, command, port, log, core=PROXY_CORE):
-        self.name, self.port = name, port
+    def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None):
+        self.name, self.port, self.http1 = name, port, http1 or port
         self.began = time.monotonic()
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
@@ -77,7 +78,7 @@ class Server:
         """Waits until something good comes from it. How long that took since it was started, in seconds."""
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=seconds) as response:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port or self.http1}{path}", timeout=seconds) as response:
                     if response.status == 200:
                         return time.monotonic() - self.began
             except (OSError, urllib.error.URLError, http.client.HTTPException):
@@ -118,6 +119,7 @@ def upstream(directory, port):
       location = /large {{ root {directory}; }}
       location = /upload {{ client_body_buffer_size 128k; proxy_pass http://127.0.0.1:{site.plain}/taken; }}
       location = /taken {{ return 200 'ok'; }}
+      location = /grpc {{ default_type application/grpc; add_trailer grpc-status 0; return 200 '{"x" * MESSAGE}'; }}
       location = /count {{ stub_status; }}
       location = /token {{ default_type application/json; return 200 '{token("Bearer", 3600)}'; }}
       location = /token-dpop {{ default_type application/json; return 200 '{token("DPoP", 3600)}'; }}

@@ -5,13 +5,13 @@ import statistics
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import proxies
 from generators import Broken, measure
 from proxies import OURS, Setting
-from servers import write
+from servers import MESSAGE, write
 
 ROUTES = 10_000
 UPLOAD = "wrk.method = 'POST'; wrk.body = string.rep('x', 65536)"
@@ -30,6 +30,7 @@ class Workload:
     path: str = "/"
     script: str = ""
     tool: str = "wrk"
+    message: int = 0  # Bytes that each call of gRPC sends.
     setting: Setting = field(default_factory=Setting)
     rivals: tuple = ("relay", "nginx", "haproxy", "envoy")
     beside: tuple = ()  # Its name and its setting.
@@ -46,6 +47,9 @@ WORKLOADS = {
     "large-32": Workload("answers of 64 KiB", path="/large"),
     "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2),
     "http2-32": Workload("HTTP/2 on both sides, 4 connections of 8 streams", tool="h2load", setting=Setting(http="2")),
+    "grpc-32": Workload(
+        f"HTTP/2 as gRPC uses it: a message of {MESSAGE} bytes up and one down, trailers behind it; 4 connections of 8 streams",
+        tool="h2load", path="/grpc", message=MESSAGE, setting=Setting(http="2", grpc=True)),
     "plain-32": Workload("an upstream without TLS", setting=Setting(upstream="plain")),
     "cold-32": Workload("an upstream that closes after each answer", setting=Setting(upstream="cold")),
     "routes-32": Workload(
@@ -71,7 +75,7 @@ def compare(site, there, arguments, results, port=18100):
                 if reason := proxies.unable(name, setting):
                     results["notes"].append(f"{', '.join(workload for workload, _ in items)}: without {name}: {reason}.")
                     continue
-                theirs = setting if name == OURS else Setting(setting.upstream, setting.http)
+                theirs = setting if name == OURS else replace(setting, routes=0, dpop=False)
                 often = arguments.rounds if setting == Setting() and name not in results["idle"] else 1
                 server, broken = attempt(lambda: started(name, start, binary, site, port, theirs, often, results))
                 port += 10
