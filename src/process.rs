@@ -70,15 +70,6 @@ pub fn shortage() -> std::io::Error {
     Errno::MFILE.into()
 }
 
-/// Gathers the entropy that the first handshake or signature of the process needs, beside
-/// everything else: it takes some 30 ms, which would be the first request's otherwise.
-pub fn gather_entropy() {
-    std::thread::spawn(|| {
-        // Without entropy, whoever needs some hears of it.
-        let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
-    });
-}
-
 /// CPUs this process may use, at least 1: affinity and cgroup quotas (v1 and v2) count, and a
 /// quota is rounded down.
 pub fn available_cpus() -> usize {

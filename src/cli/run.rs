@@ -14,7 +14,6 @@ use crate::telemetry::{self, LogHandle};
 
 /// The whole command.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
-    process::gather_entropy();
     block_on(serve(path))?
 }
 

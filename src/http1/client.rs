@@ -98,7 +98,10 @@ where
         Self {
             io,
             out,
-            coding: encode::coding_of(headers, more),
+            coding: match &upload {
+                Some(_) => encode::coding_of(headers, more),
+                None => Coding::Absent,
+            },
             upload,
             limits,
             most,

@@ -17,7 +17,7 @@ use super::spelling::{Spelling, is_usual};
 mod tests;
 
 /// So many header lines are read without an allocation.
-const LINES_AT_ONCE: usize = 100;
+const LINES_AT_ONCE: usize = 256;
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]

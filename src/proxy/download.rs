@@ -23,7 +23,7 @@ use crate::upstream::{Incoming, IncomingError};
 pub struct Reply {
     kind: Kind,
     exchange: Exchange,
-    switched: Option<Switched>,
+    switched: Option<Box<Switched>>,
 }
 
 enum Kind {
@@ -69,7 +69,7 @@ impl Reply {
     }
 
     /// The upstream's body; `switched` is what the connection becomes behind it.
-    pub fn theirs(download: Download, switched: Option<Switched>, exchange: Exchange) -> Self {
+    pub fn theirs(download: Download, switched: Option<Box<Switched>>, exchange: Exchange) -> Self {
         Self {
             kind: Kind::Theirs(download),
             exchange,
@@ -78,7 +78,7 @@ impl Reply {
     }
 
     /// What a connection over HTTP/1.1 becomes behind this response.
-    pub fn take_switched(&mut self) -> Option<Switched> {
+    pub fn take_switched(&mut self) -> Option<Box<Switched>> {
         self.switched.take()
     }
 }

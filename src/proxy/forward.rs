@@ -159,19 +159,14 @@ impl Forward {
         if connects && self.upstream.endpoint.connector.only_http1() {
             return Err(no_connect());
         }
+        let idle = self.pool.idle();
+        let mut waited = connects || idle.is_none();
+        let mut checkout = match idle {
+            Some(idle) => idle,
+            None => self.connection(false).await?,
+        };
         let mut retries = 0;
-        let mut idle = self.pool.idle();
         loop {
-            let idle = idle.take();
-            let waited = connects || idle.is_none();
-            let checkout = match idle {
-                Some(checkout) => checkout,
-                None => self
-                    .pool
-                    .open(retries > 0)
-                    .await
-                    .map_err(failure::connect)?,
-            };
             if connects && !takes_connect(&checkout).await {
                 return Err(no_connect());
             }
@@ -203,7 +198,14 @@ impl Forward {
             if !again || retries > self.upstream.config.max_retries || failed.alert.is_some() {
                 return Err(self.failed(failed));
             }
+            checkout = self.connection(true).await?;
+            waited = true;
         }
+    }
+
+    /// A connection when none is idle; `new`: an old one has failed.
+    async fn connection(&self, new: bool) -> Result<Checkout<Outgoing>, ProxyError> {
+        self.pool.open(new).await.map_err(failure::connect)
     }
 
     /// Sends it on a connection of its own that can be upgraded.

@@ -19,6 +19,7 @@ mod upload;
 mod view;
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 
 pub use client::{Client, InFlight};
 pub use download::{DownloadError, Reply};
@@ -46,28 +48,45 @@ use forward::{Answer, Forward};
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
 /// response too.
-pub async fn handle(
+///
+/// What needs no waiting is done at once, so that the future holds no more than what it waits with.
+pub fn handle(
     view: Rc<View>,
     listener: usize,
     in_flight: InFlight,
     head: Parts,
     body: Option<Source>,
-) -> Response<Reply> {
+) -> impl Future<Output = Response<Reply>> {
     let mut exchange = Exchange::begin(view, listener, in_flight, &head);
-    match serve(&mut exchange, head, body).await {
-        Ok((response, switched)) => {
-            exchange.answered(response.status());
-            response.map(|download| Reply::theirs(download, switched, exchange))
+    let mut planned = plan(&mut exchange, head, body);
+    async move {
+        let served = match &mut planned {
+            Ok(plan) => plan.carry_out(&mut exchange).await,
+            Err(error) => return refuse(error, exchange),
+        };
+        match served {
+            Ok((response, switched)) => {
+                exchange.answered(response.status());
+                response.map(|download| Reply::theirs(download, switched, exchange))
+            }
+            Err(error) => refuse(&error, exchange),
         }
-        Err(error) => refuse(&error, exchange),
     }
 }
 
-async fn serve(
+/// A request that may pass, on its way to its upstream.
+struct Plan {
+    forward: Forward,
+    /// The client's stream of HTTP/2, if it asks for a tunnel.
+    connecting: Option<OnUpgrade>,
+}
+
+/// Checks a request, finds its upstream, and makes it fit for that.
+fn plan(
     exchange: &mut Exchange,
     mut head: Parts,
     body: Option<Source>,
-) -> Result<(Response<Download>, Option<Switched>), ProxyError> {
+) -> Result<Plan, ProxyError> {
     let view = Rc::clone(&exchange.view);
     let snapshot = &view.snapshot;
 
@@ -116,18 +135,13 @@ async fn serve(
     let asked = request::tunnel(&head, seen);
     let connecting = head.extensions.remove().filter(|_| asked.is_some());
     let injection = upstream.injection.as_ref();
-    let injected = injection.map(|injection| injection.header.clone());
-    headers::scrub_request(&mut head.headers, injected.as_ref());
+    headers::scrub_request(
+        &mut head.headers,
+        injection.map(|injection| &injection.header),
+    );
     if let Some(via) = &snapshot.via {
         headers::append_via(&mut head.headers, via);
     }
-
-    let mut token = match injection {
-        Some(injection) => Some(injection.token().await.map_err(failure::token)?),
-        None => None,
-    };
-    exchange.carries(token.as_ref());
-
     let forward = Forward::new(
         Arc::clone(upstream),
         Rc::clone(view.pool(route.value.upstream)),
@@ -137,21 +151,41 @@ async fn serve(
         body,
         exchange.in_flight.client(),
     );
-    let answer = forward.send(&mut token).await?;
-    let answer = match (injection, &token) {
-        (Some(injection), Some(sent)) if judge::rejects(&answer, sent) => {
-            let sent = Arc::clone(sent);
-            Box::pin(heal(injection, &forward, answer, sent, &mut token)).await?
-        }
-        _ => answer,
-    };
-    exchange.carries(token.as_ref());
-    let answer = match connecting {
-        Some(client) => tunnel::connected(answer, client, exchange, upstream),
-        None => answer,
-    };
-    let (answer, switched) = tunnel::switched(answer, exchange, upstream);
-    Ok((reply(answer, &forward), switched))
+    Ok(Plan {
+        forward,
+        connecting,
+    })
+}
+
+impl Plan {
+    async fn carry_out(
+        &mut self,
+        exchange: &mut Exchange,
+    ) -> Result<(Response<Download>, Option<Box<Switched>>), ProxyError> {
+        let forward = &self.forward;
+        let upstream = &forward.upstream;
+        let injection = upstream.injection.as_ref();
+        let mut token = match injection {
+            Some(injection) => Some(injection.token().await.map_err(failure::token)?),
+            None => None,
+        };
+        exchange.carries(token.as_ref());
+        let answer = forward.send(&mut token).await?;
+        let answer = match (injection, &token) {
+            (Some(injection), Some(sent)) if judge::rejects(&answer, sent) => {
+                let sent = Arc::clone(sent);
+                Box::pin(heal(injection, forward, answer, sent, &mut token)).await?
+            }
+            _ => answer,
+        };
+        exchange.carries(token.as_ref());
+        let answer = match self.connecting.take() {
+            Some(client) => tunnel::connected(answer, client, exchange, upstream),
+            None => answer,
+        };
+        let (answer, switched) = tunnel::switched(answer, exchange, upstream);
+        Ok((reply(answer, forward), switched))
+    }
 }
 
 /// Replaces a rejected token and sends the request once more, or lets the 401 through.

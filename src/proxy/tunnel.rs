@@ -37,7 +37,7 @@ pub fn switched(
     mut answer: Answer,
     exchange: &Exchange,
     upstream: &Upstream,
-) -> (Answer, Option<Switched>) {
+) -> (Answer, Option<Box<Switched>>) {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return (answer, None);
     }
@@ -49,15 +49,15 @@ pub fn switched(
         headers.insert(header::UPGRADE, protocol);
     }
     let (head, incoming) = answer.into_parts();
-    let switched = incoming
-        .into_tunnel()
-        .map(|(server, received, lease)| Switched {
+    let switched = incoming.into_tunnel().map(|(server, received, lease)| {
+        Box::new(Switched {
             server,
             received,
             lease,
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.view.snapshot.config.server.tunnel_buffer,
-        });
+        })
+    });
     (Answer::from_parts(head, Incoming::ended()), switched)
 }
 

@@ -1,7 +1,7 @@
 //! A client connection of HTTP/1.1.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -108,7 +108,53 @@ impl Served {
 
     /// Answers a request. `Ok`: another may follow.
     async fn answer(&mut self, request: Asking<Stream>) -> Result<(), End> {
-        let response = self.response(request).await?;
+        let response = {
+            let mut handling = pin!(self.handle(request));
+            std::future::poll_fn(|cx| self.poll_response(cx, handling.as_mut())).await?
+        };
+        let (reply, switched) = self.begin(response);
+        {
+            // Gone by the time that the rest of an upload is waited for.
+            let mut reply = Some(reply);
+            std::future::poll_fn(|cx| self.poll_answered(cx, &mut reply)).await?;
+        }
+        if let Some(switched) = switched {
+            return Err(End::Switched(switched));
+        }
+        self.upload_over().await?;
+        match self.connection.keeps_alive() {
+            true => Ok(()),
+            false => Err(End::Closed),
+        }
+    }
+
+    fn handle(&self, request: Asking<Stream>) -> impl Future<Output = Response<Reply>> + use<> {
+        let (head, body) = request.into_parts();
+        let (view, listener) = (self.current)(&self.client);
+        let body = body.map(Source::Http1);
+        proxy::handle(view, listener, self.client.begin(), head, body)
+    }
+
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        handling: Pin<&mut impl Future<Output = Response<Reply>>>,
+    ) -> Poll<Result<Response<Reply>, End>> {
+        self.look(cx)?;
+        if let Poll::Ready(response) = handling.poll(cx) {
+            return Poll::Ready(Ok(response));
+        }
+        if let Some(interim) = self.interim() {
+            self.connection.inform(&interim);
+        }
+        if let Poll::Ready(Err(_)) = self.connection.poll_flush(cx) {
+            return Poll::Ready(Err(End::Gone));
+        }
+        self.poll_waiting(cx)
+    }
+
+    /// Begins a response: its body, and what the connection becomes behind it.
+    fn begin(&self, response: Response<Reply>) -> (Reply, Option<Box<proxy::Switched>>) {
         if let Some(interim) = self.interim() {
             self.connection.inform(&interim);
         }
@@ -118,25 +164,20 @@ impl Served {
         self.connection
             .answer(&head, &reply, self.client.is_closing());
         let switched = reply.take_switched();
-        let mut reply = Some(reply);
-        std::future::poll_fn(|cx| {
-            self.look(cx)?;
-            match self.connection.poll_answered(cx, &mut reply) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(Stopped::Broken)) => return Poll::Ready(Err(End::Reset)),
-                Poll::Ready(Err(Stopped::Gone)) => return Poll::Ready(Err(End::Gone)),
-                Poll::Pending => {}
-            }
-            self.poll_waiting(cx)
-        })
-        .await?;
-        if let Some(switched) = switched {
-            return Err(End::Switched(Box::new(switched)));
-        }
-        self.upload_over().await?;
-        match self.connection.keeps_alive() {
-            true => Ok(()),
-            false => Err(End::Closed),
+        (reply, switched)
+    }
+
+    fn poll_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: &mut Option<Reply>,
+    ) -> Poll<Result<(), End>> {
+        self.look(cx)?;
+        match self.connection.poll_answered(cx, reply) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(Stopped::Broken)) => Poll::Ready(Err(End::Reset)),
+            Poll::Ready(Err(Stopped::Gone)) => Poll::Ready(Err(End::Gone)),
+            Poll::Pending => self.poll_waiting(cx),
         }
     }
 
@@ -158,28 +199,6 @@ impl Served {
                 }
                 moved = None;
             }
-        })
-        .await
-    }
-
-    async fn response(&mut self, request: Asking<Stream>) -> Result<Response<Reply>, End> {
-        let (head, body) = request.into_parts();
-        let (view, listener) = (self.current)(&self.client);
-        let in_flight = self.client.begin();
-        let body = body.map(Source::Http1);
-        let mut handling = pin!(proxy::handle(view, listener, in_flight, head, body));
-        std::future::poll_fn(|cx| {
-            self.look(cx)?;
-            if let Poll::Ready(response) = handling.as_mut().poll(cx) {
-                return Poll::Ready(Ok(response));
-            }
-            if let Some(interim) = self.interim() {
-                self.connection.inform(&interim);
-            }
-            if let Poll::Ready(Err(_)) = self.connection.poll_flush(cx) {
-                return Poll::Ready(Err(End::Gone));
-            }
-            self.poll_waiting(cx)
         })
         .await
     }

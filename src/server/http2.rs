@@ -41,10 +41,9 @@ pub async fn serve(
             let in_flight = client.begin();
             let (head, body) = request.into_parts();
             let body = (!body.is_end_stream()).then_some(Source::Http2(body));
-            async move {
-                let response = proxy::handle(view, listener, in_flight, head, body).await;
-                Ok::<_, Infallible>(response)
-            }
+            // On the heap until there is a response: its stream may last for hours.
+            let handling = Box::pin(proxy::handle(view, listener, in_flight, head, body));
+            async move { Ok::<_, Infallible>(handling.await) }
         })
     };
     let connection = builder(&limits).serve_connection(TokioIo::new(io), service);

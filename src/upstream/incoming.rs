@@ -47,9 +47,9 @@ impl<B: RequestBody> Incoming<B> {
     }
 
     /// Of a response over HTTP/1.1, whose head has been read.
-    pub fn http1(trip: RoundTrip<Io, B>, lease: Lease<B>) -> Self {
+    pub fn http1(held: Box<(RoundTrip<Io, B>, Lease<B>)>) -> Self {
         Self {
-            source: Some(Source::Http1(Box::new((trip, lease)))),
+            source: Some(Source::Http1(held)),
         }
     }
 

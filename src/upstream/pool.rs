@@ -329,8 +329,8 @@ impl<B: RequestBody> Single<B> {
         self.lease.release(self.io);
     }
 
-    /// Begins a request with this body.
-    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> (RoundTrip<Io, B>, Lease<B>) {
+    /// Begins a request with this body. On the heap, where it stays until the end of the response.
+    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Box<(RoundTrip<Io, B>, Lease<B>)> {
         let endpoint = &self.lease.pool.endpoint;
         let trip = RoundTrip::new(
             self.io,
@@ -339,7 +339,7 @@ impl<B: RequestBody> Single<B> {
             endpoint.limits(),
             endpoint.body_buffer,
         );
-        (trip, self.lease)
+        Box::new((trip, self.lease))
     }
 }
 

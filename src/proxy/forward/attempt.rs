@@ -41,7 +41,8 @@ impl Forward {
             spelling: self.spelling.as_ref(),
             more: &more,
         };
-        let (mut trip, mut lease) = single.begin(request, upload.map(Upload::attempt));
+        let mut held = single.begin(request, upload.map(Upload::attempt));
+        let (trip, lease) = &mut *held;
         let before = trip.io().written();
         let mut own = Deadline::default();
         let timer = lease.timer().unwrap_or(&mut own);
@@ -53,7 +54,7 @@ impl Forward {
         Ok(match head {
             Ok(head) => {
                 lease.answered(head.headers());
-                Ok(head.map(|()| Incoming::http1(trip, lease)))
+                Ok(head.map(|()| Incoming::http1(held)))
             }
             Err(error) => Err(Failed {
                 alert: failure::alert(&error),
