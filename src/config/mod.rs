@@ -347,16 +347,16 @@ impl Config {
 }
 
 impl Http2 {
-    /// What the window of a connection begins with, and the largest there is (RFC 9113 sections
-    /// 6.9.2 and 6.9.1).
-    const WINDOWS: [u32; 2] = [(1 << 16) - 1, (1 << 31) - 1];
+    /// What the window of a connection begins with (RFC 9113 section 6.9.2).
+    const FIRST_WINDOW: u32 = (1 << 16) - 1;
+    /// The largest window there is (RFC 9113 section 6.9.1).
+    pub const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
     /// Bytes of all streams of one connection together that may arrive before they are read: so
     /// many that streams that nobody reads do not stop the others.
     pub fn connection_window(&self) -> u32 {
         let all = self.max_streams.saturating_mul(self.stream_window);
-        let [first, largest] = Self::WINDOWS;
-        all.clamp(first, largest)
+        all.clamp(Self::FIRST_WINDOW, Self::LARGEST_WINDOW)
     }
 }
 

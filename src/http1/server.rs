@@ -64,6 +64,8 @@ struct Shared<S> {
     reads: u64,
     /// What is left of the response.
     answer: Option<Coding>,
+    /// Of the connection's task, while it waits for the client to read.
+    writer: Option<Waker>,
     /// Of whoever reads the body.
     reader: Option<Waker>,
     /// Of whoever waits for the end of the body.
@@ -100,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             count: 0,
             reads: 0,
             answer: None,
+            writer: None,
             reader: None,
             waiter: None,
         })))
@@ -357,7 +360,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         {}
     }
 
+    /// For the connection's task.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = self.write(cx);
+        self.writer = written.is_pending().then(|| cx.waker().clone());
+        written
+    }
+
+    /// For whoever reads the body, perhaps another task. That writing fails is heard by reading.
+    fn poll_flush_aside(&mut self, cx: &mut Context<'_>) {
+        // Only who asks last is woken when the client reads on.
+        let _ = match self.writer.take() {
+            None => self.write(cx),
+            Some(writer) => {
+                let written = self.write(&mut Context::from_waker(&writer));
+                match written.is_pending() {
+                    true => self.writer = Some(writer),
+                    false => writer.wake(),
+                }
+                written
+            }
+        };
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };

@@ -81,6 +81,17 @@ impl Reply {
     pub fn take_switched(&mut self) -> Option<Box<Switched>> {
         self.switched.take()
     }
+
+    /// Moves the request on while nobody asks for more of the response.
+    pub fn send_upload(&mut self, cx: &mut Context<'_>) {
+        if let Kind::Theirs(download) = &mut self.kind
+            && let Err(error) = download.incoming.send_upload(cx)
+        {
+            download
+                .broken
+                .get_or_insert(DownloadError::BrokenOff(error));
+        }
+    }
 }
 
 impl Download {

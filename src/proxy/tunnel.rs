@@ -1,6 +1,7 @@
 //! A connection after it was upgraded: bytes both ways, until one side ends.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,8 +63,11 @@ pub fn switched(
 }
 
 impl Switched {
-    /// Joins both sides until one ends.
-    pub async fn join<C>(self, connection: C, client: &Client)
+    /// Joins both sides until both have ended.
+    ///
+    /// # Errors
+    /// One broke off, or the connection is cut: the client's is to be reset.
+    pub async fn join<C>(self, connection: C, client: &Client) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -77,15 +81,19 @@ impl Switched {
             deadline: Deadline::default(),
         };
         tunnel.down.buffer.extend_from_slice(&self.received);
-        std::future::poll_fn(|cx| {
+        let joined = std::future::poll_fn(|cx| {
             client.register(cx);
             match client.is_cut() {
-                true => Poll::Ready(()),
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
                 false => tunnel.poll(cx),
             }
-        })
-        .await;
+        });
+        let joined = joined.await;
+        if joined.is_err() {
+            tunnel.server.reset_at_close();
+        }
         drop(self.lease);
+        joined
     }
 }
 
@@ -120,10 +128,11 @@ pub fn connected(
                 last: Instant::now(),
                 deadline: Deadline::default(),
             };
-            // The connection lives on, and ends its streams when it is cut.
+            // The connection lives on, and ends its streams when it is cut. hyper can end a stream of a
+            // tunnel, but not reset it.
             std::future::poll_fn(|cx| match in_flight.client().is_cut() {
                 true => Poll::Ready(()),
-                false => tunnel.poll(cx),
+                false => tunnel.poll(cx).map(drop),
             })
             .await;
         }
@@ -157,20 +166,18 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let up = self.up.poll(cx, &mut self.client, &mut self.server);
         let down = self.down.poll(cx, &mut self.server, &mut self.client);
-        let (Ok(up), Ok(down)) = (up, down) else {
-            return Poll::Ready(());
-        };
+        let (up, down) = (up?, down?);
         if self.up.closed && self.down.closed {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         if up || down {
             self.last = Instant::now();
         }
         match self.idle {
-            Some(idle) => self.deadline.poll(cx, self.last + idle),
+            Some(idle) => self.deadline.poll(cx, self.last + idle).map(Ok),
             None => Poll::Pending,
         }
     }
@@ -188,12 +195,7 @@ impl Flow {
     }
 
     /// Moves what can be moved; tells whether anything did.
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> std::io::Result<bool>
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> io::Result<bool>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -202,7 +204,7 @@ impl Flow {
         loop {
             while !self.buffer.is_empty() {
                 match pin!(&mut *to).poll_write(cx, &self.buffer) {
-                    Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(written)) => {
                         moved = true;
                         let _ = self.buffer.split_to(written);

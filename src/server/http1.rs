@@ -177,7 +177,13 @@ impl Served {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(Stopped::Broken)) => Poll::Ready(Err(End::Reset)),
             Poll::Ready(Err(Stopped::Gone)) => Poll::Ready(Err(End::Gone)),
-            Poll::Pending => self.poll_waiting(cx),
+            Poll::Pending => {
+                if let Some(reply) = reply {
+                    // A client may send all of its request before it reads.
+                    reply.send_upload(cx);
+                }
+                self.poll_waiting(cx)
+            }
         }
     }
 
@@ -248,7 +254,12 @@ impl Served {
             End::Refused(status) => {
                 refuse(&mut self.connection, status, &self.client, &self.current).await;
             }
-            End::Switched(switched) => switched.join(self.connection, &self.client).await,
+            End::Switched(switched) => {
+                let joined = switched.join(&mut self.connection, &self.client).await;
+                if joined.is_err() {
+                    self.connection.with_stream(Stream::reset_at_close);
+                }
+            }
             End::Closed => {
                 // A request may have been answered before all of its body was read.
                 let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;

@@ -68,6 +68,20 @@ impl<B: RequestBody> Incoming<B> {
         }
     }
 
+    /// Moves the request on while nobody asks for more of the response; over HTTP/2 the library does.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub fn send_upload(&mut self, cx: &mut Context<'_>) -> Result<(), IncomingError> {
+        match &mut self.source {
+            Some(Source::Http1(held)) if !held.0.is_sent() => {
+                let _ = held.0.poll_sent(cx)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// No other request is to follow on its connection.
     pub fn retire(&mut self) {
         if let Some(Source::Http1(held)) = &mut self.source {

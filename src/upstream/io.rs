@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -32,6 +34,15 @@ impl Io {
             Self::Tcp(socket) => socket.written,
             Self::Tls(stream) => stream.get_ref().0.written,
         }
+    }
+
+    /// Closing it will be a reset: what was sent must not look complete. It is closed either way.
+    pub fn reset_at_close(&self) {
+        let socket = match self {
+            Self::Tcp(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let _ = SockRef::from(socket.tcp()).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::answers::Wire;
 use super::pool::RequestBody;
 use super::{Endpoint, HyperIo, LocalExecutor};
+use crate::config::Http2;
 
 /// One connection and its streams.
 pub struct Multiplexed<B> {
@@ -200,8 +201,15 @@ impl<B: RequestBody> Settings for Driven<B> {
     }
 }
 
+/// How much larger the window of a connection is than those of its streams together. The library ends a
+/// connection when it keeps too many small frames for those who do not read: when what each is short of
+/// 256 bytes adds up to half of this window. With this all streams may be full of frames of 24 bytes.
+const ROOM_FOR_SMALL_FRAMES: u32 = 20;
+
 fn builder(endpoint: &Endpoint, executor: Watched) -> http2::Builder<Watched> {
     let http2 = &endpoint.http2;
+    let window = http2.connection_window();
+    let window = window.saturating_mul(ROOM_FOR_SMALL_FRAMES);
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(hyper_util::rt::TokioTimer::new())
@@ -209,7 +217,7 @@ fn builder(endpoint: &Endpoint, executor: Watched) -> http2::Builder<Watched> {
         .keep_alive_timeout(http2.ping_timeout)
         .max_header_list_size(u32::try_from(endpoint.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(http2.stream_window)
-        .initial_connection_window_size(http2.connection_window())
+        .initial_connection_window_size(window.min(Http2::LARGEST_WINDOW))
         .max_send_buf_size(endpoint.body_buffer);
     builder
 }

@@ -204,8 +204,12 @@ impl<B: RequestBody> Pool<B> {
         {
             return Err(Arc::clone(error));
         }
-        if let Some(open) = self.free_stream() {
-            return Ok(Checkout::Http2(self.stream(open, true)));
+        let idle = self
+            .idle()
+            .filter(|idle| !new || matches!(idle, Checkout::Http2(_)));
+        if let Some(idle) = idle {
+            // Opened for another one, while this one waited.
+            return Ok(idle);
         }
         if self.http1_known.get() {
             // Learnt while this one waited: from here on they dial side by side.

@@ -10,15 +10,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::ConnectError;
 use super::pool::{Checkout, Pool, RequestBody};
 
 /// Who waits, and how many connections are being opened for them.
 pub(super) struct Waiting<B: RequestBody> {
-    queue: RefCell<VecDeque<oneshot::Sender<Outcome<B>>>>,
+    queue: RefCell<VecDeque<Waiter<B>>>,
     opening: Cell<usize>,
+}
+
+struct Waiter<B: RequestBody> {
+    since: Instant,
+    given: oneshot::Sender<Outcome<B>>,
 }
 
 type Outcome<B> = Result<Given<B>, Arc<ConnectError>>;
@@ -58,7 +63,7 @@ impl<B: RequestBody> Waiting<B> {
         loop {
             let next = self.queue.borrow_mut().pop_front();
             let Some(next) = next else { return };
-            match next.send(outcome) {
+            match next.given.send(outcome) {
                 Ok(()) => return,
                 // It has gone away.
                 Err(returned) => outcome = returned,
@@ -66,15 +71,31 @@ impl<B: RequestBody> Waiting<B> {
         }
     }
 
-    /// Takes a place at the end.
-    fn take_place(&self) -> oneshot::Receiver<Outcome<B>> {
-        let (place, given) = oneshot::channel();
+    /// Tells who has waited longest that an attempt has failed, if they were there when it began. Who
+    /// came later has one that is younger, or gets one.
+    fn fail(&self, began: Instant, error: ConnectError) {
+        self.forget_gone();
+        let first = self.queue.borrow().front().map(|waiter| waiter.since);
+        if first.is_some_and(|since| since <= began) {
+            self.tell(Err(Arc::new(error)));
+        }
+    }
+
+    /// So that they do not count for those who have waited longest.
+    fn forget_gone(&self) {
         let mut queue = self.queue.borrow_mut();
-        while queue.front().is_some_and(oneshot::Sender::is_closed) {
+        while queue.front().is_some_and(|waiter| waiter.given.is_closed()) {
             queue.pop_front();
         }
-        queue.push_back(place);
-        given
+    }
+
+    /// Takes a place at the end.
+    fn take_place(&self) -> oneshot::Receiver<Outcome<B>> {
+        let (given, outcome) = oneshot::channel();
+        let since = Instant::now();
+        self.forget_gone();
+        self.queue.borrow_mut().push_back(Waiter { since, given });
+        outcome
     }
 
     /// Whether one is being opened for each of those who wait.
@@ -113,12 +134,13 @@ impl<B: RequestBody> Pool<B> {
             let pool = Rc::clone(self);
             // Whoever waits may be served by another one, or go away, and then this is for the next.
             tokio::task::spawn_local(async move {
+                let began = Instant::now();
                 let opened = pool.connect().await;
                 let waiting = &pool.waiting;
                 waiting.opening.set(waiting.opening.get() - 1);
                 match opened {
                     Ok(checkout) => waiting.give(checkout),
-                    Err(error) => waiting.tell(Err(Arc::new(error))),
+                    Err(error) => waiting.fail(began, error),
                 }
                 pool.share_streams();
                 pool.open_more();

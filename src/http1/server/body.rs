@@ -40,9 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
                 .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         if !self.out.is_flushed() {
-            // Whoever asks last is woken when the client reads on: the connection's task, or the reader of
-            // the body, which may be another. That writing fails is heard by reading.
-            let _ = self.poll_flush(cx);
+            self.poll_flush_aside(cx);
         }
         loop {
             match self

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Wake;
 use std::time::Duration;
 
 use http::Response;
@@ -300,4 +303,40 @@ async fn who_waits_for_the_body_sees_to_it_that_the_client_is_asked_for_it() {
         .await
         .expect("it was asked for");
     assert_eq!(body.unwrap().to_bytes(), "ok");
+}
+
+/// A task that counts how often it is woken.
+#[derive(Default)]
+struct Task(AtomicUsize);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
+    for reads_on in [true, false] {
+        let (mut near, far) = duplex(256);
+        let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+        let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+        let mut upload = next(&connection).await.into_body().unwrap();
+        let (task, reader) = (Arc::new(Task::default()), Arc::new(Task::default()));
+        let (its, readers) = (Arc::clone(&task).into(), reader.into());
+        let mut reading = Context::from_waker(&readers);
+        let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
+        connection.answer(&head, &body, false);
+        let mut body = Some(body);
+        let answered = connection.poll_answered(&mut Context::from_waker(&its), &mut body);
+        assert!(answered.is_pending(), "more than the client has room for");
+        assert!(Pin::new(&mut upload).poll_frame(&mut reading).is_pending());
+
+        near.read_exact(&mut [0; 256]).await.unwrap();
+        if reads_on {
+            assert!(Pin::new(&mut upload).poll_frame(&mut reading).is_pending());
+            assert!(near.read(&mut [0; 256]).await.unwrap() > 0);
+        }
+        assert!(task.0.load(Relaxed) > 0, "{reads_on}");
+    }
 }

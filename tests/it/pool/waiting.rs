@@ -133,3 +133,26 @@ async fn a_burst_is_served_by_few_connections_at_a_time() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_failure_of_an_older_attempt_is_not_told_to_who_came_later() {
+    const PATIENT: Duration = Duration::from_secs(2);
+    let api = Reluctant::start();
+    let sidebearer = api.proxied("connect_timeout = \"2s\"").await;
+    let address = sidebearer.address();
+    let first = holding(&sidebearer).await;
+    let older = tokio::spawn(client::get(address, "/wait"));
+    eventually("one is opened for it", async || api.taken.load(SeqCst) == 2).await;
+    // So that the one attempt is older than the other.
+    tokio::time::sleep(PATIENT / 4).await;
+    let started = tokio::time::Instant::now();
+    let younger = tokio::spawn(client::get(address, "/"));
+    eventually("one more is opened", async || api.taken.load(SeqCst) == 3).await;
+    // The older one goes on with what the first gives back.
+    api.gate.add_permits(1);
+    assert_eq!(first.await.unwrap().status, 200);
+    assert_eq!(younger.await.unwrap().status, 504);
+    assert!(started.elapsed() >= PATIENT, "{:?}", started.elapsed());
+    api.gate.add_permits(1);
+    assert_eq!(older.await.unwrap().status, 200);
+}

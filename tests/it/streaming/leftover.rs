@@ -69,3 +69,36 @@ async fn an_upload_that_stops_behind_its_response_ends_with_its_connection() {
         assert!(body.unwrap().is_err(), "half of it is not all of it");
     }
 }
+
+/// Writes its response while it reads the request, whoever reads it.
+fn both_ways() -> SocketAddr {
+    server::bytes(|_, stream| async move {
+        let (mut from, mut to) = stream.into_split();
+        read_head(&mut from).await;
+        let answering = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
+            to.write_all(head.as_bytes()).await.unwrap();
+            to.write_all(&vec![b'd'; MUCH]).await.unwrap();
+            to
+        });
+        from.read_exact(&mut vec![0; MUCH]).await.unwrap();
+        let _to = answering.await.unwrap();
+    })
+}
+
+/// More than sockets on the way hold.
+const MUCH: usize = 64_000_000;
+
+#[tokio::test]
+async fn a_client_may_send_all_of_its_request_before_it_reads_a_long_response() {
+    let sidebearer = patient("1.1", both_ways(), "20s");
+    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MUCH}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let sending = stream.write_all(&vec![b'u'; MUCH]).await;
+    sending.expect("it is read");
+    read_head(&mut stream).await;
+    let mut body = vec![0; MUCH];
+    stream.read_exact(&mut body).await.unwrap();
+    assert!(body.iter().all(|byte| *byte == b'd'));
+}

@@ -180,10 +180,12 @@ async fn large_bodies_pass_both_ways_in_constant_memory() {
     }
 }
 
-/// Feeds until nothing is taken any more; how much was.
-async fn feed_until_it_stalls(feed: &Feed) -> usize {
+const BLOCK: usize = 64 * 1024;
+
+/// Feeds blocks of this size until nothing is taken any more; how much was.
+async fn feed_until_it_stalls(feed: &Feed, size: usize) -> usize {
     const STALLED: Duration = Duration::from_secs(1);
-    let block = Bytes::from(vec![0; 64 * 1024]);
+    let block = Bytes::from(vec![0; size]);
     let mut fed = 0;
     while let Ok(sent) = timeout(STALLED, feed.send(Ok(Frame::data(block.clone())))).await {
         sent.unwrap();
@@ -221,13 +223,13 @@ async fn who_does_not_read_holds_the_other_side_back() {
         let asked = streaming(Method::GET, "/", whole(""));
         let _unread = send(address, version, asked).await;
         let feed = responses.recv().await.unwrap();
-        assert!(feed_until_it_stalls(&feed).await > 0);
+        assert!(feed_until_it_stalls(&feed, BLOCK).await > 0);
 
         let (feed, body) = fed();
         let asked = streaming(Method::POST, "/", body);
         let upload = tokio::spawn(async move { send(address, version, asked).await.status() });
         arrived.notified().await;
-        assert!(feed_until_it_stalls(&feed).await > 0);
+        assert!(feed_until_it_stalls(&feed, BLOCK).await > 0);
         go.notify_one();
         assert_eq!(upload.await.unwrap(), 200);
     }
@@ -316,4 +318,52 @@ async fn streams_that_nobody_reads_stop_no_other() {
             read += length;
         }
     }
+}
+
+/// The library takes many small frames for an attack, as those are that an API sends piece by piece.
+#[tokio::test]
+async fn small_pieces_that_nobody_reads_cut_no_other_stream() {
+    let (feeds, mut responses) = mpsc::unbounded_channel();
+    let api = server::serve(None, move |_| {
+        let feeds = feeds.clone();
+        async move {
+            let (feed, body) = fed();
+            feeds.send(feed).unwrap();
+            Response::new(body)
+        }
+    });
+    let config = config(&format!("http://{api}"), "http = \"2\"");
+    let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
+    let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 30);
+    let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = async || {
+        let asked = streaming(Method::GET, "/", whole("")).map(drop);
+        sender = sender.clone().ready().await.unwrap();
+        let (answer, _) = sender.send_request(asked, true).unwrap();
+        let answer = timeout(PATIENCE, answer).await.expect("it is answered");
+        let feed = responses.recv().await.unwrap();
+        (answer.unwrap().into_body(), feed)
+    };
+    let (mut read, fed) = ask().await;
+    let (mut unread, mut feeding) = (Vec::new(), Vec::new());
+    for _ in 0..UNREAD {
+        let (body, feed) = ask().await;
+        unread.push(body);
+        let filling = async move { (feed_until_it_stalls(&feed, 24).await, feed) };
+        feeding.push(tokio::spawn(filling));
+    }
+    let mut full = Vec::new();
+    for filled in feeding {
+        let (length, feed) = filled.await.unwrap();
+        assert!(length > BLOCK, "{length}");
+        full.push(feed);
+    }
+    fed.send(Ok(Frame::data("still here".into())))
+        .await
+        .unwrap();
+    let data = timeout(PATIENCE, read.data()).await.expect("it arrives");
+    assert_eq!(data.unwrap().unwrap(), "still here");
 }

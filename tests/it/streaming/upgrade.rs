@@ -1,6 +1,8 @@
 //! Connections that leave HTTP behind.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,9 +31,14 @@ fn echo() -> SocketAddr {
 }
 
 async fn upgraded(address: SocketAddr) -> TcpStream {
+    upgraded_at(address, "/chat").await
+}
+
+async fn upgraded_at(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head =
-        "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let head = read_head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -90,7 +97,8 @@ async fn an_upgraded_connection_may_go_on_until_the_end_of_the_drain() {
             stream.shutdown().await.unwrap();
         }
         let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
-        assert!(end.is_ok(), "it has an end");
+        // What is cut off must not look like its end.
+        assert_eq!(end.expect("it has an end").is_err(), cut == 1);
         let ended = timeout(PATIENCE, sidebearer.ended()).await.unwrap();
         assert_eq!(ended.cut, cut);
     }
@@ -118,6 +126,43 @@ async fn the_upstream_may_end_its_side_first() {
     stream.shutdown().await.unwrap();
     let heard = timeout(PATIENCE, hears.recv()).await.unwrap();
     assert_eq!(heard.unwrap(), "later");
+}
+
+fn reset(stream: TcpStream) {
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[tokio::test]
+async fn a_tunnel_that_breaks_off_is_reset_on_its_other_side_too() {
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let api = server::bytes(move |_, mut stream| {
+        let heard = heard.clone();
+        async move {
+            let head = read_head(&mut stream).await;
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+            stream.write_all(switch.as_bytes()).await.unwrap();
+            if head.starts_with("GET /broken ") {
+                let mut said = [0; 4];
+                stream.read_exact(&mut said).await.unwrap();
+                return reset(stream);
+            }
+            let end = stream.read_to_end(&mut Vec::new()).await;
+            heard.send(end.map_err(|error| error.kind())).unwrap();
+        }
+    });
+    let sidebearer = to(api);
+    let mut stream = upgraded_at(sidebearer.address(), "/broken").await;
+    stream.write_all(b"ping").await.unwrap();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    let end = end.expect("it has an end").unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+
+    reset(upgraded(sidebearer.address()).await);
+    let end = timeout(PATIENCE, hears.recv())
+        .await
+        .expect("it has an end");
+    assert_eq!(end.unwrap(), Err(ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]
