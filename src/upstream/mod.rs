@@ -12,7 +12,6 @@ mod multiplexed;
 mod places;
 mod pool;
 mod tls;
-mod waiting;
 
 use std::future::Future;
 use std::time::Duration;

@@ -11,22 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
 use http_body::Body;
-use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
-use super::answers::{Answers, Wire};
+use super::answers::Answers;
 use super::connect::{Connected, Protocols};
 use super::error::ConnectError;
 use super::io::Io;
-use super::keep_alive;
 use super::multiplexed::Multiplexed;
 use super::places::Place;
-use super::waiting::Waiting;
 use super::{Endpoint, HyperIo};
-use crate::deadline::Deadline;
-use crate::http1::{self, RoundTrip, Sent};
+use crate::http1;
+
+mod lease;
+mod waiting;
+
+use lease::{Held, Kept};
+pub use lease::{Lease, Single, Stream};
+use waiting::Waiting;
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
@@ -48,7 +50,7 @@ pub struct Pool<B: RequestBody> {
     /// Held while the protocol is unknown or HTTP/2, so that a burst opens one connection.
     dialing: tokio::sync::Mutex<()>,
     http1_known: Cell<bool>,
-    pub(super) waiting: Waiting<B>,
+    waiting: Waiting<B>,
     failure: RefCell<(u64, Option<Arc<ConnectError>>)>,
     active: Cell<i64>,
     reported: Cell<(i64, i64)>,
@@ -62,49 +64,12 @@ struct Idle {
     expires: Instant,
 }
 
-/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes.
-struct Kept {
-    _place: Place,
-    /// For whoever waits for an answer: one that is armed already costs next to nothing.
-    timer: Deadline,
-}
-
 /// A connection that is ready for one request.
 pub enum Checkout<B: RequestBody> {
     /// All of one.
     Http1(Single<B>),
     /// A stream of one.
     Http2(Stream<B>),
-}
-
-/// A connection of HTTP/1.1 that is ready for one request.
-pub struct Single<B: RequestBody> {
-    io: Io,
-    lease: Lease<B>,
-    /// Whether it carried a request before: the upstream may have closed it meanwhile.
-    pub reused: bool,
-}
-
-/// A place for one request on a connection of HTTP/2.
-pub struct Stream<B: RequestBody> {
-    open: Rc<Multiplexed<B>>,
-    lease: Lease<B>,
-    /// Whether the connection carried a request before.
-    pub reused: bool,
-}
-
-/// A connection while it carries a request. Dropping it closes an HTTP/1.1 connection, or gives an
-/// HTTP/2 stream back.
-pub struct Lease<B: RequestBody> {
-    pool: Rc<Pool<B>>,
-    held: Held<B>,
-    keep_alive: Option<Duration>,
-}
-
-enum Held<B> {
-    Http1(Kept),
-    Http2(Rc<Multiplexed<B>>),
-    Nothing,
 }
 
 impl<B: RequestBody> Pool<B> {
@@ -188,7 +153,7 @@ impl<B: RequestBody> Pool<B> {
         self.endpoint.metrics.idle.add(idle - before_idle);
     }
 
-    pub(super) fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
+    fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
         let streams = self.streams.borrow();
         streams.iter().find(|open| open.is_free()).cloned()
     }
@@ -204,11 +169,11 @@ impl<B: RequestBody> Pool<B> {
         {
             return Err(Arc::clone(error));
         }
-        let idle = self
-            .idle()
-            .filter(|idle| !new || matches!(idle, Checkout::Http2(_)));
-        if let Some(idle) = idle {
-            // Opened for another one, while this one waited.
+        // Opened for another one, while this one waited.
+        if let Some(open) = self.free_stream() {
+            return Ok(Checkout::Http2(self.stream(open, true)));
+        }
+        if !new && let Some(idle) = self.idle() {
             return Ok(idle);
         }
         if self.http1_known.get() {
@@ -231,7 +196,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    pub(super) async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
+    async fn connect(self: &Rc<Self>) -> Result<Checkout<B>, ConnectError> {
         self.make_room().await;
         let (connected, place) = self.endpoint.connect(Protocols::Any).await?;
         self.http1_known.set(!connected.http2);
@@ -239,10 +204,7 @@ impl<B: RequestBody> Pool<B> {
             let stream = self.begin_http2(connected, place).await?;
             return Ok(Checkout::Http2(stream));
         }
-        let kept = Kept {
-            _place: place,
-            timer: Deadline::default(),
-        };
+        let kept = Kept::new(place);
         Ok(Checkout::Http1(self.single(connected.io, kept, false)))
     }
 
@@ -250,12 +212,8 @@ impl<B: RequestBody> Pool<B> {
     pub async fn dedicated(self: &Rc<Self>) -> Result<Single<B>, ConnectError> {
         self.make_room().await;
         let (connected, place) = self.endpoint.connect(Protocols::Http1).await?;
-        let kept = Kept {
-            _place: place,
-            timer: Deadline::default(),
-        };
-        let mut single = self.single(connected.io, kept, false);
-        single.lease.retire();
+        let mut single = self.single(connected.io, Kept::new(place), false);
+        single.retire();
         Ok(single)
     }
 
@@ -294,28 +252,11 @@ impl<B: RequestBody> Pool<B> {
 
     fn single(self: &Rc<Self>, io: Io, kept: Kept, reused: bool) -> Single<B> {
         self.active.set(self.active.get() + 1);
-        Single {
-            io,
-            lease: self.lease(Held::Http1(kept)),
-            reused,
-        }
+        Single::new(io, Lease::new(self, Held::Http1(kept)), reused)
     }
 
-    pub(super) fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
-        open.stream_begins();
-        Stream {
-            lease: self.lease(Held::Http2(Rc::clone(&open))),
-            open,
-            reused,
-        }
-    }
-
-    fn lease(self: &Rc<Self>, held: Held<B>) -> Lease<B> {
-        Lease {
-            pool: Rc::clone(self),
-            held,
-            keep_alive: None,
-        }
+    fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
+        Stream::new(self, open, reused)
     }
 }
 
@@ -324,109 +265,5 @@ impl<B: RequestBody> Drop for Pool<B> {
         let (active, idle) = self.reported.get();
         self.endpoint.metrics.active.sub(active);
         self.endpoint.metrics.idle.sub(idle);
-    }
-}
-
-impl<B: RequestBody> Single<B> {
-    /// Nobody has a use for it now.
-    pub(super) fn give_back(self) {
-        self.lease.release(self.io);
-    }
-
-    /// Begins a request with this body. On the heap, where it stays until the end of the response.
-    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Box<(RoundTrip<Io, B>, Lease<B>)> {
-        let endpoint = &self.lease.pool.endpoint;
-        let trip = RoundTrip::new(
-            self.io,
-            request,
-            body,
-            endpoint.limits(),
-            endpoint.body_buffer,
-        );
-        Box::new((trip, self.lease))
-    }
-}
-
-impl<B: RequestBody> Stream<B> {
-    /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
-    pub async fn takes_connect(&self) -> bool {
-        let patience = self.lease.pool.endpoint.connect_protocol_timeout;
-        self.open.takes_connect(patience).await
-    }
-
-    /// What becomes of the bytes of its connection.
-    pub fn wire(&self) -> &Wire {
-        self.open.wire()
-    }
-
-    /// Sends one request. An error gives the request back when nothing of it was written.
-    pub async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<B>>> {
-        let response = self.open.sender().try_send_request(request).await?;
-        self.open.answered();
-        Ok(response)
-    }
-
-    /// The stream, until the response has been read.
-    pub fn into_lease(self) -> Lease<B> {
-        self.lease
-    }
-}
-
-impl<B: RequestBody> Lease<B> {
-    /// The upstream has answered with these headers.
-    pub fn answered(&mut self, headers: &HeaderMap) {
-        let promised = keep_alive::timeout(headers);
-        self.keep_alive = self.keep_alive.or(promised);
-    }
-
-    /// No other request is to follow on it, however its response ends.
-    pub fn retire(&mut self) {
-        self.keep_alive = Some(Duration::ZERO);
-    }
-
-    /// The timer of its connection.
-    pub fn timer(&mut self) -> Option<&mut Deadline> {
-        match &mut self.held {
-            Held::Http1(kept) => Some(&mut kept.timer),
-            _ => None,
-        }
-    }
-
-    /// The response has been read to its end: the connection may serve the next request.
-    pub fn release(mut self, mut io: Io) {
-        let keep = self.keep_alive.unwrap_or(Duration::MAX);
-        let keep = keep.min(self.pool.endpoint.pool_idle_timeout);
-        if keep.is_zero() {
-            return;
-        }
-        if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
-            let pool = &self.pool;
-            pool.active.set(pool.active.get() - 1);
-            if !pool.waiting.is_empty() {
-                if http1::is_quiet(&mut io) {
-                    let single = pool.single(io, kept, true);
-                    pool.waiting.give(Checkout::Http1(single));
-                }
-                return;
-            }
-            let mut idle = pool.idle.borrow_mut();
-            if idle.len() < pool.endpoint.pool_idle_per_shard {
-                let expires = Instant::now() + keep;
-                idle.push(Idle { io, kept, expires });
-            }
-        }
-    }
-}
-
-impl<B: RequestBody> Drop for Lease<B> {
-    fn drop(&mut self) {
-        match &self.held {
-            Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),
-            Held::Http2(open) => open.stream_ended(),
-            Held::Nothing => {}
-        }
     }
 }

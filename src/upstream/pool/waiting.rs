@@ -12,8 +12,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::error::ConnectError;
-use super::pool::{Checkout, Pool, RequestBody};
+use super::{Checkout, ConnectError, Pool, RequestBody};
 
 /// Who waits, and how many connections are being opened for them.
 pub(super) struct Waiting<B: RequestBody> {

@@ -1,0 +1,194 @@
+//! A connection while it carries a request.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use hyper::client::conn::TrySendError;
+use tokio::time::Instant;
+
+use super::{Checkout, Idle, Pool, RequestBody};
+use crate::deadline::Deadline;
+use crate::http1::{self, RoundTrip, Sent};
+use crate::upstream::answers::Wire;
+use crate::upstream::io::Io;
+use crate::upstream::keep_alive;
+use crate::upstream::multiplexed::Multiplexed;
+use crate::upstream::places::Place;
+
+/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes.
+pub(super) struct Kept {
+    _place: Place,
+    /// For whoever waits for an answer: one that is armed already costs next to nothing.
+    timer: Deadline,
+}
+
+impl Kept {
+    /// Of a connection that has just been opened.
+    pub(super) fn new(place: Place) -> Self {
+        Self {
+            _place: place,
+            timer: Deadline::default(),
+        }
+    }
+}
+
+/// A connection of HTTP/1.1 that is ready for one request.
+pub struct Single<B: RequestBody> {
+    io: Io,
+    lease: Lease<B>,
+    /// Whether it carried a request before: the upstream may have closed it meanwhile.
+    pub reused: bool,
+}
+
+/// A place for one request on a connection of HTTP/2.
+pub struct Stream<B: RequestBody> {
+    open: Rc<Multiplexed<B>>,
+    lease: Lease<B>,
+    /// Whether the connection carried a request before.
+    pub reused: bool,
+}
+
+/// A connection while it carries a request. Dropping it closes an HTTP/1.1 connection, or gives an
+/// HTTP/2 stream back.
+pub struct Lease<B: RequestBody> {
+    pool: Rc<Pool<B>>,
+    held: Held<B>,
+    keep_alive: Option<Duration>,
+}
+
+pub(super) enum Held<B> {
+    Http1(Kept),
+    Http2(Rc<Multiplexed<B>>),
+    Nothing,
+}
+
+impl<B: RequestBody> Single<B> {
+    pub(super) fn new(io: Io, lease: Lease<B>, reused: bool) -> Self {
+        Self { io, lease, reused }
+    }
+
+    /// No other request is to follow.
+    pub(super) fn retire(&mut self) {
+        self.lease.retire();
+    }
+
+    /// Nobody has a use for it now.
+    pub(super) fn give_back(self) {
+        self.lease.release(self.io);
+    }
+
+    /// Begins a request with this body. On the heap, where it stays until the end of the response.
+    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Box<(RoundTrip<Io, B>, Lease<B>)> {
+        let endpoint = &self.lease.pool.endpoint;
+        let trip = RoundTrip::new(
+            self.io,
+            request,
+            body,
+            endpoint.limits(),
+            endpoint.body_buffer,
+        );
+        Box::new((trip, self.lease))
+    }
+}
+
+impl<B: RequestBody> Stream<B> {
+    pub(super) fn new(pool: &Rc<Pool<B>>, open: Rc<Multiplexed<B>>, reused: bool) -> Self {
+        open.stream_begins();
+        Self {
+            lease: Lease::new(pool, Held::Http2(Rc::clone(&open))),
+            open,
+            reused,
+        }
+    }
+
+    /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
+    pub async fn takes_connect(&self) -> bool {
+        let patience = self.lease.pool.endpoint.connect_protocol_timeout;
+        self.open.takes_connect(patience).await
+    }
+
+    /// What becomes of the bytes of its connection.
+    pub fn wire(&self) -> &Wire {
+        self.open.wire()
+    }
+
+    /// Sends one request. An error gives the request back when nothing of it was written.
+    pub async fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<B>>> {
+        let response = self.open.sender().try_send_request(request).await?;
+        self.open.answered();
+        Ok(response)
+    }
+
+    /// The stream, until the response has been read.
+    pub fn into_lease(self) -> Lease<B> {
+        self.lease
+    }
+}
+
+impl<B: RequestBody> Lease<B> {
+    pub(super) fn new(pool: &Rc<Pool<B>>, held: Held<B>) -> Self {
+        Self {
+            pool: Rc::clone(pool),
+            held,
+            keep_alive: None,
+        }
+    }
+
+    /// The upstream has answered with these headers.
+    pub fn answered(&mut self, headers: &HeaderMap) {
+        let promised = keep_alive::timeout(headers);
+        self.keep_alive = self.keep_alive.or(promised);
+    }
+
+    /// No other request is to follow on it, however its response ends.
+    pub fn retire(&mut self) {
+        self.keep_alive = Some(Duration::ZERO);
+    }
+
+    /// The timer of its connection.
+    pub fn timer(&mut self) -> Option<&mut Deadline> {
+        match &mut self.held {
+            Held::Http1(kept) => Some(&mut kept.timer),
+            _ => None,
+        }
+    }
+
+    /// The response has been read to its end: the connection may serve the next request.
+    pub fn release(mut self, mut io: Io) {
+        let keep = self.keep_alive.unwrap_or(Duration::MAX);
+        let keep = keep.min(self.pool.endpoint.pool_idle_timeout);
+        if keep.is_zero() {
+            return;
+        }
+        if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
+            let pool = &self.pool;
+            pool.active.set(pool.active.get() - 1);
+            if !pool.waiting.is_empty() {
+                if http1::is_quiet(&mut io) {
+                    let single = pool.single(io, kept, true);
+                    pool.waiting.give(Checkout::Http1(single));
+                }
+                return;
+            }
+            let mut idle = pool.idle.borrow_mut();
+            if idle.len() < pool.endpoint.pool_idle_per_shard {
+                let expires = Instant::now() + keep;
+                idle.push(Idle { io, kept, expires });
+            }
+        }
+    }
+}
+
+impl<B: RequestBody> Drop for Lease<B> {
+    fn drop(&mut self) {
+        match &self.held {
+            Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),
+            Held::Http2(open) => open.stream_ended(),
+            Held::Nothing => {}
+        }
+    }
+}
