@@ -55,7 +55,7 @@ struct Shared<S> {
     received: Bytes,
     gathered: Gathered,
     out: Outbox,
-    /// Since when the client takes nothing of what it is to read.
+    /// Since when the client takes nothing of what it is to read, nor sends anything.
     stalled: Option<Instant>,
     asked: Asked,
     /// Requests so far.
@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         shared.asked.keep_alive && shared.asked.body.is_done()
     }
 
-    /// Since when the client has read nothing of what waits for it.
+    /// Since when the client has read nothing of what waits for it, nor sent anything.
     pub fn stalled_since(&self) -> Option<Instant> {
         self.0.borrow().stalled
     }
@@ -350,6 +350,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         // However it ends, nothing more comes.
         self.received = ready!(receive(stream, cx, self.most)).unwrap_or_default();
         self.reads += 1;
+        if let Some(since) = &mut self.stalled {
+            *since = Instant::now();
+        }
         Poll::Ready(!self.received.is_empty())
     }
 

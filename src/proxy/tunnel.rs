@@ -1,4 +1,4 @@
-//! A connection after it was upgraded: bytes both ways, until one side ends.
+//! A connection after it was upgraded: bytes both ways, until both sides have ended.
 
 use std::future::Future;
 use std::io;
@@ -63,10 +63,10 @@ pub fn switched(
 }
 
 impl Switched {
-    /// Joins both sides until both have ended.
+    /// Joins both sides until both have ended, or nothing moves.
     ///
     /// # Errors
-    /// One broke off, or the connection is cut: the client's is to be reset.
+    /// One broke off, or the connection is cut, before all was sent to the client: it is to be reset.
     pub async fn join<C>(self, connection: C, client: &Client) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
@@ -89,11 +89,15 @@ impl Switched {
             }
         });
         let joined = joined.await;
-        if joined.is_err() {
+        if joined.is_err() && !tunnel.up.closed {
             tunnel.server.reset_at_close();
         }
         drop(self.lease);
-        joined
+        match tunnel.down.closed {
+            // Whatever becomes of the other direction.
+            true => Ok(()),
+            false => joined,
+        }
     }
 }
 

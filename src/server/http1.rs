@@ -255,18 +255,22 @@ impl Served {
                 refuse(&mut self.connection, status, &self.client, &self.current).await;
             }
             End::Switched(switched) => {
-                let joined = switched.join(&mut self.connection, &self.client).await;
-                if joined.is_err() {
-                    self.connection.with_stream(Stream::reset_at_close);
+                match switched.join(&mut self.connection, &self.client).await {
+                    Ok(()) if self.client.is_cut() => {}
+                    Ok(()) => self.close().await,
+                    Err(_) => self.connection.with_stream(Stream::reset_at_close),
                 }
             }
-            End::Closed => {
-                // A request may have been answered before all of its body was read.
-                let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
-                if matches!(closed, Ok(Ok(()))) {
-                    linger(&mut self.connection, self.limits.linger_timeout).await;
-                }
-            }
+            // A request may have been answered before all of its body was read.
+            End::Closed => self.close().await,
+        }
+    }
+
+    /// Ends what is sent. Whatever still comes must not keep it from arriving.
+    async fn close(&mut self) {
+        let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
+        if matches!(closed, Ok(Ok(()))) {
+            linger(&mut self.connection, self.limits.linger_timeout).await;
         }
     }
 }

@@ -203,7 +203,8 @@ impl<B: RequestBody> Settings for Driven<B> {
 
 /// How much larger the window of a connection is than those of its streams together. The library ends a
 /// connection when it keeps too many small frames for those who do not read: when what each is short of
-/// 256 bytes adds up to half of this window. With this all streams may be full of frames of 24 bytes.
+/// 256 bytes adds up to half of this window. With this all streams may be full of frames of 24 bytes, as
+/// long as the window is not the largest there is.
 const ROOM_FOR_SMALL_FRAMES: u32 = 20;
 
 fn builder(endpoint: &Endpoint, executor: Watched) -> http2::Builder<Watched> {

@@ -8,11 +8,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::{Checkout, ConnectError, Pool, RequestBody};
+
+/// What ends just in time may tell how.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// Who waits, and how many connections are being opened for them.
 pub(super) struct Waiting<B: RequestBody> {
@@ -108,19 +112,17 @@ impl<B: RequestBody> Pool<B> {
     pub(super) async fn wait(self: &Rc<Self>) -> Result<Checkout<B>, Arc<ConnectError>> {
         let given = self.waiting.take_place();
         self.open_more();
-        let patience = self.endpoint().connect_timeout;
-        let outcome = match self.waiting.are_all_served() {
-            // Each ends in time, and tells what kept it.
-            true => given.await,
-            false => match timeout(patience, given).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Err(Arc::new(self.endpoint().connector.no_turn(patience))),
-            },
+        let within = self.endpoint().connect_timeout;
+        let grace = match self.waiting.are_all_served() {
+            // Each ends in time, and tells what kept it, unless it is too old for this request.
+            true => GRACE,
+            false => Duration::ZERO,
         };
-        match outcome {
-            Ok(Ok(mut given)) => Ok(given.0.take().expect("nobody else takes it")),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Arc::new(self.endpoint().connector.no_turn(patience))),
+        let no_turn = || Arc::new(self.endpoint().connector.no_turn(within));
+        match timeout(within + grace, given).await {
+            Ok(Ok(Ok(mut given))) => Ok(given.0.take().expect("nobody else takes it")),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_)) | Err(_) => Err(no_turn()),
         }
     }
 

@@ -166,6 +166,29 @@ async fn a_tunnel_that_breaks_off_is_reset_on_its_other_side_too() {
 }
 
 #[tokio::test]
+async fn what_the_upstream_sent_before_its_end_arrives_though_the_client_goes_on() {
+    const MUCH: usize = 2_000_000;
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        stream.write_all(&vec![7; MUCH]).await.unwrap();
+        // What comes from now on is answered by a reset.
+    });
+    let sidebearer = to(api);
+    let mut stream = upgraded(sidebearer.address()).await;
+    for _ in 0..20 {
+        let _ = stream.write_all(b"pong").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut all = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    end.expect("it has an end").expect("a proper one");
+    assert_eq!(all.len(), MUCH);
+}
+
+#[tokio::test]
 async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
     let url = format!("http://{}", echo());
     let config = config(&url, "stream_idle_timeout = \"1s\"");
