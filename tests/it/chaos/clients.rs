@@ -78,6 +78,9 @@ struct Ask {
     /// With a length, or in pieces.
     sized: bool,
     began: Instant,
+    /// The API of the request before it on its connection of HTTP/1.1. An upload that this one does not
+    /// take to its end ends the connection, and the next request may be under way by then.
+    behind: Option<&'static str>,
 }
 
 impl Client {
@@ -90,13 +93,15 @@ impl Client {
                 continue;
             };
             tokio::spawn(connection);
+            let mut behind = None;
             // Some connections end between two requests.
             for _ in 0..self.rng.usize(1..50) {
                 self.think().await;
                 if sender.ready().await.is_err() {
                     break;
                 }
-                let ask = self.ask();
+                let mut ask = self.ask();
+                ask.behind = behind.replace(ask.api);
                 let answer = timeout(PATIENCE, sender.send_request(ask.request())).await;
                 if !self.judge(&ask, answer).await {
                     break;
@@ -143,7 +148,7 @@ impl Client {
         let connected = TcpStream::connect(self.address).await.ok();
         if connected.is_none() {
             self.ledger
-                .failed(&self.servers, "open", began, &Failure::Refused);
+                .failed(&self.servers, ("open", None), began, &Failure::Refused);
             self.think().await;
         }
         connected
@@ -172,6 +177,7 @@ impl Client {
             sent: vec![rng.u8(..); size].into(),
             sized: rng.bool(),
             began: Instant::now(),
+            behind: None,
         }
     }
 
@@ -184,7 +190,10 @@ impl Client {
         let Ask {
             id, api, method, ..
         } = ask;
-        let failed = |failure| self.ledger.failed(&self.servers, api, ask.began, &failure);
+        let failed = |failure| {
+            let apis = (*api, ask.behind);
+            self.ledger.failed(&self.servers, apis, ask.began, &failure);
+        };
         let Ok(answer) = answer else {
             self.ledger
                 .violation(format!("no answer at all to {method} {api}"));

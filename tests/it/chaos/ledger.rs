@@ -74,15 +74,24 @@ impl Ledger {
         self.book().successes += 1;
     }
 
-    /// A request to `api` that began at `began` failed: is there a reason?
-    pub(super) fn failed(&self, servers: &Servers, api: &str, began: Instant, failure: &Failure) {
+    /// A request to an API, behind one to another, that began at `began` failed: is there a reason?
+    pub(super) fn failed(
+        &self,
+        servers: &Servers,
+        (api, behind): (&str, Option<&str>),
+        began: Instant,
+        failure: &Failure,
+    ) {
         let faults = servers.api(api).spans();
         let broken = |spans: &[Span]| spans.iter().any(|span| span.explains(began, AFTERMATH));
         let mut book = self.book();
         let explained = broken(&book.restarts)
             || match failure {
                 Failure::Refused => false,
-                Failure::Broken => broken(&faults),
+                Failure::Broken => {
+                    let before = behind.map(|api| servers.api(api).spans());
+                    broken(&faults) || before.is_some_and(|before| broken(&before))
+                }
                 Failure::Status(503, code) if code == "token_unavailable" => {
                     let tokens = servers.tokens(api).map(|server| server.spans());
                     let tokens = tokens.unwrap_or_default();
