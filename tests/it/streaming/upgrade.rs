@@ -2,16 +2,18 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{config, to};
-use crate::support::PATIENCE;
 use crate::support::server::{self, read_head};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{PATIENCE, eventually};
 
 /// Switches protocols, returns what comes, and says `bye` when nothing more does.
 fn echo() -> SocketAddr {
@@ -166,26 +168,45 @@ async fn a_tunnel_that_breaks_off_is_reset_on_its_other_side_too() {
 }
 
 #[tokio::test]
-async fn what_the_upstream_sent_before_its_end_arrives_though_the_client_goes_on() {
-    const MUCH: usize = 2_000_000;
-    let api = server::bytes(|_, mut stream| async move {
-        read_head(&mut stream).await;
-        let switch =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-        stream.write_all(switch.as_bytes()).await.unwrap();
-        stream.write_all(&vec![7; MUCH]).await.unwrap();
-        // What comes from now on is answered by a reset.
-    });
+async fn a_direction_that_has_ended_is_not_reset_because_the_other_breaks_off() {
+    let (read, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let api = {
+        let (read, gone) = (Arc::clone(&read), Arc::clone(&gone));
+        server::bytes(move |_, mut stream| {
+            let (read, gone) = (Arc::clone(&read), Arc::clone(&gone));
+            async move {
+                read_head(&mut stream).await;
+                let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+                stream.write_all(switch.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                read.notified().await;
+                reset(stream);
+                gone.notify_one();
+            }
+        })
+    };
     let sidebearer = to(api);
     let mut stream = upgraded(sidebearer.address()).await;
-    for _ in 0..20 {
-        let _ = stream.write_all(b"pong").await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let mut all = Vec::new();
-    let end = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
-    end.expect("it has an end").expect("a proper one");
-    assert_eq!(all.len(), MUCH);
+    let mut piece = [0; 64];
+    assert_eq!(
+        stream.read(&mut piece).await.unwrap(),
+        0,
+        "its end has come"
+    );
+    let counted = async |count| {
+        let active = r#"sidebearer_upstream_connections{state="active",upstream="api"}"#;
+        eventually("it is counted", async || {
+            sidebearer.metric(active).await == count
+        })
+        .await;
+    };
+    counted(1.0).await;
+    read.notify_one();
+    gone.notified().await;
+    stream.write_all(b"pong").await.unwrap();
+    counted(0.0).await;
+    let reset = stream.take_error().unwrap();
+    assert!(reset.is_none(), "{reset:?}");
 }
 
 #[tokio::test]
