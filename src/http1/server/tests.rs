@@ -340,3 +340,26 @@ async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
         assert!(task.0.load(Relaxed) > 0, "{reads_on}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_while_it_does_not_read_is_not_taken_for_gone() {
+    let (mut near, far) = duplex(256);
+    let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let mut upload = next(&connection).await.into_body().unwrap();
+    let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
+    connection.answer(&head, &body, false);
+    let mut cx = Context::from_waker(Waker::noop());
+    let began = Instant::now();
+    assert!(
+        connection
+            .poll_answered(&mut cx, &mut Some(body))
+            .is_pending()
+    );
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(connection.stalled_since(), Some(began));
+
+    near.write_all(b"some").await.unwrap();
+    assert!(Pin::new(&mut upload).poll_frame(&mut cx).is_ready());
+    assert_eq!(connection.stalled_since(), Some(Instant::now()));
+}

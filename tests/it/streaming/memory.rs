@@ -277,6 +277,16 @@ async fn read_partly(request: Request<Incoming>) -> Response<Body> {
     response(200, vec![0; READ])
 }
 
+/// A connection whose own window stands in nobody's way.
+async fn with_room(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 30);
+    let (sender, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 #[tokio::test]
 async fn streams_that_nobody_reads_stop_no_other() {
     let http1 = server::serve(None, read_partly);
@@ -284,11 +294,7 @@ async fn streams_that_nobody_reads_stop_no_other() {
         let lines = format!("http = \"{version}\"");
         let config = config(&format!("http://{api}"), &lines);
         let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
-        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-        let mut builder = h2::client::Builder::new();
-        builder.initial_connection_window_size(1 << 30);
-        let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
-        tokio::spawn(connection);
+        let mut sender = with_room(sidebearer.address()).await;
         let mut ask = async |method, path, last| {
             let asked = streaming(method, path, whole("")).map(drop);
             sender = sender.clone().ready().await.unwrap();
@@ -334,11 +340,7 @@ async fn small_pieces_that_nobody_reads_cut_no_other_stream() {
     });
     let config = config(&format!("http://{api}"), "http = \"2\"");
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
-    let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let mut builder = h2::client::Builder::new();
-    builder.initial_connection_window_size(1 << 30);
-    let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = with_room(sidebearer.address()).await;
     let mut ask = async || {
         let asked = streaming(Method::GET, "/", whole("")).map(drop);
         sender = sender.clone().ready().await.unwrap();

@@ -15,15 +15,16 @@ use crate::support::server::{self, read_head};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, eventually};
 
+const SWITCH: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+
 /// Switches protocols, returns what comes, and says `bye` when nothing more does.
 fn echo() -> SocketAddr {
     server::bytes(|_, mut stream| async move {
         let head = read_head(&mut stream).await;
         assert!(head.contains("upgrade: echo\r\n"), "{head}");
         assert!(head.contains("connection: upgrade\r\n"), "{head}");
-        let switch =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-        stream.write_all(switch.as_bytes()).await.unwrap();
+        stream.write_all(SWITCH).await.unwrap();
         let mut piece = [0; 1024];
         while let Ok(length @ 1..) = stream.read(&mut piece).await {
             stream.write_all(&piece[..length]).await.unwrap();
@@ -113,8 +114,7 @@ async fn the_upstream_may_end_its_side_first() {
         let heard = heard.clone();
         async move {
             read_head(&mut stream).await;
-            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-            stream.write_all(switch.as_bytes()).await.unwrap();
+            stream.write_all(SWITCH).await.unwrap();
             stream.shutdown().await.unwrap();
             let mut rest = String::new();
             stream.read_to_string(&mut rest).await.unwrap();
@@ -142,8 +142,7 @@ async fn a_tunnel_that_breaks_off_is_reset_on_its_other_side_too() {
         let heard = heard.clone();
         async move {
             let head = read_head(&mut stream).await;
-            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-            stream.write_all(switch.as_bytes()).await.unwrap();
+            stream.write_all(SWITCH).await.unwrap();
             if head.starts_with("GET /broken ") {
                 let mut said = [0; 4];
                 stream.read_exact(&mut said).await.unwrap();
@@ -176,8 +175,7 @@ async fn a_direction_that_has_ended_is_not_reset_because_the_other_breaks_off() 
             let (read, gone) = (Arc::clone(&read), Arc::clone(&gone));
             async move {
                 read_head(&mut stream).await;
-                let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-                stream.write_all(switch.as_bytes()).await.unwrap();
+                stream.write_all(SWITCH).await.unwrap();
                 stream.shutdown().await.unwrap();
                 read.notified().await;
                 reset(stream);
@@ -218,7 +216,7 @@ async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
     let start = std::time::Instant::now();
     while start.elapsed().as_secs() < 2 {
         comes_back(&mut stream, b"ping").await;
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
     end.expect("it ends").unwrap();
@@ -272,9 +270,7 @@ async fn only_a_protocol_that_was_asked_for_is_switched_to() {
 async fn a_switch_before_the_end_of_the_request_is_refused() {
     let api = server::bytes(|_, mut stream| async move {
         read_head(&mut stream).await;
-        let switch =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-        stream.write_all(switch.as_bytes()).await.unwrap();
+        stream.write_all(SWITCH).await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let sidebearer = to(api);
