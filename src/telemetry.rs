@@ -47,6 +47,8 @@ where
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target(env!("CARGO_PKG_NAME"), log.level);
+    // Around the lines, not below them: only the outermost layer is heard about what can never pass, and
+    // the rest would be asked about again each time, by libraries that trace every frame.
     // A line that cannot be written is lost. Reporting that would write to stderr again and panic.
     let lines = fmt::layer().with_writer(writer).log_internal_errors(false);
     let text = match log.format {
@@ -57,10 +59,10 @@ where
     if text {
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let lines = lines.compact().with_target(false).with_ansi(colour);
-        Box::new(levels.and_then(lines))
+        Box::new(lines.and_then(levels))
     } else {
         let lines = lines.json().flatten_event(true).with_span_list(false);
-        Box::new(levels.and_then(lines))
+        Box::new(lines.and_then(levels))
     }
 }
 
@@ -69,7 +71,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
-    use tracing::Level;
+    use tracing::{Level, Subscriber};
 
     use super::*;
     use crate::config::AccessLog;
@@ -125,6 +127,16 @@ mod tests {
         let text = logged(&log(LogFormat::Text, Level::ERROR), false, events);
         assert!(text.contains("theirs"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[test]
+    fn libraries_are_asked_only_once_about_what_never_passes() {
+        let levels = |level| {
+            let layer = output(&log(LogFormat::Text, level), false, io::sink);
+            Registry::default().with(layer).max_level_hint()
+        };
+        assert_eq!(levels(Level::INFO), Some(LevelFilter::INFO));
+        assert_eq!(levels(Level::ERROR), Some(LevelFilter::WARN));
     }
 
     #[test]

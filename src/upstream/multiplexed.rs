@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -62,15 +62,14 @@ impl Watched {
 impl<F: Future + 'static> Executor<F> for Watched {
     fn execute(&self, task: F) {
         let watched = self.clone();
-        LocalExecutor.execute(async move {
-            let mut task = pin!(task);
-            std::future::poll_fn(|cx| {
-                let done = task.as_mut().poll(cx);
-                watched.wake();
-                done
-            })
-            .await;
-        });
+        // Apart, since the one of each stream has the size of that of a whole connection, and the runtime
+        // moves what it runs some times.
+        let mut task = Box::pin(task);
+        LocalExecutor.execute(std::future::poll_fn(move |cx| {
+            let done = task.as_mut().poll(cx).map(drop);
+            watched.wake();
+            done
+        }));
     }
 }
 
