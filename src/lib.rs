@@ -11,7 +11,8 @@
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
-//! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams; [`stream`] a client's socket.
+//! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
+//!   upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are
 //!   the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod deadline;
 pub mod dpop;
 pub mod http1;
+pub mod http2;
 pub mod jose;
 pub mod limit;
 pub mod metrics;

@@ -1,13 +1,13 @@
 //! What went wrong beneath, in the terms of what the client sees.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
 use super::upload::Fault;
 use crate::http1::{self, HeadError};
+use crate::http2;
 use crate::token::Unavailable;
 use crate::upstream::ConnectError;
 
@@ -80,15 +80,15 @@ pub enum Broken {
     Http1(#[from] http1::Error),
     /// Over HTTP/2.
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] http2::Error),
 }
 
 /// The exchange failed before the response head was complete. `http1_instead`: over HTTP/2, and what
 /// came began as HTTP/1.1 does.
 pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
     let h2 = match &error {
-        Broken::Http2(error) => find::<h2::Error>(error),
-        Broken::Http1(_) => None,
+        Broken::Http2(http2::Error::Stream(error)) => Some(error),
+        _ => None,
     };
     let (kind, detail) = match (h2, &error) {
         _ if http1_instead => (
@@ -134,12 +134,10 @@ fn given_up(error: &h2::Error) -> Cow<'static, str> {
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).
 pub fn is_refused_stream(error: &Broken) -> bool {
-    let Broken::Http2(error) = error else {
+    let Broken::Http2(http2::Error::Stream(error)) = error else {
         return false;
     };
-    find::<h2::Error>(error).is_some_and(|h2| {
-        h2.reason() == Some(h2::Reason::REFUSED_STREAM) || is_above_last_stream(h2)
-    })
+    error.reason() == Some(h2::Reason::REFUSED_STREAM) || is_above_last_stream(error)
 }
 
 /// The upstream named a last stream that it may process, and this is one above it; or the request
@@ -160,11 +158,8 @@ pub fn is_closed_early(error: &Broken) -> bool {
     let (io, closed) = match error {
         Broken::Http1(http1::Error::Io(io)) => (Some(io), false),
         Broken::Http1(error) => (None, matches!(error, http1::Error::Closed)),
-        Broken::Http2(error) if error.is_parse() || error.is_user() => (None, false),
-        Broken::Http2(error) => (
-            find::<std::io::Error>(error),
-            error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
-        ),
+        Broken::Http2(http2::Error::Io(io)) => (Some(io), false),
+        Broken::Http2(_) => (None, false),
     };
     let reset = io.map(std::io::Error::kind).is_some_and(|kind| {
         // The last is TLS without its own end.
@@ -187,17 +182,6 @@ pub fn alert(error: &http1::Error) -> Option<rustls::Error> {
     };
     let tls = io.get_ref()?.downcast_ref::<rustls::Error>()?;
     matches!(tls, rustls::Error::AlertReceived(_)).then(|| tls.clone())
-}
-
-fn find<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Switched {
 /// If the upstream agreed to extended CONNECT over HTTP/2, joins both streams once the 200 has been
 /// sent. Everything else is a plain answer.
 pub fn connected(
-    mut answer: Answer,
+    answer: Answer,
     client: OnUpgrade,
     exchange: &Exchange,
     upstream: &Upstream,
@@ -112,33 +112,36 @@ pub fn connected(
     if answer.status() != StatusCode::OK {
         return answer;
     }
-    let server = hyper::upgrade::on(&mut answer);
     let (head, incoming) = answer.into_parts();
     // The stream stays one of its connection's until the end.
-    let lease = incoming.into_lease();
+    let Some((server, lease)) = incoming.into_stream_tunnel() else {
+        return Answer::from_parts(head, Incoming::ended());
+    };
     // Still in flight until then.
     let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
     let buffer = exchange.view.snapshot.config.server.tunnel_buffer;
     tokio::task::spawn_local(async move {
-        // An error is one side's going away before the switch: the other side sees it end.
-        if let (Ok(client), Ok(server)) = (client.await, server.await) {
+        // An error is the client's going away before the switch: the upstream sees a reset.
+        if let Ok(client) = client.await {
             let mut tunnel = Tunnel {
                 client: TokioIo::new(client),
-                server: TokioIo::new(server),
+                server,
                 up: Flow::new(buffer),
                 down: Flow::new(buffer),
                 idle,
                 last: Instant::now(),
                 deadline: Deadline::default(),
             };
-            // The connection lives on, and ends its streams when it is cut. hyper can end a stream of a
-            // tunnel, but not reset it.
-            std::future::poll_fn(|cx| match in_flight.client().is_cut() {
-                true => Poll::Ready(()),
-                false => tunnel.poll(cx).map(drop),
-            })
-            .await;
+            // The client's connection lives on, and ends its streams when it is cut. hyper can end a
+            // stream of a tunnel, but not reset it.
+            let joined = std::future::poll_fn(|cx| match in_flight.client().is_cut() {
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                false => tunnel.poll(cx),
+            });
+            if joined.await.is_err() && !tunnel.up.closed {
+                tunnel.server.reset();
+            }
         }
         drop((lease, in_flight));
     });

@@ -22,6 +22,7 @@ use super::handshake;
 use super::io::{Io, Socket};
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, Dialing, HttpVersion};
+use crate::http2;
 use crate::process::{is_reserved, is_shortage, shortage};
 
 /// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
@@ -155,10 +156,15 @@ impl Connector {
     }
 
     /// The connection is there, but HTTP cannot begin on it.
-    pub(super) fn handshake_failed(&self, error: &hyper::Error) -> ConnectError {
+    pub(super) fn handshake_failed(&self, error: &http2::Error) -> ConnectError {
         ConnectError::Connect {
             authority: self.authority(),
-            reason: format!("HTTP cannot begin: {error}"),
+            reason: match error {
+                http2::Error::Io(error) => {
+                    format!("HTTP cannot begin: {}", handshake::reason(error))
+                }
+                error => format!("HTTP cannot begin: {error}"),
+            },
         }
     }
 

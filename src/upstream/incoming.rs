@@ -12,6 +12,7 @@ use super::io::Io;
 use super::pool::{Lease, RequestBody};
 use crate::deadline::Deadline;
 use crate::http1::{self, RoundTrip};
+use crate::http2;
 
 /// The body of a response. The connection goes back to its pool at the end of the body, and is closed,
 /// or the stream reset, when it is dropped before.
@@ -22,7 +23,7 @@ pub struct Incoming<B: RequestBody> {
 
 enum Source<B: RequestBody> {
     Http1(Box<(RoundTrip<Io, B>, Lease<B>)>),
-    Http2(hyper::body::Incoming, Lease<B>),
+    Http2(http2::ResponseBody, Lease<B>),
 }
 
 /// Why it broke off.
@@ -33,11 +34,7 @@ pub enum IncomingError {
     Http1(#[from] http1::Error),
     /// Over HTTP/2.
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
-    /// Over HTTP/2, as if nothing were wrong: hyper takes RST_STREAM with NO_ERROR for an end. It may
-    /// only follow one (RFC 9113 section 8.1).
-    #[error("the stream was reset before its end")]
-    CutShort,
+    Http2(#[from] http2::Error),
 }
 
 impl<B: RequestBody> Incoming<B> {
@@ -54,13 +51,13 @@ impl<B: RequestBody> Incoming<B> {
     }
 
     /// Of a response over HTTP/2.
-    pub fn http2(incoming: hyper::body::Incoming, lease: Lease<B>) -> Self {
+    pub fn http2(body: http2::ResponseBody, lease: Lease<B>) -> Self {
         Self {
-            source: Some(Source::Http2(incoming, lease)),
+            source: Some(Source::Http2(body, lease)),
         }
     }
 
-    /// Whether all of the request has been written; over HTTP/2 it is the library that does so.
+    /// Whether all of the request has been written; over HTTP/2 a task of its own does so.
     pub fn is_sent(&self) -> bool {
         match &self.source {
             Some(Source::Http1(held)) => held.0.is_sent(),
@@ -68,7 +65,7 @@ impl<B: RequestBody> Incoming<B> {
         }
     }
 
-    /// Moves the request on while nobody asks for more of the response; over HTTP/2 the library does.
+    /// Moves the request on while nobody asks for more of the response; over HTTP/2 its own task does.
     ///
     /// # Errors
     /// It broke off.
@@ -109,11 +106,11 @@ impl<B: RequestBody> Incoming<B> {
         }
     }
 
-    /// What is held until the stream of a tunnel over HTTP/2 ends.
-    pub fn into_lease(self) -> Option<Lease<B>> {
+    /// The tunnel that an upstream has agreed to over HTTP/2, and what is held until it ends.
+    pub fn into_stream_tunnel(self) -> Option<(http2::Tunnel, Lease<B>)> {
         match self.source? {
-            Source::Http1(held) => Some(held.1),
-            Source::Http2(_, lease) => Some(lease),
+            Source::Http1(_) => None,
+            Source::Http2(body, lease) => Some((body.into_tunnel()?, lease)),
         }
     }
 
@@ -173,13 +170,9 @@ impl<B: RequestBody> Body for Incoming<B> {
                 let polled = Pin::new(&mut held.0).poll_frame(cx);
                 polled.map(|frame| frame.map(|frame| frame.map_err(IncomingError::from)))
             }
-            Some(Source::Http2(incoming, _)) => {
-                match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                    None if !incoming.is_end_stream() => {
-                        Poll::Ready(Some(Err(IncomingError::CutShort)))
-                    }
-                    frame => Poll::Ready(frame.map(|frame| frame.map_err(IncomingError::from))),
-                }
+            Some(Source::Http2(body, _)) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| frame.map_err(IncomingError::from)))
             }
         }
     }
@@ -188,7 +181,7 @@ impl<B: RequestBody> Body for Incoming<B> {
         match &self.source {
             None => true,
             Some(Source::Http1(held)) => held.0.is_end_stream(),
-            Some(Source::Http2(incoming, _)) => incoming.is_end_stream(),
+            Some(Source::Http2(body, _)) => body.is_end_stream(),
         }
     }
 
@@ -196,7 +189,7 @@ impl<B: RequestBody> Body for Incoming<B> {
         match &self.source {
             None => SizeHint::with_exact(0),
             Some(Source::Http1(held)) => held.0.size_hint(),
-            Some(Source::Http2(incoming, _)) => incoming.size_hint(),
+            Some(Source::Http2(body, _)) => body.size_hint(),
         }
     }
 }

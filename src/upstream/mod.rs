@@ -29,9 +29,6 @@ pub use places::{Place, Places};
 pub use pool::{Checkout, Lease, Pool, RequestBody, Single, Stream};
 pub use tls::{Identity, TlsError, fingerprint};
 
-/// A connection for hyper.
-type HyperIo = hyper_util::rt::TokioIo<Answers>;
-
 /// Everything that the pools of all shards need to reach one upstream. It survives a reload that
 /// does not change it, and the pools with it.
 #[derive(Debug)]

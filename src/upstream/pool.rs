@@ -14,13 +14,13 @@ use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::Endpoint;
 use super::answers::Answers;
 use super::connect::{Connected, Protocols};
 use super::error::ConnectError;
 use super::io::Io;
 use super::multiplexed::Multiplexed;
 use super::places::Place;
-use super::{Endpoint, HyperIo};
 use crate::http1;
 
 mod lease;
@@ -46,7 +46,7 @@ where
 pub struct Pool<B: RequestBody> {
     endpoint: Arc<Endpoint>,
     idle: RefCell<Vec<Idle>>,
-    streams: RefCell<Vec<Rc<Multiplexed<B>>>>,
+    streams: RefCell<Vec<Rc<Multiplexed>>>,
     /// Held while the protocol is unknown or HTTP/2, so that a burst opens one connection.
     dialing: tokio::sync::Mutex<()>,
     http1_known: Cell<bool>,
@@ -153,7 +153,7 @@ impl<B: RequestBody> Pool<B> {
         self.endpoint.metrics.idle.add(idle - before_idle);
     }
 
-    fn free_stream(&self) -> Option<Rc<Multiplexed<B>>> {
+    fn free_stream(&self) -> Option<Rc<Multiplexed>> {
         let streams = self.streams.borrow();
         streams.iter().find(|open| open.is_free()).cloned()
     }
@@ -242,8 +242,7 @@ impl<B: RequestBody> Pool<B> {
         place: Place,
     ) -> Result<Stream<B>, ConnectError> {
         let io = Answers::holding(place, connected.io);
-        let wire = io.wire();
-        let open = Multiplexed::begin(HyperIo::new(io), wire, &self.endpoint)
+        let open = Multiplexed::begin(io, &self.endpoint)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
         self.streams.borrow_mut().push(Rc::clone(&open));
@@ -255,7 +254,7 @@ impl<B: RequestBody> Pool<B> {
         Single::new(io, Lease::new(self, Held::Http1(kept)), reused)
     }
 
-    fn stream(self: &Rc<Self>, open: Rc<Multiplexed<B>>, reused: bool) -> Stream<B> {
+    fn stream(self: &Rc<Self>, open: Rc<Multiplexed>, reused: bool) -> Stream<B> {
         Stream::new(self, open, reused)
     }
 }

@@ -69,25 +69,25 @@ impl Forward {
     /// One attempt over HTTP/2.
     pub(super) async fn over_http2(
         &self,
-        mut stream: Stream<Outgoing>,
+        stream: Stream<Outgoing>,
         token: Option<&Token>,
     ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let request = self.request_http2(token);
-        let reused = stream.reused;
-        let mut timer = Deadline::default();
-        let sent = {
-            let mut sending = std::pin::pin!(stream.send(request));
-            self.wait(&mut timer, |cx| sending.as_mut().poll(cx))
-                .await?
+        let (head, sent) = match stream.send(self.request_http2(token)) {
+            Ok(mut trip) => {
+                let mut timer = Deadline::default();
+                let head = self.wait(&mut timer, |cx| trip.poll_head(cx));
+                (head.await?, true)
+            }
+            Err(error) => (Err(error), false),
         };
-        Ok(match sent {
-            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.into_lease()))),
+        Ok(match head {
+            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.answered()))),
             Err(error) => Err(Failed {
-                unsent: error.message().is_some(),
-                unnoticed: reused,
+                unsent: !sent,
+                unnoticed: stream.reused,
                 http1_instead: stream.wire().begins_http1(),
                 alert: stream.wire().alert().cloned(),
-                error: error.into_error().into(),
+                error: error.into(),
             }),
         })
     }
@@ -126,10 +126,11 @@ impl Forward {
         headers.remove(header::EXPECT);
         headers.extend(self.injected(token));
         if let Some(Asked::Connect(protocol)) = &self.asked {
-            request.extensions_mut().insert(protocol.clone());
+            let protocol = h2::ext::Protocol::from(protocol.as_str());
+            request.extensions_mut().insert(protocol);
         }
         if let Some(consent) = &self.consent {
-            // hyper hides a 100 that comes over HTTP/2.
+            // A 100 that comes over HTTP/2 is not listened for.
             consent.notify_one();
         }
         request

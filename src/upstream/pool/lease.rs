@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
-use hyper::client::conn::TrySendError;
+use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use super::{Checkout, Idle, Pool, RequestBody};
 use crate::deadline::Deadline;
 use crate::http1::{self, RoundTrip, Sent};
+use crate::http2;
 use crate::upstream::answers::Wire;
 use crate::upstream::io::Io;
 use crate::upstream::keep_alive;
@@ -43,7 +43,7 @@ pub struct Single<B: RequestBody> {
 
 /// A place for one request on a connection of HTTP/2.
 pub struct Stream<B: RequestBody> {
-    open: Rc<Multiplexed<B>>,
+    open: Rc<Multiplexed>,
     lease: Lease<B>,
     /// Whether the connection carried a request before.
     pub reused: bool,
@@ -53,13 +53,13 @@ pub struct Stream<B: RequestBody> {
 /// HTTP/2 stream back.
 pub struct Lease<B: RequestBody> {
     pool: Rc<Pool<B>>,
-    held: Held<B>,
+    held: Held,
     keep_alive: Option<Duration>,
 }
 
-pub(super) enum Held<B> {
+pub(super) enum Held {
     Http1(Kept),
-    Http2(Rc<Multiplexed<B>>),
+    Http2(Rc<Multiplexed>),
     Nothing,
 }
 
@@ -93,7 +93,7 @@ impl<B: RequestBody> Single<B> {
 }
 
 impl<B: RequestBody> Stream<B> {
-    pub(super) fn new(pool: &Rc<Pool<B>>, open: Rc<Multiplexed<B>>, reused: bool) -> Self {
+    pub(super) fn new(pool: &Rc<Pool<B>>, open: Rc<Multiplexed>, reused: bool) -> Self {
         open.stream_begins();
         Self {
             lease: Lease::new(pool, Held::Http2(Rc::clone(&open))),
@@ -113,24 +113,23 @@ impl<B: RequestBody> Stream<B> {
         self.open.wire()
     }
 
-    /// Sends one request. An error gives the request back when nothing of it was written.
-    pub async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<B>>> {
-        let response = self.open.sender().try_send_request(request).await?;
-        self.open.answered();
-        Ok(response)
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// Nothing of it has been sent.
+    pub fn send(&self, request: Request<B>) -> Result<http2::RoundTrip, http2::Error> {
+        self.open.send(request)
     }
 
-    /// The stream, until the response has been read.
-    pub fn into_lease(self) -> Lease<B> {
+    /// Its request has been answered. What it holds, until the response has been read.
+    pub fn answered(self) -> Lease<B> {
+        self.open.answered();
         self.lease
     }
 }
 
 impl<B: RequestBody> Lease<B> {
-    pub(super) fn new(pool: &Rc<Pool<B>>, held: Held<B>) -> Self {
+    pub(super) fn new(pool: &Rc<Pool<B>>, held: Held) -> Self {
         Self {
             pool: Rc::clone(pool),
             held,

@@ -113,14 +113,18 @@ async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
             let arrived = Arc::clone(&arrived);
             async move {
                 let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                while let Some(Ok((asked, mut respond))) = connection.accept().await {
+                    let reason = match asked.uri().path() {
+                        "/none" => h2::Reason::NO_ERROR,
+                        _ => h2::Reason::CANCEL,
+                    };
                     let arrived = Arc::clone(&arrived);
                     tokio::spawn(async move {
                         let mut body = respond.send_response(Response::new(()), false).unwrap();
                         body.send_data("half".into(), false).unwrap();
                         // A reset overtakes what waits to be sent.
                         arrived.notified().await;
-                        body.send_reset(h2::Reason::NO_ERROR);
+                        body.send_reset(reason);
                     });
                 }
             }
@@ -128,13 +132,15 @@ async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
     };
     let sidebearer = speaking("2", api);
     for version in ["1.1", "2"] {
-        let asked = streaming(Method::GET, "/", whole(""));
-        let mut answer = send(sidebearer.address(), version, asked).await;
-        assert_eq!(answer.status(), 200);
-        let half = timeout(PATIENCE, answer.frame()).await.unwrap();
-        assert_eq!(half.unwrap().unwrap().into_data().unwrap(), "half");
-        arrived.notify_one();
-        assert!(read(answer).await.is_err(), "{version}");
+        for path in ["/none", "/cancel"] {
+            let asked = streaming(Method::GET, path, whole(""));
+            let mut answer = send(sidebearer.address(), version, asked).await;
+            assert_eq!(answer.status(), 200);
+            let half = timeout(PATIENCE, answer.frame()).await.unwrap();
+            assert_eq!(half.unwrap().unwrap().into_data().unwrap(), "half");
+            arrived.notify_one();
+            assert!(read(answer).await.is_err(), "{path} {version}");
+        }
     }
 }
 

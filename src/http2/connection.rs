@@ -1,0 +1,212 @@
+//! A connection: the task that drives it, and what it carries.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use http::Request;
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Error;
+use super::pings::{Next, Pings};
+use super::round_trip::RoundTrip;
+
+/// Streams that may be opened before the server has said how many it takes: what RFC 9113 section 6.5.2
+/// advises it not to go below.
+const STREAMS_AT_FIRST: usize = 100;
+
+/// Streams that we may have to reset for what the server sends in them, before the connection is ended.
+const FAULTY_STREAMS: usize = 1024;
+
+/// The longest frame that is taken (RFC 9113 section 6.5.2), which is also the default.
+const FRAME: u32 = 16 * 1024;
+
+/// How a connection is to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of one stream that may arrive before they are read.
+    pub stream_window: u32,
+    /// The same of all streams together.
+    pub connection_window: u32,
+    /// Bytes of a response head, counted as RFC 9113 section 6.5.2 does.
+    pub max_header_bytes: u32,
+    /// Bytes of each request body that wait here to be sent.
+    pub send_buffer: usize,
+    /// How long a connection with streams may be silent before it is asked whether it is still there.
+    pub ping_interval: Duration,
+    /// How long it has to answer that.
+    pub ping_timeout: Duration,
+}
+
+/// One connection, as whoever sends requests on it sees it. It ends when this and all of its streams
+/// have been dropped.
+pub struct Connection {
+    sender: RefCell<SendRequest<Bytes>>,
+    shared: Rc<Shared>,
+}
+
+/// What the task that drives a connection shares with those who use it.
+#[derive(Default)]
+pub(super) struct Shared {
+    streams: Cell<usize>,
+    ended: Cell<bool>,
+    unanswered: Cell<bool>,
+    watchers: RefCell<Vec<Waker>>,
+}
+
+impl Connection {
+    /// Begins HTTP/2 on `io`, and drives it from then on by a task of this thread. `read` tells how many
+    /// bytes have been read from it.
+    ///
+    /// # Errors
+    /// Nothing can be written to it.
+    pub async fn begin<I>(
+        io: I,
+        read: impl Fn() -> usize + 'static,
+        settings: &Settings,
+    ) -> Result<Self, Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let handshake = builder(settings).handshake(io).await;
+        let (sender, mut connection) = handshake?;
+        let shared = Rc::new(Shared::default());
+        let mut pings = connection
+            .ping_pong()
+            .map(|pings| Pings::new(pings, settings.ping_interval, settings.ping_timeout));
+        let driven = Rc::clone(&shared);
+        // In an allocation of its own: the runtime moves what it runs some times.
+        let mut connection = Box::pin(connection);
+        tokio::task::spawn_local(async move {
+            std::future::poll_fn(|cx| {
+                let polled = driven.poll(cx, connection.as_mut(), pings.as_mut(), &read);
+                driven.wake();
+                polled
+            })
+            .await;
+            driven.ended.set(true);
+            // Its streams hear of it now.
+            drop(connection);
+            driven.wake();
+        });
+        Ok(Self {
+            sender: RefCell::new(sender),
+            shared,
+        })
+    }
+
+    /// Sends the head of a request, and as much of its body as can be sent at once.
+    ///
+    /// # Errors
+    /// Nothing of it has been sent.
+    pub fn send<B>(&self, request: Request<B>) -> Result<RoundTrip, Error>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        // One of its own: a clone waits for no other's stream to be opened.
+        let mut sender = self.sender.borrow().clone();
+        RoundTrip::begin(&mut sender, Rc::clone(&self.shared), request)
+    }
+
+    /// Whether it takes no more streams.
+    pub fn is_closed(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = self.sender.borrow_mut().poll_ready(&mut context);
+        self.shared.ended.get() || matches!(polled, Poll::Ready(Err(_)))
+    }
+
+    /// How many streams its server takes at once, as far as it has said.
+    pub fn max_streams(&self) -> usize {
+        self.sender.borrow().current_max_send_streams()
+    }
+
+    /// Whether its server takes extended CONNECT (RFC 8441), as far as it has said; `None` when the
+    /// connection has ended.
+    pub fn takes_connect(&self) -> Option<bool> {
+        (!self.shared.ended.get())
+            .then(|| self.sender.borrow().is_extended_connect_protocol_enabled())
+    }
+
+    /// Wakes this task when its server may have said something else, or it has ended.
+    pub fn watch(&self, waker: &Waker) {
+        self.shared.watchers.borrow_mut().push(waker.clone());
+    }
+
+    /// Streams that are open now.
+    pub fn streams(&self) -> usize {
+        self.shared.streams.get()
+    }
+
+    /// One more is, or will be.
+    pub fn stream_begins(&self) {
+        self.shared.streams.set(self.shared.streams.get() + 1);
+    }
+
+    /// One less is.
+    pub fn stream_ended(&self) {
+        self.shared.streams.set(self.shared.streams.get() - 1);
+    }
+}
+
+impl Shared {
+    /// What has become of a stream, in the terms of those who use it.
+    pub(super) fn error(&self, error: h2::Error) -> Error {
+        match self.unanswered.get() {
+            true => Error::Unanswered,
+            false => error.into(),
+        }
+    }
+
+    /// Ready when the connection has ended.
+    fn poll<I>(
+        &self,
+        cx: &mut Context<'_>,
+        mut connection: Pin<&mut h2::client::Connection<I, Bytes>>,
+        mut pings: Option<&mut Pings>,
+        read: &impl Fn() -> usize,
+    ) -> Poll<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            // Each stream hears of an error by itself.
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Some(pings) = &mut pings else {
+                return Poll::Pending;
+            };
+            match std::task::ready!(pings.poll(cx, read(), self.streams.get())) {
+                Next::Send => {}
+                Next::GiveUp => {
+                    self.unanswered.set(true);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn wake(&self) {
+        self.watchers.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+fn builder(settings: &Settings) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .max_frame_size(FRAME)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .max_local_error_reset_streams(Some(FAULTY_STREAMS))
+        .max_header_list_size(settings.max_header_bytes)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_send_buffer_size(settings.send_buffer);
+    builder
+}

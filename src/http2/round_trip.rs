@@ -1,0 +1,113 @@
+//! One request and the head of its response.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, SendStream};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use tokio::sync::oneshot;
+
+use super::Error;
+use super::connection::Shared;
+use super::response::{self, ResponseBody};
+use super::upload::Upload;
+
+/// A request that has been sent. Dropping it before the head of its response has come resets the stream.
+pub struct RoundTrip {
+    response: ResponseFuture,
+    shared: Rc<Shared>,
+    /// The other direction of a tunnel that was asked for.
+    connect: Option<SendStream<Bytes>>,
+    /// Ends the upload when it is dropped.
+    upload: Option<oneshot::Sender<()>>,
+}
+
+impl RoundTrip {
+    pub(super) fn begin<B>(
+        sender: &mut SendRequest<Bytes>,
+        shared: Rc<Shared>,
+        request: Request<B>,
+    ) -> Result<Self, Error>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        let (head, body) = request.into_parts();
+        let mut request = Request::from_parts(head, ());
+        let connects = request.method() == Method::CONNECT;
+        tell_length(&mut request, &body);
+        let ends = !connects && body.is_end_stream();
+        let sent = sender.send_request(request, ends);
+        let (response, stream) = sent.map_err(|error| shared.error(error))?;
+        let mut trip = Self {
+            response,
+            shared,
+            connect: None,
+            upload: None,
+        };
+        match (connects, ends) {
+            (true, _) => trip.connect = Some(stream),
+            (false, true) => {}
+            (false, false) => {
+                let (held, dropped) = oneshot::channel();
+                let mut upload = Upload::new(body, stream, dropped);
+                let mut context = Context::from_waker(Waker::noop());
+                // Often all of it is there. If not, its task asks again, to be woken.
+                if Pin::new(&mut upload).poll(&mut context).is_pending() {
+                    tokio::task::spawn_local(upload);
+                    trip.upload = Some(held);
+                }
+            }
+        }
+        Ok(trip)
+    }
+
+    /// The head of the response. Interim ones are left out.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResponseBody>, Error>> {
+        let response = ready!(Pin::new(&mut self.response).poll(cx));
+        let response = response.map_err(|error| self.shared.error(error))?;
+        if let Some(upload) = self.upload.take() {
+            // It goes on.
+            let _ = upload.send(());
+        }
+        let length = response::length(response.headers());
+        let tunnel = self
+            .connect
+            .take()
+            .filter(|_| response.status() == StatusCode::OK);
+        if let Some(mut stream) = tunnel {
+            if length.is_some_and(|length| length != 0) {
+                stream.send_reset(Reason::PROTOCOL_ERROR);
+                return Poll::Ready(Err(Error::Stream(Reason::PROTOCOL_ERROR.into())));
+            }
+            return Poll::Ready(Ok(
+                response.map(|body| ResponseBody::of_tunnel(body, stream))
+            ));
+        }
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, length))))
+    }
+}
+
+/// A body of known length says so, unless it is known anyway that there is none (RFC 9110 section 8.6).
+fn tell_length<B: Body>(request: &mut Request<()>, body: &B) {
+    let Some(length) = body.size_hint().exact() else {
+        return;
+    };
+    let method = request.method();
+    let usually_none =
+        [Method::GET, Method::HEAD, Method::DELETE, Method::CONNECT].contains(method);
+    if (length != 0 || !usually_none) && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}

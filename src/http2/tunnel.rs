@@ -1,0 +1,106 @@
+//! Both directions of an extended CONNECT (RFC 8441), as bytes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream that has become a tunnel.
+pub struct Tunnel {
+    to: SendStream<Bytes>,
+    from: RecvStream,
+    /// What has come and was not read yet.
+    received: Bytes,
+    ended: bool,
+}
+
+impl Tunnel {
+    pub(super) fn new(to: SendStream<Bytes>, from: RecvStream) -> Self {
+        Self {
+            to,
+            from,
+            received: Bytes::new(),
+            ended: false,
+        }
+    }
+
+    /// The other side broke off: so does this one.
+    pub fn reset(&mut self) {
+        self.to.send_reset(Reason::CANCEL);
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.received.is_empty() {
+            match ready!(this.from.poll_data(cx)) {
+                Some(data) => this.received = data.map_err(broken)?,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let length = this.received.len().min(buf.remaining());
+        buf.put_slice(&this.received[..length]);
+        this.received.advance(length);
+        // Fails only for more than came.
+        let _ = this.from.flow_control().release_capacity(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        this.to.reserve_capacity(buf.len());
+        while this.to.capacity() == 0 {
+            match ready!(this.to.poll_capacity(cx)) {
+                Some(polled) => polled.map(drop).map_err(broken)?,
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let length = buf.len().min(this.to.capacity());
+        let data = Bytes::copy_from_slice(&buf[..length]);
+        Poll::Ready(
+            this.to
+                .send_data(data, false)
+                .map(|()| length)
+                .map_err(broken),
+        )
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if std::mem::replace(&mut this.ended, true) {
+            return Poll::Ready(Ok(()));
+        }
+        this.to.reserve_capacity(0);
+        Poll::Ready(this.to.send_data(Bytes::new(), true).map_err(broken))
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error
+            .into_io()
+            .unwrap_or_else(|| io::ErrorKind::Other.into()),
+        false => io::Error::other(error),
+    }
+}

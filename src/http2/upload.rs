@@ -1,0 +1,109 @@
+//! A request body on its way, as fast as the windows of its stream and connection let it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http_body::Body;
+use tokio::sync::oneshot;
+
+/// Sends a body to its end; ready when there is no more to do, for whatever reason. Whoever waits for
+/// the response hears of what went wrong.
+pub struct Upload<B> {
+    body: B,
+    stream: SendStream<Bytes>,
+    /// What has been read and waits for a window, and whether it is the last.
+    waiting: Option<(Bytes, bool)>,
+    /// Whoever waits for the response has gone if this ends without a word.
+    response: Option<oneshot::Receiver<()>>,
+}
+
+impl<B> Upload<B> {
+    pub fn new(body: B, stream: SendStream<Bytes>, response: oneshot::Receiver<()>) -> Self {
+        Self {
+            body,
+            stream,
+            waiting: None,
+            response: Some(response),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            // Also to be woken by a reset while the body or a window is waited for.
+            if self.stream.poll_reset(cx)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.waiting.is_some() {
+                ready!(self.poll_window(cx))?;
+            }
+            if let Some((data, last)) = self.waiting.take() {
+                self.stream.send_data(data, last)?;
+                if last {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+                return Poll::Ready(self.stream.send_data(Bytes::new(), true));
+            };
+            let Ok(frame) = frame else {
+                self.stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(Ok(()));
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let last = self.body.is_end_stream();
+                    if !data.is_empty() {
+                        // Only now, and no more than is needed to be woken: what is reserved is missed
+                        // by the other streams. Behind it the library asks for as much as there is.
+                        self.stream.reserve_capacity(1);
+                        self.waiting = Some((data, last));
+                    } else if last {
+                        return Poll::Ready(self.stream.send_data(data, true));
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        self.stream.reserve_capacity(0);
+                        return Poll::Ready(self.stream.send_trailers(trailers));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ready when something of it can be sent.
+    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(polled) => polled.map(drop)?,
+                // It has ended.
+                None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Future for Upload<B> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Some(response) = &mut this.response
+            && let Poll::Ready(came) = Pin::new(response).poll(cx)
+        {
+            if came.is_err() {
+                this.stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(());
+            }
+            this.response = None;
+        }
+        this.poll_sent(cx).map(drop)
+    }
+}
