@@ -175,9 +175,7 @@ impl Forward {
             }
             let attempt = match checkout {
                 Checkout::Http1(single) => self.over_http1(single, token.as_deref(), &[]).await?,
-                Checkout::Http2(stream) => {
-                    Box::pin(self.over_http2(stream, token.as_deref())).await?
-                }
+                Checkout::Http2(stream) => self.over_http2(stream, token.as_deref()).await?,
             };
             let failed = match attempt {
                 Ok(answer) => {

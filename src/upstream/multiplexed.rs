@@ -1,6 +1,6 @@
 //! One HTTP/2 connection to an upstream, shared by the streams of a shard.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,6 +13,7 @@ use super::Endpoint;
 use super::answers::{Answers, Wire};
 use super::pool::RequestBody;
 use crate::config::Http2;
+use crate::deadline::Deadline;
 use crate::http2::{self, RoundTrip};
 
 /// One connection and its streams.
@@ -24,6 +25,8 @@ pub struct Multiplexed {
     idle_since: Cell<Instant>,
     /// What the server says of itself has arrived.
     settled: Cell<bool>,
+    /// For those who wait for an answer: one that is armed already costs next to nothing.
+    timers: RefCell<Vec<Deadline>>,
 }
 
 impl Multiplexed {
@@ -39,6 +42,7 @@ impl Multiplexed {
             max_streams: endpoint.http2.max_streams as usize,
             idle_since: Cell::new(Instant::now()),
             settled: Cell::new(false),
+            timers: RefCell::default(),
         }))
     }
 
@@ -48,6 +52,16 @@ impl Multiplexed {
     /// Nothing of it has been sent.
     pub fn send<B: RequestBody>(&self, request: Request<B>) -> Result<RoundTrip, http2::Error> {
         self.connection.send(request)
+    }
+
+    /// A timer for whoever waits for an answer.
+    pub fn timer(&self) -> Deadline {
+        self.timers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Nobody waits with this timer any more.
+    pub fn keep_timer(&self, timer: Deadline) {
+        self.timers.borrow_mut().push(timer);
     }
 
     /// Whether it takes another stream.

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::super::error::{ErrorKind, ProxyError};
@@ -12,9 +13,12 @@ use super::super::{failure, interim};
 use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
 use crate::dpop::DPOP;
-use crate::http1::{RequestLine, Sent};
+use crate::http1::{RequestLine, RoundTrip, Sent};
 use crate::token::Token;
-use crate::upstream::{Incoming, Single, Stream};
+use crate::upstream::{Incoming, Io, Lease, Single, Stream};
+
+/// Headers beside those of the client, so few that they need no memory of their own.
+type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
 
 impl Forward {
     /// One attempt over HTTP/1.1; `asks` are more headers.
@@ -24,24 +28,8 @@ impl Forward {
         token: Option<&Token>,
         asks: &[(HeaderName, HeaderValue)],
     ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let (reused, upload) = (single.reused, self.upload.as_ref());
-        let mut more = self.injected(token);
-        more.extend_from_slice(asks);
-        if upload.is_some_and(|upload| upload.exact().is_none()) {
-            let chunked = HeaderValue::from_static("chunked");
-            more.push((header::TRANSFER_ENCODING, chunked));
-        }
-        let request = Sent {
-            line: RequestLine {
-                method: &self.method,
-                target: &self.target,
-                host: &self.upstream.host,
-            },
-            headers: &self.headers,
-            spelling: self.spelling.as_ref(),
-            more: &more,
-        };
-        let mut held = single.begin(request, upload.map(Upload::attempt));
+        let reused = single.reused;
+        let mut held = self.begin_http1(single, token, asks);
         let (trip, lease) = &mut *held;
         let before = trip.io().written();
         let mut own = Deadline::default();
@@ -66,6 +54,33 @@ impl Forward {
         })
     }
 
+    fn begin_http1(
+        &self,
+        single: Single<Outgoing>,
+        token: Option<&Token>,
+        asks: &[(HeaderName, HeaderValue)],
+    ) -> Box<(RoundTrip<Io, Outgoing>, Lease<Outgoing>)> {
+        let upload = self.upload.as_ref();
+        let mut more = More::new();
+        self.inject(token, |name, value| more.push((name, value)));
+        more.extend(asks.iter().cloned());
+        if upload.is_some_and(|upload| upload.exact().is_none()) {
+            let chunked = HeaderValue::from_static("chunked");
+            more.push((header::TRANSFER_ENCODING, chunked));
+        }
+        let request = Sent {
+            line: RequestLine {
+                method: &self.method,
+                target: &self.target,
+                host: &self.upstream.host,
+            },
+            headers: &self.headers,
+            spelling: self.spelling.as_ref(),
+            more: &more,
+        };
+        single.begin(request, upload.map(Upload::attempt))
+    }
+
     /// One attempt over HTTP/2.
     pub(super) async fn over_http2(
         &self,
@@ -74,9 +89,10 @@ impl Forward {
     ) -> Result<Result<Answer, Failed>, ProxyError> {
         let (head, sent) = match stream.send(self.request_http2(token)) {
             Ok(mut trip) => {
-                let mut timer = Deadline::default();
-                let head = self.wait(&mut timer, |cx| trip.poll_head(cx));
-                (head.await?, true)
+                let mut timer = stream.timer();
+                let head = self.wait(&mut timer, |cx| trip.poll_head(cx)).await?;
+                stream.keep_timer(timer);
+                (head, true)
             }
             Err(error) => (Err(error), false),
         };
@@ -124,7 +140,9 @@ impl Forward {
         let headers = request.headers_mut();
         headers.remove(header::HOST);
         headers.remove(header::EXPECT);
-        headers.extend(self.injected(token));
+        self.inject(token, |name, value| {
+            headers.insert(name, value);
+        });
         if let Some(Asked::Connect(protocol)) = &self.asked {
             let protocol = h2::ext::Protocol::from(protocol.as_str());
             request.extensions_mut().insert(protocol);
@@ -138,12 +156,11 @@ impl Forward {
 
     /// The token, and the proof that goes with it. There is no other of either: the request has been
     /// scrubbed.
-    fn injected(&self, token: Option<&Token>) -> Vec<(HeaderName, HeaderValue)> {
+    fn inject(&self, token: Option<&Token>, mut add: impl FnMut(HeaderName, HeaderValue)) {
         let (Some(token), Some(injection)) = (token, &self.upstream.injection) else {
-            return Vec::new();
+            return;
         };
-        let mut injected = Vec::with_capacity(4);
-        injected.push((injection.header.clone(), injection.value(token)));
+        add(injection.header.clone(), injection.value(token));
         let upstream = &self.upstream;
         let target = [
             upstream.scheme.as_str(),
@@ -153,9 +170,8 @@ impl Forward {
         let nonce = self.own_nonce.borrow_mut().take();
         let nonce = nonce.or_else(|| injection.nonce.get());
         if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
-            injected.push((DPOP, proof));
+            add(DPOP, proof);
         }
-        injected
     }
 
     /// Waits for the response: `response_timeout` from the end of the request body, and before

@@ -113,6 +113,16 @@ impl<B: RequestBody> Stream<B> {
         self.open.wire()
     }
 
+    /// A timer for whoever waits for the answer.
+    pub fn timer(&self) -> Deadline {
+        self.open.timer()
+    }
+
+    /// The answer is there, and the next stream may have it.
+    pub fn keep_timer(&self, timer: Deadline) {
+        self.open.keep_timer(timer);
+    }
+
     /// Sends one request.
     ///
     /// # Errors
