@@ -15,7 +15,7 @@ class Setting:
     """What the configuration of a proxy depends on."""
 
     upstream: str = "tls"  # Of the site: tls, plain or cold.
-    http: str = "1.1"  # To the upstream: 1.1 or 2.
+    http: str = "auto"  # To the upstream: 1.1, 2, or what a proxy does by itself.
     grpc: bool = False  # For nginx, which proxies that apart.
     routes: int = 0  # Beside the listener's own to the upstream.
     dpop: bool = False

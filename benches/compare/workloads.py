@@ -40,13 +40,19 @@ class Workload:
     longer: int = 1  # Its rounds are so many times as long: in a short one a single pause decides about p99.
 
 
+# By default the upstream is spoken to in HTTP/2, which no other proxy does by itself; so the same without.
+HTTP1 = (f"{OURS}, HTTP/1.1", Setting(http="1.1"))
+
 WORKLOADS = {
-    "small-1": Workload("64 bytes, one connection", connections=1),
-    "small-32": Workload("64 bytes, 32 connections"),
-    "half-32": Workload("as small-32, at a constant rate: half of the lowest maximum", half_of="small-32", longer=3),
-    "small-1000": Workload("64 bytes, 1,000 connections", connections=1000),
-    "large-32": Workload("answers of 64 KiB", path="/large"),
-    "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2),
+    "small-1": Workload("64 bytes, one connection", connections=1, beside=HTTP1),
+    "small-32": Workload("64 bytes, 32 connections", beside=HTTP1),
+    "half-32": Workload("as small-32, at a constant rate: half of the lowest maximum", half_of="small-32", longer=3, beside=HTTP1),
+    "small-1000": Workload("64 bytes, 1,000 connections", connections=1000, longer=2, beside=HTTP1),
+    "large-32": Workload("answers of 64 KiB", path="/large", beside=HTTP1),
+    "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2, beside=HTTP1),
+    "shared-1000": Workload(
+        "as small-1000, with HTTP/2 to the upstream for all that can", connections=1000, setting=Setting(http="2"),
+        rivals=("haproxy", "envoy")),
     "http2-32": Workload("HTTP/2 on both sides, 4 connections of 8 streams", tool="h2load", setting=Setting(http="2")),
     "grpc-32": Workload(
         f"HTTP/2 as gRPC uses it: a message of {MESSAGE} bytes up and one down, trailers behind it; 4 connections of 8 streams",

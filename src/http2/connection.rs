@@ -55,10 +55,18 @@ pub struct Connection {
 #[derive(Default)]
 pub(super) struct Shared {
     streams: Cell<usize>,
+    /// Request bodies that are on their way, also behind the end of their response.
+    uploads: Cell<usize>,
+    /// Nobody sends requests on it any more.
+    left: Cell<bool>,
     ended: Cell<bool>,
     unanswered: Cell<bool>,
     watchers: RefCell<Vec<Waker>>,
+    driver: RefCell<Option<Waker>>,
 }
+
+/// A request body that is on its way.
+pub(super) struct Uploading(Rc<Shared>);
 
 impl Connection {
     /// Begins HTTP/2 on `io`, and drives it from then on by a task of this thread. `read` tells how many
@@ -145,7 +153,12 @@ impl Connection {
 
     /// One more is, or will be.
     pub fn stream_begins(&self) {
-        self.shared.streams.set(self.shared.streams.get() + 1);
+        let before = self.shared.streams.get();
+        self.shared.streams.set(before + 1);
+        if before == 0 {
+            // The library does not, while a write is blocked, and nobody would look for a silent server.
+            self.shared.wake_driver();
+        }
     }
 
     /// One less is.
@@ -154,7 +167,37 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.left.set(true);
+        self.shared.wake_driver();
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.uploads.set(self.0.uploads.get() - 1);
+    }
+}
+
 impl Shared {
+    /// A request body is on its way until this is dropped.
+    pub(super) fn uploading(self: &Rc<Self>) -> Uploading {
+        self.uploads.set(self.uploads.get() + 1);
+        Uploading(Rc::clone(self))
+    }
+
+    /// Whether anybody waits for something.
+    fn is_busy(&self) -> bool {
+        self.streams.get() + self.uploads.get() > 0 || self.left.get()
+    }
+
+    fn wake_driver(&self) {
+        if let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+    }
+
     /// What has become of a stream, in the terms of those who use it.
     pub(super) fn error(&self, error: h2::Error) -> Error {
         match self.unanswered.get() {
@@ -174,6 +217,14 @@ impl Shared {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut driver = self.driver.borrow_mut();
+        if !driver
+            .as_ref()
+            .is_some_and(|driver| driver.will_wake(cx.waker()))
+        {
+            *driver = Some(cx.waker().clone());
+        }
+        drop(driver);
         loop {
             // Each stream hears of an error by itself.
             if connection.as_mut().poll(cx).is_ready() {
@@ -182,7 +233,7 @@ impl Shared {
             let Some(pings) = &mut pings else {
                 return Poll::Pending;
             };
-            match std::task::ready!(pings.poll(cx, read(), self.streams.get())) {
+            match std::task::ready!(pings.poll(cx, read(), self.is_busy())) {
                 Next::Send => {}
                 Next::GiveUp => {
                     self.unanswered.set(true);
@@ -210,3 +261,6 @@ fn builder(settings: &Settings) -> Builder {
         .max_send_buffer_size(settings.send_buffer);
     builder
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ pub enum Error {
     /// like one to some clients: an end may only be followed by NO_ERROR (RFC 9113 section 8.1).
     #[error("the stream was reset before its end")]
     CutShort,
+    /// A server agreed to a tunnel and announced a body (RFC 8441 section 5).
+    #[error("a tunnel with a body")]
+    TunnelWithBody,
     /// A ping was not answered in time: the connection has been given up.
     #[error("the connection did not answer a ping")]
     Unanswered,

@@ -44,8 +44,8 @@ impl Pings {
         }
     }
 
-    /// `read` is how many bytes have come so far, `streams` how many requests are under way.
-    pub fn poll(&mut self, cx: &mut Context<'_>, read: usize, streams: usize) -> Poll<Next> {
+    /// `read` is how many bytes have come so far; `busy` whether anybody waits for the connection.
+    pub fn poll(&mut self, cx: &mut Context<'_>, read: usize, busy: bool) -> Poll<Next> {
         if read != self.read {
             self.read = read;
             self.heard = Instant::now();
@@ -59,8 +59,9 @@ impl Pings {
                     .map(|()| Next::GiveUp);
             }
             self.asked = None;
+            self.heard = Instant::now();
         }
-        if streams == 0 {
+        if !busy {
             return Poll::Pending;
         }
         std::task::ready!(self.timer.poll(cx, self.heard + self.interval));

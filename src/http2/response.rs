@@ -1,7 +1,10 @@
 //! The body of a response.
 
+use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -9,21 +12,39 @@ use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Error;
+use super::connection::Shared;
 use super::tunnel::Tunnel;
+use super::upload::Held;
 
-/// The body of a response. Its stream is reset when it is dropped before its end.
+/// The body of a response. Its stream is reset when it is dropped before its end, whatever the request
+/// body does.
 pub struct ResponseBody {
     stream: RecvStream,
     /// What is still to come, as far as that was said.
     left: Option<u64>,
     /// Trailers are next.
     data_ended: bool,
-    /// The other direction, if this is a tunnel.
-    connect: Option<Box<SendStream<Bytes>>>,
+    shared: Rc<Shared>,
+    rest: Rest,
+}
+
+/// The other direction.
+enum Rest {
+    /// The request has been sent.
+    Sent,
+    /// Its body is still on its way.
+    Upload(Held),
+    /// This is a tunnel.
+    Tunnel(Box<SendStream<Bytes>>),
 }
 
 impl ResponseBody {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
+    pub(super) fn new(
+        stream: RecvStream,
+        length: Option<u64>,
+        shared: Rc<Shared>,
+        upload: Option<Held>,
+    ) -> Self {
         let left = match stream.is_end_stream() {
             true => length.or(Some(0)),
             false => length,
@@ -32,20 +53,58 @@ impl ResponseBody {
             stream,
             left,
             data_ended: false,
-            connect: None,
+            shared,
+            rest: upload.map_or(Rest::Sent, Rest::Upload),
         }
     }
 
-    pub(super) fn of_tunnel(stream: RecvStream, connect: SendStream<Bytes>) -> Self {
+    pub(super) fn of_tunnel(
+        stream: RecvStream,
+        connect: SendStream<Bytes>,
+        shared: Rc<Shared>,
+    ) -> Self {
         Self {
-            connect: Some(Box::new(connect)),
-            ..Self::new(stream, None)
+            rest: Rest::Tunnel(Box::new(connect)),
+            ..Self::new(stream, None, shared, None)
         }
     }
 
     /// Both directions, if the server agreed to extended CONNECT (RFC 8441).
     pub fn into_tunnel(self) -> Option<Tunnel> {
-        Some(Tunnel::new(*self.connect?, self.stream))
+        match self.rest {
+            Rest::Tunnel(connect) => Some(Tunnel::new(*connect, self.stream)),
+            _ => None,
+        }
+    }
+
+    /// Lets the request body go on, if all of the response has come, for as long as it makes a move
+    /// within `idle`.
+    pub fn release_at_end(&mut self, idle: Option<Duration>) {
+        if !self.stream.is_end_stream() && self.left != Some(0) {
+            return;
+        }
+        if let Rest::Upload(upload) = std::mem::replace(&mut self.rest, Rest::Sent) {
+            // Fails when it has ended.
+            let _ = upload.send(idle);
+        }
+    }
+
+    fn broken_off(&self, error: h2::Error) -> Error {
+        match error.reason() {
+            Some(Reason::NO_ERROR | Reason::CANCEL) if error.is_reset() => Error::CutShort,
+            _ => self.shared.error(error),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream, left, .. } = self;
+        let mut shown = f.debug_struct("ResponseBody");
+        shown
+            .field("stream", stream)
+            .field("left", left)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +119,7 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         if !this.data_ended {
             if let Some(data) = ready!(this.stream.poll_data(cx)) {
-                let data = data.map_err(broken_off)?;
+                let data = data.map_err(|error| this.broken_off(error))?;
                 // Fails only for more than came.
                 let _ = this.stream.flow_control().release_capacity(data.len());
                 this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
@@ -68,7 +127,8 @@ impl Body for ResponseBody {
             }
             this.data_ended = true;
         }
-        let trailers = ready!(this.stream.poll_trailers(cx)).map_err(broken_off)?;
+        let trailers = ready!(this.stream.poll_trailers(cx));
+        let trailers = trailers.map_err(|error| this.broken_off(error))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
@@ -79,13 +139,6 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         self.left
             .map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-fn broken_off(error: h2::Error) -> Error {
-    match error.reason() {
-        Some(Reason::NO_ERROR | Reason::CANCEL) if error.is_reset() => Error::CutShort,
-        _ => error.into(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::connection::Shared;
 use super::response::{self, ResponseBody};
-use super::upload::Upload;
+use super::upload::{Held, Upload};
 
 /// A request that has been sent. Dropping it before the head of its response has come resets the stream.
 pub struct RoundTrip {
@@ -23,8 +23,7 @@ pub struct RoundTrip {
     shared: Rc<Shared>,
     /// The other direction of a tunnel that was asked for.
     connect: Option<SendStream<Bytes>>,
-    /// Ends the upload when it is dropped.
-    upload: Option<oneshot::Sender<()>>,
+    upload: Option<Held>,
 }
 
 impl RoundTrip {
@@ -53,8 +52,9 @@ impl RoundTrip {
             (true, _) => trip.connect = Some(stream),
             (false, true) => {}
             (false, false) => {
-                let (held, dropped) = oneshot::channel();
-                let mut upload = Upload::new(body, stream, dropped);
+                let (held, response) = oneshot::channel();
+                let uploading = trip.shared.uploading();
+                let mut upload = Upload::new(body, stream, response, uploading);
                 let mut context = Context::from_waker(Waker::noop());
                 // Often all of it is there. If not, its task asks again, to be woken.
                 if Pin::new(&mut upload).poll(&mut context).is_pending() {
@@ -76,10 +76,6 @@ impl RoundTrip {
     ) -> Poll<Result<Response<ResponseBody>, Error>> {
         let response = ready!(Pin::new(&mut self.response).poll(cx));
         let response = response.map_err(|error| self.shared.error(error))?;
-        if let Some(upload) = self.upload.take() {
-            // It goes on.
-            let _ = upload.send(());
-        }
         let length = response::length(response.headers());
         let tunnel = self
             .connect
@@ -88,13 +84,16 @@ impl RoundTrip {
         if let Some(mut stream) = tunnel {
             if length.is_some_and(|length| length != 0) {
                 stream.send_reset(Reason::PROTOCOL_ERROR);
-                return Poll::Ready(Err(Error::Stream(Reason::PROTOCOL_ERROR.into())));
+                return Poll::Ready(Err(Error::TunnelWithBody));
             }
-            return Poll::Ready(Ok(
-                response.map(|body| ResponseBody::of_tunnel(body, stream))
-            ));
+            return Poll::Ready(Ok(response.map(|body| {
+                ResponseBody::of_tunnel(body, stream, Rc::clone(&self.shared))
+            })));
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, length))))
+        let (shared, upload) = (Rc::clone(&self.shared), self.upload.take());
+        Poll::Ready(Ok(
+            response.map(|body| ResponseBody::new(body, length, shared, upload))
+        ))
     }
 }
 

@@ -3,11 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::connection::Uploading;
+use crate::deadline::Deadline;
+
+/// Held by whoever reads the response: the upload ends with it, unless it is told that the response has
+/// ended, and how long from then on the upload may stand still.
+pub type Held = oneshot::Sender<Option<Duration>>;
 
 /// Sends a body to its end; ready when there is no more to do, for whatever reason. Whoever waits for
 /// the response hears of what went wrong.
@@ -16,17 +25,30 @@ pub struct Upload<B> {
     stream: SendStream<Bytes>,
     /// What has been read and waits for a window, and whether it is the last.
     waiting: Option<(Bytes, bool)>,
-    /// Whoever waits for the response has gone if this ends without a word.
-    response: Option<oneshot::Receiver<()>>,
+    /// `None` behind the response.
+    response: Option<oneshot::Receiver<Option<Duration>>>,
+    idle: Option<Duration>,
+    moved: Instant,
+    deadline: Deadline,
+    _counted: Uploading,
 }
 
 impl<B> Upload<B> {
-    pub fn new(body: B, stream: SendStream<Bytes>, response: oneshot::Receiver<()>) -> Self {
+    pub fn new(
+        body: B,
+        stream: SendStream<Bytes>,
+        response: oneshot::Receiver<Option<Duration>>,
+        counted: Uploading,
+    ) -> Self {
         Self {
             body,
             stream,
             waiting: None,
             response: Some(response),
+            idle: None,
+            moved: Instant::now(),
+            deadline: Deadline::default(),
+            _counted: counted,
         }
     }
 }
@@ -42,6 +64,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
                 ready!(self.poll_window(cx))?;
             }
             if let Some((data, last)) = self.waiting.take() {
+                self.moved = Instant::now();
                 self.stream.send_data(data, last)?;
                 if last {
                     return Poll::Ready(Ok(()));
@@ -96,14 +119,28 @@ impl<B: Body<Data = Bytes> + Unpin> Future for Upload<B> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if let Some(response) = &mut this.response
-            && let Poll::Ready(came) = Pin::new(response).poll(cx)
+            && let Poll::Ready(ended) = Pin::new(response).poll(cx)
         {
-            if came.is_err() {
+            let Ok(idle) = ended else {
                 this.stream.send_reset(Reason::CANCEL);
                 return Poll::Ready(());
-            }
-            this.response = None;
+            };
+            (this.response, this.idle, this.moved) = (None, idle, Instant::now());
         }
-        this.poll_sent(cx).map(drop)
+        match this.poll_sent(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(()),
+            Poll::Ready(Err(_)) => {
+                // Has no effect on a stream that has ended.
+                this.stream.send_reset(Reason::INTERNAL_ERROR);
+                return Poll::Ready(());
+            }
+            Poll::Pending => {}
+        }
+        if let Some(idle) = this.idle {
+            ready!(this.deadline.poll(cx, this.moved + idle));
+            this.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(());
+        }
+        Poll::Pending
     }
 }

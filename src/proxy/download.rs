@@ -44,7 +44,7 @@ pub struct Download {
     waiting_since: Option<Instant>,
     deadline: Deadline,
     /// Told once what came before has had its chance to leave.
-    broken: Option<DownloadError>,
+    broken: Option<Box<DownloadError>>,
 }
 
 /// The response cannot be completed: the connection or stream is then reset.
@@ -89,7 +89,7 @@ impl Reply {
         {
             download
                 .broken
-                .get_or_insert(DownloadError::BrokenOff(error));
+                .get_or_insert(Box::new(DownloadError::BrokenOff(error)));
         }
     }
 }
@@ -122,7 +122,7 @@ impl Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken)));
+            return Poll::Ready(Some(Err(*broken)));
         }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         match polled {
@@ -132,7 +132,7 @@ impl Download {
                 Poll::Ready(Some(Ok(self.scrubbed(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.broken = Some(DownloadError::BrokenOff(error));
+                self.broken = Some(Box::new(DownloadError::BrokenOff(error)));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

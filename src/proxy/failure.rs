@@ -100,6 +100,10 @@ pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not a valid HTTP/2 response, or its head exceeds max_response_header_bytes (the log says which rule it broke); check the port of its url, and whether http = \"2\" is right".into(),
         ),
+        (_, Broken::Http2(http2::Error::TunnelWithBody)) => (
+            ErrorKind::UpstreamProtocol,
+            "the upstream agreed to a tunnel and announced a body with it; look at how it answers CONNECT".into(),
+        ),
         (_, Broken::Http1(http1::Error::Head(HeadError::TooLarge))) => (
             ErrorKind::UpstreamProtocol,
             "the head of the upstream's response exceeds max_response_header_bytes or max_response_headers; make it send less, or raise them".into(),

@@ -281,7 +281,7 @@ async fn takes_connect(checkout: &Checkout<Outgoing>) -> bool {
 
 /// An answer may begin a tunnel only where one was asked for, and in the way it was.
 fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
-    // hyper takes no other status for success.
+    // Over HTTP/2 nothing else becomes a tunnel.
     let tunnels = connects && status.is_success() && status != StatusCode::OK;
     if status != StatusCode::SWITCHING_PROTOCOLS && !tunnels {
         return Ok(());

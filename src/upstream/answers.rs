@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -29,6 +29,7 @@ pub struct Answers {
 #[derive(Debug, Default)]
 pub struct Wire {
     read: AtomicUsize,
+    written: AtomicU64,
     unheard: AtomicBool,
     http1: AtomicBool,
     alert: OnceLock<rustls::Error>,
@@ -38,6 +39,11 @@ impl Wire {
     /// How many bytes have arrived. It wraps: compare with what it was.
     pub fn read(&self) -> usize {
         self.read.load(Relaxed)
+    }
+
+    /// How many bytes the system has taken.
+    pub fn written(&self) -> u64 {
+        self.written.load(Relaxed)
     }
 
     /// Whether a write has failed: the connection may still answer, but hears nothing more.
@@ -92,6 +98,7 @@ impl Answers {
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
+        self.wire.written.store(self.io.written(), Relaxed);
         Poll::Ready(Ok(ready!(polled).unwrap_or_else(|_| {
             self.wire.unheard.store(true, Relaxed);
             length
@@ -147,10 +154,11 @@ impl AsyncWrite for Answers {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.wire.is_unheard() && ready!(Pin::new(&mut self.io).poll_flush(cx)).is_err() {
-            self.wire.unheard.store(true, Relaxed);
+        if self.wire.is_unheard() {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(polled.map_ok(|()| 0), 0).map_ok(drop)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -117,6 +117,10 @@ impl<B: RequestBody> Incoming<B> {
     /// Gives the connection back if the body has ended. An upload that goes on does so for as long as
     /// it makes a move within `idle`.
     pub fn release_at_end(&mut self, idle: Option<Duration>) {
+        if let Some(Source::Http2(body, _)) = &mut self.source {
+            body.release_at_end(idle);
+            return;
+        }
         if !self.is_end_stream() {
             return;
         }

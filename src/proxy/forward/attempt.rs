@@ -87,19 +87,21 @@ impl Forward {
         stream: Stream<Outgoing>,
         token: Option<&Token>,
     ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let (head, sent) = match stream.send(self.request_http2(token)) {
+        let written = stream.wire().written();
+        let (head, unsent) = match stream.send(self.request_http2(token)) {
             Ok(mut trip) => {
                 let mut timer = stream.timer();
                 let head = self.wait(&mut timer, |cx| trip.poll_head(cx)).await?;
                 stream.keep_timer(timer);
-                (head, true)
+                (head, stream.wire().written() == written)
             }
-            Err(error) => (Err(error), false),
+            // Else it is the request that cannot be sent.
+            Err(error) => (Err(error), stream.is_closed()),
         };
         Ok(match head {
             Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.answered()))),
             Err(error) => Err(Failed {
-                unsent: !sent,
+                unsent,
                 unnoticed: stream.reused,
                 http1_instead: stream.wire().begins_http1(),
                 alert: stream.wire().alert().cloned(),

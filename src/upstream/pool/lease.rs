@@ -108,6 +108,11 @@ impl<B: RequestBody> Stream<B> {
         self.open.takes_connect(patience).await
     }
 
+    /// Whether its connection takes no more requests.
+    pub fn is_closed(&self) -> bool {
+        self.open.is_closed()
+    }
+
     /// What becomes of the bytes of its connection.
     pub fn wire(&self) -> &Wire {
         self.open.wire()

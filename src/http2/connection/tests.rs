@@ -1,0 +1,208 @@
+use h2::Reason;
+use http::{Response, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use super::*;
+
+const SETTINGS: Settings = Settings {
+    stream_window: 65_536,
+    connection_window: 65_536,
+    max_header_bytes: 65_536,
+    send_buffer: 65_536,
+    ping_interval: Duration::from_secs(30),
+    ping_timeout: Duration::from_secs(5),
+};
+
+/// An empty SETTINGS frame, with which a server begins.
+const SETTINGS_FRAME: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: u8 = 6;
+
+fn request() -> Request<Empty<Bytes>> {
+    let request = Request::get("http://api/").version(Version::HTTP_2);
+    request.body(Empty::new()).unwrap()
+}
+
+/// The types of the frames that have come, as they come, until the client ends.
+async fn frames(mut server: DuplexStream, mut seen: impl FnMut(u8)) {
+    let mut preface = [0; 24];
+    server.read_exact(&mut preface).await.unwrap();
+    server.write_all(&SETTINGS_FRAME).await.unwrap();
+    let mut head = [0; 9];
+    while server.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        server.read_exact(&mut payload).await.unwrap();
+        seen(head[3]);
+    }
+}
+
+fn upload() -> Request<Full<Bytes>> {
+    let request = Request::post("http://api/").version(Version::HTTP_2);
+    request.body(Full::new(vec![b'x'; 100_000].into())).unwrap()
+}
+
+/// A server that takes nothing of a request's body and answers, with an end or without one. What becomes
+/// of the body, and when.
+async fn takes_nothing(server: DuplexStream, ends: bool) -> (Option<Reason>, Duration) {
+    let mut builder = h2::server::Builder::new();
+    let handshake = builder.initial_window_size(0).handshake::<_, Bytes>(server);
+    let mut server = handshake.await.unwrap();
+    let (asked, mut respond) = server.accept().await.unwrap().unwrap();
+    let _held = respond.send_response(Response::new(()), ends).unwrap();
+    spawn_local(async move { while server.accept().await.is_some() {} });
+    let start = Instant::now();
+    let broken = asked.into_body().data().await.unwrap().unwrap_err();
+    (broken.reason(), start.elapsed())
+}
+
+async fn head(trip: &mut RoundTrip) -> Result<Response<super::super::ResponseBody>, Error> {
+    std::future::poll_fn(|cx| trip.poll_head(cx)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_given_up_only_while_it_carries_requests() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            let pings = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&pings);
+            spawn_local(frames(server, move |kind| {
+                counted.set(counted.get() + usize::from(kind == PING));
+            }));
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            assert_eq!(pings.get(), 0);
+            assert!(!connection.is_closed());
+
+            let start = Instant::now();
+            connection.stream_begins();
+            let mut trip = connection.send(request()).unwrap();
+            let error = head(&mut trip).await.unwrap_err();
+            assert!(matches!(error, Error::Unanswered), "{error:?}");
+            // It has been silent for longer than the interval already.
+            assert_eq!(start.elapsed(), SETTINGS.ping_timeout);
+            assert_eq!(pings.get(), 1);
+            assert!(connection.is_closed());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_answers_pings_is_asked_again_and_again_and_stays() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            spawn_local(async move {
+                let mut server = h2::server::handshake(server).await.unwrap();
+                while let Some(Ok((_, mut answer))) = server.accept().await {
+                    spawn_local(async move {
+                        tokio::time::sleep(Duration::from_secs(600)).await;
+                        answer.send_response(Response::new(()), true).unwrap();
+                    });
+                }
+            });
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let start = Instant::now();
+            connection.stream_begins();
+            let mut trip = connection.send(request()).unwrap();
+            let answer = head(&mut trip).await.unwrap();
+            assert_eq!(start.elapsed().as_secs(), 600);
+            assert!(answer.into_body().is_end_stream());
+            assert!(!connection.is_closed());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_holds_ends_behind_its_last_stream() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            let (answer, answered) = tokio::sync::oneshot::channel::<()>();
+            let server = spawn_local(async move {
+                let mut server = h2::server::handshake(server).await.unwrap();
+                let (_, mut respond) = server.accept().await.unwrap().unwrap();
+                spawn_local(async move {
+                    answered.await.unwrap();
+                    let response = respond.send_response(Response::new(()), false);
+                    response.unwrap().send_data("late".into(), true).unwrap();
+                });
+                // `None`: the client has ended the connection in good order.
+                server.accept().await.map(|asked| asked.map(drop))
+            });
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let mut trip = connection.send(request()).unwrap();
+            drop(connection);
+            answer.send(()).unwrap();
+            let body = head(&mut trip).await.unwrap().into_body();
+            drop(trip);
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
+            assert!(server.await.unwrap().is_none());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_waits_for_a_window_ends_with_its_response() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            let server = spawn_local(takes_nothing(server, false));
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let mut trip = connection.send(upload()).unwrap();
+            drop(head(&mut trip).await.unwrap());
+            let (reason, _) = server.await.unwrap();
+            assert_eq!(reason, Some(Reason::CANCEL));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_stands_still_behind_its_response_ends() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            let server = spawn_local(takes_nothing(server, true));
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let mut trip = connection.send(upload()).unwrap();
+            let mut body = head(&mut trip).await.unwrap().into_body();
+            body.release_at_end(Some(Duration::from_secs(3)));
+            drop(body);
+            let (reason, after) = server.await.unwrap();
+            assert_eq!((reason, after.as_secs()), (Some(Reason::CANCEL), 3));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_write_is_blocked_is_asked_when_the_next_request_comes() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, mut server) = duplex(1_000);
+            spawn_local(async move {
+                server.read_exact(&mut [0; 24]).await.unwrap();
+                server.write_all(&SETTINGS_FRAME).await.unwrap();
+                // It reads no more, and does not go away.
+                std::future::pending::<()>().await;
+                drop(server);
+            });
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            connection.stream_begins();
+            let trip = connection.send(upload()).unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(trip);
+            connection.stream_ended();
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+
+            let start = Instant::now();
+            connection.stream_begins();
+            let mut trip = connection.send(request()).unwrap();
+            let error = head(&mut trip).await.unwrap_err();
+            assert!(matches!(error, Error::Unanswered), "{error:?}");
+            assert_eq!(start.elapsed(), SETTINGS.ping_timeout);
+        })
+        .await;
+}
