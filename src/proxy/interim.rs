@@ -1,5 +1,5 @@
-//! Interim responses (RFC 9110 section 15.2), such as 103 Early Hints. hyper's HTTP/2 client hides
-//! them, and its server sends none; so they pass where both sides speak HTTP/1.1.
+//! Interim responses (RFC 9110 section 15.2), such as 103 Early Hints. hyper's HTTP/2 server sends none,
+//! and those of HTTP/2 upstreams are not listened for; so they pass where both sides speak HTTP/1.1.
 
 use http::{Response, StatusCode};
 

@@ -1,8 +1,8 @@
 //! A connection whose answer is read even when nobody takes the rest of the request.
 //!
 //! A server that refuses an upload in the middle often closes at once, which resets the
-//! connection. The next write then fails while the refusal waits to be read; hyper would take the
-//! failed write for the end of everything.
+//! connection. The next write then fails while the refusal waits to be read; the library of HTTP/2
+//! would take the failed write for the end of everything.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,8 +24,7 @@ pub struct Answers {
     _place: Option<Place>,
 }
 
-/// What has become of a connection's bytes: hyper does not tell. All of it happens on one thread;
-/// atomics only because hyper wants what it upgrades to be `Send`.
+/// What has become of a connection's bytes: the library of HTTP/2 does not tell.
 #[derive(Debug, Default)]
 pub struct Wire {
     read: AtomicUsize,
