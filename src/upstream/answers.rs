@@ -45,6 +45,16 @@ impl Wire {
         self.written.load(Relaxed)
     }
 
+    /// Whether nothing has been written since it was so many bytes. If so, nothing will be: what waits is
+    /// to be sent elsewhere.
+    pub fn stays_at(&self, written: u64) -> bool {
+        let stays = self.written() == written;
+        if stays {
+            self.unheard.store(true, Relaxed);
+        }
+        stays
+    }
+
     /// Whether a write has failed: the connection may still answer, but hears nothing more.
     pub fn is_unheard(&self) -> bool {
         self.unheard.load(Relaxed)
@@ -161,6 +171,10 @@ impl AsyncWrite for Answers {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.wire.is_unheard() {
+            // Else TLS would still send what it holds.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -171,6 +185,24 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_not_written_when_it_is_sent_elsewhere_never_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut answers = Answers::new(Io::Tcp(tcp.unwrap().into()));
+        let wire = answers.wire();
+        answers.write_all(b"sent").await.unwrap();
+        assert!(!wire.stays_at(0));
+        assert!(wire.stays_at(4));
+        answers.write_all(b"waited").await.unwrap();
+        answers.shutdown().await.unwrap();
+        drop(answers);
+        let mut arrived = Vec::new();
+        server.read_to_end(&mut arrived).await.unwrap();
+        assert_eq!(arrived, b"sent");
+    }
 
     #[tokio::test]
     async fn after_a_failed_write_the_answer_is_read_and_it_is_known_that_nothing_is_heard() {

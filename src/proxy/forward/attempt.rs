@@ -14,6 +14,7 @@ use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
 use crate::dpop::DPOP;
 use crate::http1::{RequestLine, RoundTrip, Sent};
+use crate::http2;
 use crate::token::Token;
 use crate::upstream::{Incoming, Io, Lease, Single, Stream};
 
@@ -93,7 +94,8 @@ impl Forward {
                 let mut timer = stream.timer();
                 let head = self.wait(&mut timer, |cx| trip.poll_head(cx)).await?;
                 stream.keep_timer(timer);
-                (head, stream.wire().written() == written)
+                let unsent = matches!(head, Err(http2::Error::Io(_)));
+                (head, unsent && stream.wire().stays_at(written))
             }
             // Else it is the request that cannot be sent.
             Err(error) => (Err(error), stream.is_closed()),
