@@ -13,7 +13,6 @@ mod places;
 mod pool;
 mod tls;
 
-use std::future::Future;
 use std::time::Duration;
 
 use crate::config::Http2;
@@ -85,15 +84,5 @@ impl Endpoint {
             bytes: self.max_header_bytes,
             fields: self.max_headers,
         }
-    }
-}
-
-/// Runs hyper's tasks on the thread they are started from.
-#[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }
