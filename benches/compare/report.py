@@ -62,7 +62,8 @@ def tables(results):
             cells = [form.format(median(rounds, key)) for key, (_, form) in FIGURES.items()]
             cells.append(f"{median(rounds, 'memory') / 1e6:.1f}")
             if busy:
-                cells.append(f"{statistics.median(each_connection(results, name) or [0]):.1f}")
+                each = each_connection(results, name)
+                cells.append(f"{statistics.median(each):.1f}" if each else "")
             cells.append(f"{errors(rounds):.3%}" if errors(rounds) else "0")
             cells += [spread(ratios(runs, name, key)) if name != OURS and OURS in runs else "" for key in ("cpu", "p99")]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
