@@ -83,7 +83,10 @@ impl ResponseBody {
         if !self.stream.is_end_stream() && self.left != Some(0) {
             return;
         }
-        if let Rest::Upload(upload) = std::mem::replace(&mut self.rest, Rest::Sent) {
+        // A tunnel stays one, also if one direction has ended.
+        if matches!(self.rest, Rest::Upload(_))
+            && let Rest::Upload(upload) = std::mem::replace(&mut self.rest, Rest::Sent)
+        {
             // Fails when it has ended.
             let _ = upload.send(idle);
         }
