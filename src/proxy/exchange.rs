@@ -35,9 +35,9 @@ pub struct Exchange {
     host: Option<HeaderValue>,
     route: Option<usize>,
     status: Option<StatusCode>,
-    error: Option<&'static str>,
+    error: Option<ErrorKind>,
     /// What is behind the error, for the log.
-    cause: Option<String>,
+    cause: Option<Box<str>>,
     cut: bool,
     token: Option<Arc<Token>>,
 }
@@ -101,10 +101,10 @@ impl Exchange {
     }
 
     fn note(&mut self, kind: ErrorKind, cause: impl FnOnce() -> String) {
-        self.error = Some(kind.code());
+        self.error = Some(kind);
         self.traffic().failed(kind.code());
         if self.is_logged() {
-            self.cause = Some(cause());
+            self.cause = Some(cause().into());
         }
     }
 
@@ -147,8 +147,8 @@ impl Exchange {
             route = self.route.map(|at| snapshot.route_labels[at].as_str()),
             upstream,
             status = self.status.map(|status| status.as_u16()),
-            error = self.error,
-            cause = self.cause,
+            error = self.error.map(ErrorKind::code),
+            cause = self.cause.as_deref(),
             cut = self.cut,
             duration_ms = took.as_micros() as f64 / 1e3,
             token_age_s = token_age,

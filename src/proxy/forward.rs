@@ -42,10 +42,10 @@ pub struct Forward {
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
     /// The tunnel that the client asks for.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     /// What the upstream wants in the proof of this request, whatever it has told others meanwhile:
     /// some take each nonce only once.
-    own_nonce: RefCell<Option<Nonce>>,
+    own_nonce: RefCell<Option<Box<Nonce>>>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
     /// Who gets the upstream's interim responses.
@@ -110,7 +110,7 @@ impl Forward {
             headers: head.headers,
             spelling: head.extensions.remove(),
             upload,
-            asked,
+            asked: asked.map(Box::new),
             own_nonce: RefCell::default(),
             consent,
             informed: (head.version == Version::HTTP_11).then(|| Arc::clone(client)),
@@ -137,7 +137,7 @@ impl Forward {
             return Ok(answer);
         }
         drop(answer);
-        *self.own_nonce.borrow_mut() = Some(nonce.clone());
+        *self.own_nonce.borrow_mut() = Some(Box::new(nonce.clone()));
         let mut answer = Box::pin(self.transmit(token)).await?;
         let next = self.take_nonce(&mut answer, token.as_deref());
         injection.nonce.set(next.unwrap_or(nonce));
@@ -152,52 +152,61 @@ impl Forward {
     }
 
     async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
-        if let Some(Asked::Upgrade(protocol)) = &self.asked {
+        if let Some(Asked::Upgrade(protocol)) = self.asked.as_deref() {
             return Box::pin(self.upgrade(protocol, token)).await;
         }
-        let connects = matches!(self.asked, Some(Asked::Connect(_)));
+        let connects = matches!(self.asked.as_deref(), Some(Asked::Connect(_)));
         if connects && self.upstream.endpoint.connector.only_http1() {
             return Err(no_connect());
         }
-        let idle = self.pool.idle();
-        let mut waited = connects || idle.is_none();
-        let mut checkout = match idle {
+        let mut waited = connects;
+        let mut checkout = match self.pool.idle() {
             Some(idle) => idle,
-            None => self.connection(false).await?,
+            None => {
+                waited = true;
+                self.connection(false).await?
+            }
         };
         let mut retries = 0;
         loop {
-            if connects && !takes_connect(&checkout).await {
-                return Err(no_connect());
+            if connects {
+                let open = Box::pin(taking_connect(checkout)).await;
+                checkout = open.ok_or_else(no_connect)?;
             }
             if waited {
                 self.renew_if_expired(token).await?;
             }
-            let attempt = match checkout {
-                Checkout::Http1(single) => self.over_http1(single, token.as_deref(), &[]).await?,
-                Checkout::Http2(stream) => self.over_http2(stream, token.as_deref()).await?,
-            };
-            let failed = match attempt {
-                Ok(answer) => {
-                    unasked(answer.status(), connects)?;
-                    return received(answer);
+            let failed = {
+                let mut attempt = self.begin(checkout, token.as_deref());
+                match self.wait(&mut attempt).await? {
+                    Ok(answer) => {
+                        unasked(answer.status(), connects)?;
+                        return received(answer);
+                    }
+                    Err(failed) => failed,
                 }
-                Err(failed) => failed,
             };
-            let not_processed = failed.unsent || failure::is_refused_stream(&failed.error);
-            // The upstream closed a connection that was idle: nothing of this request has had an
-            // effect that a second one would double.
-            let unnoticed = failed.unnoticed
-                && self.method.is_idempotent()
-                && failure::is_closed_early(&failed.error);
-            let again = (not_processed || unnoticed) && self.can_restart(failed.unsent);
             retries += 1;
             // Beyond it the upstream is closing connections as fast as they open.
-            if !again || retries > self.upstream.config.max_retries || failed.alert.is_some() {
-                return Err(self.failed(failed));
-            }
+            self.may_repeat(failed, retries <= self.upstream.config.max_retries)?;
             checkout = self.connection(true).await?;
             waited = true;
+        }
+    }
+
+    /// The error, unless the same request can be sent once more without doing anything twice.
+    #[cold]
+    fn may_repeat(&self, failed: Failed, retries_left: bool) -> Result<(), ProxyError> {
+        let not_processed = failed.unsent || failure::is_refused_stream(&failed.error);
+        // The upstream closed a connection that was idle: nothing of this request has had an
+        // effect that a second one would double.
+        let unnoticed = failed.unnoticed
+            && self.method.is_idempotent()
+            && failure::is_closed_early(&failed.error);
+        let again = (not_processed || unnoticed) && self.can_restart(failed.unsent);
+        match again && retries_left && failed.alert.is_none() {
+            true => Ok(()),
+            false => Err(self.failed(failed)),
         }
     }
 
@@ -219,8 +228,9 @@ impl Forward {
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
             (header::UPGRADE, protocol.clone()),
         ];
-        let attempt = self.over_http1(single, token.as_deref(), &asks).await?;
-        let answer = attempt.map_err(|failed| self.failed(failed))?;
+        let mut attempt = self.begin_http1(single, token.as_deref(), &asks);
+        let answer = self.wait(&mut attempt).await?;
+        let answer = answer.map_err(|failed| self.failed(failed))?;
         received::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             received::check_switch(protocol, answer.headers())?;
@@ -272,11 +282,13 @@ fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
     Ok(answer)
 }
 
-async fn takes_connect(checkout: &Checkout<Outgoing>) -> bool {
-    match checkout {
+/// The connection, if the upstream takes extended CONNECT on it.
+async fn taking_connect(checkout: Checkout<Outgoing>) -> Option<Checkout<Outgoing>> {
+    let takes = match &checkout {
         Checkout::Http1(_) => false,
         Checkout::Http2(stream) => stream.takes_connect().await,
-    }
+    };
+    takes.then_some(checkout)
 }
 
 /// An answer may begin a tunnel only where one was asked for, and in the way it was.

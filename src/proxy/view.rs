@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::upload::Outgoing;
+use crate::config;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
 
@@ -16,6 +17,8 @@ use crate::upstream::{Endpoint, Pool};
 pub struct View {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
+    /// The limits of client connections, for those who stay with them when the snapshot goes.
+    pub limits: Rc<config::Server>,
     pools: Vec<OnceCell<Rc<Pool<Outgoing>>>>,
 }
 
@@ -41,7 +44,12 @@ impl View {
             .iter()
             .map(|upstream| pool(&upstream.endpoint))
             .collect();
-        Rc::new(Self { snapshot, pools })
+        let limits = Rc::new(snapshot.config.server.clone());
+        Rc::new(Self {
+            snapshot,
+            limits,
+            pools,
+        })
     }
 
     /// This shard's connections to the upstream of this index.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -23,17 +24,27 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SNIFFED_BYTES: usize = 8 * 1024;
 
 /// Serves a connection to its end.
-pub async fn serve(mut stream: Stream, client: Arc<Client>, current: Current) {
-    let limits = current(&client).0.snapshot.config.server.clone();
-    let mut ahead = BytesMut::new();
-    let sniffed = sniff(&mut stream, &mut ahead, &client, &limits).await;
-    let received = Bytes::copy_from_slice(&ahead);
-    drop(ahead);
-    match sniffed {
-        Sniffed::Http1 => http1::serve(stream, received, client, current, limits).await,
-        Sniffed::Http2 => http2::serve(stream, received, client, current, limits).await,
-        Sniffed::Silent => {}
-        Sniffed::Slow => refuse(&mut stream, StatusCode::REQUEST_TIMEOUT, &client, &current).await,
+///
+/// Its task is as large as what it may wait in: on the heap is what a connection needs only once.
+pub fn serve(
+    mut stream: Stream,
+    client: Arc<Client>,
+    current: Current,
+) -> impl Future<Output = ()> {
+    let limits = Rc::clone(&current(&client).0.limits);
+    async move {
+        let (sniffed, received) = Box::pin(sniff(&mut stream, &client, &limits)).await;
+        match sniffed {
+            Sniffed::Http1 => http1::serve(stream, received, client, current, limits).await,
+            Sniffed::Http2 => {
+                Box::pin(http2::serve(stream, received, client, current, limits)).await;
+            }
+            Sniffed::Silent => {}
+            Sniffed::Slow => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Box::pin(refuse(&mut stream, status, &client, &current)).await;
+            }
+        }
     }
 }
 
@@ -46,7 +57,15 @@ enum Sniffed {
     Slow,
 }
 
-async fn sniff(
+/// The version, and what has been read to find it.
+async fn sniff(stream: &mut Stream, client: &Client, limits: &config::Server) -> (Sniffed, Bytes) {
+    let mut ahead = BytesMut::new();
+    let sniffed = look_ahead(stream, &mut ahead, client, limits).await;
+    // A copy: little is not to hold much.
+    (sniffed, Bytes::copy_from_slice(&ahead))
+}
+
+async fn look_ahead(
     stream: &mut Stream,
     ahead: &mut BytesMut,
     client: &Client,

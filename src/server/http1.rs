@@ -1,7 +1,8 @@
 //! A client connection of HTTP/1.1.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -18,13 +19,13 @@ use crate::proxy::{self, Client, Current, Reply, Source};
 use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
-pub async fn serve(
+pub fn serve(
     stream: Stream,
     received: Bytes,
     client: Arc<Client>,
     current: Current,
-    limits: config::Server,
-) {
+    limits: Rc<config::Server>,
+) -> impl Future<Output = ()> {
     let head = Limits {
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
@@ -38,17 +39,14 @@ pub async fn serve(
         deadline: Deadline::default(),
         registered: false,
     };
-    let end = loop {
-        match served.next().await {
-            // On the heap: a connection that waits for a request must not be as large as one that has it.
-            Ok(request) => match Box::pin(served.answer(request)).await {
-                Ok(()) => {}
-                Err(end) => break end,
-            },
-            Err(end) => break end,
-        }
-    };
-    Box::pin(served.end(end)).await;
+    async move {
+        let end = loop {
+            if let Err(end) = served.serve_next().await {
+                break end;
+            }
+        };
+        Box::pin(served.end(end)).await;
+    }
 }
 
 /// How a connection ends.
@@ -67,11 +65,14 @@ enum End {
     Switched(Box<proxy::Switched>),
 }
 
+/// What is left of a response, and what the connection becomes behind it.
+type Begun = (Option<Box<Option<Reply>>>, Option<Box<proxy::Switched>>);
+
 struct Served {
     connection: Connection<Stream>,
     client: Arc<Client>,
     current: Current,
-    limits: config::Server,
+    limits: Rc<config::Server>,
     /// Armed only while something is waited for.
     deadline: Deadline,
     registered: bool,
@@ -106,17 +107,16 @@ impl Served {
         .await
     }
 
-    /// Answers a request. `Ok`: another may follow.
-    async fn answer(&mut self, request: Asking<Stream>) -> Result<(), End> {
-        let response = {
-            let mut handling = pin!(self.handle(request));
-            std::future::poll_fn(|cx| self.poll_response(cx, handling.as_mut())).await?
-        };
-        let (reply, switched) = self.begin(response);
-        {
-            // Gone by the time that the rest of an upload is waited for.
-            let mut reply = Some(reply);
-            std::future::poll_fn(|cx| self.poll_answered(cx, &mut reply)).await?;
+    /// Answers the next request. `Ok`: another may follow.
+    async fn serve_next(&mut self) -> Result<(), End> {
+        let request = self.next().await?;
+        // On the heap: a connection that waits for a request must not be as large as one that has it.
+        let mut handling = Box::pin(self.handle(request));
+        let begun = std::future::poll_fn(|cx| self.poll_begun(cx, handling.as_mut()));
+        let (rest, switched) = begun.await?;
+        drop(handling);
+        if let Some(mut rest) = rest {
+            std::future::poll_fn(|cx| self.poll_answered(cx, &mut rest)).await?;
         }
         if let Some(switched) = switched {
             return Err(End::Switched(switched));
@@ -165,6 +165,23 @@ impl Served {
             .answer(&head, &reply, self.client.is_closing());
         let switched = reply.take_switched();
         (reply, switched)
+    }
+
+    /// Ready when the response has begun: with what is left of it, if anything is.
+    fn poll_begun(
+        &mut self,
+        cx: &mut Context<'_>,
+        handling: Pin<&mut impl Future<Output = Response<Reply>>>,
+    ) -> Poll<Result<Begun, End>> {
+        let response = ready!(self.poll_response(cx, handling))?;
+        let (reply, switched) = self.begin(response);
+        // Gone by the time that the rest of an upload is waited for.
+        let mut reply = Some(reply);
+        let rest = match self.poll_answered(cx, &mut reply) {
+            Poll::Ready(answered) => answered.map(|()| None)?,
+            Poll::Pending => Some(Box::new(reply)),
+        };
+        Poll::Ready(Ok((rest, switched)))
     }
 
     fn poll_answered(
@@ -243,7 +260,7 @@ impl Served {
         }
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(&mut self, end: End) {
         match end {
             End::Gone | End::Idle => {}
             End::Reset => {

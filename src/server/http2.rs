@@ -30,7 +30,7 @@ pub async fn serve(
     received: Bytes,
     client: Arc<Client>,
     current: Current,
-    limits: config::Server,
+    limits: Rc<config::Server>,
 ) {
     let activity = Rc::new(Activity::default());
     let io = ClientIo::new(stream, Rc::clone(&activity), received);

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::io::Io;
-use super::pool::{Lease, RequestBody};
+use super::pool::{Carried, Lease, RequestBody};
 use crate::deadline::Deadline;
 use crate::http1::{self, RoundTrip};
 use crate::http2;
@@ -22,7 +22,7 @@ pub struct Incoming<B: RequestBody> {
 }
 
 enum Source<B: RequestBody> {
-    Http1(Box<(RoundTrip<Io, B>, Lease<B>)>),
+    Http1(Carried<B>),
     Http2(http2::ResponseBody, Lease<B>),
 }
 
@@ -44,7 +44,7 @@ impl<B: RequestBody> Incoming<B> {
     }
 
     /// Of a response over HTTP/1.1, whose head has been read.
-    pub fn http1(held: Box<(RoundTrip<Io, B>, Lease<B>)>) -> Self {
+    pub fn http1(held: Carried<B>) -> Self {
         Self {
             source: Some(Source::Http1(held)),
         }

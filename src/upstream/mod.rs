@@ -25,7 +25,7 @@ pub use error::{ConnectError, Stage};
 pub use incoming::{Incoming, IncomingError};
 pub use io::{Io, Socket};
 pub use places::{Place, Places};
-pub use pool::{Checkout, Lease, Pool, RequestBody, Single, Stream};
+pub use pool::{Carried, Checkout, Lease, Pool, RequestBody, Single, Stream};
 pub use tls::{Identity, TlsError, fingerprint};
 
 /// Everything that the pools of all shards need to reach one upstream. It survives a reload that

@@ -26,8 +26,8 @@ use crate::http1;
 mod lease;
 mod waiting;
 
+pub use lease::{Carried, Lease, Single, Stream};
 use lease::{Held, Kept};
-pub use lease::{Lease, Single, Stream};
 use waiting::Waiting;
 
 /// What a request body must be for [`Pool`].

@@ -1,6 +1,6 @@
 //! One attempt to send a request on one connection.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
@@ -13,34 +13,84 @@ use super::super::{failure, interim};
 use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
 use crate::dpop::DPOP;
-use crate::http1::{RequestLine, RoundTrip, Sent};
+use crate::http1::{RequestLine, Sent};
 use crate::http2;
 use crate::token::Token;
-use crate::upstream::{Incoming, Io, Lease, Single, Stream};
+use crate::upstream::{Carried, Checkout, Incoming, Single, Stream};
 
 /// Headers beside those of the client, so few that they need no memory of their own.
 type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
 
-impl Forward {
-    /// One attempt over HTTP/1.1; `asks` are more headers.
-    pub(super) async fn over_http1(
-        &self,
-        single: Single<Outgoing>,
-        token: Option<&Token>,
-        asks: &[(HeaderName, HeaderValue)],
-    ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let reused = single.reused;
-        let mut held = self.begin_http1(single, token, asks);
+/// A request on its way, until the head of its response has come. Dropping it closes the connection, or
+/// resets the stream.
+///
+/// Polled by hand, since a thousand of them wait at a time: what an async function is called with, or
+/// takes apart, stays in its future to the end.
+pub(super) enum Attempt {
+    Http1(OverHttp1),
+    Http2(OverHttp2),
+    /// It could not be sent.
+    Refused(Option<Failed>),
+}
+
+pub(super) struct OverHttp1 {
+    /// `None` once it is over.
+    held: Option<Carried<Outgoing>>,
+    /// What had been written to the connection before.
+    written: u64,
+    reused: bool,
+}
+
+pub(super) struct OverHttp2 {
+    /// `None` once it is over.
+    stream: Option<Stream<Outgoing>>,
+    trip: http2::RoundTrip,
+    /// What had been written to the connection before.
+    written: u64,
+    timer: Deadline,
+}
+
+impl Attempt {
+    /// The response, or why there is none. Ready once.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        forward: &Forward,
+    ) -> Poll<Result<Answer, Failed>> {
+        match self {
+            Self::Http1(over) => over.poll_answer(cx, forward),
+            Self::Http2(over) => over.poll_answer(cx),
+            Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
+        }
+    }
+
+    /// Ready at this time, while it waits.
+    fn poll_late(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let timer = match self {
+            Self::Http1(over) => over.held.as_mut().and_then(|held| held.1.timer()),
+            Self::Http2(over) => Some(&mut over.timer),
+            Self::Refused(_) => None,
+        };
+        timer.map_or(Poll::Pending, |timer| timer.poll(cx, at))
+    }
+}
+
+impl OverHttp1 {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        forward: &Forward,
+    ) -> Poll<Result<Answer, Failed>> {
+        let Some(held) = &mut self.held else {
+            return Poll::Pending;
+        };
+        let mut told = |interim| forward.told(interim);
+        let head = ready!(held.0.poll_head(cx, &mut told));
+        let Some(mut held) = self.held.take() else {
+            return Poll::Pending;
+        };
         let (trip, lease) = &mut *held;
-        let before = trip.io().written();
-        let mut own = Deadline::default();
-        let timer = lease.timer().unwrap_or(&mut own);
-        let head = self
-            .wait(timer, |cx| {
-                trip.poll_head(cx, &mut |interim| self.told(interim))
-            })
-            .await?;
-        Ok(match head {
+        Poll::Ready(match head {
             Ok(head) => {
                 lease.answered(head.headers());
                 Ok(head.map(|()| Incoming::http1(held)))
@@ -48,19 +98,61 @@ impl Forward {
             Err(error) => Err(Failed {
                 alert: failure::alert(&error),
                 error: error.into(),
-                unsent: trip.io().written() == before,
-                unnoticed: reused && !trip.has_heard(),
+                unsent: trip.io().written() == self.written,
+                unnoticed: self.reused && !trip.has_heard(),
                 http1_instead: false,
             }),
         })
     }
+}
 
-    fn begin_http1(
+impl OverHttp2 {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failed>> {
+        let head = ready!(self.trip.poll_head(cx));
+        let Some(stream) = self.stream.take() else {
+            return Poll::Pending;
+        };
+        stream.keep_timer(std::mem::take(&mut self.timer));
+        Poll::Ready(match head {
+            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.answered()))),
+            Err(error) => {
+                let unsent = matches!(error, http2::Error::Io(_));
+                let unsent = unsent && stream.wire().stays_at(self.written);
+                Err(Failed::over_http2(&stream, error, unsent))
+            }
+        })
+    }
+}
+
+impl Failed {
+    #[cold]
+    fn over_http2(stream: &Stream<Outgoing>, error: http2::Error, unsent: bool) -> Self {
+        Self {
+            unsent,
+            unnoticed: stream.reused,
+            http1_instead: stream.wire().begins_http1(),
+            alert: stream.wire().alert().cloned(),
+            error: error.into(),
+        }
+    }
+}
+
+impl Forward {
+    /// Sends it on this connection.
+    pub(super) fn begin(&self, checkout: Checkout<Outgoing>, token: Option<&Token>) -> Attempt {
+        match checkout {
+            Checkout::Http1(single) => self.begin_http1(single, token, &[]),
+            Checkout::Http2(stream) => self.begin_http2(stream, token),
+        }
+    }
+
+    /// Sends it over HTTP/1.1; `asks` are more headers.
+    pub(super) fn begin_http1(
         &self,
         single: Single<Outgoing>,
         token: Option<&Token>,
         asks: &[(HeaderName, HeaderValue)],
-    ) -> Box<(RoundTrip<Io, Outgoing>, Lease<Outgoing>)> {
+    ) -> Attempt {
         let upload = self.upload.as_ref();
         let mut more = More::new();
         self.inject(token, |name, value| more.push((name, value)));
@@ -79,37 +171,30 @@ impl Forward {
             spelling: self.spelling.as_ref(),
             more: &more,
         };
-        single.begin(request, upload.map(Upload::attempt))
+        let reused = single.reused;
+        let held = single.begin(request, upload.map(Upload::attempt));
+        Attempt::Http1(OverHttp1 {
+            written: held.0.io().written(),
+            held: Some(held),
+            reused,
+        })
     }
 
-    /// One attempt over HTTP/2.
-    pub(super) async fn over_http2(
-        &self,
-        stream: Stream<Outgoing>,
-        token: Option<&Token>,
-    ) -> Result<Result<Answer, Failed>, ProxyError> {
+    fn begin_http2(&self, stream: Stream<Outgoing>, token: Option<&Token>) -> Attempt {
         let written = stream.wire().written();
-        let (head, unsent) = match stream.send(self.request_http2(token)) {
-            Ok(mut trip) => {
-                let mut timer = stream.timer();
-                let head = self.wait(&mut timer, |cx| trip.poll_head(cx)).await?;
-                stream.keep_timer(timer);
-                let unsent = matches!(head, Err(http2::Error::Io(_)));
-                (head, unsent && stream.wire().stays_at(written))
-            }
-            // Else it is the request that cannot be sent.
-            Err(error) => (Err(error), stream.is_closed()),
-        };
-        Ok(match head {
-            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.answered()))),
-            Err(error) => Err(Failed {
-                unsent,
-                unnoticed: stream.reused,
-                http1_instead: stream.wire().begins_http1(),
-                alert: stream.wire().alert().cloned(),
-                error: error.into(),
+        match stream.send(self.request_http2(token)) {
+            Ok(trip) => Attempt::Http2(OverHttp2 {
+                timer: stream.timer(),
+                stream: Some(stream),
+                trip,
+                written,
             }),
-        })
+            Err(error) => {
+                // Else it is the request that cannot be sent.
+                let unsent = stream.is_closed();
+                Attempt::Refused(Some(Failed::over_http2(&stream, error, unsent)))
+            }
+        }
     }
 
     /// An interim response has come.
@@ -147,7 +232,7 @@ impl Forward {
         self.inject(token, |name, value| {
             headers.insert(name, value);
         });
-        if let Some(Asked::Connect(protocol)) = &self.asked {
+        if let Some(Asked::Connect(protocol)) = self.asked.as_deref() {
             let protocol = h2::ext::Protocol::from(protocol.as_str());
             request.extensions_mut().insert(protocol);
         }
@@ -171,7 +256,7 @@ impl Forward {
             upstream.authority.as_str(),
             self.target.path(),
         ];
-        let nonce = self.own_nonce.borrow_mut().take();
+        let nonce = self.own_nonce.borrow_mut().take().map(|nonce| *nonce);
         let nonce = nonce.or_else(|| injection.nonce.get());
         if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
             add(DPOP, proof);
@@ -180,38 +265,38 @@ impl Forward {
 
     /// Waits for the response: `response_timeout` from the end of the request body, and before
     /// that `stream_idle_timeout` between its chunks.
-    async fn wait<T>(
+    pub(super) async fn wait(
         &self,
-        timer: &mut Deadline,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<T, ProxyError> {
+        attempt: &mut Attempt,
+    ) -> Result<Result<Answer, Failed>, ProxyError> {
         let mut start = None;
-        let config = &self.upstream.config;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = poll(cx) {
+            if let Poll::Ready(answer) = attempt.poll_answer(cx, self) {
                 return Poll::Ready(Ok(answer));
             }
             let start = *start.get_or_insert_with(Instant::now);
-            let at = match &self.upload {
-                None => Some(start + config.response_timeout),
-                Some(upload) => match upload.finished() {
-                    Some(finished) => Some(finished.max(start) + config.response_timeout),
-                    None => {
-                        upload.register(cx);
-                        config
-                            .stream_idle_timeout
-                            .map(|idle| upload.progress().max(start) + idle)
-                    }
-                },
-            };
-            match at {
-                Some(at) => timer.poll(cx, at).map(|()| Err(self.no_response())),
+            match self.answer_by(start, cx) {
+                Some(at) => attempt.poll_late(cx, at).map(|()| Err(self.no_response())),
                 None => Poll::Pending,
             }
         })
         .await
     }
 
+    fn answer_by(&self, start: Instant, cx: &mut Context<'_>) -> Option<Instant> {
+        let config = &self.upstream.config;
+        let Some(upload) = &self.upload else {
+            return Some(start + config.response_timeout);
+        };
+        if let Some(finished) = upload.finished() {
+            return Some(finished.max(start) + config.response_timeout);
+        }
+        upload.register(cx);
+        let idle = config.stream_idle_timeout?;
+        Some(upload.progress().max(start) + idle)
+    }
+
+    #[cold]
     fn no_response(&self) -> ProxyError {
         let upload = self.upload.as_ref();
         if upload.is_some_and(|upload| upload.finished().is_none() && upload.is_starved()) {

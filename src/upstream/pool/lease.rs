@@ -57,6 +57,9 @@ pub struct Lease<B: RequestBody> {
     keep_alive: Option<Duration>,
 }
 
+/// A request over HTTP/1.1 and the connection that carries it.
+pub type Carried<B> = Box<(RoundTrip<Io, B>, Lease<B>)>;
+
 pub(super) enum Held {
     Http1(Kept),
     Http2(Rc<Multiplexed>),
@@ -79,7 +82,7 @@ impl<B: RequestBody> Single<B> {
     }
 
     /// Begins a request with this body. On the heap, where it stays until the end of the response.
-    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Box<(RoundTrip<Io, B>, Lease<B>)> {
+    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Carried<B> {
         let endpoint = &self.lease.pool.endpoint;
         let trip = RoundTrip::new(
             self.io,
