@@ -80,11 +80,9 @@ impl ResponseBody {
     /// Lets the request body go on, if all of the response has come, for as long as it makes a move
     /// within `idle`.
     pub fn release_at_end(&mut self, idle: Option<Duration>) {
-        if !self.stream.is_end_stream() && self.left != Some(0) {
-            return;
-        }
         // A tunnel stays one, also if one direction has ended.
         if matches!(self.rest, Rest::Upload(_))
+            && (self.left == Some(0) || self.stream.is_end_stream())
             && let Rest::Upload(upload) = std::mem::replace(&mut self.rest, Rest::Sent)
         {
             // Fails when it has ended.

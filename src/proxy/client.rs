@@ -111,9 +111,10 @@ impl Client {
 
     /// What [`Client::inform`] gathered since.
     pub fn take_interim(&self) -> Option<Vec<u8>> {
-        if !self.informed.swap(false, Relaxed) {
+        if !self.informed.load(Relaxed) {
             return None;
         }
+        self.informed.store(false, Relaxed);
         let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
         Some(std::mem::take(&mut *interim))
     }

@@ -69,6 +69,7 @@ pub enum Blame {
 
 impl ProxyError {
     /// An error without cause and without a time to try again.
+    #[cold]
     pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,

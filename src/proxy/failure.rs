@@ -15,6 +15,7 @@ use crate::upstream::ConnectError;
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 /// There is no connection.
+#[cold]
 pub fn connect(error: Arc<ConnectError>) -> ProxyError {
     let (kind, detail) = match *error {
         ConnectError::Resolve { .. } => (
@@ -54,6 +55,7 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
 }
 
 /// The client did not send the whole request.
+#[cold]
 pub fn client(fault: Fault) -> ProxyError {
     let detail = match fault {
         Fault::Malformed => "the request body is malformed",
@@ -63,6 +65,7 @@ pub fn client(fault: Fault) -> ProxyError {
 }
 
 /// There is no token.
+#[cold]
 pub fn token(unavailable: Unavailable) -> ProxyError {
     ProxyError::new(
         ErrorKind::TokenUnavailable,
@@ -85,6 +88,7 @@ pub enum Broken {
 
 /// The exchange failed before the response head was complete. `http1_instead`: over HTTP/2, and what
 /// came began as HTTP/1.1 does.
+#[cold]
 pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
     let h2 = match &error {
         Broken::Http2(http2::Error::Stream(error)) => Some(error),

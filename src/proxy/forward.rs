@@ -91,8 +91,8 @@ impl Forward {
                 injection.map(|injection| injection.header.clone()),
             )
         });
-        let expects = request::expects_continue(&head);
-        let consent = upload.as_ref().filter(|_| expects).map(|upload| {
+        let waits = |_: &&Rc<Upload>| request::expects_continue(&head);
+        let consent = upload.as_ref().filter(waits).map(|upload| {
             let consent = Arc::new(Notify::new());
             let given = Arc::clone(&consent);
             let patience = continue_within(config);
@@ -305,6 +305,7 @@ fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
 }
 
 /// What is left of the request would be taken for the new protocol (RFC 9110 section 7.8).
+#[cold]
 fn switched_early() -> ProxyError {
     ProxyError::new(
         ErrorKind::UpstreamProtocol,
@@ -321,6 +322,7 @@ fn continue_within(config: &config::Upstream) -> Duration {
     })
 }
 
+#[cold]
 fn no_connect() -> ProxyError {
     ProxyError::new(
         ErrorKind::MethodNotAllowed,

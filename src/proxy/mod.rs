@@ -282,6 +282,7 @@ fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
     Response::from_parts(head, download)
 }
 
+#[cold]
 fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     let mut response = reply::problem(error, exchange.grpc);
     if error.kind == ErrorKind::BadRequest {
@@ -311,6 +312,7 @@ pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
     })
 }
 
+#[cold]
 fn no_route() -> ProxyError {
     ProxyError::new(
         ErrorKind::NoRoute,

@@ -46,21 +46,28 @@ pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
 /// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1), and for
 /// several lengths, of which the client could take another than the library, or one that is no number.
 pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
-    if headers.values().any(is_padded) {
-        return Err(bad(
-            "a header value of the upstream's HTTP/2 response begins or ends with a space or tab",
-        ));
-    }
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err(bad(
-            "the upstream's HTTP/2 response has more than one Content-Length",
-        ));
-    }
-    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    if length.is_some_and(|length| length.is_empty() || !length.iter().all(u8::is_ascii_digit)) {
-        return Err(bad(
-            "the Content-Length of the upstream's HTTP/2 response is no number",
-        ));
+    let mut lengths = 0;
+    for (name, value) in headers {
+        if is_padded(value) {
+            return Err(bad(
+                "a header value of the upstream's HTTP/2 response begins or ends with a space or tab",
+            ));
+        }
+        if name != CONTENT_LENGTH {
+            continue;
+        }
+        lengths += 1;
+        if lengths > 1 {
+            return Err(bad(
+                "the upstream's HTTP/2 response has more than one Content-Length",
+            ));
+        }
+        let length = value.as_bytes();
+        if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+            return Err(bad(
+                "the Content-Length of the upstream's HTTP/2 response is no number",
+            ));
+        }
     }
     Ok(())
 }
@@ -81,6 +88,7 @@ pub fn check_switch(asked: &HeaderValue, headers: &HeaderMap) -> Result<(), Prox
     ))
 }
 
+#[cold]
 fn bad(detail: &'static str) -> ProxyError {
     ProxyError::new(ErrorKind::UpstreamProtocol, detail)
 }

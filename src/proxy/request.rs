@@ -337,10 +337,12 @@ fn is_name(name: &str) -> bool {
 const BAD_HOST: &str = "the host must be a name or an IP address, with a port number if any, and \
                         without user information";
 
+#[cold]
 fn bad(detail: &'static str) -> ProxyError {
     ProxyError::bad_request(detail)
 }
 
+#[cold]
 fn refused(error: PathError) -> ProxyError {
     ProxyError::new(ErrorKind::BadRequest, error.to_string())
 }

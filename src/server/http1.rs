@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::refusal::{linger, refuse};
 use crate::config;
-use crate::deadline::Deadline;
+use crate::deadline::TaskDeadline;
 use crate::http1::{Asking, Connection, HeadError, Limits, Stopped};
 use crate::proxy::{self, Client, Current, Reply, Source};
 use crate::stream::Stream;
@@ -36,7 +36,7 @@ pub fn serve(
         client,
         current,
         limits,
-        deadline: Deadline::default(),
+        deadline: TaskDeadline::default(),
         registered: false,
     };
     async move {
@@ -74,7 +74,7 @@ struct Served {
     current: Current,
     limits: Rc<config::Server>,
     /// Armed only while something is waited for.
-    deadline: Deadline,
+    deadline: TaskDeadline,
     registered: bool,
 }
 
@@ -91,17 +91,18 @@ impl Served {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Refused(status(error)))),
                 Poll::Pending => {}
             }
+            let now = Instant::now();
             if self.connection.in_head() {
-                let since = *begun.get_or_insert_with(Instant::now);
-                let late = self.deadline.poll(cx, since + self.limits.header_timeout);
+                let at = *begun.get_or_insert(now) + self.limits.header_timeout;
+                let late = self.deadline.poll(cx, now, at);
                 return late.map(|()| Err(End::Refused(StatusCode::REQUEST_TIMEOUT)));
             }
             // Not before the request that made us come here has begun.
             if self.client.is_closing() && self.client.started() > 0 {
                 return Poll::Ready(Err(End::Idle));
             }
-            let since = *silent.get_or_insert_with(Instant::now);
-            let late = self.deadline.poll(cx, since + self.limits.idle_timeout);
+            let at = *silent.get_or_insert(now) + self.limits.idle_timeout;
+            let late = self.deadline.poll(cx, now, at);
             late.map(|()| Err(End::Closed))
         })
         .await
@@ -216,7 +217,8 @@ impl Served {
             loop {
                 let now = || (Instant::now(), self.connection.reads());
                 let (since, reads) = *moved.get_or_insert_with(now);
-                ready!(self.deadline.poll(cx, since + self.limits.idle_timeout));
+                let at = since + self.limits.idle_timeout;
+                ready!(self.deadline.poll(cx, Instant::now(), at));
                 if self.connection.reads() == reads {
                     return Poll::Ready(Err(End::Gone));
                 }
@@ -253,7 +255,8 @@ impl Served {
         }
         match self.connection.stalled_since() {
             Some(since) => {
-                let late = self.deadline.poll(cx, since + self.limits.idle_timeout);
+                let at = since + self.limits.idle_timeout;
+                let late = self.deadline.poll(cx, Instant::now(), at);
                 late.map(|()| Err(End::Reset))
             }
             None => Poll::Pending,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -219,7 +219,7 @@ impl Drop for Held {
 
 /// What the tasks of one shard share.
 struct Local {
-    snapshots: Arc<ArcSwap<Snapshot>>,
+    snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// Swept of those that have ended.
     connections: RefCell<Vec<Connection>>,
@@ -235,10 +235,11 @@ type ServedBy = RefCell<(Rc<View>, usize)>;
 
 impl Local {
     fn view(&self) -> Rc<View> {
-        let newest = self.snapshots.load();
+        let mut snapshots = self.snapshots.borrow_mut();
+        let newest = snapshots.load();
         let mut view = self.view.borrow_mut();
-        if !Arc::ptr_eq(&newest, &view.snapshot) {
-            *view = View::new(Arc::clone(&newest), Some(&view));
+        if !Arc::ptr_eq(newest, &view.snapshot) {
+            *view = View::new(Arc::clone(newest), Some(&view));
         }
         Rc::clone(&view)
     }
@@ -324,7 +325,7 @@ impl Local {
 async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap<Snapshot>>) {
     let view = View::new(snapshots.load_full(), None);
     let local = Rc::new(Local {
-        snapshots,
+        snapshots: RefCell::new(Cache::new(snapshots)),
         view: RefCell::new(view),
         connections: RefCell::default(),
     });
