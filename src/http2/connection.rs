@@ -49,11 +49,23 @@ pub struct Settings {
 pub struct Connection {
     sender: RefCell<SendRequest<Bytes>>,
     shared: Rc<Shared>,
+    known: Cell<Known>,
+}
+
+/// What the library said last about the connection, and after how many of its turns. It learns of nothing
+/// between two of them, and asking it takes locks.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    turns: u64,
+    closed: bool,
+    max_streams: usize,
 }
 
 /// What the task that drives a connection shares with those who use it.
 #[derive(Default)]
 pub(super) struct Shared {
+    /// How often the library has had its turn.
+    turns: Cell<u64>,
     streams: Cell<usize>,
     /// Request bodies that are on their way, also behind the end of their response.
     uploads: Cell<usize>,
@@ -94,6 +106,7 @@ impl Connection {
         tokio::task::spawn_local(async move {
             std::future::poll_fn(|cx| {
                 let polled = driven.poll(cx, connection.as_mut(), pings.as_mut(), &read);
+                driven.turns.set(driven.turns.get() + 1);
                 driven.wake();
                 polled
             })
@@ -106,6 +119,7 @@ impl Connection {
         Ok(Self {
             sender: RefCell::new(sender),
             shared,
+            known: Cell::default(),
         })
     }
 
@@ -119,19 +133,39 @@ impl Connection {
     {
         // One of its own: a clone waits for no other's stream to be opened.
         let mut sender = self.sender.borrow().clone();
-        RoundTrip::begin(&mut sender, Rc::clone(&self.shared), request)
+        let begun = RoundTrip::begin(&mut sender, Rc::clone(&self.shared), request);
+        if begun.is_err() {
+            self.known.take();
+        }
+        begun
     }
 
     /// Whether it takes no more streams.
     pub fn is_closed(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        let polled = self.sender.borrow_mut().poll_ready(&mut context);
-        self.shared.ended.get() || matches!(polled, Poll::Ready(Err(_)))
+        self.shared.ended.get() || self.known().closed
     }
 
     /// How many streams its server takes at once, as far as it has said.
     pub fn max_streams(&self) -> usize {
-        self.sender.borrow().current_max_send_streams()
+        self.known().max_streams
+    }
+
+    fn known(&self) -> Known {
+        let turns = self.shared.turns.get();
+        let known = self.known.get();
+        // Before the first one nothing is known.
+        if turns > 0 && known.turns == turns {
+            return known;
+        }
+        let mut sender = self.sender.borrow_mut();
+        let mut context = Context::from_waker(Waker::noop());
+        let known = Known {
+            turns,
+            closed: matches!(sender.poll_ready(&mut context), Poll::Ready(Err(_))),
+            max_streams: sender.current_max_send_streams(),
+        };
+        self.known.set(known);
+        known
     }
 
     /// Whether its server takes extended CONNECT (RFC 8441), as far as it has said; `None` when the

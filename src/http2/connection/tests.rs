@@ -206,3 +206,71 @@ async fn a_connection_whose_write_is_blocked_is_asked_when_the_next_request_come
         })
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_given_up_also_while_it_carries_only_an_upload_behind_its_response()
+{
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            spawn_local(async move {
+                let mut builder = h2::server::Builder::new();
+                let handshake = builder.initial_window_size(0).handshake::<_, Bytes>(server);
+                let mut server = handshake.await.unwrap();
+                let (_asked, mut respond) = server.accept().await.unwrap().unwrap();
+                respond.send_response(Response::new(()), true).unwrap();
+                // It sends that, and nothing more.
+                let _ = tokio::time::timeout(Duration::from_secs(1), server.accept()).await;
+                std::future::pending::<()>().await;
+            });
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            connection.stream_begins();
+            let mut trip = connection.send(upload()).unwrap();
+            let mut body = head(&mut trip).await.unwrap().into_body();
+            body.release_at_end(None);
+            drop(body);
+            connection.stream_ended();
+            let given_up = SETTINGS.ping_interval + SETTINGS.ping_timeout;
+            tokio::time::sleep(given_up - Duration::from_secs(1)).await;
+            assert!(!connection.is_closed());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert!(connection.is_closed());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
+    LocalSet::new()
+        .run_until(async {
+            let (client, server) = duplex(65_536);
+            let server = spawn_local(async move {
+                let mut builder = h2::server::Builder::new();
+                let handshake = builder.enable_connect_protocol().handshake(server);
+                let mut server: h2::server::Connection<_, Bytes> = handshake.await.unwrap();
+                let (_asked, mut respond) = server.accept().await.unwrap().unwrap();
+                let response = Response::builder().header("content-length", 5);
+                let response = response.body(()).unwrap();
+                let mut sending = respond.send_response(response, false).unwrap();
+                spawn_local(async move { while server.accept().await.is_some() {} });
+                std::future::poll_fn(|cx| sending.poll_reset(cx)).await
+            });
+            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            std::future::poll_fn(|cx| match connection.takes_connect() {
+                Some(true) => Poll::Ready(()),
+                _ => {
+                    connection.watch(cx.waker());
+                    Poll::Pending
+                }
+            })
+            .await;
+            let tunnel = Request::connect("http://api/").version(Version::HTTP_2);
+            let tunnel = tunnel.extension(h2::ext::Protocol::from_static("websocket"));
+            let tunnel = tunnel.body(Empty::<Bytes>::new()).unwrap();
+            let mut trip = connection.send(tunnel).unwrap();
+            let error = head(&mut trip).await.unwrap_err();
+            assert!(matches!(error, Error::TunnelWithBody), "{error:?}");
+            assert_eq!(server.await.unwrap().unwrap(), Reason::PROTOCOL_ERROR);
+        })
+        .await;
+}
