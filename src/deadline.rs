@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Wakes a waiting task at a deadline that may keep moving. Progress costs nothing: the timer is
@@ -47,7 +48,9 @@ impl TaskDeadline {
             return Poll::Pending;
         }
         let polled = self.deadline.poll(cx, at);
-        self.wakes_at = self.deadline.0.as_ref().map(|sleep| sleep.deadline());
+        // Of a task that has done too much in one go the runtime arms no timer: it is polled again.
+        let armed = self.deadline.0.as_ref().filter(|_| has_budget_remaining());
+        self.wakes_at = armed.map(|sleep| sleep.deadline());
         polled
     }
 }
@@ -55,6 +58,8 @@ impl TaskDeadline {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use tokio::task::coop::poll_proceed;
 
     use super::*;
 
@@ -108,5 +113,23 @@ mod tests {
         })
         .await;
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_was_first_wanted_when_the_task_had_done_too_much_fires() {
+        let mut deadline = TaskDeadline::default();
+        let start = Instant::now();
+        let mut first = true;
+        std::future::poll_fn(|cx| {
+            if std::mem::take(&mut first) {
+                while let Poll::Ready(progress) = poll_proceed(cx) {
+                    progress.made_progress();
+                }
+            }
+            let now = Instant::now();
+            deadline.poll(cx, now, start + Duration::from_secs(3))
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 3);
     }
 }
