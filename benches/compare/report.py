@@ -15,7 +15,7 @@ RATIOS = [
     ("small-32", "nginx", "cpu", 0.95), ("small-32", "envoy", "cpu", 0.35), ("small-32", "relay", "cpu", 1.25),
     ("small-1000", "nginx", "cpu", 0.60), ("small-1000", "haproxy", "cpu", 0.75), ("small-1000", "envoy", "cpu", 0.40),
     ("small-1000", "relay", "cpu", 1.25),
-    ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("half-32", "envoy", "p99", 1.0),
+    ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("light-32", "envoy", "p99", 1.0),
 ]
 BOUNDS = {"idle MB": 9, "KB for each of 1,000 busy connections": 45, "ms from the start to the first answer": 50}
 
@@ -56,7 +56,8 @@ def tables(results):
         busy = workload == "small-1000"
         titles = [title for title, _ in FIGURES.values()] + ["memory MB"] + ["KB a connection"] * busy
         titles += ["errors", "our CPU / its CPU", "our p99 / its p99"]
-        lines += [f"## {workload}", "", f"{WORKLOADS[workload].about[0].upper()}{WORKLOADS[workload].about[1:]}.", ""]
+        about = WORKLOADS[workload].about
+        lines += [f"## {workload}", "", f"{about[0].upper()}{about[1:]}; {len(runs.get(OURS, []))} rounds.", ""]
         lines += ["| | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(titles)]
         for name, rounds in runs.items():
             cells = [form.format(median(rounds, key)) for key, (_, form) in FIGURES.items()]

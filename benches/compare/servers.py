@@ -1,6 +1,7 @@
 """Processes on a core of their own, what they spend, and the upstream that all proxies share."""
 
 import http.client
+import os
 import subprocess
 import time
 import urllib.error
@@ -61,13 +62,22 @@ class Server:
         return total / 100
 
     def memory(self):
-        """Bytes that are its own, and its share of those that several processes share."""
-        total = 0
+        """Bytes that are its own, its program among them, and its share of those of the system's libraries: what it
+        takes to have one. Another process of the same program, which a comparison runs beside it, makes no difference."""
+        own, program = 0, 0
         for pid in self.pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+            file, mapped = os.readlink(f"/proc/{pid}/exe"), 0
+            for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+                name, *values = line.split()
+                if not name.endswith(":"):
+                    of_program = values[4:] == [file]
+                elif name == "Pss:" and not of_program:
+                    own += int(values[0])
+                elif name == "Rss:" and of_program:
+                    mapped += int(values[0])
+            # Its children have the same pages.
+            program = max(program, mapped)
+        return (own + program) * 1024
 
     def threads(self):
         """Nanoseconds of CPU so far by the name of the thread."""

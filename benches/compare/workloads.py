@@ -35,9 +35,12 @@ class Workload:
     rivals: tuple = ("relay", "nginx", "haproxy", "envoy")
     beside: tuple = ()  # Its name and its setting.
     reload: bool = False
-    half_of: str = ""  # At half of the lowest maximum that was seen in this workload.
+    half_of: str = ""  # At half of the lowest maximum that these proxies reached in this workload.
     counts: int = 1  # Requests that the upstream counts for each.
-    longer: int = 1  # Its rounds are so many times as long: in a short one a single pause decides about p99.
+    longer: int = 1  # Its rounds are so many times as long.
+    # It has so many times as many: a pause of the machine decides about the p99 of the round that it falls into, and in
+    # many short rounds most are without one.
+    often: int = 1
 
 
 # By default the upstream is spoken to in HTTP/2, which no other proxy does by itself; so the same without.
@@ -46,10 +49,14 @@ HTTP1 = (f"{OURS}, HTTP/1.1", Setting(http="1.1"))
 WORKLOADS = {
     "small-1": Workload("64 bytes, one connection", connections=1, beside=HTTP1),
     "small-32": Workload("64 bytes, 32 connections", beside=HTTP1),
-    "half-32": Workload("as small-32, at a constant rate: half of the lowest maximum", half_of="small-32", longer=3, beside=HTTP1),
+    "light-32": Workload(
+        "as small-32, at a constant rate: half of the lowest maximum of all of them", half_of="small-32", often=2, beside=HTTP1),
     "small-1000": Workload("64 bytes, 1,000 connections", connections=1000, longer=2, beside=HTTP1),
     "large-32": Workload("answers of 64 KiB", path="/large", beside=HTTP1),
     "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2, beside=HTTP1),
+    "half-32": Workload(
+        "as small-32, at a constant rate: half of the lowest maximum of these", half_of="small-32", often=4,
+        beside=HTTP1, rivals=("relay", "nginx", "haproxy")),
     "shared-1000": Workload(
         "as small-1000, with HTTP/2 to the upstream for all that can", connections=1000, setting=Setting(http="2"),
         rivals=("haproxy", "envoy")),
@@ -138,7 +145,8 @@ def one_workload(site, name, workload, running, arguments, results):
         if broken:
             results["notes"].append(f"{name}: without {proxy.name}: {broken}.")
             running.remove(proxy)
-    for turn in range(arguments.rounds):
+    rounds = 1 if arguments.quick else arguments.rounds * workload.often
+    for turn in range(rounds):
         for proxy in list(running):
             measured, broken = attempt(lambda: one(proxy, arguments.seconds * workload.longer))
             if broken:
@@ -147,7 +155,7 @@ def one_workload(site, name, workload, running, arguments, results):
                 continue
             runs.setdefault(proxy.name, []).append(measured)
             shown = f"{measured['rate']:.0f} requests/s, {measured['cpu']:.1f} us, p99 {measured['p99']:.2f} ms"
-            print(f"{name}, round {turn + 1} of {arguments.rounds}: {proxy.name}: {shown}", file=sys.stderr, flush=True)
+            print(f"{name}, round {turn + 1} of {rounds}: {proxy.name}: {shown}", file=sys.stderr, flush=True)
 
 
 def attempt(action):
@@ -159,11 +167,10 @@ def attempt(action):
 
 
 def lowest_maximum(site, workload, running, results):
-    """From the rounds of this run, or else from a short one."""
-    seen = results["runs"].get(workload.half_of) or {
-        proxy.name: [measure(site, proxy, WORKLOADS[workload.half_of], 1)] for proxy in running
-    }
-    return min(statistics.median(run["rate"] for run in rounds) for rounds in seen.values())
+    """From the rounds of this run, or else from short ones."""
+    seen = results["runs"].get(workload.half_of, {})
+    rounds = (seen.get(proxy.name) or [measure(site, proxy, WORKLOADS[workload.half_of], 1)] for proxy in running)
+    return min(statistics.median(run["rate"] for run in each) for each in rounds)
 
 
 @contextmanager
