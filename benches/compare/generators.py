@@ -39,7 +39,7 @@ def measure(site, proxy, workload, seconds, rate=None):
                 settle(site)
             window = Window(site, proxy)
             time.sleep(seconds)
-            spent, answered, took = window.end()
+            spent, answered, took, opened = window.end()
             memory = proxy.memory()
             if command[0] == "wrk":
                 running.send_signal(signal.SIGINT)
@@ -56,7 +56,7 @@ def measure(site, proxy, workload, seconds, rate=None):
         raise Broken("next to nothing was answered")
     return {
         "rate": answered / took, "cpu": spent / answered * 1e6, "p50": p50, "p99": p99,
-        "memory": memory, "errors": errors / (requests + errors),
+        "memory": memory, "errors": errors / (requests + errors), "opened": opened / answered - (workload.counts - 1),
     }
 
 
@@ -74,19 +74,20 @@ def settle(site):
 
 
 class Window:
-    """From when it is made to its end: CPU seconds, requests, seconds."""
+    """From when it is made to its end: CPU seconds, requests, seconds, connections that the upstream accepted."""
 
     def __init__(self, site, proxy):
         self.site, self.proxy = site, proxy
         self.before = self.now()
 
     def now(self):
-        return self.proxy.cpu(), self.site.counts()[1], time.monotonic()
+        accepted, requests = self.site.counts()
+        return self.proxy.cpu(), requests, time.monotonic(), accepted
 
     def end(self):
-        cpu, requests, clock = (after - before for after, before in zip(self.now(), self.before))
+        cpu, requests, clock, accepted = (after - before for after, before in zip(self.now(), self.before))
         # One of them asked how many there were.
-        return cpu, requests - 1, clock
+        return cpu, requests - 1, clock, accepted - 1
 
 
 def command_of(proxy, workload, seconds, rate, scratch):

@@ -5,14 +5,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mimalloc::MiMalloc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio_rustls::TlsConnector;
+
+/// As the program it is compared with.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -41,7 +46,10 @@ async fn relay(
     upstream: SocketAddr,
     connector: TlsConnector,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::bind(listen).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    let listener = socket.listen(4096)?;
     let name = ServerName::try_from("localhost")?;
     loop {
         let (mut client, _) = listener.accept().await?;

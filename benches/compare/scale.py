@@ -2,14 +2,14 @@
 
 import re
 import socket
+import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 
 from generators import Broken, measure
 from proxies import OURS, Setting, sidebearer
-from servers import LOAD_CORE, PROXY_CORE, SHORT_LIFE
+from servers import LOAD_CORE, PROXY_CORE, SHORT_LIFE, WEB
 from workloads import Workload, random_routes
 
 CONNECTIONS = (1, 8, 32, 100, 300, 1000, 3000, 9000)
@@ -28,9 +28,9 @@ def scale(site, binary, arguments, results, port=20000):
         rows = curves.setdefault(name, [])
         try:
             for row in curve(site, binary, rounds, arguments, port):
-                print(f"scale, {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()), file=sys.stderr, flush=True)
+                print(f"scale, {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items() if value is not None), file=sys.stderr, flush=True)
                 rows.append(row)
-        except (Broken, OSError, RuntimeError) as reason:
+        except (Broken, OSError, RuntimeError, subprocess.SubprocessError) as reason:
             results["notes"].append(f"scale, {name}: ended early: {reason}.")
         port += 100
 
@@ -48,7 +48,8 @@ def connections(site, binary, rounds, arguments, port):
         idle = server.memory()
         for count in CONNECTIONS:
             run = medians(site, server, Workload("", connections=count), rounds if count < 3000 else 1, arguments.seconds)
-            each = (run["memory"] - idle) / count / 1e3
+            # What a few take is less than what comes and goes by itself.
+            each = (run["memory"] - idle) / count / 1e3 if count >= 100 else None
             yield {"connections": count, "CPU us/request": run["cpu"], "KB each": each, "errors %": run["errors"] * 100}
     finally:
         server.stop()
@@ -89,7 +90,7 @@ def credentials(site, binary, rounds, arguments, port):
 def at_rest(server, seconds):
     """CPU seconds, token requests, and over how long."""
     def now():
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port + 1}/metrics", timeout=60) as page:
+        with WEB.open(f"http://127.0.0.1:{server.port + 1}/metrics", timeout=60) as page:
             counts = re.findall(r"^sidebearer_token_requests_total\{.*\} (\d+)", page.read().decode(), re.MULTILINE)
         return server.cpu(), sum(map(int, counts)), time.monotonic()
 

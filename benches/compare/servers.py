@@ -2,6 +2,8 @@
 
 import http.client
 import os
+import re
+import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +19,10 @@ MESSAGE = 1024
 FILES = 20000
 
 
+# Whatever the environment says of proxies: all of this is on one machine.
+WEB = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 @dataclass(frozen=True)
 class Site:
     """Where the upstream listens: TLS, plain text (tokens too), and TLS that closes after each answer."""
@@ -28,7 +34,7 @@ class Site:
 
     def counts(self):
         """How many connections the upstream has accepted so far, and how many requests it has answered."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.plain}/count", timeout=20) as page:
+        with WEB.open(f"http://127.0.0.1:{self.plain}/count", timeout=20) as page:
             accepted, _, requests = page.read().split()[7:10]
             return int(accepted), int(requests)
 
@@ -38,6 +44,10 @@ class Server:
 
     def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None):
         self.name, self.port, self.http1 = name, port, http1 or port
+        # Else whoever is there would answer in its place.
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise RuntimeError(f"port {port} is in use")
         self.began = time.monotonic()
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
@@ -50,24 +60,35 @@ class Server:
             pid = todo.pop()
             found.append(pid)
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                todo.extend(int(child) for child in children.read_text().split())
+                try:
+                    todo.extend(int(child) for child in children.read_text().split())
+                except OSError:
+                    continue  # It has ended meanwhile.
         return found
 
     def cpu(self):
         """Seconds of CPU so far, user and system, with those of children that have ended."""
         total = 0
         for pid in self.pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += sum(int(field) for field in fields[11:15])
-        return total / 100
+            try:
+                # The clock of a process, which counts finer than the ticks of /proc.
+                own = time.clock_gettime(~pid << 3 | 2)
+                of_children = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[13:15]
+            except OSError:
+                continue  # It has ended, and its parent has what it spent.
+            total += own + sum(map(int, of_children)) / os.sysconf("SC_CLK_TCK")
+        return total
 
     def memory(self):
         """Bytes that are its own, its program among them, and its share of those of the system's libraries: what it
         takes to have one. Another process of the same program, which a comparison runs beside it, makes no difference."""
         own, program = 0, 0
         for pid in self.pids():
-            file, mapped = os.readlink(f"/proc/{pid}/exe"), 0
-            for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            try:
+                file, lines, mapped = os.readlink(f"/proc/{pid}/exe"), Path(f"/proc/{pid}/smaps").read_text().splitlines(), 0
+            except OSError:
+                continue
+            for line in lines:
                 name, *values = line.split()
                 if not name.endswith(":"):
                     of_program = values[4:] == [file]
@@ -79,6 +100,11 @@ class Server:
             program = max(program, mapped)
         return (own + program) * 1024
 
+    def resident(self):
+        """Bytes that are mapped and in memory (RSS), those that its processes or others share in full."""
+        found = (re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in self.pids())
+        return sum(int(line.group(1)) for line in found if line) * 1024
+
     def threads(self):
         """Nanoseconds of CPU so far by the name of the thread."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
@@ -88,9 +114,10 @@ class Server:
         """Waits until something good comes from it. How long that took since it was started, in seconds."""
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port or self.http1}{path}", timeout=seconds) as response:
+                with WEB.open(f"http://127.0.0.1:{port or self.http1}{path}", timeout=seconds) as response:
                     if response.status == 200:
-                        return time.monotonic() - self.began
+                        self.took = time.monotonic() - self.began
+                        return self.took
             except (OSError, urllib.error.URLError, http.client.HTTPException):
                 pass
             if self.process.poll() is not None:
