@@ -116,9 +116,13 @@ def started(name, start, binary, site, port, setting, often, results):
     took, idle, resident = [], [], []
     for turn in range(often):
         server = answering(start(binary, site, port, setting))
+        try:
+            idle.append(server.memory())
+            resident.append(server.resident())
+        except BaseException:
+            server.stop()
+            raise
         took.append(server.took)
-        idle.append(server.memory())
-        resident.append(server.resident())
         if turn + 1 < often:
             server.stop()
     if setting == Setting() and name not in results["idle"]:
@@ -138,6 +142,8 @@ def answering(server):
 def one_workload(site, name, workload, running, arguments, results):
     runs = results["runs"].setdefault(name, {})
     running = list(running)
+    if not running:
+        return
     rate = None
     if workload.half_of:
         lowest, broken = attempt(lambda: lowest_maximum(site, workload, running, results))
