@@ -6,6 +6,7 @@ use http::Method;
 use mimalloc::MiMalloc;
 use sidebearer::config::HostPattern;
 use sidebearer::route::{RoutePattern, RouteTable};
+use sidebearer::snapshot::Target;
 
 /// As in the program: where it puts the table decides how many lines of the cache an entry touches.
 #[global_allocator]
@@ -21,15 +22,20 @@ fn paths(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("/team/{at:06}")).collect()
 }
 
-fn table(paths: &[String]) -> RouteTable<usize> {
-    RouteTable::build(paths.iter().enumerate().map(|(at, path)| {
+fn table(paths: &[String]) -> RouteTable<Target> {
+    RouteTable::build(paths.iter().zip(0..).map(|(path, at)| {
         let pattern = RoutePattern {
             listener: None,
             host: &HostPattern::Any,
             path,
             methods: &[],
         };
-        (pattern, at)
+        let target = Target {
+            upstream: 0,
+            replace_prefix: None,
+            route: at,
+        };
+        (pattern, target)
     }))
 }
 
@@ -44,7 +50,7 @@ fn hit(bencher: divan::Bencher<'_, '_>, routes: usize) {
         .with_inputs(|| format!("{}/orders/17", paths[random.usize(..routes)]))
         .bench_local_refs(|path| {
             let found = table.find(0, "crm.example.com", black_box(path), &Method::GET);
-            found.map(|found| *found.value)
+            found.map(|found| found.value.route)
         });
 }
 
@@ -55,6 +61,6 @@ fn miss(bencher: divan::Bencher<'_, '_>, routes: usize) {
     let path = "/nobody/has/this/prefix";
     bencher.bench_local(|| {
         let found = table.find(0, "crm.example.com", black_box(path), &Method::GET);
-        found.map(|found| *found.value)
+        found.map(|found| found.value.route)
     });
 }

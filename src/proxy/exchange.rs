@@ -67,8 +67,8 @@ impl Exchange {
 
     /// A route leads to an upstream.
     pub fn matched(&mut self, target: &Target) {
-        self.upstream = Some(target.upstream);
-        self.route = Some(target.route);
+        self.upstream = Some(target.upstream as usize);
+        self.route = Some(target.route as usize);
     }
 
     /// A token goes out with it.

@@ -128,7 +128,7 @@ fn plan(
         &head.method,
     );
     let route = route.ok_or_else(no_route)?;
-    let upstream = &snapshot.upstreams[route.value.upstream];
+    let upstream = &snapshot.upstreams[route.value.upstream as usize];
     let target = target(&head, &checked, &route, upstream)?;
     exchange.matched(route.value);
 
@@ -144,7 +144,7 @@ fn plan(
     }
     let forward = Forward::new(
         Arc::clone(upstream),
-        Rc::clone(view.pool(route.value.upstream)),
+        Rc::clone(view.pool(route.value.upstream as usize)),
         target,
         asked,
         head,

@@ -86,13 +86,9 @@ impl Builder {
         upstreams: Vec<Arc<Upstream>>,
         old: Option<&Snapshot>,
     ) -> Snapshot {
-        let indices: HashMap<&str, usize> = config
-            .upstreams
-            .keys()
-            .enumerate()
-            .map(|(at, name)| (name.as_str(), at))
-            .collect();
-        let patterns = config.routes.iter().enumerate().filter_map(|(at, route)| {
+        let names = config.upstreams.keys().map(String::as_str);
+        let indices: HashMap<&str, u32> = names.zip(0..).collect();
+        let patterns = config.routes.iter().zip(0..).filter_map(|(route, at)| {
             let listener = match &route.listener {
                 Some(name) => Some(
                     config
