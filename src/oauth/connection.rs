@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use url::Url;
@@ -184,7 +184,9 @@ fn fault(error: &TlsError, tls: &Tls) -> Fault {
 
 async fn read(mut body: Incoming, most: usize) -> Result<Whole, hyper::Error> {
     // As large as it can get: growing would leave copies of the token behind.
-    let mut whole = Zeroizing::new(Vec::with_capacity(most));
+    let announced = body.size_hint().upper();
+    let capacity = announced.map_or(most, |size| (most as u64).min(size) as usize);
+    let mut whole = Zeroizing::new(Vec::with_capacity(capacity));
     while let Some(frame) = body.frame().await {
         let frame = frame?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
