@@ -187,6 +187,12 @@ def unable(name, setting):
     return None
 
 
+def linked_statically():
+    """A sidebearer that was built for a target of its own and needs no library of the system, as the one in the image."""
+    built = (ROOT / "target").glob("*-linux-*/release/sidebearer")
+    return next((binary for binary in built if b"/ld-" not in binary.read_bytes()[:4096]), None)
+
+
 def found():
     """The proxies that can be started here, by name: how, and with which binary; and what is missing."""
     release = ROOT / "target/release"

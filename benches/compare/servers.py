@@ -110,6 +110,19 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return {(task / "comm").read_text().strip(): int((task / "schedstat").read_text().split()[0]) for task in tasks}
 
+    def listens(self, seconds=20):
+        """Waits until it accepts connections."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended by itself, with {self.process.returncode}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} does not listen at {self.port}")
+            time.sleep(0.001)
+
     def answers(self, path="/", seconds=20, port=None, pause=0.001):
         """Waits until something good comes from it. How long that took since it was started, in seconds."""
         while True:

@@ -90,8 +90,7 @@ def compare(site, there, arguments, results, port=18100):
                     results["notes"].append(f"{', '.join(workload for workload, _ in items)}: without {name}: {reason}.")
                     continue
                 theirs = setting if name == OURS else replace(setting, routes=0, dpop=False)
-                often = arguments.rounds if setting == Setting() and name not in results["idle"] else 1
-                server, broken = attempt(lambda: started(name, start, binary, site, port, theirs, often, results))
+                server, broken = attempt(lambda: answering(start(binary, site, port, theirs)))
                 port += 10
                 if broken:
                     results["notes"].append(f"{', '.join(workload for workload, _ in items)}: without {name}: {broken}.")
@@ -109,25 +108,6 @@ def compare(site, there, arguments, results, port=18100):
         finally:
             for server in running:
                 server.stop()
-
-
-def started(name, start, binary, site, port, setting, often, results):
-    """Starts it, and in the simplest setting notes how long that took and what it holds when idle."""
-    took, idle, resident = [], [], []
-    for turn in range(often):
-        server = answering(start(binary, site, port, setting))
-        try:
-            idle.append(server.memory())
-            resident.append(server.resident())
-        except BaseException:
-            server.stop()
-            raise
-        took.append(server.took)
-        if turn + 1 < often:
-            server.stop()
-    if setting == Setting() and name not in results["idle"]:
-        results["start"][name], results["idle"][name], results["resident"][name] = took, idle, resident
-    return server
 
 
 def answering(server):
