@@ -5,8 +5,8 @@
 //! path nor method gives way to the less specific ones.
 //!
 //! All prefixes of all hosts live in one hash table, which is asked only for prefixes as long as
-//! some configured one, so that a lookup costs the same for ten routes and for 100,000, however long
-//! a path a client invents.
+//! some configured one, so that a lookup takes as many steps for ten routes as for 100,000, however
+//! long a path a client invents.
 
 mod hosts;
 
@@ -125,6 +125,9 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
     ) -> Option<Match<'_, T>> {
+        if lengths.0.is_empty() {
+            return None;
+        }
         let hasher = hasher_of(host);
         let at = |prefix_len: usize| {
             let prefix = &path[..prefix_len];
@@ -215,7 +218,7 @@ impl Lengths {
 }
 
 /// A host and a prefix, in the table itself where both are short: one cache miss less. It begins
-/// at a line of the cache.
+/// at a line of the cache, and is not to be larger than that with what routes lead to.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Place<T> {
@@ -225,8 +228,9 @@ struct Place<T> {
     candidates: Candidates<T>,
 }
 
-/// Stands for any host; no name contains it. (Not the empty string, whose comparison is slow: the
-/// C library reads through its dangling pointer with a mask, and that traps.)
+/// Stands for any host; no name contains it, which whoever asks has checked. (Not the empty string,
+/// whose comparison is slow: the C library reads through its dangling pointer with a mask, and that
+/// traps.)
 const ANY: &str = "*";
 
 impl<T> Place<T> {

@@ -60,7 +60,8 @@ pub struct Listener {
     pub allow_browsers: bool,
 }
 
-/// Where a route leads. Narrow numbers: with the prefix that leads to it, it fills one line of the cache.
+/// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the
+/// cache.
 #[derive(Debug)]
 pub struct Target {
     /// An index of [`Snapshot::upstreams`].

@@ -1,5 +1,6 @@
 """The proxies that are compared: how each is configured and started for one setting."""
 
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,9 +189,12 @@ def unable(name, setting):
 
 
 def linked_statically():
-    """A sidebearer that was built for a target of its own and needs no library of the system, as the one in the image."""
-    built = (ROOT / "target").glob("*-linux-*/release/sidebearer")
-    return next((binary for binary in built if b"/ld-" not in binary.read_bytes()[:4096]), None)
+    """A sidebearer for this machine that needs no library of the system, as the one in the image; with musl if there is one.
+    One that is older than what is compared is none."""
+    machine, usual = platform.machine(), ROOT / "target/release/sidebearer"
+    built = [ROOT / f"target/{machine}-unknown-linux-{libc}/release/sidebearer" for libc in ("musl", "gnu")]
+    fresh = (binary for binary in built if binary.exists() and binary.stat().st_mtime >= usual.stat().st_mtime)
+    return next((binary for binary in fresh if b"/ld-" not in binary.read_bytes()[:4096]), None)
 
 
 def found():

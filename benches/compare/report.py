@@ -22,13 +22,13 @@ RATIOS = [
     ("small-1000", "relay", "cpu", 1.25),
     ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("light-32", "envoy", "p99", 1.0),
 ]
-# What was measured at rest: whose, which figure, its unit, and below what it is to stay.
+# Below what a figure is to stay: at rest by whose, which and its unit, and for each connection by whose.
 AT_REST = {
     "MB when idle, before it was asked anything (PSS)": (OURS, "ready", 1e6, 9),
     "MB when idle, before it was asked anything (RSS)": (OURS, "ready resident", 1e6, 9),
     "MB when idle, after an answer (PSS)": (OURS, "asked", 1e6, 9),
     "MB when idle, after an answer (RSS)": (OURS, "asked resident", 1e6, 9),
-    "the same, linked statically as in the image": (STATIC, "asked resident", 1e6, 9),
+    f"the same, {STATIC.removeprefix(OURS + ', ')}": (STATIC, "asked resident", 1e6, 9),
     "ms from the start to the first answer": (OURS, "start", 1e-3, 50),
 }
 EACH = {"KB for each of 1,000 busy connections": OURS, "the same, each with one to the upstream (HTTP/1.1)": HTTP1}
@@ -50,24 +50,33 @@ def targets(results):
     for workload, rival, key, most in RATIOS:
         runs = results["runs"].get(workload, {})
         found = ratios(runs, rival, key)
-        told, met = "not measured", "**not shown**"
-        if found:
-            middle = statistics.median(found)
-            within = middle < most if key == "p99" else middle <= most
-            told, met = spread(found), "met" if within else "**missed**"
-            if len(found) < LEAST or len(runs[OURS]) != len(runs[rival]):
-                told, met = f"{told}, {len(found)} rounds", "**not shown**"
-            elif max(errors(runs[OURS]), errors(runs[rival])) > TOLERATED:
-                told, met = f"{told}, with errors", "**missed**"
+        middle = statistics.median(found) if found else None
+        within = found and (middle < most if key == "p99" else middle <= most)
+        behind = [runs.get(OURS, []), runs.get(rival, [])]
+        told, met = verdict(found, within, "{:.2f}", behind, max(map(len, behind)))
         title = FIGURES[key][0].removesuffix(" ms")
         lines.append(f"| {workload}: our {title} / {rival}'s | {'<' if most == 1 else '≤'} {most:.2f} | {told} | {met} |")
-    bounds = [(title, at_rest(results, name, key, unit), most) for title, (name, key, unit, most) in AT_REST.items()]
-    bounds += [(title, each_connection(results, name), EACH_MOST) for title, name in EACH.items()]
-    for name, found, most in bounds:
-        told = spread(found, "{:.1f}") if found else "not measured"
-        met = "**not shown**" if not found else "met" if statistics.median(found) < most else "**missed**"
-        lines.append(f"| {name} | < {most} | {told} | {met} |")
+    bounds = [(title, at_rest(results, name, key, unit), most, [], 0) for title, (name, key, unit, most) in AT_REST.items()]
+    runs = results["runs"].get("small-1000", {})
+    had = max(map(len, runs.values()), default=0)
+    bounds += [(title, each_connection(results, name), EACH_MOST, [runs.get(name, [])], had) for title, name in EACH.items()]
+    for title, found, most, behind, had in bounds:
+        told, met = verdict(found, found and statistics.median(found) < most, "{:.1f}", behind, had)
+        lines.append(f"| {title} | < {most} | {told} | {met} |")
     return [*lines, ""]
+
+
+def verdict(found, within, form, behind, had):
+    """What to tell of a target, and whether it counts as met: what was found, the rounds `behind` that, of which there
+    were `had` if none failed."""
+    if not found:
+        return "not measured", "**not shown**"
+    told = spread(found, form)
+    if len(found) < LEAST or any(len(rounds) != had for rounds in behind):
+        return f"{told}, {len(found)} rounds", "**not shown**"
+    if any(errors(rounds) > TOLERATED for rounds in behind):
+        return f"{told}, with errors", "**missed**"
+    return told, "met" if within else "**missed**"
 
 
 def alike(results):

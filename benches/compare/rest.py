@@ -9,7 +9,7 @@ STATIC = f"{OURS}, linked statically"
 
 
 def rest(site, there, arguments, results, port=17900):
-    """Fills `results` as it goes. The proxies take turns."""
+    """The proxies take turns. Of one that fails nothing is kept."""
     candidates = dict(there)
     if binary := linked_statically():
         candidates[STATIC] = sidebearer, binary
@@ -18,6 +18,7 @@ def rest(site, there, arguments, results, port=17900):
             row, broken = attempt(lambda: once(start, binary, site, port))
             if broken:
                 results["notes"].append(f"At rest: without {name}: {broken}.")
+                results["rest"].pop(name, None)
                 del candidates[name]
                 continue
             results["rest"].setdefault(name, []).append(row)

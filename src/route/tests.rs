@@ -41,6 +41,11 @@ fn find(table: &RouteTable<usize>, host: &str, path: &str) -> Option<(usize, usi
 }
 
 #[test]
+fn a_place_fills_one_line_of_the_cache() {
+    assert_eq!(size_of::<Place<crate::snapshot::Target>>(), 64);
+}
+
+#[test]
 fn prefixes_match_on_segment_boundaries_only() {
     let crm = table(&[(None, any(), "/crm", &[])]);
     for path in ["/crm", "/crm/", "/crm/x", "/crm//x", "/crm/x/y"] {
