@@ -39,8 +39,8 @@ class Workload:
     half_of: str = ""  # At half of the lowest maximum that these proxies reached in this workload.
     counts: int = 1  # Requests that the upstream counts for each: those beyond the first it makes to itself, on connections of their own.
     longer: int = 1  # Its rounds are so many times as long.
-    # It has so many times as many: a pause of the machine decides about the p99 of the round that it falls into, and in
-    # many short rounds most are without one.
+    # It has so many times as many: what the machine does besides decides about the p99 and, where the cache does, about the
+    # CPU of the round that it falls into, and in many short rounds most are without it.
     often: int = 1
 
 
@@ -52,7 +52,7 @@ WORKLOADS = {
     "small-32": Workload("64 bytes, 32 connections", beside=HTTP1),
     "light-32": Workload(
         "as small-32, at a constant rate: half of the lowest maximum of all of them", half_of="small-32", often=2, beside=HTTP1),
-    "small-1000": Workload("64 bytes, 1,000 connections", connections=1000, longer=2, beside=HTTP1),
+    "small-1000": Workload("64 bytes, 1,000 connections", connections=1000, often=4, beside=HTTP1),
     "large-32": Workload("answers of 64 KiB", path="/large", beside=HTTP1),
     "upload-32": Workload("uploads of 64 KiB", path="/upload", script=UPLOAD, counts=2, beside=HTTP1),
     "half-32": Workload(
