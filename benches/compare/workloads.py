@@ -38,7 +38,6 @@ class Workload:
     reload: bool = False
     half_of: str = ""  # At half of the lowest maximum that these proxies reached in this workload.
     counts: int = 1  # Requests that the upstream counts for each: those beyond the first it makes to itself, on connections of their own.
-    longer: int = 1  # Its rounds are so many times as long.
     # It has so many times as many: what the machine does besides decides about the p99 and, where the cache does, about the
     # CPU of the round that it falls into, and in many short rounds most are without it.
     often: int = 1
@@ -148,7 +147,7 @@ def one_workload(site, name, workload, running, arguments, results):
         # Each is the first in turn, so that none always follows the same one.
         first = turn % max(1, len(running))
         for proxy in running[first:] + running[:first]:
-            measured, broken = attempt(lambda: one(proxy, arguments.seconds * workload.longer))
+            measured, broken = attempt(lambda: one(proxy, arguments.seconds))
             if broken:
                 results["notes"].append(f"{name}: {proxy.name} failed in round {turn + 1}: {broken}.")
                 running.remove(proxy)
