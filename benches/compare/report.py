@@ -193,6 +193,10 @@ def write(directory, results, facts):
         ]
         if len(results["scale"].get(axis, [])) > 1
     ]
+    shards = results["scale"].get("shards", [])
+    for count in sorted({row["connections"] for row in shards}):
+        points = [(row["shards"], row["CPU us/request"]) for row in shards if row["connections"] == count]
+        panels.append((f"CPU us/request, {count} connections", "shards", points))
     if panels:
         pictures["How it grows"] = ("scale.svg", chart.lines(panels))
     for name, picture in pictures.values():
