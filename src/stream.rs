@@ -1,6 +1,8 @@
-//! A client's socket.
+//! A client's socket, and who is at its other end.
 
+use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,6 +17,27 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+}
+
+/// Who is at the other end of a client's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP: the address and port it connected from.
+    Tcp(SocketAddr),
+    /// Over a unix socket: the user that connected, where the system tells (`SO_PEERCRED`).
+    Unix(Option<u32>),
+}
+
+/// As the log says it: `192.0.2.7:50312`, `[2001:db8::7]:50312`, or `uid:1000`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A socket for both families shows IPv4 addresses inside of IPv6 ones.
+            Self::Tcp(peer) => SocketAddr::new(peer.ip().to_canonical(), peer.port()).fmt(f),
+            Self::Unix(Some(uid)) => write!(f, "uid:{uid}"),
+            Self::Unix(None) => f.write_str("uid:unknown"),
+        }
+    }
 }
 
 impl Stream {
@@ -75,5 +98,20 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_said_by_its_own_address_or_user() {
+        let tcp = |text: &str| Peer::Tcp(text.parse().unwrap()).to_string();
+        assert_eq!(tcp("192.0.2.7:50312"), "192.0.2.7:50312");
+        assert_eq!(tcp("[2001:db8::7]:50312"), "[2001:db8::7]:50312");
+        assert_eq!(tcp("[::ffff:192.0.2.7]:50312"), "192.0.2.7:50312");
+        assert_eq!(Peer::Unix(Some(1000)).to_string(), "uid:1000");
+        assert_eq!(Peer::Unix(None).to_string(), "uid:unknown");
     }
 }

@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
+use crate::stream::Peer;
+
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
 pub struct Client {
     /// The name of the listener it came in by.
     pub listener: String,
+    /// Who is at its other end.
+    pub peer: Peer,
     in_flight: AtomicUsize,
     started: AtomicU64,
     closing: AtomicBool,
@@ -29,11 +33,17 @@ pub struct Client {
 pub struct InFlight(Arc<Client>);
 
 impl Client {
-    /// A connection of `listener`, for which at most `max_interim` bytes of interim responses gather;
+    /// A connection of `listener` from `peer`, for which at most `max_interim` bytes of interim responses gather;
     /// `held` is dropped when the connection, or what it was upgraded to, has ended.
-    pub fn new(listener: String, max_interim: usize, held: impl Any + Send + Sync) -> Arc<Self> {
+    pub fn new(
+        listener: String,
+        peer: Peer,
+        max_interim: usize,
+        held: impl Any + Send + Sync,
+    ) -> Arc<Self> {
         Arc::new(Self {
             listener,
+            peer,
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
             closing: AtomicBool::new(false),

@@ -140,6 +140,7 @@ impl Exchange {
         });
         tracing::info!(
             target: "sidebearer::access",
+            client = %self.in_flight.client().peer,
             method = %self.method,
             host,
             path = self.uri.path(),

@@ -258,17 +258,18 @@ async fn accept_on<T: AsRawFd>(
 }
 
 fn accept_tcp(listener: &TcpListener) -> io::Result<RawStream> {
-    listener.accept().and_then(|(stream, _)| raw_tcp(stream))
+    let (stream, peer) = listener.accept()?;
+    raw_tcp(stream, peer)
 }
 
 fn accept_unix(listener: &UnixListener) -> io::Result<RawStream> {
     listener.accept().and_then(|(stream, _)| raw_unix(stream))
 }
 
-fn raw_tcp(stream: std::net::TcpStream) -> io::Result<RawStream> {
+fn raw_tcp(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<RawStream> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
-    Ok(RawStream::Tcp(stream))
+    Ok(RawStream::Tcp(stream, peer))
 }
 
 fn raw_unix(stream: UnixStream) -> io::Result<RawStream> {

@@ -43,6 +43,7 @@ pub(super) async fn refuse(
     if view.snapshot.config.log.access != AccessLog::Off {
         tracing::info!(
             target: "sidebearer::access",
+            client = %client.peer,
             listener = client.listener,
             status = status.as_u16(),
             error = kind.code(),

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use super::connection;
 use crate::limit::Place;
 use crate::proxy::{Client, Current, View};
 use crate::snapshot::Snapshot;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
 /// to an old snapshot.
@@ -52,16 +53,33 @@ pub struct Accepted {
 /// A socket that no runtime watches.
 #[derive(Debug)]
 pub enum RawStream {
-    /// TCP.
-    Tcp(std::net::TcpStream),
+    /// TCP, and where it was connected from.
+    Tcp(std::net::TcpStream, SocketAddr),
     /// A unix socket.
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl RawStream {
+    /// The socket, watched by the current runtime, and who is at its other end.
+    fn watched(self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(stream, peer) => {
+                let stream = tokio::net::TcpStream::from_std(stream)?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(stream) => {
+                let stream = tokio::net::UnixStream::from_std(stream)?;
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Stream::Unix(stream), Peer::Unix(uid)))
+            }
+        }
+    }
 }
 
 impl AsFd for RawStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tcp(stream, _) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
     }
@@ -245,16 +263,12 @@ impl Local {
     }
 
     fn serve(self: &Rc<Self>, accepted: Accepted, held: Held) {
-        let stream = match accepted.stream {
-            RawStream::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Stream::Tcp),
-            RawStream::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
-        };
-        let stream = match stream {
-            Ok(stream) => stream,
+        let (stream, peer) = match accepted.stream.watched() {
+            Ok(watched) => watched,
             Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
         };
         let max_interim = self.view().snapshot.config.server.max_interim_bytes;
-        let client = Client::new(accepted.listener, max_interim, (held, accepted.place));
+        let client = Client::new(accepted.listener, peer, max_interim, (held, accepted.place));
         let Some(current) = self.current(&client) else {
             return; // Its listener was removed before it got here.
         };

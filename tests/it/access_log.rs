@@ -3,9 +3,11 @@
 use http::{HeaderValue, Method};
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::api::Api;
-use crate::support::client::{self, get, raw, request};
+use crate::support::client::{self, Connection, get, raw, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::Process;
 use crate::support::scripted::Server;
@@ -66,6 +68,37 @@ async fn an_access_line_says_who_got_what_and_how_long_it_took() {
     for absent in ["page", "value of", "body of", "token-1"] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }
+}
+
+#[tokio::test]
+async fn an_access_line_says_which_address_or_user_asked() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let config = format!(
+        "[log]\naccess = \"all\"\n{}\n[[listeners]]\naddress = \"unix:app.sock\"\nupstream = \"api\"\n",
+        smallest(&api, &idp)
+    );
+    let process = Process::start(&config).await;
+    let tcp = TcpStream::connect(process.address()).await.unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    Connection::over(tcp).await.get("/tcp").await.unwrap();
+    let unix = UnixStream::connect(process.dir().join("app.sock"));
+    Connection::over(unix.await.unwrap())
+        .await
+        .get("/unix")
+        .await
+        .unwrap();
+    let mut refused = TcpStream::connect(process.address()).await.unwrap();
+    let refused_address = refused.local_addr().unwrap().to_string();
+    refused.write_all(b"garbage\r\n\r\n").await.unwrap();
+    refused.read_to_end(&mut Vec::new()).await.unwrap();
+
+    let log = log_of(process).await;
+    let client = |path: &str| &log.iter().find(|line| line["path"] == path).expect(path)["client"];
+    assert_eq!(*client("/tcp"), address);
+    let user = rustix::process::geteuid().as_raw();
+    assert_eq!(*client("/unix"), format!("uid:{user}"));
+    let refused = log.iter().find(|line| line["status"] == 400).unwrap();
+    assert_eq!(refused["client"], refused_address);
 }
 
 #[tokio::test]
