@@ -119,7 +119,7 @@ impl Setting {
 #[test]
 fn thirty_days_of_a_client_whose_nonces_keys_and_assertions_change() {
     let totals: [AtomicU64; 6] = Default::default();
-    let seeds = each_seed(12, |seed| {
+    let seeds = each_seed(4, |seed| {
         for (total, count) in totals.iter().zip(simulate(seed)) {
             total.fetch_add(count, SeqCst);
         }
