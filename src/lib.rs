@@ -13,8 +13,8 @@
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
 //!   upstreams; [`stream`] a client's socket.
-//! - [`config`], [`metrics`], [`limit`], [`deadline`] and [`path`] (one spelling for every path) are
-//!   the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
+//! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one spelling for every path) and
+//!   [`header_names`] (which names some server takes for one) are the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
 //! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
 
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod dpop;
+pub mod header_names;
 pub mod http1;
 pub mod http2;
 pub mod jose;

@@ -18,6 +18,7 @@ use super::{
     AuthorizationServer, Credential, Dialing, Pauses, Refresh, SecretSource, Tls, client_auth,
     dpop, grant,
 };
+use crate::header_names::alike;
 
 /// Form fields of a token request that have their own keys.
 const FIELDS: [&str; 14] = [
@@ -192,12 +193,15 @@ fn token_headers(section: &Section<'_>, files: &Files<'_>) -> Vec<(HeaderName, S
     };
     let report = section.report;
     for (name, place, value) in entries.entries() {
-        let parsed = header(name).and_then(|name| match name.as_str() {
-            ours if HEADERS.contains(&ours) => Err("sidebearer sets this header itself".into()),
-            _ if headers.iter().any(|(other, _)| *other == name) => {
+        let is = |ours: &&str| alike(name.as_bytes(), ours.as_bytes());
+        let parsed = header(name).and_then(|name| {
+            if HEADERS.iter().any(is) {
+                Err("sidebearer sets this header itself".into())
+            } else if headers.iter().any(|(other, _)| *other == name) {
                 Err("header names differ by more than case".into())
+            } else {
+                Ok(name)
             }
-            _ => Ok(name),
         });
         let found = read_secret(&value, files);
         if let Some((_, secret)) = &found

@@ -11,6 +11,7 @@ use super::general::{SOME, body_buffer};
 use super::read::{Section, Value};
 use super::report::{Expected, Shown};
 use super::{Dialing, Http2, HttpVersion, Tls, Upstream};
+use crate::header_names::{alike, is_hop_by_hop};
 
 /// More streams than most servers take on one connection need another.
 const HTTP2: Http2 = Http2 {
@@ -137,26 +138,18 @@ pub(super) fn no_tls(section: &Section<'_>, tls: &Tls, bound: bool) {
 }
 
 /// A header name that may be given a value of our own: not one that frames the message, routes
-/// it, or belongs to the connection (RFC 9110 section 7.6.1).
+/// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some server takes for
+/// such a one.
 pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
-    const OURS: [&str; 12] = [
-        "connection",
-        "content-length",
-        "dpop",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-    ];
+    const OURS: [&str; 6] = ["content-length", "dpop", "expect", "host", "trailer", "via"];
     let name: HeaderName = text
         .parse()
         .map_err(|_| "expected a header name such as \"authorization\"")?;
-    if OURS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+    if is_hop_by_hop(&name)
+        || OURS
+            .iter()
+            .any(|ours| alike(text.as_bytes(), ours.as_bytes()))
+    {
         return Err("this header belongs to the connection and cannot be set".into());
     }
     Ok(name)

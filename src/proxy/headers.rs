@@ -3,14 +3,12 @@
 
 use std::collections::HashSet;
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::request::elements;
 use crate::dpop::DPOP;
+use crate::header_names::{Alike, alike, is_false_length, is_hop_by_hop};
 
 #[cfg(test)]
 mod tests;
@@ -18,10 +16,10 @@ mod tests;
 /// Makes a request's headers fit for the upstream.
 ///
 /// Removed are the hop-by-hop headers (RFC 9110 section 7.6.1), those that any `Connection` line
-/// names, `Proxy` and `Proxy-*`, and every copy of the `injected` header, also one with `_` for
-/// `-`, which some servers take for the same, with a proof that goes with it (RFC 9449). `TE: trailers` and `Trailer` stay. Cookies that HTTP/2
-/// split are joined (RFC 9113 section 8.2.3). For an upgrade the caller sets `Connection` and
-/// `Upgrade` again.
+/// names, `Proxy` and `Proxy-*`, every copy of the `injected` header, and a proof that goes with it
+/// (RFC 9449): in every spelling that some server takes for the same. So is what only looks like a
+/// `Content-Length`. `TE: trailers` and `Trailer` stay. Cookies that HTTP/2 split are joined (RFC
+/// 9113 section 8.2.3). For an upgrade the caller sets `Connection` and `Upgrade` again.
 pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
     let mut doomed = Names::default();
     let (mut connection, mut te) = (false, false);
@@ -38,12 +36,15 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if is_hop_by_hop(name) || injected.is_some_and(|injected| is_ours(name, injected)) {
+        if is_hop_by_hop(name)
+            || is_false_length(name)
+            || injected.is_some_and(|injected| is_ours(name, injected))
+        {
             doomed.push(name.clone());
         }
     }
     if connection {
-        nominated(headers).for_each(|name| doomed.push(name));
+        doomed.push_nominated(headers);
     }
     if te {
         if elements(headers, TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
@@ -74,12 +75,12 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
             CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if is_hop_by_hop(name) && name.as_str() != "proxy-status" {
+        if (is_hop_by_hop(name) && name.as_str() != "proxy-status") || is_false_length(name) {
             doomed.push(name.clone());
         }
     }
     if connection {
-        nominated(headers).for_each(|name| doomed.push(name));
+        doomed.push_nominated(headers);
     }
     doomed.remove_from(headers);
 }
@@ -87,27 +88,29 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
 /// Makes a trailer section safe to pass on: without credentials, framing, `Host`, what says how
 /// the body is to be read, and everything connection-specific (RFC 9110 section 6.5.1).
 pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
-    const NEVER_TRAILING: [HeaderName; 9] = [
-        AUTHORIZATION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-        COOKIE,
-        HOST,
-        SET_COOKIE,
-        TRAILER,
+    const NEVER_TRAILING: [&[u8]; 9] = [
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"set-cookie",
+        b"trailer",
     ];
     let mut doomed = Names::default();
     for name in trailers.keys() {
         if is_hop_by_hop(name)
-            || NEVER_TRAILING.contains(name)
+            || NEVER_TRAILING
+                .iter()
+                .any(|never| alike(name.as_ref(), never))
             || injected.is_some_and(|injected| is_ours(name, injected))
         {
             doomed.push(name.clone());
         }
     }
-    nominated(trailers).for_each(|name| doomed.push(name));
+    doomed.push_nominated(trailers);
     doomed.remove_from(trailers);
 }
 
@@ -130,6 +133,18 @@ impl Names {
         match self.first.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(name),
             None => drop(self.more.insert(name)),
+        }
+    }
+
+    /// Adds the headers that the `Connection` lines name, in whatever spelling. A set, since a head
+    /// has room for thousands of names.
+    fn push_nominated(&mut self, headers: &HeaderMap) {
+        let named: HashSet<Alike<'_>> = nominated(headers).map(Alike).collect();
+        if !named.is_empty() {
+            let there = headers
+                .keys()
+                .filter(|name| named.contains(&Alike(name.as_ref())));
+            there.for_each(|name| self.push(name.clone()));
         }
     }
 
@@ -166,34 +181,15 @@ impl Names {
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match *name {
-        CONNECTION | TE | TRANSFER_ENCODING | UPGRADE => true,
-        _ => match name.as_str() {
-            "keep-alive" | "http2-settings" => true,
-            // The bare name and `_` are what CGI turns into HTTP_PROXY and HTTP_PROXY_*.
-            name => matches!(
-                name.strip_prefix("proxy").map(str::as_bytes),
-                Some([] | [b'-' | b'_', ..])
-            ),
-        },
-    }
-}
-
-/// Whether no client may send it where a token is injected: it is the proof, or some server takes
-/// one name for the other, as CGI and WSGI do, which turn `-` into `_`.
+/// Whether no client may send it where a token is injected: some server takes it for that header, or
+/// it is the proof.
 fn is_ours(name: &HeaderName, injected: &HeaderName) -> bool {
-    if *name == DPOP {
-        return true;
-    }
-    let (name, injected) = (name.as_str(), injected.as_str());
-    let dashed = |byte| if byte == b'_' { b'-' } else { byte };
-    name.len() == injected.len() && name.bytes().map(dashed).eq(injected.bytes().map(dashed))
+    *name == DPOP || alike(name.as_ref(), injected.as_ref())
 }
 
 /// What the `Connection` lines name, without what is removed anyway and what must stay: a client
 /// may not take away what frames and routes the message, or shows that it goes round in circles.
-fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     const USUAL: [&[u8]; 5] = [
         b"keep-alive",
         b"close",
@@ -201,11 +197,9 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
         b"te",
         b"http2-settings",
     ];
-    const KEPT: [HeaderName; 4] = [CONTENT_LENGTH, HOST, TRAILER, VIA];
+    const KEPT: [&[u8]; 4] = [b"content-length", b"host", b"trailer", b"via"];
     elements(headers, CONNECTION)
-        .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| !KEPT.contains(name))
+        .filter(|option| !USUAL.iter().chain(&KEPT).any(|other| alike(option, other)))
 }
 
 fn join_cookies(headers: &mut HeaderMap) {

@@ -114,7 +114,7 @@ tenant = "f"
 
 [credentials.crm.token_headers]
 Authorization = "a"
-content-length = "1"
+Content_Length = "1"
 "x tenant" = "b"
 X-Tenant = "c"
 x-tenant = "d"
@@ -163,10 +163,10 @@ x-line = "e\nf"
      17 | Authorization = "***"
         | ^^^^^^^^^^^^^ sidebearer sets this header itself
 
-    error: invalid header `content-length` in [credentials.crm.token_headers]
+    error: invalid header `Content_Length` in [credentials.crm.token_headers]
        --> sidebearer.toml:18:1
         |
-     18 | content-length = "***"
+     18 | Content_Length = "***"
         | ^^^^^^^^^^^^^^ this header belongs to the connection and cannot be set
 
     error: invalid header `x tenant` in [credentials.crm.token_headers]

@@ -153,7 +153,7 @@ fn bad_headers_and_hosts_are_refused() {
     let text = r#"
 [upstreams.erp]
 url = "https://erp.example.com"
-header = "Transfer-Encoding"
+header = "Transfer.Encoding"
 header_prefix = "Token "
 host = "user@erp.example.com"
 http = "3"
@@ -173,7 +173,7 @@ host = "pim.example.com:"
     error: invalid `header` in [upstreams.erp]
       --> sidebearer.toml:4:10
        |
-     4 | header = "Transfer-Encoding"
+     4 | header = "Transfer.Encoding"
        |          ^^^^^^^^^^^^^^^^^^^ this header belongs to the connection and cannot be set
 
     error: invalid `header_prefix` in [upstreams.erp]

@@ -1,6 +1,12 @@
+use http::header::AUTHORIZATION;
 use proptest::prelude::*;
 
 use super::*;
+
+/// Every byte that a header name may hold beside letters and digits.
+const MARKS: [char; 15] = [
+    '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~',
+];
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -154,6 +160,67 @@ fn every_inbound_copy_of_the_injected_header_is_removed() {
 }
 
 #[test]
+fn what_some_server_takes_for_such_a_header_is_removed_too() {
+    let injected = HeaderName::from_static("x-api-key");
+    for mark in MARKS {
+        let spelled = |name: &str| name.replace('-', &mark.to_string());
+        for name in [
+            "x-api-key",
+            "keep-alive",
+            "transfer-encoding",
+            "http2-settings",
+            "proxy-authorization",
+        ] {
+            let name = spelled(name);
+            let lines = [("accept", "*/*"), (&name, "x"), ("x-last", "1")];
+            let kept = scrubbed(&lines, Some(&injected));
+            assert_eq!(names(&kept), ["accept", "x-last"], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_length_is_removed_and_the_length_stays() {
+    for mark in MARKS.into_iter().filter(|mark| *mark != '-') {
+        let name = format!("content{mark}length");
+        for lines in [
+            [(name.as_str(), "7"), ("content-length", "5")],
+            [("content-length", "5"), (name.as_str(), "7")],
+        ] {
+            let length = [("content-length".to_owned(), "5".to_owned())];
+            assert_eq!(scrubbed(&lines, None), length);
+            let mut answer = map(&lines);
+            scrub_response(&mut answer, StatusCode::OK);
+            assert_eq!(sorted(&answer), length);
+        }
+        // Of these no length is void: there is no real transfer coding beside it.
+        let coding = format!("transfer{mark}encoding");
+        let lines = [(coding.as_str(), "chunked"), ("content-length", "5")];
+        assert_eq!(names(&scrubbed(&lines, None)), ["content-length"]);
+    }
+}
+
+#[test]
+fn connection_names_a_header_in_every_spelling() {
+    for mark in MARKS {
+        let option = format!("X{mark}Hop, Content{mark}Length");
+        let lines = [
+            ("connection", option.as_str()),
+            ("x-hop", "1"),
+            ("x_hop", "2"),
+            ("x.hop", "3"),
+            ("xhop", "4"),
+            ("content-length", "5"),
+        ];
+        assert_eq!(
+            names(&scrubbed(&lines, None)),
+            ["content-length", "xhop"],
+            "{mark}"
+        );
+    }
+}
+
+#[test]
 fn without_a_credential_the_clients_own_authorization_stays() {
     let lines = [("authorization", "Basic a")];
     assert_eq!(names(&scrubbed(&lines, None)), ["authorization"]);
@@ -271,9 +338,14 @@ fn trailers_cannot_carry_credentials_framing_or_host() {
         ("proxy-authorization", "Basic a"),
         ("x-api-key", "a"),
         ("x_api_key", "a"),
+        ("x.api~key", "a"),
         ("cookie", "a=1"),
         ("set-cookie", "a=1"),
+        ("set_cookie", "a=1"),
         ("content-length", "5"),
+        ("content_length", "5"),
+        ("content.type", "text/html"),
+        ("transfer_encoding", "chunked"),
         ("content-type", "text/html"),
         ("content-encoding", "gzip"),
         ("content-range", "bytes 0-1/2"),
@@ -322,7 +394,7 @@ proptest! {
     fn after_scrub_and_inject_there_is_one_token_and_nothing_nominated(
         lines in prop::collection::vec((
             prop::sample::select(vec![
-                "connection", "authorization", "x-key", "x_key", "x-a", "x-b", "te", "host",
+                "connection", "authorization", "x-key", "x_key", "x.key", "x-a", "x-b", "te", "host",
                 "keep-alive", "proxy-x", "content-length", "upgrade", "cookie",
             ]),
             prop::sample::select(vec![

@@ -91,6 +91,8 @@ async fn the_injected_header_is_always_exactly_one() {
             name.to_uppercase(),
             low.replace('-', "_"),
             name.replace("-A", "_a"),
+            name.replace('-', "."),
+            name.replace("-K", "~K"),
         ];
         for count in 0..=20 {
             let mut head = "GET / HTTP/1.1\r\nHost: localhost\r\n".to_owned();
@@ -106,7 +108,7 @@ async fn the_injected_header_is_always_exactly_one() {
             let dashed = |field: &[u8]| {
                 String::from_utf8_lossy(field)
                     .to_lowercase()
-                    .replace('_', "-")
+                    .replace(|c: char| !c.is_ascii_alphanumeric(), "-")
             };
             let like: Vec<_> = seen
                 .fields
@@ -118,6 +120,54 @@ async fn the_injected_header_is_always_exactly_one() {
             assert!(String::from_utf8_lossy(&like[0].1).contains("token-1"));
             assert_eq!(seen.values("x-between").len(), count);
         }
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_framing_or_hop_by_hop_headers_passes() {
+    let (recorder, sidebearer) = world("");
+    let lines: String = "!#$%&'*+.^_`|~"
+        .chars()
+        .map(|mark| {
+            format!(
+                "Content{mark}Length: 40\r\nTransfer{mark}Encoding: chunked\r\n\
+                 Keep{mark}Alive: 5\r\nProxy{mark}Connection: close\r\nHTTP2{mark}Settings: AAMA\r\n"
+            )
+        })
+        .collect();
+    let close = "Connection: close\r\n";
+    for (framing, body, framed) in [
+        ("", "", None),
+        ("Content-Length: 2\r\n", "ab", Some("Content-Length")),
+        (
+            "Trailer: x-sum\r\nTransfer-Encoding: chunked\r\n",
+            &format!("2\r\nab\r\n0\r\n{lines}X-Sum: 1\r\n\r\n"),
+            Some("Transfer-Encoding"),
+        ),
+    ] {
+        recorder.answer(format!(
+            "HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\nX-Last: 1\r\n\r\nok"
+        ));
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: localhost\r\n{lines}{framing}X-Last: 1\r\n{close}");
+        let got = converse(&sidebearer, format!("{head}\r\n{body}").as_bytes()).await;
+        let text = String::from_utf8_lossy(&got);
+        assert_eq!(answers(&got).len(), 1, "{text}");
+        for name in ["Content-Length: 2", "X-Last: 1"] {
+            assert!(text.contains(name), "{text}");
+        }
+        let seen = recorder.requests().pop().unwrap();
+        let usual = ["Host", "Trailer", "X-Last", "Via", "Authorization"];
+        for name in seen.names() {
+            assert!(usual.contains(&name) || Some(name) == framed, "{name}");
+        }
+        assert_eq!(seen.body, &b"ab"[..seen.body.len()]);
+        for marked in ["40", "chunked", "AAMA"] {
+            let in_answer = text.split_whitespace().any(|word| word == marked);
+            assert!(!in_answer, "{text}");
+        }
+        let names = seen.trailers.iter().map(|(name, _)| name.as_slice());
+        assert!(names.eq(framing.starts_with("Trailer").then_some(&b"X-Sum"[..])));
     }
 }
 

@@ -1,0 +1,175 @@
+//! Header names that some server takes for one another.
+//!
+//! CGI and what descends from it turn every `-` of a name into `_`, and some do so with `.`, `~`
+//! and the other marks that a name may hold (RFC 9110 section 5.6.2). An application behind such a
+//! server cannot tell `X.Api.Key` from `X-Api-Key`, so that neither may pass where one may not.
+
+use std::hash::{Hash, Hasher};
+
+use http::HeaderName;
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
+
+/// Whether two names are one name to some server: case does not count, and every byte that is
+/// neither a letter nor a digit counts alike.
+pub fn alike(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
+}
+
+/// Whether a header ends at this connection (RFC 9110 section 7.6.1): `Connection`,
+/// `Transfer-Encoding`, `Proxy`, `Proxy-*` and the like, and what is [`alike`] one of them.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    if matches!(*name, CONNECTION | TE | TRANSFER_ENCODING | UPGRADE) {
+        return true;
+    }
+    let name = name.as_str().as_bytes();
+    let known: &[u8] = match name.len() {
+        10 => b"keep-alive",
+        14 => b"http2-settings",
+        17 => b"transfer-encoding",
+        _ => b"",
+    };
+    alike(name, known) || is_for_a_proxy(name)
+}
+
+/// Whether a name is [`alike`] `Content-Length` but another: no length to us, though to some
+/// server it is one.
+pub fn is_false_length(name: &HeaderName) -> bool {
+    *name != CONTENT_LENGTH && alike(name.as_ref(), CONTENT_LENGTH.as_str().as_bytes())
+}
+
+/// A name that equals all that are [`alike`].
+#[derive(Debug, Clone, Copy)]
+pub struct Alike<'n>(pub &'n [u8]);
+
+impl PartialEq for Alike<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        alike(self.0, other.0)
+    }
+}
+
+impl Eq for Alike<'_> {}
+
+impl Hash for Alike<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0
+            .iter()
+            .map(folded)
+            .for_each(|byte| state.write_u8(byte));
+    }
+}
+
+/// `Proxy` and `Proxy-*`: CGI makes `HTTP_PROXY` of the bare name, which programs take for the proxy
+/// that they are to use.
+fn is_for_a_proxy(name: &[u8]) -> bool {
+    name.strip_prefix(b"proxy").is_some_and(|rest| {
+        rest.first()
+            .is_none_or(|byte| !byte.is_ascii_alphanumeric())
+    })
+}
+
+fn folded(byte: &u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Every byte that a name may hold beside letters and digits.
+    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+
+    fn with_marks(name: &str) -> impl Iterator<Item = HeaderName> {
+        MARKS.iter().map(|mark| {
+            let spelled = name.replace('-', &char::from(*mark).to_string());
+            spelled.parse().unwrap()
+        })
+    }
+
+    #[test]
+    fn the_marks_are_all_there_are() {
+        let is_mark = |byte: &u8| {
+            !byte.is_ascii_alphanumeric() && HeaderName::from_bytes(&[b'a', *byte]).is_ok()
+        };
+        let marks: Vec<_> = (0..=255).filter(is_mark).collect();
+        assert_eq!(marks, MARKS);
+    }
+
+    #[test]
+    fn every_byte_but_letters_and_digits_counts_alike() {
+        for byte in 0..=255u8 {
+            let name = [b"x".as_slice(), &[byte], b"api-KEY"].concat();
+            let is_mark = !byte.is_ascii_alphanumeric();
+            assert_eq!(alike(&name, b"X-Api_Key"), is_mark, "{byte:#x}");
+            let set = HashSet::from([Alike(b"X-Api_Key")]);
+            assert_eq!(set.contains(&Alike(&name)), is_mark, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn letters_digits_and_length_tell_names_apart() {
+        for other in [
+            "xapikey",
+            "x-api-keys",
+            "x--api-key",
+            "x-api-kez",
+            "x-api-key-",
+            "x-ap1-key",
+        ] {
+            assert!(!alike(b"x-api-key", other.as_bytes()), "{other}");
+        }
+        assert!(alike(b"X-API-KEY", b"x-api-key"));
+    }
+
+    #[test]
+    fn hop_by_hop_headers_are_known_with_every_mark() {
+        for name in [
+            "keep-alive",
+            "http2-settings",
+            "transfer-encoding",
+            "proxy-authorization",
+            "proxy-connection",
+            "proxy-",
+            "proxy",
+            "connection",
+            "te",
+            "upgrade",
+        ] {
+            for spelled in with_marks(name) {
+                assert!(is_hop_by_hop(&spelled), "{spelled}");
+            }
+        }
+        for name in [
+            "proxyauthorization",
+            "proxy1",
+            "x-proxy",
+            "keepalive",
+            "transfer-encodings",
+            "content-length",
+            "trailer",
+            "host",
+            "user-agent",
+        ] {
+            assert!(!is_hop_by_hop(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_one_spelling_is_a_length() {
+        for spelled in with_marks("content-length") {
+            assert_eq!(
+                is_false_length(&spelled),
+                spelled != CONTENT_LENGTH,
+                "{spelled}"
+            );
+        }
+        for name in ["contentlength", "content-lengths", "accept-charset"] {
+            assert!(!is_false_length(&name.parse().unwrap()), "{name}");
+        }
+    }
+}
