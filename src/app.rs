@@ -166,6 +166,8 @@ impl Bound {
             // What does not react to being cut ends with the process.
             let _ = tokio::time::timeout(CUT_PATIENCE, shards.all_closed()).await;
         }
+        let sampling = &reloader.snapshots.load().sampling;
+        sampling.tell_all(tokio::time::Instant::now());
         tracing::info!("ended");
         Ended { cut }
     }

@@ -16,7 +16,8 @@
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one spelling for every path) and
 //!   [`header_names`] (which names some server takes for one) are the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
-//! - [`process`] and [`telemetry`]: what we ask of the system, and the log.
+//! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
+//!   of it are left out.
 
 pub mod admin;
 pub mod app;
@@ -36,6 +37,7 @@ pub mod process;
 pub mod proxy;
 pub mod reload;
 pub mod route;
+pub mod sampling;
 pub mod server;
 pub mod snapshot;
 pub mod sockets;

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::route::{OwnHosts, RouteTable};
+use crate::sampling::Sampling;
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
 use crate::upstream::{Endpoint, Identity};
 
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub clock: Arc<dyn Clock>,
     /// `Via` of this process, when it is sent.
     pub via: Option<HeaderValue>,
+    /// Which lines about failed requests are left out.
+    pub sampling: Arc<Sampling>,
     traffic: Vec<OnceLock<Box<TrafficMetrics>>>,
     metrics: Arc<Metrics>,
 }

@@ -1,6 +1,7 @@
 //! Log lines on stderr: text for people or JSON for machines, changeable while running.
 //!
-//! Events of this crate pass at `log.level`, those of libraries from `warn` up. Before [`init`]
+//! Events of this crate pass at `log.level`, access lines at every level, and those of libraries from
+//! `warn` up. Before [`init`]
 //! there is no log: what fails earlier is told in plain words by the command itself.
 
 use std::io::IsTerminal;
@@ -12,6 +13,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Log, LogFormat};
+
+/// The target of access lines.
+pub const ACCESS: &str = "sidebearer::access";
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -46,7 +50,9 @@ where
 {
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
-        .with_target(env!("CARGO_PKG_NAME"), log.level);
+        .with_target(env!("CARGO_PKG_NAME"), log.level)
+        // Which of these are written is for `log.access` alone to say.
+        .with_target(ACCESS, LevelFilter::INFO);
     // Around the lines, not below them: only the outermost layer is heard about what can never pass, and
     // the rest would be asked about again each time, by libraries that trace every frame.
     // A line that cannot be written is lost. Reporting that would write to stderr again and panic.
@@ -119,14 +125,15 @@ mod tests {
             tracing::trace!(target: "sidebearer::token", "too fine");
             tracing::warn!(target: "hyper::proto", "theirs");
             tracing::info!(target: "hyper::proto", "chatter");
+            tracing::info!(target: ACCESS, "asked");
         };
         let text = logged(&log(LogFormat::Text, Level::DEBUG), false, events);
         assert!(text.contains("ours") && text.contains("theirs"), "{text}");
-        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
 
         let text = logged(&log(LogFormat::Text, Level::ERROR), false, events);
-        assert!(text.contains("theirs"), "{text}");
-        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("theirs") && text.contains("asked"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
     }
 
     #[test]
@@ -136,7 +143,8 @@ mod tests {
             Registry::default().with(layer).max_level_hint()
         };
         assert_eq!(levels(Level::INFO), Some(LevelFilter::INFO));
-        assert_eq!(levels(Level::ERROR), Some(LevelFilter::WARN));
+        // Access lines are of this level.
+        assert_eq!(levels(Level::ERROR), Some(LevelFilter::INFO));
     }
 
     #[test]

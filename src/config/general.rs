@@ -43,6 +43,7 @@ impl Default for Server {
                 ping_timeout: Duration::from_secs(20),
             },
             via: true,
+            request_id: false,
         }
     }
 }
@@ -126,6 +127,7 @@ impl Server {
             ),
             http2: Http2::read(&section, default.http2),
             via: section.boolean("via", default.via),
+            request_id: section.boolean("request_id", default.request_id),
         };
         section.finish();
         server

@@ -115,6 +115,8 @@ pub struct Server {
     pub http2: Http2,
     /// Whether requests carry `Via: 1.1 sidebearer-ID`, by which loops are found.
     pub via: bool,
+    /// Whether requests carry `x-request-id`: the client's, or one of ours.
+    pub request_id: bool,
 }
 
 /// `[log]`

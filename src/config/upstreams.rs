@@ -57,7 +57,7 @@ pub(super) fn read(
         section.size("max_response_header_bytes", 64 << 10, ["8KiB", "1MiB"]);
     let max_response_headers = section.integer("max_response_headers", 100, 1..=10_000);
     let http2 = Http2::read(&section, HTTP2);
-    let header = section.parse("header", header);
+    let header = section.parse("header", injected);
     let header_prefix = prefix(&section);
     let allow_plaintext = section.boolean("allow_plaintext", false);
     let (tls, certificate_from) = Tls::read_bindable(&section, files);
@@ -151,6 +151,15 @@ pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
             .any(|ours| alike(text.as_bytes(), ours.as_bytes()))
     {
         return Err("this header belongs to the connection and cannot be set".into());
+    }
+    Ok(name)
+}
+
+/// A header name that a token may be put into.
+fn injected(text: &str) -> Result<HeaderName, Expected> {
+    let name = header(text)?;
+    if name.as_str() == "x-request-id" {
+        return Err("this header has the id of a request, which is logged".into());
     }
     Ok(name)
 }

@@ -179,6 +179,7 @@ impl Body for Reply {
             Kind::Ours(body) => {
                 let server = &this.exchange.view.snapshot.config.server;
                 unread::handed_on(Some(server.idle_timeout));
+                this.exchange.sends(body.as_ref());
                 return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
             }
             Kind::Theirs(download) => download,
@@ -186,6 +187,9 @@ impl Body for Reply {
         unread::asked_for_more();
         let frame = std::task::ready!(download.poll_next(cx));
         unread::handed_on(download.idle);
+        if let Some(Ok(frame)) = &frame {
+            this.exchange.sends(frame.data_ref());
+        }
         if let Some(Err(error)) = &frame {
             let kind = match error {
                 DownloadError::BrokenOff(_) => ErrorKind::UpstreamConnect,

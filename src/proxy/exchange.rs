@@ -1,19 +1,26 @@
 //! The record of one request: what is counted and logged when it has ended.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::client::InFlight;
 use super::error::{ErrorKind, ProxyError};
+use super::request_id;
+use super::tunnelled::Tunnelled;
+use super::upload::Upload;
 use super::view::View;
 use crate::config::AccessLog;
+use crate::sampling::Failure;
 use crate::snapshot::Target;
+use crate::telemetry::ACCESS;
 use crate::token::Token;
 
 /// One request and its response, until the end of both. Counted and logged when dropped.
@@ -28,11 +35,15 @@ pub struct Exchange {
     pub in_flight: InFlight,
     /// It is a gRPC call.
     pub grpc: bool,
+    /// How often it was sent to the upstream.
+    pub attempts: Cell<u32>,
     start: Instant,
     http1: bool,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
+    /// The client's, or one of ours as soon as it is needed.
+    id: Option<HeaderValue>,
     route: Option<usize>,
     status: Option<StatusCode>,
     error: Option<ErrorKind>,
@@ -40,28 +51,40 @@ pub struct Exchange {
     cause: Option<Box<str>>,
     cut: bool,
     token: Option<Arc<Token>>,
+    upload: Option<Rc<Upload>>,
+    /// Of the request body, once the upload is over.
+    request_bytes: u64,
+    response_bytes: u64,
 }
 
 impl Exchange {
     /// A request has arrived.
     pub fn begin(view: Rc<View>, listener: usize, in_flight: InFlight, head: &Parts) -> Self {
+        let config = &view.snapshot.config;
+        let id_wanted = config.log.access != AccessLog::Off || config.server.request_id;
+        let id = id_wanted.then(|| request_id::of_client(&head.headers));
         Self {
             view,
             listener,
             upstream: None,
             in_flight,
             grpc: false,
+            attempts: Cell::new(0),
             start: Instant::now(),
             http1: head.version < Version::HTTP_2,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
+            id: id.flatten(),
             route: None,
             status: None,
             error: None,
             cause: None,
             cut: false,
             token: None,
+            upload: None,
+            request_bytes: 0,
+            response_bytes: 0,
         }
     }
 
@@ -74,6 +97,44 @@ impl Exchange {
     /// A token goes out with it.
     pub fn carries(&mut self, token: Option<&Arc<Token>>) {
         self.token = token.cloned();
+    }
+
+    /// The upstream gets the id of this request: once, whatever the client sent.
+    pub fn identify(&mut self, headers: &mut HeaderMap) {
+        headers.insert(request_id::HEADER, self.id().clone());
+    }
+
+    fn id(&mut self) -> &HeaderValue {
+        self.id.get_or_insert_with(request_id::random)
+    }
+
+    /// This is its body, or there is none any more.
+    pub fn uploads(&mut self, upload: Option<&Rc<Upload>>) {
+        if let Some(over) = std::mem::replace(&mut self.upload, upload.cloned()) {
+            self.request_bytes = over.received();
+        }
+    }
+
+    /// Some of the response body goes to the client.
+    pub fn sends(&mut self, data: Option<&Bytes>) {
+        self.response_bytes += data.map_or(0, Bytes::len) as u64;
+    }
+
+    /// It becomes a tunnel, which has a line of its own at its end.
+    pub fn tunnels(&mut self) -> Option<Box<Tunnelled>> {
+        if self.view.snapshot.config.log.access != AccessLog::All {
+            return None;
+        }
+        let snapshot = Arc::clone(&self.view.snapshot);
+        let upstream = self.upstream.map(|at| &snapshot.upstreams[at].config.name);
+        Some(Box::new(Tunnelled {
+            client: self.in_flight.client().peer,
+            id: self.id().clone(),
+            listener: snapshot.listeners[self.listener].name.clone(),
+            upstream: upstream.cloned().unwrap_or_default(),
+            start: self.start,
+            bytes: [0; 2],
+        }))
     }
 
     /// The response head is sent.
@@ -122,7 +183,27 @@ impl Exchange {
         }
     }
 
-    fn log(&self, took: Duration) {
+    /// Whether its line is written, or counted because so many fail alike.
+    fn is_whole(&self) -> bool {
+        let snapshot = &self.view.snapshot;
+        if snapshot.config.log.access == AccessLog::All {
+            return true;
+        }
+        let upstream = self.upstream.map(|at| &snapshot.upstreams[at].config.name);
+        let failure = Failure {
+            listener: snapshot.listeners[self.listener].name.clone(),
+            upstream: upstream.cloned().unwrap_or_default(),
+            error: self.error.map(ErrorKind::code),
+            status: self.status.map(|status| status.as_u16()),
+        };
+        let now = Instant::now();
+        snapshot
+            .sampling
+            .admits(failure, self.cause.as_deref(), now)
+    }
+
+    fn log(&mut self, took: Duration) {
+        let id = self.id().clone();
         let snapshot = &self.view.snapshot;
         let authority = self.uri.authority().map(|authority| authority.as_str());
         let host = authority
@@ -139,8 +220,9 @@ impl Exchange {
             age.as_millis() as f64 / 1e3
         });
         tracing::info!(
-            target: "sidebearer::access",
+            target: ACCESS,
             client = %self.in_flight.client().peer,
+            request_id = id.to_str().ok(),
             method = %self.method,
             host,
             path = self.uri.path(),
@@ -151,6 +233,9 @@ impl Exchange {
             error = self.error.map(ErrorKind::code),
             cause = self.cause.as_deref(),
             cut = self.cut,
+            attempts = self.attempts.get(),
+            request_bytes = self.request_bytes,
+            response_bytes = self.response_bytes,
             duration_ms = took.as_micros() as f64 / 1e3,
             token_age_s = token_age,
         );
@@ -161,7 +246,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.start.elapsed();
         self.traffic().took(took);
-        if self.is_logged() {
+        if self.is_logged() && self.is_whole() {
+            self.uploads(None);
             self.log(took);
         }
     }

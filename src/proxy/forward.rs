@@ -2,7 +2,7 @@
 
 mod attempt;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,8 +124,13 @@ impl Forward {
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened. An
     /// upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section 9).
-    pub async fn send(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
-        let mut answer = self.transmit(token).await?;
+    /// Each time that it is sent counts in `attempts`.
+    pub async fn send(
+        &self,
+        token: &mut Option<Arc<Token>>,
+        attempts: &Cell<u32>,
+    ) -> Result<Answer, ProxyError> {
+        let mut answer = self.transmit(token, attempts).await?;
         let Some(injection) = &self.upstream.injection else {
             return Ok(answer);
         };
@@ -138,7 +143,7 @@ impl Forward {
         }
         drop(answer);
         *self.own_nonce.borrow_mut() = Some(Box::new(nonce.clone()));
-        let mut answer = Box::pin(self.transmit(token)).await?;
+        let mut answer = Box::pin(self.transmit(token, attempts)).await?;
         let next = self.take_nonce(&mut answer, token.as_deref());
         injection.nonce.set(next.unwrap_or(nonce));
         Ok(answer)
@@ -151,9 +156,13 @@ impl Forward {
         Nonce::take(response.headers_mut(), max)
     }
 
-    async fn transmit(&self, token: &mut Option<Arc<Token>>) -> Result<Answer, ProxyError> {
+    async fn transmit(
+        &self,
+        token: &mut Option<Arc<Token>>,
+        attempts: &Cell<u32>,
+    ) -> Result<Answer, ProxyError> {
         if let Some(Asked::Upgrade(protocol)) = self.asked.as_deref() {
-            return Box::pin(self.upgrade(protocol, token)).await;
+            return Box::pin(self.upgrade(protocol, token, attempts)).await;
         }
         let connects = matches!(self.asked.as_deref(), Some(Asked::Connect(_)));
         if connects && self.upstream.endpoint.connector.only_http1() {
@@ -176,6 +185,7 @@ impl Forward {
             if waited {
                 self.renew_if_expired(token).await?;
             }
+            attempts.update(|sent| sent + 1);
             let failed = {
                 let mut attempt = self.begin(checkout, token.as_deref());
                 match self.wait(&mut attempt).await? {
@@ -220,6 +230,7 @@ impl Forward {
         &self,
         protocol: &HeaderValue,
         token: &mut Option<Arc<Token>>,
+        attempts: &Cell<u32>,
     ) -> Result<Answer, ProxyError> {
         let opened = self.pool.dedicated().await;
         let single = opened.map_err(|error| failure::connect(Arc::new(error)))?;
@@ -228,6 +239,7 @@ impl Forward {
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
             (header::UPGRADE, protocol.clone()),
         ];
+        attempts.update(|sent| sent + 1);
         let mut attempt = self.begin_http1(single, token.as_deref(), &asks);
         let answer = self.wait(&mut attempt).await?;
         let answer = answer.map_err(|failed| self.failed(failed))?;

@@ -13,12 +13,15 @@ mod neighbours;
 mod received;
 mod reply;
 mod request;
+mod request_id;
 mod tunnel;
+mod tunnelled;
 mod unread;
 mod upload;
 mod view;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -139,6 +142,9 @@ fn plan(
         &mut head.headers,
         injection.map(|injection| &injection.header),
     );
+    if snapshot.config.server.request_id {
+        exchange.identify(&mut head.headers);
+    }
     if let Some(via) = &snapshot.via {
         headers::append_via(&mut head.headers, via);
     }
@@ -151,6 +157,7 @@ fn plan(
         body,
         exchange.in_flight.client(),
     );
+    exchange.uploads(forward.upload.as_ref());
     Ok(Plan {
         forward,
         connecting,
@@ -170,11 +177,12 @@ impl Plan {
             None => None,
         };
         exchange.carries(token.as_ref());
-        let answer = forward.send(&mut token).await?;
+        let answer = forward.send(&mut token, &exchange.attempts).await?;
         let answer = match (injection, &token) {
             (Some(injection), Some(sent)) if judge::rejects(&answer, sent) => {
                 let sent = Arc::clone(sent);
-                Box::pin(heal(injection, forward, answer, sent, &mut token)).await?
+                let attempts = &exchange.attempts;
+                Box::pin(heal(injection, forward, answer, sent, &mut token, attempts)).await?
             }
             _ => answer,
         };
@@ -195,6 +203,7 @@ async fn heal(
     rejection: Answer,
     rejected: Arc<Token>,
     token: &mut Option<Arc<Token>>,
+    attempts: &Cell<u32>,
 ) -> Result<Answer, ProxyError> {
     if !forward.upstream.config.retry_on_401 {
         return Ok(rejection);
@@ -213,7 +222,7 @@ async fn heal(
     };
     drop(rejection);
     let replayed = token.insert(newer).clone();
-    let answer = forward.send(token).await?;
+    let answer = forward.send(token, attempts).await?;
     injection.rejections.replayed(
         &injection.source,
         &replayed,
@@ -294,6 +303,7 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     }
     exchange.failed(error);
     exchange.answered(response.status());
+    exchange.uploads(None);
     response.map(|body| Reply::ours(body, exchange))
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::forward::Answer;
+use super::tunnelled::Tunnelled;
 use super::upload::Outgoing;
 use crate::deadline::Deadline;
 use crate::snapshot::Upstream;
@@ -31,12 +32,13 @@ pub struct Switched {
     lease: Lease<Outgoing>,
     idle: Option<Duration>,
     buffer: usize,
+    tunnelled: Option<Box<Tunnelled>>,
 }
 
 /// What follows an answer over HTTP/1.1, if the upstream switched protocols.
 pub fn switched(
     mut answer: Answer,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     upstream: &Upstream,
 ) -> (Answer, Option<Box<Switched>>) {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -57,6 +59,7 @@ pub fn switched(
             lease,
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.view.snapshot.config.server.tunnel_buffer,
+            tunnelled: exchange.tunnels(),
         })
     });
     (Answer::from_parts(head, Incoming::ended()), switched)
@@ -79,6 +82,7 @@ impl Switched {
             idle: self.idle,
             last: Instant::now(),
             deadline: Deadline::default(),
+            tunnelled: self.tunnelled,
         };
         tunnel.down.buffer.extend_from_slice(&self.received);
         let joined = std::future::poll_fn(|cx| {
@@ -106,7 +110,7 @@ impl Switched {
 pub fn connected(
     answer: Answer,
     client: OnUpgrade,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     upstream: &Upstream,
 ) -> Answer {
     if answer.status() != StatusCode::OK {
@@ -120,6 +124,7 @@ pub fn connected(
     // Still in flight until then.
     let in_flight = exchange.in_flight.client().begin();
     let idle = upstream.config.stream_idle_timeout;
+    let tunnelled = exchange.tunnels();
     let buffer = exchange.view.snapshot.config.server.tunnel_buffer;
     tokio::task::spawn_local(async move {
         // An error is the client's going away before the switch: the upstream sees a reset.
@@ -132,6 +137,7 @@ pub fn connected(
                 idle,
                 last: Instant::now(),
                 deadline: Deadline::default(),
+                tunnelled,
             };
             // The client's connection lives on, and ends its streams when it is cut. hyper can end a
             // stream of a tunnel, but not reset it.
@@ -156,6 +162,16 @@ struct Tunnel<C, S> {
     idle: Option<Duration>,
     last: Instant,
     deadline: Deadline,
+    /// Written to the log in the end, where tunnels are.
+    tunnelled: Option<Box<Tunnelled>>,
+}
+
+impl<C, S> Drop for Tunnel<C, S> {
+    fn drop(&mut self) {
+        if let Some(tunnelled) = &mut self.tunnelled {
+            tunnelled.bytes = [self.up.total, self.down.total];
+        }
+    }
 }
 
 /// One direction.
@@ -164,6 +180,8 @@ struct Flow {
     /// thousands of others.
     buffer: BytesMut,
     most: usize,
+    /// Bytes moved so far.
+    total: u64,
     ended: bool,
     closed: bool,
 }
@@ -196,6 +214,7 @@ impl Flow {
         Self {
             buffer: BytesMut::new(),
             most,
+            total: 0,
             ended: false,
             closed: false,
         }
@@ -214,6 +233,7 @@ impl Flow {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(written)) => {
                         moved = true;
+                        self.total += written as u64;
                         let _ = self.buffer.split_to(written);
                     }
                     Poll::Ready(Err(error)) => return Err(error),

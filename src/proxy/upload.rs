@@ -21,6 +21,7 @@ pub struct Upload {
     state: RefCell<State>,
     progress: Cell<Instant>,
     finished: Cell<Option<Instant>>,
+    received: Cell<u64>,
     /// The body's declared length.
     exact: Option<u64>,
 }
@@ -118,6 +119,7 @@ impl Upload {
             }),
             progress: Cell::new(Instant::now()),
             finished: Cell::new(None),
+            received: Cell::new(0),
             exact,
         })
     }
@@ -171,6 +173,11 @@ impl Upload {
     /// When the last of it was handed on; `None` while there is more.
     pub fn finished(&self) -> Option<Instant> {
         self.finished.get()
+    }
+
+    /// Bytes that have come from the client.
+    pub fn received(&self) -> u64 {
+        self.received.get()
     }
 
     /// When some of it was last handed on.
@@ -233,6 +240,8 @@ impl Attempt {
         match std::task::ready!(polled) {
             None => Poll::Ready(None),
             Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.upload.received.update(|so_far| so_far + length as u64);
                 self.trailers_sent = frame.is_trailers();
                 Poll::Ready(Some(Ok(state.keep(frame))))
             }

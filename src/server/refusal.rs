@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::AccessLog;
 use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
+use crate::sampling::Failure;
+use crate::telemetry::ACCESS;
 
 /// Answers what is no request, or not all of one, in the same form as every other error.
 pub(super) async fn refuse(
@@ -40,9 +42,24 @@ pub(super) async fn refuse(
     let traffic = view.snapshot.traffic(listener, None);
     traffic.failed(kind.code());
     traffic.answered(status);
-    if view.snapshot.config.log.access != AccessLog::Off {
+    let is_whole = || {
+        let failure = Failure {
+            listener: client.listener.clone(),
+            upstream: String::new(),
+            error: Some(kind.code()),
+            status: Some(status.as_u16()),
+        };
+        let now = Instant::now();
+        view.snapshot.sampling.admits(failure, Some(detail), now)
+    };
+    let is_logged = match view.snapshot.config.log.access {
+        AccessLog::Off => false,
+        AccessLog::Errors => is_whole(),
+        AccessLog::All => true,
+    };
+    if is_logged {
         tracing::info!(
-            target: "sidebearer::access",
+            target: ACCESS,
             client = %client.peer,
             listener = client.listener,
             status = status.as_u16(),

@@ -323,7 +323,9 @@ impl Local {
 
     /// An idle client must not keep an old snapshot, with its tokens and connections, alive.
     fn sweep(&self, now: Instant) {
-        self.view().sweep(now);
+        let view = self.view();
+        view.sweep(now);
+        view.snapshot.sampling.tell(now);
         self.connections.borrow_mut().retain(|connection| {
             let Some(client) = connection.client.upgrade() else {
                 return false;

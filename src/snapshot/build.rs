@@ -15,6 +15,7 @@ use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
+use crate::sampling::Sampling;
 use crate::token::{Clock, Rejections};
 use crate::upstream::{self, Connector, Endpoint, Identity, Places, TlsError};
 
@@ -29,6 +30,7 @@ pub struct Builder {
     pub shards: usize,
     /// Identifies this process in `Via`.
     pub instance: String,
+    sampling: Arc<Sampling>,
     gates: Shared<Limit>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
@@ -56,6 +58,7 @@ impl Builder {
             clock,
             shards,
             instance: format!("sidebearer-{:012x}", fastrand::u64(..) >> 16),
+            sampling: Arc::default(),
             gates: Shared::default(),
             nonces: Shared::default(),
             server_nonces: Shared::default(),
@@ -129,6 +132,7 @@ impl Builder {
             instance: self.instance.clone(),
             clock: Arc::clone(&self.clock),
             via: via(&config, &self.instance),
+            sampling: Arc::clone(&self.sampling),
             traffic: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
             metrics: Arc::clone(&self.metrics),
             config,

@@ -1,5 +1,7 @@
 //! What the log says about requests, and what it does not.
 
+use std::net::SocketAddr;
+
 use http::{HeaderValue, Method};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -11,9 +13,10 @@ use crate::support::client::{self, Connection, get, raw, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::Process;
 use crate::support::scripted::Server;
-use crate::support::server::response;
+use crate::support::server::{self, read_head, response};
+use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
-use crate::support::{loopback, smallest};
+use crate::support::{eventually, loopback, smallest};
 
 /// The access lines of a whole log, every line of which is JSON.
 fn access(log: &str) -> Vec<Value> {
@@ -27,6 +30,10 @@ fn access(log: &str) -> Vec<Value> {
     lines
         .filter(|line| line["target"] == "sidebearer::access")
         .collect()
+}
+
+fn access_so_far(process: &Process) -> Vec<Value> {
+    access(&process.log())
 }
 
 async fn log_of(process: Process) -> Vec<Value> {
@@ -56,7 +63,14 @@ async fn an_access_line_says_who_got_what_and_how_long_it_took() {
     ] {
         assert_eq!(line[key], expected, "{line}");
     }
-    assert_eq!(line["status"], 200);
+    for (key, expected) in [
+        ("status", 200),
+        ("request_bytes", 19),
+        ("response_bytes", 2),
+        ("attempts", 1),
+    ] {
+        assert_eq!(line[key], expected, "{line}");
+    }
     assert!(line["route"].is_string(), "{line}");
     for key in ["duration_ms", "token_age_s"] {
         assert!(
@@ -129,6 +143,187 @@ async fn access_decides_which_requests_are_logged() {
             .collect();
         assert_eq!(statuses, expected, "{access}");
     }
+}
+
+#[tokio::test]
+async fn access_lines_do_not_depend_on_the_level_of_the_log() {
+    for level in ["error", "trace"] {
+        let (api, idp) = (Api::open(), Idp::start());
+        let config = smallest(&api, &idp);
+        let process = Process::start(&format!("[log]\naccess = \"all\"\n{config}")).await;
+        let quiet = format!(
+            "[log]\naccess = \"all\"\nlevel = \"{level}\"\n{}",
+            with_admin(&config)
+        );
+        std::fs::write(process.dir().join("sidebearer.toml"), quiet).unwrap();
+        let reload = request(Method::POST, "/reload", "");
+        assert_eq!(client::send(process.admin(), reload).await.status, 200);
+        get(process.address(), "/").await;
+        assert_eq!(log_of(process).await.len(), 1, "{level}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_has_the_id_that_the_client_sent_or_one_of_its_own() {
+    for sent in ["", "request_id = true"] {
+        let (api, idp) = (Api::open(), Idp::start());
+        let config = smallest(&api, &idp);
+        let config = format!("[server]\n{sent}\n[log]\naccess = \"all\"\n{config}");
+        let process = Process::start(&config).await;
+        for id in ["", "4bf92f35", "not an id"] {
+            let mut asked = request(Method::GET, "/", "");
+            if !id.is_empty() {
+                asked
+                    .headers_mut()
+                    .insert("x-request-id", HeaderValue::from_static(id));
+            }
+            client::send(process.address(), asked).await;
+        }
+        let seen = api.seen();
+        let upstream = |at: usize| seen[at].header("x-request-id");
+        let log = log_of(process).await;
+        let logged: Vec<_> = log
+            .iter()
+            .map(|line| line["request_id"].as_str().unwrap())
+            .collect();
+        assert_eq!(logged[1], "4bf92f35");
+        assert_eq!(upstream(1), "4bf92f35");
+        for at in [0, 2] {
+            assert_eq!(logged[at].len(), 32, "{logged:?}");
+        }
+        assert_ne!(logged[0], logged[2]);
+        if sent.is_empty() {
+            assert_eq!((upstream(0), upstream(2)), ("", "not an id"));
+        } else {
+            assert_eq!((upstream(0), upstream(2)), (logged[0], logged[2]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_line_counts_how_often_its_request_was_sent() {
+    let idp = Idp::start();
+    let api = Api::protected_by(&idp);
+    let config = format!("[log]\naccess = \"all\"\n{}", smallest(&api, &idp));
+    let process = Process::start(&config).await;
+    assert_eq!(get(process.address(), "/").await.status, 200);
+    idp.revoke_all();
+    eventually("the rejected token is replaced", async || {
+        client::post(process.address(), "/", "body").await.status == 200
+    })
+    .await;
+    let log = log_of(process).await;
+    let of = |line: Option<&Value>, key: &str| line.unwrap()[key].as_u64().unwrap();
+    assert_eq!(of(log.first(), "attempts"), 1, "{log:?}");
+    assert_eq!(of(log.last(), "attempts"), 2, "{log:?}");
+    assert_eq!(of(log.last(), "request_bytes"), 4, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_logged_with_what_it_had_sent() {
+    let idp = Idp::start();
+    let mute = server::bytes(|_, mut stream| async move {
+        while stream
+            .read(&mut [0; 1024])
+            .await
+            .is_ok_and(|length| length > 0)
+        {}
+    });
+    let config = smallest(&Api::open(), &idp);
+    let config = with_upstream(&config, mute);
+    let process = Process::start(&format!("[log]\naccess = \"all\"\n{config}")).await;
+    let mut leaving = TcpStream::connect(process.address()).await.unwrap();
+    let begun = b"POST /begun HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nfive!";
+    leaving.write_all(begun).await.unwrap();
+    let series = "sidebearer_upstream_connections{state=\"active\",upstream=\"api\"} 1\n";
+    eventually("it is forwarded", async || {
+        get(process.admin(), "/metrics")
+            .await
+            .text()
+            .contains(series)
+    })
+    .await;
+    drop(leaving);
+    eventually("it is logged", async || !access_so_far(&process).is_empty()).await;
+    let log = log_of(process).await;
+    assert_eq!(log[0]["path"], "/begun");
+    assert_eq!(log[0]["request_bytes"], 5, "{log:?}");
+    assert_eq!(log[0]["attempts"], 1, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_logged_at_its_end_with_what_went_each_way() {
+    let idp = Idp::start();
+    let echo = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch = "HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+    });
+    let config = with_upstream(&smallest(&Api::open(), &idp), echo);
+    let process = Process::start(&format!("[log]\naccess = \"all\"\n{config}")).await;
+    let mut tunnel = TcpStream::connect(process.address()).await.unwrap();
+    let asked = b"GET /chat HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: echo\r\nx-request-id: chat-1\r\n\r\n";
+    tunnel.write_all(asked).await.unwrap();
+    read_head(&mut tunnel).await;
+    tunnel.write_all(b"ping").await.unwrap();
+    tunnel.shutdown().await.unwrap();
+    tunnel.read_to_end(&mut Vec::new()).await.unwrap();
+    let log = log_of(process).await;
+    assert_eq!(log[0]["status"], 101, "{log:?}");
+    let ended = &log[1];
+    for (key, expected) in [
+        ("message", "tunnel ended"),
+        ("request_id", "chat-1"),
+        ("upstream", "api"),
+    ] {
+        assert_eq!(ended[key], expected, "{ended}");
+    }
+    assert_eq!(ended["client"], log[0]["client"]);
+    assert_eq!(
+        (&ended["request_bytes"], &ended["response_bytes"]),
+        (&4.into(), &5.into())
+    );
+}
+
+#[tokio::test]
+async fn failures_en_masse_are_told_by_the_first_lines_and_a_count() {
+    for (access, whole) in [("errors", 10), ("all", 50)] {
+        let (api, idp) = (Api::start(|_| response(500, "broken")), Idp::start());
+        let config = format!("[log]\naccess = \"{access}\"\n{}", smallest(&api, &idp));
+        let process = Process::start(&config).await;
+        let mut connection = Connection::open(process.address()).await;
+        for _ in 0..50 {
+            connection.get("/").await.unwrap();
+        }
+        for _ in 0..30 {
+            raw(process.address(), "garbage\r\n\r\n").await;
+        }
+        let log = log_of(process).await;
+        let with = |status: u64| log.iter().filter(move |line| line["status"] == status);
+        let lines = with(500).filter(|line| line["requests"].is_null());
+        assert_eq!(lines.count(), whole, "{log:?}");
+        let counted = |status: u64| -> u64 {
+            with(status)
+                .filter_map(|line| line["requests"].as_u64())
+                .sum()
+        };
+        assert_eq!(counted(500), 50 - whole as u64, "{log:?}");
+        assert_eq!(
+            counted(400),
+            if access == "all" { 0 } else { 20 },
+            "{log:?}"
+        );
+    }
+}
+
+/// The same with this upstream.
+fn with_upstream(config: &str, address: SocketAddr) -> String {
+    let line = config
+        .lines()
+        .find(|line| line.starts_with("url ="))
+        .unwrap();
+    config.replace(line, &format!("url = \"http://{address}\""))
 }
 
 #[tokio::test]
