@@ -1,10 +1,8 @@
 //! The open sockets: those that stay, those a new configuration adds, those it removes.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,12 +145,9 @@ impl Sockets {
                 };
                 tracing::info!(listener = listener.name, address, "listening");
                 self.listeners.insert(place, (listener.name.clone(), open));
-            } else if let Some((_, open)) = self.listeners.get(&place)
-                && let Err(error) = open.set_backlog(config.server.backlog)
-            {
-                tracing::error!(listener = listener.name, %error, "cannot set the backlog");
+            } else if let Some((_, open)) = self.listeners.get(&place) {
+                adapt(open, listener, config.server.backlog);
             }
-            set_mode(listener);
         }
         self.admin = open_page(
             "admin",
@@ -226,10 +221,13 @@ impl Drop for Page {
     }
 }
 
-/// A new one has it from its birth.
-fn set_mode(listener: &config::Listener) {
+/// A socket that stays follows the new configuration.
+fn adapt(open: &Listener, listener: &config::Listener, backlog: i32) {
+    if let Err(error) = open.set_backlog(backlog) {
+        tracing::error!(listener = listener.name, %error, "cannot set the backlog");
+    }
     if let ListenAddress::Unix { path, mode } = &listener.address
-        && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(*mode))
+        && let Err(error) = open.set_mode(*mode)
     {
         tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
     }

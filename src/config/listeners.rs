@@ -1,6 +1,8 @@
 //! `[[listeners]]`
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use super::address::{host_name, is_loopback_ip, socket};
 use super::draft::{Draft, Files, Named};
@@ -112,8 +114,27 @@ fn listen_address(
         );
         return Err(help.into());
     }
+    can_be_bound(&path)?;
     let mode = mode.unwrap_or(DEFAULT_MODE);
     Ok(ListenAddress::Unix { path, mode })
+}
+
+/// Whether a socket can be made there, as far as that can be known without making one.
+fn can_be_bound(path: &Path) -> Result<(), Expected> {
+    let directory = path.parent().filter(|parent| *parent != Path::new(""));
+    let directory = directory.unwrap_or(Path::new("."));
+    let shown = directory.display();
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(format!("{shown} is not a directory").into()),
+        Err(error) => return Err(format!("the directory {shown} cannot be used: {error}").into()),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(format!("{} exists and is not a socket", path.display()).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn octal(text: &str) -> Result<u32, Expected> {

@@ -1,22 +1,20 @@
 //! A socket where the service's requests arrive, and the loop that accepts on it.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::shard::{Accepted, RawStream, Shards};
+use super::socket_file::{self, SocketFile};
 use crate::config::ListenAddress;
 use crate::limit::{Limit, Place};
 use crate::process::{is_reserved, is_shortage, shortage};
@@ -30,13 +28,6 @@ pub struct Bound {
     socket: Arc<Accepting>,
     local: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
-}
-
-/// The file of a unix socket, removed when the socket goes.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
 }
 
 /// A socket that accepts until it is stopped or dropped. What the kernel has queued by then is
@@ -63,7 +54,7 @@ pub fn bind(address: &ListenAddress, backlog: i32) -> io::Result<Bound> {
             (Accepting::Tcp(watched(socket.into())?), local, None)
         }
         ListenAddress::Unix { path, mode } => {
-            let (socket, file) = bind_unix(path, *mode, backlog)?;
+            let (socket, file) = socket_file::bind(path, *mode, backlog)?;
             let file = Some(Arc::new(file));
             (Accepting::Unix(watched(socket.into())?), None, file)
         }
@@ -92,61 +83,6 @@ pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, SocketFile)> {
-    if let Ok(known) = fs::symlink_metadata(path) {
-        if !known.file_type().is_socket() {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the file exists and is not a socket",
-            ));
-        }
-        if !is_stale(path)? {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another process listens on it",
-            ));
-        }
-    }
-    // Made beside its place and moved there, so that it is never seen with other permissions.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let _ = fs::remove_file(&beside);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(&beside)?)?;
-    let placed = fs::set_permissions(&beside, fs::Permissions::from_mode(mode))
-        .and_then(|()| socket.listen(backlog))
-        .and_then(|()| socket.set_nonblocking(true))
-        .and_then(|()| fs::metadata(&beside))
-        .and_then(|file| fs::rename(&beside, path).map(|()| file.ino()));
-    match placed {
-        Ok(inode) => Ok((
-            socket,
-            SocketFile {
-                path: path.to_owned(),
-                inode,
-            },
-        )),
-        Err(error) => {
-            let _ = fs::remove_file(&beside);
-            Err(error)
-        }
-    }
-}
-
-/// Whether nobody listens on a socket file any more. Does not wait: a full queue is a live one.
-fn is_stale(path: &Path) -> io::Result<bool> {
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        // Gone meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(false),
-    }
-}
-
 impl Bound {
     /// Begins to accept, on the current runtime, for the listener of this name.
     pub fn accept(self, name: &str, shards: Arc<Shards>, limit: Arc<Limit>) -> Listener {
@@ -170,6 +106,16 @@ impl Listener {
     /// Whether it still can be connected to: the file of a unix socket may have been removed.
     pub fn is_reachable(&self) -> bool {
         self.file.as_ref().is_none_or(|file| file.is_ours())
+    }
+
+    /// Gives the file of a unix socket another mode, unless another file is in its place.
+    ///
+    /// # Errors
+    /// See [`SocketFile::set_mode`].
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file
+            .as_ref()
+            .map_or(Ok(()), |file| file.set_mode(mode))
     }
 
     /// From now on the kernel keeps so many connections until they are accepted.
@@ -328,19 +274,4 @@ async fn accept(
         shards.serve(Accepted::new(stream, name.clone(), place).last());
     }
     bound
-}
-
-impl SocketFile {
-    fn is_ours(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode)
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A successor may have put its own there.
-        if self.is_ours() {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod io;
 mod listener;
 mod refusal;
 mod shard;
+mod socket_file;
 
 pub use listener::{Bound, Listener, bind, bind_tcp};
 pub use shard::Shards;

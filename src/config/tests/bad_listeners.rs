@@ -129,6 +129,24 @@ fn socket_path_that_the_system_cannot_take_is_refused() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_made_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let base = directory.path().display();
+    let missing = format!("the directory {base}/none cannot be used: No such file or directory");
+    for (path, reason) in [
+        ("none/app.sock", missing),
+        ("file/app.sock", format!("{base}/file is not a directory")),
+        ("file", format!("{base}/file exists and is not a socket")),
+    ] {
+        let text = format!("[[listeners]]\naddress = \"unix:{base}/{path}\"\nupstream = \"crm\"\n");
+        let shown = refused_with_rest(&text);
+        assert!(shown.contains(&reason), "{path}: {shown}");
+        assert!(shown.contains("invalid `address`"), "{path}: {shown}");
+    }
+}
+
+#[test]
 fn listeners_share_neither_name_nor_address() {
     let text = r#"
 [admin]
