@@ -3,8 +3,18 @@
 //! Events of this crate pass at `log.level`, access lines at every level, and those of libraries from
 //! `warn` up. Before [`init`]
 //! there is no log: what fails earlier is told in plain words by the command itself.
+//!
+//! From [`init`] on nothing of this process writes to stderr but a thread of the log: a reader that
+//! has stopped reading costs lines, never requests.
 
-use std::io::IsTerminal;
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -12,6 +22,7 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, reload};
 
+use self::lines::Lines;
 use crate::config::{Log, LogFormat};
 
 /// The target of access lines.
@@ -19,29 +30,93 @@ pub const ACCESS: &str = "sidebearer::access";
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
 
+/// The last lines have this long to be read.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The way of this process to stderr, once there is a log.
+static STDERR: OnceLock<Lines> = OnceLock::new();
+
 /// Changes the log of the running process.
 #[derive(Clone)]
-pub struct LogHandle(reload::Handle<Output, Registry>);
-
-/// Starts logging to stderr. The first call of a process decides where lines go; the handle of a
-/// later one changes nothing.
-pub fn init(log: &Log) -> LogHandle {
-    let (layer, handle) = reload::Layer::new(to_stderr(log));
-    // Fails only when a subscriber is there already.
-    let _ = tracing::subscriber::set_global_default(Registry::default().with(layer));
-    LogHandle(handle)
+pub struct LogHandle {
+    output: reload::Handle<Output, Registry>,
+    lines: Lines,
 }
 
-impl LogHandle {
-    /// Takes over format and level; every later line follows them.
-    pub fn apply(&self, log: &Log) {
-        // Fails only when the subscriber is gone, and every line with it.
-        let _ = self.0.reload(to_stderr(log));
+/// Starts logging to stderr, panics included. The first call of a process decides where lines go;
+/// the handle of a later one changes nothing but how many bytes may wait.
+///
+/// # Errors
+/// The system has no thread for the log.
+pub fn init(log: &Log) -> io::Result<LogHandle> {
+    let lines = match STDERR.get() {
+        Some(lines) => lines.clone(),
+        None => {
+            let lines = Lines::start(io::stderr(), log.buffer, tell_dropped)?;
+            STDERR.get_or_init(|| lines).clone()
+        }
+    };
+    let (layer, output) = reload::Layer::new(to_stderr(log, &lines));
+    // Fails only when a subscriber is there already.
+    if tracing::subscriber::set_global_default(Registry::default().with(layer)).is_ok() {
+        panic::set_hook(Box::new(tell_panic));
+    }
+    Ok(LogHandle { output, lines })
+}
+
+/// Writes a line for people to stderr, behind what the log still has to write; `false` when there is
+/// no log.
+pub fn tell(text: impl Display) -> bool {
+    let Some(lines) = STDERR.get() else {
+        return false;
+    };
+    lines.leave(format!("{text}\n").into_bytes());
+    true
+}
+
+/// Waits until the last lines have been read, but not for long.
+pub fn flush() {
+    if let Some(lines) = STDERR.get() {
+        lines.flush(FLUSH_PATIENCE);
     }
 }
 
-fn to_stderr(log: &Log) -> Output {
-    output(log, std::io::stderr().is_terminal(), std::io::stderr)
+impl LogHandle {
+    /// Takes over format, level and buffer; every later line follows them.
+    pub fn apply(&self, log: &Log) {
+        self.lines.set_most(log.buffer);
+        // Fails only when the subscriber is gone, and every line with it.
+        let _ = self.output.reload(to_stderr(log, &self.lines));
+    }
+}
+
+fn to_stderr(log: &Log, lines: &Lines) -> Output {
+    let lines = lines.clone();
+    output(log, io::stderr().is_terminal(), move || lines.clone())
+}
+
+fn tell_dropped(_: &Lines, dropped: u64) {
+    tracing::error!(
+        lines = dropped,
+        "log lines were dropped: stderr was not read in time"
+    );
+}
+
+/// The usual hook writes to stderr itself.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("without a message");
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = panic.location().map(ToString::to_string);
+    let location = location.as_deref().unwrap_or("unknown");
+    tracing::error!(thread, location, "panicked: {message}");
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!(thread, "{trace}");
+    }
 }
 
 fn output<W>(log: &Log, terminal: bool, writer: W) -> Output
@@ -74,7 +149,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use tracing::{Level, Subscriber};
@@ -83,15 +158,15 @@ mod tests {
     use crate::config::AccessLog;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl Lines {
+    impl Written {
         fn take(&self) -> String {
             String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
         }
     }
 
-    impl Write for Lines {
+    impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -106,12 +181,13 @@ mod tests {
             format,
             level,
             access: AccessLog::Errors,
+            buffer: 1 << 20,
         }
     }
 
     /// What `events` leave behind when logged as `log` says.
     fn logged(log: &Log, terminal: bool, events: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = Written::default();
         let writer = lines.clone();
         let layer = output(log, terminal, move || writer.clone());
         tracing::subscriber::with_default(Registry::default().with(layer), events);
@@ -167,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_reload_changes_format_and_level() {
-        let lines = Lines::default();
+        let lines = Written::default();
         let make = |log: &Log| {
             let writer = lines.clone();
             output(log, false, move || writer.clone())

@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::config::Diagnostics;
 use crate::process;
+use crate::telemetry;
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
 /// them and injects them into the requests that pass through it.
@@ -150,10 +151,14 @@ impl Command {
     }
 }
 
-/// Writes a line for people to stderr.
+/// Writes a line for people to stderr. Once there is a log, this does not wait for a reader.
 pub fn tell(text: impl std::fmt::Display) {
-    // Nobody reads it: nothing is left to be told.
-    let _ = writeln!(io::stderr().lock(), "{}", text.to_string().trim_end());
+    let text = text.to_string();
+    let text = text.trim_end();
+    if !telemetry::tell(text) {
+        // Nobody reads it: nothing is left to be told.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
 }
 
 /// Writes a result to stdout. A reader that has had enough (`| head`) is no failure.

@@ -23,7 +23,8 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
 /// Every problem of the configuration at once.
 pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), Failure> {
     let loaded = config::load(path)?;
-    let log = telemetry::init(&loaded.config.log);
+    let log = telemetry::init(&loaded.config.log)
+        .map_err(|error| Failure::Failed(format!("cannot start the log: {error}")))?;
     // From here on stderr may be read by a machine: warnings are log lines too.
     if !loaded.warnings.0.is_empty() {
         tracing::warn!("{}", loaded.warnings.to_string().trim_end());

@@ -54,6 +54,7 @@ impl Default for Log {
             format: LogFormat::Auto,
             level: Level::INFO,
             access: AccessLog::Errors,
+            buffer: 4 << 20,
         }
     }
 }
@@ -180,6 +181,7 @@ impl Log {
             format: section.choice("format", default.format, &formats),
             level: section.choice("level", default.level, &levels),
             access: section.choice("access", default.access, &accesses),
+            buffer: section.size("buffer", default.buffer, ["4KiB", "1GiB"]),
         };
         section.finish();
         log

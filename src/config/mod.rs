@@ -128,6 +128,8 @@ pub struct Log {
     pub level: tracing::Level,
     /// Which requests get an access line.
     pub access: AccessLog,
+    /// Bytes of lines that wait to be written; more are dropped.
+    pub buffer: usize,
 }
 
 /// `log.format`

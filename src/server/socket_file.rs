@@ -79,7 +79,7 @@ impl SocketFile {
     /// # Errors
     /// Another file is in its place, which is left as it is; or the system's.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        let file = open_socket(&CWD, &self.path)?;
+        let file = open_socket(CWD, &self.path)?;
         if inode(&file)? != self.inode {
             return Err(io::Error::other("another file is in its place"));
         }

@@ -14,6 +14,7 @@ mod drain;
 mod errors;
 mod heal;
 mod limits;
+mod log;
 mod neighbours;
 mod oauth;
 mod oauth_assertion;

@@ -14,6 +14,7 @@ type Limit = (
     (&'static str, &'static str),
 );
 
+const LOG: &str = "log";
 const SERVER: &str = "server";
 const UPSTREAM_CRM: &str = "upstreams.crm";
 const CREDENTIAL_CRM: &str = "credentials.crm";
@@ -25,7 +26,8 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 48] = [
+const LIMITS: [Limit; 49] = [
+    (LOG, "buffer", 4 * KIB * KIB, ("\"4KiB\"", 4 * KIB), ("\"2GiB\"", "expected 4KiB to 1GiB")),
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
@@ -132,6 +134,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (UPSTREAM_CRM, "keepalive_time") => time(crm.dialing.keepalive.time),
         (UPSTREAM_CRM, "keepalive_interval") => time(crm.dialing.keepalive.interval),
         (UPSTREAM_CRM, "keepalive_retries") => crm.dialing.keepalive.retries.into(),
+        (LOG, "buffer") => count(config.log.buffer),
         (ADMIN | HEALTH, "max_connections") => count(page.max_connections),
         (ADMIN | HEALTH, "header_timeout") => time(page.header_timeout),
         _ => panic!("{key} in [{section}]"),

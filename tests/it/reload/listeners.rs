@@ -325,16 +325,16 @@ async fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
     let sidebearer = Sidebearer::start(&good);
     assert_eq!(get_over_unix(&stale).await, 200);
     for (path, reason) in [
-        (&live, "another process listens on it"),
-        (&other, "not a socket"),
+        (
+            &live,
+            "cannot bind unix:PATH: another process listens on it",
+        ),
+        (&other, "PATH exists and is not a socket"),
     ] {
         let bad = [good.clone(), unix("more", path, "0600")].concat();
         let refused = sidebearer.reconfigure(&bad).await.unwrap_err().to_string();
-        let address = format!("listener more: cannot bind unix:{}", path.display());
-        assert!(
-            refused.contains(&address) && refused.contains(reason),
-            "{refused}"
-        );
+        let reason = reason.replace("PATH", &path.display().to_string());
+        assert!(refused.contains(&reason), "{refused}");
     }
     assert_eq!(fs::read(&other).unwrap(), b"not a socket");
     assert!(UnixStream::connect(&live).await.is_ok());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,6 +34,8 @@ pub(crate) struct Ended {
 struct Lines {
     text: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
+    /// Where the reader waits to be told to begin.
+    held: Option<Arc<Barrier>>,
 }
 
 /// Resident memory.
@@ -108,15 +110,35 @@ impl Process {
         process
     }
 
+    /// Runs this configuration, and reads nothing of its log before [`Process::read_log`].
+    pub(crate) fn start_unread(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sidebearer.toml");
+        std::fs::write(&path, config).unwrap();
+        let command = command(&["run", "--config", path.to_str().unwrap()]);
+        Self::spawn_held(command, dir, Some(Arc::new(Barrier::new(2))))
+    }
+
     /// Starts any command.
-    pub(crate) fn spawn(mut command: Command, dir: TempDir) -> Self {
+    pub(crate) fn spawn(command: Command, dir: TempDir) -> Self {
+        Self::spawn_held(command, dir, None)
+    }
+
+    fn spawn_held(mut command: Command, dir: TempDir, held: Option<Arc<Barrier>>) -> Self {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         Self {
-            stdout: Lines::of(child.stdout.take().unwrap()),
-            stderr: Lines::of(child.stderr.take().unwrap()),
+            stdout: Lines::of(child.stdout.take().unwrap(), None),
+            stderr: Lines::of(child.stderr.take().unwrap(), held),
             child,
             dir,
+        }
+    }
+
+    /// From now on the log is read.
+    pub(crate) fn read_log(&mut self) {
+        if let Some(held) = self.stderr.held.take() {
+            held.wait();
         }
     }
 
@@ -178,6 +200,7 @@ impl Process {
         })
         .await;
         let status = status.unwrap();
+        self.read_log();
         assert_eq!(status.signal(), None, "{}", self.log());
         let read_whole = |lines: &mut Lines| {
             let reader = std::mem::replace(&mut lines.reader, std::thread::spawn(|| ()));
@@ -194,6 +217,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.read_log();
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -201,16 +225,20 @@ impl Drop for Process {
 }
 
 impl Lines {
-    fn of(pipe: impl std::io::Read + Send + 'static) -> Self {
+    fn of(pipe: impl std::io::Read + Send + 'static, held: Option<Arc<Barrier>>) -> Self {
         let text = Arc::<Mutex<String>>::default();
         let into = Arc::clone(&text);
+        let told = held.clone();
         let reader = std::thread::spawn(move || {
+            if let Some(told) = told {
+                told.wait();
+            }
             let mut pipe = BufReader::new(pipe);
             let mut line = String::new();
             while pipe.read_line(&mut line).is_ok_and(|length| length > 0) {
                 into.lock().unwrap().push_str(&std::mem::take(&mut line));
             }
         });
-        Self { text, reader }
+        Self { text, reader, held }
     }
 }

@@ -1,0 +1,309 @@
+//! Lines on their way to a descriptor that may not take them. A thread of its own writes them, so
+//! that whoever has something to say never waits for whoever reads it.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+/// What is written at once: so much stays in one piece when others write to the same pipe
+/// (`PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+/// What a line takes beside its text.
+const OVERHEAD: usize = 64;
+/// How often it is said that lines are dropped, while they are.
+const SAID_EVERY: Duration = Duration::from_secs(1);
+/// Pauses before a descriptor that does not block is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Where lines are left to be written. When too many wait, more are dropped and counted.
+#[derive(Debug, Clone)]
+pub(super) struct Lines(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    messages: Sender<Message>,
+    /// Bytes that wait, and how many may.
+    waiting: AtomicUsize,
+    most: AtomicUsize,
+    /// Lines lost since it was last said.
+    dropped: AtomicU64,
+    /// What it says itself is never dropped.
+    writer: OnceLock<ThreadId>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before it has been written.
+    Flush(SyncSender<()>),
+}
+
+impl Lines {
+    /// Starts the thread that writes to `out`. With `say` it tells how many lines were dropped, by
+    /// a line of its own, as soon as lines are read again.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        most: usize,
+        say: impl Fn(&Self, u64) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (messages, inbox) = mpsc::channel();
+        let lines = Self(Arc::new(Shared {
+            messages,
+            waiting: AtomicUsize::new(0),
+            most: AtomicUsize::new(most),
+            dropped: AtomicU64::new(0),
+            writer: OnceLock::new(),
+        }));
+        let writer = Writer {
+            inbox,
+            lines: lines.clone(),
+            out,
+            say,
+            said: None,
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run())?;
+        Ok(lines)
+    }
+
+    /// How many bytes may wait from now on.
+    pub(super) fn set_most(&self, most: usize) {
+        self.0.most.store(most, Relaxed);
+    }
+
+    /// Leaves a line, its line break included. Never waits.
+    pub(super) fn leave(&self, line: Vec<u8>) {
+        let Shared {
+            messages, waiting, ..
+        } = &*self.0;
+        let size = line.len() + OVERHEAD;
+        let fits = waiting.fetch_add(size, Relaxed) + size <= self.0.most.load(Relaxed);
+        if !(fits || self.is_writer()) || messages.send(Message::Line(line)).is_err() {
+            waiting.fetch_sub(size, Relaxed);
+            self.0.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until what was left has been written, or for so long.
+    pub(super) fn flush(&self, patience: Duration) {
+        let (done, flushed) = mpsc::sync_channel(1);
+        if self.0.messages.send(Message::Flush(done)).is_ok() {
+            // What nobody has read by then is lost with the process.
+            let _ = flushed.recv_timeout(patience);
+        }
+    }
+
+    fn is_writer(&self) -> bool {
+        self.0.writer.get() == Some(&thread::current().id())
+    }
+}
+
+/// One call is one line.
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.leave(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Writer<W, S> {
+    inbox: Receiver<Message>,
+    lines: Lines,
+    out: W,
+    say: S,
+    said: Option<Instant>,
+}
+
+impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
+    fn run(mut self) {
+        let _ = self.lines.0.writer.set(thread::current().id());
+        let mut batch = Vec::with_capacity(AT_ONCE);
+        let mut next = None;
+        loop {
+            // It holds a sender itself, so that this does not fail.
+            let Some(message) = next.take().or_else(|| self.inbox.recv().ok()) else {
+                return;
+            };
+            match message {
+                Message::Line(line) => {
+                    let mut taken = 0;
+                    add(&mut batch, &mut taken, line);
+                    while let Ok(more) = self.inbox.try_recv() {
+                        match more {
+                            Message::Line(line) if batch.len() + line.len() <= AT_ONCE => {
+                                add(&mut batch, &mut taken, line);
+                            }
+                            more => {
+                                next = Some(more);
+                                break;
+                            }
+                        }
+                    }
+                    write(&mut self.out, &batch);
+                    batch.clear();
+                    batch.shrink_to(AT_ONCE);
+                    self.lines.0.waiting.fetch_sub(taken, Relaxed);
+                    self.tell(false);
+                }
+                // Before the answer comes what it said itself.
+                Message::Flush(done) if self.tell(true) => {
+                    let _ = self.lines.0.messages.send(Message::Flush(done));
+                }
+                Message::Flush(done) => drop(done.try_send(())),
+            }
+        }
+    }
+
+    /// Says how many lines were dropped, if any were, and if it is time to; whether it did.
+    fn tell(&mut self, at_once: bool) -> bool {
+        let recent = self.said.is_some_and(|said| said.elapsed() < SAID_EVERY);
+        if self.lines.0.dropped.load(Relaxed) == 0 || (recent && !at_once) {
+            return false;
+        }
+        self.said = Some(Instant::now());
+        (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
+        true
+    }
+}
+
+fn add(batch: &mut Vec<u8>, taken: &mut usize, line: Vec<u8>) {
+    *taken += line.len() + OVERHEAD;
+    batch.extend_from_slice(&line);
+}
+
+/// What cannot be written is lost: there is nobody left to tell.
+fn write(out: &mut impl Write, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Whoever shares the descriptor has switched blocking off.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    /// A pipe that holds one write until someone reads.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<(Mutex<Held>, Condvar)>);
+
+    #[derive(Default)]
+    struct Held {
+        open: bool,
+        bytes: Vec<u8>,
+    }
+
+    impl Pipe {
+        fn open(&self) {
+            self.0.0.lock().unwrap().open = true;
+            self.0.1.notify_all();
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.0.lock().unwrap().bytes.clone()).unwrap()
+        }
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let shut = self.0.0.lock().unwrap();
+            let mut open = self.0.1.wait_while(shut, |pipe| !pipe.open).unwrap();
+            open.bytes.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn said(lines: &Lines, dropped: u64) {
+        lines.leave(format!("{dropped} dropped\n").into_bytes());
+    }
+
+    #[test]
+    fn nobody_waits_and_what_is_dropped_is_counted_and_said() {
+        let pipe = Pipe::default();
+        let lines = Lines::start(pipe.clone(), 10 * (6 + OVERHEAD), said).unwrap();
+        for number in 10..40 {
+            lines.leave(format!("li {number}\n").into_bytes());
+        }
+        lines.flush(Duration::ZERO);
+        assert_eq!(pipe.text(), "");
+        pipe.open();
+        lines.flush(LONG);
+        let kept: String = (10..20).map(|number| format!("li {number}\n")).collect();
+        assert_eq!(pipe.text(), format!("{kept}20 dropped\n"));
+
+        lines.leave(b"later\n".to_vec());
+        lines.flush(LONG);
+        assert!(
+            pipe.text().ends_with("20 dropped\nlater\n"),
+            "{}",
+            pipe.text()
+        );
+    }
+
+    #[test]
+    fn lines_stay_whole_and_in_order_whatever_their_length() {
+        let pipe = Pipe::default();
+        pipe.open();
+        let lines = Lines::start(pipe.clone(), 1 << 20, said).unwrap();
+        let all: Vec<_> = [1, 5000, 3, 4095, 2, 1000, 4096, 7, 20_000]
+            .map(|length| format!("{}\n", "x".repeat(length)))
+            .to_vec();
+        for line in &all {
+            lines.leave(line.clone().into_bytes());
+        }
+        lines.flush(LONG);
+        assert_eq!(pipe.text(), all.concat());
+    }
+
+    #[test]
+    fn a_descriptor_that_does_not_block_gets_every_byte() {
+        /// Takes one byte of each two tries.
+        struct Slow(Pipe, bool);
+
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                match self.1 {
+                    true => Err(ErrorKind::WouldBlock.into()),
+                    false => self.0.write(&bytes[..1]),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let pipe = Pipe::default();
+        pipe.open();
+        let lines = Lines::start(Slow(pipe.clone(), false), 1 << 20, said).unwrap();
+        lines.leave(b"whole\n".to_vec());
+        lines.flush(LONG);
+        assert_eq!(pipe.text(), "whole\n");
+    }
+}
