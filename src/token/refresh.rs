@@ -11,6 +11,11 @@ use crate::oauth::TokenError;
 /// not asked in a loop.
 pub(super) const REST: Duration = Duration::from_millis(500);
 
+/// No pause is shorter, however little is left of a token.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// What a renewal leaves for attempts that fail, before the token may no longer be sent.
+const RESERVE: Duration = Duration::from_secs(3);
+
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// A refusal soon after a deployment often ends by itself: the registration is still spreading.
 const REFUSED_FIRST: Duration = Duration::from_secs(2);
@@ -26,15 +31,20 @@ pub(super) fn margin(lifetime: Duration) -> Duration {
 }
 
 /// How long after its request was sent a token is renewed: between 70 % and 85 % of its lifetime
-/// so that replicas spread, early enough to leave 5 % for the fetch before the margin.
+/// so that replicas spread, early enough to leave 5 % before the margin, and time for several
+/// attempts: 3 s, or half of the time for which a short one may be sent.
 pub(super) fn refresh_after(lifetime: Duration, rng: &mut Rng) -> Duration {
     let drawn = lifetime.mul_f64(0.70 + 0.15 * rng.f64());
-    drawn.min(lifetime - margin(lifetime) - lifetime / 20)
+    let usable = lifetime - margin(lifetime);
+    let reserve = RESERVE.min(usable / 2).max(lifetime / 20);
+    drawn.min(usable - reserve)
 }
 
 /// The failures since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
+    failures: u32,
+    /// How often the pause has doubled.
     transient: u32,
     refused: u32,
 }
@@ -42,11 +52,20 @@ pub(super) struct Backoff {
 impl Backoff {
     /// Failures in a row.
     pub(super) fn failures(&self) -> u32 {
-        self.transient.saturating_add(self.refused)
+        self.failures
     }
 
-    /// Counts a failure; how long to wait after it.
-    pub(super) fn failed(&mut self, error: &TokenError, most: &Pauses, rng: &mut Rng) -> Duration {
+    /// Counts a failure; how long to wait after it. `left` is how long the token held may still be
+    /// sent. Where a retry can help, the pause is a quarter of that at most, so that several attempts
+    /// come before its end; such a pause does not count towards doubling.
+    pub(super) fn failed(
+        &mut self,
+        error: &TokenError,
+        left: Duration,
+        most: &Pauses,
+        rng: &mut Rng,
+    ) -> Duration {
+        self.failures = self.failures.saturating_add(1);
         let delay = if error.kind.is_permanent() {
             self.refused = self.refused.saturating_add(1);
             let longest = match self.refused {
@@ -56,9 +75,14 @@ impl Backoff {
             stretched(longest, rng)
         } else {
             let longest = doubled(RETRY_FIRST, self.transient, most.retry);
-            self.transient = self.transient.saturating_add(1);
             // Full jitter: clients that failed together come back spread out.
-            longest.mul_f64(rng.f64())
+            let drawn = longest.mul_f64(rng.f64());
+            if left > Duration::ZERO && drawn > left / 4 {
+                (left / 4).max(SHORTEST_PAUSE)
+            } else {
+                self.transient = self.transient.saturating_add(1);
+                drawn.max(SHORTEST_PAUSE)
+            }
         };
         match error.retry_after {
             Some(asked) => delay.max(stretched(asked.min(most.retry_after), rng)),
@@ -131,8 +155,48 @@ mod tests {
                 at + lifetime / 20 + margin(lifetime) <= lifetime,
                 "{lifetime:?}"
             );
-            assert!(at >= lifetime.mul_f64(0.44), "{lifetime:?} {at:?}");
+            assert!(at >= lifetime.mul_f64(0.24), "{lifetime:?} {at:?}");
         }
+    }
+
+    #[test]
+    fn short_lives_leave_half_of_their_time_for_attempts_that_fail() {
+        let mut rng = Rng::with_seed(8);
+        for (lifetime, latest) in [(2.0, 0.5), (3.0, 1.0), (4.0, 1.5), (5.0, 2.0), (10.0, 6.0)] {
+            let at = refresh_after(secs(lifetime), &mut rng);
+            assert_eq!(at, secs(latest), "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn the_less_is_left_of_a_token_the_shorter_the_pause_but_never_under_100_ms() {
+        let (mut rng, most) = (Rng::with_seed(9), Pauses::default());
+        let mut backoff = Backoff::default();
+        let error = error(TokenErrorKind::ServerError, None);
+        for _ in 0..8 {
+            backoff.failed(&error, Duration::ZERO, &most, &mut rng);
+        }
+        for left in [100.0, 10.0, 1.0, 0.1, 0.001] {
+            let longest = (0.25_f64 * left).max(0.1);
+            for _ in 0..200 {
+                let delay = backoff.failed(&error, secs(left), &most, &mut rng);
+                let delay = delay.as_secs_f64();
+                assert!((0.1..=longest).contains(&delay), "{delay} with {left} left");
+            }
+        }
+    }
+
+    #[test]
+    fn hurried_retries_do_not_prolong_the_pause_after_the_end() {
+        let (mut rng, most) = (Rng::with_seed(10), Pauses::default());
+        let mut backoff = Backoff::default();
+        let error = error(TokenErrorKind::ServerError, None);
+        for _ in 0..50 {
+            backoff.failed(&error, secs(0.2), &most, &mut rng);
+        }
+        let delay = backoff.failed(&error, Duration::ZERO, &most, &mut rng);
+        assert!(delay <= secs(2.0), "{delay:?}");
+        assert_eq!(backoff.failures(), 51);
     }
 
     #[test]
@@ -145,7 +209,7 @@ mod tests {
             for i in 0..12 {
                 let error = error(TokenErrorKind::Unreachable, None);
                 let delay = backoff
-                    .failed(&error, &Pauses::default(), &mut rng)
+                    .failed(&error, Duration::ZERO, &Pauses::default(), &mut rng)
                     .as_secs_f64();
                 highest[i] = highest[i].max(delay);
                 lowest[i] = lowest[i].min(delay);
@@ -154,7 +218,7 @@ mod tests {
         for (i, (lowest, highest)) in lowest.into_iter().zip(highest).enumerate() {
             let longest = (0.5 * f64::powi(2.0, i as i32)).min(30.0);
             assert!(highest <= longest && highest > 0.98 * longest, "{i}");
-            assert!(lowest < 0.02 * longest, "{i}");
+            assert!((0.1..(0.02 * longest).max(0.101)).contains(&lowest), "{i}");
         }
     }
 
@@ -165,7 +229,7 @@ mod tests {
         for expected in [2.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
             let error = error(TokenErrorKind::Refused, None);
             let delay = backoff
-                .failed(&error, &Pauses::default(), &mut rng)
+                .failed(&error, Duration::ZERO, &Pauses::default(), &mut rng)
                 .as_secs_f64();
             assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
         }
@@ -177,7 +241,8 @@ mod tests {
         let (mut rng, most) = (Rng::with_seed(4), Pauses::default());
         for (asked, expected) in [(7.0, 7.0), (300.0, 300.0), (86_400.0, 300.0)] {
             for kind in [TokenErrorKind::Throttled, TokenErrorKind::ServerError] {
-                let delay = Backoff::default().failed(&error(kind, Some(asked)), &most, &mut rng);
+                let error = error(kind, Some(asked));
+                let delay = Backoff::default().failed(&error, secs(1.0), &most, &mut rng);
                 let delay = delay.as_secs_f64();
                 assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
             }
@@ -188,8 +253,9 @@ mod tests {
     fn retry_after_of_zero_does_not_undo_the_backoff() {
         let (mut rng, most) = (Rng::with_seed(5), Pauses::default());
         let mut backoff = Backoff::default();
-        backoff.failed(&error(TokenErrorKind::Refused, None), &most, &mut rng);
-        let delay = backoff.failed(&error(TokenErrorKind::Refused, Some(0.0)), &most, &mut rng);
+        let refused = |retry_after| error(TokenErrorKind::Refused, retry_after);
+        backoff.failed(&refused(None), Duration::ZERO, &most, &mut rng);
+        let delay = backoff.failed(&refused(Some(0.0)), Duration::ZERO, &most, &mut rng);
         assert!(delay >= secs(30.0));
     }
 
@@ -197,13 +263,14 @@ mod tests {
     fn endless_failures_never_overflow() {
         let (mut rng, most) = (Rng::with_seed(6), Pauses::default());
         let mut backoff = Backoff {
+            failures: u32::MAX - 1,
             transient: u32::MAX - 1,
             refused: u32::MAX - 1,
         };
         for kind in [TokenErrorKind::Refused, TokenErrorKind::Timeout] {
             for _ in 0..3 {
-                let delay =
-                    backoff.failed(&error(kind, Some(f64::from(u32::MAX))), &most, &mut rng);
+                let error = error(kind, Some(f64::from(u32::MAX)));
+                let delay = backoff.failed(&error, Duration::ZERO, &most, &mut rng);
                 assert!(delay <= secs(330.0));
             }
         }
@@ -223,7 +290,8 @@ mod tests {
             (TokenErrorKind::Throttled, Some(60.0), 7.7),
         ] {
             let mut backoff = Backoff::default();
-            let delays = (0..1000).map(|_| backoff.failed(&error(kind, asked), &most, &mut rng));
+            let error = error(kind, asked);
+            let delays = (0..1000).map(|_| backoff.failed(&error, Duration::ZERO, &most, &mut rng));
             let longest = delays.max().unwrap().as_secs_f64();
             assert!((0.98 * highest..=highest).contains(&longest), "{longest}");
         }

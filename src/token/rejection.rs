@@ -33,6 +33,10 @@ struct Inner {
     counted: u64,
     /// Ids up to this have begun a quiet time.
     in_vain: u64,
+    /// The id of a token in place of which an attempt brought nothing.
+    irreplaceable: u64,
+    /// Attempts up to this took too long; nobody waits for them any more.
+    given_up: u64,
     /// On the boot clock; no fetch is caused before it.
     quiet_until: Duration,
     quiet: Duration,
@@ -43,8 +47,8 @@ struct Inner {
 struct Aside {
     token: u64,
     attempt: u64,
-    /// Requests no longer wait for the attempt: it takes too long.
-    released: bool,
+    /// Requests that have not been rejected wait for the attempt too.
+    holds_up: bool,
 }
 
 /// What follows from a rejection.
@@ -85,22 +89,28 @@ impl Rejections {
     }
 
     /// The upstream rejected `rejected`. Returns the token to replay with: a newer value that is
-    /// there already, or the one of a shared attempt, for which it waits at most
-    /// `acquire_timeout`. `None`: the 401 passes through.
+    /// there already, or the one of a shared attempt. For that it waits at most `acquire_timeout`,
+    /// through a pause and for the attempt after one that failed, if they end in time. `None`: the
+    /// 401 passes through.
     pub async fn heal(&self, source: &Source, rejected: &Token) -> Option<Arc<Token>> {
         let deadline = source.deadline();
-        match self.judge(source, rejected) {
-            Verdict::Replay(newer) => return Some(newer),
-            Verdict::PassThrough => return None,
-            Verdict::Wait(attempt) => self.wait(source, attempt, deadline).await,
+        loop {
+            match self.judge(source, rejected, deadline) {
+                Verdict::Replay(newer) => return Some(newer),
+                Verdict::PassThrough => return None,
+                Verdict::Wait(attempt) => {
+                    if !self.wait(source, attempt, deadline).await {
+                        return newer(source, rejected);
+                    }
+                }
+            }
         }
-        newer(source, rejected)
     }
 
     /// As [`heal`](Self::heal), for a request that cannot be replayed: what it begins is for those
     /// that follow.
     pub fn reject(&self, source: &Source, rejected: &Token) {
-        self.judge(source, rejected);
+        self.judge(source, rejected, source.deadline());
     }
 
     /// What became of the replay with `token`. A rejected one begins or doubles the time for
@@ -116,7 +126,7 @@ impl Rejections {
         }
     }
 
-    fn judge(&self, source: &Source, rejected: &Token) -> Verdict {
+    fn judge(&self, source: &Source, rejected: &Token, deadline: Instant) -> Verdict {
         let mut inner = self.lock();
         self.settle(&mut inner, source);
         if inner.counted < rejected.id() {
@@ -133,7 +143,7 @@ impl Rejections {
         if let Some(aside) = &inner.aside {
             return match newer(source, rejected) {
                 Some(newer) if newer.id() != aside.token => Verdict::Replay(newer),
-                _ if aside.released => Verdict::PassThrough,
+                _ if aside.attempt <= inner.given_up => Verdict::PassThrough,
                 _ => Verdict::Wait(aside.attempt),
             };
         }
@@ -143,16 +153,22 @@ impl Rejections {
         if now.boot < inner.quiet_until {
             return Verdict::PassThrough;
         }
-        let Some(attempt) = source.demand() else {
+        let attempt = source.replace(deadline);
+        let Some(attempt) = attempt.filter(|attempt| *attempt > inner.given_up) else {
             // An attempt may have ended since the look above.
             return newer(source, rejected).map_or(Verdict::PassThrough, Verdict::Replay);
         };
+        // While attempts fail, a request that is rejected whatever its token must not delay the
+        // others again and again.
+        let holds_up = inner.irreplaceable != rejected.id();
         inner.aside = Some(Aside {
             token: rejected.id(),
             attempt,
-            released: false,
+            holds_up,
         });
-        self.aside.store(rejected.id(), Ordering::Release);
+        if holds_up {
+            self.aside.store(rejected.id(), Ordering::Release);
+        }
         Verdict::Wait(attempt)
     }
 
@@ -161,22 +177,28 @@ impl Rejections {
         let mut inner = self.lock();
         self.settle(&mut inner, source);
         let aside = inner.aside.as_ref()?;
-        (!aside.released).then_some(aside.attempt)
+        aside.holds_up.then_some(aside.attempt)
     }
 
-    /// Waits for the attempt. When the time is over, nobody waits for it any more: an upstream
-    /// that rejects one request must not delay all the others for as long as a server hangs.
-    async fn wait(&self, source: &Source, attempt: u64, deadline: Instant) {
+    /// Waits for the attempt; whether it ended in time. Once it has been in flight for all the time
+    /// that a request may wait, nobody waits for it any more: an upstream that rejects one request
+    /// must not delay all the others for as long as a server hangs.
+    async fn wait(&self, source: &Source, attempt: u64, deadline: Instant) -> bool {
+        let in_flight = source.begins_by_now(attempt);
         let in_time = timeout_at(deadline, source.ended(attempt)).await.is_ok();
         let mut inner = self.lock();
         self.settle(&mut inner, source);
+        if in_time || !in_flight {
+            return in_time;
+        }
+        inner.given_up = inner.given_up.max(attempt);
         if let Some(aside) = &mut inner.aside
             && aside.attempt == attempt
-            && !in_time
         {
-            aside.released = true;
+            aside.holds_up = false;
             self.aside.store(0, Ordering::Release);
         }
+        false
     }
 
     /// Ends the setting aside if its attempt has ended. Everyone who comes by does this, so that
@@ -191,7 +213,9 @@ impl Rejections {
         };
         if current.id() != aside.token {
             inner.brought = current.id();
-        } else if !source.is_failing() {
+        } else if source.is_failing() {
+            inner.irreplaceable = aside.token;
+        } else {
             // The server answers, but with the value that was rejected: as good as a replay.
             inner.be_quiet(source.now());
         }

@@ -97,8 +97,8 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// At once while the source waits after a failure; when the attempt fails; and when it takes
-    /// too long.
+    /// As soon as no attempt is in flight and none is due in the time that is left, after a failure;
+    /// and when that time is over.
     pub async fn acquire(&self) -> Result<Arc<Token>, Unavailable> {
         self.acquire_by(self.deadline()).await
     }
@@ -123,7 +123,9 @@ impl Source {
         self.shared.stands_by.store(true, Ordering::Relaxed);
         if self.current().is_none() {
             self.retry_now();
-            self.demand();
+            let now = self.now();
+            self.shared.update(|state| state.demand(now));
+            self.shared.nudge.notify_one();
         }
     }
 
@@ -185,18 +187,24 @@ impl Source {
     }
 
     pub(super) async fn acquire_by(&self, deadline: Instant) -> Result<Arc<Token>, Unavailable> {
-        timeout_at(deadline, self.wait())
+        timeout_at(deadline, self.wait(deadline))
             .await
             .unwrap_or_else(|_| Err(self.shared.look(|state, _| self.too_slow(state))))
     }
 
     /// For a rejected token: the number of the attempt that may bring another, which is in flight
-    /// or begins now. `None` when none may begin.
-    pub(super) fn demand(&self) -> Option<u64> {
-        let now = self.now();
-        let attempt = self.shared.update(|state| state.demand(now));
+    /// or begins before the deadline. `None` when none may begin in time.
+    pub(super) fn replace(&self, deadline: Instant) -> Option<u64> {
+        let (now, patience) = (self.now(), until(deadline));
+        let attempt = self.shared.update(|state| state.replace(now, patience));
         self.shared.nudge.notify_one();
         attempt
+    }
+
+    /// Whether the attempt has begun, or nothing postpones it.
+    pub(super) fn begins_by_now(&self, attempt: u64) -> bool {
+        let look = |state: &State, now| state.begun() >= attempt || state.pause(now).is_zero();
+        self.shared.look(look)
     }
 
     pub(super) fn has_ended(&self, attempt: u64) -> bool {
@@ -217,13 +225,13 @@ impl Source {
         self.shared.metrics.rejected();
     }
 
-    async fn wait(&self) -> Result<Arc<Token>, Unavailable> {
+    async fn wait(&self, deadline: Instant) -> Result<Arc<Token>, Unavailable> {
         loop {
             if let Some(token) = self.current() {
                 return Ok(token);
             }
-            let now = self.now();
-            match self.shared.update(|state| state.join(now)) {
+            let (now, patience) = (self.now(), until(deadline));
+            match self.shared.update(|state| state.join(now, patience)) {
                 Joined::Token(token) => return Ok(token),
                 Joined::BackOff => return Err(self.shared.look(unavailable)),
                 Joined::Attempt(attempt) => {
@@ -258,6 +266,10 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.keeper.abort();
     }
+}
+
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 fn unavailable(state: &State, now: Moment) -> Unavailable {

@@ -26,6 +26,10 @@ pub(super) struct State {
     in_flight: bool,
     /// Someone waits for an attempt.
     wanted: bool,
+    /// Since the last success, an upstream's rejection asked for an attempt.
+    wanted_for_rejection: bool,
+    /// The token was fetched because an upstream rejected the one before it.
+    replaces_rejected: bool,
     /// No attempt begins before this reading of the boot clock.
     not_before: Duration,
     backoff: Backoff,
@@ -85,6 +89,8 @@ impl State {
             begun: 0,
             in_flight: false,
             wanted: false,
+            wanted_for_rejection: false,
+            replaces_rejected: false,
             not_before: Duration::ZERO,
             backoff: Backoff::default(),
             last_failure: None,
@@ -120,14 +126,15 @@ impl State {
         }
     }
 
-    /// For a request that saw no usable token: joins the attempt in flight or asks for one.
-    pub(super) fn join(&mut self, now: Moment) -> Joined {
+    /// For a request that saw no usable token and can wait for so long: joins the attempt in flight,
+    /// or asks for one unless a failure postpones it for longer.
+    pub(super) fn join(&mut self, now: Moment, patience: Duration) -> Joined {
         if let Some(token) = &self.token
             && token.is_usable(now)
         {
             return Joined::Token(Arc::clone(token));
         }
-        if !self.in_flight && self.is_failing() && !self.pause(now).is_zero() {
+        if !self.in_flight && self.is_failing() && self.pause(now) > patience {
             return Joined::BackOff;
         }
         Joined::Attempt(self.ask())
@@ -139,6 +146,23 @@ impl State {
         if !self.in_flight && !self.pause(now).is_zero() {
             return None;
         }
+        Some(self.ask())
+    }
+
+    /// For a request whose token was rejected and that can wait for so long: joins the attempt in
+    /// flight or asks for one, and returns its number. `None` if none may begin in time. The first
+    /// rejection of a token ends the rest after the success that brought it, unless it was fetched
+    /// because of a rejection itself.
+    pub(super) fn replace(&mut self, now: Moment, patience: Duration) -> Option<u64> {
+        if !self.in_flight {
+            if !self.is_failing() && !self.replaces_rejected {
+                self.not_before = now.boot;
+            }
+            if self.pause(now) > patience {
+                return None;
+            }
+        }
+        self.wanted_for_rejection = true;
         Some(self.ask())
     }
 
@@ -158,6 +182,7 @@ impl State {
                 self.backoff = Backoff::default();
                 self.not_before = now.boot.saturating_add(REST);
                 self.last_success = Some(now);
+                self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
                 Ended {
                     same_value: before.as_ref().is_some_and(|b| b.id() == token.id()),
                     news: before.is_none() || failures > 0,
@@ -166,11 +191,12 @@ impl State {
                 }
             }
             Err(error) => {
+                let usable_for = before.map_or(Duration::ZERO, |b| now.until(b.usable_until()));
+                let pauses = &self.policy.pauses;
                 let delay = self
                     .backoff
-                    .failed(&error, &self.policy.pauses, &mut self.rng);
+                    .failed(&error, usable_for, pauses, &mut self.rng);
                 self.not_before = now.boot.saturating_add(delay);
-                let usable_for = before.map_or(Duration::ZERO, |b| now.until(b.usable_until()));
                 let last = self.last_failure.as_ref().filter(|_| failures > 0);
                 let known = last.is_some_and(|last| {
                     last.error.message == error.message
@@ -357,10 +383,16 @@ mod tests {
     #[test]
     fn a_token_that_arrived_since_the_look_is_taken_and_causes_no_attempt() {
         let mut state = eager();
-        assert!(matches!(state.join(at(1)), Joined::Attempt(1)));
+        assert!(matches!(
+            state.join(at(1), Duration::ZERO),
+            Joined::Attempt(1)
+        ));
         fetched(&mut state, at(1));
 
-        assert!(matches!(state.join(at(1)), Joined::Token(_)));
+        assert!(matches!(
+            state.join(at(1), Duration::ZERO),
+            Joined::Token(_)
+        ));
 
         assert_eq!(state.begun(), 1);
         let next = state.due_in(at(1)).unwrap();
@@ -371,6 +403,9 @@ mod tests {
     fn a_token_at_its_end_is_not_joined() {
         let mut state = eager();
         fetched(&mut state, at(1));
-        assert!(matches!(state.join(at(3596)), Joined::Attempt(2)));
+        assert!(matches!(
+            state.join(at(3596), Duration::ZERO),
+            Joined::Attempt(2)
+        ));
     }
 }

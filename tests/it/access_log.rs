@@ -16,7 +16,7 @@ use crate::support::scripted::Server;
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{eventually, loopback, smallest, with_patience};
 
 /// The access lines of a whole log, every line of which is JSON.
 fn access(log: &str) -> Vec<Value> {
@@ -347,7 +347,7 @@ async fn an_error_of_ours_is_logged_with_its_cause() {
     ));
     let api = Api::open();
 
-    let mut config = smallest(&api, &idp);
+    let mut config = with_patience(&smallest(&api, &idp), "1s");
     for (name, url, lines) in [
         ("refusing", refusing, ""),
         ("expired", format!("https://{expired}"), trusting.as_str()),

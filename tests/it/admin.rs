@@ -47,7 +47,7 @@ async fn ready_is_who_holds_every_required_token() {
         &other,
         &[
             ("optional", "required = false"),
-            ("idle", "refresh = \"lazy\""),
+            ("idle", "refresh = \"lazy\"\nacquire_timeout = \"1s\""),
         ],
     );
     // The one that is required comes from the server that gives tokens.

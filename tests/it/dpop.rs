@@ -12,7 +12,7 @@ use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::idp::Idp;
 use crate::support::server::{Body, response, whole};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::smallest;
+use crate::support::{smallest, with_patience};
 
 /// The API, called by the host it is sent.
 fn judged(issuer: &Issuer, referee: &Referee, seen: &Seen) -> http::Response<Body> {
@@ -157,7 +157,12 @@ async fn a_bearer_token_is_not_good_enough_unless_binding_is_optional() {
     let issuer = Issuer::start();
     issuer.call_them("Bearer");
     let api = Api::open();
-    let sidebearer = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
+    let sidebearer = Sidebearer::start(&config(
+        &api,
+        &issuer,
+        "",
+        "dpop = true\nacquire_timeout = \"1s\"",
+    ));
     let answer = client::get(sidebearer.address(), "/").await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -193,7 +198,7 @@ async fn a_bound_token_that_nobody_asked_for_is_a_failure() {
         200,
         body.to_owned(),
     ));
-    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let sidebearer = Sidebearer::start(&with_patience(&smallest(&api, &idp), "1s"));
     assert_eq!(status(&sidebearer, "/").await, 503);
     let error = &sidebearer.status().await["credentials"]["api"]["last_error"];
     let message = error["message"].as_str().unwrap();

@@ -10,7 +10,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Answer, raw, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, any_port, smallest};
+use crate::support::{PATIENCE, any_port, smallest, with_patience};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -239,7 +239,7 @@ async fn a_malformed_body_is_the_clients_fault() {
 async fn without_a_token_nothing_is_sent_and_the_client_learns_when_to_come_back() {
     let (api, idp) = (Api::open(), Idp::start());
     idp.behave(Behaviour::Answers(503, "{}".to_owned()));
-    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let sidebearer = Sidebearer::start(&with_patience(&smallest(&api, &idp), "100ms"));
     let answer = client::get(sidebearer.address(), "/").await;
     let expected = (503, "token_unavailable", "api");
     assert_error(&sidebearer, &answer, expected, "authorization server").await;
@@ -265,7 +265,7 @@ async fn a_request_that_comes_back_to_us_is_a_loop() {
 async fn grpc_is_told_in_trailers_only() {
     let (api, idp) = (Api::open(), Idp::start());
     idp.behave(Behaviour::Answers(503, "{}".to_owned()));
-    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let sidebearer = Sidebearer::start(&with_patience(&smallest(&api, &idp), "100ms"));
     for (path, host, status, code) in [
         ("/pkg.Service/Call", "localhost", "14", "token_unavailable"),
         ("/pkg.Service/Call", "attacker.example", "12", "no_route"),

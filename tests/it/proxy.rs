@@ -13,7 +13,7 @@ use crate::support::idp::{Behaviour, Idp};
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{any_port, eventually, smallest};
+use crate::support::{any_port, eventually, smallest, with_patience};
 
 /// As [`smallest`], with more lines for the upstream.
 fn with_upstream(api: &Api, idp: &Idp, lines: &str) -> String {
@@ -141,7 +141,7 @@ async fn expired_token_is_never_sent() {
     let api = Api::open();
     // Usable for one second.
     idp.set_lifetime(2);
-    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let sidebearer = Sidebearer::start(&with_patience(&smallest(&api, &idp), "100ms"));
     sidebearer.ready().await;
     idp.behave(Behaviour::Answers(503, "down".to_owned()));
 
@@ -209,7 +209,7 @@ client_secret = {{ file = "secret" }}
             ca.file().display(),
             idp.endpoint()
         );
-        let sidebearer = Sidebearer::start(&config);
+        let sidebearer = Sidebearer::start(&with_patience(&config, "1s"));
         sidebearer.ready().await;
 
         let at = sidebearer.address();

@@ -10,6 +10,7 @@ use crate::dpop::{config, guarded, judged, status};
 use crate::support::api::{Api, unauthorized};
 use crate::support::client::{self, Connection, post};
 use crate::support::dpop::{Issuer, Referee};
+use crate::support::eventually;
 use crate::support::keys::{key, part};
 use crate::support::server;
 use crate::support::sidebearer::Sidebearer;
@@ -59,10 +60,18 @@ async fn a_token_endpoint_that_is_never_content_is_asked_twice_and_left_alone() 
             .insert("dpop-nonce", nonce.parse().unwrap());
         refusal
     });
-    let config = config(&api, &issuer, "", "dpop = true\nrefresh = \"lazy\"");
+    let lines = "dpop = true\nrefresh = \"lazy\"\nacquire_timeout = \"100ms\"";
+    let config = config(&api, &issuer, "", lines);
     let config = config.replace(&issuer.endpoint(), &format!("{}/token", never.url()));
     let sidebearer = Sidebearer::start(&config);
     assert_eq!(status(&sidebearer, "/").await, 503);
+    // No pause is as short as what a request waits for.
+    eventually("it has answered twice", async || never.seen().len() >= 2).await;
+    let failed = async || {
+        let shown = sidebearer.status().await;
+        shown["credentials"]["api"]["last_error"].is_object()
+    };
+    eventually("the attempt has failed", failed).await;
     assert_eq!(never.seen().len(), 2);
     let shown = sidebearer.status().await;
     let error = &shown["credentials"]["api"]["last_error"];
@@ -115,7 +124,9 @@ async fn a_nonce_longer_than_max_nonce_bytes_is_not_repeated() {
         let issuer = Issuer::start();
         issuer.referee.want(nonce);
         let (api, _) = guarded(&issuer);
-        let lines = format!("dpop = true\nrefresh = \"lazy\"\nmax_nonce_bytes = \"{max}\"");
+        let lines = format!(
+            "dpop = true\nrefresh = \"lazy\"\nacquire_timeout = \"1s\"\nmax_nonce_bytes = \"{max}\""
+        );
         let sidebearer = Sidebearer::start(&config(&api, &issuer, "", &lines));
         assert_eq!(status(&sidebearer, "/").await, status_of_ours, "{max}");
     }

@@ -52,6 +52,14 @@ pub(crate) fn any_port() -> SocketAddr {
     (ip(), 0).into()
 }
 
+/// The same configuration, whose requests wait for tokens for so long at most.
+pub(crate) fn with_patience(config: &str, acquire_timeout: &str) -> String {
+    let credential = "client_id = \"billing\"";
+    let patience = format!("{credential}\nacquire_timeout = \"{acquire_timeout}\"");
+    assert!(config.contains(credential), "{config}");
+    config.replace(credential, &patience)
+}
+
 /// One listener, one upstream, one credential: the smallest useful configuration.
 pub(crate) fn smallest(api: &Api, idp: &Idp) -> String {
     format!(

@@ -152,7 +152,7 @@ async fn short_lived_tokens_are_renewed_before_they_end() {
             pass(0.05).await;
             assert!(world.value().is_some(), "{lifetime} s, after {i} x 50 ms");
         }
-        let most = 30.0 / (0.45 * lifetime) + 2.0;
+        let most = 30.0 / (0.24 * lifetime) + 2.0;
         assert!((world.endpoint.requests() as f64) < most, "{lifetime}");
     }
 }

@@ -118,17 +118,76 @@ async fn waiting_request_gets_the_set_aside_value_when_the_fetch_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_fetch_starts_within_half_a_second_of_the_last_success() {
+async fn first_rejection_of_a_token_starts_a_fetch_at_once_however_young_it_is() {
     let world = World::eager([grants("old", 3600.0)], grants("new", 3600.0));
     world.source.first_attempt().await;
     let old = world.source.current().expect("a token");
-    let upstream = Rejections::new();
-    pass(0.4).await;
     let asked = Instant::now();
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    let healed = heals(&world, &Rejections::new(), &old).await;
+    assert_eq!(healed.as_deref(), Some("new"));
     assert_eq!(asked.elapsed(), secs(0.0));
-    pass(0.2).await;
-    assert_eq!(heals(&world, &upstream, &old).await.as_deref(), Some("new"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_fetched_because_of_a_rejection_is_not_replaced_within_half_a_second() {
+    let (world, first, old) = holding_old(grants("new", 3600.0)).await;
+    assert_eq!(heals(&world, &first, &old).await.as_deref(), Some("new"));
+    let new = world.source.current().expect("a token");
+    world.endpoint.now(grants("newest", 3600.0));
+    pass(0.1).await;
+    let asked = Instant::now();
+    // Another upstream: its own quiet time has not begun.
+    let healed = heals(&world, &Rejections::new(), &new).await;
+    assert_eq!(healed.as_deref(), Some("newest"));
+    assert_eq!(asked.elapsed(), secs(0.4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejection_during_a_pause_waits_for_the_next_attempt_if_that_comes_in_time() {
+    let script = [fails_for(Throttled, Some(3.0)), fails(ServerError)];
+    let world = World::eager(
+        [grants("old", 3600.0)].into_iter().chain(script),
+        grants("new", 3600.0),
+    );
+    world.source.first_attempt().await;
+    let old = world.source.current().expect("a token");
+    let (upstream, sound) = (Rejections::new(), Rejections::new());
+    let asked = Instant::now();
+    let others = async {
+        pass(0.1).await;
+        // Its attempt has failed: the rejected one waits on, the others need not.
+        assert!(upstream.current(&world.source).is_some());
+        assert!(sound.current(&world.source).is_some());
+    };
+    let (healed, ()) = tokio::join!(heals(&world, &upstream, &old), others);
+    assert_eq!(healed.as_deref(), Some("new"));
+    let waited = asked.elapsed().as_secs_f64();
+    assert!((3.0..4.0).contains(&waited), "{waited}");
+    assert_eq!(world.endpoint.requests(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_that_rejects_whatever_it_gets_delays_the_others_once_while_fetches_fail() {
+    let (world, upstream, old) = holding_old(fails_for(ServerError, Some(2.0)).after(0.5)).await;
+    let others = async {
+        pass(0.1).await;
+        let mut delayed = 0;
+        for _ in 0..100 {
+            delayed += usize::from(upstream.current(&world.source).is_none());
+            pass(0.1).await;
+        }
+        assert!((4..6).contains(&delayed), "{delayed} of 100");
+    };
+    let rejected = async {
+        for _ in 0..20 {
+            assert_eq!(heals(&world, &upstream, &old).await, None);
+            pass(0.1).await;
+        }
+    };
+    tokio::select! {
+        () = others => {}
+        () = rejected => panic!("each waits for attempts"),
+    }
 }
 
 #[tokio::test(start_paused = true)]

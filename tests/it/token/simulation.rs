@@ -7,6 +7,7 @@
 mod pace;
 mod seeds;
 mod server;
+mod short;
 mod wire;
 
 use std::ops::Range;

@@ -58,18 +58,19 @@ impl Report {
 
     /// The most fetches that the rules explain.
     ///
-    /// - A token is renewed after at least 45 % of its life (a 2 s one; later for longer ones),
+    /// - A token is renewed after at least 45 % of its life (earlier only where that is under 6 s),
     ///   and lifetimes are 8,100 s in the mean. A disturbance may end one early.
     /// - A token handed out again is asked for at halves of its remainder, down to 0.5 s.
     /// - Back-off is 15 s in the mean, after the first seven failures in a row; a quarter more
-    ///   for luck. A changed file may end it. (Pauses that the server or a refusal dictate are
+    ///   for luck. While a token lasts, the pause is a quarter of what is left of it: no more than
+    ///   25 such failures before it ends. A changed file may end it. (Pauses that the server or a refusal dictate are
     ///   checked one by one.)
     pub(super) fn bound(&self, length: Duration) -> u64 {
         let mean_lifetime = (LIFETIMES.1 - LIFETIMES.0) / (LIFETIMES.1 / LIFETIMES.0).ln();
         let renewals = length.as_secs_f64() / (0.45 * mean_lifetime);
         let halvings = LIFETIMES.1.log2() + 1.0;
         let retries =
-            1.25 * self.backing_off.as_secs_f64() / 15.0 + 7.0 * self.streaks as f64 + 20.0;
+            1.25 * self.backing_off.as_secs_f64() / 15.0 + 32.0 * self.streaks as f64 + 20.0;
         let dictated = self.failures - self.retried;
         let again = halvings * self.again as f64;
         let bound = 1.0 + renewals + self.disturbances as f64 + again + retries;
@@ -152,7 +153,9 @@ impl Pace {
             self.report.again += u64::from(!self.held_again);
             now.boot + now.until(usable_until) / 2
         } else {
-            let earliest = (0.70 * lifetime).min(lifetime - margin - 0.05 * lifetime);
+            let usable = lifetime - margin;
+            let reserve = (0.5 * usable).min(3.0).max(0.05 * lifetime);
+            let earliest = (0.70 * lifetime).min(usable - reserve);
             sent.boot + secs(earliest)
         };
         self.held = Some(value.to_owned());
