@@ -186,6 +186,11 @@ impl Injection {
         }
     }
 
+    /// The scheme that stands before the token where the configuration names one.
+    pub fn scheme(&self) -> Option<&str> {
+        self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
+    }
+
     /// What time it is for a token.
     pub fn now(&self) -> Moment {
         self.source.now()

@@ -64,21 +64,19 @@ fn decides_by_challenges(data: &[u8]) {
     let lines = data.split(|byte| *byte == b'\n');
     let values = lines.filter_map(|line| HeaderValue::from_bytes(line).ok());
     let mut headers = HeaderMap::new();
-    let mut rejected = false;
+    let (mut rejected, mut otherwise) = (false, false);
     for value in values {
-        for Challenge {
-            scheme,
-            error,
-            whole,
-        } in challenges(value.as_bytes())
-        {
-            let named = error.as_deref() == Some(b"invalid_token") || error.is_none() && whole;
-            rejected |= named && scheme.eq_ignore_ascii_case(b"bearer");
+        for Challenge { scheme, error, .. } in challenges(value.as_bytes()) {
+            let error = error.as_deref().filter(|error| !error.is_empty());
+            if let Some(error) = error.filter(|_| scheme.eq_ignore_ascii_case(b"bearer")) {
+                rejected |= error == b"invalid_token";
+                otherwise |= error != b"invalid_token";
+            }
         }
         headers.append(WWW_AUTHENTICATE, value);
     }
-    rejected |= headers.is_empty();
-    assert_eq!(rejects_token(&headers, "Bearer"), rejected);
+    let rejected = rejected || !otherwise;
+    assert_eq!(rejects_token(&headers, &["Bearer"]), rejected);
 }
 
 /// A challenge, and how it is written.

@@ -19,28 +19,30 @@ pub struct Challenge<'a> {
     pub whole: bool,
 }
 
-/// Whether a 401 with these headers rejects a token sent with `scheme`: it has no challenge header
-/// at all, or a challenge of that scheme without `error` or with `invalid_token`. One that wants
-/// another nonce in the proof ([`wants_nonce`]) says nothing about the token.
+/// Whether a 401 with these headers rejects a token that was sent with one of `schemes`: unless a
+/// challenge of such a scheme says otherwise, with an `error` that is not `invalid_token`
+/// (RFC 6750 section 3.1). One that wants another nonce in the proof ([`wants_nonce`]) says nothing
+/// about the token.
 ///
-/// What cannot be read is no challenge. To pass such a 401 through loses nothing; to take garbage
-/// for a rejection would set a good token aside.
-pub fn rejects_token(headers: &HeaderMap, scheme: &str) -> bool {
-    let mut lines = headers.get_all(WWW_AUTHENTICATE).iter().peekable();
-    if lines.peek().is_none() {
-        return true;
-    }
-    let rejects = |challenge: Challenge<'_>| {
-        challenge.scheme.eq_ignore_ascii_case(scheme.as_bytes())
-            && match challenge.error {
-                Some(error) => *error == *b"invalid_token",
-                None => challenge.whole,
+/// Many APIs answer an expired token with a challenge of another scheme, or with one that is
+/// malformed, so that neither says otherwise.
+pub fn rejects_token(headers: &HeaderMap, schemes: &[&str]) -> bool {
+    let mut otherwise = false;
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    for challenge in lines.flat_map(|line| challenges(line.as_bytes())) {
+        let of_scheme = |scheme: &&str| challenge.scheme.eq_ignore_ascii_case(scheme.as_bytes());
+        let Some(error) = challenge.error.as_deref() else {
+            continue;
+        };
+        if schemes.iter().any(of_scheme) {
+            if error == b"invalid_token" {
+                return !(schemes.contains(&dpop::SCHEME) && wants_nonce(headers));
             }
-    };
-    let rejected = lines
-        .flat_map(|line| challenges(line.as_bytes()))
-        .any(rejects);
-    rejected && !(scheme == dpop::SCHEME && wants_nonce(headers))
+            // An empty one says nothing.
+            otherwise |= !error.is_empty();
+        }
+    }
+    !otherwise
 }
 
 /// Whether a 401 with these headers wants a nonce of the server's own in the proof (RFC 9449
@@ -204,7 +206,7 @@ mod tests {
         for line in lines {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap());
         }
-        rejects_token(&headers, "Bearer")
+        rejects_token(&headers, &["Bearer"])
     }
 
     fn read(line: &str) -> Vec<(&str, Option<String>, bool)> {
@@ -258,34 +260,57 @@ mod tests {
     }
 
     #[test]
-    fn every_other_challenge_passes_through() {
+    fn a_challenge_of_another_scheme_or_a_broken_one_does_not_say_otherwise() {
         for line in [
-            "Bearer error=\"insufficient_scope\", scope=\"a b\"",
-            "Bearer scope=\"error=invalid_token\", error=\"insufficient_scope\"",
-            "Bearer error=\"invalid_request\"",
-            "Bearer error=\"\"",
-            "Bearer error=\"insufficient_scope\", error=\"invalid_token\"",
             "Basic realm=\"x\"",
             "Basic realm=\"Bearer\"",
-            "Basic realm=\"x, Bearer error=\\\"invalid_token\\\"\"",
+            "Basic realm=\"x, Bearer error=\\\"insufficient_scope\\\"\"",
+            "OAuth realm=\"x\", error=\"invalid_token\"",
+            "OAuth error=\"insufficient_scope\"",
+            "JWT",
+            "Token",
             "DPoP error=\"invalid_token\"",
-            "BearerX",
+            "BearerX error=\"insufficient_scope\"",
             "Basic Bearer",
             "",
             ",",
             "\"Bearer\"",
+            "Bearer error=\"\"",
             "Bearer realm=\"unterminated",
-            "Bearer realm=\"x",
             "Bearer: realm=x",
             "Bearer realm x",
-            "Bearer, error=\"insufficient_scope\"",
-            "Bearer , error=\"insufficient_scope\"",
             "Bearer/x",
             "Bearer realm=\"x\" trailing",
             "=Bearer",
         ] {
+            assert!(rejects(&[line]), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_of_our_scheme_with_another_error_passes_through() {
+        for line in [
+            "Bearer error=\"insufficient_scope\", scope=\"a b\"",
+            "Bearer scope=\"error=invalid_token\", error=\"insufficient_scope\"",
+            "Bearer error=\"invalid_request\"",
+            "Bearer error=\"insufficient_scope\", error=\"invalid_token\"",
+            "Bearer error=\"insufficient_scope\" trailing",
+            "Bearer, error=\"insufficient_scope\"",
+            "Bearer , error=\"insufficient_scope\"",
+            "Basic realm=x, Bearer error=insufficient_scope",
+        ] {
             assert!(!rejects(&[line]), "{line}");
         }
+        assert!(!rejects(&["Bearer", "Bearer error=\"insufficient_scope\""]));
+    }
+
+    #[test]
+    fn the_scheme_that_a_prefix_names_is_ours_too() {
+        let mut headers = HeaderMap::new();
+        let insufficient = HeaderValue::from_static("JWT error=\"insufficient_scope\"");
+        headers.insert(WWW_AUTHENTICATE, insufficient);
+        assert!(rejects_token(&headers, &["Bearer"]));
+        assert!(!rejects_token(&headers, &["Bearer", "jwt"]));
     }
 
     #[test]
@@ -308,7 +333,7 @@ mod tests {
         ] {
             let headers = headers(wants);
             assert!(wants_nonce(&headers), "{wants:?}");
-            assert!(!rejects_token(&headers, "DPoP"), "{wants:?}");
+            assert!(!rejects_token(&headers, &["DPoP"]), "{wants:?}");
         }
         for rejects in [
             &["DPoP"][..],
@@ -318,20 +343,15 @@ mod tests {
         ] {
             let headers = headers(rejects);
             assert!(!wants_nonce(&headers), "{rejects:?}");
-            assert!(rejects_token(&headers, "DPoP"), "{rejects:?}");
+            assert!(rejects_token(&headers, &["DPoP"]), "{rejects:?}");
         }
-        for other in [
-            "DPoP error=\"invalid_dpop_proof\"",
-            "Bearer error=\"invalid_token\"",
-        ] {
-            let headers = headers(&[other]);
-            assert!(
-                !wants_nonce(&headers) && !rejects_token(&headers, "DPoP"),
-                "{other}"
-            );
-        }
+        let proof = headers(&["DPoP error=\"invalid_dpop_proof\""]);
+        assert!(!wants_nonce(&proof) && !rejects_token(&proof, &["DPoP"]));
         let both = headers(&["Bearer error=\"invalid_token\", DPoP error=\"use_dpop_nonce\""]);
-        assert!(rejects_token(&both, "Bearer"), "the token sent was another");
+        assert!(
+            rejects_token(&both, &["Bearer"]),
+            "the token sent was another"
+        );
     }
 
     #[test]
@@ -339,7 +359,7 @@ mod tests {
         let line = b"Bearer error_description=\"expir\xe9\", error=\"invalid_token\"";
         let mut headers = HeaderMap::new();
         headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(line).unwrap());
-        assert!(rejects_token(&headers, "Bearer"));
+        assert!(rejects_token(&headers, &["Bearer"]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::upload::{Outgoing, Source, Upload};
 use crate::config;
 use crate::dpop::Nonce;
 use crate::http1::Spelling;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Injection, Upstream};
 use crate::token::Token;
 use crate::upstream::{Checkout, Incoming, Pool};
 
@@ -120,6 +120,16 @@ impl Forward {
     /// Whether the same request can be sent once more: its body was kept, or never asked for.
     pub fn can_replay(&self) -> bool {
         self.can_restart(true)
+    }
+
+    /// Whether the upstream rejects the token that this request carried. When an `Authorization` of
+    /// the client's own went with it, in a header of its own, nobody can tell which of them is meant.
+    pub fn was_rejected(&self, answer: &Answer, token: &Token) -> bool {
+        let injection = self.upstream.injection.as_ref();
+        let prefix = injection.and_then(Injection::scheme);
+        let schemes = [token.token_type(), prefix.unwrap_or(token.token_type())];
+        // The headers are scrubbed and without our token: what is there is the client's.
+        judge::rejects(answer, &schemes) && !self.headers.contains_key(header::AUTHORIZATION)
     }
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened. An

@@ -4,20 +4,13 @@ use http::{Response, StatusCode};
 
 use super::reply::GRPC_STATUS;
 use crate::oauth::challenge;
-use crate::token::Token;
 
-/// Whether the upstream says that the token is no good, rather than that it is not enough, or that
-/// the proof beside it lacks a nonce.
-pub fn rejects<B>(response: &Response<B>, token: &Token) -> bool {
-    match response.status() {
-        StatusCode::UNAUTHORIZED => {
-            challenge::rejects_token(response.headers(), token.token_type())
-        }
-        _ => {
-            let bound = token.binding().is_some();
-            is_unauthenticated_grpc(response) && !(bound && wants_nonce(response))
-        }
-    }
+/// Whether the upstream rejects a token sent with one of `schemes`, rather than saying that it is
+/// not enough, or that the proof beside it lacks a nonce.
+pub fn rejects<B>(response: &Response<B>, schemes: &[&str]) -> bool {
+    let refused =
+        response.status() == StatusCode::UNAUTHORIZED || is_unauthenticated_grpc(response);
+    refused && challenge::rejects_token(response.headers(), schemes)
 }
 
 /// Whether a nonce of the upstream's own is all that was missing in the proof (RFC 9449 section 9),

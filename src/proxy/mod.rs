@@ -179,7 +179,7 @@ impl Plan {
         exchange.carries(token.as_ref());
         let answer = forward.send(&mut token, &exchange.attempts).await?;
         let answer = match (injection, &token) {
-            (Some(injection), Some(sent)) if judge::rejects(&answer, sent) => {
+            (Some(injection), Some(sent)) if forward.was_rejected(&answer, sent) => {
                 let sent = Arc::clone(sent);
                 let attempts = &exchange.attempts;
                 Box::pin(heal(injection, forward, answer, sent, &mut token, attempts)).await?
@@ -226,7 +226,7 @@ async fn heal(
     injection.rejections.replayed(
         &injection.source,
         &replayed,
-        !judge::rejects(&answer, &replayed),
+        !forward.was_rejected(&answer, &replayed),
     );
     Ok(answer)
 }

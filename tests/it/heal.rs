@@ -45,15 +45,9 @@ client_secret = {{ file = "secret" }}
     )
 }
 
-/// It holds a token, and may fetch another: none begins within half a second of a success.
-async fn rested(sidebearer: &Sidebearer) {
-    sidebearer.ready().await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
-}
-
 async fn holding_token_1(config: &str) -> Sidebearer {
     let sidebearer = Sidebearer::start(config);
-    rested(&sidebearer).await;
+    sidebearer.ready().await;
     sidebearer
 }
 
@@ -305,7 +299,6 @@ async fn a_newer_token_that_is_there_already_is_used_without_a_fetch() {
     late.notified().await;
     assert_eq!(client::get(address, "/").await.status, 200);
     assert_eq!(idp.requests(), 2);
-    rested(&sidebearer).await;
     go.notify_one();
 
     assert_eq!(slow.await.unwrap(), 200);
@@ -318,9 +311,12 @@ async fn meets(
     answer: impl Fn() -> Response<Body> + Send + Sync + 'static,
 ) -> (u16, usize) {
     let idp = Idp::start();
-    let api = Api::start(move |seen| match is_old(seen.authorization()) {
-        true => answer(),
-        false => response(200, "ok"),
+    let api = Api::start(move |seen| {
+        let injected = [seen.authorization(), seen.header("x-api-key")].concat();
+        match injected.ends_with("token-1") {
+            true => answer(),
+            false => response(200, "ok"),
+        }
     });
     let sidebearer = holding_token_1(&config(&api.url(), &idp, upstream, "")).await;
     let answer = client::get(sidebearer.address(), "/").await;
@@ -349,9 +345,16 @@ async fn answers_that_reject_the_token_are_healed() {
             two
         }),
         meets("", grpc),
+        meets("", || unauthorized("Basic realm=\"x\"")),
+        meets("", || unauthorized(
+            "OAuth realm=\"x\", error=\"invalid_token\""
+        )),
+        meets("header_prefix = \"JWT\"", || unauthorized("JWT")),
+        meets("", || unauthorized("Bearer realm=\"unterminated")),
+        meets("header = \"x-api-key\"", || response(401, "no challenge")),
     );
     let all = (200, 2);
-    assert_eq!(healed, (all, all, all, all, all));
+    assert_eq!(healed, (all, all, all, all, all, all, all, all, all, all));
 }
 
 #[tokio::test]
@@ -360,17 +363,34 @@ async fn answers_that_do_not_reject_the_token_pass() {
         meets("", || unauthorized(
             "Bearer error=\"insufficient_scope\", scope=\"admin\""
         )),
-        meets("", || unauthorized("Basic realm=\"x\"")),
-        meets("", || unauthorized(
-            "Basic realm=\"Bearer error=invalid_token\""
+        meets("header_prefix = \"JWT\"", || unauthorized(
+            "JWT error=\"insufficient_scope\""
         )),
         meets("retry_on_401 = false", || unauthorized(
             "Bearer error=\"invalid_token\""
         )),
     );
     let all = (401, 1);
-    assert_eq!(passed, (all, all, all, all));
+    assert_eq!(passed, (all, all, all));
     assert_eq!(meets("", || response(403, "no")).await, (403, 1));
+}
+
+#[tokio::test]
+async fn a_401_to_an_authorization_of_the_clients_own_passes() {
+    let idp = Idp::start();
+    let api = Api::start(|_| unauthorized("Bearer error=\"invalid_token\""));
+    let config = config(&api.url(), &idp, "header = \"x-api-key\"", "");
+    let sidebearer = holding_token_1(&config).await;
+    let mut request = streaming(Method::GET, "/", whole(""));
+    let own = "Bearer of-the-client".parse().unwrap();
+    request.headers_mut().insert("authorization", own);
+    let answer = http1(sidebearer.address())
+        .await
+        .send_request(request)
+        .await;
+    assert_eq!(answer.unwrap().status(), 401);
+    assert_eq!((api.seen().len(), idp.requests()), (1, 1));
+    assert_eq!(api.seen()[0].header("x-api-key"), "Bearer token-1");
 }
 
 #[tokio::test]
@@ -382,7 +402,8 @@ async fn when_the_fetch_brings_nothing_the_401_passes_and_the_token_serves_on() 
             "/rejected" => unauthorized("Bearer"),
             _ => response(200, "ok"),
         });
-        let sidebearer = holding_token_1(&config(&api.url(), &idp, "", "")).await;
+        let patience = "acquire_timeout = \"300ms\"";
+        let sidebearer = holding_token_1(&config(&api.url(), &idp, "", patience)).await;
         idp.behave(useless.clone());
 
         let address = sidebearer.address();

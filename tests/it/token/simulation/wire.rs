@@ -360,7 +360,7 @@ impl Proxy {
         if let Some(nonce) = given {
             self.nonce.set(nonce);
         }
-        let rejects = refused && challenge::rejects_token(&headers, token.token_type());
+        let rejects = refused && challenge::rejects_token(&headers, &[token.token_type()]);
         let understood = [wants, rejects] == [meant == Meant::WantsNonce, meant == Meant::Revoked];
         inner.pace.check(understood, || {
             format!("{meant:?} taken for {:?}", [wants, rejects])
