@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::gather::Strictness;
 use super::head::{HeadError, Limits, Told};
 use super::trailers::Trailers;
 
-/// Bytes of the extensions of one chunk; nobody has a use for them.
-const MAX_EXTENSION: usize = 1024;
+/// Bytes of the extensions of all chunks of one body; nobody has a use for them.
+const MAX_EXTENSIONS: usize = 16 * 1024;
 
 /// How the rest of a body is read.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Decoder {
     /// there is none (RFC 9112 section 6.3).
     pub(super) fn of_request(told: &Told, limits: Limits) -> Self {
         match told.coded {
-            true => Self::chunked(limits),
+            true => Self::chunked(limits, Strictness::Strict),
             false => Self::Length(told.length.unwrap_or(0)),
         }
     }
@@ -61,17 +62,17 @@ impl Decoder {
         }
         match told.length {
             _ if bodiless || *method == Method::HEAD => Ok(Self::Length(0)),
-            _ if told.coded => Ok(Self::chunked(limits)),
+            _ if told.coded => Ok(Self::chunked(limits, Strictness::Lenient)),
             None => Ok(Self::UntilClose),
             Some(length) => Ok(Self::Length(length)),
         }
     }
 
-    fn chunked(limits: Limits) -> Self {
+    fn chunked(limits: Limits, strictness: Strictness) -> Self {
         Self::Chunked(Box::new(Chunked {
             state: State::Size { size: 0, digits: 0 },
-            extension: 0,
-            trailers: Trailers::new(limits),
+            extensions: 0,
+            trailers: Trailers::new(limits, strictness),
             malformed: None,
         }))
     }
@@ -130,7 +131,8 @@ fn take(received: &mut Bytes, left: &mut u64) -> Bytes {
 #[derive(Debug)]
 pub(super) struct Chunked {
     state: State,
-    extension: usize,
+    /// Bytes of extensions so far.
+    extensions: usize,
     trailers: Trailers,
     /// Nothing good follows.
     malformed: Option<Malformed>,
@@ -216,18 +218,17 @@ impl Chunked {
                 _ if digits == 0 => Err(Malformed("a chunk has no size")),
                 (None, b'\r') => Ok(State::SizeLf(size)),
                 (None, b';' | b' ' | b'\t') => {
-                    self.extension = 0;
                     let begun = byte == b';';
                     Ok(State::Extension { size, begun })
                 }
                 _ => Err(Malformed("the size of a chunk is no number")),
             },
             State::Extension { size, begun } => {
-                self.extension += 1;
+                self.extensions += 1;
                 match byte {
                     b'\r' => Ok(State::SizeLf(size)),
-                    _ if self.extension > MAX_EXTENSION => {
-                        Err(Malformed("a chunk extension is too long"))
+                    _ if self.extensions > MAX_EXTENSIONS => {
+                        Err(Malformed("its chunk extensions are too long"))
                     }
                     b' ' | b'\t' if !begun => Ok(State::Extension { size, begun }),
                     b';' => Ok(State::Extension { size, begun: true }),
@@ -270,7 +271,7 @@ mod tests {
     type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
 
     fn decode(pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
-        let mut decoder = Decoder::chunked(LIMITS);
+        let mut decoder = Decoder::chunked(LIMITS, Strictness::Strict);
         let (mut data, mut trailers) = (Vec::new(), None);
         for piece in pieces {
             let mut received = Bytes::copy_from_slice(piece);
@@ -333,13 +334,42 @@ mod tests {
             }
         }
         for filler in [b'a', b';', b' '] {
-            let long = [b"5 ;".to_vec(), vec![filler; MAX_EXTENSION + 1]].concat();
+            let long = [b"5 ;".to_vec(), vec![filler; MAX_EXTENSIONS + 1]].concat();
             assert!(decode(&[&long]).is_err());
         }
-        let long = [b"5".to_vec(), vec![b' '; MAX_EXTENSION + 2]].concat();
+        let long = [b"5".to_vec(), vec![b' '; MAX_EXTENSIONS + 2]].concat();
         assert!(decode(&[&long]).is_err());
         let long = [b"0\r\nA: ".to_vec(), vec![b'a'; LIMITS.bytes]].concat();
         assert!(decode(&[&long]).is_err());
+    }
+
+    #[test]
+    fn the_extensions_of_all_chunks_of_a_body_have_one_bound() {
+        // With its CR each of them counts a tenth of what is allowed.
+        let chunk = [&b"1;"[..], &[b'a'; MAX_EXTENSIONS / 10 - 1], b"\r\nx\r\n"].concat();
+        let end = &b"0\r\n\r\n"[..];
+        let body = |chunks| [&chunk.repeat(chunks), end].concat();
+        let (data, ..) = decode(&[&body(10)]).unwrap().unwrap();
+        assert_eq!(data, [b'x'; 10]);
+        let refused = decode(&[&body(11)]).unwrap_err();
+        assert_eq!(refused, Malformed("its chunk extensions are too long"));
+    }
+
+    #[test]
+    fn a_folded_trailer_is_read_in_a_response_alone() {
+        let chunks = b"0\r\nA: b\r\n  c\r\n\r\n";
+        for (strictness, expected) in [
+            (Strictness::Lenient, Some("b c")),
+            (Strictness::Strict, None),
+        ] {
+            let mut decoder = Decoder::chunked(LIMITS, strictness);
+            let decoded = decoder.decode(&mut Bytes::from_static(chunks));
+            let trailers = decoded.ok().flatten().map(|piece| match piece {
+                Piece::Trailers(trailers) => trailers["a"].clone(),
+                Piece::Data(data) => panic!("{data:?}"),
+            });
+            assert_eq!(trailers, expected.map(http::HeaderValue::from_static));
+        }
     }
 
     /// What is known of the length of a body; `None`: the head is refused.

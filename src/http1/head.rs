@@ -11,6 +11,7 @@ use http::{
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memchr::memchr;
 
+use super::gather::Strictness;
 use super::spelling::{Spelling, is_usual};
 
 #[cfg(test)]
@@ -154,7 +155,8 @@ pub(super) fn parse_request(
     Ok((request, fields.told))
 }
 
-/// Reads a whole response head.
+/// Reads a whole response head. A folded line becomes one, and white space before a colon is taken away
+/// (RFC 9112 sections 5.1 and 5.2): a server that does so is not wrong about what it says.
 ///
 /// # Errors
 /// It is none, or exceeds the limits.
@@ -165,7 +167,7 @@ pub(super) fn parse_response(
     let mut first = [const { MaybeUninit::uninit() }; LINES_AT_ONCE];
     let mut more;
     let mut parsed = httparse::Response::new(&mut []);
-    let config = ParserConfig::default();
+    let config = lenient();
     let complete = if limits.fields <= LINES_AT_ONCE {
         config.parse_response_with_uninit_headers(&mut parsed, head, &mut first[..limits.fields])
     } else {
@@ -198,12 +200,32 @@ pub(super) fn parse_response(
 ///
 /// # Errors
 /// They are none, or there are too many.
-pub(super) fn parse_trailers(section: &Bytes, most: usize) -> Result<HeaderMap, HeadError> {
+pub(super) fn parse_trailers(
+    section: &Bytes,
+    most: usize,
+    strictness: Strictness,
+) -> Result<HeaderMap, HeadError> {
+    if strictness == Strictness::Lenient {
+        // The library is lenient with whole heads alone.
+        let head = Bytes::from([b"HTTP/1.1 200\r\n", &section[..]].concat());
+        let fields = most;
+        let bytes = head.len();
+        let (response, _) = parse_response(&head, &Limits { bytes, fields })?;
+        return Ok(response.into_parts().0.headers);
+    }
     let mut lines = vec![EMPTY_HEADER; lines(section).min(most)];
     match httparse::parse_headers(section, &mut lines).map_err(refused)? {
         Status::Complete((_, lines)) => Ok(fields(section, lines, 1)?.headers),
         Status::Partial => Err(HeadError::Malformed("its trailers are cut short")),
     }
+}
+
+fn lenient() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true);
+    config
 }
 
 /// At least as many as there are header lines.
@@ -246,9 +268,10 @@ fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, Hea
         let written = line.name.as_bytes();
         let name = HeaderName::from_bytes(written);
         let name = name.map_err(|_| HeadError::Malformed("a header name is none"))?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value))
+            .or_else(|_| HeaderValue::from_maybe_shared(unfolded(line.value)));
         let value = value.map_err(|_| HeadError::Malformed("a header value is none"))?;
-        told.note(&name, line.value, &mut options);
+        told.note(&name, value.as_bytes(), &mut options);
         unusual |= !is_usual(written);
         let appended = headers.try_append(name, value);
         appended.map_err(|_| HeadError::TooLarge)?;
@@ -268,6 +291,13 @@ fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, Hea
         extensions,
         told,
     })
+}
+
+/// Puts one space in the place of each fold (RFC 9112 section 5.2).
+fn unfolded(value: &[u8]) -> Bytes {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(&b' ').into()
 }
 
 impl Fields {

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use memchr::memchr;
 
+use super::gather::Strictness;
 use super::head::{HeadError, Limits, parse_trailers};
 
 /// A trailer section (RFC 9112 section 7.1.2) as it arrives.
@@ -13,14 +14,16 @@ pub(super) struct Trailers {
     /// Where its last line begins.
     line: usize,
     limits: Limits,
+    strictness: Strictness,
 }
 
 impl Trailers {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, strictness: Strictness) -> Self {
         Self {
             before: BytesMut::new(),
             line: 0,
             limits,
+            strictness,
         }
     }
 
@@ -40,7 +43,7 @@ impl Trailers {
             if section.len() == 2 {
                 return Ok(Some(HeaderMap::new()));
             }
-            return parse_trailers(&section, self.limits.fields).map(Some);
+            return parse_trailers(&section, self.limits.fields, self.strictness).map(Some);
         }
         self.take(received, received.len())?;
         Ok(None)

@@ -251,3 +251,70 @@ async fn a_server_of_http1_alone_that_is_spoken_to_in_http2_is_known_for_it() {
         assert!(answer.text().contains("HTTP/1.1"), "{}", answer.text());
     }
 }
+
+#[tokio::test]
+async fn folded_lines_and_white_space_before_a_colon_pass_as_if_they_were_not_there() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink :\r\n </a>\r\n\r\n";
+    let lines = "X-Long: a,\r\n\tb\r\nContent-Length :\r\n  2\r\nX-Last \t: z\r\n";
+    let answer = format!("{interim}HTTP/1.1 200 OK\r\n{lines}\r\nok");
+    for piece in [1, 1 << 20] {
+        let sidebearer = answering(answer.clone(), piece);
+        for _ in 0..2 {
+            let answer = client::get(sidebearer.address(), "/").await;
+            assert_eq!((answer.status, &*answer.text()), (200, "ok"));
+            assert_eq!(answer.header("x-long"), "a, b");
+            assert_eq!(answer.header("x-last"), "z");
+        }
+        assert_eq!(connects(&sidebearer).await, 1.0);
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_without_end_are_given_up() {
+    let some = "HTTP/1.1 102 Processing\r\n\r\n";
+    for (times, status) in [(200, 200), (300, 502)] {
+        let answer = format!(
+            "{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            some.repeat(times)
+        );
+        let sidebearer = answering(answer, 1 << 20);
+        let answer = client::get(sidebearer.address(), "/").await;
+        assert_eq!(answer.status, status, "{times}");
+        if status == 502 {
+            assert_eq!(answer.code(), "upstream_protocol");
+        }
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_without_end_are_given_up_over_http2_and_other_streams_go_on() {
+    let api = server::bytes(|_, stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((asked, mut respond))) = connection.accept().await {
+            let times = if asked.uri().path() == "/endless" {
+                300
+            } else {
+                200
+            };
+            for _ in 0..times {
+                let interim = http::Response::builder().status(102).body(()).unwrap();
+                respond.send_informational(interim).unwrap();
+            }
+            let ok = http::Response::new(());
+            let mut body = respond.send_response(ok, false).unwrap();
+            let _ = body.send_data(bytes::Bytes::from("ok"), true);
+        }
+    });
+    let config = only_listener(&format!("http://{api}"), "http = \"2\"");
+    let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
+    for _ in 0..2 {
+        let endless = client::get(sidebearer.address(), "/endless").await;
+        assert_eq!(
+            (endless.status, &*endless.code()),
+            (502, "upstream_protocol")
+        );
+        let other = client::get(sidebearer.address(), "/").await;
+        assert_eq!((other.status, &*other.text()), (200, "ok"));
+    }
+    assert_eq!(connects(&sidebearer).await, 1.0);
+}
