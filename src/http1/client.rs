@@ -37,6 +37,9 @@ pub enum Error {
     /// What came is no response, or its head is too large.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// Interim responses came without end.
+    #[error("more than {MAX_INTERIM} interim responses came")]
+    Interim,
     /// Its body is not what its head tells.
     #[error(transparent)]
     Body(#[from] Malformed),
@@ -61,6 +64,8 @@ pub struct RoundTrip<I, B> {
     method: Method,
     received: Bytes,
     gathered: Gathered,
+    /// How many interim responses have come.
+    interim: u32,
     heard: bool,
     unheard: bool,
     /// Of the response, once its head has come.
@@ -108,6 +113,7 @@ where
             method: request.line.method.clone(),
             received: Bytes::new(),
             gathered: Gathered::default(),
+            interim: 0,
             heard: false,
             unheard: false,
             decoder: None,
@@ -136,6 +142,10 @@ where
                 let (response, told) = parse_response(&head, &self.limits)?;
                 let status = response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                    self.interim += 1;
+                    if self.interim > MAX_INTERIM {
+                        return Poll::Ready(Err(Error::Interim));
+                    }
                     interim(response);
                     // It may have asked for the body.
                     self.send(cx)?;
@@ -282,6 +292,12 @@ impl<I, B> RoundTrip<I, B> {
     /// Whether all of the response has been read.
     pub fn is_answered(&self) -> bool {
         self.decoder.as_ref().is_some_and(Decoder::is_done)
+    }
+
+    /// What came behind the response, if something did.
+    pub fn unasked(&self) -> Option<Unasked> {
+        let any = self.is_answered() && !self.received.is_empty();
+        any.then(|| Unasked::of(&self.received))
     }
 
     /// The connection, if it can take another request: everything has been written and read, and

@@ -32,6 +32,9 @@ pub enum Error {
     /// A server agreed to a tunnel and announced a body (RFC 8441 section 5).
     #[error("a tunnel with a body")]
     TunnelWithBody,
+    /// Interim responses came without end.
+    #[error("more than {} interim responses came", round_trip::MAX_INTERIM)]
+    Interim,
     /// A ping was not answered in time: the connection has been given up.
     #[error("the connection did not answer a ping")]
     Unanswered,

@@ -17,9 +17,14 @@ use super::connection::Shared;
 use super::response::{self, ResponseBody};
 use super::upload::{Held, Upload};
 
+/// Interim responses to one request, as over HTTP/1.1.
+pub(super) const MAX_INTERIM: u32 = 256;
+
 /// A request that has been sent. Dropping it before the head of its response has come resets the stream.
 pub struct RoundTrip {
     response: ResponseFuture,
+    /// How many interim responses have come.
+    interim: u32,
     shared: Rc<Shared>,
     /// The other direction of a tunnel that was asked for.
     connect: Option<SendStream<Bytes>>,
@@ -44,6 +49,7 @@ impl RoundTrip {
         let (response, stream) = sent.map_err(|error| shared.error(error))?;
         let mut trip = Self {
             response,
+            interim: 0,
             shared,
             connect: None,
             upload: None,
@@ -74,6 +80,13 @@ impl RoundTrip {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResponseBody>, Error>> {
+        // Those that nobody takes would pile up.
+        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Poll::Ready(Err(Error::Interim));
+            }
+        }
         let response = ready!(Pin::new(&mut self.response).poll(cx));
         let response = response.map_err(|error| self.shared.error(error))?;
         let length = response::length(response.headers());

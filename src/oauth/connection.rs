@@ -1,19 +1,16 @@
 //! The network: a connection of its own for each request, HTTP/1.1 over TCP or TLS.
 
-use std::error::Error as _;
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -21,9 +18,17 @@ use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
-use crate::upstream::{
-    Answers, ConnectError, Connector, Identity, Protocols, TlsError, fingerprint,
-};
+use crate::http1::{Error, HeadError, Limits, RequestLine, RoundTrip, Sent};
+use crate::upstream::{ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint};
+
+/// Header lines of an answer.
+const MAX_HEADERS: usize = 100;
+
+/// Bytes that are read at once.
+const READ: usize = 16 * 1024;
+
+/// A request on its way, and its answer.
+type Trip = RoundTrip<Io, Full<Bytes>>;
 
 /// Connects to one origin, with the TLS settings of a credential.
 pub(super) struct Connections {
@@ -91,36 +96,43 @@ impl Connections {
         url: &Url,
         request: Request<Bytes>,
     ) -> Result<Response<Whole>, TokenError> {
-        let mut request = request.map(Full::new);
+        let (mut head, body) = request.into_parts();
         // The connection serves one request: the server need not wait for a second.
         let close = HeaderValue::from_static("close");
-        request.headers_mut().insert(CONNECTION, close);
+        head.headers.insert(CONNECTION, close);
+        let body = (head.method != Method::GET).then_some(body);
+        if let Some(body) = &body {
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        let root = PathAndQuery::from_static("/");
+        let nobody = HeaderValue::from_static("");
+        let request = Sent {
+            line: RequestLine {
+                method: &head.method,
+                target: head.uri.path_and_query().unwrap_or(&root),
+                host: head.headers.get(HOST).unwrap_or(&nobody),
+            },
+            headers: &head.headers,
+            spelling: None,
+            more: &[],
+        };
 
         let connector = self.connector();
         let connecting = connector.connect(Protocols::Any, self.connect_timeout);
         let connected = connecting.await.map_err(unreachable)?;
-        let broken = |e: hyper::Error| match connector.certificate_refused(&e) {
+        let broken = |e: Error| match connector.certificate_refused(&e) {
             Some(refused) => unreachable(refused),
             None => broken(url, &e),
         };
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(self.max_response)
-            .handshake(TokioIo::new(Answers::new(connected.io)))
-            .await
-            .map_err(broken)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let (head, body) = response.into_parts();
-            let body = read(body, self.max_response).await.map_err(broken)?;
-            Ok(Response::from_parts(head, body))
+        let limits = Limits {
+            bytes: self.max_response,
+            fields: MAX_HEADERS,
         };
-        // The connection moves only while it is polled here, and ends with this function.
-        let mut answer = pin!(answer);
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            _ = connection => answer.await,
-        }
+        let mut trip = Trip::new(connected.io, request, body.map(Full::new), limits, READ);
+        let answer = std::future::poll_fn(|cx| trip.poll_head(cx, &mut |_| {}));
+        let answer = answer.await.map_err(broken)?;
+        let body = read(&mut trip, self.max_response).await.map_err(broken)?;
+        Ok(answer.map(|()| body))
     }
 
     /// A connector made of what the TLS files hold now; of what they held before while that is
@@ -182,7 +194,7 @@ fn fault(error: &TlsError, tls: &Tls) -> Fault {
     Fault { file, fault }
 }
 
-async fn read(mut body: Incoming, most: usize) -> Result<Whole, hyper::Error> {
+async fn read(body: &mut Trip, most: usize) -> Result<Whole, Error> {
     // As large as it can get: growing would leave copies of the token behind.
     let announced = body.size_hint().upper();
     let capacity = announced.map_or(most, |size| (most as u64).min(size) as usize);
@@ -212,20 +224,30 @@ fn unreachable(error: ConnectError) -> TokenError {
 }
 
 /// The connection or the protocol failed after the connection was made.
-fn broken(url: &Url, error: &hyper::Error) -> TokenError {
+fn broken(url: &Url, error: &Error) -> TokenError {
     let shown = shown(url);
-    if error.is_parse() {
-        let message = format!("{shown} answered with something that is not HTTP/1.1");
-        return TokenError::new(TokenErrorKind::BadResponse, message);
-    }
-    let source = error.source().and_then(|e| e.downcast_ref::<io::Error>());
-    let cut = source.is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
-    if cut || error.is_incomplete_message() {
-        let message = format!("{shown} closed the connection before its answer was complete");
-        return TokenError::new(TokenErrorKind::Unreachable, message);
-    }
-    let reason = error.source().map(ToString::to_string);
-    let reason = reason.unwrap_or_else(|| error.to_string());
-    let message = format!("the connection to {shown} broke: {reason}");
-    TokenError::new(TokenErrorKind::Unreachable, message)
+    let cut = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
+    let (kind, message) = match error {
+        Error::Head(HeadError::TooLarge) => (
+            TokenErrorKind::BadResponse,
+            format!("{shown} answered with headers of more than max_response_bytes, or too many"),
+        ),
+        Error::Head(_) | Error::Body(_) => (
+            TokenErrorKind::BadResponse,
+            format!("{shown} answered with something that is not HTTP/1.1"),
+        ),
+        Error::Interim => (
+            TokenErrorKind::BadResponse,
+            format!("{shown} sends interim responses without end, and no answer"),
+        ),
+        Error::Io(e) if !cut(e) => (
+            TokenErrorKind::Unreachable,
+            format!("the connection to {shown} broke: {e}"),
+        ),
+        Error::Io(_) | Error::Closed | Error::Upload(_) => (
+            TokenErrorKind::Unreachable,
+            format!("{shown} closed the connection before its answer was complete"),
+        ),
+    };
+    TokenError::new(kind, message)
 }

@@ -116,6 +116,10 @@ pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not an HTTP response; check that its url names an HTTP port".into(),
         ),
+        (_, Broken::Http1(http1::Error::Interim) | Broken::Http2(http2::Error::Interim)) => (
+            ErrorKind::UpstreamProtocol,
+            "the upstream sends interim responses without end and no final one; look at what it does".into(),
+        ),
         _ => (
             ErrorKind::UpstreamConnect,
             Cow::Borrowed("the upstream closed the connection before it answered; whether it acted on the request is unknown"),

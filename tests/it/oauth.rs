@@ -206,7 +206,12 @@ async fn answers_that_break_the_rules_are_no_tokens() {
         (
             format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(400_000)).into_bytes(),
             TokenErrorKind::BadResponse,
-            "is not HTTP/1.1",
+            "more than max_response_bytes",
+        ),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000),
+            TokenErrorKind::BadResponse,
+            "interim responses without end",
         ),
     ] {
         let error = failure(answer).await;
@@ -217,6 +222,17 @@ async fn answers_that_break_the_rules_are_no_tokens() {
         let expected = (kind == TokenErrorKind::ServerError).then(|| Duration::from_secs(7));
         assert_eq!(delay, expected, "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_with_folded_lines_and_white_space_before_a_colon_is_read() {
+    let length = GOOD.len();
+    let lines = format!("x: a\r\n b\r\nContent-Length : \r\n {length}\r\n");
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(3);
+    let answer = format!("{interim}HTTP/1.1 200 OK\r\n{lines}\r\n{GOOD}");
+    let server = Server::always(answer).await;
+    let token = fetch(&credential(&server.url("/token"))).await.unwrap();
+    assert_eq!(token.access_token.expose(), "tok");
 }
 
 #[tokio::test]

@@ -200,9 +200,9 @@ fn hints_without_end() -> SocketAddr {
             if std::mem::take(&mut first) {
                 let hint = format!(
                     "HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n",
-                    "x".repeat(8000)
+                    "x".repeat(60_000)
                 );
-                for _ in 0..4000 {
+                for _ in 0..250 {
                     stream.write_all(hint.as_bytes()).await.unwrap();
                 }
             }

@@ -92,7 +92,7 @@ async fn serve(
             _ => return,
         }
     }
-    let request = String::from_utf8(request).unwrap();
+    let request = lowered(&String::from_utf8(request).unwrap());
     let answer = answer(&request);
     seen.lock().unwrap().push(request);
     // A client that has read enough may be gone.
@@ -100,8 +100,23 @@ async fn serve(
     let _ = io.shutdown().await;
 }
 
+/// The same request with the names of its headers in lower case.
+fn lowered(request: &str) -> String {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let line = |line: &str| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
+        None => line.to_owned(),
+    };
+    let lines: Vec<_> = head.split("\r\n").map(line).collect();
+    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
+}
+
 fn is_whole(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
+    let text = match text.contains("\r\n\r\n") {
+        true => lowered(&text),
+        false => return false,
+    };
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
