@@ -2,14 +2,13 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::coop::unconstrained;
 
 use super::decode::{Decoder, Malformed, Piece};
 use super::encode::{self, Coding, RequestLine};
@@ -18,12 +17,17 @@ use super::head::{HeadError, Limits, parse_response};
 use super::outbox::Outbox;
 use super::receive::receive;
 use super::spelling::Spelling;
+use super::unasked::Unasked;
 
 #[cfg(test)]
 mod tests;
 
 /// Small pieces of a body are gathered up to this size, while they are at hand.
 pub(super) const GATHERED: usize = 16 * 1024;
+
+/// Interim responses to one request. A server that says `102` every ten seconds says it for three
+/// quarters of an hour.
+const MAX_INTERIM: u32 = 256;
 
 /// Why there is no response, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -337,13 +341,4 @@ where
         let left = self.decoder.as_ref().and_then(Decoder::left);
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
-}
-
-/// Whether nothing has come on a connection that waits for its next request, not even its end: a look
-/// that costs nothing unless something has.
-pub fn is_quiet<I: AsyncRead + Unpin>(io: &mut I) -> bool {
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    // A task that has had its share would be told that there is nothing, whatever has come.
-    let looking = unconstrained(std::future::poll_fn(|cx| receive(io, cx, 1)));
-    pin!(looking).poll(&mut cx).is_pending()
 }

@@ -14,9 +14,11 @@ mod receive;
 mod server;
 mod spelling;
 mod trailers;
+mod unasked;
 
-pub use client::{Error, RoundTrip, Sent, is_quiet};
+pub use client::{Error, RoundTrip, Sent};
 pub use encode::{RequestLine, interim};
 pub use head::{HeadError, Limits, Reason};
 pub use server::{Asking, BodyError, Connection, RequestBody, Stopped};
 pub use spelling::Spelling;
+pub use unasked::{Unasked, unasked};

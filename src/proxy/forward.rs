@@ -194,6 +194,10 @@ impl Forward {
             }
             if waited {
                 self.renew_if_expired(token).await?;
+                if !checkout.is_fit() {
+                    checkout = self.connection(true).await?;
+                    continue;
+                }
             }
             attempts.update(|sent| sent + 1);
             let failed = {

@@ -17,7 +17,7 @@ use crate::oauth;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::{Clock, Rejections};
-use crate::upstream::{self, Connector, Endpoint, Identity, Places, TlsError};
+use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
 
 /// What snapshots are built with.
 #[derive(Debug)]
@@ -203,6 +203,7 @@ impl Builder {
         Ok(Arc::new(Endpoint {
             connector: connector.dialing(config.dialing.clone()),
             places: Places::new(config.max_connections),
+            habits: Habits::default(),
             connect_timeout: config.connect_timeout,
             connecting_per_shard: config.max_connecting.div_ceil(self.shards),
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),

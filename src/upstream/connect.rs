@@ -213,7 +213,7 @@ impl Connector {
         })
     }
 
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }

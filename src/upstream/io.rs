@@ -1,6 +1,6 @@
 //! The bytes of a connection, with TLS or without.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::http1::{self, Unasked};
 
 /// The bytes of a connection.
 #[derive(Debug)]
@@ -30,19 +32,36 @@ impl Io {
     /// How many bytes the system has taken so far. As long as that is the same number, nothing of a
     /// request has left this machine.
     pub fn written(&self) -> u64 {
+        self.socket().written
+    }
+
+    /// What has come on it while nothing was asked for. The system is asked as well: the runtime looks
+    /// at its sockets only between two rounds of tasks, and what came since is unknown to it.
+    pub fn unasked(&mut self) -> Option<Unasked> {
+        if let Some(known) = http1::unasked(self) {
+            return Some(known);
+        }
+        // What is read here is lost, but so is a connection on which there is something to read.
+        let mut bytes = [0; Unasked::LENGTH];
+        let read = (&*SockRef::from(self.socket().tcp())).read(&mut bytes);
+        match (read, self) {
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => None,
+            (Ok(length), Self::Tcp(_)) => Some(Unasked::of(&bytes[..length])),
+            // Of TLS it may be its own end, or a ticket.
+            _ => Some(Unasked::End),
+        }
+    }
+
+    fn socket(&self) -> &Socket {
         match self {
-            Self::Tcp(socket) => socket.written,
-            Self::Tls(stream) => stream.get_ref().0.written,
+            Self::Tcp(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 
     /// Closing it will be a reset: what was sent must not look complete. It is closed either way.
     pub fn reset_at_close(&self) {
-        let socket = match self {
-            Self::Tcp(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
-        let _ = SockRef::from(socket.tcp()).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.socket().tcp()).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -163,6 +182,33 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_since_the_runtime_looked_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (bytes, expected) in [
+            (&b"HTTP/1.1 200 OK\r\n"[..], Unasked::Stray),
+            (b"HTTP/1.1 408 ", Unasked::End),
+            (b"", Unasked::End),
+        ] {
+            let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let mut io = Io::Tcp(tcp.unwrap().into());
+            let (mut api, _) = listener.accept().unwrap();
+            assert_eq!(io.unasked(), None);
+            api.write_all(bytes).unwrap();
+            drop(api);
+            // It has not had a chance to look.
+            assert_eq!(http1::unasked(&mut io), None);
+            assert_eq!(io.unasked(), Some(expected), "{bytes:?}");
         }
     }
 }

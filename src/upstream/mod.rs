@@ -4,6 +4,7 @@ mod answers;
 mod connect;
 mod dns;
 mod error;
+mod habits;
 mod handshake;
 mod incoming;
 mod io;
@@ -15,13 +16,16 @@ mod tls;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::config::Http2;
 use crate::http1::Limits;
 use crate::metrics::UpstreamMetrics;
 
-pub use answers::{Answers, Wire};
+pub use answers::Wire;
 pub use connect::{Connected, Connector, Protocols};
 pub use error::{ConnectError, Stage};
+pub use habits::Habits;
 pub use incoming::{Incoming, IncomingError};
 pub use io::{Io, Socket};
 pub use places::{Place, Places};
@@ -36,11 +40,14 @@ pub struct Endpoint {
     pub connector: Connector,
     /// How many there may be.
     pub places: Places,
+    /// What they have taught.
+    pub habits: Habits,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Connections of HTTP/1.1 that each shard opens at once.
     pub connecting_per_shard: usize,
-    /// Idle connections that each shard keeps.
+    /// Idle connections that each shard keeps. If that is none, no connection of HTTP/1.1 carries a
+    /// second request.
     pub pool_idle_per_shard: usize,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Duration,
@@ -67,6 +74,20 @@ impl Endpoint {
             .map_or_else(ConnectError::label, |_| "success");
         self.metrics.connected(outcome);
         connected
+    }
+
+    /// Something came on a connection of HTTP/1.1 that nothing had asked for: what comes next, and for
+    /// whom, cannot be known.
+    #[cold]
+    fn strayed(&self) {
+        if self.habits.strayed(Instant::now()) {
+            tracing::warn!(
+                upstream = self.connector.authority(),
+                "the API sends bytes that nothing asked for behind its answers: \
+                 for 10 minutes every request gets a connection of its own; mend the API, \
+                 or let it always be so with pool_idle = 0"
+            );
+        }
     }
 
     async fn attempt(&self, protocols: Protocols) -> Result<(Connected, Place), ConnectError> {

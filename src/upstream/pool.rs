@@ -21,7 +21,7 @@ use super::error::ConnectError;
 use super::io::Io;
 use super::multiplexed::Multiplexed;
 use super::places::Place;
-use crate::http1;
+use crate::http1::{self, Unasked};
 
 mod lease;
 mod waiting;
@@ -72,6 +72,16 @@ pub enum Checkout<B: RequestBody> {
     Http2(Stream<B>),
 }
 
+impl<B: RequestBody> Checkout<B> {
+    /// Whether it is still fit for a request. Time may have passed since it was handed out.
+    pub fn is_fit(&mut self) -> bool {
+        match self {
+            Self::Http1(single) => single.is_fit(),
+            Self::Http2(_) => true,
+        }
+    }
+}
+
 impl<B: RequestBody> Pool<B> {
     /// An empty pool.
     pub fn new(endpoint: Arc<Endpoint>) -> Rc<Self> {
@@ -99,13 +109,26 @@ impl<B: RequestBody> Pool<B> {
         if let Some(open) = self.free_stream() {
             return Some(Checkout::Http2(self.stream(open, true)));
         }
-        let mut idle = self.idle.borrow_mut();
-        while let Some(mut newest) = idle.pop() {
-            if newest.expires > Instant::now() && http1::is_quiet(&mut newest.io) {
-                return Some(Checkout::Http1(self.single(newest.io, newest.kept, true)));
+        loop {
+            let mut newest = self.idle.borrow_mut().pop()?;
+            if newest.expires <= Instant::now() {
+                continue;
+            }
+            match newest.io.unasked() {
+                None => return Some(Checkout::Http1(self.single(newest.io, newest.kept, true))),
+                Some(came) => self.ended(came),
             }
         }
-        None
+    }
+
+    /// This came on an idle connection, which was given up for it.
+    #[cold]
+    fn ended(&self, came: Unasked) {
+        if came == Unasked::Stray {
+            self.endpoint.strayed();
+            // There may be more of that on the others.
+            self.idle.borrow_mut().clear();
+        }
     }
 
     /// A connection when none is idle: a new one, or one that is given back meanwhile. `new`: a request
@@ -118,9 +141,17 @@ impl<B: RequestBody> Pool<B> {
 
     /// Closes what has been idle for too long and brings the gauges up to date.
     pub fn sweep(&self, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain_mut(|idle| idle.expires > now && http1::is_quiet(&mut idle.io));
+        let mut came = Vec::new();
+        self.idle.borrow_mut().retain_mut(|idle| {
+            // The runtime has looked at all sockets since the last request.
+            let unasked = http1::unasked(&mut idle.io);
+            came.extend(unasked);
+            idle.expires > now && unasked.is_none()
+        });
+        came.into_iter().for_each(|came| self.ended(came));
+        if self.endpoint.habits.keep(now).is_zero() {
+            self.idle.borrow_mut().clear();
+        }
         let refused = self.endpoint.places.refused();
         let wanted = self.refused.replace(refused) != refused;
         if wanted {

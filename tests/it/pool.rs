@@ -2,6 +2,7 @@
 
 mod again;
 mod http2;
+mod unasked;
 mod waiting;
 
 use std::convert::Infallible;

@@ -190,29 +190,19 @@ async fn a_body_of_which_nothing_tells_the_end_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_look_tells_whether_a_waiting_connection_is_still_good() {
-    let (mut near, mut far) = duplex(64);
-    assert!(is_quiet(&mut near));
-    far.write_all(b"x").await.unwrap();
-    assert!(!is_quiet(&mut near));
-    let (mut near, far) = duplex(64);
-    drop(far);
-    assert!(!is_quiet(&mut near));
-}
-
-#[tokio::test]
-async fn a_connection_with_something_on_it_is_not_quiet_however_busy_its_task() {
-    let (mut near, mut far) = duplex(64);
-    assert!(is_quiet(&mut near));
-    far.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
-    std::future::poll_fn(|cx| {
-        while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
-            turn.made_progress();
-        }
-        assert!(!is_quiet(&mut near));
-        Poll::Ready(())
-    })
-    .await;
+async fn what_comes_behind_a_response_is_told() {
+    for (behind, expected) in [
+        ("", None),
+        ("HTTP/1.1 200 OK\r\n", Some(Unasked::Stray)),
+        ("\r\n", Some(Unasked::End)),
+    ] {
+        let (mut api, mut trip) = get();
+        let answer = format!("HTTP/1.1 204 No Content\r\n\r\n{behind}");
+        api.write_all(answer.as_bytes()).await.unwrap();
+        head(&mut trip).await.unwrap();
+        assert_eq!(trip.unasked(), expected);
+        assert_eq!(trip.into_idle().is_some(), expected.is_none());
+    }
 }
 
 #[tokio::test]

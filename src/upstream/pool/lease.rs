@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Checkout, Idle, Pool, RequestBody};
 use crate::deadline::Deadline;
-use crate::http1::{self, RoundTrip, Sent};
+use crate::http1::{RoundTrip, Sent};
 use crate::http2;
 use crate::upstream::answers::Wire;
 use crate::upstream::io::Io;
@@ -79,6 +79,16 @@ impl<B: RequestBody> Single<B> {
     /// Nobody has a use for it now.
     pub(super) fn give_back(self) {
         self.lease.release(self.io);
+    }
+
+    /// Whether it is still fit for a request. Time may have passed since it was handed out.
+    pub fn is_fit(&mut self) -> bool {
+        if !self.reused {
+            // What a new one says at once is the answer.
+            return true;
+        }
+        let came = self.io.unasked();
+        came.inspect(|came| self.lease.pool.ended(*came)).is_none()
     }
 
     /// Begins a request with this body. On the heap, where it stays until the end of the response.
@@ -174,26 +184,36 @@ impl<B: RequestBody> Lease<B> {
         }
     }
 
+    /// Something came behind the response that nothing had asked for.
+    pub fn strayed(&self) {
+        self.pool.endpoint.strayed();
+    }
+
     /// The response has been read to its end: the connection may serve the next request.
     pub fn release(mut self, mut io: Io) {
+        let (endpoint, now) = (&self.pool.endpoint, Instant::now());
         let keep = self.keep_alive.unwrap_or(Duration::MAX);
-        let keep = keep.min(self.pool.endpoint.pool_idle_timeout);
-        if keep.is_zero() {
+        let keep = keep.min(endpoint.habits.keep(now));
+        let keep = keep.min(endpoint.pool_idle_timeout);
+        if keep.is_zero() || endpoint.pool_idle_per_shard == 0 {
             return;
         }
         if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
             let pool = &self.pool;
             pool.active.set(pool.active.get() - 1);
             if !pool.waiting.is_empty() {
-                if http1::is_quiet(&mut io) {
-                    let single = pool.single(io, kept, true);
-                    pool.waiting.give(Checkout::Http1(single));
+                match io.unasked() {
+                    None => {
+                        let single = pool.single(io, kept, true);
+                        pool.waiting.give(Checkout::Http1(single));
+                    }
+                    Some(came) => pool.ended(came),
                 }
                 return;
             }
             let mut idle = pool.idle.borrow_mut();
             if idle.len() < pool.endpoint.pool_idle_per_shard {
-                let expires = Instant::now() + keep;
+                let expires = now + keep;
                 idle.push(Idle { io, kept, expires });
             }
         }

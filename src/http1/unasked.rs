@@ -1,0 +1,95 @@
+//! What comes on a connection that waits for its next request.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use tokio::io::AsyncRead;
+use tokio::task::coop::unconstrained;
+
+use super::receive::receive;
+
+/// What has come on a connection where nothing is asked for. A request that is sent on it would take
+/// that for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unasked {
+    /// Its end, or what some servers say before it: empty lines, or a 408 (RFC 9110 section 15.5.9).
+    End,
+    /// Anything else.
+    Stray,
+}
+
+/// The beginning of a 408, in which only the minor version may differ.
+const TIMED_OUT: &[u8; Unasked::LENGTH] = b"HTTP/1.? 408";
+
+impl Unasked {
+    /// So many bytes tell what it is.
+    pub const LENGTH: usize = 12;
+
+    /// What begins with these bytes; none are the end.
+    pub fn of(bytes: &[u8]) -> Self {
+        let is_empty = bytes.iter().all(|byte| b"\r\n".contains(byte));
+        let mut pairs = bytes.iter().zip(TIMED_OUT);
+        match is_empty || pairs.all(|(byte, expected)| *expected == b'?' || byte == expected) {
+            true => Self::End,
+            false => Self::Stray,
+        }
+    }
+}
+
+/// What has come on a connection that waits for its next request, as far as the runtime knows: a look
+/// that costs nothing unless something has.
+pub fn unasked<I: AsyncRead + Unpin>(io: &mut I) -> Option<Unasked> {
+    let mut cx = Context::from_waker(Waker::noop());
+    // A task that has had its share would be told that there is nothing, whatever has come.
+    let looking = unconstrained(std::future::poll_fn(|cx| receive(io, cx, Unasked::LENGTH)));
+    match pin!(looking).poll(&mut cx) {
+        std::task::Poll::Pending => None,
+        // However it ended.
+        std::task::Poll::Ready(received) => Some(Unasked::of(&received.unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_tells_whether_a_waiting_connection_is_still_good() {
+        for (bytes, expected) in [
+            (&b"x"[..], Unasked::Stray),
+            (b"HTTP/1.1 200 OK\r\n", Unasked::Stray),
+            (b"HTTP/1.0 408 Request Time-out\r\n", Unasked::End),
+            (b"HTTP/1.1 40", Unasked::End),
+            (b"HTTP/1.1 404", Unasked::Stray),
+            (b"\r\n", Unasked::End),
+            (b"\r\nHTTP/1.1 200 OK", Unasked::Stray),
+        ] {
+            let (mut near, mut far) = duplex(64);
+            assert_eq!(unasked(&mut near), None);
+            far.write_all(bytes).await.unwrap();
+            assert_eq!(unasked(&mut near), Some(expected), "{bytes:?}");
+        }
+        let (mut near, far) = duplex(64);
+        drop(far);
+        assert_eq!(unasked(&mut near), Some(Unasked::End));
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_seen_however_busy_the_task_is() {
+        let (mut near, mut far) = duplex(64);
+        far.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
+                turn.made_progress();
+            }
+            assert_eq!(unasked(&mut near), Some(Unasked::Stray));
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
