@@ -293,6 +293,11 @@ impl<I, B> RoundTrip<I, B> {
         self.keep_alive = false;
     }
 
+    /// Whether the server, which has said nothing else to this request, ends the connection.
+    pub fn is_farewell(&self) -> bool {
+        self.interim == 0 && self.decoder.is_some() && !self.keep_alive
+    }
+
     /// Whether all of the response has been read.
     pub fn is_answered(&self) -> bool {
         self.decoder.as_ref().is_some_and(Decoder::is_done)

@@ -82,12 +82,9 @@ impl Forward {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
         let upload = body.map(|body| {
-            // Without a token nothing else but a connection that was closed meanwhile asks for it.
-            let again = injection.is_some() || head.method.is_idempotent();
-            let keep = if again { config.replay_buffer } else { 0 };
             Upload::new(
                 body,
-                keep,
+                config.replay_buffer,
                 injection.map(|injection| injection.header.clone()),
             )
         });
@@ -200,19 +197,23 @@ impl Forward {
                 }
             }
             attempts.update(|sent| sent + 1);
+            // Beyond it the upstream is closing connections as fast as they open.
+            let retries_left = retries < self.upstream.config.max_retries;
             let failed = {
                 let mut attempt = self.begin(checkout, token.as_deref());
                 match self.wait(&mut attempt).await? {
+                    Ok(_) if attempt.was_crossed() && retries_left && self.can_replay() => None,
                     Ok(answer) => {
                         unasked(answer.status(), connects)?;
                         return received(answer);
                     }
-                    Err(failed) => failed,
+                    Err(failed) => Some(failed),
                 }
             };
+            if let Some(failed) = failed {
+                self.may_repeat(failed, retries_left)?;
+            }
             retries += 1;
-            // Beyond it the upstream is closing connections as fast as they open.
-            self.may_repeat(failed, retries <= self.upstream.config.max_retries)?;
             checkout = self.connection(true).await?;
             waited = true;
         }

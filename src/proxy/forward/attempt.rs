@@ -1,6 +1,7 @@
 //! One attempt to send a request on one connection.
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
@@ -17,6 +18,10 @@ use crate::http1::{RequestLine, Sent};
 use crate::http2;
 use crate::token::Token;
 use crate::upstream::{Carried, Checkout, Incoming, Single, Stream};
+
+/// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
+/// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
+const CROSSES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Headers beside those of the client, so few that they need no memory of their own.
 type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
@@ -39,6 +44,10 @@ pub(super) struct OverHttp1 {
     /// What had been written to the connection before.
     written: u64,
     reused: bool,
+    /// The answer is a 408 that may have been sent before the request came.
+    crossed: bool,
+    /// Since when it is waited for.
+    start: Option<Instant>,
 }
 
 pub(super) struct OverHttp2 {
@@ -62,6 +71,17 @@ impl Attempt {
             Self::Http2(over) => over.poll_answer(cx),
             Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
+    }
+
+    /// Whether the answer is no answer to this request: the server had given up an idle connection and
+    /// says so, as HAProxy does. It has not received the request, which may be repeated whatever its
+    /// method (RFC 9110 section 15.5.9).
+    pub(super) fn was_crossed(&self) -> bool {
+        let Self::Http1(over) = self else {
+            return false;
+        };
+        let soon = |start: Instant| start.elapsed() < CROSSES_WITHIN;
+        over.crossed && over.start.is_none_or(soon)
     }
 
     /// Ready at this time, while it waits.
@@ -93,6 +113,8 @@ impl OverHttp1 {
         Poll::Ready(match head {
             Ok(head) => {
                 lease.answered(head.headers());
+                let timed_out = head.status() == StatusCode::REQUEST_TIMEOUT;
+                self.crossed = timed_out && self.reused && trip.is_farewell();
                 Ok(head.map(|()| Incoming::http1(held)))
             }
             Err(error) => Err(Failed {
@@ -177,6 +199,8 @@ impl Forward {
             written: held.0.io().written(),
             held: Some(held),
             reused,
+            crossed: false,
+            start: None,
         })
     }
 
@@ -275,6 +299,9 @@ impl Forward {
                 return Poll::Ready(Ok(answer));
             }
             let start = *start.get_or_insert_with(Instant::now);
+            if let Attempt::Http1(over) = attempt {
+                over.start = Some(start);
+            }
             match self.answer_by(start, cx) {
                 Some(at) => attempt.poll_late(cx, at).map(|()| Err(self.no_response())),
                 None => Poll::Pending,

@@ -134,3 +134,75 @@ async fn an_idempotent_request_with_a_body_is_sent_again_without_a_credential_to
         assert_eq!(*seen.lock().unwrap(), vec!["abc"; times], "{method}");
     }
 }
+
+/// As HAProxy says that it has given up an idle connection.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow";
+
+#[tokio::test]
+async fn a_408_that_crosses_a_request_is_not_its_answer() {
+    for method in [Method::GET, Method::POST] {
+        let (api, seen) = meets_second_with(TIMED_OUT);
+        let sidebearer = to(api);
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let asked = request(method.clone(), "/", "");
+        let answer = client::send(sidebearer.address(), asked).await;
+        assert_eq!((answer.status, &*answer.text()), (200, "ok"), "{method}");
+        let seen = seen.lock().unwrap().split_off(1);
+        assert_eq!(seen, vec![method.to_string(); 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_kept_is_sent_again_after_a_408_that_crosses_it() {
+    for (replay_buffer, status) in [("3B", 200), ("2B", 408)] {
+        let api = server::bytes(|connection, mut stream| async move {
+            for answer in [OK, TIMED_OUT] {
+                let head = read_head(&mut stream).await;
+                if head.starts_with("POST") {
+                    let mut body = [0; 3];
+                    stream.read_exact(&mut body).await.unwrap();
+                    assert_eq!(&body, b"abc");
+                }
+                let answer = if connection == 0 { answer } else { OK };
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let lines = format!("replay_buffer = \"{replay_buffer}\"");
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), &lines));
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let answer = client::post(sidebearer.address(), "/", "abc").await;
+        assert_eq!(answer.status, status, "{replay_buffer}");
+    }
+}
+
+#[tokio::test]
+async fn a_408_that_may_answer_the_request_is_passed_on() {
+    let keeps_on = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow";
+    let knew = [&b"HTTP/1.1 102 Processing\r\n\r\n"[..], TIMED_OUT]
+        .concat()
+        .leak();
+    for second in [&keeps_on[..], knew] {
+        let (api, seen) = meets_second_with(second);
+        let sidebearer = to(api);
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+        let answer = client::get(sidebearer.address(), "/").await;
+        assert_eq!((answer.status, &*answer.text()), (408, "slow"));
+        assert_eq!(seen.lock().unwrap().len(), 2);
+    }
+    // On a new connection, and on one where it came late.
+    let late = Duration::from_millis(1100);
+    for (first, pause) in [(TIMED_OUT, Duration::ZERO), (OK, late)] {
+        let api = server::bytes(move |_, mut stream| async move {
+            read_head(&mut stream).await;
+            stream.write_all(first).await.unwrap();
+            read_head(&mut stream).await;
+            tokio::time::sleep(pause).await;
+            let _ = stream.write_all(TIMED_OUT).await;
+        });
+        let sidebearer = to(api);
+        client::get(sidebearer.address(), "/").await;
+        let answer = client::get(sidebearer.address(), "/").await;
+        assert_eq!((answer.status, &*answer.text()), (408, "slow"));
+    }
+}
