@@ -29,6 +29,8 @@ pub(super) const GATHERED: usize = 16 * 1024;
 /// quarters of an hour.
 const MAX_INTERIM: u32 = 256;
 
+const SHORT: &str = "it is not as long as it was to be";
+
 /// Why there is no response, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +63,8 @@ pub struct RoundTrip<I, B> {
     out: Outbox,
     /// What is left of the request.
     upload: Option<B>,
+    /// The head promises a body, and there is none.
+    short: bool,
     coding: Coding,
     limits: Limits,
     /// Bytes of one read.
@@ -107,6 +111,7 @@ where
         Self {
             io,
             out,
+            short: upload.is_none() && encode::coding_of(headers, more).is_owed(),
             coding: match &upload {
                 Some(_) => encode::coding_of(headers, more),
                 None => Coding::Absent,
@@ -174,6 +179,9 @@ where
 
     /// Moves the request on as far as it goes. What becomes of the connection is heard by reading.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.short {
+            return Err(Error::Upload(SHORT.into()));
+        }
         loop {
             let mut waits = self.upload.is_none();
             while !waits && self.out.has_room(GATHERED) {
@@ -219,7 +227,7 @@ where
         }
         match whole {
             true => Ok(true),
-            false => Err(Error::Upload("it is not as long as it was to be".into())),
+            false => Err(Error::Upload(SHORT.into())),
         }
     }
 

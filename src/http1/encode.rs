@@ -171,6 +171,11 @@ pub(super) fn number(value: &HeaderValue) -> Option<u64> {
 }
 
 impl Coding {
+    /// Whether something is to come.
+    pub(super) fn is_owed(self) -> bool {
+        !matches!(self, Self::Absent | Self::Length(0))
+    }
+
     /// Puts a piece of the body into the outbox, and with the `last` one the end; `false`: the body is
     /// not as long as it was to be.
     pub(super) fn push(&mut self, out: &mut Outbox, data: Bytes, last: bool) -> bool {

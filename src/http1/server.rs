@@ -155,16 +155,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Ready once the client has gone, while it waits for its response. What it sends meanwhile is kept
-    /// for later, as far as one read goes.
+    /// for later, as far as one read goes; what is left of a body that nobody reads is forgotten.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut shared = self.0.borrow_mut();
-        // Whoever reads the body hears of it there.
-        if !shared.asked.body.is_done() || !shared.received.is_empty() {
-            return Poll::Pending;
-        }
-        match shared.poll_receive(cx) {
-            Poll::Ready(false) => Poll::Ready(()),
-            _ => Poll::Pending,
+        loop {
+            shared.skip_body();
+            if shared.asked.read && !shared.asked.body.is_done() {
+                // Whoever reads the body, perhaps another task, hears of it there. Behind the body
+                // it is for us to look.
+                shared.wait_for_body(cx);
+                return Poll::Pending;
+            }
+            if !shared.received.is_empty() {
+                return Poll::Pending;
+            }
+            if !ready!(shared.poll_receive(cx)) {
+                return Poll::Ready(());
+            }
         }
     }
 
@@ -305,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             shared.skip_body();
             return Poll::Ready(());
         }
-        shared.waiter = Some(cx.waker().clone());
+        shared.wait_for_body(cx);
         Poll::Pending
     }
 
@@ -354,6 +361,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
             *since = Instant::now();
         }
         Poll::Ready(!self.received.is_empty())
+    }
+
+    /// Wakes this task once the body has been read to its end, or nobody reads it any more.
+    fn wait_for_body(&mut self, cx: &Context<'_>) {
+        let waits = self.waiter.as_ref();
+        if !waits.is_some_and(|waiter| waiter.will_wake(cx.waker())) {
+            self.waiter = Some(cx.waker().clone());
+        }
     }
 
     /// Forgets the body that nobody reads, as far as it has come.

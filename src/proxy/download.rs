@@ -102,6 +102,9 @@ impl Download {
         idle: Option<Duration>,
         injected: Option<HeaderName>,
     ) -> Self {
+        if let Some(upload) = &upload {
+            upload.answered();
+        }
         let mut download = Self {
             incoming,
             upload,

@@ -35,7 +35,8 @@ pub enum Source {
 }
 
 struct State {
-    source: Source,
+    /// `None` once nobody will read it any more.
+    source: Option<Source>,
     /// What was read so far, for another attempt; `None` once it is more than may be kept.
     kept: Option<Vec<u8>>,
     keep: usize,
@@ -43,6 +44,10 @@ struct State {
     /// A token must not leave by a trailer either.
     injected: Option<HeaderName>,
     attempt: u32,
+    /// The last attempt goes on.
+    attempted: bool,
+    /// There will be no other.
+    last: bool,
     fault: Option<Fault>,
     starved: bool,
     untouched: bool,
@@ -89,6 +94,9 @@ pub enum UploadError {
     /// Another attempt has taken over.
     #[error("the request is being sent again")]
     Superseded(#[source] h2::Error),
+    /// It is not as long as it was declared.
+    #[error("the request body is not as long as its head says")]
+    Length(#[source] h2::Error),
 }
 
 impl UploadError {
@@ -104,12 +112,14 @@ impl Upload {
         let fits = exact.is_none_or(|length| length <= keep as u64);
         Rc::new(Self {
             state: RefCell::new(State {
-                source,
+                source: Some(source),
                 kept: fits.then(Vec::new),
                 keep,
                 trailers: None,
                 injected,
                 attempt: 0,
+                attempted: false,
+                last: false,
                 fault: None,
                 starved: false,
                 untouched: true,
@@ -133,6 +143,7 @@ impl Upload {
     pub fn attempt(self: &Rc<Self>) -> Outgoing {
         let mut state = self.state.borrow_mut();
         state.supersede();
+        state.attempted = true;
         let kept = state.kept.as_deref().unwrap_or_default();
         Outgoing::Upload(Attempt {
             upload: Rc::clone(self),
@@ -152,6 +163,13 @@ impl Upload {
             state.supersede();
         }
         waiting
+    }
+
+    /// The response has begun: there will be no other attempt.
+    pub fn answered(&self) {
+        let mut state = self.state.borrow_mut();
+        state.last = true;
+        state.let_go();
     }
 
     /// Whether another attempt would send the same body.
@@ -234,7 +252,10 @@ impl Attempt {
             // The client is asked only now: that it sent nothing before was no pause of its own.
             self.upload.progress.set(Instant::now());
         }
-        let polled = state.source.poll_frame(cx);
+        let polled = match &mut state.source {
+            Some(source) => source.poll_frame(cx),
+            None => Poll::Ready(Some(Err(Fault::Gone))),
+        };
         state.starved = polled.is_pending();
         state.untouched &= polled.is_pending();
         match std::task::ready!(polled) {
@@ -295,9 +316,21 @@ impl State {
     /// Whoever read until now must notice: its connection ends with it.
     fn supersede(&mut self) {
         self.attempt += 1;
+        self.attempted = false;
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+
+    /// Gives up what nobody will read. Whoever serves the client must know, to notice when it goes.
+    fn let_go(&mut self) {
+        if self.last && !self.attempted {
+            self.source = None;
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(Source::is_end_stream)
     }
 
     fn keep(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -324,6 +357,16 @@ impl State {
     }
 }
 
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = self.upload.state.borrow_mut();
+        if state.attempt == self.number {
+            state.attempted = false;
+            state.let_go();
+        }
+    }
+}
+
 impl Body for Attempt {
     type Data = Bytes;
     type Error = UploadError;
@@ -332,7 +375,7 @@ impl Body for Attempt {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let frame = std::task::ready!(self.poll_next(cx));
+        let mut frame = std::task::ready!(self.poll_next(cx));
         self.upload.progress.set(Instant::now());
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -342,15 +385,26 @@ impl Body for Attempt {
         let last = frame
             .as_ref()
             .is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
-        if last || self.is_end_stream() {
+        let last = last || self.is_end_stream();
+        if last {
             self.upload.finish();
+        }
+        if matches!(frame, None | Some(Ok(_)))
+            && let Some(declared) = self.upload.exact
+            && (self.sent > declared || last && self.sent < declared)
+        {
+            // Whoever serves the client sees to its framing. Should that fail, the API must not be
+            // left with a message whose end is somewhere else.
+            self.upload.state.borrow_mut().fault = Some(Fault::Malformed);
+            let error = UploadError::Length(h2::Reason::INTERNAL_ERROR.into());
+            frame = Some(Err(error));
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         let state = self.upload.state.borrow();
-        self.again.is_none() && state.trailers.is_none() && state.source.is_end_stream()
+        self.again.is_none() && state.trailers.is_none() && state.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -387,6 +441,39 @@ impl Body for Outgoing {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Upload(attempt) => attempt.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::http1::{Connection, Limits};
+
+    #[tokio::test]
+    async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
+        let limits = Limits {
+            bytes: 1000,
+            fields: 10,
+        };
+        for (declared, good) in [(4, false), (5, true), (6, false)] {
+            let (mut client, stream) = UnixStream::pair().unwrap();
+            let connection = Connection::new(Stream::Unix(stream), Bytes::new(), limits, 1000);
+            let asked = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+            client.write_all(asked).await.unwrap();
+            let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
+            let body = request.unwrap().unwrap().into_body().unwrap();
+            let mut upload = Upload::new(Source::Http1(body), 0, None);
+            assert_eq!(upload.exact, Some(5));
+            // As if whoever serves the client had not seen to it.
+            Rc::get_mut(&mut upload).unwrap().exact = Some(declared);
+            let sent = upload.attempt().collect().await;
+            assert_eq!(sent.is_ok(), good, "{declared}");
+            assert_eq!(upload.fault(), (!good).then_some(Fault::Malformed));
         }
     }
 }

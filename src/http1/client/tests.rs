@@ -183,6 +183,21 @@ async fn a_body_that_is_not_as_long_as_it_says_is_not_sent_as_if_it_were() {
 }
 
 #[tokio::test]
+async fn a_head_that_promises_a_body_is_not_sent_without_one() {
+    let lines = [("content-length", "5")];
+    let (mut api, mut trip) = begin(&Method::POST, &lines, None::<Empty<Bytes>>);
+    assert!(matches!(head(&mut trip).await, Err(Error::Upload(_))));
+    drop(trip);
+    assert_eq!(api.read(&mut [0; 1]).await.unwrap(), 0, "nothing was sent");
+    let lines = [("content-length", "0")];
+    let (mut api, mut trip) = begin(&Method::POST, &lines, None::<Empty<Bytes>>);
+    api.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(head(&mut trip).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_body_of_which_nothing_tells_the_end_is_not_sent() {
     let body = Some(Full::from("GET /smuggled HTTP/1.1\r\n\r\n"));
     let (_api, mut trip) = begin(&Method::POST, &[], body);

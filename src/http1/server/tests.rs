@@ -363,3 +363,41 @@ async fn a_client_that_sends_while_it_does_not_read_is_not_taken_for_gone() {
     assert!(Pin::new(&mut upload).poll_frame(&mut cx).is_ready());
     assert_eq!(connection.stalled_since(), Some(Instant::now()));
 }
+
+#[tokio::test]
+async fn a_client_that_goes_when_another_task_has_read_its_upload_is_noticed() {
+    let (mut near, far) = duplex(256);
+    let head = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let mut upload = next(&connection).await.into_body().unwrap();
+    let task = Arc::new(Task::default());
+    let its = Arc::clone(&task).into();
+    let mut its = Context::from_waker(&its);
+    assert!(connection.poll_gone(&mut its).is_pending());
+    near.write_all(b"some").await.unwrap();
+    upload.frame().await.unwrap().unwrap();
+    assert_eq!(task.0.load(Relaxed), 1, "there is no more of the upload");
+    assert!(connection.poll_gone(&mut its).is_pending());
+    drop(near);
+    assert_eq!(task.0.load(Relaxed), 2, "it has gone");
+    assert!(connection.poll_gone(&mut its).is_ready());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_when_nobody_reads_its_upload_is_noticed() {
+    let (mut near, far) = duplex(256);
+    let head = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n";
+    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 10);
+    let upload = next(&connection).await.into_body().unwrap();
+    let task = Arc::new(Task::default());
+    let its = Arc::clone(&task).into();
+    let mut its = Context::from_waker(&its);
+    assert!(connection.poll_gone(&mut its).is_pending());
+    drop(upload);
+    assert_eq!(task.0.load(Relaxed), 1, "nobody reads it any more");
+    near.write_all(&[b'x'; 100]).await.unwrap();
+    assert!(connection.poll_gone(&mut its).is_pending());
+    drop(near);
+    assert_eq!(task.0.load(Relaxed), 2, "it has gone");
+    assert!(connection.poll_gone(&mut its).is_ready());
+}

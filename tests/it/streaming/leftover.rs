@@ -102,3 +102,73 @@ async fn a_client_may_send_all_of_its_request_before_it_reads_a_long_response() 
     stream.read_exact(&mut body).await.unwrap();
     assert!(body.iter().all(|byte| *byte == b'd'));
 }
+
+/// Begins an answer that never ends, and does with the request body as it is told by the path. Tells when
+/// the answer is not wanted any more.
+fn endless(version: &str) -> (SocketAddr, mpsc::UnboundedReceiver<()>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    if version == "1.1" {
+        let address = server::bytes(move |_, mut stream| {
+            let tell = tell.clone();
+            async move {
+                let asked = read_head(&mut stream).await;
+                let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                if asked.starts_with("POST /reads ") {
+                    stream.read_exact(&mut [0; 10]).await.unwrap();
+                }
+                stream.write_all(b"4\r\ndone\r\n").await.unwrap();
+                let end = stream.read(&mut [0]).await;
+                assert_eq!(end.unwrap_or(0), 0);
+                let _ = tell.send(());
+            }
+        });
+        return (address, told);
+    }
+    let address = server::serve(None, move |request| {
+        let tell = tell.clone();
+        async move {
+            let (feed, body) = fed();
+            tokio::spawn(async move {
+                if request.uri().path() == "/reads" {
+                    let _ = request.into_body().collect().await;
+                }
+                feed.send(Ok(Frame::data("done".into()))).await.unwrap();
+                feed.closed().await;
+                let _ = tell.send(());
+            });
+            http::Response::new(body)
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+async fn a_client_that_goes_while_its_answer_goes_on_is_noticed() {
+    let whole = "POST /reads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n";
+    let unasked = "POST /ignores HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    for version in ["1.1", "2"] {
+        for (head, body) in [(whole, "1234567890"), (unasked, ""), (unasked, "12345")] {
+            let (api, mut told) = endless(version);
+            let sidebearer = patient(version, api, "10m");
+            let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Behind the head of the response, and so by another task over HTTP/2.
+            let answer = timeout(PATIENCE, async {
+                while !read_head(&mut stream)
+                    .await
+                    .starts_with("HTTP/1.1 200 OK\r\n")
+                {}
+            });
+            answer.await.unwrap();
+            stream.write_all(body.as_bytes()).await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.windows(4).any(|seen| seen == b"done") {
+                assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+            }
+            drop(stream);
+            let noticed = timeout(PATIENCE, told.recv()).await;
+            assert!(noticed.is_ok(), "{version} {head}");
+        }
+    }
+}
