@@ -33,6 +33,7 @@ pub struct Metrics {
     token_requests: IntCounterVec,
     token_request_duration: HistogramVec,
     token_expiry: GaugeVec,
+    settings_pending: IntGaugeVec,
     token_rejections: IntCounterVec,
     reloads: IntCounterVec,
     last_reload: Gauge,
@@ -67,6 +68,7 @@ pub struct CredentialMetrics {
     requests: IntCounterVec,
     duration: Histogram,
     expiry: Gauge,
+    settings_pending: IntGauge,
     rejections: IntCounter,
     credential: String,
 }
@@ -121,6 +123,11 @@ impl Metrics {
                 &["credential"],
             )
             .expect(VALID),
+            settings_pending: gauge(
+                "sidebearer_credential_settings_pending",
+                "1 while settings that a reload changed have not brought a token yet.",
+                &["credential"],
+            ),
             token_rejections: counter(
                 "sidebearer_token_rejections_total",
                 "Tokens that an upstream rejected before their expiry.",
@@ -139,7 +146,7 @@ impl Metrics {
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 14] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.request_duration.clone()),
@@ -148,6 +155,7 @@ impl Metrics {
             Box::new(metrics.token_requests.clone()),
             Box::new(metrics.token_request_duration.clone()),
             Box::new(metrics.token_expiry.clone()),
+            Box::new(metrics.settings_pending.clone()),
             Box::new(metrics.token_rejections.clone()),
             Box::new(metrics.reloads.clone()),
             Box::new(metrics.last_reload.clone()),
@@ -195,6 +203,7 @@ impl Metrics {
             requests: self.token_requests.clone(),
             duration: self.token_request_duration.with_label_values(&[credential]),
             expiry: self.token_expiry.with_label_values(&[credential]),
+            settings_pending: self.settings_pending.with_label_values(&[credential]),
             rejections: self.token_rejections.with_label_values(&[credential]),
             credential: credential.to_owned(),
         }
@@ -204,6 +213,7 @@ impl Metrics {
     pub fn forget_credential(&self, credential: &str) {
         // An error only says that there was no such series.
         let _ = self.token_expiry.remove_label_values(&[credential]);
+        let _ = self.settings_pending.remove_label_values(&[credential]);
     }
 
     /// Counts a reload, or the first load.
@@ -272,7 +282,12 @@ impl CredentialMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// The current token's expiry since the Unix epoch.
+    /// Whether settings that a reload changed have not brought a token yet.
+    pub fn settings_pending(&self, pending: bool) {
+        self.settings_pending.set(i64::from(pending));
+    }
+
+    /// The current token's expiry since the Unix epoch; zero without one.
     pub fn expires(&self, at: Duration) {
         self.expiry.set(at.as_secs_f64());
     }

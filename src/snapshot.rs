@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::config::{self, Config};
 use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
+use crate::oauth;
 use crate::route::{OwnHosts, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
@@ -128,8 +129,12 @@ pub struct Credential {
     pub identity: Option<Arc<Identity>>,
     /// The certificate that takes its place as soon as a token bound to it is there.
     pub next: Option<Successor>,
-    /// Whether a reload brought it: readiness then waits for it only after its first success.
+    /// Whether a reload added it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
+    /// How the token was asked for that the source inherits; none if it inherits none.
+    inherited: Option<Arc<config::Credential>>,
+    /// With which the source goes on, since a reload changed its times and limits.
+    reconfigured: Option<Arc<oauth::Client>>,
 }
 
 /// A certificate that is not in use yet, and the source that asks for a token bound to it.
@@ -189,6 +194,12 @@ impl Injection {
     /// The scheme that stands before the token where the configuration names one.
     pub fn scheme(&self) -> Option<&str> {
         self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
+    }
+
+    /// Whether the upstream gets the token that the source holds.
+    fn sends_what_it_holds(&self) -> bool {
+        let held = self.source.held();
+        self.rejections.may_inherit() || held.is_none_or(|token| !token.is_inherited())
     }
 
     /// What time it is for a token.

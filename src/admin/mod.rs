@@ -249,6 +249,9 @@ fn health(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {
 }
 
 fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    for credential in admin.snapshots.load().credentials.values() {
+        credential.source.report();
+    }
     let mut response = Response::new(Full::from(admin.metrics.render()));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);

@@ -212,6 +212,52 @@ impl Credential {
     }
 }
 
+impl Credential {
+    /// Whether tokens are asked for in the same way as by `other`: only times and limits differ.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let with_its_limits = Self {
+            refresh: self.refresh,
+            required: self.required,
+            default_lifetime: self.default_lifetime,
+            max_lifetime: self.max_lifetime,
+            fetch_timeout: self.fetch_timeout,
+            dialing: self.dialing.clone(),
+            pauses: self.pauses.clone(),
+            acquire_timeout: self.acquire_timeout,
+            max_response_bytes: self.max_response_bytes,
+            max_token_bytes: self.max_token_bytes,
+            max_nonce_bytes: self.max_nonce_bytes,
+            ..other.clone()
+        };
+        *self == with_its_limits
+    }
+
+    /// Whether a token that `before` asked for may serve until these settings bring one of their
+    /// own. Not that of another client or subject, and not where something was only taken away from
+    /// what is asked for: that is a revocation.
+    pub fn may_inherit_from(&self, before: &Self) -> bool {
+        let same_client = match self.client_id {
+            Some(_) => self.client_id == before.client_id,
+            // The proof itself says who asks.
+            None => {
+                let certificate = |of: &Self| of.tls.certificate_file.clone();
+                before.client_id.is_none()
+                    && self.auth == before.auth
+                    && certificate(self) == certificate(before)
+            }
+        };
+        same_client
+            && self.grant == before.grant
+            && !is_narrowed(&before.scopes, &self.scopes)
+            && !is_narrowed(&before.resources, &self.resources)
+    }
+}
+
+/// Something was taken away and nothing added.
+fn is_narrowed(before: &[String], now: &[String]) -> bool {
+    now.iter().all(|kept| before.contains(kept)) && before.iter().any(|had| !now.contains(had))
+}
+
 impl ClientAuth {
     /// Its RFC 7591 name.
     pub fn name(&self) -> &'static str {

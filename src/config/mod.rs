@@ -350,6 +350,16 @@ impl Config {
     }
 }
 
+impl Upstream {
+    /// Whether the same token goes to the same place, in the same header.
+    pub fn sends_as(&self, other: &Self) -> bool {
+        self.credential == other.credential
+            && self.url == other.url
+            && self.host == other.host
+            && self.header == other.header
+    }
+}
+
 impl Http2 {
     /// What the window of a connection begins with (RFC 9113 section 6.9.2).
     const FIRST_WINDOW: u32 = (1 << 16) - 1;

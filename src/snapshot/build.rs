@@ -150,7 +150,6 @@ impl Builder {
             .credential
             .as_ref()
             .and_then(|name| credentials.get(name));
-        let source = credential.map(|credential| &credential.source);
         let identity = credential
             .filter(|_| config.bound)
             .and_then(|credential| credential.identity.clone());
@@ -160,8 +159,11 @@ impl Builder {
             .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint)
             .filter(|kept| kept.identity.as_ref().map(Arc::as_ptr) == presented);
         if let Some(kept) = kept
-            && match (&kept.injection, source) {
-                (Some(injection), Some(source)) => Arc::ptr_eq(&injection.source, source),
+            && match (&kept.injection, credential) {
+                (Some(injection), Some(credential)) => {
+                    Arc::ptr_eq(&injection.source, &credential.source)
+                        && injection.max_nonce_bytes == credential.max_nonce_bytes
+                }
                 (None, None) => true,
                 _ => false,
             }
@@ -172,9 +174,22 @@ impl Builder {
             Some(kept) => Arc::clone(&kept.endpoint),
             None => self.endpoint(config, identity.as_deref())?,
         };
+        // A token from before a reload goes only where tokens of this credential went before.
+        let known = old.and_then(|old| old.upstream(&config.name));
+        let may_inherit = known.is_some_and(|known| {
+            known.config.sends_as(config)
+                && known.identity.as_ref().map(Arc::as_ptr) == presented
+                && known
+                    .injection
+                    .as_ref()
+                    .is_some_and(Injection::sends_what_it_holds)
+        });
         let injection = credential.map(|credential| Injection {
             source: Arc::clone(&credential.source),
-            rejections: Rejections::new(),
+            rejections: match may_inherit {
+                true => Rejections::new(),
+                false => Rejections::of_own_tokens(),
+            },
             header: config.header.clone(),
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),

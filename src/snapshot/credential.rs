@@ -25,6 +25,16 @@ impl Credential {
         [&self.source].into_iter().chain(next)
     }
 
+    /// How the token was asked for that it holds now; `config` are its settings.
+    fn origin<'a>(&'a self, config: &'a config::Credential) -> &'a config::Credential {
+        let held = self.source.held();
+        let inherits = held.is_none_or(|token| token.is_inherited());
+        match &self.inherited {
+            Some(origin) if inherits => origin,
+            _ => config,
+        }
+    }
+
     /// Whether no request would miss its source: there is no usable token, and none on its way.
     fn has_nothing_to_lose(&self) -> bool {
         let phase = self.source.status().state;
@@ -59,9 +69,17 @@ impl Snapshot {
     pub fn take_over_from(&self, old: &Self) {
         for (credential, now) in &self.credentials {
             now.source.take_over();
+            let config = self.config.credentials.get(credential);
+            if let (Some(client), Some(config)) = (&now.reconfigured, config) {
+                now.source.configure(Policy::from(config), client.clone());
+            }
             let Some(before) = old.credentials.get(credential) else {
                 continue;
             };
+            if now.inherited.is_some() && !Arc::ptr_eq(&now.source, &before.source) {
+                // It may have been renewed since the snapshot was built.
+                now.source.inherit(before.source.held().as_deref());
+            }
             if let (Some(now), Some(before)) = (&now.identity, &before.identity)
                 && !Arc::ptr_eq(now, before)
             {
@@ -135,37 +153,79 @@ impl Builder {
         )))
     }
 
-    /// What `old` has, if nothing was changed; `bound` if an upstream presents its certificate.
+    /// What `old` has, as far as the changes leave it; `bound` if an upstream presents its certificate.
+    ///
+    /// Where only times and limits change, source and token stay. Where it changes what is asked for,
+    /// another source asks, and may inherit the token until it has its own.
     pub(super) fn credential(
         &self,
         config: &config::Credential,
         bound: bool,
         old: Option<&Snapshot>,
     ) -> Result<Credential, BuildError> {
-        let kept = old
-            .filter(|old| old.config.credentials.get(&config.name) == Some(config))
-            .and_then(|old| old.credentials.get(&config.name))
-            .filter(|kept| kept.identity.is_some() == bound);
-        if let Some(kept) = kept {
-            return match &kept.identity {
-                None => Ok(kept.clone()),
-                Some(identity) => self.looked_at_again(config, kept, identity),
+        let before = old.and_then(|old| {
+            let was = old.config.credentials.get(&config.name)?;
+            Some((was, old.credentials.get(&config.name)?))
+        });
+        if let Some((was, kept)) = before
+            && kept.identity.is_some() == bound
+            && config.asks_as(was)
+        {
+            let mut kept = kept.clone();
+            if was != config {
+                let client = self.client(config, kept.identity.clone(), Some(&kept))?;
+                kept.reconfigured = Some(Arc::new(client));
+                kept.max_nonce_bytes = config.max_nonce_bytes;
+                // What stands by asks by the settings of before.
+                kept.next = None;
+            }
+            return match kept.identity.clone() {
+                None => Ok(kept),
+                Some(identity) => self.looked_at_again(config, &kept, &identity),
             };
         }
-        let identity = bound.then(|| Identity::read(&config.tls)).transpose();
-        let identity = identity
-            .map_err(|reason| unusable(config, reason))?
-            .map(Arc::new);
-        let before = old.and_then(|old| old.credentials.get(&config.name));
-        let client = self.client(config, identity.clone(), before)?;
+        let kept = before.map(|(_, kept)| kept);
+        let identity = self.identity(config, bound, kept)?;
+        let client = self.client(config, identity.clone(), kept)?;
+        let proof_key = client.own_proof_key();
+        let source = self.source(config, client);
+        let mut inherited = None;
+        if let Some((was, kept)) = before {
+            let origin = kept.origin(was);
+            let same_key =
+                kept.identity.as_ref().map(Arc::as_ptr) == identity.as_ref().map(Arc::as_ptr);
+            let may = same_key && config.may_inherit_from(origin);
+            inherited = may.then(|| Arc::new(origin.clone()));
+            source.inherit(kept.source.held().filter(|_| may).as_deref());
+        }
         Ok(Credential {
-            proof_key: client.own_proof_key(),
+            proof_key,
             max_nonce_bytes: config.max_nonce_bytes,
-            source: self.source(config, client),
+            source,
             identity,
             next: None,
-            added_by_reload: old.is_some(),
+            added_by_reload: kept.map_or(old.is_some(), |kept| {
+                kept.added_by_reload && kept.source.held().is_none()
+            }),
+            inherited,
+            reconfigured: None,
         })
+    }
+
+    /// What its files hold, if it is bound; that of `kept` if it is the same.
+    fn identity(
+        &self,
+        config: &config::Credential,
+        bound: bool,
+        kept: Option<&Credential>,
+    ) -> Result<Option<Arc<Identity>>, BuildError> {
+        if !bound {
+            return Ok(None);
+        }
+        let read = Identity::read(&config.tls).map_err(|reason| unusable(config, reason))?;
+        let known = kept.and_then(|kept| kept.identity.as_ref());
+        let same = known.filter(|known| read.is_same(known)).cloned();
+        Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
     }
 
     /// A bound credential, by what its files hold now.
@@ -198,6 +258,8 @@ impl Builder {
                 source: next.source,
                 identity: Some(next.identity),
                 next: None,
+                inherited: None,
+                reconfigured: None,
                 ..kept.clone()
             });
         }

@@ -20,6 +20,7 @@ pub struct Token {
     token_type: &'static str,
     binding: Option<Binding>,
     times: Times,
+    inherited: bool,
 }
 
 /// What a token is of no use without (RFC 9449).
@@ -73,7 +74,29 @@ impl Token {
             access_token,
             token_type,
             times,
+            inherited: false,
         })
+    }
+
+    /// The same, for a source that did not ask for it: its renewal is due at once.
+    pub(super) fn inherited(&self) -> Self {
+        Self {
+            id: self.id,
+            authorization: self.authorization.clone(),
+            access_token: self.access_token.clone(),
+            token_type: self.token_type,
+            binding: self.binding.clone(),
+            times: Times {
+                refresh_at: self.times.issued,
+                ..self.times
+            },
+            inherited: true,
+        }
+    }
+
+    /// Whether it was asked for with settings of the credential that a reload has replaced.
+    pub fn is_inherited(&self) -> bool {
+        self.inherited
     }
 
     /// Identifies its value: unique in the process, increasing, never 0. A renewal that brought

@@ -62,8 +62,9 @@ impl Attempt {
 async fn fetch(shared: Arc<Shared>) -> Attempt {
     let _place = shared.gate.place().await;
     let sent = shared.clock.now();
-    let limit = shared.policy.fetch_timeout;
-    let result = timeout(limit, shared.endpoint.request())
+    let settings = shared.settings.load_full();
+    let limit = settings.policy.fetch_timeout;
+    let result = timeout(limit, settings.endpoint.request())
         .await
         .unwrap_or_else(|_| {
             Err(TokenError {
@@ -84,19 +85,19 @@ fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
     shared.ended.send_replace(begun);
     let took = now.boot.saturating_sub(sent.boot);
     let outcome = match &ended.result {
-        Ok(token) => {
-            shared.metrics.expires(token.expires().wall);
-            "success"
-        }
+        Ok(_) => "success",
         Err(error) => error.kind.label(),
     };
+    shared.report();
     shared.metrics.fetched(outcome, took);
     log(shared, &ended, now, retry_in);
 }
 
 /// Sees a rotated secret also where no watch does.
 fn look_at_secrets(shared: &Shared) {
-    if shared.look(|state, _| state.is_curable()) && shared.endpoint.secret_changed() {
+    if shared.look(|state, _| state.is_curable())
+        && shared.settings.load().endpoint.secret_changed()
+    {
         info!(credential = %shared.name, "the secret changed: trying again");
         shared.update(State::end_pause);
     }
@@ -126,9 +127,10 @@ fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
         }
         Err(error) => {
             let error = error.message.as_str();
-            let usable_for = shared.look(|state, _| {
+            let (usable_for, pending) = shared.look(|state, _| {
                 let failure = state.last_failure();
-                failure.map_or(Duration::ZERO, |failure| failure.usable_for)
+                let usable_for = failure.map_or(Duration::ZERO, |failure| failure.usable_for);
+                (usable_for, state.is_pending())
             });
             if !ended.news && !failures.is_power_of_two() {
                 debug!(
@@ -146,6 +148,24 @@ fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
                     failures,
                     ?retry_in,
                     "no token for the new certificate: the old one serves on"
+                );
+            } else if pending && usable_for.is_zero() {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    "no token by the settings that a reload changed: requests that need it are \
+                     answered 503"
+                );
+            } else if pending {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    ?usable_for,
+                    "no token by the settings that a reload changed: the one from before serves on"
                 );
             } else if usable_for.is_zero() {
                 warn!(

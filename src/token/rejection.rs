@@ -21,6 +21,8 @@ const QUIET_LONGEST: Duration = Duration::from_secs(60);
 pub struct Rejections {
     /// The id of the token set aside, 0 for none: all that a request normally reads.
     aside: AtomicU64,
+    /// Tokens that are inherited are not for this upstream.
+    own_only: bool,
     inner: Mutex<Inner>,
 }
 
@@ -64,10 +66,24 @@ impl Rejections {
         Self::default()
     }
 
+    /// The same, for an upstream that must not get what its source inherited
+    /// ([`Token::is_inherited`]): it was not sent those tokens before the reload.
+    pub fn of_own_tokens() -> Self {
+        Self {
+            own_only: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the upstream may get what its source inherited.
+    pub fn may_inherit(&self) -> bool {
+        !self.own_only
+    }
+
     /// As [`Source::current`], but `None` while the token is set aside for this upstream. One
     /// more atomic load.
     pub fn current(&self, source: &Source) -> Option<Arc<Token>> {
-        let token = source.current()?;
+        let token = source.current().filter(|token| self.takes(token))?;
         if token.id() == self.aside.load(Ordering::Acquire) && self.waits_for(source).is_some() {
             return None;
         }
@@ -85,7 +101,7 @@ impl Rejections {
         if let Some(attempt) = self.waits_for(source) {
             self.wait(source, attempt, deadline).await;
         }
-        source.acquire_by(deadline).await
+        source.acquire_by(deadline, self.own_only).await
     }
 
     /// The upstream rejected `rejected`. Returns the token to replay with: a newer value that is
@@ -100,7 +116,7 @@ impl Rejections {
                 Verdict::PassThrough => return None,
                 Verdict::Wait(attempt) => {
                     if !self.wait(source, attempt, deadline).await {
-                        return newer(source, rejected);
+                        return self.newer(source, rejected);
                     }
                 }
             }
@@ -141,13 +157,13 @@ impl Rejections {
             inner.in_vain(rejected, now);
         }
         if let Some(aside) = &inner.aside {
-            return match newer(source, rejected) {
+            return match self.newer(source, rejected) {
                 Some(newer) if newer.id() != aside.token => Verdict::Replay(newer),
                 _ if aside.attempt <= inner.given_up => Verdict::PassThrough,
                 _ => Verdict::Wait(aside.attempt),
             };
         }
-        if let Some(newer) = newer(source, rejected) {
+        if let Some(newer) = self.newer(source, rejected) {
             return Verdict::Replay(newer);
         }
         if now.boot < inner.quiet_until {
@@ -156,7 +172,8 @@ impl Rejections {
         let attempt = source.replace(deadline);
         let Some(attempt) = attempt.filter(|attempt| *attempt > inner.given_up) else {
             // An attempt may have ended since the look above.
-            return newer(source, rejected).map_or(Verdict::PassThrough, Verdict::Replay);
+            let newer = self.newer(source, rejected);
+            return newer.map_or(Verdict::PassThrough, Verdict::Replay);
         };
         // While attempts fail, a request that is rejected whatever its token must not delay the
         // others again and again.
@@ -221,6 +238,16 @@ impl Rejections {
         }
     }
 
+    /// A usable token with a newer value than the rejected one.
+    fn newer(&self, source: &Source, rejected: &Token) -> Option<Arc<Token>> {
+        let newer = |token: &Arc<Token>| token.id() > rejected.id() && self.takes(token);
+        source.current().filter(newer)
+    }
+
+    fn takes(&self, token: &Token) -> bool {
+        !(self.own_only && token.is_inherited())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,9 +266,4 @@ impl Inner {
         self.quiet = (self.quiet * 2).clamp(QUIET_FIRST, QUIET_LONGEST);
         self.quiet_until = now.boot.saturating_add(self.quiet);
     }
-}
-
-/// A usable token with a newer value than the rejected one.
-fn newer(source: &Source, rejected: &Token) -> Option<Arc<Token>> {
-    source.current().filter(|token| token.id() > rejected.id())
 }

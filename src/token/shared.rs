@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
 use super::state::State;
 use super::{Clock, Moment, Policy, Token};
+use crate::config::Refresh;
 use crate::limit::Limit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
@@ -16,8 +17,9 @@ use crate::oauth::TokenEndpoint;
 /// What the source and its keeper share.
 pub(super) struct Shared {
     pub(super) name: String,
-    pub(super) policy: Policy,
-    pub(super) endpoint: Arc<dyn TokenEndpoint>,
+    pub(super) settings: ArcSwap<Settings>,
+    /// Whether requests ask for renewals; what each request reads of the settings.
+    pub(super) lazy: AtomicBool,
     pub(super) gate: Arc<Limit>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: CredentialMetrics,
@@ -34,7 +36,33 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<u64>,
 }
 
+/// What a reload may change while the tokens stay.
+pub(super) struct Settings {
+    pub(super) policy: Policy,
+    pub(super) endpoint: Arc<dyn TokenEndpoint>,
+}
+
 impl Shared {
+    pub(super) fn configure(&self, settings: Settings) {
+        let lazy = settings.policy.refresh == Refresh::Lazy;
+        self.lazy.store(lazy, Ordering::Relaxed);
+        let policy = settings.policy.clone();
+        self.settings.store(Arc::new(settings));
+        self.update(|state| state.configure(policy));
+    }
+
+    /// Tells the metrics until when requests have a token, and whether changed settings have brought
+    /// one.
+    pub(super) fn report(&self) {
+        let (expires, pending) = self.look(|state, now| {
+            let usable = state.token().filter(|token| token.is_usable(now));
+            let expires = usable.map(|token| token.expires().wall);
+            (expires.unwrap_or_default(), state.is_pending())
+        });
+        self.metrics.expires(expires);
+        self.metrics.settings_pending(pending);
+    }
+
     /// Changes the state, and publishes what is read without a lock.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use fastrand::Rng;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::keeper::keep;
-use super::shared::Shared;
+use super::shared::{Settings, Shared};
 use super::state::{Joined, State};
 use super::{Clock, Moment, Policy, Status, Token};
 use crate::config::Refresh;
@@ -54,8 +54,8 @@ impl Source {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             state: Mutex::new(State::new(policy.clone(), Rng::new())),
-            policy,
-            endpoint,
+            lazy: AtomicBool::new(policy.refresh == Refresh::Lazy),
+            settings: ArcSwap::from_pointee(Settings { policy, endpoint }),
             gate,
             clock,
             metrics,
@@ -87,7 +87,7 @@ impl Source {
         if !token.is_usable(now) {
             return None;
         }
-        if self.shared.policy.refresh == Refresh::Lazy && now.reached(token.refresh_at()) {
+        if self.shared.lazy.load(Ordering::Relaxed) && now.reached(token.refresh_at()) {
             self.shared.ask_once(now);
         }
         Some(token)
@@ -100,7 +100,30 @@ impl Source {
     /// As soon as no attempt is in flight and none is due in the time that is left, after a failure;
     /// and when that time is over.
     pub async fn acquire(&self) -> Result<Arc<Token>, Unavailable> {
-        self.acquire_by(self.deadline()).await
+        self.acquire_by(self.deadline(), false).await
+    }
+
+    /// The token it holds, usable or not, for [`inherit`](Self::inherit).
+    pub fn held(&self) -> Option<Arc<Token>> {
+        self.shared.token.load_full()
+    }
+
+    /// A reload changed what is asked for: until that brings a token, `before` serves those that may
+    /// have it ([`Token::is_inherited`]), and no longer than it lives. Nothing if it has its own.
+    pub fn inherit(&self, before: Option<&Token>) {
+        self.shared.update(|state| state.inherit(before));
+        self.shared.nudge.notify_one();
+    }
+
+    /// A reload changed times and limits, of requests and of `endpoint`: the tokens stay.
+    pub fn configure(&self, policy: Policy, endpoint: Arc<dyn TokenEndpoint>) {
+        self.shared.configure(Settings { policy, endpoint });
+        self.shared.nudge.notify_one();
+    }
+
+    /// Tells the metrics how it is now: no event says when a token ends.
+    pub fn report(&self) {
+        self.shared.report();
     }
 
     /// A reload: the pause after a refusal, or after a secret that could not be read, ends at
@@ -150,7 +173,7 @@ impl Source {
     /// now, and does as [`retry_now`](Self::retry_now) if the secrets differ from those sent. After
     /// a failure the source looks by itself every few seconds, but later than a watch knows.
     pub fn retry_if_secret_changed(&self) {
-        let changed = self.shared.endpoint.secret_changed();
+        let changed = self.shared.settings.load().endpoint.secret_changed();
         if changed && self.shared.look(|state, _| state.is_curable()) {
             self.retry_now();
         }
@@ -159,7 +182,7 @@ impl Source {
     /// Resolves when the first attempt has ended, well or badly; at once for a lazy source, which
     /// makes none by itself.
     pub async fn first_attempt(&self) {
-        if self.shared.policy.refresh == Refresh::Eager {
+        if !self.is_lazy() {
             self.ended(1).await;
         }
     }
@@ -169,25 +192,28 @@ impl Source {
     pub fn is_ready(&self) -> bool {
         self.shared.look(|state, now| {
             let usable = state.token().is_some_and(|token| token.is_usable(now));
-            usable
-                || self.shared.policy.refresh == Refresh::Lazy
-                    && (!state.is_failing() || state.pause(now).is_zero())
+            usable || self.is_lazy() && (!state.is_failing() || state.pause(now).is_zero())
         })
     }
 
     /// What an operator sees.
     pub fn status(&self) -> Status {
-        let faults = self.shared.endpoint.faults();
+        let faults = self.shared.settings.load().endpoint.faults();
         self.shared
             .look(|state, now| Status::of(state, now, faults))
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.policy.acquire_timeout
+        Instant::now() + self.shared.settings.load().policy.acquire_timeout
     }
 
-    pub(super) async fn acquire_by(&self, deadline: Instant) -> Result<Arc<Token>, Unavailable> {
-        timeout_at(deadline, self.wait(deadline))
+    /// As [`acquire`](Self::acquire), until then; `own` takes no token that is inherited.
+    pub(super) async fn acquire_by(
+        &self,
+        deadline: Instant,
+        own: bool,
+    ) -> Result<Arc<Token>, Unavailable> {
+        timeout_at(deadline, self.wait(deadline, own))
             .await
             .unwrap_or_else(|_| Err(self.shared.look(|state, _| self.too_slow(state))))
     }
@@ -225,13 +251,19 @@ impl Source {
         self.shared.metrics.rejected();
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<Arc<Token>, Unavailable> {
+    fn is_lazy(&self) -> bool {
+        self.shared.lazy.load(Ordering::Relaxed)
+    }
+
+    async fn wait(&self, deadline: Instant, own: bool) -> Result<Arc<Token>, Unavailable> {
         loop {
-            if let Some(token) = self.current() {
+            if let Some(token) = self.current()
+                && !(own && token.is_inherited())
+            {
                 return Ok(token);
             }
             let (now, patience) = (self.now(), until(deadline));
-            match self.shared.update(|state| state.join(now, patience)) {
+            match self.shared.update(|state| state.join(now, patience, own)) {
                 Joined::Token(token) => return Ok(token),
                 Joined::BackOff => return Err(self.shared.look(unavailable)),
                 Joined::Attempt(attempt) => {
@@ -243,7 +275,7 @@ impl Source {
     }
 
     fn too_slow(&self, state: &State) -> Unavailable {
-        let waited = self.shared.policy.acquire_timeout;
+        let waited = self.shared.settings.load().policy.acquire_timeout;
         let mut reason = format!("the token endpoint has not answered within {waited:?}");
         if let Some(failure) = state.failure() {
             reason = format!("{reason}; before that: {}", failure.error.message);

@@ -11,6 +11,9 @@ use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 
+#[cfg(test)]
+mod tests;
+
 /// What is known of one credential.
 ///
 /// Back-off is counted on the boot clock alone: setting the wall clock neither ends nor prolongs
@@ -30,6 +33,8 @@ pub(super) struct State {
     wanted_for_rejection: bool,
     /// The token was fetched because an upstream rejected the one before it.
     replaces_rejected: bool,
+    /// A reload changed what is asked for, and that has not brought a token yet.
+    pending: bool,
     /// No attempt begins before this reading of the boot clock.
     not_before: Duration,
     backoff: Backoff,
@@ -91,11 +96,32 @@ impl State {
             wanted: false,
             wanted_for_rejection: false,
             replaces_rejected: false,
+            pending: false,
             not_before: Duration::ZERO,
             backoff: Backoff::default(),
             last_failure: None,
             last_success: None,
         }
+    }
+
+    /// A reload changed what is asked for: `before`, which was asked for otherwise, serves until there
+    /// is a token of its own.
+    pub(super) fn inherit(&mut self, before: Option<&Token>) {
+        let has_own = self.token.as_ref().is_some_and(|it| !it.is_inherited());
+        if !has_own {
+            self.pending = true;
+            self.token = before.map(|token| Arc::new(token.inherited()));
+        }
+    }
+
+    /// Whether what a reload changed has not brought a token yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// A reload changed times and limits alone.
+    pub(super) fn configure(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// What is due now.
@@ -128,9 +154,11 @@ impl State {
 
     /// For a request that saw no usable token and can wait for so long: joins the attempt in flight,
     /// or asks for one unless a failure postpones it for longer.
-    pub(super) fn join(&mut self, now: Moment, patience: Duration) -> Joined {
+    /// Of tokens that are inherited, `own` wants none.
+    pub(super) fn join(&mut self, now: Moment, patience: Duration, own: bool) -> Joined {
         if let Some(token) = &self.token
             && token.is_usable(now)
+            && !(own && token.is_inherited())
         {
             return Joined::Token(Arc::clone(token));
         }
@@ -182,10 +210,11 @@ impl State {
                 self.backoff = Backoff::default();
                 self.not_before = now.boot.saturating_add(REST);
                 self.last_success = Some(now);
+                self.pending = false;
                 self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
                 Ended {
                     same_value: before.as_ref().is_some_and(|b| b.id() == token.id()),
-                    news: before.is_none() || failures > 0,
+                    news: failures > 0 || before.is_none_or(|before| before.is_inherited()),
                     failures,
                     result: Ok(token),
                 }
@@ -340,72 +369,5 @@ fn bad_response(message: String) -> TokenError {
         kind: TokenErrorKind::BadResponse,
         message,
         retry_after: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Pauses;
-    use crate::config::Secret;
-
-    fn at(seconds: u64) -> Moment {
-        let since = Duration::from_secs(seconds);
-        Moment {
-            boot: since,
-            wall: since,
-        }
-    }
-
-    fn eager() -> State {
-        let policy = Policy {
-            refresh: Refresh::Eager,
-            default_lifetime: Duration::from_secs(3600),
-            max_lifetime: Duration::from_secs(3600),
-            fetch_timeout: Duration::from_secs(10),
-            acquire_timeout: Duration::from_secs(10),
-            pauses: Pauses::default(),
-        };
-        State::new(policy, Rng::with_seed(1))
-    }
-
-    fn fetched(state: &mut State, now: Moment) {
-        assert_eq!(state.next(now), Next::Fetch);
-        let response = TokenResponse {
-            access_token: Secret::new("abc".to_owned()),
-            token_type: "Bearer",
-            proof_key: None,
-            expires_in: None,
-        };
-        assert!(state.finish(now, now, Ok(response)).result.is_ok());
-    }
-
-    #[test]
-    fn a_token_that_arrived_since_the_look_is_taken_and_causes_no_attempt() {
-        let mut state = eager();
-        assert!(matches!(
-            state.join(at(1), Duration::ZERO),
-            Joined::Attempt(1)
-        ));
-        fetched(&mut state, at(1));
-
-        assert!(matches!(
-            state.join(at(1), Duration::ZERO),
-            Joined::Token(_)
-        ));
-
-        assert_eq!(state.begun(), 1);
-        let next = state.due_in(at(1)).unwrap();
-        assert!(next > Duration::from_secs(2000), "{next:?}");
-    }
-
-    #[test]
-    fn a_token_at_its_end_is_not_joined() {
-        let mut state = eager();
-        fetched(&mut state, at(1));
-        assert!(matches!(
-            state.join(at(3596), Duration::ZERO),
-            Joined::Attempt(2)
-        ));
     }
 }

@@ -25,6 +25,9 @@ pub struct Status {
     pub fetches: u64,
     /// Failures since the last success.
     pub consecutive_failures: u32,
+    /// A reload changed what is asked for, and that has brought no token yet; `last_error` says why.
+    /// Meanwhile the token from before serves those that may have it.
+    pub settings_pending: bool,
     /// Files and variables that it names and that cannot be used as they are now; what they last
     /// held that was good stays in use.
     pub faults: Vec<Fault>,
@@ -84,6 +87,7 @@ impl Status {
             }),
             fetches: state.begun(),
             consecutive_failures: state.failures(),
+            settings_pending: state.is_pending(),
             faults,
         }
     }

@@ -1,5 +1,6 @@
 //! Changes of a running configuration: nothing is lost on the way, and nothing half done.
 
+mod credentials;
 mod faults;
 mod files;
 mod listeners;

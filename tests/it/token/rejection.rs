@@ -162,7 +162,7 @@ async fn rejection_during_a_pause_waits_for_the_next_attempt_if_that_comes_in_ti
     let (healed, ()) = tokio::join!(heals(&world, &upstream, &old), others);
     assert_eq!(healed.as_deref(), Some("new"));
     let waited = asked.elapsed().as_secs_f64();
-    assert!((3.0..4.0).contains(&waited), "{waited}");
+    assert!((3.0..5.0).contains(&waited), "{waited}");
     assert_eq!(world.endpoint.requests(), 4);
 }
 
