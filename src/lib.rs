@@ -14,11 +14,14 @@
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
 //!   upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one spelling for every path) and
-//!   [`header_names`] (which names some server takes for one) are the ground; [`jose`], keys and signatures, is under both `config` and `oauth`, and with it
+//!   [`address`] (what kind of place an IP address is) and [`header_names`] (which names some server
+//!   takes for one) are the ground; [`jose`], keys and signatures, is under both `config` and
+//!   `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
 //! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
 //!   of it are left out.
 
+pub mod address;
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::address::OwnSockets;
 use crate::admin::{self, Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
 use crate::limit::Limit;
@@ -26,6 +27,7 @@ pub struct Sockets {
     admin: Option<Page>,
     health: Option<Page>,
     limit: Arc<Limit>,
+    own: Arc<OwnSockets>,
 }
 
 /// Sockets for a configuration that does not serve yet; the kernel already queues connections for
@@ -85,7 +87,7 @@ impl Sockets {
                 listeners.insert(place, bound);
             }
         }
-        Ok(Pending {
+        let pending = Pending {
             listeners,
             admin: bind_page("admin", self.admin.as_ref(), Some(&config.admin), backlog)?,
             health: bind_page(
@@ -94,7 +96,10 @@ impl Sockets {
                 config.health.as_ref(),
                 backlog,
             )?,
-        })
+        };
+        // Connections can be made to them from here on.
+        self.own.set(self.local().chain(pending.local()));
+        Ok(pending)
     }
 
     /// Lets go of the listeners that `config`, which is about to serve, does not have or calls by
@@ -165,6 +170,12 @@ impl Sockets {
             admin,
             Scope::Health,
         );
+        self.own.set(self.local());
+    }
+
+    /// The addresses of all of them, and of those that are bound to take over.
+    pub fn own(&self) -> Arc<OwnSockets> {
+        Arc::clone(&self.own)
     }
 
     /// Stops accepting; the admin pages stay.
@@ -191,6 +202,27 @@ impl Sockets {
     /// The health address, the port filled in.
     pub fn health(&self) -> Option<SocketAddr> {
         self.health.as_ref().map(|page| page.local)
+    }
+}
+
+impl Sockets {
+    fn local(&self) -> impl Iterator<Item = SocketAddr> {
+        let listeners = self.listeners.values();
+        let pages = [&self.admin, &self.health].into_iter().flatten();
+        listeners
+            .filter_map(|(_, listener)| listener.local())
+            .chain(pages.map(|page| page.local))
+    }
+}
+
+impl Pending {
+    fn local(&self) -> impl Iterator<Item = SocketAddr> {
+        let pages = [&self.admin, &self.health].into_iter().flatten();
+        let pages = pages.filter_map(|(_, page)| page.local_addr().ok());
+        self.listeners
+            .values()
+            .filter_map(Bound::local)
+            .chain(pages)
     }
 }
 

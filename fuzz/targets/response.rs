@@ -137,6 +137,7 @@ fn check(data: &[u8]) {
         headers,
         body: Ok(Zeroizing::new(body.to_vec())),
         nonce: None,
+        peer: None,
     };
     let auth = ClientAuth::SecretBasic {
         secret: SecretSource::Literal(Secret::new(SECRET)),

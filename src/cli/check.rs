@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::confirmation::{Means, decode};
 use super::{Failure, block_on, print, tell};
+use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::oauth::{self, TokenEndpoint};
 use crate::upstream::{Connector, Identity, Protocols};
@@ -51,8 +52,16 @@ async fn go_online(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn fetch(config: &Config, credential: &Credential) -> Result<String, String> {
+/// A client that keeps away from the sockets which a process with this configuration has.
+pub(super) fn client(config: &Config, credential: &Credential) -> Result<oauth::Client, String> {
+    let own = OwnSockets::default();
+    own.set(config.tcp_sockets());
     let client = oauth::Client::new(credential).map_err(|error| error.to_string())?;
+    Ok(client.with_own_sockets(own.into()))
+}
+
+async fn fetch(config: &Config, credential: &Credential) -> Result<String, String> {
+    let client = client(config, credential)?;
     let within = credential.fetch_timeout;
     let answer = tokio::time::timeout(within, client.request()).await;
     let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;

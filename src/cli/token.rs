@@ -9,14 +9,13 @@ use serde_json::{Map, Value};
 use super::confirmation::{Jwt, Means, decode};
 use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
-use crate::oauth::{self, TokenEndpoint, TokenResponse};
+use crate::oauth::{TokenEndpoint, TokenResponse};
 
 /// The whole command.
 pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> {
     let loaded = check::offline(path)?;
     let credential = credential(&loaded.config, name)?;
-    let client =
-        oauth::Client::new(credential).map_err(|error| Failure::Failed(error.to_string()))?;
+    let client = check::client(&loaded.config, credential).map_err(Failure::Failed)?;
     block_on(show(&client, &loaded.config, credential, reveal))?
 }
 

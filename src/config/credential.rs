@@ -58,6 +58,9 @@ pub struct Credential {
     pub max_nonce_bytes: usize,
     /// Whether discovered endpoints may be plain http beyond loopback.
     pub allow_plaintext: bool,
+    /// Hosts beyond the public that discovery may lead to: names or IP literals, in the form of a
+    /// URL's host.
+    pub discovery_hosts: Vec<String>,
     /// TLS towards the authorization server.
     pub tls: Tls,
 }

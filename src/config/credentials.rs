@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::address::{http_url, is_loopback};
+use super::address::{host_name, http_url, is_loopback};
 use super::draft::Files;
 use super::general::SOME;
 use super::read::Section;
@@ -46,6 +46,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let allow_plaintext = section.boolean("allow_plaintext", false);
     let tls = Tls::read(&section, files);
     let server = server(&section, allow_plaintext, &tls);
+    let discovery_hosts = discovery_hosts(&section);
     let grant = grant::read(&section, files);
     let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
     let dpop = dpop::read(&section, files);
@@ -95,6 +96,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         max_token_bytes,
         max_nonce_bytes,
         allow_plaintext,
+        discovery_hosts,
         tls,
     })
 }
@@ -137,6 +139,22 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
         true => AuthorizationServer::Issuer(text.to_owned(), url),
         false => AuthorizationServer::TokenEndpoint(url),
     })
+}
+
+/// Of no use where nothing is discovered.
+fn discovery_hosts(section: &Section<'_>) -> Vec<String> {
+    const KEY: &str = "discovery_hosts";
+    let hosts = section.parse_each(KEY, host_name);
+    if let Some(value) = section.get(KEY)
+        && !hosts.is_empty()
+        && section.has("token_endpoint")
+    {
+        value.error(
+            "stands beside `token_endpoint`",
+            "it says where the discovery of an `issuer` may lead",
+        );
+    }
+    hosts
 }
 
 /// RFC 6749 section 3.3

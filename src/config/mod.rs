@@ -323,6 +323,17 @@ impl Config {
         std::path::Path::new("/etc/sidebearer/sidebearer.toml")
     }
 
+    /// Every TCP address that it binds, as it was written.
+    pub fn tcp_sockets(&self) -> impl Iterator<Item = SocketAddr> {
+        let listeners = self.listeners.iter();
+        let listeners = listeners.filter_map(|listener| match listener.address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix { .. } => None,
+        });
+        let pages = [&self.admin].into_iter().chain(&self.health);
+        listeners.chain(pages.map(|page| page.address))
+    }
+
     /// The credentials whose certificate some upstream presents.
     pub fn bound_credentials(&self) -> BTreeSet<&str> {
         let bound = self.upstreams.values().filter(|upstream| upstream.bound);

@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use url::Url;
 
+use super::admission::Admission;
 use super::auth::Means;
 use super::connection::Connections;
 use super::discovery::Needs;
@@ -22,6 +23,7 @@ use super::transport::{Transport, shown};
 use super::{
     BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
+use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::upstream::{Identity, TlsError};
@@ -32,8 +34,9 @@ const REDISCOVERY: Duration = Duration::from_secs(60);
 /// Says what time it is for those who date assertions and proofs.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Finds a way to the origin of a URL.
-type Reach = dyn Fn(&Url) -> Result<Arc<dyn Transport>, TlsError> + Send + Sync;
+/// Finds a way to the origin of a URL, where an admission allows it if there is one.
+type Reach =
+    dyn Fn(&Url, Option<Arc<Admission>>) -> Result<Arc<dyn Transport>, TlsError> + Send + Sync;
 
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
@@ -41,6 +44,7 @@ pub struct Client {
     reach: Box<Reach>,
     wall_clock: WallClock,
     server: Server,
+    own_sockets: Arc<OwnSockets>,
     /// What the server wants in proofs.
     nonce: Arc<LastNonce>,
     files: Mutex<Files>,
@@ -134,10 +138,12 @@ impl Client {
         credential: &Credential,
     ) -> Result<Self, TlsError> {
         let of = credential.clone();
-        let reach = move |url: &Url| -> Result<Arc<dyn Transport>, TlsError> {
-            Ok(Arc::new(Connections::new(url, &of, identity.clone())?))
+        let reach = move |url: &Url, admission| -> Result<Arc<dyn Transport>, TlsError> {
+            let identity = identity.clone();
+            Ok(Arc::new(Connections::new(url, &of, identity, admission)?))
         };
-        let first = reach(first_url(credential))?;
+        // The operator's word.
+        let first = reach(first_url(credential), None)?;
         let clock = Arc::new(SystemTime::now);
         Ok(Self::made_of(first, Box::new(reach), clock, credential))
     }
@@ -150,7 +156,7 @@ impl Client {
         credential: &Credential,
     ) -> Self {
         let first = transport.clone();
-        let reach = Box::new(move |_: &Url| Ok(transport.clone()));
+        let reach = Box::new(move |_: &Url, _| Ok(transport.clone()));
         Self::made_of(first, reach, wall_clock, credential)
     }
 
@@ -175,6 +181,7 @@ impl Client {
             reach,
             wall_clock,
             server,
+            own_sockets: Arc::default(),
             nonce: Arc::default(),
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
@@ -186,6 +193,12 @@ impl Client {
         };
         let _ = client.look();
         client
+    }
+
+    /// With the sockets of this process, where no discovery document may lead.
+    pub fn with_own_sockets(mut self, sockets: Arc<OwnSockets>) -> Self {
+        self.own_sockets = sockets;
+        self
     }
 
     /// With what the same server said to others, and tells others what it says.
@@ -315,12 +328,18 @@ impl Client {
             found.token_endpoint.clone()
         };
         let now = match (self.discover(issuer, origin).await, before) {
-            (Ok(url), Some(before)) if before.url == url => before,
-            (Ok(url), _) => {
+            (Ok((url, admission)), Some(before))
+                if before.url == url
+                    && (before.admission.as_ref()).is_some_and(|it| it.is_same(&admission)) =>
+            {
+                before
+            }
+            (Ok((url, admission)), _) => {
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
-                let transport = (self.reach)(&url).map_err(local)?;
+                let admission = Arc::new(admission);
+                let transport = (self.reach)(&url, Some(admission.clone())).map_err(local)?;
                 let max_nonce = self.credential.max_nonce_bytes;
-                Arc::new(Endpoint::new(url, transport, max_nonce))
+                Arc::new(Endpoint::new(url, transport, max_nonce).admitted(admission))
             }
             (Err(error), Some(before)) => {
                 let credential = &self.credential.name;
@@ -333,7 +352,12 @@ impl Client {
         Ok(now)
     }
 
-    async fn discover(&self, issuer: &str, origin: &Endpoint) -> Result<Url, TokenError> {
+    /// What the issuer's document names, and where that may be.
+    async fn discover(
+        &self,
+        issuer: &str,
+        origin: &Endpoint,
+    ) -> Result<(Url, Admission), TokenError> {
         let mut kind = TokenErrorKind::BadResponse;
         let mut retry_after = None;
         let mut tried = Vec::new();
@@ -353,10 +377,13 @@ impl Client {
                     allow_plaintext: self.credential.allow_plaintext,
                     certificate: self.credential.tls.certificate_file.is_some(),
                 };
-                return discovery::token_endpoint(body, issuer, needs).map_err(|what| {
+                let found = discovery::token_endpoint(body, issuer, needs).map_err(|what| {
                     let message = format!("{} is not usable: {what}", shown(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
-                });
+                })?;
+                let (hosts, own) = (&self.credential.discovery_hosts, &self.own_sockets);
+                let admission = Admission::new(answer.peer, &found, hosts, own.clone());
+                return Ok((found, admission));
             }
             let what = match answer.status.as_u16() {
                 200 => "200 but no JSON object".to_owned(),

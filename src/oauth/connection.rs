@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::admission::Admission;
 use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
@@ -41,6 +42,7 @@ pub(super) struct Connections {
     /// The files of what is to take the place of `identity` one day.
     next: Option<Tls>,
     dialing: Dialing,
+    admission: Option<Arc<Admission>>,
     held: Mutex<Held>,
     connect_timeout: Duration,
     /// Bytes of a head, and of a body.
@@ -63,6 +65,7 @@ impl Connections {
         url: &Url,
         credential: &Credential,
         identity: Option<Arc<Identity>>,
+        admission: Option<Arc<Admission>>,
     ) -> Result<Self, TlsError> {
         let mut tls = credential.tls.clone();
         let next = identity.is_some().then(|| credential.tls.clone());
@@ -71,14 +74,14 @@ impl Connections {
         }
         let held = fingerprint(&tls);
         let dialing = credential.dialing.clone();
-        let connector = Connector::presenting(identity.as_deref(), url, &tls, HttpVersion::Http1)?
-            .dialing(dialing.clone());
+        let connector = connector(url, &tls, identity.as_deref(), &dialing, &admission)?;
         Ok(Self {
             url: url.clone(),
             tls,
             identity,
             next,
             dialing,
+            admission,
             held: Mutex::new(Held {
                 seen: held,
                 good: held,
@@ -120,6 +123,7 @@ impl Connections {
         let connector = self.connector();
         let connecting = connector.connect(Protocols::Any, self.connect_timeout);
         let connected = connecting.await.map_err(unreachable)?;
+        let peer = connected.peer;
         let broken = |e: Error| match connector.certificate_refused(&e) {
             Some(refused) => unreachable(refused),
             None => broken(url, &e),
@@ -132,7 +136,9 @@ impl Connections {
         let answer = std::future::poll_fn(|cx| trip.poll_head(cx, &mut |_| {}));
         let answer = answer.await.map_err(broken)?;
         let body = read(&mut trip, self.max_response).await.map_err(broken)?;
-        Ok(answer.map(|()| body))
+        let mut answer = answer.map(|()| body);
+        answer.extensions_mut().insert(peer);
+        Ok(answer)
     }
 
     /// A connector made of what the TLS files hold now; of what they held before while that is
@@ -148,11 +154,10 @@ impl Connections {
         if held.seen != now {
             held.seen = now;
             let identity = self.identity.as_deref();
-            let connector =
-                Connector::presenting(identity, &self.url, &self.tls, HttpVersion::Http1);
-            held.fault = match connector {
+            let (dialing, admission) = (&self.dialing, &self.admission);
+            held.fault = match connector(&self.url, &self.tls, identity, dialing, admission) {
                 Ok(connector) => {
-                    held.connector = Arc::new(connector.dialing(self.dialing.clone()));
+                    held.connector = Arc::new(connector);
                     held.good = now;
                     None
                 }
@@ -178,6 +183,21 @@ impl Transport for Connections {
         let next = || next.and_then(|tls| Some(fault(&Identity::read(tls).err()?, tls)));
         (held.good, held.fault.clone().or_else(next))
     }
+}
+
+fn connector(
+    url: &Url,
+    tls: &Tls,
+    identity: Option<&Identity>,
+    dialing: &Dialing,
+    admission: &Option<Arc<Admission>>,
+) -> Result<Connector, TlsError> {
+    let connector = Connector::presenting(identity, url, tls, HttpVersion::Http1)?;
+    let connector = connector.dialing(dialing.clone());
+    Ok(match admission.clone() {
+        Some(admission) => connector.judged(Arc::new(move |address| admission.judge(address))),
+        None => connector,
+    })
 }
 
 fn fault(error: &TlsError, tls: &Tls) -> Fault {
@@ -213,6 +233,8 @@ async fn read(body: &mut Trip, most: usize) -> Result<Whole, Error> {
 fn unreachable(error: ConnectError) -> TokenError {
     let kind = match error {
         ConnectError::Timeout { .. } => TokenErrorKind::Timeout,
+        // What it would have to say is of no use here.
+        ConnectError::Forbidden { .. } => TokenErrorKind::BadResponse,
         // The server has said its no, if not in OAuth's words.
         ConnectError::Tls {
             certificate_refused: true,

@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use url::{Position, Url};
 
+use super::admission::Admission;
 use super::form::Form;
 use super::last_good::Faults;
 use super::response::Answer;
@@ -23,6 +24,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A URL of an authorization server, ready to be asked.
 pub(super) struct Endpoint {
     pub(super) url: Url,
+    /// Where it may be, if a server named it.
+    pub(super) admission: Option<Arc<Admission>>,
     transport: Arc<dyn Transport>,
     max_nonce: usize,
 }
@@ -32,9 +35,16 @@ impl Endpoint {
     pub(super) fn new(url: Url, transport: Arc<dyn Transport>, max_nonce: usize) -> Self {
         Self {
             url,
+            admission: None,
             transport,
             max_nonce,
         }
+    }
+
+    /// One that a server named: `transport` keeps to `admission`.
+    pub(super) fn admitted(self, admission: Arc<Admission>) -> Self {
+        let admission = Some(admission);
+        Self { admission, ..self }
     }
 
     /// Asks for `url`, which is of this endpoint's origin.
@@ -79,6 +89,7 @@ impl Endpoint {
         let response = self.transport.carry(url, request).await?;
         let (mut head, body) = response.into_parts();
         Ok(Answer {
+            peer: head.extensions.get().copied(),
             nonce: Nonce::take(&mut head.headers, self.max_nonce),
             status: head.status,
             headers: head.headers,

@@ -3,6 +3,7 @@
 //! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
 //! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
 
+mod admission;
 mod assertion;
 mod auth;
 pub mod challenge;

@@ -1,5 +1,6 @@
 //! What a token endpoint may answer (RFC 6749 sections 5.1 and 5.2).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,8 @@ pub struct Answer {
     pub body: Result<Zeroizing<Vec<u8>>, &'static str>,
     /// What the next proof has to say.
     pub nonce: Option<Nonce>,
+    /// The address that it came from.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What an answer is judged by.

@@ -15,7 +15,8 @@ pub type Whole = Option<Zeroizing<Vec<u8>>>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends one request, once, to the origin of `url`, and reads the whole answer, whatever its
     /// status. The target is in origin form and `Host` is set (RFC 9112 section 3.2.1). The caller
-    /// bounds its time by dropping the future.
+    /// bounds its time by dropping the future. The address that answered, a [`SocketAddr`](std::net::SocketAddr), is
+    /// among the extensions of the response, if there is one.
     ///
     /// # Errors
     /// The server was not reached, or what it said is no answer.

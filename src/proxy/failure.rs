@@ -22,6 +22,10 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
             ErrorKind::UpstreamConnect,
             "the upstream's host name cannot be resolved; check its url and the DNS",
         ),
+        ConnectError::Forbidden { .. } => (
+            ErrorKind::UpstreamConnect,
+            "the upstream is at an address that may not be dialled (the log says why)",
+        ),
         ConnectError::Connect { .. } => (
             ErrorKind::UpstreamConnect,
             "the upstream does not take connections; check its url and whether it is up",

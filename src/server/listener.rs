@@ -30,6 +30,13 @@ pub struct Bound {
     file: Option<Arc<SocketFile>>,
 }
 
+impl Bound {
+    /// The TCP address, the port filled in.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+}
+
 /// A socket that accepts until it is stopped or dropped. What the kernel has queued by then is
 /// still served.
 #[derive(Debug)]

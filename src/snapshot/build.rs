@@ -9,6 +9,7 @@ use http::uri::Scheme;
 use url::Host;
 
 use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
+use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
 use crate::limit::Limit;
@@ -31,6 +32,8 @@ pub struct Builder {
     /// Identifies this process in `Via`.
     pub instance: String,
     sampling: Arc<Sampling>,
+    /// Where no discovery document may lead.
+    pub own_sockets: Arc<OwnSockets>,
     gates: Shared<Limit>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
@@ -59,6 +62,7 @@ impl Builder {
             shards,
             instance: format!("sidebearer-{:012x}", fastrand::u64(..) >> 16),
             sampling: Arc::default(),
+            own_sockets: Arc::default(),
             gates: Shared::default(),
             nonces: Shared::default(),
             server_nonces: Shared::default(),

@@ -280,7 +280,9 @@ impl Builder {
     ) -> Result<oauth::Client, BuildError> {
         let client = oauth::Client::presenting(identity, config);
         let client = client.map_err(|reason| unusable(config, reason))?;
-        let client = client.with_nonce(self.nonce_of_server(config));
+        let client = client
+            .with_own_sockets(Arc::clone(&self.own_sockets))
+            .with_nonce(self.nonce_of_server(config));
         Ok(match before.and_then(|before| before.proof_key.clone()) {
             Some(key) => client.with_proof_key(key),
             None => client,

@@ -33,7 +33,11 @@ pub struct Connector {
     http: HttpVersion,
     tls: Option<ClientTls>,
     dialing: Dialing,
+    judge: Option<Judge>,
 }
+
+/// Whether a server may be reached at an address; if not, why, in words that follow it.
+pub type Judge = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
 
 /// Which HTTP versions a connection may end up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +90,20 @@ impl Connector {
             http,
             tls,
             dialing: Dialing::default(),
+            judge: None,
         })
     }
 
     /// Makes and keeps its connections like this.
     pub fn dialing(self, dialing: Dialing) -> Self {
         Self { dialing, ..self }
+    }
+
+    /// Dials only what `judge` admits. Every connection is judged anew, after its name is resolved
+    /// and at the very address that is dialled.
+    pub fn judged(self, judge: Judge) -> Self {
+        let judge = Some(judge);
+        Self { judge, ..self }
     }
 
     /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
@@ -179,6 +191,8 @@ impl Connector {
             reason: handshake::reason(&e),
         })?;
 
+        let addresses = self.admitted(addresses)?;
+
         *stage = Stage::Connect;
         let connected = dial(addresses, &self.dialing).await.and_then(|tcp| {
             let peer = tcp.peer_addr()?;
@@ -211,6 +225,28 @@ impl Connector {
             http2,
             peer,
         })
+    }
+
+    /// Those that may be dialled.
+    fn admitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let Some(judge) = &self.judge else {
+            return Ok(addresses);
+        };
+        let mut refused = None;
+        addresses.retain(|address| match judge(*address) {
+            Ok(()) => true,
+            Err(why) => {
+                refused.get_or_insert_with(|| format!("{} {why}", address.ip()));
+                false
+            }
+        });
+        match refused {
+            Some(reason) if addresses.is_empty() => Err(ConnectError::Forbidden {
+                authority: self.authority(),
+                reason,
+            }),
+            _ => Ok(addresses),
+        }
     }
 
     pub(super) fn authority(&self) -> String {

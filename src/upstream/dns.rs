@@ -24,7 +24,8 @@ pub(super) async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr
 /// Plain HTTP is allowed to `localhost`, so that name must not lead off the machine, whatever a
 /// resolver says (RFC 6761 section 6.3).
 fn may_be(host: &Host, ip: IpAddr) -> bool {
-    *host != Host::Domain("localhost".to_owned()) || ip.is_loopback()
+    let local = |name: &str| name.trim_end_matches('.') == "localhost";
+    !matches!(host, Host::Domain(name) if local(name)) || ip.is_loopback()
 }
 
 /// Alternates the families, beginning with the one the resolver put first; keeps its order within
@@ -68,9 +69,11 @@ mod tests {
 
     #[test]
     fn localhost_never_leads_off_the_machine() {
-        let localhost = Host::Domain("localhost".to_owned());
-        assert!(may_be(&localhost, [127, 0, 0, 1].into()));
-        assert!(!may_be(&localhost, [192, 0, 2, 1].into()));
+        for name in ["localhost", "localhost."] {
+            let localhost = Host::Domain(name.to_owned());
+            assert!(may_be(&localhost, [127, 0, 0, 1].into()));
+            assert!(!may_be(&localhost, [192, 0, 2, 1].into()));
+        }
         let other = Host::Domain("api.example.com".to_owned());
         assert!(may_be(&other, [192, 0, 2, 1].into()));
     }

@@ -14,6 +14,14 @@ pub enum ConnectError {
         /// The resolver's reason.
         reason: String,
     },
+    /// None of its addresses may be dialled.
+    #[error("no connection to {authority}: {reason}")]
+    Forbidden {
+        /// Host and port.
+        authority: String,
+        /// Which rule forbids the first of them.
+        reason: String,
+    },
     /// No address takes the connection.
     #[error("cannot connect to {authority}: {reason}")]
     Connect {
@@ -79,6 +87,7 @@ impl ConnectError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Resolve { .. } => "resolve",
+            Self::Forbidden { .. } => "forbidden",
             Self::Connect { .. } => "connect",
             Self::Shortage { .. } => "shortage",
             Self::Full { .. } => "full",

@@ -23,7 +23,7 @@ use crate::http1::Limits;
 use crate::metrics::UpstreamMetrics;
 
 pub use answers::Wire;
-pub use connect::{Connected, Connector, Protocols};
+pub use connect::{Connected, Connector, Judge, Protocols};
 pub use error::{ConnectError, Stage};
 pub use habits::Habits;
 pub use incoming::{Incoming, IncomingError};

@@ -1,5 +1,7 @@
 //! Finding the token endpoint of an issuer, over real sockets.
 
+mod addresses;
+
 use std::time::Duration;
 
 use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind, gate_key};

@@ -48,6 +48,53 @@ client_secret = { file = "secret" }
 }
 
 #[test]
+fn discovery_hosts_are_hosts_of_a_discovery() {
+    let text = r#"
+[credentials.crm]
+token_endpoint = "https://login.example.com/token"
+discovery_hosts = ["sso.example.com"]
+client_id = "billing"
+client_secret = { file = "secret" }
+[credentials.erp]
+issuer = "https://login.example.com"
+discovery_hosts = ["https://sso.example.com", "*.example.com", "fd00::1", "SSO.example.com."]
+client_id = "billing"
+client_secret = { file = "secret" }
+"#;
+    assert_snapshot!(refused_credential(text), @r##"
+    error: `discovery_hosts` in [credentials.crm] stands beside `token_endpoint`
+      --> sidebearer.toml:4:19
+       |
+     4 | discovery_hosts = ["***"]
+       |                   ^^^^^^^ it says where the discovery of an `issuer` may lead
+
+    warning: credential `erp` is never used
+      --> sidebearer.toml:7:1
+       |
+     7 | [credentials.erp]
+       | ^^^^^^^^^^^^^^^^^ no upstream names it
+
+    error: invalid `discovery_hosts` in [credentials.erp]
+      --> sidebearer.toml:9:20
+       |
+     9 | discovery_hosts = ["***", "***", "***", "***"]
+       |                    ^^^^^ expected a host name or IP address, without port
+
+    error: invalid `discovery_hosts` in [credentials.erp]
+      --> sidebearer.toml:9:47
+       |
+     9 | discovery_hosts = ["***", "***", "***", "***"]
+       |                           ^^^^^ expected a host name or IP address, without port
+
+    error: invalid `discovery_hosts` in [credentials.erp]
+      --> sidebearer.toml:9:64
+       |
+     9 | discovery_hosts = ["***", "***", "***", "***"]
+       |                                  ^^^^^ write an IPv6 address in brackets: "[fd00::1]"
+    "##);
+}
+
+#[test]
 fn client_secret_in_plain_text_needs_consent() {
     let text = r#"
 [credentials.crm]

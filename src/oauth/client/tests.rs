@@ -38,6 +38,7 @@ fn credential(issuer: &str) -> Credential {
         fetch_timeout: Duration::from_secs(20),
         acquire_timeout: Duration::from_secs(5),
         allow_plaintext: false,
+        discovery_hosts: Vec::new(),
         tls: Tls::default(),
     }
 }
@@ -117,7 +118,7 @@ async fn a_doubtful_document_is_read_again_and_the_old_one_serves_on_without() {
 fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let credential = credential("https://as.example");
     let url: Url = "http://127.0.0.1/token".parse().unwrap();
-    let transport = Connections::new(&url, &credential, None).unwrap();
+    let transport = Connections::new(&url, &credential, None, None).unwrap();
     let start = Instant::now();
     let doubtful = Found {
         token_endpoint: Some(Arc::new(Endpoint::new(url, Arc::new(transport), 4 << 10))),

@@ -14,6 +14,7 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
         headers: HeaderMap::new(),
         body: Ok(Zeroizing::new(body.as_ref().to_vec())),
         nonce: None,
+        peer: None,
     }
 }
 

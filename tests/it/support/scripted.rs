@@ -169,6 +169,7 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
         max_token_bytes: 16 << 10,
         max_nonce_bytes: 4 << 10,
         allow_plaintext: false,
+        discovery_hosts: Vec::new(),
         tls: Tls::default(),
     }
 }

@@ -1,0 +1,180 @@
+//! Where an endpoint may be that a server named, not the operator.
+//!
+//! Else the owner of an issuer could have our secret, or the token of another API that one of our
+//! own listeners injects, spent at any address that this machine can reach.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::address::{Kind, OwnSockets};
+
+/// Judges the addresses of one endpoint that a discovery document named.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// What the address was that the document came from.
+    issuer: Kind,
+    /// How `discovery_hosts` names the endpoint's host, if it does.
+    named: Named,
+    own: Arc<OwnSockets>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    No,
+    /// Its name: it may be in this network.
+    Name,
+    /// Its very address, or `localhost`: it may be just there.
+    Address,
+}
+
+impl Admission {
+    /// For the endpoint at `url`, named by a document that came from `issuer`. `hosts` are those
+    /// that the operator lets discovery lead to.
+    pub(super) fn new(
+        issuer: Option<SocketAddr>,
+        url: &Url,
+        hosts: &[String],
+        own: Arc<OwnSockets>,
+    ) -> Self {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        let named = if !hosts.iter().any(|named| named == host) {
+            Named::No
+        } else if matches!(url.host(), Some(url::Host::Domain(_))) && host != "localhost" {
+            Named::Name
+        } else {
+            Named::Address
+        };
+        Self {
+            // Who is not known to be near is far.
+            issuer: issuer.map_or(Kind::Public, |address| Kind::of(address.ip())),
+            named,
+            own,
+        }
+    }
+
+    /// Whether both admit the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.issuer, self.named) == (other.issuer, other.named)
+    }
+
+    /// Whether the endpoint may be at `address`.
+    ///
+    /// # Errors
+    /// Why not, in words that follow the address.
+    pub(super) fn judge(&self, address: SocketAddr) -> Result<(), String> {
+        if self.own.contain(address) {
+            return Err(format!(
+                "with port {} is a socket of this process, where no discovery document may lead",
+                address.port()
+            ));
+        }
+        let kind = Kind::of(address.ip());
+        let admitted = match self.named {
+            _ if kind == Kind::Public || kind == self.issuer => true,
+            Named::No => false,
+            Named::Name => matches!(kind, Kind::Private | Kind::Special),
+            Named::Address => true,
+        };
+        if admitted {
+            return Ok(());
+        }
+        let help = match (kind, self.named) {
+            (Kind::Private | Kind::Special, _) => "discovery_hosts can name the host",
+            (_, Named::Name) => {
+                "a name in discovery_hosts stands for private addresses alone; it can name this address"
+            }
+            _ => "discovery_hosts can name this address",
+        };
+        Err(format!(
+            "is a {kind} address, but the issuer that named it is at a {} one; {help}",
+            self.issuer
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTS: [&str; 4] = ["sso.corp.example", "localhost", "127.0.0.7", "[fd00::7]"];
+
+    fn judge(issuer: &str, url: &str, address: &str) -> Result<(), String> {
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 443);
+        let hosts = HOSTS.map(str::to_owned);
+        let url = url.parse().unwrap();
+        let own = Arc::new(OwnSockets::default());
+        own.set([([127, 0, 0, 9], 443).into()]);
+        Admission::new(Some(at(issuer)), &url, &hosts, own).judge(at(address))
+    }
+
+    #[test]
+    fn an_issuer_leads_to_public_addresses_and_to_those_of_its_own_kind() {
+        let kinds = [
+            "1.1.1.1",
+            "10.0.0.1",
+            "169.254.1.1",
+            "127.0.0.1",
+            "198.18.0.1",
+        ];
+        for issuer in kinds {
+            for address in kinds {
+                let judged = judge(issuer, "https://as.example/t", address);
+                let expected = address == "1.1.1.1" || issuer == address;
+                assert_eq!(judged.is_ok(), expected, "{issuer} {address} {judged:?}");
+            }
+        }
+        for disguised in [
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:0:101:101::80ff:fffe",
+            "0.0.0.0",
+            "::",
+            "fd00:ec2::254",
+        ] {
+            let judged = judge("1.1.1.1", "https://as.example/t", disguised);
+            assert!(judged.is_err(), "{disguised}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_discovery_hosts_may_be_in_this_network_and_an_address_where_it_is() {
+        for (url, address, expected) in [
+            ("https://sso.corp.example/t", "10.0.0.1", true),
+            ("https://sso.corp.example./t", "fd00::1", true),
+            ("https://sso.corp.example/t", "169.254.169.254", false),
+            ("https://sso.corp.example/t", "127.0.0.1", false),
+            ("https://other.corp.example/t", "10.0.0.1", false),
+            ("https://127.0.0.7/t", "127.0.0.7", true),
+            ("https://localhost/t", "127.0.0.1", true),
+            ("https://[fd00::7]/t", "fd00::7", true),
+            ("https://127.0.0.8/t", "127.0.0.8", false),
+        ] {
+            let judged = judge("1.1.1.1", url, address);
+            assert_eq!(judged.is_ok(), expected, "{url} {address} {judged:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_sockets_are_never_led_to() {
+        for (issuer, url) in [
+            ("127.0.0.1", "https://127.0.0.9/t"),
+            ("1.1.1.1", "https://localhost/t"),
+        ] {
+            let why = judge(issuer, url, "127.0.0.9").unwrap_err();
+            assert!(why.contains("a socket of this process"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_whose_address_is_not_known_is_taken_for_a_public_one() {
+        let url = "https://as.example/t".parse().unwrap();
+        let admission = Admission::new(None, &url, &[], Arc::default());
+        let why = admission.judge(([10, 0, 0, 1], 443).into()).unwrap_err();
+        assert!(why.ends_with("discovery_hosts can name the host"), "{why}");
+        admission.judge(([1, 1, 1, 1], 443).into()).unwrap();
+    }
+}
