@@ -14,9 +14,9 @@
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
 //!   upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one spelling for every path) and
-//!   [`address`] (what kind of place an IP address is) and [`header_names`] (which names some server
-//!   takes for one) are the ground; [`jose`], keys and signatures, is under both `config` and
-//!   `oauth`, and with it
+//!   [`address`] (what kind of place an IP address is), [`header_names`] (which names some server
+//!   takes for one) and [`redact`] (which cleans what servers say) are the ground; [`jose`], keys and
+//!   signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
 //! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
 //!   of it are left out.
@@ -38,6 +38,7 @@ pub mod oauth;
 pub mod path;
 pub mod process;
 pub mod proxy;
+pub mod redact;
 pub mod reload;
 pub mod route;
 pub mod sampling;

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
+use crate::redact::Redactor;
 use crate::route::{OwnHosts, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
@@ -110,6 +111,8 @@ pub struct Injection {
     prefix: Option<String>,
     /// The last value built with `prefix`, and the token it was built from.
     prefixed: ArcSwapOption<(u64, HeaderValue)>,
+    /// Cleans what the upstream says, challenges for one: it sees the tokens.
+    pub redactor: Arc<Redactor>,
     /// What the upstream wants in proofs.
     pub nonce: Arc<LastNonce>,
     /// Bytes of the largest one that is repeated.

@@ -10,7 +10,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use sidebearer::oauth::discovery::{Needs, candidates, is_document, token_endpoint};
-use sidebearer_fuzz::measure;
+use sidebearer::redact::Redactor;
+use sidebearer_fuzz::{SECRET, measure};
 use url::{Host, Url};
 
 fuzz_target!(|data: &[u8]| {
@@ -107,13 +108,16 @@ fn check(data: &[u8]) {
     let Some(document) = object else {
         return;
     };
-    let (result, cost) = measure(|| token_endpoint(body, issuer, needs));
+    let redactor = Redactor::new([SECRET]);
+    let (result, cost) = measure(|| token_endpoint(body, issuer, needs, &redactor));
     assert!(cost.peak <= 128 * data.len() + 64 * 1024, "{cost:?}");
     match result {
         Ok(endpoint) => sound(&endpoint, issuer, needs, &document),
         Err(why) => {
             assert!(why.len() <= issuer.len() + 512, "{why}");
             let ours = why.replace(issuer, "");
+            let said = why.replace(issuer, " ");
+            assert!(!said.to_ascii_lowercase().contains(SECRET), "{why}");
             assert!(
                 ours.bytes().all(|byte| (0x20..=0x7E).contains(&byte)),
                 "{why}"

@@ -17,9 +17,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use sidebearer::config::{BasicEncoding, ClientAuth, Dpop, Grant, Secret, SecretSource};
 use sidebearer::dpop::ProofKey;
-use sidebearer::oauth::redact::Redactor;
 use sidebearer::oauth::response::{Answer, Asked};
 use sidebearer::oauth::{TokenError, TokenErrorKind, TokenResponse};
+use sidebearer::redact::Redactor;
 use sidebearer_fuzz::{SECRET, measure};
 use zeroize::Zeroizing;
 
@@ -158,7 +158,7 @@ fn check(data: &[u8]) {
         possession: dpop.as_ref().zip(required.map(|_| KEY.clone())),
         auth: &auth,
         grant: &Grant::ClientCredentials,
-        redactor: Redactor::new([SECRET]),
+        redactor: Redactor::new([SECRET]).into(),
     };
     let (result, cost) = measure(|| answer.judge(asked, SystemTime::now()));
     assert!(cost.peak <= 128 * data.len() + 64 * 1024, "{cost:?}");

@@ -73,7 +73,7 @@ async fn fetch(config: &Config, credential: &Credential) -> Result<String, Strin
     let method = credential.auth.name();
     let good = format!("a {} token {lifetime}, by {method}", token.token_type);
     let jwt = decode(token.access_token.expose());
-    let means = Means::of(config, credential, &token);
+    let means = Means::of(config, credential, &client, &token);
     match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
         None => Ok(good),
         Some(Ok(bound)) => Ok(format!("{good}, bound {bound}")),

@@ -1,13 +1,19 @@
 //! Whether a token is bound to what its client holds (RFC 7800 section 3.1, RFC 8705 section 3.1,
 //! RFC 9449 section 6.1).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Credential};
 use crate::jose::Certificate;
-use crate::oauth::TokenResponse;
+use crate::oauth::{TokenEndpoint, TokenResponse};
+use crate::redact::Redactor;
+
+/// More than any thumbprint has, in characters.
+const LONGEST_SHOWN: usize = 64;
 
 /// What a client can confirm a token with.
 #[derive(Debug, Default)]
@@ -16,18 +22,26 @@ pub struct Means {
     pub key: Option<String>,
     /// `x5t#S256` of the client's certificate.
     pub certificate: Option<String>,
+    /// Cleans what the token says.
+    pub redactor: Arc<Redactor>,
     /// An upstream presents the certificate because its tokens are bound to it.
     pub must_name_certificate: bool,
 }
 
 impl Means {
-    /// Those of `credential`, as they were when `token` came.
-    pub fn of(config: &Config, credential: &Credential, token: &TokenResponse) -> Self {
+    /// Those of `credential`, as they were when `token` came from `endpoint`.
+    pub fn of(
+        config: &Config,
+        credential: &Credential,
+        endpoint: &dyn TokenEndpoint,
+        token: &TokenResponse,
+    ) -> Self {
         let file = credential.tls.certificate_file.as_ref();
         let pem = file.and_then(|file| file.read().ok());
         let certificate = pem.and_then(|pem| Certificate::from_pem(&pem));
         let key = token.proof_key.as_ref();
         Self {
+            redactor: endpoint.redactor(),
             key: key.map(|key| key.thumbprint().to_owned()),
             certificate: certificate.map(|certificate| certificate.thumbprint().to_owned()),
             must_name_certificate: config
@@ -48,7 +62,7 @@ impl Means {
         let found: Vec<_> = ours
             .into_iter()
             .filter_map(|(what, member, ours)| {
-                Some(compare(what, member, named(member)?, ours.as_deref()))
+                Some(self.compare(what, member, named(member)?, ours.as_deref()))
             })
             .collect();
         if let Some(wrong) = found.iter().find(|found| found.is_err()) {
@@ -73,18 +87,25 @@ impl Means {
     }
 }
 
-fn compare(what: &str, member: &str, named: &str, ours: Option<&str>) -> Result<String, String> {
-    // A claim may hold anything, and goes to a terminal.
-    let printable = named.chars().filter(char::is_ascii_graphic);
-    let shown: String = printable.take(64).collect();
-    match ours {
-        Some(ours) if ours == named => Ok(format!("to our {what}: cnf.{member} matches")),
-        Some(ours) => Err(format!(
-            "to another {what}: cnf.{member} is {shown}, ours is {ours}"
-        )),
-        None => Err(format!(
-            "to a {what} (cnf.{member} is {shown}) that requests with this token do not show"
-        )),
+impl Means {
+    fn compare(
+        &self,
+        what: &str,
+        member: &str,
+        named: &str,
+        ours: Option<&str>,
+    ) -> Result<String, String> {
+        // A claim may hold anything, and goes to a terminal.
+        let shown = self.redactor.clean_to(LONGEST_SHOWN, named);
+        match ours {
+            Some(ours) if ours == named => Ok(format!("to our {what}: cnf.{member} matches")),
+            Some(ours) => Err(format!(
+                "to another {what}: cnf.{member} is {shown}, ours is {ours}"
+            )),
+            None => Err(format!(
+                "to a {what} (cnf.{member} is {shown}) that requests with this token do not show"
+            )),
+        }
     }
 }
 
@@ -123,7 +144,7 @@ mod tests {
         let means = Means {
             key: Some("K".to_owned()),
             certificate: Some("C".to_owned()),
-            must_name_certificate: false,
+            ..Means::default()
         };
         let bound = Means {
             certificate: Some("C".to_owned()),
@@ -158,7 +179,7 @@ mod tests {
                 &means,
                 json!({"cnf": {"x5t#S256": "\u{1b}[2J"}}),
                 Some(Err(
-                    "to another certificate: cnf.x5t#S256 is [2J, ours is C",
+                    "to another certificate: cnf.x5t#S256 is ?[2J, ours is C",
                 )),
             ),
             (

@@ -10,6 +10,7 @@ use super::confirmation::{Jwt, Means, decode};
 use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
 use crate::oauth::{TokenEndpoint, TokenResponse};
+use crate::redact::{Redactor, is_seen};
 
 /// The whole command.
 pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> {
@@ -52,7 +53,7 @@ pub async fn show(
         .map_err(|_| format!("no answer within {timeout:?}"))
         .and_then(|answer| answer.map_err(|error| error.message))
         .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
-    let means = Means::of(config, credential, &token);
+    let means = Means::of(config, credential, endpoint, &token);
     print(describe(&token, &means, SystemTime::now(), reveal))?;
     let jwt = decode(token.access_token.expose());
     match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
@@ -76,8 +77,8 @@ pub fn describe(token: &TokenResponse, means: &Means, now: SystemTime, reveal: b
     }
     match &jwt {
         Some(Jwt { header, claims }) => {
-            line(&mut text, "header", &pretty(header));
-            line(&mut text, "claims", &pretty(claims));
+            line(&mut text, "header", &pretty(header, &means.redactor));
+            line(&mut text, "claims", &pretty(claims, &means.redactor));
             for claim in ["iat", "nbf", "exp"] {
                 if let Some(date) = claims.get(claim).and_then(Value::as_f64) {
                     line(&mut text, claim, &when(date, now));
@@ -106,17 +107,41 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<9} {value}");
 }
 
-/// Indented JSON that cannot steer a terminal: a claim may hold anything.
-fn pretty(object: &Map<String, Value>) -> String {
+/// Indented JSON that cannot steer a terminal and holds no secret: a claim may hold anything. What
+/// does not show is escaped.
+fn pretty(object: &Map<String, Value>, redactor: &Redactor) -> String {
+    let object = hide(&Value::Object(object.clone()), redactor);
     let mut text = String::new();
-    for character in format!("{:#}", Value::Object(object.clone())).chars() {
-        if character.is_control() && character != '\n' {
-            let _ = write!(text, "\\u{:04x}", u32::from(character));
-        } else {
+    for character in format!("{object:#}").chars() {
+        if matches!(character, ' ' | '\n') || is_seen(character) {
             text.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
         }
     }
     text
+}
+
+fn hide(value: &Value, redactor: &Redactor) -> Value {
+    match value {
+        Value::Null | Value::Bool(_) => value.clone(),
+        Value::Number(number) => {
+            let number = number.to_string();
+            match redactor.hide(&number) {
+                hidden if hidden != number => Value::String(hidden),
+                _ => value.clone(),
+            }
+        }
+        Value::String(text) => Value::String(redactor.hide(text)),
+        Value::Array(all) => all.iter().map(|value| hide(value, redactor)).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (redactor.hide(name), hide(value, redactor)))
+            .collect(),
+    }
 }
 
 /// A NumericDate (RFC 7519 section 2) as a date, and how far away it is.
@@ -259,6 +284,32 @@ note      decoded only; the signature was not verified
     fn claims_cannot_steer_the_terminal() {
         let text = described(&jwt("{\"sub\":\"a\u{9b}2Jb\u{7f}\"}"), false);
         assert!(text.contains("a\\u009b2Jb\\u007f"), "{text}");
+        let text = described(
+            &jwt("{\"sub\":\"J\u{fc}rgen \u{202e}\u{200b}\u{e0041}\"}"),
+            false,
+        );
+        assert!(
+            text.contains("J\u{fc}rgen \\u202e\\u200b\\udb40\\udc41\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn claims_do_not_show_what_the_client_proves_itself_with() {
+        let claims = r#"{"correct-horse-battery":["x correct-horse y",{"a":4711471147114711}]}"#;
+        let token = TokenResponse {
+            access_token: Secret::new(jwt(claims)),
+            token_type: "Bearer",
+            proof_key: None,
+            expires_in: None,
+        };
+        let means = Means {
+            redactor: Redactor::new(["correct-horse-battery", "4711471147114711"]).into(),
+            ..Means::default()
+        };
+        let text = describe(&token, &means, UNIX_EPOCH, false);
+        assert!(!text.contains("horse") && !text.contains("4711"), "{text}");
+        assert_eq!(text.matches("[redacted]").count(), 3, "{text}");
     }
 
     #[test]

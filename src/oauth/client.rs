@@ -26,6 +26,7 @@ use super::{
 use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
+use crate::redact::Redactor;
 use crate::upstream::{Identity, TlsError};
 
 /// How often a discovery document is read again at most, while fetches fail.
@@ -45,6 +46,8 @@ pub struct Client {
     wall_clock: WallClock,
     server: Server,
     own_sockets: Arc<OwnSockets>,
+    /// Cleans what servers say to it.
+    redactor: Arc<Redactor>,
     /// What the server wants in proofs.
     nonce: Arc<LastNonce>,
     files: Mutex<Files>,
@@ -125,27 +128,32 @@ impl Client {
     /// # Errors
     /// A TLS file that cannot be used. Other files are missed by the first request that needs them.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
-        Self::presenting(None, credential)
+        Self::presenting(None, credential, Arc::default())
     }
 
     /// As [`new`](Self::new); with an identity, every connection presents that one, whatever the
-    /// files of `credential` come to hold: the tokens are bound to it (RFC 8705 section 3).
+    /// files of `credential` come to hold: the tokens are bound to it (RFC 8705 section 3). The
+    /// redactor comes to know what is secret.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn presenting(
         identity: Option<Arc<Identity>>,
         credential: &Credential,
+        redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {
         let of = credential.clone();
+        let cleans = redactor.clone();
         let reach = move |url: &Url, admission| -> Result<Arc<dyn Transport>, TlsError> {
-            let identity = identity.clone();
-            Ok(Arc::new(Connections::new(url, &of, identity, admission)?))
+            let (identity, redactor) = (identity.clone(), cleans.clone());
+            let connections = Connections::new(url, &of, identity, admission, redactor)?;
+            Ok(Arc::new(connections))
         };
         // The operator's word.
         let first = reach(first_url(credential), None)?;
         let clock = Arc::new(SystemTime::now);
-        Ok(Self::made_of(first, Box::new(reach), clock, credential))
+        let reach = Box::new(reach);
+        Ok(Self::made_of(first, reach, clock, redactor, credential))
     }
 
     /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
@@ -157,13 +165,14 @@ impl Client {
     ) -> Self {
         let first = transport.clone();
         let reach = Box::new(move |_: &Url, _| Ok(transport.clone()));
-        Self::made_of(first, reach, wall_clock, credential)
+        Self::made_of(first, reach, wall_clock, Arc::default(), credential)
     }
 
     fn made_of(
         first: Arc<dyn Transport>,
         reach: Box<Reach>,
         wall_clock: WallClock,
+        redactor: Arc<Redactor>,
         credential: &Credential,
     ) -> Self {
         let (url, max_nonce) = (first_url(credential).clone(), credential.max_nonce_bytes);
@@ -182,6 +191,7 @@ impl Client {
             wall_clock,
             server,
             own_sockets: Arc::default(),
+            redactor,
             nonce: Arc::default(),
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
@@ -243,6 +253,7 @@ impl Client {
             proof_key,
             ..
         } = self.read()?;
+        let mut request = GrantRequest::new(&secrets, self.redactor.clone());
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
             Server::Issuer {
@@ -252,7 +263,6 @@ impl Client {
             } => self.discovered(issuer, origin, found).await?,
         };
         let now = (self.wall_clock)();
-        let mut request = GrantRequest::new(&secrets);
         grant::ask(&self.credential.grant, &secrets, &mut request, now)?;
         request.ask_for(&self.credential, &secrets)?;
         let means = Means {
@@ -267,7 +277,7 @@ impl Client {
             request.prove(key, &endpoint.url, nonce, now);
         }
         let asked = Asked {
-            endpoint: shown(&endpoint.url),
+            endpoint: endpoint.shown.clone(),
             auth: &self.credential.auth,
             grant: &self.credential.grant,
             max_token: self.credential.max_token_bytes,
@@ -339,7 +349,8 @@ impl Client {
                 let admission = Arc::new(admission);
                 let transport = (self.reach)(&url, Some(admission.clone())).map_err(local)?;
                 let max_nonce = self.credential.max_nonce_bytes;
-                Arc::new(Endpoint::new(url, transport, max_nonce).admitted(admission))
+                let endpoint = Endpoint::new(url, transport, max_nonce);
+                Arc::new(endpoint.admitted(admission, &self.redactor))
             }
             (Err(error), Some(before)) => {
                 let credential = &self.credential.name;
@@ -377,7 +388,8 @@ impl Client {
                     allow_plaintext: self.credential.allow_plaintext,
                     certificate: self.credential.tls.certificate_file.is_some(),
                 };
-                let found = discovery::token_endpoint(body, issuer, needs).map_err(|what| {
+                let found = discovery::token_endpoint(body, issuer, needs, &self.redactor);
+                let found = found.map_err(|what| {
                     let message = format!("{} is not usable: {what}", shown(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 })?;
@@ -436,6 +448,10 @@ impl TokenEndpoint for Client {
             Last::Unusable => true,
             Last::Read(last) => *last != now,
         }
+    }
+
+    fn redactor(&self) -> Arc<Redactor> {
+        self.redactor.clone()
     }
 
     fn faults(&self) -> Vec<Fault> {

@@ -20,6 +20,7 @@ use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
 use crate::http1::{Error, HeadError, Limits, RequestLine, RoundTrip, Sent};
+use crate::redact::Redactor;
 use crate::upstream::{ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint};
 
 /// Header lines of an answer.
@@ -43,6 +44,7 @@ pub(super) struct Connections {
     next: Option<Tls>,
     dialing: Dialing,
     admission: Option<Arc<Admission>>,
+    redactor: Arc<Redactor>,
     held: Mutex<Held>,
     connect_timeout: Duration,
     /// Bytes of a head, and of a body.
@@ -66,6 +68,7 @@ impl Connections {
         credential: &Credential,
         identity: Option<Arc<Identity>>,
         admission: Option<Arc<Admission>>,
+        redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {
         let mut tls = credential.tls.clone();
         let next = identity.is_some().then(|| credential.tls.clone());
@@ -74,7 +77,9 @@ impl Connections {
         }
         let held = fingerprint(&tls);
         let dialing = credential.dialing.clone();
-        let connector = connector(url, &tls, identity.as_deref(), &dialing, &admission)?;
+        let connector = connector(url, &tls, identity.as_deref(), &admission)?
+            .dialing(dialing.clone())
+            .cleaned_by(redactor.clone());
         Ok(Self {
             url: url.clone(),
             tls,
@@ -82,6 +87,7 @@ impl Connections {
             next,
             dialing,
             admission,
+            redactor,
             held: Mutex::new(Held {
                 seen: held,
                 good: held,
@@ -126,7 +132,7 @@ impl Connections {
         let peer = connected.peer;
         let broken = |e: Error| match connector.certificate_refused(&e) {
             Some(refused) => unreachable(refused),
-            None => broken(url, &e),
+            None => broken(&self.shown(url), &e),
         };
         let limits = Limits {
             bytes: self.max_response,
@@ -139,6 +145,15 @@ impl Connections {
         let mut answer = answer.map(|()| body);
         answer.extensions_mut().insert(peer);
         Ok(answer)
+    }
+
+    /// A URL for messages; without our secrets, if a server named it.
+    fn shown(&self, url: &Url) -> String {
+        let shown = shown(url);
+        match self.admission {
+            Some(_) => self.redactor.clean(&shown),
+            None => shown,
+        }
     }
 
     /// A connector made of what the TLS files hold now; of what they held before while that is
@@ -154,10 +169,10 @@ impl Connections {
         if held.seen != now {
             held.seen = now;
             let identity = self.identity.as_deref();
-            let (dialing, admission) = (&self.dialing, &self.admission);
-            held.fault = match connector(&self.url, &self.tls, identity, dialing, admission) {
+            held.fault = match connector(&self.url, &self.tls, identity, &self.admission) {
                 Ok(connector) => {
-                    held.connector = Arc::new(connector);
+                    let connector = connector.dialing(self.dialing.clone());
+                    held.connector = Arc::new(connector.cleaned_by(self.redactor.clone()));
                     held.good = now;
                     None
                 }
@@ -189,11 +204,9 @@ fn connector(
     url: &Url,
     tls: &Tls,
     identity: Option<&Identity>,
-    dialing: &Dialing,
     admission: &Option<Arc<Admission>>,
 ) -> Result<Connector, TlsError> {
     let connector = Connector::presenting(identity, url, tls, HttpVersion::Http1)?;
-    let connector = connector.dialing(dialing.clone());
     Ok(match admission.clone() {
         Some(admission) => connector.judged(Arc::new(move |address| admission.judge(address))),
         None => connector,
@@ -246,8 +259,7 @@ fn unreachable(error: ConnectError) -> TokenError {
 }
 
 /// The connection or the protocol failed after the connection was made.
-fn broken(url: &Url, error: &Error) -> TokenError {
-    let shown = shown(url);
+fn broken(shown: &str, error: &Error) -> TokenError {
     let cut = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
     let (kind, message) = match error {
         Error::Head(HeadError::TooLarge) => (

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::redact::Redactor;
 use super::transport::shown;
+use crate::redact::Redactor;
 
 const RFC_8414: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
@@ -64,10 +64,15 @@ pub fn is_document(body: &[u8]) -> bool {
 /// # Errors
 ///
 /// What is wrong, in words that follow the URL of the document. What the document says is cleaned.
-pub fn token_endpoint(body: &[u8], issuer: &str, needs: Needs) -> Result<Url, String> {
+pub fn token_endpoint(
+    body: &[u8],
+    issuer: &str,
+    needs: Needs,
+    redactor: &Redactor,
+) -> Result<Url, String> {
     let document: Document = serde_json::from_slice(body)
         .map_err(|_| "its issuer or token_endpoint is repeated or not text".to_owned())?;
-    let clean = |text: &str| Redactor::new([]).clean(text);
+    let clean = |text: &str| redactor.clean(text);
     let named = document.issuer.ok_or("it names no issuer")?;
     if named != issuer {
         let slash = named.trim_end_matches('/') == issuer.trim_end_matches('/');
@@ -121,6 +126,10 @@ fn is_loopback(url: &Url) -> bool {
 mod tests {
     use super::*;
 
+    fn redactor() -> Redactor {
+        Redactor::new(["hunter2hunter2"])
+    }
+
     fn places(issuer: &str) -> Vec<String> {
         let found = candidates(&Url::parse(issuer).unwrap());
         found.into_iter().map(String::from).collect()
@@ -171,7 +180,12 @@ mod tests {
             allow_plaintext,
             certificate: false,
         };
-        token_endpoint(body.to_string().as_bytes(), "https://as.example", needs)
+        token_endpoint(
+            body.to_string().as_bytes(),
+            "https://as.example",
+            needs,
+            &redactor(),
+        )
     }
 
     #[test]
@@ -185,7 +199,12 @@ mod tests {
                 allow_plaintext: false,
                 certificate,
             };
-            token_endpoint(body.to_string().as_bytes(), "https://as.example", needs)
+            token_endpoint(
+                body.to_string().as_bytes(),
+                "https://as.example",
+                needs,
+                &redactor(),
+            )
         };
         let alias = || serde_json::json!({ "token_endpoint": "https://mtls.as.example/t" });
         assert_eq!(
@@ -223,6 +242,25 @@ mod tests {
             let error = found(other, endpoint, false).unwrap_err();
             assert!(error.starts_with("its issuer is"), "{error}");
             assert!(!error.contains("differ only"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_document_carries_no_secret_into_a_message() {
+        for text in [
+            "http://hunter2hunter2/t",
+            "x:hunter2%2568unter2",
+            "a\u{202e}b\n",
+        ] {
+            for (issuer, endpoint) in [(text, "https://x"), ("https://as.example", text)] {
+                let error = found(issuer, endpoint, false).unwrap_err();
+                assert!(!error.contains("unter2hunt"), "{error}");
+                assert!(!error.contains("hunter2%"), "{error}");
+                assert!(
+                    error.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+                    "{error}"
+                );
+            }
         }
     }
 
@@ -272,7 +310,7 @@ mod tests {
                 allow_plaintext: false,
                 certificate: false,
             };
-            token_endpoint(body.as_bytes(), "https://as.example", needs).unwrap_err();
+            token_endpoint(body.as_bytes(), "https://as.example", needs, &redactor()).unwrap_err();
         }
     }
 }

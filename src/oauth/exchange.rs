@@ -14,6 +14,7 @@ use super::response::Answer;
 use super::transport::{Transport, shown};
 use super::{TokenError, TokenErrorKind};
 use crate::dpop::Nonce;
+use crate::redact::Redactor;
 
 /// What every request of ours says about itself.
 const AGENT: HeaderValue =
@@ -24,6 +25,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A URL of an authorization server, ready to be asked.
 pub(super) struct Endpoint {
     pub(super) url: Url,
+    /// The same for messages.
+    pub(super) shown: String,
     /// Where it may be, if a server named it.
     pub(super) admission: Option<Arc<Admission>>,
     transport: Arc<dyn Transport>,
@@ -34,6 +37,7 @@ impl Endpoint {
     /// Nonces of more than `max_nonce` bytes are left out of its answers.
     pub(super) fn new(url: Url, transport: Arc<dyn Transport>, max_nonce: usize) -> Self {
         Self {
+            shown: shown(&url),
             url,
             admission: None,
             transport,
@@ -42,9 +46,12 @@ impl Endpoint {
     }
 
     /// One that a server named: `transport` keeps to `admission`.
-    pub(super) fn admitted(self, admission: Arc<Admission>) -> Self {
-        let admission = Some(admission);
-        Self { admission, ..self }
+    pub(super) fn admitted(self, admission: Arc<Admission>, redactor: &Redactor) -> Self {
+        Self {
+            shown: redactor.clean(&self.shown),
+            admission: Some(admission),
+            ..self
+        }
     }
 
     /// Asks for `url`, which is of this endpoint's origin.
@@ -70,7 +77,7 @@ impl Endpoint {
         *request.method_mut() = method;
         // A server may have named this URL: what does not fit is its fault, not an invariant.
         let unusable = || {
-            let message = format!("the URL {} is not usable in a request", shown(url));
+            let message = format!("the URL {} is not usable in a request", self.shown);
             TokenError::new(TokenErrorKind::BadResponse, message)
         };
         *request.uri_mut() = url[Position::BeforePath..Position::AfterQuery]

@@ -16,7 +16,6 @@ mod grant;
 mod key;
 mod last_good;
 mod proof;
-pub mod redact;
 mod request;
 pub mod response;
 mod secrets;
@@ -33,6 +32,7 @@ pub use transport::{Transport, Whole};
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
+use crate::redact::{self, Redactor};
 
 /// A boxed future; one is made for each token request, never for a proxied one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,6 +45,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Looks at the secrets again: whether what a request would be made of now differs from what
     /// the last one was made of.
     fn secret_changed(&self) -> bool;
+
+    /// Cleans what its servers say, and what stands in its tokens.
+    fn redactor(&self) -> Arc<Redactor> {
+        Arc::default()
+    }
 
     /// What the last look found wrong with files and variables, for a request or for
     /// [`secret_changed`](Self::secret_changed).
@@ -80,7 +85,7 @@ pub struct TokenError {
 
 impl TokenError {
     /// A failure without `Retry-After`. Paths and names in `message` are ours; what a server said
-    /// must have passed a [`redact::Redactor`].
+    /// must have passed a [`redact::Redactor`](crate::redact::Redactor).
     fn new(kind: TokenErrorKind, message: impl AsRef<str>) -> Self {
         Self {
             kind,

@@ -1,5 +1,6 @@
 //! A token request (RFC 6749 section 4.4.2, and by extension RFC 7523 and RFC 8693).
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::CONTENT_TYPE;
@@ -7,27 +8,28 @@ use http::{HeaderMap, HeaderValue};
 use url::{Position, Url};
 
 use super::form::Form;
-use super::redact::Redactor;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
 use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
+use crate::redact::Redactor;
 
 /// Header fields and body of a token request.
 pub(super) struct GrantRequest {
     pub(super) headers: HeaderMap,
     pub(super) form: Form,
     /// Knows what is secret in it.
-    pub(super) redactor: Redactor,
+    pub(super) redactor: Arc<Redactor>,
 }
 
 impl GrantRequest {
     /// An empty one.
-    pub(super) fn new(secrets: &Secrets) -> Self {
+    pub(super) fn new(secrets: &Secrets, redactor: Arc<Redactor>) -> Self {
+        secrets.hide_by(&redactor);
         Self {
             headers: HeaderMap::new(),
             form: Form::new(),
-            redactor: secrets.redactor(),
+            redactor,
         }
     }
 

@@ -11,10 +11,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::auth::invalid_client_hint;
-use super::redact::Redactor;
 use super::{TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::config::{ClientAuth, Dpop, Grant, Secret};
 use crate::dpop::{self, Nonce, ProofKey};
+use crate::redact::Redactor;
 
 const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
 /// RFC 9449 section 5
@@ -55,7 +55,7 @@ pub struct Asked<'a> {
     /// What the token is to be bound to, and whether it has to be.
     pub possession: Option<(&'a Dpop, Arc<ProofKey>)>,
     /// Knows what was sent.
-    pub redactor: Redactor,
+    pub redactor: Arc<Redactor>,
 }
 
 /// The members that count; one that occurs twice makes the answer invalid.
@@ -80,6 +80,7 @@ impl Answer {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
             Ok(body) if self.status.is_success() && body.error.is_none() => {
                 accept(body, asked.max_token, asked.possession.clone())
+                    .inspect(|token| asked.redactor.add_token(token.access_token.expose()))
                     .map_err(|what| bad(&asked, &format!("answered with {what}")))
             }
             Ok(body) => Err(self.refused(body, asked)),
@@ -132,7 +133,7 @@ impl Answer {
     }
 
     /// A JSON object that is not a token.
-    fn refused(&self, body: Body, mut asked: Asked<'_>) -> TokenError {
+    fn refused(&self, body: Body, asked: Asked<'_>) -> TokenError {
         let code = match &body.error {
             Some(Value::String(code)) => code.as_str(),
             Some(_) if self.status.is_success() => "an error that is not text",

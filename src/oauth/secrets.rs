@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use super::assertion::{judged, judged_token};
 use super::last_good::{Faults, LastGood, Unusable};
-use super::redact::Redactor;
 use crate::config::{ClientAuth, Credential, Grant, Secret, SecretSource, SecurityToken};
+use crate::redact::Redactor;
 
 /// The values a request is made of, as they could be read at one moment.
 #[derive(PartialEq, Eq)]
@@ -32,12 +32,12 @@ impl Secrets {
         self.client_secret.as_ref().map_or("", Secret::expose)
     }
 
-    /// Hides all of them but the client's id, which error messages are about, and the tokens, which
-    /// are added in the form they are sent in.
-    pub(super) fn redactor(&self) -> Redactor {
+    /// Has all of them hidden but the client's id, which error messages are about, and the tokens,
+    /// which are added in the form they are sent in.
+    pub(super) fn hide_by(&self, redactor: &Redactor) {
         let more = self.extra_parameters.iter().chain(&self.token_headers);
         let secrets = more.chain(&self.client_secret);
-        Redactor::new(secrets.map(Secret::expose))
+        redactor.begin(secrets.map(Secret::expose));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::dpop::LastNonce;
 use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
+use crate::redact::Redactor;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::{Clock, Rejections};
@@ -35,11 +36,12 @@ pub struct Builder {
     /// Where no discovery document may lead.
     pub own_sockets: Arc<OwnSockets>,
     gates: Shared<Limit>,
+    redactors: Shared<Redactor>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
 }
 
-/// What everything that names the same server shares, for as long as something does.
+/// What everything that names the same server, or the same credential, shares, for as long as something does.
 #[derive(Debug)]
 struct Shared<T>(Mutex<HashMap<String, Weak<T>>>);
 
@@ -64,6 +66,7 @@ impl Builder {
             sampling: Arc::default(),
             own_sockets: Arc::default(),
             gates: Shared::default(),
+            redactors: Shared::default(),
             nonces: Shared::default(),
             server_nonces: Shared::default(),
         }
@@ -197,6 +200,7 @@ impl Builder {
             header: config.header.clone(),
             prefix: config.header_prefix.clone(),
             prefixed: ArcSwapOption::empty(),
+            redactor: self.redactor(credential.source.name()),
             nonce: self.nonce(config),
             max_nonce_bytes: credential.max_nonce_bytes,
         });
@@ -219,8 +223,12 @@ impl Builder {
             place: format!("[upstreams.{}]", config.name),
             reason,
         })?;
+        let mut connector = connector.dialing(config.dialing.clone());
+        if let Some(credential) = &config.credential {
+            connector = connector.cleaned_by(self.redactor(credential));
+        }
         Ok(Arc::new(Endpoint {
-            connector: connector.dialing(config.dialing.clone()),
+            connector,
             places: Places::new(config.max_connections),
             habits: Habits::default(),
             connect_timeout: config.connect_timeout,
@@ -234,6 +242,11 @@ impl Builder {
             connect_protocol_timeout: config.connect_protocol_timeout,
             metrics: self.metrics.upstream(&config.name),
         }))
+    }
+
+    /// Shared by all that show text of servers which the secrets or tokens of a credential reach.
+    pub(super) fn redactor(&self, credential: &str) -> Arc<Redactor> {
+        self.redactors.of(credential.to_owned(), Redactor::default)
     }
 
     /// Shared by all that ask one endpoint; opened when the snapshot is assembled.
@@ -268,14 +281,14 @@ impl<T> Shared<T> {
             .for_each(|shared| tell(&shared));
     }
 
-    fn of(&self, server: String, make: impl FnOnce() -> T) -> Arc<T> {
+    fn of(&self, name: String, make: impl FnOnce() -> T) -> Arc<T> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, shared| shared.strong_count() > 0);
-        if let Some(shared) = known.get(&server).and_then(Weak::upgrade) {
+        if let Some(shared) = known.get(&name).and_then(Weak::upgrade) {
             return shared;
         }
         let shared = Arc::new(make());
-        known.insert(server, Arc::downgrade(&shared));
+        known.insert(name, Arc::downgrade(&shared));
         shared
     }
 }

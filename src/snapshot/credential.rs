@@ -278,7 +278,8 @@ impl Builder {
         identity: Option<Arc<Identity>>,
         before: Option<&Credential>,
     ) -> Result<oauth::Client, BuildError> {
-        let client = oauth::Client::presenting(identity, config);
+        let redactor = self.redactor(&config.name);
+        let client = oauth::Client::presenting(identity, config, redactor);
         let client = client.map_err(|reason| unusable(config, reason))?;
         let client = client
             .with_own_sockets(Arc::clone(&self.own_sockets))

@@ -24,6 +24,7 @@ use super::tls::{self, Identity, TlsError};
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
 use crate::process::{is_reserved, is_shortage, shortage};
+use crate::redact::Redactor;
 
 /// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
 /// between its connections.
@@ -34,6 +35,7 @@ pub struct Connector {
     tls: Option<ClientTls>,
     dialing: Dialing,
     judge: Option<Judge>,
+    redactor: Arc<Redactor>,
 }
 
 /// Whether a server may be reached at an address; if not, why, in words that follow it.
@@ -91,6 +93,7 @@ impl Connector {
             tls,
             dialing: Dialing::default(),
             judge: None,
+            redactor: Arc::default(),
         })
     }
 
@@ -104,6 +107,12 @@ impl Connector {
     pub fn judged(self, judge: Judge) -> Self {
         let judge = Some(judge);
         Self { judge, ..self }
+    }
+
+    /// What the server says in a handshake passes `redactor` before it gets into an error; its name
+    /// too, where a server gave that.
+    pub fn cleaned_by(self, redactor: Arc<Redactor>) -> Self {
+        Self { redactor, ..self }
     }
 
     /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
@@ -214,7 +223,9 @@ impl Connector {
         };
 
         *stage = Stage::Tls;
-        let handshake = tls.handshake(protocols, self.http, tcp).await;
+        let handshake = tls
+            .handshake(protocols, self.http, tcp, &self.redactor)
+            .await;
         let (stream, http2) = handshake.map_err(|failure| ConnectError::Tls {
             authority: self.authority(),
             reason: failure.reason,
@@ -250,7 +261,12 @@ impl Connector {
     }
 
     pub(super) fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let authority = format!("{}:{}", self.host, self.port);
+        // Only a host that a server named is judged.
+        match self.judge {
+            Some(_) => self.redactor.clean(&authority),
+            None => authority,
+        }
     }
 }
 
@@ -302,6 +318,7 @@ impl ClientTls {
         protocols: Protocols,
         http: HttpVersion,
         tcp: TcpStream,
+        redactor: &Redactor,
     ) -> Result<(TlsStream<Socket>, bool), handshake::Failure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
@@ -311,7 +328,8 @@ impl ClientTls {
             .connect(self.name.clone(), Socket::from(tcp))
             .await
             .map_err(|e| {
-                handshake::handshake_failure(&e, self.ca_file.as_deref(), self.certified)
+                let ca_file = self.ca_file.as_deref();
+                handshake::handshake_failure(&e, ca_file, self.certified, redactor)
             })?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {

@@ -8,6 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
+use crate::redact::Redactor;
+
+/// Names of a certificate that a message repeats.
+const MOST_NAMES: usize = 4;
+
 /// Why a handshake failed, for people.
 pub(super) struct Failure {
     /// What is wrong with which side, and which key may help.
@@ -21,6 +26,7 @@ pub(super) fn handshake_failure(
     error: &io::Error,
     ca_file: Option<&Path>,
     certified: bool,
+    redactor: &Redactor,
 ) -> Failure {
     if let Some(reason) = certificate_refusal(error, certified) {
         return Failure {
@@ -30,12 +36,14 @@ pub(super) fn handshake_failure(
     }
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     let reason = match inner {
-        Some(rustls::Error::InvalidCertificate(reason)) => certificate_failure(reason, ca_file),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            certificate_failure(reason, ca_file, redactor)
+        }
         Some(rustls::Error::AlertReceived(alert)) => alert_meaning(*alert),
         Some(rustls::Error::InvalidMessage(_)) => {
             "the server does not answer in TLS; is the scheme or the port wrong?".to_owned()
         }
-        Some(other) => other.to_string(),
+        Some(other) => redactor.clean(&other.to_string()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection during the handshake".to_owned()
         }
@@ -125,7 +133,11 @@ pub(super) fn reason(error: &io::Error) -> String {
         .to_owned()
 }
 
-fn certificate_failure(reason: &CertificateError, ca_file: Option<&Path>) -> String {
+fn certificate_failure(
+    reason: &CertificateError,
+    ca_file: Option<&Path>,
+    redactor: &Redactor,
+) -> String {
     match reason {
         // A bad signature is what a renewed CA with its old name looks like.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => match ca_file {
@@ -143,9 +155,12 @@ fn certificate_failure(reason: &CertificateError, ca_file: Option<&Path>) -> Str
         } => {
             // Names come in the verifier's own notation: `DnsName("example.com")`.
             let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
-            let mut names = presented.iter().map(bare).collect::<Vec<_>>().join(", ");
-            if names.is_empty() {
-                names = "no name at all".to_owned();
+            let names = presented.iter().take(MOST_NAMES).map(bare);
+            let mut names = redactor.clean(&names.collect::<Vec<_>>().join(", "));
+            match presented.len() {
+                0 => names = "no name at all".to_owned(),
+                all if all > MOST_NAMES => names += " and others",
+                _ => {}
             }
             let expected = expected.to_str();
             format!("the server's certificate is for {names}, not for {expected}")
@@ -162,7 +177,10 @@ fn certificate_failure(reason: &CertificateError, ca_file: Option<&Path>) -> Str
             "the server presents a CA certificate as its own; it needs one signed by that CA"
                 .to_owned()
         }
-        other => format!("the server's certificate is refused: {other}"),
+        other => {
+            let why = redactor.clean(&other.to_string());
+            format!("the server's certificate is refused: {why}")
+        }
     }
 }
 

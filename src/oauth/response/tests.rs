@@ -29,7 +29,7 @@ fn asked(auth: &ClientAuth) -> Asked<'_> {
         max_token: 16 << 10,
         auth,
         grant: &Grant::ClientCredentials,
-        redactor: Redactor::new([SECRET]),
+        redactor: Redactor::new([SECRET]).into(),
     }
 }
 
