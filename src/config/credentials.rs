@@ -1,5 +1,4 @@
-//! `[credentials.NAME]`. Nothing here repeats a value in a message: it may be a secret in the
-//! wrong place.
+//! `[credentials.NAME]`. Messages repeat no value: quoted lines show those that are no secret.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -16,6 +16,21 @@ pub struct NamedFile {
     max_bytes: usize,
 }
 
+/// A path in a message. What is none may be a key or a token that was written where its file belongs.
+pub(super) fn shown(path: &Path) -> String {
+    let path = path.display().to_string();
+    match path.split('/').any(is_no_name) {
+        true => "its file: what stands there is no path".to_owned(),
+        false => path,
+    }
+}
+
+/// Whether it is something else than the name of a file: PEM, a JWT or JWK, or several lines.
+pub(super) fn is_no_name(text: &str) -> bool {
+    let begins = ["eyJ", "{"].iter().any(|start| text.starts_with(start));
+    begins || text.contains("-----") || text.contains(char::is_control)
+}
+
 impl<P: Into<PathBuf>> From<P> for NamedFile {
     fn from(path: P) -> Self {
         Self::new(path.into(), MAX_BYTES)

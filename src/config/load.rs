@@ -15,7 +15,7 @@ use super::file::MAX_BYTES;
 use super::read::Section;
 use super::report::{Place, Report};
 use super::source::Source;
-use super::{Config, Server, cross, sections};
+use super::{Config, Server, cross, permissions, sections};
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
@@ -129,6 +129,8 @@ fn check(
             report.error(&place, failure, "expected a readable TOML file");
             continue;
         }
+        let place = Place { file, span: None };
+        permissions::check_configuration(&report, &place, &source.path);
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
             report.syntax_error(file, error);

@@ -20,6 +20,7 @@ mod grant;
 mod listeners;
 mod load;
 mod pauses;
+mod permissions;
 mod read;
 mod report;
 mod routes;

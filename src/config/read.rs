@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::report::{Expected, Place, Report, Shown, did_you_mean};
+use super::report::{Expected, Place, Report, Shown, did_you_mean, resembles};
 use super::{address, units};
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
@@ -56,6 +56,13 @@ impl<'a> Section<'a> {
         Some(self.value(key, value))
     }
 
+    /// The value of a key that holds no secret: quoted lines show it.
+    fn shown(&self, key: &'static str) -> Option<Value<'a>> {
+        let value = self.get(key)?;
+        value.reveal();
+        Some(value)
+    }
+
     /// All keys with their values and the places of the keys, for tables whose keys are names.
     pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Place, Value<'a>)> {
         let table = self.table;
@@ -71,7 +78,7 @@ impl<'a> Section<'a> {
 
     /// A string; absent when it is empty.
     pub(super) fn text(&self, key: &'static str) -> Option<(Value<'a>, &'a str)> {
-        let value = self.get(key)?;
+        let value = self.shown(key)?;
         let text = value.text("a string")?;
         (!text.is_empty()).then_some((value, text))
     }
@@ -104,7 +111,7 @@ impl<'a> Section<'a> {
         default: N,
         range: RangeInclusive<usize>,
     ) -> N {
-        let Some(value) = self.get(key) else {
+        let Some(value) = self.shown(key) else {
             return default;
         };
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
@@ -126,7 +133,7 @@ impl<'a> Section<'a> {
         default: Duration,
         least: Duration,
     ) -> Duration {
-        let Some(value) = self.get(key) else {
+        let Some(value) = self.shown(key) else {
             return default;
         };
         let read = || {
@@ -149,7 +156,7 @@ impl<'a> Section<'a> {
         default: N,
         range: [&'static str; 2],
     ) -> N {
-        let Some(value) = self.get(key) else {
+        let Some(value) = self.shown(key) else {
             return default;
         };
         let read = || {
@@ -174,7 +181,7 @@ impl<'a> Section<'a> {
         choices: &[(&'static str, T)],
     ) -> T {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let Some(value) = self.get(key) else {
+        let Some(value) = self.shown(key) else {
             return default;
         };
         let expected = one_of(&words, '"');
@@ -182,15 +189,22 @@ impl<'a> Section<'a> {
             return default;
         };
         let chosen = choices.iter().find(|(word, _)| *word == text);
+        let help = || {
+            let close = did_you_mean(
+                text,
+                words.iter().copied().filter(|word| resembles(text, word)),
+            );
+            close.unwrap_or_else(|| format!("expected {expected}"))
+        };
         let chosen = chosen
             .map(|(_, chosen)| *chosen)
-            .ok_or_else(|| format!("expected {expected}").into());
+            .ok_or_else(|| help().into());
         value.check(chosen).unwrap_or(default)
     }
 
     /// An array of strings.
     pub(super) fn strings(&self, key: &'static str) -> Vec<(Value<'a>, &'a str)> {
-        let Some(value) = self.get(key) else {
+        let Some(value) = self.shown(key) else {
             return Vec::new();
         };
         let elements = value.elements("an array of strings").unwrap_or_default();
@@ -358,6 +372,11 @@ impl<'a> Value<'a> {
     /// Keeps it out of quoted lines.
     pub(super) fn hide(&self) {
         self.report.hide(self.place.file, self.value);
+    }
+
+    /// Shows it on quoted lines, though what stands around it is hidden.
+    pub(super) fn reveal(&self) {
+        self.report.reveal(self.place.file, self.value);
     }
 
     /// The name of its key and section, for messages.

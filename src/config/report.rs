@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -9,6 +10,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::file::is_no_name;
 use super::source::Source;
 
 /// What was expected of a value, for people.
@@ -28,7 +30,12 @@ pub(super) struct Report<'a> {
     sources: &'a [Source],
     findings: RefCell<Vec<Finding>>,
     hidden: RefCell<Vec<Place>>,
+    /// What may be shown of what is hidden.
+    revealed: RefCell<Revealed>,
 }
+
+/// By file and beginning: what is hidden there all the same.
+type Revealed = HashMap<(usize, usize), Option<Range<usize>>>;
 
 struct Finding {
     severity: Severity,
@@ -62,6 +69,7 @@ impl<'a> Report<'a> {
             sources,
             findings: RefCell::default(),
             hidden: RefCell::default(),
+            revealed: RefCell::default(),
         }
     }
 
@@ -123,20 +131,48 @@ impl<'a> Report<'a> {
             DeValue::Boolean(_) => {}
             DeValue::Array(elements) => elements.iter().for_each(|value| self.hide(file, value)),
             DeValue::Table(table) => table.iter().for_each(|(_, value)| self.hide(file, value)),
-            DeValue::String(_) => {
-                let span = value.span();
-                let written = &self.sources[file].text[span.clone()];
-                let long = written.starts_with("\"\"\"") || written.starts_with("'''");
-                let quotes = if long { 3 } else { 1 };
-                self.hide_span(file, span.start + quotes..span.end.saturating_sub(quotes));
+            _ => {
+                let span = Some(self.shown_span(file, value));
+                self.hidden.borrow_mut().push(Place { file, span });
             }
-            _ => self.hide_span(file, value.span()),
         }
     }
 
-    fn hide_span(&self, file: usize, span: Range<usize>) {
-        let span = Some(span);
-        self.hidden.borrow_mut().push(Place { file, span });
+    /// Shows a value all the same, whether it is hidden before or after: it was read as something that is
+    /// no secret. Of a URL neither a name and password nor a query is shown, nothing of a table (that would
+    /// be keys that nobody asked for), and nothing that looks like a key or a token.
+    pub(super) fn reveal(&self, file: usize, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Array(elements) => elements.iter().for_each(|value| self.reveal(file, value)),
+            DeValue::Table(_) => {}
+            scalar => {
+                let span = self.shown_span(file, value);
+                let written = &self.sources[file].text[span.clone()];
+                if written.split('/').any(is_no_name) {
+                    return;
+                }
+                let is_url = scalar.as_str().is_some() && written.contains("//");
+                let hidden = match written.find('?') {
+                    _ if is_url && written.contains('@') => return,
+                    Some(query) if is_url => Some(span.start + query + 1..span.end),
+                    _ => None,
+                };
+                let mut revealed = self.revealed.borrow_mut();
+                revealed.insert((file, span.start), hidden);
+            }
+        }
+    }
+
+    /// Where a scalar is written, without its quotes.
+    fn shown_span(&self, file: usize, value: &Spanned<DeValue<'_>>) -> Range<usize> {
+        let span = value.span();
+        if value.get_ref().as_str().is_none() {
+            return span;
+        }
+        let written = &self.sources[file].text[span.clone()];
+        let long = written.starts_with("\"\"\"") || written.starts_with("'''");
+        let quotes = if long { 3 } else { 1 };
+        span.start + quotes..span.end.saturating_sub(quotes)
     }
 
     /// `file:line:column`
@@ -156,8 +192,13 @@ impl<'a> Report<'a> {
     pub(super) fn finish(self) -> Diagnostics {
         let mut findings = self.findings.into_inner();
         let mut hidden = vec![Vec::new(); self.sources.len()];
+        let revealed = self.revealed.into_inner();
         for place in self.hidden.into_inner() {
-            hidden[place.file].extend(place.span);
+            let Some(span) = place.span else { continue };
+            match revealed.get(&(place.file, span.start)) {
+                Some(part) => hidden[place.file].extend(part.clone()),
+                None => hidden[place.file].push(span),
+            }
         }
         for spans in &mut hidden {
             spans.sort_unstable_by_key(|span| (span.start, span.end));
@@ -231,4 +272,15 @@ pub(super) fn did_you_mean<'k>(
         .filter(|(distance, _)| *distance <= close)
         .min()
         .map(|(_, known)| format!("did you mean {}?", Shown(known)))
+}
+
+/// Whether one word may be a slip for another: other digits, or another beginning, mean something else.
+pub(super) fn resembles(text: &str, word: &str) -> bool {
+    let first = |text: &str| text.chars().next().map(|c| c.to_ascii_lowercase());
+    let digits = |text: &str| {
+        text.chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    first(text) == first(word) && digits(text) == digits(word)
 }

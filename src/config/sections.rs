@@ -57,6 +57,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
         );
     }
     if let Some(credentials) = root.get("credentials") {
+        // All of it but what turns out to be no secret.
         credentials.hide();
     }
     for (name, section) in tables(root, "credentials") {

@@ -1,9 +1,12 @@
 //! Reading where a secret comes from. The secret is read once here, so that one that is missing is
 //! known before it is needed.
 
+use std::path::Path;
+
 use super::draft::Files;
+use super::file::shown;
 use super::read::{Section, Value};
-use super::{Secret, SecretError, SecretSource};
+use super::{Secret, SecretError, SecretSource, permissions};
 
 /// Where the value comes from, and what it is now.
 pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
@@ -11,12 +14,13 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
     let source = if value.is_table() {
         let section = value.section(value.name().to_owned(), EXPECTED)?;
         let file = section.text("file");
-        let env = section.text("env");
+        let env = section.get("env").filter(|env| !env.is_empty());
+        let env = env.and_then(|env| variable(&env));
         let place = section.place.clone();
         section.finish();
         match (file, env) {
             (Some((_, path)), None) => SecretSource::File(files.named(path)),
-            (None, Some((_, name))) => SecretSource::Env(name.to_owned()),
+            (None, Some(name)) => SecretSource::Env(name.to_owned()),
             _ => {
                 let message = format!("invalid {}", value.name());
                 let help = "expected exactly one of `file` and `env`";
@@ -32,7 +36,12 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
         found => found,
     };
     match found {
-        Ok(secret) => Some((source, secret)),
+        Ok(secret) => {
+            if let Some(file) = source.file() {
+                permissions::check(value, file);
+            }
+            Some((source, secret))
+        }
         Err(error) => {
             let (message, help) = unreadable(&error, files);
             value.error(&message, help);
@@ -41,11 +50,21 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
     }
 }
 
-/// The error without the value it names: the quoted line says which one, masked or not.
+/// The name of a variable. What cannot be one may be the secret itself, and is not shown.
+fn variable<'a>(value: &Value<'a>) -> Option<&'a str> {
+    let name = value.text("the name of an environment variable")?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(is_part) {
+        value.reveal();
+    }
+    Some(name)
+}
+
+/// The error in words. Of a variable the quoted line says the name, unless it is masked.
 fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
     match error {
-        SecretError::File { reason, .. } => (
-            format!("cannot be read from its file: {reason}"),
+        SecretError::File { path, reason } => (
+            format!("cannot be read from {}: {reason}", shown(Path::new(path))),
             format!(
                 "expected a readable file; a relative path starts at {}",
                 files.base()

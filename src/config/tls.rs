@@ -7,9 +7,10 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::draft::Files;
+use super::file::shown;
 use super::read::{Section, Value};
 use super::report::Expected;
-use super::{NamedFile, Tls};
+use super::{NamedFile, Tls, permissions};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -64,6 +65,12 @@ impl Tls {
         });
         let tls13_only = section.choice("min_version", false, &[("1.2", false), ("1.3", true)]);
 
+        for (value, file) in [&ca_file, &certificate_file, &key_file]
+            .into_iter()
+            .flatten()
+        {
+            permissions::check(value, file);
+        }
         if let Some((value, file)) = &ca_file {
             value.check(naming(file, read_roots(file)));
         }
@@ -105,13 +112,9 @@ fn check_identity(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedF
     key.0.check::<()>(naming(&key.1, Err(help)));
 }
 
-/// What is wrong with a file that is there, with its name; the name of another may be a secret that
-/// slipped to where a path is expected.
+/// What is wrong with a file, with its name.
 fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
-    read.map_err(|what| match file.path().exists() {
-        true => format!("{}: {what}", file.path().display()).into(),
-        false => what,
-    })
+    read.map_err(|what| format!("{}: {what}", shown(file.path())).into())
 }
 
 fn read_roots(file: &NamedFile) -> Result<(), Expected> {

@@ -82,7 +82,7 @@ basic_encoding = "raw""#;
     error: `basic_encoding` in [credentials.crm] does not belong to `auth_method = "private_key_jwt"`
       --> sidebearer.toml:6:18
        |
-     6 | basic_encoding = "***"
+     6 | basic_encoding = "raw"
        |                  ^^^^^ it belongs to "client_secret_basic"
     "##);
 }
@@ -117,7 +117,7 @@ fn an_unusable_key_is_named_with_its_file() {
     error: invalid `private_key` in [credentials.crm]
       --> sidebearer.toml:5:15
        |
-     5 | private_key = { file = "***" }
+     5 | private_key = { file = "key" }
        |               ^^^^^^^^^^^^^^^^ key: its PEM is not whole, or not valid
     "##);
 }
@@ -129,7 +129,7 @@ fn a_key_for_another_algorithm_is_refused() {
     error: invalid `private_key` in [credentials.crm]
       --> sidebearer.toml:5:15
        |
-     5 | private_key = { file = "***" }
+     5 | private_key = { file = "key" }
        |               ^^^^^^^^^^^^^^^^ key: ES384 needs an EC key on P-384, and it holds an EC key on P-256
     "##);
     let text = format!("{KEYED}\nsigning_alg = \"HS256\"");
@@ -137,8 +137,8 @@ fn a_key_for_another_algorithm_is_refused() {
     error: invalid `signing_alg` in [credentials.crm]
       --> sidebearer.toml:6:15
        |
-     6 | signing_alg = "***"
-       |               ^^^^^ expected "RS256", "PS256", "ES256", "ES384" or "EdDSA"
+     6 | signing_alg = "HS256"
+       |               ^^^^^^^ expected "RS256", "PS256", "ES256", "ES384" or "EdDSA"
     "##);
 }
 
@@ -149,8 +149,8 @@ fn the_issuer_has_to_be_known_to_be_the_audience() {
     error: `assertion_audience` in [credentials.crm] needs `issuer`
       --> sidebearer.toml:6:22
        |
-     6 | assertion_audience = "***"
-       |                      ^^^^^ beside `token_endpoint`, write the issuer out: "https://..."
+     6 | assertion_audience = "issuer"
+       |                      ^^^^^^^^ beside `token_endpoint`, write the issuer out: "https://..."
     "##);
 }
 
@@ -164,8 +164,8 @@ signing_alg = "HS384""#;
     warning: `client_secret` in [credentials.crm] is shorter than the 48 bytes that HS384 calls for
       --> sidebearer.toml:4:17
        |
-     4 | client_secret = { file = "***" }
-       |                 ^^^^^^^^^^^^^^^^ a server may refuse it (RFC 7518 section 3.2)
+     4 | client_secret = { file = "secret" }
+       |                 ^^^^^^^^^^^^^^^^^^^ a server may refuse it (RFC 7518 section 3.2)
     "##);
     assert_eq!(accepted_auth(text, &[("secret", &"x".repeat(48))]), "");
 }
@@ -189,7 +189,7 @@ fn a_certificate_of_another_key_is_warned_about() {
     warning: `private_key` in [credentials.crm] is not the key of `tls.certificate_file`
       --> sidebearer.toml:5:15
        |
-     5 | private_key = { file = "***" }
+     5 | private_key = { file = "key" }
        |               ^^^^^^^^^^^^^^^^ assertions will not name the certificate in certificate (x5t#S256)
     "##);
     assert_eq!(accepted(&tls_key), "");
@@ -233,14 +233,14 @@ assertion = { file = "secret" }"#;
     error: invalid `subject_token_type` in [credentials.crm]
       --> sidebearer.toml:5:22
        |
-     5 | subject_token_type = "***"
+     5 | subject_token_type = "jwt"
        |                      ^^^^^ expected a URI such as "urn:ietf:params:oauth:token-type:jwt"
 
     error: invalid `requested_token_type` in [credentials.crm]
       --> sidebearer.toml:7:24
        |
-     7 | requested_token_type = "***"
-       |                        ^^^^^ expected a URI such as "urn:ietf:params:oauth:token-type:jwt"
+     7 | requested_token_type = "urn:a b"
+       |                        ^^^^^^^^^ expected a URI such as "urn:ietf:params:oauth:token-type:jwt"
 
     error: `assertion` in [credentials.crm] does not belong to `grant = "token-exchange"`
       --> sidebearer.toml:8:13
@@ -259,14 +259,14 @@ assertion = { file = "secret" }"#;
     error: invalid `auth_method` in [credentials.crm]
       --> sidebearer.toml:3:15
        |
-     3 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
+     3 | auth_method = "nobody"
+       |               ^^^^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
 
     error: invalid `grant` in [credentials.crm]
       --> sidebearer.toml:4:9
        |
-     4 | grant = "***"
-       |         ^^^^^ expected "client_credentials", "jwt-bearer" or "token-exchange"
+     4 | grant = "password"
+       |         ^^^^^^^^^^ expected "client_credentials", "jwt-bearer" or "token-exchange"
     "##);
 }
 
@@ -392,13 +392,13 @@ fn a_dpop_key_is_a_key_on_p256_and_belongs_to_dpop() {
        |            ^^^^^^^^^^^^^^^^ it belongs to `dpop = true` or `dpop = "optional"`
     "#);
     let lines = format!("{SECRET}\ndpop = true\ndpop_key = {{ file = \"key\" }}");
-    assert_snapshot!(refused_auth(&lines, &files), @r#"
+    assert_snapshot!(refused_auth(&lines, &files), @r##"
     error: invalid `dpop_key` in [credentials.crm]
       --> sidebearer.toml:6:12
        |
-     6 | dpop_key = { file = "***" }
+     6 | dpop_key = { file = "key" }
        |            ^^^^^^^^^^^^^^^^ key: ES256 needs an EC key on P-256, and it holds an RSA key
-    "#);
+    "##);
 }
 
 #[test]

@@ -42,8 +42,8 @@ client_secret = { file = "secret" }
     error: `token_endpoint` in [credentials.crm] stands beside `issuer`
       --> sidebearer.toml:4:18
        |
-     4 | token_endpoint = "***"
-       |                  ^^^^^ keep one: `issuer` finds the token endpoint by discovery
+     4 | token_endpoint = "https://login.example.com/token"
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ keep one: `issuer` finds the token endpoint by discovery
     "##);
 }
 
@@ -106,8 +106,8 @@ client_secret = { file = "secret" }
     error: `token_endpoint` in [credentials.crm] would carry credentials and tokens in plain text
       --> sidebearer.toml:3:18
        |
-     3 | token_endpoint = "***"
-       |                  ^^^^^ use https, or allow it with `allow_plaintext = true`
+     3 | token_endpoint = "http://login.example.com/token"
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ use https, or allow it with `allow_plaintext = true`
     "##);
     let allowed = format!("{text}allow_plaintext = true\n");
     assert_eq!(accepted(&[&allowed, LISTENER, UPSTREAM]), "");
@@ -130,8 +130,8 @@ client_secret = { file = "secret" }
     error: invalid `issuer` in [credentials.crm]
       --> sidebearer.toml:3:10
        |
-     3 | issuer = "***"
-       |          ^^^^^ a query ("?") is not allowed here
+     3 | issuer = "https://login.example.com?***"
+       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ a query ("?") is not allowed here
 
     warning: credential `erp` is never used
       --> sidebearer.toml:7:1
@@ -142,8 +142,8 @@ client_secret = { file = "secret" }
     error: invalid `token_endpoint` in [credentials.erp]
       --> sidebearer.toml:8:18
        |
-     8 | token_endpoint = "***"
-       |                  ^^^^^ a fragment ("#") is not allowed here
+     8 | token_endpoint = "https://login.example.com/token#x"
+       |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ a fragment ("#") is not allowed here
     "##);
 }
 
@@ -251,56 +251,56 @@ default_lifetime = "500ms"
     error: invalid `scopes` in [credentials.crm]
       --> sidebearer.toml:5:11
        |
-     5 | scopes = ["***", "", "***", ***, "***"]
-       |           ^^^^^ write one scope a string: ["a", "b"]
+     5 | scopes = ["read write", "", "a\"b", 1, "ok"]
+       |           ^^^^^^^^^^^^ write one scope a string: ["a", "b"]
 
     error: invalid `scopes` in [credentials.crm]
       --> sidebearer.toml:5:25
        |
-     5 | scopes = ["***", "", "***", ***, "***"]
-       |                  ^^ expected visible ASCII characters except `"` and `\`
+     5 | scopes = ["read write", "", "a\"b", 1, "ok"]
+       |                         ^^ expected visible ASCII characters except `"` and `\`
 
     error: invalid `scopes` in [credentials.crm]
       --> sidebearer.toml:5:29
        |
-     5 | scopes = ["***", "", "***", ***, "***"]
-       |                      ^^^^^ expected visible ASCII characters except `"` and `\`
+     5 | scopes = ["read write", "", "a\"b", 1, "ok"]
+       |                             ^^^^^^ expected visible ASCII characters except `"` and `\`
 
     error: wrong type of `scopes` in [credentials.crm]
       --> sidebearer.toml:5:37
        |
-     5 | scopes = ["***", "", "***", ***, "***"]
-       |                             ^^^ expected a string, found an integer
+     5 | scopes = ["read write", "", "a\"b", 1, "ok"]
+       |                                     ^ expected a string, found an integer
 
     error: invalid `resources` in [credentials.crm]
       --> sidebearer.toml:6:14
        |
-     6 | resources = ["***", "***", "***"]
+     6 | resources = ["crm", "https://crm.example.com/#a", "urn:ok"]
        |              ^^^^^ expected an absolute URI without fragment
 
     error: invalid `resources` in [credentials.crm]
       --> sidebearer.toml:6:21
        |
-     6 | resources = ["***", "***", "***"]
-       |                     ^^^^^ expected an absolute URI without fragment
+     6 | resources = ["crm", "https://crm.example.com/#a", "urn:ok"]
+       |                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected an absolute URI without fragment
 
     error: invalid `auth_method` in [credentials.crm]
       --> sidebearer.toml:7:15
        |
-     7 | auth_method = "***"
-       |               ^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
+     7 | auth_method = "private_key"
+       |               ^^^^^^^^^^^^^ expected "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "client_assertion", "tls_client_auth", "self_signed_tls_client_auth" or "none"
 
     error: invalid `basic_encoding` in [credentials.crm]
       --> sidebearer.toml:8:18
        |
-     8 | basic_encoding = "***"
-       |                  ^^^^^ expected "form" or "raw"
+     8 | basic_encoding = "base64"
+       |                  ^^^^^^^^ expected "form" or "raw"
 
     error: invalid `refresh` in [credentials.crm]
       --> sidebearer.toml:9:11
        |
-     9 | refresh = "***"
-       |           ^^^^^ expected "eager" or "lazy"
+     9 | refresh = "sometimes"
+       |           ^^^^^^^^^^^ expected "eager" or "lazy"
 
     error: wrong type of `required` in [credentials.crm]
        --> sidebearer.toml:10:12
@@ -311,8 +311,8 @@ default_lifetime = "500ms"
     error: invalid `default_lifetime` in [credentials.crm]
        --> sidebearer.toml:11:20
         |
-     11 | default_lifetime = "***"
-        |                    ^^^^^ expected 1s to 8760h (a year)
+     11 | default_lifetime = "500ms"
+        |                    ^^^^^^^ expected 1s to 8760h (a year)
     "##);
 }
 

@@ -17,34 +17,34 @@ fn refused_secret(secret: &str) -> String {
 
 #[test]
 fn missing_secret_file_is_refused() {
-    assert_snapshot!(refused_secret("{ file = \"hunter2\" }"), @r##"
-    error: `client_secret` in [credentials.crm] cannot be read from its file: No such file or directory (os error 2)
+    assert_snapshot!(refused_secret("{ file = \"secrets/crm\" }"), @r##"
+    error: `client_secret` in [credentials.crm] cannot be read from secrets/crm: No such file or directory (os error 2)
       --> sidebearer.toml:5:17
        |
-     5 | client_secret = { file = "***" }
-       |                 ^^^^^^^^^^^^^^^^ expected a readable file; a relative path starts at DIRECTORY
+     5 | client_secret = { file = "secrets/crm" }
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^^ expected a readable file; a relative path starts at DIRECTORY
     "##);
 }
 
 #[test]
 fn missing_variable_is_refused() {
-    assert_snapshot!(refused_secret("{ env = \"SIDEBEARER_hunter2\" }"), @r##"
+    assert_snapshot!(refused_secret("{ env = \"SIDEBEARER_NOWHERE\" }"), @r##"
     error: `client_secret` in [credentials.crm] names an environment variable that is not set
       --> sidebearer.toml:5:17
        |
-     5 | client_secret = { env = "***" }
-       |                 ^^^^^^^^^^^^^^^ set the variable, or name a file with `{ file = "PATH" }`
+     5 | client_secret = { env = "SIDEBEARER_NOWHERE" }
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ set the variable, or name a file with `{ file = "PATH" }`
     "##);
 }
 
 #[test]
 fn a_secret_is_a_regular_file() {
     assert_snapshot!(refused_secret("{ file = \"/dev/null\" }"), @r##"
-    error: `client_secret` in [credentials.crm] cannot be read from its file: it is no regular file
+    error: `client_secret` in [credentials.crm] cannot be read from /dev/null: it is no regular file
       --> sidebearer.toml:5:17
        |
-     5 | client_secret = { file = "***" }
-       |                 ^^^^^^^^^^^^^^^^ expected a readable file; a relative path starts at DIRECTORY
+     5 | client_secret = { file = "/dev/null" }
+       |                 ^^^^^^^^^^^^^^^^^^^^^^ expected a readable file; a relative path starts at DIRECTORY
     "##);
 }
 
@@ -64,8 +64,8 @@ fn secret_has_one_source() {
     error: invalid `client_secret` in [credentials.crm]
       --> sidebearer.toml:5:17
        |
-     5 | client_secret = { file = "***", env = "***" }
-       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected exactly one of `file` and `env`
+     5 | client_secret = { file = "secret", env = "PATH" }
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected exactly one of `file` and `env`
     "##);
     assert_snapshot!(refused_secret("{ fil = \"hunter2\" }"), @r##"
     error: invalid `client_secret` in [credentials.crm]
@@ -108,7 +108,7 @@ fn literal_secret_works_with_a_warning() {
 #[test]
 fn secret_of_several_lines_is_masked() {
     assert_snapshot!(refused_secret("{ file = \"\"\"hunter2\nhunter2\"\"\" }"), @r##"
-    error: `client_secret` in [credentials.crm] cannot be read from its file: No such file or directory (os error 2)
+    error: `client_secret` in [credentials.crm] cannot be read from its file: what stands there is no path: No such file or directory (os error 2)
       --> sidebearer.toml:5:17
        |
      5 | client_secret = { file = """***
@@ -116,32 +116,43 @@ fn secret_of_several_lines_is_masked() {
     "##);
 }
 
+/// A credential with one more line; an issuer takes the place of the token endpoint.
+fn beside(line: &str) -> String {
+    let credential = match line.starts_with("issuer") {
+        true => CREDENTIAL.replace(
+            "token_endpoint = \"https://login.example.com/oauth/token\"",
+            "",
+        ),
+        false => CREDENTIAL.to_owned(),
+    };
+    format!("{credential}{line}\n")
+}
+
 #[test]
-fn values_under_credentials_are_never_shown() {
+fn what_stands_where_a_secret_could_is_never_shown() {
     for line in [
-        "fetch_timeout = \"hunter2\"",
-        "fetch_timeout = \"hunter2\" # hunter2",
-        "fetch_timeout = 'hunter2'",
-        "fetch_timeout = '''hunter2'''",
-        "fetch_timeout = \"\"\"\nhunter2\"\"\"",
-        "auth_method = \"hunter2\"",
-        "refresh = [\"hunter2\"]",
-        "required = { a = \"hunter2\", b = [\"hunter2\"] }",
-        "scopes = [\"hunter2 a\"]",
-        "resources = [\"hunter2\"]",
         "secret = \"hunter2\"",
-        "tls.ca_file = \"hunter2\"",
+        "client_secrets = \"hunter2\"",
+        "clientsecret = { file = \"hunter2\" }",
+        "tls.key = \"hunter2\"",
+        "refresh = { a = \"hunter2\" }",
+        "required = { a = \"hunter2\", b = [\"hunter2\"] }",
         "extra_parameters = { scope = \"hunter2\" }",
         "token_headers = { host = \"hunter2\" }",
         "token_headers = { x = \"hunter2\\n\" }",
-        "max_lifetime = 2222222222",
-        "issuer = \"https://hunter2\"",
+        "token_headers = { x = { env = \"hunter2, too\" } }",
+        "issuer = \"https://billing:hunter2@login.example.com\"",
+        "issuer = \"https://login.example.com?secret=hunter2\"",
+        "tls.key_file = \"\"\"\n-----BEGIN PRIVATE KEY-----\nhunter2\"\"\"",
+        "tls.key_file = \"-----BEGIN PRIVATE KEY-----hunter2\"",
+        "auth_method = \"private_key_jwt\"\nprivate_key = { file = '{\"kty\":\"oct\",\"k\":\"hunter2\"}' }",
+        "grant = \"jwt-bearer\"\nassertion = { file = \"eyJ.hunter2\" }",
+        "fetch_timeout = \"\"\"\nhunter2\"\"\"",
+        // The comment may hold the value of yesterday.
+        "secret = \"x\" # hunter2",
     ] {
-        let shown = refused(&[CREDENTIAL, line, LISTENER, UPSTREAM]);
-        assert!(
-            !shown.contains("hunter2") && !shown.contains("2222"),
-            "{line}\n{shown}"
-        );
+        let shown = refused(&[&beside(line), LISTENER, UPSTREAM]);
+        assert!(!shown.contains("hunter2"), "{line}\n{shown}");
         // The mask of a value on the next line is there.
         assert!(
             shown.contains("***") || line.contains('\n'),
@@ -151,10 +162,104 @@ fn values_under_credentials_are_never_shown() {
 }
 
 #[test]
+fn what_is_no_secret_is_shown() {
+    for line in [
+        "fetch_timeout = \"shown\"",
+        "fetch_timeout = 'shown'",
+        "fetch_timeout = '''shown'''",
+        "auth_method = \"shown\"",
+        "grant = \"shown\"",
+        "refresh = [\"shown\"]",
+        "scopes = [\"shown a\"]",
+        "resources = [\"shown\"]",
+        "tls.ca_file = \"/etc/ssl/shown.pem\"",
+        "tls.key_file = \"shown.key\"",
+        "token_headers = { x = { file = \"/run/secrets/shown\" } }",
+        "token_headers = { x = { env = \"SIDEBEARER_shown\" } }",
+        "issuer = \"ftp://shown.example.com\"",
+        "issuer = \"https://shown.example.com?tenant=1\"",
+    ] {
+        let shown = refused(&[&beside(line), LISTENER, UPSTREAM]);
+        assert!(shown.contains("shown"), "{line}\n{shown}");
+    }
+}
+
+#[test]
+fn a_choice_that_is_close_to_another_is_told() {
+    for (line, meant) in [
+        (
+            "auth_method = \"client_secret_basc\"",
+            "client_secret_basic",
+        ),
+        ("auth_method = \"Client-Secret-Post\"", "client_secret_post"),
+        ("grant = \"jwt_bearer\"", "jwt-bearer"),
+        ("refresh = \"lasy\"", "lazy"),
+    ] {
+        let shown = refused(&[CREDENTIAL, line, LISTENER, UPSTREAM]);
+        assert!(
+            shown.contains(&format!("did you mean `{meant}`?")),
+            "{shown}"
+        );
+    }
+    let far = refused(&[CREDENTIAL, "refresh = \"sometimes\"", LISTENER, UPSTREAM]);
+    assert!(far.contains("expected \"eager\" or \"lazy\""), "{far}");
+}
+
+#[test]
+fn files_that_everyone_can_change_are_warned_about() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let parts = [CREDENTIAL, LISTENER, UPSTREAM];
+    let warnings = |secret: u32, config: u32, of_directory: u32| {
+        let (directory, _) = load_parts(&parts);
+        let path = |name: &str| directory.path().join(name);
+        let allow =
+            |path: &Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        allow(&path("secret"), secret);
+        allow(&path("sidebearer.toml"), config);
+        allow(directory.path(), of_directory);
+        let loaded = load(&path("sidebearer.toml"));
+        shown(&directory, &loaded.unwrap().warnings)
+    };
+    for (secret, config, of_directory) in [
+        (0o600, 0o600, 0o700),
+        (0o664, 0o664, 0o775),
+        // As /tmp is: everyone replaces only what is their own.
+        (0o644, 0o644, 0o1777),
+    ] {
+        assert_eq!(
+            warnings(secret, config, of_directory),
+            "",
+            "{of_directory:o}"
+        );
+    }
+    assert_snapshot!(warnings(0o666, 0o644, 0o755), @r##"
+    warning: `client_secret` in [credentials.crm] can be changed by every user
+      --> sidebearer.toml:5:17
+       |
+     5 | client_secret = { file = "secret" }
+       |                 ^^^^^^^^^^^^^^^^^^^ take that permission away: chmod o-w secret
+    "##);
+    assert_snapshot!(warnings(0o644, 0o646, 0o755), @r##"
+    warning: the configuration can be changed by every user
+      --> sidebearer.toml
+       = take that permission away: chmod o-w sidebearer.toml
+    "##);
+    // Whoever may replace a file need not change it.
+    let replaceable = warnings(0o600, 0o600, 0o777);
+    for what in [
+        "the configuration can be",
+        "`client_secret` in [credentials.crm] can be",
+    ] {
+        assert!(replaceable.contains(what), "{replaceable}");
+    }
+}
+
+#[test]
 fn secrets_are_masked_in_every_form_of_toml() {
     for text in [
-        "credentials.crm.client_secret = \"hunter2\"\ncredentials.crm.refresh = \"hunter2\"\n",
-        "credentials = { crm = { client_secret = \"hunter2\", refresh = \"hunter2\" } }\n",
+        "credentials.crm.client_secret = \"hunter2\"\ncredentials.crm.secret = \"hunter2\"\n",
+        "credentials = { crm = { client_secret = \"hunter2\", secret = \"hunter2\" } }\n",
         "credentials = \"hunter2\"\n",
         "credentials = [\"hunter2\"]\n",
         "credential = { crm = { client_secret = \"hunter2\" } }\n",

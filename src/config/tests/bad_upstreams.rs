@@ -288,7 +288,7 @@ tls = { certificate_file = "client.pem", key_file = "other.key", server_name = "
       --> sidebearer.toml:4:19
        |
      4 | tls = { ca_file = "missing.pem", min_version = "1.1" }
-       |                   ^^^^^^^^^^^^^ cannot read the file: No such file or directory (os error 2)
+       |                   ^^^^^^^^^^^^^ missing.pem: cannot read the file: No such file or directory (os error 2)
 
     error: invalid `min_version` in [upstreams.a.tls]
       --> sidebearer.toml:4:48

@@ -200,7 +200,7 @@ access = ""
       --> sidebearer.toml:3:10
        |
      3 | format = "JSON"
-       |          ^^^^^^ expected "auto", "text" or "json"
+       |          ^^^^^^ did you mean `json`?
 
     error: invalid `level` in [log]
       --> sidebearer.toml:4:9

@@ -29,6 +29,7 @@ fn smallest_file_gets_the_documented_defaults() {
     assert_eq!(config.server.idle_timeout, seconds(120));
     assert_eq!(config.server.max_connections, 10_000);
     assert!(config.server.via);
+    assert!(!config.server.request_id);
     let log = Log {
         format: LogFormat::Auto,
         level: tracing::Level::INFO,
@@ -100,6 +101,7 @@ header_timeout = "3s"
 idle_timeout = "4s"
 max_connections = 5
 via = false
+request_id = true
 
 [log]
 format = "text"
@@ -200,6 +202,7 @@ allow_plaintext = true
         idle_timeout: seconds(4),
         max_connections: 5,
         via: false,
+        request_id: true,
         ..Server::default()
     };
     assert_eq!(config.server, server);

@@ -167,7 +167,7 @@ impl World {
             _ => {
                 config += "[credentials.more]\ntoken_endpoint = \"http://127.0.0.1/\"\n\
                            client_id = \"x\"\nclient_secret = { file = \"no-such-file\" }\n";
-                "cannot be read from its file"
+                "cannot be read from"
             }
         };
         (config, complaint)

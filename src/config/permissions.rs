@@ -1,0 +1,57 @@
+//! Who may write what is read: whoever can change a secret or the configuration decides where tokens go.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::NamedFile;
+use super::read::Value;
+use super::report::{Place, Report};
+
+/// Write permission for others than the owner and the group.
+const OTHERS_WRITE: u32 = 0o002;
+/// In such a directory everyone replaces only what is their own.
+const STICKY: u32 = 0o1000;
+
+/// Warns of a secret, key or certificate that every user of the machine can replace.
+pub(super) fn check(value: &Value<'_>, file: &NamedFile) {
+    if let Some(open) = open_to_all(file.path()) {
+        let message = format!("{} can be changed by every user", value.name());
+        value.report.warning(&value.place, message, help(&open));
+    }
+}
+
+/// The same of a configuration file, or a directory of such files.
+pub(super) fn check_configuration(report: &Report<'_>, place: &Place, path: &Path) {
+    if let Some(open) = open_to_all(path) {
+        let message = "the configuration can be changed by every user";
+        report.warning(place, message, help(&open));
+    }
+}
+
+fn help(open: &Path) -> String {
+    format!("take that permission away: chmod o-w {}", open.display())
+}
+
+/// What everyone may write: the file itself, or a directory in which it, or the link that leads to it,
+/// can be replaced.
+fn open_to_all(path: &Path) -> Option<PathBuf> {
+    let target = path.canonicalize().ok();
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        parent => parent.map(Path::to_owned),
+    };
+    let places = [
+        Some(path.to_owned()),
+        parent(path),
+        target.as_deref().and_then(parent),
+    ];
+    places.into_iter().flatten().find(|place| is_open(place))
+}
+
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| {
+        let mode = found.permissions().mode();
+        let keeps_apart = found.is_dir() && mode & STICKY != 0;
+        mode & OTHERS_WRITE != 0 && !keeps_apart
+    })
+}
