@@ -95,7 +95,7 @@ pub async fn bind(
         warnings,
     );
     sockets.open(&snapshot.config, pending, &shards, &admin);
-    metrics.reloaded(true);
+    metrics.loaded();
     Ok(Bound {
         reloader: Reloader {
             path,

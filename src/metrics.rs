@@ -4,6 +4,8 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
+mod outcomes;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +13,8 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use outcomes::{CLIENT_ERRORS, CONNECT_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS};
 
 /// From a cached answer on loopback to the slowest upstream that is still waited for.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -37,6 +41,7 @@ pub struct Metrics {
     token_rejections: IntCounterVec,
     reloads: IntCounterVec,
     last_reload: Gauge,
+    reload_successful: IntGauge,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -143,10 +148,15 @@ impl Metrics {
                 "When the configuration was last loaded with success, Unix time.",
             )
             .expect(VALID),
+            reload_successful: IntGauge::new(
+                "sidebearer_config_last_reload_successful",
+                "Whether the configuration that was last looked at is in place: 1, or 0 if it was refused.",
+            )
+            .expect(VALID),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 14] = [
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.request_duration.clone()),
@@ -159,6 +169,7 @@ impl Metrics {
             Box::new(metrics.token_rejections.clone()),
             Box::new(metrics.reloads.clone()),
             Box::new(metrics.last_reload.clone()),
+            Box::new(metrics.reload_successful.clone()),
             Box::new(build),
             Box::new(process_start()),
         ];
@@ -216,12 +227,20 @@ impl Metrics {
         let _ = self.settings_pending.remove_label_values(&[credential]);
     }
 
-    /// Counts a reload, or the first load.
+    /// The configuration that the process starts with is in place.
+    pub fn loaded(&self) {
+        self.last_reload.set(unix_now());
+        self.reload_successful.set(1);
+    }
+
+    /// Counts a reload.
     pub fn reloaded(&self, success: bool) {
         let outcome = if success { "success" } else { "failure" };
         self.reloads.with_label_values(&[outcome]).inc();
         if success {
-            self.last_reload.set(unix_now());
+            self.loaded();
+        } else {
+            self.reload_successful.set(0);
         }
     }
 
@@ -252,6 +271,12 @@ impl TrafficMetrics {
 
     /// A request ended in an error of ours.
     pub fn failed(&self, error: &'static str) {
+        debug_assert!(
+            [&CLIENT_ERRORS[..], &UPSTREAM_ERRORS]
+                .concat()
+                .contains(&error),
+            "{error}"
+        );
         let labels = [self.listener.as_str(), &self.upstream, error];
         self.errors.with_label_values(&labels).inc();
     }
@@ -263,9 +288,9 @@ impl TrafficMetrics {
 }
 
 impl UpstreamMetrics {
-    /// An attempt to connect ended: `success`, or the label of a
-    /// [`ConnectError`](crate::upstream::ConnectError).
+    /// An attempt to connect ended with one of [`CONNECT_OUTCOMES`].
     pub fn connected(&self, outcome: &'static str) {
+        debug_assert!(CONNECT_OUTCOMES.contains(&outcome), "{outcome}");
         self.connects
             .with_label_values(&[self.upstream.as_str(), outcome])
             .inc();
@@ -273,9 +298,9 @@ impl UpstreamMetrics {
 }
 
 impl CredentialMetrics {
-    /// A token request ended: `success`, or the label of a
-    /// [`TokenErrorKind`](crate::oauth::TokenErrorKind).
+    /// A token request ended with one of [`TOKEN_OUTCOMES`].
     pub fn fetched(&self, outcome: &'static str, took: Duration) {
+        debug_assert!(TOKEN_OUTCOMES.contains(&outcome), "{outcome}");
         self.requests
             .with_label_values(&[self.credential.as_str(), outcome])
             .inc();

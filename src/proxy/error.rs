@@ -262,6 +262,15 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::metrics::{CLIENT_ERRORS, UPSTREAM_ERRORS};
+
+    #[test]
+    fn every_code_is_a_label_that_metrics_know() {
+        let known = [&CLIENT_ERRORS[..], &UPSTREAM_ERRORS].concat();
+        let codes = ErrorKind::ALL.map(ErrorKind::code);
+        assert!(codes.iter().all(|code| known.contains(code)), "{codes:?}");
+        assert_eq!(codes.len(), known.len());
+    }
 
     #[test]
     fn every_code_has_the_status_that_is_documented() {

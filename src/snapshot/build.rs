@@ -1,6 +1,6 @@
 //! How a snapshot is made from a configuration and the snapshot before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -124,6 +124,7 @@ impl Builder {
         // Nothing fails from here on. What did not change is held to the new number too.
         let fetches = config.server.max_concurrent_fetches;
         self.gates.each(|gate| gate.set(fetches));
+        self.begin_metrics(&config);
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -144,6 +145,28 @@ impl Builder {
             metrics: Arc::clone(&self.metrics),
             config,
         }
+    }
+
+    fn begin_metrics(&self, config: &Config) {
+        let names: Vec<_> = config.listeners.iter().map(|known| &known.name).collect();
+        let leads = |route: &config::Route, listener: &&&String| match &route.listener {
+            Some(name) => name == **listener,
+            None => true,
+        };
+        let traffic: BTreeSet<_> = config
+            .routes
+            .iter()
+            .flat_map(|route| {
+                let listeners = names.iter().filter(move |name| leads(route, name));
+                listeners.map(|name| (*name, &route.upstream))
+            })
+            .collect();
+        self.metrics.begin(
+            config.credentials.keys(),
+            config.upstreams.keys(),
+            names.iter().copied(),
+            traffic.into_iter(),
+        );
     }
 
     pub(super) fn upstream(

@@ -86,13 +86,13 @@ impl ConnectError {
     /// The value of the metric label `outcome`.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Resolve { .. } => "resolve",
+            Self::Resolve { .. } => "unresolved",
             Self::Forbidden { .. } => "forbidden",
-            Self::Connect { .. } => "connect",
-            Self::Shortage { .. } => "shortage",
-            Self::Full { .. } => "full",
+            Self::Connect { .. } => "unreachable",
+            Self::Shortage { .. } => "no_files",
+            Self::Full { .. } => "limit",
             Self::Timeout { .. } => "timeout",
-            Self::Tls { .. } => "tls",
+            Self::Tls { .. } => "tls_failed",
         }
     }
 }

@@ -15,6 +15,7 @@ mod errors;
 mod heal;
 mod limits;
 mod log;
+mod metrics;
 mod neighbours;
 mod oauth;
 mod oauth_assertion;

@@ -77,7 +77,7 @@ async fn a_request_that_needs_one_connection_more_than_there_may_be_is_503() {
     assert_full(&client::get(sidebearer.address(), "/").await);
     let errors = r#"sidebearer_errors_total{error="overloaded",listener="app",upstream="api"}"#;
     assert_eq!(sidebearer.metric(errors).await, 1.0);
-    let full = r#"sidebearer_upstream_connects_total{outcome="full",upstream="api"}"#;
+    let full = r#"sidebearer_upstream_connects_total{outcome="limit",upstream="api"}"#;
     assert_eq!(sidebearer.metric(full).await, 1.0);
     api.gate.add_permits(2);
     for waiting in waiting {
