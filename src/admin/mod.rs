@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -176,8 +177,26 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope) {
 
 async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, _) = request.into_parts();
+    let mut response = respond(admin, scope, &head).await;
+    let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
+    if has_body(&head.headers) || refused.contains(&response.status()) {
+        // No page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+/// Whether a request says that it has a body, however it says so.
+fn has_body(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || lengths.into_iter().any(|length| length != "0")
+}
+
+async fn respond(admin: &Admin, scope: Scope, head: &Parts) -> Response<Full<Bytes>> {
     if scope == Scope::All
-        && let Err(error) = admit_to_admin(&head)
+        && let Err(error) = admit_to_admin(head)
     {
         let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
         return page(error.kind.status(), &refusal);

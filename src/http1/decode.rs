@@ -36,8 +36,7 @@ pub(super) enum Piece {
 pub struct Malformed(&'static str);
 
 impl Decoder {
-    /// The body of a request, whose headers have been checked or will be: where they are ambiguous,
-    /// there is none (RFC 9112 section 6.3).
+    /// The body of a request, whose framing is sound: else its head was refused (RFC 9112 section 6.3).
     pub(super) fn of_request(told: &Told, limits: Limits) -> Self {
         match told.coded {
             true => Self::chunked(limits, Strictness::Strict),
@@ -127,6 +126,7 @@ fn take(received: &mut Bytes, left: &mut u64) -> Bytes {
         false => received.split_to(length),
     }
 }
+
 /// A chunked body. Line ends are CRLF and nothing else: who takes less sees chunks elsewhere.
 #[derive(Debug)]
 pub(super) struct Chunked {

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
     Version,
@@ -56,10 +57,14 @@ pub(super) struct Told {
     pub(super) keep_alive: bool,
     /// There is a transfer coding.
     pub(super) coded: bool,
+    /// There is another one than `chunked`, or more than one.
+    strange_coding: bool,
     /// How often a length is told.
     pub(super) lengths: usize,
     /// The length that all of them agree on.
     pub(super) length: Option<u64>,
+    /// A length is not written in the shortest way.
+    long_winded: bool,
     /// `Expect: 100-continue`.
     pub(super) expects_continue: bool,
     /// `TE: trailers`.
@@ -75,6 +80,8 @@ impl Told {
                 options.keep_alive |= list().any(|o| o.eq_ignore_ascii_case(b"keep-alive"));
             }
             CONTENT_LENGTH => {
+                // Zeros at the beginning make it octal for some.
+                self.long_winded |= value.len() > 1 && value.starts_with(b"0");
                 for length in list().map(number) {
                     self.length = match self.lengths {
                         0 => length,
@@ -85,7 +92,10 @@ impl Told {
             }
             EXPECT => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             TE => self.takes_trailers |= list().any(|o| o.eq_ignore_ascii_case(b"trailers")),
-            TRANSFER_ENCODING => self.coded = true,
+            TRANSFER_ENCODING => {
+                self.strange_coding |= self.coded || !value.eq_ignore_ascii_case(b"chunked");
+                self.coded = true;
+            }
             _ => {}
         }
     }
@@ -112,7 +122,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// Reads a whole request head.
 ///
 /// # Errors
-/// It is none, or exceeds the limits.
+/// It is none, its framing is not sound, or it exceeds the limits.
 pub(super) fn parse_request(
     head: &Bytes,
     limits: &Limits,
@@ -132,27 +142,37 @@ pub(super) fn parse_request(
     else {
         return Err(HeadError::Malformed("it is cut short"));
     };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes())
+        .map_err(|_| HeadError::Malformed("its method is none"))?;
+    *request.uri_mut() = uri(head, target, request.method())?;
+    let mut fields = fields(head, parsed.headers, version)?;
+    fields.judge_framing()?;
+    *request.version_mut() = http_version(version);
+    *request.headers_mut() = fields.headers;
+    *request.extensions_mut() = fields.extensions;
+    Ok((request, fields.told))
+}
+
+/// The URI of a request-target.
+fn uri(head: &Bytes, target: &str, method: &Method) -> Result<Uri, HeadError> {
     if memchr(b'#', target.as_bytes()).is_some() {
         // It has none (RFC 9112 section 3.2), and others take it for a part of the path.
         return Err(HeadError::Malformed("its target has a fragment"));
     }
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
-    let mut request = Request::new(());
-    *request.uri_mut() = uri.map_err(|error| match target.len() > usize::from(u16::MAX) - 1 {
+    let uri = uri.map_err(|_| match target.len() > usize::from(u16::MAX) - 1 {
         true => HeadError::TargetTooLong,
-        false => {
-            let _ = error;
-            HeadError::Malformed("its target is none")
-        }
+        false => HeadError::Malformed("its target is none"),
     })?;
-    *request.method_mut() = Method::from_bytes(method.as_bytes())
-        .map_err(|_| HeadError::Malformed("its method is none"))?;
-    let mut fields = fields(head, parsed.headers, version)?;
-    fields.settle_length();
-    *request.version_mut() = http_version(version);
-    *request.headers_mut() = fields.headers;
-    *request.extensions_mut() = fields.extensions;
-    Ok((request, fields.told))
+    let no_path = uri.authority().is_some() && uri.path() == "/" && uri.query().is_none();
+    if no_path && *method == Method::OPTIONS && !target.ends_with('/') {
+        // It asks the server as a whole, and is `*` from here on (RFC 9112 section 3.2.4).
+        let mut parts = uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static("*"));
+        return Uri::from_parts(parts).map_err(|_| HeadError::Malformed("its target is none"));
+    }
+    Ok(uri)
 }
 
 /// Reads a whole response head. A folded line becomes one, and white space before a colon is taken away
@@ -252,6 +272,12 @@ fn refused(error: httparse::Error) -> HeadError {
     })
 }
 
+const ONE_LENGTH: &str = "Content-Length must be one number below 2^63";
+
+fn is_list(value: &HeaderValue) -> bool {
+    value.as_bytes().contains(&b',')
+}
+
 /// Header lines that have been read.
 struct Fields {
     headers: HeaderMap,
@@ -301,19 +327,34 @@ fn unfolded(value: &[u8]) -> Bytes {
 }
 
 impl Fields {
-    /// Leaves a request one length at most. The one beside a transfer coding is void, and nothing more
-    /// is read from the connection (RFC 9112 section 6.3); one that is said twice is said once.
-    fn settle_length(&mut self) {
+    /// Refuses a request of which two readers could see the end in different places, before anything
+    /// else is decided: whoever answers it, and whatever the answer, the connection ends. Leaves one
+    /// length at most. The one beside a transfer coding is void, one that is said twice is said once;
+    /// after both, nothing more is read from the connection (RFC 9112 section 6.3).
+    fn judge_framing(&mut self) -> Result<(), HeadError> {
         let told = &mut self.told;
-        if told.coded && told.lengths > 0 {
+        if told.strange_coding || told.coded && !told.http11 {
+            return Err(HeadError::Malformed(
+                "Transfer-Encoding must be exactly one \"chunked\", and in HTTP/1.1 alone",
+            ));
+        }
+        let Some(length) = told.length else {
+            return match told.lengths {
+                0 => Ok(()),
+                _ => Err(HeadError::Malformed(ONE_LENGTH)),
+            };
+        };
+        if told.lengths > 1 && self.headers.get_all(CONTENT_LENGTH).iter().any(is_list) {
+            return Err(HeadError::Malformed(ONE_LENGTH));
+        }
+        if told.coded {
             told.keep_alive = false;
             self.headers.remove(CONTENT_LENGTH);
-        } else if told.lengths > 1
-            && told.length.is_some()
-            && let Some(first) = self.headers.get(CONTENT_LENGTH).cloned()
-        {
-            self.headers.insert(CONTENT_LENGTH, first);
+        } else if told.lengths > 1 || told.long_winded {
+            told.keep_alive &= told.lengths == 1;
+            self.headers.insert(CONTENT_LENGTH, length.into());
         }
+        Ok(())
     }
 
     /// What a response says of its length several times, and always the same, it says once: a client

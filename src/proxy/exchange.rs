@@ -37,9 +37,10 @@ pub struct Exchange {
     pub grpc: bool,
     /// How often it was sent to the upstream.
     pub attempts: Cell<u32>,
+    /// Its method.
+    pub method: Method,
     start: Instant,
     http1: bool,
-    method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
     /// The client's, or one of ours as soon as it is needed.
@@ -70,9 +71,9 @@ impl Exchange {
             in_flight,
             grpc: false,
             attempts: Cell::new(0),
+            method: head.method.clone(),
             start: Instant::now(),
             http1: head.version < Version::HTTP_2,
-            method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
             id: id.flatten(),

@@ -294,9 +294,10 @@ fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
 #[cold]
 fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     let mut response = reply::problem(error, exchange.grpc);
-    if error.kind == ErrorKind::BadRequest {
-        // Whoever read it differently takes something else for the next request. In HTTP/2 hyper
-        // leaves it out.
+    let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
+    if error.kind == ErrorKind::BadRequest || connects {
+        // Whoever read it differently takes something else for the next request, and what follows a
+        // CONNECT may be meant for the tunnel. In HTTP/2 hyper leaves it out.
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -58,8 +58,9 @@ pub struct Seen {
 ///
 /// `method_not_allowed` for TRACE and CONNECT, but for extended CONNECT; `bad_request` for the rest.
 pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
-    check_method(&parts.method, &parts.extensions)?;
+    // Framing is judged before everything else: whatever is answered, others see the same request.
     let fields = check_headers(&parts.headers, parts.version)?;
+    check_method(&parts.method, &parts.extensions)?;
     let authority = authority(&parts.uri, fields.host, parts.version)?;
     let host = match authority {
         Some(authority) => host(authority)?,

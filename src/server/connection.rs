@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use super::refusal::refuse;
+use super::refusal::{Refusal, refuse};
 use super::{http1, http2};
 use crate::config;
 use crate::deadline::Deadline;
@@ -41,8 +40,7 @@ pub fn serve(
             }
             Sniffed::Silent => {}
             Sniffed::Slow => {
-                let status = StatusCode::REQUEST_TIMEOUT;
-                Box::pin(refuse(&mut stream, status, &client, &current)).await;
+                Box::pin(refuse(&mut stream, Refusal::Slow, &client, &current)).await;
             }
         }
     }

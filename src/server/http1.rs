@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::refusal::{linger, refuse};
+use super::refusal::{Refusal, linger, refuse};
 use crate::config;
 use crate::deadline::TaskDeadline;
-use crate::http1::{Asking, Connection, HeadError, Limits, Stopped};
+use crate::http1::{Asking, Connection, Limits, Stopped};
 use crate::proxy::{self, Client, Current, Reply, Source};
 use crate::stream::Stream;
 
@@ -60,7 +60,7 @@ enum End {
     /// What was sent must not look complete.
     Reset,
     /// What arrived is no request.
-    Refused(StatusCode),
+    Refused(Refusal),
     /// It has become something else.
     Switched(Box<proxy::Switched>),
 }
@@ -88,14 +88,16 @@ impl Served {
             match self.connection.poll_request(cx) {
                 Poll::Ready(Ok(Some(request))) => return Poll::Ready(Ok(request)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::Gone)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Refused(status(error)))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(End::Refused(Refusal::Head(error))));
+                }
                 Poll::Pending => {}
             }
             let now = Instant::now();
             if self.connection.in_head() {
                 let at = *begun.get_or_insert(now) + self.limits.header_timeout;
                 let late = self.deadline.poll(cx, now, at);
-                return late.map(|()| Err(End::Refused(StatusCode::REQUEST_TIMEOUT)));
+                return late.map(|()| Err(End::Refused(Refusal::Slow)));
             }
             // Not before the request that made us come here has begun.
             if self.client.is_closing() && self.client.started() > 0 {
@@ -271,8 +273,8 @@ impl Served {
                 self.client.reset();
                 self.connection.with_stream(Stream::reset_at_close);
             }
-            End::Refused(status) => {
-                refuse(&mut self.connection, status, &self.client, &self.current).await;
+            End::Refused(refusal) => {
+                refuse(&mut self.connection, refusal, &self.client, &self.current).await;
             }
             End::Switched(switched) => {
                 match switched.join(&mut self.connection, &self.client).await {
@@ -292,13 +294,5 @@ impl Served {
         if matches!(closed, Ok(Ok(()))) {
             linger(&mut self.connection, self.limits.linger_timeout).await;
         }
-    }
-}
-
-fn status(error: HeadError) -> StatusCode {
-    match error {
-        HeadError::Malformed(_) => StatusCode::BAD_REQUEST,
-        HeadError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        HeadError::TargetTooLong => StatusCode::URI_TOO_LONG,
     }
 }

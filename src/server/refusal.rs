@@ -2,41 +2,58 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use crate::config::AccessLog;
+use crate::http1::HeadError;
 use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
 use crate::sampling::Failure;
 use crate::telemetry::ACCESS;
 
-/// Answers what is no request, or not all of one, in the same form as every other error.
+/// Why there is no request to answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// Its head did not arrive in time.
+    Slow,
+    /// Its head is none, or not sound, or too large.
+    Head(HeadError),
+}
+
+impl Refusal {
+    fn error(self) -> ProxyError {
+        let (kind, detail) = match self {
+            Self::Slow => (
+                ErrorKind::RequestTimeout,
+                "the request head did not arrive in time; send it at once, or raise header_timeout",
+            ),
+            Self::Head(HeadError::TargetTooLong) => (
+                ErrorKind::UriTooLong,
+                "the request target is too long; shorten it",
+            ),
+            Self::Head(HeadError::TooLarge) => (
+                ErrorKind::HeaderTooLarge,
+                "the request head is too large; send fewer or shorter headers, or raise max_header_bytes or max_headers",
+            ),
+            Self::Head(HeadError::Malformed(what)) => {
+                let detail = format!("what arrived is not a well-formed HTTP request: {what}");
+                return ProxyError::new(ErrorKind::BadRequest, detail);
+            }
+        };
+        ProxyError::new(kind, detail)
+    }
+}
+
+/// Answers what is no request, or not all of one, in the same form as every other error. Nothing more is
+/// read as a request.
 pub(super) async fn refuse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    status: StatusCode,
+    refusal: Refusal,
     client: &Client,
     current: &Current,
 ) {
-    let (kind, detail) = match status {
-        StatusCode::REQUEST_TIMEOUT => (
-            ErrorKind::RequestTimeout,
-            "the request head did not arrive in time; send it at once, or raise header_timeout",
-        ),
-        StatusCode::URI_TOO_LONG => (
-            ErrorKind::UriTooLong,
-            "the request target is too long; shorten it",
-        ),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
-            ErrorKind::HeaderTooLarge,
-            "the request head is too large; send fewer or shorter headers, or raise max_header_bytes or max_headers",
-        ),
-        _ => (
-            ErrorKind::BadRequest,
-            "what arrived is not a well-formed HTTP request",
-        ),
-    };
-    let error = ProxyError::new(kind, detail);
+    let error = refusal.error();
+    let (kind, status) = (error.kind, error.kind.status());
     let (view, listener) = current(client);
     let patience = view.snapshot.config.server.linger_timeout;
     let traffic = view.snapshot.traffic(listener, None);
@@ -50,7 +67,9 @@ pub(super) async fn refuse(
             status: Some(status.as_u16()),
         };
         let now = Instant::now();
-        view.snapshot.sampling.admits(failure, Some(detail), now)
+        view.snapshot
+            .sampling
+            .admits(failure, Some(&error.detail), now)
     };
     let is_logged = match view.snapshot.config.log.access {
         AccessLog::Off => false,
@@ -64,7 +83,7 @@ pub(super) async fn refuse(
             listener = client.listener,
             status = status.as_u16(),
             error = kind.code(),
-            cause = detail,
+            cause = &*error.detail,
             "refused before it was a request",
         );
     }

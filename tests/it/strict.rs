@@ -3,6 +3,7 @@
 
 mod bodies;
 mod corpus;
+mod early;
 mod floods;
 mod http1;
 mod http2;
@@ -83,6 +84,11 @@ impl Answer {
         self.head
             .to_lowercase()
             .contains("\r\nproxy-status: sidebearer;")
+    }
+
+    /// Whether it says that nothing follows.
+    fn closes(&self) -> bool {
+        self.head.to_lowercase().contains("\r\nconnection: close")
     }
 }
 

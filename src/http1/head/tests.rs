@@ -69,34 +69,84 @@ fn what_is_no_request_is_refused() {
 }
 
 #[test]
-fn one_length_is_left() {
+fn one_length_is_left_and_where_there_were_more_framings_nothing_follows() {
+    let five = Some("5");
     for (lines, expected, keep_alive) in [
+        ("", None, true),
+        ("Content-Length: 5\r\n", five, true),
+        ("Content-Length: 005\r\n", five, true),
+        ("Content-Length: 0\r\n", Some("0"), true),
+        ("Transfer-Encoding: Chunked\r\n", None, true),
+        ("Content-Length: 5\r\nContent-Length: 05\r\n", five, false),
         (
-            "Content-Length: 5\r\nContent-Length: 05\r\n",
-            &["5"][..],
-            true,
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            None,
+            false,
         ),
         (
-            "Content-Length: 5\r\nContent-Length: 6\r\n",
-            &["5", "6"],
-            true,
-        ),
-        (
-            "Content-Length: 5\r\nContent-Length: +5\r\n",
-            &["5", "+5"],
-            true,
-        ),
-        (
-            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: x\r\n",
-            &[],
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 5\r\n",
+            None,
             false,
         ),
     ] {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let (request, told) = parse_request(&head.into(), &LIMITS).unwrap();
         let left: Vec<_> = request.headers().get_all(CONTENT_LENGTH).iter().collect();
-        assert_eq!(left, expected);
-        assert_eq!(told.keep_alive, keep_alive);
+        assert_eq!(left, Vec::from_iter(expected), "{lines}");
+        assert_eq!(told.keep_alive, keep_alive, "{lines}");
+        assert_eq!(told.coded, lines.contains("Transfer-Encoding"));
+    }
+}
+
+#[test]
+fn framing_that_is_not_sound_is_refused_whatever_the_method() {
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for lines in [
+        "Content-Length: 43\r\nContent-Length: 1\r\n",
+        "Content-Length: 5\r\nContent-Length: +5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 5, 5\r\n",
+        "Content-Length: 9223372036854775808\r\n",
+        "Content-Length: 18446744073709551617\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: 5 5\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding:\r\n",
+        &chunked.repeat(2),
+        &format!("{chunked}Transfer-Encoding: identity\r\n"),
+        &format!("Transfer-Encoding: identity\r\n{chunked}"),
+        &format!("{chunked}Content-Length: x\r\n"),
+        &format!("{chunked}Content-Length: 5\r\nContent-Length: 6\r\n"),
+    ] {
+        for method in ["GET", "POST", "TRACE", "CONNECT", "BREW"] {
+            let head = format!("{method} / HTTP/1.1\r\n{lines}\r\n");
+            let refused = parse_request(&head.into(), &LIMITS);
+            let is_refused = matches!(refused, Err(HeadError::Malformed(_)));
+            assert!(is_refused, "{method} {lines}: {refused:?}");
+        }
+    }
+    let old = format!("GET / HTTP/1.0\r\n{chunked}\r\n");
+    assert!(parse_request(&old.into(), &LIMITS).is_err());
+}
+
+#[test]
+fn a_target_without_a_path_asks_the_server_as_a_whole() {
+    for (method, target, path) in [
+        ("OPTIONS", "*", "*"),
+        ("OPTIONS", "http://a", "*"),
+        ("OPTIONS", "http://a:80", "*"),
+        ("OPTIONS", "http://a/", "/"),
+        ("OPTIONS", "http://a?b", "/"),
+        ("OPTIONS", "http://a?", "/"),
+        ("OPTIONS", "/", "/"),
+        ("GET", "http://a", "/"),
+    ] {
+        let head = format!("{method} {target} HTTP/1.1\r\n\r\n");
+        let (request, _) = parse_request(&head.into(), &LIMITS).unwrap();
+        assert_eq!(request.uri().path(), path, "{method} {target}");
     }
 }
 
