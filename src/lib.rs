@@ -13,7 +13,7 @@
 //! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
 //!   upstreams; [`stream`] a client's socket.
-//! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one spelling for every path) and
+//! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one meaning for every path) and
 //!   [`address`] (what kind of place an IP address is), [`header_names`] (which names some server
 //!   takes for one) and [`redact`] (which cleans what servers say) are the ground; [`jose`], keys and
 //!   signatures, is under both `config` and `oauth`, and with it

@@ -1,4 +1,4 @@
-//! Paths: one spelling, the one that is forwarded, and no way up in it.
+//! Paths: one meaning, whichever spelling is matched and which is sent, and no way up in it.
 
 #![no_main]
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode_str;
-use sidebearer::path::{canonical_path, check_query};
+use sidebearer::path::{Path, canonical_path, check_query};
 use sidebearer_fuzz::measure;
 
 fuzz_target!(|text: &str| {
@@ -28,6 +28,32 @@ fuzz_target!(|text: &str| {
                 .iter()
                 .any(|byte| byte.is_ascii_control() || *byte == b'\\')
         );
+    }
+
+    // A request may have lone dots, which are taken away, and is sent as it came else.
+    let (read, cost) = measure(|| Path::read(text));
+    let (written, dots) = less_dots(text);
+    assert_eq!(
+        read.as_ref().ok().map(|read| read.canonical.to_string()),
+        reference(&written)
+    );
+    if let Ok(read) = &read {
+        assert_eq!(read.written, written);
+        assert!(!climbs(&written), "{written}");
+        assert!(dots || matches!(read.written, Cow::Borrowed(_)));
+        assert!(cost.peak <= 8 * text.len() + 64, "{cost:?}");
+        assert_eq!(
+            canonical_path(&read.written).as_deref(),
+            Ok(&*read.canonical)
+        );
+        // Of a prefix that is matched, whoever replaces it replaces what means the same.
+        for (at, _) in read.canonical.match_indices('/').skip(1) {
+            let (before, behind) = read.written.split_at(read.written_len(at));
+            assert_eq!(canonical_path(before).as_deref(), Ok(&read.canonical[..at]));
+            assert_eq!(canonical_path(behind).as_deref(), Ok(&read.canonical[at..]));
+        }
+        let all = read.written_len(read.canonical.len());
+        assert_eq!(all, read.written.len());
     }
 
     let bad = |byte: u8| !byte.is_ascii_graphic() || byte == b'\\' || byte == b'#';
@@ -59,8 +85,30 @@ fn climbs(path: &str) -> bool {
         .any(|name| is_dots(&name))
 }
 
+/// RFC 3986 section 5.2.4 for lone dots alone, and whether there are any.
+fn less_dots(path: &str) -> (String, bool) {
+    let mut segments: Vec<_> = path.split('/').collect();
+    let is_dot = |segment: &&str| [".", "%2e", "%2E"].contains(segment);
+    let Some((root, rest)) = segments.split_first_mut() else {
+        return (String::new(), false);
+    };
+    if !root.is_empty() || !rest.iter().any(|segment| is_dot(segment)) {
+        return (path.to_owned(), false);
+    }
+    if let Some(last) = rest.last_mut()
+        && is_dot(last)
+    {
+        *last = "";
+    }
+    segments.retain(|segment| !is_dot(segment));
+    (segments.join("/"), true)
+}
+
 /// The rules again, byte by byte and without haste.
 fn reference(path: &str) -> Option<String> {
+    if is_overlong(path) {
+        return None;
+    }
     let mut out = String::new();
     let mut rest = path.as_bytes();
     while let [first, after @ ..] = rest {
@@ -97,4 +145,33 @@ fn reference(path: &str) -> Option<String> {
         name == "." || name == ".."
     });
     (path.starts_with('/') && !climbs).then_some(out)
+}
+
+/// Whether two escapes side by side begin a character as no encoder would: its first bits are all zero.
+fn is_overlong(path: &str) -> bool {
+    let escape = |at: usize| {
+        let digits = path.get(at..at + 3)?.strip_prefix('%')?;
+        let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u8::from_str_radix(digits, 16).ok().filter(|_| hexadecimal)
+    };
+    (0..path.len()).any(|at| {
+        let (Some(first), Some(second)) = (escape(at), escape(at + 3)) else {
+            return false;
+        };
+        // How many ones a first byte begins with is how many bytes there are.
+        let bytes = first.leading_ones();
+        if !(2..=6).contains(&bytes) || second.leading_ones() != 1 {
+            return false;
+        }
+        // As they stand in line, 7 - bytes of the first and six of the second.
+        let value = u32::from(first & (0x7F >> bytes)) << 6 | u32::from(second & 0x3F);
+        match bytes {
+            2 => value < 0x80,
+            // What the bytes that follow would have to be less than, shifted out.
+            3 => value < 0x800 >> 6,
+            4 => value < 0x1_0000 >> 12,
+            5 => value < 0x20_0000 >> 18,
+            _ => value < 0x400_0000 >> 24,
+        }
+    })
 }

@@ -1,5 +1,5 @@
-//! Routes: what the table finds is what comparing every route would find, and what was matched is
-//! what is forwarded.
+//! Routes: what the table finds is what comparing every route would find, and the canonical form of what
+//! is sent is what was matched.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 use sidebearer::config::HostPattern;
-use sidebearer::path::canonical_path;
+use sidebearer::path::{self, canonical_path};
 use sidebearer::route::{RoutePattern, RouteTable, write_target};
 
 /// Few words, so that routes and requests meet.
@@ -21,8 +21,9 @@ const HOSTS: [&str; 8] = [
     "127.0.0.1",
     "[::1]",
 ];
-const PIECES: [&str; 12] = [
+const PIECES: [&str; 16] = [
     "/", "/a", "/b", "/aa", "/%2F", "/a%2Fb", "/;", "/a;v=1", "/.a", "/..a", "/%61", "/%c3%a9",
+    "/.", "/%2e", "/%41%2f", "/%e4",
 ];
 
 #[derive(Debug, Arbitrary)]
@@ -87,9 +88,11 @@ fuzz_target!(|input: Input| {
     let table = RouteTable::build(patterns);
     let base = input.base.canonical().unwrap_or_else(|| "/".to_owned());
     for request in &input.requests {
-        let Some(path) = request.path.canonical() else {
+        let text = request.path.text();
+        let Ok(read) = path::Path::read(&text) else {
             continue;
         };
+        let path = read.canonical.as_ref();
         let (listener, host) = (
             request.listener.into(),
             HOSTS[usize::from(request.host) % HOSTS.len()],
@@ -98,34 +101,56 @@ fuzz_target!(|input: Input| {
         let mut best: Option<(usize, &Pattern)> = None;
         for (index, route) in routes.iter().enumerate() {
             let better = best.is_none_or(|(_, best)| route.rank() > best.rank());
-            if route.matches(listener, host, &path, &method) && better {
+            if route.matches(listener, host, path, &method) && better {
                 best = Some((index, route));
             }
         }
-        let found = table.find(listener, host, &path, &method);
+        let found = table.find(listener, host, path, &method);
         let found = found.map(|found| (*found.value, found.prefix_len));
         let expected = best.map(|(index, route)| (index, route.path.len()));
         assert_eq!(found, expected, "{host:?} {path} {method} at {listener}");
         if let Some((index, prefix_len)) = found {
             assert_eq!(path[..prefix_len], routes[index].path);
             let query = input.query.as_deref();
-            forwarded(&base, &path, prefix_len, input.replacement.as_ref(), query);
+            let replacement = input.replacement.as_ref().and_then(Path::canonical);
+            let replacement = replacement.as_deref();
+            let target = forwarded(&base, path, prefix_len, replacement, query);
+            sent(&base, &read, prefix_len, replacement, &target);
         }
     }
 });
 
-/// What goes out is what was matched, on the upstream's own path and nowhere else.
+/// What is sent keeps every byte that is not replaced, and its canonical form is `matched`.
+fn sent(
+    base: &str,
+    read: &path::Path<'_>,
+    prefix_len: usize,
+    replacement: Option<&str>,
+    matched: &str,
+) {
+    let written_len = read.written_len(prefix_len);
+    let replace = replacement.map(|replacement| (written_len, replacement));
+    let mut target = String::new();
+    write_target(base, &read.written, replace, None, &mut target);
+    assert_eq!(canonical_path(&target).as_deref(), Ok(matched), "{read:?}");
+    let kept = match replacement {
+        Some(_) => &read.written[written_len..],
+        None => &read.written,
+    };
+    let kept = kept.strip_prefix('/').unwrap_or(kept);
+    assert!(target.ends_with(kept), "{target}, {read:?}");
+}
+
+/// What would go out in canonical form is what was matched, on the upstream's own path and nowhere
+/// else. Its path.
 fn forwarded(
     base: &str,
     path: &str,
     prefix_len: usize,
-    replacement: Option<&Path>,
+    replacement: Option<&str>,
     query: Option<&str>,
-) {
-    let replacement = replacement.and_then(Path::canonical);
-    let replace = replacement
-        .as_deref()
-        .map(|replacement| (prefix_len, replacement));
+) -> String {
+    let replace = replacement.map(|replacement| (prefix_len, replacement));
     let mut target = String::new();
     write_target(base, path, replace, query, &mut target);
     let mut sent = match query {
@@ -141,14 +166,15 @@ fn forwarded(
         Ok(sent),
         "{base} {path} {replacement:?}"
     );
+    let whole = sent.to_owned();
     sent = sent
         .strip_prefix(base.strip_suffix('/').unwrap_or(base))
         .unwrap();
     let Some(replacement) = replacement else {
         assert_eq!(sent, path);
-        return;
+        return whole;
     };
-    let rest = sent.strip_prefix(&*replacement).unwrap();
+    let rest = sent.strip_prefix(replacement).unwrap();
     let kept = &path[prefix_len..];
     assert_eq!(
         rest.trim_start_matches('/'),
@@ -165,6 +191,7 @@ fn forwarded(
         extra.max(1)
     };
     assert_eq!(between, expected, "{replacement} + {kept} = {sent}");
+    whole
 }
 
 impl Pattern {
@@ -217,6 +244,11 @@ impl Pattern {
 
 impl Path {
     fn canonical(&self) -> Option<String> {
+        let canonical = canonical_path(&self.text()).map(|path| path.into_owned());
+        canonical.ok()
+    }
+
+    fn text(&self) -> String {
         let pieces = self
             .pieces
             .iter()
@@ -224,7 +256,7 @@ impl Path {
         let mut path: String = pieces.collect();
         path.push_str(&"/pad".repeat(usize::from(self.padding % 64)));
         path.push_str(&self.rest);
-        canonical_path(&path).map(|path| path.into_owned()).ok()
+        path
     }
 }
 

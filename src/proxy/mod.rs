@@ -127,7 +127,7 @@ fn plan(
     let route = snapshot.routes.find(
         exchange.listener,
         &checked.host,
-        &checked.path,
+        &checked.path.canonical,
         &head.method,
     );
     let route = route.ok_or_else(no_route)?;
@@ -231,15 +231,20 @@ async fn heal(
     Ok(answer)
 }
 
-/// The path and query to send: exactly what was matched, rewritten as the route and upstream say.
+/// The path and query to send: what was matched, byte for byte as it came, rewritten as the route and
+/// upstream say.
 fn target(
     head: &Parts,
     checked: &request::Checked<'_>,
     route: &Match<'_, Target>,
     upstream: &Upstream,
 ) -> Result<PathAndQuery, ProxyError> {
+    let path = &checked.path;
+    if path.is_asterisk() {
+        return Ok(PathAndQuery::from_static("*"));
+    }
     let replacement = route.value.replace_prefix.as_deref();
-    let unchanged = matches!(checked.path, Cow::Borrowed(_))
+    let unchanged = matches!(path.written, Cow::Borrowed(_))
         && replacement.is_none()
         && upstream.base_path.is_empty();
     if unchanged
@@ -249,11 +254,11 @@ fn target(
     {
         return Ok(target.clone());
     }
-    let replace = replacement.map(|replacement| (route.prefix_len, replacement));
-    let mut target = String::with_capacity(upstream.base_path.len() + checked.path.len() + 64);
+    let replace = replacement.map(|replacement| (path.written_len(route.prefix_len), replacement));
+    let mut target = String::with_capacity(upstream.base_path.len() + path.written.len() + 64);
     route::write_target(
         &upstream.base_path,
-        &checked.path,
+        &path.written,
         replace,
         checked.query,
         &mut target,

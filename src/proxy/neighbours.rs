@@ -76,7 +76,7 @@ mod tests {
         Checked {
             host: host.to_ascii_lowercase().into(),
             authority,
-            path: "/".into(),
+            path: crate::path::Path::read("/").unwrap(),
             query: None,
             seen: Seen {
                 browser: true,

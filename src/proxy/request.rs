@@ -18,7 +18,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version}
 use hyper::ext::Protocol;
 
 use super::error::{ErrorKind, ProxyError};
-use crate::path::{PathError, canonical_path, check_query};
+use crate::path::{Path, PathError, check_query};
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +31,8 @@ pub struct Checked<'r> {
     pub host: Cow<'r, str>,
     /// Host and port as received: the target's, or those of `Host`.
     pub authority: &'r str,
-    /// The canonical path; this is matched, and this is forwarded.
-    pub path: Cow<'r, str>,
+    /// The path, as it is matched and as it is forwarded.
+    pub path: Path<'r>,
     /// The query as it came, without `?`.
     pub query: Option<&'r str>,
     /// Which headers it has that few do.
@@ -70,8 +70,11 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
     if parts.version >= Version::HTTP_2 && target.is_some_and(|target| target.starts_with('?')) {
         return Err(bad("a :path begins with a slash"));
     }
-    let path = canonical_path(parts.uri.path()).map_err(refused)?;
     let query = parts.uri.query();
+    let path = match (parts.uri.path(), query) {
+        ("*", None) if parts.method == Method::OPTIONS => Path::ASTERISK,
+        (path, _) => Path::read(path).map_err(refused)?,
+    };
     query.map_or(Ok(()), check_query).map_err(refused)?;
     Ok(Checked {
         host,

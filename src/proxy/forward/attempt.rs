@@ -278,7 +278,8 @@ impl Forward {
         let target = [
             upstream.scheme.as_str(),
             upstream.authority.as_str(),
-            self.target.path(),
+            // The URI of a server as a whole has no path (RFC 9110 section 7.1).
+            self.target.path().trim_start_matches('*'),
         ];
         let nonce = self.own_nonce.borrow_mut().take().map(|nonce| *nonce);
         let nonce = nonce.or_else(|| injection.nonce.get());

@@ -48,13 +48,14 @@ fn an_ordinary_request_is_borrowed_whole() {
     let expected = Checked {
         host: "crm.local".into(),
         authority: "crm.local:7080",
-        path: "/crm/x".into(),
+        path: Path::read("/crm/x").unwrap(),
         query: Some("a=b"),
         seen: Seen::default(),
     };
     assert_eq!(checked, expected);
     assert!(matches!(checked.host, Cow::Borrowed(_)));
-    assert!(matches!(checked.path, Cow::Borrowed(_)));
+    assert!(matches!(checked.path.written, Cow::Borrowed(_)));
+    assert!(matches!(checked.path.canonical, Cow::Borrowed(_)));
 }
 
 #[test]
@@ -105,14 +106,40 @@ fn a_target_that_two_parsers_could_read_differently_is_refused() {
 fn the_library_drops_fragments_so_that_none_is_forwarded() {
     let parts = request("/a?b#c/../d", &[("host", "crm.local")]);
     let checked = check(&parts).unwrap();
-    assert_eq!((&*checked.path, checked.query), ("/a", Some("b")));
+    assert_eq!((&*checked.path.written, checked.query), ("/a", Some("b")));
 }
 
 #[test]
-fn the_canonical_path_is_what_is_used() {
+fn a_path_is_matched_in_its_canonical_form_and_sent_as_it_came() {
     let parts = request("/%63rm%2fx?%63", &[("host", "crm.local")]);
     let checked = check(&parts).unwrap();
-    assert_eq!((&*checked.path, checked.query), ("/crm%2Fx", Some("%63")));
+    assert_eq!(checked.path.canonical, "/crm%2Fx");
+    assert_eq!(checked.path.written, "/%63rm%2fx");
+    assert_eq!(checked.query, Some("%63"));
+}
+
+#[test]
+fn only_options_asks_a_server_as_a_whole() {
+    let asks = |method: Method, target: &str| {
+        let mut parts = request(target, &[("host", "crm.local")]);
+        parts.method = method;
+        check(&parts).map(|checked| checked.path.is_asterisk())
+    };
+    assert!(asks(Method::OPTIONS, "*").unwrap());
+    assert!(!asks(Method::OPTIONS, "/*").unwrap());
+    for method in [Method::GET, Method::POST, Method::HEAD] {
+        let refused = asks(method, "*").unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::BadRequest);
+    }
+}
+
+#[test]
+fn framing_is_judged_before_the_method() {
+    for (name, value) in [("content-length", "x"), ("transfer-encoding", "gzip")] {
+        let mut parts = request("/", &[("host", "crm.local"), (name, value)]);
+        parts.method = Method::TRACE;
+        assert_refused(&parts);
+    }
 }
 
 #[test]
@@ -288,7 +315,7 @@ fn extended_connect_alone_is_a_connect_that_passes() {
     assert_eq!(tunnel(&connect, Seen::default()), None);
     let websocket = Protocol::from_static("websocket");
     connect.extensions.insert(websocket.clone());
-    assert_eq!(check(&connect).unwrap().path, "/chat");
+    assert_eq!(check(&connect).unwrap().path.canonical, "/chat");
     assert_eq!(
         tunnel(&connect, Seen::default()),
         Some(Asked::Connect(websocket))
@@ -347,7 +374,7 @@ proptest! {
         let parts = request(&uri.to_string(), &[("host", "h")]);
         if let Ok(checked) = check(&parts) {
             let query = checked.query.map(|query| format!("?{query}")).unwrap_or_default();
-            let again = request(&format!("{}{query}", checked.path), &[("host", "h")]);
+            let again = request(&format!("{}{query}", checked.path.written), &[("host", "h")]);
             prop_assert_eq!(check(&again).unwrap(), checked);
         }
     }

@@ -134,9 +134,9 @@ async fn a_length_said_twice_arrives_once_and_nothing_follows() {
     ] {
         let post = format!("POST / HTTP/1.1\r\n{HOST}{lines}\r\n\r\nhello");
         let (answers, arrived) = attack(&recorder, &sidebearer, post.as_bytes()).await;
-        assert_eq!((arrived, answers.len()), (2, 2), "{lines}");
+        assert_eq!((arrived, answers.len()), (arrives, arrives), "{lines}");
         let seen = recorder.requests();
-        assert_eq!(seen[seen.len() - 2].value("content-length"), "5");
+        assert_eq!(seen[seen.len() - arrives].value("content-length"), "5");
     }
 }
 
@@ -173,9 +173,18 @@ async fn a_head_that_is_no_head_is_refused() {
         "GET /a\\b HTTP/1.1",
         "GET /../a HTTP/1.1",
         "GET /a/%2e%2e/b HTTP/1.1",
+        "GET /./.. HTTP/1.1",
+        "GET /a/.;/b HTTP/1.1",
+        "GET /a%2F./b HTTP/1.1",
+        "GET /%c0%ae%c0%ae/b HTTP/1.1",
+        "GET /a%E0%80%AFb HTTP/1.1",
+        "GET /a%f0%80%80%afb HTTP/1.1",
         "GET a HTTP/1.1",
         "GET * HTTP/1.1",
-        "OPTIONS * HTTP/1.1",
+        "POST * HTTP/1.1",
+        "OPTIONS *? HTTP/1.1",
+        "OPTIONS *a HTTP/1.1",
+        "OPTIONS a* HTTP/1.1",
         "GET localhost:80 HTTP/1.1",
         "GET //a:b@c/ HTTP/1.1\u{b}",
         "GET ftp://localhost/ HTTP/1.1",
