@@ -65,8 +65,8 @@ client_secret = { file = "secret" }
     error: `discovery_hosts` in [credentials.crm] stands beside `token_endpoint`
       --> sidebearer.toml:4:19
        |
-     4 | discovery_hosts = ["***"]
-       |                   ^^^^^^^ it says where the discovery of an `issuer` may lead
+     4 | discovery_hosts = ["sso.example.com"]
+       |                   ^^^^^^^^^^^^^^^^^^^ it says where the discovery of an `issuer` may lead
 
     warning: credential `erp` is never used
       --> sidebearer.toml:7:1
@@ -77,20 +77,20 @@ client_secret = { file = "secret" }
     error: invalid `discovery_hosts` in [credentials.erp]
       --> sidebearer.toml:9:20
        |
-     9 | discovery_hosts = ["***", "***", "***", "***"]
-       |                    ^^^^^ expected a host name or IP address, without port
+     9 | discovery_hosts = ["https://sso.example.com", "*.example.com", "fd00::1", "SSO.example.com."]
+       |                    ^^^^^^^^^^^^^^^^^^^^^^^^^ expected a host name or IP address, without port
 
     error: invalid `discovery_hosts` in [credentials.erp]
       --> sidebearer.toml:9:47
        |
-     9 | discovery_hosts = ["***", "***", "***", "***"]
-       |                           ^^^^^ expected a host name or IP address, without port
+     9 | discovery_hosts = ["https://sso.example.com", "*.example.com", "fd00::1", "SSO.example.com."]
+       |                                               ^^^^^^^^^^^^^^^ expected a host name or IP address, without port
 
     error: invalid `discovery_hosts` in [credentials.erp]
       --> sidebearer.toml:9:64
        |
-     9 | discovery_hosts = ["***", "***", "***", "***"]
-       |                                  ^^^^^ write an IPv6 address in brackets: "[fd00::1]"
+     9 | discovery_hosts = ["https://sso.example.com", "*.example.com", "fd00::1", "SSO.example.com."]
+       |                                                                ^^^^^^^^^ write an IPv6 address in brackets: "[fd00::1]"
     "##);
 }
 
