@@ -10,21 +10,27 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use crate::admin::{Admin, ReloadRequest};
 use crate::config::Loaded;
+use crate::files;
 use crate::metrics::Metrics;
 use crate::process;
 use crate::reload::Reloader;
-use crate::server::Shards;
-use crate::snapshot::{BuildError, Builder};
+use crate::server::{Acceptor, Shards};
+use crate::service_manager::ServiceManager;
+use crate::snapshot::{BuildError, Builder, Credential};
 use crate::sockets::{BindError, Sockets};
 use crate::telemetry::LogHandle;
 use crate::token::SystemClock;
+use crate::vital::{Deaths, Vitals, vitals};
 use crate::watch::{Changes, Watcher};
 
 /// How often an unready process looks whether it has become ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is looked for what died without a word.
+const LIFE_INTERVAL: Duration = Duration::from_secs(5);
 /// What was cut has this long to be gone.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -33,13 +39,16 @@ pub struct Bound {
     reloader: Reloader,
     requests: mpsc::Receiver<ReloadRequest>,
     changes: Changes,
+    deaths: Deaths,
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Connections that had not finished within `drain_timeout`.
     pub cut: usize,
+    /// What died of a defect and took the process along.
+    pub death: Option<String>,
 }
 
 /// Why a process could not start.
@@ -69,13 +78,16 @@ pub async fn bind(
     let Loaded {
         config,
         warnings,
-        mut files,
+        files: mut watched,
     } = loaded;
-    files.extend(config.named_files());
-    let mut sockets = Sockets::default();
-    let pending = sockets.bind(&config)?;
+    files::set_patience(config.server.file_timeout);
+    watched.extend(config.named_files());
+    let (vitals, deaths) = vitals();
+    let acceptor = Acceptor::start(vitals.clone())?;
+    let mut sockets = Sockets::new(acceptor.clone());
+    let pending = sockets.bind(&config).await?;
     // Before anything is built from these files: what changes from here on is reported.
-    let (watcher, changes) = Watcher::start(files).await?;
+    let (watcher, changes) = Watcher::start(watched).await?;
     let shard_count = match config.server.workers {
         0 => process::available_cpus(),
         workers => workers,
@@ -85,30 +97,34 @@ pub async fn bind(
     builder.own_sockets = sockets.own();
     let snapshot = Arc::new(builder.build(config, None)?);
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
-    let shards = Shards::start(shard_count, &snapshots)?;
+    let shards = Shards::start(shard_count, &snapshots, &vitals)?;
     let (reloads, requests) = mpsc::channel(1);
     let admin = Admin::new(
         Arc::clone(&snapshots),
         Arc::clone(&shards),
+        acceptor,
         Arc::clone(&metrics),
         reloads,
         warnings,
     );
-    sockets.open(&snapshot.config, pending, &shards, &admin);
+    let opened = sockets.open(&snapshot.config, pending, &shards, &admin);
+    opened.await;
     metrics.loaded();
     Ok(Bound {
         reloader: Reloader {
             path,
-            builder,
+            builder: Arc::new(builder),
             snapshots,
             shards,
             sockets,
             admin,
             watcher,
             log,
+            manager: ServiceManager::default(),
         },
         requests,
         changes,
+        deaths,
     })
 }
 
@@ -133,22 +149,45 @@ impl Bound {
         self.reloader.admin.reloads.clone()
     }
 
+    /// Whom a death is reported to that is to end the process.
+    pub fn vitals(&self) -> &Vitals {
+        self.reloader.admin.acceptor.vitals()
+    }
+
+    /// Tells a service manager from now on.
+    pub fn telling(mut self, manager: ServiceManager) -> Self {
+        self.reloader.manager = manager;
+        self
+    }
+
     /// Serves until `shutdown`, then ends gracefully: not ready, accepting for `shutdown_delay`,
-    /// finishing what is in flight within `drain_timeout`.
+    /// finishing what is in flight within `drain_timeout`. When a thread or task has died without
+    /// which it would do harm, it accepts no more at once, and ends in the same way.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let Self {
             mut reloader,
             mut requests,
             mut changes,
+            mut deaths,
         } = self;
-        tokio::spawn(tell_when_ready(Arc::clone(&reloader.admin)));
-        tokio::select! {
-            () = reloader.run(&mut requests, &mut changes) => {}
-            () = shutdown => {}
-        }
-        reloader.admin.drain();
+        let admin = Arc::clone(&reloader.admin);
+        let manager = reloader.manager.clone();
+        manager.ready("serving");
+        tokio::spawn(tell_when_ready(Arc::clone(&admin)));
+        tokio::spawn(look_after(Arc::clone(&admin), manager.clone()));
+        let death = tokio::select! {
+            () = reloader.run(&mut requests, &mut changes) => None,
+            () = shutdown => None,
+            death = deaths.next() => Some(death),
+        };
+        admin.drain();
         drop(requests);
-        let server = reloader.snapshots.load().config.server.clone();
+        let _ = tokio::task::spawn_blocking(move || manager.stopping()).await;
+        let mut server = reloader.snapshots.load().config.server.clone();
+        if let Some(death) = &death {
+            tracing::error!(death, "it panicked, which is a defect: the process ends");
+            server.shutdown_delay = Duration::ZERO;
+        }
         tracing::info!(delay = ?server.shutdown_delay, drain = ?server.drain_timeout, "shutting down");
         tokio::time::sleep(server.shutdown_delay).await;
 
@@ -170,7 +209,27 @@ impl Bound {
         let sampling = &reloader.snapshots.load().sampling;
         sampling.tell_all(tokio::time::Instant::now());
         tracing::info!("ended");
-        Ended { cut }
+        Ended { cut, death }
+    }
+}
+
+/// Finds tokens that nobody renews any more, and tells the watchdog that all threads answer.
+async fn look_after(admin: Arc<Admin>, manager: ServiceManager) {
+    let watchdog = manager.watchdog();
+    let interval = watchdog.unwrap_or(LIFE_INTERVAL).min(LIFE_INTERVAL);
+    let mut look = tokio::time::interval(interval);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let snapshot = admin.snapshots.load_full();
+        let mut sources = snapshot.credentials.values().flat_map(Credential::sources);
+        if let Some(source) = sources.find(|source| !source.is_kept()) {
+            let death = format!("the task of credential {}", source.name());
+            return admin.acceptor.vitals().report(death);
+        }
+        if watchdog.is_some() && admin.is_alive().await {
+            manager.alive();
+        }
     }
 }
 

@@ -18,6 +18,8 @@
 //!   takes for one) and [`redact`] (which cleans what servers say) are the ground; [`jose`], keys and
 //!   signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
+//! - [`files`] looks at files within a bound, [`vital`] tells who has died, and [`service_manager`]
+//!   tells systemd.
 //! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
 //!   of it are left out.
 
@@ -28,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod dpop;
+pub mod files;
 pub mod header_names;
 pub mod http1;
 pub mod http2;
@@ -43,10 +46,12 @@ pub mod reload;
 pub mod route;
 pub mod sampling;
 pub mod server;
+pub mod service_manager;
 pub mod snapshot;
 pub mod sockets;
 pub mod stream;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;
+pub mod vital;
 pub mod watch;

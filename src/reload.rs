@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::{Admin, ReloadRequest};
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
+use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, Credential, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::LogHandle;
@@ -22,7 +23,7 @@ pub struct Reloader {
     /// The configuration file or directory.
     pub path: PathBuf,
     /// What snapshots are built with.
-    pub builder: Builder,
+    pub builder: Arc<Builder>,
     /// What is being served.
     pub snapshots: Arc<ArcSwap<Snapshot>>,
     /// Who serves it.
@@ -35,6 +36,8 @@ pub struct Reloader {
     pub watcher: Watcher,
     /// The log of the process, if it is ours to change.
     pub log: Option<LogHandle>,
+    /// Told of reloads.
+    pub manager: ServiceManager,
 }
 
 impl Reloader {
@@ -61,14 +64,14 @@ impl Reloader {
                 }
                 Some(paths) = changes.next() => self.changed(&paths).await,
                 () = snapshot.token_for_next_certificate(), if rotating && !was_stuck => {
-                    stuck = self.rotate().is_err();
+                    stuck = self.rotate().await.is_err();
                 }
                 () = tokio::time::sleep(again), if refused || rotating => {
                     if refused {
                         self.retry().await;
                     }
                     if rotating {
-                        stuck = self.rotate().is_err();
+                        stuck = self.rotate().await.is_err();
                     }
                 }
                 else => return,
@@ -104,24 +107,45 @@ impl Reloader {
         for path in paths {
             tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it if it is good");
         }
-        self.look_at_secrets();
+        self.look_at_secrets().await;
         if self.admin.last_reload().refused.is_some() {
             self.retry().await;
         }
     }
 
-    fn look_at_secrets(&self) {
-        let snapshot = self.snapshots.load();
-        for source in snapshot.credentials.values().flat_map(Credential::sources) {
-            source.retry_if_secret_changed();
+    async fn look_at_secrets(&self) {
+        let snapshot = self.snapshots.load_full();
+        let looked = self.apart(move |_| {
+            for source in snapshot.credentials.values().flat_map(Credential::sources) {
+                source.retry_if_secret_changed();
+            }
+            Ok(())
+        });
+        if let Err(reason) = looked.await {
+            tracing::error!(reason, "cannot look at the secrets");
+        }
+    }
+
+    /// Does what reads files on another thread: this one is needed while a file system hangs.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Builder) -> Result<T, BuildError> + Send + 'static,
+    ) -> Result<T, String> {
+        let builder = Arc::clone(&self.builder);
+        let done = tokio::task::spawn_blocking(move || work(&builder)).await;
+        match done {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(panicked) => Err(panicked.to_string()),
         }
     }
 
     /// Certificates that are due: see [`Builder::rotate`].
-    fn rotate(&self) -> Result<(), BuildError> {
+    async fn rotate(&self) -> Result<(), String> {
         let old = self.snapshots.load_full();
-        let rotated = self.builder.rotate(&old).inspect_err(|error| {
-            tracing::debug!(%error, "no certificate can be put in use now");
+        let before = Arc::clone(&old);
+        let rotated = self.apart(move |builder| builder.rotate(&before)).await;
+        let rotated = rotated.inspect_err(|error| {
+            tracing::debug!(error, "no certificate can be put in use now");
         });
         if let Some(snapshot) = rotated? {
             let snapshot = Arc::new(snapshot);
@@ -147,17 +171,33 @@ impl Reloader {
         let outcome = self.try_reload().await;
         let refused = self.admin.last_reload().refused.clone();
         if outcome.as_ref().err() != refused.as_ref() {
-            let _ = self.tell(outcome);
+            let _ = self.tell(outcome).await;
         }
     }
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
+        self.manager.reloading();
         let outcome = self.try_reload().await;
-        self.tell(outcome)
+        let outcome = self.tell(outcome).await;
+        self.manager.ready(match &outcome {
+            Ok(()) => "serving",
+            Err(_) => "the configuration was refused: the last good one serves",
+        });
+        outcome
     }
 
-    fn tell(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
+    async fn tell(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
         self.admin.metrics.reloaded(outcome.is_ok());
+        self.note(&outcome);
+        if outcome.is_err() {
+            self.look_at_secrets().await;
+            // Whatever is wrong with the configuration, what a file holds is not part of it.
+            let _ = self.rotate().await;
+        }
+        outcome.map(drop)
+    }
+
+    fn note(&self, outcome: &Result<Diagnostics, Diagnostics>) {
         let mut last = self.admin.last_reload();
         last.at = SystemTime::now();
         match outcome {
@@ -168,8 +208,7 @@ impl Reloader {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
                 last.refused = None;
-                last.warnings = warnings;
-                Ok(())
+                last.warnings = warnings.clone();
             }
             Err(refused) => {
                 tracing::error!(
@@ -178,11 +217,6 @@ impl Reloader {
                     refused.to_string().trim_end(),
                 );
                 last.refused = Some(refused.clone());
-                drop(last);
-                self.look_at_secrets();
-                // Whatever is wrong with the configuration, what a file holds is not part of it.
-                let _ = self.rotate();
-                Err(refused)
             }
         }
     }
@@ -212,11 +246,11 @@ impl Reloader {
         let mut pending = self
             .sockets
             .bind(&config)
+            .await
             .map_err(|error| self.refusal(error.to_string()))?;
-        let snapshot = self
-            .builder
-            .build(config, Some(&old))
-            .map_err(|error| self.refusal(error.to_string()))?;
+        let before = Arc::clone(&old);
+        let built = self.apart(move |builder| builder.build(config, Some(&before)));
+        let snapshot = built.await.map_err(|reason| self.refusal(reason))?;
         first_tokens(&snapshot, &old).await;
 
         // Nothing fails from here on.
@@ -225,11 +259,12 @@ impl Reloader {
         self.sockets.leave(config, &mut pending, &self.shards).await;
         self.snapshots.store(Arc::clone(&snapshot));
         self.sockets
-            .open(config, pending, &self.shards, &self.admin);
+            .open(config, pending, &self.shards, &self.admin)
+            .await;
         for credential in snapshot.credentials.values() {
             credential.source.retry_now();
         }
-        self.look_at_secrets();
+        self.look_at_secrets().await;
         self.hand_over(&old, &snapshot);
         if let Some(log) = &self.log {
             log.apply(&config.log);

@@ -13,16 +13,18 @@ use tokio::task::JoinHandle;
 use crate::address::OwnSockets;
 use crate::admin::{self, Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
+use crate::files;
 use crate::limit::Limit;
 use crate::process;
-use crate::server::{self, Bound, Listener, Shards};
+use crate::server::{self, Acceptor, Bound, Listener, Shards, SocketFile};
 
 /// A shard that has not taken over its connections by then is stuck, and not waited for.
 const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The sockets of the process; none at first.
-#[derive(Debug, Default)]
+/// The sockets of the process.
+#[derive(Debug)]
 pub struct Sockets {
+    acceptor: Acceptor,
     listeners: HashMap<Place, (String, Listener)>,
     admin: Option<Page>,
     health: Option<Page>,
@@ -66,24 +68,35 @@ struct Page {
 }
 
 impl Sockets {
-    /// Binds what `config` has and we do not, for the current runtime. Nothing changes for the
-    /// sockets that are open.
+    /// None yet.
+    pub fn new(acceptor: Acceptor) -> Self {
+        Self {
+            acceptor,
+            listeners: HashMap::new(),
+            admin: None,
+            health: None,
+            limit: Arc::default(),
+            own: Arc::default(),
+        }
+    }
+
+    /// Binds what `config` has and we do not. Nothing changes for the sockets that are open.
     ///
     /// # Errors
     /// The first socket that cannot be had; those bound before it are closed again.
-    pub fn bind(&self, config: &Config) -> Result<Pending, BindError> {
+    pub async fn bind(&self, config: &Config) -> Result<Pending, BindError> {
         let backlog = config.server.backlog;
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
             let place = Place::of(listener);
-            let open = self.listeners.get(&place);
-            if !open.is_some_and(|(_, open)| open.is_reachable()) {
-                let bound =
-                    server::bind(&listener.address, backlog).map_err(|source| BindError {
-                        what: format!("listener {}", listener.name),
-                        address: place.to_string(),
-                        source,
-                    })?;
+            let open = self.listeners.get(&place).map(|(_, open)| open.file());
+            let bound = self.bind_listener(&listener.address, open, backlog);
+            let bound = bound.await.map_err(|source| BindError {
+                what: format!("listener {}", listener.name),
+                address: place.to_string(),
+                source,
+            })?;
+            if let Some(bound) = bound {
                 listeners.insert(place, bound);
             }
         }
@@ -100,6 +113,29 @@ impl Sockets {
         // Connections can be made to them from here on.
         self.own.set(self.local().chain(pending.local()));
         Ok(pending)
+    }
+
+    /// Nothing for one that is `open`, unless the file of a unix socket is no longer in its place.
+    async fn bind_listener(
+        &self,
+        address: &ListenAddress,
+        open: Option<Option<Arc<SocketFile>>>,
+        backlog: i32,
+    ) -> io::Result<Option<Bound>> {
+        let path = match (address, &open) {
+            (ListenAddress::Unix { path, .. }, _) => path.clone(),
+            (ListenAddress::Tcp(_), Some(_)) => return Ok(None),
+            (ListenAddress::Tcp(_), None) => {
+                return server::bind(&self.acceptor, address, backlog).map(Some);
+            }
+        };
+        let (acceptor, address) = (self.acceptor.clone(), address.clone());
+        apart(path, move || {
+            let open = open.flatten().is_some_and(|file| file.is_ours());
+            let bind = || server::bind(&acceptor, &address, backlog);
+            if open { Ok(None) } else { bind().map(Some) }
+        })
+        .await
     }
 
     /// Lets go of the listeners that `config`, which is about to serve, does not have or calls by
@@ -130,7 +166,7 @@ impl Sockets {
     }
 
     /// Makes the open sockets those of `config`, which serves by now.
-    pub fn open(
+    pub async fn open(
         &mut self,
         config: &Config,
         mut pending: Pending,
@@ -139,11 +175,12 @@ impl Sockets {
     ) {
         self.limit.set(config.server.max_connections);
         process::reserve_files(config.server.reserved_files);
+        files::set_patience(config.server.file_timeout);
         for listener in &config.listeners {
             let place = Place::of(listener);
             if let Some(bound) = pending.listeners.remove(&place) {
-                let open =
-                    bound.accept(&listener.name, Arc::clone(shards), Arc::clone(&self.limit));
+                let (shards, limit) = (Arc::clone(shards), Arc::clone(&self.limit));
+                let open = bound.accept(&self.acceptor, &listener.name, shards, limit);
                 let address = match open.local() {
                     Some(local) => local.to_string(),
                     None => place.to_string(),
@@ -151,7 +188,7 @@ impl Sockets {
                 tracing::info!(listener = listener.name, address, "listening");
                 self.listeners.insert(place, (listener.name.clone(), open));
             } else if let Some((_, open)) = self.listeners.get(&place) {
-                adapt(open, listener, config.server.backlog);
+                adapt(open, listener, config.server.backlog).await;
             }
         }
         self.admin = open_page(
@@ -254,15 +291,25 @@ impl Drop for Page {
 }
 
 /// A socket that stays follows the new configuration.
-fn adapt(open: &Listener, listener: &config::Listener, backlog: i32) {
+async fn adapt(open: &Listener, listener: &config::Listener, backlog: i32) {
     if let Err(error) = open.set_backlog(backlog) {
         tracing::error!(listener = listener.name, %error, "cannot set the backlog");
     }
-    if let ListenAddress::Unix { path, mode } = &listener.address
-        && let Err(error) = open.set_mode(*mode)
-    {
-        tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
+    if let (ListenAddress::Unix { path, mode }, Some(file)) = (&listener.address, open.file()) {
+        let mode = *mode;
+        if let Err(error) = apart(path.clone(), move || file.set_mode(mode)).await {
+            tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
+        }
     }
+}
+
+/// Does what a file system may hold up, within the time that it may take.
+async fn apart<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(move || files::within(&path, work)).await;
+    done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
 fn bind_page(

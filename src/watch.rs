@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use self::content::{Content, Hasher};
 use self::directories::directories;
+use crate::files;
 
 /// Content counts as settled when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -54,20 +55,23 @@ impl Watcher {
     }
 
     /// Watches these paths instead. Changes of paths that stay in the set are not lost; those of
-    /// new paths are reported when they happen after this returns.
+    /// new paths are reported when they happen after this returns. Where a file system does not
+    /// answer this returns all the same: all paths are then reported once it does.
     pub async fn watch(&self, paths: Vec<PathBuf>) {
-        let (done, seen) = oneshot::channel();
-        // Either fails only when the thread ended because nobody reads the changes any more.
-        let _ = self.0.send(Message::Watch(paths, done));
-        let _ = seen.await;
+        self.ask(|done| Message::Watch(paths, done)).await;
     }
 
     /// Looks now, and does not report what differs: whoever reads the files after this returns
     /// reads it. What changes later is reported.
     pub async fn forget(&self) {
+        self.ask(Message::Forget).await;
+    }
+
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
         let (done, seen) = oneshot::channel();
-        let _ = self.0.send(Message::Forget(done));
-        let _ = seen.await;
+        // It fails only when the thread ended because nobody reads the changes any more.
+        let _ = self.0.send(message(done));
+        let _ = tokio::time::timeout(2 * files::patience(), seen).await;
     }
 
     async fn start_by(
@@ -141,12 +145,16 @@ impl Looker {
                 Ok(Message::Watch(paths, done)) => {
                     self.replace(paths);
                     due = Instant::now() + SETTLE;
-                    let _ = done.send(());
+                    if done.send(()).is_err() {
+                        self.doubt();
+                    }
                 }
                 Ok(Message::Forget(done)) => {
                     self.known = self.look(self.known.keys().cloned().collect());
                     unsettled = Unsettled::default();
-                    let _ = done.send(());
+                    if done.send(()).is_err() {
+                        self.doubt();
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let seen = self.look(self.known.keys().cloned().collect());
@@ -166,6 +174,13 @@ impl Looker {
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Whoever asked has read the files without waiting for this look: before it or after it.
+    fn doubt(&mut self) {
+        for content in self.known.values_mut() {
+            *content = Content::Unknown;
         }
     }
 

@@ -29,10 +29,10 @@ use self::io::Impatient;
 use crate::config::{self, Config, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::admit_to_admin;
-use crate::server::Shards;
+use crate::server::{Acceptor, Shards};
 use crate::snapshot::Snapshot;
 
-/// A shard that does not answer within this is stuck.
+/// A thread that does not answer within this is stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the admin pages are made from.
@@ -42,6 +42,8 @@ pub struct Admin {
     pub snapshots: Arc<ArcSwap<Snapshot>>,
     /// Who serves it.
     pub shards: Arc<Shards>,
+    /// Who hands connections to them.
+    pub acceptor: Acceptor,
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// Asks for a reload.
@@ -80,6 +82,7 @@ impl Admin {
     pub fn new(
         snapshots: Arc<ArcSwap<Snapshot>>,
         shards: Arc<Shards>,
+        acceptor: Acceptor,
         metrics: Arc<Metrics>,
         reloads: mpsc::Sender<ReloadRequest>,
         warnings: Diagnostics,
@@ -87,6 +90,7 @@ impl Admin {
         Arc::new(Self {
             snapshots,
             shards,
+            acceptor,
             metrics,
             reloads,
             draining: AtomicBool::new(false),
@@ -97,6 +101,16 @@ impl Admin {
                 warnings,
             }),
         })
+    }
+
+    /// Whether every thread that serves answers; that this returns says the same of the one that
+    /// asks.
+    pub async fn is_alive(&self) -> bool {
+        let (shards, acceptor) = tokio::join!(
+            self.shards.respond(PATIENCE),
+            self.acceptor.responds(PATIENCE)
+        );
+        shards && acceptor
     }
 
     /// From now on not ready: the process is about to end.
@@ -139,7 +153,9 @@ impl Scope {
 /// Serves on a bound socket until the handle is aborted. Whoever comes when all places are taken
 /// ends the connection that has been open for longest: a probe takes a millisecond.
 pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
+    let vital = admin.acceptor.vitals().guard("the admin pages");
     tokio::spawn(async move {
+        let _vital = vital;
         // In the order in which they came.
         let mut open = VecDeque::<AbortHandle>::new();
         loop {
@@ -204,10 +220,10 @@ async fn respond(admin: &Admin, scope: Scope, head: &Parts) -> Response<Full<Byt
     let get = head.method == Method::GET || head.method == Method::HEAD;
     match (head.uri.path(), scope) {
         ("/livez", _) if get => {
-            let alive = admin.shards.respond(PATIENCE).await;
+            let alive = admin.is_alive().await;
             health(
                 alive,
-                &json!({ "shards": if alive { "responding" } else { "stuck" } }),
+                &json!({ "threads": if alive { "responding" } else { "stuck" } }),
             )
         }
         ("/readyz", _) if get => {

@@ -10,6 +10,7 @@ use crate::admin::ReloadRequest;
 use crate::app::{self, StartError};
 use crate::config::{self, Loaded};
 use crate::process;
+use crate::service_manager::ServiceManager;
 use crate::telemetry::{self, LogHandle};
 
 /// The whole command.
@@ -39,7 +40,7 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), Failure> {
 /// Serves until SIGTERM or SIGINT, then ends gracefully; a second one ends at once. SIGHUP reloads.
 ///
 /// # Errors
-/// What kept it from starting; a second signal.
+/// What kept it from starting; a second signal; a thread that died.
 pub async fn serve(path: &Path) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::Failed(format!("cannot watch for signals: {error}"));
@@ -52,7 +53,15 @@ pub async fn serve(path: &Path) -> Result<(), Failure> {
         StartError::Bind(error) => Failure::Bind(error.to_string()),
         error => Failure::Failed(error.to_string()),
     })?;
-    tokio::spawn(reload_on_hangup(hangup, bound.reloads()));
+    let manager = ServiceManager::of_environment()
+        .map_err(|error| Failure::Failed(format!("cannot tell the service manager: {error}")))?;
+    let bound = bound.telling(manager);
+    let vital = bound.vitals().guard("the task of SIGHUP");
+    let reloads = bound.reloads();
+    tokio::spawn(async move {
+        let _vital = vital;
+        reload_on_hangup(hangup, reloads).await;
+    });
     let (first, told) = oneshot::channel();
     let signals = async {
         either(&mut terminate, &mut interrupt).await;
@@ -61,7 +70,10 @@ pub async fn serve(path: &Path) -> Result<(), Failure> {
         either(&mut terminate, &mut interrupt).await;
     };
     tokio::select! {
-        _ = bound.run(async { drop(told.await) }) => Ok(()),
+        ended = bound.run(async { drop(told.await) }) => match ended.death {
+            Some(death) => Err(Failure::Failed(format!("{death} panicked, a defect of sidebearer"))),
+            None => Ok(()),
+        },
         () = signals => Err(Failure::Failed("ended at once by a second signal".to_owned())),
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::files;
+
 /// What is longer is no secret and no key, but a mistake.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
@@ -51,26 +53,29 @@ impl NamedFile {
     /// What it holds now.
     ///
     /// # Errors
-    /// Beside those of the system: it is no regular file, which could make whoever reads it wait,
-    /// or longer than it may be.
+    /// Beside those of the system: it does not answer within [`files::patience`], it is no regular
+    /// file, or longer than it may be.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
-        let length = match std::fs::metadata(&self.path)? {
-            file if file.is_file() => file.len().min(self.max_bytes as u64) as usize,
-            _ => return Err(io::Error::other("it is no regular file")),
-        };
-        // As large as it gets: growing would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
-        let file = File::open(&self.path)?;
-        file.take(self.max_bytes as u64 + 1)
-            .read_to_end(&mut bytes)?;
-        match bytes.len() > self.max_bytes {
-            true => Err(io::Error::other(format!(
-                "it has more than the {} bytes of max_file_bytes",
-                self.max_bytes
-            ))),
-            false => Ok(bytes),
-        }
+        let (path, max_bytes) = (self.path.clone(), self.max_bytes);
+        files::within(&self.path, move || read(&path, max_bytes))
+    }
+}
+
+fn read(path: &Path, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
+    let length = match std::fs::metadata(path)? {
+        file if file.is_file() => file.len().min(max_bytes as u64) as usize,
+        _ => return Err(io::Error::other("it is no regular file")),
+    };
+    // As large as it gets: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    let file = File::open(path)?;
+    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > max_bytes {
+        true => Err(io::Error::other(format!(
+            "it has more than the {max_bytes} bytes of max_file_bytes"
+        ))),
+        false => Ok(bytes),
     }
 }
 

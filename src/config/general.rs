@@ -10,6 +10,7 @@ use super::file::MAX_BYTES;
 use super::read::Section;
 use super::report::Place;
 use super::{AccessLog, Http2, Log, LogFormat, Page, Server};
+use crate::files;
 
 /// The shortest time that makes sense where zero does not.
 pub(super) const SOME: Duration = Duration::from_millis(1);
@@ -34,6 +35,7 @@ impl Default for Server {
             tunnel_buffer: 8 << 10,
             max_interim_bytes: 64 << 10,
             max_file_bytes: MAX_BYTES,
+            file_timeout: files::PATIENCE,
             max_concurrent_fetches: 32,
             reload_retry_interval: Duration::from_secs(10),
             http2: Http2 {
@@ -116,6 +118,11 @@ impl Server {
                 ["0B", "16MiB"],
             ),
             max_file_bytes: Self::max_file_bytes(&section),
+            file_timeout: section.duration(
+                "file_timeout",
+                default.file_timeout,
+                Duration::from_millis(100),
+            ),
             max_concurrent_fetches: section.integer(
                 "max_concurrent_fetches",
                 default.max_concurrent_fetches,

@@ -9,6 +9,7 @@ use super::draft::{Draft, Files, Named};
 use super::read::Section;
 use super::report::Expected;
 use super::{HostPattern, ListenAddress, Listener, Route};
+use crate::files;
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -124,16 +125,20 @@ fn can_be_bound(path: &Path) -> Result<(), Expected> {
     let directory = path.parent().filter(|parent| *parent != Path::new(""));
     let directory = directory.unwrap_or(Path::new("."));
     let shown = directory.display();
-    match fs::metadata(directory) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(format!("{shown} is not a directory").into()),
-        Err(error) => return Err(format!("the directory {shown} cannot be used: {error}").into()),
-    }
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(format!("{} exists and is not a socket", path.display()).into())
-        }
-        _ => Ok(()),
+    let (inside, named) = (directory.to_owned(), path.to_owned());
+    let found = files::within(path, move || {
+        let directory = fs::metadata(inside)?.is_dir();
+        let file = fs::symlink_metadata(named).ok();
+        Ok((
+            directory,
+            file.is_none_or(|file| file.file_type().is_socket()),
+        ))
+    });
+    match found {
+        Ok((true, true)) => Ok(()),
+        Ok((true, false)) => Err(format!("{} exists and is not a socket", path.display()).into()),
+        Ok((false, _)) => Err(format!("{shown} is not a directory").into()),
+        Err(error) => Err(format!("the directory {shown} cannot be used: {error}").into()),
     }
 }
 

@@ -16,6 +16,7 @@ use super::read::Section;
 use super::report::{Place, Report};
 use super::source::Source;
 use super::{Config, Server, cross, permissions, sections};
+use crate::files;
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
@@ -67,6 +68,11 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 
 /// The configuration files of a directory in order; `None` if it is not a directory.
 fn list(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    let named = path.to_owned();
+    files::within(path, move || list_now(&named))
+}
+
+fn list_now(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(None);
     }
@@ -105,9 +111,13 @@ fn open(path: PathBuf) -> (Source, Option<String>) {
 
 /// The bytes of a configuration file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
+    let named = path.to_owned();
+    let bytes = files::within(path, move || {
+        let mut bytes = Vec::new();
+        let file = File::open(named)?;
+        file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })?;
     match bytes.len() as u64 > MAX_CONFIG_BYTES {
         true => Err(io::Error::other("it is longer than 16 MiB")),
         false => Ok(bytes),

@@ -108,6 +108,8 @@ pub struct Server {
     pub max_interim_bytes: usize,
     /// Bytes of the largest secret, key or certificate file.
     pub max_file_bytes: usize,
+    /// How long a file system may take to answer.
+    pub file_timeout: Duration,
     /// Token requests at once to one token endpoint, from all credentials together.
     pub max_concurrent_fetches: usize,
     /// How often a refused configuration is looked at again.

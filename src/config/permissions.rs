@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::NamedFile;
 use super::read::Value;
 use super::report::{Place, Report};
+use crate::files;
 
 /// Write permission for others than the owner and the group.
 const OTHERS_WRITE: u32 = 0o002;
@@ -35,6 +36,11 @@ fn help(open: &Path) -> String {
 /// What everyone may write: the file itself, or a directory in which it, or the link that leads to it,
 /// can be replaced.
 fn open_to_all(path: &Path) -> Option<PathBuf> {
+    let named = path.to_owned();
+    files::within(path, move || Ok(open_now(&named))).ok()?
+}
+
+fn open_now(path: &Path) -> Option<PathBuf> {
     let target = path.canonicalize().ok();
     let parent = |path: &Path| match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 use url::Url;
 
@@ -39,10 +40,18 @@ pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 type Reach =
     dyn Fn(&Url, Option<Arc<Admission>>) -> Result<Arc<dyn Transport>, TlsError> + Send + Sync;
 
+/// A thread panicked that read files: a defect.
+fn panicked(_: JoinError) -> TokenError {
+    TokenError::new(
+        TokenErrorKind::Local,
+        "reading files panicked: a defect of sidebearer",
+    )
+}
+
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
     credential: Credential,
-    reach: Box<Reach>,
+    reach: Arc<Reach>,
     wall_clock: WallClock,
     server: Server,
     own_sockets: Arc<OwnSockets>,
@@ -50,9 +59,17 @@ pub struct Client {
     redactor: Arc<Redactor>,
     /// What the server wants in proofs.
     nonce: Arc<LastNonce>,
-    files: Mutex<Files>,
-    faults: Known,
+    looker: Arc<Looker>,
     last: Mutex<Last>,
+}
+
+/// Looks at all the files of a credential: on a thread that may wait for a file system.
+struct Looker {
+    files: Mutex<Files>,
+    /// Where the first request goes.
+    first: Arc<Endpoint>,
+    wall_clock: WallClock,
+    faults: Known,
 }
 
 /// Where the secrets and the key are, and what was last good there.
@@ -83,16 +100,6 @@ enum Server {
         origin: Arc<Endpoint>,
         found: Mutex<Found>,
     },
-}
-
-impl Server {
-    /// Where the first request goes.
-    fn first(&self) -> &Endpoint {
-        match self {
-            Self::Known(endpoint) => endpoint,
-            Self::Issuer { origin, .. } => origin,
-        }
-    }
 }
 
 /// What discovery found.
@@ -152,7 +159,7 @@ impl Client {
         // The operator's word.
         let first = reach(first_url(credential), None)?;
         let clock = Arc::new(SystemTime::now);
-        let reach = Box::new(reach);
+        let reach = Arc::new(reach);
         Ok(Self::made_of(first, reach, clock, redactor, credential))
     }
 
@@ -164,19 +171,30 @@ impl Client {
         credential: &Credential,
     ) -> Self {
         let first = transport.clone();
-        let reach = Box::new(move |_: &Url, _| Ok(transport.clone()));
+        let reach = Arc::new(move |_: &Url, _| Ok(transport.clone()));
         Self::made_of(first, reach, wall_clock, Arc::default(), credential)
     }
 
     fn made_of(
         first: Arc<dyn Transport>,
-        reach: Box<Reach>,
+        reach: Arc<Reach>,
         wall_clock: WallClock,
         redactor: Arc<Redactor>,
         credential: &Credential,
     ) -> Self {
         let (url, max_nonce) = (first_url(credential).clone(), credential.max_nonce_bytes);
         let first = Arc::new(Endpoint::new(url, first, max_nonce));
+        let looker = Arc::new(Looker {
+            files: Mutex::new(Files {
+                secrets: Sources::of(credential),
+                key: KeyFile::of(credential),
+                proof: ProofKeys::of(credential),
+            }),
+            first: Arc::clone(&first),
+            wall_clock: Arc::clone(&wall_clock),
+            faults: Known::of(&credential.name),
+        });
+        let _ = looker.look();
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
             AuthorizationServer::Issuer(issuer, _) => Server::Issuer {
@@ -185,7 +203,7 @@ impl Client {
                 found: Mutex::default(),
             },
         };
-        let client = Self {
+        Self {
             credential: credential.clone(),
             reach,
             wall_clock,
@@ -193,16 +211,9 @@ impl Client {
             own_sockets: Arc::default(),
             redactor,
             nonce: Arc::default(),
-            files: Mutex::new(Files {
-                secrets: Sources::of(credential),
-                key: KeyFile::of(credential),
-                proof: ProofKeys::of(credential),
-            }),
-            faults: Known::of(&credential.name),
+            looker,
             last: Mutex::new(Last::NotYet),
-        };
-        let _ = client.look();
-        client
+        }
     }
 
     /// With the sockets of this process, where no discovery document may lead.
@@ -219,7 +230,7 @@ impl Client {
 
     /// With a key that was made for the same credential before.
     pub fn with_proof_key(self, before: Arc<ProofKey>) -> Self {
-        if let Some(ProofKeys::Own(key)) = &mut lock(&self.files).proof {
+        if let Some(ProofKeys::Own(key)) = &mut lock(&self.looker.files).proof {
             *key = before;
         }
         self
@@ -227,7 +238,7 @@ impl Client {
 
     /// The key that this process made for it, for [`with_proof_key`](Self::with_proof_key).
     pub fn own_proof_key(&self) -> Option<Arc<ProofKey>> {
-        match &lock(&self.files).proof {
+        match &lock(&self.looker.files).proof {
             Some(ProofKeys::Own(key)) => Some(key.clone()),
             _ => None,
         }
@@ -252,7 +263,7 @@ impl Client {
             signer,
             proof_key,
             ..
-        } = self.read()?;
+        } = self.read().await?;
         let mut request = GrantRequest::new(&secrets, self.redactor.clone());
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
@@ -294,31 +305,15 @@ impl Client {
     }
 
     /// Reads all files anew, for a request.
-    fn read(&self) -> Result<Material, TokenError> {
-        let read = self.look();
+    async fn read(&self) -> Result<Material, TokenError> {
+        let looker = Arc::clone(&self.looker);
+        let read = spawn_blocking(move || looker.look()).await;
+        let read = read.map_err(panicked)?;
         *lock(&self.last) = match &read {
             Ok(material) => Last::Read(material.clone()),
             Err(_) => Last::Unusable,
         };
         read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.message()))
-    }
-
-    /// Reads all files anew, and keeps what is wrong with them.
-    fn look(&self) -> Result<Material, Unusable> {
-        // Until what was found is published: an older look must not replace a newer one.
-        let mut files = lock(&self.files);
-        let mut faults = Faults::default();
-        let tls = self.server.first().look(&mut faults);
-        let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
-        let signer = files.key.as_mut().map(|key| key.read(&mut faults));
-        let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
-        self.faults.replace(faults);
-        Ok(Material {
-            secrets: Arc::new(secrets?),
-            signer: signer.transpose()?,
-            proof_key: proof_key.transpose()?,
-            tls,
-        })
     }
 
     /// The token endpoint found before, or found now: for the first time, or again because
@@ -347,7 +342,10 @@ impl Client {
             (Ok((url, admission)), _) => {
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
                 let admission = Arc::new(admission);
-                let transport = (self.reach)(&url, Some(admission.clone())).map_err(local)?;
+                let (reach, to) = (Arc::clone(&self.reach), url.clone());
+                let admitted = admission.clone();
+                let reached = spawn_blocking(move || reach(&to, Some(admitted))).await;
+                let transport = reached.map_err(panicked)?.map_err(local)?;
                 let max_nonce = self.credential.max_nonce_bytes;
                 let endpoint = Endpoint::new(url, transport, max_nonce);
                 Arc::new(endpoint.admitted(admission, &self.redactor))
@@ -418,10 +416,42 @@ impl Client {
         })
     }
 
+    /// Whether a request made of `now` would differ from the last one.
+    fn differs(&self, now: Result<Material, Unusable>) -> bool {
+        let Ok(now) = now else {
+            return false;
+        };
+        match &*lock(&self.last) {
+            Last::NotYet => false,
+            Last::Unusable => true,
+            Last::Read(last) => *last != now,
+        }
+    }
+
     fn doubt(&self, doubtful: bool) {
         if let Server::Issuer { found, .. } = &self.server {
             lock(found).doubtful = doubtful;
         }
+    }
+}
+
+impl Looker {
+    /// Reads all files anew, and keeps what is wrong with them.
+    fn look(&self) -> Result<Material, Unusable> {
+        // Until what was found is published: an older look must not replace a newer one.
+        let mut files = lock(&self.files);
+        let mut faults = Faults::default();
+        let tls = self.first.look(&mut faults);
+        let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
+        let signer = files.key.as_mut().map(|key| key.read(&mut faults));
+        let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
+        self.faults.replace(faults);
+        Ok(Material {
+            secrets: Arc::new(secrets?),
+            signer: signer.transpose()?,
+            proof_key: proof_key.transpose()?,
+            tls,
+        })
     }
 }
 
@@ -440,14 +470,15 @@ impl TokenEndpoint for Client {
     }
 
     fn secret_changed(&self) -> bool {
-        let Ok(now) = self.look() else {
-            return false;
-        };
-        match &*lock(&self.last) {
-            Last::NotYet => false,
-            Last::Unusable => true,
-            Last::Read(last) => *last != now,
-        }
+        self.differs(self.looker.look())
+    }
+
+    fn look_at_secrets(&self) -> BoxFuture<'_, bool> {
+        let looker = Arc::clone(&self.looker);
+        Box::pin(async move {
+            let looked = spawn_blocking(move || looker.look()).await;
+            looked.is_ok_and(|now| self.differs(now))
+        })
     }
 
     fn redactor(&self) -> Arc<Redactor> {
@@ -455,7 +486,7 @@ impl TokenEndpoint for Client {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.faults.list()
+        self.looker.faults.list()
     }
 }
 

@@ -33,7 +33,9 @@ const READ: usize = 16 * 1024;
 type Trip = RoundTrip<Io, Full<Bytes>>;
 
 /// Connects to one origin, with the TLS settings of a credential.
-pub(super) struct Connections {
+pub(super) struct Connections(Arc<Origin>);
+
+struct Origin {
     /// Of the origin.
     url: Url,
     /// Without the files of the certificate where one is held in memory.
@@ -80,7 +82,7 @@ impl Connections {
         let connector = connector(url, &tls, identity.as_deref(), &admission)?
             .dialing(dialing.clone())
             .cleaned_by(redactor.clone());
-        Ok(Self {
+        Ok(Self(Arc::new(Origin {
             url: url.clone(),
             tls,
             identity,
@@ -97,11 +99,13 @@ impl Connections {
             // Less than the whole, so that the failure says which step was slow.
             connect_timeout: credential.fetch_timeout * 4 / 5,
             max_response: credential.max_response_bytes,
-        })
+        })))
     }
+}
 
+impl Origin {
     async fn exchange(
-        &self,
+        self: Arc<Self>,
         url: &Url,
         request: Request<Bytes>,
     ) -> Result<Response<Whole>, TokenError> {
@@ -126,7 +130,13 @@ impl Connections {
             more: &[],
         };
 
-        let connector = self.connector();
+        // Files are read elsewhere: this thread is needed while a file system hangs.
+        let origin = Arc::clone(&self);
+        let connector = tokio::task::spawn_blocking(move || origin.connector()).await;
+        let connector = connector.map_err(|_| {
+            let message = "reading files panicked: a defect of sidebearer";
+            TokenError::new(TokenErrorKind::Local, message)
+        })?;
         let connecting = connector.connect(Protocols::Any, self.connect_timeout);
         let connected = connecting.await.map_err(unreachable)?;
         let peer = connected.peer;
@@ -189,12 +199,12 @@ impl Transport for Connections {
         url: &'a Url,
         request: Request<Bytes>,
     ) -> BoxFuture<'a, Result<Response<Whole>, TokenError>> {
-        Box::pin(self.exchange(url, request))
+        Box::pin(Arc::clone(&self.0).exchange(url, request))
     }
 
     fn look(&self) -> (u64, Option<Fault>) {
-        let held = self.refreshed();
-        let next = self.next.as_ref();
+        let held = self.0.refreshed();
+        let next = self.0.next.as_ref();
         let next = || next.and_then(|tls| Some(fault(&Identity::read(tls).err()?, tls)));
         (held.good, held.fault.clone().or_else(next))
     }

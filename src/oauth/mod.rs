@@ -51,6 +51,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         Arc::default()
     }
 
+    /// As [`secret_changed`](Self::secret_changed), on a thread that may wait for a file system.
+    fn look_at_secrets(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(self.secret_changed()))
+    }
+
     /// What the last look found wrong with files and variables, for a request or for
     /// [`secret_changed`](Self::secret_changed).
     fn faults(&self) -> Vec<Fault> {

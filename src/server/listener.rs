@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::acceptor::Acceptor;
 use super::shard::{Accepted, RawStream, Shards};
 use super::socket_file::{self, SocketFile};
 use crate::config::ListenAddress;
@@ -48,12 +49,14 @@ pub struct Listener {
     task: JoinHandle<Bound>,
 }
 
-/// Binds a socket, for the current runtime. A stale unix socket file is replaced, a live one is
-/// not. The kernel keeps up to `backlog` connections until they are accepted.
+/// Binds a socket, for the thread that accepts. A stale unix socket file is replaced, a live one is
+/// not. The kernel keeps up to `backlog` connections until they are accepted. Blocks for as long as
+/// the file system takes.
 ///
 /// # Errors
 /// The system's, with the address in words.
-pub fn bind(address: &ListenAddress, backlog: i32) -> io::Result<Bound> {
+pub fn bind(acceptor: &Acceptor, address: &ListenAddress, backlog: i32) -> io::Result<Bound> {
+    let _inside = acceptor.handle().enter();
     let (socket, local, file) = match address {
         ListenAddress::Tcp(address) => {
             let socket = bind_tcp(*address, backlog)?;
@@ -91,15 +94,26 @@ pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
 }
 
 impl Bound {
-    /// Begins to accept, on the current runtime, for the listener of this name.
-    pub fn accept(self, name: &str, shards: Arc<Shards>, limit: Arc<Limit>) -> Listener {
+    /// Begins to accept for the listener of this name.
+    pub fn accept(
+        self,
+        acceptor: &Acceptor,
+        name: &str,
+        shards: Arc<Shards>,
+        limit: Arc<Limit>,
+    ) -> Listener {
         let (pause, paused) = oneshot::channel();
+        let vital = acceptor.vitals().guard(format!("listener {name}"));
+        let name = name.to_owned();
         Listener {
             socket: Arc::clone(&self.socket),
             local: self.local,
             file: self.file.clone(),
             pause,
-            task: tokio::spawn(accept(self, name.to_owned(), shards, limit, paused)),
+            task: acceptor.handle().spawn(async move {
+                let _vital = vital;
+                accept(self, name, shards, limit, paused).await
+            }),
         }
     }
 }
@@ -110,19 +124,9 @@ impl Listener {
         self.local
     }
 
-    /// Whether it still can be connected to: the file of a unix socket may have been removed.
-    pub fn is_reachable(&self) -> bool {
-        self.file.as_ref().is_none_or(|file| file.is_ours())
-    }
-
-    /// Gives the file of a unix socket another mode, unless another file is in its place.
-    ///
-    /// # Errors
-    /// See [`SocketFile::set_mode`].
-    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        self.file
-            .as_ref()
-            .map_or(Ok(()), |file| file.set_mode(mode))
+    /// The file of a unix socket.
+    pub fn file(&self) -> Option<Arc<SocketFile>> {
+        self.file.clone()
     }
 
     /// From now on the kernel keeps so many connections until they are accepted.
@@ -140,7 +144,10 @@ impl Listener {
     pub async fn stop(self) {
         drop(self.pause);
         // It ends by itself; a panic in it has been reported.
-        let _ = self.task.await;
+        let bound = self.task.await;
+        // With the socket goes its file, which may take its time.
+        let removed = tokio::task::spawn_blocking(move || drop((bound, self.file)));
+        let _ = removed.await;
     }
 
     /// Stops accepting, but keeps the socket: whoever connects waits with the kernel. `None` when

@@ -1,5 +1,6 @@
 //! Sockets and threads: accepting connections, handing them to shards, serving each to its end.
 
+mod acceptor;
 mod connection;
 mod frames;
 mod http1;
@@ -10,5 +11,7 @@ mod refusal;
 mod shard;
 mod socket_file;
 
+pub use acceptor::Acceptor;
 pub use listener::{Bound, Listener, bind, bind_tcp};
 pub use shard::Shards;
+pub use socket_file::SocketFile;

@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -22,6 +21,7 @@ use crate::limit::Place;
 use crate::proxy::{Client, Current, View};
 use crate::snapshot::Snapshot;
 use crate::stream::{Peer, Stream};
+use crate::vital::Vitals;
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
 /// to an old snapshot.
@@ -106,7 +106,11 @@ impl Shards {
     ///
     /// # Errors
     /// The system's, when it gives no more threads.
-    pub fn start(count: usize, snapshots: &Arc<ArcSwap<Snapshot>>) -> io::Result<Arc<Self>> {
+    pub fn start(
+        count: usize,
+        snapshots: &Arc<ArcSwap<Snapshot>>,
+        vitals: &Vitals,
+    ) -> io::Result<Arc<Self>> {
         let mut shards = Vec::with_capacity(count);
         for number in 0..count {
             let (messages, inbox) = mpsc::unbounded_channel();
@@ -117,16 +121,14 @@ impl Shards {
                     .build_local(LocalOptions::default())
             };
             let (started, ready) = std::sync::mpsc::channel();
-            thread::Builder::new()
-                .name(format!("shard-{number}"))
-                .spawn(move || {
-                    let runtime = match runtime() {
-                        Ok(runtime) => runtime,
-                        Err(error) => return drop(started.send(Err(error))),
-                    };
-                    drop(started.send(Ok(())));
-                    runtime.block_on(run(inbox, snapshots));
-                })?;
+            vitals.spawn(format!("shard-{number}"), move || {
+                let runtime = match runtime() {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                drop(started.send(Ok(())));
+                runtime.block_on(run(inbox, snapshots));
+            })?;
             ready.recv().map_err(io::Error::other)??;
             let load = Arc::new(AtomicUsize::new(0));
             shards.push(Shard { messages, load });
@@ -135,11 +137,14 @@ impl Shards {
         Ok(Arc::new(Self { shards, emptied }))
     }
 
-    /// Hands a connection to the shard with the fewest.
+    /// Hands a connection to the shard with the fewest; never to one that is gone, which would have
+    /// the fewest of all.
     pub fn serve(&self, accepted: Accepted) {
+        let alive = |shard: &&Shard| !shard.messages.is_closed();
         let shard = self
             .shards
             .iter()
+            .filter(alive)
             .min_by_key(|shard| shard.load.load(Relaxed));
         let Some(shard) = shard else { return };
         shard.load.fetch_add(1, Relaxed);
@@ -147,7 +152,7 @@ impl Shards {
             load: Arc::clone(&shard.load),
             emptied: Arc::clone(&self.emptied),
         };
-        // A shard that is gone drops the connection; `/livez` reports it.
+        // One that dies at this moment drops the connection; the process ends with it.
         let _ = shard.messages.send(Message::Serve(accepted, held));
     }
 

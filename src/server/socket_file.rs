@@ -16,13 +16,15 @@ use rustix::fs::{
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::files;
+
 /// What the socket is called until it is in its place.
 const MADE_AS: &str = "socket";
 
 /// The file of a socket that this process has bound; removed when this is dropped, unless another
 /// is in its place.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// The socket holds on to it, so that no other file can get the same while it is open.
     inode: Inode,
@@ -69,16 +71,16 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, 
 }
 
 impl SocketFile {
-    /// Whether what is in its place is what was made.
-    pub(super) fn is_ours(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.inode)
+    /// Whether what is in its place is what was made. Blocks for as long as the file system takes.
+    pub fn is_ours(&self) -> bool {
+        is_at(&self.path, self.inode)
     }
 
-    /// Gives it another mode.
+    /// Gives it another mode. Blocks for as long as the file system takes.
     ///
     /// # Errors
     /// Another file is in its place, which is left as it is; or the system's.
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let file = open_socket(CWD, &self.path)?;
         if inode(&file)? != self.inode {
             return Err(io::Error::other("another file is in its place"));
@@ -89,11 +91,21 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A successor may have put its own there.
-        if self.is_ours() {
-            let _ = fs::remove_file(&self.path);
-        }
+        let (path, inode) = (std::mem::take(&mut self.path), self.inode);
+        let named = path.clone();
+        // What cannot be removed in time stays behind: the next process takes it for stale.
+        let _ = files::within(&path, move || {
+            // A successor may have put its own there.
+            if is_at(&named, inode) {
+                fs::remove_file(named)?;
+            }
+            Ok(())
+        });
     }
+}
+
+fn is_at(path: &Path, inode: Inode) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == inode)
 }
 
 impl<'a> PrivateDirectory<'a> {

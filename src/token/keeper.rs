@@ -33,10 +33,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                 let attempt = attempt.unwrap_or_else(|_| Attempt::panicked(shared.clock.now()));
                 finish(&shared, attempt);
                 // A secret that changed while it was refused was not yet curable when a watch told.
-                look_at_secrets(&shared);
+                look_at_secrets(&shared).await;
             }
             () = shared.nudge.notified() => {}
-            () = sleep(nap.unwrap_or_default()), if nap.is_some() => look_at_secrets(&shared),
+            () = sleep(nap.unwrap_or_default()), if nap.is_some() => look_at_secrets(&shared).await,
         }
     }
 }
@@ -94,10 +94,12 @@ fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
 }
 
 /// Sees a rotated secret also where no watch does.
-fn look_at_secrets(shared: &Shared) {
-    if shared.look(|state, _| state.is_curable())
-        && shared.settings.load().endpoint.secret_changed()
-    {
+async fn look_at_secrets(shared: &Shared) {
+    if !shared.look(|state, _| state.is_curable()) {
+        return;
+    }
+    let endpoint = Arc::clone(&shared.settings.load().endpoint);
+    if endpoint.look_at_secrets().await {
         info!(credential = %shared.name, "the secret changed: trying again");
         shared.update(State::end_pause);
     }

@@ -74,6 +74,11 @@ impl Source {
         &self.shared.name
     }
 
+    /// Whether the task that fetches its tokens lives.
+    pub fn is_kept(&self) -> bool {
+        !self.keeper.is_finished()
+    }
+
     /// The clock by which its tokens end.
     pub fn now(&self) -> Moment {
         self.shared.clock.now()

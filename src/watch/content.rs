@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::files;
+
 /// What a path holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
@@ -17,16 +19,19 @@ pub(super) enum Content {
     /// A pipe or device: reading it would block, or take away what it holds.
     Special,
     Unreadable(io::ErrorKind),
+    /// Nobody knows what it held when somebody read it.
+    Unknown,
 }
 
 /// Hashes with a key of this process, so that the hash of a secret says nothing elsewhere.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Hasher(RandomState);
 
 impl Hasher {
     /// What `path` holds now.
     pub(super) fn look(&self, path: &Path) -> Content {
-        self.read(path, true)
+        let (hasher, named) = (self.clone(), path.to_owned());
+        files::within(path, move || hasher.read(&named, true))
             .unwrap_or_else(|error| Content::Unreadable(error.kind()))
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::content::toml_files;
+use crate::files;
 
 /// Symlinks followed on one path, as many as Linux follows.
 const MAX_LINKS: u32 = 40;
@@ -13,6 +14,12 @@ const MAX_LINKS: u32 = 40;
 /// the last one; where something is missing, the one it would be in. For a directory also itself,
 /// and the same for its `*.toml`.
 pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
+    let named = path.to_owned();
+    // None of a file system that does not answer: watching there would wait for it too.
+    files::within(path, move || Ok(lead_through(&named))).unwrap_or_default()
+}
+
+fn lead_through(path: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     if let Some(directory) = follow(path, &mut found) {
         for file in toml_files(&directory).unwrap_or_default() {

@@ -10,11 +10,14 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use sidebearer::{app, config};
+
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, get};
 use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::server::{self, response};
+use crate::support::sidebearer::with_admin;
 use crate::support::{PATIENCE, eventually, loopback};
 
 /// An API that answers `/slow` when it is told to, and the rest at once.
@@ -288,4 +291,34 @@ async fn the_last_answer_arrives_though_the_client_has_sent_more() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nwhole"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_thread_that_dies_ends_the_process_when_what_is_in_flight_has_completed() {
+    let gate = Gate::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidebearer.toml");
+    std::fs::write(&path, with_admin(&gate.config(""))).unwrap();
+    let loaded = config::load(&path).unwrap();
+    let bound = app::bind(path, loaded, None).await.unwrap();
+    let (address, vitals) = (bound.addresses()["app"], bound.vitals().clone());
+
+    let client = async {
+        let slow = tokio::spawn(get(address, "/slow"));
+        gate.arrived().await;
+        let dies = || panic!("a defect, made by a test");
+        vitals.spawn("shard-7".to_owned(), dies).unwrap();
+        eventually("new ones are refused", async || {
+            TcpStream::connect(address).await.is_err()
+        })
+        .await;
+        gate.open();
+        slow.await.unwrap().status
+    };
+    let (ended, status) = tokio::join!(bound.run(std::future::pending()), client);
+    assert_eq!(status, 200);
+    assert_eq!(
+        (ended.cut, ended.death.as_deref()),
+        (0, Some("thread shard-7"))
+    );
 }

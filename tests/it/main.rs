@@ -28,6 +28,8 @@ mod proxy;
 mod readme;
 mod reload;
 mod secrets;
+mod service_manager;
+mod silent_files;
 mod streaming;
 mod strict;
 mod support;

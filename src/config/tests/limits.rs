@@ -26,7 +26,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 49] = [
+const LIMITS: [Limit; 50] = [
     (LOG, "buffer", 4 * KIB * KIB, ("\"4KiB\"", 4 * KIB), ("\"2GiB\"", "expected 4KiB to 1GiB")),
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
@@ -38,6 +38,7 @@ const LIMITS: [Limit; 49] = [
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "max_file_bytes", KIB * KIB, ("\"1KiB\"", KIB), ("\"1000B\"", "expected 1KiB to 64MiB")),
     (SERVER, "reload_retry_interval", 10_000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),
+    (SERVER, "file_timeout", 5000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),
     (SERVER, "max_streams", 250, ("7", 7), ("0", "from 1 to 100000")),
     (SERVER, "stream_window", 64 * KIB, ("\"4KiB\"", 4 * KIB), ("\"1B\"", "expected 4KiB to 16MiB")),
     (SERVER, "ping_interval", 30_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
@@ -110,6 +111,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (SERVER, "tunnel_buffer") => count(server.tunnel_buffer),
         (SERVER, "max_interim_bytes") => count(server.max_interim_bytes),
         (SERVER, "max_file_bytes") => count(server.max_file_bytes),
+        (SERVER, "file_timeout") => time(server.file_timeout),
         (SERVER, "reload_retry_interval") => time(server.reload_retry_interval),
         (SERVER, "max_concurrent_fetches") => count(server.max_concurrent_fetches),
         (UPSTREAM_CRM, "connect_timeout") => time(crm.connect_timeout),

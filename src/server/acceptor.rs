@@ -1,0 +1,56 @@
+//! The thread that accepts. Nothing else runs there: whatever hangs elsewhere, a file system or an
+//! authorization server, new connections reach their shards.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::vital::Vitals;
+
+/// The thread, until the last clone of this is dropped.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    handle: Handle,
+    _stop: Arc<oneshot::Sender<()>>,
+    vitals: Vitals,
+}
+
+impl Acceptor {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system's, when it has no thread to give.
+    pub fn start(vitals: Vitals) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        vitals.spawn("accept".to_owned(), move || {
+            runtime.block_on(async { drop(stopped.await) });
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            handle,
+            _stop: Arc::new(stop),
+            vitals,
+        })
+    }
+
+    /// Whether it does what it is given within `patience`.
+    pub async fn responds(&self, patience: Duration) -> bool {
+        let answer = self.handle.spawn(async {});
+        matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(())))
+    }
+
+    /// Where its tasks and sockets belong.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Whom the death of a task is reported to.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+}
