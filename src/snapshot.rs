@@ -21,7 +21,7 @@ use crate::oauth;
 use crate::redact::Redactor;
 use crate::route::{OwnHosts, RouteTable};
 use crate::sampling::Sampling;
-use crate::token::{Clock, Moment, Rejections, Source, Token, Unavailable};
+use crate::token::{Clock, FreshTokens, Moment, Rejections, Source, Token, Unavailable};
 use crate::upstream::{Endpoint, Identity};
 
 pub use build::{BuildError, Builder};
@@ -106,6 +106,8 @@ pub struct Injection {
     pub source: Arc<Source>,
     /// What this upstream said about the tokens it got.
     pub rejections: Rejections,
+    /// What it said about tokens that were new to it; stays while the upstream and its credential do.
+    pub fresh: Arc<FreshTokens>,
     /// The header it goes into.
     pub header: HeaderName,
     prefix: Option<String>,

@@ -67,7 +67,12 @@ pub(super) fn whole(admin: &Admin) -> Value {
         .iter()
         .map(|upstream| {
             let config = &upstream.config;
-            let shown = json!({ "url": config.url.as_str(), "credential": config.credential });
+            let injection = upstream.injection.as_ref();
+            let shown = json!({
+                "url": config.url.as_str(),
+                "credential": config.credential,
+                "fresh_tokens_rejected": injection.and_then(|injection| injection.fresh.rejected()),
+            });
             (config.name.clone(), shown)
         })
         .collect();

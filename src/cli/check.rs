@@ -1,13 +1,15 @@
 //! `sidebearer check`: every problem of a configuration, or "ok".
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::confirmation::{Means, decode};
+use super::probe::{self, Target};
 use super::{Failure, block_on, print, tell};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
-use crate::oauth::{self, TokenEndpoint};
-use crate::upstream::{Connector, Identity, Protocols};
+use crate::oauth::{self, TokenEndpoint, TokenResponse};
+use crate::upstream::{Connected, Connector, Identity, Protocols};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
@@ -21,18 +23,30 @@ pub(super) fn offline(path: &Path) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// A token, and the client that it came to.
+type Fetched = (oauth::Client, TokenResponse);
+
 /// The whole command.
-pub(super) fn run(path: &Path, online: bool) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Failure> {
     let loaded = offline(path)?;
+    for Target { upstream, .. } in tries {
+        if !loaded.config.upstreams.contains_key(upstream) {
+            let names: Vec<_> = loaded.config.upstreams.keys().map(String::as_str).collect();
+            let names = names.join(", ");
+            let message = format!("--try: there is no upstream {upstream:?}; there are: {names}");
+            return Err(Failure::Usage(message));
+        }
+    }
     if online {
-        block_on(go_online(&loaded.config))??;
+        block_on(go_online(&loaded.config, tries))??;
     }
     print("ok")
 }
 
-/// Fetches each token and connects to each upstream; tells how each went.
-async fn go_online(config: &Config) -> Result<(), Failure> {
+/// Fetches each token, connects to each upstream and sends what is to be tried; tells how each went.
+async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
     let mut failed = 0;
+    let mut tokens = BTreeMap::new();
     let mut report = |what: &str, name: &str, outcome: Result<String, String>| match outcome {
         Ok(good) => tell(format_args!("ok      {what} {name}: {good}")),
         Err(reason) => {
@@ -41,10 +55,31 @@ async fn go_online(config: &Config) -> Result<(), Failure> {
         }
     };
     for (name, credential) in &config.credentials {
-        report("credential", name, fetch(config, credential).await);
+        let fetched = fetch(config, credential).await;
+        report("credential", name, judge(config, credential, &fetched));
+        tokens.extend(
+            fetched
+                .ok()
+                .map(|fetched| (name.as_str(), (credential, fetched))),
+        );
     }
     for (name, upstream) in &config.upstreams {
-        report("upstream", name, connect(config, upstream).await);
+        let connected = connect(config, upstream, Protocols::Any).await;
+        report(
+            "upstream",
+            name,
+            connected.map(|connected| describe(&connected)),
+        );
+    }
+    for target in tries {
+        let Some(upstream) = config.upstreams.get(&target.upstream) else {
+            continue;
+        };
+        report(
+            "try",
+            &target.upstream,
+            send(config, upstream, target, &tokens).await,
+        );
     }
     match failed {
         0 => Ok(()),
@@ -60,12 +95,22 @@ pub(super) fn client(config: &Config, credential: &Credential) -> Result<oauth::
     Ok(client.with_own_sockets(own.into()))
 }
 
-async fn fetch(config: &Config, credential: &Credential) -> Result<String, String> {
+async fn fetch(config: &Config, credential: &Credential) -> Result<Fetched, String> {
     let client = client(config, credential)?;
     let within = credential.fetch_timeout;
     let answer = tokio::time::timeout(within, client.request()).await;
     let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;
     let token = answer.map_err(|error| error.message)?;
+    Ok((client, token))
+}
+
+/// What came, and whether it is bound to what the client holds.
+fn judge(
+    config: &Config,
+    credential: &Credential,
+    fetched: &Result<Fetched, String>,
+) -> Result<String, String> {
+    let (client, token) = fetched.as_ref().map_err(String::clone)?;
     let lifetime = match token.expires_in {
         Some(lifetime) => format!("for {} s", lifetime.as_secs()),
         None => "without expires_in".to_owned(),
@@ -73,7 +118,7 @@ async fn fetch(config: &Config, credential: &Credential) -> Result<String, Strin
     let method = credential.auth.name();
     let good = format!("a {} token {lifetime}, by {method}", token.token_type);
     let jwt = decode(token.access_token.expose());
-    let means = Means::of(config, credential, &client, &token);
+    let means = Means::of(config, credential, client, token);
     match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
         None => Ok(good),
         Some(Ok(bound)) => Ok(format!("{good}, bound {bound}")),
@@ -81,7 +126,11 @@ async fn fetch(config: &Config, credential: &Credential) -> Result<String, Strin
     }
 }
 
-async fn connect(config: &Config, upstream: &Upstream) -> Result<String, String> {
+async fn connect(
+    config: &Config,
+    upstream: &Upstream,
+    protocols: Protocols,
+) -> Result<Connected, String> {
     let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
     let identity = credential.map(|credential| Identity::read(&credential.tls));
@@ -91,13 +140,36 @@ async fn connect(config: &Config, upstream: &Upstream) -> Result<String, String>
     let connector = connector.map_err(|error| error.to_string())?;
     let connected = connector
         .dialing(upstream.dialing.clone())
-        .connect(Protocols::Any, upstream.connect_timeout)
+        .connect(protocols, upstream.connect_timeout)
         .await;
-    let connected = connected.map_err(|error| error.to_string())?;
+    connected.map_err(|error| error.to_string())
+}
+
+fn describe(connected: &Connected) -> String {
     let version = if connected.http2 {
         "HTTP/2"
     } else {
         "HTTP/1.1"
     };
-    Ok(format!("{} answers, {version}", connected.peer))
+    format!("{} answers, {version}", connected.peer)
+}
+
+async fn send(
+    config: &Config,
+    upstream: &Upstream,
+    target: &Target,
+    tokens: &BTreeMap<&str, (&Credential, Fetched)>,
+) -> Result<String, String> {
+    let held = match &upstream.credential {
+        Some(name) => match tokens.get(name.as_str()) {
+            Some((credential, (client, token))) => Some((*credential, client, token)),
+            None => return Err(format!("not sent: there is no token of credential {name}")),
+        },
+        None => None,
+    };
+    let connect = async || connect(config, upstream, Protocols::Any).await;
+    let answer = probe::get(upstream, &target.path, held, connect);
+    let within = upstream.response_timeout;
+    let answer = tokio::time::timeout(within, answer).await;
+    answer.unwrap_or_else(|_| Err(format!("no answer within {within:?}")))
 }

@@ -8,6 +8,7 @@ mod confirmation;
 pub mod demo;
 mod get;
 mod health;
+mod probe;
 pub mod run;
 pub mod token;
 
@@ -50,6 +51,9 @@ pub enum Command {
         /// Fetch each token and connect to each upstream too
         #[arg(long)]
         online: bool,
+        /// Send GET with its token too, and show how that is answered; may be repeated
+        #[arg(long = "try", value_name = "UPSTREAM=/PATH", requires = "online")]
+        tries: Vec<probe::Target>,
     },
     /// Fetch one token and show its type, lifetime and decoded claims
     Token {
@@ -139,7 +143,11 @@ impl Command {
         }
         match self {
             Self::Run(config) => run::run(&config.path),
-            Self::Check { config, online } => check::run(&config.path, online),
+            Self::Check {
+                config,
+                online,
+                tries,
+            } => check::run(&config.path, online, &tries),
             Self::Token {
                 name,
                 config,
@@ -206,6 +214,10 @@ mod tests {
             Command::Check { online: true, .. }
         ));
         assert!(matches!(
+            parse("check --online --try crm=/v2/me --try erp=/").unwrap(),
+            Command::Check { tries, .. } if tries.len() == 2
+        ));
+        assert!(matches!(
             parse("token crm --config /c.toml --reveal").unwrap(),
             Command::Token { name, reveal: true, .. } if name == "crm"
         ));
@@ -226,6 +238,8 @@ mod tests {
             "serve",
             "token",
             "run --conf x",
+            "check --try crm=/me",
+            "check --online --try crm",
             "health --url nonsense",
         ] {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");

@@ -21,6 +21,7 @@ use super::upload::{Outgoing, Source, Upload};
 use crate::config;
 use crate::dpop::Nonce;
 use crate::http1::Spelling;
+use crate::oauth::challenge;
 use crate::snapshot::{Injection, Upstream};
 use crate::token::Token;
 use crate::upstream::{Checkout, Incoming, Pool};
@@ -122,11 +123,36 @@ impl Forward {
     /// Whether the upstream rejects the token that this request carried. When an `Authorization` of
     /// the client's own went with it, in a header of its own, nobody can tell which of them is meant.
     pub fn was_rejected(&self, answer: &Answer, token: &Token) -> bool {
+        judge::rejects(answer, &self.schemes(token)) && !self.carries_authorization_of_client()
+    }
+
+    /// Notes that the upstream takes this token, if the answer says so.
+    pub fn note_accepted(&self, injection: &Injection, answer: &Answer, token: &Token) {
+        let known = injection.fresh.is_content_with(token);
+        if !known && judge::accepts(answer) {
+            injection.fresh.accept(token, || injection.now());
+        }
+    }
+
+    /// Notes that the rejection of this token goes to the client.
+    pub fn note_rejected(&self, injection: &Injection, answer: &Answer, token: &Token) {
+        injection.fresh.reject(token, injection.now(), || {
+            let reason = challenge::reason(answer.headers(), &self.schemes(token));
+            let clean = |text: &str| injection.redactor.clean(text);
+            (clean(&reason.error), clean(&reason.description))
+        });
+    }
+
+    /// The schemes whose challenges are about our token.
+    fn schemes<'a>(&'a self, token: &'a Token) -> [&'a str; 2] {
         let injection = self.upstream.injection.as_ref();
         let prefix = injection.and_then(Injection::scheme);
-        let schemes = [token.token_type(), prefix.unwrap_or(token.token_type())];
-        // The headers are scrubbed and without our token: what is there is the client's.
-        judge::rejects(answer, &schemes) && !self.headers.contains_key(header::AUTHORIZATION)
+        [token.token_type(), prefix.unwrap_or(token.token_type())]
+    }
+
+    fn carries_authorization_of_client(&self) -> bool {
+        // The headers are scrubbed and without our token.
+        self.headers.contains_key(header::AUTHORIZATION)
     }
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened. An

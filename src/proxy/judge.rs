@@ -13,6 +13,14 @@ pub fn rejects<B>(response: &Response<B>, schemes: &[&str]) -> bool {
     refused && challenge::rejects_token(response.headers(), schemes)
 }
 
+/// Whether the upstream looked at the token and took it, even if it is not enough for what was asked
+/// for. A failure of the upstream says nothing about it.
+pub fn accepts<B>(response: &Response<B>) -> bool {
+    let status = response.status();
+    let answered = status != StatusCode::UNAUTHORIZED && !status.is_server_error();
+    answered && !is_unauthenticated_grpc(response)
+}
+
 /// Whether a nonce of the upstream's own is all that was missing in the proof (RFC 9449 section 9),
 /// in the terms of gRPC as well.
 pub fn wants_nonce<B>(response: &Response<B>) -> bool {

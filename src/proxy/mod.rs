@@ -184,6 +184,10 @@ impl Plan {
                 let attempts = &exchange.attempts;
                 Box::pin(heal(injection, forward, answer, sent, &mut token, attempts)).await?
             }
+            (Some(injection), Some(sent)) => {
+                forward.note_accepted(injection, &answer, sent);
+                answer
+            }
             _ => answer,
         };
         exchange.carries(token.as_ref());
@@ -206,11 +210,13 @@ async fn heal(
     attempts: &Cell<u32>,
 ) -> Result<Answer, ProxyError> {
     if !forward.upstream.config.retry_on_401 {
+        forward.note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     }
     if !forward.can_replay() {
         // Too late for this request, not for the next one.
         injection.rejections.reject(&injection.source, &rejected);
+        forward.note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     }
     let Some(newer) = injection
@@ -218,16 +224,20 @@ async fn heal(
         .heal(&injection.source, &rejected)
         .await
     else {
+        forward.note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     };
     drop(rejection);
     let replayed = token.insert(newer).clone();
     let answer = forward.send(token, attempts).await?;
-    injection.rejections.replayed(
-        &injection.source,
-        &replayed,
-        !forward.was_rejected(&answer, &replayed),
-    );
+    let accepted = !forward.was_rejected(&answer, &replayed);
+    let rejections = &injection.rejections;
+    rejections.replayed(&injection.source, &replayed, accepted);
+    if !accepted {
+        forward.note_rejected(injection, &answer, &replayed);
+    } else if judge::accepts(&answer) {
+        injection.fresh.healed(&replayed);
+    }
     Ok(answer)
 }
 

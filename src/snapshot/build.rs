@@ -18,7 +18,7 @@ use crate::oauth;
 use crate::redact::Redactor;
 use crate::route::{OwnHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
-use crate::token::{Clock, Rejections};
+use crate::token::{Clock, FreshTokens, Rejections};
 use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
 
 /// What snapshots are built with.
@@ -214,7 +214,14 @@ impl Builder {
                     .as_ref()
                     .is_some_and(Injection::sends_what_it_holds)
         });
+        let same_credential = known.filter(|known| known.config.credential == config.credential);
+        let fresh = same_credential.and_then(|known| known.injection.as_ref());
+        let fresh = fresh.map(|injection| Arc::clone(&injection.fresh));
         let injection = credential.map(|credential| Injection {
+            fresh: fresh.unwrap_or_else(|| {
+                let name = credential.source.name();
+                Arc::new(FreshTokens::new(&config.name, name))
+            }),
             source: Arc::clone(&credential.source),
             rejections: match may_inherit {
                 true => Rejections::new(),

@@ -9,8 +9,10 @@
 //! - `shared`: what those who ask share with the one who fetches.
 //! - `keeper`: the task that fetches, once at a time.
 //! - `rejection`: what a 401 from an upstream means for the token.
+//! - `fresh`: what an operator is told when no other token heals it.
 
 mod clock;
+mod fresh;
 mod issued;
 mod keeper;
 mod refresh;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use crate::config;
 
 pub use clock::{Clock, Moment, SystemClock};
+pub use fresh::{FreshTokens, Rejected};
 pub use issued::{Binding, Token};
 pub use rejection::Rejections;
 pub use source::{Source, Unavailable};

@@ -3,10 +3,11 @@
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::api::Api;
+use crate::support::api::{Api, unauthorized};
 use crate::support::client::get;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{Ended, Process, command, run};
+use crate::support::server::response;
 use crate::support::sidebearer::with_admin;
 use crate::support::{any_port, eventually, loopback, smallest};
 
@@ -174,6 +175,39 @@ async fn check_online_fetches_tokens_and_connects() {
     assert_eq!((alone.code, alone.stdout.as_str()), (1, ""), "{alone:?}");
     assert!(alone.stderr.contains("FAILED  upstream api"), "{alone:?}");
     assert!(alone.stderr.contains("ok      credential api"), "{alone:?}");
+}
+
+#[tokio::test]
+async fn check_online_tries_what_it_is_told_to_with_the_token() {
+    let idp = Idp::start();
+    let api = Api::start(|seen| match seen.target.as_str() {
+        "/base/v2/me?all=1" => response(200, "me"),
+        "/base/missing" => response(404, "no"),
+        _ => unauthorized("Bearer error=\"invalid_token\", error_description=\"wrong audience\""),
+    });
+    let config = smallest(&api, &idp).replace(&api.url(), &format!("{}/base", api.url()));
+    let (_dir, path) = directory(&config);
+    let check = ["check", "--config", &path, "--online"];
+    let good = ask(&[&check[..], &["--try", "api=/v2/me?all=1"]].concat()).await;
+    assert_eq!((good.code, good.stdout.as_str()), (0, "ok\n"), "{good:?}");
+    assert!(good.stderr.contains("answers 200"), "{good:?}");
+    assert_eq!(api.seen().len(), 1);
+    assert_eq!(api.seen()[0].authorization(), "Bearer token-1");
+
+    let tries = ["--try", "api=/other", "--try", "api=/missing"];
+    let bad = ask(&[&check[..], &tries].concat()).await;
+    assert_eq!((bad.code, bad.stdout.as_str()), (1, ""), "{bad:?}");
+    let expected = "FAILED  try api: GET /base/other answers 401 (invalid_token: wrong audience); \
+                    it rejects the token: check the credential's audience";
+    assert!(bad.stderr.contains(expected), "{bad:?}");
+    assert!(
+        bad.stderr.contains("GET /base/missing answers 404"),
+        "{bad:?}"
+    );
+
+    let unknown = ask(&[&check[..], &["--try", "crm=/me"]].concat()).await;
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    assert!(unknown.stderr.contains("there are: api"), "{unknown:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a 401 costs, and whom; and a cold start.
 
 mod cold_start;
+mod fresh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

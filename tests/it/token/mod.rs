@@ -3,6 +3,7 @@
 mod failure;
 mod fakes;
 mod flight;
+mod fresh;
 mod refresh;
 mod rejection;
 mod simulation;

@@ -1,0 +1,195 @@
+//! One request to an upstream with its token, for `check --online --try`.
+
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use url::Position;
+
+use crate::config::{Credential, Upstream};
+use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
+use crate::oauth::{Client, TokenEndpoint, TokenResponse, challenge};
+use crate::upstream::Connected;
+
+/// `--try UPSTREAM=/PATH`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The upstream: NAME in `[upstreams.NAME]`.
+    pub upstream: String,
+    /// What is asked for there, behind the path of its url.
+    pub path: PathAndQuery,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected UPSTREAM=/PATH, as in crm=/v2/me";
+        let (upstream, path) = text.split_once('=').ok_or(EXPECTED)?;
+        let path = Some(path).filter(|path| path.starts_with('/') && !upstream.is_empty());
+        Ok(Self {
+            upstream: upstream.to_owned(),
+            path: path.ok_or(EXPECTED)?.parse().map_err(|_| EXPECTED)?,
+        })
+    }
+}
+
+/// A token, the credential it came from and the client that asked for it.
+pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
+
+/// Sends `GET` of that path with the token; what came back, which is good below status 400. Takes as
+/// long as the upstream likes. `connect` opens a connection: two, if the API wants a nonce of its own in
+/// the proof (RFC 9449 section 9).
+pub(super) async fn get(
+    upstream: &Upstream,
+    path: &PathAndQuery,
+    held: Option<Held<'_>>,
+    connect: impl AsyncFn() -> Result<Connected, String>,
+) -> Result<String, String> {
+    let base = upstream.url.path().trim_end_matches('/');
+    let target = format!("{base}{path}");
+    let (status, mut headers) = ask(upstream, &target, held, None, connect().await?).await?;
+    let max_nonce = held.map_or(0, |(credential, ..)| credential.max_nonce_bytes);
+    let nonce = Nonce::take(&mut headers, max_nonce);
+    let wants = status == StatusCode::UNAUTHORIZED && challenge::wants_nonce(&headers);
+    let (status, headers) = match nonce.filter(|_| wants) {
+        Some(nonce) => ask(upstream, &target, held, Some(&nonce), connect().await?).await?,
+        None => (status, headers),
+    };
+    judge(upstream, &target, status, &headers, held)
+}
+
+async fn ask(
+    upstream: &Upstream,
+    target: &str,
+    held: Option<Held<'_>>,
+    nonce: Option<&Nonce>,
+    connected: Connected,
+) -> Result<(StatusCode, HeaderMap), String> {
+    let url = &upstream.url;
+    let authority = &url[Position::BeforeHost..Position::AfterPort];
+    let host = upstream.host.as_deref().unwrap_or(authority);
+    let mut request = Request::get(match connected.http2 {
+        true => format!("{}://{host}{target}", url.scheme()),
+        false => target.to_owned(),
+    });
+    if !connected.http2 {
+        request = request.header(header::HOST, host);
+    }
+    let mut request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("{target} cannot be asked for: {error}"))?;
+    if let Some((.., token)) = held {
+        let headers = request.headers_mut();
+        headers.insert(upstream.header.clone(), injected(upstream, token)?);
+        if let Some(key) = &token.proof_key {
+            let path = target.split('?').next().unwrap_or_default();
+            let address = [url.scheme(), host, path];
+            headers.insert(DPOP, proof(key, token, address, nonce));
+        }
+    }
+    let broken = |error: hyper::Error| format!("no answer: {error}");
+    let io = TokioIo::new(connected.io);
+    let response = if connected.http2 {
+        let shaken = http2::handshake(TokioExecutor::new(), io).await;
+        let (mut sender, connection) = shaken.map_err(broken)?;
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(broken)?
+    } else {
+        let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(broken)?
+    };
+    let (head, _) = response.into_parts();
+    Ok((head.status, head.headers))
+}
+
+fn injected(upstream: &Upstream, token: &TokenResponse) -> Result<HeaderValue, String> {
+    let value = token.access_token.expose();
+    let prefix = upstream.header_prefix.as_deref();
+    let text = match prefix.unwrap_or(token.token_type) {
+        "" => zeroize::Zeroizing::new(value.to_owned()),
+        prefix => zeroize::Zeroizing::new(format!("{prefix} {value}")),
+    };
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| "the token cannot stand in a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn proof(
+    key: &ProofKey,
+    token: &TokenResponse,
+    target: [&str; 3],
+    nonce: Option<&Nonce>,
+) -> HeaderValue {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    key.prove(Claims {
+        method: "GET",
+        target,
+        issued_at: now.unwrap_or_default().as_secs(),
+        token_hash: Some(&ProofKey::token_hash(token.access_token.expose())),
+        nonce: nonce.map(Nonce::as_str),
+    })
+}
+
+/// What an answer says of the token.
+fn judge(
+    upstream: &Upstream,
+    target: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    held: Option<Held<'_>>,
+) -> Result<String, String> {
+    let said = format!("GET {target} answers {}", status.as_u16());
+    if status.as_u16() < 400 {
+        return Ok(said);
+    }
+    let Some((_, client, token)) = held else {
+        return Err(said);
+    };
+    let prefix = upstream.header_prefix.as_deref();
+    let schemes = [token.token_type, prefix.unwrap_or(token.token_type)];
+    let reason = challenge::reason(headers, &schemes);
+    let redactor = client.redactor();
+    let words = [&reason.error, &reason.description]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| redactor.clean(text))
+        .collect::<Vec<_>>()
+        .join(": ");
+    let words = match words.as_str() {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    };
+    let cause = match status {
+        StatusCode::UNAUTHORIZED => {
+            "; it rejects the token: check the credential's audience and scopes, the clocks, and \
+             that url is the API that the token is for"
+        }
+        StatusCode::FORBIDDEN => "; the token is not enough: check the credential's scopes",
+        _ => "",
+    };
+    Err(format!("{said}{words}{cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_an_upstream_and_a_path() {
+        let target: Target = "crm=/v2/me?fields=a=b".parse().unwrap();
+        assert_eq!(target.upstream, "crm");
+        assert_eq!(target.path, "/v2/me?fields=a=b");
+        for wrong in ["crm", "/v2/me", "=/v2/me", "crm=v2", "crm=", "crm=/a b"] {
+            let error = wrong.parse::<Target>().unwrap_err();
+            assert!(error.contains("crm=/v2/me"), "{wrong}: {error}");
+        }
+    }
+}

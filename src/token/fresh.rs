@@ -1,0 +1,167 @@
+//! Fresh tokens that an upstream rejects: no other token heals that, so an operator is told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tracing::{debug, info, warn};
+
+use super::{Moment, Token};
+
+/// After so long without such a rejection, a token that is accepted ends it: an upstream may reject
+/// on one path what it accepts on another.
+const OVER_AFTER: Duration = Duration::from_secs(60);
+/// The same token is counted again after this long.
+const COUNTED_AGAIN: Duration = Duration::from_secs(60);
+
+/// What one upstream says about tokens that it has not accepted before.
+#[derive(Debug)]
+pub struct FreshTokens {
+    upstream: String,
+    credential: String,
+    /// The id of the last token that it accepted: all that a request normally reads.
+    accepted: AtomicU64,
+    /// The reading of the boot clock from which an accepted token ends it, in nanoseconds; the maximum
+    /// while there is nothing to end.
+    over_from: AtomicU64,
+    rejected: Mutex<Option<Rejected>>,
+}
+
+/// Fresh tokens were rejected; as `/status` shows it. Times are Unix seconds. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// How many tokens, or the same one minute by minute.
+    pub tokens: u64,
+    /// When it began.
+    pub since: u64,
+    /// When the last one was rejected.
+    pub last: u64,
+    /// `error` of the last challenge, cleaned; empty if it said none.
+    pub error: String,
+    /// `error_description` of the last challenge, cleaned; empty if it said none.
+    pub error_description: String,
+    #[serde(skip)]
+    id: u64,
+    #[serde(skip)]
+    counted: Duration,
+}
+
+impl FreshTokens {
+    /// Nothing rejected yet.
+    pub fn new(upstream: &str, credential: &str) -> Self {
+        Self {
+            upstream: upstream.to_owned(),
+            credential: credential.to_owned(),
+            accepted: AtomicU64::new(0),
+            over_from: AtomicU64::new(u64::MAX),
+            rejected: Mutex::default(),
+        }
+    }
+
+    /// Whether the upstream accepted this token before and there is nothing to end, so that another
+    /// answer tells nothing new. Called for each answer: two loads.
+    pub fn is_content_with(&self, token: &Token) -> bool {
+        self.accepted.load(Ordering::Relaxed) == token.id()
+            && self.over_from.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// The upstream accepted this token. No lock unless there is something to end, and then once.
+    pub fn accept(&self, token: &Token, now: impl FnOnce() -> Moment) {
+        if self.accepted.load(Ordering::Relaxed) != token.id() {
+            self.accepted.store(token.id(), Ordering::Relaxed);
+        }
+        let over_from = self.over_from.load(Ordering::Relaxed);
+        if over_from != u64::MAX && nanos(now().boot) >= over_from {
+            self.end();
+        }
+    }
+
+    /// The upstream accepted another token in place of one that it rejected: whatever there was is
+    /// over.
+    pub fn healed(&self, token: &Token) {
+        self.accepted.store(token.id(), Ordering::Relaxed);
+        if self.over_from.load(Ordering::Relaxed) != u64::MAX {
+            self.end();
+        }
+    }
+
+    /// A rejection of this token went to the client. `reason` gives `error` and `error_description` of
+    /// the challenge, cleaned; it is asked for only if there is something to tell.
+    pub fn reject(&self, token: &Token, now: Moment, reason: impl FnOnce() -> (String, String)) {
+        if token.id() <= self.accepted.load(Ordering::Relaxed) {
+            // It was good before: revoked, or not good for this request.
+            return;
+        }
+        let mut rejected = self.lock();
+        self.over_from
+            .store(nanos(now.boot + OVER_AFTER), Ordering::Relaxed);
+        let known = rejected.as_ref();
+        if let Some(known) = known
+            && known.id == token.id()
+            && now.boot < known.counted + COUNTED_AGAIN
+        {
+            return;
+        }
+        let at = now.wall.as_secs();
+        let (tokens, since) = known.map_or((1, at), |known| (known.tokens + 1, known.since));
+        let (error, error_description) = reason();
+        let told = rejected.insert(Rejected {
+            tokens,
+            since,
+            last: at,
+            error,
+            error_description,
+            id: token.id(),
+            counted: now.boot,
+        });
+        self.tell(told);
+    }
+
+    /// What there is, until it ends.
+    pub fn rejected(&self) -> Option<Rejected> {
+        self.lock().clone()
+    }
+
+    /// The first at `warn`, what repeats itself at `debug`, with a reminder at 2, 4, 8, ...
+    fn tell(&self, rejected: &Rejected) {
+        let (upstream, credential) = (self.upstream.as_str(), self.credential.as_str());
+        let (error, description) = (&*rejected.error, &*rejected.error_description);
+        let tokens = rejected.tokens;
+        if tokens.is_power_of_two() {
+            warn!(
+                upstream,
+                credential,
+                error,
+                description,
+                tokens,
+                "the upstream rejects fresh tokens: check the credential's audience and scopes, \
+                 the clocks, and that the upstream's url is the API that the tokens are for"
+            );
+        } else {
+            debug!(
+                upstream,
+                credential, error, description, tokens, "the upstream rejects fresh tokens"
+            );
+        }
+    }
+
+    fn end(&self) {
+        self.over_from.store(u64::MAX, Ordering::Relaxed);
+        if let Some(Rejected { tokens, .. }) = self.lock().take() {
+            let (upstream, credential) = (self.upstream.as_str(), self.credential.as_str());
+            info!(
+                upstream,
+                credential, tokens, "the upstream accepts tokens again"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Rejected>> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
