@@ -49,6 +49,7 @@ pub(super) fn read(
     let max_connecting = section.integer("max_connecting", 64, 1..=1_000_000);
     let pool_idle = section.integer("pool_idle", 256, 0..=1_000_000);
     let pool_idle_timeout = time("pool_idle_timeout", 50, SOME);
+    let max_connection_age = time("max_connection_age", 600, Duration::ZERO);
     let retry_on_401 = section.boolean("retry_on_401", true);
     let max_retries = section.integer("max_retries", 3, 0..=100);
     let replay_buffer = section.size("replay_buffer", 64 << 10, ["0B", "64MiB"]);
@@ -96,6 +97,7 @@ pub(super) fn read(
         max_connecting,
         pool_idle,
         pool_idle_timeout,
+        max_connection_age: (!max_connection_age.is_zero()).then_some(max_connection_age),
         retry_on_401,
         max_retries,
         replay_buffer,

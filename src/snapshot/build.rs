@@ -265,6 +265,7 @@ impl Builder {
             connecting_per_shard: config.max_connecting.div_ceil(self.shards),
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),
             pool_idle_timeout: config.pool_idle_timeout,
+            max_connection_age: config.max_connection_age,
             max_header_bytes: config.max_response_header_bytes,
             max_headers: config.max_response_headers,
             body_buffer: config.body_buffer,

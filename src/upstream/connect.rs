@@ -2,20 +2,20 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
+use super::addresses::Addresses;
+use super::dial::dial;
 use super::dns;
 use super::error::{ConnectError, Stage};
 use super::handshake;
@@ -23,7 +23,7 @@ use super::io::{Io, Socket};
 use super::tls::{self, Identity, TlsError};
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
-use crate::process::{is_reserved, is_shortage, shortage};
+use crate::process::is_shortage;
 use crate::redact::Redactor;
 
 /// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
@@ -36,6 +36,7 @@ pub struct Connector {
     dialing: Dialing,
     judge: Option<Judge>,
     redactor: Arc<Redactor>,
+    addresses: Addresses,
 }
 
 /// Whether a server may be reached at an address; if not, why, in words that follow it.
@@ -94,6 +95,7 @@ impl Connector {
             dialing: Dialing::default(),
             judge: None,
             redactor: Arc::default(),
+            addresses: Addresses::default(),
         })
     }
 
@@ -159,6 +161,24 @@ impl Connector {
         })
     }
 
+    /// What is known of the addresses of its host.
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether its host has a name, of which a resolver tells the addresses.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self.host, Host::Domain(_))
+    }
+
+    /// Asks the resolver for the addresses, which [`addresses`](Self::addresses) learns.
+    pub(super) async fn look_up(&self) {
+        // No answer tells nothing.
+        if let Ok(answer) = dns::resolve(&self.host, self.port).await {
+            self.addresses.answered(&answer, Instant::now());
+        }
+    }
+
     /// There are as many as `max` allows.
     pub(super) fn too_many(&self, max: usize) -> ConnectError {
         ConnectError::Full {
@@ -199,14 +219,18 @@ impl Connector {
             authority: self.authority(),
             reason: handshake::reason(&e),
         })?;
+        self.addresses.answered(&addresses, Instant::now());
 
         let addresses = self.admitted(addresses)?;
 
         *stage = Stage::Connect;
-        let connected = dial(addresses, &self.dialing).await.and_then(|tcp| {
-            let peer = tcp.peer_addr()?;
-            Ok((tcp, peer))
-        });
+        let connected = dial(addresses, &self.dialing)
+            .await
+            .and_then(|(tcp, failed)| {
+                let peer = tcp.peer_addr()?;
+                self.addresses.connected(peer.ip(), &failed, Instant::now());
+                Ok((tcp, peer))
+            });
         let (tcp, peer) = connected.map_err(|e| {
             let (authority, reason) = (self.authority(), handshake::reason(&e));
             match is_shortage(&e) {
@@ -342,52 +366,6 @@ impl ClientTls {
         }
         Ok((stream, http2))
     }
-}
-
-/// Dials the addresses in order, the next whenever one fails or stays silent for too long; the first
-/// to answer wins and the others are dropped. The error is the first address's.
-async fn dial(addresses: Vec<SocketAddr>, dialing: &Dialing) -> io::Result<TcpStream> {
-    let keepalive = || {
-        let keepalive = &dialing.keepalive;
-        TcpKeepalive::new()
-            .with_time(keepalive.time)
-            .with_interval(keepalive.interval)
-            .with_retries(keepalive.retries)
-    };
-    if let [only] = addresses[..] {
-        return dial_one(only, keepalive()).await;
-    }
-    let mut rest = addresses.into_iter();
-    let mut attempts = JoinSet::new();
-    let mut failure = None;
-    loop {
-        if let Some(next) = rest.next() {
-            attempts.spawn(dial_one(next, keepalive()));
-        }
-        tokio::select! {
-            Some(done) = attempts.join_next() => match done.map_err(io::Error::other).and_then(|done| done) {
-                Ok(tcp) => return Ok(tcp),
-                Err(e) => failure = failure.or(Some(e)),
-            },
-            () = tokio::time::sleep(dialing.address_delay), if rest.len() > 0 => {}
-            else => break,
-        }
-    }
-    Err(failure.unwrap_or_else(|| io::Error::other("no address to connect to")))
-}
-
-async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    if is_reserved(&socket) {
-        return Err(shortage());
-    }
-    let tcp = socket.connect(address).await?;
-    tcp.set_nodelay(true)?;
-    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-    Ok(tcp)
 }
 
 #[cfg(test)]

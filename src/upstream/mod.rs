@@ -1,7 +1,9 @@
 //! Connections to the protected APIs and to authorization servers.
 
+mod addresses;
 mod answers;
 mod connect;
+mod dial;
 mod dns;
 mod error;
 mod habits;
@@ -51,6 +53,8 @@ pub struct Endpoint {
     pub pool_idle_per_shard: usize,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Duration,
+    /// How long a connection carries new requests.
+    pub max_connection_age: Option<Duration>,
     /// Bytes of a response head.
     pub max_header_bytes: usize,
     /// Headers of a response, over HTTP/1.1.
@@ -73,6 +77,12 @@ impl Endpoint {
             .as_ref()
             .map_or_else(ConnectError::label, |_| "success");
         self.metrics.connected(outcome);
+        match &connected {
+            Ok(_) => self.habits.dialed(true, Instant::now()),
+            // These say nothing of the upstream.
+            Err(ConnectError::Full { .. } | ConnectError::Shortage { .. }) => {}
+            Err(_) => self.habits.dialed(false, Instant::now()),
+        }
         connected
     }
 
@@ -86,6 +96,18 @@ impl Endpoint {
                 "the API sends bytes that nothing asked for behind its answers: \
                  for 10 minutes every request gets a connection of its own; mend the API, \
                  or let it always be so with pool_idle = 0"
+            );
+        }
+    }
+
+    /// An idle connection has ended, not by us.
+    #[cold]
+    fn ended(&self, idle: Duration) {
+        if let Some(keep) = self.habits.ended(idle, Instant::now()) {
+            tracing::info!(
+                upstream = self.connector.authority(),
+                keep_ms = keep.as_millis() as u64,
+                "the API ends idle connections: they are kept for a shorter time than it does"
             );
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Endpoint;
 use super::answers::{Answers, Wire};
-use super::pool::RequestBody;
+use super::pool::{Age, RequestBody};
 use crate::config::Http2;
 use crate::deadline::Deadline;
 use crate::http2::{self, RoundTrip};
@@ -25,13 +25,20 @@ pub struct Multiplexed {
     idle_since: Cell<Instant>,
     /// What the server says of itself has arrived.
     settled: Cell<bool>,
+    age: Age,
+    /// It carries no more requests as long as there is another.
+    retired: Cell<bool>,
     /// For those who wait for an answer: one that is armed already costs next to nothing.
     timers: RefCell<Vec<Deadline>>,
 }
 
 impl Multiplexed {
     /// Begins HTTP/2 on a new connection, and drives it from then on.
-    pub async fn begin(io: Answers, endpoint: &Endpoint) -> Result<Rc<Self>, http2::Error> {
+    pub async fn begin(
+        io: Answers,
+        age: Age,
+        endpoint: &Endpoint,
+    ) -> Result<Rc<Self>, http2::Error> {
         let wire = io.wire();
         let heard = Arc::clone(&wire);
         let settings = settings(endpoint);
@@ -42,6 +49,8 @@ impl Multiplexed {
             max_streams: endpoint.http2.max_streams as usize,
             idle_since: Cell::new(Instant::now()),
             settled: Cell::new(false),
+            age,
+            retired: Cell::new(false),
             timers: RefCell::default(),
         }))
     }
@@ -64,8 +73,28 @@ impl Multiplexed {
         self.timers.borrow_mut().push(timer);
     }
 
-    /// Whether it takes another stream.
+    /// Since when it is open.
+    pub fn age(&self) -> &Age {
+        &self.age
+    }
+
+    /// It ends with its last stream, and gets no more of them as long as there is another.
+    pub fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    /// Whether it has been retired.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Whether it takes another stream and is to have it.
     pub fn is_free(&self) -> bool {
+        !self.retired.get() && self.has_room()
+    }
+
+    /// Whether it takes another stream.
+    pub fn has_room(&self) -> bool {
         let most = self.connection.max_streams().min(self.max_streams);
         self.in_flight() < most && !self.is_closed()
     }

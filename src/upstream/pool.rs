@@ -6,6 +6,7 @@
 //! moves it.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,11 @@ use super::multiplexed::Multiplexed;
 use super::places::Place;
 use crate::http1::{self, Unasked};
 
+mod aging;
 mod lease;
 mod waiting;
 
+pub use aging::Age;
 pub use lease::{Carried, Lease, Single, Stream};
 use lease::{Held, Kept};
 use waiting::Waiting;
@@ -56,11 +59,18 @@ pub struct Pool<B: RequestBody> {
     reported: Cell<(i64, i64)>,
     /// [`Places::refused`] as it was last seen.
     refused: Cell<usize>,
+    /// Where the server is no longer and since when, behind the version of that.
+    left: RefCell<(u64, Vec<(IpAddr, Instant)>)>,
+    /// An old connection is in use, since nobody knows whether there would be a new one.
+    wants_proof: Cell<bool>,
+    /// When the next one may be opened to know that.
+    prove_at: Cell<Option<Instant>>,
 }
 
 struct Idle {
     io: Io,
-    kept: Kept,
+    kept: Box<Kept>,
+    since: Instant,
     expires: Instant,
 }
 
@@ -96,6 +106,9 @@ impl<B: RequestBody> Pool<B> {
             active: Cell::new(0),
             reported: Cell::new((0, 0)),
             refused: Cell::new(0),
+            left: RefCell::default(),
+            wants_proof: Cell::new(false),
+            prove_at: Cell::new(None),
         })
     }
 
@@ -111,19 +124,25 @@ impl<B: RequestBody> Pool<B> {
         }
         loop {
             let mut newest = self.idle.borrow_mut().pop()?;
-            if newest.expires <= Instant::now() {
+            let now = Instant::now();
+            if newest.expires <= now {
                 continue;
             }
+            let idle_for = now - newest.since;
             match newest.io.unasked() {
-                None => return Some(Checkout::Http1(self.single(newest.io, newest.kept, true))),
-                Some(came) => self.ended(came),
+                None => {
+                    newest.kept.idle_for = idle_for;
+                    return Some(Checkout::Http1(self.single(newest.io, newest.kept, true)));
+                }
+                Some(came) => self.ended(came, idle_for),
             }
         }
     }
 
-    /// This came on an idle connection, which was given up for it.
+    /// This came on a connection that had been idle for so long, which was given up for it.
     #[cold]
-    fn ended(&self, came: Unasked) {
+    fn ended(&self, came: Unasked, idle_for: Duration) {
+        self.endpoint.ended(idle_for);
         if came == Unasked::Stray {
             self.endpoint.strayed();
             // There may be more of that on the others.
@@ -134,24 +153,40 @@ impl<B: RequestBody> Pool<B> {
     /// A connection when none is idle: a new one, or one that is given back meanwhile. `new`: a request
     /// has failed on an old one.
     pub async fn open(self: &Rc<Self>, new: bool) -> Result<Checkout<B>, Arc<ConnectError>> {
-        self.streams.borrow_mut().retain(|open| !open.is_closed());
+        self.forget_closed();
         // Boxed, since a request that finds an idle one must not be as large as a handshake.
         Box::pin(self.dial(new)).await
     }
 
-    /// Closes what has been idle for too long and brings the gauges up to date.
-    pub fn sweep(&self, now: Instant) {
+    /// Those of HTTP/2 that have ended.
+    fn forget_closed(&self) {
+        self.streams.borrow_mut().retain(|open| {
+            let closed = open.is_closed();
+            if closed && open.in_flight() == 0 {
+                self.endpoint.ended(open.idle_since().elapsed());
+            }
+            !closed
+        });
+    }
+
+    /// Closes what has been idle or open for too long and brings the gauges up to date.
+    pub fn sweep(self: &Rc<Self>, now: Instant) {
         let mut came = Vec::new();
         self.idle.borrow_mut().retain_mut(|idle| {
             // The runtime has looked at all sockets since the last request.
             let unasked = http1::unasked(&mut idle.io);
-            came.extend(unasked);
+            came.extend(unasked.map(|unasked| (unasked, now - idle.since)));
             idle.expires > now && unasked.is_none()
         });
-        came.into_iter().for_each(|came| self.ended(came));
-        if self.endpoint.habits.keep(now).is_zero() {
+        for (came, idle_for) in came {
+            self.ended(came, idle_for);
+        }
+        let learnt = self.endpoint.habits.keep(now);
+        if learnt.is_zero() {
             self.idle.borrow_mut().clear();
         }
+        self.forget_closed();
+        self.retire_old(now);
         let refused = self.endpoint.places.refused();
         let wanted = self.refused.replace(refused) != refused;
         if wanted {
@@ -163,9 +198,15 @@ impl<B: RequestBody> Pool<B> {
         } else {
             self.endpoint.pool_idle_timeout
         };
+        // What is distrusted is of HTTP/1.1 alone.
+        let keep = if learnt.is_zero() {
+            keep
+        } else {
+            keep.min(learnt)
+        };
         self.streams.borrow_mut().retain(|open| {
-            let fresh = open.in_flight() > 0 || open.idle_since() + keep > now;
-            fresh && !open.is_closed()
+            let fresh = !open.is_retired() && open.idle_since() + keep > now;
+            fresh || open.in_flight() > 0
         });
         self.report();
     }
@@ -187,6 +228,12 @@ impl<B: RequestBody> Pool<B> {
     fn free_stream(&self) -> Option<Rc<Multiplexed>> {
         let streams = self.streams.borrow();
         streams.iter().find(|open| open.is_free()).cloned()
+    }
+
+    /// One that had been replaced, when there is none in its place after all.
+    fn retired_stream(&self) -> Option<Rc<Multiplexed>> {
+        let streams = self.streams.borrow();
+        streams.iter().find(|open| open.has_room()).cloned()
     }
 
     async fn dial(self: &Rc<Self>, new: bool) -> Result<Checkout<B>, Arc<ConnectError>> {
@@ -212,11 +259,14 @@ impl<B: RequestBody> Pool<B> {
             drop(turn);
             return self.one_of_http1(new).await;
         }
-        self.connect().await.map_err(|error| {
+        self.connect().await.or_else(|error| {
+            if let Some(open) = self.retired_stream() {
+                return Ok(Checkout::Http2(self.stream(open, true)));
+            }
             let error = Arc::new(error);
             let mut failure = self.failure.borrow_mut();
             *failure = (failure.0 + 1, Some(Arc::clone(&error)));
-            error
+            Err(error)
         })
     }
 
@@ -235,7 +285,7 @@ impl<B: RequestBody> Pool<B> {
             let stream = self.begin_http2(connected, place).await?;
             return Ok(Checkout::Http2(stream));
         }
-        let kept = Kept::new(place);
+        let kept = Kept::new(place, self.age(&connected));
         Ok(Checkout::Http1(self.single(connected.io, kept, false)))
     }
 
@@ -243,7 +293,8 @@ impl<B: RequestBody> Pool<B> {
     pub async fn dedicated(self: &Rc<Self>) -> Result<Single<B>, ConnectError> {
         self.make_room().await;
         let (connected, place) = self.endpoint.connect(Protocols::Http1).await?;
-        let mut single = self.single(connected.io, Kept::new(place), false);
+        let kept = Kept::new(place, self.age(&connected));
+        let mut single = self.single(connected.io, kept, false);
         single.retire();
         Ok(single)
     }
@@ -272,15 +323,20 @@ impl<B: RequestBody> Pool<B> {
         connected: Connected,
         place: Place,
     ) -> Result<Stream<B>, ConnectError> {
+        let age = self.age(&connected);
         let io = Answers::holding(place, connected.io);
-        let open = Multiplexed::begin(io, &self.endpoint)
+        let open = Multiplexed::begin(io, age, &self.endpoint)
             .await
             .map_err(|error| self.endpoint.connector.handshake_failed(&error))?;
         self.streams.borrow_mut().push(Rc::clone(&open));
         Ok(self.stream(open, false))
     }
 
-    fn single(self: &Rc<Self>, io: Io, kept: Kept, reused: bool) -> Single<B> {
+    fn age(&self, connected: &Connected) -> Age {
+        Age::new(&self.endpoint, connected.peer.ip())
+    }
+
+    fn single(self: &Rc<Self>, io: Io, kept: Box<Kept>, reused: bool) -> Single<B> {
         self.active.set(self.active.get() + 1);
         Single::new(io, Lease::new(self, Held::Http1(kept)), reused)
     }

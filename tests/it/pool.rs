@@ -1,6 +1,7 @@
 //! Connections to upstreams: kept, given up, and never the cause of a second request.
 
 mod again;
+mod aging;
 mod http2;
 mod unasked;
 mod waiting;

@@ -62,6 +62,7 @@ fn smallest_file_gets_the_documented_defaults() {
     assert_eq!(upstream.stream_idle_timeout, Some(seconds(300)));
     assert_eq!((upstream.pool_idle, upstream.replay_buffer), (256, 65_536));
     assert_eq!(upstream.pool_idle_timeout, seconds(50));
+    assert_eq!(upstream.max_connection_age, Some(seconds(600)));
     assert!(upstream.retry_on_401);
     assert_eq!(upstream.header, "authorization");
     assert_eq!(upstream.header_prefix, None);
@@ -135,6 +136,7 @@ response_timeout = "7s"
 stream_idle_timeout = "0s"
 pool_idle = 8
 pool_idle_timeout = "9s"
+max_connection_age = "0s"
 retry_on_401 = false
 replay_buffer = "0B"
 header = "X-Token"
@@ -232,6 +234,7 @@ allow_plaintext = true
     assert_eq!(crm.response_timeout, seconds(7));
     assert_eq!((crm.stream_idle_timeout, crm.replay_buffer), (None, 0));
     assert_eq!((crm.pool_idle, crm.pool_idle_timeout), (8, seconds(9)));
+    assert_eq!(crm.max_connection_age, None);
     assert!(!crm.retry_on_401);
     assert_eq!(
         (crm.header.as_str(), crm.header_prefix.as_deref()),

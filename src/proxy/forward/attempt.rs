@@ -117,13 +117,19 @@ impl OverHttp1 {
                 self.crossed = timed_out && self.reused && trip.is_farewell();
                 Ok(head.map(|()| Incoming::http1(held)))
             }
-            Err(error) => Err(Failed {
-                alert: failure::alert(&error),
-                error: error.into(),
-                unsent: trip.io().written() == self.written,
-                unnoticed: self.reused && !trip.has_heard(),
-                http1_instead: false,
-            }),
+            Err(error) => {
+                let failed = Failed {
+                    alert: failure::alert(&error),
+                    error: error.into(),
+                    unsent: trip.io().written() == self.written,
+                    unnoticed: self.reused && !trip.has_heard(),
+                    http1_instead: false,
+                };
+                if failed.unnoticed && failure::is_closed_early(&failed.error) {
+                    lease.ended();
+                }
+                Err(failed)
+            }
         })
     }
 }

@@ -1,4 +1,6 @@
-use socket2::{Domain, Socket, Type};
+use std::io;
+
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
@@ -38,8 +40,9 @@ async fn a_silent_address_delays_the_next_by_address_delay_alone() {
             ..Dialing::default()
         };
         let start = tokio::time::Instant::now();
-        let tcp = dial(vec![silent, good], &dialing).await.unwrap();
+        let (tcp, failed) = dial(vec![silent, good], &dialing).await.unwrap();
         assert_eq!(tcp.peer_addr().unwrap(), good);
+        assert!(failed.is_empty(), "silence is no answer");
         assert!(start.elapsed() >= dialing.address_delay);
     }
 }
@@ -50,7 +53,9 @@ async fn a_refusing_address_delays_nothing() {
     let good = listener.local_addr().unwrap();
     let [(one, _taken), (two, _too)] = [refusing(), refusing()];
     let tcp = dial(vec![one, two, good], &Dialing::default()).await;
-    assert_eq!(tcp.unwrap().peer_addr().unwrap(), good);
+    let (tcp, failed) = tcp.unwrap();
+    assert_eq!(tcp.peer_addr().unwrap(), good);
+    assert_eq!(failed, [one.ip(), two.ip()]);
 }
 
 #[tokio::test]
@@ -74,7 +79,7 @@ async fn the_system_is_told_how_to_notice_a_peer_that_vanished() {
         ..Dialing::default()
     };
     let address = listener.local_addr().unwrap();
-    let tcp = dial(vec![address], &dialing).await.unwrap();
+    let (tcp, _) = dial(vec![address], &dialing).await.unwrap();
     let socket = SockRef::from(&tcp);
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), dialing.keepalive.time);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
-use super::{Checkout, Idle, Pool, RequestBody};
+use super::{Age, Checkout, Idle, Pool, RequestBody};
 use crate::deadline::Deadline;
-use crate::http1::{RoundTrip, Sent};
+use crate::http1::{RoundTrip, Sent, Unasked};
 use crate::http2;
 use crate::upstream::answers::Wire;
 use crate::upstream::io::Io;
@@ -16,20 +16,31 @@ use crate::upstream::keep_alive;
 use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::places::Place;
 
-/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes.
+/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes. On the heap, so
+/// that a lease is no larger than it must be.
 pub(super) struct Kept {
     _place: Place,
     /// For whoever waits for an answer: one that is armed already costs next to nothing.
     timer: Deadline,
+    age: Age,
+    /// How long it had been idle before the request that it carries.
+    pub(super) idle_for: Duration,
 }
 
 impl Kept {
     /// Of a connection that has just been opened.
-    pub(super) fn new(place: Place) -> Self {
-        Self {
+    pub(super) fn new(place: Place, age: Age) -> Box<Self> {
+        Box::new(Self {
             _place: place,
             timer: Deadline::default(),
-        }
+            age,
+            idle_for: Duration::ZERO,
+        })
+    }
+
+    /// Since when it is open.
+    pub(super) fn age(&self) -> &Age {
+        &self.age
     }
 }
 
@@ -61,7 +72,7 @@ pub struct Lease<B: RequestBody> {
 pub type Carried<B> = Box<(RoundTrip<Io, B>, Lease<B>)>;
 
 pub(super) enum Held {
-    Http1(Kept),
+    Http1(Box<Kept>),
     Http2(Rc<Multiplexed>),
     Nothing,
 }
@@ -88,7 +99,9 @@ impl<B: RequestBody> Single<B> {
             return true;
         }
         let came = self.io.unasked();
-        came.inspect(|came| self.lease.pool.ended(*came)).is_none()
+        let idle_for = self.lease.idle_for();
+        let ended = |came: &Unasked| self.lease.pool.ended(*came, idle_for);
+        came.inspect(ended).is_none()
     }
 
     /// Begins a request with this body. On the heap, where it stays until the end of the response.
@@ -184,6 +197,19 @@ impl<B: RequestBody> Lease<B> {
         }
     }
 
+    /// The upstream had ended the connection when the request came.
+    #[cold]
+    pub fn ended(&self) {
+        self.pool.endpoint.ended(self.idle_for());
+    }
+
+    fn idle_for(&self) -> Duration {
+        match &self.held {
+            Held::Http1(kept) => kept.idle_for,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Something came behind the response that nothing had asked for.
     pub fn strayed(&self) {
         self.pool.endpoint.strayed();
@@ -195,26 +221,36 @@ impl<B: RequestBody> Lease<B> {
         let keep = self.keep_alive.unwrap_or(Duration::MAX);
         let keep = keep.min(endpoint.habits.keep(now));
         let keep = keep.min(endpoint.pool_idle_timeout);
-        if keep.is_zero() || endpoint.pool_idle_per_shard == 0 {
+        let retires = |kept: &Kept| self.pool.retires(&kept.age, now);
+        if keep.is_zero()
+            || endpoint.pool_idle_per_shard == 0
+            || matches!(&self.held, Held::Http1(kept) if retires(kept))
+        {
             return;
         }
-        if let Held::Http1(kept) = std::mem::replace(&mut self.held, Held::Nothing) {
+        if let Held::Http1(mut kept) = std::mem::replace(&mut self.held, Held::Nothing) {
             let pool = &self.pool;
             pool.active.set(pool.active.get() - 1);
             if !pool.waiting.is_empty() {
                 match io.unasked() {
                     None => {
+                        kept.idle_for = Duration::ZERO;
                         let single = pool.single(io, kept, true);
                         pool.waiting.give(Checkout::Http1(single));
                     }
-                    Some(came) => pool.ended(came),
+                    Some(came) => pool.ended(came, Duration::ZERO),
                 }
                 return;
             }
             let mut idle = pool.idle.borrow_mut();
             if idle.len() < pool.endpoint.pool_idle_per_shard {
                 let expires = now + keep;
-                idle.push(Idle { io, kept, expires });
+                idle.push(Idle {
+                    io,
+                    kept,
+                    since: now,
+                    expires,
+                });
             }
         }
     }

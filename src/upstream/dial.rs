@@ -1,0 +1,66 @@
+//! TCP connections to whichever address answers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::config::Dialing;
+use crate::process::{is_reserved, shortage};
+
+/// Dials the addresses in order, the next whenever one fails or stays silent for too long; the first
+/// to answer wins and the others are dropped; those that failed before are told. The error is the first
+/// address's.
+pub(super) async fn dial(
+    addresses: Vec<SocketAddr>,
+    dialing: &Dialing,
+) -> io::Result<(TcpStream, Vec<IpAddr>)> {
+    let keepalive = || {
+        let keepalive = &dialing.keepalive;
+        TcpKeepalive::new()
+            .with_time(keepalive.time)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.retries)
+    };
+    if let [only] = addresses[..] {
+        let dialed = dial_one(only, keepalive()).await;
+        return dialed.map(|tcp| (tcp, Vec::new()));
+    }
+    let mut rest = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let (mut failure, mut failed) = (None, Vec::new());
+    loop {
+        if let Some(next) = rest.next() {
+            let attempt = dial_one(next, keepalive());
+            attempts.spawn(async move { attempt.await.map_err(|e| (next.ip(), e)) });
+        }
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done.map_err(io::Error::other)? {
+                Ok(tcp) => return Ok((tcp, failed)),
+                Err((ip, e)) => {
+                    failure = failure.or(Some(e));
+                    failed.push(ip);
+                }
+            },
+            () = tokio::time::sleep(dialing.address_delay), if rest.len() > 0 => {}
+            else => break,
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::other("no address to connect to")))
+}
+
+async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    if is_reserved(&socket) {
+        return Err(shortage());
+    }
+    let tcp = socket.connect(address).await?;
+    tcp.set_nodelay(true)?;
+    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    Ok(tcp)
+}

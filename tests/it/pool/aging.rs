@@ -1,0 +1,157 @@
+//! Connections that have been open for long.
+
+use super::*;
+
+/// Counts connections, and answers every request with the number of its own; tells when one has ended.
+fn counting(http2: bool) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<usize>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let address = server::bytes(move |number, mut stream| {
+        let tell = tell.clone();
+        async move {
+            if http2 {
+                let answer =
+                    move |_| async move { Ok::<_, Infallible>(response(200, number.to_string())) };
+                let serving = http2_server::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                let _ = serving.await;
+            } else {
+                while !read_head(&mut stream).await.is_empty() {
+                    let text = number.to_string();
+                    let length = text.len();
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+            let _ = tell.send(number);
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_when_another_is_there_and_no_request_fails() {
+    for http in ["1.1", "2"] {
+        let (api, mut ended) = counting(http == "2");
+        let lines = format!("http = \"{http}\"\nmax_connection_age = \"500ms\"");
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), &lines));
+        let mut client = Connection::open(sidebearer.address()).await;
+        let mut last = String::new();
+        // Without a pause: it is never idle for long.
+        while last != "1" {
+            let answer = client.send(request(Method::POST, "/", "x")).await.unwrap();
+            assert_eq!(answer.status, 200);
+            last = answer.text();
+        }
+        assert_eq!(timeout(PATIENCE, ended.recv()).await.unwrap(), Some(0));
+    }
+}
+
+/// Attempts to connect, whatever came of them.
+async fn attempts(sidebearer: &Sidebearer) -> f64 {
+    let page = sidebearer.page("/metrics").await;
+    let lines = page.lines();
+    let lines = lines.filter_map(|line| line.strip_prefix("sidebearer_upstream_connects_total{"));
+    let values = lines.map(|line| line.rsplit(' ').next().unwrap());
+    values.map(|value| value.parse::<f64>().unwrap()).sum()
+}
+
+/// Takes one connection, and refuses all others from then on.
+fn taking_one(http2: bool) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind(crate::support::loopback()).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        drop(listener);
+        stream.set_nonblocking(true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let mut stream = TcpStream::from_std(stream).unwrap();
+            if http2 {
+                let answer = |_| async { Ok::<_, Infallible>(response(200, "ok")) };
+                let serving = http2_server::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                let _ = serving.await;
+            } else {
+                while !read_head(&mut stream).await.is_empty() {
+                    stream.write_all(OK).await.unwrap();
+                }
+            }
+        });
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_old_connection_serves_on_as_long_as_no_other_can_be_had() {
+    for http in ["1.1", "2"] {
+        let api = taking_one(http == "2");
+        let lines = format!("http = \"{http}\"\nmax_connection_age = \"300ms\"");
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), &lines));
+        let mut client = Connection::open(sidebearer.address()).await;
+        eventually("another is tried", async || {
+            let answer = client.send(request(Method::POST, "/", "x")).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            attempts(&sidebearer).await > 1.0
+        })
+        .await;
+        for _ in 0..3 {
+            let answer = client.send(request(Method::POST, "/", "x")).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        assert_eq!(connects(&sidebearer).await, 1.0);
+    }
+}
+
+#[tokio::test]
+async fn connections_to_an_address_that_refuses_others_end_early() {
+    let found = tokio::net::lookup_host(("localhost", 1)).await.unwrap();
+    let mut found: Vec<_> = found.map(|address| address.ip()).collect();
+    found.dedup();
+    // A port that is free at both.
+    let sockets = std::net::TcpListener::bind((found[0], 0)).and_then(|first| {
+        let port = first.local_addr()?.port();
+        let second = std::net::TcpListener::bind((*found.get(1).unwrap_or(&found[0]), port))?;
+        Ok((first, second))
+    });
+    let Ok((first, second)) = sockets else {
+        return eprintln!("skipped: localhost has one address here, {found:?}");
+    };
+    let port = second.local_addr().unwrap().port();
+    let (go, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
+    let (gate, tell) = (Arc::clone(&go), Arc::clone(&ended));
+    let (refusing, refuses) = tokio::sync::oneshot::channel();
+    // It takes one connection, and no other.
+    tokio::spawn(async move {
+        first.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(first).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        refusing.send(()).unwrap();
+        read_head(&mut stream).await;
+        gate.acquire().await.unwrap().forget();
+        stream.write_all(OK).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+        tell.notify_one();
+    });
+    server::bytes_on(second, |_, mut stream| async move {
+        while !read_head(&mut stream).await.is_empty() {
+            stream.write_all(OK).await.unwrap();
+        }
+    });
+    let url = format!("http://localhost:{port}");
+    let sidebearer = Sidebearer::start(&config(&url, "pool_idle_timeout = \"10m\""));
+    let address = sidebearer.address();
+    let waiting = tokio::spawn(client::get(address, "/"));
+    timeout(PATIENCE, refuses).await.unwrap().unwrap();
+    assert_eq!(client::get(address, "/").await.status, 200);
+    go.add_permits(1);
+    assert_eq!(waiting.await.unwrap().status, 200);
+    let noticed = timeout(PATIENCE, ended.notified()).await;
+    assert!(noticed.is_ok(), "where nobody is left");
+    assert_eq!(client::get(address, "/").await.status, 200);
+    assert_eq!(connects(&sidebearer).await, 2.0);
+}
