@@ -92,7 +92,7 @@ fn less_dots(path: &str) -> (String, bool) {
     let Some((root, rest)) = segments.split_first_mut() else {
         return (String::new(), false);
     };
-    if !root.is_empty() || !rest.iter().any(|segment| is_dot(segment)) {
+    if !root.is_empty() || !rest.iter().any(is_dot) {
         return (path.to_owned(), false);
     }
     if let Some(last) = rest.last_mut()

@@ -232,7 +232,9 @@ fn chunks(reader: &mut Reader<'_>) -> Strict<(Vec<u8>, Vec<Field>)> {
         let visible = |byte: &u8| *byte >= b' ' && *byte != 0x7F || *byte == b'\t';
         let follows = extension.trim_ascii_start();
         let extended = follows.starts_with(b";") && follows.iter().all(visible);
-        if !(1..=15).contains(&digits) || !(extension.is_empty() || extended) {
+        // Some pad the size. Whoever takes that takes it for the same size.
+        let padded = extension.iter().all(|byte| b" \t".contains(byte));
+        if !(1..=15).contains(&digits) || !(padded || extended) {
             return Err(Stop::Bad("a malformed chunk size"));
         }
         let size = usize::from_str_radix(&text(size), 16).expect("at most 15 hexadecimal digits");
