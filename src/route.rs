@@ -20,7 +20,7 @@ use http::Method;
 
 use crate::config::HostPattern;
 
-pub use hosts::OwnHosts;
+pub use hosts::{Addresses, OwnHosts, is_loopback_host};
 
 #[cfg(test)]
 mod tests;

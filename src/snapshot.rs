@@ -59,10 +59,21 @@ pub struct Snapshot {
 pub struct Listener {
     /// Unique.
     pub name: String,
-    /// The names it is called by; only where web pages could call it by others: on loopback.
-    pub own_hosts: Option<OwnHosts>,
+    /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
+    pub neighbours: Option<Neighbours>,
+}
+
+/// Who, of those that can reach a socket, may use it: programs, and few web pages.
+#[derive(Debug)]
+pub struct Neighbours {
+    /// The names that the socket is called by.
+    pub own_hosts: OwnHosts,
     /// Whether pages of other sites may use it.
     pub allow_browsers: bool,
+    /// The origins whose pages may, as browsers spell them.
+    pub allow_origins: Vec<String>,
+    /// Whether a browser is refused that asks by name and does not say which page it asks for.
+    pub refuse_unmarked: bool,
 }
 
 /// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the

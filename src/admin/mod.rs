@@ -5,6 +5,7 @@ mod status;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use self::io::Impatient;
 use crate::config::{self, Config, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::admit_to_admin;
+use crate::route::Addresses;
 use crate::server::{Acceptor, Shards};
 use crate::snapshot::Snapshot;
 
@@ -158,6 +160,11 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
         let _vital = vital;
         // In the order in which they came.
         let mut open = VecDeque::<AbortHandle>::new();
+        let on_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        let addresses = match listener.local_addr().map(on_loopback) {
+            Ok(false) => Addresses::All,
+            _ => Addresses::Loopback,
+        };
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of file descriptors, most likely: the next probe comes soon enough.
@@ -171,17 +178,17 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
             {
                 oldest.abort();
             }
-            let connection = tokio::spawn(converse(stream, Arc::clone(&admin), scope));
+            let connection = tokio::spawn(converse(stream, Arc::clone(&admin), scope, addresses));
             open.push_back(connection.abort_handle());
         }
     })
 }
 
-async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope) {
+async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses: Addresses) {
     let patience = scope.page(&admin.snapshots.load().config).header_timeout;
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+        async move { Ok::<_, Infallible>(answer(&admin, scope, addresses, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -191,9 +198,14 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope) {
     let _ = connection.await;
 }
 
-async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    admin: &Admin,
+    scope: Scope,
+    addresses: Addresses,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (head, _) = request.into_parts();
-    let mut response = respond(admin, scope, &head).await;
+    let mut response = respond(admin, scope, addresses, &head).await;
     let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
     if has_body(&head.headers) || refused.contains(&response.status()) {
         // No page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
@@ -210,9 +222,14 @@ fn has_body(headers: &HeaderMap) -> bool {
         || lengths.into_iter().any(|length| length != "0")
 }
 
-async fn respond(admin: &Admin, scope: Scope, head: &Parts) -> Response<Full<Bytes>> {
+async fn respond(
+    admin: &Admin,
+    scope: Scope,
+    addresses: Addresses,
+    head: &Parts,
+) -> Response<Full<Bytes>> {
     if scope == Scope::All
-        && let Err(error) = admit_to_admin(head)
+        && let Err(error) = admit_to_admin(head, addresses)
     {
         let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
         return page(error.kind.status(), &refusal);

@@ -123,6 +123,40 @@ pub(super) fn http_url(text: &str, query: bool) -> Result<Url, Expected> {
     }
 }
 
+/// A scheme, host and port as browsers spell them in `Origin` (RFC 6454 section 6.2).
+pub(super) fn origin(text: &str) -> Result<String, Expected> {
+    const EXPECTED: &str = "expected an origin such as \"https://app.example.com\"";
+    match text {
+        "*" => return Err("write `allow_browsers = true` to let every page in".into()),
+        "null" => {
+            let help = "\"null\" can be any web page; `allow_browsers = true` lets every page in";
+            return Err(help.into());
+        }
+        _ => {}
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
+    if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+        let url = http_url(text, false)?;
+        host_name(url.host_str().unwrap_or_default()).map_err(|_| EXPECTED)?;
+        let origin = url.origin().ascii_serialization();
+        return if rest.contains('/') {
+            Err(format!("an origin has no path; did you mean \"{origin}\"?").into())
+        } else {
+            Ok(origin)
+        };
+    }
+    // Those of apps and extensions, such as "tauri://localhost".
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_origin = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme)
+        && !rest.is_empty()
+        && rest.bytes().all(in_host);
+    is_origin
+        .then(|| text.to_ascii_lowercase())
+        .ok_or(EXPECTED.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +254,43 @@ mod tests {
         ] {
             assert!(!socket(bad).unwrap_err().contains("did you mean"), "{bad}");
         }
+    }
+
+    #[test]
+    fn origins_are_spelled_as_browsers_do() {
+        for (written, spelled) in [
+            ("https://app.example.com", "https://app.example.com"),
+            ("HTTPS://APP.example.com:443", "https://app.example.com"),
+            ("http://localhost:80", "http://localhost"),
+            ("http://localhost:443", "http://localhost:443"),
+            ("http://[0::1]:3000", "http://[::1]:3000"),
+            ("Tauri://localhost", "tauri://localhost"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ] {
+            assert_eq!(origin(written), Ok(spelled.to_owned()), "{written}");
+        }
+        for bad in [
+            "",
+            "*",
+            "null",
+            "app.example.com",
+            "https://",
+            "https://*.example.com",
+            "https://a/",
+            "https://a/path",
+            "https://u@a",
+            "https://a?b",
+            "https://a, https://b",
+            "file://",
+            "app://a/b",
+            "1app://a",
+            "://a",
+            "https://\u{e4}",
+        ] {
+            assert!(origin(bad).is_err(), "{bad:?}");
+        }
+        let help = origin("https://A:443/x").unwrap_err();
+        assert!(help.contains("did you mean \"https://a\"?"), "{help}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::address::{host_name, is_loopback_ip, socket};
+use super::address::{host_name, is_loopback_ip, origin, socket};
 use super::draft::{Draft, Files, Named};
 use super::read::Section;
 use super::report::Expected;
@@ -27,6 +27,13 @@ pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
         _ => host_name(text),
     });
     let allow_browsers = section.boolean("allow_browsers", false);
+    let allow_origins = section.parse_each("allow_origins", origin);
+    if allow_browsers && let Some(value) = section.get("allow_origins") {
+        value.error(
+            "has no effect",
+            "`allow_browsers` lets the pages of every origin in",
+        );
+    }
     let address = section.text("address");
     let name = section.parse("name", name);
     let upstream = section.text("upstream");
@@ -80,6 +87,7 @@ pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
                 address,
                 hosts,
                 allow_browsers,
+                allow_origins,
             });
         }
     }

@@ -192,6 +192,9 @@ pub struct Listener {
     pub hosts: Vec<String>,
     /// Whether requests that a browser made for another site are let through.
     pub allow_browsers: bool,
+    /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
+    /// port that the scheme implies.
+    pub allow_origins: Vec<String>,
 }
 
 /// A socket address of a listener.

@@ -42,12 +42,13 @@ pub use unread::StreamExecutor;
 pub use upload::Source;
 pub use view::{Current, View};
 
-use crate::route::{self, Match, OwnHosts};
-use crate::snapshot::{Injection, Target, Upstream};
+use crate::route::{self, Addresses, Match, OwnHosts};
+use crate::snapshot::{Injection, Neighbours, Target, Upstream};
 use crate::token::Token;
 use download::Download;
 use exchange::Exchange;
 use forward::{Answer, Forward};
+use neighbours::Foreign;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
 /// response too.
@@ -120,8 +121,8 @@ fn plan(
     }
 
     let policy = &snapshot.listeners[exchange.listener];
-    if let Some(own) = &policy.own_hosts {
-        neighbours::admit(own, policy.allow_browsers, &checked, &head.headers)?;
+    if let Some(neighbours) = &policy.neighbours {
+        neighbours::admit(neighbours, &checked, &head.headers).map_err(Foreign::at_listener)?;
     }
 
     let route = snapshot.routes.find(
@@ -323,19 +324,21 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     response.map(|body| Reply::ours(body, exchange))
 }
 
-/// Whether a request may see the admin pages: anyone who can reach them, but no web page.
+/// Whether a request may see the admin pages: anyone who can reach them, but no web page. `addresses`
+/// are the ones that their socket is called by.
 ///
 /// # Errors
 ///
-/// As a loopback listener without hosts of its own.
-pub fn admit_to_admin(head: &Parts) -> Result<(), ProxyError> {
+/// As a listener without hosts of its own.
+pub fn admit_to_admin(head: &Parts, addresses: Addresses) -> Result<(), ProxyError> {
     let checked = request::check(head)?;
-    let admitted = neighbours::admit(&OwnHosts::new([], []), false, &checked, &head.headers);
-    // What a listener can be told to allow, these pages cannot.
-    admitted.map_err(|refused| match refused.kind {
-        ErrorKind::NoRoute => ProxyError::new(refused.kind, "ask by IP address, or as localhost"),
-        kind => ProxyError::new(kind, "a web page of another site made this request"),
-    })
+    let neighbours = Neighbours {
+        own_hosts: OwnHosts::new(addresses, [], []),
+        allow_browsers: false,
+        allow_origins: Vec::new(),
+        refuse_unmarked: false,
+    };
+    neighbours::admit(&neighbours, &checked, &head.headers).map_err(Foreign::at_admin)
 }
 
 #[cold]

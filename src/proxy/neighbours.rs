@@ -1,225 +1,201 @@
 //! Who may use a loopback listener: it can be reached by every web page that is open on the
 //! machine, directly or through a name of its own that resolves to loopback (DNS rebinding).
+//!
+//! Browsers name the page that makes a request in `Origin`, but not with a plain GET. There they
+//! send `Sec-Fetch-*`, but neither with a WebSocket handshake nor to a host that they do not take
+//! for trustworthy: any but `localhost` and the loopback addresses. Where both are missing, what is
+//! left tells that a browser asks, though not for whom.
 
-use http::header::ORIGIN;
-use http::{HeaderMap, HeaderName};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, ORIGIN, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{ErrorKind, ProxyError};
-use super::request::Checked;
-use crate::route::OwnHosts;
+use super::request::{Checked, is_browser};
+use crate::route::is_loopback_host;
+use crate::snapshot::Neighbours;
+
+#[cfg(test)]
+mod tests;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// How much of an `Origin` is quoted: no name of a host is longer.
+const QUOTED: usize = 280;
+
+/// Why a request is taken for one that a foreign web page caused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign<'r> {
+    /// Its `Host`, which a page chose for itself.
+    Host(&'r str),
+    /// Its `Origin`.
+    Origin(&'r HeaderValue),
+    /// Its `Sec-Fetch-Site`: the page of another site, or the browser itself on behalf of one.
+    Site,
+    /// It asks by name, and does not say for which page.
+    Unmarked,
+}
 
 /// Refuses what a foreign web page may have caused.
 ///
 /// # Errors
 ///
-/// `no_route` for a foreign `Host`, `browser_request` for a cross-site request.
-pub fn admit(
-    own: &OwnHosts,
-    allow_browsers: bool,
-    checked: &Checked<'_>,
-    headers: &HeaderMap,
-) -> Result<(), ProxyError> {
+/// What shows that it did.
+pub fn admit<'r>(
+    neighbours: &Neighbours,
+    checked: &'r Checked<'_>,
+    headers: &'r HeaderMap,
+) -> Result<(), Foreign<'r>> {
     // Consent to browsers is not consent to rebinding: such a page passes for same-origin.
-    if !own.contains(&checked.host) {
-        let detail = format!(
-            "the host \"{}\" is not one of this listener's: if it should be, \
-             add it to `hosts` of the listener",
-            checked.host
-        );
-        return Err(ProxyError::new(ErrorKind::NoRoute, detail));
+    if !neighbours.own_hosts.contains(&checked.host) {
+        return Err(Foreign::Host(&checked.host));
     }
-    let marked = checked.seen.browser && !allow_browsers;
-    if marked && is_cross_site(checked.authority, headers) {
-        let detail = "a web page of another site made this request: if it should be able to, \
-                      set `allow_browsers` of the listener";
-        return Err(ProxyError::new(ErrorKind::BrowserRequest, detail));
+    if !checked.seen.browser || neighbours.allow_browsers {
+        return Ok(());
+    }
+    let mut allowed = false;
+    for origin in headers.get_all(ORIGIN) {
+        if is_listed(origin.as_bytes(), &neighbours.allow_origins) {
+            allowed = true;
+        } else if !is_own(origin.as_bytes(), checked.authority) {
+            return Err(Foreign::Origin(origin));
+        }
+    }
+    if allowed {
+        return Ok(());
+    }
+    if is_cross_site(headers) {
+        return Err(Foreign::Site);
+    }
+    if neighbours.refuse_unmarked && !is_loopback_host(&checked.host) && is_unmarked(headers) {
+        return Err(Foreign::Unmarked);
     }
     Ok(())
 }
 
-/// What the browser says about where a request comes from (Fetch Metadata). Programs that send
-/// `Origin` on their own do not send `Sec-Fetch-Mode`; pages cannot forge or leave out either.
-fn is_cross_site(authority: &str, headers: &HeaderMap) -> bool {
-    let foreign_site = headers.get_all(SEC_FETCH_SITE).iter().any(|site| {
-        let site = site.as_bytes().trim_ascii();
-        site.eq_ignore_ascii_case(b"cross-site") || site.eq_ignore_ascii_case(b"same-site")
-    });
-    let foreign_origin = || {
-        let is_foreign = |origin: &[u8]| {
-            let start = origin.windows(3).position(|window| window == b"://");
-            let host = start.map(|start| &origin[start + 3..]);
-            // `null` has no host, and is nobody's own.
-            !host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes()))
+impl Foreign<'_> {
+    /// The answer of a listener, which can be told to allow it.
+    #[cold]
+    pub fn at_listener(self) -> ProxyError {
+        let detail = match self {
+            Self::Host(host) => {
+                let detail = format!(
+                    "the host \"{host}\" is not one of this listener's: if it should be, \
+                     add it to `hosts` of the listener"
+                );
+                return ProxyError::new(ErrorKind::NoRoute, detail);
+            }
+            // It stands for all pages that may not be known, so that it cannot be listed.
+            Self::Origin(origin) if origin == "null" => {
+                "the Origin \"null\" can be any web page's: if every page should be able to use \
+                 this listener, set `allow_browsers` of the listener"
+                    .to_owned()
+            }
+            Self::Origin(origin) => format!(
+                "the Origin {} is not this listener's own: if its pages, or an app that relays \
+                 their requests, should be able to use the listener, add it to its `allow_origins`; \
+                 `allow_browsers` lets the pages of every origin in",
+                quoted(origin)
+            ),
+            Self::Site => "a browser made this request for another site: if it should be able to, \
+                           set `allow_browsers` of the listener"
+                .to_owned(),
+            Self::Unmarked => "a browser asked for this by a name, and does not tell for which \
+                               page: ask by loopback address or as localhost, or set \
+                               `allow_browsers` of the listener"
+                .to_owned(),
         };
-        let mut origins = headers.get_all(ORIGIN).iter();
-        headers.contains_key(SEC_FETCH_MODE) && origins.any(|o| is_foreign(o.as_bytes()))
-    };
-    foreign_site || foreign_origin()
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::super::request::Seen;
-    use super::*;
-    use crate::config::HostPattern;
-
-    fn checked(authority: &str) -> Checked<'_> {
-        let host = match authority.rfind(':') {
-            Some(index) if !authority.ends_with(']') => &authority[..index],
-            _ => authority,
-        };
-        Checked {
-            host: host.to_ascii_lowercase().into(),
-            authority,
-            path: crate::path::Path::read("/").unwrap(),
-            query: None,
-            seen: Seen {
-                browser: true,
-                ..Seen::default()
-            },
-        }
+        ProxyError::new(ErrorKind::BrowserRequest, detail)
     }
 
-    fn neighbours() -> OwnHosts {
-        let patterns = [
-            HostPattern::Any,
-            HostPattern::Exact("crm.local".to_owned()),
-            HostPattern::Wildcard("example.com".to_owned()),
-        ];
-        OwnHosts::new(
-            ["extra.local", "*.wild.local", "api.upstream.net."],
-            &patterns,
-        )
-    }
-
-    fn refusal(
-        own: &OwnHosts,
-        allow_browsers: bool,
-        authority: &str,
-        headers: &[(HeaderName, &str)],
-    ) -> Option<ErrorKind> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(name, HeaderValue::from_str(value).unwrap());
-        }
-        admit(own, allow_browsers, &checked(authority), &map)
-            .err()
-            .map(|error| error.kind)
-    }
-
-    #[test]
-    fn own_names_and_addresses_are_admitted() {
-        for host in [
-            "localhost",
-            "LOCALHOST:7080",
-            "127.0.0.1:7080",
-            "[::1]:7080",
-            "[::1]",
-            "10.1.2.3",
-            "crm.local",
-            "a.example.com",
-            "extra.local:1",
-            "a.wild.local",
-            "api.upstream.net",
-            "",
-        ] {
-            assert_eq!(refusal(&neighbours(), false, host, &[]), None, "{host}");
-        }
-    }
-
-    #[test]
-    fn a_foreign_host_is_refused_even_when_browsers_are_allowed() {
-        for host in [
-            "attacker.example",
-            "localhost.attacker.example",
-            "crm.local.attacker.example",
-            "example.com",
-            "a.b.example.com",
-            ".example.com",
-            "127.1",
-            "2130706433",
-            "0x7f.0.0.1",
-            "127.0.0.1.nip.example",
-            "xlocalhost",
-            "wild.local",
-        ] {
-            for allow_browsers in [false, true] {
-                let refused = refusal(&neighbours(), allow_browsers, host, &[]);
-                assert_eq!(refused, Some(ErrorKind::NoRoute), "{host}");
+    /// The answer of the admin pages, which cannot.
+    #[cold]
+    pub fn at_admin(self) -> ProxyError {
+        match self {
+            Self::Host(_) => {
+                ProxyError::new(ErrorKind::NoRoute, "ask by IP address, or as localhost")
+            }
+            Self::Origin(origin) => {
+                let detail = format!(
+                    "a web page of another site made this request: its Origin is {}",
+                    quoted(origin)
+                );
+                ProxyError::new(ErrorKind::BrowserRequest, detail)
+            }
+            Self::Site | Self::Unmarked => {
+                let detail = "a web page of another site made this request";
+                ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
         }
     }
+}
 
-    #[test]
-    fn the_refusal_says_which_key_would_admit_the_host() {
-        let refused = admit(
-            &neighbours(),
-            false,
-            &checked("other.local"),
-            &HeaderMap::new(),
-        );
-        let detail = refused.unwrap_err().detail;
-        assert!(
-            detail.contains("\"other.local\"") && detail.contains("`hosts`"),
-            "{detail}"
-        );
-    }
+/// Whether an `Origin` is that of a page which came from here: the very host and port that are
+/// asked, over plain HTTP, since listeners speak nothing else.
+fn is_own(origin: &[u8], authority: &str) -> bool {
+    const SCHEME: &[u8] = b"http://";
+    let Some((scheme, host)) = origin.split_at_checked(SCHEME.len()) else {
+        return false;
+    };
+    let with_port_80_implied = |host| without_suffix(host, b":80");
+    let asked = with_port_80_implied(authority.as_bytes());
+    scheme.eq_ignore_ascii_case(SCHEME)
+        && !asked.is_empty()
+        && with_port_80_implied(host).eq_ignore_ascii_case(asked)
+}
 
-    #[test]
-    fn a_star_admits_every_host_but_no_foreign_page() {
-        let star = OwnHosts::new(["*"], &[]);
-        assert_eq!(refusal(&star, false, "anything.example", &[]), None);
-        let page = [(SEC_FETCH_SITE, "cross-site")];
-        let refused = refusal(&star, false, "anything.example", &page);
-        assert_eq!(refused, Some(ErrorKind::BrowserRequest));
-    }
+/// Whether an `Origin` is one of `allowed`, which never have the port that their scheme implies.
+fn is_listed(origin: &[u8], allowed: &[String]) -> bool {
+    let is = |allowed: &String| {
+        let port: &[u8] = match allowed.split_once(':') {
+            Some(("http", _)) => b":80",
+            Some(("https", _)) => b":443",
+            _ => b"",
+        };
+        without_suffix(origin, port).eq_ignore_ascii_case(allowed.as_bytes())
+    };
+    allowed.iter().any(is)
+}
 
-    #[test]
-    fn pages_of_other_sites_are_refused_unless_browsers_are_allowed() {
-        let mode = || (SEC_FETCH_MODE, "cors");
-        for headers in [
-            vec![(SEC_FETCH_SITE, "cross-site")],
-            vec![(SEC_FETCH_SITE, "same-site")],
-            vec![(SEC_FETCH_SITE, "Cross-Site")],
-            vec![(SEC_FETCH_SITE, "none"), (SEC_FETCH_SITE, "cross-site")],
-            vec![(ORIGIN, "https://attacker.example"), mode()],
-            vec![(ORIGIN, "http://localhost:3000"), mode()],
-            vec![(ORIGIN, "http://localhost"), mode()],
-            vec![(ORIGIN, "http://localhost:7080.attacker.example"), mode()],
-            vec![
-                (ORIGIN, "http://attacker.example/://localhost:7080"),
-                mode(),
-            ],
-            vec![(ORIGIN, "null"), mode()],
-            vec![(ORIGIN, ""), mode()],
-            vec![(ORIGIN, "http://localhost:7080"), (ORIGIN, "null"), mode()],
-            vec![(SEC_FETCH_SITE, "same-origin"), (ORIGIN, "null"), mode()],
-        ] {
-            let refused = refusal(&neighbours(), false, "localhost:7080", &headers);
-            assert_eq!(refused, Some(ErrorKind::BrowserRequest), "{headers:?}");
-            assert_eq!(
-                refusal(&neighbours(), true, "localhost:7080", &headers),
-                None
-            );
-        }
-    }
+fn without_suffix<'t>(text: &'t [u8], suffix: &[u8]) -> &'t [u8] {
+    text.strip_suffix(suffix).unwrap_or(text)
+}
 
-    #[test]
-    fn programs_and_own_pages_are_admitted() {
-        for headers in [
-            vec![],
-            vec![(ORIGIN, "https://elsewhere.example")],
-            vec![(ORIGIN, "http://LOCALHOST:7080"), (SEC_FETCH_MODE, "cors")],
-            vec![(SEC_FETCH_SITE, "none"), (SEC_FETCH_MODE, "navigate")],
-            vec![(SEC_FETCH_SITE, "same-origin"), (SEC_FETCH_MODE, "cors")],
-        ] {
-            let refused = refusal(&neighbours(), false, "localhost:7080", &headers);
-            assert_eq!(refused, None, "{headers:?}");
-        }
-    }
+/// What the browser says about where a request comes from (Fetch Metadata); pages can neither forge
+/// nor leave it out. `none` is the user's own doing, such as an address typed in, and navigates. A
+/// certificate can make the browser ask for what it names as well: that is `none` too, but no
+/// navigation.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let navigates = || {
+        let mut modes = headers.get_all(SEC_FETCH_MODE).iter();
+        modes.all(|mode| mode.as_bytes().eq_ignore_ascii_case(b"navigate"))
+    };
+    let own = |site: &HeaderValue| {
+        let is = |known: &[u8]| site.as_bytes().eq_ignore_ascii_case(known);
+        is(b"same-origin") || (is(b"none") && navigates())
+    };
+    !headers.get_all(SEC_FETCH_SITE).iter().all(own)
+}
+
+/// Whether a browser asks that says nothing about where the request comes from. Programs that borrow
+/// a browser's `User-Agent` do not borrow the rest.
+fn is_unmarked(headers: &HeaderMap) -> bool {
+    let marks = [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_MODE];
+    let html = |accept: &HeaderValue| {
+        let mut windows = accept.as_bytes().windows(b"text/html".len());
+        windows.any(|window| window.eq_ignore_ascii_case(b"text/html"))
+    };
+    headers.get_all(USER_AGENT).iter().any(is_browser)
+        && !marks.iter().any(|mark| headers.contains_key(mark))
+        && (headers.contains_key(ACCEPT_LANGUAGE)
+            || headers.contains_key(UPGRADE_INSECURE_REQUESTS)
+            || headers.get_all(ACCEPT).iter().any(html))
+}
+
+/// An `Origin` as an answer may repeat it, which can hold any bytes.
+fn quoted(origin: &HeaderValue) -> String {
+    let bytes = origin.as_bytes();
+    let end = if bytes.len() > QUOTED { "..." } else { "" };
+    let start = &bytes[..bytes.len().min(QUOTED)];
+    format!("\"{}{end}\"", start.escape_ascii())
 }

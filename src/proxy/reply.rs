@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -96,6 +96,12 @@ fn describe(error: &ProxyError, headers: &mut HeaderMap) {
     insert(headers, PROXY_STATUS, &status);
     if let Some(after) = error.retry_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
+    }
+    if error.kind == ErrorKind::BrowserRequest {
+        // A browser that shows the refusal takes it for a page of ours, and would ask for its icon as
+        // such a page may.
+        let policy = HeaderValue::from_static("default-src 'none'");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     if error.kind == ErrorKind::MethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static(ALLOWED_METHODS));

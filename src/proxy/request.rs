@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE, TRANSFER_ENCODING, UPGRADE,
-    VIA,
+    USER_AGENT, VIA,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -48,7 +48,7 @@ pub struct Seen {
     pub upgrade: bool,
     /// `Via`.
     pub via: bool,
-    /// `Origin`, or one that browsers alone send.
+    /// `Origin`, `Sec-Fetch-*`, or the `User-Agent` of a browser.
     pub browser: bool,
 }
 
@@ -219,6 +219,7 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
             CONTENT_TYPE => seen.grpc |= is_grpc_type(value),
             VIA => seen.via = true,
             ORIGIN => seen.browser = true,
+            USER_AGENT => seen.browser |= is_browser(value),
             UPGRADE if http1 => seen.upgrade = true,
             _ if name.as_str().starts_with("sec-fetch-") => seen.browser = true,
             _ if http1 => {}
@@ -242,6 +243,11 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
 /// Whether it is a gRPC call, also when the rest of it is refused.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(is_grpc_type)
+}
+
+/// Whether this `User-Agent` is a browser's, or pretends to be.
+pub fn is_browser(user_agent: &HeaderValue) -> bool {
+    user_agent.as_bytes().starts_with(b"Mozilla/")
 }
 
 fn is_grpc_type(content_type: &HeaderValue) -> bool {

@@ -1,36 +1,51 @@
 //! Which host names belong to a listener.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::HostPattern;
 
-/// The host names that a listener calls its own, besides IP literals and `localhost`.
+/// The host names that a socket calls its own, besides `localhost` and [addresses](Addresses).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnHosts {
+    addresses: Addresses,
     any: bool,
     exact: HashSet<Box<str>>,
     /// By the part after `*.`.
     wildcard: HashSet<Box<str>>,
 }
 
+/// Which IP addresses are a socket's own without being configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// 127.0.0.0/8 and `::1`: no other leads to a socket on loopback but by a detour, and to others
+    /// (`0.0.0.0`, `::ffff:127.0.0.1`) browsers do not say which page asks.
+    Loopback,
+    /// Every one: a socket on the network does not know by which it is reached.
+    All,
+}
+
 impl OwnHosts {
     /// `hosts` are the listener's own `hosts` and the hosts of its upstreams, in lower case without
     /// port, `*` for any; `patterns` are the hosts of its routes.
     pub fn new<'a>(
+        addresses: Addresses,
         hosts: impl IntoIterator<Item = &'a str>,
         patterns: impl IntoIterator<Item = &'a HostPattern>,
     ) -> Self {
         let mut own = Self {
+            addresses,
             any: false,
             exact: HashSet::from(["localhost".into()]),
             wildcard: HashSet::new(),
         };
+        let mut exact = |name: &str| own.exact.insert(canonical(name).into());
         for host in hosts {
             match host.strip_prefix("*.") {
                 Some(parent) => own.wildcard.insert(parent.into()),
                 None if host == "*" => std::mem::replace(&mut own.any, true),
-                None => own.exact.insert(host.trim_end_matches('.').into()),
+                None => exact(host.trim_end_matches('.')),
             };
         }
         for pattern in patterns {
@@ -38,7 +53,7 @@ impl OwnHosts {
                 // A route for any host does not say which names are ours.
                 HostPattern::Any => false,
                 HostPattern::Wildcard(parent) => own.wildcard.insert(parent.as_str().into()),
-                HostPattern::Exact(name) => own.exact.insert(name.as_str().into()),
+                HostPattern::Exact(name) => exact(name),
             };
         }
         own
@@ -51,14 +66,31 @@ impl OwnHosts {
             (!label.is_empty() && self.wildcard.contains(parent)).then_some(())
         };
         self.any
-            || is_ip_literal(host)
+            || ip(host).is_some_and(|ip| self.addresses == Addresses::All || ip.is_loopback())
             // Only HTTP/1.0 may lack a host, and no browser can be made to leave it out.
             || host.is_empty()
-            || self.exact.contains(host)
+            || self.exact.contains(canonical(host).as_ref())
             || wildcard().is_some()
     }
 }
 
-fn is_ip_literal(host: &str) -> bool {
-    host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
+/// Whether it is `localhost` or a loopback address: what browsers trust without TLS.
+pub fn is_loopback_host(host: &str) -> bool {
+    host == "localhost" || ip(host).is_some_and(|ip| ip.is_loopback())
+}
+
+/// The address that a host is, IPv6 in brackets.
+fn ip(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
+        Some(ip) => ip.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
+
+/// A host with one spelling for each IPv6 address.
+fn canonical(host: &str) -> Cow<'_, str> {
+    match ip(host) {
+        Some(IpAddr::V6(ip)) => Cow::Owned(format!("[{ip}]")),
+        _ => Cow::Borrowed(host),
+    }
 }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::uri::Scheme;
 use url::Host;
 
-use super::{Credential, Injection, Listener, Snapshot, Target, Upstream};
+use super::{Credential, Injection, Listener, Neighbours, Snapshot, Target, Upstream};
 use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
@@ -16,7 +16,7 @@ use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::redact::Redactor;
-use crate::route::{OwnHosts, RoutePattern, RouteTable};
+use crate::route::{Addresses, OwnHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::{Clock, FreshTokens, Rejections};
 use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
@@ -338,8 +338,12 @@ impl Listener {
         };
         Self {
             name: listener.name.clone(),
-            own_hosts: loopback.then(|| own_hosts(listener, config)),
-            allow_browsers: listener.allow_browsers,
+            neighbours: loopback.then(|| Neighbours {
+                own_hosts: own_hosts(listener, config),
+                allow_browsers: listener.allow_browsers,
+                allow_origins: listener.allow_origins.clone(),
+                refuse_unmarked: true,
+            }),
         }
     }
 }
@@ -384,7 +388,11 @@ fn own_hosts(listener: &config::Listener, config: &Config) -> OwnHosts {
         .filter_map(|route| config.upstreams.get(&route.upstream));
     let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
-    OwnHosts::new(hosts, routes.clone().map(|route| &route.host))
+    OwnHosts::new(
+        Addresses::Loopback,
+        hosts,
+        routes.clone().map(|route| &route.host),
+    )
 }
 
 fn host_and_port(url: &url::Url) -> String {

@@ -1,23 +1,32 @@
 //! Who may use a loopback listener and the admin pages: programs of this machine, no web pages.
 
 use http::{HeaderValue, Method};
+use hyper::ext::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::support::api::Api;
 use crate::support::client::{self, Answer, request};
 use crate::support::idp::Idp;
+use crate::support::server::whole;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{any_port, smallest};
 
-const PAGES: [&[(&str, &str)]; 4] = [
+/// What a browser sends along for pages that are not ours.
+const PAGES: [&[(&str, &str)]; 7] = [
     &[("sec-fetch-site", "cross-site")],
     &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")],
+    // What a certificate makes it ask for.
+    &[("sec-fetch-site", "none"), ("sec-fetch-mode", "no-cors")],
+    // Where it sends nothing else.
+    &[("origin", "https://attacker.example")],
+    // Of another port of this machine.
     &[
-        ("origin", "https://attacker.example"),
-        ("sec-fetch-mode", "cors"),
+        ("origin", "http://localhost:3000"),
+        ("sec-fetch-site", "same-site"),
     ],
-    &[("origin", "null"), ("sec-fetch-mode", "navigate")],
+    &[("origin", "null")],
+    &[("origin", "null"), ("sec-fetch-site", "same-origin")],
 ];
 
 async fn ask(
@@ -49,6 +58,8 @@ async fn a_foreign_host_gets_no_token() {
         "LOCALHOST:80",
         "127.0.0.1",
         "[::1]:7080",
+        "[0:0::0:1]",
+        "127.1.2.3:7080",
         "crm.local",
         "CRM.local.:1",
     ] {
@@ -60,6 +71,10 @@ async fn a_foreign_host_gets_no_token() {
         "attacker.example",
         "localhost.attacker.example",
         "x.crm.local",
+        "0.0.0.0",
+        "10.1.2.3",
+        "[::ffff:127.0.0.1]",
+        "[fd00::1]",
     ] {
         let answer = ask(address, (Method::GET, "/"), &[("host", foreign)]).await;
         assert_eq!(
@@ -104,6 +119,9 @@ async fn pages_of_other_sites_get_no_token_unless_browsers_are_allowed() {
         );
         let detail = answer.json()["detail"].to_string();
         assert!(detail.contains("allow_browsers"), "{detail}");
+        // Else a browser that shows it asks for an icon, as a page of ours may.
+        let policy = answer.header("content-security-policy");
+        assert_eq!(policy, "default-src 'none'");
         assert_eq!(
             ask(open.address(), (Method::POST, "/"), page).await.status,
             200,
@@ -111,14 +129,128 @@ async fn pages_of_other_sites_get_no_token_unless_browsers_are_allowed() {
         );
     }
     assert!(api.seen().is_empty());
-    // A program that sends Origin by itself is none.
-    let program = &[("origin", "https://elsewhere.example")];
+}
+
+#[tokio::test]
+async fn listed_origins_and_the_listeners_own_pages_are_let_in() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let lines = "allow_origins = [\"https://app.example.com\"]\nhosts = [\"crm.local\"]";
+    let sidebearer = listener(lines, &api, &idp);
+    let address = sidebearer.address();
+    let own = format!("http://{address}");
+    let here = address.to_string();
+    let admitted: [&[(&'static str, &str)]; 5] = [
+        &[
+            ("origin", "https://app.example.com"),
+            ("sec-fetch-site", "cross-site"),
+        ],
+        &[("host", &here), ("origin", &own)],
+        &[
+            ("host", &here),
+            ("origin", &own),
+            ("sec-fetch-site", "same-origin"),
+        ],
+        &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+        &[("host", "crm.local"), ("origin", "http://crm.local")],
+    ];
+    for page in admitted {
+        let answer = ask(address, (Method::POST, "/"), page).await;
+        assert_eq!(answer.status, 200, "{page:?}");
+    }
+    let before = api.seen().len();
+    for page in PAGES {
+        let answer = ask(address, (Method::POST, "/"), page).await;
+        assert_eq!(answer.status, 403, "{page:?}");
+    }
+    let other = [("origin", "https://other.example.com")];
+    let answer = ask(address, (Method::GET, "/"), &other).await;
     assert_eq!(
-        ask(careful.address(), (Method::GET, "/"), program)
-            .await
-            .status,
-        200
+        (answer.status, answer.code().as_str()),
+        (403, "browser_request")
     );
+    let detail = answer.json()["detail"].to_string();
+    assert!(
+        detail.contains("https://other.example.com") && detail.contains("`allow_origins`"),
+        "{detail}"
+    );
+    assert_eq!(api.seen().len(), before);
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_by_name_gets_no_token_where_it_does_not_say_for_whom() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = listener("hosts = [\"crm.local\"]", &api, &idp);
+    let browser = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
+    let program = ("user-agent", "billing/3.1");
+    for (host, agent, sign, status) in [
+        (
+            "crm.local",
+            browser,
+            ("upgrade-insecure-requests", "1"),
+            403,
+        ),
+        ("crm.local", browser, ("accept", "text/html,*/*;q=0.8"), 403),
+        ("crm.local", browser, ("accept-language", "en"), 403),
+        ("crm.local", browser, ("accept", "application/json"), 200),
+        ("crm.local", program, ("accept-language", "en"), 200),
+        ("localhost", browser, ("accept-language", "en"), 200),
+    ] {
+        let headers = [("host", host), agent, sign];
+        let answer = ask(sidebearer.address(), (Method::GET, "/"), &headers).await;
+        assert_eq!(answer.status, status, "{headers:?}");
+    }
+}
+
+/// A web page's handshake, as Chromium sends it.
+fn handshake(address: std::net::SocketAddr, origin: &str) -> String {
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Origin: {origin}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YSBub25jZSBvZiBpdHMgb3c=\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_page_cannot_open_a_websocket() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = listener("", &api, &idp);
+    let address = sidebearer.address();
+    let foreign = handshake(address, "http://attacker.example");
+    // Each request of a connection is judged, and one that is refused does not end it.
+    let good = format!("GET /good HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let last = handshake(address, "null").replacen("Upgrade\r\n", "Upgrade, close\r\n", 1);
+    let answer = client::raw(address, [good.as_str(), &foreign, &good, &last].concat()).await;
+    let statuses: Vec<_> = answer
+        .match_indices("HTTP/1.1 ")
+        .map(|(at, start)| &answer[at + start.len()..][..3])
+        .collect();
+    assert_eq!(statuses, ["200", "403", "200", "403"], "{answer}");
+    assert!(answer.contains("http://attacker.example"), "{answer}");
+    let paths: Vec<_> = api.seen().iter().map(|seen| seen.target.clone()).collect();
+    assert_eq!(paths, ["/good", "/good"]);
+}
+
+#[tokio::test]
+async fn a_page_gets_no_token_by_http2_and_extended_connect() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = listener("", &api, &idp);
+    let mut sender = client::http2(sidebearer.address()).await;
+    for connect in [false, true] {
+        for (origin, status) in [("http://localhost:1", 403), ("null", 403)] {
+            let mut request = client::streaming(Method::GET, "/", whole(""));
+            request
+                .headers_mut()
+                .insert("origin", HeaderValue::from_static(origin));
+            if connect {
+                *request.method_mut() = Method::CONNECT;
+                request
+                    .extensions_mut()
+                    .insert(Protocol::from_static("websocket"));
+            }
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), status, "{origin} {connect}");
+        }
+    }
+    assert!(api.seen().is_empty());
 }
 
 #[tokio::test]
@@ -146,6 +278,21 @@ async fn admin_is_closed_to_pages_and_foreign_hosts() {
             !detail.contains("hosts`"),
             "admin has no such key: {detail}"
         );
+    }
+    // By no other name than the ones of its socket, which is on loopback.
+    for (own, status) in [
+        ("127.0.0.1:7090", 200),
+        ("[::1]", 200),
+        ("10.1.2.3", 404),
+        ("0.0.0.0", 404),
+    ] {
+        let answer = ask(
+            sidebearer.admin(),
+            (Method::GET, "/metrics"),
+            &[("host", own)],
+        )
+        .await;
+        assert_eq!(answer.status, status, "{own}");
     }
     let reloads = r#"sidebearer_config_reloads_total{outcome="success"}"#;
     assert_eq!(sidebearer.metric(reloads).await, 0.0);

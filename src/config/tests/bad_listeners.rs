@@ -214,3 +214,57 @@ fn default_admin_address_is_taken() {
        |           ^^^^^^^^^^^^^^^^ it is the default of `address` in [admin]
     "##);
 }
+
+#[test]
+fn origins_are_no_patterns_and_no_urls() {
+    let text = r#"
+[[listeners]]
+address = "127.0.0.1:7081"
+upstream = "crm"
+allow_origins = ["*", "null", "https://app.example.com/", "app.example.com"]
+alow_origins = []
+
+[[listeners]]
+address = "127.0.0.1:7082"
+upstream = "crm"
+allow_browsers = true
+allow_origins = ["https://app.example.com"]
+"#;
+    assert_snapshot!(refused_with_rest(text), @r##"
+    error: invalid `allow_origins` in [[listeners]]
+      --> sidebearer.toml:5:18
+       |
+     5 | allow_origins = ["*", "null", "https://app.example.com/", "app.example.com"]
+       |                  ^^^ write `allow_browsers = true` to let every page in
+
+    error: invalid `allow_origins` in [[listeners]]
+      --> sidebearer.toml:5:23
+       |
+     5 | allow_origins = ["*", "null", "https://app.example.com/", "app.example.com"]
+       |                       ^^^^^^ "null" can be any web page; `allow_browsers = true` lets every page in
+
+    error: invalid `allow_origins` in [[listeners]]
+      --> sidebearer.toml:5:31
+       |
+     5 | allow_origins = ["*", "null", "https://app.example.com/", "app.example.com"]
+       |                               ^^^^^^^^^^^^^^^^^^^^^^^^^^ an origin has no path; did you mean "https://app.example.com"?
+
+    error: invalid `allow_origins` in [[listeners]]
+      --> sidebearer.toml:5:59
+       |
+     5 | allow_origins = ["*", "null", "https://app.example.com/", "app.example.com"]
+       |                                                           ^^^^^^^^^^^^^^^^^ expected an origin such as "https://app.example.com"
+
+    error: unknown key `alow_origins` in [[listeners]]
+      --> sidebearer.toml:6:1
+       |
+     6 | alow_origins = []
+       | ^^^^^^^^^^^^ did you mean `allow_origins`?
+
+    error: `allow_origins` in [[listeners]] has no effect
+       --> sidebearer.toml:12:17
+        |
+     12 | allow_origins = ["https://app.example.com"]
+        |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^ `allow_browsers` lets the pages of every origin in
+    "##);
+}

@@ -44,7 +44,8 @@ fn smallest_file_gets_the_documented_defaults() {
         panic!("one listener")
     };
     assert_eq!(listener.name, "127.0.0.1:7080");
-    assert!(listener.hosts.is_empty() && !listener.allow_browsers);
+    assert!(listener.hosts.is_empty() && listener.allow_origins.is_empty());
+    assert!(!listener.allow_browsers);
     let [route] = &config.routes[..] else {
         panic!("one route")
     };
@@ -126,6 +127,7 @@ allow_browsers = true
 [[listeners]]
 address = "0.0.0.0:8080"
 allow_network = true
+allow_origins = ["HTTPS://App.example.com:443", "tauri://localhost"]
 
 [upstreams.crm]
 url = "https://CRM.example.com/v%7e"
@@ -225,6 +227,8 @@ allow_plaintext = true
     assert_eq!(config.listeners[0].hosts, ["crm.local", "*", "[::]"]);
     assert!(config.listeners[0].allow_browsers);
     assert_eq!(config.listeners[1].name, "0.0.0.0:8080");
+    let origins = ["https://app.example.com", "tauri://localhost"];
+    assert_eq!(config.listeners[1].allow_origins, origins);
 
     let crm = &config.upstreams["crm"];
     assert_eq!(crm.url.as_str(), "https://crm.example.com/v~");
