@@ -15,7 +15,7 @@
 //!   upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one meaning for every path) and
 //!   [`address`] (what kind of place an IP address is), [`header_names`] (which names some server
-//!   takes for one) and [`redact`] (which cleans what servers say) are the ground; [`jose`], keys and
+//!   takes for one), [`redact`] (which cleans what servers say) and [`server_clock`] are the ground; [`jose`], keys and
 //!   signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
 //! - [`files`] looks at files within a bound, [`vital`] tells who has died, and [`service_manager`]
@@ -46,6 +46,7 @@ pub mod reload;
 pub mod route;
 pub mod sampling;
 pub mod server;
+pub mod server_clock;
 pub mod service_manager;
 pub mod snapshot;
 pub mod sockets;

@@ -21,6 +21,7 @@ use crate::oauth;
 use crate::redact::Redactor;
 use crate::route::{OwnHosts, RouteTable};
 use crate::sampling::Sampling;
+use crate::server_clock::ServerClock;
 use crate::token::{Clock, FreshTokens, Moment, Rejections, Source, Token, Unavailable};
 use crate::upstream::{Endpoint, Identity};
 
@@ -128,6 +129,8 @@ pub struct Injection {
     pub redactor: Arc<Redactor>,
     /// What the upstream wants in proofs.
     pub nonce: Arc<LastNonce>,
+    /// By what proofs to the upstream are dated.
+    pub clock: Arc<ServerClock>,
     /// Bytes of the largest one that is repeated.
     pub max_nonce_bytes: usize,
 }
@@ -235,7 +238,7 @@ impl Injection {
         Some(binding.key.prove(Claims {
             method: method.as_str(),
             target,
-            issued_at: self.now().wall.as_secs(),
+            issued_at: self.clock.date(self.now().wall),
             token_hash: Some(&binding.token_hash),
             nonce: nonce.map(Nonce::as_str),
         }))

@@ -100,7 +100,9 @@ async fn fetch(config: &Config, credential: &Credential) -> Result<Fetched, Stri
     let within = credential.fetch_timeout;
     let answer = tokio::time::timeout(within, client.request()).await;
     let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;
-    let token = answer.map_err(|error| error.message)?;
+    let clock = client.clock_difference();
+    let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
+    let token = answer.map_err(|error| error.message + &clock)?;
     Ok((client, token))
 }
 
@@ -111,6 +113,8 @@ fn judge(
     fetched: &Result<Fetched, String>,
 ) -> Result<String, String> {
     let (client, token) = fetched.as_ref().map_err(String::clone)?;
+    let clock = client.clock_difference();
+    let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
     let lifetime = match token.expires_in {
         Some(lifetime) => format!("for {} s", lifetime.as_secs()),
         None => "without expires_in".to_owned(),
@@ -120,9 +124,9 @@ fn judge(
     let jwt = decode(token.access_token.expose());
     let means = Means::of(config, credential, client, token);
     match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
-        None => Ok(good),
-        Some(Ok(bound)) => Ok(format!("{good}, bound {bound}")),
-        Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}")),
+        None => Ok(good + &clock),
+        Some(Ok(bound)) => Ok(format!("{good}, bound {bound}{clock}")),
+        Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}{clock}")),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Credential {
     pub client_id: Option<SecretSource>,
     /// How the client authenticates.
     pub auth: ClientAuth,
+    /// Whether assertions of ours say `nbf`.
+    pub assertion_nbf: bool,
     /// What the client has been granted, and how it shows that.
     pub grant: Grant,
     /// Whether tokens are bound to a key (RFC 9449).
@@ -40,6 +42,8 @@ pub struct Credential {
     pub required: bool,
     /// The lifetime of a token that came without `expires_in`.
     pub default_lifetime: Duration,
+    /// The `token_type` of an answer that names none; such an answer is refused when absent.
+    pub default_token_type: Option<&'static str>,
     /// Longer lifetimes are cut to this.
     pub max_lifetime: Duration,
     /// One token request, whole.

@@ -48,6 +48,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let discovery_hosts = discovery_hosts(&section);
     let grant = grant::read(&section, files);
     let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
+    let assertion_nbf = section.boolean("assertion_nbf", false);
     let dpop = dpop::read(&section, files);
     let scopes = section.parse_each("scopes", scope);
     let audience = section.parse("audience", |text| Ok(text.to_owned()));
@@ -60,6 +61,8 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
     let time = |key, seconds, least| section.duration(key, Duration::from_secs(seconds), least);
     let second = Duration::from_secs(1);
     let default_lifetime = time("default_lifetime", 5 * 60, second);
+    let token_types = [("Bearer", Some("Bearer")), ("DPoP", Some("DPoP"))];
+    let default_token_type = section.choice("default_token_type", None, &token_types);
     let max_lifetime = time("max_lifetime", 24 * 60 * 60, second);
     let fetch_timeout = time("fetch_timeout", 10, SOME);
     let acquire_timeout = time("acquire_timeout", 5, SOME);
@@ -76,6 +79,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         server: server?,
         client_id,
         auth,
+        assertion_nbf,
         grant: grant?,
         dpop: dpop?,
         scopes,
@@ -86,6 +90,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         refresh,
         required,
         default_lifetime,
+        default_token_type,
         max_lifetime,
         fetch_timeout,
         dialing,

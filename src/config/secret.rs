@@ -12,6 +12,31 @@ use super::NamedFile;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// What about it looks like a mistake of whoever wrote it down, and what to do about it. It is
+    /// used as it is: some secret may be just so.
+    pub fn oddity(&self) -> Option<[&'static str; 2]> {
+        let text = self.expose();
+        let inner = text.trim_start_matches('\u{feff}');
+        if inner.len() < text.len() {
+            Some([
+                "begins with a byte order mark, which is taken for a part of it",
+                "save the file as UTF-8 without BOM",
+            ])
+        } else if text.trim().len() < text.len() {
+            Some([
+                "begins or ends with white space, which is taken for a part of it",
+                "take it away; only one newline at the end is left out",
+            ])
+        } else if text.starts_with("${") && text.ends_with('}') {
+            Some([
+                "is a placeholder that nothing has filled in",
+                "nothing is replaced here; `{ env = \"NAME\" }` reads a variable",
+            ])
+        } else {
+            None
+        }
+    }
+
     /// Takes a value in.
     pub fn new(value: impl Into<String>) -> Self {
         Self(Zeroizing::new(value.into()))
@@ -69,6 +94,13 @@ pub enum SecretError {
     Empty(String),
 }
 
+/// Text less one newline at its end, as editors and `echo` write it; none if nothing is left.
+fn one_line(text: &str) -> Option<Secret> {
+    let line = text.strip_suffix('\n');
+    let text = line.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    (!text.is_empty()).then(|| Secret::new(text))
+}
+
 impl SecretSource {
     /// The current value.
     pub fn read(&self) -> Result<Secret, SecretError> {
@@ -83,20 +115,14 @@ impl SecretSource {
                 let bytes = file.read().map_err(|e| failed(e.to_string()))?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| failed("it is not UTF-8 text".to_owned()))?;
-                let line = text.strip_suffix('\n');
-                let text = line.map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-                if text.is_empty() {
-                    return Err(SecretError::Empty(path()));
-                }
-                Ok(Secret::new(text))
+                one_line(text).ok_or_else(|| SecretError::Empty(path()))
             }
-            Self::Env(name) => match std::env::var(name) {
-                Ok(value) if value.is_empty() => {
-                    Err(SecretError::Empty(format!("environment variable {name}")))
-                }
-                Ok(value) => Ok(Secret::new(value)),
-                Err(_) => Err(SecretError::Env(name.clone())),
-            },
+            Self::Env(name) => {
+                let value = std::env::var(name).map(Zeroizing::new);
+                let value = value.map_err(|_| SecretError::Env(name.clone()))?;
+                let empty = || SecretError::Empty(format!("environment variable {name}"));
+                one_line(&value).ok_or_else(empty)
+            }
         }
     }
 
@@ -133,6 +159,24 @@ mod tests {
             std::fs::write(&path, empty).unwrap();
             let error = SecretSource::File(path.clone().into()).read().unwrap_err();
             assert!(matches!(error, SecretError::Empty(_)), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_mistake_is_told() {
+        for (text, word) in [
+            ("\u{feff}a", "byte order mark"),
+            (" a", "white space"),
+            ("a\t", "white space"),
+            ("a\n", "white space"),
+            ("a\u{a0}", "white space"),
+            ("${CRM_SECRET}", "placeholder"),
+        ] {
+            let [what, _] = Secret::new(text).oddity().unwrap();
+            assert!(what.contains(word), "{text:?}: {what}");
+        }
+        for text in ["a", "a b", "$a", "a${b}", "{b}", "-----BEGIN"] {
+            assert_eq!(Secret::new(text).oddity(), None, "{text:?}");
         }
     }
 

@@ -40,6 +40,10 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
             if let Some(file) = source.file() {
                 permissions::check(value, file);
             }
+            if let Some([what, help]) = secret.oddity() {
+                let message = format!("{} {what}", value.name());
+                value.report.warning(&value.place, message, help);
+            }
             Some((source, secret))
         }
         Err(error) => {

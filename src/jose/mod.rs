@@ -15,4 +15,5 @@ pub use certificate::{Certificate, thumbprint};
 pub use jws::{Header, sign, unique_id};
 pub use key::SigningKey;
 pub use material::KeyError;
+pub use pem::{ESCAPED_LINES, has_escaped_lines};
 pub use public::PublicJwk;

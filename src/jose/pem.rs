@@ -34,6 +34,15 @@ const KINDS: [(&[u8], Kind); 9] = [
     ),
 ];
 
+/// What [`has_escaped_lines`] means.
+pub const ESCAPED_LINES: &str = "it holds the two characters \\n where its lines should end, as JSON and \
+                                 environment files write them; put real line breaks there";
+
+/// Whether PEM was copied out of a string with the escapes of its line breaks.
+pub fn has_escaped_lines(pem: &[u8]) -> bool {
+    pem.windows(7).any(|window| window == b"-----\\n")
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Rsa,
@@ -47,6 +56,9 @@ enum Kind {
 pub(super) fn read(text: &str) -> Result<Key, KeyError> {
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(KeyError::Encrypted);
+    }
+    if has_escaped_lines(text.as_bytes()) {
+        return Err(KeyError::Damaged(ESCAPED_LINES));
     }
     if !text.contains("PRIVATE KEY-----") {
         return Err(KeyError::NoKey);

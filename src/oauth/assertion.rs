@@ -27,6 +27,8 @@ pub(super) struct Statement<'a> {
     pub(super) key_id: Option<&'a str>,
     /// Of the certificate whose key signs.
     pub(super) thumbprint: Option<&'a str>,
+    /// Whether it says from when on it is good.
+    pub(super) not_before: bool,
 }
 
 #[derive(Serialize)]
@@ -36,22 +38,23 @@ struct Claims<'a> {
     /// One string: servers differ on what an array means.
     aud: &'a str,
     iat: u64,
-    nbf: u64,
+    /// A server whose clock is behind would refuse it; `exp` alone bounds its life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
     exp: u64,
     jti: String,
 }
 
 impl Statement<'_> {
-    /// An assertion that is good once.
-    pub(super) fn sign(&self, key: &SigningKey, now: SystemTime) -> Zeroizing<String> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    /// An assertion that is good once, made at `issued_at`, in seconds since the Unix epoch.
+    pub(super) fn sign(&self, key: &SigningKey, issued_at: u64) -> Zeroizing<String> {
         let claims = Claims {
             iss: self.client_id,
             sub: self.client_id,
             aud: self.audience,
-            iat: now,
-            nbf: now,
-            exp: now + LIFETIME.as_secs(),
+            iat: issued_at,
+            nbf: self.not_before.then_some(issued_at),
+            exp: issued_at + LIFETIME.as_secs(),
             jti: unique_id(),
         };
         let header = Header {

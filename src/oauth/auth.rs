@@ -32,6 +32,10 @@ pub(super) struct Means<'a> {
     pub(super) token_endpoint: &'a Url,
     /// When.
     pub(super) now: SystemTime,
+    /// The same for an assertion of ours, as the server dates it, in seconds since the Unix epoch.
+    pub(super) issued_at: u64,
+    /// Whether an assertion of ours says `nbf`.
+    pub(super) not_before: bool,
 }
 
 impl Means<'_> {
@@ -52,7 +56,7 @@ impl Means<'_> {
                 algorithm, form, ..
             } => {
                 let key = SigningKey::from_secret(secret.as_bytes(), *algorithm);
-                self.assert(request, &self.statement(form).sign(&key, self.now));
+                self.assert(request, &self.statement(form).sign(&key, self.issued_at));
             }
             ClientAuth::PrivateKeyJwt { form, .. } => {
                 let signer = self.signer.ok_or_else(|| unread("private_key"))?;
@@ -60,7 +64,7 @@ impl Means<'_> {
                     thumbprint: signer.thumbprint(),
                     ..self.statement(form)
                 };
-                self.assert(request, &statement.sign(signer.key(), self.now));
+                self.assert(request, &statement.sign(signer.key(), self.issued_at));
             }
             ClientAuth::ClientAssertion { assertion } => {
                 let jwt = self.secrets.client_secret.as_ref();
@@ -82,6 +86,7 @@ impl Means<'_> {
             },
             key_id: form.key_id.as_deref(),
             thumbprint: None,
+            not_before: self.not_before,
         }
     }
 
@@ -98,6 +103,18 @@ impl Means<'_> {
         request.form.push("client_assertion", assertion);
         request.redactor.add_jwt(assertion);
     }
+}
+
+/// Whether id and secret come out differently by the two ways of Basic authentication, so that one
+/// may be refused where the other is not.
+pub(super) fn encodings_differ(auth: &ClientAuth, secrets: &Secrets) -> bool {
+    let differs = |text: &str| {
+        let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+        form_encode(text, &mut encoded);
+        *encoded != text
+    };
+    matches!(auth, ClientAuth::SecretBasic { .. })
+        && (differs(secrets.client_id()) || differs(secrets.client_secret()))
 }
 
 /// What to look at when the server answers `invalid_client`.
@@ -125,12 +142,12 @@ pub(super) fn invalid_client_hint(auth: &ClientAuth) -> &'static str {
         }
         ClientAuth::SecretJwt { .. } => {
             "check client_id and client_secret; the server may want another signing_alg or \
-             assertion_audience, and its clock must agree with ours to the minute"
+             assertion_audience, and its clock must agree with ours to five minutes"
         }
         ClientAuth::PrivateKeyJwt { .. } => {
             "check client_id and that the server knows the public half of private_key; it may \
              want a key_id, another signing_alg or assertion_audience, and its clock must agree \
-             with ours to the minute"
+             with ours to five minutes"
         }
         ClientAuth::ClientAssertion { .. } => {
             "check that the server trusts who signed the client_assertion, and its issuer, subject \

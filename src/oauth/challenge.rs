@@ -94,6 +94,15 @@ pub fn wants_nonce(headers: &HeaderMap) -> bool {
         .any(wants)
 }
 
+/// Whether a 401 with these headers refuses the proof itself (RFC 9449 section 7.1), as a server does
+/// that finds it dated in the future.
+pub fn refuses_proof(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    lines
+        .flat_map(|line| challenges(line.as_bytes()))
+        .any(|challenge| challenge.error.as_deref() == Some(b"invalid_dpop_proof"))
+}
+
 /// The challenges of one header line. Linear in its length, whatever it holds.
 ///
 /// Unquoted parameter values may hold what a token may not, URLs for one; many servers send them.

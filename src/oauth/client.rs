@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use tokio::task::{JoinError, spawn_blocking};
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::admission::Admission;
-use super::auth::Means;
+use super::auth::{Means, encodings_differ};
 use super::connection::Connections;
 use super::discovery::Needs;
-use super::exchange::Endpoint;
+use super::exchange::{Endpoint, Limits};
 use super::key::{KeyFile, Signer};
 use super::last_good::{Faults, Known, Unusable};
 use super::proof::ProofKeys;
@@ -25,9 +25,10 @@ use super::{
     BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
 };
 use crate::address::OwnSockets;
-use crate::config::{AuthorizationServer, Credential};
+use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::redact::Redactor;
+use crate::server_clock::{self, ServerClock};
 use crate::upstream::{Identity, TlsError};
 
 /// How often a discovery document is read again at most, while fetches fail.
@@ -59,6 +60,8 @@ pub struct Client {
     redactor: Arc<Redactor>,
     /// What the server wants in proofs.
     nonce: Arc<LastNonce>,
+    /// By what its assertions and proofs are dated.
+    clock: Arc<ServerClock>,
     looker: Arc<Looker>,
     last: Mutex<Last>,
 }
@@ -182,8 +185,8 @@ impl Client {
         redactor: Arc<Redactor>,
         credential: &Credential,
     ) -> Self {
-        let (url, max_nonce) = (first_url(credential).clone(), credential.max_nonce_bytes);
-        let first = Arc::new(Endpoint::new(url, first, max_nonce));
+        let url = first_url(credential).clone();
+        let first = Arc::new(Endpoint::new(url, first, Limits::of(credential)));
         let looker = Arc::new(Looker {
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
@@ -211,6 +214,7 @@ impl Client {
             own_sockets: Arc::default(),
             redactor,
             nonce: Arc::default(),
+            clock: Arc::default(),
             looker,
             last: Mutex::new(Last::NotYet),
         }
@@ -225,6 +229,12 @@ impl Client {
     /// With what the same server said to others, and tells others what it says.
     pub fn with_nonce(mut self, shared: Arc<LastNonce>) -> Self {
         self.nonce = shared;
+        self
+    }
+
+    /// With what the same server's clock showed to others, and shows others what it learns.
+    pub fn with_clock(mut self, shared: Arc<ServerClock>) -> Self {
+        self.clock = shared;
         self
     }
 
@@ -251,9 +261,26 @@ impl Client {
             // that has not been used yet.
             (answer, asked) = self.ask(answer.nonce).await?;
         }
+        if answer.status.is_client_error() && self.dates() {
+            let nonce = answer.nonce.clone();
+            // Only what was dated for this very server follows its clock.
+            if self.clock.learn(&answer.headers, (self.wall_clock)()) {
+                (answer, asked) = self.ask(nonce.or(self.nonce.get())).await?;
+            }
+        }
         let token = answer.judge(asked, (self.wall_clock)())?;
         self.doubt(false);
         Ok(token)
+    }
+
+    /// Whether its requests hold something that is dated: an assertion of ours, or a proof.
+    fn dates(&self) -> bool {
+        let auth = &self.credential.auth;
+        let asserts = matches!(
+            auth,
+            ClientAuth::SecretJwt { .. } | ClientAuth::PrivateKeyJwt { .. }
+        );
+        asserts || self.credential.dpop.is_some()
     }
 
     /// Sends one token request, made of what the files hold now; with this nonce in a proof.
@@ -274,6 +301,9 @@ impl Client {
             } => self.discovered(issuer, origin, found).await?,
         };
         let now = (self.wall_clock)();
+        let issued_at = self
+            .clock
+            .date(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         grant::ask(&self.credential.grant, &secrets, &mut request, now)?;
         request.ask_for(&self.credential, &secrets)?;
         let means = Means {
@@ -282,22 +312,31 @@ impl Client {
             signer: signer.as_ref(),
             token_endpoint: &endpoint.url,
             now,
+            issued_at,
+            not_before: self.credential.assertion_nbf,
         };
         means.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
-            request.prove(key, &endpoint.url, nonce, now);
+            request.prove(key, &endpoint.url, nonce, issued_at);
         }
         let asked = Asked {
             endpoint: endpoint.shown.clone(),
             auth: &self.credential.auth,
             grant: &self.credential.grant,
             max_token: self.credential.max_token_bytes,
+            default_token_type: self.credential.default_token_type,
+            encodings_differ: encodings_differ(&self.credential.auth, &secrets),
             possession: self.credential.dpop.as_ref().zip(proof_key),
             redactor: request.redactor,
         };
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
         self.doubt(true);
         let answer = endpoint.post(request.headers, request.form).await?;
+        if let Some(ahead) = self.clock.measure(&answer.headers, (self.wall_clock)()) {
+            let (credential, server) = (&self.credential.name, &asked.endpoint);
+            let difference = server_clock::in_words(ahead);
+            tracing::warn!(%credential, server, "{difference}");
+        }
         if let Some(nonce) = &answer.nonce {
             self.nonce.set(nonce.clone());
         }
@@ -346,8 +385,7 @@ impl Client {
                 let admitted = admission.clone();
                 let reached = spawn_blocking(move || reach(&to, Some(admitted))).await;
                 let transport = reached.map_err(panicked)?.map_err(local)?;
-                let max_nonce = self.credential.max_nonce_bytes;
-                let endpoint = Endpoint::new(url, transport, max_nonce);
+                let endpoint = Endpoint::new(url, transport, Limits::of(&self.credential));
                 Arc::new(endpoint.admitted(admission, &self.redactor))
             }
             (Err(error), Some(before)) => {
@@ -381,7 +419,8 @@ impl Client {
                 Err(e) => return Err(e),
             };
             let body = answer.body.as_ref().map_or(&[][..], |body| body);
-            if answer.status == StatusCode::OK && discovery::is_document(body) {
+            let status_ok = answer.status == StatusCode::OK;
+            if status_ok && discovery::names_issuer(body) {
                 let needs = Needs {
                     allow_plaintext: self.credential.allow_plaintext,
                     certificate: self.credential.tls.certificate_file.is_some(),
@@ -396,6 +435,9 @@ impl Client {
                 return Ok((found, admission));
             }
             let what = match answer.status.as_u16() {
+                200 if discovery::is_document(body) => {
+                    "200 but a document without issuer".to_owned()
+                }
                 200 => "200 but no JSON object".to_owned(),
                 redirect @ 300..=399 => format!("{redirect}, which is not followed"),
                 other => other.to_string(),
@@ -479,6 +521,10 @@ impl TokenEndpoint for Client {
             let looked = spawn_blocking(move || looker.look()).await;
             looked.is_ok_and(|now| self.differs(now))
         })
+    }
+
+    fn clock_difference(&self) -> Option<String> {
+        self.clock.difference()
     }
 
     fn redactor(&self) -> Arc<Redactor> {

@@ -21,7 +21,9 @@ use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
 use crate::http1::{Error, HeadError, Limits, RequestLine, RoundTrip, Sent};
 use crate::redact::Redactor;
-use crate::upstream::{ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint};
+use crate::upstream::{
+    ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint, without_link,
+};
 
 /// Header lines of an answer.
 const MAX_HEADERS: usize = 100;
@@ -286,7 +288,10 @@ fn broken(shown: &str, error: &Error) -> TokenError {
         ),
         Error::Io(e) if !cut(e) => (
             TokenErrorKind::Unreachable,
-            format!("the connection to {shown} broke: {e}"),
+            format!(
+                "the connection to {shown} broke: {}",
+                without_link(e.to_string())
+            ),
         ),
         Error::Io(_) | Error::Closed | Error::Upload(_) => (
             TokenErrorKind::Unreachable,

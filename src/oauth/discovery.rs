@@ -56,6 +56,19 @@ pub fn is_document(body: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(body).is_ok()
 }
 
+/// Whether it is the document of an issuer; if not, the next candidate is tried.
+pub fn names_issuer(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        issuer: Option<serde_json::Value>,
+    }
+    let repeated = |error: &serde_json::Error| error.to_string().starts_with("duplicate field");
+    match serde_json::from_slice::<Named>(body) {
+        Ok(named) => is_document(body) && named.issuer.is_some(),
+        Err(error) => is_document(body) && repeated(&error),
+    }
+}
+
 /// The token endpoint that the document names for `issuer`, or what is wrong with it.
 ///
 /// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
@@ -172,6 +185,21 @@ mod tests {
             assert!(!is_document(body.as_bytes()), "{body}");
         }
         assert!(is_document(b"{}"));
+    }
+
+    #[test]
+    fn a_document_without_issuer_is_no_document_of_an_issuer() {
+        for body in ["{}", "[\"x\"]", r#"{"issuer":null}"#, "{", ""] {
+            assert!(!names_issuer(body.as_bytes()), "{body}");
+        }
+        // These are judged, and refused.
+        for body in [
+            r#"{"issuer":1}"#,
+            r#"{"issuer":"x"}"#,
+            r#"{"issuer":1,"issuer":2}"#,
+        ] {
+            assert!(names_issuer(body.as_bytes()), "{body}");
+        }
     }
 
     fn found(issuer: &str, endpoint: &str, allow_plaintext: bool) -> Result<Url, String> {

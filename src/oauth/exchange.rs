@@ -8,11 +8,13 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use url::{Position, Url};
 
 use super::admission::Admission;
+use super::coding;
 use super::form::Form;
 use super::last_good::Faults;
 use super::response::Answer;
 use super::transport::{Transport, shown};
 use super::{TokenError, TokenErrorKind};
+use crate::config::Credential;
 use crate::dpop::Nonce;
 use crate::redact::Redactor;
 
@@ -30,18 +32,36 @@ pub(super) struct Endpoint {
     /// Where it may be, if a server named it.
     pub(super) admission: Option<Arc<Admission>>,
     transport: Arc<dyn Transport>,
-    max_nonce: usize,
+    limits: Limits,
+}
+
+/// How much of an answer is taken.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of a body, unpacked.
+    pub(super) body: usize,
+    /// Nonces of more bytes are left out.
+    pub(super) nonce: usize,
+}
+
+impl Limits {
+    pub(super) fn of(credential: &Credential) -> Self {
+        Self {
+            body: credential.max_response_bytes,
+            nonce: credential.max_nonce_bytes,
+        }
+    }
 }
 
 impl Endpoint {
-    /// Nonces of more than `max_nonce` bytes are left out of its answers.
-    pub(super) fn new(url: Url, transport: Arc<dyn Transport>, max_nonce: usize) -> Self {
+    /// At the operator's word.
+    pub(super) fn new(url: Url, transport: Arc<dyn Transport>, limits: Limits) -> Self {
         Self {
             shown: shown(&url),
             url,
             admission: None,
             transport,
-            max_nonce,
+            limits,
         }
     }
 
@@ -97,10 +117,12 @@ impl Endpoint {
         let (mut head, body) = response.into_parts();
         Ok(Answer {
             peer: head.extensions.get().copied(),
-            nonce: Nonce::take(&mut head.headers, self.max_nonce),
+            nonce: Nonce::take(&mut head.headers, self.limits.nonce),
             status: head.status,
+            body: body
+                .ok_or("with more than max_response_bytes")
+                .and_then(|body| coding::decoded(&head.headers, body, self.limits.body)),
             headers: head.headers,
-            body: body.ok_or("with more than max_response_bytes"),
         })
     }
 

@@ -8,6 +8,7 @@ mod assertion;
 mod auth;
 pub mod challenge;
 mod client;
+mod coding;
 mod connection;
 pub mod discovery;
 mod exchange;
@@ -45,6 +46,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Looks at the secrets again: whether what a request would be made of now differs from what
     /// the last one was made of.
     fn secret_changed(&self) -> bool;
+
+    /// How the server's clock differs from ours, in words; none if it does not, as far as is known.
+    fn clock_difference(&self) -> Option<String> {
+        None
+    }
 
     /// Cleans what its servers say, and what stands in its tokens.
     fn redactor(&self) -> Arc<Redactor> {

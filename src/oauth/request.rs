@@ -1,7 +1,6 @@
 //! A token request (RFC 6749 section 4.4.2, and by extension RFC 7523 and RFC 8693).
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -72,15 +71,15 @@ impl GrantRequest {
         Ok(())
     }
 
-    /// Adds a proof to the server at `url` that the client holds `key` (RFC 9449 section 5).
+    /// Adds a proof to the server at `url` that the client holds `key` (RFC 9449 section 5), made at
+    /// `issued_at`, in seconds since the Unix epoch.
     pub(super) fn prove(
         &mut self,
         key: &ProofKey,
         url: &Url,
         nonce: Option<Nonce>,
-        now: SystemTime,
+        issued_at: u64,
     ) {
-        let now = now.duration_since(UNIX_EPOCH);
         let proof = key.prove(Claims {
             method: "POST",
             target: [
@@ -88,7 +87,7 @@ impl GrantRequest {
                 &url[Position::BeforeHost..Position::AfterPort],
                 url.path(),
             ],
-            issued_at: now.unwrap_or_default().as_secs(),
+            issued_at,
             token_hash: None,
             nonce: nonce.as_ref().map(Nonce::as_str),
         });

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_ENCODING, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +16,8 @@ use crate::config::{ClientAuth, Dpop, Grant, Secret};
 use crate::dpop::{self, Nonce, ProofKey};
 use crate::redact::Redactor;
 
-const NO_LIFETIME: &str = "an expires_in that is no number of seconds from 1 up";
+const NO_LIFETIME: &str = "an expires_in that is no number of seconds";
+const EMPTY: &str = "without a body";
 /// RFC 9449 section 5
 const NOT_BOUND: &str = "a Bearer token where dpop = true asks for one that is bound to a key; the \
                          server may not know DPoP, or not for this client (dpop = \"optional\" \
@@ -34,7 +35,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers of its head.
     pub headers: HeaderMap,
-    /// Its body, or why it was not read to its end.
+    /// Its body as it was before any content coding, or why it was not read to its end.
     pub body: Result<Zeroizing<Vec<u8>>, &'static str>,
     /// What the next proof has to say.
     pub nonce: Option<Nonce>,
@@ -52,6 +53,10 @@ pub struct Asked<'a> {
     pub grant: &'a Grant,
     /// Bytes of the largest token.
     pub max_token: usize,
+    /// What a token is when the answer does not say.
+    pub default_token_type: Option<&'static str>,
+    /// The two ways of Basic authentication send its id and secret differently.
+    pub encodings_differ: bool,
     /// What the token is to be bound to, and whether it has to be.
     pub possession: Option<(&'a Dpop, Arc<ProofKey>)>,
     /// Knows what was sent.
@@ -69,6 +74,14 @@ struct Body {
     error_description: Option<Value>,
 }
 
+impl Body {
+    /// Some servers send an empty `error` beside a good token.
+    fn is_error(&self) -> bool {
+        let none = |error: &Value| error.as_str().is_some_and(str::is_empty);
+        self.error.as_ref().is_some_and(|error| !none(error))
+    }
+}
+
 impl Answer {
     /// The token, or why this is none; `now` it arrived.
     ///
@@ -78,12 +91,11 @@ impl Answer {
     pub fn judge(self, asked: Asked<'_>, now: SystemTime) -> Result<TokenResponse, TokenError> {
         let result = match self.parse() {
             _ if self.status.is_redirection() => Err(self.redirected(&asked)),
-            Ok(body) if self.status.is_success() && body.error.is_none() => {
-                accept(body, asked.max_token, asked.possession.clone())
-                    .inspect(|token| asked.redactor.add_token(token.access_token.expose()))
-                    .map_err(|what| bad(&asked, &format!("answered with {what}")))
-            }
-            Ok(body) => Err(self.refused(body, asked)),
+            Ok(body) if self.status.is_success() && !body.is_error() => accept(body, &asked)
+                .inspect(|token| asked.redactor.add_token(token.access_token.expose()))
+                .map_err(|what| bad(&asked, &format!("answered with {what}"))),
+            Ok(body) if body.is_error() => Err(self.refused(body, asked)),
+            Ok(_) => Err(self.garbled("without an OAuth error", &asked)),
             Err(what) => Err(self.garbled(what, &asked)),
         };
         result.map_err(|e| TokenError {
@@ -110,12 +122,8 @@ impl Answer {
 
     fn parse(&self) -> Result<Body, &'static str> {
         let body = self.body.as_ref().map_err(|what| *what)?;
-        let coding = self.headers.get(CONTENT_ENCODING);
-        if coding.is_some_and(|coding| coding != "identity") {
-            return Err("in a compressed form that nobody asked for");
-        }
         match body.trim_ascii_start().first() {
-            None => Err("without a body"),
+            None => Err(EMPTY),
             Some(b'<') => Err("with HTML or XML instead of JSON"),
             // The library would take an array for an object whose members are in order.
             Some(b'{') => serde_json::from_slice(body)
@@ -166,6 +174,13 @@ impl Answer {
     /// An answer that does not follow OAuth at all.
     fn garbled(&self, what: &str, asked: &Asked<'_>) -> TokenError {
         let status = self.status.as_u16();
+        let unlike = what == EMPTY && asked.encodings_differ;
+        if matches!(status, 401 | 403) && unlike {
+            // All that some servers say about a secret that they read differently.
+            let hint = invalid_client_hint(asked.auth);
+            let message = format!("{} answered {status} {what}; {hint}", asked.endpoint);
+            return TokenError::new(TokenErrorKind::Refused, message);
+        }
         let hint = match status {
             404 | 405 => "; is this the URL of the token endpoint?",
             401 | 403 => "; a gateway or firewall before the server may have answered",
@@ -190,11 +205,7 @@ impl Answer {
     }
 }
 
-fn accept(
-    body: Body,
-    max_token: usize,
-    possession: Option<(&Dpop, Arc<ProofKey>)>,
-) -> Result<TokenResponse, &'static str> {
+fn accept(body: Body, asked: &Asked<'_>) -> Result<TokenResponse, &'static str> {
     let Some(Value::String(token)) = body.access_token else {
         return Err("no access_token");
     };
@@ -203,7 +214,7 @@ fn accept(
     if token.is_empty() {
         return Err("an access_token that is empty");
     }
-    if token.len() > max_token {
+    if token.len() > asked.max_token {
         return Err("an access_token that exceeds max_token_bytes");
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -215,7 +226,8 @@ fn accept(
     {
         return Err("a refresh token (issued_token_type) where an access token was asked for");
     }
-    let (token_type, proof_key) = match (token_type(body.token_type)?, possession) {
+    let token_type = token_type(body.token_type, asked.default_token_type)?;
+    let (token_type, proof_key) = match (token_type, asked.possession.clone()) {
         ("Bearer", Some((Dpop { required: true, .. }, _))) => return Err(NOT_BOUND),
         ("Bearer", _) => ("Bearer", None),
         (bound, Some((_, key))) => (bound, Some(key)),
@@ -229,7 +241,10 @@ fn accept(
     })
 }
 
-fn token_type(value: Option<Value>) -> Result<&'static str, &'static str> {
+fn token_type(
+    value: Option<Value>,
+    default: Option<&'static str>,
+) -> Result<&'static str, &'static str> {
     match value {
         // Apigee calls the same type `BearerToken`.
         Some(Value::String(name))
@@ -243,7 +258,9 @@ fn token_type(value: Option<Value>) -> Result<&'static str, &'static str> {
             Err("a token_type of N_A: no request can carry it; ask for another type")
         }
         Some(_) => Err("a token_type that is neither Bearer nor DPoP"),
-        None => Err("no token_type"),
+        None => default.ok_or(
+            "no token_type; default_token_type = \"Bearer\" takes it for what it most likely is",
+        ),
     }
 }
 
@@ -254,6 +271,10 @@ fn expires_in(value: Option<Value>) -> Result<Option<Duration>, &'static str> {
         Some(Value::String(text)) => text.trim().to_owned(),
         Some(_) => return Err(NO_LIFETIME),
     };
+    // Some servers write "unknown" so.
+    if text.is_empty() || text.parse() == Ok(0.0) && !text.starts_with('-') {
+        return Ok(None);
+    }
     let seconds = digits(&text).or_else(|| {
         let numeric = |b: u8| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+');
         let number = text.parse::<f64>().ok();
@@ -286,7 +307,7 @@ fn hint(code: &str, asked: &Asked<'_>) -> Option<&'static str> {
     Some(match code {
         "invalid_client" => invalid_client_hint(asked.auth),
         "invalid_dpop_proof" if asked.possession.is_some() => {
-            "the server's clock must agree with ours to the minute, and it must know its own URL as \
+            "the server's clock must agree with ours to five minutes, and it must know its own URL as \
              the one configured here"
         }
         "invalid_dpop_proof" | dpop::USE_NONCE => {

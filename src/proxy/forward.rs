@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -156,7 +157,8 @@ impl Forward {
     }
 
     /// Sends it with `token`, which is replaced if it expires while a connection is opened. An
-    /// upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section 9).
+    /// upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section 9); one
+    /// that refuses the proof gets one that is dated by its own clock, if that differs from ours.
     /// Each time that it is sent counts in `attempts`.
     pub async fn send(
         &self,
@@ -167,19 +169,44 @@ impl Forward {
         let Some(injection) = &self.upstream.injection else {
             return Ok(answer);
         };
-        let Some(nonce) = self.take_nonce(&mut answer, token.as_deref()) else {
+        if token.as_ref().is_none_or(|token| token.binding().is_none()) {
             return Ok(answer);
-        };
-        if !judge::wants_nonce(&answer) || !self.can_replay() {
-            injection.nonce.set(nonce);
+        }
+        let nonce = self.take_nonce(&mut answer, token.as_deref());
+        let dated = self.learn_clock(injection, &answer) && judge::refuses_proof(&answer);
+        let wanted = nonce.is_some() && judge::wants_nonce(&answer);
+        if !(wanted || dated) || !self.can_replay() {
+            nonce
+                .into_iter()
+                .for_each(|nonce| injection.nonce.set(nonce));
             return Ok(answer);
         }
         drop(answer);
-        *self.own_nonce.borrow_mut() = Some(Box::new(nonce.clone()));
+        *self.own_nonce.borrow_mut() = nonce.clone().map(Box::new);
         let mut answer = Box::pin(self.transmit(token, attempts)).await?;
         let next = self.take_nonce(&mut answer, token.as_deref());
-        injection.nonce.set(next.unwrap_or(nonce));
+        let last = next.or(nonce);
+        last.into_iter()
+            .for_each(|nonce| injection.nonce.set(nonce));
         Ok(answer)
+    }
+
+    /// An upstream that refuses a request with a proof may do so because of the proof's date: the
+    /// next ones are dated by its clock. Whether that is another than before.
+    fn learn_clock(&self, injection: &Injection, answer: &Answer) -> bool {
+        let now = UNIX_EPOCH + injection.now().wall;
+        let refused = answer.status() == StatusCode::UNAUTHORIZED;
+        if !refused || !injection.clock.learn(answer.headers(), now) {
+            return false;
+        }
+        injection.clock.measure(answer.headers(), now);
+        let upstream = &self.upstream.config.name;
+        let difference = injection.clock.difference();
+        let difference = difference
+            .as_deref()
+            .unwrap_or("its clock agrees with ours again");
+        tracing::warn!(%upstream, "{difference}");
+        true
     }
 
     /// What the next proof has to say, if the token is bound to a key.

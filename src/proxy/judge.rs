@@ -29,6 +29,11 @@ pub fn wants_nonce<B>(response: &Response<B>) -> bool {
     refused && challenge::wants_nonce(response.headers())
 }
 
+/// Whether the upstream refuses the proof, not the token.
+pub fn refuses_proof<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED && challenge::refuses_proof(response.headers())
+}
+
 /// A gRPC answer of trailers alone that says UNAUTHENTICATED.
 fn is_unauthenticated_grpc<B>(response: &Response<B>) -> bool {
     let status = response.headers().get(GRPC_STATUS);

@@ -18,6 +18,7 @@ use crate::oauth;
 use crate::redact::Redactor;
 use crate::route::{Addresses, OwnHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
+use crate::server_clock::ServerClock;
 use crate::token::{Clock, FreshTokens, Rejections};
 use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
 
@@ -39,6 +40,8 @@ pub struct Builder {
     redactors: Shared<Redactor>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
+    clocks: Shared<ServerClock>,
+    server_clocks: Shared<ServerClock>,
 }
 
 /// What everything that names the same server, or the same credential, shares, for as long as something does.
@@ -69,6 +72,8 @@ impl Builder {
             redactors: Shared::default(),
             nonces: Shared::default(),
             server_nonces: Shared::default(),
+            clocks: Shared::default(),
+            server_clocks: Shared::default(),
         }
     }
 
@@ -232,6 +237,7 @@ impl Builder {
             prefixed: ArcSwapOption::empty(),
             redactor: self.redactor(credential.source.name()),
             nonce: self.nonce(config),
+            clock: self.clocks.of(place(config), ServerClock::default),
             max_nonce_bytes: credential.max_nonce_bytes,
         });
         Ok(Arc::new(Upstream::new(
@@ -287,20 +293,33 @@ impl Builder {
 
     /// The authorization server's, shared by all that ask it.
     pub(super) fn nonce_of_server(&self, credential: &config::Credential) -> Arc<LastNonce> {
-        let (AuthorizationServer::Issuer(_, url) | AuthorizationServer::TokenEndpoint(url)) =
-            &credential.server;
-        let origin = url.origin().ascii_serialization();
-        self.server_nonces.of(origin, LastNonce::default)
+        self.server_nonces
+            .of(origin_of_server(credential), LastNonce::default)
+    }
+
+    /// The authorization server's, shared by all that ask it.
+    pub(super) fn clock_of_server(&self, credential: &config::Credential) -> Arc<ServerClock> {
+        self.server_clocks
+            .of(origin_of_server(credential), ServerClock::default)
     }
 
     /// What one server says counts for all that it is sent; by its name and where it is, since one
     /// host may be several servers.
     fn nonce(&self, upstream: &config::Upstream) -> Arc<LastNonce> {
-        let origin = upstream.url.origin().ascii_serialization();
-        let host = upstream.host.as_deref().unwrap_or_default();
-        self.nonces
-            .of(format!("{origin} {host}"), LastNonce::default)
+        self.nonces.of(place(upstream), LastNonce::default)
     }
+}
+
+fn place(upstream: &config::Upstream) -> String {
+    let origin = upstream.url.origin().ascii_serialization();
+    let host = upstream.host.as_deref().unwrap_or_default();
+    format!("{origin} {host}")
+}
+
+fn origin_of_server(credential: &config::Credential) -> String {
+    let (AuthorizationServer::Issuer(_, url) | AuthorizationServer::TokenEndpoint(url)) =
+        &credential.server;
+    url.origin().ascii_serialization()
 }
 
 impl<T> Shared<T> {

@@ -283,7 +283,8 @@ impl Builder {
         let client = client.map_err(|reason| unusable(config, reason))?;
         let client = client
             .with_own_sockets(Arc::clone(&self.own_sockets))
-            .with_nonce(self.nonce_of_server(config));
+            .with_nonce(self.nonce_of_server(config))
+            .with_clock(self.clock_of_server(config));
         Ok(match before.and_then(|before| before.proof_key.clone()) {
             Some(key) => client.with_proof_key(key),
             None => client,

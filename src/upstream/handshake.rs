@@ -125,12 +125,20 @@ fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
 
 /// An I/O error in words alone: no error numbers, no prefixes that repeat what the caller says.
 pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
+    let text = without_link(error.to_string());
     let text = text
         .split_once(" (os error")
         .map_or(&*text, |(words, _)| words);
     text.trim_start_matches("failed to lookup address information: ")
         .to_owned()
+}
+
+/// The text of a library without the address of its documentation, which is about its own use.
+pub fn without_link(mut text: String) -> String {
+    if let Some(at) = text.find(": https://docs.rs/") {
+        text.truncate(at);
+    }
+    text
 }
 
 fn certificate_failure(
@@ -140,15 +148,23 @@ fn certificate_failure(
 ) -> String {
     match reason {
         // A bad signature is what a renewed CA with its old name looks like.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => match ca_file {
-            Some(file) => format!(
-                "the server's certificate is signed by no CA of {}",
-                file.display()
-            ),
-            None => "the server's certificate is signed by no CA of this system; \
-                     tls.ca_file can name one to trust"
-                .to_owned(),
-        },
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            let mut why = match ca_file {
+                Some(file) => format!(
+                    "the server's certificate is signed by no CA of {}",
+                    file.display()
+                ),
+                None => "the server's certificate is signed by no CA of this system; \
+                             tls.ca_file can name one to trust"
+                    .to_owned(),
+            };
+            // All that the verifier says of a key that is too short to count.
+            if *reason == CertificateError::BadSignature {
+                why += "; or a certificate of its chain has an RSA key of fewer than 2048 \
+                            bits, which proves nothing";
+            }
+            why
+        }
         CertificateError::NotValidForNameContext {
             expected,
             presented,
@@ -191,6 +207,12 @@ fn alert_meaning(alert: AlertDescription) -> String {
         }
         AlertDescription::ProtocolVersion => {
             "the server speaks none of the TLS versions allowed here".to_owned()
+        }
+        AlertDescription::HandshakeFailure => {
+            "the server refused the handshake and says only HandshakeFailure: it has no cipher \
+             suite, curve or kind of certificate in common with us (ECDHE with AES-GCM or \
+             ChaCha20-Poly1305 is needed), or it wants a client certificate (tls.certificate_file)"
+                .to_owned()
         }
         AlertDescription::UnrecognisedName => {
             "the server does not know the name asked for; tls.server_name can name another"
@@ -240,6 +262,15 @@ mod tests {
             let closed: io::Error = closed;
             assert_eq!(certificate_refusal(&closed, certified), None);
         }
+    }
+
+    #[test]
+    fn no_message_sends_people_to_the_documentation_of_a_library() {
+        let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+        let expected = "peer closed connection without sending TLS close_notify";
+        assert_eq!(reason(&error), expected);
+        assert_eq!(without_link("a: https://x".to_owned()), "a: https://x");
     }
 
     #[test]

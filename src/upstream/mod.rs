@@ -28,6 +28,7 @@ pub use answers::Wire;
 pub use connect::{Connected, Connector, Judge, Protocols};
 pub use error::{ConnectError, Stage};
 pub use habits::Habits;
+pub use handshake::without_link;
 pub use incoming::{Incoming, IncomingError};
 pub use io::{Io, Socket};
 pub use places::{Place, Places};

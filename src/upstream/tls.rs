@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::handshake::reason;
 use crate::config::{NamedFile, Tls};
-use crate::jose::thumbprint;
+use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
 
 /// Why TLS cannot be set up. Names files, never their content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum TlsError {
 pub fn fingerprint(tls: &Tls) -> u64 {
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
+    if tls.ca_file.is_none() {
+        system_roots_stamp().hash(&mut hasher);
+    }
     for file in tls.files() {
         match file.read() {
             Ok(content) => content.hash(&mut hasher),
@@ -155,10 +159,14 @@ pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>,
     ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))
 }
 
-/// The system's CAs, read once per process; a failure is not kept.
+/// The system's CAs. They are read again when their files are other ones than at the last time;
+/// else everyone shares what was read then. A failure is not kept.
 fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    if let Some(roots) = ROOTS.get() {
+    static LAST: Mutex<Option<(u64, Arc<RootCertStore>)>> = Mutex::new(None);
+    let stamp = system_roots_stamp();
+    // What is locked is replaced whole, so a panic elsewhere leaves it sound.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, roots)) = last.as_ref().filter(|(known, _)| *known == stamp) {
         return Ok(roots.clone());
     }
     let found = rustls_native_certs::load_native_certs();
@@ -170,7 +178,28 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
             reason.unwrap_or_else(|| "none found".to_owned()),
         ));
     }
-    Ok(ROOTS.get_or_init(|| Arc::new(roots)).clone())
+    let roots = Arc::new(roots);
+    *last = Some((stamp, roots.clone()));
+    Ok(roots)
+}
+
+/// Another one when the files of the system's CAs were replaced, or written to.
+fn system_roots_stamp() -> u64 {
+    let places = openssl_probe::probe();
+    let mut hasher = DefaultHasher::new();
+    for place in places.cert_file.into_iter().chain(places.cert_dir) {
+        place.hash(&mut hasher);
+        if let Ok(file) = std::fs::metadata(&place) {
+            let times = (
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec(),
+            );
+            (file.ino(), file.len(), times).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 fn roots_of(file: &NamedFile) -> Result<RootCertStore, TlsError> {
@@ -186,17 +215,29 @@ fn roots_of(file: &NamedFile) -> Result<RootCertStore, TlsError> {
 fn certificates_of(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|_| broken(file, "its PEM is malformed"))?;
+    let certificates =
+        certificates.map_err(|_| broken(file, damage(&pem, "its PEM is malformed")))?;
     if certificates.is_empty() {
-        return Err(broken(file, "it holds no PEM certificate"));
+        return Err(broken(file, damage(&pem, "it holds no PEM certificate")));
     }
     Ok(certificates)
 }
 
 fn key_of(file: &NamedFile) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = read(file)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| broken(file, "it holds no unencrypted PEM private key"))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        broken(
+            file,
+            damage(&pem, "it holds no unencrypted PEM private key"),
+        )
+    })
+}
+
+fn damage(pem: &[u8], otherwise: &'static str) -> &'static str {
+    if has_escaped_lines(pem) {
+        return ESCAPED_LINES;
+    }
+    otherwise
 }
 
 fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, TlsError> {

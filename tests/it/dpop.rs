@@ -1,5 +1,6 @@
 //! Tokens bound to a key: proofs at the token endpoint and on every proxied request (RFC 9449).
 
+mod clock;
 mod nonce;
 mod rotation;
 mod uploads;

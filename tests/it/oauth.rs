@@ -1,6 +1,7 @@
 //! The client of an authorization server over real sockets: the bytes it sends, and what it makes
 //! of servers that misbehave.
 
+use std::io::Write;
 use std::time::Duration;
 
 use base64::Engine;
@@ -49,6 +50,23 @@ async fn a_basic_request_is_these_bytes() {
         server.address,
     );
     assert_eq!(server.requests(), [expected]);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_to_be_packed_is_unpacked() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(GOOD.as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let marked = [b"\xef\xbb\xbf", GOOD.as_bytes()].concat();
+    for (coding, body) in [("GZIP", &packed), ("Identity", &marked), ("", &marked)] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: {coding}\r\n\r\n",
+            body.len()
+        );
+        let server = Server::always([head.as_bytes(), body].concat()).await;
+        let token = fetch(&credential(&server.url("/token"))).await.unwrap();
+        assert_eq!(token.access_token.expose(), "tok", "{coding}");
+    }
 }
 
 #[tokio::test]

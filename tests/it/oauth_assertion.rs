@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -108,12 +108,88 @@ async fn an_assertion_says_who_asks_whom_and_for_how_long() {
             16
         );
         let issued = claims["iat"].as_u64().unwrap();
-        assert!((before.as_secs()..before.as_secs() + 60).contains(&issued));
+        // A few seconds ago, for servers whose clock is behind.
+        assert!((before.as_secs() - 3..before.as_secs() + 60).contains(&issued));
         let expected = json!({
             "iss": "billing", "sub": "billing", "aud": url,
-            "iat": issued, "nbf": issued, "exp": issued + 60,
+            "iat": issued, "exp": issued + 60,
         });
         assert_eq!(json!(claims), expected);
+    }
+}
+
+/// A server whose clock is so many seconds ahead of ours. It refuses what is dated after now, or a
+/// minute before.
+async fn with_clock(ahead: i64) -> Server {
+    Server::start(move |request| {
+        let clock = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs() as i64
+            + ahead;
+        let assertion = form(request).remove("client_assertion").unwrap();
+        let claims = part(&assertion, 1);
+        let issued = claims["iat"].as_i64().unwrap();
+        let nbf = claims
+            .get("nbf")
+            .map_or(issued, |nbf| nbf.as_i64().unwrap());
+        let date = UNIX_EPOCH + Duration::from_secs(clock as u64);
+        let date = format!("date: {}\r\n", httpdate::fmt_http_date(date));
+        if issued.max(nbf) <= clock && issued > clock - 60 {
+            http("200 OK", &date, GOOD)
+        } else {
+            http("401 No", &date, r#"{"error":"invalid_client"}"#)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_assertion_is_dated_by_the_clock_of_the_server_that_refuses_it() {
+    // How far the server is ahead, the requests of the first fetch and of the second one.
+    for (ahead, first, second) in [(-2, 1, 1), (-30, 2, 1), (120, 2, 1), (0, 1, 1)] {
+        let server = with_clock(ahead).await;
+        let credential = Credential {
+            auth: ClientAuth::PrivateKeyJwt {
+                key: literal(key!("p256.jwk")),
+                algorithm: None,
+                form: to_token_endpoint(),
+            },
+            assertion_nbf: true,
+            ..credential(&server.url("/token"))
+        };
+        let client = Client::new(&credential).unwrap();
+        client.request().await.unwrap();
+        assert_eq!(server.requests().len(), first, "{ahead}");
+        client.request().await.unwrap();
+        assert_eq!(server.requests().len(), first + second, "{ahead}");
+        let told = client.clock_difference();
+        assert_eq!(told.is_some(), ahead != 0, "{ahead}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_more_than_five_minutes_off_is_not_followed() {
+    let server = with_clock(3600).await;
+    let credential = Credential {
+        auth: ClientAuth::PrivateKeyJwt {
+            key: literal(key!("p256.jwk")),
+            algorithm: None,
+            form: to_token_endpoint(),
+        },
+        ..credential(&server.url("/token"))
+    };
+    let client = Client::new(&credential).unwrap();
+    for requests in [2, 3] {
+        let error = client.request().await.unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Refused);
+        assert_eq!(server.requests().len(), requests);
+    }
+    let latest = SystemTime::now() + Duration::from_secs(300);
+    for request in server.requests() {
+        let claims = part(&form(&request)["client_assertion"], 1);
+        let issued = UNIX_EPOCH + Duration::from_secs(claims["iat"].as_u64().unwrap());
+        assert!(issued < latest, "{claims}");
     }
 }
 

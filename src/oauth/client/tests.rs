@@ -21,6 +21,7 @@ fn credential(issuer: &str) -> Credential {
         },
         grant: Grant::ClientCredentials,
         dpop: None,
+        assertion_nbf: false,
         scopes: Vec::new(),
         audience: None,
         resources: Vec::new(),
@@ -34,6 +35,7 @@ fn credential(issuer: &str) -> Credential {
         refresh: Refresh::Eager,
         required: true,
         default_lifetime: Duration::from_secs(300),
+        default_token_type: None,
         max_lifetime: Duration::from_secs(86400),
         fetch_timeout: Duration::from_secs(20),
         acquire_timeout: Duration::from_secs(5),
@@ -121,7 +123,11 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let transport = Connections::new(&url, &credential, None, None, Arc::default()).unwrap();
     let start = Instant::now();
     let doubtful = Found {
-        token_endpoint: Some(Arc::new(Endpoint::new(url, Arc::new(transport), 4 << 10))),
+        token_endpoint: Some(Arc::new(Endpoint::new(
+            url,
+            Arc::new(transport),
+            Limits::of(&credential),
+        ))),
         asked_at: Some(start),
         doubtful: true,
     };

@@ -30,6 +30,8 @@ fn asked(auth: &ClientAuth) -> Asked<'_> {
         auth,
         grant: &Grant::ClientCredentials,
         redactor: Redactor::new([SECRET]).into(),
+        default_token_type: None,
+        encodings_differ: false,
     }
 }
 
@@ -151,8 +153,23 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
             (token, _) => panic!("{required} {name}: {token:?}"),
         }
     }
-    assert!(fault(with("token_type", Value::Null)).ends_with("no token_type"));
-    assert!(fault(r#"{"access_token":"t"}"#).ends_with("no token_type"));
+    for nameless in [
+        with("token_type", Value::Null),
+        r#"{"access_token":"t"}"#.to_owned(),
+    ] {
+        let told = fault(nameless.clone());
+        assert!(
+            told.contains("no token_type; default_token_type = "),
+            "{told}"
+        );
+        let auth = basic(BasicEncoding::Form);
+        let asked = Asked {
+            default_token_type: Some("Bearer"),
+            ..asked(&auth)
+        };
+        let token = answer(200, nameless).judge(asked, UNIX_EPOCH).unwrap();
+        assert_eq!(token.token_type, "Bearer");
+    }
 }
 
 #[test]
@@ -166,7 +183,7 @@ fn a_server_that_wants_proofs_where_none_are_configured_refuses() {
 }
 
 #[test]
-fn a_lifetime_is_a_number_of_at_least_one() {
+fn a_lifetime_is_a_number_of_at_least_one_and_zero_is_none() {
     let lifetime = |value: &str| {
         let body = format!(r#"{{"access_token":"t","token_type":"bearer","expires_in":{value}}}"#);
         judge(answer(200, body)).map(|token| token.expires_in)
@@ -189,12 +206,14 @@ fn a_lifetime_is_a_number_of_at_least_one() {
         let found = lifetime(value).unwrap_or_else(|e| panic!("{value}: {e}"));
         assert_eq!(found, Some(Duration::from_secs(seconds)), "{value}");
     }
-    assert_eq!(lifetime("null").unwrap(), None);
+    for unknown in ["null", "0", "0.0", "\"0\"", "\"\"", "\" \""] {
+        assert_eq!(lifetime(unknown).unwrap(), None, "{unknown}");
+    }
     let absent = answer(200, r#"{"access_token":"t","token_type":"bearer"}"#);
     assert_eq!(judge(absent).unwrap().expires_in, None);
     for value in [
-        "0", "-1", "0.9", "-0.0", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"",
-        "\".\"", "true", "[60]", "{}", "1e999", "\"0x10\"",
+        "-1", "0.9", "-0.0", "\"-5\"", "\"-\"", "\"1h\"", "\"inf\"", "\"NaN\"", "\".\"", "true",
+        "[60]", "{}", "1e999", "\"0x10\"",
     ] {
         let error = lifetime(value).unwrap_err();
         assert_eq!(error.kind, TokenErrorKind::BadResponse, "{value}");
@@ -238,21 +257,41 @@ fn an_answer_must_be_one_json_object() {
             .message
             .ends_with("200 with more than max_response_bytes")
     );
-    let mut zipped = answer(200, with("expires_in", json!(60)));
-    zipped
-        .headers
-        .insert(CONTENT_ENCODING, "gzip".parse().unwrap());
-    assert!(judge(zipped).unwrap_err().message.contains("compressed"));
+}
+
+#[test]
+fn an_empty_error_beside_a_token_is_none() {
+    let token = judge(answer(200, with("error", "".into()))).unwrap();
+    assert_eq!(token.access_token.expose(), "t");
+    // Nor is it an answer that says what is wrong.
+    let error = judge(answer(400, r#"{"error":""}"#)).unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::BadResponse);
+    assert!(error.message.contains("without an OAuth error"), "{error}");
+}
+
+#[test]
+fn an_empty_refusal_of_what_the_encodings_write_differently_is_a_refusal() {
+    for status in [401, 403] {
+        let auth = basic(BasicEncoding::Form);
+        let asked = Asked {
+            encodings_differ: true,
+            ..asked(&auth)
+        };
+        let error = answer(status, " ").judge(asked, UNIX_EPOCH).unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::Refused, "{error}");
+        assert!(
+            error.message.contains("basic_encoding = \"raw\""),
+            "{error}"
+        );
+        let error = judge(answer(status, "")).unwrap_err();
+        assert_eq!(error.kind, TokenErrorKind::BadResponse, "{error}");
+        assert!(!error.message.contains("basic_encoding"), "{error}");
+    }
 }
 
 #[test]
 fn a_success_with_an_error_is_no_token() {
-    for error in [
-        json!("invalid_client"),
-        json!(""),
-        json!({"code": 1}),
-        json!(1),
-    ] {
+    for error in [json!("invalid_client"), json!({"code": 1}), json!(1)] {
         let message = fault(with("error", error));
         assert!(!message.contains("basic_encoding"), "{message}");
     }

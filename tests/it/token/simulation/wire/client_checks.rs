@@ -86,7 +86,7 @@ impl Inner {
             return Err(format!("an assertion about {about:?}"));
         }
         let (from, to) = dates(&claims)?;
-        if from != times.machine() || to <= from || to - from > LONGEST {
+        if from != times.dated() || to <= from || to - from > LONGEST {
             return Err(format!("at {times:?} an assertion from {from} to {to}"));
         }
         let known = self.files.registered.contains(&key);
@@ -137,7 +137,7 @@ impl Inner {
         if !holds {
             return Err(format!("a proof of another key: {}", proof.thumbprint));
         }
-        if proof.token_hash.is_some() || proof.issued_at != times.machine() {
+        if proof.token_hash.is_some() || proof.issued_at != times.dated() {
             return Err(format!("at {times:?} a proof of {}", proof.issued_at));
         }
         if proof.nonce != self.server.nonces.told {

@@ -32,10 +32,18 @@ pub(super) struct Times {
     pub(super) truth: u64,
 }
 
+/// What is made is dated back by so many seconds.
+const BACK: u64 = 3;
+
 impl Times {
     /// As the machine tells it, in seconds since the Unix epoch.
     pub(super) fn machine(self) -> u64 {
         self.now.wall.as_secs()
+    }
+
+    /// When the machine says that something was made which it makes now.
+    pub(super) fn dated(self) -> u64 {
+        self.machine() - BACK
     }
 
     pub(super) fn servers_agree(self) -> bool {

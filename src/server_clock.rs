@@ -1,0 +1,178 @@
+//! The clock of another machine, as far as its answers show it: what we date for it is dated by that.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderMap;
+use http::header::DATE;
+
+/// How far what is dated now is dated back, in seconds: a clock that is a little behind ours would
+/// take it for something of the future, and one a little ahead has nothing against it.
+const BACK: i64 = 3;
+/// A clock further from ours than so many seconds is not followed: whoever could make us date
+/// assertions further ahead could keep them for later.
+const MOST: i64 = 300;
+/// `Date` is in whole seconds, and underway for some of one: less is no difference.
+const LEAST: i64 = 2;
+/// Nothing measured yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// What is known of one server's clock. Read without a lock.
+#[derive(Debug)]
+pub struct ServerClock {
+    /// By how many seconds it is followed.
+    followed: AtomicI64,
+    /// By how many seconds it was ahead of ours in the last answer.
+    measured: AtomicI64,
+}
+
+impl Default for ServerClock {
+    fn default() -> Self {
+        Self {
+            followed: AtomicI64::new(0),
+            measured: AtomicI64::new(UNKNOWN),
+        }
+    }
+}
+
+impl ServerClock {
+    /// When something that goes to the server `now` is said to be made, in seconds since the Unix
+    /// epoch.
+    pub fn date(&self, now: Duration) -> u64 {
+        now.as_secs()
+            .saturating_add_signed(self.followed.load(Relaxed) - BACK)
+    }
+
+    /// Looks at the `Date` of an answer that came `now`. The difference in seconds, if it is one and
+    /// not the one that was seen before: above zero when the server is ahead of us.
+    pub fn measure(&self, headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+        let ahead = ahead(headers, now)?;
+        let before = self.measured.swap(ahead, Relaxed);
+        let known = before != UNKNOWN && (before - ahead).abs() < LEAST;
+        (!known && ahead.abs() >= LEAST).then_some(ahead)
+    }
+
+    /// The server refused what was dated for it: from now on its clock is followed as its answer
+    /// shows it. Whether that changes what is dated, so that another attempt is worth it.
+    pub fn learn(&self, headers: &HeaderMap, now: SystemTime) -> bool {
+        let Some(ahead) = ahead(headers, now) else {
+            return false;
+        };
+        let ahead = match ahead.clamp(-MOST, MOST) {
+            small if small.abs() < LEAST => 0,
+            ahead => ahead,
+        };
+        let before = self.followed.load(Relaxed);
+        let changes = (before - ahead).abs() >= LEAST;
+        if changes {
+            self.followed.store(ahead, Relaxed);
+        }
+        changes
+    }
+
+    /// How its clock differed from ours in the last answer, in words that follow a name; none if it
+    /// did not, or is not known.
+    pub fn difference(&self) -> Option<String> {
+        let ahead = self.measured.load(Relaxed);
+        (ahead != UNKNOWN && ahead.abs() >= LEAST).then(|| in_words(ahead))
+    }
+}
+
+/// `its clock is 7 s behind ours`
+pub fn in_words(ahead: i64) -> String {
+    let way = if ahead < 0 { "behind" } else { "ahead of" };
+    format!("its clock is {} s {way} ours", ahead.unsigned_abs())
+}
+
+/// One `Date` that can be read; in whole seconds.
+fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+    let mut dates = headers.get_all(DATE).iter();
+    let (date, None) = (dates.next()?, dates.next()) else {
+        return None;
+    };
+    let date = httpdate::parse_http_date(date.to_str().ok()?).ok()?;
+    let seconds = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2)
+    };
+    Some(seconds(date) - seconds(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn said(ahead: i64) -> HeaderMap {
+        let date = UNIX_EPOCH + Duration::from_secs(NOW.as_secs().saturating_add_signed(ahead));
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, httpdate::fmt_http_date(date).parse().unwrap());
+        headers
+    }
+
+    fn dated(clock: &ServerClock) -> i64 {
+        clock.date(NOW).cast_signed() - NOW.as_secs().cast_signed()
+    }
+
+    #[test]
+    fn what_is_dated_for_a_server_follows_its_clock_within_five_minutes() {
+        let now = UNIX_EPOCH + NOW;
+        for (ahead, expected) in [
+            (0, -3),
+            (1, -3),
+            (-1, -3),
+            (2, -1),
+            (-7, -10),
+            (299, 296),
+            (300, 297),
+            (86_400, 297),
+            (-86_400, -303),
+        ] {
+            let clock = ServerClock::default();
+            assert_eq!(dated(&clock), -3);
+            assert_eq!(clock.learn(&said(ahead), now), expected != -3, "{ahead}");
+            assert_eq!(dated(&clock), expected, "{ahead}");
+            assert!(!clock.learn(&said(ahead), now), "nothing new");
+        }
+        let clock = ServerClock::default();
+        assert!(clock.learn(&said(-60), now));
+        assert!(clock.learn(&said(0), now), "it was set right");
+        assert_eq!(dated(&clock), -3);
+    }
+
+    #[test]
+    fn a_difference_is_told_once_and_then_when_it_is_another() {
+        let (clock, now) = (ServerClock::default(), UNIX_EPOCH + NOW);
+        assert_eq!(clock.difference(), None);
+        for (ahead, told) in [
+            (1, None),
+            (-7, Some(-7)),
+            (-7, None),
+            (-6, None),
+            (90, Some(90)),
+            (0, None),
+        ] {
+            assert_eq!(clock.measure(&said(ahead), now), told, "{ahead}");
+        }
+        assert_eq!(clock.difference(), None);
+        clock.measure(&said(-7), now);
+        assert_eq!(clock.difference().unwrap(), "its clock is 7 s behind ours");
+        assert_eq!(dated(&clock), -3, "measuring changes nothing");
+    }
+
+    #[test]
+    fn what_is_no_date_is_passed_over() {
+        let now = UNIX_EPOCH + NOW;
+        let mut two = said(90);
+        two.append(DATE, two[DATE].clone());
+        let mut broken = HeaderMap::new();
+        broken.insert(DATE, "yesterday".parse().unwrap());
+        for headers in [HeaderMap::new(), two, broken] {
+            let clock = ServerClock::default();
+            assert!(!clock.learn(&headers, now));
+            assert_eq!(clock.measure(&headers, now), None);
+            assert_eq!(dated(&clock), -3);
+        }
+    }
+}
