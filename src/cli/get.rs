@@ -1,14 +1,14 @@
-//! One GET over plain HTTP, for commands that ask a server nearby.
+//! One request over plain HTTP, for commands that ask a server nearby.
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::{Host, Position, Url};
 
-/// As much of an answer as is shown.
-const SHOWN: usize = 64 * 1024;
+/// As much of an answer as is shown: every mistake of a large configuration.
+const SHOWN: usize = 4 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,14 @@ pub(super) enum NoAnswer {
     Http(#[from] hyper::Error),
 }
 
+/// As [`ask`], by GET.
+pub(super) async fn get(url: &Url) -> Result<(StatusCode, String), NoAnswer> {
+    ask(Method::GET, url).await
+}
+
 /// The status and text of the answer. A body that breaks off, or is too long, is left out: the
 /// status decides. Takes as long as the server likes.
-pub(super) async fn get(url: &Url) -> Result<(StatusCode, String), NoAnswer> {
+pub(super) async fn ask(method: Method, url: &Url) -> Result<(StatusCode, String), NoAnswer> {
     let (host, port) = match (url.scheme(), url.host()) {
         ("http", Some(host)) => (host, url.port_or_known_default().unwrap_or(80)),
         _ => return Err(NoAnswer::Scheme),
@@ -41,7 +46,9 @@ pub(super) async fn get(url: &Url) -> Result<(StatusCode, String), NoAnswer> {
     }
     .map_err(NoAnswer::Connect)?;
 
-    let request = Request::get(&url[Position::BeforePath..Position::AfterQuery])
+    let request = Request::builder()
+        .method(method)
+        .uri(&url[Position::BeforePath..Position::AfterQuery])
         .header(
             header::HOST,
             &url[Position::BeforeHost..Position::AfterPort],

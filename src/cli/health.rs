@@ -15,12 +15,12 @@ use crate::config;
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Done when a GET of `url` is answered 200. Without a URL, `/readyz` at the admin address of the
-/// configuration, or at the default one when there is no readable configuration.
+/// configuration, which may have mistakes elsewhere, or at the default one when it names none.
 ///
 /// # Errors
 /// The answer, or why there was none.
 pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
-    let url = url.unwrap_or_else(|| readyz(config));
+    let url = url.unwrap_or_else(|| admin_page(config, "/readyz"));
     match tokio::time::timeout(TIMEOUT, get(&url)).await {
         Ok(Ok((StatusCode::OK, _))) => Ok(()),
         Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
@@ -32,18 +32,18 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> 
     }
 }
 
-fn readyz(config: &Path) -> Url {
-    let address = config::load(config).map_or_else(
-        |_| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)),
-        |loaded| loaded.config.admin.address,
-    );
+/// A page at the admin address that the configuration names, whatever else is wrong with it; at the
+/// default one where it names none.
+pub(super) fn admin_page(config: &Path, page: &str) -> Url {
+    let address = config::admin_address(config)
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)));
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
     let address = SocketAddr::new(ip, address.port());
-    Url::parse(&format!("http://{address}/readyz")).expect("an address and a path make a URL")
+    Url::parse(&format!("http://{address}{page}")).expect("an address and a path make a URL")
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn without_a_configuration_the_default_admin_address_is_asked() {
-        let url = readyz(Path::new("/nowhere/sidebearer.toml"));
+        let url = admin_page(Path::new("/nowhere/sidebearer.toml"), "/readyz");
         assert_eq!(url.as_str(), "http://127.0.0.1:7090/readyz");
     }
 }

@@ -9,6 +9,7 @@ pub mod demo;
 mod get;
 mod health;
 mod probe;
+mod reload;
 pub mod run;
 pub mod token;
 
@@ -71,6 +72,15 @@ pub enum Command {
         /// Send one request through, print the answer and exit
         #[arg(long)]
         once: bool,
+    },
+    /// Have a running sidebearer read its configuration again; exit 2 if it is refused
+    Reload {
+        /// What to ask; default: /reload at the admin address of the configuration
+        #[arg(long, value_name = "URL")]
+        url: Option<Url>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
     },
     /// Exit 0 when sidebearer is ready: a probe for images without a shell
     Health {
@@ -154,6 +164,7 @@ impl Command {
                 reveal,
             } => token::run(&config.path, &name, reveal),
             Self::Demo { once } => demo::start(once),
+            Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
         }
     }
@@ -224,6 +235,10 @@ mod tests {
         assert!(matches!(
             parse("demo --once").unwrap(),
             Command::Demo { once: true }
+        ));
+        assert!(matches!(
+            parse("reload --config /c.toml").unwrap(),
+            Command::Reload { url: None, config: ConfigPath { path } } if path.as_os_str() == "/c.toml"
         ));
         assert!(matches!(
             parse("health --url http://127.0.0.1:1/readyz").unwrap(),

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -63,6 +64,17 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         config,
         warnings,
         files,
+    })
+}
+
+/// The admin address that a configuration names, whatever else is wrong with it: a command asks a
+/// process that serves the last good one. `None` when it names none.
+pub fn admin_address(path: &Path) -> Option<SocketAddr> {
+    let paths = list(path).ok()?.unwrap_or_else(|| vec![path.to_owned()]);
+    paths.into_iter().map(open).find_map(|(source, _)| {
+        let (table, _) = DeTable::parse_recoverable(&source.text);
+        let admin = table.get_ref().get("admin")?.get_ref().as_table()?;
+        admin.get("address")?.get_ref().as_str()?.parse().ok()
     })
 }
 

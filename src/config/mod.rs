@@ -50,7 +50,7 @@ pub use credential::{
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use dialing::{Dialing, KeepAlive};
 pub use file::NamedFile;
-pub use load::{Loaded, load};
+pub use load::{Loaded, admin_address, load};
 pub use pauses::Pauses;
 pub use secret::{Secret, SecretError, SecretSource};
 

@@ -1,0 +1,55 @@
+//! `sidebearer reload`: asks a running sidebearer to read its configuration again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::get::{NoAnswer, ask};
+use super::health::admin_page;
+use super::{Failure, print, tell};
+
+/// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Done when the configuration was taken. Asks `url`, or `/reload` at the admin address that the
+/// configuration names, also when there are mistakes in it.
+///
+/// # Errors
+/// The mistakes for which it was refused, or why there was no answer.
+pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
+    let url = url.unwrap_or_else(|| admin_page(config, "/reload"));
+    let answer = tokio::time::timeout(TIMEOUT, ask(Method::POST, &url)).await;
+    match answer {
+        Ok(Ok((StatusCode::OK, text))) => print(match field(&text, "generation") {
+            Some(generation) => format!("reloaded: snapshot {generation}"),
+            None => "reloaded".to_owned(),
+        }),
+        Ok(Ok((StatusCode::UNPROCESSABLE_ENTITY, text))) => {
+            tell(field(&text, "text").unwrap_or(text));
+            Err(Failure::Usage(
+                "refused: the last good configuration keeps serving".to_owned(),
+            ))
+        }
+        Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
+        Ok(Err(reason @ NoAnswer::Scheme)) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Ok(Err(reason)) => Err(Failure::Failed(format!(
+            "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
+        ))),
+        Err(_) => Err(Failure::Failed(format!(
+            "{url}: no answer within {TIMEOUT:?}"
+        ))),
+    }
+}
+
+/// A member of a JSON object, as text.
+fn field(text: &str, name: &str) -> Option<String> {
+    let object: Value = serde_json::from_str(text).ok()?;
+    match object.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
