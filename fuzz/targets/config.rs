@@ -119,7 +119,19 @@ fn is_fit_for_a_terminal(diagnostic: &Diagnostic, files: &[(PathBuf, &[u8])]) {
     assert!(shown.len() <= 16 * longest + 4096, "{}", shown.len());
 }
 
-/// Whether each secret in the text stands where none may be shown: in a value under
+/// Keys of a credential whose value may be a secret, when it is written out.
+const SECRET_KEYS: [&str; 8] = [
+    "actor_token",
+    "assertion",
+    "client_assertion",
+    "client_id",
+    "client_secret",
+    "dpop_key",
+    "private_key",
+    "subject_token",
+];
+
+/// Whether each secret in the text stands where none may be shown: as the value of a secret under
 /// `[credentials]` or, if it is not TOML, behind `=`.
 fn only_in_secret_places(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
@@ -128,8 +140,12 @@ fn only_in_secret_places(text: &[u8]) -> bool {
     let all = text.matches(SECRET).count();
     match text.parse::<Table>() {
         Ok(table) => {
-            let credentials = table.get("credentials");
-            all == credentials.map_or(0, secrets)
+            let credentials = table.get("credentials").and_then(Value::as_table);
+            let credentials = credentials.into_iter().flat_map(Table::values);
+            all == credentials
+                .filter_map(Value::as_table)
+                .map(secrets)
+                .sum::<usize>()
         }
         Err(_) => text.lines().all(|line| {
             let before = line.find(SECRET).map(|at| &line[..at]);
@@ -138,12 +154,16 @@ fn only_in_secret_places(text: &[u8]) -> bool {
     }
 }
 
-/// In values, not in keys.
-fn secrets(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.matches(SECRET).count(),
-        Value::Array(elements) => elements.iter().map(secrets).sum(),
-        Value::Table(table) => table.iter().map(|(_, value)| secrets(value)).sum(),
-        _ => 0,
-    }
+/// In values that are secrets, not in keys.
+fn secrets(credential: &Table) -> usize {
+    let own = credential
+        .iter()
+        .filter(|(key, _)| SECRET_KEYS.contains(&key.as_str()));
+    let more = ["extra_parameters", "token_headers"].into_iter();
+    let more = more.filter_map(|key| credential.get(key)?.as_table());
+    let values = own
+        .map(|(_, value)| value)
+        .chain(more.flat_map(Table::values));
+    let texts = values.filter_map(Value::as_str);
+    texts.map(|text| text.matches(SECRET).count()).sum()
 }
