@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::{self, Config};
 use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
+use crate::http2::Budget;
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::redact::Redactor;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub via: Option<HeaderValue>,
     /// Which lines about failed requests are left out.
     pub sampling: Arc<Sampling>,
+    /// Windows of HTTP/2, beyond those that every stream has, in all of the process.
+    pub windows: Arc<Budget>,
     traffic: Vec<OnceLock<Box<TrafficMetrics>>>,
     metrics: Arc<Metrics>,
 }

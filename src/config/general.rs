@@ -34,6 +34,7 @@ impl Default for Server {
             body_buffer: 64 << 10,
             tunnel_buffer: 8 << 10,
             max_interim_bytes: 64 << 10,
+            window_budget: 128 << 20,
             max_file_bytes: MAX_BYTES,
             file_timeout: files::PATIENCE,
             max_concurrent_fetches: 32,
@@ -117,6 +118,7 @@ impl Server {
                 default.max_interim_bytes,
                 ["0B", "16MiB"],
             ),
+            window_budget: section.size("window_budget", default.window_budget, ["0B", "64GiB"]),
             max_file_bytes: Self::max_file_bytes(&section),
             file_timeout: section.duration(
                 "file_timeout",
@@ -158,7 +160,7 @@ impl Http2 {
         Self {
             max_streams: section.integer("max_streams", default.max_streams, 1..=100_000),
             stream_window: section.size("stream_window", default.stream_window, ["4KiB", "16MiB"]),
-            ping_interval: section.duration("ping_interval", default.ping_interval, SOME),
+            ping_interval: section.duration("ping_interval", default.ping_interval, Duration::ZERO),
             ping_timeout: section.duration("ping_timeout", default.ping_timeout, SOME),
         }
     }

@@ -104,6 +104,8 @@ pub struct Server {
     pub body_buffer: usize,
     /// Bytes that a tunnel buffers, each way.
     pub tunnel_buffer: usize,
+    /// Bytes of windows of HTTP/2 in all of the process, beyond those that every stream has.
+    pub window_budget: usize,
     /// Bytes of interim responses that wait for a client to read them.
     pub max_interim_bytes: usize,
     /// Bytes of the largest secret, key or certificate file.
@@ -175,7 +177,7 @@ pub struct Http2 {
     pub max_streams: u32,
     /// Bytes of one stream that may arrive before they are read.
     pub stream_window: u32,
-    /// How often a connection with streams is asked whether it is still there.
+    /// After how long a silence a connection with streams is asked whether it is still there; zero: never.
     pub ping_interval: Duration,
     /// How long it has to answer that.
     pub ping_timeout: Duration,
@@ -383,7 +385,7 @@ impl Http2 {
     /// What the window of a connection begins with (RFC 9113 section 6.9.2).
     const FIRST_WINDOW: u32 = (1 << 16) - 1;
     /// The largest window there is (RFC 9113 section 6.9.1).
-    pub const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
     /// Bytes of all streams of one connection together that may arrive before they are read: so
     /// many that streams that nobody reads do not stop the others.

@@ -13,11 +13,12 @@ use super::report::{Expected, Shown};
 use super::{Dialing, Http2, HttpVersion, Tls, Upstream};
 use crate::header_names::{alike, is_hop_by_hop};
 
-/// More streams than most servers take on one connection need another.
+/// More streams than most servers take on one connection need another. Servers of gRPC end a connection
+/// on which three pings come within five minutes of each other.
 const HTTP2: Http2 = Http2 {
     max_streams: 100,
     stream_window: 64 << 10,
-    ping_interval: Duration::from_secs(20),
+    ping_interval: Duration::from_secs(360),
     ping_timeout: Duration::from_secs(20),
 };
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,15 +15,14 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Error;
-use super::pings::{Next, Pings};
+use super::frames::Arrived;
+use super::pings::{Next, Pace, Pings};
 use super::round_trip::RoundTrip;
+use super::windows::{Sizes, Unread, Windows};
 
 /// Streams that may be opened before the server has said how many it takes: what RFC 9113 section 6.5.2
 /// advises it not to go below.
 const STREAMS_AT_FIRST: usize = 100;
-
-/// Streams that we may have to reset for what the server sends in them, before the connection is ended.
-const FAULTY_STREAMS: usize = 1024;
 
 /// The longest frame that is taken (RFC 9113 section 6.5.2), which is also the default.
 const FRAME: u32 = 16 * 1024;
@@ -30,16 +30,16 @@ const FRAME: u32 = 16 * 1024;
 /// How a connection is to be.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bytes of one stream that may arrive before they are read.
-    pub stream_window: u32,
-    /// The same of all streams together.
-    pub connection_window: u32,
+    /// How much may arrive before it is read.
+    pub windows: Sizes,
+    /// What frames of unread responses may be short of 256 bytes in all, before the connection is ended.
+    pub small_frames: usize,
     /// Bytes of a response head, counted as RFC 9113 section 6.5.2 does.
     pub max_header_bytes: u32,
     /// Bytes of each request body that wait here to be sent.
     pub send_buffer: usize,
     /// How long a connection with streams may be silent before it is asked whether it is still there.
-    pub ping_interval: Duration,
+    pub pace: Arc<Pace>,
     /// How long it has to answer that.
     pub ping_timeout: Duration,
 }
@@ -62,8 +62,9 @@ struct Known {
 }
 
 /// What the task that drives a connection shares with those who use it.
-#[derive(Default)]
 pub(super) struct Shared {
+    /// What the server has sent and nobody has read.
+    pub(super) unread: Rc<Unread>,
     /// How often the library has had its turn.
     turns: Cell<u64>,
     streams: Cell<usize>,
@@ -81,36 +82,43 @@ pub(super) struct Shared {
 pub(super) struct Uploading(Rc<Shared>);
 
 impl Connection {
-    /// Begins HTTP/2 on `io`, and drives it from then on by a task of this thread. `read` tells how many
-    /// bytes have been read from it.
+    /// Begins HTTP/2 on `io`, and drives it from then on by a task of this thread. `arrived` tells what
+    /// has come on it.
     ///
     /// # Errors
     /// Nothing can be written to it.
     pub async fn begin<I>(
         io: I,
-        read: impl Fn() -> usize + 'static,
+        arrived: impl Fn() -> Arrived + 'static,
         settings: &Settings,
     ) -> Result<Self, Error>
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let handshake = builder(settings).handshake(io).await;
+        let mut windows = Windows::new(&settings.windows);
+        let handshake = builder(settings, &windows).handshake(io).await;
         let (sender, mut connection) = handshake?;
-        let shared = Rc::new(Shared::default());
+        let shared = Shared::new(Rc::clone(windows.unread()));
+        let pace = Arc::clone(&settings.pace);
         let mut pings = connection
             .ping_pong()
-            .map(|pings| Pings::new(pings, settings.ping_interval, settings.ping_timeout));
+            .map(|pings| Pings::new(pings, Arc::clone(&pace), settings.ping_timeout));
         let driven = Rc::clone(&shared);
         // In an allocation of its own: the runtime moves what it runs some times.
         let mut connection = Box::pin(connection);
         tokio::task::spawn_local(async move {
-            std::future::poll_fn(|cx| {
-                let polled = driven.poll(cx, connection.as_mut(), pings.as_mut(), &read);
+            let ended = std::future::poll_fn(|cx| {
+                windows.adjust(cx, arrived(), driven.streams.get(), &mut *connection);
+                let heard = || arrived().bytes;
+                let polled = driven.poll(cx, connection.as_mut(), pings.as_mut(), &heard);
                 driven.turns.set(driven.turns.get() + 1);
                 driven.wake();
                 polled
             })
             .await;
+            if ended.is_err_and(|error| wants_calm(&error)) {
+                pace.calm_down();
+            }
             driven.ended.set(true);
             // Its streams hear of it now.
             drop(connection);
@@ -130,6 +138,7 @@ impl Connection {
     pub fn send<B>(&self, request: Request<B>) -> Result<RoundTrip, Error>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: std::error::Error + 'static,
     {
         // One of its own: a clone waits for no other's stream to be opened.
         let mut sender = self.sender.borrow().clone();
@@ -215,6 +224,20 @@ impl Drop for Uploading {
 }
 
 impl Shared {
+    fn new(unread: Rc<Unread>) -> Rc<Self> {
+        Rc::new(Self {
+            unread,
+            turns: Cell::default(),
+            streams: Cell::default(),
+            uploads: Cell::default(),
+            left: Cell::default(),
+            ended: Cell::default(),
+            unanswered: Cell::default(),
+            watchers: RefCell::default(),
+            driver: RefCell::default(),
+        })
+    }
+
     /// A request body is on its way until this is dropped.
     pub(super) fn uploading(self: &Rc<Self>) -> Uploading {
         self.uploads.set(self.uploads.get() + 1);
@@ -240,14 +263,14 @@ impl Shared {
         }
     }
 
-    /// Ready when the connection has ended.
+    /// Ready when the connection has ended, with what the library says about that.
     fn poll<I>(
         &self,
         cx: &mut Context<'_>,
         mut connection: Pin<&mut h2::client::Connection<I, Bytes>>,
         mut pings: Option<&mut Pings>,
         read: &impl Fn() -> usize,
-    ) -> Poll<()>
+    ) -> Poll<Result<(), h2::Error>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -261,8 +284,8 @@ impl Shared {
         drop(driver);
         loop {
             // Each stream hears of an error by itself.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
             }
             let Some(pings) = &mut pings else {
                 return Poll::Pending;
@@ -271,7 +294,7 @@ impl Shared {
                 Next::Send => {}
                 Next::GiveUp => {
                     self.unanswered.set(true);
-                    return Poll::Ready(());
+                    return Poll::Ready(Ok(()));
                 }
             }
         }
@@ -282,16 +305,23 @@ impl Shared {
     }
 }
 
-fn builder(settings: &Settings) -> Builder {
+/// Whether the server ended the connection because it has had too much of something, which pings may be.
+fn wants_calm(error: &h2::Error) -> bool {
+    let reason = error.reason().filter(|_| error.is_go_away());
+    error.is_remote() && reason == Some(h2::Reason::ENHANCE_YOUR_CALM)
+}
+
+fn builder(settings: &Settings, windows: &Windows) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
         .max_frame_size(FRAME)
         .initial_max_send_streams(STREAMS_AT_FIRST)
-        .max_local_error_reset_streams(Some(FAULTY_STREAMS))
+        .max_local_error_reset_streams(Some(super::FAULTY_STREAMS))
         .max_header_list_size(settings.max_header_bytes)
-        .initial_window_size(settings.stream_window)
-        .initial_connection_window_size(settings.connection_window)
+        .initial_window_size(windows.stream())
+        .initial_connection_window_size(windows.connection())
+        .data_frame_budget(settings.small_frames)
         .max_send_buffer_size(settings.send_buffer);
     builder
 }

@@ -1,20 +1,35 @@
-//! HTTP/2 towards upstreams (RFC 9113), on the frames and windows of the crate `h2`.
+//! HTTP/2 (RFC 9113) on the frames and windows of the crate `h2`: towards upstreams here, and towards
+//! clients in [`server`].
 //!
 //! One task drives a [`Connection`]; whoever has a request sends it and reads the answer itself, with
 //! nothing between. Only a request body that cannot be sent at once gets a task of its own: it goes on
 //! when the response has ended. Pools, routes and tokens are unknown here.
 
+mod budget;
 mod connection;
+mod frames;
 mod pings;
+mod receiving;
 mod response;
 mod round_trip;
+mod sending;
+pub mod server;
 mod tunnel;
 mod upload;
+mod windows;
 
+pub use budget::Budget;
 pub use connection::{Connection, Settings};
+pub use frames::{Arrived, Frames};
+pub use pings::Pace;
 pub use response::ResponseBody;
 pub use round_trip::RoundTrip;
+pub use sending::Sending;
 pub use tunnel::Tunnel;
+pub use windows::Sizes;
+
+/// Streams that we may have to reset for what comes on them, before the connection is ended.
+const FAULTY_STREAMS: usize = 1024;
 
 /// Why there is no response, or not all of it.
 #[derive(Debug, thiserror::Error)]

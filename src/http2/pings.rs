@@ -1,5 +1,7 @@
 //! Whether the other end is still there (RFC 9113 section 6.7).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,10 +10,45 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 
+/// How long connections to one server may be silent before they are asked whether they are still there.
+/// Shared by all of them: a server that has enough of pings says so on one.
+#[derive(Debug)]
+pub struct Pace {
+    /// `None`: they are never asked.
+    interval: Option<Duration>,
+    doublings: AtomicU32,
+}
+
+impl Pace {
+    /// No longer than this, until the server says otherwise; never for zero.
+    pub fn new(interval: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            interval: (!interval.is_zero()).then_some(interval),
+            doublings: AtomicU32::new(0),
+        })
+    }
+
+    /// How long a connection may be silent now.
+    pub fn interval(&self) -> Option<Duration> {
+        let doublings = self.doublings.load(Relaxed);
+        self.interval
+            .map(|interval| interval.saturating_mul(1 << doublings))
+    }
+
+    /// The server has ended a connection with ENHANCE_YOUR_CALM: from now on each may be silent for twice
+    /// as long.
+    pub fn calm_down(&self) {
+        const MOST: u32 = 16;
+        let doubled = |doublings: u32| Some((doublings + 1).min(MOST));
+        // The closure never refuses.
+        let _ = self.doublings.fetch_update(Relaxed, Relaxed, doubled);
+    }
+}
+
 /// Asks a connection that carries requests and has been silent whether it is still there.
 pub struct Pings {
     pings: PingPong,
-    interval: Duration,
+    pace: Arc<Pace>,
     timeout: Duration,
     timer: Deadline,
     /// How many bytes had come, and when the last of them did.
@@ -31,11 +68,11 @@ pub enum Next {
 }
 
 impl Pings {
-    /// A ping after each silence of `interval`, to be answered within `timeout`.
-    pub fn new(pings: PingPong, interval: Duration, timeout: Duration) -> Self {
+    /// A ping after each silence of the length that `pace` says, to be answered within `timeout`.
+    pub fn new(pings: PingPong, pace: Arc<Pace>, timeout: Duration) -> Self {
         Self {
             pings,
-            interval,
+            pace,
             timeout,
             timer: Deadline::default(),
             read: 0,
@@ -61,10 +98,10 @@ impl Pings {
             self.asked = None;
             self.heard = Instant::now();
         }
-        if !busy {
+        let Some(interval) = self.pace.interval().filter(|_| busy) else {
             return Poll::Pending;
-        }
-        std::task::ready!(self.timer.poll(cx, self.heard + self.interval));
+        };
+        std::task::ready!(self.timer.poll(cx, self.heard + interval));
         match self.pings.send_ping(Ping::opaque()) {
             Ok(()) => {
                 self.asked = Some(Instant::now());
@@ -73,5 +110,24 @@ impl Pings {
             // The connection has ended.
             Err(_) => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wants_calm_is_asked_half_as_often_and_zero_asks_never() {
+        let pace = Pace::new(Duration::from_secs(3));
+        for seconds in [3, 6, 12] {
+            assert_eq!(pace.interval(), Some(Duration::from_secs(seconds)));
+            pace.calm_down();
+        }
+        (0..100).for_each(|_| pace.calm_down());
+        assert_eq!(pace.interval(), Some(Duration::from_secs(3 << 16)));
+        let never = Pace::new(Duration::ZERO);
+        never.calm_down();
+        assert_eq!(never.interval(), None);
     }
 }

@@ -7,19 +7,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Error;
 use super::connection::Shared;
+use super::receiving::Receiving;
 use super::tunnel::Tunnel;
 use super::upload::Held;
 
 /// The body of a response. Its stream is reset when it is dropped before its end, whatever the request
 /// body does.
 pub struct ResponseBody {
-    stream: RecvStream,
+    stream: Receiving,
     /// What is still to come, as far as that was said.
     left: Option<u64>,
     /// Trailers are next.
@@ -40,7 +41,7 @@ enum Rest {
 
 impl ResponseBody {
     pub(super) fn new(
-        stream: RecvStream,
+        stream: Receiving,
         length: Option<u64>,
         shared: Rc<Shared>,
         upload: Option<Held>,
@@ -59,7 +60,7 @@ impl ResponseBody {
     }
 
     pub(super) fn of_tunnel(
-        stream: RecvStream,
+        stream: Receiving,
         connect: SendStream<Bytes>,
         shared: Rc<Shared>,
     ) -> Self {
@@ -100,12 +101,8 @@ impl ResponseBody {
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stream, left, .. } = self;
         let mut shown = f.debug_struct("ResponseBody");
-        shown
-            .field("stream", stream)
-            .field("left", left)
-            .finish_non_exhaustive()
+        shown.field("left", &self.left).finish_non_exhaustive()
     }
 }
 
@@ -121,8 +118,7 @@ impl Body for ResponseBody {
         if !this.data_ended {
             if let Some(data) = ready!(this.stream.poll_data(cx)) {
                 let data = data.map_err(|error| this.broken_off(error))?;
-                // Fails only for more than came.
-                let _ = this.stream.flow_control().release_capacity(data.len());
+                this.stream.release(data.len());
                 this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

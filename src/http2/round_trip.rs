@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Error;
 use super::connection::Shared;
+use super::receiving::Receiving;
 use super::response::{self, ResponseBody};
 use super::upload::{Held, Upload};
 
@@ -39,6 +40,7 @@ impl RoundTrip {
     ) -> Result<Self, Error>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: std::error::Error + 'static,
     {
         let (head, body) = request.into_parts();
         let mut request = Request::from_parts(head, ());
@@ -72,20 +74,26 @@ impl RoundTrip {
         Ok(trip)
     }
 
-    /// The head of the response. Interim ones are left out.
+    /// Whether any of an answer has come.
+    pub fn has_heard(&self) -> bool {
+        self.interim > 0
+    }
+
+    /// The head of the response. Interim ones that come before it are told.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or too many interim ones.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
+        told: &mut impl FnMut(Response<()>),
     ) -> Poll<Result<Response<ResponseBody>, Error>> {
-        // Those that nobody takes would pile up.
-        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+        while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 return Poll::Ready(Err(Error::Interim));
             }
+            told(interim);
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx));
         let response = response.map_err(|error| self.shared.error(error))?;
@@ -100,13 +108,15 @@ impl RoundTrip {
                 return Poll::Ready(Err(Error::TunnelWithBody));
             }
             return Poll::Ready(Ok(response.map(|body| {
+                let body = Receiving::new(body, None, &self.shared.unread);
                 ResponseBody::of_tunnel(body, stream, Rc::clone(&self.shared))
             })));
         }
         let (shared, upload) = (Rc::clone(&self.shared), self.upload.take());
-        Poll::Ready(Ok(
-            response.map(|body| ResponseBody::new(body, length, shared, upload))
-        ))
+        Poll::Ready(Ok(response.map(|body| {
+            let body = Receiving::new(body, length, &shared.unread);
+            ResponseBody::new(body, length, shared, upload)
+        })))
     }
 }
 

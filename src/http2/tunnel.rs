@@ -5,20 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::receiving::Receiving;
 
 /// A stream that has become a tunnel.
 pub struct Tunnel {
     to: SendStream<Bytes>,
-    from: RecvStream,
+    from: Receiving,
     /// What has come and was not read yet.
     received: Bytes,
     ended: bool,
 }
 
 impl Tunnel {
-    pub(super) fn new(to: SendStream<Bytes>, from: RecvStream) -> Self {
+    pub(super) fn new(to: SendStream<Bytes>, from: Receiving) -> Self {
         Self {
             to,
             from,
@@ -49,8 +51,7 @@ impl AsyncRead for Tunnel {
         let length = this.received.len().min(buf.remaining());
         buf.put_slice(&this.received[..length]);
         this.received.advance(length);
-        // Fails only for more than came.
-        let _ = this.from.flow_control().release_capacity(length);
+        this.from.release(length);
         Poll::Ready(Ok(()))
     }
 }

@@ -14,7 +14,6 @@ use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
 use super::tunnel::Switched;
-use super::unread;
 use super::upload::{Outgoing, Upload};
 use crate::deadline::Deadline;
 use crate::upstream::{Incoming, IncomingError};
@@ -77,9 +76,17 @@ impl Reply {
         }
     }
 
-    /// What a connection over HTTP/1.1 becomes behind this response.
+    /// What the connection over HTTP/1.1, or the stream of HTTP/2, becomes behind this response.
     pub fn take_switched(&mut self) -> Option<Box<Switched>> {
         self.switched.take()
+    }
+
+    /// How long the client may take to make room for the next piece.
+    pub fn patience(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Ours(_) => Some(self.exchange.view.snapshot.config.server.idle_timeout),
+            Kind::Theirs(download) => download.idle,
+        }
     }
 
     /// Moves the request on while nobody asks for more of the response.
@@ -180,16 +187,12 @@ impl Body for Reply {
         let this = self.get_mut();
         let download = match &mut this.kind {
             Kind::Ours(body) => {
-                let server = &this.exchange.view.snapshot.config.server;
-                unread::handed_on(Some(server.idle_timeout));
                 this.exchange.sends(body.as_ref());
                 return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
             }
             Kind::Theirs(download) => download,
         };
-        unread::asked_for_more();
         let frame = std::task::ready!(download.poll_next(cx));
-        unread::handed_on(download.idle);
         if let Some(Ok(frame)) = &frame {
             this.exchange.sends(frame.data_ref());
         }

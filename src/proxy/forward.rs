@@ -12,9 +12,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use tokio::sync::Notify;
 
-use super::client::Client;
 use super::error::{ErrorKind, ProxyError};
 use super::failure::{self, Broken};
+use super::interim::Informed;
 use super::judge;
 use super::received::{self, Framing};
 use super::request::{self, Asked};
@@ -43,6 +43,8 @@ pub struct Forward {
     spelling: Option<Spelling>,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
+    /// That it has no body is to be said by a length.
+    says_empty: bool,
     /// The tunnel that the client asks for.
     asked: Option<Box<Asked>>,
     /// What the upstream wants in the proof of this request, whatever it has told others meanwhile:
@@ -51,7 +53,7 @@ pub struct Forward {
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
     /// Who gets the upstream's interim responses.
-    informed: Option<Arc<Client>>,
+    informed: Informed,
 }
 
 /// A response, its body still to be read.
@@ -64,6 +66,8 @@ struct Failed {
     unsent: bool,
     /// Its connection had carried others before, and the upstream may have closed it meanwhile.
     unnoticed: bool,
+    /// Its connection was a new one of HTTP/2 that ended without a word.
+    ended_new: bool,
     /// What came over HTTP/2 began as HTTP/1.1 does.
     http1_instead: bool,
     /// The alert that ended the connection.
@@ -79,10 +83,12 @@ impl Forward {
         asked: Option<Asked>,
         mut head: http::request::Parts,
         body: Option<Source>,
-        client: &Arc<Client>,
+        informed: Informed,
     ) -> Self {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
+        let says_empty =
+            head.version == Version::HTTP_2 && body.is_none() && anticipates_content(&head.method);
         let upload = body.map(|body| {
             Upload::new(
                 body,
@@ -108,12 +114,18 @@ impl Forward {
             target,
             headers: head.headers,
             spelling: head.extensions.remove(),
+            says_empty,
             upload,
             asked: asked.map(Box::new),
             own_nonce: RefCell::default(),
             consent,
-            informed: (head.version == Version::HTTP_11).then(|| Arc::clone(client)),
+            informed,
         }
+    }
+
+    /// Whether it asks for a tunnel over HTTP/2.
+    pub fn connects(&self) -> bool {
+        matches!(self.asked.as_deref(), Some(Asked::Connect(_)))
     }
 
     /// Whether the same request can be sent once more: its body was kept, or never asked for.
@@ -224,7 +236,7 @@ impl Forward {
         if let Some(Asked::Upgrade(protocol)) = self.asked.as_deref() {
             return Box::pin(self.upgrade(protocol, token, attempts)).await;
         }
-        let connects = matches!(self.asked.as_deref(), Some(Asked::Connect(_)));
+        let connects = self.connects();
         if connects && self.upstream.endpoint.connector.only_http1() {
             return Err(no_connect());
         }
@@ -264,7 +276,7 @@ impl Forward {
                 }
             };
             if let Some(failed) = failed {
-                self.may_repeat(failed, retries_left)?;
+                self.may_repeat(failed, retries)?;
             }
             retries += 1;
             checkout = self.connection(true).await?;
@@ -274,14 +286,17 @@ impl Forward {
 
     /// The error, unless the same request can be sent once more without doing anything twice.
     #[cold]
-    fn may_repeat(&self, failed: Failed, retries_left: bool) -> Result<(), ProxyError> {
+    fn may_repeat(&self, failed: Failed, retries: usize) -> Result<(), ProxyError> {
         let not_processed = failed.unsent || failure::is_refused_stream(&failed.error);
         // The upstream closed a connection that was idle: nothing of this request has had an
         // effect that a second one would double.
-        let unnoticed = failed.unnoticed
+        // A new one may have been closed before the upstream was ready to serve; twice means something
+        // else.
+        let unnoticed = (failed.unnoticed || failed.ended_new && retries == 0)
             && self.method.is_idempotent()
             && failure::is_closed_early(&failed.error);
         let again = (not_processed || unnoticed) && self.can_restart(failed.unsent);
+        let retries_left = retries < self.upstream.config.max_retries;
         match again && retries_left && failed.alert.is_none() {
             true => Ok(()),
             false => Err(self.failed(failed)),
@@ -350,6 +365,20 @@ impl Forward {
             None => failure::exchange(failed.error, failed.http1_instead),
         }
     }
+}
+
+/// Whether servers may take a request without content for one that lacks its length (RFC 9110 section 8.6).
+/// In HTTP/2 the end of the stream says it.
+fn anticipates_content(method: &Method) -> bool {
+    let none = [
+        Method::GET,
+        Method::HEAD,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    !none.contains(method)
 }
 
 /// The answer, if it can be passed on. One that cannot leaves its connection behind.

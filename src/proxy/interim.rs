@@ -1,20 +1,59 @@
-//! Interim responses (RFC 9110 section 15.2), such as 103 Early Hints. hyper's HTTP/2 server sends none,
-//! and those of HTTP/2 upstreams are not listened for; so they pass where both sides speak HTTP/1.1.
+//! Interim responses (RFC 9110 section 15.2), such as 103 Early Hints.
 
-use http::{Response, StatusCode};
+use std::rc::Rc;
+use std::sync::Arc;
 
+use http::{Response, StatusCode, Version};
+
+use super::client::Client;
 use super::headers;
 use crate::http1;
+use crate::http2::server::Responder;
+
+/// Who gets the interim responses of the upstream.
+pub enum Informed {
+    /// A client of HTTP/1.0, which knows of none.
+    Nobody,
+    /// The connection of one of HTTP/1.1.
+    Connection(Arc<Client>),
+    /// The stream of one of HTTP/2.
+    Stream(Rc<Responder>),
+}
+
+impl Informed {
+    /// Whoever asked with this version of HTTP/1.
+    pub fn over_http1(version: Version, client: &Arc<Client>) -> Self {
+        match version {
+            Version::HTTP_11 => Self::Connection(Arc::clone(client)),
+            _ => Self::Nobody,
+        }
+    }
+
+    /// Passes an interim response of the upstream on.
+    pub fn pass_on(&self, interim: Response<()>) {
+        let Some(interim) = passed_on(interim) else {
+            return;
+        };
+        match self {
+            Self::Nobody => {}
+            Self::Connection(client) => {
+                let (head, ()) = interim.into_parts();
+                client.inform(&http1::interim(&head));
+            }
+            Self::Stream(responder) => responder.inform(interim),
+        }
+    }
+}
 
 /// An interim response of the upstream as the client gets it; `None` for those that are not for
 /// passing on: 100 is asked for and given on each side by itself, and 101 is none.
-pub fn passed_on(upstream: Response<()>) -> Option<Vec<u8>> {
+fn passed_on(upstream: Response<()>) -> Option<Response<()>> {
     let (mut head, ()) = upstream.into_parts();
     if [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS].contains(&head.status) {
         return None;
     }
     headers::scrub_response(&mut head.headers, head.status);
-    Some(http1::interim(&head))
+    Some(Response::from_parts(head, ()))
 }
 
 #[cfg(test)]
@@ -35,12 +74,13 @@ mod tests {
         ] {
             headers.append(name, value.parse().unwrap());
         }
-        let bytes = passed_on(response.clone()).unwrap();
+        let (head, ()) = passed_on(response.clone()).unwrap().into_parts();
+        let bytes = http1::interim(&head);
         let expected = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nLink: </script.js>; rel=preload\r\n\r\n";
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
         for other in [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS] {
             *response.status_mut() = other;
-            assert_eq!(passed_on(response.clone()), None);
+            assert!(passed_on(response.clone()).is_none());
         }
     }
 }

@@ -16,7 +16,6 @@ mod request;
 mod request_id;
 mod tunnel;
 mod tunnelled;
-mod unread;
 mod upload;
 mod view;
 
@@ -30,15 +29,14 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
 
 pub use client::{Client, InFlight};
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
+pub use interim::Informed;
 pub use reply::problem_bytes_http1;
 pub use tunnel::Switched;
-pub use unread::StreamExecutor;
 pub use upload::Source;
 pub use view::{Current, View};
 
@@ -60,9 +58,10 @@ pub fn handle(
     in_flight: InFlight,
     head: Parts,
     body: Option<Source>,
+    informed: Informed,
 ) -> impl Future<Output = Response<Reply>> {
     let mut exchange = Exchange::begin(view, listener, in_flight, &head);
-    let mut planned = plan(&mut exchange, head, body);
+    let mut planned = plan(&mut exchange, head, body, informed);
     async move {
         let served = match &mut planned {
             Ok(plan) => plan.carry_out(&mut exchange).await,
@@ -81,8 +80,6 @@ pub fn handle(
 /// A request that may pass, on its way to its upstream.
 struct Plan {
     forward: Forward,
-    /// The client's stream of HTTP/2, if it asks for a tunnel.
-    connecting: Option<OnUpgrade>,
 }
 
 /// Checks a request, finds its upstream, and makes it fit for that.
@@ -90,6 +87,7 @@ fn plan(
     exchange: &mut Exchange,
     mut head: Parts,
     body: Option<Source>,
+    informed: Informed,
 ) -> Result<Plan, ProxyError> {
     let view = Rc::clone(&exchange.view);
     let snapshot = &view.snapshot;
@@ -137,7 +135,6 @@ fn plan(
     exchange.matched(route.value);
 
     let asked = request::tunnel(&head, seen);
-    let connecting = head.extensions.remove().filter(|_| asked.is_some());
     let injection = upstream.injection.as_ref();
     headers::scrub_request(
         &mut head.headers,
@@ -156,13 +153,10 @@ fn plan(
         asked,
         head,
         body,
-        exchange.in_flight.client(),
+        informed,
     );
     exchange.uploads(forward.upload.as_ref());
-    Ok(Plan {
-        forward,
-        connecting,
-    })
+    Ok(Plan { forward })
 }
 
 impl Plan {
@@ -192,11 +186,8 @@ impl Plan {
             _ => answer,
         };
         exchange.carries(token.as_ref());
-        let answer = match self.connecting.take() {
-            Some(client) => tunnel::connected(answer, client, exchange, upstream),
-            None => answer,
-        };
-        let (answer, switched) = tunnel::switched(answer, exchange, upstream);
+        let connects = forward.connects();
+        let (answer, switched) = tunnel::switched(answer, connects, exchange, upstream);
         Ok((reply(answer, forward), switched))
     }
 }
@@ -291,8 +282,8 @@ fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
         && upload.never_ask()
     {
         incoming.abandon();
-        // Else what comes next could be the body, or another request. HTTP/2 has no such header;
-        // hyper leaves it out there.
+        // Else what comes next could be the body, or another request. HTTP/2 has no such header:
+        // it is left out there.
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -313,7 +304,7 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
     if error.kind == ErrorKind::BadRequest || connects {
         // Whoever read it differently takes something else for the next request, and what follows a
-        // CONNECT may be meant for the tunnel. In HTTP/2 hyper leaves it out.
+        // CONNECT may be meant for the tunnel. In HTTP/2 it is left out.
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, ORIGIN, TE, TRANSFER_ENCODING, UPGRADE,
     USER_AGENT, VIA,
@@ -15,7 +16,6 @@ use http::header::{
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use hyper::ext::Protocol;
 
 use super::error::{ErrorKind, ProxyError};
 use crate::path::{Path, PathError, check_query};

@@ -2,15 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -19,13 +17,14 @@ use super::forward::Answer;
 use super::tunnelled::Tunnelled;
 use super::upload::Outgoing;
 use crate::deadline::Deadline;
+use crate::http2;
 use crate::snapshot::Upstream;
 use crate::upstream::{Incoming, Io, Lease};
 
-/// What an upstream's connection over HTTP/1.1 has become: to be joined with the client's once the 101
-/// has been sent.
+/// What an upstream's connection over HTTP/1.1, or its stream of HTTP/2, has become: to be joined with the
+/// client's once the answer that says so has been sent.
 pub struct Switched {
-    server: Io,
+    server: Server,
     /// What has come of the new protocol already.
     received: Bytes,
     /// Held until the end.
@@ -35,15 +34,37 @@ pub struct Switched {
     tunnelled: Option<Box<Tunnelled>>,
 }
 
-/// What follows an answer over HTTP/1.1, if the upstream switched protocols.
+enum Server {
+    Http1(Io),
+    Http2(http2::Tunnel),
+}
+
+/// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
 pub fn switched(
+    answer: Answer,
+    connects: bool,
+    exchange: &mut Exchange,
+    upstream: &Upstream,
+) -> (Answer, Option<Box<Switched>>) {
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
+        StatusCode::OK if connects => {
+            let (head, incoming) = answer.into_parts();
+            let tunnel = incoming.into_stream_tunnel().map(|(server, lease)| {
+                let server = Server::Http2(server);
+                Switched::new(server, Bytes::new(), lease, exchange, upstream)
+            });
+            (Answer::from_parts(head, Incoming::ended()), tunnel)
+        }
+        _ => (answer, None),
+    }
+}
+
+fn upgraded(
     mut answer: Answer,
     exchange: &mut Exchange,
     upstream: &Upstream,
 ) -> (Answer, Option<Box<Switched>>) {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return (answer, None);
-    }
     let protocol = answer.headers().get(header::UPGRADE).cloned();
     super::headers::scrub_response(answer.headers_mut(), StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
@@ -53,7 +74,20 @@ pub fn switched(
     }
     let (head, incoming) = answer.into_parts();
     let switched = incoming.into_tunnel().map(|(server, received, lease)| {
-        Box::new(Switched {
+        Switched::new(Server::Http1(server), received, lease, exchange, upstream)
+    });
+    (Answer::from_parts(head, Incoming::ended()), switched)
+}
+
+impl Switched {
+    fn new(
+        server: Server,
+        received: Bytes,
+        lease: Lease<Outgoing>,
+        exchange: &mut Exchange,
+        upstream: &Upstream,
+    ) -> Box<Self> {
+        Box::new(Self {
             server,
             received,
             lease,
@@ -61,11 +95,8 @@ pub fn switched(
             buffer: exchange.view.snapshot.config.server.tunnel_buffer,
             tunnelled: exchange.tunnels(),
         })
-    });
-    (Answer::from_parts(head, Incoming::ended()), switched)
-}
+    }
 
-impl Switched {
     /// Joins both sides until both have ended, or nothing moves.
     ///
     /// # Errors
@@ -74,8 +105,35 @@ impl Switched {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
+        let cut = |cx: &mut Context<'_>| {
+            client.register(cx);
+            client.is_cut()
+        };
+        self.join_until(connection, cut).await
+    }
+
+    /// The same with a stream of a client's connection, which lives on: it has to wake this task itself
+    /// when it is cut.
+    ///
+    /// # Errors
+    /// As [`Switched::join`].
+    pub async fn join_stream<C>(self, stream: C, client: &Client) -> io::Result<()>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.join_until(stream, |_| client.is_cut()).await
+    }
+
+    async fn join_until<C>(
+        self,
+        client: C,
+        mut is_cut: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> io::Result<()>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
         let mut tunnel = Tunnel {
-            client: connection,
+            client,
             server: self.server,
             up: Flow::new(self.buffer),
             down: Flow::new(self.buffer),
@@ -85,16 +143,13 @@ impl Switched {
             tunnelled: self.tunnelled,
         };
         tunnel.down.buffer.extend_from_slice(&self.received);
-        let joined = std::future::poll_fn(|cx| {
-            client.register(cx);
-            match client.is_cut() {
-                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                false => tunnel.poll(cx),
-            }
+        let joined = std::future::poll_fn(|cx| match is_cut(cx) {
+            true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            false => tunnel.poll(cx),
         });
         let joined = joined.await;
         if joined.is_err() && !tunnel.up.closed {
-            tunnel.server.reset_at_close();
+            tunnel.server.break_off();
         }
         drop(self.lease);
         match tunnel.down.closed {
@@ -105,53 +160,54 @@ impl Switched {
     }
 }
 
-/// If the upstream agreed to extended CONNECT over HTTP/2, joins both streams once the 200 has been
-/// sent. Everything else is a plain answer.
-pub fn connected(
-    answer: Answer,
-    client: OnUpgrade,
-    exchange: &mut Exchange,
-    upstream: &Upstream,
-) -> Answer {
-    if answer.status() != StatusCode::OK {
-        return answer;
-    }
-    let (head, incoming) = answer.into_parts();
-    // The stream stays one of its connection's until the end.
-    let Some((server, lease)) = incoming.into_stream_tunnel() else {
-        return Answer::from_parts(head, Incoming::ended());
-    };
-    // Still in flight until then.
-    let in_flight = exchange.in_flight.client().begin();
-    let idle = upstream.config.stream_idle_timeout;
-    let tunnelled = exchange.tunnels();
-    let buffer = exchange.view.snapshot.config.server.tunnel_buffer;
-    tokio::task::spawn_local(async move {
-        // An error is the client's going away before the switch: the upstream sees a reset.
-        if let Ok(client) = client.await {
-            let mut tunnel = Tunnel {
-                client: TokioIo::new(client),
-                server,
-                up: Flow::new(buffer),
-                down: Flow::new(buffer),
-                idle,
-                last: Instant::now(),
-                deadline: Deadline::default(),
-                tunnelled,
-            };
-            // The client's connection lives on, and ends its streams when it is cut. hyper can end a
-            // stream of a tunnel, but not reset it.
-            let joined = std::future::poll_fn(|cx| match in_flight.client().is_cut() {
-                true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                false => tunnel.poll(cx),
-            });
-            if joined.await.is_err() && !tunnel.up.closed {
-                tunnel.server.reset();
-            }
+impl Server {
+    /// Whoever reads it must not take this for an end.
+    fn break_off(&mut self) {
+        match self {
+            Self::Http1(io) => io.reset_at_close(),
+            Self::Http2(tunnel) => tunnel.reset(),
         }
-        drop((lease, in_flight));
-    });
-    Answer::from_parts(head, Incoming::ended())
+    }
+}
+
+impl AsyncRead for Server {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Http1(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Http2(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Server {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Http1(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Http2(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Http1(io) => Pin::new(io).poll_flush(cx),
+            Self::Http2(tunnel) => Pin::new(tunnel).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Http1(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Http2(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+        }
+    }
 }
 
 struct Tunnel<C, S> {

@@ -9,12 +9,11 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::headers;
-use crate::http1;
 use crate::stream::Stream;
+use crate::{http1, http2};
 
 /// A request body, read once from the client and offered to one attempt after another.
 pub struct Upload {
@@ -31,7 +30,7 @@ pub enum Source {
     /// Over HTTP/1.1.
     Http1(http1::RequestBody<Stream>),
     /// Over HTTP/2.
-    Http2(Incoming),
+    Http2(http2::server::RequestBody),
 }
 
 struct State {
@@ -85,7 +84,7 @@ pub struct Attempt {
 }
 
 /// The error that the sender of the body sees; whoever waits for the response asks
-/// [`Upload::fault`]. The cause is what hyper resets an HTTP/2 stream with.
+/// [`Upload::fault`]. The cause is what an HTTP/2 stream is reset with.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The client's fault.
@@ -281,18 +280,10 @@ impl Source {
                 http1::BodyError::Malformed(_) => Fault::Malformed,
                 http1::BodyError::Gone => Fault::Gone,
             }),
-            Self::Http2(body) => match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                // hyper takes RST_STREAM with NO_ERROR for an end; it is none of a request.
-                None if !body.is_end_stream() => Poll::Ready(Some(Err(Fault::Gone))),
-                frame => Poll::Ready(frame.map(|frame| {
-                    frame.map_err(|error| {
-                        let gone = error.is_incomplete_message()
-                            || error.is_canceled()
-                            || error.is_closed();
-                        if gone { Fault::Gone } else { Fault::Malformed }
-                    })
-                })),
-            },
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
+                http2::server::BodyError::Malformed => Fault::Malformed,
+                http2::server::BodyError::Gone => Fault::Gone,
+            }),
         }
     }
 

@@ -15,7 +15,7 @@ use super::refusal::{Refusal, linger, refuse};
 use crate::config;
 use crate::deadline::TaskDeadline;
 use crate::http1::{Asking, Connection, Limits, Stopped};
-use crate::proxy::{self, Client, Current, Reply, Source};
+use crate::proxy::{self, Client, Current, Informed, Reply, Source};
 use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
@@ -135,7 +135,8 @@ impl Served {
         let (head, body) = request.into_parts();
         let (view, listener) = (self.current)(&self.client);
         let body = body.map(Source::Http1);
-        proxy::handle(view, listener, self.client.begin(), head, body)
+        let informed = Informed::over_http1(head.version, &self.client);
+        proxy::handle(view, listener, self.client.begin(), head, body, informed)
     }
 
     fn poll_response(

@@ -1,7 +1,5 @@
 //! A client connection of HTTP/2.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,18 +8,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use h2::Reason;
+use http::Response;
 use tokio::time::Instant;
 
 use super::io::{Activity, ClientIo};
 use crate::config;
 use crate::deadline::Deadline;
-use crate::proxy::{self, Client, Current, Source, StreamExecutor};
+use crate::http2::server::{Asking, Connection, Incoming, Responder, Rest, Sent, Settings};
+use crate::http2::{Pace, Sending, Sizes};
+use crate::proxy::{self, Client, Current, Informed, Reply, Source};
 use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
@@ -32,45 +28,50 @@ pub async fn serve(
     current: Current,
     limits: Rc<config::Server>,
 ) {
-    let activity = Rc::new(Activity::default());
+    let activity = Activity::new();
     let io = ClientIo::new(stream, Rc::clone(&activity), received);
-    let service = {
-        let client = Arc::clone(&client);
-        service_fn(move |request: Request<Incoming>| {
-            let (view, listener) = current(&client);
-            let in_flight = client.begin();
-            let (head, body) = request.into_parts();
-            let body = (!body.is_end_stream()).then_some(Source::Http2(body));
-            // On the heap until there is a response: its stream may last for hours.
-            let handling = Box::pin(proxy::handle(view, listener, in_flight, head, body));
-            async move { Ok::<_, Infallible>(handling.await) }
-        })
-    };
-    let connection = builder(&limits).serve_connection(TokioIo::new(io), service);
-    Watched::new(connection, client, activity, &limits).await;
+    let settings = settings(&limits, &client, &current);
+    // However it ends, there is nobody left to tell.
+    if let Ok(connection) = Connection::begin(io, &settings).await {
+        Served {
+            connection,
+            client,
+            current,
+            activity,
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            deadline: Deadline::default(),
+            waiting: Waiting::Busy,
+            registered: false,
+            told: false,
+        }
+        .await;
+    }
 }
 
-fn builder(limits: &config::Server) -> http2::Builder<StreamExecutor> {
-    let settings = &limits.http2;
-    let mut builder = http2::Builder::new(StreamExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(settings.ping_interval)
-        .keep_alive_timeout(settings.ping_timeout)
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(settings.stream_window)
-        // Streams whose upstream does not read must not stop the others.
-        .initial_connection_window_size(settings.connection_window())
-        .max_send_buf_size(limits.body_buffer)
-        .enable_connect_protocol();
-    builder
+fn settings(limits: &config::Server, client: &Client, current: &Current) -> Settings {
+    let http2 = &limits.http2;
+    let (view, _) = current(client);
+    Settings {
+        windows: Sizes {
+            stream: http2.stream_window,
+            max_streams: http2.max_streams,
+            budget: Arc::clone(&view.snapshot.windows),
+        },
+        small_frames: http2.connection_window() as usize / 2,
+        max_header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
+        send_buffer: limits.body_buffer,
+        max_interim_bytes: limits.max_interim_bytes,
+        pace: Pace::new(http2.ping_interval),
+        ping_timeout: http2.ping_timeout,
+    }
 }
 
 /// A connection with its timers, which are armed only while it waits.
-struct Watched<C> {
-    connection: Pin<Box<C>>,
+struct Served {
+    connection: Connection<ClientIo>,
     client: Arc<Client>,
+    current: Current,
     activity: Rc<Activity>,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -99,32 +100,7 @@ enum Late {
     Idle,
 }
 
-/// A connection that can be told to end.
-trait Closing: Future<Output = hyper::Result<()>> {
-    /// Finishes what is in flight, then ends.
-    fn close(self: Pin<&mut Self>);
-}
-
-impl<C: Closing> Watched<C> {
-    fn new(
-        connection: C,
-        client: Arc<Client>,
-        activity: Rc<Activity>,
-        limits: &config::Server,
-    ) -> Self {
-        Self {
-            connection: Box::pin(connection),
-            client,
-            activity,
-            header_timeout: limits.header_timeout,
-            idle_timeout: limits.idle_timeout,
-            deadline: Deadline::default(),
-            waiting: Waiting::Busy,
-            registered: false,
-            told: false,
-        }
-    }
-
+impl Served {
     fn next_wait(&self) -> Waiting {
         let in_head = self.activity.in_head();
         let started = self.client.started();
@@ -157,9 +133,44 @@ impl<C: Closing> Watched<C> {
         };
         self.deadline.poll(cx, at).map(|()| late)
     }
+
+    /// Answers a request by a task of its own.
+    fn answer(&self, asking: Asking) {
+        let Asking {
+            head,
+            rest,
+            responder,
+        } = asking;
+        let client = Arc::clone(&self.client);
+        let (view, listener) = (self.current)(&client);
+        let in_flight = client.begin();
+        let informed = Informed::Stream(Rc::clone(&responder));
+        match rest {
+            Rest::Body(mut body) if body.promises_none() => {
+                tokio::task::spawn_local(async move {
+                    // To an API it would be a whole request at once, whatever comes then.
+                    std::future::poll_fn(|cx| body.poll_empty(cx)).await;
+                    let body = Some(Source::Http2(body));
+                    let handling = proxy::handle(view, listener, in_flight, head, body, informed);
+                    answer(client, responder, None, Box::pin(handling)).await;
+                });
+            }
+            rest => {
+                let (body, incoming) = match rest {
+                    Rest::Nothing => (None, None),
+                    Rest::Body(body) => (Some(Source::Http2(body)), None),
+                    Rest::Tunnel(incoming) => (None, Some(incoming)),
+                };
+                // On the heap until there is a response: its stream may last for hours.
+                let handling = proxy::handle(view, listener, in_flight, head, body, informed);
+                let handling = Box::pin(handling);
+                tokio::task::spawn_local(answer(client, responder, incoming, handling));
+            }
+        }
+    }
 }
 
-impl<C: Closing> Future for Watched<C> {
+impl Future for Served {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -171,12 +182,18 @@ impl<C: Closing> Future for Watched<C> {
             if this.client.is_cut() {
                 return Poll::Ready(());
             }
-            if this.connection.as_mut().poll(cx).is_ready() {
-                // However it ended, there is nobody left to tell.
-                return Poll::Ready(());
+            let arrived = || this.activity.arrived();
+            let in_flight = this.client.in_flight();
+            match this.connection.poll_request(cx, arrived, in_flight) {
+                Poll::Ready(Some(asking)) => {
+                    this.answer(asking);
+                    continue;
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => {}
             }
             if this.client.is_closing() && !std::mem::replace(&mut this.told, true) {
-                this.connection.as_mut().close();
+                this.connection.close();
                 continue;
             }
             match std::task::ready!(this.poll_waiting(cx)) {
@@ -184,7 +201,7 @@ impl<C: Closing> Future for Watched<C> {
                 Late::Idle if !this.told => {
                     this.told = true;
                     this.waiting = Waiting::Busy;
-                    this.connection.as_mut().close();
+                    this.connection.close();
                 }
                 Late::Idle | Late::Ends => return Poll::Ready(()),
             }
@@ -192,13 +209,58 @@ impl<C: Closing> Future for Watched<C> {
     }
 }
 
-impl<S> Closing for http2::Connection<TokioIo<ClientIo>, S, StreamExecutor>
-where
-    S: HttpService<Incoming, ResBody = proxy::Reply>,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    S::Future: 'static,
-{
-    fn close(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+/// Answers one request, unless its client resets the stream before. `incoming` is the client's direction of
+/// a tunnel that it asks for.
+async fn answer(
+    client: Arc<Client>,
+    responder: Rc<Responder>,
+    incoming: Option<Incoming>,
+    mut handling: Pin<Box<impl Future<Output = Response<Reply>>>>,
+) {
+    let response = std::future::poll_fn(|cx| match handling.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => responder.poll_reset(cx).map(|()| None),
+    });
+    let Some(mut response) = response.await else {
+        return;
+    };
+    drop(handling);
+    if let (Some(switched), Some(incoming)) = (response.body_mut().take_switched(), incoming) {
+        // It counts as in flight until the end of the tunnel.
+        let _in_flight = client.begin();
+        let (head, _) = response.into_parts();
+        if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), incoming) {
+            let joined = switched.join_stream(&mut stream, &client).await;
+            if joined.is_err() {
+                stream.reset();
+            }
+        }
+        return;
     }
+    if let Ok(Sent::Body(sending)) = responder.send(response) {
+        send(sending).await;
+    }
+}
+
+/// Sends a body to its end, for as long as its client makes room for it.
+async fn send(mut sending: Sending<Reply>) {
+    let mut deadline = Deadline::default();
+    std::future::poll_fn(|cx| {
+        if sending.poll_sent(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(since) = sending.stalled_since() else {
+            return Poll::Pending;
+        };
+        let reply = sending.body();
+        // A client may send all of its request before it reads.
+        reply.send_upload(cx);
+        let Some(patience) = reply.patience() else {
+            return Poll::Pending;
+        };
+        std::task::ready!(deadline.poll(cx, since + patience));
+        sending.reset(Reason::CANCEL);
+        Poll::Ready(())
+    })
+    .await;
 }

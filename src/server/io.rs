@@ -10,11 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::Frames;
+use crate::http2::{Arrived, Frames};
 use crate::stream::Stream;
 
 /// What the watcher of a connection reads about its bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
     /// The last write could not go out.
     pub blocked: Cell<bool>,
@@ -24,6 +24,20 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// Of a connection of which nothing has been read.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            blocked: Cell::new(false),
+            sent: Cell::new(false),
+            frames: RefCell::new(Frames::of_client()),
+        })
+    }
+
+    /// What has come.
+    pub fn arrived(&self) -> Arrived {
+        self.frames.borrow().arrived()
+    }
+
     /// Which head has come in part: numbers tell them apart.
     pub fn in_head(&self) -> Option<u64> {
         self.frames.borrow().in_head()

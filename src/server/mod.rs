@@ -2,7 +2,6 @@
 
 mod acceptor;
 mod connection;
-mod frames;
 mod http1;
 mod http2;
 mod io;

@@ -12,6 +12,7 @@ use super::{Credential, Injection, Listener, Neighbours, Snapshot, Target, Upstr
 use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
+use crate::http2::{Budget, Pace};
 use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
@@ -36,6 +37,7 @@ pub struct Builder {
     sampling: Arc<Sampling>,
     /// Where no discovery document may lead.
     pub own_sockets: Arc<OwnSockets>,
+    windows: Arc<Budget>,
     gates: Shared<Limit>,
     redactors: Shared<Redactor>,
     nonces: Shared<LastNonce>,
@@ -68,6 +70,7 @@ impl Builder {
             instance: format!("sidebearer-{:012x}", fastrand::u64(..) >> 16),
             sampling: Arc::default(),
             own_sockets: Arc::default(),
+            windows: Budget::new(0),
             gates: Shared::default(),
             redactors: Shared::default(),
             nonces: Shared::default(),
@@ -80,6 +83,7 @@ impl Builder {
     /// Builds a snapshot, taking over what did not change. New eager credentials start to fetch at
     /// once, on the current runtime.
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
+        self.windows.resize(config.server.window_budget);
         let mut credentials = BTreeMap::new();
         let bound = config.bound_credentials();
         for (name, credential) in &config.credentials {
@@ -146,6 +150,7 @@ impl Builder {
             clock: Arc::clone(&self.clock),
             via: via(&config, &self.instance),
             sampling: Arc::clone(&self.sampling),
+            windows: Arc::clone(&self.windows),
             traffic: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
             metrics: Arc::clone(&self.metrics),
             config,
@@ -276,6 +281,8 @@ impl Builder {
             max_headers: config.max_response_headers,
             body_buffer: config.body_buffer,
             http2: config.http2.clone(),
+            windows: Arc::clone(&self.windows),
+            pace: Pace::new(config.http2.ping_interval),
             connect_protocol_timeout: config.connect_protocol_timeout,
             metrics: self.metrics.upstream(&config.name),
         }))

@@ -14,12 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Io;
 use super::places::Place;
+use crate::http2::{Arrived, Frames};
 
 /// After a write has failed, writes go nowhere, and reading tells how the connection ended.
 #[derive(Debug)]
 pub struct Answers {
     io: Io,
     wire: Arc<Wire>,
+    frames: Frames,
     /// Held until the connection is closed.
     _place: Option<Place>,
 }
@@ -28,8 +30,10 @@ pub struct Answers {
 #[derive(Debug, Default)]
 pub struct Wire {
     read: AtomicUsize,
+    frames: AtomicUsize,
     written: AtomicU64,
     unheard: AtomicBool,
+    goaway: AtomicBool,
     http1: AtomicBool,
     alert: OnceLock<rustls::Error>,
 }
@@ -38,6 +42,14 @@ impl Wire {
     /// How many bytes have arrived. It wraps: compare with what it was.
     pub fn read(&self) -> usize {
         self.read.load(Relaxed)
+    }
+
+    /// What has arrived, as HTTP/2.
+    pub fn arrived(&self) -> Arrived {
+        Arrived {
+            bytes: self.read(),
+            frames: self.frames.load(Relaxed),
+        }
     }
 
     /// How many bytes the system has taken.
@@ -58,6 +70,11 @@ impl Wire {
     /// Whether a write has failed: the connection may still answer, but hears nothing more.
     pub fn is_unheard(&self) -> bool {
         self.unheard.load(Relaxed)
+    }
+
+    /// Whether the server has said by GOAWAY which requests it may have acted on.
+    pub fn has_goaway(&self) -> bool {
+        self.goaway.load(Relaxed)
     }
 
     /// Whether what arrived began as an answer of HTTP/1 does, whatever was to be spoken.
@@ -85,6 +102,7 @@ impl Answers {
         Self {
             io,
             wire: Arc::default(),
+            frames: Frames::of_server(),
             _place: None,
         }
     }
@@ -124,6 +142,10 @@ impl AsyncRead for Answers {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         let arrived = &buf.filled()[before..];
+        self.frames.scan(arrived);
+        let frames = self.frames.arrived().frames;
+        self.wire.frames.store(frames, Relaxed);
+        self.wire.goaway.store(self.frames.has_goaway(), Relaxed);
         let first = self.wire.read.fetch_add(arrived.len(), Relaxed) == 0;
         if first && arrived.starts_with(b"HTTP/1") {
             self.wire.http1.store(true, Relaxed);

@@ -16,12 +16,14 @@ mod places;
 mod pool;
 mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::Http2;
 use crate::http1::Limits;
+use crate::http2::{Budget, Pace};
 use crate::metrics::UpstreamMetrics;
 
 pub use answers::Wire;
@@ -64,6 +66,10 @@ pub struct Endpoint {
     pub body_buffer: usize,
     /// Of HTTP/2 connections.
     pub http2: Http2,
+    /// Where their windows come from, beyond those that every stream has.
+    pub windows: Arc<Budget>,
+    /// How often they are asked whether they are still there.
+    pub pace: Arc<Pace>,
     /// How long a new HTTP/2 connection may keep to itself whether it takes extended CONNECT.
     pub connect_protocol_timeout: Duration,
     /// What is counted.

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::Endpoint;
 use super::answers::{Answers, Wire};
 use super::pool::{Age, RequestBody};
-use crate::config::Http2;
 use crate::deadline::Deadline;
 use crate::http2::{self, RoundTrip};
 
@@ -28,6 +27,8 @@ pub struct Multiplexed {
     age: Age,
     /// It carries no more requests as long as there is another.
     retired: Cell<bool>,
+    /// A request has waited in vain while nothing came.
+    doubted: Cell<bool>,
     /// For those who wait for an answer: one that is armed already costs next to nothing.
     timers: RefCell<Vec<Deadline>>,
 }
@@ -42,7 +43,7 @@ impl Multiplexed {
         let wire = io.wire();
         let heard = Arc::clone(&wire);
         let settings = settings(endpoint);
-        let connection = http2::Connection::begin(io, move || heard.read(), &settings).await?;
+        let connection = http2::Connection::begin(io, move || heard.arrived(), &settings).await?;
         Ok(Rc::new(Self {
             connection,
             wire,
@@ -51,6 +52,7 @@ impl Multiplexed {
             settled: Cell::new(false),
             age,
             retired: Cell::new(false),
+            doubted: Cell::new(false),
             timers: RefCell::default(),
         }))
     }
@@ -101,7 +103,12 @@ impl Multiplexed {
 
     /// Whether it takes no more streams.
     pub fn is_closed(&self) -> bool {
-        self.connection.is_closed() || self.wire.is_unheard()
+        self.doubted.get() || self.connection.is_closed() || self.wire.is_unheard()
+    }
+
+    /// Nothing has come for so long that its server may have vanished: it gets no other request.
+    pub fn doubt(&self) {
+        self.doubted.set(true);
     }
 
     /// Whether the server takes extended CONNECT (RFC 8441), which it must have said before it is
@@ -154,22 +161,23 @@ impl Multiplexed {
     }
 }
 
-/// How much larger the window of a connection is than those of its streams together. The library ends a
-/// connection when it keeps too many small frames for those who do not read: when what each is short of
-/// 256 bytes adds up to half of this window. With this all streams may be full of frames of 24 bytes, as
-/// long as the window is not the largest there is.
-const ROOM_FOR_SMALL_FRAMES: u32 = 20;
+/// What frames of unread responses may be short of 256 bytes, for each byte of the windows that streams
+/// always have, before the connection is ended: as much as if all were full of frames of 24 bytes.
+const ROOM_FOR_SMALL_FRAMES: usize = 10;
 
 fn settings(endpoint: &Endpoint) -> http2::Settings {
     let http2 = &endpoint.http2;
-    let window = http2.connection_window();
-    let window = window.saturating_mul(ROOM_FOR_SMALL_FRAMES);
+    let always = http2.connection_window() as usize;
     http2::Settings {
-        stream_window: http2.stream_window,
-        connection_window: window.min(Http2::LARGEST_WINDOW),
+        windows: http2::Sizes {
+            stream: http2.stream_window,
+            max_streams: http2.max_streams,
+            budget: Arc::clone(&endpoint.windows),
+        },
+        small_frames: always.saturating_mul(ROOM_FOR_SMALL_FRAMES).min(1 << 30),
         max_header_bytes: u32::try_from(endpoint.max_header_bytes).unwrap_or(u32::MAX),
         send_buffer: endpoint.body_buffer,
-        ping_interval: http2.ping_interval,
+        pace: Arc::clone(&endpoint.pace),
         ping_timeout: http2.ping_timeout,
     }
 }

@@ -35,13 +35,13 @@ use waiting::Waiting;
 
 /// What a request body must be for [`Pool`].
 pub trait RequestBody:
-    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static
+    Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin + 'static
 {
 }
 impl<B> RequestBody for B
 where
     B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: std::error::Error + Send + Sync + 'static,
 {
 }
 

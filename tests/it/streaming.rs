@@ -2,9 +2,11 @@
 
 mod broken;
 mod connect;
+mod distance;
 mod expect;
 mod framing;
 mod grpc;
+mod interim;
 mod leftover;
 mod memory;
 mod upgrade;

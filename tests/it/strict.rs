@@ -8,6 +8,7 @@ mod floods;
 mod http1;
 mod http2;
 mod hygiene;
+mod promised;
 mod targets;
 
 use std::time::Duration;

@@ -26,7 +26,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 50] = [
+const LIMITS: [Limit; 51] = [
     (LOG, "buffer", 4 * KIB * KIB, ("\"4KiB\"", 4 * KIB), ("\"2GiB\"", "expected 4KiB to 1GiB")),
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
@@ -35,13 +35,14 @@ const LIMITS: [Limit; 50] = [
     (SERVER, "body_buffer", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"7KiB\"", "expected 8KiB to 16MiB")),
     (SERVER, "tunnel_buffer", 8 * KIB, ("\"1KiB\"", KIB), ("\"2MiB\"", "expected 1KiB to 1MiB")),
     (SERVER, "max_interim_bytes", 64 * KIB, ("\"0B\"", 0), ("\"17MiB\"", "expected 0B to 16MiB")),
+    (SERVER, "window_budget", 128 * KIB * KIB, ("\"0B\"", 0), ("\"65GiB\"", "expected 0B to 64GiB")),
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "max_file_bytes", KIB * KIB, ("\"1KiB\"", KIB), ("\"1000B\"", "expected 1KiB to 64MiB")),
     (SERVER, "reload_retry_interval", 10_000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),
     (SERVER, "file_timeout", 5000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),
     (SERVER, "max_streams", 250, ("7", 7), ("0", "from 1 to 100000")),
     (SERVER, "stream_window", 64 * KIB, ("\"4KiB\"", 4 * KIB), ("\"1B\"", "expected 4KiB to 16MiB")),
-    (SERVER, "ping_interval", 30_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
+    (SERVER, "ping_interval", 30_000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (SERVER, "ping_timeout", 20_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (UPSTREAM_CRM, "continue_timeout", 1000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (UPSTREAM_CRM, "connect_protocol_timeout", 1000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
@@ -53,7 +54,7 @@ const LIMITS: [Limit; 50] = [
     (UPSTREAM_CRM, "max_response_headers", 100, ("7", 7), ("0", "from 1 to 10000")),
     (UPSTREAM_CRM, "max_streams", 100, ("7", 7), ("0", "from 1 to 100000")),
     (UPSTREAM_CRM, "stream_window", 64 * KIB, ("\"4KiB\"", 4 * KIB), ("\"17MiB\"", "expected 4KiB to 16MiB")),
-    (UPSTREAM_CRM, "ping_interval", 20_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
+    (UPSTREAM_CRM, "ping_interval", 360_000, ("\"0s\"", 0), ("\"9000h\"", "expected 0ns to 8760h (a year)")),
     (UPSTREAM_CRM, "ping_timeout", 20_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (CREDENTIAL_CRM, "max_response_bytes", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"2MiB\"", "expected 8KiB to 1MiB")),
     (CREDENTIAL_CRM, "max_token_bytes", 16 * KIB, ("\"1KiB\"", KIB), ("\"1B\"", "expected 1KiB to 1MiB")),
@@ -110,6 +111,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (SERVER, "body_buffer") => count(server.body_buffer),
         (SERVER, "tunnel_buffer") => count(server.tunnel_buffer),
         (SERVER, "max_interim_bytes") => count(server.max_interim_bytes),
+        (SERVER, "window_budget") => count(server.window_budget),
         (SERVER, "max_file_bytes") => count(server.max_file_bytes),
         (SERVER, "file_timeout") => time(server.file_timeout),
         (SERVER, "reload_retry_interval") => time(server.reload_retry_interval),

@@ -7,14 +7,23 @@ use tokio::time::Instant;
 
 use super::*;
 
-const SETTINGS: Settings = Settings {
-    stream_window: 65_536,
-    connection_window: 65_536,
-    max_header_bytes: 65_536,
-    send_buffer: 65_536,
-    ping_interval: Duration::from_secs(30),
-    ping_timeout: Duration::from_secs(5),
-};
+const INTERVAL: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn settings() -> Settings {
+    Settings {
+        windows: Sizes {
+            stream: 65_536,
+            max_streams: 1,
+            budget: super::super::Budget::new(0),
+        },
+        small_frames: 65_536,
+        max_header_bytes: 65_536,
+        send_buffer: 65_536,
+        pace: Pace::new(INTERVAL),
+        ping_timeout: TIMEOUT,
+    }
+}
 
 /// An empty SETTINGS frame, with which a server begins.
 const SETTINGS_FRAME: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -59,7 +68,7 @@ async fn takes_nothing(server: DuplexStream, ends: bool) -> (Option<Reason>, Dur
 }
 
 async fn head(trip: &mut RoundTrip) -> Result<Response<super::super::ResponseBody>, Error> {
-    std::future::poll_fn(|cx| trip.poll_head(cx)).await
+    std::future::poll_fn(|cx| trip.poll_head(cx, &mut drop)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +81,9 @@ async fn a_silent_connection_is_given_up_only_while_it_carries_requests() {
             spawn_local(frames(server, move |kind| {
                 counted.set(counted.get() + usize::from(kind == PING));
             }));
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             tokio::time::sleep(Duration::from_secs(3600)).await;
             assert_eq!(pings.get(), 0);
             assert!(!connection.is_closed());
@@ -83,9 +94,77 @@ async fn a_silent_connection_is_given_up_only_while_it_carries_requests() {
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::Unanswered), "{error:?}");
             // It has been silent for longer than the interval already.
-            assert_eq!(start.elapsed(), SETTINGS.ping_timeout);
+            assert_eq!(start.elapsed(), TIMEOUT);
             assert_eq!(pings.get(), 1);
             assert!(connection.is_closed());
+        })
+        .await;
+}
+
+/// Ends a call that is silent for an hour as servers of gRPC do on which too many pings come: at the third
+/// that comes within `least` of the one before, with nothing sent between.
+async fn counts_pings(mut server: DuplexStream, least: Duration) {
+    const ENHANCE_YOUR_CALM: u8 = 11;
+    server.read_exact(&mut [0; 24]).await.unwrap();
+    server.write_all(&SETTINGS_FRAME).await.unwrap();
+    let (mut last, mut strikes) = (None::<Instant>, 0);
+    let mut head = [0; 9];
+    while server.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        server.read_exact(&mut payload).await.unwrap();
+        if head[3] != PING {
+            continue;
+        }
+        strikes += usize::from(last.is_some_and(|last| last.elapsed() < least));
+        last = Some(Instant::now());
+        if strikes > 2 {
+            let goaway = [
+                0,
+                0,
+                8,
+                7,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                1,
+                0,
+                0,
+                0,
+                ENHANCE_YOUR_CALM,
+            ];
+            server.write_all(&goaway).await.unwrap();
+            return;
+        }
+        let pong = [&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], &payload].concat();
+        server.write_all(&pong).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_too_many_pings_gets_half_as_many_until_it_ends_no_call() {
+    LocalSet::new()
+        .run_until(async {
+            let settings = settings();
+            let mut ended = Vec::new();
+            for _ in 0..3 {
+                let (client, server) = duplex(65_536);
+                spawn_local(counts_pings(server, 2 * INTERVAL));
+                let connection = Connection::begin(client, Arrived::default, &settings)
+                    .await
+                    .unwrap();
+                connection.stream_begins();
+                let mut trip = connection.send(request()).unwrap();
+                let silent = Duration::from_secs(3600);
+                ended.push(tokio::time::timeout(silent, head(&mut trip)).await.is_ok());
+            }
+            assert_eq!(ended, [true, false, false]);
+            assert_eq!(settings.pace.interval(), Some(2 * INTERVAL));
         })
         .await;
 }
@@ -104,7 +183,9 @@ async fn a_connection_that_answers_pings_is_asked_again_and_again_and_stays() {
                     });
                 }
             });
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             let start = Instant::now();
             connection.stream_begins();
             let mut trip = connection.send(request()).unwrap();
@@ -133,7 +214,9 @@ async fn a_connection_that_nobody_holds_ends_behind_its_last_stream() {
                 // `None`: the client has ended the connection in good order.
                 server.accept().await.map(|asked| asked.map(drop))
             });
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             let mut trip = connection.send(request()).unwrap();
             drop(connection);
             answer.send(()).unwrap();
@@ -151,7 +234,9 @@ async fn an_upload_that_waits_for_a_window_ends_with_its_response() {
         .run_until(async {
             let (client, server) = duplex(65_536);
             let server = spawn_local(takes_nothing(server, false));
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             let mut trip = connection.send(upload()).unwrap();
             drop(head(&mut trip).await.unwrap());
             let (reason, _) = server.await.unwrap();
@@ -166,7 +251,9 @@ async fn an_upload_that_stands_still_behind_its_response_ends() {
         .run_until(async {
             let (client, server) = duplex(65_536);
             let server = spawn_local(takes_nothing(server, true));
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             let mut trip = connection.send(upload()).unwrap();
             let mut body = head(&mut trip).await.unwrap().into_body();
             body.release_at_end(Some(Duration::from_secs(3)));
@@ -189,7 +276,9 @@ async fn a_connection_whose_write_is_blocked_is_asked_when_the_next_request_come
                 std::future::pending::<()>().await;
                 drop(server);
             });
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             connection.stream_begins();
             let trip = connection.send(upload()).unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -202,7 +291,7 @@ async fn a_connection_whose_write_is_blocked_is_asked_when_the_next_request_come
             let mut trip = connection.send(request()).unwrap();
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::Unanswered), "{error:?}");
-            assert_eq!(start.elapsed(), SETTINGS.ping_timeout);
+            assert_eq!(start.elapsed(), TIMEOUT);
         })
         .await;
 }
@@ -223,14 +312,16 @@ async fn a_silent_connection_is_given_up_also_while_it_carries_only_an_upload_be
                 let _ = tokio::time::timeout(Duration::from_secs(1), server.accept()).await;
                 std::future::pending::<()>().await;
             });
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             connection.stream_begins();
             let mut trip = connection.send(upload()).unwrap();
             let mut body = head(&mut trip).await.unwrap().into_body();
             body.release_at_end(None);
             drop(body);
             connection.stream_ended();
-            let given_up = SETTINGS.ping_interval + SETTINGS.ping_timeout;
+            let given_up = INTERVAL + TIMEOUT;
             tokio::time::sleep(given_up - Duration::from_secs(1)).await;
             assert!(!connection.is_closed());
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -255,7 +346,9 @@ async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
                 spawn_local(async move { while server.accept().await.is_some() {} });
                 std::future::poll_fn(|cx| sending.poll_reset(cx)).await
             });
-            let connection = Connection::begin(client, || 0, &SETTINGS).await.unwrap();
+            let connection = Connection::begin(client, Arrived::default, &settings())
+                .await
+                .unwrap();
             std::future::poll_fn(|cx| match connection.takes_connect() {
                 Some(true) => Poll::Ready(()),
                 _ => {

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::failure;
 use super::super::request::Asked;
 use super::super::upload::{Outgoing, Upload};
-use super::super::{failure, interim};
 use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
 use crate::dpop::DPOP;
@@ -54,8 +54,9 @@ pub(super) struct OverHttp2 {
     /// `None` once it is over.
     stream: Option<Stream<Outgoing>>,
     trip: http2::RoundTrip,
-    /// What had been written to the connection before.
+    /// What had been written to the connection before, and what had been read.
     written: u64,
+    read: usize,
     timer: Deadline,
 }
 
@@ -68,7 +69,7 @@ impl Attempt {
     ) -> Poll<Result<Answer, Failed>> {
         match self {
             Self::Http1(over) => over.poll_answer(cx, forward),
-            Self::Http2(over) => over.poll_answer(cx),
+            Self::Http2(over) => over.poll_answer(cx, forward),
             Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
     }
@@ -91,7 +92,14 @@ impl Attempt {
             Self::Http2(over) => Some(&mut over.timer),
             Self::Refused(_) => None,
         };
-        timer.map_or(Poll::Pending, |timer| timer.poll(cx, at))
+        ready!(timer.map_or(Poll::Pending, |timer| timer.poll(cx, at)));
+        if let Self::Http2(over) = self
+            && let Some(stream) = &over.stream
+            && stream.wire().read() == over.read
+        {
+            stream.doubt();
+        }
+        Poll::Ready(())
     }
 }
 
@@ -123,6 +131,7 @@ impl OverHttp1 {
                     error: error.into(),
                     unsent: trip.io().written() == self.written,
                     unnoticed: self.reused && !trip.has_heard(),
+                    ended_new: false,
                     http1_instead: false,
                 };
                 if failed.unnoticed && failure::is_closed_early(&failed.error) {
@@ -135,8 +144,13 @@ impl OverHttp1 {
 }
 
 impl OverHttp2 {
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failed>> {
-        let head = ready!(self.trip.poll_head(cx));
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        forward: &Forward,
+    ) -> Poll<Result<Answer, Failed>> {
+        let mut told = |interim| forward.told(interim);
+        let head = ready!(self.trip.poll_head(cx, &mut told));
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;
         };
@@ -146,7 +160,12 @@ impl OverHttp2 {
             Err(error) => {
                 let unsent = matches!(error, http2::Error::Io(_));
                 let unsent = unsent && stream.wire().stays_at(self.written);
-                Err(Failed::over_http2(&stream, error, unsent))
+                Err(Failed::over_http2(
+                    &stream,
+                    error,
+                    unsent,
+                    self.trip.has_heard(),
+                ))
             }
         })
     }
@@ -154,10 +173,16 @@ impl OverHttp2 {
 
 impl Failed {
     #[cold]
-    fn over_http2(stream: &Stream<Outgoing>, error: http2::Error, unsent: bool) -> Self {
+    fn over_http2(
+        stream: &Stream<Outgoing>,
+        error: http2::Error,
+        unsent: bool,
+        heard: bool,
+    ) -> Self {
         Self {
             unsent,
-            unnoticed: stream.reused,
+            unnoticed: stream.reused && !heard,
+            ended_new: !stream.reused && !heard && !stream.wire().has_goaway(),
             http1_instead: stream.wire().begins_http1(),
             alert: stream.wire().alert().cloned(),
             error: error.into(),
@@ -185,6 +210,9 @@ impl Forward {
         let mut more = More::new();
         self.inject(token, |name, value| more.push((name, value)));
         more.extend(asks.iter().cloned());
+        if self.says_empty && !self.headers.contains_key(header::CONTENT_LENGTH) {
+            more.push((header::CONTENT_LENGTH, HeaderValue::from_static("0")));
+        }
         if upload.is_some_and(|upload| upload.exact().is_none()) {
             let chunked = HeaderValue::from_static("chunked");
             more.push((header::TRANSFER_ENCODING, chunked));
@@ -211,18 +239,19 @@ impl Forward {
     }
 
     fn begin_http2(&self, stream: Stream<Outgoing>, token: Option<&Token>) -> Attempt {
-        let written = stream.wire().written();
+        let (written, read) = (stream.wire().written(), stream.wire().read());
         match stream.send(self.request_http2(token)) {
             Ok(trip) => Attempt::Http2(OverHttp2 {
                 timer: stream.timer(),
                 stream: Some(stream),
                 trip,
                 written,
+                read,
             }),
             Err(error) => {
                 // Else it is the request that cannot be sent.
                 let unsent = stream.is_closed();
-                Attempt::Refused(Some(Failed::over_http2(&stream, error, unsent)))
+                Attempt::Refused(Some(Failed::over_http2(&stream, error, unsent, false)))
             }
         }
     }
@@ -234,11 +263,7 @@ impl Forward {
         {
             consent.notify_one();
         }
-        if let Some(client) = &self.informed
-            && let Some(bytes) = interim::passed_on(interim)
-        {
-            client.inform(&bytes);
-        }
+        self.informed.pass_on(interim);
     }
 
     fn request_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
@@ -263,11 +288,10 @@ impl Forward {
             headers.insert(name, value);
         });
         if let Some(Asked::Connect(protocol)) = self.asked.as_deref() {
-            let protocol = h2::ext::Protocol::from(protocol.as_str());
-            request.extensions_mut().insert(protocol);
+            request.extensions_mut().insert(protocol.clone());
         }
         if let Some(consent) = &self.consent {
-            // A 100 that comes over HTTP/2 is not listened for.
+            // Many servers never send 100 over HTTP/2, and the client would wait in vain.
             consent.notify_one();
         }
         request

@@ -144,6 +144,11 @@ impl<B: RequestBody> Stream<B> {
         self.open.wire()
     }
 
+    /// Its server may have vanished: no other request is to follow on its connection.
+    pub fn doubt(&self) {
+        self.open.doubt();
+    }
+
     /// A timer for whoever waits for the answer.
     pub fn timer(&self) -> Deadline {
         self.open.timer()

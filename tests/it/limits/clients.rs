@@ -1,7 +1,7 @@
 //! `[server]`: what a client may take.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use http_body_util::BodyExt;
@@ -11,7 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use super::config;
 use crate::support::client::{self, Connection, http2, read, status_of, streaming};
-use crate::support::frames::{PING, SETTINGS, WINDOW_UPDATE, Wire};
+use crate::support::frames::{
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, Wire, frame, get,
+};
 use crate::support::process::Process;
 use crate::support::server::{self, read_head, response, whole};
 use crate::support::sidebearer::{Sidebearer, with_admin};
@@ -163,7 +165,7 @@ async fn interim_responses_beyond_max_interim_bytes_are_left_out() {
 
 #[tokio::test]
 async fn an_http2_client_is_told_max_streams_and_the_windows() {
-    let lines = "max_streams = 3\nstream_window = \"128KiB\"";
+    let lines = "max_streams = 3\nstream_window = \"128KiB\"\nwindow_budget = \"8MiB\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
     let mut wire = Wire::open(sidebearer.address(), &[]).await;
     let (mut settings, mut window) = (Vec::new(), None);
@@ -182,10 +184,12 @@ async fn an_http2_client_is_told_max_streams_and_the_windows() {
         found.map(|entry| u32::from_be_bytes(entry[2..].try_into().unwrap()))
     };
     // SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_INITIAL_WINDOW_SIZE
-    assert_eq!((setting(3), setting(4)), (Some(3), Some(128 << 10)));
+    let share = 1 << 20;
+    let stream = share + (128 << 10);
+    assert_eq!((setting(3), setting(4)), (Some(3), Some(stream)));
     // A connection begins with 65,535.
     let more = u32::from_be_bytes(window.unwrap().try_into().unwrap());
-    assert_eq!(more + 65_535, 3 * (128 << 10));
+    assert_eq!(more + 65_535, share + 3 * (128 << 10));
 }
 
 #[tokio::test]
@@ -209,8 +213,13 @@ async fn bodies_pass_through_the_smallest_windows() {
 #[tokio::test]
 async fn an_http2_client_that_does_not_answer_pings_is_given_up() {
     let lines = "ping_interval = \"100ms\"\nping_timeout = \"200ms\"";
-    let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
+    let silent = server::bytes(|_, mut stream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let sidebearer = Sidebearer::start(&config(lines, silent, ""));
     let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
+    wire.send(&head).await;
     let mut pinged = false;
     let to_its_end = async {
         while let Some(frame) = wire.next().await {
@@ -219,6 +228,26 @@ async fn an_http2_client_that_does_not_answer_pings_is_given_up() {
     };
     timeout(PATIENCE, to_its_end).await.expect("it ends");
     assert!(pinged);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_waits_for_nothing_is_not_pinged() {
+    let lines = "ping_interval = \"10ms\"\nping_timeout = \"10ms\"\nidle_timeout = \"500ms\"";
+    let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
+    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let begun = Instant::now();
+    let to_its_end = async {
+        while let Some(frame) = wire.next().await {
+            assert_ne!(frame.kind, PING);
+            // With it comes one that tells when the last request can have come.
+            if frame.kind == GOAWAY {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, to_its_end).await.expect("it ends");
+    // By its own time, not by a ping.
+    assert!(begun.elapsed() >= Duration::from_millis(500));
 }
 
 /// The sizes of the chunks in a response.

@@ -253,6 +253,83 @@ async fn a_refused_stream_is_sent_again_with_its_body() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_a_request_waited_in_vain_gets_no_other_unless_something_came() {
+    for (talks, connections) in [(false, 2.0), (true, 1.0)] {
+        let api = server::bytes(move |_, stream| async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut pings = connection.ping_pong().unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                if request.uri().path() != "/never" {
+                    let sent: h2::SendStream<bytes::Bytes> =
+                        respond.send_response(Response::new(()), true).unwrap();
+                    drop(sent);
+                    continue;
+                }
+                if talks {
+                    pings.send_ping(h2::Ping::opaque()).unwrap();
+                }
+                // Not reset either.
+                std::mem::forget(respond);
+            }
+        });
+        let lines = "http = \"2\"\nresponse_timeout = \"500ms\"";
+        let config = config(&format!("http://{api}"), lines);
+        let sidebearer = Sidebearer::start(&config);
+        let address = sidebearer.address();
+        // What it says to begin with has come.
+        assert_eq!(client::get(address, "/").await.status, 200);
+        assert_eq!(client::get(address, "/never").await.status, 504);
+        assert_eq!(client::get(address, "/").await.status, 200);
+        assert_eq!(connects(&sidebearer).await, connections, "{talks}");
+    }
+}
+
+/// Meets the first stream of its first `ends` connections with these frames and an end, and serves later
+/// ones well.
+fn ends_connections(ends: usize, frames: Vec<u8>) -> std::net::SocketAddr {
+    server::bytes(move |number, mut stream| {
+        let frames = frames.clone();
+        async move {
+            if number < ends {
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+                read_frames_to_headers(&mut stream).await;
+                stream.write_all(&frames).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            let service = service_fn(async |_| Ok::<_, Infallible>(response(200, "")));
+            let builder = http2_server::Builder::new(TokioExecutor::new());
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_idempotent_request_whose_new_connection_ended_without_a_word_is_sent_once_more() {
+    let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+    let hint = frame(HEADERS, END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']);
+    for (method, ends, frames, status, connections) in [
+        (Method::GET, 1, vec![], 200, 2.0),
+        (Method::PUT, 1, vec![], 200, 2.0),
+        (Method::GET, 2, vec![], 502, 2.0),
+        (Method::POST, 1, vec![], 502, 1.0),
+        (Method::GET, 1, goaway, 502, 1.0),
+        (Method::GET, 1, hint, 502, 1.0),
+    ] {
+        let api = ends_connections(ends, frames);
+        let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
+        let asked = request(method.clone(), "/", "");
+        let answer = client::send(sidebearer.address(), asked).await;
+        assert_eq!(answer.status, status, "{method} {ends}");
+        assert_eq!(connects(&sidebearer).await, connections, "{method} {ends}");
+    }
+}
+
+#[tokio::test]
 async fn host_of_the_client_never_reaches_an_http2_upstream() {
     let api = Api::open();
     let sidebearer = Sidebearer::start(&config(&api.url(), "http = \"2\""));

@@ -35,6 +35,35 @@ fn framed() -> SocketAddr {
 }
 
 #[tokio::test]
+async fn that_an_http2_request_has_no_body_is_said_to_an_http11_api_where_it_could_have_one() {
+    let api = Api::open();
+    let sidebearer = Sidebearer::start(&config(&api.url(), ""));
+    for (method, length) in [
+        ("POST", "0"),
+        ("PUT", "0"),
+        ("PATCH", "0"),
+        ("REPORT", "0"),
+        ("GET", ""),
+        ("HEAD", ""),
+        ("DELETE", ""),
+        ("OPTIONS", ""),
+    ] {
+        let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let method: Method = method.parse().unwrap();
+        let mut request = streaming(method.clone(), "/", whole("")).map(drop);
+        request.headers_mut().remove("host");
+        let mut sender: h2::client::SendRequest<bytes::Bytes> = sender.ready().await.unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        let seen = api.seen().pop().unwrap();
+        assert_eq!(seen.header("content-length"), length, "{method}");
+        assert!(!seen.headers.contains_key("transfer-encoding"), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn an_http10_client_gets_no_chunks_and_an_end_it_can_see() {
     let sidebearer = to(framed());
     for (path, body) in [

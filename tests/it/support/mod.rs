@@ -8,6 +8,7 @@ pub(crate) mod idp;
 pub(crate) mod keys;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod rfc9112;
 pub(crate) mod scripted;
 pub(crate) mod server;

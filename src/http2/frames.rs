@@ -1,4 +1,5 @@
-//! Where the heads of requests begin and end in the bytes of an HTTP/2 client.
+//! What the bytes of an HTTP/2 connection tell before the library does: how many frames have come, and
+//! where heads begin and end.
 //!
 //! The library tells of a head when it is whole. Until then it waits, and with it the connection,
 //! on which nothing else may come in between (RFC 9113 section 6.10). Only frame headers are
@@ -8,10 +9,20 @@
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// Follows the frames on one connection, from its preface on.
+/// What has come on a connection. Both wrap: compare with what they were.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Arrived {
+    /// Bytes, of whatever.
+    pub bytes: usize,
+    /// Frames that have begun, of whatever kind.
+    pub frames: usize,
+}
+
+/// Follows the frames on one connection.
 #[derive(Debug)]
 pub struct Frames {
     /// The header of the frame that comes next, as far as it has come.
@@ -25,22 +36,43 @@ pub struct Frames {
     last: bool,
     /// Heads begun so far.
     begun: u64,
-}
-
-impl Default for Frames {
-    fn default() -> Self {
-        Self {
-            header: [0; HEADER_BYTES],
-            filled: 0,
-            left: PREFACE_BYTES,
-            open: false,
-            last: false,
-            begun: 0,
-        }
-    }
+    goaway: bool,
+    arrived: Arrived,
 }
 
 impl Frames {
+    /// Those of a client, behind its preface.
+    pub fn of_client() -> Self {
+        Self {
+            left: PREFACE_BYTES,
+            ..Self::of_server()
+        }
+    }
+
+    /// Those of a server, from the first byte on.
+    pub fn of_server() -> Self {
+        Self {
+            header: [0; HEADER_BYTES],
+            filled: 0,
+            left: 0,
+            open: false,
+            last: false,
+            begun: 0,
+            goaway: false,
+            arrived: Arrived::default(),
+        }
+    }
+
+    /// What has come.
+    pub fn arrived(&self) -> Arrived {
+        self.arrived
+    }
+
+    /// Whether the other end has said which streams it may have acted on (RFC 9113 section 6.8).
+    pub fn has_goaway(&self) -> bool {
+        self.goaway
+    }
+
     /// Which head has come in part, counted from 1.
     pub fn in_head(&self) -> Option<u64> {
         self.open.then_some(self.begun)
@@ -48,6 +80,7 @@ impl Frames {
 
     /// Follows `bytes`, the next ones that have come.
     pub fn scan(&mut self, mut bytes: &[u8]) {
+        self.arrived.bytes = self.arrived.bytes.wrapping_add(bytes.len());
         loop {
             if self.left > bytes.len() {
                 self.left -= bytes.len();
@@ -71,6 +104,7 @@ impl Frames {
     }
 
     fn frame_begins(&mut self) {
+        self.arrived.frames = self.arrived.frames.wrapping_add(1);
         let [a, b, c, kind, flags, ..] = self.header;
         self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         match kind {
@@ -79,6 +113,10 @@ impl Frames {
                 self.begun += 1;
             }
             CONTINUATION => {}
+            GOAWAY => {
+                self.goaway = true;
+                return;
+            }
             // In the middle of a head it is an error: the library says so.
             _ => return,
         }
@@ -105,7 +143,7 @@ mod tests {
 
     /// Which head was open in part behind each piece.
     fn followed(bytes: &[u8], size: usize) -> Vec<Option<u64>> {
-        let mut frames = Frames::default();
+        let mut frames = Frames::of_client();
         let pieces = bytes.chunks(size);
         pieces
             .map(|piece| {

@@ -1,0 +1,178 @@
+//! HTTP/2 towards clients.
+//!
+//! Whoever drives a [`Connection`] gets its requests one by one, and answers each by its [`Responder`],
+//! in whatever order.
+
+mod body;
+mod responder;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::ext::Protocol;
+use h2::server::Builder;
+use http::Method;
+use http::request::Parts;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Error;
+use super::frames::Arrived;
+use super::pings::{Next, Pace, Pings};
+use super::receiving::Receiving;
+use super::response::length;
+use super::windows::{Sizes, Windows};
+
+pub use body::{BodyError, RequestBody};
+pub use responder::{Responder, Sent};
+
+/// How connections of clients are to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How much may come before it is read.
+    pub windows: Sizes,
+    /// What frames of unread uploads may be short of 256 bytes in all, before the connection is ended.
+    pub small_frames: usize,
+    /// Bytes of a request head, counted as RFC 9113 section 6.5.2 does.
+    pub max_header_bytes: u32,
+    /// Bytes of each answer that wait here to be sent.
+    pub send_buffer: usize,
+    /// Bytes of interim responses to one request.
+    pub max_interim_bytes: usize,
+    /// How long a client that waits for an answer may be silent before it is asked whether it is still
+    /// there.
+    pub pace: Arc<Pace>,
+    /// How long it has to answer that.
+    pub ping_timeout: Duration,
+}
+
+/// A connection of a client.
+pub struct Connection<I> {
+    connection: h2::server::Connection<I, Bytes>,
+    pings: Option<Pings>,
+    windows: Windows,
+    max_interim_bytes: usize,
+}
+
+/// A request that has come, all of its head and perhaps some of its body.
+pub struct Asking {
+    /// Its head. An extended CONNECT (RFC 8441) has its protocol among its extensions.
+    pub head: Parts,
+    /// What comes behind it.
+    pub rest: Rest,
+    /// Where the answer goes.
+    pub responder: Rc<Responder>,
+}
+
+/// What comes behind the head of a request.
+pub enum Rest {
+    /// Nothing.
+    Nothing,
+    /// A body.
+    Body(RequestBody),
+    /// The client's direction of a tunnel.
+    Tunnel(Incoming),
+}
+
+/// The client's direction of a tunnel that it asks for.
+pub struct Incoming(pub(super) Receiving);
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
+    /// Begins HTTP/2 on `io`, from its preface on.
+    ///
+    /// # Errors
+    /// What comes is no HTTP/2, or it broke off.
+    pub async fn begin(io: I, settings: &Settings) -> Result<Self, Error> {
+        let windows = Windows::new(&settings.windows);
+        let mut builder = Builder::new();
+        builder
+            .max_concurrent_streams(settings.windows.max_streams)
+            .max_header_list_size(settings.max_header_bytes)
+            .max_local_error_reset_streams(Some(super::FAULTY_STREAMS))
+            .initial_window_size(windows.stream())
+            .initial_connection_window_size(windows.connection())
+            .data_frame_budget(settings.small_frames)
+            .max_send_buffer_size(settings.send_buffer)
+            .enable_connect_protocol();
+        let mut connection = builder.handshake(io).await?;
+        let pings = connection.ping_pong();
+        let pings =
+            pings.map(|pings| Pings::new(pings, Arc::clone(&settings.pace), settings.ping_timeout));
+        Ok(Self {
+            connection,
+            pings,
+            windows,
+            max_interim_bytes: settings.max_interim_bytes,
+        })
+    }
+
+    /// The next request, while the connection is driven by this; `None` when it has ended. `arrived` is
+    /// what has come so far, and `in_flight` how many requests wait for an answer.
+    pub fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrived: impl Fn() -> Arrived,
+        in_flight: usize,
+    ) -> Poll<Option<Asking>> {
+        let connection = &mut self.connection;
+        self.windows.adjust(cx, arrived(), in_flight, connection);
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let asking = self.asking(request, respond);
+                    if asking.is_some() {
+                        return Poll::Ready(asking);
+                    }
+                    continue;
+                }
+                // Its client has been told why.
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => {}
+            }
+            let Some(pings) = &mut self.pings else {
+                return Poll::Pending;
+            };
+            match ready!(pings.poll(cx, arrived().bytes, in_flight > 0)) {
+                Next::Send => {}
+                Next::GiveUp => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Takes no more requests, and ends when those that have come have been answered.
+    pub fn close(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+
+    fn asking(
+        &self,
+        request: http::Request<h2::RecvStream>,
+        respond: h2::server::SendResponse<Bytes>,
+    ) -> Option<Asking> {
+        let (head, stream) = request.into_parts();
+        let unread = self.windows.unread();
+        let responder = Responder::new(respond, self.max_interim_bytes);
+        let length = length(&head.headers);
+        let connects = head.method == Method::CONNECT;
+        if connects && length.is_some_and(|length| length != 0) {
+            responder.reset(Reason::PROTOCOL_ERROR);
+            return None;
+        }
+        let rest = if connects && head.extensions.get::<Protocol>().is_some() {
+            Rest::Tunnel(Incoming(Receiving::new(stream, None, unread)))
+        } else if stream.is_end_stream() {
+            Rest::Nothing
+        } else {
+            let stream = Receiving::new(stream, length, unread);
+            Rest::Body(RequestBody::new(stream, length, &head, &responder))
+        };
+        Some(Asking {
+            head,
+            rest,
+            responder,
+        })
+    }
+}

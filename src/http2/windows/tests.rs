@@ -1,0 +1,209 @@
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::super::{Connection, Frames, Pace, ResponseBody, RoundTrip, Settings};
+use super::*;
+
+#[derive(Default)]
+struct Resized {
+    streams: Option<u32>,
+    connection: Option<u32>,
+    busy: bool,
+}
+
+impl Resize for Resized {
+    fn resize_streams(&mut self, size: u32) -> Result<(), h2::Error> {
+        match self.busy {
+            true => Err(h2::Reason::INTERNAL_ERROR.into()),
+            false => {
+                self.streams = Some(size);
+                Ok(())
+            }
+        }
+    }
+
+    fn resize(&mut self, size: u32) {
+        self.connection = Some(size);
+    }
+}
+
+fn sizes(budget: &Arc<Budget>) -> Sizes {
+    Sizes {
+        stream: 64 << 10,
+        max_streams: 100,
+        budget: Arc::clone(budget),
+    }
+}
+
+#[test]
+fn what_stays_unread_narrows_the_windows_and_when_it_is_read_they_are_wide_again() {
+    let budget = Budget::new(128 << 20);
+    let mut windows = Windows::new(&sizes(&budget));
+    assert_eq!(windows.stream(), (16 << 20) + (64 << 10));
+    assert_eq!(windows.stream_for(512 << 10), (8 << 20) + (64 << 10));
+    assert_eq!(windows.stream_for(1 << 20), 64 << 10);
+    // There is always room for those that are read.
+    let always = 16 * (64 << 10);
+    assert_eq!(windows.connection_for(8 << 20), (16 << 20) + always);
+    assert_eq!(windows.connection_for(17 << 20), (17 << 20) + always);
+    // In small frames it counts for more.
+    windows.weight = 12 * FRAME_COST;
+    assert_eq!(windows.stream_for(64 << 10), (4 << 20) + (64 << 10));
+    assert_eq!(windows.stream_for(128 << 10), 64 << 10);
+}
+
+#[test]
+fn without_a_budget_every_stream_has_its_own_window_alone() {
+    let windows = Windows::new(&sizes(&Budget::new(0)));
+    assert_eq!(
+        (windows.stream(), windows.connection()),
+        (64 << 10, 1 << 20)
+    );
+}
+
+#[test]
+fn windows_change_with_the_streams_and_by_one_change_at_a_time() {
+    let budget = Budget::new(128 << 20);
+    let mut windows = Windows::new(&sizes(&budget));
+    let cx = Context::from_waker(Waker::noop());
+    let mut resized = Resized::default();
+    let mut arrived = Arrived::default();
+    windows.adjust(&cx, arrived, 16, &mut resized);
+    assert_eq!(resized.connection, None);
+    windows.adjust(&cx, arrived, 17, &mut resized);
+    assert_eq!(resized.connection, Some((16 << 20) + 33 * (64 << 10)));
+    // As if it had been narrow, and all had been read.
+    windows.stream = 64 << 10;
+    windows.looks = [0; 4];
+    resized.busy = true;
+    arrived.bytes += LOOK;
+    windows.adjust(&cx, arrived, 17, &mut resized);
+    assert_eq!(windows.stream(), 64 << 10, "another change is on its way");
+    resized.busy = false;
+    arrived.bytes += LOOK;
+    windows.adjust(&cx, arrived, 17, &mut resized);
+    assert_eq!(resized.streams, Some((16 << 20) + (64 << 10)));
+}
+
+fn request() -> Request<Empty<Bytes>> {
+    let request = Request::get("http://api/").version(Version::HTTP_2);
+    request.body(Empty::new()).unwrap()
+}
+
+async fn head(mut trip: RoundTrip) -> Result<Response<ResponseBody>, super::super::Error> {
+    std::future::poll_fn(|cx| trip.poll_head(cx, &mut drop)).await
+}
+
+/// A server whose streams send without end, and what it has sent so far.
+async fn sends_without_end(server: DuplexStream, sent: Rc<Cell<usize>>) {
+    let mut server = h2::server::handshake(server).await.unwrap();
+    while let Some(Ok((_, mut respond))) = server.accept().await {
+        let sent = Rc::clone(&sent);
+        spawn_local(async move {
+            let mut sending = respond.send_response(Response::new(()), false).unwrap();
+            loop {
+                sending.reserve_capacity(16 << 10);
+                let capacity = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await;
+                let Some(Ok(length)) = capacity else { return };
+                sending.send_data(vec![0; length].into(), false).unwrap();
+                sent.set(sent.get() + length);
+            }
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_read() {
+    const STREAMS: usize = 40;
+    const OWN: usize = 65_536;
+    LocalSet::new()
+        .run_until(async {
+            for budget in [0, 64 << 20] {
+                let (client, server) = duplex(1 << 20);
+                let sent = Rc::new(Cell::new(0));
+                spawn_local(sends_without_end(server, Rc::clone(&sent)));
+                let windows = Sizes {
+                    stream: OWN as u32,
+                    max_streams: 100,
+                    budget: Budget::new(budget),
+                };
+                let settings = Settings {
+                    windows,
+                    small_frames: 1 << 20,
+                    max_header_bytes: 65_536,
+                    send_buffer: 65_536,
+                    pace: Pace::new(Duration::ZERO),
+                    ping_timeout: Duration::from_secs(5),
+                };
+                let frames = Rc::new(RefCell::new(Frames::of_server()));
+                let scanned = Scanned(client, Rc::clone(&frames));
+                let arrived = move || frames.borrow().arrived();
+                let connection = Connection::begin(scanned, arrived, &settings)
+                    .await
+                    .unwrap();
+                let mut unread = Vec::new();
+                for _ in 0..STREAMS {
+                    connection.stream_begins();
+                    let trip = connection.send(request()).unwrap();
+                    unread.push(head(trip).await.unwrap().into_body());
+                }
+                // Until nothing moves: time goes on only then.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let share = budget / 8;
+                let held = sent.get();
+                assert!(held >= STREAMS * OWN, "{held}");
+                assert!(held <= share + 2 * OWN * (STREAMS + 16), "{held}");
+
+                connection.stream_begins();
+                let trip = connection.send(request()).unwrap();
+                let mut read = head(trip).await.unwrap().into_body();
+                let mut length = 0;
+                while length < 10 << 20 {
+                    let frame = read.frame().await.unwrap().unwrap();
+                    length += frame.into_data().unwrap().len();
+                }
+            }
+        })
+        .await;
+}
+
+/// Follows what is read.
+struct Scanned(DuplexStream, Rc<RefCell<Frames>>);
+
+impl AsyncRead for Scanned {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        self.1.borrow_mut().scan(&buf.filled()[before..]);
+        polled
+    }
+}
+
+impl AsyncWrite for Scanned {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

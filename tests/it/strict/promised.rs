@@ -1,0 +1,42 @@
+//! The length that the head of an HTTP/2 request promises, and the data that comes.
+
+use super::{assert_healthy, world};
+use crate::support::PATIENCE;
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, Wire, frame, request};
+
+/// The API sees no request, or one that lacks its end: what comes too much may come late.
+#[tokio::test]
+async fn more_data_than_was_promised_completes_no_request_however_late_it_comes() {
+    let (recorder, sidebearer) = world("");
+    for (length, promised) in [("0", ""), ("5", "hello")] {
+        let head = request("POST", "/", &[("content-length", length)]);
+        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+        wire.send(&frame(DATA, 0, 1, promised.as_bytes())).await;
+        // All of that has been read.
+        wire.send(&frame(PING, 0, 0, &[1; 8])).await;
+        while wire.next().await.unwrap().kind != PING {}
+        // It has had time to go on, which it must not.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        wire.send(&frame(DATA, END_STREAM, 1, b"!")).await;
+        let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
+        let (outcome, _) = outcome.expect("an end");
+        assert!(!outcome.is_ok(), "{length}: {outcome:?}");
+        assert!(recorder.requests().is_empty(), "{length}");
+    }
+    // The end may come late.
+    for (length, promised) in [("0", ""), ("5", "hello")] {
+        let head = request("POST", "/", &[("content-length", length)]);
+        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+        wire.send(&frame(DATA, 0, 1, promised.as_bytes())).await;
+        wire.send(&frame(PING, 0, 0, &[1; 8])).await;
+        while wire.next().await.unwrap().kind != PING {}
+        wire.send(&frame(DATA, END_STREAM, 1, b"")).await;
+        let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
+        let (outcome, _) = outcome.expect("an end");
+        assert!(outcome.is_ok(), "{length}: {outcome:?}");
+        assert_eq!(recorder.requests().pop().unwrap().body, promised.as_bytes());
+    }
+    assert_healthy(&recorder, &sidebearer).await;
+}
