@@ -15,7 +15,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::error::{ErrorKind, ProxyError};
 use crate::path::{Path, PathError, check_query};
@@ -58,9 +58,14 @@ pub struct Seen {
 ///
 /// `method_not_allowed` for TRACE and CONNECT, but for extended CONNECT; `bad_request` for the rest.
 pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
-    // Framing is judged before everything else: whatever is answered, others see the same request.
+    // What is malformed ends the connection, so that it is judged before the method, and framing first.
     let fields = check_headers(&parts.headers, parts.version)?;
-    check_method(&parts.method, &parts.extensions)?;
+    let method = parts.method.as_str();
+    if method.eq_ignore_ascii_case("CONNECT") && parts.extensions.get::<Protocol>().is_none() {
+        // It has no path to judge, and nothing follows it. Extended CONNECT, which the HTTP library tells
+        // by its protocol, has one to be routed by.
+        return Err(method_not_allowed());
+    }
     let authority = authority(&parts.uri, fields.host, parts.version)?;
     let host = match authority {
         Some(authority) => host(authority)?,
@@ -76,6 +81,10 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
         (path, _) => Path::read(path).map_err(refused)?,
     };
     query.map_or(Ok(()), check_query).map_err(refused)?;
+    // Servers that take method names in any case would see TRACE in `trace`.
+    if method.eq_ignore_ascii_case("TRACE") {
+        return Err(method_not_allowed());
+    }
     Ok(Checked {
         host,
         authority: authority.unwrap_or_default(),
@@ -159,20 +168,11 @@ pub(super) fn list(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     members.map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
 }
 
-/// Servers that take method names in any case would see TRACE in `trace`.
-///
-/// Extended CONNECT, which the HTTP library tells by its protocol, has a path to be routed by.
-fn check_method(method: &Method, extensions: &Extensions) -> Result<(), ProxyError> {
-    if *method == Method::CONNECT && extensions.get::<Protocol>().is_some() {
-        return Ok(());
-    }
-    let name = method.as_str();
-    if name.eq_ignore_ascii_case("TRACE") || name.eq_ignore_ascii_case("CONNECT") {
-        let detail = "TRACE would echo the token and CONNECT would bypass the routes: \
-                      use another method";
-        return Err(ProxyError::new(ErrorKind::MethodNotAllowed, detail));
-    }
-    Ok(())
+#[cold]
+fn method_not_allowed() -> ProxyError {
+    let detail =
+        "TRACE would echo the token and CONNECT would bypass the routes: use another method";
+    ProxyError::new(ErrorKind::MethodNotAllowed, detail)
 }
 
 /// What the check of the headers leaves to use.

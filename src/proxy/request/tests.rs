@@ -134,7 +134,13 @@ fn only_options_asks_a_server_as_a_whole() {
 }
 
 #[test]
-fn framing_is_judged_before_the_method() {
+fn what_is_malformed_is_judged_before_the_method() {
+    for target in ["/a/../b", "/%C0%AE", "/\u{e9}", "*"] {
+        let mut parts = request(target, &[("host", "crm.local")]);
+        parts.method = Method::TRACE;
+        assert_refused(&parts);
+    }
+
     for (name, value) in [("content-length", "x"), ("transfer-encoding", "gzip")] {
         let mut parts = request("/", &[("host", "crm.local"), (name, value)]);
         parts.method = Method::TRACE;

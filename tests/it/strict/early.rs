@@ -118,6 +118,8 @@ upstream = "down"
             early(400, "POST /", &HOST.repeat(2)),
             early(400, "POST /", ""),
             early(400, "POST *", HOST),
+            early(400, "TRACE /caf\u{e9}", HOST),
+            early(400, "TRACE /", &HOST.repeat(2)),
         ]
     }
 }
