@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Empty;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use url::Position;
 
 use crate::config::{Credential, Upstream};
@@ -93,18 +93,22 @@ async fn ask(
             headers.insert(DPOP, proof(key, token, address, nonce));
         }
     }
+    if connected.http2 {
+        let broken = |error: h2::Error| format!("no answer: {error}");
+        let shaken = h2::client::handshake(connected.io).await;
+        let (sender, connection) = shaken.map_err(broken)?;
+        tokio::spawn(connection);
+        let mut sender = sender.ready().await.map_err(broken)?;
+        let request = request.map(|_| ());
+        let (response, _) = sender.send_request(request, true).map_err(broken)?;
+        let (head, _) = response.await.map_err(broken)?.into_parts();
+        return Ok((head.status, head.headers));
+    }
     let broken = |error: hyper::Error| format!("no answer: {error}");
-    let io = TokioIo::new(connected.io);
-    let response = if connected.http2 {
-        let shaken = http2::handshake(TokioExecutor::new(), io).await;
-        let (mut sender, connection) = shaken.map_err(broken)?;
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(broken)?
-    } else {
-        let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(broken)?
-    };
+    let shaken = http1::handshake(TokioIo::new(connected.io)).await;
+    let (mut sender, connection) = shaken.map_err(broken)?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
     let (head, _) = response.into_parts();
     Ok((head.status, head.headers))
 }
