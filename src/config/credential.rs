@@ -240,7 +240,7 @@ impl Credential {
     }
 
     /// Whether a token that `before` asked for may serve until these settings bring one of their
-    /// own. Not that of another client or subject, and not where something was only taken away from
+    /// own. Not that of another client or subject, not one bound to another key, and not where something was only taken away from
     /// what is asked for: that is a revocation.
     pub fn may_inherit_from(&self, before: &Self) -> bool {
         let same_client = match self.client_id {
@@ -254,6 +254,7 @@ impl Credential {
             }
         };
         same_client
+            && (before.dpop.is_none() || self.has_proof_key_of(before))
             && self.grant == before.grant
             && !is_narrowed(&before.scopes, &self.scopes)
             && !is_narrowed(&before.resources, &self.resources)
@@ -304,6 +305,11 @@ impl Credential {
         let tls = self.tls.key_file.as_ref().filter(|_| certificate);
         let proof = self.dpop_key().and_then(SecretSource::file);
         own.into_iter().chain(tls).chain(proof)
+    }
+
+    /// Whether both bind their tokens to a key from the same place.
+    fn has_proof_key_of(&self, other: &Self) -> bool {
+        self.dpop.is_some() == other.dpop.is_some() && self.dpop_key() == other.dpop_key()
     }
 
     fn dpop_key(&self) -> Option<&SecretSource> {

@@ -35,6 +35,11 @@ impl Credential {
         }
     }
 
+    /// Whether a reload added it, and it has had no token yet.
+    fn is_new(&self) -> bool {
+        self.added_by_reload && self.source.held().is_none()
+    }
+
     /// Whether no request would miss its source: there is no usable token, and none on its way.
     fn has_nothing_to_lose(&self) -> bool {
         let phase = self.source.status().state;
@@ -76,7 +81,12 @@ impl Snapshot {
             let Some(before) = old.credentials.get(credential) else {
                 continue;
             };
-            if now.inherited.is_some() && !Arc::ptr_eq(&now.source, &before.source) {
+            let origin = old.config.credentials.get(credential);
+            let origin = origin.map(|was| before.origin(was));
+            if !Arc::ptr_eq(&now.source, &before.source)
+                && now.inherited.is_some()
+                && now.inherited.as_deref() == origin
+            {
                 // It may have been renewed since the snapshot was built.
                 now.source.inherit(before.source.held().as_deref());
             }
@@ -204,9 +214,7 @@ impl Builder {
             source,
             identity,
             next: None,
-            added_by_reload: kept.map_or(old.is_some(), |kept| {
-                kept.added_by_reload && kept.source.held().is_none()
-            }),
+            added_by_reload: kept.map_or(old.is_some(), Credential::is_new),
             inherited,
             reconfigured: None,
         })
@@ -258,6 +266,7 @@ impl Builder {
                 source: next.source,
                 identity: Some(next.identity),
                 next: None,
+                added_by_reload: kept.is_new(),
                 inherited: None,
                 reconfigured: None,
                 ..kept.clone()

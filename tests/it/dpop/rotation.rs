@@ -2,9 +2,9 @@
 
 use crate::dpop::{config, guarded, status};
 use crate::support::dpop::Issuer;
-use crate::support::eventually;
 use crate::support::keys::key;
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{eventually, loopback, with_patience};
 
 #[tokio::test]
 async fn the_key_survives_reloads() {
@@ -56,4 +56,35 @@ async fn a_key_from_a_file_changes_with_the_next_token_and_no_request_fails() {
     })
     .await;
     assert_eq!(issuer.keys().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reload_that_names_another_key_ends_tokens_bound_to_the_old_one() {
+    let issuer = Issuer::start();
+    let (api, _) = guarded(&issuer);
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["proof.key", "other.key"] {
+        std::fs::write(dir.path().join(file), key!("p256.pkcs8.pem")).unwrap();
+    }
+    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    let lines = "dpop = true\ndpop_key = { file = \"proof.key\" }";
+    let before = with_patience(&config(&api, &issuer, "", lines), "100ms");
+    let sidebearer = Sidebearer::start_in(dir, &before);
+    sidebearer.ready().await;
+    // Nobody answers there: what serves is the old token.
+    let nowhere = format!("http://{}/token", loopback());
+    let elsewhere = before.replace(&issuer.endpoint(), &nowhere);
+    sidebearer.reconfigure(&elsewhere).await.unwrap();
+    assert_eq!(status(&sidebearer, "/").await, 200, "the same key");
+    for other in [
+        "dpop = true\ndpop_key = { file = \"other.key\" }",
+        "dpop = true",
+        "",
+    ] {
+        sidebearer.reconfigure(&before).await.unwrap();
+        assert_eq!(status(&sidebearer, "/").await, 200);
+        let changed = elsewhere.replace(lines, other);
+        sidebearer.reconfigure(&changed).await.unwrap();
+        assert_eq!(status(&sidebearer, "/").await, 503, "{other}");
+    }
 }
