@@ -121,7 +121,7 @@ pub struct Injection {
     pub source: Arc<Source>,
     /// What this upstream said about the tokens it got.
     pub rejections: Rejections,
-    /// What it said about tokens that were new to it; stays while the upstream and its credential do.
+    /// What it said about tokens that were new to it; stays while its URL and its credential do.
     pub fresh: Arc<FreshTokens>,
     /// The header it goes into.
     pub header: HeaderName,

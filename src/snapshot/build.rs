@@ -224,8 +224,8 @@ impl Builder {
                     .as_ref()
                     .is_some_and(Injection::sends_what_it_holds)
         });
-        let same_credential = known.filter(|known| known.config.credential == config.credential);
-        let fresh = same_credential.and_then(|known| known.injection.as_ref());
+        let same_api = known.filter(|known| known.config.sends_as(config));
+        let fresh = same_api.and_then(|known| known.injection.as_ref());
         let fresh = fresh.map(|injection| Arc::clone(&injection.fresh));
         let injection = credential.map(|credential| Injection {
             fresh: fresh.unwrap_or_else(|| {

@@ -20,7 +20,7 @@ const COUNTED_AGAIN: Duration = Duration::from_secs(60);
 pub struct FreshTokens {
     upstream: String,
     credential: String,
-    /// The id of the last token that it accepted: all that a request normally reads.
+    /// The id of the newest token that it accepted: all that a request normally reads.
     accepted: AtomicU64,
     /// The reading of the boot clock from which an accepted token ends it, in nanoseconds; the maximum
     /// while there is nothing to end.
@@ -59,18 +59,16 @@ impl FreshTokens {
         }
     }
 
-    /// Whether the upstream accepted this token before and there is nothing to end, so that another
-    /// answer tells nothing new. Called for each answer: two loads.
+    /// Whether the upstream accepted this token or a newer one before, and there is nothing to end, so
+    /// that another answer tells nothing new. Called for each answer: two loads.
     pub fn is_content_with(&self, token: &Token) -> bool {
-        self.accepted.load(Ordering::Relaxed) == token.id()
+        self.accepted.load(Ordering::Relaxed) >= token.id()
             && self.over_from.load(Ordering::Relaxed) == u64::MAX
     }
 
     /// The upstream accepted this token. No lock unless there is something to end, and then once.
     pub fn accept(&self, token: &Token, now: impl FnOnce() -> Moment) {
-        if self.accepted.load(Ordering::Relaxed) != token.id() {
-            self.accepted.store(token.id(), Ordering::Relaxed);
-        }
+        self.note(token);
         let over_from = self.over_from.load(Ordering::Relaxed);
         if over_from != u64::MAX && nanos(now().boot) >= over_from {
             self.end();
@@ -80,7 +78,7 @@ impl FreshTokens {
     /// The upstream accepted another token in place of one that it rejected: whatever there was is
     /// over.
     pub fn healed(&self, token: &Token) {
-        self.accepted.store(token.id(), Ordering::Relaxed);
+        self.note(token);
         if self.over_from.load(Ordering::Relaxed) != u64::MAX {
             self.end();
         }
@@ -89,13 +87,16 @@ impl FreshTokens {
     /// A rejection of this token went to the client. `reason` gives `error` and `error_description` of
     /// the challenge, cleaned; it is asked for only if there is something to tell.
     pub fn reject(&self, token: &Token, now: Moment, reason: impl FnOnce() -> (String, String)) {
+        let over_from = nanos(now.boot.saturating_add(OVER_AFTER));
         if token.id() <= self.accepted.load(Ordering::Relaxed) {
-            // It was good before: revoked, or not good for this request.
+            // It was good before: revoked, or not good for this request. What goes on is not over.
+            let going_on = |from| (from != u64::MAX).then_some(over_from);
+            let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.over_from.fetch_update(set, fetch, going_on);
             return;
         }
         let mut rejected = self.lock();
-        self.over_from
-            .store(nanos(now.boot + OVER_AFTER), Ordering::Relaxed);
+        self.over_from.store(over_from, Ordering::Relaxed);
         let known = rejected.as_ref();
         if let Some(known) = known
             && known.id == token.id()
@@ -116,6 +117,13 @@ impl FreshTokens {
             counted: now.boot,
         });
         self.tell(told);
+    }
+
+    fn note(&self, accepted: &Token) {
+        // Answers to an older token may come later.
+        if self.accepted.load(Ordering::Relaxed) < accepted.id() {
+            self.accepted.fetch_max(accepted.id(), Ordering::Relaxed);
+        }
     }
 
     /// What there is, until it ends.

@@ -78,3 +78,19 @@ async fn a_revoked_token_that_is_replaced_is_nothing_to_tell() {
     }
     assert!(shown(&sidebearer).await.is_null());
 }
+
+#[tokio::test]
+async fn a_token_is_new_to_an_api_at_another_url() {
+    let idp = Idp::start();
+    let api = Api::open();
+    let other = Api::start(|_| unauthorized("Bearer error=\"invalid_token\""));
+    let config = config(&api.url(), &idp, "retry_on_401 = false", "");
+    let sidebearer = holding_token_1(&config).await;
+    assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
+    let moved = config.replace(&api.url(), &other.url());
+    sidebearer.reconfigure(&moved).await.unwrap();
+    assert_eq!(client::get(sidebearer.address(), "/").await.status, 401);
+    assert_eq!(shown(&sidebearer).await["tokens"], 1);
+    sidebearer.reconfigure(&config).await.unwrap();
+    assert!(shown(&sidebearer).await.is_null(), "that was another API");
+}

@@ -72,3 +72,40 @@ async fn it_is_over_at_once_when_a_rejected_token_is_replaced_by_one_that_is_acc
     fresh.reject(&newer, world.source.now(), reason);
     assert_eq!(fresh.rejected(), None, "it was accepted before");
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_while_tokens_are_rejected_that_were_accepted_elsewhere() {
+    let world = World::eager([], grants("a", 3600.0));
+    world.source.first_attempt().await;
+    let token = world.source.current().expect("a token");
+    let fresh = FreshTokens::new("api", "crm");
+    let now = || world.source.now();
+    fresh.reject(&token, now(), reason);
+    for _ in 0..20 {
+        // One path takes it, another does not.
+        pass(10.0).await;
+        fresh.accept(&token, now);
+        fresh.reject(&token, now(), reason);
+        assert_eq!(tokens(&fresh), 1);
+    }
+    pass(61.0).await;
+    fresh.accept(&token, now);
+    assert_eq!(fresh.rejected(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_answers_to_an_older_token_do_not_make_a_newer_one_fresh_again() {
+    let world = World::eager([grants("a", 100.0)], grants("b", 100.0));
+    world.source.first_attempt().await;
+    let older = world.source.current().expect("a token");
+    pass(90.0).await;
+    let newer = world.source.current().expect("a token");
+    assert!(newer.id() > older.id());
+    let fresh = FreshTokens::new("api", "crm");
+    let now = || world.source.now();
+    fresh.accept(&newer, now);
+    fresh.accept(&older, now);
+    assert!(fresh.is_content_with(&older) && fresh.is_content_with(&newer));
+    fresh.reject(&newer, now(), reason);
+    assert_eq!(fresh.rejected(), None);
+}
