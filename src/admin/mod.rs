@@ -188,7 +188,11 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses:
     let patience = scope.page(&admin.snapshots.load().config).header_timeout;
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(answer(&admin, scope, addresses, request).await) }
+        async move {
+            // One page a turn: who asks for many at once must not keep the others waiting.
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(answer(&admin, scope, addresses, request).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
