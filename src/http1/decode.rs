@@ -10,6 +10,9 @@ use super::trailers::Trailers;
 /// Bytes of the extensions of all chunks of one body; nobody has a use for them.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 
+/// Bytes of white space behind the size of one chunk: some servers make all sizes equally wide with it.
+const MAX_PADDING: usize = 32;
+
 /// How the rest of a body is read.
 #[derive(Debug)]
 pub(super) enum Decoder {
@@ -71,6 +74,7 @@ impl Decoder {
         Self::Chunked(Box::new(Chunked {
             state: State::Size { size: 0, digits: 0 },
             extensions: 0,
+            padding: 0,
             trailers: Trailers::new(limits, strictness),
             malformed: None,
         }))
@@ -133,6 +137,8 @@ pub(super) struct Chunked {
     state: State,
     /// Bytes of extensions so far.
     extensions: usize,
+    /// Bytes of white space behind the size of this chunk.
+    padding: usize,
     trailers: Trailers,
     /// Nothing good follows.
     malformed: Option<Malformed>,
@@ -218,18 +224,21 @@ impl Chunked {
                 _ if digits == 0 => Err(Malformed("a chunk has no size")),
                 (None, b'\r') => Ok(State::SizeLf(size)),
                 (None, b';' | b' ' | b'\t') => {
+                    self.padding = 0;
                     let begun = byte == b';';
                     Ok(State::Extension { size, begun })
                 }
                 _ => Err(Malformed("the size of a chunk is no number")),
             },
             State::Extension { size, begun } => {
-                self.extensions += 1;
+                let (length, most) = match begun {
+                    true => (&mut self.extensions, MAX_EXTENSIONS),
+                    false => (&mut self.padding, MAX_PADDING),
+                };
+                *length += 1;
                 match byte {
                     b'\r' => Ok(State::SizeLf(size)),
-                    _ if self.extensions > MAX_EXTENSIONS => {
-                        Err(Malformed("its chunk extensions are too long"))
-                    }
+                    _ if *length > most => Err(Malformed("its chunk extensions are too long")),
                     b' ' | b'\t' if !begun => Ok(State::Extension { size, begun }),
                     b';' => Ok(State::Extension { size, begun: true }),
                     _ if !begun => Err(Malformed("the size of a chunk is no number")),
@@ -353,6 +362,19 @@ mod tests {
         assert_eq!(data, [b'x'; 10]);
         let refused = decode(&[&body(11)]).unwrap_err();
         assert_eq!(refused, Malformed("its chunk extensions are too long"));
+    }
+
+    #[test]
+    fn sizes_that_are_padded_with_white_space_are_no_extensions() {
+        let body = [
+            b"1    \r\nx\r\n".repeat(MAX_EXTENSIONS),
+            b"0\r\n\r\n".to_vec(),
+        ]
+        .concat();
+        let (data, ..) = decode(&[&body]).unwrap().unwrap();
+        assert_eq!(data.len(), MAX_EXTENSIONS);
+        let wide = [b"1".to_vec(), vec![b' '; MAX_PADDING + 2]].concat();
+        assert!(decode(&[&wide]).is_err());
     }
 
     #[test]

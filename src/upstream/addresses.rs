@@ -42,7 +42,10 @@ impl Addresses {
             let told = answer.iter().any(|address| address.ip() == *ip);
             let next = match *seen {
                 // Whoever answers there again shows it by doing so.
-                Seen::Left { since, .. } if now - since > FORGOTTEN_AFTER => return false,
+                Seen::Left { since, .. } if now - since > FORGOTTEN_AFTER => {
+                    changed = true;
+                    return false;
+                }
                 Seen::Left { refused: true, .. } => *seen,
                 _ if told => Seen::There,
                 Seen::There => Seen::Missing(now),
@@ -95,7 +98,7 @@ impl Addresses {
     }
 
     /// Those where the server is no longer, and since when that is known.
-    pub fn left(&self) -> Vec<(IpAddr, Instant)> {
+    pub fn left(&self) -> HashMap<IpAddr, Instant> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let left = known.iter().filter_map(|(ip, seen)| match seen {
             Seen::Left { since, .. } => Some((*ip, *since)),
@@ -132,7 +135,7 @@ mod tests {
     }
 
     fn ips(addresses: &Addresses) -> Vec<IpAddr> {
-        addresses.left().into_iter().map(|(ip, _)| ip).collect()
+        addresses.left().into_keys().collect()
     }
 
     #[test]
@@ -166,5 +169,17 @@ mod tests {
         assert_eq!(addresses.version(), before, "no news");
         addresses.connected(ip(1), &[], now);
         assert!(addresses.left().is_empty());
+    }
+
+    #[test]
+    fn an_address_that_is_forgotten_is_news() {
+        let (addresses, start) = (Addresses::default(), Instant::now());
+        for (second, told) in [(0, [1]), (10, [2]), (130, [2])] {
+            addresses.answered(&answer(&told), start + Duration::from_secs(second));
+        }
+        let before = addresses.version();
+        addresses.answered(&answer(&[1, 2]), start + FORGOTTEN_AFTER * 2);
+        assert!(addresses.left().is_empty());
+        assert_ne!(addresses.version(), before, "the server is there again");
     }
 }

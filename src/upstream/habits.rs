@@ -1,7 +1,7 @@
 //! What has been learnt of an upstream's connections, for all shards.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Habits {
     patience: AtomicU64,
     patience_until: AtomicU64,
     ends: Mutex<VecDeque<End>>,
+    /// Some of them are remembered.
+    any_ends: AtomicBool,
     /// When a connection was last made; zero: the last attempt has failed.
     reached: AtomicU64,
     look_up_at: AtomicU64,
@@ -60,6 +62,7 @@ impl Default for Habits {
             patience: AtomicU64::new(0),
             patience_until: AtomicU64::new(0),
             ends: Mutex::default(),
+            any_ends: AtomicBool::new(false),
             reached: AtomicU64::new(0),
             look_up_at: AtomicU64::new(millis(LOOK_UP)),
         }
@@ -100,6 +103,7 @@ impl Habits {
         let alike = alike.filter(|other| is_alike(*other, after)).min();
         ends.truncate(ENDS - 1);
         ends.push_front(End { seen: now, after });
+        self.any_ends.store(true, Relaxed);
         let patience = alike?.min(after) * 3 / 4;
         let now = self.millis(now);
         let before = self.patience(now);
@@ -108,6 +112,29 @@ impl Habits {
         let until = now.saturating_add(millis(REMEMBERED));
         self.patience_until.store(until, Relaxed);
         (before != Some(patience)).then_some(patience)
+    }
+
+    /// A connection has answered after being idle for so long: one that ended after a clearly shorter
+    /// time has met a restart, or an end of another kind.
+    pub fn answered(&self, idle: Duration) {
+        if idle >= SHORTEST_PATIENCE && self.any_ends.load(Relaxed) {
+            self.refute(idle, Instant::now());
+        }
+    }
+
+    #[cold]
+    fn refute(&self, idle: Duration, now: Instant) {
+        let refuted = |after: Duration| {
+            let latest = after + NOTICED_WITHIN;
+            idle > latest && !is_alike(idle, latest)
+        };
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.retain(|end| !refuted(end.after));
+        self.any_ends.store(!ends.is_empty(), Relaxed);
+        let learnt = self.patience(self.millis(now));
+        if learnt.is_some_and(|keep| refuted(keep * 4 / 3)) {
+            self.patience_until.store(0, Relaxed);
+        }
     }
 
     fn patience(&self, now: u64) -> Option<Duration> {
@@ -216,6 +243,31 @@ mod tests {
         assert_eq!(learnt(&[(10_000, 300), (20_000, 300)]), None);
         let long_ago = [(10_000, 5000), (3_700_000, 5000)];
         assert_eq!(learnt(&long_ago), None);
+    }
+
+    #[test]
+    fn whoever_answers_after_a_longer_time_has_not_lost_patience() {
+        let second = Duration::from_secs(1);
+        for (answered, learns) in [(second * 4, true), (second * 5, true), (second * 10, false)] {
+            let habits = Habits::default();
+            let ended = |after: Duration| habits.ended(second * 5, habits.start + after);
+            assert_eq!(ended(second * 10), None);
+            habits.answered(answered);
+            assert_eq!(ended(second * 20).is_some(), learns, "{answered:?}");
+            // What was learnt of two is unlearnt.
+            habits.answered(answered);
+            let kept = habits.keep(habits.start + second * 20);
+            assert_eq!(kept < Duration::MAX, learns, "{answered:?}");
+        }
+        let habits = Habits::default();
+        assert_eq!(habits.ended(second * 5, habits.start), None);
+        assert!(
+            habits
+                .ended(second * 5, habits.start + second * 10)
+                .is_some()
+        );
+        habits.answered(second * 10);
+        assert_eq!(habits.keep(habits.start), Duration::MAX);
     }
 
     #[test]

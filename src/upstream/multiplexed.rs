@@ -22,6 +22,8 @@ pub struct Multiplexed {
     /// More than these, or than its server allows, need another connection.
     max_streams: usize,
     idle_since: Cell<Instant>,
+    /// For at least so long it was idle before its next answer.
+    idled: Cell<Duration>,
     /// What the server says of itself has arrived.
     settled: Cell<bool>,
     age: Age,
@@ -49,6 +51,7 @@ impl Multiplexed {
             wire,
             max_streams: endpoint.http2.max_streams as usize,
             idle_since: Cell::new(Instant::now()),
+            idled: Cell::default(),
             settled: Cell::new(false),
             age,
             retired: Cell::new(false),
@@ -83,6 +86,11 @@ impl Multiplexed {
     /// It ends with its last stream, and gets no more of them as long as there is another.
     pub fn retire(&self) {
         self.retired.set(true);
+    }
+
+    /// There is no other: it gets more of them again.
+    pub fn serve_on(&self) {
+        self.retired.set(false);
     }
 
     /// Whether it has been retired.
@@ -132,9 +140,10 @@ impl Multiplexed {
         &self.wire
     }
 
-    /// The server has answered a request.
-    pub fn answered(&self) {
+    /// The server has answered a request. For how long it had been idle before, as far as that was asked.
+    pub fn answered(&self) -> Duration {
         self.settled.set(true);
+        self.idled.take()
     }
 
     /// Streams open now.
@@ -142,9 +151,13 @@ impl Multiplexed {
         self.connection.streams()
     }
 
-    /// When the last stream ended; meaningless while there are any.
-    pub fn idle_since(&self) -> Instant {
-        self.idle_since.get()
+    /// For how long there has been no stream; meaningless while there are any.
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        let idle_for = now.saturating_duration_since(self.idle_since.get());
+        if self.in_flight() == 0 {
+            self.idled.set(idle_for);
+        }
+        idle_for
     }
 
     /// One more is open.

@@ -6,6 +6,7 @@
 //! moves it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub struct Pool<B: RequestBody> {
     /// [`Places::refused`] as it was last seen.
     refused: Cell<usize>,
     /// Where the server is no longer and since when, behind the version of that.
-    left: RefCell<(u64, Vec<(IpAddr, Instant)>)>,
+    left: RefCell<(u64, HashMap<IpAddr, Instant>)>,
     /// An old connection is in use, since nobody knows whether there would be a new one.
     wants_proof: Cell<bool>,
     /// When the next one may be opened to know that.
@@ -163,7 +164,7 @@ impl<B: RequestBody> Pool<B> {
         self.streams.borrow_mut().retain(|open| {
             let closed = open.is_closed();
             if closed && open.in_flight() == 0 {
-                self.endpoint.ended(open.idle_since().elapsed());
+                self.endpoint.ended(open.idle_for(Instant::now()));
             }
             !closed
         });
@@ -205,7 +206,8 @@ impl<B: RequestBody> Pool<B> {
             keep.min(learnt)
         };
         self.streams.borrow_mut().retain(|open| {
-            let fresh = !open.is_retired() && open.idle_since() + keep > now;
+            let idle_for = open.idle_for(now);
+            let fresh = !open.is_retired() && idle_for < keep;
             fresh || open.in_flight() > 0
         });
         self.report();
@@ -261,6 +263,7 @@ impl<B: RequestBody> Pool<B> {
         }
         self.connect().await.or_else(|error| {
             if let Some(open) = self.retired_stream() {
+                open.serve_on();
                 return Ok(Checkout::Http2(self.stream(open, true)));
             }
             let error = Arc::new(error);

@@ -58,9 +58,7 @@ impl<B: RequestBody> Pool<B> {
     }
 
     fn left_since(&self, peer: IpAddr) -> Option<Instant> {
-        let left = self.left.borrow();
-        let mut left = left.1.iter();
-        left.find(|(ip, _)| *ip == peer).map(|(_, since)| *since)
+        self.left.borrow().1.get(&peer).copied()
     }
 
     /// Lets go of old connections, for which the time is now and then.
@@ -76,8 +74,11 @@ impl<B: RequestBody> Pool<B> {
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
         idle.retain(|idle| !self.retires(idle.kept.age(), now));
         *self.idle.borrow_mut() = idle;
+        // What ends only with its last stream makes no place for another one before.
+        let full = self.endpoint.places.is_full();
         for open in self.streams.borrow().iter() {
-            if !open.is_retired() && self.retires(open.age(), now) {
+            let stays = open.is_retired() || full && open.in_flight() > 0;
+            if !stays && self.retires(open.age(), now) {
                 open.retire();
             }
         }

@@ -169,7 +169,8 @@ impl<B: RequestBody> Stream<B> {
 
     /// Its request has been answered. What it holds, until the response has been read.
     pub fn answered(self) -> Lease<B> {
-        self.open.answered();
+        let idle_for = self.open.answered();
+        self.lease.pool.endpoint.habits.answered(idle_for);
         self.lease
     }
 }
@@ -187,6 +188,7 @@ impl<B: RequestBody> Lease<B> {
     pub fn answered(&mut self, headers: &HeaderMap) {
         let promised = keep_alive::timeout(headers);
         self.keep_alive = self.keep_alive.or(promised);
+        self.pool.endpoint.habits.answered(self.idle_for());
     }
 
     /// No other request is to follow on it, however its response ends.

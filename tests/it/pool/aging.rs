@@ -155,3 +155,33 @@ async fn connections_to_an_address_that_refuses_others_end_early() {
     assert_eq!(client::get(address, "/").await.status, 200);
     assert_eq!(connects(&sidebearer).await, 2.0);
 }
+
+#[tokio::test]
+async fn an_old_connection_in_use_serves_on_where_there_is_no_place_for_another() {
+    let (hold, mut held) = mpsc::unbounded_channel();
+    let api = server::serve(None, move |request| {
+        let hold = hold.clone();
+        async move {
+            let (feed, body) = fed();
+            if request.uri().path() == "/endless" {
+                hold.send(feed).unwrap();
+            }
+            Response::new(body)
+        }
+    });
+    let lines = "http = \"2\"\nmax_connections = 1\nmax_connection_age = \"200ms\"";
+    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let mut endless = Connection::open(sidebearer.address()).await;
+    let asked = request(Method::GET, "/endless", "");
+    let waiting = tokio::spawn(async move { endless.send(asked).await });
+    let _held = timeout(PATIENCE, held.recv()).await.unwrap();
+    let mut client = Connection::open(sidebearer.address()).await;
+    // Longer than until old ones are looked for.
+    let end = tokio::time::Instant::now() + Duration::from_millis(1500);
+    while tokio::time::Instant::now() < end {
+        let answer = client.send(request(Method::POST, "/", "x")).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(attempts(&sidebearer).await, 1.0);
+    waiting.abort();
+}
