@@ -87,7 +87,7 @@ pub async fn bind(
     let mut sockets = Sockets::new(acceptor.clone());
     let pending = sockets.bind(&config).await?;
     // Before anything is built from these files: what changes from here on is reported.
-    let (watcher, changes) = Watcher::start(watched).await?;
+    let (watcher, changes) = Watcher::start(watched, &vitals).await?;
     let shard_count = match config.server.workers {
         0 => process::available_cpus(),
         workers => workers,

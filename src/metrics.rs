@@ -42,6 +42,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     last_reload: Gauge,
     reload_successful: IntGauge,
+    log_lines_dropped: IntCounter,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -153,10 +154,15 @@ impl Metrics {
                 "Whether the configuration that was last looked at is in place: 1, or 0 if it was refused.",
             )
             .expect(VALID),
+            log_lines_dropped: IntCounter::new(
+                "sidebearer_log_lines_dropped_total",
+                "Log lines that were lost because stderr was not read in time.",
+            )
+            .expect(VALID),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 15] = [
+        let all: [Box<dyn prometheus::core::Collector>; 16] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.request_duration.clone()),
@@ -170,6 +176,7 @@ impl Metrics {
             Box::new(metrics.reloads.clone()),
             Box::new(metrics.last_reload.clone()),
             Box::new(metrics.reload_successful.clone()),
+            Box::new(metrics.log_lines_dropped.clone()),
             Box::new(build),
             Box::new(process_start()),
         ];
@@ -242,6 +249,12 @@ impl Metrics {
         } else {
             self.reload_successful.set(0);
         }
+    }
+
+    /// The log has dropped so many lines since the start.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        let counted = self.log_lines_dropped.get();
+        self.log_lines_dropped.inc_by(lines.saturating_sub(counted));
     }
 
     /// The text exposition format, version 0.0.4.

@@ -74,6 +74,11 @@ pub fn tell(text: impl Display) -> bool {
     true
 }
 
+/// How many lines were dropped because too many waited to be read.
+pub fn dropped() -> u64 {
+    STDERR.get().map_or(0, Lines::dropped)
+}
+
 /// Waits until the last lines have been read, but not for long.
 pub fn flush() {
     if let Some(lines) = STDERR.get() {

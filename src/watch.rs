@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use self::content::{Content, Hasher};
 use self::directories::directories;
 use crate::files;
+use crate::vital::Vitals;
 
 /// Content counts as settled when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -50,8 +51,8 @@ impl Watcher {
     ///
     /// # Errors
     /// When no thread can be had.
-    pub async fn start(paths: Vec<PathBuf>) -> io::Result<(Self, Changes)> {
-        Self::start_by(Means::inotify, paths).await
+    pub async fn start(paths: Vec<PathBuf>, vitals: &Vitals) -> io::Result<(Self, Changes)> {
+        Self::start_by(Means::inotify, paths, vitals).await
     }
 
     /// Watches these paths instead. Changes of paths that stay in the set are not lost; those of
@@ -77,6 +78,7 @@ impl Watcher {
     async fn start_by(
         means: impl FnOnce(mpsc::Sender<Message>) -> Means,
         paths: Vec<PathBuf>,
+        vitals: &Vitals,
     ) -> io::Result<(Self, Changes)> {
         let (messages, inbox) = mpsc::channel();
         let (reports, changes) = unbounded_channel();
@@ -88,9 +90,7 @@ impl Watcher {
             known: BTreeMap::new(),
         };
         // A thread of its own: a file system that hangs must not stop the runtime.
-        std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || looker.run())?;
+        vitals.spawn("watch".to_owned(), move || looker.run())?;
         let watcher = Self(messages);
         watcher.watch(paths).await;
         Ok((watcher, Changes(changes)))

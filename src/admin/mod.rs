@@ -33,6 +33,7 @@ use crate::proxy::admit_to_admin;
 use crate::route::Addresses;
 use crate::server::{Acceptor, Shards};
 use crate::snapshot::Snapshot;
+use crate::telemetry;
 
 /// A thread that does not answer within this is stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -308,6 +309,7 @@ fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
     for credential in admin.snapshots.load().credentials.values() {
         credential.source.report();
     }
+    admin.metrics.log_lines_dropped(telemetry::dropped());
     let mut response = Response::new(Full::from(admin.metrics.render()));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);

@@ -28,8 +28,9 @@ struct Shared {
     /// Bytes that wait, and how many may.
     waiting: AtomicUsize,
     most: AtomicUsize,
-    /// Lines lost since it was last said.
+    /// Lines lost since it was last said, and since the start.
     dropped: AtomicU64,
+    all_dropped: AtomicU64,
     /// What it says itself is never dropped.
     writer: OnceLock<ThreadId>,
 }
@@ -39,6 +40,8 @@ enum Message {
     Line(Vec<u8>),
     /// Everything before it has been written.
     Flush(SyncSender<()>),
+    /// What the writer said itself has been written.
+    Said,
 }
 
 impl Lines {
@@ -58,6 +61,7 @@ impl Lines {
             waiting: AtomicUsize::new(0),
             most: AtomicUsize::new(most),
             dropped: AtomicU64::new(0),
+            all_dropped: AtomicU64::new(0),
             writer: OnceLock::new(),
         }));
         let writer = Writer {
@@ -66,6 +70,7 @@ impl Lines {
             out,
             say,
             said: None,
+            owing: 0,
         };
         thread::Builder::new()
             .name("log".to_owned())
@@ -88,7 +93,13 @@ impl Lines {
         if !(fits || self.is_writer()) || messages.send(Message::Line(line)).is_err() {
             waiting.fetch_sub(size, Relaxed);
             self.0.dropped.fetch_add(1, Relaxed);
+            self.0.all_dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.all_dropped.load(Relaxed)
     }
 
     /// Waits until what was left has been written, or for so long.
@@ -123,6 +134,8 @@ struct Writer<W, S> {
     out: W,
     say: S,
     said: Option<Instant>,
+    /// How often it said something itself that is not written yet.
+    owing: usize,
 }
 
 impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
@@ -157,10 +170,11 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
                     self.tell(false);
                 }
                 // Before the answer comes what it said itself.
-                Message::Flush(done) if self.tell(true) => {
+                Message::Flush(done) if self.tell(true) || self.owing > 0 => {
                     let _ = self.lines.0.messages.send(Message::Flush(done));
                 }
                 Message::Flush(done) => drop(done.try_send(())),
+                Message::Said => self.owing -= 1,
             }
         }
     }
@@ -173,6 +187,8 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
         }
         self.said = Some(Instant::now());
         (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
+        self.owing += 1;
+        let _ = self.lines.0.messages.send(Message::Said);
         true
     }
 }

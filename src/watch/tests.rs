@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
+use crate::vital::vitals;
 
 /// Shorter than the safety poll: with inotify, what is seen in time was seen by an event.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -31,7 +32,9 @@ async fn a_file_is_followed_however_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         fs::write(&file, "one").unwrap();
-        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()]).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()], &vitals().0)
+            .await
+            .unwrap();
 
         fs::write(&file, "two").unwrap();
         assert_eq!(next(&mut changes).await, [file.as_path()]);
@@ -52,7 +55,7 @@ async fn the_same_content_again_is_no_change() {
         fs::write(&quiet, "same").unwrap();
         fs::write(&loud, "one").unwrap();
         let paths = vec![quiet.clone(), loud.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
 
         for round in 0..3 {
             rename_over(&quiet, "same");
@@ -83,7 +86,7 @@ async fn a_swapped_data_symlink_changes_every_file_behind_it() {
         symlink("..data/secret", volume.join("secret")).unwrap();
         let secret = volume.join("secret");
         let paths = vec![volume.join("id"), secret.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
 
         release("..second", "two");
         fs::remove_dir_all(volume.join("..first")).unwrap();
@@ -102,7 +105,7 @@ async fn a_directory_stands_for_its_toml_files() {
         let (old, new) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         fs::write(&old, "1").unwrap();
         let paths = vec![dir.path().to_owned()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
 
         fs::write(dir.path().join("notes.txt"), "not configuration").unwrap();
         rename_over(&new, "1");
@@ -120,7 +123,9 @@ async fn directories_may_vanish_move_and_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("etc/app");
         let file = home.join("secret");
-        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()]).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()], &vitals().0)
+            .await
+            .unwrap();
 
         for round in 0..3 {
             fs::create_dir_all(&home).unwrap();
@@ -152,7 +157,7 @@ async fn the_set_of_paths_can_be_replaced() {
             path
         });
         let paths = vec![stays.clone(), leaves.clone()];
-        let (watcher, mut changes) = Watcher::start_by(means, paths).await.unwrap();
+        let (watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
 
         rename_over(&stays, "changed just before");
         watcher.watch(vec![stays.clone(), joins.clone()]).await;
@@ -174,7 +179,9 @@ async fn what_is_forgotten_is_not_reported() {
     // Looks only when it is told to.
     let rarely = |_| Means::Timer(Duration::from_secs(3600));
     let paths = vec![read.clone(), other.clone()];
-    let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone()).await.unwrap();
+    let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone(), &vitals().0)
+        .await
+        .unwrap();
 
     fs::write(&read, "two").unwrap();
     watcher.forget().await;
@@ -186,7 +193,9 @@ async fn what_is_forgotten_is_not_reported() {
 #[tokio::test]
 async fn a_dropped_watcher_ends_its_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()]).await.unwrap();
+    let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()], &vitals().0)
+        .await
+        .unwrap();
     drop(watcher);
     let end = tokio::time::timeout(DEADLINE, changes.next())
         .await

@@ -14,6 +14,7 @@ use crate::support::{eventually, loopback};
 const REQUESTS: u64 = 2000;
 
 const DROPPED: &str = "log lines were dropped: stderr was not read in time";
+const COUNTED: &str = "sidebearer_log_lines_dropped_total ";
 
 /// A process that has answered all of [`REQUESTS`], each with an access line that nobody has read.
 async fn overflowing(api: &Api) -> (Process, SocketAddr) {
@@ -40,6 +41,9 @@ async fn a_log_that_nobody_reads_stops_nothing_and_tells_later_what_it_lost() {
     process.read_log();
     eventually("the loss is told", async || process.told(DROPPED).is_some()).await;
     assert_eq!(get(admin, "/livez").await.status, 200);
+    let metrics = get(admin, "/metrics").await.text();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix(COUNTED));
+    assert!(counted.unwrap().parse::<u64>().unwrap() > REQUESTS / 2);
     process.signal(Signal::TERM);
     let ended = process.ended().await;
     assert_eq!(ended.code, 0);

@@ -57,6 +57,7 @@ async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
         r#"sidebearer_config_reloads_total{outcome="success"} 0"#,
         r#"sidebearer_config_reloads_total{outcome="failure"} 0"#,
         "sidebearer_config_last_reload_timestamp_seconds ",
+        "sidebearer_log_lines_dropped_total ",
         concat!(
             r#"sidebearer_build_info{version=""#,
             env!("CARGO_PKG_VERSION"),
