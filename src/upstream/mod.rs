@@ -14,6 +14,7 @@ mod keep_alive;
 mod multiplexed;
 mod places;
 mod pool;
+mod system_roots;
 mod tls;
 
 use std::sync::Arc;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -16,6 +15,7 @@ use url::Host;
 use zeroize::Zeroizing;
 
 use super::handshake::reason;
+use super::system_roots;
 use crate::config::{NamedFile, Tls};
 use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
 
@@ -50,7 +50,7 @@ pub fn fingerprint(tls: &Tls) -> u64 {
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
     if tls.ca_file.is_none() {
-        system_roots_stamp().hash(&mut hasher);
+        system_roots::stamp().hash(&mut hasher);
     }
     for file in tls.files() {
         match file.read() {
@@ -116,7 +116,7 @@ pub(super) fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let roots = match &tls.ca_file {
         Some(file) => Arc::new(roots_of(file)?),
-        None => system_roots()?,
+        None => system_roots::read()?,
     };
     let all: &[_] = if tls.tls13_only {
         &[&rustls::version::TLS13]
@@ -157,49 +157,6 @@ pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>,
         (None, Host::Ipv6(ip)) => return Ok(ServerName::from(std::net::IpAddr::from(*ip))),
     };
     ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))
-}
-
-/// The system's CAs. They are read again when their files are other ones than at the last time;
-/// else everyone shares what was read then. A failure is not kept.
-fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
-    static LAST: Mutex<Option<(u64, Arc<RootCertStore>)>> = Mutex::new(None);
-    let stamp = system_roots_stamp();
-    // What is locked is replaced whole, so a panic elsewhere leaves it sound.
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, roots)) = last.as_ref().filter(|(known, _)| *known == stamp) {
-        return Ok(roots.clone());
-    }
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reason = found.errors.first().map(ToString::to_string);
-        return Err(TlsError::NoRoots(
-            reason.unwrap_or_else(|| "none found".to_owned()),
-        ));
-    }
-    let roots = Arc::new(roots);
-    *last = Some((stamp, roots.clone()));
-    Ok(roots)
-}
-
-/// Another one when the files of the system's CAs were replaced, or written to.
-fn system_roots_stamp() -> u64 {
-    let places = openssl_probe::probe();
-    let mut hasher = DefaultHasher::new();
-    for place in places.cert_file.into_iter().chain(places.cert_dir) {
-        place.hash(&mut hasher);
-        if let Ok(file) = std::fs::metadata(&place) {
-            let times = (
-                file.mtime(),
-                file.mtime_nsec(),
-                file.ctime(),
-                file.ctime_nsec(),
-            );
-            (file.ino(), file.len(), times).hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 fn roots_of(file: &NamedFile) -> Result<RootCertStore, TlsError> {
