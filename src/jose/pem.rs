@@ -40,7 +40,8 @@ pub const ESCAPED_LINES: &str = "it holds the two characters \\n where its lines
 
 /// Whether PEM was copied out of a string with the escapes of its line breaks.
 pub fn has_escaped_lines(pem: &[u8]) -> bool {
-    pem.windows(7).any(|window| window == b"-----\\n")
+    let escaped = |window: &[u8]| matches!(window, b"-----\\n" | b"-----\\r");
+    pem.windows(7).any(escaped)
 }
 
 #[derive(Clone, Copy)]
