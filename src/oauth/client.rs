@@ -1,38 +1,35 @@
 //! The client of one credential.
 
+mod discovered;
+mod looker;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::Instant;
 use url::Url;
 
+use self::discovered::Found;
+use self::looker::{Files, Looker, Material};
 use super::admission::Admission;
 use super::auth::{Means, encodings_differ};
 use super::connection::Connections;
-use super::discovery::Needs;
 use super::exchange::{Endpoint, Limits};
-use super::key::{KeyFile, Signer};
-use super::last_good::{Faults, Known, Unusable};
+use super::key::KeyFile;
+use super::last_good::{Known, Unusable};
 use super::proof::ProofKeys;
 use super::request::GrantRequest;
 use super::response::{Answer, Asked};
-use super::secrets::{Secrets, Sources};
+use super::secrets::Sources;
 use super::transport::{Transport, shown};
-use super::{
-    BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, discovery, grant,
-};
+use super::{BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::redact::Redactor;
 use crate::server_clock::{self, ServerClock};
 use crate::upstream::{Identity, TlsError};
-
-/// How often a discovery document is read again at most, while fetches fail.
-const REDISCOVERY: Duration = Duration::from_secs(60);
 
 /// Says what time it is for those who date assertions and proofs.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -66,22 +63,6 @@ pub struct Client {
     last: Mutex<Last>,
 }
 
-/// Looks at all the files of a credential: on a thread that may wait for a file system.
-struct Looker {
-    files: Mutex<Files>,
-    /// Where the first request goes.
-    first: Arc<Endpoint>,
-    wall_clock: WallClock,
-    faults: Known,
-}
-
-/// Where the secrets and the key are, and what was last good there.
-struct Files {
-    secrets: Sources,
-    key: Option<KeyFile>,
-    proof: Option<ProofKeys>,
-}
-
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
 pub fn gate_key(credential: &Credential) -> String {
     shown(first_url(credential))
@@ -103,25 +84,6 @@ enum Server {
         origin: Arc<Endpoint>,
         found: Mutex<Found>,
     },
-}
-
-/// What discovery found.
-#[derive(Default)]
-struct Found {
-    token_endpoint: Option<Arc<Endpoint>>,
-    asked_at: Option<Instant>,
-    /// No fetch has succeeded since the last one began.
-    doubtful: bool,
-}
-
-/// What a request is made of.
-#[derive(Clone, PartialEq)]
-struct Material {
-    secrets: Arc<Secrets>,
-    signer: Option<Signer>,
-    proof_key: Option<Arc<ProofKey>>,
-    /// Stands for the files of the TLS settings: a certificate may be what a server refused.
-    tls: u64,
 }
 
 /// What came of reading the files for the last request.
@@ -261,7 +223,7 @@ impl Client {
             // that has not been used yet.
             (answer, asked) = self.ask(answer.nonce).await?;
         }
-        if answer.status.is_client_error() && self.dates() {
+        if answer.may_refuse_date() && self.dates() {
             let nonce = answer.nonce.clone();
             // Only what was dated for this very server follows its clock.
             if self.clock.learn(&answer.headers, (self.wall_clock)()) {
@@ -355,109 +317,6 @@ impl Client {
         read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.message()))
     }
 
-    /// The token endpoint found before, or found now: for the first time, or again because
-    /// fetches fail. What was found before serves on when it cannot be found again.
-    async fn discovered(
-        &self,
-        issuer: &str,
-        origin: &Endpoint,
-        found: &Mutex<Found>,
-    ) -> Result<Arc<Endpoint>, TokenError> {
-        let before = {
-            let mut found = lock(found);
-            if let Some(known) = found.good(Instant::now()) {
-                return Ok(known);
-            }
-            found.asked_at = Some(Instant::now());
-            found.token_endpoint.clone()
-        };
-        let now = match (self.discover(issuer, origin).await, before) {
-            (Ok((url, admission)), Some(before))
-                if before.url == url
-                    && (before.admission.as_ref()).is_some_and(|it| it.is_same(&admission)) =>
-            {
-                before
-            }
-            (Ok((url, admission)), _) => {
-                let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
-                let admission = Arc::new(admission);
-                let (reach, to) = (Arc::clone(&self.reach), url.clone());
-                let admitted = admission.clone();
-                let reached = spawn_blocking(move || reach(&to, Some(admitted))).await;
-                let transport = reached.map_err(panicked)?.map_err(local)?;
-                let endpoint = Endpoint::new(url, transport, Limits::of(&self.credential));
-                Arc::new(endpoint.admitted(admission, &self.redactor))
-            }
-            (Err(error), Some(before)) => {
-                let credential = &self.credential.name;
-                tracing::warn!(%credential, %error, "using the token endpoint discovered before");
-                before
-            }
-            (Err(error), None) => return Err(error),
-        };
-        lock(found).token_endpoint = Some(now.clone());
-        Ok(now)
-    }
-
-    /// What the issuer's document names, and where that may be.
-    async fn discover(
-        &self,
-        issuer: &str,
-        origin: &Endpoint,
-    ) -> Result<(Url, Admission), TokenError> {
-        let mut kind = TokenErrorKind::BadResponse;
-        let mut retry_after = None;
-        let mut tried = Vec::new();
-        for url in discovery::candidates(&origin.url) {
-            let answer = match origin.get(&url).await {
-                Ok(answer) => answer,
-                Err(e) if e.kind == TokenErrorKind::BadResponse => {
-                    tried.push(e.message);
-                    continue;
-                }
-                // The other candidates are on the same host.
-                Err(e) => return Err(e),
-            };
-            let body = answer.body.as_ref().map_or(&[][..], |body| body);
-            let status_ok = answer.status == StatusCode::OK;
-            if status_ok && discovery::names_issuer(body) {
-                let needs = Needs {
-                    allow_plaintext: self.credential.allow_plaintext,
-                    certificate: self.credential.tls.certificate_file.is_some(),
-                };
-                let found = discovery::token_endpoint(body, issuer, needs, &self.redactor);
-                let found = found.map_err(|what| {
-                    let message = format!("{} is not usable: {what}", shown(&url));
-                    TokenError::new(TokenErrorKind::BadResponse, message)
-                })?;
-                let (hosts, own) = (&self.credential.discovery_hosts, &self.own_sockets);
-                let admission = Admission::new(answer.peer, &found, hosts, own.clone());
-                return Ok((found, admission));
-            }
-            let what = match answer.status.as_u16() {
-                200 if discovery::is_document(body) => {
-                    "200 but a document without issuer".to_owned()
-                }
-                200 => "200 but no JSON object".to_owned(),
-                redirect @ 300..=399 => format!("{redirect}, which is not followed"),
-                other => other.to_string(),
-            };
-            tried.push(format!("{} answered {what}", shown(&url)));
-            if answer.kind(None) != TokenErrorKind::BadResponse {
-                kind = answer.kind(None);
-                retry_after = answer.retry_after((self.wall_clock)());
-            }
-        }
-        let message = format!(
-            "no discovery document of issuer {issuer}: {}; token_endpoint can be named instead",
-            tried.join(", ")
-        );
-        Err(TokenError {
-            retry_after,
-            ..TokenError::new(kind, message)
-        })
-    }
-
     /// Whether a request made of `now` would differ from the last one.
     fn differs(&self, now: Result<Material, Unusable>) -> bool {
         let Ok(now) = now else {
@@ -474,35 +333,6 @@ impl Client {
         if let Server::Issuer { found, .. } = &self.server {
             lock(found).doubtful = doubtful;
         }
-    }
-}
-
-impl Looker {
-    /// Reads all files anew, and keeps what is wrong with them.
-    fn look(&self) -> Result<Material, Unusable> {
-        // Until what was found is published: an older look must not replace a newer one.
-        let mut files = lock(&self.files);
-        let mut faults = Faults::default();
-        let tls = self.first.look(&mut faults);
-        let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
-        let signer = files.key.as_mut().map(|key| key.read(&mut faults));
-        let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
-        self.faults.replace(faults);
-        Ok(Material {
-            secrets: Arc::new(secrets?),
-            signer: signer.transpose()?,
-            proof_key: proof_key.transpose()?,
-            tls,
-        })
-    }
-}
-
-impl Found {
-    /// The token endpoint, unless it is time to look again.
-    fn good(&self, now: Instant) -> Option<Arc<Endpoint>> {
-        let recent = self.asked_at.is_some_and(|at| now - at < REDISCOVERY);
-        let good = recent || !self.doubtful;
-        self.token_endpoint.clone().filter(|_| good)
     }
 }
 

@@ -110,6 +110,12 @@ impl Answer {
         self.status.is_client_error() && error.is_some_and(|error| error == dpop::USE_NONCE)
     }
 
+    /// Whether it may have been refused for the date in an assertion or a proof: not if the server
+    /// is only busy, when another request at once would make that worse.
+    pub(super) fn may_refuse_date(&self) -> bool {
+        self.status.is_client_error() && self.kind(None) == TokenErrorKind::BadResponse
+    }
+
     /// `Retry-After` as a delay from `now`; none if absent or malformed (RFC 9110 section 10.2.3).
     pub(super) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
         let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -257,8 +263,9 @@ fn token_type(
         Some(Value::String(name)) if name.eq_ignore_ascii_case("N_A") => {
             Err("a token_type of N_A: no request can carry it; ask for another type")
         }
-        Some(_) => Err("a token_type that is neither Bearer nor DPoP"),
-        None => default.ok_or(
+        Some(name) if name != "" => Err("a token_type that is neither Bearer nor DPoP"),
+        // Some servers write "unknown" so.
+        _ => default.ok_or(
             "no token_type; default_token_type = \"Bearer\" takes it for what it most likely is",
         ),
     }

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
+use super::discovered::REDISCOVERY;
 use super::*;
 use crate::config::{
     BasicEncoding, ClientAuth, Dialing, Grant, Pauses, Refresh, Secret, SecretSource, Tls,

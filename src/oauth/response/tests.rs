@@ -104,13 +104,7 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
         let token = judge(answer(200, with("token_type", name.into())));
         assert_eq!(token.unwrap().token_type, "Bearer");
     }
-    for other in [
-        json!("mac"),
-        json!(""),
-        json!(" bearer"),
-        json!("dpop "),
-        json!(1),
-    ] {
+    for other in [json!("mac"), json!(" bearer"), json!("dpop "), json!(1)] {
         assert!(fault(with("token_type", other)).ends_with("neither Bearer nor DPoP"));
     }
     let unasked = fault(with("token_type", "DPoP".into()));
@@ -155,6 +149,7 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
     }
     for nameless in [
         with("token_type", Value::Null),
+        with("token_type", "".into()),
         r#"{"access_token":"t"}"#.to_owned(),
     ] {
         let told = fault(nameless.clone());
