@@ -81,6 +81,12 @@ impl Pings {
         }
     }
 
+    /// The other end need not answer now: silence and an open question are counted from here on.
+    pub fn pause(&mut self) {
+        self.heard = Instant::now();
+        self.asked = self.asked.map(|_| self.heard);
+    }
+
     /// `read` is how many bytes have come so far; `busy` whether anybody waits for the connection.
     pub fn poll(&mut self, cx: &mut Context<'_>, read: usize, busy: bool) -> Poll<Next> {
         if read != self.read {

@@ -17,6 +17,7 @@ pub struct Client {
     pub peer: Peer,
     in_flight: AtomicUsize,
     started: AtomicU64,
+    stalled: AtomicUsize,
     closing: AtomicBool,
     cut: AtomicBool,
     reset: AtomicBool,
@@ -32,6 +33,10 @@ pub struct Client {
 #[derive(Debug)]
 pub struct InFlight(Arc<Client>);
 
+/// Counts a response as stalled, until this is dropped.
+#[derive(Debug)]
+pub struct Stalled(Arc<Client>);
+
 impl Client {
     /// A connection of `listener` from `peer`, for which at most `max_interim` bytes of interim responses gather;
     /// `held` is dropped when the connection, or what it was upgraded to, has ended.
@@ -46,6 +51,7 @@ impl Client {
             peer,
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
+            stalled: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             reset: AtomicBool::new(false),
@@ -72,6 +78,18 @@ impl Client {
     /// Requests begun so far.
     pub fn started(&self) -> u64 {
         self.started.load(Relaxed)
+    }
+
+    /// A response waits for the client to read.
+    pub fn stall(self: &Arc<Self>) -> Stalled {
+        self.stalled.fetch_add(1, Relaxed);
+        Stalled(Arc::clone(self))
+    }
+
+    /// Whether all requests in flight have a response that waits for the client to read.
+    pub fn is_stalled(&self) -> bool {
+        let stalled = self.stalled.load(Relaxed);
+        stalled > 0 && stalled >= self.in_flight()
     }
 
     /// Asks the connection to finish what is in flight and then end.
@@ -162,6 +180,12 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.stalled.fetch_sub(1, Relaxed);
     }
 }
 

@@ -147,9 +147,13 @@ impl Served {
         let informed = Informed::Stream(Rc::clone(&responder));
         match rest {
             Rest::Body(mut body) if body.promises_none() => {
+                let patience = self.idle_timeout;
                 tokio::task::spawn_local(async move {
                     // To an API it would be a whole request at once, whatever comes then.
-                    std::future::poll_fn(|cx| body.poll_empty(cx)).await;
+                    let empty = std::future::poll_fn(|cx| body.poll_empty(cx));
+                    if tokio::time::timeout(patience, empty).await.is_err() {
+                        return responder.reset(Reason::CANCEL);
+                    }
                     let body = Some(Source::Http2(body));
                     let handling = proxy::handle(view, listener, in_flight, head, body, informed);
                     answer(client, responder, None, Box::pin(handling)).await;
@@ -183,8 +187,9 @@ impl Future for Served {
                 return Poll::Ready(());
             }
             let arrived = || this.activity.arrived();
-            let in_flight = this.client.in_flight();
-            match this.connection.poll_request(cx, arrived, in_flight) {
+            let (in_flight, stalls) = (this.client.in_flight(), this.client.is_stalled());
+            let polled = this.connection.poll_request(cx, arrived, in_flight, stalls);
+            match polled {
                 Poll::Ready(Some(asking)) => {
                     this.answer(asking);
                     continue;
@@ -238,20 +243,23 @@ async fn answer(
         return;
     }
     if let Ok(Sent::Body(sending)) = responder.send(response) {
-        send(sending).await;
+        send(sending, &client).await;
     }
 }
 
 /// Sends a body to its end, for as long as its client makes room for it.
-async fn send(mut sending: Sending<Reply>) {
+async fn send(mut sending: Sending<Reply>, client: &Arc<Client>) {
+    let mut stalled = None;
     let mut deadline = Deadline::default();
     std::future::poll_fn(|cx| {
         if sending.poll_sent(cx).is_ready() {
             return Poll::Ready(());
         }
         let Some(since) = sending.stalled_since() else {
+            stalled = None;
             return Poll::Pending;
         };
+        stalled.get_or_insert_with(|| client.stall());
         let reply = sending.body();
         // A client may send all of its request before it reads.
         reply.send_upload(cx);

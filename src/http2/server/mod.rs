@@ -110,12 +110,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     }
 
     /// The next request, while the connection is driven by this; `None` when it has ended. `arrived` is
-    /// what has come so far, and `in_flight` how many requests wait for an answer.
+    /// what has come so far, and `in_flight` how many requests wait for an answer. The client is not asked
+    /// whether it is still there while it `stalls`: one that does not read finds no ping either.
     pub fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
         arrived: impl Fn() -> Arrived,
         in_flight: usize,
+        stalls: bool,
     ) -> Poll<Option<Asking>> {
         let connection = &mut self.connection;
         self.windows.adjust(cx, arrived(), in_flight, connection);
@@ -135,6 +137,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             let Some(pings) = &mut self.pings else {
                 return Poll::Pending;
             };
+            if stalls {
+                pings.pause();
+                return Poll::Pending;
+            }
             match ready!(pings.poll(cx, arrived().bytes, in_flight > 0)) {
                 Next::Send => {}
                 Next::GiveUp => return Poll::Ready(None),

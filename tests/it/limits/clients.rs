@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::config;
 use crate::support::client::{self, Connection, http2, read, status_of, streaming};
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, Wire, frame, get,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, Wire, frame, get,
 };
 use crate::support::process::Process;
 use crate::support::server::{self, read_head, response, whole};
@@ -228,6 +228,33 @@ async fn an_http2_client_that_does_not_answer_pings_is_given_up() {
     };
     timeout(PATIENCE, to_its_end).await.expect("it ends");
     assert!(pinged);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_reads_later_is_not_pinged_meanwhile() {
+    let lines = "ping_interval = \"50ms\"\nping_timeout = \"50ms\"";
+    let long = server::bytes(|_, mut stream| async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1 << 20);
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let sidebearer = Sidebearer::start(&config(lines, long, ""));
+    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
+    wire.send(&head).await;
+    let mut came = 0;
+    // The window of the connection is never opened.
+    while came < 65_535 {
+        let frame = timeout(PATIENCE, wire.next()).await.expect("data");
+        let frame = frame.expect("an open connection");
+        assert_ne!(frame.kind, GOAWAY);
+        if frame.kind == DATA {
+            came += frame.payload.len();
+        }
+    }
+    let more = timeout(Duration::from_millis(400), wire.next()).await;
+    assert!(more.is_err(), "{more:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,22 @@ use super::{assert_healthy, world};
 use crate::support::PATIENCE;
 use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, Wire, frame, request};
 
+const CANCEL: u32 = 8;
+
+/// Nothing is promised, and still the request does not end.
+#[tokio::test]
+async fn an_empty_request_without_its_end_is_reset_after_idle_timeout() {
+    let (recorder, sidebearer) = world("");
+    let head = request("POST", "/", &[("content-length", "0")]);
+    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
+    let (outcome, goaway) = outcome.expect("an end");
+    assert_eq!((outcome.reset, goaway), (Some(CANCEL), None));
+    assert!(recorder.requests().is_empty());
+    assert_healthy(&recorder, &sidebearer).await;
+}
+
 /// The API sees no request, or one that lacks its end: what comes too much may come late.
 #[tokio::test]
 async fn more_data_than_was_promised_completes_no_request_however_late_it_comes() {
