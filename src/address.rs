@@ -1,6 +1,6 @@
 //! What kind of place an IP address is, and which addresses are sockets of this process.
 //!
-//! Pure but for [`own`]: nothing is resolved and nothing is dialled here.
+//! Pure but for `own`: nothing is resolved and nothing is dialled here.
 
 mod own;
 

@@ -34,7 +34,7 @@ impl Default for Server {
             body_buffer: 64 << 10,
             tunnel_buffer: 8 << 10,
             max_interim_bytes: 64 << 10,
-            window_budget: 128 << 20,
+            window_budget: 0,
             max_file_bytes: MAX_BYTES,
             file_timeout: files::PATIENCE,
             max_concurrent_fetches: 32,

@@ -87,7 +87,9 @@ async fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
         } else {
             api
         };
-        let sidebearer = speaking("2", way);
+        let server = "[server]\nwindow_budget = \"128MiB\"\n";
+        let config = config(&format!("http://{way}"), "http = \"2\"");
+        let sidebearer = Sidebearer::start(&format!("{server}{config}"));
         let address = match far_api {
             true => sidebearer.address(),
             false => delayed(sidebearer.address(), ROUND_TRIP),
