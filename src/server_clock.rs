@@ -1,5 +1,6 @@
 //! The clock of another machine, as far as its answers show it: what we date for it is dated by that.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,10 @@ const MOST: i64 = 300;
 const LEAST: i64 = 2;
 /// Nothing measured yet.
 const UNKNOWN: i64 = i64::MIN;
+
+/// From when a request was sent until its answer was there, by our clock: at some moment of it the
+/// server wrote down the `Date`, so that a slow answer says nothing about its clock.
+pub type During = RangeInclusive<SystemTime>;
 
 /// What is known of one server's clock. Read without a lock.
 #[derive(Debug)]
@@ -43,26 +48,37 @@ impl ServerClock {
             .saturating_add_signed(self.followed.load(Relaxed) - BACK)
     }
 
-    /// Looks at the `Date` of an answer that came `now`. The difference in seconds, if it is one and
-    /// not the one that was seen before: above zero when the server is ahead of us.
-    pub fn measure(&self, headers: &HeaderMap, now: SystemTime) -> Option<i64> {
-        let ahead = ahead(headers, now)?;
-        let before = self.measured.swap(ahead, Relaxed);
+    /// Looks at the `Date` of an answer. The difference in seconds, if it is one and not the one that
+    /// was seen before: above zero when the server is ahead of us.
+    pub fn measure(&self, headers: &HeaderMap, during: &During) -> Option<i64> {
+        let possible = Possible::of(headers, during)?;
+        let before = self.measured.load(Relaxed);
+        let least = possible.nearest(0);
+        let ahead = match least {
+            0 => 0,
+            _ if possible.nearest(before) == before => before,
+            _ => least,
+        };
+        self.measured.store(ahead, Relaxed);
         let known = before != UNKNOWN && (before - ahead).abs() < LEAST;
         (!known && ahead.abs() >= LEAST).then_some(ahead)
     }
 
     /// The server refused what was dated for it: from now on its clock is followed as its answer
     /// shows it. Whether that changes what is dated, so that another attempt is worth it.
-    pub fn learn(&self, headers: &HeaderMap, now: SystemTime) -> bool {
-        let Some(ahead) = ahead(headers, now) else {
+    pub fn learn(&self, headers: &HeaderMap, during: &During) -> bool {
+        let Some(possible) = Possible::of(headers, during) else {
             return false;
         };
-        let ahead = match ahead.clamp(-MOST, MOST) {
-            small if small.abs() < LEAST => 0,
-            ahead => ahead,
-        };
         let before = self.followed.load(Relaxed);
+        let ahead = if possible.is_close_to(before) {
+            before
+        } else if possible.is_close_to(0) {
+            0
+        } else {
+            // Most servers write the date down when the answer is ready.
+            possible.least.clamp(-MOST, MOST)
+        };
         let changes = (before - ahead).abs() >= LEAST;
         if changes {
             self.followed.store(ahead, Relaxed);
@@ -84,18 +100,39 @@ pub fn in_words(ahead: i64) -> String {
     format!("its clock is {} s {way} ours", ahead.unsigned_abs())
 }
 
-/// One `Date` that can be read; in whole seconds.
-fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
-    let mut dates = headers.get_all(DATE).iter();
-    let (date, None) = (dates.next()?, dates.next()) else {
-        return None;
-    };
-    let date = httpdate::parse_http_date(date.to_str().ok()?).ok()?;
-    let seconds = |time: SystemTime| {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2)
-    };
-    Some(seconds(date) - seconds(now))
+/// By how many whole seconds a server can be ahead, as its answer shows.
+struct Possible {
+    least: i64,
+    most: i64,
+}
+
+impl Possible {
+    /// None without exactly one `Date`, or if that cannot be read.
+    fn of(headers: &HeaderMap, during: &During) -> Option<Self> {
+        let mut dates = headers.get_all(DATE).iter();
+        let (date, None) = (dates.next()?, dates.next()) else {
+            return None;
+        };
+        let date = httpdate::parse_http_date(date.to_str().ok()?).ok()?;
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2)
+        };
+        let (sent, arrived) = (seconds(*during.start()), seconds(*during.end()));
+        Some(Self {
+            least: seconds(date) - arrived,
+            // Our clock may have been set back meanwhile.
+            most: seconds(date) - sent.min(arrived),
+        })
+    }
+
+    fn nearest(&self, ahead: i64) -> i64 {
+        ahead.clamp(self.least, self.most)
+    }
+
+    fn is_close_to(&self, ahead: i64) -> bool {
+        (self.nearest(ahead) - ahead).abs() < LEAST
+    }
 }
 
 #[cfg(test)]
@@ -111,13 +148,23 @@ mod tests {
         headers
     }
 
+    fn at_once() -> During {
+        within(Duration::ZERO)
+    }
+
+    /// The answer is there at [`NOW`], and took so long.
+    fn within(took: Duration) -> During {
+        let arrived = UNIX_EPOCH + NOW;
+        arrived - took..=arrived
+    }
+
     fn dated(clock: &ServerClock) -> i64 {
         clock.date(NOW).cast_signed() - NOW.as_secs().cast_signed()
     }
 
     #[test]
     fn what_is_dated_for_a_server_follows_its_clock_within_five_minutes() {
-        let now = UNIX_EPOCH + NOW;
+        let now = at_once();
         for (ahead, expected) in [
             (0, -3),
             (1, -3),
@@ -131,19 +178,19 @@ mod tests {
         ] {
             let clock = ServerClock::default();
             assert_eq!(dated(&clock), -3);
-            assert_eq!(clock.learn(&said(ahead), now), expected != -3, "{ahead}");
+            assert_eq!(clock.learn(&said(ahead), &now), expected != -3, "{ahead}");
             assert_eq!(dated(&clock), expected, "{ahead}");
-            assert!(!clock.learn(&said(ahead), now), "nothing new");
+            assert!(!clock.learn(&said(ahead), &now), "nothing new");
         }
         let clock = ServerClock::default();
-        assert!(clock.learn(&said(-60), now));
-        assert!(clock.learn(&said(0), now), "it was set right");
+        assert!(clock.learn(&said(-60), &now));
+        assert!(clock.learn(&said(0), &now), "it was set right");
         assert_eq!(dated(&clock), -3);
     }
 
     #[test]
     fn a_difference_is_told_once_and_then_when_it_is_another() {
-        let (clock, now) = (ServerClock::default(), UNIX_EPOCH + NOW);
+        let (clock, now) = (ServerClock::default(), at_once());
         assert_eq!(clock.difference(), None);
         for (ahead, told) in [
             (1, None),
@@ -153,25 +200,55 @@ mod tests {
             (90, Some(90)),
             (0, None),
         ] {
-            assert_eq!(clock.measure(&said(ahead), now), told, "{ahead}");
+            assert_eq!(clock.measure(&said(ahead), &now), told, "{ahead}");
         }
         assert_eq!(clock.difference(), None);
-        clock.measure(&said(-7), now);
+        clock.measure(&said(-7), &now);
         assert_eq!(clock.difference().unwrap(), "its clock is 7 s behind ours");
         assert_eq!(dated(&clock), -3, "measuring changes nothing");
     }
 
     #[test]
+    fn a_slow_answer_is_no_difference() {
+        let slow = within(Duration::from_secs(20));
+        // When the date was written down, what is measured, and what is dated if it is refused.
+        for (ahead, told, expected) in [
+            (0, None, -3),
+            (-20, None, -3),
+            (-21, None, -3),
+            (-27, Some(-7), -30),
+            (7, Some(7), 4),
+        ] {
+            let clock = ServerClock::default();
+            assert_eq!(clock.measure(&said(ahead), &slow), told, "{ahead}");
+            assert_eq!(clock.learn(&said(ahead), &slow), expected != -3, "{ahead}");
+            assert_eq!(dated(&clock), expected, "{ahead}");
+        }
+        // What was seen before can still be so.
+        let clock = ServerClock::default();
+        assert_eq!(clock.measure(&said(-30), &at_once()), Some(-30));
+        assert!(clock.learn(&said(-30), &at_once()));
+        assert_eq!(clock.measure(&said(-40), &slow), None);
+        assert_eq!(clock.difference().unwrap(), "its clock is 30 s behind ours");
+        assert!(!clock.learn(&said(-40), &slow));
+        assert!(!clock.learn(&said(-31), &slow), "nor does a second count");
+        assert_eq!(dated(&clock), -33);
+        // Our clock was set back while it was waited for.
+        let back = UNIX_EPOCH + NOW + Duration::from_secs(60)..=UNIX_EPOCH + NOW;
+        assert_eq!(ServerClock::default().measure(&said(0), &back), None);
+    }
+
+    #[test]
     fn what_is_no_date_is_passed_over() {
-        let now = UNIX_EPOCH + NOW;
+        let now = at_once();
         let mut two = said(90);
         two.append(DATE, two[DATE].clone());
         let mut broken = HeaderMap::new();
         broken.insert(DATE, "yesterday".parse().unwrap());
         for headers in [HeaderMap::new(), two, broken] {
             let clock = ServerClock::default();
-            assert!(!clock.learn(&headers, now));
-            assert_eq!(clock.measure(&headers, now), None);
+            assert!(!clock.learn(&headers, &now));
+            assert_eq!(clock.measure(&headers, &now), None);
             assert_eq!(dated(&clock), -3);
         }
     }

@@ -28,7 +28,7 @@ use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::redact::Redactor;
-use crate::server_clock::{self, ServerClock};
+use crate::server_clock::{self, During, ServerClock};
 use crate::upstream::{Identity, TlsError};
 
 /// Says what time it is for those who date assertions and proofs.
@@ -217,17 +217,17 @@ impl Client {
     }
 
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
-        let (mut answer, mut asked) = self.ask(self.nonce.get()).await?;
+        let (mut answer, mut asked, mut during) = self.ask(self.nonce.get()).await?;
         if answer.nonce.is_some() && answer.wants_nonce() {
             // Once more with it, whatever others have been told meanwhile, and with an assertion
             // that has not been used yet.
-            (answer, asked) = self.ask(answer.nonce).await?;
+            (answer, asked, during) = self.ask(answer.nonce).await?;
         }
         if answer.may_refuse_date() && self.dates() {
             let nonce = answer.nonce.clone();
             // Only what was dated for this very server follows its clock.
-            if self.clock.learn(&answer.headers, (self.wall_clock)()) {
-                (answer, asked) = self.ask(nonce.or(self.nonce.get())).await?;
+            if self.clock.learn(&answer.headers, &during) {
+                (answer, asked, _) = self.ask(nonce.or(self.nonce.get())).await?;
             }
         }
         let token = answer.judge(asked, (self.wall_clock)())?;
@@ -246,7 +246,7 @@ impl Client {
     }
 
     /// Sends one token request, made of what the files hold now; with this nonce in a proof.
-    async fn ask(&self, nonce: Option<Nonce>) -> Result<(Answer, Asked<'_>), TokenError> {
+    async fn ask(&self, nonce: Option<Nonce>) -> Result<(Answer, Asked<'_>, During), TokenError> {
         let Material {
             secrets,
             signer,
@@ -294,7 +294,8 @@ impl Client {
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
         self.doubt(true);
         let answer = endpoint.post(request.headers, request.form).await?;
-        if let Some(ahead) = self.clock.measure(&answer.headers, (self.wall_clock)()) {
+        let during = now..=(self.wall_clock)();
+        if let Some(ahead) = self.clock.measure(&answer.headers, &during) {
             let (credential, server) = (&self.credential.name, &asked.endpoint);
             let difference = server_clock::in_words(ahead);
             tracing::warn!(%credential, server, "{difference}");
@@ -302,7 +303,7 @@ impl Client {
         if let Some(nonce) = &answer.nonce {
             self.nonce.set(nonce.clone());
         }
-        Ok((answer, asked))
+        Ok((answer, asked, during))
     }
 
     /// Reads all files anew, for a request.

@@ -177,15 +177,18 @@ impl Forward {
         token: &mut Option<Arc<Token>>,
         attempts: &Cell<u32>,
     ) -> Result<Answer, ProxyError> {
-        let mut answer = self.transmit(token, attempts).await?;
-        let Some(injection) = &self.upstream.injection else {
-            return Ok(answer);
+        let injection = self.upstream.injection.as_ref();
+        let is_bound = |token: &Option<Arc<Token>>| {
+            let token = token.as_ref();
+            token.is_some_and(|token| token.binding().is_some())
         };
-        if token.as_ref().is_none_or(|token| token.binding().is_none()) {
-            return Ok(answer);
-        }
+        let Some(injection) = injection.filter(|_| is_bound(token)) else {
+            return self.transmit(token, attempts).await;
+        };
+        let sent = injection.now().wall;
+        let mut answer = self.transmit(token, attempts).await?;
         let nonce = self.take_nonce(&mut answer, token.as_deref());
-        let dated = self.learn_clock(injection, &answer) && judge::refuses_proof(&answer);
+        let dated = self.learn_clock(injection, &answer, sent) && judge::refuses_proof(&answer);
         let wanted = nonce.is_some() && judge::wants_nonce(&answer);
         if !(wanted || dated) || !self.can_replay() {
             nonce
@@ -205,13 +208,15 @@ impl Forward {
 
     /// An upstream that refuses a request with a proof may do so because of the proof's date: the
     /// next ones are dated by its clock. Whether that is another than before.
-    fn learn_clock(&self, injection: &Injection, answer: &Answer) -> bool {
-        let now = UNIX_EPOCH + injection.now().wall;
-        let refused = answer.status() == StatusCode::UNAUTHORIZED;
-        if !refused || !injection.clock.learn(answer.headers(), now) {
+    fn learn_clock(&self, injection: &Injection, answer: &Answer, sent: Duration) -> bool {
+        if answer.status() != StatusCode::UNAUTHORIZED {
             return false;
         }
-        injection.clock.measure(answer.headers(), now);
+        let during = UNIX_EPOCH + sent..=UNIX_EPOCH + injection.now().wall;
+        if !injection.clock.learn(answer.headers(), &during) {
+            return false;
+        }
+        injection.clock.measure(answer.headers(), &during);
         let upstream = &self.upstream.config.name;
         let difference = injection.clock.difference();
         let difference = difference
