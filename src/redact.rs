@@ -8,6 +8,7 @@ mod decode;
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -48,7 +49,11 @@ pub struct Redactor(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     secrets: Vec<Zeroizing<String>>,
+    /// Those that were replaced last.
+    old_secrets: Vec<Zeroizing<String>>,
     sent: Vec<Zeroizing<String>>,
+    /// What the request before had.
+    old_sent: Vec<Zeroizing<String>>,
     tokens: VecDeque<Zeroizing<String>>,
 }
 
@@ -60,11 +65,15 @@ impl Redactor {
         redactor
     }
 
-    /// From now on the secrets are these, and nothing has been sent with them.
+    /// From now on the secrets are these, and nothing has been sent with them. Those that they replace
+    /// and what the request before had are hidden too: servers may still speak of them.
     pub fn begin<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
+        let secrets: Vec<_> = secrets.into_iter().map(kept).collect();
         let mut known = self.known();
-        known.secrets = secrets.into_iter().map(kept).collect();
-        known.sent.clear();
+        if secrets != known.secrets {
+            known.old_secrets = mem::replace(&mut known.secrets, secrets);
+        }
+        known.old_sent = mem::take(&mut known.sent);
     }
 
     /// Knows one more that is sent with the secrets.
@@ -125,7 +134,11 @@ impl Redactor {
     fn mask(&self, text: &str) -> Option<String> {
         let known = self.known();
         let mut hidden = vec![false; text.len()];
-        let all = || known.secrets.iter().chain(&known.sent).chain(&known.tokens);
+        let all = || {
+            let secrets = known.secrets.iter().chain(&known.old_secrets);
+            let sent = known.sent.iter().chain(&known.old_sent);
+            secrets.chain(sent).chain(&known.tokens)
+        };
         for secret in all().filter(|secret| !secret.is_empty()) {
             let percent = Zeroizing::new(utf8_percent_encode(secret, &ENCODED).to_string());
             let form = Zeroizing::new(byte_serialize(secret.as_bytes()).collect::<String>());
