@@ -14,6 +14,7 @@ use url::Position;
 use crate::config::{Credential, Upstream};
 use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
 use crate::oauth::{Client, TokenEndpoint, TokenResponse, challenge};
+use crate::server_clock::ServerClock;
 use crate::upstream::Connected;
 
 /// `--try UPSTREAM=/PATH`
@@ -44,7 +45,7 @@ pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
 
 /// Sends `GET` of that path with the token; what came back, which is good below status 400. Takes as
 /// long as the upstream likes. `connect` opens a connection: two, if the API wants a nonce of its own in
-/// the proof (RFC 9449 section 9).
+/// the proof (RFC 9449 section 9), or another date.
 pub(super) async fn get(
     upstream: &Upstream,
     path: &PathAndQuery,
@@ -53,22 +54,39 @@ pub(super) async fn get(
 ) -> Result<String, String> {
     let base = upstream.url.path().trim_end_matches('/');
     let target = format!("{base}{path}");
-    let (status, mut headers) = ask(upstream, &target, held, None, connect().await?).await?;
-    let max_nonce = held.map_or(0, |(credential, ..)| credential.max_nonce_bytes);
-    let nonce = Nonce::take(&mut headers, max_nonce);
-    let wants = status == StatusCode::UNAUTHORIZED && challenge::wants_nonce(&headers);
-    let (status, headers) = match nonce.filter(|_| wants) {
-        Some(nonce) => ask(upstream, &target, held, Some(&nonce), connect().await?).await?,
-        None => (status, headers),
+    let clock = ServerClock::default();
+    let send = async |nonce: Option<&Nonce>| {
+        let connected = connect().await?;
+        let sent = SystemTime::now();
+        let dated = clock.date(sent.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let (status, headers) = ask(upstream, &target, held, (dated, nonce), connected).await?;
+        let during = sent..=SystemTime::now();
+        clock.measure(&headers, &during);
+        Ok::<_, String>((status, headers, during))
     };
-    judge(upstream, &target, status, &headers, held)
+    let (mut status, mut headers, during) = send(None).await?;
+    let proves = held.filter(|(.., token)| token.proof_key.is_some());
+    if let Some((credential, ..)) = proves.filter(|_| status == StatusCode::UNAUTHORIZED) {
+        let nonce = Nonce::take(&mut headers, credential.max_nonce_bytes);
+        let wanted = nonce.is_some() && challenge::wants_nonce(&headers);
+        let dated = clock.learn(&headers, &during) && challenge::refuses_proof(&headers);
+        if wanted || dated {
+            (status, headers, _) = send(nonce.as_ref()).await?;
+        }
+    }
+    let clock = clock.difference();
+    let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
+    match judge(upstream, &target, status, &headers, held) {
+        Ok(said) => Ok(said + &clock),
+        Err(said) => Err(said + &clock),
+    }
 }
 
 async fn ask(
     upstream: &Upstream,
     target: &str,
     held: Option<Held<'_>>,
-    nonce: Option<&Nonce>,
+    (dated, nonce): (u64, Option<&Nonce>),
     connected: Connected,
 ) -> Result<(StatusCode, HeaderMap), String> {
     let url = &upstream.url;
@@ -90,7 +108,7 @@ async fn ask(
         if let Some(key) = &token.proof_key {
             let path = target.split('?').next().unwrap_or_default();
             let address = [url.scheme(), host, path];
-            headers.insert(DPOP, proof(key, token, address, nonce));
+            headers.insert(DPOP, proof(key, token, address, dated, nonce));
         }
     }
     if connected.http2 {
@@ -130,13 +148,13 @@ fn proof(
     key: &ProofKey,
     token: &TokenResponse,
     target: [&str; 3],
+    issued_at: u64,
     nonce: Option<&Nonce>,
 ) -> HeaderValue {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     key.prove(Claims {
         method: "GET",
         target,
-        issued_at: now.unwrap_or_default().as_secs(),
+        issued_at,
         token_hash: Some(&ProofKey::token_hash(token.access_token.expose())),
         nonce: nonce.map(Nonce::as_str),
     })
