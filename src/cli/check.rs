@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::confirmation::{Means, decode};
 use super::probe::{self, Target};
@@ -9,6 +10,7 @@ use super::{Failure, block_on, print, tell};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
+use crate::redact::Redactor;
 use crate::upstream::{Connected, Connector, Identity, Protocols};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
@@ -25,6 +27,9 @@ pub(super) fn offline(path: &Path) -> Result<Loaded, Failure> {
 
 /// A token, and the client that it came to.
 type Fetched = (oauth::Client, TokenResponse);
+
+/// What cleans the text of the servers that see a credential, by its name.
+type Redactors<'a> = BTreeMap<&'a str, Arc<Redactor>>;
 
 /// The whole command.
 pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Failure> {
@@ -47,6 +52,7 @@ pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Fai
 async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
     let mut failed = 0;
     let mut tokens = BTreeMap::new();
+    let mut redactors = Redactors::new();
     let mut report = |what: &str, name: &str, outcome: Result<String, String>| match outcome {
         Ok(good) => tell(format_args!("ok      {what} {name}: {good}")),
         Err(reason) => {
@@ -55,7 +61,13 @@ async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
         }
     };
     for (name, credential) in &config.credentials {
-        let fetched = fetch(config, credential).await;
+        let fetched = match client(config, credential) {
+            Ok(client) => {
+                redactors.insert(name, client.redactor());
+                fetch(credential, client).await
+            }
+            Err(error) => Err(error),
+        };
         report("credential", name, judge(config, credential, &fetched));
         tokens.extend(
             fetched
@@ -64,7 +76,7 @@ async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
         );
     }
     for (name, upstream) in &config.upstreams {
-        let connected = connect(config, upstream, Protocols::Any).await;
+        let connected = connect(config, upstream, &redactors).await;
         report(
             "upstream",
             name,
@@ -78,7 +90,7 @@ async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
         report(
             "try",
             &target.upstream,
-            send(config, upstream, target, &tokens).await,
+            send(config, upstream, target, &tokens, &redactors).await,
         );
     }
     match failed {
@@ -95,8 +107,7 @@ pub(super) fn client(config: &Config, credential: &Credential) -> Result<oauth::
     Ok(client.with_own_sockets(own.into()))
 }
 
-async fn fetch(config: &Config, credential: &Credential) -> Result<Fetched, String> {
-    let client = client(config, credential)?;
+async fn fetch(credential: &Credential, client: oauth::Client) -> Result<Fetched, String> {
     let within = credential.fetch_timeout;
     let answer = tokio::time::timeout(within, client.request()).await;
     let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;
@@ -133,8 +144,10 @@ fn judge(
 async fn connect(
     config: &Config,
     upstream: &Upstream,
-    protocols: Protocols,
+    redactors: &Redactors<'_>,
 ) -> Result<Connected, String> {
+    let name = upstream.credential.as_deref();
+    let redactor = name.and_then(|name| redactors.get(name)).cloned();
     let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
     let identity = credential.map(|credential| Identity::read(&credential.tls));
@@ -144,7 +157,8 @@ async fn connect(
     let connector = connector.map_err(|error| error.to_string())?;
     let connected = connector
         .dialing(upstream.dialing.clone())
-        .connect(protocols, upstream.connect_timeout)
+        .cleaned_by(redactor.unwrap_or_default())
+        .connect(Protocols::Any, upstream.connect_timeout)
         .await;
     connected.map_err(|error| error.to_string())
 }
@@ -163,6 +177,7 @@ async fn send(
     upstream: &Upstream,
     target: &Target,
     tokens: &BTreeMap<&str, (&Credential, Fetched)>,
+    redactors: &Redactors<'_>,
 ) -> Result<String, String> {
     let held = match &upstream.credential {
         Some(name) => match tokens.get(name.as_str()) {
@@ -171,7 +186,7 @@ async fn send(
         },
         None => None,
     };
-    let connect = async || connect(config, upstream, Protocols::Any).await;
+    let connect = async || connect(config, upstream, redactors).await;
     let answer = probe::get(upstream, &target.path, held, connect);
     let within = upstream.response_timeout;
     let answer = tokio::time::timeout(within, answer).await;

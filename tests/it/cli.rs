@@ -1,5 +1,7 @@
 //! The commands of the real binary: what they print, where, and how they end.
 
+mod online;
+
 use rustix::process::Signal;
 use tempfile::TempDir;
 
