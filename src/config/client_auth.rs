@@ -3,7 +3,7 @@
 use super::belonging::{self, Belongings};
 use super::draft::Files;
 use super::read::{Section, Value};
-use super::sources::{need_secret, read_secret};
+use super::sources::{need_key_or_token, need_secret, read_secret};
 use super::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
     NamedFile, SecretSource, Tls,
@@ -99,8 +99,11 @@ pub(super) fn read(
         }
         Method::SecretJwt => reader.secret_jwt(server),
         Method::PrivateKeyJwt => reader.private_key_jwt(server, tls),
-        Method::ClientAssertion => need("client_assertion", "`{ file = \"PATH\" }` of a JWT")
-            .map(|assertion| ClientAuth::ClientAssertion { assertion }),
+        Method::ClientAssertion => {
+            let expected = "`{ file = \"PATH\" }` of a JWT";
+            let found = need_key_or_token(section, files, "client_assertion", expected);
+            found.map(|(_, assertion, _)| ClientAuth::ClientAssertion { assertion })
+        }
         Method::Certificate => reader.certificate(tls, false),
         Method::SelfSigned => reader.certificate(tls, true),
         Method::None => Some(ClientAuth::None),
@@ -148,7 +151,7 @@ impl Reader<'_, '_> {
         tls: &Tls,
     ) -> Option<ClientAuth> {
         let expected = "`{ file = \"PATH\" }` of a PEM or JWK file";
-        let key = need_secret(self.section, self.files, "private_key", expected);
+        let key = need_key_or_token(self.section, self.files, "private_key", expected);
         let algorithm = self.signing_alg(&Algorithm::ASYMMETRIC);
         let form = self.form(server);
         let (value, source, text) = key?;

@@ -2,7 +2,7 @@
 
 use super::draft::Files;
 use super::read::Section;
-use super::sources::need_secret;
+use super::sources::need_key_or_token;
 use super::{Dpop, SecretSource};
 use crate::dpop::ProofKey;
 
@@ -42,7 +42,7 @@ pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Option<Dp
 
 fn key(section: &Section<'_>, files: &Files<'_>) -> Option<SecretSource> {
     let expected = "`{ file = \"PATH\" }` of a PEM or JWK file";
-    let (value, source, text) = need_secret(section, files, "dpop_key", expected)?;
+    let (value, source, text) = need_key_or_token(section, files, "dpop_key", expected)?;
     let read = ProofKey::read(text.expose()).map_err(|e| match source.file() {
         Some(file) => format!("{}: {e}", file.path().display()).into(),
         None => e.to_string().into(),

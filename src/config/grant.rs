@@ -6,7 +6,7 @@ use super::belonging::{self, Belongings};
 use super::draft::Files;
 use super::read::Section;
 use super::report::Expected;
-use super::sources::need_secret;
+use super::sources::need_key_or_token;
 use super::{Grant, SecretSource, SecurityToken};
 
 const GRANTS: [(&str, Kind); 3] = [
@@ -44,7 +44,7 @@ pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Grant> {
     let chosen = chosen.map(|(name, _)| *name);
     belonging::check(section, "grant", chosen, KEYS);
     let need = |key, expected| -> Option<SecretSource> {
-        let found = need_secret(section, files, key, expected);
+        let found = need_key_or_token(section, files, key, expected);
         found.map(|(_, source, _)| source)
     };
     let token = |key, type_key| {

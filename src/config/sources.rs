@@ -8,8 +8,21 @@ use super::file::shown;
 use super::read::{Section, Value};
 use super::{Secret, SecretError, SecretSource, permissions};
 
+/// What white space at the ends of a secret is.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// A part of it.
+    Count,
+    /// Nothing: a key or a token is used without it.
+    AreLeftOut,
+}
+
 /// Where the value comes from, and what it is now.
 pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
+    read(value, files, Ends::Count)
+}
+
+fn read(value: &Value<'_>, files: &Files<'_>, ends: Ends) -> Option<(SecretSource, Secret)> {
     const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
     let source = if value.is_table() {
         let section = value.section(value.name().to_owned(), EXPECTED)?;
@@ -40,7 +53,11 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
             if let Some(file) = source.file() {
                 permissions::check(value, file);
             }
-            if let Some([what, help]) = secret.oddity() {
+            let oddity = match ends {
+                Ends::Count => secret.oddity(),
+                Ends::AreLeftOut => Secret::new(secret.expose().trim()).oddity(),
+            };
+            if let Some([what, help]) = oddity {
                 let message = format!("{} {what}", value.name());
                 value.report.warning(&value.place, message, help);
             }
@@ -93,11 +110,31 @@ pub(super) fn need_secret<'a>(
     key: &'static str,
     expected: &str,
 ) -> Option<(Value<'a>, SecretSource, Secret)> {
+    need(section, files, key, expected, Ends::Count)
+}
+
+/// As [`need_secret`], of a key or a token.
+pub(super) fn need_key_or_token<'a>(
+    section: &Section<'a>,
+    files: &Files<'_>,
+    key: &'static str,
+    expected: &str,
+) -> Option<(Value<'a>, SecretSource, Secret)> {
+    need(section, files, key, expected, Ends::AreLeftOut)
+}
+
+fn need<'a>(
+    section: &Section<'a>,
+    files: &Files<'_>,
+    key: &'static str,
+    expected: &str,
+    ends: Ends,
+) -> Option<(Value<'a>, SecretSource, Secret)> {
     let Some(value) = section.get(key) else {
         section.missing(key, expected);
         return None;
     };
-    let (source, secret) = read_secret(&value, files)?;
+    let (source, secret) = read(&value, files, ends)?;
     if matches!(source, SecretSource::Literal(_)) {
         let message = format!("{} is written in the file itself", value.name());
         let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";

@@ -94,6 +94,10 @@ fn an_unusable_key_is_named_with_its_file() {
             key!("encrypted.pem"),
             "the key is encrypted; store it decrypted",
         ),
+        (
+            &key!("p256.pkcs8.pem").replace('\n', "\\n"),
+            "it holds the two characters \\n where its lines should end",
+        ),
         (key!("rsa1024.pem"), "its RSA key has less than 2048 bits"),
         (
             key!("p521.pem"),

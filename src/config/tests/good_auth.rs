@@ -153,6 +153,46 @@ fn dpop_is_off_required_or_optional() {
 }
 
 #[test]
+fn what_a_server_leaves_out_or_insists_on_is_configurable() {
+    let base = "client_id = \"billing\"\nclient_secret = { file = \"secret\" }\n";
+    for (written, token_type, nbf) in [
+        ("", None, false),
+        ("default_token_type = \"Bearer\"", Some("Bearer"), false),
+        ("default_token_type = \"DPoP\"", Some("DPoP"), false),
+        ("assertion_nbf = true", None, true),
+        ("assertion_nbf = false", None, false),
+    ] {
+        let (credential, _, _) = read(&format!("{base}{written}"));
+        assert_eq!(credential.default_token_type, token_type, "{written}");
+        assert_eq!(credential.assertion_nbf, nbf, "{written}");
+    }
+    for (written, expected) in [
+        (
+            "default_token_type = \"mac\"",
+            "expected \"Bearer\" or \"DPoP\"",
+        ),
+        ("default_token_type = \"bearer\"", "did you mean `Bearer`?"),
+        (
+            "default_token_type = true",
+            "expected \"Bearer\" or \"DPoP\", found a boolean",
+        ),
+        (
+            "assertion_nbf = \"yes\"",
+            "expected true or false, found a string",
+        ),
+    ] {
+        let shown = refused(&[CREDENTIAL, written, LISTENER, UPSTREAM]);
+        let key = written.split(' ').next().unwrap();
+        assert!(
+            shown.contains(&format!("`{key}` in [credentials.crm]")),
+            "{shown}"
+        );
+        assert!(shown.contains(expected), "{shown}");
+        assert_eq!(shown.matches("error:").count(), 1, "{shown}");
+    }
+}
+
+#[test]
 fn the_file_of_a_dpop_key_is_watched() {
     let text = r#"
 [credentials.crm]

@@ -12,6 +12,7 @@ mod bad_values;
 mod good;
 mod good_auth;
 mod limits;
+mod oddities;
 
 use std::path::Path;
 
