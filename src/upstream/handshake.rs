@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_handshake_failure_says_what_it_may_mean() {
+        let error = received(AlertDescription::HandshakeFailure);
+        let told = handshake_failure(&error, None, false, &Redactor::default());
+        for cause in [
+            "HandshakeFailure",
+            "no cipher suite",
+            "tls.certificate_file",
+        ] {
+            assert!(told.reason.contains(cause), "{}", told.reason);
+        }
+        assert!(!told.certificate_refused, "nobody knows that");
+    }
+
+    #[test]
     fn no_message_sends_people_to_the_documentation_of_a_library() {
         let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
         let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use sidebearer::config::{HttpVersion, Tls};
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::support::loopback;
-use crate::support::tls::Ca;
+use crate::support::tls::{Ca, Identity};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -146,6 +147,26 @@ async fn sessions_are_resumed_between_connections_of_one_connector() {
         kinds.push(tls.get_ref().1.handshake_kind().unwrap());
     }
     assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
+async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
+    let read = |name: &str| std::fs::read(format!("tests/keys/rsa1024.{name}pem")).unwrap();
+    let identity = Identity {
+        certificate: CertificateDer::from_pem_slice(&read("leaf.")).unwrap(),
+        key: PrivateKeyDer::from_pem_slice(&read("leaf.key.")).unwrap(),
+        certificate_pem: String::new(),
+        key_pem: String::new(),
+    };
+    let address = serve(identity.server(&[])).await;
+    let trusting = Tls {
+        ca_file: Some(std::path::PathBuf::from("tests/keys/rsa1024.ca.pem").into()),
+        ..Tls::default()
+    };
+    let url = format!("https://localhost:{}", address.port());
+    let reason = tls_failure(&url, &trusting, HttpVersion::Auto).await;
+    let hint = "an RSA key of fewer than 2048 bits";
+    assert!(reason.contains(hint), "{reason}");
 }
 
 #[tokio::test]
