@@ -1,5 +1,9 @@
 //! The request body on its way to the upstream: streamed, and kept as far as it may be sent again.
 
+mod source;
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -11,9 +15,9 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+pub use source::{Fault, Source};
+
 use super::headers;
-use crate::stream::Stream;
-use crate::{http1, http2};
 
 /// A request body, read once from the client and offered to one attempt after another.
 pub struct Upload {
@@ -23,14 +27,6 @@ pub struct Upload {
     received: Cell<u64>,
     /// The body's declared length.
     exact: Option<u64>,
-}
-
-/// A request body as it arrives.
-pub enum Source {
-    /// Over HTTP/1.1.
-    Http1(http1::RequestBody<Stream>),
-    /// Over HTTP/2.
-    Http2(http2::server::RequestBody),
 }
 
 struct State {
@@ -55,15 +51,6 @@ struct State {
     /// The attempt that waits for more of the body.
     reader: Option<Waker>,
     waiter: Option<Waker>,
-}
-
-/// Why a body could not be read to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The client broke its own framing.
-    Malformed,
-    /// The client went away.
-    Gone,
 }
 
 /// The body of one attempt.
@@ -273,36 +260,6 @@ impl Attempt {
     }
 }
 
-impl Source {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        match self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
-                http1::BodyError::Malformed(_) => Fault::Malformed,
-                http1::BodyError::Gone => Fault::Gone,
-            }),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
-                http2::server::BodyError::Malformed => Fault::Malformed,
-                http2::server::BodyError::Gone => Fault::Gone,
-            }),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
-        }
-    }
-
-    /// Its declared length.
-    fn length(&self) -> Option<u64> {
-        match self {
-            Self::Http1(body) => body.size_hint().exact(),
-            Self::Http2(body) => body.size_hint().exact(),
-        }
-    }
-}
-
 impl State {
     /// Whoever read until now must notice: its connection ends with it.
     fn supersede(&mut self) {
@@ -432,39 +389,6 @@ impl Body for Outgoing {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Upload(attempt) => attempt.size_hint(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::UnixStream;
-
-    use super::*;
-    use crate::http1::{Connection, Limits};
-
-    #[tokio::test]
-    async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
-        let limits = Limits {
-            bytes: 1000,
-            fields: 10,
-        };
-        for (declared, good) in [(4, false), (5, true), (6, false)] {
-            let (mut client, stream) = UnixStream::pair().unwrap();
-            let connection = Connection::new(Stream::Unix(stream), Bytes::new(), limits, 1000);
-            let asked = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
-            client.write_all(asked).await.unwrap();
-            let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
-            let body = request.unwrap().unwrap().into_body().unwrap();
-            let mut upload = Upload::new(Source::Http1(body), 0, None);
-            assert_eq!(upload.exact, Some(5));
-            // As if whoever serves the client had not seen to it.
-            Rc::get_mut(&mut upload).unwrap().exact = Some(declared);
-            let sent = upload.attempt().collect().await;
-            assert_eq!(sent.is_ok(), good, "{declared}");
-            assert_eq!(upload.fault(), (!good).then_some(Fault::Malformed));
         }
     }
 }

@@ -1,0 +1,62 @@
+//! The request body as it arrives from the client, whatever version of HTTP it comes by.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use crate::stream::Stream;
+use crate::{http1, http2};
+
+/// A request body as it arrives.
+pub enum Source {
+    /// Over HTTP/1.1.
+    Http1(http1::RequestBody<Stream>),
+    /// Over HTTP/2.
+    Http2(http2::server::RequestBody),
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The client broke its own framing.
+    Malformed,
+    /// The client went away.
+    Gone,
+}
+
+impl Source {
+    /// The next piece of it.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
+                http1::BodyError::Malformed(_) => Fault::Malformed,
+                http1::BodyError::Gone => Fault::Gone,
+            }),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
+                http2::server::BodyError::Malformed => Fault::Malformed,
+                http2::server::BodyError::Gone => Fault::Gone,
+            }),
+        }
+    }
+
+    /// Whether there is no more of it.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    /// Its declared length.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Http1(body) => body.size_hint().exact(),
+            Self::Http2(body) => body.size_hint().exact(),
+        }
+    }
+}

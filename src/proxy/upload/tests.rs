@@ -1,0 +1,30 @@
+use http_body_util::BodyExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::http1::{Connection, Limits};
+use crate::stream::Stream;
+
+#[tokio::test]
+async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
+    let limits = Limits {
+        bytes: 1000,
+        fields: 10,
+    };
+    for (declared, good) in [(4, false), (5, true), (6, false)] {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        let connection = Connection::new(Stream::Unix(stream), Bytes::new(), limits, 1000);
+        let asked = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+        client.write_all(asked).await.unwrap();
+        let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
+        let body = request.unwrap().unwrap().into_body().unwrap();
+        let mut upload = Upload::new(Source::Http1(body), 0, None);
+        assert_eq!(upload.exact, Some(5));
+        // As if whoever serves the client had not seen to it.
+        Rc::get_mut(&mut upload).unwrap().exact = Some(declared);
+        let sent = upload.attempt().collect().await;
+        assert_eq!(sent.is_ok(), good, "{declared}");
+        assert_eq!(upload.fault(), (!good).then_some(Fault::Malformed));
+    }
+}
