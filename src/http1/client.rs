@@ -12,11 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::decode::{Decoder, Malformed, Piece};
 use super::encode::{self, Coding, RequestLine};
-use super::gather::{Gathered, Strictness};
-use super::head::{HeadError, Limits, parse_response};
+use super::gather::Gathered;
+use super::head::parse_response;
 use super::outbox::Outbox;
 use super::receive::receive;
 use super::spelling::Spelling;
+use super::syntax::{HeadError, HeadLimits, Strictness};
 use super::unasked::Unasked;
 
 #[cfg(test)]
@@ -66,7 +67,7 @@ pub struct RoundTrip<I, B> {
     /// The head promises a body, and there is none.
     short: bool,
     coding: Coding,
-    limits: Limits,
+    limits: HeadLimits,
     /// Bytes of one read.
     most: usize,
     method: Method,
@@ -103,8 +104,14 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     /// A request to be sent on `io`, on which nothing else is under way. `upload` is its body, whose
-    /// length is told by `Content-Length`, or else it is chunked.
-    pub fn new(io: I, request: Sent<'_>, upload: Option<B>, limits: Limits, most: usize) -> Self {
+    /// length is framing by `Content-Length`, or else it is chunked.
+    pub fn new(
+        io: I,
+        request: Sent<'_>,
+        upload: Option<B>,
+        limits: HeadLimits,
+        most: usize,
+    ) -> Self {
         let mut out = Outbox::default();
         let (headers, more) = (request.headers, request.more);
         encode::request_head(out.space(), request.line, headers, request.spelling, more);
@@ -131,7 +138,7 @@ where
         }
     }
 
-    /// Sends the request and waits for the head of its response. `interim` is told the interim ones
+    /// Sends the request and waits for the head of its response. `interim` is framing the interim ones
     /// that come before.
     ///
     /// # Errors
@@ -148,7 +155,7 @@ where
                 let gathered = &mut self.gathered;
                 let head = gathered.gather(&mut self.received, Strictness::Lenient, most)?;
                 let Some(head) = head else { break };
-                let (response, told) = parse_response(&head, &self.limits)?;
+                let (response, framing) = parse_response(&head, &self.limits)?;
                 let status = response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                     self.interim += 1;
@@ -160,13 +167,14 @@ where
                     self.send(cx)?;
                     continue;
                 }
-                let decoder = Decoder::of_response(&self.method, status, &told, self.limits)?;
+                let decoder = Decoder::of_response(&self.method, status, &framing, self.limits)?;
                 // HTTP/1.0 has no chunks, and a 204 no body: who tells of one frames something wrongly
                 // (RFC 9112 section 6.1).
-                let bodied = told.coded || told.length.is_some_and(|length| length > 0);
+                let bodied =
+                    framing.has_transfer_coding || framing.length.is_some_and(|length| length > 0);
                 let empty = status == StatusCode::NO_CONTENT;
-                let doubtful = told.coded && !told.http11 || bodied && empty;
-                self.keep_alive = told.keep_alive && !doubtful;
+                let doubtful = framing.has_transfer_coding && !framing.is_http11 || bodied && empty;
+                self.keep_alive = framing.keep_alive && !doubtful;
                 self.decoder = Some(decoder);
                 return Poll::Ready(Ok(response));
             }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::gather::Strictness;
-use super::head::{HeadError, Limits, Told};
+use super::framing::MessageFraming;
+use super::syntax::{HeadError, HeadLimits, Strictness};
 use super::trailers::Trailers;
 
 /// Bytes of the extensions of all chunks of one body; nobody has a use for them.
@@ -40,10 +40,10 @@ pub struct Malformed(&'static str);
 
 impl Decoder {
     /// The body of a request, whose framing is sound: else its head was refused (RFC 9112 section 6.3).
-    pub(super) fn of_request(told: &Told, limits: Limits) -> Self {
-        match told.coded {
+    pub(super) fn of_request(framing: &MessageFraming, limits: HeadLimits) -> Self {
+        match framing.has_transfer_coding {
             true => Self::chunked(limits, Strictness::Strict),
-            false => Self::Length(told.length.unwrap_or(0)),
+            false => Self::Length(framing.length.unwrap_or(0)),
         }
     }
 
@@ -54,23 +54,23 @@ impl Decoder {
     pub(super) fn of_response(
         method: &Method,
         status: StatusCode,
-        told: &Told,
-        limits: Limits,
+        framing: &MessageFraming,
+        limits: HeadLimits,
     ) -> Result<Self, HeadError> {
         let bodiless = status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        if told.lengths > 0 && told.length.is_none() && !told.coded {
+        if framing.length_count > 0 && framing.length.is_none() && !framing.has_transfer_coding {
             return Err(HeadError::Malformed("its Content-Length is none"));
         }
-        match told.length {
+        match framing.length {
             _ if bodiless || *method == Method::HEAD => Ok(Self::Length(0)),
-            _ if told.coded => Ok(Self::chunked(limits, Strictness::Lenient)),
+            _ if framing.has_transfer_coding => Ok(Self::chunked(limits, Strictness::Lenient)),
             None => Ok(Self::UntilClose),
             Some(length) => Ok(Self::Length(length)),
         }
     }
 
-    fn chunked(limits: Limits, strictness: Strictness) -> Self {
+    fn chunked(limits: HeadLimits, strictness: Strictness) -> Self {
         Self::Chunked(Box::new(Chunked {
             state: State::Size { size: 0, digits: 0 },
             extensions: 0,
@@ -271,7 +271,7 @@ mod tests {
     use super::super::head::parse_response;
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: HeadLimits = HeadLimits {
         bytes: 100,
         fields: 3,
     };
@@ -397,8 +397,8 @@ mod tests {
     /// What is known of the length of a body; `None`: the head is refused.
     fn response(method: Method, status: u16, lines: &str) -> Option<Option<u64>> {
         let head = format!("HTTP/1.1 {status} x\r\n{lines}\r\n");
-        let (response, told) = parse_response(&head.into(), &LIMITS).unwrap();
-        let decoder = Decoder::of_response(&method, response.status(), &told, LIMITS).ok()?;
+        let (response, framing) = parse_response(&head.into(), &LIMITS).unwrap();
+        let decoder = Decoder::of_response(&method, response.status(), &framing, LIMITS).ok()?;
         Some(decoder.left())
     }
 

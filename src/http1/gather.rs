@@ -3,21 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
-use super::head::HeadError;
+use super::syntax::{HeadError, Strictness};
 
 /// What the head of a response begins with.
 const RESPONSE: &[u8] = b"HTTP/";
-
-/// Whose heads are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strictness {
-    /// A client's: who reads strictly sees a lone LF inside a value, so that one of two readers sees a
-    /// header, or a request, that the other does not.
-    Strict,
-    /// An upstream's: what it sends is written anew. A recipient may take a lone LF for the end of a
-    /// line (RFC 9112 section 2.2).
-    Lenient,
-}
 
 /// Puts a head together as it arrives. No byte is looked at twice before the head is whole.
 #[derive(Debug, Default)]

@@ -7,18 +7,21 @@
 mod client;
 mod decode;
 mod encode;
+mod framing;
 mod gather;
 mod head;
 mod outbox;
 mod receive;
 mod server;
 mod spelling;
+mod syntax;
 mod trailers;
 mod unasked;
 
 pub use client::{Error, RoundTrip, Sent};
 pub use encode::{RequestLine, interim};
-pub use head::{HeadError, Limits, Reason};
+pub use head::Reason;
 pub use server::{Asking, BodyError, Connection, RequestBody, Stopped};
 pub use spelling::Spelling;
+pub use syntax::{HeadError, HeadLimits};
 pub use unasked::{Unasked, unasked};

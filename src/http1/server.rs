@@ -16,10 +16,12 @@ use tokio::time::Instant;
 use super::client::GATHERED;
 use super::decode::Decoder;
 use super::encode::{self, Answering, Coding};
-use super::gather::{Gathered, Strictness};
-use super::head::{HeadError, Limits, Told, parse_request};
+use super::framing::MessageFraming;
+use super::gather::Gathered;
+use super::head::parse_request;
 use super::outbox::Outbox;
 use super::receive::receive;
+use super::syntax::{HeadError, HeadLimits, Strictness};
 
 mod body;
 #[cfg(test)]
@@ -49,7 +51,7 @@ pub enum Stopped {
 struct Shared<S> {
     /// `None` once it is closed, whoever still holds a body.
     stream: Option<S>,
-    limits: Limits,
+    limits: HeadLimits,
     /// Bytes of one read.
     most: usize,
     received: Bytes,
@@ -89,7 +91,7 @@ struct Asked {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection of which `received` has been read already.
-    pub fn new(stream: S, received: Bytes, limits: Limits, most: usize) -> Self {
+    pub fn new(stream: S, received: Bytes, limits: HeadLimits, most: usize) -> Self {
         Self(Rc::new(RefCell::new(Shared {
             stream: Some(stream),
             limits,
@@ -98,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             gathered: Gathered::default(),
             out: Outbox::default(),
             stalled: None,
-            asked: Asked::by(&Method::GET, Told::default(), limits),
+            asked: Asked::by(&Method::GET, MessageFraming::default(), limits),
             count: 0,
             reads: 0,
             answer: None,
@@ -121,8 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let gathered = &mut shared.gathered;
                 let head = gathered.gather(&mut shared.received, Strictness::Strict, most)?;
                 if let Some(head) = head {
-                    let (request, told) = parse_request(&head, &shared.limits)?;
-                    shared.asked = Asked::by(request.method(), told, shared.limits);
+                    let (request, framing) = parse_request(&head, &shared.limits)?;
+                    shared.asked = Asked::by(request.method(), framing, shared.limits);
                     shared.asked.read = !shared.asked.body.is_done();
                     shared.count += 1;
                     let body = shared.asked.read.then(|| RequestBody {
@@ -205,9 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let asked = &mut shared.asked;
         let bodiless = head.status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
-        let told = head.headers.get(CONTENT_LENGTH).and_then(encode::number);
+        let framing = head.headers.get(CONTENT_LENGTH).and_then(encode::number);
         let mut add_length = None;
-        let coding = match (told, body.size_hint().exact()) {
+        let coding = match (framing, body.size_hint().exact()) {
             _ if asked.head || bodiless => Coding::Absent,
             (Some(length), _) => Coding::Length(length),
             (None, Some(length)) => {
@@ -330,15 +332,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl Asked {
-    fn by(method: &Method, told: Told, limits: Limits) -> Self {
+    fn by(method: &Method, framing: MessageFraming, limits: HeadLimits) -> Self {
         Self {
-            body: Decoder::of_request(&told, limits),
+            body: Decoder::of_request(&framing, limits),
             read: false,
-            expects: told.http11 && told.expects_continue,
-            takes_trailers: told.takes_trailers,
+            expects: framing.is_http11 && framing.expects_continue,
+            takes_trailers: framing.accepts_trailers,
             head: *method == Method::HEAD,
-            http11: told.http11,
-            keep_alive: told.keep_alive,
+            http11: framing.is_http11,
+            keep_alive: framing.keep_alive,
         }
     }
 }

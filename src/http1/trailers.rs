@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use memchr::memchr;
 
-use super::gather::Strictness;
-use super::head::{HeadError, Limits, parse_trailers};
+use super::head::parse_trailers;
+use super::syntax::{HeadError, HeadLimits, Strictness};
 
 /// A trailer section (RFC 9112 section 7.1.2) as it arrives.
 #[derive(Debug)]
@@ -13,12 +13,12 @@ pub(super) struct Trailers {
     before: BytesMut,
     /// Where its last line begins.
     line: usize,
-    limits: Limits,
+    limits: HeadLimits,
     strictness: Strictness,
 }
 
 impl Trailers {
-    pub(super) fn new(limits: Limits, strictness: Strictness) -> Self {
+    pub(super) fn new(limits: HeadLimits, strictness: Strictness) -> Self {
         Self {
             before: BytesMut::new(),
             line: 0,

@@ -19,7 +19,7 @@ use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
-use crate::http1::{Error, HeadError, Limits, RequestLine, RoundTrip, Sent};
+use crate::http1::{Error, HeadError, HeadLimits, RequestLine, RoundTrip, Sent};
 use crate::redact::Redactor;
 use crate::upstream::{
     ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint, without_link,
@@ -146,7 +146,7 @@ impl Origin {
             Some(refused) => unreachable(refused),
             None => broken(&self.shown(url), &e),
         };
-        let limits = Limits {
+        let limits = HeadLimits {
             bytes: self.max_response,
             fields: MAX_HEADERS,
         };

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::refusal::{Refusal, linger, refuse};
 use crate::config;
 use crate::deadline::TaskDeadline;
-use crate::http1::{Asking, Connection, Limits, Stopped};
+use crate::http1::{Asking, Connection, HeadLimits, Stopped};
 use crate::proxy::{self, Client, Current, Informed, Reply, Source};
 use crate::stream::Stream;
 
@@ -26,7 +26,7 @@ pub fn serve(
     current: Current,
     limits: Rc<config::Server>,
 ) -> impl Future<Output = ()> {
-    let head = Limits {
+    let head = HeadLimits {
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
     };

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Http2;
-use crate::http1::Limits;
+use crate::http1::HeadLimits;
 use crate::http2::{Budget, Pace};
 use crate::metrics::UpstreamMetrics;
 
@@ -130,8 +130,8 @@ impl Endpoint {
     }
 
     /// How large the head of a response over HTTP/1.1 may be.
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> HeadLimits {
+        HeadLimits {
             bytes: self.max_header_bytes,
             fields: self.max_headers,
         }

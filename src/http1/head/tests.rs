@@ -1,11 +1,11 @@
 use super::*;
 
-const LIMITS: Limits = Limits {
+const LIMITS: HeadLimits = HeadLimits {
     bytes: 1000,
     fields: 10,
 };
 
-fn request(head: &'static str) -> Result<(Request<()>, Told), HeadError> {
+fn request(head: &'static str) -> Result<(Request<()>, MessageFraming), HeadError> {
     parse_request(&head.into(), &LIMITS)
 }
 
@@ -17,7 +17,7 @@ fn a_request_head_is_read_with_the_spelling_of_its_names() {
         HeadError::Malformed("a header name is none")
     );
     let head = "POST /a?b HTTP/1.1\r\nHost: x\r\nSOAPAction: \t y \r\nX: \u{e9}\r\n\r\n";
-    let (request, told) = request(head).unwrap();
+    let (request, framing) = request(head).unwrap();
     assert_eq!(
         (request.method(), request.uri()),
         (&Method::POST, &Uri::from_static("/a?b"))
@@ -25,7 +25,7 @@ fn a_request_head_is_read_with_the_spelling_of_its_names() {
     assert_eq!(request.headers()["soapaction"], "y");
     assert_eq!(request.headers()["x"].as_bytes(), "\u{e9}".as_bytes());
     assert!(request.extensions().get::<Spelling>().is_some());
-    assert!(told.keep_alive && told.http11);
+    assert!(framing.keep_alive && framing.is_http11);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_is_no_request_is_refused() {
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(11));
     for fields in [10, 120] {
         let many = Bytes::from(many.replace("A: b\r\n", &"A: b\r\n".repeat(fields / 10)));
-        let limits = Limits { fields, ..LIMITS };
+        let limits = HeadLimits { fields, ..LIMITS };
         assert_eq!(
             parse_request(&many, &limits).unwrap_err(),
             HeadError::TooLarge
@@ -90,11 +90,14 @@ fn one_length_is_left_and_where_there_were_more_framings_nothing_follows() {
         ),
     ] {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
-        let (request, told) = parse_request(&head.into(), &LIMITS).unwrap();
+        let (request, framing) = parse_request(&head.into(), &LIMITS).unwrap();
         let left: Vec<_> = request.headers().get_all(CONTENT_LENGTH).iter().collect();
         assert_eq!(left, Vec::from_iter(expected), "{lines}");
-        assert_eq!(told.keep_alive, keep_alive, "{lines}");
-        assert_eq!(told.coded, lines.contains("Transfer-Encoding"));
+        assert_eq!(framing.keep_alive, keep_alive, "{lines}");
+        assert_eq!(
+            framing.has_transfer_coding,
+            lines.contains("Transfer-Encoding")
+        );
     }
 }
 
@@ -169,8 +172,8 @@ fn a_connection_persists_as_its_version_and_any_of_its_lines_say() {
         ),
     ] {
         let head = format!("GET / HTTP/{version}\r\n{lines}\r\n");
-        let (_, told) = parse_request(&head.into(), &LIMITS).unwrap();
-        assert_eq!(told.keep_alive, expected, "{version} {lines}");
+        let (_, framing) = parse_request(&head.into(), &LIMITS).unwrap();
+        assert_eq!(framing.keep_alive, expected, "{version} {lines}");
     }
 }
 
@@ -181,9 +184,9 @@ fn a_response_head_is_read_with_its_reason() {
     assert_eq!(response.status(), StatusCode::OK);
     let reason = response.extensions().get::<Reason>();
     assert_eq!(reason.map(|reason| &reason.0[..]), Some(&b"Fine"[..]));
-    let (response, told) = parse("HTTP/1.0 200 OK\r\n\r\n").unwrap();
+    let (response, framing) = parse("HTTP/1.0 200 OK\r\n\r\n").unwrap();
     assert!(response.extensions().get::<Reason>().is_none());
-    assert!(!told.keep_alive && !told.http11);
+    assert!(!framing.keep_alive && !framing.is_http11);
     for bad in [
         "HTTP/1.1 099 x\r\n\r\n",
         "nonsense\r\n\r\n",
@@ -222,10 +225,10 @@ fn a_response_may_fold_its_lines_and_put_white_space_before_a_colon() {
         ("Content-Length:\r\n 5\r\n", "content-length", "5"),
     ] {
         let head = format!("HTTP/1.1 200 OK\r\n{lines}X: y\r\n\r\n");
-        let (response, told) = parse_response(&head.into(), &LIMITS).unwrap();
+        let (response, framing) = parse_response(&head.into(), &LIMITS).unwrap();
         assert_eq!(response.headers()[name], expected, "{lines:?}");
         assert_eq!(response.headers()["x"], "y", "{lines:?}");
-        assert_eq!(told.length, (expected == "5").then_some(5), "{lines:?}");
+        assert_eq!(framing.length, (expected == "5").then_some(5), "{lines:?}");
     }
     for lines in [
         " A: b\r\n",
@@ -245,10 +248,10 @@ fn a_folded_line_frames_a_response_as_an_unfolded_one_does() {
         let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
         parse_response(&head.into(), &LIMITS).unwrap().1
     };
-    assert!(parse("Transfer-Encoding:\r\n\tchunked\r\n").coded);
+    assert!(parse("Transfer-Encoding:\r\n\tchunked\r\n").has_transfer_coding);
     assert!(!parse("Connection: x,\r\n close\r\n").keep_alive);
     let two = parse("Content-Length: 5\r\n 6\r\n");
-    assert_eq!((two.lengths, two.length), (1, None));
+    assert_eq!((two.length_count, two.length), (1, None));
 }
 
 #[test]

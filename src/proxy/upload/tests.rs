@@ -3,12 +3,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::http1::{Connection, Limits};
+use crate::http1::{Connection, HeadLimits};
 use crate::stream::Stream;
 
 #[tokio::test]
 async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
-    let limits = Limits {
+    let limits = HeadLimits {
         bytes: 1000,
         fields: 10,
     };
