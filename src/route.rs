@@ -8,7 +8,7 @@
 //! some configured one, so that a lookup takes as many steps for ten routes as for 100,000, however
 //! long a path a client invents.
 
-mod hosts;
+mod allowed_hosts;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -20,7 +20,7 @@ use http::Method;
 
 use crate::config::HostPattern;
 
-pub use hosts::{Addresses, OwnHosts, is_loopback_host};
+pub use allowed_hosts::{AllowedAddresses, AllowedHosts, is_loopback_host};
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use crate::http2::Budget;
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::redact::Redactor;
-use crate::route::{OwnHosts, RouteTable};
+use crate::route::{AllowedHosts, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
 use crate::token::{Clock, FreshTokens, Moment, Rejections, Source, Token, Unavailable};
@@ -64,14 +64,14 @@ pub struct Listener {
     /// Unique.
     pub name: String,
     /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
-    pub neighbours: Option<Neighbours>,
+    pub browser_guard: Option<BrowserGuard>,
 }
 
 /// Who, of those that can reach a socket, may use it: programs, and few web pages.
 #[derive(Debug)]
-pub struct Neighbours {
+pub struct BrowserGuard {
     /// The names that the socket is called by.
-    pub own_hosts: OwnHosts,
+    pub allowed_hosts: AllowedHosts,
     /// Whether pages of other sites may use it.
     pub allow_browsers: bool,
     /// The origins whose pages may, as browsers spell them.

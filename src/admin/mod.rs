@@ -30,7 +30,7 @@ use self::io::Impatient;
 use crate::config::{self, Config, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::admit_to_admin;
-use crate::route::Addresses;
+use crate::route::AllowedAddresses;
 use crate::server::{Acceptor, Shards};
 use crate::snapshot::Snapshot;
 use crate::telemetry;
@@ -163,8 +163,8 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
         let mut open = VecDeque::<AbortHandle>::new();
         let on_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
         let addresses = match listener.local_addr().map(on_loopback) {
-            Ok(false) => Addresses::All,
-            _ => Addresses::Loopback,
+            Ok(false) => AllowedAddresses::All,
+            _ => AllowedAddresses::Loopback,
         };
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -185,7 +185,7 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
     })
 }
 
-async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses: Addresses) {
+async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses: AllowedAddresses) {
     let patience = scope.page(&admin.snapshots.load().config).header_timeout;
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
@@ -206,7 +206,7 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses:
 async fn answer(
     admin: &Admin,
     scope: Scope,
-    addresses: Addresses,
+    addresses: AllowedAddresses,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, _) = request.into_parts();
@@ -230,7 +230,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 async fn respond(
     admin: &Admin,
     scope: Scope,
-    addresses: Addresses,
+    addresses: AllowedAddresses,
     head: &Parts,
 ) -> Response<Full<Bytes>> {
     if scope == Scope::All

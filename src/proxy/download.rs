@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
-use super::tunnel::Switched;
+use super::tunnel::UpstreamTunnel;
 use super::upload::{Outgoing, Upload};
 use crate::deadline::Deadline;
 use crate::upstream::{Incoming, IncomingError};
@@ -22,7 +22,7 @@ use crate::upstream::{Incoming, IncomingError};
 pub struct Reply {
     kind: Kind,
     exchange: Exchange,
-    switched: Option<Box<Switched>>,
+    switched: Option<Box<UpstreamTunnel>>,
 }
 
 enum Kind {
@@ -68,7 +68,11 @@ impl Reply {
     }
 
     /// The upstream's body; `switched` is what the connection becomes behind it.
-    pub fn theirs(download: Download, switched: Option<Box<Switched>>, exchange: Exchange) -> Self {
+    pub fn theirs(
+        download: Download,
+        switched: Option<Box<UpstreamTunnel>>,
+        exchange: Exchange,
+    ) -> Self {
         Self {
             kind: Kind::Theirs(download),
             exchange,
@@ -77,14 +81,14 @@ impl Reply {
     }
 
     /// What the connection over HTTP/1.1, or the stream of HTTP/2, becomes behind this response.
-    pub fn take_switched(&mut self) -> Option<Box<Switched>> {
+    pub fn take_tunnel(&mut self) -> Option<Box<UpstreamTunnel>> {
         self.switched.take()
     }
 
     /// How long the client may take to make room for the next piece.
     pub fn patience(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::Ours(_) => Some(self.exchange.view.snapshot.config.server.idle_timeout),
+            Kind::Ours(_) => Some(self.exchange.shard.snapshot.config.server.idle_timeout),
             Kind::Theirs(download) => download.idle,
         }
     }

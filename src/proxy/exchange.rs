@@ -11,12 +11,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use super::client::InFlight;
+use super::client_connection::InFlight;
 use super::error::{ErrorKind, ProxyError};
 use super::request_id;
-use super::tunnelled::Tunnelled;
+use super::shard_snapshot::ShardSnapshot;
+use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
-use super::view::View;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
 use crate::snapshot::Target;
@@ -27,7 +27,7 @@ use crate::upstream::without_link;
 /// One request and its response, until the end of both. Counted and logged when dropped.
 pub struct Exchange {
     /// The snapshot it began with, and stays with.
-    pub view: Rc<View>,
+    pub shard: Rc<ShardSnapshot>,
     /// The listener it came in by: an index of the snapshot.
     pub listener: usize,
     /// The upstream it was matched to.
@@ -61,12 +61,17 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request has arrived.
-    pub fn begin(view: Rc<View>, listener: usize, in_flight: InFlight, head: &Parts) -> Self {
-        let config = &view.snapshot.config;
+    pub fn begin(
+        shard: Rc<ShardSnapshot>,
+        listener: usize,
+        in_flight: InFlight,
+        head: &Parts,
+    ) -> Self {
+        let config = &shard.snapshot.config;
         let id_wanted = config.log.access != AccessLog::Off || config.server.request_id;
         let id = id_wanted.then(|| request_id::of_client(&head.headers));
         Self {
-            view,
+            shard,
             listener,
             upstream: None,
             in_flight,
@@ -123,13 +128,13 @@ impl Exchange {
     }
 
     /// It becomes a tunnel, which has a line of its own at its end.
-    pub fn tunnels(&mut self) -> Option<Box<Tunnelled>> {
-        if self.view.snapshot.config.log.access != AccessLog::All {
+    pub fn tunnels(&mut self) -> Option<Box<TunnelRecord>> {
+        if self.shard.snapshot.config.log.access != AccessLog::All {
             return None;
         }
-        let snapshot = Arc::clone(&self.view.snapshot);
+        let snapshot = Arc::clone(&self.shard.snapshot);
         let upstream = self.upstream.map(|at| &snapshot.upstreams[at].config.name);
-        Some(Box::new(Tunnelled {
+        Some(Box::new(TunnelRecord {
             client: self.in_flight.client().peer,
             id: self.id().clone(),
             listener: snapshot.listeners[self.listener].name.clone(),
@@ -172,11 +177,11 @@ impl Exchange {
     }
 
     fn traffic(&self) -> &crate::metrics::TrafficMetrics {
-        self.view.snapshot.traffic(self.listener, self.upstream)
+        self.shard.snapshot.traffic(self.listener, self.upstream)
     }
 
     fn is_logged(&self) -> bool {
-        match self.view.snapshot.config.log.access {
+        match self.shard.snapshot.config.log.access {
             AccessLog::Off => false,
             AccessLog::All => true,
             AccessLog::Errors => {
@@ -187,7 +192,7 @@ impl Exchange {
 
     /// Whether its line is written, or counted because so many fail alike.
     fn is_whole(&self) -> bool {
-        let snapshot = &self.view.snapshot;
+        let snapshot = &self.shard.snapshot;
         if snapshot.config.log.access == AccessLog::All {
             return true;
         }
@@ -206,7 +211,7 @@ impl Exchange {
 
     fn log(&mut self, took: Duration) {
         let id = self.id().clone();
-        let snapshot = &self.view.snapshot;
+        let snapshot = &self.shard.snapshot;
         let authority = self.uri.authority().map(|authority| authority.as_str());
         let host = authority
             .or_else(|| self.host.as_ref()?.to_str().ok())

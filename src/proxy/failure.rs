@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{ErrorKind, ProxyError};
-use super::upload::Fault;
+use super::upload::BodyFault;
 use crate::http1::{self, HeadError};
 use crate::http2;
 use crate::token::Unavailable;
@@ -60,10 +60,10 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
 
 /// The client did not send the whole request.
 #[cold]
-pub fn client(fault: Fault) -> ProxyError {
+pub fn client(fault: BodyFault) -> ProxyError {
     let detail = match fault {
-        Fault::Malformed => "the request body is malformed",
-        Fault::Gone => "the client closed the connection before the end of the request body",
+        BodyFault::Malformed => "the request body is malformed",
+        BodyFault::Gone => "the client closed the connection before the end of the request body",
     };
     ProxyError::new(ErrorKind::BadRequest, detail)
 }

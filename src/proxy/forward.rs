@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 
 use super::error::{ErrorKind, ProxyError};
 use super::failure::{self, Broken};
-use super::interim::Informed;
-use super::judge;
-use super::received::{self, Framing};
-use super::request::{self, Asked};
-use super::upload::{Outgoing, Source, Upload};
+use super::interim::InterimSink;
+use super::request::{self, TunnelRequest};
+use super::response::{self, Framing};
+use super::token_verdict;
+use super::upload::{ClientBody, Outgoing, Upload};
 use crate::config;
 use crate::dpop::Nonce;
 use crate::http1::Spelling;
@@ -46,14 +46,14 @@ pub struct Forward {
     /// That it has no body is to be said by a length.
     says_empty: bool,
     /// The tunnel that the client asks for.
-    asked: Option<Box<Asked>>,
+    asked: Option<Box<TunnelRequest>>,
     /// What the upstream wants in the proof of this request, whatever it has told others meanwhile:
     /// some take each nonce only once.
     own_nonce: RefCell<Option<Box<Nonce>>>,
     /// Told when the upstream says 100: the client waits for it before it sends the body.
     consent: Option<Arc<Notify>>,
     /// Who gets the upstream's interim responses.
-    informed: Informed,
+    informed: InterimSink,
 }
 
 /// A response, its body still to be read.
@@ -80,10 +80,10 @@ impl Forward {
         upstream: Arc<Upstream>,
         pool: Rc<Pool<Outgoing>>,
         target: PathAndQuery,
-        asked: Option<Asked>,
+        asked: Option<TunnelRequest>,
         mut head: http::request::Parts,
-        body: Option<Source>,
-        informed: Informed,
+        body: Option<ClientBody>,
+        informed: InterimSink,
     ) -> Self {
         let config = &upstream.config;
         let injection = upstream.injection.as_ref();
@@ -125,7 +125,10 @@ impl Forward {
 
     /// Whether it asks for a tunnel over HTTP/2.
     pub fn connects(&self) -> bool {
-        matches!(self.asked.as_deref(), Some(Asked::Connect(_)))
+        matches!(
+            self.asked.as_deref(),
+            Some(TunnelRequest::ExtendedConnect(_))
+        )
     }
 
     /// Whether the same request can be sent once more: its body was kept, or never asked for.
@@ -136,13 +139,14 @@ impl Forward {
     /// Whether the upstream rejects the token that this request carried. When an `Authorization` of
     /// the client's own went with it, in a header of its own, nobody can tell which of them is meant.
     pub fn was_rejected(&self, answer: &Answer, token: &Token) -> bool {
-        judge::rejects(answer, &self.schemes(token)) && !self.carries_authorization_of_client()
+        token_verdict::rejects(answer, &self.schemes(token))
+            && !self.carries_authorization_of_client()
     }
 
     /// Notes that the upstream takes this token, if the answer says so.
     pub fn note_accepted(&self, injection: &Injection, answer: &Answer, token: &Token) {
         let known = injection.fresh.is_content_with(token);
-        if !known && judge::accepts(answer) {
+        if !known && token_verdict::accepts(answer) {
             injection.fresh.accept(token, || injection.now());
         }
     }
@@ -188,8 +192,9 @@ impl Forward {
         let sent = injection.now().wall;
         let mut answer = self.transmit(token, attempts).await?;
         let nonce = self.take_nonce(&mut answer, token.as_deref());
-        let dated = self.learn_clock(injection, &answer, sent) && judge::refuses_proof(&answer);
-        let wanted = nonce.is_some() && judge::wants_nonce(&answer);
+        let dated =
+            self.learn_clock(injection, &answer, sent) && token_verdict::refuses_proof(&answer);
+        let wanted = nonce.is_some() && token_verdict::wants_nonce(&answer);
         if !(wanted || dated) || !self.can_replay() {
             nonce
                 .into_iter()
@@ -238,7 +243,7 @@ impl Forward {
         token: &mut Option<Arc<Token>>,
         attempts: &Cell<u32>,
     ) -> Result<Answer, ProxyError> {
-        if let Some(Asked::Upgrade(protocol)) = self.asked.as_deref() {
+        if let Some(TunnelRequest::Upgrade(protocol)) = self.asked.as_deref() {
             return Box::pin(self.upgrade(protocol, token, attempts)).await;
         }
         let connects = self.connects();
@@ -331,9 +336,9 @@ impl Forward {
         let mut attempt = self.begin_http1(single, token.as_deref(), &asks);
         let answer = self.wait(&mut attempt).await?;
         let answer = answer.map_err(|failed| self.failed(failed))?;
-        received::check_http1(answer.headers())?;
+        response::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            received::check_switch(protocol, answer.headers())?;
+            response::check_switch(protocol, answer.headers())?;
             if !answer.body().is_sent() {
                 return Err(switched_early());
             }
@@ -389,8 +394,8 @@ fn anticipates_content(method: &Method) -> bool {
 /// The answer, if it can be passed on. One that cannot leaves its connection behind.
 fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
     if answer.version() == Version::HTTP_2 {
-        received::check_http2(answer.headers())?;
-    } else if received::check_http1(answer.headers())? == Framing::Doubtful {
+        response::check_http2(answer.headers())?;
+    } else if response::check_http1(answer.headers())? == Framing::Doubtful {
         answer.body_mut().retire();
     }
     Ok(answer)

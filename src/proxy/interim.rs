@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode, Version};
 
-use super::client::Client;
+use super::client_connection::ClientConnection;
 use super::headers;
 use crate::http1;
 use crate::http2::server::Responder;
 
 /// Who gets the interim responses of the upstream.
-pub enum Informed {
+pub enum InterimSink {
     /// A client of HTTP/1.0, which knows of none.
     Nobody,
     /// The connection of one of HTTP/1.1.
-    Connection(Arc<Client>),
+    Connection(Arc<ClientConnection>),
     /// The stream of one of HTTP/2.
     Stream(Rc<Responder>),
 }
 
-impl Informed {
+impl InterimSink {
     /// Whoever asked with this version of HTTP/1.
-    pub fn over_http1(version: Version, client: &Arc<Client>) -> Self {
+    pub fn over_http1(version: Version, client: &Arc<ClientConnection>) -> Self {
         match version {
             Version::HTTP_11 => Self::Connection(Arc::clone(client)),
             _ => Self::Nobody,

@@ -1,6 +1,7 @@
 //! The path of a request: check, caller, match, scrub, token, send, judge, reply.
 
-mod client;
+mod browser_guard;
+mod client_connection;
 mod download;
 mod error;
 mod exchange;
@@ -8,16 +9,15 @@ mod failure;
 mod forward;
 mod headers;
 mod interim;
-mod judge;
-mod neighbours;
-mod received;
 mod reply;
 mod request;
 mod request_id;
+mod response;
+mod shard_snapshot;
+mod token_verdict;
 mod tunnel;
-mod tunnelled;
+mod tunnel_record;
 mod upload;
-mod view;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -30,37 +30,37 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
 
-pub use client::{Client, InFlight};
+pub use client_connection::{ClientConnection, InFlight};
 pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
-pub use interim::Informed;
+pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
-pub use tunnel::Switched;
-pub use upload::Source;
-pub use view::{Current, View};
+pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
+pub use tunnel::UpstreamTunnel;
+pub use upload::ClientBody;
 
-use crate::route::{self, Addresses, Match, OwnHosts};
-use crate::snapshot::{Injection, Neighbours, Target, Upstream};
+use crate::route::{self, AllowedAddresses, AllowedHosts, Match};
+use crate::snapshot::{BrowserGuard, Injection, Target, Upstream};
 use crate::token::Token;
+use browser_guard::Foreign;
 use download::Download;
 use exchange::Exchange;
 use forward::{Answer, Forward};
-use neighbours::Foreign;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
 /// response too.
 ///
 /// What needs no waiting is done at once, so that the future holds no more than what it waits with.
 pub fn handle(
-    view: Rc<View>,
+    shard: Rc<ShardSnapshot>,
     listener: usize,
     in_flight: InFlight,
     head: Parts,
-    body: Option<Source>,
-    informed: Informed,
+    body: Option<ClientBody>,
+    informed: InterimSink,
 ) -> impl Future<Output = Response<Reply>> {
-    let mut exchange = Exchange::begin(view, listener, in_flight, &head);
+    let mut exchange = Exchange::begin(shard, listener, in_flight, &head);
     let mut planned = plan(&mut exchange, head, body, informed);
     async move {
         let served = match &mut planned {
@@ -86,11 +86,11 @@ struct Plan {
 fn plan(
     exchange: &mut Exchange,
     mut head: Parts,
-    body: Option<Source>,
-    informed: Informed,
+    body: Option<ClientBody>,
+    informed: InterimSink,
 ) -> Result<Plan, ProxyError> {
-    let view = Rc::clone(&exchange.view);
-    let snapshot = &view.snapshot;
+    let shard = Rc::clone(&exchange.shard);
+    let snapshot = &shard.snapshot;
 
     let checked = match request::check(&head) {
         Ok(checked) => checked,
@@ -119,8 +119,9 @@ fn plan(
     }
 
     let policy = &snapshot.listeners[exchange.listener];
-    if let Some(neighbours) = &policy.neighbours {
-        neighbours::admit(neighbours, &checked, &head.headers).map_err(Foreign::at_listener)?;
+    if let Some(browser_guard) = &policy.browser_guard {
+        browser_guard::admit(browser_guard, &checked, &head.headers)
+            .map_err(Foreign::at_listener)?;
     }
 
     let route = snapshot.routes.find(
@@ -148,7 +149,7 @@ fn plan(
     }
     let forward = Forward::new(
         Arc::clone(upstream),
-        Rc::clone(view.pool(route.value.upstream as usize)),
+        Rc::clone(shard.pool(route.value.upstream as usize)),
         target,
         asked,
         head,
@@ -163,7 +164,7 @@ impl Plan {
     async fn carry_out(
         &mut self,
         exchange: &mut Exchange,
-    ) -> Result<(Response<Download>, Option<Box<Switched>>), ProxyError> {
+    ) -> Result<(Response<Download>, Option<Box<UpstreamTunnel>>), ProxyError> {
         let forward = &self.forward;
         let upstream = &forward.upstream;
         let injection = upstream.injection.as_ref();
@@ -227,7 +228,7 @@ async fn heal(
     rejections.replayed(&injection.source, &replayed, accepted);
     if !accepted {
         forward.note_rejected(injection, &answer, &replayed);
-    } else if judge::accepts(&answer) {
+    } else if token_verdict::accepts(&answer) {
         injection.fresh.healed(&replayed);
     }
     Ok(answer)
@@ -321,15 +322,15 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
 /// # Errors
 ///
 /// As a listener without hosts of its own.
-pub fn admit_to_admin(head: &Parts, addresses: Addresses) -> Result<(), ProxyError> {
+pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), ProxyError> {
     let checked = request::check(head)?;
-    let neighbours = Neighbours {
-        own_hosts: OwnHosts::new(addresses, [], []),
+    let browser_guard = BrowserGuard {
+        allowed_hosts: AllowedHosts::new(addresses, [], []),
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: false,
     };
-    neighbours::admit(&neighbours, &checked, &head.headers).map_err(Foreign::at_admin)
+    browser_guard::admit(&browser_guard, &checked, &head.headers).map_err(Foreign::at_admin)
 }
 
 #[cold]

@@ -96,26 +96,30 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
 
 /// How a request asks for a tunnel.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked {
+pub enum TunnelRequest {
     /// HTTP/1.1, with the protocols in its `Upgrade`.
     Upgrade(HeaderValue),
     /// HTTP/2, with extended CONNECT (RFC 8441).
-    Connect(Protocol),
+    ExtendedConnect(Protocol),
 }
 
 /// The tunnel that a request asks for, if any.
 ///
 /// An upgrade to `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests
 /// past us.
-pub fn tunnel(parts: &Parts, seen: Seen) -> Option<Asked> {
+pub fn tunnel(parts: &Parts, seen: Seen) -> Option<TunnelRequest> {
     if parts.method == Method::CONNECT {
-        return parts.extensions.get().cloned().map(Asked::Connect);
+        return parts
+            .extensions
+            .get()
+            .cloned()
+            .map(TunnelRequest::ExtendedConnect);
     }
     if !seen.upgrade {
         return None;
     }
     let upgrade = upgrade_of(parts.version, &parts.headers);
-    upgrade.cloned().map(Asked::Upgrade)
+    upgrade.cloned().map(TunnelRequest::Upgrade)
 }
 
 /// The value of `Upgrade`, if it counts.

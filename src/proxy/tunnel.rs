@@ -11,10 +11,10 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
 use super::forward::Answer;
-use super::tunnelled::Tunnelled;
+use super::tunnel_record::TunnelRecord;
 use super::upload::Outgoing;
 use crate::deadline::Deadline;
 use crate::http2;
@@ -23,7 +23,7 @@ use crate::upstream::{Incoming, Io, Lease};
 
 /// What an upstream's connection over HTTP/1.1, or its stream of HTTP/2, has become: to be joined with the
 /// client's once the answer that says so has been sent.
-pub struct Switched {
+pub struct UpstreamTunnel {
     server: Server,
     /// What has come of the new protocol already.
     received: Bytes,
@@ -31,7 +31,7 @@ pub struct Switched {
     lease: Lease<Outgoing>,
     idle: Option<Duration>,
     buffer: usize,
-    tunnelled: Option<Box<Tunnelled>>,
+    record: Option<Box<TunnelRecord>>,
 }
 
 enum Server {
@@ -45,14 +45,14 @@ pub fn switched(
     connects: bool,
     exchange: &mut Exchange,
     upstream: &Upstream,
-) -> (Answer, Option<Box<Switched>>) {
+) -> (Answer, Option<Box<UpstreamTunnel>>) {
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
         StatusCode::OK if connects => {
             let (head, incoming) = answer.into_parts();
             let tunnel = incoming.into_stream_tunnel().map(|(server, lease)| {
                 let server = Server::Http2(server);
-                Switched::new(server, Bytes::new(), lease, exchange, upstream)
+                UpstreamTunnel::new(server, Bytes::new(), lease, exchange, upstream)
             });
             (Answer::from_parts(head, Incoming::ended()), tunnel)
         }
@@ -64,7 +64,7 @@ fn upgraded(
     mut answer: Answer,
     exchange: &mut Exchange,
     upstream: &Upstream,
-) -> (Answer, Option<Box<Switched>>) {
+) -> (Answer, Option<Box<UpstreamTunnel>>) {
     let protocol = answer.headers().get(header::UPGRADE).cloned();
     super::headers::scrub_response(answer.headers_mut(), StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
@@ -74,12 +74,12 @@ fn upgraded(
     }
     let (head, incoming) = answer.into_parts();
     let switched = incoming.into_tunnel().map(|(server, received, lease)| {
-        Switched::new(Server::Http1(server), received, lease, exchange, upstream)
+        UpstreamTunnel::new(Server::Http1(server), received, lease, exchange, upstream)
     });
     (Answer::from_parts(head, Incoming::ended()), switched)
 }
 
-impl Switched {
+impl UpstreamTunnel {
     fn new(
         server: Server,
         received: Bytes,
@@ -92,8 +92,8 @@ impl Switched {
             received,
             lease,
             idle: upstream.config.stream_idle_timeout,
-            buffer: exchange.view.snapshot.config.server.tunnel_buffer,
-            tunnelled: exchange.tunnels(),
+            buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
+            record: exchange.tunnels(),
         })
     }
 
@@ -101,7 +101,7 @@ impl Switched {
     ///
     /// # Errors
     /// One broke off, or the connection is cut, before all was sent to the client: it is to be reset.
-    pub async fn join<C>(self, connection: C, client: &Client) -> io::Result<()>
+    pub async fn join<C>(self, connection: C, client: &ClientConnection) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -116,8 +116,8 @@ impl Switched {
     /// when it is cut.
     ///
     /// # Errors
-    /// As [`Switched::join`].
-    pub async fn join_stream<C>(self, stream: C, client: &Client) -> io::Result<()>
+    /// As [`UpstreamTunnel::join`].
+    pub async fn join_stream<C>(self, stream: C, client: &ClientConnection) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -140,7 +140,7 @@ impl Switched {
             idle: self.idle,
             last: Instant::now(),
             deadline: Deadline::default(),
-            tunnelled: self.tunnelled,
+            record: self.record,
         };
         tunnel.down.buffer.extend_from_slice(&self.received);
         let joined = std::future::poll_fn(|cx| match is_cut(cx) {
@@ -219,13 +219,13 @@ struct Tunnel<C, S> {
     last: Instant,
     deadline: Deadline,
     /// Written to the log in the end, where tunnels are.
-    tunnelled: Option<Box<Tunnelled>>,
+    record: Option<Box<TunnelRecord>>,
 }
 
 impl<C, S> Drop for Tunnel<C, S> {
     fn drop(&mut self) {
-        if let Some(tunnelled) = &mut self.tunnelled {
-            tunnelled.bytes = [self.up.total, self.down.total];
+        if let Some(record) = &mut self.record {
+            record.bytes = [self.up.total, self.down.total];
         }
     }
 }

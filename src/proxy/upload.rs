@@ -1,6 +1,6 @@
 //! The request body on its way to the upstream: streamed, and kept as far as it may be sent again.
 
-mod source;
+mod client_body;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-pub use source::{Fault, Source};
+pub use client_body::{BodyFault, ClientBody};
 
 use super::headers;
 
@@ -31,7 +31,7 @@ pub struct Upload {
 
 struct State {
     /// `None` once nobody will read it any more.
-    source: Option<Source>,
+    source: Option<ClientBody>,
     /// What was read so far, for another attempt; `None` once it is more than may be kept.
     kept: Option<Vec<u8>>,
     keep: usize,
@@ -43,7 +43,7 @@ struct State {
     attempted: bool,
     /// There will be no other.
     last: bool,
-    fault: Option<Fault>,
+    fault: Option<BodyFault>,
     starved: bool,
     untouched: bool,
     /// What the first byte waits for: the upstream's 100, or a second.
@@ -93,7 +93,7 @@ impl UploadError {
 
 impl Upload {
     /// A body of which at most `keep` bytes are kept for another attempt.
-    pub fn new(source: Source, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
+    pub fn new(source: ClientBody, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
         let exact = source.length();
         let fits = exact.is_none_or(|length| length <= keep as u64);
         Rc::new(Self {
@@ -195,7 +195,7 @@ impl Upload {
     }
 
     /// What went wrong on the client's side.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<BodyFault> {
         self.state.borrow().fault.clone()
     }
 
@@ -240,7 +240,7 @@ impl Attempt {
         }
         let polled = match &mut state.source {
             Some(source) => source.poll_frame(cx),
-            None => Poll::Ready(Some(Err(Fault::Gone))),
+            None => Poll::Ready(Some(Err(BodyFault::Gone))),
         };
         state.starved = polled.is_pending();
         state.untouched &= polled.is_pending();
@@ -278,7 +278,7 @@ impl State {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.as_ref().is_none_or(Source::is_end_stream)
+        self.source.as_ref().is_none_or(ClientBody::is_end_stream)
     }
 
     fn keep(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -343,7 +343,7 @@ impl Body for Attempt {
         {
             // Whoever serves the client sees to its framing. Should that fail, the API must not be
             // left with a message whose end is somewhere else.
-            self.upload.state.borrow_mut().fault = Some(Fault::Malformed);
+            self.upload.state.borrow_mut().fault = Some(BodyFault::Malformed);
             let error = UploadError::Length(h2::Reason::INTERNAL_ERROR.into());
             frame = Some(Err(error));
         }

@@ -14,7 +14,7 @@ use super::refusal::{Refusal, refuse};
 use super::{http1, http2};
 use crate::config;
 use crate::deadline::Deadline;
-use crate::proxy::{Client, Current};
+use crate::proxy::{ClientConnection, CurrentSnapshot};
 use crate::stream::Stream;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -27,8 +27,8 @@ const SNIFFED_BYTES: usize = 8 * 1024;
 /// Its task is as large as what it may wait in: on the heap is what a connection needs only once.
 pub fn serve(
     mut stream: Stream,
-    client: Arc<Client>,
-    current: Current,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
 ) -> impl Future<Output = ()> {
     let limits = Rc::clone(&current(&client).0.limits);
     async move {
@@ -56,7 +56,11 @@ enum Sniffed {
 }
 
 /// The version, and what has been read to find it.
-async fn sniff(stream: &mut Stream, client: &Client, limits: &config::Server) -> (Sniffed, Bytes) {
+async fn sniff(
+    stream: &mut Stream,
+    client: &ClientConnection,
+    limits: &config::Server,
+) -> (Sniffed, Bytes) {
     let mut ahead = BytesMut::new();
     let sniffed = look_ahead(stream, &mut ahead, client, limits).await;
     // A copy: little is not to hold much.
@@ -66,7 +70,7 @@ async fn sniff(stream: &mut Stream, client: &Client, limits: &config::Server) ->
 async fn look_ahead(
     stream: &mut Stream,
     ahead: &mut BytesMut,
-    client: &Client,
+    client: &ClientConnection,
     limits: &config::Server,
 ) -> Sniffed {
     // Of the connection, and once something has arrived, of its first byte.

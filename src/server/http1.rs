@@ -15,15 +15,15 @@ use super::refusal::{Refusal, linger, refuse};
 use crate::config;
 use crate::deadline::TaskDeadline;
 use crate::http1::{Asking, Connection, HeadLimits, Stopped};
-use crate::proxy::{self, Client, Current, Informed, Reply, Source};
+use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
 pub fn serve(
     stream: Stream,
     received: Bytes,
-    client: Arc<Client>,
-    current: Current,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
     limits: Rc<config::Server>,
 ) -> impl Future<Output = ()> {
     let head = HeadLimits {
@@ -62,16 +62,19 @@ enum End {
     /// What arrived is no request.
     Refused(Refusal),
     /// It has become something else.
-    Switched(Box<proxy::Switched>),
+    Tunnel(Box<proxy::UpstreamTunnel>),
 }
 
 /// What is left of a response, and what the connection becomes behind it.
-type Begun = (Option<Box<Option<Reply>>>, Option<Box<proxy::Switched>>);
+type Begun = (
+    Option<Box<Option<Reply>>>,
+    Option<Box<proxy::UpstreamTunnel>>,
+);
 
 struct Served {
     connection: Connection<Stream>,
-    client: Arc<Client>,
-    current: Current,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
     limits: Rc<config::Server>,
     /// Armed only while something is waited for.
     deadline: TaskDeadline,
@@ -116,13 +119,13 @@ impl Served {
         // On the heap: a connection that waits for a request must not be as large as one that has it.
         let mut handling = Box::pin(self.handle(request));
         let begun = std::future::poll_fn(|cx| self.poll_begun(cx, handling.as_mut()));
-        let (rest, switched) = begun.await?;
+        let (rest, tunnel) = begun.await?;
         drop(handling);
         if let Some(mut rest) = rest {
             std::future::poll_fn(|cx| self.poll_answered(cx, &mut rest)).await?;
         }
-        if let Some(switched) = switched {
-            return Err(End::Switched(switched));
+        if let Some(tunnel) = tunnel {
+            return Err(End::Tunnel(tunnel));
         }
         self.upload_over().await?;
         match self.connection.keeps_alive() {
@@ -133,10 +136,10 @@ impl Served {
 
     fn handle(&self, request: Asking<Stream>) -> impl Future<Output = Response<Reply>> + use<> {
         let (head, body) = request.into_parts();
-        let (view, listener) = (self.current)(&self.client);
-        let body = body.map(Source::Http1);
-        let informed = Informed::over_http1(head.version, &self.client);
-        proxy::handle(view, listener, self.client.begin(), head, body, informed)
+        let (shard, listener) = (self.current)(&self.client);
+        let body = body.map(ClientBody::Http1);
+        let interim = InterimSink::over_http1(head.version, &self.client);
+        proxy::handle(shard, listener, self.client.begin(), head, body, interim)
     }
 
     fn poll_response(
@@ -158,7 +161,7 @@ impl Served {
     }
 
     /// Begins a response: its body, and what the connection becomes behind it.
-    fn begin(&self, response: Response<Reply>) -> (Reply, Option<Box<proxy::Switched>>) {
+    fn begin(&self, response: Response<Reply>) -> (Reply, Option<Box<proxy::UpstreamTunnel>>) {
         if let Some(interim) = self.interim() {
             self.connection.inform(&interim);
         }
@@ -167,8 +170,8 @@ impl Served {
         let (head, mut reply) = response.into_parts();
         self.connection
             .answer(&head, &reply, self.client.is_closing());
-        let switched = reply.take_switched();
-        (reply, switched)
+        let tunnel = reply.take_tunnel();
+        (reply, tunnel)
     }
 
     /// Ready when the response has begun: with what is left of it, if anything is.
@@ -178,14 +181,14 @@ impl Served {
         handling: Pin<&mut impl Future<Output = Response<Reply>>>,
     ) -> Poll<Result<Begun, End>> {
         let response = ready!(self.poll_response(cx, handling))?;
-        let (reply, switched) = self.begin(response);
+        let (reply, tunnel) = self.begin(response);
         // Gone by the time that the rest of an upload is waited for.
         let mut reply = Some(reply);
         let rest = match self.poll_answered(cx, &mut reply) {
             Poll::Ready(answered) => answered.map(|()| None)?,
             Poll::Pending => Some(Box::new(reply)),
         };
-        Poll::Ready(Ok((rest, switched)))
+        Poll::Ready(Ok((rest, tunnel)))
     }
 
     fn poll_answered(
@@ -277,13 +280,11 @@ impl Served {
             End::Refused(refusal) => {
                 refuse(&mut self.connection, refusal, &self.client, &self.current).await;
             }
-            End::Switched(switched) => {
-                match switched.join(&mut self.connection, &self.client).await {
-                    Ok(()) if self.client.is_cut() => {}
-                    Ok(()) => self.close().await,
-                    Err(_) => self.connection.with_stream(Stream::reset_at_close),
-                }
-            }
+            End::Tunnel(tunnel) => match tunnel.join(&mut self.connection, &self.client).await {
+                Ok(()) if self.client.is_cut() => {}
+                Ok(()) => self.close().await,
+                Err(_) => self.connection.with_stream(Stream::reset_at_close),
+            },
             // A request may have been answered before all of its body was read.
             End::Closed => self.close().await,
         }

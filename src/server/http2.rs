@@ -17,15 +17,15 @@ use crate::config;
 use crate::deadline::Deadline;
 use crate::http2::server::{Asking, Connection, Incoming, Responder, Rest, Sent, Settings};
 use crate::http2::{Pace, Sending, Sizes};
-use crate::proxy::{self, Client, Current, Informed, Reply, Source};
+use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
 pub async fn serve(
     stream: Stream,
     received: Bytes,
-    client: Arc<Client>,
-    current: Current,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
     limits: Rc<config::Server>,
 ) {
     let activity = Activity::new();
@@ -49,14 +49,18 @@ pub async fn serve(
     }
 }
 
-fn settings(limits: &config::Server, client: &Client, current: &Current) -> Settings {
+fn settings(
+    limits: &config::Server,
+    client: &ClientConnection,
+    current: &CurrentSnapshot,
+) -> Settings {
     let http2 = &limits.http2;
-    let (view, _) = current(client);
+    let (shard, _) = current(client);
     Settings {
         windows: Sizes {
             stream: http2.stream_window,
             max_streams: http2.max_streams,
-            budget: Arc::clone(&view.snapshot.windows),
+            budget: Arc::clone(&shard.snapshot.windows),
         },
         small_frames: http2.connection_window() as usize / 2,
         max_header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
@@ -70,8 +74,8 @@ fn settings(limits: &config::Server, client: &Client, current: &Current) -> Sett
 /// A connection with its timers, which are armed only while it waits.
 struct Served {
     connection: Connection<ClientIo>,
-    client: Arc<Client>,
-    current: Current,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
     activity: Rc<Activity>,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -142,9 +146,9 @@ impl Served {
             responder,
         } = asking;
         let client = Arc::clone(&self.client);
-        let (view, listener) = (self.current)(&client);
+        let (shard, listener) = (self.current)(&client);
         let in_flight = client.begin();
-        let informed = Informed::Stream(Rc::clone(&responder));
+        let interim = InterimSink::Stream(Rc::clone(&responder));
         match rest {
             Rest::Body(mut body) if body.promises_none() => {
                 let patience = self.idle_timeout;
@@ -154,19 +158,19 @@ impl Served {
                     if tokio::time::timeout(patience, empty).await.is_err() {
                         return responder.reset(Reason::CANCEL);
                     }
-                    let body = Some(Source::Http2(body));
-                    let handling = proxy::handle(view, listener, in_flight, head, body, informed);
+                    let body = Some(ClientBody::Http2(body));
+                    let handling = proxy::handle(shard, listener, in_flight, head, body, interim);
                     answer(client, responder, None, Box::pin(handling)).await;
                 });
             }
             rest => {
                 let (body, incoming) = match rest {
                     Rest::Nothing => (None, None),
-                    Rest::Body(body) => (Some(Source::Http2(body)), None),
+                    Rest::Body(body) => (Some(ClientBody::Http2(body)), None),
                     Rest::Tunnel(incoming) => (None, Some(incoming)),
                 };
                 // On the heap until there is a response: its stream may last for hours.
-                let handling = proxy::handle(view, listener, in_flight, head, body, informed);
+                let handling = proxy::handle(shard, listener, in_flight, head, body, interim);
                 let handling = Box::pin(handling);
                 tokio::task::spawn_local(answer(client, responder, incoming, handling));
             }
@@ -217,7 +221,7 @@ impl Future for Served {
 /// Answers one request, unless its client resets the stream before. `incoming` is the client's direction of
 /// a tunnel that it asks for.
 async fn answer(
-    client: Arc<Client>,
+    client: Arc<ClientConnection>,
     responder: Rc<Responder>,
     incoming: Option<Incoming>,
     mut handling: Pin<Box<impl Future<Output = Response<Reply>>>>,
@@ -230,12 +234,12 @@ async fn answer(
         return;
     };
     drop(handling);
-    if let (Some(switched), Some(incoming)) = (response.body_mut().take_switched(), incoming) {
+    if let (Some(tunnel), Some(incoming)) = (response.body_mut().take_tunnel(), incoming) {
         // It counts as in flight until the end of the tunnel.
         let _in_flight = client.begin();
         let (head, _) = response.into_parts();
         if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), incoming) {
-            let joined = switched.join_stream(&mut stream, &client).await;
+            let joined = tunnel.join_stream(&mut stream, &client).await;
             if joined.is_err() {
                 stream.reset();
             }
@@ -248,7 +252,7 @@ async fn answer(
 }
 
 /// Sends a body to its end, for as long as its client makes room for it.
-async fn send(mut sending: Sending<Reply>, client: &Arc<Client>) {
+async fn send(mut sending: Sending<Reply>, client: &Arc<ClientConnection>) {
     let mut stalled = None;
     let mut deadline = Deadline::default();
     std::future::poll_fn(|cx| {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::AccessLog;
 use crate::http1::HeadError;
-use crate::proxy::{self, Client, Current, ErrorKind, ProxyError};
+use crate::proxy::{self, ClientConnection, CurrentSnapshot, ErrorKind, ProxyError};
 use crate::sampling::Failure;
 use crate::telemetry::ACCESS;
 
@@ -49,14 +49,14 @@ impl Refusal {
 pub(super) async fn refuse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     refusal: Refusal,
-    client: &Client,
-    current: &Current,
+    client: &ClientConnection,
+    current: &CurrentSnapshot,
 ) {
     let error = refusal.error();
     let (kind, status) = (error.kind, error.kind.status());
-    let (view, listener) = current(client);
-    let patience = view.snapshot.config.server.linger_timeout;
-    let traffic = view.snapshot.traffic(listener, None);
+    let (shard, listener) = current(client);
+    let patience = shard.snapshot.config.server.linger_timeout;
+    let traffic = shard.snapshot.traffic(listener, None);
     traffic.failed(kind.code());
     traffic.answered(status);
     let is_whole = || {
@@ -67,11 +67,12 @@ pub(super) async fn refuse(
             status: Some(status.as_u16()),
         };
         let now = Instant::now();
-        view.snapshot
+        shard
+            .snapshot
             .sampling
             .admits(failure, Some(&error.detail), now)
     };
-    let is_logged = match view.snapshot.config.log.access {
+    let is_logged = match shard.snapshot.config.log.access {
         AccessLog::Off => false,
         AccessLog::Errors => is_whole(),
         AccessLog::All => true,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection;
 use crate::limit::Place;
-use crate::proxy::{Client, Current, View};
+use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
 use crate::stream::{Peer, Stream};
 use crate::vital::Vitals;
@@ -243,28 +243,28 @@ impl Drop for Held {
 /// What the tasks of one shard share.
 struct Local {
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
-    view: RefCell<Rc<View>>,
+    shard: RefCell<Rc<ShardSnapshot>>,
     /// Swept of those that have ended.
     connections: RefCell<Vec<Connection>>,
 }
 
 struct Connection {
-    client: Weak<Client>,
+    client: Weak<ClientConnection>,
     served_by: std::rc::Weak<ServedBy>,
 }
 
 /// What a connection is served by, and the index of its listener there.
-type ServedBy = RefCell<(Rc<View>, usize)>;
+type ServedBy = RefCell<(Rc<ShardSnapshot>, usize)>;
 
 impl Local {
-    fn view(&self) -> Rc<View> {
+    fn shard(&self) -> Rc<ShardSnapshot> {
         let mut snapshots = self.snapshots.borrow_mut();
         let newest = snapshots.load();
-        let mut view = self.view.borrow_mut();
-        if !Arc::ptr_eq(newest, &view.snapshot) {
-            *view = View::new(Arc::clone(newest), Some(&view));
+        let mut shard = self.shard.borrow_mut();
+        if !Arc::ptr_eq(newest, &shard.snapshot) {
+            *shard = ShardSnapshot::new(Arc::clone(newest), Some(&shard));
         }
-        Rc::clone(&view)
+        Rc::clone(&shard)
     }
 
     fn serve(self: &Rc<Self>, accepted: Accepted, held: Held) {
@@ -272,8 +272,9 @@ impl Local {
             Ok(watched) => watched,
             Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
         };
-        let max_interim = self.view().snapshot.config.server.max_interim_bytes;
-        let client = Client::new(accepted.listener, peer, max_interim, (held, accepted.place));
+        let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
+        let client =
+            ClientConnection::new(accepted.listener, peer, max_interim, (held, accepted.place));
         let Some(current) = self.current(&client) else {
             return; // Its listener was removed before it got here.
         };
@@ -283,7 +284,7 @@ impl Local {
         tokio::task::spawn_local(connection::serve(stream, client, current));
     }
 
-    fn each(&self, listener: Option<&str>, tell: impl Fn(&Client)) {
+    fn each(&self, listener: Option<&str>, tell: impl Fn(&ClientConnection)) {
         // Copied out: telling a connection must not find the list borrowed.
         let clients: Vec<_> = self
             .connections
@@ -298,16 +299,16 @@ impl Local {
         }
     }
 
-    fn current(self: &Rc<Self>, client: &Arc<Client>) -> Option<Current> {
-        let view = self.view();
-        let listener = view.snapshot.listener(&client.listener)?;
-        let served_by = Rc::new(RefCell::new((view, listener)));
+    fn current(self: &Rc<Self>, client: &Arc<ClientConnection>) -> Option<CurrentSnapshot> {
+        let shard = self.shard();
+        let listener = shard.snapshot.listener(&client.listener)?;
+        let served_by = Rc::new(RefCell::new((shard, listener)));
         self.connections.borrow_mut().push(Connection {
             client: Arc::downgrade(client),
             served_by: Rc::downgrade(&served_by),
         });
         let local = Rc::clone(self);
-        Some(Rc::new(move |client: &Client| {
+        Some(Rc::new(move |client: &ClientConnection| {
             local.renew(client, &served_by);
             served_by.borrow().clone()
         }))
@@ -315,22 +316,22 @@ impl Local {
 
     /// Brings a connection to the newest snapshot. It stays with the last one that has its
     /// listener; when it is closing, that name may be another's already.
-    fn renew(&self, client: &Client, served_by: &ServedBy) {
-        let view = self.view();
+    fn renew(&self, client: &ClientConnection, served_by: &ServedBy) {
+        let shard = self.shard();
         let mut served_by = served_by.borrow_mut();
-        if !Rc::ptr_eq(&served_by.0, &view)
+        if !Rc::ptr_eq(&served_by.0, &shard)
             && !client.is_closing()
-            && let Some(listener) = view.snapshot.listener(&client.listener)
+            && let Some(listener) = shard.snapshot.listener(&client.listener)
         {
-            *served_by = (view, listener);
+            *served_by = (shard, listener);
         }
     }
 
     /// An idle client must not keep an old snapshot, with its tokens and connections, alive.
     fn sweep(&self, now: Instant) {
-        let view = self.view();
-        view.sweep(now);
-        view.snapshot.sampling.tell(now);
+        let shard = self.shard();
+        shard.sweep(now);
+        shard.snapshot.sampling.tell(now);
         self.connections.borrow_mut().retain(|connection| {
             let Some(client) = connection.client.upgrade() else {
                 return false;
@@ -344,10 +345,10 @@ impl Local {
 }
 
 async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap<Snapshot>>) {
-    let view = View::new(snapshots.load_full(), None);
+    let shard = ShardSnapshot::new(snapshots.load_full(), None);
     let local = Rc::new(Local {
         snapshots: RefCell::new(Cache::new(snapshots)),
-        view: RefCell::new(view),
+        shard: RefCell::new(shard),
         connections: RefCell::default(),
     });
     let mut sweep = interval(SWEEP_INTERVAL);
@@ -362,8 +363,10 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap
         };
         match message {
             Some(Message::Serve(accepted, held)) => local.serve(accepted, held),
-            Some(Message::Close(listener)) => local.each(listener.as_deref(), Client::close),
-            Some(Message::Cut) => local.each(None, Client::cut),
+            Some(Message::Close(listener)) => {
+                local.each(listener.as_deref(), ClientConnection::close)
+            }
+            Some(Message::Cut) => local.each(None, ClientConnection::cut),
             Some(Message::Ping(answer)) => drop(answer.send(())),
             None => break,
         }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::uri::Scheme;
 use url::Host;
 
-use super::{Credential, Injection, Listener, Neighbours, Snapshot, Target, Upstream};
+use super::{BrowserGuard, Credential, Injection, Listener, Snapshot, Target, Upstream};
 use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
@@ -17,7 +17,7 @@ use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::redact::Redactor;
-use crate::route::{Addresses, OwnHosts, RoutePattern, RouteTable};
+use crate::route::{AllowedAddresses, AllowedHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
 use crate::token::{Clock, FreshTokens, Rejections};
@@ -364,8 +364,8 @@ impl Listener {
         };
         Self {
             name: listener.name.clone(),
-            neighbours: loopback.then(|| Neighbours {
-                own_hosts: own_hosts(listener, config),
+            browser_guard: loopback.then(|| BrowserGuard {
+                allowed_hosts: allowed_hosts(listener, config),
                 allow_browsers: listener.allow_browsers,
                 allow_origins: listener.allow_origins.clone(),
                 refuse_unmarked: true,
@@ -404,7 +404,7 @@ impl Upstream {
     }
 }
 
-fn own_hosts(listener: &config::Listener, config: &Config) -> OwnHosts {
+fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
     let routes = config.routes.iter().filter(|route| {
         let scope = route.listener.as_ref();
         scope.is_none_or(|name| *name == listener.name)
@@ -414,8 +414,8 @@ fn own_hosts(listener: &config::Listener, config: &Config) -> OwnHosts {
         .filter_map(|route| config.upstreams.get(&route.upstream));
     let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
-    OwnHosts::new(
-        Addresses::Loopback,
+    AllowedHosts::new(
+        AllowedAddresses::Loopback,
         hosts,
         routes.clone().map(|route| &route.host),
     )

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::failure;
-use super::super::request::Asked;
+use super::super::request::TunnelRequest;
 use super::super::upload::{Outgoing, Upload};
 use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
@@ -287,7 +287,7 @@ impl Forward {
         self.inject(token, |name, value| {
             headers.insert(name, value);
         });
-        if let Some(Asked::Connect(protocol)) = self.asked.as_deref() {
+        if let Some(TunnelRequest::ExtendedConnect(protocol)) = self.asked.as_deref() {
             request.extensions_mut().insert(protocol.clone());
         }
         if let Some(consent) = &self.consent {

@@ -324,7 +324,7 @@ fn extended_connect_alone_is_a_connect_that_passes() {
     assert_eq!(check(&connect).unwrap().path.canonical, "/chat");
     assert_eq!(
         tunnel(&connect, Seen::default()),
-        Some(Asked::Connect(websocket))
+        Some(TunnelRequest::ExtendedConnect(websocket))
     );
     connect.uri = Uri::from_static("http://h/../chat");
     assert_refused(&connect);

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::HostPattern;
 
-/// The host names that a socket calls its own, besides `localhost` and [addresses](Addresses).
+/// The host names that a socket calls its own, besides `localhost` and [addresses](AllowedAddresses).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnHosts {
-    addresses: Addresses,
+pub struct AllowedHosts {
+    addresses: AllowedAddresses,
     any: bool,
     exact: HashSet<Box<str>>,
     /// By the part after `*.`.
@@ -18,7 +18,7 @@ pub struct OwnHosts {
 
 /// Which IP addresses are a socket's own without being configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addresses {
+pub enum AllowedAddresses {
     /// 127.0.0.0/8 and `::1`: no other leads to a socket on loopback but by a detour, and to others
     /// (`0.0.0.0`, `::ffff:127.0.0.1`) browsers do not say which page asks.
     Loopback,
@@ -26,11 +26,11 @@ pub enum Addresses {
     All,
 }
 
-impl OwnHosts {
+impl AllowedHosts {
     /// `hosts` are the listener's own `hosts` and the hosts of its upstreams, in lower case without
     /// port, `*` for any; `patterns` are the hosts of its routes.
     pub fn new<'a>(
-        addresses: Addresses,
+        addresses: AllowedAddresses,
         hosts: impl IntoIterator<Item = &'a str>,
         patterns: impl IntoIterator<Item = &'a HostPattern>,
     ) -> Self {
@@ -66,7 +66,7 @@ impl OwnHosts {
             (!label.is_empty() && self.wildcard.contains(parent)).then_some(())
         };
         self.any
-            || ip(host).is_some_and(|ip| self.addresses == Addresses::All || ip.is_loopback())
+            || ip(host).is_some_and(|ip| self.addresses == AllowedAddresses::All || ip.is_loopback())
             // Only HTTP/1.0 may lack a host, and no browser can be made to leave it out.
             || host.is_empty()
             || self.exact.contains(canonical(host).as_ref())

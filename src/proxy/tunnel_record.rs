@@ -10,7 +10,7 @@ use crate::telemetry::ACCESS;
 ///
 /// It holds nothing of the snapshot: a tunnel may be open for days, and reloads go on.
 #[derive(Debug)]
-pub struct Tunnelled {
+pub struct TunnelRecord {
     /// Who opened it.
     pub client: Peer,
     /// The id of the request that asked for it.
@@ -25,7 +25,7 @@ pub struct Tunnelled {
     pub bytes: [u64; 2],
 }
 
-impl Drop for Tunnelled {
+impl Drop for TunnelRecord {
     fn drop(&mut self) {
         let [request_bytes, response_bytes] = self.bytes;
         tracing::info!(

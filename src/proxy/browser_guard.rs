@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::error::{ErrorKind, ProxyError};
 use super::request::{Checked, is_browser};
 use crate::route::is_loopback_host;
-use crate::snapshot::Neighbours;
+use crate::snapshot::BrowserGuard;
 
 #[cfg(test)]
 mod tests;
@@ -42,20 +42,20 @@ pub enum Foreign<'r> {
 ///
 /// What shows that it did.
 pub fn admit<'r>(
-    neighbours: &Neighbours,
+    browser_guard: &BrowserGuard,
     checked: &'r Checked<'_>,
     headers: &'r HeaderMap,
 ) -> Result<(), Foreign<'r>> {
     // Consent to browsers is not consent to rebinding: such a page passes for same-origin.
-    if !neighbours.own_hosts.contains(&checked.host) {
+    if !browser_guard.allowed_hosts.contains(&checked.host) {
         return Err(Foreign::Host(&checked.host));
     }
-    if !checked.seen.browser || neighbours.allow_browsers {
+    if !checked.seen.browser || browser_guard.allow_browsers {
         return Ok(());
     }
     let mut allowed = false;
     for origin in headers.get_all(ORIGIN) {
-        if is_listed(origin.as_bytes(), &neighbours.allow_origins) {
+        if is_listed(origin.as_bytes(), &browser_guard.allow_origins) {
             allowed = true;
         } else if !is_own(origin.as_bytes(), checked.authority) {
             return Err(Foreign::Origin(origin));
@@ -67,7 +67,7 @@ pub fn admit<'r>(
     if is_cross_site(headers) {
         return Err(Foreign::Site);
     }
-    if neighbours.refuse_unmarked && !is_loopback_host(&checked.host) && is_unmarked(headers) {
+    if browser_guard.refuse_unmarked && !is_loopback_host(&checked.host) && is_unmarked(headers) {
         return Err(Foreign::Unmarked);
     }
     Ok(())

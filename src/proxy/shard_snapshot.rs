@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client_connection::ClientConnection;
 use super::upload::Outgoing;
 use crate::config;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
 
 /// A snapshot with the pools of one shard.
-pub struct View {
+pub struct ShardSnapshot {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
     /// The limits of client connections, for those who stay with them when the snapshot goes.
@@ -23,9 +23,9 @@ pub struct View {
 }
 
 /// What a connection asks at each request: the view of this moment, and the index of its listener.
-pub type Current = Rc<dyn Fn(&Client) -> (Rc<View>, usize)>;
+pub type CurrentSnapshot = Rc<dyn Fn(&ClientConnection) -> (Rc<ShardSnapshot>, usize)>;
 
-impl View {
+impl ShardSnapshot {
     /// Takes over the pools of upstreams that both snapshots have.
     pub fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Rc<Self> {
         let old_pools = old

@@ -10,7 +10,7 @@ use crate::stream::Peer;
 
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
-pub struct Client {
+pub struct ClientConnection {
     /// The name of the listener it came in by.
     pub listener: String,
     /// Who is at its other end.
@@ -31,13 +31,13 @@ pub struct Client {
 
 /// Counts a request as in flight until the end of its response.
 #[derive(Debug)]
-pub struct InFlight(Arc<Client>);
+pub struct InFlight(Arc<ClientConnection>);
 
 /// Counts a response as stalled, until this is dropped.
 #[derive(Debug)]
-pub struct Stalled(Arc<Client>);
+pub struct Stalled(Arc<ClientConnection>);
 
-impl Client {
+impl ClientConnection {
     /// A connection of `listener` from `peer`, for which at most `max_interim` bytes of interim responses gather;
     /// `held` is dropped when the connection, or what it was upgraded to, has ended.
     pub fn new(
@@ -98,7 +98,7 @@ impl Client {
         self.wake();
     }
 
-    /// Whether [`Client::close`] was called.
+    /// Whether [`ClientConnection::close`] was called.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Relaxed)
     }
@@ -109,7 +109,7 @@ impl Client {
         self.wake();
     }
 
-    /// Whether [`Client::cut`] was called.
+    /// Whether [`ClientConnection::cut`] was called.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Relaxed)
     }
@@ -120,7 +120,7 @@ impl Client {
         self.reset.store(true, Relaxed);
     }
 
-    /// Whether [`Client::reset`] was called.
+    /// Whether [`ClientConnection::reset`] was called.
     pub fn is_reset(&self) -> bool {
         self.reset.load(Relaxed)
     }
@@ -137,7 +137,7 @@ impl Client {
         self.wake();
     }
 
-    /// What [`Client::inform`] gathered since.
+    /// What [`ClientConnection::inform`] gathered since.
     pub fn take_interim(&self) -> Option<Vec<u8>> {
         if !self.informed.load(Relaxed) {
             return None;
@@ -172,7 +172,7 @@ impl Client {
 
 impl InFlight {
     /// The connection.
-    pub fn client(&self) -> &Arc<Client> {
+    pub fn client(&self) -> &Arc<ClientConnection> {
         &self.0
     }
 }
@@ -189,9 +189,9 @@ impl Drop for Stalled {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ClientConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
+        f.debug_struct("ClientConnection")
             .field("listener", &self.listener)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()

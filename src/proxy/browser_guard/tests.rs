@@ -1,7 +1,7 @@
 use super::super::request::Seen;
 use super::*;
 use crate::config::HostPattern;
-use crate::route::{Addresses, OwnHosts};
+use crate::route::{AllowedAddresses, AllowedHosts};
 
 const PAGE: &str = "http://localhost:7080";
 const MOZILLA: (HeaderName, &str) = (USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64)");
@@ -23,22 +23,26 @@ fn checked(authority: &str) -> Checked<'_> {
     }
 }
 
-fn with_hosts(hosts: &[&str]) -> Neighbours {
+fn with_hosts(hosts: &[&str]) -> BrowserGuard {
     let patterns = [
         HostPattern::Any,
         HostPattern::Exact("crm.local".to_owned()),
         HostPattern::Exact("[fd00::1]".to_owned()),
         HostPattern::Wildcard("example.com".to_owned()),
     ];
-    Neighbours {
-        own_hosts: OwnHosts::new(Addresses::Loopback, hosts.iter().copied(), &patterns),
+    BrowserGuard {
+        allowed_hosts: AllowedHosts::new(
+            AllowedAddresses::Loopback,
+            hosts.iter().copied(),
+            &patterns,
+        ),
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: true,
     }
 }
 
-fn careful() -> Neighbours {
+fn careful() -> BrowserGuard {
     with_hosts(&[
         "extra.local",
         "*.wild.local",
@@ -47,15 +51,15 @@ fn careful() -> Neighbours {
     ])
 }
 
-fn open() -> Neighbours {
-    Neighbours {
+fn open() -> BrowserGuard {
+    BrowserGuard {
         allow_browsers: true,
         ..careful()
     }
 }
 
-fn listing(origins: &[&str]) -> Neighbours {
-    Neighbours {
+fn listing(origins: &[&str]) -> BrowserGuard {
+    BrowserGuard {
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         ..careful()
     }
@@ -71,22 +75,22 @@ fn map(headers: &[(HeaderName, &str)]) -> HeaderMap {
 
 /// The error of a listener, its kind first.
 fn refusal(
-    neighbours: &Neighbours,
+    browser_guard: &BrowserGuard,
     authority: &str,
     headers: &[(HeaderName, &str)],
 ) -> Option<(ErrorKind, String)> {
     let (checked, headers) = (checked(authority), map(headers));
-    let refused = admit(neighbours, &checked, &headers).err()?;
+    let refused = admit(browser_guard, &checked, &headers).err()?;
     let error = refused.at_listener();
     Some((error.kind, error.detail.into_owned()))
 }
 
 fn kind(
-    neighbours: &Neighbours,
+    browser_guard: &BrowserGuard,
     authority: &str,
     headers: &[(HeaderName, &str)],
 ) -> Option<ErrorKind> {
-    refusal(neighbours, authority, headers).map(|(kind, _)| kind)
+    refusal(browser_guard, authority, headers).map(|(kind, _)| kind)
 }
 
 #[test]
@@ -141,8 +145,8 @@ fn a_foreign_host_is_refused_even_when_browsers_are_allowed() {
         "[::127.0.0.1]",
         "[64:ff9b::127.0.0.1]",
     ] {
-        for neighbours in [careful(), open(), listing(&["http://attacker.example"])] {
-            let refused = kind(&neighbours, host, &[]);
+        for browser_guard in [careful(), open(), listing(&["http://attacker.example"])] {
+            let refused = kind(&browser_guard, host, &[]);
             assert_eq!(refused, Some(ErrorKind::NoRoute), "{host}");
         }
     }
@@ -150,15 +154,15 @@ fn a_foreign_host_is_refused_even_when_browsers_are_allowed() {
 
 #[test]
 fn a_socket_on_the_network_goes_by_every_address() {
-    let neighbours = Neighbours {
-        own_hosts: OwnHosts::new(Addresses::All, [], []),
+    let browser_guard = BrowserGuard {
+        allowed_hosts: AllowedHosts::new(AllowedAddresses::All, [], []),
         ..careful()
     };
     for host in ["10.1.2.3:7090", "[fd00::7]", "0.0.0.0", "127.0.0.1"] {
-        assert_eq!(kind(&neighbours, host, &[]), None, "{host}");
+        assert_eq!(kind(&browser_guard, host, &[]), None, "{host}");
     }
     assert_eq!(
-        kind(&neighbours, "crm.local", &[]),
+        kind(&browser_guard, "crm.local", &[]),
         Some(ErrorKind::NoRoute)
     );
 }

@@ -10,7 +10,7 @@ use crate::stream::Stream;
 use crate::{http1, http2};
 
 /// A request body as it arrives.
-pub enum Source {
+pub enum ClientBody {
     /// Over HTTP/1.1.
     Http1(http1::RequestBody<Stream>),
     /// Over HTTP/2.
@@ -19,27 +19,27 @@ pub enum Source {
 
 /// Why a body could not be read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum BodyFault {
     /// The client broke its own framing.
     Malformed,
     /// The client went away.
     Gone,
 }
 
-impl Source {
+impl ClientBody {
     /// The next piece of it.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
-                http1::BodyError::Malformed(_) => Fault::Malformed,
-                http1::BodyError::Gone => Fault::Gone,
+                http1::BodyError::Malformed(_) => BodyFault::Malformed,
+                http1::BodyError::Gone => BodyFault::Gone,
             }),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
-                http2::server::BodyError::Malformed => Fault::Malformed,
-                http2::server::BodyError::Gone => Fault::Gone,
+                http2::server::BodyError::Malformed => BodyFault::Malformed,
+                http2::server::BodyError::Gone => BodyFault::Gone,
             }),
         }
     }
