@@ -7,6 +7,8 @@
 
 mod budget;
 mod connection;
+mod driver;
+mod error;
 mod frames;
 mod pings;
 mod receiving;
@@ -20,6 +22,7 @@ mod windows;
 
 pub use budget::Budget;
 pub use connection::{Connection, Settings};
+pub use error::Error;
 pub use frames::{Arrived, Frames};
 pub use pings::Pace;
 pub use response::ResponseBody;
@@ -29,41 +32,4 @@ pub use tunnel::Tunnel;
 pub use windows::Sizes;
 
 /// Streams that we may have to reset for what comes on them, before the connection is ended.
-const FAULTY_STREAMS: usize = 1024;
-
-/// Why there is no response, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The connection broke off.
-    #[error("the connection broke off")]
-    Io(#[source] std::io::Error),
-    /// The stream or its connection was ended with a reason, or its rules were broken.
-    #[error("HTTP/2 error")]
-    Stream(#[source] h2::Error),
-    /// The stream was reset with NO_ERROR or CANCEL before its end. Passed on as they are they would look
-    /// like one to some clients: an end may only be followed by NO_ERROR (RFC 9113 section 8.1).
-    #[error("the stream was reset before its end")]
-    CutShort,
-    /// A server agreed to a tunnel and announced a body (RFC 8441 section 5).
-    #[error("a tunnel with a body")]
-    TunnelWithBody,
-    /// Interim responses came without end.
-    #[error("more than {} interim responses came", round_trip::MAX_INTERIM)]
-    Interim,
-    /// A ping was not answered in time: the connection has been given up.
-    #[error("the connection did not answer a ping")]
-    Unanswered,
-}
-
-impl From<h2::Error> for Error {
-    fn from(error: h2::Error) -> Self {
-        match error.is_io() {
-            true => Self::Io(
-                error
-                    .into_io()
-                    .unwrap_or_else(|| std::io::ErrorKind::Other.into()),
-            ),
-            false => Self::Stream(error),
-        }
-    }
-}
+const MAX_FAULTY_STREAMS: usize = 1024;

@@ -11,30 +11,30 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
-use super::Error;
-use super::connection::Shared;
+use super::driver::ConnectionState;
+use super::error::Error;
 use super::receiving::Receiving;
 use super::tunnel::Tunnel;
-use super::upload::Held;
+use super::upload::UploadHandle;
 
 /// The body of a response. Its stream is reset when it is dropped before its end, whatever the request
 /// body does.
 pub struct ResponseBody {
     stream: Receiving,
-    /// What is still to come, as far as that was said.
+    /// Bytes that are still to come, if the server said how many.
     left: Option<u64>,
-    /// Trailers are next.
+    /// All data has been read. Trailers may follow.
     data_ended: bool,
-    shared: Rc<Shared>,
-    rest: Rest,
+    state: Rc<ConnectionState>,
+    request: RequestSide,
 }
 
-/// The other direction.
-enum Rest {
+/// The other direction of the stream.
+enum RequestSide {
     /// The request has been sent.
     Sent,
-    /// Its body is still on its way.
-    Upload(Held),
+    /// Its body is still being sent.
+    Upload(UploadHandle),
     /// This is a tunnel.
     Tunnel(Box<SendStream<Bytes>>),
 }
@@ -43,58 +43,60 @@ impl ResponseBody {
     pub(super) fn new(
         stream: Receiving,
         length: Option<u64>,
-        shared: Rc<Shared>,
-        upload: Option<Held>,
+        state: Rc<ConnectionState>,
+        upload: Option<UploadHandle>,
     ) -> Self {
-        let left = match stream.is_end_stream() {
-            true => length.or(Some(0)),
-            false => length,
+        let left = if stream.is_end_stream() {
+            length.or(Some(0))
+        } else {
+            length
         };
         Self {
             stream,
             left,
             data_ended: false,
-            shared,
-            rest: upload.map_or(Rest::Sent, Rest::Upload),
+            state,
+            request: upload.map_or(RequestSide::Sent, RequestSide::Upload),
         }
     }
 
     pub(super) fn of_tunnel(
         stream: Receiving,
         connect: SendStream<Bytes>,
-        shared: Rc<Shared>,
+        state: Rc<ConnectionState>,
     ) -> Self {
         Self {
-            rest: Rest::Tunnel(Box::new(connect)),
-            ..Self::new(stream, None, shared, None)
+            request: RequestSide::Tunnel(Box::new(connect)),
+            ..Self::new(stream, None, state, None)
         }
     }
 
     /// Both directions, if the server agreed to extended CONNECT (RFC 8441).
     pub fn into_tunnel(self) -> Option<Tunnel> {
-        match self.rest {
-            Rest::Tunnel(connect) => Some(Tunnel::new(*connect, self.stream)),
+        match self.request {
+            RequestSide::Tunnel(connect) => Some(Tunnel::new(*connect, self.stream)),
             _ => None,
         }
     }
 
-    /// Lets the request body go on, if all of the response has come, for as long as it makes a move
-    /// within `idle`.
+    /// Lets the request body be sent to its end, if all of the response has come. The stream is reset when
+    /// nothing more of the body could be sent for `idle`.
     pub fn release_at_end(&mut self, idle: Option<Duration>) {
         // A tunnel stays one, also if one direction has ended.
-        if matches!(self.rest, Rest::Upload(_))
+        if matches!(self.request, RequestSide::Upload(_))
             && (self.left == Some(0) || self.stream.is_end_stream())
-            && let Rest::Upload(upload) = std::mem::replace(&mut self.rest, Rest::Sent)
+            && let RequestSide::Upload(upload) =
+                std::mem::replace(&mut self.request, RequestSide::Sent)
         {
-            // Fails when it has ended.
+            // This fails when the upload has ended.
             let _ = upload.send(idle);
         }
     }
 
-    fn broken_off(&self, error: h2::Error) -> Error {
+    fn error(&self, error: h2::Error) -> Error {
         match error.reason() {
             Some(Reason::NO_ERROR | Reason::CANCEL) if error.is_reset() => Error::CutShort,
-            _ => self.shared.error(error),
+            _ => self.state.error(error),
         }
     }
 }
@@ -117,7 +119,7 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         if !this.data_ended {
             if let Some(data) = ready!(this.stream.poll_data(cx)) {
-                let data = data.map_err(|error| this.broken_off(error))?;
+                let data = data.map_err(|error| this.error(error))?;
                 this.stream.release(data.len());
                 this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -125,7 +127,7 @@ impl Body for ResponseBody {
             this.data_ended = true;
         }
         let trailers = ready!(this.stream.poll_trailers(cx));
-        let trailers = trailers.map_err(|error| this.broken_off(error))?;
+        let trailers = trailers.map_err(|error| this.error(error))?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
@@ -139,8 +141,8 @@ impl Body for ResponseBody {
     }
 }
 
-/// The length of a body, as far as its headers tell. Whether they make sense is looked at elsewhere.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+/// The length of a body, if its headers tell it. The library checks that they agree with the body.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?
         .to_str()

@@ -12,30 +12,27 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use super::Error;
-use super::connection::Shared;
+use super::driver::ConnectionState;
+use super::error::{Error, MAX_INTERIM};
 use super::receiving::Receiving;
 use super::response::{self, ResponseBody};
-use super::upload::{Held, Upload};
-
-/// Interim responses to one request, as over HTTP/1.1.
-pub(super) const MAX_INTERIM: u32 = 256;
+use super::upload::{Upload, UploadHandle};
 
 /// A request that has been sent. Dropping it before the head of its response has come resets the stream.
 pub struct RoundTrip {
     response: ResponseFuture,
     /// How many interim responses have come.
     interim: u32,
-    shared: Rc<Shared>,
-    /// The other direction of a tunnel that was asked for.
+    state: Rc<ConnectionState>,
+    /// Our direction of a tunnel that was asked for.
     connect: Option<SendStream<Bytes>>,
-    upload: Option<Held>,
+    upload: Option<UploadHandle>,
 }
 
 impl RoundTrip {
     pub(super) fn begin<B>(
         sender: &mut SendRequest<Bytes>,
-        shared: Rc<Shared>,
+        state: Rc<ConnectionState>,
         request: Request<B>,
     ) -> Result<Self, Error>
     where
@@ -45,59 +42,61 @@ impl RoundTrip {
         let (head, body) = request.into_parts();
         let mut request = Request::from_parts(head, ());
         let connects = request.method() == Method::CONNECT;
-        tell_length(&mut request, &body);
+        add_content_length(&mut request, &body);
         let ends = !connects && body.is_end_stream();
         let sent = sender.send_request(request, ends);
-        let (response, stream) = sent.map_err(|error| shared.error(error))?;
+        let (response, stream) = sent.map_err(|error| state.error(error))?;
         let mut trip = Self {
             response,
             interim: 0,
-            shared,
+            state,
             connect: None,
             upload: None,
         };
-        match (connects, ends) {
-            (true, _) => trip.connect = Some(stream),
-            (false, true) => {}
-            (false, false) => {
-                let (held, response) = oneshot::channel();
-                let uploading = trip.shared.uploading();
-                let mut upload = Upload::new(body, stream, response, uploading);
-                let mut context = Context::from_waker(Waker::noop());
-                // Often all of it is there. If not, its task asks again, to be woken.
-                if Pin::new(&mut upload).poll(&mut context).is_pending() {
-                    tokio::task::spawn_local(upload);
-                    trip.upload = Some(held);
-                }
+        if connects {
+            trip.connect = Some(stream);
+        } else if !ends {
+            let (handle, response) = oneshot::channel();
+            let counted = trip.state.begin_upload();
+            let mut upload = Upload::new(body, stream, response, counted);
+            // Most bodies are there as a whole and fit into the windows: this poll sends them, and
+            // no task is spawned. Otherwise nothing may be lost by the waker that does nothing. It is
+            // not: a spawned task is polled at once, with a waker of its own, and each source that
+            // the upload waits for (the body, the stream, the end of the response, the timer) then
+            // replaces the waker that it has by that one.
+            let mut context = Context::from_waker(Waker::noop());
+            if Pin::new(&mut upload).poll(&mut context).is_pending() {
+                tokio::task::spawn_local(upload);
+                trip.upload = Some(handle);
             }
         }
         Ok(trip)
     }
 
-    /// Whether any of an answer has come.
-    pub fn has_heard(&self) -> bool {
+    /// Whether any part of a response has come.
+    pub fn has_response_begun(&self) -> bool {
         self.interim > 0
     }
 
-    /// The head of the response. Interim ones that come before it are told.
+    /// The head of the response. Interim responses that come before it go to `on_interim`.
     ///
     /// # Errors
-    /// There is none, or too many interim ones.
+    /// There is no response, or there are too many interim ones.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        told: &mut impl FnMut(Response<()>),
+        on_interim: &mut impl FnMut(Response<()>),
     ) -> Poll<Result<Response<ResponseBody>, Error>> {
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 return Poll::Ready(Err(Error::Interim));
             }
-            told(interim);
+            on_interim(interim);
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx));
-        let response = response.map_err(|error| self.shared.error(error))?;
-        let length = response::length(response.headers());
+        let response = response.map_err(|error| self.state.error(error))?;
+        let length = response::content_length(response.headers());
         let tunnel = self
             .connect
             .take()
@@ -108,27 +107,29 @@ impl RoundTrip {
                 return Poll::Ready(Err(Error::TunnelWithBody));
             }
             return Poll::Ready(Ok(response.map(|body| {
-                let body = Receiving::new(body, None, &self.shared.unread);
-                ResponseBody::of_tunnel(body, stream, Rc::clone(&self.shared))
+                let body = Receiving::new(body, None, &self.state.unread);
+                ResponseBody::of_tunnel(body, stream, Rc::clone(&self.state))
             })));
         }
-        let (shared, upload) = (Rc::clone(&self.shared), self.upload.take());
+        let (state, upload) = (Rc::clone(&self.state), self.upload.take());
         Poll::Ready(Ok(response.map(|body| {
-            let body = Receiving::new(body, length, &shared.unread);
-            ResponseBody::new(body, length, shared, upload)
+            let body = Receiving::new(body, length, &state.unread);
+            ResponseBody::new(body, length, state, upload)
         })))
     }
 }
 
-/// A body of known length says so, unless it is known anyway that there is none (RFC 9110 section 8.6).
-fn tell_length<B: Body>(request: &mut Request<()>, body: &B) {
+/// Adds `Content-Length` where the length of the body is known. It is left out where the method implies that
+/// there is no body (RFC 9110 section 8.6).
+fn add_content_length<B: Body>(request: &mut Request<()>, body: &B) {
     let Some(length) = body.size_hint().exact() else {
         return;
     };
     let method = request.method();
-    let usually_none =
+    let implies_no_body =
         [Method::GET, Method::HEAD, Method::DELETE, Method::CONNECT].contains(method);
-    if (length != 0 || !usually_none) && !request.headers().contains_key(header::CONTENT_LENGTH) {
+    if (length != 0 || !implies_no_body) && !request.headers().contains_key(header::CONTENT_LENGTH)
+    {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -1,4 +1,4 @@
-//! A request body on its way.
+//! A request body that is being sent.
 
 use std::error::Error;
 use std::future::Future;
@@ -12,25 +12,26 @@ use http_body::Body;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::connection::Uploading;
+use super::driver::UploadGuard;
 use super::sending::Sending;
 use crate::deadline::Deadline;
 
-/// Held by whoever reads the response: the upload ends with it, unless it is told that the response has
-/// ended, and how long from then on the upload may stand still.
-pub type Held = oneshot::Sender<Option<Duration>>;
+/// Held by whoever reads the response. The upload is cancelled when it is dropped. Once the response has
+/// ended, the reader sends how long from then on the upload may be without progress; the upload then
+/// continues without the reader.
+pub type UploadHandle = oneshot::Sender<Option<Duration>>;
 
-/// Sends a body to its end; ready when there is no more to do, for whatever reason. Whoever waits for
-/// the response hears of what went wrong.
+/// Sends a body to its end. Ready when there is no more to do, for whatever reason: an error is reported to
+/// those who wait for the response.
 pub struct Upload<B> {
     sending: Sending<B>,
-    /// `None` behind the response.
+    /// `None` once the response has ended.
     response: Option<oneshot::Receiver<Option<Duration>>>,
     idle: Option<Duration>,
     /// When the response ended.
     ended: Instant,
     deadline: Deadline,
-    _counted: Uploading,
+    _counted: UploadGuard,
 }
 
 impl<B> Upload<B> {
@@ -38,7 +39,7 @@ impl<B> Upload<B> {
         body: B,
         stream: SendStream<Bytes>,
         response: oneshot::Receiver<Option<Duration>>,
-        counted: Uploading,
+        counted: UploadGuard,
     ) -> Self {
         Self {
             sending: Sending::new(body, stream),
@@ -72,7 +73,7 @@ where
         match this.sending.poll_sent(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(()),
             Poll::Ready(Err(_)) => {
-                // Has no effect on a stream that has ended.
+                // This has no effect on a stream that has ended.
                 this.sending.reset(Reason::INTERNAL_ERROR);
                 return Poll::Ready(());
             }

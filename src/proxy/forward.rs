@@ -261,7 +261,7 @@ impl Forward {
         let mut retries = 0;
         loop {
             if connects {
-                let open = Box::pin(taking_connect(checkout)).await;
+                let open = Box::pin(supporting_connect(checkout)).await;
                 checkout = open.ok_or_else(no_connect)?;
             }
             if waited {
@@ -402,10 +402,10 @@ fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
 }
 
 /// The connection, if the upstream takes extended CONNECT on it.
-async fn taking_connect(checkout: Checkout<Outgoing>) -> Option<Checkout<Outgoing>> {
+async fn supporting_connect(checkout: Checkout<Outgoing>) -> Option<Checkout<Outgoing>> {
     let takes = match &checkout {
         Checkout::Http1(_) => false,
-        Checkout::Http2(stream) => stream.takes_connect().await,
+        Checkout::Http2(stream) => stream.supports_connect().await,
     };
     takes.then_some(checkout)
 }

@@ -15,7 +15,10 @@ use tokio::time::Instant;
 use super::io::{Activity, ClientIo};
 use crate::config;
 use crate::deadline::Deadline;
-use crate::http2::server::{Asking, Connection, Incoming, Responder, Rest, Sent, Settings};
+use crate::http2::server::{
+    Connection, IncomingRequest, RequestContent, Responder, ResponseProgress, Settings,
+    TunnelReceiver,
+};
 use crate::http2::{Pace, Sending, Sizes};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 use crate::stream::Stream;
@@ -139,18 +142,18 @@ impl Served {
     }
 
     /// Answers a request by a task of its own.
-    fn answer(&self, asking: Asking) {
-        let Asking {
+    fn answer(&self, request: IncomingRequest) {
+        let IncomingRequest {
             head,
-            rest,
+            content,
             responder,
-        } = asking;
+        } = request;
         let client = Arc::clone(&self.client);
         let (shard, listener) = (self.current)(&client);
         let in_flight = client.begin();
         let interim = InterimSink::Stream(Rc::clone(&responder));
-        match rest {
-            Rest::Body(mut body) if body.promises_none() => {
+        match content {
+            RequestContent::Body(mut body) if body.promises_none() => {
                 let patience = self.idle_timeout;
                 tokio::task::spawn_local(async move {
                     // To an API it would be a whole request at once, whatever comes then.
@@ -163,16 +166,16 @@ impl Served {
                     answer(client, responder, None, Box::pin(handling)).await;
                 });
             }
-            rest => {
-                let (body, incoming) = match rest {
-                    Rest::Nothing => (None, None),
-                    Rest::Body(body) => (Some(ClientBody::Http2(body)), None),
-                    Rest::Tunnel(incoming) => (None, Some(incoming)),
+            content => {
+                let (body, receiver) = match content {
+                    RequestContent::Empty => (None, None),
+                    RequestContent::Body(body) => (Some(ClientBody::Http2(body)), None),
+                    RequestContent::Tunnel(receiver) => (None, Some(receiver)),
                 };
                 // On the heap until there is a response: its stream may last for hours.
                 let handling = proxy::handle(shard, listener, in_flight, head, body, interim);
                 let handling = Box::pin(handling);
-                tokio::task::spawn_local(answer(client, responder, incoming, handling));
+                tokio::task::spawn_local(answer(client, responder, receiver, handling));
             }
         }
     }
@@ -194,8 +197,8 @@ impl Future for Served {
             let (in_flight, stalls) = (this.client.in_flight(), this.client.is_stalled());
             let polled = this.connection.poll_request(cx, arrived, in_flight, stalls);
             match polled {
-                Poll::Ready(Some(asking)) => {
-                    this.answer(asking);
+                Poll::Ready(Some(request)) => {
+                    this.answer(request);
                     continue;
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -218,12 +221,12 @@ impl Future for Served {
     }
 }
 
-/// Answers one request, unless its client resets the stream before. `incoming` is the client's direction of
+/// Answers one request, unless its client resets the stream before. `receiver` is the client's direction of
 /// a tunnel that it asks for.
 async fn answer(
     client: Arc<ClientConnection>,
     responder: Rc<Responder>,
-    incoming: Option<Incoming>,
+    receiver: Option<TunnelReceiver>,
     mut handling: Pin<Box<impl Future<Output = Response<Reply>>>>,
 ) {
     let response = std::future::poll_fn(|cx| match handling.as_mut().poll(cx) {
@@ -234,11 +237,11 @@ async fn answer(
         return;
     };
     drop(handling);
-    if let (Some(tunnel), Some(incoming)) = (response.body_mut().take_tunnel(), incoming) {
+    if let (Some(tunnel), Some(receiver)) = (response.body_mut().take_tunnel(), receiver) {
         // It counts as in flight until the end of the tunnel.
         let _in_flight = client.begin();
         let (head, _) = response.into_parts();
-        if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), incoming) {
+        if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), receiver) {
             let joined = tunnel.join_stream(&mut stream, &client).await;
             if joined.is_err() {
                 stream.reset();
@@ -246,7 +249,7 @@ async fn answer(
         }
         return;
     }
-    if let Ok(Sent::Body(sending)) = responder.send(response) {
+    if let Ok(ResponseProgress::Body(sending)) = responder.send(response) {
         send(sending, &client).await;
     }
 }

@@ -122,8 +122,8 @@ impl Multiplexed {
     /// Whether the server takes extended CONNECT (RFC 8441), which it must have said before it is
     /// asked for one. Its settings are the first that it sends (RFC 9113 section 3.4): one that
     /// knows of it has said so within `patience`.
-    pub async fn takes_connect(&self, patience: Duration) -> bool {
-        let said = std::future::poll_fn(|cx| match self.connection.takes_connect() {
+    pub async fn supports_connect(&self, patience: Duration) -> bool {
+        let said = std::future::poll_fn(|cx| match self.connection.supports_connect() {
             Some(false) if !self.settled.get() => {
                 self.connection.watch(cx.waker());
                 Poll::Pending
@@ -161,13 +161,13 @@ impl Multiplexed {
     }
 
     /// One more is open.
-    pub fn stream_begins(&self) {
-        self.connection.stream_begins();
+    pub fn begin_stream(&self) {
+        self.connection.begin_stream();
     }
 
     /// One less is.
-    pub fn stream_ended(&self) {
-        self.connection.stream_ended();
+    pub fn end_stream(&self) {
+        self.connection.end_stream();
         if self.in_flight() == 0 {
             self.idle_since.set(Instant::now());
         }

@@ -89,7 +89,7 @@ async fn a_silent_connection_is_given_up_only_while_it_carries_requests() {
             assert!(!connection.is_closed());
 
             let start = Instant::now();
-            connection.stream_begins();
+            connection.begin_stream();
             let mut trip = connection.send(request()).unwrap();
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::Unanswered), "{error:?}");
@@ -158,7 +158,7 @@ async fn a_server_that_has_too_many_pings_gets_half_as_many_until_it_ends_no_cal
                 let connection = Connection::begin(client, Arrived::default, &settings)
                     .await
                     .unwrap();
-                connection.stream_begins();
+                connection.begin_stream();
                 let mut trip = connection.send(request()).unwrap();
                 let silent = Duration::from_secs(3600);
                 ended.push(tokio::time::timeout(silent, head(&mut trip)).await.is_ok());
@@ -187,7 +187,7 @@ async fn a_connection_that_answers_pings_is_asked_again_and_again_and_stays() {
                 .await
                 .unwrap();
             let start = Instant::now();
-            connection.stream_begins();
+            connection.begin_stream();
             let mut trip = connection.send(request()).unwrap();
             let answer = head(&mut trip).await.unwrap();
             assert_eq!(start.elapsed().as_secs(), 600);
@@ -279,15 +279,15 @@ async fn a_connection_whose_write_is_blocked_is_asked_when_the_next_request_come
             let connection = Connection::begin(client, Arrived::default, &settings())
                 .await
                 .unwrap();
-            connection.stream_begins();
+            connection.begin_stream();
             let trip = connection.send(upload()).unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(trip);
-            connection.stream_ended();
+            connection.end_stream();
             tokio::time::sleep(Duration::from_secs(3600)).await;
 
             let start = Instant::now();
-            connection.stream_begins();
+            connection.begin_stream();
             let mut trip = connection.send(request()).unwrap();
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::Unanswered), "{error:?}");
@@ -315,12 +315,12 @@ async fn a_silent_connection_is_given_up_also_while_it_carries_only_an_upload_be
             let connection = Connection::begin(client, Arrived::default, &settings())
                 .await
                 .unwrap();
-            connection.stream_begins();
+            connection.begin_stream();
             let mut trip = connection.send(upload()).unwrap();
             let mut body = head(&mut trip).await.unwrap().into_body();
             body.release_at_end(None);
             drop(body);
-            connection.stream_ended();
+            connection.end_stream();
             let given_up = INTERVAL + TIMEOUT;
             tokio::time::sleep(given_up - Duration::from_secs(1)).await;
             assert!(!connection.is_closed());
@@ -349,7 +349,7 @@ async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
             let connection = Connection::begin(client, Arrived::default, &settings())
                 .await
                 .unwrap();
-            std::future::poll_fn(|cx| match connection.takes_connect() {
+            std::future::poll_fn(|cx| match connection.supports_connect() {
                 Some(true) => Poll::Ready(()),
                 _ => {
                     connection.watch(cx.waker());

@@ -19,15 +19,15 @@ use http::Method;
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Error;
+use super::error::Error;
 use super::frames::Arrived;
 use super::pings::{Next, Pace, Pings};
 use super::receiving::Receiving;
-use super::response::length;
+use super::response::content_length;
 use super::windows::{Sizes, Windows};
 
 pub use body::{BodyError, RequestBody};
-pub use responder::{Responder, Sent};
+pub use responder::{Responder, ResponseProgress, TunnelReceiver};
 
 /// How connections of clients are to be.
 #[derive(Debug, Clone)]
@@ -57,28 +57,25 @@ pub struct Connection<I> {
     max_interim_bytes: usize,
 }
 
-/// A request that has come, all of its head and perhaps some of its body.
-pub struct Asking {
-    /// Its head. An extended CONNECT (RFC 8441) has its protocol among its extensions.
+/// A request that has come: all of its head, and perhaps some of its body.
+pub struct IncomingRequest {
+    /// The head. An extended CONNECT (RFC 8441) has its protocol among the extensions.
     pub head: Parts,
-    /// What comes behind it.
-    pub rest: Rest,
-    /// Where the answer goes.
+    /// What follows the head.
+    pub content: RequestContent,
+    /// Takes the response.
     pub responder: Rc<Responder>,
 }
 
-/// What comes behind the head of a request.
-pub enum Rest {
+/// What follows the head of a request.
+pub enum RequestContent {
     /// Nothing.
-    Nothing,
+    Empty,
     /// A body.
     Body(RequestBody),
     /// The client's direction of a tunnel.
-    Tunnel(Incoming),
+    Tunnel(TunnelReceiver),
 }
-
-/// The client's direction of a tunnel that it asks for.
-pub struct Incoming(pub(super) Receiving);
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// Begins HTTP/2 on `io`, from its preface on.
@@ -91,7 +88,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         builder
             .max_concurrent_streams(settings.windows.max_streams)
             .max_header_list_size(settings.max_header_bytes)
-            .max_local_error_reset_streams(Some(super::FAULTY_STREAMS))
+            .max_local_error_reset_streams(Some(super::MAX_FAULTY_STREAMS))
             .initial_window_size(windows.stream())
             .initial_connection_window_size(windows.connection())
             .data_frame_budget(settings.small_frames)
@@ -118,15 +115,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         arrived: impl Fn() -> Arrived,
         in_flight: usize,
         stalls: bool,
-    ) -> Poll<Option<Asking>> {
+    ) -> Poll<Option<IncomingRequest>> {
         let connection = &mut self.connection;
         self.windows.adjust(cx, arrived(), in_flight, connection);
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    let asking = self.asking(request, respond);
-                    if asking.is_some() {
-                        return Poll::Ready(asking);
+                    let incoming = self.incoming(request, respond);
+                    if incoming.is_some() {
+                        return Poll::Ready(incoming);
                     }
                     continue;
                 }
@@ -153,31 +150,31 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         self.connection.graceful_shutdown();
     }
 
-    fn asking(
+    fn incoming(
         &self,
         request: http::Request<h2::RecvStream>,
         respond: h2::server::SendResponse<Bytes>,
-    ) -> Option<Asking> {
+    ) -> Option<IncomingRequest> {
         let (head, stream) = request.into_parts();
         let unread = self.windows.unread();
         let responder = Responder::new(respond, self.max_interim_bytes);
-        let length = length(&head.headers);
+        let length = content_length(&head.headers);
         let connects = head.method == Method::CONNECT;
         if connects && length.is_some_and(|length| length != 0) {
             responder.reset(Reason::PROTOCOL_ERROR);
             return None;
         }
-        let rest = if connects && head.extensions.get::<Protocol>().is_some() {
-            Rest::Tunnel(Incoming(Receiving::new(stream, None, unread)))
+        let content = if connects && head.extensions.get::<Protocol>().is_some() {
+            RequestContent::Tunnel(TunnelReceiver(Receiving::new(stream, None, unread)))
         } else if stream.is_end_stream() {
-            Rest::Nothing
+            RequestContent::Empty
         } else {
             let stream = Receiving::new(stream, length, unread);
-            Rest::Body(RequestBody::new(stream, length, &head, &responder))
+            RequestContent::Body(RequestBody::new(stream, length, &head, &responder))
         };
-        Some(Asking {
+        Some(IncomingRequest {
             head,
-            rest,
+            content,
             responder,
         })
     }

@@ -12,9 +12,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body;
 
+use super::super::receiving::Receiving;
 use super::super::sending::Sending;
 use super::super::tunnel::Tunnel;
-use super::Incoming;
 
 /// Where the answer to one request goes.
 pub struct Responder {
@@ -25,13 +25,16 @@ pub struct Responder {
     interim_bytes: Cell<usize>,
 }
 
-/// An answer whose head has been sent.
-pub enum Sent<B> {
-    /// And all else.
-    Whole,
-    /// Its body is to be sent.
+/// What is left of a response whose head has been sent.
+pub enum ResponseProgress<B> {
+    /// Nothing: all of it has been sent.
+    Complete,
+    /// The body must be sent.
     Body(Sending<B>),
 }
+
+/// The client's direction of a tunnel that it asks for.
+pub struct TunnelReceiver(pub(super) Receiving);
 
 impl Responder {
     pub(super) fn new(respond: SendResponse<Bytes>, max_interim_bytes: usize) -> Rc<Self> {
@@ -80,7 +83,7 @@ impl Responder {
     ///
     /// # Errors
     /// The stream has ended.
-    pub fn send<B: Body>(&self, response: Response<B>) -> Result<Sent<B>, h2::Error> {
+    pub fn send<B: Body>(&self, response: Response<B>) -> Result<ResponseProgress<B>, h2::Error> {
         let (head, body) = response.into_parts();
         let ends = body.is_end_stream();
         let mut response = Response::from_parts(head, ());
@@ -89,25 +92,26 @@ impl Responder {
             headers.entry(CONTENT_LENGTH).or_insert(length.into());
         }
         let stream = self.begin(response, ends)?;
-        Ok(match ends {
-            true => Sent::Whole,
-            false => Sent::Body(Sending::new(body, stream)),
+        Ok(if ends {
+            ResponseProgress::Complete
+        } else {
+            ResponseProgress::Body(Sending::new(body, stream))
         })
     }
 
-    /// Agrees to a tunnel, of which `incoming` is the client's direction.
+    /// Accepts a tunnel, of which `receiver` is the client's direction.
     ///
     /// # Errors
     /// The stream has ended.
     pub fn connect(
         &self,
         mut response: Response<()>,
-        incoming: Incoming,
+        receiver: TunnelReceiver,
     ) -> Result<Tunnel, h2::Error> {
         // It has no body (RFC 9110 section 9.3.6).
         response.headers_mut().remove(CONTENT_LENGTH);
         let stream = self.begin(response, false)?;
-        Ok(Tunnel::new(stream, incoming.0))
+        Ok(Tunnel::new(stream, receiver.0))
     }
 
     fn begin(

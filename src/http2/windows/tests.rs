@@ -150,7 +150,7 @@ async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_
                     .unwrap();
                 let mut unread = Vec::new();
                 for _ in 0..STREAMS {
-                    connection.stream_begins();
+                    connection.begin_stream();
                     let trip = connection.send(request()).unwrap();
                     unread.push(head(trip).await.unwrap().into_body());
                 }
@@ -161,7 +161,7 @@ async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_
                 assert!(held >= STREAMS * OWN, "{held}");
                 assert!(held <= share + 2 * OWN * (STREAMS + 16), "{held}");
 
-                connection.stream_begins();
+                connection.begin_stream();
                 let trip = connection.send(request()).unwrap();
                 let mut read = head(trip).await.unwrap().into_body();
                 let mut length = 0;

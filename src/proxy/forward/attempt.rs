@@ -164,7 +164,7 @@ impl OverHttp2 {
                     &stream,
                     error,
                     unsent,
-                    self.trip.has_heard(),
+                    self.trip.has_response_begun(),
                 ))
             }
         })

@@ -120,7 +120,7 @@ impl<B: RequestBody> Single<B> {
 
 impl<B: RequestBody> Stream<B> {
     pub(super) fn new(pool: &Rc<Pool<B>>, open: Rc<Multiplexed>, reused: bool) -> Self {
-        open.stream_begins();
+        open.begin_stream();
         Self {
             lease: Lease::new(pool, Held::Http2(Rc::clone(&open))),
             open,
@@ -129,9 +129,9 @@ impl<B: RequestBody> Stream<B> {
     }
 
     /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
-    pub async fn takes_connect(&self) -> bool {
+    pub async fn supports_connect(&self) -> bool {
         let patience = self.lease.pool.endpoint.connect_protocol_timeout;
-        self.open.takes_connect(patience).await
+        self.open.supports_connect(patience).await
     }
 
     /// Whether its connection takes no more requests.
@@ -267,7 +267,7 @@ impl<B: RequestBody> Drop for Lease<B> {
     fn drop(&mut self) {
         match &self.held {
             Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),
-            Held::Http2(open) => open.stream_ended(),
+            Held::Http2(open) => open.end_stream(),
             Held::Nothing => {}
         }
     }
