@@ -10,6 +10,7 @@ mod browser_guard;
 mod chaos;
 mod cli;
 mod connect;
+mod documents;
 mod dpop;
 mod drain;
 mod errors;
@@ -25,7 +26,7 @@ mod oauth_mtls;
 mod oauth_secrets;
 mod pool;
 mod proxy;
-mod readme;
+
 mod reload;
 mod secrets;
 mod service_manager;

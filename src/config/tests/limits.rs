@@ -163,8 +163,8 @@ fn with(section: &str, line: &str) -> (TempDir, Result<Loaded, Diagnostics>) {
 
 #[test]
 fn every_limit_has_a_key_and_the_documented_default() {
-    let readme = include_str!("../../../README.md");
-    let (_, limits) = readme.split_once("### Limits").unwrap();
+    let operations = include_str!("../../../docs/operations.md");
+    let (_, limits) = operations.split_once("\n## Limits").unwrap();
     let (limits, _) = limits.split_once("\n## ").unwrap();
     for (section, key, default, ..) in LIMITS {
         let (_directory, loaded) = with(section, "");

@@ -1,4 +1,47 @@
 //! Fakes named by how they misbehave, and the product to run against them.
+//!
+//! Servers that stand for an API:
+//!
+//! | fake | what it does |
+//! | --- | --- |
+//! | [`api::Api::open`] | answers 200 with `ok` to everything, and keeps what it saw |
+//! | [`api::Api::protected_by`] | answers 200 to a token that is valid at an [`idp::Idp`], else 401 with a Bearer challenge |
+//! | [`api::Api::start`], [`api::Api::with_tls`] | answers whatever a test makes of a request that arrived whole; over TLS too |
+//! | [`server::serve`], [`server::serve_on`] | answers before a request is whole, or streams a body that the test feeds ([`server::fed`]); HTTP/1.1 and HTTP/2 |
+//! | [`server::bytes`], [`server::bytes_on`] | breaks the rules: a function of each connection, as bytes (half a head, a reset, two answers, nothing at all) |
+//! | [`strict::Recorder`] | reads HTTP/1.1 with a parser that forgives nothing; the test fails when what arrived has two readings |
+//! | [`dpop::guard`] | takes only a token of an [`dpop::Issuer`] with a proof of its key, by the URL that was called |
+//!
+//! Servers that stand for an authorization server:
+//!
+//! | fake | what it does |
+//! | --- | --- |
+//! | [`idp::Idp`], [`idp::Behaviour::Healthy`] | gives `token-N` to who knows the secret |
+//! | [`idp::Behaviour::SameAgain`] | gives the last token again: it renews nothing |
+//! | [`idp::Behaviour::Answers`] | answers with one status and body, such as 503 or `invalid_client` |
+//! | [`idp::Behaviour::Holds`] | holds each answer back until the test lets it go |
+//! | [`idp::Idp::rotate_secret`], [`idp::Idp::revoke_all`], [`idp::Idp::set_lifetime`] | takes another secret; knows no token any more; gives shorter or longer lives |
+//! | [`scripted::Server`] | answers to the byte what a test wants, one connection for each answer; over TLS too |
+//! | [`dpop::Issuer`] | binds its tokens to the key that asked (RFC 9449), and judges every proof by another library |
+//! | [`dpop::Referee::want`], [`dpop::Referee::be_fickle`], [`dpop::Referee::be_frugal`] | wants a nonce; a new one with each answer; one that counts once |
+//!
+//! What stands between:
+//!
+//! | fake | what it does |
+//! | --- | --- |
+//! | [`relay::delayed`] | every byte arrives half of a round trip later, as over a long way |
+//! | [`network::Network`] | two machines (network namespaces) and a cable that a test can cut: no FIN and no RST passes; says `skipped` without root |
+//!
+//! Clients:
+//!
+//! | client | what it does |
+//! | --- | --- |
+//! | [`client`] | well-behaved, HTTP/1.1 and HTTP/2; [`client::raw`] sends bytes as they are |
+//! | [`frames::Wire`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
+//!
+//! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own.
+//!
+//! What judges: [`rfc9112`] (requests as RFC 9112 reads them), [`keys`] (signatures of assertions), [`tls`] (a CA and its certificates).
 
 pub(crate) mod api;
 pub(crate) mod client;

@@ -1,12 +1,11 @@
-//! What the README tells people to write is a configuration.
+//! What the documents tell people to write is a configuration.
 
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 
+use super::Document;
 use crate::support::keys::key;
-
-const README: &str = include_str!("../../README.md");
 
 const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:7080\"\nupstream = \"any\"\n\n";
 
@@ -23,15 +22,16 @@ fn every_example_is_accepted() {
     ] {
         std::fs::write(directory.path().join(name), text).unwrap();
     }
-    let examples: Vec<_> = README.split("```toml\n").skip(1).collect();
-    assert!(examples.len() > 8, "{} examples", examples.len());
-    for example in examples {
-        let (example, _) = example.split_once("```").unwrap();
-        load(directory.path(), example);
+    let documents = Document::all();
+    let examples: Vec<_> = documents.iter().flat_map(|d| d.blocks_of("toml")).collect();
+    assert!(examples.len() > 15, "{} examples", examples.len());
+    for (place, example) in examples {
+        load(directory.path(), &place, &example);
     }
 }
 
-fn load(directory: &Path, example: &str) {
+/// Loads an example with files that exist, and with what it leaves out.
+fn load(directory: &Path, place: &str, example: &str) {
     let mut text = example.replace("/etc/sidebearer/", "");
     for (start, file) in [
         ("private_key = { file = \"", "key"),
@@ -45,16 +45,17 @@ fn load(directory: &Path, example: &str) {
     if !text.contains("[[listeners]]") {
         text = format!("{LISTENER}{text}");
     }
-    for upstream in ["any", "crm", "search"] {
-        let named = text.contains(&format!("upstream = \"{upstream}\""));
-        if named && !text.contains(&format!("[upstreams.{upstream}]")) {
+    let named = text.split("upstream = \"").skip(1);
+    let named = named.map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
+    for upstream in named.collect::<std::collections::BTreeSet<_>>() {
+        if !text.contains(&format!("[upstreams.{upstream}]")) {
             text += &format!("\n[upstreams.{upstream}]\nurl = \"https://api.example.com\"\n");
         }
     }
     let path = directory.join("sidebearer.toml");
     std::fs::write(&path, &text).unwrap();
     if let Err(refused) = sidebearer::config::load(&path) {
-        panic!("{example}\n{refused}");
+        panic!("{place}\n{example}\n{refused}");
     }
 }
 

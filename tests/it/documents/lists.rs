@@ -1,0 +1,132 @@
+//! Lists in the documents are those of the product: none is left out, and none is invented.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+use sidebearer::cli::Cli;
+use sidebearer::proxy::{Blame, ErrorKind};
+
+use super::{Document, root};
+use crate::support::api::Api;
+use crate::support::client::get;
+use crate::support::idp::Idp;
+use crate::support::sidebearer::Sidebearer;
+use crate::support::smallest;
+
+/// The cells of the rows of the table that begins with this line.
+fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
+    let (_, rows) = text
+        .split_once(head)
+        .unwrap_or_else(|| panic!("no table {head}"));
+    let rows = rows
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let cells = |row: &'d str| row.trim_matches('|').split('|').map(str::trim).collect();
+    rows.map(cells).collect()
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = Document::read("README.md").text.lines().count();
+    assert!(lines <= 200, "{lines} lines");
+}
+
+#[test]
+fn the_errors_are_those_of_the_product() {
+    let document = Document::read("docs/errors.md");
+    let rows = table(
+        &document.text,
+        "| code | status | gRPC | fault | repeat | when |",
+    );
+    let documented: Vec<_> = rows.iter().map(|row| row[..5].join(" ")).collect();
+    let known = ErrorKind::ALL.map(|kind| {
+        let fault = match kind.blame() {
+            Blame::Client => "client",
+            Blame::Upstream => "API",
+            Blame::TokenEndpoint => "authorization server",
+            Blame::Us => "sidebearer",
+        };
+        let repeat = if kind.retry_safe() { "safe" } else { "unknown" };
+        format!(
+            "`{}` {} {} {fault} {repeat}",
+            kind.code(),
+            kind.status().as_u16(),
+            kind.grpc_status()
+        )
+    });
+    assert_eq!(documented, known);
+    let (_, advice) = document.text.split_once("## What to do").unwrap();
+    for kind in ErrorKind::ALL {
+        let heading =
+            |line: &str| line.starts_with("### ") && line.contains(&format!("`{}`", kind.code()));
+        assert!(
+            advice.lines().any(heading),
+            "nothing to do about {}",
+            kind.code()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_are_those_of_the_product() {
+    let sidebearer = Sidebearer::start(&smallest(&Api::open(), &Idp::start()));
+    // Of durations a series begins with the first request.
+    assert_eq!(get(sidebearer.address(), "/").await.status, 200);
+    let page = sidebearer.page("/metrics").await;
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let known: BTreeSet<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
+    let document = Document::read("docs/operations.md");
+    let rows = table(&document.text, "| metric | labels | |");
+    let documented: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_alerts_are_those_of_the_rules() {
+    let rules = include_str!("../../../deploy/prometheus/alerts.yaml");
+    let names = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let document = Document::read("docs/operations.md");
+    let rows = table(&document.text, "| alert | means |");
+    let documented: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(documented, names.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_commands_are_those_of_the_product() {
+    let document = Document::read("docs/operations.md");
+    let blocks = document.blocks();
+    let usage = blocks
+        .iter()
+        .find(|block| block.text.starts_with("sidebearer run"));
+    let usage = &usage.unwrap().text;
+    let lines = usage.lines().filter(|line| line.starts_with("sidebearer "));
+    let documented: BTreeSet<_> = lines.map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let cli = Cli::command();
+    let known = cli.get_subcommands();
+    assert_eq!(documented, known.map(clap::Command::get_name).collect());
+    for command in cli.get_subcommands() {
+        for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let option = format!("--{long}");
+            assert!(usage.contains(&option), "{}: {option}", command.get_name());
+        }
+    }
+}
+
+#[test]
+fn every_path_in_the_documents_exists() {
+    for document in Document::all() {
+        let text = document
+            .text
+            .replace(['`', '(', ')', ',', ':', ';', '|'], " ");
+        for word in text.split_whitespace() {
+            let path = word.trim_end_matches('.');
+            if path.starts_with("src/") && !path.contains(['*', '…', '{']) {
+                let place = document.path.display();
+                assert!(root().join(path).exists(), "{place}: {path}");
+            }
+        }
+    }
+}
