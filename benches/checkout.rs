@@ -31,12 +31,12 @@ fn quiet() -> (Runtime, Io, std::net::TcpStream) {
 #[divan::bench(sample_size = 1000)]
 fn asking_the_runtime(bencher: divan::Bencher<'_, '_>) {
     let (_runtime, mut io, _other) = quiet();
-    bencher.bench_local(|| http1::unasked(&mut io));
+    bencher.bench_local(|| http1::unsolicited(&mut io));
 }
 
 /// And as far as the system knows.
 #[divan::bench(sample_size = 1000)]
 fn asking_the_system_too(bencher: divan::Bencher<'_, '_>) {
     let (_runtime, mut io, _other) = quiet();
-    bencher.bench_local(|| io.unasked());
+    bencher.bench_local(|| io.unsolicited());
 }

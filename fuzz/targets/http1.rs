@@ -15,18 +15,18 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, response};
 use libfuzzer_sys::fuzz_target;
 use sidebearer::http1::{
-    self, Connection, HeadError, Limits, RequestLine, RoundTrip, Sent, Spelling,
+    self, ServerConnection, HeadError, HeadLimits, RequestLine, RoundTrip, RequestHead, HeaderCase,
 };
 use sidebearer::proxy::{scrub_request, scrub_response};
 use sidebearer_fuzz::measure;
 use sidebearer_fuzz::wire::{Collected, Whole, Wire, drive};
 
-const LIMITS: Limits = Limits {
+const LIMITS: HeadLimits = HeadLimits {
     bytes: 512,
     fields: 8,
 };
 /// Room for what a request gains on its way, so that what was read can be read again.
-const WIDER: Limits = Limits {
+const WIDER: HeadLimits = HeadLimits {
     bytes: 2048,
     fields: 16,
 };
@@ -127,7 +127,7 @@ fn events(
     reads: bool,
     mut each: impl FnMut(&Event),
 ) -> Vec<Event> {
-    let connection = Connection::new(Wire::new(sent, pieces), Bytes::new(), LIMITS, read);
+    let connection = ServerConnection::new(Wire::new(sent, pieces), Bytes::new(), LIMITS, read);
     let mut events = Vec::new();
     loop {
         let event = match drive(|cx| connection.poll_request(cx)) {
@@ -186,7 +186,7 @@ fn forwarded(asked: &Asked) {
     let mut head = Request::from_parts(asked.head.clone().into_parts().0, ());
     scrub_request(head.headers_mut(), None);
     let bytes = written(&head, asked.body.as_ref());
-    let connection = Connection::new(Wire::new(&bytes, b""), Bytes::new(), WIDER, READ);
+    let connection = ServerConnection::new(Wire::new(&bytes, b""), Bytes::new(), WIDER, READ);
     let again = drive(|cx| connection.poll_request(cx));
     let (mut again, body) = again.expect("a request").expect("all of it").into_parts();
     assert_eq!(again.method, head.method());
@@ -233,14 +233,14 @@ fn written(head: &Request<()>, body: Option<&Collected>) -> Vec<u8> {
     let headers = head.headers();
     let chunked = body.is_some() && !headers.contains_key(CONTENT_LENGTH);
     let coding = (TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    let request = Sent {
+    let request = RequestHead {
         line: RequestLine {
             method: head.method(),
             target: &target(head.uri()),
             host: headers.get(HOST).unwrap_or(&host),
         },
         headers,
-        spelling: head.extensions().get::<Spelling>(),
+        header_case: head.extensions().get::<HeaderCase>(),
         more: if chunked { &[coding] } else { &[] },
     };
     let upload = body.map(Whole::new);
@@ -264,15 +264,15 @@ struct Answered {
 
 type Trip<'i> = RoundTrip<Wire<'i>, Whole>;
 
-fn trip<'i>(method: &Method, wire: Wire<'i>, limits: Limits) -> Trip<'i> {
-    let request = Sent {
+fn trip<'i>(method: &Method, wire: Wire<'i>, limits: HeadLimits) -> Trip<'i> {
+    let request = RequestHead {
         line: RequestLine {
             method,
             target: &PathAndQuery::from_static("/"),
             host: &HeaderValue::from_static("api"),
         },
         headers: &HeaderMap::new(),
-        spelling: None,
+        header_case: None,
         more: &[],
     };
     RoundTrip::new(wire, request, None, limits, READ)
@@ -356,7 +356,7 @@ fn passed_on(sent: &[u8], pieces: &[u8], method: &Method, who: u8, whole: &Answe
     let asked = format!("{method} / HTTP/{version}\r\n{lines}\r\n");
     let client = Wire::new(asked.as_bytes(), pieces);
     let mut output = Vec::new();
-    let connection = Connection::new(client, Bytes::new(), LIMITS, READ);
+    let connection = ServerConnection::new(client, Bytes::new(), LIMITS, READ);
     drive(|cx| connection.poll_request(cx)).expect("a request");
     let mut trip = trip(method, Wire::new(sent, pieces), LIMITS);
     let head = head(&mut trip, |interim| {

@@ -9,9 +9,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
-use super::head::Reason;
-use super::outbox::Outbox;
-use super::spelling::{Names, Spelling};
+use super::head::ReasonPhrase;
+use super::header_case::{HeaderCase, NameWriter};
+use super::write_buffer::WriteBuffer;
 
 /// The first line of a request, and who is asked.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) fn request_head<'r>(
     to: &mut Vec<u8>,
     line: RequestLine<'r>,
     headers: &'r HeaderMap,
-    spelling: Option<&'r Spelling>,
+    header_case: Option<&'r HeaderCase>,
     more: &'r [(HeaderName, HeaderValue)],
 ) {
     for part in [
@@ -40,7 +40,7 @@ pub(super) fn request_head<'r>(
     ] {
         to.extend_from_slice(part.as_bytes());
     }
-    let mut names = Names::new(spelling);
+    let mut names = NameWriter::new(header_case);
     if !headers.contains_key(HOST) {
         field(to, &mut names, &HOST, line.host);
     }
@@ -56,7 +56,7 @@ pub(super) fn request_head<'r>(
 
 /// How the end of a body that is written is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum BodyEncoder {
     /// There is no body: what it would hold is left out.
     Absent,
     /// So many bytes are left.
@@ -69,7 +69,7 @@ pub(super) enum Coding {
 
 /// What is known of a response beside its head.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answering {
+pub(super) struct ResponseFraming {
     /// The client speaks HTTP/1.1; else 1.0.
     pub(super) http11: bool,
     /// Another request may follow.
@@ -77,11 +77,11 @@ pub(super) struct Answering {
     /// The length of the body is not told by the headers, but by this.
     pub(super) add_length: Option<u64>,
     /// How the body ends.
-    pub(super) coding: Coding,
+    pub(super) coding: BodyEncoder,
 }
 
 /// Writes a response head. `Connection` is written as `answering` says, but for a 101.
-pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering: Answering) {
+pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering: ResponseFraming) {
     let version = if answering.http11 {
         "HTTP/1.1 "
     } else {
@@ -89,7 +89,7 @@ pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering:
     };
     to.extend_from_slice(version.as_bytes());
     status(to, head);
-    let mut names = Names::new(head.extensions.get());
+    let mut names = NameWriter::new(head.extensions.get());
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut dated = false;
     for (name, value) in &head.headers {
@@ -108,7 +108,7 @@ pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering:
         // Writing to a vector cannot fail, here and below.
         let _ = write!(to, "Content-Length: {length}\r\n");
     }
-    if answering.coding == Coding::Chunked {
+    if answering.coding == BodyEncoder::Chunked {
         to.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     match (answering.keep_alive, answering.http11) {
@@ -125,7 +125,7 @@ pub fn interim(head: &response::Parts) -> Vec<u8> {
     let mut bytes = b"HTTP/1.1 ".to_vec();
     let to = &mut bytes;
     status(to, head);
-    let mut names = Names::new(head.extensions.get());
+    let mut names = NameWriter::new(head.extensions.get());
     for (name, value) in &head.headers {
         field(to, &mut names, name, value);
     }
@@ -136,8 +136,8 @@ pub fn interim(head: &response::Parts) -> Vec<u8> {
 fn status(to: &mut Vec<u8>, head: &response::Parts) {
     to.extend_from_slice(head.status.as_str().as_bytes());
     to.push(b' ');
-    match head.extensions.get::<Reason>() {
-        Some(Reason(reason)) => to.extend_from_slice(reason),
+    match head.extensions.get::<ReasonPhrase>() {
+        Some(ReasonPhrase(reason)) => to.extend_from_slice(reason),
         None => to.extend_from_slice(
             head.status
                 .canonical_reason()
@@ -148,7 +148,12 @@ fn status(to: &mut Vec<u8>, head: &response::Parts) {
     to.extend_from_slice(b"\r\n");
 }
 
-fn field<'n>(to: &mut Vec<u8>, names: &mut Names<'n>, name: &'n HeaderName, value: &HeaderValue) {
+fn field<'n>(
+    to: &mut Vec<u8>,
+    names: &mut NameWriter<'n>,
+    name: &'n HeaderName,
+    value: &HeaderValue,
+) {
     names.write(name, to);
     to.extend_from_slice(b": ");
     to.extend_from_slice(value.as_bytes());
@@ -157,12 +162,12 @@ fn field<'n>(to: &mut Vec<u8>, names: &mut Names<'n>, name: &'n HeaderName, valu
 
 /// How a request body is told from what follows. Where nothing tells it there is none, and a byte of one
 /// is an error: the upstream would take it for the next request.
-pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> Coding {
+pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> BodyEncoder {
     if more.iter().any(|(name, _)| *name == TRANSFER_ENCODING) {
-        return Coding::Chunked;
+        return BodyEncoder::Chunked;
     }
     let length = headers.get(CONTENT_LENGTH).and_then(number);
-    Coding::Length(length.unwrap_or(0))
+    BodyEncoder::Length(length.unwrap_or(0))
 }
 
 /// The number that a value is.
@@ -170,7 +175,7 @@ pub(super) fn number(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
-impl Coding {
+impl BodyEncoder {
     /// Whether something is to come.
     pub(super) fn is_owed(self) -> bool {
         !matches!(self, Self::Absent | Self::Length(0))
@@ -178,7 +183,7 @@ impl Coding {
 
     /// Puts a piece of the body into the outbox, and with the `last` one the end; `false`: the body is
     /// not as long as it was to be.
-    pub(super) fn push(&mut self, out: &mut Outbox, data: Bytes, last: bool) -> bool {
+    pub(super) fn push(&mut self, out: &mut WriteBuffer, data: Bytes, last: bool) -> bool {
         match self {
             Self::Absent => return true,
             Self::Length(left) => match left.checked_sub(data.len() as u64) {
@@ -203,7 +208,7 @@ impl Coding {
     }
 
     /// Puts the end into the outbox; `false`: there is less than there must be.
-    pub(super) fn end(&mut self, out: &mut Outbox, trailers: Option<&HeaderMap>) -> bool {
+    pub(super) fn end(&mut self, out: &mut WriteBuffer, trailers: Option<&HeaderMap>) -> bool {
         match self {
             Self::Length(left) => return *left == 0,
             Self::Absent | Self::UntilClose => return true,
@@ -211,7 +216,7 @@ impl Coding {
         }
         let space = out.space();
         space.extend_from_slice(b"0\r\n");
-        let mut names = Names::new(None);
+        let mut names = NameWriter::new(None);
         for (name, value) in trailers.into_iter().flatten() {
             field(space, &mut names, name, value);
         }

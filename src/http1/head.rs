@@ -13,7 +13,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memchr::memchr;
 
 use super::framing::{LengthLines, MessageFraming};
-use super::spelling::{Spelling, is_usual};
+use super::header_case::{HeaderCase, is_title_case};
 use super::syntax::{HeadError, HeadLimits, Strictness};
 
 #[cfg(test)]
@@ -24,7 +24,7 @@ const LINES_AT_ONCE: usize = 256;
 
 /// A reason phrase other than the usual one, as an extension of a response.
 #[derive(Debug, Clone)]
-pub struct Reason(pub(super) Bytes);
+pub struct ReasonPhrase(pub(super) Bytes);
 
 /// Reads a whole request head.
 ///
@@ -114,7 +114,7 @@ pub(super) fn parse_response(
     }
     let reason = parsed.reason.unwrap_or_default();
     if Some(reason) != status.canonical_reason() {
-        let reason = Reason(head.slice_ref(reason.as_bytes()));
+        let reason = ReasonPhrase(head.slice_ref(reason.as_bytes()));
         fields.extensions.insert(reason);
     }
     let mut response = Response::new(());
@@ -201,7 +201,7 @@ fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, Hea
             .or_else(|_| HeaderValue::from_maybe_shared(unfolded(line.value)));
         let value = value.map_err(|_| HeadError::Malformed("a header value is none"))?;
         framing.note(&name, value.as_bytes());
-        unusual |= !is_usual(written);
+        unusual |= !is_title_case(written);
         let appended = headers.try_append(name, value);
         appended.map_err(|_| HeadError::TooLarge)?;
     }
@@ -210,7 +210,7 @@ fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, Hea
         let written = lines
             .iter()
             .map(|line| head.slice_ref(line.name.as_bytes()));
-        extensions.insert(Spelling::of(written.collect()));
+        extensions.insert(HeaderCase::of(written.collect()));
     }
     framing.finish(version > 0);
     Ok(Fields {

@@ -2,26 +2,27 @@
 //!
 //! One task moves a connection: it reads, decides and writes without handing anything to another.
 //! A connection that waits holds no buffer. [`RoundTrip`] is the end towards an upstream,
-//! [`Connection`] the one towards a client; they know nothing of routes, tokens or pools.
+//! [`ServerConnection`] the one towards a client; they know nothing of routes, tokens or pools.
 
-mod client;
-mod decode;
+mod body_decoder;
+mod chunked;
 mod encode;
 mod framing;
-mod gather;
 mod head;
-mod outbox;
-mod receive;
-mod server;
-mod spelling;
+mod header_case;
+mod partial_head;
+mod read;
+mod round_trip;
+mod server_connection;
 mod syntax;
 mod trailers;
-mod unasked;
+mod unsolicited;
+mod write_buffer;
 
-pub use client::{Error, RoundTrip, Sent};
 pub use encode::{RequestLine, interim};
-pub use head::Reason;
-pub use server::{Asking, BodyError, Connection, RequestBody, Stopped};
-pub use spelling::Spelling;
+pub use head::ReasonPhrase;
+pub use header_case::HeaderCase;
+pub use round_trip::{Error, RequestHead, RoundTrip};
+pub use server_connection::{BodyError, IncomingRequest, RequestBody, SendError, ServerConnection};
 pub use syntax::{HeadError, HeadLimits};
-pub use unasked::{Unasked, unasked};
+pub use unsolicited::{Unsolicited, unsolicited};

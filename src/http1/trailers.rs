@@ -9,7 +9,7 @@ use super::syntax::{HeadError, HeadLimits, Strictness};
 
 /// A trailer section (RFC 9112 section 7.1.2) as it arrives.
 #[derive(Debug)]
-pub(super) struct Trailers {
+pub(super) struct TrailerReader {
     before: BytesMut,
     /// Where its last line begins.
     line: usize,
@@ -17,7 +17,7 @@ pub(super) struct Trailers {
     strictness: Strictness,
 }
 
-impl Trailers {
+impl TrailerReader {
     pub(super) fn new(limits: HeadLimits, strictness: Strictness) -> Self {
         Self {
             before: BytesMut::new(),

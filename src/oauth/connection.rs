@@ -19,7 +19,7 @@ use super::last_good::Fault;
 use super::transport::{Transport, Whole, shown};
 use super::{BoxFuture, TokenError, TokenErrorKind};
 use crate::config::{Credential, Dialing, HttpVersion, NamedFile, Tls};
-use crate::http1::{Error, HeadError, HeadLimits, RequestLine, RoundTrip, Sent};
+use crate::http1::{Error, HeadError, HeadLimits, RequestHead, RequestLine, RoundTrip};
 use crate::redact::Redactor;
 use crate::upstream::{
     ConnectError, Connector, Identity, Io, Protocols, TlsError, fingerprint, without_link,
@@ -121,14 +121,14 @@ impl Origin {
         }
         let root = PathAndQuery::from_static("/");
         let nobody = HeaderValue::from_static("");
-        let request = Sent {
+        let request = RequestHead {
             line: RequestLine {
                 method: &head.method,
                 target: head.uri.path_and_query().unwrap_or(&root),
                 host: head.headers.get(HOST).unwrap_or(&nobody),
             },
             headers: &head.headers,
-            spelling: None,
+            header_case: None,
             more: &[],
         };
 

@@ -21,7 +21,7 @@ use super::token_verdict;
 use super::upload::{ClientBody, Outgoing, Upload};
 use crate::config;
 use crate::dpop::Nonce;
-use crate::http1::Spelling;
+use crate::http1::HeaderCase;
 use crate::oauth::challenge;
 use crate::snapshot::{Injection, Upstream};
 use crate::token::Token;
@@ -40,7 +40,7 @@ pub struct Forward {
     /// Scrubbed; with the client's Host, and without token.
     pub headers: HeaderMap,
     /// How the client spelled the names of its headers, where that is unusual.
-    spelling: Option<Spelling>,
+    header_case: Option<HeaderCase>,
     /// The body; `None` when the request has none.
     pub upload: Option<Rc<Upload>>,
     /// That it has no body is to be said by a length.
@@ -113,7 +113,7 @@ impl Forward {
             method: head.method,
             target,
             headers: head.headers,
-            spelling: head.extensions.remove(),
+            header_case: head.extensions.remove(),
             says_empty,
             upload,
             asked: asked.map(Box::new),

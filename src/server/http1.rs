@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::refusal::{Refusal, linger, refuse};
 use crate::config;
 use crate::deadline::TaskDeadline;
-use crate::http1::{Asking, Connection, HeadLimits, Stopped};
+use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 use crate::stream::Stream;
 
@@ -32,7 +32,7 @@ pub fn serve(
     };
     let most = limits.max_header_bytes.max(limits.body_buffer);
     let mut served = Served {
-        connection: Connection::new(stream, received, head, most),
+        connection: ServerConnection::new(stream, received, head, most),
         client,
         current,
         limits,
@@ -72,7 +72,7 @@ type Begun = (
 );
 
 struct Served {
-    connection: Connection<Stream>,
+    connection: ServerConnection<Stream>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
@@ -83,7 +83,7 @@ struct Served {
 
 impl Served {
     /// The next request.
-    async fn next(&mut self) -> Result<Asking<Stream>, End> {
+    async fn next(&mut self) -> Result<IncomingRequest<Stream>, End> {
         // Of a head that has begun, and of the silence before.
         let (mut begun, mut silent) = (None, None);
         std::future::poll_fn(|cx| {
@@ -134,7 +134,10 @@ impl Served {
         }
     }
 
-    fn handle(&self, request: Asking<Stream>) -> impl Future<Output = Response<Reply>> + use<> {
+    fn handle(
+        &self,
+        request: IncomingRequest<Stream>,
+    ) -> impl Future<Output = Response<Reply>> + use<> {
         let (head, body) = request.into_parts();
         let (shard, listener) = (self.current)(&self.client);
         let body = body.map(ClientBody::Http1);
@@ -199,8 +202,8 @@ impl Served {
         self.look(cx)?;
         match self.connection.poll_answered(cx, reply) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(Stopped::Broken)) => Poll::Ready(Err(End::Reset)),
-            Poll::Ready(Err(Stopped::Gone)) => Poll::Ready(Err(End::Gone)),
+            Poll::Ready(Err(SendError::Broken)) => Poll::Ready(Err(End::Reset)),
+            Poll::Ready(Err(SendError::Gone)) => Poll::Ready(Err(End::Gone)),
             Poll::Pending => {
                 if let Some(reply) = reply {
                     // A client may send all of its request before it reads.

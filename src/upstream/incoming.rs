@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::io::Io;
 use super::pool::{Carried, Lease, RequestBody};
 use crate::deadline::Deadline;
-use crate::http1::{self, RoundTrip, Unasked};
+use crate::http1::{self, RoundTrip, Unsolicited};
 use crate::http2;
 
 /// The body of a response. The connection goes back to its pool at the end of the body, and is closed,
@@ -155,7 +155,7 @@ impl<B: RequestBody> Incoming<B> {
 }
 
 fn release<B: RequestBody>((trip, lease): (RoundTrip<Io, B>, Lease<B>)) {
-    if trip.unasked() == Some(Unasked::Stray) {
+    if trip.unsolicited() == Some(Unsolicited::Stray) {
         lease.strayed();
     }
     if let Some(io) = trip.into_idle() {

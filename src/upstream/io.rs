@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::http1::{self, Unasked};
+use crate::http1::{self, Unsolicited};
 
 /// The bytes of a connection.
 #[derive(Debug)]
@@ -37,18 +37,18 @@ impl Io {
 
     /// What has come on it while nothing was asked for. The system is asked as well: the runtime looks
     /// at its sockets only between two rounds of tasks, and what came since is unknown to it.
-    pub fn unasked(&mut self) -> Option<Unasked> {
-        if let Some(known) = http1::unasked(self) {
+    pub fn unsolicited(&mut self) -> Option<Unsolicited> {
+        if let Some(known) = http1::unsolicited(self) {
             return Some(known);
         }
         // What is read here is lost, but so is a connection on which there is something to read.
-        let mut bytes = [0; Unasked::LENGTH];
+        let mut bytes = [0; Unsolicited::LENGTH];
         let read = (&*SockRef::from(self.socket().tcp())).read(&mut bytes);
         match (read, self) {
             (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => None,
-            (Ok(length), Self::Tcp(_)) => Some(Unasked::of(&bytes[..length])),
+            (Ok(length), Self::Tcp(_)) => Some(Unsolicited::of(&bytes[..length])),
             // Of TLS it may be its own end, or a ticket.
-            _ => Some(Unasked::End),
+            _ => Some(Unsolicited::End),
         }
     }
 
@@ -196,19 +196,19 @@ mod tests {
     async fn what_came_since_the_runtime_looked_is_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         for (bytes, expected) in [
-            (&b"HTTP/1.1 200 OK\r\n"[..], Unasked::Stray),
-            (b"HTTP/1.1 408 ", Unasked::End),
-            (b"", Unasked::End),
+            (&b"HTTP/1.1 200 OK\r\n"[..], Unsolicited::Stray),
+            (b"HTTP/1.1 408 ", Unsolicited::End),
+            (b"", Unsolicited::End),
         ] {
             let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
             let mut io = Io::Tcp(tcp.unwrap().into());
             let (mut api, _) = listener.accept().unwrap();
-            assert_eq!(io.unasked(), None);
+            assert_eq!(io.unsolicited(), None);
             api.write_all(bytes).unwrap();
             drop(api);
             // It has not had a chance to look.
-            assert_eq!(http1::unasked(&mut io), None);
-            assert_eq!(io.unasked(), Some(expected), "{bytes:?}");
+            assert_eq!(http1::unsolicited(&mut io), None);
+            assert_eq!(io.unsolicited(), Some(expected), "{bytes:?}");
         }
     }
 }

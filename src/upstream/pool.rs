@@ -23,7 +23,7 @@ use super::error::ConnectError;
 use super::io::Io;
 use super::multiplexed::Multiplexed;
 use super::places::Place;
-use crate::http1::{self, Unasked};
+use crate::http1::{self, Unsolicited};
 
 mod aging;
 mod lease;
@@ -130,7 +130,7 @@ impl<B: RequestBody> Pool<B> {
                 continue;
             }
             let idle_for = now - newest.since;
-            match newest.io.unasked() {
+            match newest.io.unsolicited() {
                 None => {
                     newest.kept.idle_for = idle_for;
                     return Some(Checkout::Http1(self.single(newest.io, newest.kept, true)));
@@ -142,9 +142,9 @@ impl<B: RequestBody> Pool<B> {
 
     /// This came on a connection that had been idle for so long, which was given up for it.
     #[cold]
-    fn ended(&self, came: Unasked, idle_for: Duration) {
+    fn ended(&self, came: Unsolicited, idle_for: Duration) {
         self.endpoint.ended(idle_for);
-        if came == Unasked::Stray {
+        if came == Unsolicited::Stray {
             self.endpoint.strayed();
             // There may be more of that on the others.
             self.idle.borrow_mut().clear();
@@ -175,9 +175,9 @@ impl<B: RequestBody> Pool<B> {
         let mut came = Vec::new();
         self.idle.borrow_mut().retain_mut(|idle| {
             // The runtime has looked at all sockets since the last request.
-            let unasked = http1::unasked(&mut idle.io);
-            came.extend(unasked.map(|unasked| (unasked, now - idle.since)));
-            idle.expires > now && unasked.is_none()
+            let unsolicited = http1::unsolicited(&mut idle.io);
+            came.extend(unsolicited.map(|unsolicited| (unsolicited, now - idle.since)));
+            idle.expires > now && unsolicited.is_none()
         });
         for (came, idle_for) in came {
             self.ended(came, idle_for);

@@ -24,7 +24,7 @@ fn a_request_head_is_read_with_the_spelling_of_its_names() {
     );
     assert_eq!(request.headers()["soapaction"], "y");
     assert_eq!(request.headers()["x"].as_bytes(), "\u{e9}".as_bytes());
-    assert!(request.extensions().get::<Spelling>().is_some());
+    assert!(request.extensions().get::<HeaderCase>().is_some());
     assert!(framing.keep_alive && framing.is_http11);
 }
 
@@ -182,10 +182,10 @@ fn a_response_head_is_read_with_its_reason() {
     let parse = |head: &'static str| parse_response(&head.into(), &LIMITS);
     let (response, _) = parse("HTTP/1.1 200 Fine\r\nA: b\r\n\r\n").unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    let reason = response.extensions().get::<Reason>();
+    let reason = response.extensions().get::<ReasonPhrase>();
     assert_eq!(reason.map(|reason| &reason.0[..]), Some(&b"Fine"[..]));
     let (response, framing) = parse("HTTP/1.0 200 OK\r\n\r\n").unwrap();
-    assert!(response.extensions().get::<Reason>().is_none());
+    assert!(response.extensions().get::<ReasonPhrase>().is_none());
     assert!(!framing.keep_alive && !framing.is_http11);
     for bad in [
         "HTTP/1.1 099 x\r\n\r\n",

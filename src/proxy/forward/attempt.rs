@@ -14,7 +14,7 @@ use super::super::upload::{Outgoing, Upload};
 use super::{Answer, Failed, Forward};
 use crate::deadline::Deadline;
 use crate::dpop::DPOP;
-use crate::http1::{RequestLine, Sent};
+use crate::http1::{RequestHead, RequestLine};
 use crate::http2;
 use crate::token::Token;
 use crate::upstream::{Carried, Checkout, Incoming, Single, Stream};
@@ -122,7 +122,7 @@ impl OverHttp1 {
             Ok(head) => {
                 lease.answered(head.headers());
                 let timed_out = head.status() == StatusCode::REQUEST_TIMEOUT;
-                self.crossed = timed_out && self.reused && trip.is_farewell();
+                self.crossed = timed_out && self.reused && trip.is_only_closing_response();
                 Ok(head.map(|()| Incoming::http1(held)))
             }
             Err(error) => {
@@ -130,7 +130,7 @@ impl OverHttp1 {
                     alert: failure::alert(&error),
                     error: error.into(),
                     unsent: trip.io().written() == self.written,
-                    unnoticed: self.reused && !trip.has_heard(),
+                    unnoticed: self.reused && !trip.has_received(),
                     ended_new: false,
                     http1_instead: false,
                 };
@@ -217,14 +217,14 @@ impl Forward {
             let chunked = HeaderValue::from_static("chunked");
             more.push((header::TRANSFER_ENCODING, chunked));
         }
-        let request = Sent {
+        let request = RequestHead {
             line: RequestLine {
                 method: &self.method,
                 target: &self.target,
                 host: &self.upstream.host,
             },
             headers: &self.headers,
-            spelling: self.spelling.as_ref(),
+            header_case: self.header_case.as_ref(),
             more: &more,
         };
         let reused = single.reused;

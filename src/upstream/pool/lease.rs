@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Age, Checkout, Idle, Pool, RequestBody};
 use crate::deadline::Deadline;
-use crate::http1::{RoundTrip, Sent, Unasked};
+use crate::http1::{RequestHead, RoundTrip, Unsolicited};
 use crate::http2;
 use crate::upstream::answers::Wire;
 use crate::upstream::io::Io;
@@ -98,14 +98,14 @@ impl<B: RequestBody> Single<B> {
             // What a new one says at once is the answer.
             return true;
         }
-        let came = self.io.unasked();
+        let came = self.io.unsolicited();
         let idle_for = self.lease.idle_for();
-        let ended = |came: &Unasked| self.lease.pool.ended(*came, idle_for);
+        let ended = |came: &Unsolicited| self.lease.pool.ended(*came, idle_for);
         came.inspect(ended).is_none()
     }
 
     /// Begins a request with this body. On the heap, where it stays until the end of the response.
-    pub fn begin(self, request: Sent<'_>, body: Option<B>) -> Carried<B> {
+    pub fn begin(self, request: RequestHead<'_>, body: Option<B>) -> Carried<B> {
         let endpoint = &self.lease.pool.endpoint;
         let trip = RoundTrip::new(
             self.io,
@@ -239,7 +239,7 @@ impl<B: RequestBody> Lease<B> {
             let pool = &self.pool;
             pool.active.set(pool.active.get() - 1);
             if !pool.waiting.is_empty() {
-                match io.unasked() {
+                match io.unsolicited() {
                     None => {
                         kept.idle_for = Duration::ZERO;
                         let single = pool.single(io, kept, true);

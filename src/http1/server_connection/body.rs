@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::decode::{Malformed, Piece};
-use super::Shared;
+use super::super::chunked::MalformedBody;
+use super::ConnectionState;
 
 /// The body of the request that a connection carries.
 #[derive(Debug)]
 pub struct RequestBody<S> {
-    pub(super) shared: Rc<RefCell<Shared<S>>>,
+    pub(super) shared: Rc<RefCell<ConnectionState<S>>>,
     /// Which request it is of: who holds it for longer must not get at the next one's.
     pub(super) number: u64,
 }
@@ -25,13 +25,13 @@ pub struct RequestBody<S> {
 pub enum BodyError {
     /// It breaks its own framing.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedBody),
     /// The client has gone away.
     #[error("the client closed the connection before the end of the body")]
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let expects = std::mem::take(&mut self.asked.expects);
         if expects && self.received.is_empty() && self.answer.is_none() {
@@ -49,10 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
                 .decode(&mut self.received)
                 .map_err(BodyError::from)?
             {
-                Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Piece::Trailers(trailers)) => {
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
+                Some(frame) => return Poll::Ready(Some(Ok(frame))),
                 None if self.asked.body.is_done() => return Poll::Ready(None),
                 None => {}
             }
@@ -117,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for RequestBody<S> {
         if self.is_past() {
             return SizeHint::with_exact(0);
         }
-        let left = self.shared.borrow().asked.body.left();
+        let left = self.shared.borrow().asked.body.remaining();
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

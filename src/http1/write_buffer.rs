@@ -21,7 +21,7 @@ thread_local! {
 /// What is to be written, in order: copied bytes, one large piece, and the end of its chunk. Empty, it
 /// holds no memory.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct WriteBuffer {
     copied: Vec<u8>,
     written: usize,
     large: Bytes,
@@ -30,7 +30,7 @@ pub struct Outbox {
     unflushed: bool,
 }
 
-impl Outbox {
+impl WriteBuffer {
     /// Whether everything has been written.
     pub fn is_empty(&self) -> bool {
         self.written == self.copied.len() && self.large.is_empty() && self.tail.is_empty()
@@ -157,7 +157,7 @@ mod tests {
             };
             let expected = [b"head", &b"<"[..], b"small>", b"<", &large, b">"].concat();
             let writing = async move {
-                let mut out = Outbox::default();
+                let mut out = WriteBuffer::default();
                 out.space().extend_from_slice(b"head");
                 out.push(b"<", Bytes::from_static(b"small"), b">");
                 assert!(out.has_room(100));
@@ -232,7 +232,7 @@ mod tests {
                     taken: Vec::new(),
                     asked: false,
                 };
-                let (mut out, mut expected) = (Outbox::default(), Vec::new());
+                let (mut out, mut expected) = (WriteBuffer::default(), Vec::new());
                 for number in 0..8 {
                     while !out.has_room(2 * COPIED) {
                         let written = out.poll_write(&mut io, &mut cx);
@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_never_quite_catches_up_costs_no_more_than_what_waits() {
         let (mut near, mut far) = tokio::io::duplex(100);
-        let mut out = Outbox::default();
+        let mut out = WriteBuffer::default();
         for _ in 0..10_000 {
             while out.has_room(1000) {
                 out.push(b"", Bytes::from_static(&[0; 50]), b"");
@@ -303,7 +303,7 @@ mod tests {
             held: false,
             asked: 0,
         };
-        let mut out = Outbox::default();
+        let mut out = WriteBuffer::default();
         out.push(b"", Bytes::from_static(b"the end"), b"");
         let first = std::future::poll_fn(|cx| Poll::Ready(out.poll_write(&mut io, cx))).await;
         assert!(first.is_pending() && out.is_empty() && !out.is_flushed());

@@ -10,7 +10,7 @@ const RESPONSE: &[u8] = b"HTTP/";
 
 /// Puts a head together as it arrives. No byte is looked at twice before the head is whole.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct PartialHead {
     /// What has come before, if it is not all.
     before: BytesMut,
     /// Empty lines in front of it.
@@ -20,7 +20,7 @@ pub(super) struct Gathered {
     seen: usize,
 }
 
-impl Gathered {
+impl PartialHead {
     /// Whether some of a head has come, and not all. Some clients end a body with an empty line.
     pub(super) fn has_begun(&self) -> bool {
         self.before.len() > self.empty
@@ -128,7 +128,7 @@ mod tests {
         pieces: &[&[u8]],
         strictness: Strictness,
     ) -> Result<Option<(Bytes, Bytes)>, HeadError> {
-        let mut gathered = Gathered::default();
+        let mut gathered = PartialHead::default();
         for piece in pieces {
             let mut received = Bytes::copy_from_slice(piece);
             if let Some(head) = gathered.gather(&mut received, strictness, 100)? {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn empty_lines_alone_begin_no_head_in_pieces_of_any_size() {
         for size in 1..=2 {
-            let mut gathered = Gathered::default();
+            let mut gathered = PartialHead::default();
             for piece in b"\r\n\r\n".chunks(size) {
                 let mut received = Bytes::copy_from_slice(piece);
                 let head = gathered.gather(&mut received, Strictness::Lenient, 100);

@@ -7,12 +7,12 @@ use std::task::{Context, Waker};
 use tokio::io::AsyncRead;
 use tokio::task::coop::unconstrained;
 
-use super::receive::receive;
+use super::read::poll_read;
 
 /// What has come on a connection where nothing is asked for. A request that is sent on it would take
 /// that for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unasked {
+pub enum Unsolicited {
     /// Its end, or what some servers say before it: empty lines, or a 408 (RFC 9110 section 15.5.9).
     End,
     /// Anything else.
@@ -20,9 +20,9 @@ pub enum Unasked {
 }
 
 /// The beginning of a 408, in which only the minor version may differ.
-const TIMED_OUT: &[u8; Unasked::LENGTH] = b"HTTP/1.? 408";
+const TIMED_OUT: &[u8; Unsolicited::LENGTH] = b"HTTP/1.? 408";
 
-impl Unasked {
+impl Unsolicited {
     /// So many bytes tell what it is.
     pub const LENGTH: usize = 12;
 
@@ -39,14 +39,16 @@ impl Unasked {
 
 /// What has come on a connection that waits for its next request, as far as the runtime knows: a look
 /// that costs nothing unless something has.
-pub fn unasked<I: AsyncRead + Unpin>(io: &mut I) -> Option<Unasked> {
+pub fn unsolicited<I: AsyncRead + Unpin>(io: &mut I) -> Option<Unsolicited> {
     let mut cx = Context::from_waker(Waker::noop());
     // A task that has had its share would be told that there is nothing, whatever has come.
-    let looking = unconstrained(std::future::poll_fn(|cx| receive(io, cx, Unasked::LENGTH)));
+    let looking = unconstrained(std::future::poll_fn(|cx| {
+        poll_read(io, cx, Unsolicited::LENGTH)
+    }));
     match pin!(looking).poll(&mut cx) {
         std::task::Poll::Pending => None,
         // However it ended.
-        std::task::Poll::Ready(received) => Some(Unasked::of(&received.unwrap_or_default())),
+        std::task::Poll::Ready(received) => Some(Unsolicited::of(&received.unwrap_or_default())),
     }
 }
 
@@ -61,22 +63,22 @@ mod tests {
     #[tokio::test]
     async fn a_look_tells_whether_a_waiting_connection_is_still_good() {
         for (bytes, expected) in [
-            (&b"x"[..], Unasked::Stray),
-            (b"HTTP/1.1 200 OK\r\n", Unasked::Stray),
-            (b"HTTP/1.0 408 Request Time-out\r\n", Unasked::End),
-            (b"HTTP/1.1 40", Unasked::End),
-            (b"HTTP/1.1 404", Unasked::Stray),
-            (b"\r\n", Unasked::End),
-            (b"\r\nHTTP/1.1 200 OK", Unasked::Stray),
+            (&b"x"[..], Unsolicited::Stray),
+            (b"HTTP/1.1 200 OK\r\n", Unsolicited::Stray),
+            (b"HTTP/1.0 408 Request Time-out\r\n", Unsolicited::End),
+            (b"HTTP/1.1 40", Unsolicited::End),
+            (b"HTTP/1.1 404", Unsolicited::Stray),
+            (b"\r\n", Unsolicited::End),
+            (b"\r\nHTTP/1.1 200 OK", Unsolicited::Stray),
         ] {
             let (mut near, mut far) = duplex(64);
-            assert_eq!(unasked(&mut near), None);
+            assert_eq!(unsolicited(&mut near), None);
             far.write_all(bytes).await.unwrap();
-            assert_eq!(unasked(&mut near), Some(expected), "{bytes:?}");
+            assert_eq!(unsolicited(&mut near), Some(expected), "{bytes:?}");
         }
         let (mut near, far) = duplex(64);
         drop(far);
-        assert_eq!(unasked(&mut near), Some(Unasked::End));
+        assert_eq!(unsolicited(&mut near), Some(Unsolicited::End));
     }
 
     #[tokio::test]
@@ -87,7 +89,7 @@ mod tests {
             while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
                 turn.made_progress();
             }
-            assert_eq!(unasked(&mut near), Some(Unasked::Stray));
+            assert_eq!(unsolicited(&mut near), Some(Unsolicited::Stray));
             Poll::Ready(())
         })
         .await;

@@ -22,7 +22,7 @@ thread_local! {
 ///
 /// # Errors
 /// The system's.
-pub fn receive<I: AsyncRead + Unpin>(
+pub(super) fn poll_read<I: AsyncRead + Unpin>(
     io: &mut I,
     cx: &mut Context<'_>,
     most: usize,
@@ -54,7 +54,7 @@ mod tests {
             far.write_all(&all).await.unwrap();
             let mut read = Vec::new();
             while read.iter().map(Bytes::len).sum::<usize>() < all.len() {
-                let piece = std::future::poll_fn(|cx| receive(&mut near, cx, most)).await;
+                let piece = std::future::poll_fn(|cx| poll_read(&mut near, cx, most)).await;
                 let piece = piece.unwrap();
                 assert!(!piece.is_empty() && piece.len() <= most);
                 read.push(piece);
@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(read.concat(), all, "{most}");
         }
         drop(far);
-        let end = std::future::poll_fn(|cx| receive(&mut near, cx, 10)).await;
+        let end = std::future::poll_fn(|cx| poll_read(&mut near, cx, 10)).await;
         assert!(end.unwrap().is_empty());
     }
 }

@@ -10,21 +10,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::decode::{Decoder, Malformed, Piece};
-use super::encode::{self, Coding, RequestLine};
-use super::gather::Gathered;
+use super::body_decoder::BodyDecoder;
+use super::chunked::MalformedBody;
+use super::encode::{self, BodyEncoder, RequestLine};
 use super::head::parse_response;
-use super::outbox::Outbox;
-use super::receive::receive;
-use super::spelling::Spelling;
+use super::header_case::HeaderCase;
+use super::partial_head::PartialHead;
+use super::read::poll_read;
 use super::syntax::{HeadError, HeadLimits, Strictness};
-use super::unasked::Unasked;
+use super::unsolicited::Unsolicited;
+use super::write_buffer::WriteBuffer;
 
 #[cfg(test)]
 mod tests;
 
 /// Small pieces of a body are gathered up to this size, while they are at hand.
-pub(super) const GATHERED: usize = 16 * 1024;
+pub(super) const COALESCED: usize = 16 * 1024;
 
 /// Interim responses to one request. A server that says `102` every ten seconds says it for three
 /// quarters of an hour.
@@ -49,7 +50,7 @@ pub enum Error {
     Interim,
     /// Its body is not what its head tells.
     #[error(transparent)]
-    Body(#[from] Malformed),
+    Body(#[from] MalformedBody),
     /// The request body broke off.
     #[error("the request body broke off")]
     Upload(#[source] Box<dyn StdError + Send + Sync>),
@@ -61,24 +62,24 @@ pub enum Error {
 #[derive(Debug)]
 pub struct RoundTrip<I, B> {
     io: I,
-    out: Outbox,
+    out: WriteBuffer,
     /// What is left of the request.
     upload: Option<B>,
     /// The head promises a body, and there is none.
     short: bool,
-    coding: Coding,
+    coding: BodyEncoder,
     limits: HeadLimits,
     /// Bytes of one read.
     most: usize,
     method: Method,
     received: Bytes,
-    gathered: Gathered,
+    gathered: PartialHead,
     /// How many interim responses have come.
     interim: u32,
     heard: bool,
     unheard: bool,
     /// Of the response, once its head has come.
-    decoder: Option<Decoder>,
+    decoder: Option<BodyDecoder>,
     keep_alive: bool,
     /// The connection has ended.
     ended: bool,
@@ -86,13 +87,13 @@ pub struct RoundTrip<I, B> {
 
 /// A request, less its body.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent<'r> {
+pub struct RequestHead<'r> {
     /// The first line, and who is asked.
     pub line: RequestLine<'r>,
     /// In their order.
     pub headers: &'r HeaderMap,
     /// How they were written.
-    pub spelling: Option<&'r Spelling>,
+    pub header_case: Option<&'r HeaderCase>,
     /// Stand behind them.
     pub more: &'r [(HeaderName, HeaderValue)],
 }
@@ -107,28 +108,34 @@ where
     /// length is framing by `Content-Length`, or else it is chunked.
     pub fn new(
         io: I,
-        request: Sent<'_>,
+        request: RequestHead<'_>,
         upload: Option<B>,
         limits: HeadLimits,
         most: usize,
     ) -> Self {
-        let mut out = Outbox::default();
+        let mut out = WriteBuffer::default();
         let (headers, more) = (request.headers, request.more);
-        encode::request_head(out.space(), request.line, headers, request.spelling, more);
+        encode::request_head(
+            out.space(),
+            request.line,
+            headers,
+            request.header_case,
+            more,
+        );
         Self {
             io,
             out,
             short: upload.is_none() && encode::coding_of(headers, more).is_owed(),
             coding: match &upload {
                 Some(_) => encode::coding_of(headers, more),
-                None => Coding::Absent,
+                None => BodyEncoder::Absent,
             },
             upload,
             limits,
             most,
             method: request.line.method.clone(),
             received: Bytes::new(),
-            gathered: Gathered::default(),
+            gathered: PartialHead::default(),
             interim: 0,
             heard: false,
             unheard: false,
@@ -142,7 +149,7 @@ where
     /// that come before.
     ///
     /// # Errors
-    /// There is none. [`has_heard`](Self::has_heard) tells whether some of it came.
+    /// There is none. [`has_received`](Self::has_received) tells whether some of it came.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -167,7 +174,8 @@ where
                     self.send(cx)?;
                     continue;
                 }
-                let decoder = Decoder::of_response(&self.method, status, &framing, self.limits)?;
+                let decoder =
+                    BodyDecoder::of_response(&self.method, status, &framing, self.limits)?;
                 // HTTP/1.0 has no chunks, and a 204 no body: who tells of one frames something wrongly
                 // (RFC 9112 section 6.1).
                 let bodied =
@@ -192,7 +200,7 @@ where
         }
         loop {
             let mut waits = self.upload.is_none();
-            while !waits && self.out.has_room(GATHERED) {
+            while !waits && self.out.has_room(COALESCED) {
                 waits = !self.gather(cx)? || self.upload.is_none();
             }
             if !self.unheard {
@@ -240,7 +248,7 @@ where
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let received = ready!(receive(&mut self.io, cx, self.most)).map_err(Error::Io)?;
+        let received = ready!(poll_read(&mut self.io, cx, self.most)).map_err(Error::Io)?;
         self.ended = received.is_empty();
         self.heard |= !self.ended;
         self.received = received;
@@ -267,15 +275,17 @@ where
                 return Poll::Ready(None);
             };
             match decoder.decode(&mut self.received)? {
-                Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Piece::Trailers(trailers)) => {
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
+                Some(frame) => return Poll::Ready(Some(Ok(frame))),
                 None if decoder.is_done() => return Poll::Ready(None),
                 None => {}
             }
             ready!(self.poll_receive(cx))?;
-            if self.ended && !self.decoder.as_mut().is_some_and(Decoder::ends_here) {
+            if self.ended
+                && !self
+                    .decoder
+                    .as_mut()
+                    .is_some_and(BodyDecoder::finish_at_end_of_connection)
+            {
                 return Poll::Ready(Some(Err(Error::Closed)));
             }
         }
@@ -289,7 +299,7 @@ impl<I, B> RoundTrip<I, B> {
     }
 
     /// Whether a byte has come since the request was begun.
-    pub fn has_heard(&self) -> bool {
+    pub fn has_received(&self) -> bool {
         self.heard
     }
 
@@ -310,19 +320,19 @@ impl<I, B> RoundTrip<I, B> {
     }
 
     /// Whether the server, which has said nothing else to this request, ends the connection.
-    pub fn is_farewell(&self) -> bool {
+    pub fn is_only_closing_response(&self) -> bool {
         self.interim == 0 && self.decoder.is_some() && !self.keep_alive
     }
 
     /// Whether all of the response has been read.
     pub fn is_answered(&self) -> bool {
-        self.decoder.as_ref().is_some_and(Decoder::is_done)
+        self.decoder.as_ref().is_some_and(BodyDecoder::is_done)
     }
 
     /// What came behind the response, if something did.
-    pub fn unasked(&self) -> Option<Unasked> {
+    pub fn unsolicited(&self) -> Option<Unsolicited> {
         let any = self.is_answered() && !self.received.is_empty();
-        any.then(|| Unasked::of(&self.received))
+        any.then(|| Unsolicited::of(&self.received))
     }
 
     /// The connection, if it can take another request: everything has been written and read, and
@@ -359,7 +369,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.decoder.as_ref().and_then(Decoder::left);
+        let left = self.decoder.as_ref().and_then(BodyDecoder::remaining);
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

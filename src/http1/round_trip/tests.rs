@@ -27,14 +27,14 @@ where
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_static(value));
     }
-    let request = Sent {
+    let request = RequestHead {
         line: RequestLine {
             method,
             target: &PathAndQuery::from_static("/a?b"),
             host: &HeaderValue::from_static("api"),
         },
         headers: &headers,
-        spelling: None,
+        header_case: None,
         more: &[(
             http::header::AUTHORIZATION,
             HeaderValue::from_static("Bearer t"),
@@ -77,7 +77,7 @@ async fn a_request_is_written_once_with_host_and_token_in_their_places() {
         "POST /a?b HTTP/1.1\r\nX: 1\r\nHost: api\r\nContent-Length: 5\r\nAuthorization: Bearer t\r\n\r\nhello"
     );
     assert_eq!(answered.unwrap().status(), StatusCode::OK);
-    assert!(trip.is_sent() && trip.has_heard() && !trip.is_answered());
+    assert!(trip.is_sent() && trip.has_received() && !trip.is_answered());
     let body = (&mut trip).collect().await.unwrap();
     assert_eq!(body.to_bytes(), "ok");
     assert!(trip.into_idle().is_some());
@@ -143,7 +143,7 @@ async fn an_end_before_the_end_is_an_error_and_after_it_is_none() {
     let (api, mut trip) = get();
     drop(api);
     assert!(matches!(head(&mut trip).await, Err(Error::Closed)));
-    assert!(!trip.has_heard());
+    assert!(!trip.has_received());
     for (answer, whole) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", false),
         (
@@ -208,14 +208,14 @@ async fn a_body_of_which_nothing_tells_the_end_is_not_sent() {
 async fn what_comes_behind_a_response_is_told() {
     for (behind, expected) in [
         ("", None),
-        ("HTTP/1.1 200 OK\r\n", Some(Unasked::Stray)),
-        ("\r\n", Some(Unasked::End)),
+        ("HTTP/1.1 200 OK\r\n", Some(Unsolicited::Stray)),
+        ("\r\n", Some(Unsolicited::End)),
     ] {
         let (mut api, mut trip) = get();
         let answer = format!("HTTP/1.1 204 No Content\r\n\r\n{behind}");
         api.write_all(answer.as_bytes()).await.unwrap();
         head(&mut trip).await.unwrap();
-        assert_eq!(trip.unasked(), expected);
+        assert_eq!(trip.unsolicited(), expected);
         assert_eq!(trip.into_idle().is_some(), expected.is_none());
     }
 }

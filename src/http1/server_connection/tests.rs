@@ -14,20 +14,22 @@ const LIMITS: HeadLimits = HeadLimits {
     fields: 10,
 };
 
-fn pair() -> (DuplexStream, Connection<DuplexStream>) {
+fn pair() -> (DuplexStream, ServerConnection<DuplexStream>) {
     let (near, far) = duplex(64 * 1024);
-    (near, Connection::new(far, Bytes::new(), LIMITS, 1000))
+    (near, ServerConnection::new(far, Bytes::new(), LIMITS, 1000))
 }
 
-async fn next(connection: &Connection<DuplexStream>) -> Request<Option<RequestBody<DuplexStream>>> {
+async fn next(
+    connection: &ServerConnection<DuplexStream>,
+) -> Request<Option<RequestBody<DuplexStream>>> {
     let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
     request.unwrap().expect("a request")
 }
 
 async fn answer<B>(
-    connection: &Connection<DuplexStream>,
+    connection: &ServerConnection<DuplexStream>,
     response: Response<B>,
-) -> Result<(), Stopped>
+) -> Result<(), SendError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -176,7 +178,7 @@ async fn what_is_not_as_long_as_it_says_is_broken() {
         let mut response = Response::new(pieces(frames));
         response.headers_mut().insert(CONTENT_LENGTH, 5.into());
         let sent = answer(&connection, response).await;
-        assert_eq!(sent, Err(Stopped::Broken));
+        assert_eq!(sent, Err(SendError::Broken));
     }
 }
 
@@ -290,7 +292,7 @@ async fn who_waits_for_the_body_sees_to_it_that_the_client_is_asked_for_it() {
     // Room for less than the question.
     let (mut near, far) = duplex(8);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
-    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 1000);
     let body = next(&connection).await.into_body().unwrap();
     let asking = async {
         let mut question = [0; 25];
@@ -320,7 +322,7 @@ async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
     for reads_on in [true, false] {
         let (mut near, far) = duplex(256);
         let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
-        let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+        let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 1000);
         let mut upload = next(&connection).await.into_body().unwrap();
         let (task, reader) = (Arc::new(Task::default()), Arc::new(Task::default()));
         let (its, readers) = (Arc::clone(&task).into(), reader.into());
@@ -345,7 +347,7 @@ async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
 async fn a_client_that_sends_while_it_does_not_read_is_not_taken_for_gone() {
     let (mut near, far) = duplex(256);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
-    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 1000);
     let mut upload = next(&connection).await.into_body().unwrap();
     let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
     connection.answer(&head, &body, false);
@@ -368,7 +370,7 @@ async fn a_client_that_sends_while_it_does_not_read_is_not_taken_for_gone() {
 async fn a_client_that_goes_when_another_task_has_read_its_upload_is_noticed() {
     let (mut near, far) = duplex(256);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
-    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 1000);
+    let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 1000);
     let mut upload = next(&connection).await.into_body().unwrap();
     let task = Arc::new(Task::default());
     let its = Arc::clone(&task).into();
@@ -387,7 +389,7 @@ async fn a_client_that_goes_when_another_task_has_read_its_upload_is_noticed() {
 async fn a_client_that_goes_when_nobody_reads_its_upload_is_noticed() {
     let (mut near, far) = duplex(256);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n";
-    let connection = Connection::new(far, Bytes::from_static(head), LIMITS, 10);
+    let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 10);
     let upload = next(&connection).await.into_body().unwrap();
     let task = Arc::new(Task::default());
     let its = Arc::clone(&task).into();

@@ -13,15 +13,15 @@ use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::client::GATHERED;
-use super::decode::Decoder;
-use super::encode::{self, Answering, Coding};
+use super::body_decoder::BodyDecoder;
+use super::encode::{self, BodyEncoder, ResponseFraming};
 use super::framing::MessageFraming;
-use super::gather::Gathered;
 use super::head::parse_request;
-use super::outbox::Outbox;
-use super::receive::receive;
+use super::partial_head::PartialHead;
+use super::read::poll_read;
+use super::round_trip::COALESCED;
 use super::syntax::{HeadError, HeadLimits, Strictness};
+use super::write_buffer::WriteBuffer;
 
 mod body;
 #[cfg(test)]
@@ -33,14 +33,14 @@ pub use body::{BodyError, RequestBody};
 /// A client's connection, which carries one request after another. As [`AsyncRead`] and
 /// [`AsyncWrite`] it is what it has been upgraded to.
 #[derive(Debug)]
-pub struct Connection<S>(Rc<RefCell<Shared<S>>>);
+pub struct ServerConnection<S>(Rc<RefCell<ConnectionState<S>>>);
 
 /// A request, with its body if it has one.
-pub type Asking<S> = Request<Option<RequestBody<S>>>;
+pub type IncomingRequest<S> = Request<Option<RequestBody<S>>>;
 
 /// Why a response is not sent to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
+pub enum SendError {
     /// Its body broke off, or is not as long as it was to be.
     Broken,
     /// Nobody is left to read it.
@@ -48,24 +48,24 @@ pub enum Stopped {
 }
 
 #[derive(Debug)]
-struct Shared<S> {
+struct ConnectionState<S> {
     /// `None` once it is closed, whoever still holds a body.
     stream: Option<S>,
     limits: HeadLimits,
     /// Bytes of one read.
     most: usize,
     received: Bytes,
-    gathered: Gathered,
-    out: Outbox,
+    gathered: PartialHead,
+    out: WriteBuffer,
     /// Since when the client takes nothing of what it is to read, nor sends anything.
     stalled: Option<Instant>,
-    asked: Asked,
+    asked: CurrentRequest,
     /// Requests so far.
     count: u64,
     /// How often something has come.
     reads: u64,
     /// What is left of the response.
-    answer: Option<Coding>,
+    answer: Option<BodyEncoder>,
     /// Of the connection's task, while it waits for the client to read.
     writer: Option<Waker>,
     /// Of whoever reads the body.
@@ -76,8 +76,8 @@ struct Shared<S> {
 
 /// The request that is being served.
 #[derive(Debug)]
-struct Asked {
-    body: Decoder,
+struct CurrentRequest {
+    body: BodyDecoder,
     /// Somebody holds its body.
     read: bool,
     /// The client waits to be asked for it.
@@ -89,18 +89,18 @@ struct Asked {
     keep_alive: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     /// A connection of which `received` has been read already.
     pub fn new(stream: S, received: Bytes, limits: HeadLimits, most: usize) -> Self {
-        Self(Rc::new(RefCell::new(Shared {
+        Self(Rc::new(RefCell::new(ConnectionState {
             stream: Some(stream),
             limits,
             most,
             received,
-            gathered: Gathered::default(),
-            out: Outbox::default(),
+            gathered: PartialHead::default(),
+            out: WriteBuffer::default(),
             stalled: None,
-            asked: Asked::by(&Method::GET, MessageFraming::default(), limits),
+            asked: CurrentRequest::by(&Method::GET, MessageFraming::default(), limits),
             count: 0,
             reads: 0,
             answer: None,
@@ -114,7 +114,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// # Errors
     /// What came is none, or its head is too large.
-    pub fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Asking<S>>, HeadError>> {
+    pub fn poll_request(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<IncomingRequest<S>>, HeadError>> {
         let mut shared = self.0.borrow_mut();
         let shared = &mut *shared;
         loop {
@@ -124,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let head = gathered.gather(&mut shared.received, Strictness::Strict, most)?;
                 if let Some(head) = head {
                     let (request, framing) = parse_request(&head, &shared.limits)?;
-                    shared.asked = Asked::by(request.method(), framing, shared.limits);
+                    shared.asked = CurrentRequest::by(request.method(), framing, shared.limits);
                     shared.asked.read = !shared.asked.body.is_done();
                     shared.count += 1;
                     let body = shared.asked.read.then(|| RequestBody {
@@ -210,20 +213,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let framing = head.headers.get(CONTENT_LENGTH).and_then(encode::number);
         let mut add_length = None;
         let coding = match (framing, body.size_hint().exact()) {
-            _ if asked.head || bodiless => Coding::Absent,
-            (Some(length), _) => Coding::Length(length),
+            _ if asked.head || bodiless => BodyEncoder::Absent,
+            (Some(length), _) => BodyEncoder::Length(length),
             (None, Some(length)) => {
                 add_length = Some(length);
-                Coding::Length(length)
+                BodyEncoder::Length(length)
             }
-            (None, None) if asked.http11 => Coding::Chunked,
-            (None, None) => Coding::UntilClose,
+            (None, None) if asked.http11 => BodyEncoder::Chunked,
+            (None, None) => BodyEncoder::UntilClose,
         };
         // What nobody reads would be taken for the next request.
         let over = asked.read || asked.body.is_done();
         asked.keep_alive &=
-            over && !close && !closes(&head.headers) && coding != Coding::UntilClose;
-        let answering = Answering {
+            over && !close && !closes(&head.headers) && coding != BodyEncoder::UntilClose;
+        let answering = ResponseFraming {
             http11: asked.http11,
             keep_alive: asked.keep_alive,
             add_length,
@@ -241,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &self,
         cx: &mut Context<'_>,
         body: &mut Option<B>,
-    ) -> Poll<Result<(), Stopped>>
+    ) -> Poll<Result<(), SendError>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -249,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut waits = false;
             while let Some(more) = body
                 && !waits
-                && self.0.borrow().out.has_room(GATHERED)
+                && self.0.borrow().out.has_room(COALESCED)
             {
                 // Nothing is borrowed here: the body may read from this connection itself.
                 let frame = match more.is_end_stream() {
@@ -265,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             if ready!(self.poll_flush(cx)).is_err() {
-                return Poll::Ready(Err(Stopped::Gone));
+                return Poll::Ready(Err(SendError::Gone));
             }
             if body.is_none() {
                 return Poll::Ready(Ok(()));
@@ -282,13 +285,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Takes a piece of the response, or its end.
-    fn push<E>(&self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<(), Stopped> {
+    fn push<E>(&self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<(), SendError> {
         let mut shared = self.0.borrow_mut();
         let shared = &mut *shared;
         let Some(coding) = &mut shared.answer else {
             return Ok(());
         };
-        let frame = frame.transpose().map_err(|_| Stopped::Broken)?;
+        let frame = frame.transpose().map_err(|_| SendError::Broken)?;
         let (whole, last) = match frame.map(Frame::into_data) {
             Some(Ok(data)) => (coding.push(&mut shared.out, data, false), false),
             Some(Err(frame)) => {
@@ -303,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         match whole {
             true => Ok(()),
-            false => Err(Stopped::Broken),
+            false => Err(SendError::Broken),
         }
     }
 
@@ -331,10 +334,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-impl Asked {
+impl CurrentRequest {
     fn by(method: &Method, framing: MessageFraming, limits: HeadLimits) -> Self {
         Self {
-            body: Decoder::of_request(&framing, limits),
+            body: BodyDecoder::of_request(&framing, limits),
             read: false,
             expects: framing.is_http11 && framing.expects_continue,
             takes_trailers: framing.accepts_trailers,
@@ -350,14 +353,14 @@ fn closes(headers: &HeaderMap) -> bool {
     headers.get_all(CONNECTION).iter().any(close)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
     /// Reads what comes next; `false` at the end of the connection.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(false);
         };
         // However it ends, nothing more comes.
-        self.received = ready!(receive(stream, cx, self.most)).unwrap_or_default();
+        self.received = ready!(poll_read(stream, cx, self.most)).unwrap_or_default();
         self.reads += 1;
         if let Some(since) = &mut self.stalled {
             *since = Instant::now();
@@ -418,7 +421,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
     }
 }
 
-impl<S> Drop for Connection<S> {
+impl<S> Drop for ServerConnection<S> {
     fn drop(&mut self) {
         let mut shared = self.0.borrow_mut();
         shared.stream = None;

@@ -9,9 +9,9 @@ use http::HeaderName;
 /// The names of one head, line by line, of which some were not written in the customary way, such as
 /// `Content-Type`. It travels with the head as an extension.
 #[derive(Debug, Clone)]
-pub struct Spelling(Arc<[Bytes]>);
+pub struct HeaderCase(Arc<[Bytes]>);
 
-impl Spelling {
+impl HeaderCase {
     /// As they were written.
     pub(super) fn of(names: Vec<Bytes>) -> Self {
         Self(names.into())
@@ -30,7 +30,7 @@ impl Spelling {
 
 /// Whether a name is written as `Content-Type` is: a capital at the beginning and behind each `-`, and
 /// no others.
-pub(super) fn is_usual(name: &[u8]) -> bool {
+pub(super) fn is_title_case(name: &[u8]) -> bool {
     let mut before = b'-';
     for &byte in name {
         let unusual = match byte {
@@ -47,16 +47,16 @@ pub(super) fn is_usual(name: &[u8]) -> bool {
 }
 
 /// Writes the names of the lines of a head, one after the other, those of one name together.
-pub(super) struct Names<'s> {
-    spelling: Option<&'s Spelling>,
+pub(super) struct NameWriter<'s> {
+    header_case: Option<&'s HeaderCase>,
     last: Option<&'s HeaderName>,
     earlier: usize,
 }
 
-impl<'s> Names<'s> {
-    pub(super) fn new(spelling: Option<&'s Spelling>) -> Self {
+impl<'s> NameWriter<'s> {
+    pub(super) fn new(header_case: Option<&'s HeaderCase>) -> Self {
         Self {
-            spelling,
+            header_case,
             last: None,
             earlier: 0,
         }
@@ -64,11 +64,11 @@ impl<'s> Names<'s> {
 
     /// Writes the next name: as it came, or else in the customary way.
     pub(super) fn write(&mut self, name: &'s HeaderName, to: &mut Vec<u8>) {
-        if let Some(spelling) = self.spelling {
+        if let Some(header_case) = self.header_case {
             let again = self.last == Some(name);
             self.earlier = if again { self.earlier + 1 } else { 0 };
             self.last = Some(name);
-            if let Some(written) = spelling.get(name, self.earlier) {
+            if let Some(written) = header_case.get(name, self.earlier) {
                 return to.extend_from_slice(written);
             }
         }
@@ -88,9 +88,9 @@ impl<'s> Names<'s> {
 mod tests {
     use super::*;
 
-    fn written(names: &[&str], spelling: Option<&Spelling>) -> Vec<String> {
+    fn written(names: &[&str], header_case: Option<&HeaderCase>) -> Vec<String> {
         let names: Vec<HeaderName> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let mut writer = Names::new(spelling);
+        let mut writer = NameWriter::new(header_case);
         let write = |name| {
             let mut to = Vec::new();
             writer.write(name, &mut to);
@@ -104,7 +104,7 @@ mod tests {
         let names = ["Via", "SOAPAction", "via", "VIA"]
             .map(Bytes::from)
             .to_vec();
-        let spelling = Spelling::of(names);
+        let header_case = HeaderCase::of(names);
         let names = [
             "via",
             "via",
@@ -123,17 +123,17 @@ mod tests {
             "Content-Type",
             "X_a-B--C",
         ];
-        assert_eq!(written(&names, Some(&spelling)), expected);
+        assert_eq!(written(&names, Some(&header_case)), expected);
     }
 
     #[test]
     fn what_is_usual_is_what_would_be_written() {
         for name in ["Content-Type", "Te", "X_a-B--C", "1-A", "A1b"] {
-            assert!(is_usual(name.as_bytes()), "{name}");
+            assert!(is_title_case(name.as_bytes()), "{name}");
             assert_eq!(written(&[name], None), [name]);
         }
         for name in ["content-type", "Content-type", "SOAPAction", "TE"] {
-            assert!(!is_usual(name.as_bytes()), "{name}");
+            assert!(!is_title_case(name.as_bytes()), "{name}");
         }
     }
 }
