@@ -10,7 +10,8 @@
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the path of a request.
 //! - [`snapshot`] is one immutable configuration with everything built from it:
 //!   [`route`] (which upstream), [`token`] (the life of a token).
-//! - [`oauth`] is the wire to the authorization server; [`upstream`] the connections under both.
+//! - [`oauth`] is the wire to the authorization server, over [`http_client`], which sends requests of
+//!   our own; [`upstream`] makes the connections under both.
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
 //!   upstreams; [`stream`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one meaning for every path) and
@@ -34,6 +35,7 @@ pub mod files;
 pub mod header_names;
 pub mod http1;
 pub mod http2;
+pub mod http_client;
 pub mod jose;
 pub mod limit;
 pub mod metrics;

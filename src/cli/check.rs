@@ -9,9 +9,10 @@ use super::probe::{self, Target};
 use super::{Failure, block_on, print, tell};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
+use crate::http_client::{NetworkSettings, NetworkTransport};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
 use crate::redact::Redactor;
-use crate::upstream::{Connected, Connector, Identity, Protocols};
+use crate::upstream::{Connected, Identity};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
@@ -141,25 +142,38 @@ fn judge(
     }
 }
 
-async fn connect(
+/// The way to the API of an upstream, of whose answers the head is enough.
+fn transport(
     config: &Config,
     upstream: &Upstream,
     redactors: &Redactors<'_>,
-) -> Result<Connected, String> {
+) -> Result<NetworkTransport, String> {
     let name = upstream.credential.as_deref();
     let redactor = name.and_then(|name| redactors.get(name)).cloned();
     let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
     let identity = credential.map(|credential| Identity::read(&credential.tls));
     let identity = identity.transpose().map_err(|error| error.to_string())?;
-    let (url, tls) = (&upstream.url, &upstream.tls);
-    let connector = Connector::presenting(identity.as_ref(), url, tls, upstream.http);
-    let connector = connector.map_err(|error| error.to_string())?;
-    let connected = connector
-        .dialing(upstream.dialing.clone())
-        .cleaned_by(redactor.unwrap_or_default())
-        .connect(Protocols::Any, upstream.connect_timeout)
-        .await;
+    let settings = NetworkSettings {
+        tls: upstream.tls.clone(),
+        identity: identity.map(Arc::new),
+        http: upstream.http,
+        dialing: upstream.dialing.clone(),
+        connect_timeout: upstream.connect_timeout,
+        max_header_bytes: upstream.max_response_header_bytes,
+        max_body_bytes: None,
+        address_policy: None,
+        redactor: redactor.unwrap_or_default(),
+    };
+    NetworkTransport::new(&upstream.url, settings).map_err(|error| error.to_string())
+}
+
+async fn connect(
+    config: &Config,
+    upstream: &Upstream,
+    redactors: &Redactors<'_>,
+) -> Result<Connected, String> {
+    let connected = transport(config, upstream, redactors)?.connect().await;
     connected.map_err(|error| error.to_string())
 }
 
@@ -186,8 +200,8 @@ async fn send(
         },
         None => None,
     };
-    let connect = async || connect(config, upstream, redactors).await;
-    let answer = probe::get(upstream, &target.path, held, connect);
+    let transport = transport(config, upstream, redactors)?;
+    let answer = probe::get(upstream, &target.path, held, &transport);
     let within = upstream.response_timeout;
     let answer = tokio::time::timeout(within, answer).await;
     answer.unwrap_or_else(|_| Err(format!("no answer within {within:?}")))

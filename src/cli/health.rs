@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use url::Url;
 
 use super::Failure;
-use super::get::{NoAnswer, get};
+use super::request::{NoAnswer, send};
 use crate::config;
 
 /// Everything together; probes are impatient.
@@ -21,14 +21,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The answer, or why there was none.
 pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
     let url = url.unwrap_or_else(|| admin_page(config, "/readyz"));
-    match tokio::time::timeout(TIMEOUT, get(&url)).await {
-        Ok(Ok((StatusCode::OK, _))) => Ok(()),
-        Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Ok(Err(reason @ NoAnswer::Scheme)) => Err(Failure::Usage(format!("{url}: {reason}"))),
-        Ok(Err(reason)) => Err(Failure::Failed(format!("{url}: {reason}"))),
-        Err(_) => Err(Failure::Failed(format!(
-            "{url}: no answer within {TIMEOUT:?}"
-        ))),
+    match send(Method::GET, &url, TIMEOUT).await {
+        Ok((StatusCode::OK, _)) => Ok(()),
+        Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
+        Err(reason @ NoAnswer::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Err(reason) => Err(Failure::Failed(format!("{url}: {reason}"))),
     }
 }
 

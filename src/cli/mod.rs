@@ -6,10 +6,10 @@
 mod check;
 mod confirmation;
 pub mod demo;
-mod get;
 mod health;
 mod probe;
 mod reload;
+mod request;
 pub mod run;
 pub mod token;
 

@@ -6,16 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use url::Position;
 
 use crate::config::{Credential, Upstream};
 use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
+use crate::http_client::Transport;
 use crate::oauth::{Client, TokenEndpoint, TokenResponse, challenge};
 use crate::server_clock::ServerClock;
-use crate::upstream::Connected;
 
 /// `--try UPSTREAM=/PATH`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,25 +41,26 @@ impl FromStr for Target {
 pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
 
 /// Sends `GET` of that path with the token; what came back, which is good below status 400. Takes as
-/// long as the upstream likes. `connect` opens a connection: two, if the API wants a nonce of its own in
-/// the proof (RFC 9449 section 9), or another date.
+/// long as the upstream likes. Sends twice if the API wants a nonce of its own in the proof (RFC 9449
+/// section 9), or another date.
 pub(super) async fn get(
     upstream: &Upstream,
     path: &PathAndQuery,
     held: Option<Held<'_>>,
-    connect: impl AsyncFn() -> Result<Connected, String>,
+    transport: &dyn Transport,
 ) -> Result<String, String> {
     let base = upstream.url.path().trim_end_matches('/');
     let target = format!("{base}{path}");
     let clock = ServerClock::default();
     let send = async |nonce: Option<&Nonce>| {
-        let connected = connect().await?;
         let sent = SystemTime::now();
         let dated = clock.date(sent.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let (status, headers) = ask(upstream, &target, held, (dated, nonce), connected).await?;
+        let request = request(upstream, &target, held, dated, nonce)?;
+        let response = transport.carry(&upstream.url, request).await;
+        let response = response.map_err(|error| error.to_string())?;
         let during = sent..=SystemTime::now();
-        clock.measure(&headers, &during);
-        Ok::<_, String>((status, headers, during))
+        clock.measure(&response.headers, &during);
+        Ok::<_, String>((response.status, response.headers, during))
     };
     let (mut status, mut headers, during) = send(None).await?;
     let proves = held.filter(|(.., token)| token.proof_key.is_some());
@@ -82,25 +80,19 @@ pub(super) async fn get(
     }
 }
 
-async fn ask(
+fn request(
     upstream: &Upstream,
     target: &str,
     held: Option<Held<'_>>,
-    (dated, nonce): (u64, Option<&Nonce>),
-    connected: Connected,
-) -> Result<(StatusCode, HeaderMap), String> {
+    dated: u64,
+    nonce: Option<&Nonce>,
+) -> Result<Request<Bytes>, String> {
     let url = &upstream.url;
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     let host = upstream.host.as_deref().unwrap_or(authority);
-    let mut request = Request::get(match connected.http2 {
-        true => format!("{}://{host}{target}", url.scheme()),
-        false => target.to_owned(),
-    });
-    if !connected.http2 {
-        request = request.header(header::HOST, host);
-    }
-    let mut request = request
-        .body(Empty::<Bytes>::new())
+    let mut request = Request::get(target)
+        .header(header::HOST, host)
+        .body(Bytes::new())
         .map_err(|error| format!("{target} cannot be asked for: {error}"))?;
     if let Some((.., token)) = held {
         let headers = request.headers_mut();
@@ -111,24 +103,7 @@ async fn ask(
             headers.insert(DPOP, proof(key, token, address, dated, nonce));
         }
     }
-    if connected.http2 {
-        let broken = |error: h2::Error| format!("no answer: {error}");
-        let shaken = h2::client::handshake(connected.io).await;
-        let (sender, connection) = shaken.map_err(broken)?;
-        tokio::spawn(connection);
-        let mut sender = sender.ready().await.map_err(broken)?;
-        let request = request.map(|_| ());
-        let (response, _) = sender.send_request(request, true).map_err(broken)?;
-        let (head, _) = response.await.map_err(broken)?.into_parts();
-        return Ok((head.status, head.headers));
-    }
-    let broken = |error: hyper::Error| format!("no answer: {error}");
-    let shaken = http1::handshake(TokioIo::new(connected.io)).await;
-    let (mut sender, connection) = shaken.map_err(broken)?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(broken)?;
-    let (head, _) = response.into_parts();
-    Ok((head.status, head.headers))
+    Ok(request)
 }
 
 fn injected(upstream: &Upstream, token: &TokenResponse) -> Result<HeaderValue, String> {

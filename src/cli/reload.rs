@@ -7,8 +7,8 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::get::{NoAnswer, ask};
 use super::health::admin_page;
+use super::request::{NoAnswer, send};
 use super::{Failure, print, tell};
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
@@ -21,25 +21,22 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The mistakes for which it was refused, or why there was no answer.
 pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
     let url = url.unwrap_or_else(|| admin_page(config, "/reload"));
-    let answer = tokio::time::timeout(TIMEOUT, ask(Method::POST, &url)).await;
-    match answer {
-        Ok(Ok((StatusCode::OK, text))) => print(match field(&text, "generation") {
+    match send(Method::POST, &url, TIMEOUT).await {
+        Ok((StatusCode::OK, text)) => print(match field(&text, "generation") {
             Some(generation) => format!("reloaded: snapshot {generation}"),
             None => "reloaded".to_owned(),
         }),
-        Ok(Ok((StatusCode::UNPROCESSABLE_ENTITY, text))) => {
+        Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
             tell(field(&text, "text").unwrap_or(text));
             Err(Failure::Usage(
                 "refused: the last good configuration keeps serving".to_owned(),
             ))
         }
-        Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Ok(Err(reason @ NoAnswer::Scheme)) => Err(Failure::Usage(format!("{url}: {reason}"))),
-        Ok(Err(reason)) => Err(Failure::Failed(format!(
+        Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
+        Err(reason @ NoAnswer::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Err(reason @ NoAnswer::Timeout(_)) => Err(Failure::Failed(format!("{url}: {reason}"))),
+        Err(reason) => Err(Failure::Failed(format!(
             "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
-        ))),
-        Err(_) => Err(Failure::Failed(format!(
-            "{url}: no answer within {TIMEOUT:?}"
         ))),
     }
 }

@@ -12,21 +12,19 @@ use url::Url;
 
 use self::discovered::Found;
 use self::looker::{Files, Looker, Material};
-use super::admission::Admission;
 use super::auth::{Means, encodings_differ};
-use super::connection::Connections;
-use super::exchange::{Endpoint, Limits};
+use super::endpoint::{Endpoint, network_settings};
 use super::key::KeyFile;
 use super::last_good::{Known, Unusable};
 use super::proof::ProofKeys;
 use super::request::GrantRequest;
 use super::response::{Answer, Asked};
 use super::secrets::Sources;
-use super::transport::{Transport, shown};
 use super::{BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
+use crate::http_client::{AddressPolicy, HttpClient, Transport, display_url};
 use crate::redact::Redactor;
 use crate::server_clock::{self, During, ServerClock};
 use crate::upstream::{Identity, TlsError};
@@ -34,9 +32,9 @@ use crate::upstream::{Identity, TlsError};
 /// Says what time it is for those who date assertions and proofs.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Finds a way to the origin of a URL, where an admission allows it if there is one.
-type Reach =
-    dyn Fn(&Url, Option<Arc<Admission>>) -> Result<Arc<dyn Transport>, TlsError> + Send + Sync;
+/// Makes the HTTP client for the server of a URL, which keeps to an address policy if there is one.
+type MakeHttpClient =
+    dyn Fn(&Url, Option<Arc<AddressPolicy>>) -> Result<HttpClient, TlsError> + Send + Sync;
 
 /// A thread panicked that read files: a defect.
 fn panicked(_: JoinError) -> TokenError {
@@ -49,7 +47,7 @@ fn panicked(_: JoinError) -> TokenError {
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
     credential: Credential,
-    reach: Arc<Reach>,
+    make_http_client: Arc<MakeHttpClient>,
     wall_clock: WallClock,
     server: Server,
     own_sockets: Arc<OwnSockets>,
@@ -65,7 +63,7 @@ pub struct Client {
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
 pub fn gate_key(credential: &Credential) -> String {
-    shown(first_url(credential))
+    display_url(first_url(credential))
 }
 
 /// Where its first request goes.
@@ -114,18 +112,17 @@ impl Client {
         credential: &Credential,
         redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {
-        let of = credential.clone();
-        let cleans = redactor.clone();
-        let reach = move |url: &Url, admission| -> Result<Arc<dyn Transport>, TlsError> {
+        let (settings, cleans) = (credential.clone(), redactor.clone());
+        let make = move |url: &Url, policy| {
             let (identity, redactor) = (identity.clone(), cleans.clone());
-            let connections = Connections::new(url, &of, identity, admission, redactor)?;
-            Ok(Arc::new(connections))
+            let settings = network_settings(&settings, identity, policy, redactor);
+            HttpClient::connecting(url, settings)
         };
-        // The operator's word.
-        let first = reach(first_url(credential), None)?;
+        // The operator configured the first URL: no policy binds it.
+        let first = make(first_url(credential), None)?;
         let clock = Arc::new(SystemTime::now);
-        let reach = Arc::new(reach);
-        Ok(Self::made_of(first, reach, clock, redactor, credential))
+        let make = Arc::new(make);
+        Ok(Self::made_of(first, make, clock, redactor, credential))
     }
 
     /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
@@ -135,20 +132,21 @@ impl Client {
         wall_clock: WallClock,
         credential: &Credential,
     ) -> Self {
-        let first = transport.clone();
-        let reach = Arc::new(move |_: &Url, _| Ok(transport.clone()));
-        Self::made_of(first, reach, wall_clock, Arc::default(), credential)
+        let first = HttpClient::new(transport, credential.max_response_bytes);
+        let http = first.clone();
+        let make = Arc::new(move |_: &Url, _| Ok(http.clone()));
+        Self::made_of(first, make, wall_clock, Arc::default(), credential)
     }
 
     fn made_of(
-        first: Arc<dyn Transport>,
-        reach: Arc<Reach>,
+        first: HttpClient,
+        make_http_client: Arc<MakeHttpClient>,
         wall_clock: WallClock,
         redactor: Arc<Redactor>,
         credential: &Credential,
     ) -> Self {
         let url = first_url(credential).clone();
-        let first = Arc::new(Endpoint::new(url, first, Limits::of(credential)));
+        let first = Arc::new(Endpoint::new(url, first, credential));
         let looker = Arc::new(Looker {
             files: Mutex::new(Files {
                 secrets: Sources::of(credential),
@@ -170,7 +168,7 @@ impl Client {
         };
         Self {
             credential: credential.clone(),
-            reach,
+            make_http_client,
             wall_clock,
             server,
             own_sockets: Arc::default(),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::transport::shown;
+use crate::http_client::display_url;
 use crate::redact::Redactor;
 
 const RFC_8414: &str = "/.well-known/oauth-authorization-server";
@@ -111,7 +111,7 @@ pub fn token_endpoint(
     if url.scheme() == "http" && !needs.allow_plaintext && !is_loopback(&url) {
         return Err(format!(
             "its token_endpoint {} is not https; allow_plaintext would permit that",
-            clean(&shown(&url))
+            clean(&display_url(&url))
         ));
     }
     Ok(url)

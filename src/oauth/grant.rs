@@ -34,7 +34,7 @@ pub(super) fn ask(
             actor,
             requested_token_type,
         } => {
-            let mut show = |name: &str, token: &SecurityToken| {
+            let mut show = |name: &str, token: &SecurityToken| -> Result<(), TokenError> {
                 let Some(text) = tokens.next() else {
                     return Ok(());
                 };

@@ -3,15 +3,12 @@
 //! Knows nothing of time: when a token is asked for, kept or dropped is the life of a token
 //! ([`crate::token`]), which sees this module through [`TokenEndpoint`] alone.
 
-mod admission;
 mod assertion;
 mod auth;
 pub mod challenge;
 mod client;
-mod coding;
-mod connection;
 pub mod discovery;
-mod exchange;
+mod endpoint;
 mod form;
 mod grant;
 mod key;
@@ -20,23 +17,17 @@ mod proof;
 mod request;
 pub mod response;
 mod secrets;
-mod transport;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::{Client, WallClock, gate_key};
 pub use last_good::Fault;
-pub use transport::{Transport, Whole};
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
+pub use crate::http_client::BoxFuture;
 use crate::redact::{self, Redactor};
-
-/// A boxed future; one is made for each token request, never for a proxied one.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Something that answers token requests: the real client, or a fake in a test.
 pub trait TokenEndpoint: Send + Sync + 'static {

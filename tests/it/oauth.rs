@@ -224,7 +224,7 @@ async fn answers_that_break_the_rules_are_no_tokens() {
         (
             format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(400_000)).into_bytes(),
             TokenErrorKind::BadResponse,
-            "more than max_response_bytes",
+            "max_response_bytes",
         ),
         (
             b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000),

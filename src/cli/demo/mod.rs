@@ -13,17 +13,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
 
 use self::api::Api;
 use self::authorization_server::{AuthorizationServer, random_text};
-use super::get::{NoAnswer, get};
+use super::request::{NoAnswer, send};
 use super::run::serve;
 use super::{Failure, block_on, print};
 use crate::config::Secret;
+use crate::http_client::ErrorKind;
 
 const CLIENT_ID: &str = "demo-client";
 
@@ -176,8 +177,8 @@ Ctrl-C ends the demo and removes its files.
         })?;
         let answer = async {
             loop {
-                match get(&url).await {
-                    Err(NoAnswer::Connect(_)) => {
+                match send(Method::GET, &url, PATIENCE).await {
+                    Err(NoAnswer::Http(error)) if error.kind == ErrorKind::Unreachable => {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                     answer => return answer,

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Client, lock, panicked};
-use crate::oauth::admission::Admission;
+use crate::http_client::{AddressPolicy, display_url};
 use crate::oauth::discovery::{self, Needs};
-use crate::oauth::exchange::{Endpoint, Limits};
-use crate::oauth::transport::shown;
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::{TokenError, TokenErrorKind};
 use crate::upstream::TlsError;
 
@@ -55,21 +54,21 @@ impl Client {
             found.token_endpoint.clone()
         };
         let now = match (self.discover(issuer, origin).await, before) {
-            (Ok((url, admission)), Some(before))
+            (Ok((url, policy)), Some(before))
                 if before.url == url
-                    && (before.admission.as_ref()).is_some_and(|it| it.is_same(&admission)) =>
+                    && (before.address_policy.as_ref()).is_some_and(|it| it.is_same(&policy)) =>
             {
                 before
             }
-            (Ok((url, admission)), _) => {
+            (Ok((url, policy)), _) => {
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
-                let admission = Arc::new(admission);
-                let (reach, to) = (Arc::clone(&self.reach), url.clone());
-                let admitted = admission.clone();
-                let reached = spawn_blocking(move || reach(&to, Some(admitted))).await;
-                let transport = reached.map_err(panicked)?.map_err(local)?;
-                let endpoint = Endpoint::new(url, transport, Limits::of(&self.credential));
-                Arc::new(endpoint.admitted(admission, &self.redactor))
+                let policy = Arc::new(policy);
+                let (make, to) = (Arc::clone(&self.make_http_client), url.clone());
+                let keeps_to = policy.clone();
+                let made = spawn_blocking(move || make(&to, Some(keeps_to))).await;
+                let http = made.map_err(panicked)?.map_err(local)?;
+                let endpoint = Endpoint::new(url, http, &self.credential);
+                Arc::new(endpoint.named_by_server(policy, &self.redactor))
             }
             (Err(error), Some(before)) => {
                 let credential = &self.credential.name;
@@ -87,7 +86,7 @@ impl Client {
         &self,
         issuer: &str,
         origin: &Endpoint,
-    ) -> Result<(Url, Admission), TokenError> {
+    ) -> Result<(Url, AddressPolicy), TokenError> {
         let mut kind = TokenErrorKind::BadResponse;
         let mut retry_after = None;
         let mut tried = Vec::new();
@@ -110,12 +109,12 @@ impl Client {
                 };
                 let found = discovery::token_endpoint(body, issuer, needs, &self.redactor);
                 let found = found.map_err(|what| {
-                    let message = format!("{} is not usable: {what}", shown(&url));
+                    let message = format!("{} is not usable: {what}", display_url(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 })?;
                 let (hosts, own) = (&self.credential.discovery_hosts, &self.own_sockets);
-                let admission = Admission::new(answer.peer, &found, hosts, own.clone());
-                return Ok((found, admission));
+                let policy = AddressPolicy::new(answer.peer, &found, hosts, own.clone());
+                return Ok((found, policy));
             }
             let what = match answer.status.as_u16() {
                 200 if discovery::is_document(body) => {
@@ -125,7 +124,7 @@ impl Client {
                 redirect @ 300..=399 => format!("{redirect}, which is not followed"),
                 other => other.to_string(),
             };
-            tried.push(format!("{} answered {what}", shown(&url)));
+            tried.push(format!("{} answered {what}", display_url(&url)));
             if answer.kind(None) != TokenErrorKind::BadResponse {
                 kind = answer.kind(None);
                 retry_after = answer.retry_after((self.wall_clock)());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{WallClock, lock};
 use crate::dpop::ProofKey;
-use crate::oauth::exchange::Endpoint;
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::key::{KeyFile, Signer};
 use crate::oauth::last_good::{Faults, Known, Unusable};
 use crate::oauth::proof::ProofKeys;

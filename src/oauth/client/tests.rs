@@ -123,14 +123,11 @@ async fn a_doubtful_document_is_read_again_and_the_old_one_serves_on_without() {
 fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let credential = credential("https://as.example");
     let url: Url = "http://127.0.0.1/token".parse().unwrap();
-    let transport = Connections::new(&url, &credential, None, None, Arc::default()).unwrap();
+    let settings = network_settings(&credential, None, None, Arc::default());
+    let http = HttpClient::connecting(&url, settings).unwrap();
     let start = Instant::now();
     let doubtful = Found {
-        token_endpoint: Some(Arc::new(Endpoint::new(
-            url,
-            Arc::new(transport),
-            Limits::of(&credential),
-        ))),
+        token_endpoint: Some(Arc::new(Endpoint::new(url, http, &credential))),
         asked_at: Some(start),
         doubtful: true,
     };

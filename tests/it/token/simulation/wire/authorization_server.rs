@@ -6,9 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http::{Request, Response};
+use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use sidebearer::oauth::{BoxFuture, TokenError, TokenErrorKind, Transport, Whole};
+use sidebearer::http_client::{BodyError, BoxFuture, Error, ErrorKind, Response, Transport};
 use tokio::time::sleep;
 use url::Url;
 use zeroize::Zeroizing;
@@ -75,7 +75,7 @@ struct Answer {
     outcome: Outcome,
     nonce: Option<String>,
     /// `None` breaks the connection.
-    response: Option<Response<Whole>>,
+    response: Option<Response>,
 }
 
 impl AuthorizationServer {
@@ -113,7 +113,7 @@ impl AuthorizationServer {
                 // It may have come to know the request, and its `jti`, before it broke.
                 return Answer {
                     response: None,
-                    ..failed(delay, None, Response::new(None))
+                    ..failed(delay, None, response(200, "x".repeat(MAX_BODY + 1)))
                 };
             }
             Mood::Insatiable => {
@@ -144,7 +144,7 @@ impl AuthorizationServer {
         let mut answer = response(status, body);
         let retry_after = retry_after.map(|(after, header)| {
             let header = header.parse().expect("it is visible ASCII");
-            answer.headers_mut().insert("retry-after", header);
+            answer.headers.insert("retry-after", header);
             after
         });
         Answer {
@@ -248,7 +248,7 @@ impl Transport for World {
         &'a self,
         url: &'a Url,
         request: Request<Bytes>,
-    ) -> BoxFuture<'a, Result<Response<Whole>, TokenError>> {
+    ) -> BoxFuture<'a, Result<Response, Error>> {
         let times = self.times();
         let answer = self.inner().receive(url, &request, times);
         self.arrived.notify_waiters();
@@ -260,13 +260,12 @@ impl Transport for World {
             let inner = &mut *self.inner();
             inner.fetch.answered = Some(answer.outcome);
             let Some(mut response) = answer.response else {
-                return Err(TokenError {
-                    kind: TokenErrorKind::Unreachable,
+                return Err(Error {
+                    kind: ErrorKind::Disconnected,
                     message: "the connection broke".to_owned(),
-                    retry_after: None,
                 });
             };
-            Nonces::tell(response.headers_mut(), answer.nonce.as_deref());
+            Nonces::tell(&mut response.headers, answer.nonce.as_deref());
             if answer.nonce.is_some() {
                 inner.server.nonces.told = answer.nonce;
             }
@@ -275,11 +274,7 @@ impl Transport for World {
     }
 }
 
-fn failed(
-    delay: Option<Duration>,
-    retry_after: Option<Duration>,
-    response: Response<Whole>,
-) -> Answer {
+fn failed(delay: Option<Duration>, retry_after: Option<Duration>, response: Response) -> Answer {
     Answer {
         delay,
         outcome: Outcome::Failed { retry_after },
@@ -288,11 +283,18 @@ fn failed(
     }
 }
 
-fn response(status: u16, body: String) -> Response<Whole> {
-    let whole = (body.len() <= MAX_BODY).then(|| Zeroizing::new(body.into_bytes()));
-    let mut response = Response::new(whole);
-    *response.status_mut() = status.try_into().expect("a status");
-    response
+fn response(status: u16, body: String) -> Response {
+    let fits = body.len() <= MAX_BODY;
+    Response {
+        status: status.try_into().expect("a status"),
+        headers: HeaderMap::new(),
+        body: if fits {
+            Ok(Zeroizing::new(body.into_bytes()))
+        } else {
+            Err(BodyError::TooLarge)
+        },
+        peer: None,
+    }
 }
 
 fn error(code: &str) -> String {

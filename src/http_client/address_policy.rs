@@ -1,7 +1,7 @@
-//! Where an endpoint may be that a server named, not the operator.
+//! Where a URL may lead that a server named, and not the operator.
 //!
-//! Else the owner of an issuer could have our secret, or the token of another API that one of our
-//! own listeners injects, spent at any address that this machine can reach.
+//! Without this the owner of an issuer could have our secret, or the token of another API that one of
+//! our own listeners injects, sent to any address that this machine can reach.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,60 +10,60 @@ use url::Url;
 
 use crate::address::{Kind, OwnSockets};
 
-/// Judges the addresses of one endpoint that a discovery document named.
+/// Judges the addresses of one URL that a discovery document named.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct AddressPolicy {
     /// What the address was that the document came from.
     issuer: Kind,
-    /// How `discovery_hosts` names the endpoint's host, if it does.
-    named: Named,
+    /// How `discovery_hosts` lists the host of the URL, if it does.
+    listed: ListedAs,
     own: Arc<OwnSockets>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Named {
+enum ListedAs {
     No,
-    /// Its name: it may be in this network.
+    /// By a name: it may be in this network.
     Name,
-    /// Its very address, or `localhost`: it may be just there.
+    /// By its very address, or as `localhost`: it may be exactly there.
     Address,
 }
 
-impl Admission {
-    /// For the endpoint at `url`, named by a document that came from `issuer`. `hosts` are those
-    /// that the operator lets discovery lead to.
-    pub(super) fn new(
+impl AddressPolicy {
+    /// For `url`, which was named by a document that came from `issuer`. `hosts` are those that
+    /// `discovery_hosts` lists. `own` are the sockets of this process, where it may never lead.
+    pub fn new(
         issuer: Option<SocketAddr>,
         url: &Url,
         hosts: &[String],
         own: Arc<OwnSockets>,
     ) -> Self {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let named = if !hosts.iter().any(|named| named == host) {
-            Named::No
+        let listed = if !hosts.iter().any(|listed| listed == host) {
+            ListedAs::No
         } else if matches!(url.host(), Some(url::Host::Domain(_))) && host != "localhost" {
-            Named::Name
+            ListedAs::Name
         } else {
-            Named::Address
+            ListedAs::Address
         };
         Self {
-            // Who is not known to be near is far.
+            // An issuer whose address is not known counts as a public one: that allows least.
             issuer: issuer.map_or(Kind::Public, |address| Kind::of(address.ip())),
-            named,
+            listed,
             own,
         }
     }
 
-    /// Whether both admit the same.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.issuer, self.named) == (other.issuer, other.named)
+    /// Whether both allow the same addresses.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.issuer, self.listed) == (other.issuer, other.listed)
     }
 
-    /// Whether the endpoint may be at `address`.
+    /// Whether the server may be at `address`.
     ///
     /// # Errors
     /// Why not, in words that follow the address.
-    pub(super) fn judge(&self, address: SocketAddr) -> Result<(), String> {
+    pub fn judge(&self, address: SocketAddr) -> Result<(), String> {
         if self.own.contain(address) {
             return Err(format!(
                 "with port {} is a socket of this process, where no discovery document may lead",
@@ -71,18 +71,18 @@ impl Admission {
             ));
         }
         let kind = Kind::of(address.ip());
-        let admitted = match self.named {
+        let allowed = match self.listed {
             _ if kind == Kind::Public || kind == self.issuer => true,
-            Named::No => false,
-            Named::Name => matches!(kind, Kind::Private | Kind::Special),
-            Named::Address => true,
+            ListedAs::No => false,
+            ListedAs::Name => matches!(kind, Kind::Private | Kind::Special),
+            ListedAs::Address => true,
         };
-        if admitted {
+        if allowed {
             return Ok(());
         }
-        let help = match (kind, self.named) {
+        let help = match (kind, self.listed) {
             (Kind::Private | Kind::Special, _) => "discovery_hosts can name the host",
-            (_, Named::Name) => {
+            (_, ListedAs::Name) => {
                 "a name in discovery_hosts stands for private addresses alone; it can name this address"
             }
             _ => "discovery_hosts can name this address",
@@ -106,7 +106,7 @@ mod tests {
         let url = url.parse().unwrap();
         let own = Arc::new(OwnSockets::default());
         own.set([([127, 0, 0, 9], 443).into()]);
-        Admission::new(Some(at(issuer)), &url, &hosts, own).judge(at(address))
+        AddressPolicy::new(Some(at(issuer)), &url, &hosts, own).judge(at(address))
     }
 
     #[test]
@@ -172,9 +172,9 @@ mod tests {
     #[test]
     fn an_issuer_whose_address_is_not_known_is_taken_for_a_public_one() {
         let url = "https://as.example/t".parse().unwrap();
-        let admission = Admission::new(None, &url, &[], Arc::default());
-        let why = admission.judge(([10, 0, 0, 1], 443).into()).unwrap_err();
+        let policy = AddressPolicy::new(None, &url, &[], Arc::default());
+        let why = policy.judge(([10, 0, 0, 1], 443).into()).unwrap_err();
         assert!(why.ends_with("discovery_hosts can name the host"), "{why}");
-        admission.judge(([1, 1, 1, 1], 443).into()).unwrap();
+        policy.judge(([1, 1, 1, 1], 443).into()).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What stands around the JSON of an answer: a content coding, a byte order mark.
+//! What stands around the content of a response: a content coding, a byte order mark.
 
 use std::io::Read;
 
@@ -7,21 +7,23 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use zeroize::Zeroizing;
 
-/// Bytes that are read at once.
+use super::BodyError;
+
+/// Bytes that are decoded at once.
 const CHUNK: usize = 4096;
 /// UTF-8's. RFC 8259 section 8.1 lets a parser skip it.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A body as it was before it was encoded, of at most `most` bytes. Nobody asks for a coding, yet
-/// some servers and gateways send gzip.
+/// A body as it was before it was encoded, of at most `max` bytes. We never ask for a coding, but some
+/// servers and gateways send gzip all the same.
 ///
 /// # Errors
-/// What it came with instead, in words that follow "answered 200".
+/// It has another coding, its gzip content is damaged, or it is too large.
 pub(super) fn decoded(
     headers: &HeaderMap,
     body: Zeroizing<Vec<u8>>,
-    most: usize,
-) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    max: usize,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let lines = headers.get_all(CONTENT_ENCODING).iter();
     let lines = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let codings = lines.map(|coding| coding.trim_ascii().to_ascii_lowercase());
@@ -30,25 +32,25 @@ pub(super) fn decoded(
         .collect();
     let mut body = match codings.as_slice() {
         [] => body,
-        [coding] if coding == b"gzip" || coding == b"x-gzip" => unpacked(&body, most)?,
-        _ => return Err("in a compressed form that nobody asked for"),
+        [coding] if coding == b"gzip" || coding == b"x-gzip" => unpacked(&body, max)?,
+        _ => return Err(BodyError::UnknownCoding),
     };
-    if body.starts_with(MARK) {
-        body.drain(..MARK.len());
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(body)
 }
 
-fn unpacked(packed: &[u8], most: usize) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+fn unpacked(packed: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let mut decoder = MultiGzDecoder::new(packed);
     // As large as it can get: growing would leave copies of the token behind.
-    let mut whole = Zeroizing::new(Vec::with_capacity(most));
+    let mut whole = Zeroizing::new(Vec::with_capacity(max));
     let mut chunk = Zeroizing::new([0; CHUNK]);
     loop {
         let read = decoder.read(&mut *chunk);
-        match read.map_err(|_| "with gzip content that is damaged or cut off")? {
+        match read.map_err(|_| BodyError::DamagedCoding)? {
             0 => return Ok(whole),
-            read if whole.len() + read > most => return Err("with more than max_response_bytes"),
+            read if whole.len() + read > max => return Err(BodyError::TooLarge),
             read => whole.extend_from_slice(&chunk[..read]),
         }
     }
@@ -70,7 +72,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode(codings: &[&'static str], body: &[u8]) -> Result<String, &'static str> {
+    fn decode(codings: &[&'static str], body: &[u8]) -> Result<String, BodyError> {
         let mut headers = HeaderMap::new();
         for coding in codings {
             headers.append(CONTENT_ENCODING, HeaderValue::from_static(coding));
@@ -93,7 +95,7 @@ mod tests {
         }
         for codings in [&["br"][..], &["gzip, br"], &["gzip", "gzip"], &["deflate"]] {
             let refused = decode(codings, b"{}").unwrap_err();
-            assert_eq!(refused, "in a compressed form that nobody asked for");
+            assert_eq!(refused, BodyError::UnknownCoding);
         }
     }
 
@@ -105,12 +107,12 @@ mod tests {
         }
         assert!(decode(&["gzip"], &gzip(&[b'x'; 1000])).is_ok());
         let refused = decode(&["gzip"], &gzip(&[b'x'; 1001])).unwrap_err();
-        assert_eq!(refused, "with more than max_response_bytes");
+        assert_eq!(refused, BodyError::TooLarge);
         let refused = decode(&["gzip"], &gzip(&vec![0; 100_000_000])).unwrap_err();
-        assert_eq!(refused, "with more than max_response_bytes");
+        assert_eq!(refused, BodyError::TooLarge);
         for broken in [b"{}".as_slice(), &packed[..packed.len() - 1], b""] {
             let refused = decode(&["gzip"], broken).unwrap_err();
-            assert!(refused.contains("damaged or cut off"), "{refused}");
+            assert_eq!(refused, BodyError::DamagedCoding);
         }
     }
 

@@ -1,0 +1,227 @@
+//! Requests over the network: a connection of its own for each, TCP or TLS.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::task::spawn_blocking;
+use url::Url;
+
+use super::error::ExchangeError;
+use super::exchange::{Limits, exchange};
+use super::{
+    AddressPolicy, BodyError, BoxFuture, Error, ErrorKind, Response, TlsFileFault, TlsFiles,
+    Transport, display_url,
+};
+use crate::config::{Dialing, HttpVersion, NamedFile, Tls};
+use crate::redact::Redactor;
+use crate::upstream::{Connected, Connector, Identity, Protocols, TlsError, fingerprint};
+
+/// How a [`NetworkTransport`] connects, and how much it reads.
+#[derive(Clone)]
+pub struct NetworkSettings {
+    /// The TLS files and the name to verify.
+    pub tls: Tls,
+    /// If given, every connection presents this certificate, whatever the files of `tls` come to
+    /// hold.
+    pub identity: Option<Arc<Identity>>,
+    /// Which versions of HTTP may be spoken.
+    pub http: HttpVersion,
+    /// How addresses are tried and connections kept alive.
+    pub dialing: Dialing,
+    /// DNS, TCP and TLS together. Less than the time for the whole, so that the error says which step
+    /// was slow.
+    pub connect_timeout: Duration,
+    /// Of the head of a response.
+    pub max_header_bytes: usize,
+    /// Of the body of a response. `None`: the head alone matters, and no body is read.
+    pub max_body_bytes: Option<usize>,
+    /// Where the server may be, if a server named the URL.
+    pub address_policy: Option<Arc<AddressPolicy>>,
+    /// Cleans what the server says before it gets into an error.
+    pub redactor: Arc<Redactor>,
+}
+
+/// Connects to the server at one origin.
+pub struct NetworkTransport(Arc<Origin>);
+
+struct Origin {
+    url: Url,
+    settings: NetworkSettings,
+    /// What connections are made with: without the certificate files if an identity takes their place.
+    tls: Tls,
+    loaded: Mutex<LoadedTls>,
+}
+
+/// What was made of the TLS files.
+struct LoadedTls {
+    /// The content that was seen last.
+    seen: u64,
+    /// The content that `connector` was made of.
+    in_use: u64,
+    connector: Arc<Connector>,
+    /// Why what was seen last is not in use.
+    fault: Option<TlsFileFault>,
+}
+
+impl NetworkTransport {
+    /// For the origin of `url`. Blocks while it reads the TLS files.
+    ///
+    /// # Errors
+    /// A TLS file that cannot be used.
+    pub fn new(url: &Url, settings: NetworkSettings) -> Result<Self, TlsError> {
+        let mut tls = settings.tls.clone();
+        if settings.identity.is_some() {
+            (tls.certificate_file, tls.key_file) = (None, None);
+        }
+        let now = fingerprint(&tls);
+        let loaded = LoadedTls {
+            seen: now,
+            in_use: now,
+            connector: Arc::new(connector(url, &tls, &settings)?),
+            fault: None,
+        };
+        Ok(Self(Arc::new(Origin {
+            url: url.clone(),
+            settings,
+            tls,
+            loaded: Mutex::new(loaded),
+        })))
+    }
+
+    /// Opens a connection and sends nothing, for those who only want to know whether that works.
+    ///
+    /// # Errors
+    /// Which step failed and why.
+    pub async fn connect(&self) -> Result<Connected, Error> {
+        Ok(self.0.clone().connect().await?.0)
+    }
+}
+
+impl Origin {
+    async fn connect(self: Arc<Self>) -> Result<(Connected, Arc<Connector>), Error> {
+        let within = self.settings.connect_timeout;
+        // Files are read on another thread: this one is needed while a file system hangs.
+        let loading = spawn_blocking(move || self.load().connector.clone());
+        let connector = loading.await.map_err(|_| {
+            let message = "reading files panicked: a defect of sidebearer";
+            Error::new(ErrorKind::Internal, message)
+        })?;
+        let connected = connector.connect(Protocols::Any, within).await?;
+        Ok((connected, connector))
+    }
+
+    async fn exchange(
+        self: Arc<Self>,
+        url: &Url,
+        request: Request<Bytes>,
+    ) -> Result<Response, Error> {
+        let (connected, connector) = self.clone().connect().await?;
+        let peer = connected.peer;
+        let max = self.settings.max_header_bytes;
+        let limits = Limits {
+            header_bytes: max,
+            body_bytes: self.settings.max_body_bytes,
+        };
+        let failed = |error: ExchangeError| match connector.certificate_refused(&error) {
+            Some(refused) => refused.into(),
+            None => error.of(&self.display(url), max),
+        };
+        let response = exchange(connected, url, request, limits).await;
+        let (head, body) = response.map_err(failed)?.into_parts();
+        let body = match body {
+            Ok(Some(body)) => Ok(body),
+            Ok(None) if limits.body_bytes.is_none() => Err(BodyError::NotRead),
+            Ok(None) => Err(BodyError::TooLarge),
+            Err(broken) => Err(BodyError::Broken(failed(broken))),
+        };
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body,
+            peer: Some(peer),
+        })
+    }
+
+    /// A URL for messages; without our secrets, if a server named it.
+    fn display(&self, url: &Url) -> String {
+        let shown = display_url(url);
+        if self.settings.address_policy.is_some() {
+            self.settings.redactor.clean(&shown)
+        } else {
+            shown
+        }
+    }
+
+    /// A connector made of what the TLS files hold now. While that is unusable, as when a certificate is
+    /// already new and its key is not, the connector made of what they held before stays.
+    fn load(&self) -> MutexGuard<'_, LoadedTls> {
+        let now = fingerprint(&self.tls);
+        // What is locked is replaced whole, so a panic elsewhere leaves it sound.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.seen != now {
+            loaded.seen = now;
+            loaded.fault = match connector(&self.url, &self.tls, &self.settings) {
+                Ok(connector) => {
+                    loaded.connector = Arc::new(connector);
+                    loaded.in_use = now;
+                    None
+                }
+                Err(error) => Some(fault(&error, &self.tls)),
+            };
+        }
+        loaded
+    }
+}
+
+impl Transport for NetworkTransport {
+    fn carry<'a>(
+        &'a self,
+        url: &'a Url,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'a, Result<Response, Error>> {
+        Box::pin(Arc::clone(&self.0).exchange(url, request))
+    }
+
+    fn tls_files(&self) -> TlsFiles {
+        let loaded = self.0.load();
+        let settings = &self.0.settings;
+        // With an identity these files are those of its successor: they are not in use yet, but what is
+        // wrong with them should be known.
+        let successor = settings.identity.as_ref().map(|_| &settings.tls);
+        let fault = loaded.fault.clone().or_else(|| {
+            let tls = successor?;
+            Some(fault(&Identity::read(tls).err()?, tls))
+        });
+        TlsFiles {
+            fingerprint: loaded.in_use,
+            fault,
+        }
+    }
+}
+
+fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connector, TlsError> {
+    let connector = Connector::presenting(settings.identity.as_deref(), url, tls, settings.http)?
+        .dialing(settings.dialing.clone())
+        .cleaned_by(settings.redactor.clone());
+    Ok(match settings.address_policy.clone() {
+        Some(policy) => connector.judged(Arc::new(move |address| policy.judge(address))),
+        None => connector,
+    })
+}
+
+fn fault(error: &TlsError, tls: &Tls) -> TlsFileFault {
+    let (file, reason) = match error {
+        TlsError::File { path, reason } => (path.as_path(), reason.clone()),
+        // Every other error that depends on the files is about the two that belong together.
+        other => {
+            let file = tls.key_file.as_ref().or(tls.ca_file.as_ref());
+            let path = file.map_or(Path::new("tls"), NamedFile::path);
+            (path, other.to_string())
+        }
+    };
+    let file = file.to_owned();
+    TlsFileFault { file, reason }
+}

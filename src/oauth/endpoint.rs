@@ -1,0 +1,160 @@
+//! A URL of an authorization server, and what is asked for there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
+
+use super::form::Form;
+use super::last_good::{Fault, Faults};
+use super::response::Answer;
+use super::{TokenError, TokenErrorKind};
+use crate::config::{Credential, HttpVersion};
+use crate::dpop::Nonce;
+use crate::http_client::{
+    self, AddressPolicy, BodyError, ErrorKind, HttpClient, NetworkSettings, Response, display_url,
+};
+use crate::redact::Redactor;
+use crate::upstream::Identity;
+
+/// JSON is the only form of an answer that we understand.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A URL of an authorization server, ready to be asked.
+pub(super) struct Endpoint {
+    pub(super) url: Url,
+    /// The same for messages.
+    pub(super) shown: String,
+    /// Where it may be, if a server named it.
+    pub(super) address_policy: Option<Arc<AddressPolicy>>,
+    http: HttpClient,
+    /// Nonces of more bytes are left out.
+    max_nonce_bytes: usize,
+}
+
+impl Endpoint {
+    /// A URL that the operator configured.
+    pub(super) fn new(url: Url, http: HttpClient, credential: &Credential) -> Self {
+        Self {
+            shown: display_url(&url),
+            url,
+            address_policy: None,
+            http,
+            max_nonce_bytes: credential.max_nonce_bytes,
+        }
+    }
+
+    /// A URL that a server named. Its `HttpClient` keeps to `policy`.
+    pub(super) fn named_by_server(self, policy: Arc<AddressPolicy>, redactor: &Redactor) -> Self {
+        Self {
+            shown: redactor.clean(&self.shown),
+            address_policy: Some(policy),
+            ..self
+        }
+    }
+
+    /// Asks for `url`, which is of this endpoint's origin.
+    pub(super) async fn get(&self, url: &Url) -> Result<Answer, TokenError> {
+        self.ask(url, Method::GET, HeaderMap::new(), Bytes::new())
+            .await
+    }
+
+    /// Sends `form` to the endpoint itself.
+    pub(super) async fn post(&self, headers: HeaderMap, form: Form) -> Result<Answer, TokenError> {
+        let body = Bytes::from_owner(form);
+        self.ask(&self.url, Method::POST, headers, body).await
+    }
+
+    async fn ask(
+        &self,
+        url: &Url,
+        method: Method,
+        more: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, TokenError> {
+        let mut headers = HeaderMap::from_iter([(ACCEPT, JSON)]);
+        headers.extend(more);
+        let response = self.http.send(method, url, headers, body).await?;
+        let Response {
+            status,
+            mut headers,
+            body,
+            peer,
+        } = response;
+        Ok(Answer {
+            nonce: Nonce::take(&mut headers, self.max_nonce_bytes),
+            body: match body {
+                Ok(body) => Ok(body),
+                Err(BodyError::Broken(error)) => return Err(error.into()),
+                Err(BodyError::UnknownCoding) => Err("in a compressed form that nobody asked for"),
+                Err(BodyError::DamagedCoding) => {
+                    Err("with gzip content that is damaged or cut off")
+                }
+                Err(BodyError::TooLarge | BodyError::NotRead) => {
+                    Err("with more than max_response_bytes")
+                }
+            },
+            status,
+            headers,
+            peer,
+        })
+    }
+
+    /// Reads the TLS files again: what stands for those in use. A fault is noted if they are not those
+    /// that are there.
+    pub(super) fn look(&self, faults: &mut Faults) -> u64 {
+        let files = self.http.tls_files();
+        if let Some(fault) = files.fault {
+            let (file, fault) = (fault.file.display().to_string(), fault.reason);
+            faults.add(&Fault { file, fault }, true);
+        }
+        files.fingerprint
+    }
+}
+
+/// How the servers of a credential are reached. The certificate of `identity` is presented instead of the
+/// one in the credential's files, if there is one.
+pub(super) fn network_settings(
+    credential: &Credential,
+    identity: Option<Arc<Identity>>,
+    address_policy: Option<Arc<AddressPolicy>>,
+    redactor: Arc<Redactor>,
+) -> NetworkSettings {
+    NetworkSettings {
+        tls: credential.tls.clone(),
+        identity,
+        http: HttpVersion::Http1,
+        dialing: credential.dialing.clone(),
+        // Less than the whole, so that the failure says which step was slow.
+        connect_timeout: credential.fetch_timeout * 4 / 5,
+        max_header_bytes: credential.max_response_bytes,
+        max_body_bytes: Some(credential.max_response_bytes),
+        address_policy,
+        redactor,
+    }
+}
+
+impl From<http_client::Error> for TokenError {
+    fn from(error: http_client::Error) -> Self {
+        let kind = match error.kind {
+            ErrorKind::Unreachable | ErrorKind::Disconnected => TokenErrorKind::Unreachable,
+            ErrorKind::Timeout => TokenErrorKind::Timeout,
+            // The server has said its no, if not in OAuth's words.
+            ErrorKind::CertificateRefused => TokenErrorKind::Refused,
+            ErrorKind::Internal => TokenErrorKind::Local,
+            // A server named the URL; and of what it says otherwise nothing is of use.
+            ErrorKind::InvalidRequest
+            | ErrorKind::AddressForbidden
+            | ErrorKind::HeadTooLarge
+            | ErrorKind::InvalidResponse => TokenErrorKind::BadResponse,
+        };
+        let hint = if error.kind == ErrorKind::HeadTooLarge {
+            "; max_response_bytes bounds them"
+        } else {
+            ""
+        };
+        Self::new(kind, error.message + hint)
+    }
+}
