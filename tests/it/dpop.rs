@@ -13,7 +13,7 @@ use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::idp::Idp;
 use crate::support::server::{Body, response, whole};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{smallest, with_patience};
+use crate::support::{protected, smallest, with_patience};
 
 /// The API, called by the host it is sent.
 fn judged(issuer: &Issuer, referee: &Referee, seen: &Seen) -> http::Response<Body> {
@@ -32,26 +32,8 @@ fn guarded(issuer: &Issuer) -> (Api, Referee) {
 
 /// One upstream `api` below `/v2`, one credential; both with more lines.
 fn config(api: &Api, issuer: &Issuer, upstream: &str, credential: &str) -> String {
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-upstream = "api"
-
-[upstreams.api]
-url = "{}/v2"
-credential = "api"
-{upstream}
-
-[credentials.api]
-token_endpoint = "{}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-{credential}
-"#,
-        api.url(),
-        issuer.endpoint(),
-    )
+    let url = format!("{}/v2", api.url());
+    protected(&url, &issuer.endpoint(), upstream, credential)
 }
 
 async fn status(sidebearer: &Sidebearer, path: &str) -> u16 {

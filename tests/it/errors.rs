@@ -10,7 +10,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Answer, raw, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, any_port, smallest, with_patience};
+use crate::support::{PATIENCE, any_port, smallest, unprotected, with_patience};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -28,23 +28,7 @@ fn impatient(api: &Api, idp: &Idp) -> String {
 
 /// One listener whose only upstream has this URL and these other lines.
 fn towards(url: &str, lines: &str) -> Sidebearer {
-    Sidebearer::start(&only_listener(url, lines))
-}
-
-fn only_listener(url: &str, lines: &str) -> String {
-    let any = any_port();
-    format!(
-        r#"
-[[listeners]]
-name = "app"
-address = "{any}"
-upstream = "api"
-
-[upstreams.api]
-url = "{url}"
-{lines}
-"#
-    )
+    Sidebearer::start(&unprotected(url, lines))
 }
 
 /// Messages with a length, one behind the other.

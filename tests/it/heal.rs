@@ -21,30 +21,11 @@ use crate::support::client::{self, http1, http2, post, read, streaming};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::server::{self, fed, response, whole};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{any_port, eventually};
+use crate::support::{eventually, protected};
 
 /// One upstream `api` with a credential; `upstream` and `credential` are more lines of their tables.
 fn config(url: &str, idp: &Idp, upstream: &str, credential: &str) -> String {
-    let any = any_port();
-    format!(
-        r#"
-[[listeners]]
-address = "{any}"
-upstream = "api"
-
-[upstreams.api]
-url = "{url}"
-credential = "api"
-{upstream}
-
-[credentials.api]
-token_endpoint = "{}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-{credential}
-"#,
-        idp.endpoint()
-    )
+    protected(url, &idp.endpoint(), upstream, credential)
 }
 
 async fn holding_token_1(config: &str) -> Sidebearer {

@@ -31,25 +31,14 @@ use crate::support::idp::Idp;
 use crate::support::server::{self, fed, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, any_port, eventually};
+use crate::support::{PATIENCE, eventually, unprotected};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// One upstream without a credential, one shard; `lines` are more of the upstream's.
 fn config(url: &str, lines: &str) -> String {
-    let any = any_port();
-    format!(
-        r#"
-[server]
-workers = 1
-[[listeners]]
-address = "{any}"
-upstream = "api"
-[upstreams.api]
-url = "{url}"
-{lines}
-"#
-    )
+    let upstream = unprotected(url, lines);
+    format!("[server]\nworkers = 1\n{upstream}")
 }
 
 fn to(address: std::net::SocketAddr) -> Sidebearer {

@@ -29,34 +29,19 @@ use crate::support::idp::Idp;
 use crate::support::server::{self, Body, fed, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, any_port};
+use crate::support::{PATIENCE, unprotected};
 
 /// The client's version of HTTP, and the upstream's.
 const VERSIONS: [(&str, &str); 4] = [("1.1", "1.1"), ("2", "1.1"), ("1.1", "2"), ("2", "2")];
 
-/// One upstream without a credential; `lines` are more of the upstream's.
-fn config(url: &str, lines: &str) -> String {
-    let any = any_port();
-    format!(
-        r#"
-[[listeners]]
-address = "{any}"
-upstream = "api"
-[upstreams.api]
-url = "{url}"
-{lines}
-"#
-    )
-}
-
 fn to(address: SocketAddr) -> Sidebearer {
-    Sidebearer::start(&config(&format!("http://{address}"), ""))
+    Sidebearer::start(&unprotected(&format!("http://{address}"), ""))
 }
 
 /// Speaks this version of HTTP to the upstream.
 fn speaking(version: &str, address: SocketAddr) -> Sidebearer {
     let lines = format!("http = \"{version}\"");
-    Sidebearer::start(&config(&format!("http://{address}"), &lines))
+    Sidebearer::start(&unprotected(&format!("http://{address}"), &lines))
 }
 
 /// Sends with this version of HTTP.
@@ -166,7 +151,7 @@ async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
     let tls = ca.own_identity().server(&["h2", "http/1.1"]);
     let api = Api::with_tls(Some(tls), |seen| response(200, seen.body.clone()));
     let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
-    let config = config(&format!("https://{}", api.address), &lines);
+    let config = unprotected(&format!("https://{}", api.address), &lines);
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
     for version in ["1.1", "2"] {
         for body in ["", "small"] {
@@ -227,7 +212,7 @@ async fn what_stalls_ends() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let lines = "response_timeout = \"1s\"\nstream_idle_timeout = \"1s\"";
-    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
     let address = sidebearer.address();
 
     let silent = client::get(address, "/silent").await;
@@ -258,7 +243,7 @@ async fn a_slow_stream_that_moves_goes_on_for_longer_than_its_idle_timeout() {
         Response::new(body)
     });
     let lines = "response_timeout = \"2s\"\nstream_idle_timeout = \"2s\"";
-    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
     let (feed, body) = fed();
     tokio::spawn(async move {
         for _ in 0..6 {

@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::PATIENCE;
 use crate::support::idp::Idp;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::strict::{Recorder, Request, reading};
+use crate::support::{PATIENCE, protected};
 
 const HOST: &str = "Host: localhost\r\n";
 const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -32,30 +32,9 @@ fn world(lines: &str) -> (Recorder, Sidebearer) {
 }
 
 fn config(url: &str, idp: &Idp, lines: &str) -> String {
-    format!(
-        r#"
-[server]
-header_timeout = "300ms"
-idle_timeout = "2s"
-
-[[listeners]]
-name = "app"
-address = "127.0.0.1:0"
-upstream = "api"
-
-[upstreams.api]
-url = "{url}"
-credential = "api"
-stream_idle_timeout = "300ms"
-{lines}
-
-[credentials.api]
-token_endpoint = "{}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-"#,
-        idp.endpoint()
-    )
+    let lines = format!("stream_idle_timeout = \"300ms\"\n{lines}");
+    let protected = protected(url, &idp.endpoint(), &lines, "");
+    format!("[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"2s\"\n{protected}")
 }
 
 /// Sends bytes, however early they are refused, and reads until the other side closes.

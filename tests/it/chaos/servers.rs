@@ -14,13 +14,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::clients::{checksum, filler};
 use super::ledger::{Ledger, Span};
 use crate::support::loopback;
-use crate::support::server::{Body, fed, response};
+use crate::support::server::{Body, bytes_on, fed, response};
 
 /// Seconds that a token lives.
 const LIFETIME: u64 = 2;
@@ -139,28 +139,17 @@ impl Server {
             spans: Arc::default(),
         };
         let socket = std::net::TcpListener::bind(server.address).unwrap();
-        socket.set_nonblocking(true).unwrap();
         let (mood, handler) = (server.mood.clone(), Arc::new(handler));
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(socket).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (mood, handler) = (mood.clone(), handler.clone());
-                    tokio::spawn(async move {
-                        let mut dead = mood.subscribe();
-                        tokio::select! {
-                            biased;
-                            _ = dead.wait_for(|mood| *mood == Mood::Dead) => {}
-                            () = connection(stream, mood, handler) => {}
-                        }
-                    });
+        bytes_on(socket, move |_, stream| {
+            let (mood, handler) = (mood.clone(), Arc::clone(&handler));
+            async move {
+                let mut dead = mood.subscribe();
+                tokio::select! {
+                    biased;
+                    _ = dead.wait_for(|mood| *mood == Mood::Dead) => {}
+                    () = connection(stream, mood, handler) => {}
                 }
-            });
+            }
         });
         server
     }

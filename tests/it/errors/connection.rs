@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{GET, answers, assert_error, exchange, impatient, only, only_listener, towards};
+use super::{GET, answers, assert_error, exchange, impatient, only, towards};
 use tokio::time::timeout;
 
 use crate::support::api::Api;
@@ -15,7 +15,7 @@ use crate::support::frames::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADER
 use crate::support::idp::Idp;
 use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, smallest};
+use crate::support::{PATIENCE, smallest, unprotected};
 
 #[tokio::test]
 async fn what_the_library_refuses_gets_the_same_form() {
@@ -163,7 +163,7 @@ async fn a_slow_head_of_http2_ends_its_connection() {
 #[tokio::test]
 async fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on() {
     let api = Api::open();
-    let config = only_listener(&api.url(), "");
+    let config = unprotected(&api.url(), "");
     let sidebearer = Sidebearer::start(&format!("[server]\nheader_timeout = \"2s\"\n{config}"));
     let head = frames::get("/", &[]);
     let begin = |stream| frame(HEADERS, END_STREAM, stream, &head[..5]);
@@ -259,7 +259,7 @@ async fn a_slow_reader_that_reads_on_is_not_cut() {
     let api = Api::start(|_| response(200, vec![b'x'; SIZE]));
     let sidebearer = Sidebearer::start(&format!(
         "[server]\nidle_timeout = \"1s\"\nmax_header_bytes = \"1MiB\"\n{}",
-        only_listener(&api.url(), "")
+        unprotected(&api.url(), "")
     ));
     // Buffers are as large as the largest head. Small packets and windows: progress shows in small
     // steps.

@@ -3,7 +3,7 @@
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{only_listener, towards};
+use super::towards;
 use crate::support::client::{self, http2, read, streaming};
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS,
@@ -11,6 +11,7 @@ use crate::support::frames::{
 };
 use crate::support::server::{self, read_head, whole};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::unprotected;
 
 const WHOLE: u8 = END_HEADERS | END_STREAM;
 const CHUNKS: &str = "b\r\nhello world\r\n0\r\n\r\n";
@@ -30,7 +31,7 @@ fn answering(answer: String, piece: usize) -> Sidebearer {
             }
         }
     });
-    let config = only_listener(&format!("http://{api}"), "");
+    let config = unprotected(&format!("http://{api}"), "");
     Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"))
 }
 
@@ -305,7 +306,7 @@ async fn interim_responses_without_end_are_given_up_over_http2_and_other_streams
             let _ = body.send_data(bytes::Bytes::from("ok"), true);
         }
     });
-    let config = only_listener(&format!("http://{api}"), "http = \"2\"");
+    let config = unprotected(&format!("http://{api}"), "http = \"2\"");
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
     for _ in 0..2 {
         let endless = client::get(sidebearer.address(), "/endless").await;

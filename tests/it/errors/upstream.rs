@@ -7,7 +7,7 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{assert_error, only_listener, towards};
+use super::{assert_error, towards};
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, request};
 use crate::support::process::Process;
@@ -15,7 +15,7 @@ use crate::support::scripted::Server;
 use crate::support::server::{read_head, response};
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
-use crate::support::{eventually, loopback};
+use crate::support::{eventually, loopback, unprotected};
 
 #[tokio::test]
 async fn an_upstream_that_fails_is_told_apart_by_how() {
@@ -180,7 +180,7 @@ async fn without_a_socket_we_say_that_it_is_us_and_health_goes_on() {
     let api = Api::open();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidebearer.toml");
-    std::fs::write(&path, with_admin(&only_listener(&api.url(), ""))).unwrap();
+    std::fs::write(&path, with_admin(&unprotected(&api.url(), ""))).unwrap();
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 64 && exec \"$0\" run --config \"$1\""]);
     limited.args([env!("CARGO_BIN_EXE_sidebearer").as_ref(), path.as_os_str()]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::support::unprotected;
 
 /// Answers `/` with this and closes the connection; `/ok` well.
 fn breaks_off(answer: &'static str) -> SocketAddr {
@@ -162,7 +163,7 @@ async fn a_stream_whose_client_does_not_read_is_reset() {
         }
     });
     let server = "[server]\nidle_timeout = \"500ms\"\n";
-    let config = config(&format!("http://{api}"), "stream_idle_timeout = \"500ms\"");
+    let config = unprotected(&format!("http://{api}"), "stream_idle_timeout = \"500ms\"");
     let sidebearer = Sidebearer::start(&(server.to_owned() + &config));
     let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
     let (mut sender, connection) = h2::client::Builder::new()

@@ -7,6 +7,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::*;
 use crate::support::eventually;
+use crate::support::unprotected;
 
 const CONNECTS: &str = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
 
@@ -130,7 +131,7 @@ async fn rest(incoming: &mut RecvStream) -> Vec<u8> {
 #[tokio::test]
 async fn extended_connect_is_a_tunnel_that_ends_one_way_at_a_time() {
     let (api, mut seen) = websockets();
-    let config = config(&format!("http://{api}"), "http = \"2\"");
+    let config = unprotected(&format!("http://{api}"), "http = \"2\"");
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
     let mut sender = client(sidebearer.address()).await;
     let (mut sending, mut incoming) = opened(&mut sender).await;
@@ -179,7 +180,7 @@ async fn the_end_of_one_side_of_a_tunnel_is_that_of_the_other() {
 async fn an_idle_tunnel_ends() {
     let (api, mut seen) = websockets();
     let lines = "http = \"2\"\nstream_idle_timeout = \"300ms\"";
-    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
+    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
     let mut sender = client(sidebearer.address()).await;
     let (_sending, mut incoming) = opened(&mut sender).await;
     assert!(rest(&mut incoming).await.is_empty());
@@ -224,7 +225,7 @@ async fn a_slow_upstream_is_waited_for_as_long_as_connect_protocol_timeout_says(
     });
     for (patience, status) in [("100ms", 405), ("30s", 200)] {
         let lines = format!("http = \"2\"\nconnect_protocol_timeout = \"{patience}\"");
-        let sidebearer = Sidebearer::start(&config(&format!("http://{late}"), &lines));
+        let sidebearer = Sidebearer::start(&unprotected(&format!("http://{late}"), &lines));
         let mut sender = client(sidebearer.address()).await;
         let (answer, _sending) = ask(&mut sender, "/chat");
         let start = Instant::now();
@@ -238,7 +239,7 @@ async fn a_slow_upstream_is_waited_for_as_long_as_connect_protocol_timeout_says(
 async fn a_tunnel_moves_no_more_at_once_than_tunnel_buffer() {
     let (api, _seen) = websockets();
     for (buffer, least, most) in [("1KiB", 1, 1 << 10), ("64KiB", (8 << 10) + 1, 16 << 10)] {
-        let upstream = config(&format!("http://{api}"), "http = \"2\"");
+        let upstream = unprotected(&format!("http://{api}"), "http = \"2\"");
         let server = format!("[server]\ntunnel_buffer = \"{buffer}\"\n");
         let sidebearer = Sidebearer::start(&(server + &upstream));
         let mut sender = client(sidebearer.address()).await;

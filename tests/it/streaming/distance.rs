@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::relay::delayed;
+use crate::support::unprotected;
 
 const ROUND_TRIP: Duration = Duration::from_millis(40);
 const LENGTH: usize = 6_000_000;
@@ -88,7 +89,7 @@ async fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
             api
         };
         let server = "[server]\nwindow_budget = \"128MiB\"\n";
-        let config = config(&format!("http://{way}"), "http = \"2\"");
+        let config = unprotected(&format!("http://{way}"), "http = \"2\"");
         let sidebearer = Sidebearer::start(&format!("{server}{config}"));
         let address = match far_api {
             true => sidebearer.address(),

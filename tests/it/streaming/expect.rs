@@ -1,6 +1,7 @@
 //! `Expect: 100-continue`.
 
 use super::*;
+use crate::support::unprotected;
 
 const EXPECTS: &str =
     "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
@@ -103,7 +104,7 @@ async fn a_401_instead_of_100_is_healed_before_the_body_is_asked_for() {
         let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(ok).await.unwrap();
     });
-    let mut config = config(&format!("http://{api}"), "credential = \"api\"");
+    let mut config = unprotected(&format!("http://{api}"), "credential = \"api\"");
     config.push_str(&format!(
         "[credentials.api]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\nclient_secret = {{ file = \"secret\" }}\n",
         idp.endpoint()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::support::client::Connection;
-use crate::support::eventually;
+use crate::support::{eventually, unprotected};
 
 /// Answers by path, to the byte, on connections that stay open.
 fn framed() -> SocketAddr {
@@ -37,7 +37,7 @@ fn framed() -> SocketAddr {
 #[tokio::test]
 async fn that_an_http2_request_has_no_body_is_said_to_an_http11_api_where_it_could_have_one() {
     let api = Api::open();
-    let sidebearer = Sidebearer::start(&config(&api.url(), ""));
+    let sidebearer = Sidebearer::start(&unprotected(&api.url(), ""));
     for (method, length) in [
         ("POST", "0"),
         ("PUT", "0"),

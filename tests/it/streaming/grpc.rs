@@ -10,6 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::support::unprotected;
 
 /// A message as it travels (gRPC over HTTP/2: Length-Prefixed-Message).
 fn message(text: &str) -> Bytes {
@@ -170,7 +171,7 @@ fn start() -> (Sidebearer, mpsc::UnboundedReceiver<String>) {
         }
     });
     let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
-    let sidebearer = Sidebearer::start(&config(&format!("https://{api}"), &lines));
+    let sidebearer = Sidebearer::start(&unprotected(&format!("https://{api}"), &lines));
     (sidebearer, tells)
 }
 

@@ -3,6 +3,7 @@
 use http_body_util::Collected;
 
 use super::*;
+use crate::support::unprotected;
 
 type Told = mpsc::UnboundedReceiver<hyper::Result<Collected<bytes::Bytes>>>;
 
@@ -21,7 +22,7 @@ fn hasty() -> (SocketAddr, Told) {
 
 fn patient(version: &str, address: SocketAddr, idle: &str) -> Sidebearer {
     let lines = format!("http = \"{version}\"\nstream_idle_timeout = \"{idle}\"");
-    let upstream = config(&format!("http://{address}"), &lines);
+    let upstream = unprotected(&format!("http://{address}"), &lines);
     Sidebearer::start(&format!("[server]\nidle_timeout = \"{idle}\"\n{upstream}"))
 }
 

@@ -16,12 +16,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::{config, send, speaking};
+use super::{send, speaking};
 use crate::support::client::{read, streaming};
 use crate::support::process::{Memory, memory, scale};
 use crate::support::server::{self, Body, Feed, fed, response, whole};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, any_port, eventually};
+use crate::support::{PATIENCE, any_port, eventually, unprotected};
 
 /// Bytes whose place can be told, since the period is no power of two.
 struct Pattern {
@@ -292,7 +292,7 @@ async fn streams_that_nobody_reads_stop_no_other() {
     let http1 = server::serve(None, read_partly);
     for (version, api) in [("1.1", http1), ("2", partly_read())] {
         let lines = format!("http = \"{version}\"");
-        let config = config(&format!("http://{api}"), &lines);
+        let config = unprotected(&format!("http://{api}"), &lines);
         let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
         let mut sender = with_room(sidebearer.address()).await;
         let mut ask = async |method, path, last| {
@@ -338,7 +338,7 @@ async fn small_pieces_that_nobody_reads_cut_no_other_stream() {
             Response::new(body)
         }
     });
-    let config = config(&format!("http://{api}"), "http = \"2\"");
+    let config = unprotected(&format!("http://{api}"), "http = \"2\"");
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));
     let mut sender = with_room(sidebearer.address()).await;
     let mut ask = async || {

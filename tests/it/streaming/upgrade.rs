@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{config, to};
+use super::to;
 use crate::support::server::{self, read_head};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, unprotected};
 
 const SWITCH: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
@@ -90,7 +90,7 @@ async fn an_upgraded_connection_may_go_on_until_the_end_of_the_drain() {
     for (patience, cut) in [("30s", 0), ("1s", 1)] {
         let config = format!(
             "[server]\ndrain_timeout = \"{patience}\"\n{}",
-            config(&url, "")
+            unprotected(&url, "")
         );
         let mut sidebearer = Sidebearer::start(&config);
         let mut stream = upgraded(sidebearer.address()).await;
@@ -210,7 +210,7 @@ async fn a_direction_that_has_ended_is_not_reset_because_the_other_breaks_off() 
 #[tokio::test]
 async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
     let url = format!("http://{}", echo());
-    let config = config(&url, "stream_idle_timeout = \"1s\"");
+    let config = unprotected(&url, "stream_idle_timeout = \"1s\"");
     let sidebearer = Sidebearer::start(&config);
     let mut stream = upgraded(sidebearer.address()).await;
     let start = std::time::Instant::now();

@@ -107,24 +107,43 @@ pub(crate) fn with_patience(config: &str, acquire_timeout: &str) -> String {
 
 /// One listener, one upstream, one credential: the smallest useful configuration.
 pub(crate) fn smallest(api: &Api, idp: &Idp) -> String {
+    protected(&api.url(), &idp.endpoint(), "", "")
+}
+
+/// The listener `app` with one upstream `api` at `url`, whose token comes from the credential `api`;
+/// `upstream` and `credential` are more lines of their tables.
+pub(crate) fn protected(
+    url: &str,
+    token_endpoint: &str,
+    upstream: &str,
+    credential: &str,
+) -> String {
+    let upstream = unprotected(url, &format!("credential = \"api\"\n{upstream}"));
+    format!(
+        r#"{upstream}
+[credentials.api]
+token_endpoint = "{token_endpoint}"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+{credential}
+"#
+    )
+}
+
+/// The listener `app` with one upstream `api` at `url`, without a credential; `lines` are more of the
+/// upstream's.
+pub(crate) fn unprotected(url: &str, lines: &str) -> String {
+    let any = any_port();
     format!(
         r#"
 [[listeners]]
 name = "app"
-address = "{}"
+address = "{any}"
 upstream = "api"
 
 [upstreams.api]
-url = "{}"
-credential = "api"
-
-[credentials.api]
-token_endpoint = "{}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-"#,
-        any_port(),
-        api.url(),
-        idp.endpoint(),
+url = "{url}"
+{lines}
+"#
     )
 }

@@ -95,41 +95,23 @@ where
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
     let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-    socket.set_nonblocking(true).unwrap();
-    let address = socket.local_addr().unwrap();
     let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = TcpListener::from_std(socket).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
-                tokio::spawn(async move {
-                    match acceptor {
-                        None => {
-                            let http2 = begins_http2(&stream).await;
-                            connection(stream, http2, None, handler).await;
-                        }
-                        Some(acceptor) => {
-                            if let Ok(stream) = acceptor.accept(stream).await {
-                                let tls = stream.get_ref().1;
-                                let http2 = tls.alpn_protocol() == Some(b"h2");
-                                let shown = tls.peer_certificates();
-                                let shown = shown.map(|chain| chain[0].clone().into_owned());
-                                connection(stream, http2, shown, handler).await;
-                            }
-                        }
-                    }
-                });
+    bytes_on(socket, move |_, stream| {
+        let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
+        async move {
+            let Some(acceptor) = acceptor else {
+                let http2 = begins_http2(&stream).await;
+                return connection(stream, http2, None, handler).await;
+            };
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let tls = stream.get_ref().1;
+                let http2 = tls.alpn_protocol() == Some(b"h2");
+                let shown = tls.peer_certificates();
+                let shown = shown.map(|chain| chain[0].clone().into_owned());
+                connection(stream, http2, shown, handler).await;
             }
-        });
-    });
-    address
+        }
+    })
 }
 
 /// Serves each connection, numbered from 0, as bytes: for servers that break the rules. On a thread

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::rfc9112::Parsed;
 pub(crate) use super::rfc9112::{Request, parse, reading};
+use super::server;
 
 /// An upstream that reads strictly and keeps everything it saw.
 #[derive(Clone)]
@@ -27,24 +28,9 @@ struct Seen {
 impl Recorder {
     /// Answers every request with 200, and with its method and target as the body.
     pub(crate) fn start() -> Self {
-        let socket = std::net::TcpListener::bind(super::loopback()).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let address = socket.local_addr().unwrap();
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let kept = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(socket).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    tokio::spawn(record(stream, Arc::clone(&kept)));
-                }
-            });
-        });
+        let address = server::bytes(move |_, stream| record(stream, Arc::clone(&kept)));
         Self { address, seen }
     }
 

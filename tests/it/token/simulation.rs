@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::pace::Report;
-use self::seeds::each_seed;
+use self::seeds::{each_seed, paused};
 use self::server::Server;
 use super::fakes::{VirtualClock, policy, secs};
 
@@ -42,13 +42,7 @@ fn thirty_days_of_one_credential() {
 
 /// Runs one seed and checks what holds over its whole length.
 fn simulate(seed: u64) -> Report {
-    // The source draws from generators that descend from this thread's.
-    fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let runtime = paused(seed);
     // Every fourth one is lazy.
     let refresh = if seed % 4 == 3 {
         Refresh::Lazy

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use fastrand::Rng;
+use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
 use super::log_uniform;
@@ -26,6 +27,16 @@ pub(super) fn each_seed(few: u64, simulate: impl Fn(u64) + Sync) -> Range<u64> {
         }
     });
     seeds
+}
+
+/// A runtime on paused time; what sources draw on this thread descends from `seed`.
+pub(super) fn paused(seed: u64) -> Runtime {
+    fastrand::seed(seed);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
 }
 
 fn seeds(few: u64) -> Range<u64> {

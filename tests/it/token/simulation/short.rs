@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::super::fakes::{VirtualClock, policy, secs};
+use super::seeds::paused;
 
 const MINUTES_10: Duration = Duration::from_secs(600);
 
@@ -117,12 +118,7 @@ fn no_request_fails_of_short_tokens_when_every_second_token_request_does() {
     for refresh in [Refresh::Eager, Refresh::Lazy] {
         for lifetime in [3.0, 4.0, 5.0] {
             let counts = Arc::new(Counts::default());
-            fastrand::seed(lifetime as u64);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .expect("a runtime");
+            let runtime = paused(lifetime as u64);
             runtime.block_on(ten_minutes(refresh, lifetime, counts.clone()));
             let count = |of: &AtomicU64| of.load(SeqCst);
             let (all, rejected) = (count(&counts.requests), count(&counts.rejected));

@@ -36,7 +36,7 @@ use self::files::{Which, Writers};
 use self::world::{Observed, World};
 use super::super::fakes::{VirtualClock, policy, secs};
 use super::pace::Report;
-use super::seeds::{each_seed, moods};
+use super::seeds::{each_seed, moods, paused};
 use super::{DAYS_30, RECOVERED, log_uniform};
 use crate::support::scripted::credential;
 
@@ -135,13 +135,7 @@ fn thirty_days_of_a_client_whose_nonces_keys_and_assertions_change() {
 /// Runs one seed and checks what holds over its whole length.
 fn simulate(seed: u64) -> [u64; 6] {
     let dir = tempfile::tempdir().expect("a directory");
-    // The source draws from generators that descend from this thread's.
-    fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let runtime = paused(seed);
     let setting = [
         Setting::OwnKey,
         Setting::ClientAssertion,
