@@ -10,8 +10,9 @@ use super::{Document, root};
 use crate::support::api::Api;
 use crate::support::client::get;
 use crate::support::idp::Idp;
+use crate::support::process::Process;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::smallest;
+use crate::support::{eventually, smallest};
 
 /// The cells of the rows of the table that begins with this line.
 fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
@@ -80,6 +81,33 @@ async fn the_metrics_are_those_of_the_product() {
     let rows = table(&document.text, "| metric | labels | |");
     let documented: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(documented, known);
+}
+
+#[tokio::test]
+async fn the_access_line_is_that_of_the_product() {
+    let config = smallest(&Api::open(), &Idp::start());
+    let log = "[log]\nformat = \"json\"\naccess = \"all\"\n";
+    let process = Process::start(&format!("{log}{config}")).await;
+    assert_eq!(get(process.address(), "/hello").await.status, 200);
+    let mut line = serde_json::Value::Null;
+    eventually("the access line", async || {
+        let log = process.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut lines = lines.filter(|line: &serde_json::Value| line["path"] == "/hello");
+        line = lines.next().unwrap_or_default();
+        line.is_object()
+    })
+    .await;
+    let document = Document::read("docs/operations.md");
+    let (_, example) = document.blocks_of("json").remove(0);
+    let example: serde_json::Value = serde_json::from_str(&example).unwrap();
+    let keys = |line: &serde_json::Value| {
+        let keys = line.as_object().unwrap().keys().cloned();
+        keys.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(keys(&example), keys(&line));
 }
 
 #[test]
