@@ -1,5 +1,7 @@
 //! What an operator can ask: health, metrics, status, reload.
 
+use std::time::{Duration, Instant};
+
 use http::Method;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -299,10 +301,14 @@ async fn who_holds_every_place_does_not_silence_the_pages() {
 #[tokio::test]
 async fn a_page_that_nobody_reads_ends_its_connection() {
     let (api, idp) = (Api::open(), Idp::start());
-    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let any = any_port();
+    let admin = format!("[admin]\naddress = \"{any}\"\nheader_timeout = \"1s\"\n");
+    let sidebearer = Sidebearer::start(&(admin + &smallest(&api, &idp)));
+    let begun = Instant::now();
     let mut stream = never_reads(sidebearer.admin()).await;
     let ended = timeout(PATIENCE, async {
         while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
     });
     assert!(ended.await.is_ok());
+    assert!(begun.elapsed() >= Duration::from_secs(1));
 }
