@@ -1,6 +1,6 @@
 //! The record of one request: what is counted and logged when it has ended.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
-use crate::snapshot::Target;
+use crate::snapshot::{Injection, Target};
 use crate::telemetry::ACCESS;
 use crate::token::Token;
 use crate::upstream::without_link;
@@ -30,14 +30,14 @@ pub struct Exchange {
     pub shard: Rc<ShardSnapshot>,
     /// The listener it came in by: an index of the snapshot.
     pub listener: usize,
-    /// The upstream it was matched to.
+    /// The upstream it was matched to: an index of the snapshot.
     pub upstream: Option<usize>,
     /// The client's connection.
     pub in_flight: InFlight,
     /// It is a gRPC call.
     pub grpc: bool,
-    /// How often it was sent to the upstream.
-    pub attempts: Cell<u32>,
+    /// What went to the upstream.
+    pub sent: SendRecord,
     /// Its method.
     pub method: Method,
     start: Instant,
@@ -52,11 +52,52 @@ pub struct Exchange {
     /// What is behind the error, for the log.
     cause: Option<Box<str>>,
     cut: bool,
-    token: Option<Arc<Token>>,
     upload: Option<Rc<Upload>>,
     /// Of the request body, once the upload is over.
     request_bytes: u64,
     response_bytes: u64,
+}
+
+/// How a request was sent to its upstream, told as it happens: whoever sends it may be dropped at any
+/// time.
+#[derive(Debug, Default)]
+pub struct SendRecord {
+    attempts: Cell<u32>,
+    /// The token that it carries, or will.
+    token: RefCell<Option<Arc<Token>>>,
+}
+
+impl SendRecord {
+    /// The token that it carries.
+    pub fn token(&self) -> Option<Arc<Token>> {
+        self.token.borrow().clone()
+    }
+
+    /// From now on it carries this token.
+    pub fn set_token(&self, token: Arc<Token>) {
+        *self.token.borrow_mut() = Some(token);
+    }
+
+    /// Whether its token is bound to a key, so that a proof goes with it.
+    pub fn has_bound_token(&self) -> bool {
+        let token = self.token.borrow();
+        token
+            .as_ref()
+            .is_some_and(|token| token.binding().is_some())
+    }
+
+    /// Whether its token may no longer be sent.
+    pub fn has_expired_token(&self, injection: &Injection) -> bool {
+        let token = self.token.borrow();
+        let token = token.as_ref();
+        token.is_some_and(|token| !token.is_usable(injection.now()))
+    }
+
+    /// Counts an attempt, which `begin` begins with the token that is to be sent.
+    pub fn attempt<T>(&self, begin: impl FnOnce(Option<&Token>) -> T) -> T {
+        self.attempts.update(|sent| sent + 1);
+        begin(self.token.borrow().as_deref())
+    }
 }
 
 impl Exchange {
@@ -76,7 +117,7 @@ impl Exchange {
             upstream: None,
             in_flight,
             grpc: false,
-            attempts: Cell::new(0),
+            sent: SendRecord::default(),
             method: head.method.clone(),
             start: Instant::now(),
             http1: head.version < Version::HTTP_2,
@@ -88,7 +129,6 @@ impl Exchange {
             error: None,
             cause: None,
             cut: false,
-            token: None,
             upload: None,
             request_bytes: 0,
             response_bytes: 0,
@@ -101,13 +141,8 @@ impl Exchange {
         self.route = Some(target.route as usize);
     }
 
-    /// A token goes out with it.
-    pub fn carries(&mut self, token: Option<&Arc<Token>>) {
-        self.token = token.cloned();
-    }
-
     /// The upstream gets the id of this request: once, whatever the client sent.
-    pub fn identify(&mut self, headers: &mut HeaderMap) {
+    pub fn add_request_id(&mut self, headers: &mut HeaderMap) {
         headers.insert(request_id::HEADER, self.id().clone());
     }
 
@@ -221,7 +256,7 @@ impl Exchange {
         let upstream = self
             .upstream
             .map_or("", |at| &snapshot.upstreams[at].config.name);
-        let token_age = self.token.as_ref().map(|token| {
+        let token_age = self.sent.token.get_mut().as_ref().map(|token| {
             let now = snapshot.clock.now();
             let age = now.boot.saturating_sub(token.issued().boot);
             age.as_millis() as f64 / 1e3
@@ -240,7 +275,7 @@ impl Exchange {
             error = self.error.map(ErrorKind::code),
             cause = self.cause.as_deref(),
             cut = self.cut,
-            attempts = self.attempts.get(),
+            attempts = self.sent.attempts.get(),
             request_bytes = self.request_bytes,
             response_bytes = self.response_bytes,
             duration_ms = took.as_micros() as f64 / 1e3,

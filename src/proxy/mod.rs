@@ -1,4 +1,4 @@
-//! The path of a request: check, caller, match, scrub, token, send, judge, reply.
+//! The path of a request: check, identify, match, permit, scrub, token, send, judge, reply.
 
 mod browser_guard;
 mod client_connection;
@@ -9,6 +9,8 @@ mod failure;
 mod forward;
 mod headers;
 mod interim;
+mod outgoing;
+mod renewal;
 mod reply;
 mod request;
 mod request_id;
@@ -20,10 +22,8 @@ mod tunnel_record;
 mod upload;
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -41,64 +41,96 @@ pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
 use crate::route::{self, AllowedAddresses, AllowedHosts, Match};
-use crate::snapshot::{BrowserGuard, Injection, Target, Upstream};
-use crate::token::Token;
+use crate::snapshot::{BrowserGuard, Snapshot, Target, Upstream};
 use browser_guard::Foreign;
 use download::Download;
 use exchange::Exchange;
 use forward::{Answer, Forward};
+use outgoing::{OutgoingRequest, ReceivedRequest};
+use request::Checked;
+use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
 /// response too.
-///
-/// What needs no waiting is done at once, so that the future holds no more than what it waits with.
 pub fn handle(
     shard: Rc<ShardSnapshot>,
     listener: usize,
     in_flight: InFlight,
     head: Parts,
     body: Option<ClientBody>,
-    informed: InterimSink,
+    interim: InterimSink,
 ) -> impl Future<Output = Response<Reply>> {
     let mut exchange = Exchange::begin(shard, listener, in_flight, &head);
-    let mut planned = plan(&mut exchange, head, body, informed);
+    let mut request = ReceivedRequest {
+        head,
+        upload: body.map(Upload::new),
+        interim,
+    };
+    // The steps borrow what this block holds: it is moved once, and held once, however long the
+    // request waits.
     async move {
-        let served = match &mut planned {
-            Ok(plan) => plan.carry_out(&mut exchange).await,
-            Err(error) => return refuse(error, exchange),
-        };
-        match served {
-            Ok((response, switched)) => {
+        match answer(&mut exchange, &mut request).await {
+            Ok((response, tunnel)) => {
                 exchange.answered(response.status());
-                response.map(|download| Reply::theirs(download, switched, exchange))
+                response.map(|download| Reply::theirs(download, tunnel, exchange))
             }
             Err(error) => refuse(&error, exchange),
         }
     }
 }
 
-/// A request that may pass, on its way to its upstream.
-struct Plan {
-    forward: Forward,
+/// The steps of a request, in their order; any of them may wait. Identification knows programs from web
+/// pages alone, and a request that passes it is permitted whatever a route matches.
+async fn answer(
+    exchange: &mut Exchange,
+    request: &mut ReceivedRequest,
+) -> Result<(Response<Download>, Option<Box<UpstreamTunnel>>), ProxyError> {
+    let shard = Rc::clone(&exchange.shard);
+    let snapshot = &*shard.snapshot;
+
+    // A block of its own: what was read of the head takes no room while the upstream is waited for.
+    let (outgoing, pool) = {
+        let checked = check(exchange, request)?;
+        identify(exchange, &checked, &request.head)?;
+        let matched = find_route(exchange, snapshot, &checked, &request.head)?;
+        let at = matched.value.upstream as usize;
+        let upstream = &*snapshot.upstreams[at];
+        let target = target(&request.head, &checked, &matched, upstream)?;
+        exchange.matched(matched.value);
+        let tunnel = request::tunnel(&request.head, checked.seen);
+        scrub(exchange, snapshot, upstream, &mut request.head);
+        let outgoing = OutgoingRequest::new(upstream, request, target, tunnel);
+        (outgoing, shard.pool(at))
+    };
+    exchange.uploads(outgoing.upload);
+    let forward = Forward {
+        request: &outgoing,
+        pool,
+        record: &exchange.sent,
+    };
+    if let Some(injection) = outgoing.injection() {
+        forward.take_token(injection).await?;
+    }
+    let answer = forward.send().await?;
+    let answer = match outgoing.injection() {
+        Some(injection) => renewal::judge(injection, &forward, answer).await?,
+        None => answer,
+    };
+    let (answer, tunnel) =
+        tunnel::accepted(answer, outgoing.connects(), exchange, outgoing.upstream);
+    Ok((reply(answer, &outgoing), tunnel))
 }
 
-/// Checks a request, finds its upstream, and makes it fit for that.
-fn plan(
+/// Refuses what is malformed, ambiguous, too large or going round in circles.
+fn check<'r>(
     exchange: &mut Exchange,
-    mut head: Parts,
-    body: Option<ClientBody>,
-    informed: InterimSink,
-) -> Result<Plan, ProxyError> {
-    let shard = Rc::clone(&exchange.shard);
-    let snapshot = &shard.snapshot;
-
-    let checked = match request::check(&head) {
-        Ok(checked) => checked,
-        Err(refused) => {
-            exchange.grpc = request::is_grpc(&head.headers);
-            return Err(refused);
-        }
-    };
+    request: &'r ReceivedRequest,
+) -> Result<Checked<'r>, ProxyError> {
+    let head = &request.head;
+    let snapshot = &exchange.shard.snapshot;
+    let checked = request::check(head).inspect_err(|_| {
+        exchange.grpc = request::is_grpc(&head.headers);
+    })?;
     let seen = checked.seen;
     exchange.grpc = seen.grpc;
     if head.headers.len() > snapshot.config.server.max_headers {
@@ -117,128 +149,53 @@ fn plan(
             "the request already passed through this instance; look for an upstream whose url leads back here",
         ));
     }
+    Ok(checked)
+}
 
-    let policy = &snapshot.listeners[exchange.listener];
-    if let Some(browser_guard) = &policy.browser_guard {
-        browser_guard::admit(browser_guard, &checked, &head.headers)
-            .map_err(Foreign::at_listener)?;
+/// Refuses web pages that may not use the listener.
+fn identify(exchange: &Exchange, checked: &Checked<'_>, head: &Parts) -> Result<(), ProxyError> {
+    match &exchange.shard.snapshot.listeners[exchange.listener].browser_guard {
+        Some(guard) => {
+            browser_guard::admit(guard, checked, &head.headers).map_err(Foreign::at_listener)
+        }
+        None => Ok(()),
     }
+}
 
-    let route = snapshot.routes.find(
-        exchange.listener,
-        &checked.host,
-        &checked.path.canonical,
-        &head.method,
-    );
-    let route = route.ok_or_else(no_route)?;
-    let upstream = &snapshot.upstreams[route.value.upstream as usize];
-    let target = target(&head, &checked, &route, upstream)?;
-    exchange.matched(route.value);
+/// The route that the request takes.
+fn find_route<'s>(
+    exchange: &Exchange,
+    snapshot: &'s Snapshot,
+    checked: &Checked<'_>,
+    head: &Parts,
+) -> Result<Match<'s, Target>, ProxyError> {
+    let (host, path) = (&checked.host, &checked.path.canonical);
+    let routes = &snapshot.routes;
+    let matched = routes.find(exchange.listener, host, path, &head.method);
+    matched.ok_or_else(no_route)
+}
 
-    let asked = request::tunnel(&head, seen);
+/// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
+/// meant for the upstream.
+fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &Upstream, head: &mut Parts) {
     let injection = upstream.injection.as_ref();
     headers::scrub_request(
         &mut head.headers,
         injection.map(|injection| &injection.header),
     );
     if snapshot.config.server.request_id {
-        exchange.identify(&mut head.headers);
+        exchange.add_request_id(&mut head.headers);
     }
     if let Some(via) = &snapshot.via {
         headers::append_via(&mut head.headers, via);
     }
-    let forward = Forward::new(
-        Arc::clone(upstream),
-        Rc::clone(shard.pool(route.value.upstream as usize)),
-        target,
-        asked,
-        head,
-        body,
-        informed,
-    );
-    exchange.uploads(forward.upload.as_ref());
-    Ok(Plan { forward })
-}
-
-impl Plan {
-    async fn carry_out(
-        &mut self,
-        exchange: &mut Exchange,
-    ) -> Result<(Response<Download>, Option<Box<UpstreamTunnel>>), ProxyError> {
-        let forward = &self.forward;
-        let upstream = &forward.upstream;
-        let injection = upstream.injection.as_ref();
-        let mut token = match injection {
-            Some(injection) => Some(injection.token().await.map_err(failure::token)?),
-            None => None,
-        };
-        exchange.carries(token.as_ref());
-        let answer = forward.send(&mut token, &exchange.attempts).await?;
-        let answer = match (injection, &token) {
-            (Some(injection), Some(sent)) if forward.was_rejected(&answer, sent) => {
-                let sent = Arc::clone(sent);
-                let attempts = &exchange.attempts;
-                Box::pin(heal(injection, forward, answer, sent, &mut token, attempts)).await?
-            }
-            (Some(injection), Some(sent)) => {
-                forward.note_accepted(injection, &answer, sent);
-                answer
-            }
-            _ => answer,
-        };
-        exchange.carries(token.as_ref());
-        let connects = forward.connects();
-        let (answer, switched) = tunnel::switched(answer, connects, exchange, upstream);
-        Ok((reply(answer, forward), switched))
-    }
-}
-
-/// Replaces a rejected token and sends the request once more, or lets the 401 through.
-async fn heal(
-    injection: &Injection,
-    forward: &Forward,
-    rejection: Answer,
-    rejected: Arc<Token>,
-    token: &mut Option<Arc<Token>>,
-    attempts: &Cell<u32>,
-) -> Result<Answer, ProxyError> {
-    if !forward.upstream.config.retry_on_401 {
-        forward.note_rejected(injection, &rejection, &rejected);
-        return Ok(rejection);
-    }
-    if !forward.can_replay() {
-        // Too late for this request, not for the next one.
-        injection.rejections.reject(&injection.source, &rejected);
-        forward.note_rejected(injection, &rejection, &rejected);
-        return Ok(rejection);
-    }
-    let Some(newer) = injection
-        .rejections
-        .heal(&injection.source, &rejected)
-        .await
-    else {
-        forward.note_rejected(injection, &rejection, &rejected);
-        return Ok(rejection);
-    };
-    drop(rejection);
-    let replayed = token.insert(newer).clone();
-    let answer = forward.send(token, attempts).await?;
-    let accepted = !forward.was_rejected(&answer, &replayed);
-    let rejections = &injection.rejections;
-    rejections.replayed(&injection.source, &replayed, accepted);
-    if !accepted {
-        forward.note_rejected(injection, &answer, &replayed);
-    } else if token_verdict::accepts(&answer) {
-        injection.fresh.healed(&replayed);
-    }
-    Ok(answer)
 }
 
 /// The path and query to send: what was matched, byte for byte as it came, rewritten as the route and
 /// upstream say.
 fn target(
     head: &Parts,
-    checked: &request::Checked<'_>,
+    checked: &Checked<'_>,
     route: &Match<'_, Target>,
     upstream: &Upstream,
 ) -> Result<PathAndQuery, ProxyError> {
@@ -274,12 +231,12 @@ fn target(
     })
 }
 
-fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
+fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Response<Download> {
     let (mut head, mut incoming) = answer.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);
     }
-    if let Some(upload) = &forward.upload
+    if let Some(upload) = request.upload
         && upload.never_ask()
     {
         incoming.abandon();
@@ -288,13 +245,10 @@ fn reply(answer: Answer, forward: &Forward) -> Response<Download> {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let injected = forward
-        .upstream
-        .injection
-        .as_ref()
-        .map(|injection| injection.header.clone());
-    let idle = forward.upstream.config.stream_idle_timeout;
-    let download = Download::new(incoming, forward.upload.clone(), idle, injected);
+    let injected = request.injection();
+    let injected = injected.map(|injection| injection.header.clone());
+    let idle = request.upstream.config.stream_idle_timeout;
+    let download = Download::new(incoming, request.upload.cloned(), idle, injected);
     // With how the upstream spelled the names of its headers, and its reason phrase.
     Response::from_parts(head, download)
 }

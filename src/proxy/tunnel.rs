@@ -40,7 +40,7 @@ enum Server {
 }
 
 /// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
-pub fn switched(
+pub fn accepted(
     answer: Answer,
     connects: bool,
     exchange: &mut Exchange,

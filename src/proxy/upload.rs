@@ -92,17 +92,16 @@ impl UploadError {
 }
 
 impl Upload {
-    /// A body of which at most `keep` bytes are kept for another attempt.
-    pub fn new(source: ClientBody, keep: usize, injected: Option<HeaderName>) -> Rc<Self> {
+    /// A body that has yet to be read.
+    pub fn new(source: ClientBody) -> Rc<Self> {
         let exact = source.length();
-        let fits = exact.is_none_or(|length| length <= keep as u64);
         Rc::new(Self {
             state: RefCell::new(State {
                 source: Some(source),
-                kept: fits.then(Vec::new),
-                keep,
+                kept: None,
+                keep: 0,
                 trailers: None,
-                injected,
+                injected: None,
                 attempt: 0,
                 attempted: false,
                 last: false,
@@ -118,6 +117,16 @@ impl Upload {
             received: Cell::new(0),
             exact,
         })
+    }
+
+    /// Before the first attempt: keeps at most `most` bytes for another one, and keeps the `injected`
+    /// header out of the trailers.
+    pub fn keep_for_replay(&self, most: usize, injected: Option<HeaderName>) {
+        let fits = self.exact.is_none_or(|length| length <= most as u64);
+        let mut state = self.state.borrow_mut();
+        state.kept = fits.then(Vec::new);
+        state.keep = most;
+        state.injected = injected;
     }
 
     /// Holds the first byte back until `consent` is ready.

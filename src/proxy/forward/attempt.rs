@@ -3,28 +3,22 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
-use smallvec::SmallVec;
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::super::error::{ErrorKind, ProxyError};
-use super::super::failure;
-use super::super::request::TunnelRequest;
-use super::super::upload::{Outgoing, Upload};
-use super::{Answer, Failed, Forward};
+use super::Answer;
 use crate::deadline::Deadline;
-use crate::dpop::DPOP;
-use crate::http1::{RequestHead, RequestLine};
 use crate::http2;
+use crate::proxy::error::ProxyError;
+use crate::proxy::failure::{self, Broken};
+use crate::proxy::outgoing::OutgoingRequest;
+use crate::proxy::upload::Outgoing;
 use crate::token::Token;
 use crate::upstream::{Carried, Checkout, Incoming, Single, Stream};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
 /// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
 const CROSSES_WITHIN: Duration = Duration::from_secs(1);
-
-/// Headers beside those of the client, so few that they need no memory of their own.
-type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
 
 /// A request on its way, until the head of its response has come. Dropping it closes the connection, or
 /// resets the stream.
@@ -35,7 +29,7 @@ pub(super) enum Attempt {
     Http1(OverHttp1),
     Http2(OverHttp2),
     /// It could not be sent.
-    Refused(Option<Failed>),
+    Refused(Option<AttemptFailure>),
 }
 
 pub(super) struct OverHttp1 {
@@ -60,16 +54,107 @@ pub(super) struct OverHttp2 {
     timer: Deadline,
 }
 
+/// A request that got no response.
+pub(super) struct AttemptFailure {
+    pub(super) error: Broken,
+    /// Nothing of it was sent.
+    pub(super) unsent: bool,
+    /// Its connection had carried others before, and the upstream may have closed it meanwhile.
+    pub(super) unnoticed: bool,
+    /// Its connection was a new one of HTTP/2 that ended without a word.
+    pub(super) ended_new: bool,
+    /// What came over HTTP/2 began as HTTP/1.1 does.
+    pub(super) http1_instead: bool,
+    /// The alert that ended the connection.
+    pub(super) alert: Option<rustls::Error>,
+}
+
 impl Attempt {
+    /// Sends the request on this connection.
+    pub(super) fn begin(
+        request: &OutgoingRequest<'_>,
+        checkout: Checkout<Outgoing>,
+        token: Option<&Token>,
+    ) -> Self {
+        match checkout {
+            Checkout::Http1(single) => Self::over_http1(request, single, token, &[]),
+            Checkout::Http2(stream) => Self::over_http2(request, stream, token),
+        }
+    }
+
+    /// Sends it over HTTP/1.1; `more` are headers beside those of the client.
+    pub(super) fn over_http1(
+        request: &OutgoingRequest<'_>,
+        single: Single<Outgoing>,
+        token: Option<&Token>,
+        more: &[(HeaderName, HeaderValue)],
+    ) -> Self {
+        let reused = single.reused;
+        let held = request.over_http1(token, more, |head, body| single.begin(head, body));
+        Self::Http1(OverHttp1 {
+            written: held.0.io().written(),
+            held: Some(held),
+            reused,
+            crossed: false,
+            start: None,
+        })
+    }
+
+    fn over_http2(
+        request: &OutgoingRequest<'_>,
+        stream: Stream<Outgoing>,
+        token: Option<&Token>,
+    ) -> Self {
+        let (written, read) = (stream.wire().written(), stream.wire().read());
+        match stream.send(request.over_http2(token)) {
+            Ok(trip) => Self::Http2(OverHttp2 {
+                timer: stream.timer(),
+                stream: Some(stream),
+                trip,
+                written,
+                read,
+            }),
+            Err(error) => {
+                // Else it is the request that cannot be sent.
+                let unsent = stream.is_closed();
+                let failure = AttemptFailure::over_http2(&stream, error, unsent, false);
+                Self::Refused(Some(failure))
+            }
+        }
+    }
+
+    /// Waits for the response to `request`, for as long as its upstream and its body may take. The
+    /// inner error tells why this attempt got none; the outer one ends the request.
+    pub(super) async fn response(
+        &mut self,
+        request: &OutgoingRequest<'_>,
+    ) -> Result<Result<Answer, AttemptFailure>, ProxyError> {
+        let mut start = None;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = self.poll_answer(cx, request) {
+                return Poll::Ready(Ok(answer));
+            }
+            let start = *start.get_or_insert_with(Instant::now);
+            if let Self::Http1(over) = self {
+                over.start = Some(start);
+            }
+            match request.answer_by(start, cx) {
+                Some(at) => self.poll_late(cx, at).map(|()| Err(request.no_response())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// The response, or why there is none. Ready once.
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward,
-    ) -> Poll<Result<Answer, Failed>> {
+        request: &OutgoingRequest<'_>,
+    ) -> Poll<Result<Answer, AttemptFailure>> {
         match self {
-            Self::Http1(over) => over.poll_answer(cx, forward),
-            Self::Http2(over) => over.poll_answer(cx, forward),
+            Self::Http1(over) => over.poll_answer(cx, request),
+            Self::Http2(over) => over.poll_answer(cx, request),
             Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
     }
@@ -107,13 +192,13 @@ impl OverHttp1 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward,
-    ) -> Poll<Result<Answer, Failed>> {
+        request: &OutgoingRequest<'_>,
+    ) -> Poll<Result<Answer, AttemptFailure>> {
         let Some(held) = &mut self.held else {
             return Poll::Pending;
         };
-        let mut told = |interim| forward.told(interim);
-        let head = ready!(held.0.poll_head(cx, &mut told));
+        let mut interim = |response| request.pass_on(response);
+        let head = ready!(held.0.poll_head(cx, &mut interim));
         let Some(mut held) = self.held.take() else {
             return Poll::Pending;
         };
@@ -126,7 +211,7 @@ impl OverHttp1 {
                 Ok(head.map(|()| Incoming::http1(held)))
             }
             Err(error) => {
-                let failed = Failed {
+                let failed = AttemptFailure {
                     alert: failure::alert(&error),
                     error: error.into(),
                     unsent: trip.io().written() == self.written,
@@ -147,10 +232,10 @@ impl OverHttp2 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward,
-    ) -> Poll<Result<Answer, Failed>> {
-        let mut told = |interim| forward.told(interim);
-        let head = ready!(self.trip.poll_head(cx, &mut told));
+        request: &OutgoingRequest<'_>,
+    ) -> Poll<Result<Answer, AttemptFailure>> {
+        let mut interim = |response| request.pass_on(response);
+        let head = ready!(self.trip.poll_head(cx, &mut interim));
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;
         };
@@ -160,7 +245,7 @@ impl OverHttp2 {
             Err(error) => {
                 let unsent = matches!(error, http2::Error::Io(_));
                 let unsent = unsent && stream.wire().stays_at(self.written);
-                Err(Failed::over_http2(
+                Err(AttemptFailure::over_http2(
                     &stream,
                     error,
                     unsent,
@@ -171,7 +256,7 @@ impl OverHttp2 {
     }
 }
 
-impl Failed {
+impl AttemptFailure {
     #[cold]
     fn over_http2(
         stream: &Stream<Outgoing>,
@@ -187,185 +272,5 @@ impl Failed {
             alert: stream.wire().alert().cloned(),
             error: error.into(),
         }
-    }
-}
-
-impl Forward {
-    /// Sends it on this connection.
-    pub(super) fn begin(&self, checkout: Checkout<Outgoing>, token: Option<&Token>) -> Attempt {
-        match checkout {
-            Checkout::Http1(single) => self.begin_http1(single, token, &[]),
-            Checkout::Http2(stream) => self.begin_http2(stream, token),
-        }
-    }
-
-    /// Sends it over HTTP/1.1; `asks` are more headers.
-    pub(super) fn begin_http1(
-        &self,
-        single: Single<Outgoing>,
-        token: Option<&Token>,
-        asks: &[(HeaderName, HeaderValue)],
-    ) -> Attempt {
-        let upload = self.upload.as_ref();
-        let mut more = More::new();
-        self.inject(token, |name, value| more.push((name, value)));
-        more.extend(asks.iter().cloned());
-        if self.says_empty && !self.headers.contains_key(header::CONTENT_LENGTH) {
-            more.push((header::CONTENT_LENGTH, HeaderValue::from_static("0")));
-        }
-        if upload.is_some_and(|upload| upload.exact().is_none()) {
-            let chunked = HeaderValue::from_static("chunked");
-            more.push((header::TRANSFER_ENCODING, chunked));
-        }
-        let request = RequestHead {
-            line: RequestLine {
-                method: &self.method,
-                target: &self.target,
-                host: &self.upstream.host,
-            },
-            headers: &self.headers,
-            header_case: self.header_case.as_ref(),
-            more: &more,
-        };
-        let reused = single.reused;
-        let held = single.begin(request, upload.map(Upload::attempt));
-        Attempt::Http1(OverHttp1 {
-            written: held.0.io().written(),
-            held: Some(held),
-            reused,
-            crossed: false,
-            start: None,
-        })
-    }
-
-    fn begin_http2(&self, stream: Stream<Outgoing>, token: Option<&Token>) -> Attempt {
-        let (written, read) = (stream.wire().written(), stream.wire().read());
-        match stream.send(self.request_http2(token)) {
-            Ok(trip) => Attempt::Http2(OverHttp2 {
-                timer: stream.timer(),
-                stream: Some(stream),
-                trip,
-                written,
-                read,
-            }),
-            Err(error) => {
-                // Else it is the request that cannot be sent.
-                let unsent = stream.is_closed();
-                Attempt::Refused(Some(Failed::over_http2(&stream, error, unsent, false)))
-            }
-        }
-    }
-
-    /// An interim response has come.
-    fn told(&self, interim: Response<()>) {
-        if interim.status() == StatusCode::CONTINUE
-            && let Some(consent) = &self.consent
-        {
-            consent.notify_one();
-        }
-        self.informed.pass_on(interim);
-    }
-
-    fn request_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.upstream.scheme.clone());
-        uri.authority = Some(self.upstream.authority.clone());
-        uri.path_and_query = Some(self.target.clone());
-        let body = match &self.upload {
-            Some(upload) => upload.attempt(),
-            None => Outgoing::Empty,
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.version_mut() = Version::HTTP_2;
-        // Scheme and authority come both or neither, and there is always a path.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = self.headers.clone();
-        let headers = request.headers_mut();
-        headers.remove(header::HOST);
-        headers.remove(header::EXPECT);
-        self.inject(token, |name, value| {
-            headers.insert(name, value);
-        });
-        if let Some(TunnelRequest::ExtendedConnect(protocol)) = self.asked.as_deref() {
-            request.extensions_mut().insert(protocol.clone());
-        }
-        if let Some(consent) = &self.consent {
-            // Many servers never send 100 over HTTP/2, and the client would wait in vain.
-            consent.notify_one();
-        }
-        request
-    }
-
-    /// The token, and the proof that goes with it. There is no other of either: the request has been
-    /// scrubbed.
-    fn inject(&self, token: Option<&Token>, mut add: impl FnMut(HeaderName, HeaderValue)) {
-        let (Some(token), Some(injection)) = (token, &self.upstream.injection) else {
-            return;
-        };
-        add(injection.header.clone(), injection.value(token));
-        let upstream = &self.upstream;
-        let target = [
-            upstream.scheme.as_str(),
-            upstream.authority.as_str(),
-            // The URI of a server as a whole has no path (RFC 9110 section 7.1).
-            self.target.path().trim_start_matches('*'),
-        ];
-        let nonce = self.own_nonce.borrow_mut().take().map(|nonce| *nonce);
-        let nonce = nonce.or_else(|| injection.nonce.get());
-        if let Some(proof) = injection.prove(token, &self.method, target, nonce.as_ref()) {
-            add(DPOP, proof);
-        }
-    }
-
-    /// Waits for the response: `response_timeout` from the end of the request body, and before
-    /// that `stream_idle_timeout` between its chunks.
-    pub(super) async fn wait(
-        &self,
-        attempt: &mut Attempt,
-    ) -> Result<Result<Answer, Failed>, ProxyError> {
-        let mut start = None;
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = attempt.poll_answer(cx, self) {
-                return Poll::Ready(Ok(answer));
-            }
-            let start = *start.get_or_insert_with(Instant::now);
-            if let Attempt::Http1(over) = attempt {
-                over.start = Some(start);
-            }
-            match self.answer_by(start, cx) {
-                Some(at) => attempt.poll_late(cx, at).map(|()| Err(self.no_response())),
-                None => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    fn answer_by(&self, start: Instant, cx: &mut Context<'_>) -> Option<Instant> {
-        let config = &self.upstream.config;
-        let Some(upload) = &self.upload else {
-            return Some(start + config.response_timeout);
-        };
-        if let Some(finished) = upload.finished() {
-            return Some(finished.max(start) + config.response_timeout);
-        }
-        upload.register(cx);
-        let idle = config.stream_idle_timeout?;
-        Some(upload.progress().max(start) + idle)
-    }
-
-    #[cold]
-    fn no_response(&self) -> ProxyError {
-        let upload = self.upload.as_ref();
-        if upload.is_some_and(|upload| upload.finished().is_none() && upload.is_starved()) {
-            return ProxyError::new(
-                ErrorKind::RequestTimeout,
-                "the request body stopped arriving; send it faster, or raise the upstream's stream_idle_timeout",
-            );
-        }
-        ProxyError::new(
-            ErrorKind::UpstreamTimeout,
-            "the upstream did not answer in time; look at it, or raise its response_timeout",
-        )
     }
 }

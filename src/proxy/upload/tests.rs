@@ -19,7 +19,7 @@ async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
         client.write_all(asked).await.unwrap();
         let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
         let body = request.unwrap().unwrap().into_body().unwrap();
-        let mut upload = Upload::new(ClientBody::Http1(body), 0, None);
+        let mut upload = Upload::new(ClientBody::Http1(body));
         assert_eq!(upload.exact, Some(5));
         // As if whoever serves the client had not seen to it.
         Rc::get_mut(&mut upload).unwrap().exact = Some(declared);

@@ -1,0 +1,105 @@
+//! What follows from an answer for the token that the request carried: it is noted as accepted or
+//! rejected, and a rejected one is renewed and the request replayed.
+
+use std::sync::Arc;
+
+use super::error::ProxyError;
+use super::forward::{Answer, Forward};
+use super::outgoing::OutgoingRequest;
+use super::token_verdict;
+use crate::oauth::challenge;
+use crate::snapshot::Injection;
+use crate::token::Token;
+
+/// Judges an answer: the one that goes to the client is another if the request was replayed.
+pub async fn judge(
+    injection: &Injection,
+    forward: &Forward<'_>,
+    answer: Answer,
+) -> Result<Answer, ProxyError> {
+    let Some(sent) = forward.record.token() else {
+        return Ok(answer);
+    };
+    if is_rejected(forward.request, injection, &answer, &sent) {
+        return Box::pin(renew_and_replay(injection, forward, answer, sent)).await;
+    }
+    note_accepted(injection, &answer, &sent);
+    Ok(answer)
+}
+
+/// Whether the upstream rejects the token that this request carried. When an `Authorization` of
+/// the client's own went with it, in a header of its own, nobody can tell which of them is meant.
+fn is_rejected(
+    request: &OutgoingRequest<'_>,
+    injection: &Injection,
+    answer: &Answer,
+    token: &Token,
+) -> bool {
+    token_verdict::rejects(answer, &schemes(injection, token))
+        && !request.carries_authorization_of_client()
+}
+
+/// Notes that the upstream takes this token, if the answer says so.
+fn note_accepted(injection: &Injection, answer: &Answer, token: &Token) {
+    let known = injection.fresh.is_content_with(token);
+    if !known && token_verdict::accepts(answer) {
+        injection.fresh.accept(token, || injection.now());
+    }
+}
+
+/// Notes that the rejection of this token goes to the client.
+fn note_rejected(injection: &Injection, answer: &Answer, token: &Token) {
+    injection.fresh.reject(token, injection.now(), || {
+        let reason = challenge::reason(answer.headers(), &schemes(injection, token));
+        let clean = |text: &str| injection.redactor.clean(text);
+        (clean(&reason.error), clean(&reason.description))
+    });
+}
+
+/// The schemes whose challenges are about our token.
+fn schemes<'a>(injection: &'a Injection, token: &'a Token) -> [&'a str; 2] {
+    let token_type = token.token_type();
+    [token_type, injection.scheme().unwrap_or(token_type)]
+}
+
+/// Renews a rejected token and sends the request once more, or lets the 401 through.
+async fn renew_and_replay(
+    injection: &Injection,
+    forward: &Forward<'_>,
+    rejection: Answer,
+    rejected: Arc<Token>,
+) -> Result<Answer, ProxyError> {
+    let request = forward.request;
+    if !request.upstream.config.retry_on_401 {
+        note_rejected(injection, &rejection, &rejected);
+        return Ok(rejection);
+    }
+    if !request.can_replay() {
+        // Too late for this request, not for the next one.
+        injection.rejections.reject(&injection.source, &rejected);
+        note_rejected(injection, &rejection, &rejected);
+        return Ok(rejection);
+    }
+    let Some(newer) = injection
+        .rejections
+        .heal(&injection.source, &rejected)
+        .await
+    else {
+        note_rejected(injection, &rejection, &rejected);
+        return Ok(rejection);
+    };
+    drop(rejection);
+    forward.record.set_token(newer.clone());
+    let answer = forward.send().await?;
+    // It may have expired meanwhile, and another one have been sent.
+    let replayed = forward.record.token().unwrap_or(newer);
+    let accepted = !is_rejected(request, injection, &answer, &replayed);
+    let rejections = &injection.rejections;
+    rejections.replayed(&injection.source, &replayed, accepted);
+    if !accepted {
+        note_rejected(injection, &answer, &replayed);
+    } else if token_verdict::accepts(&answer) {
+        injection.fresh.healed(&replayed);
+    }
+    Ok(answer)
+}
