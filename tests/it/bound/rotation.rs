@@ -108,12 +108,8 @@ async fn no_request_fails_while_certificates_rotate() {
 
 #[tokio::test]
 async fn a_new_certificate_is_taken_up_at_once() {
-    let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
-    world.server.knows(&first);
+    let (world, _, second, sidebearer) = World::serving().await;
     world.server.knows(&second);
-    let sidebearer = world.start(&first);
-    get(&sidebearer, "/http1").await;
     // Queued behind the second look at the configuration that every start takes.
     sidebearer.reload().await.unwrap();
 

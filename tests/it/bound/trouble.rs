@@ -55,12 +55,8 @@ async fn a_certificate_that_brings_no_token_waits_while_the_old_one_serves() {
 
 #[tokio::test]
 async fn a_silent_server_holds_up_neither_requests_nor_reloads() {
-    let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
-    world.server.knows(&first);
+    let (world, _, second, sidebearer) = World::serving().await;
     world.server.knows(&second);
-    let sidebearer = world.start(&first);
-    get(&sidebearer, "/http1").await;
     world.server.hold();
     write(&sidebearer, &second);
     pending(&sidebearer, "fetching").await;
@@ -76,11 +72,7 @@ async fn a_silent_server_holds_up_neither_requests_nor_reloads() {
 
 #[tokio::test]
 async fn a_certificate_that_is_taken_back_was_never_in_use() {
-    let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
-    world.server.knows(&first);
-    let sidebearer = world.start(&first);
-    get(&sidebearer, "/http1").await;
+    let (world, first, second, sidebearer) = World::serving().await;
     write(&sidebearer, &second);
     pending(&sidebearer, "refused").await;
     write(&sidebearer, &first);
@@ -134,12 +126,8 @@ async fn with_nothing_left_to_lose_the_new_certificate_is_in_use_without_a_token
 
 #[tokio::test]
 async fn broken_files_change_nothing() {
-    let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
-    world.server.knows(&first);
+    let (world, first, second, sidebearer) = World::serving().await;
     world.server.knows(&second);
-    let sidebearer = world.start(&first);
-    get(&sidebearer, "/http1").await;
     let half = &second.certificate_pem[..second.certificate_pem.len() / 2];
     let (certificate, key) = ("client.pem", "client.key");
     for (broken, file) in [
@@ -175,12 +163,8 @@ async fn broken_files_change_nothing() {
 
 #[tokio::test]
 async fn a_refused_configuration_does_not_hold_up_a_certificate() {
-    let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
-    world.server.knows(&first);
+    let (world, _, second, sidebearer) = World::serving().await;
     world.server.knows(&second);
-    let sidebearer = world.start(&first);
-    get(&sidebearer, "/http1").await;
     sidebearer.write("sidebearer.toml", &with_admin("mistake = true\n"));
     sidebearer.reload().await.unwrap_err();
     write(&sidebearer, &second);

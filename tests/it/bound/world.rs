@@ -46,6 +46,16 @@ impl World {
         }
     }
 
+    /// One whose server knows the first of two certificates, which sidebearer has and has used.
+    pub(super) async fn serving() -> (Self, Identity, Identity, Sidebearer) {
+        let world = Self::new();
+        let (first, second) = (world.identity(), world.identity());
+        world.server.knows(&first);
+        let sidebearer = world.start(&first);
+        get(&sidebearer, "/http1").await;
+        (world, first, second, sidebearer)
+    }
+
     /// A new certificate for the client, with a key of its own.
     pub(super) fn identity(&self) -> Identity {
         self.clients.identity(&["billing"])
