@@ -1,27 +1,26 @@
 //! Keys that have a meaning only together with a choice made elsewhere.
 
+use super::declare::Key;
 use super::read::{Section, one_of};
 
-/// Keys, and the choices that each of them goes with.
-pub(super) type Belongings<'k> = &'k [(&'static str, &'k [&'static str])];
-
-/// Makes every key known, and an error where what was chosen for `selector` has no use for it: it
-/// would look as if it counted. Nothing is said while the choice itself is a mistake.
-pub(super) fn check(
-    section: &Section<'_>,
-    selector: &str,
-    chosen: Option<&str>,
-    belongings: Belongings<'_>,
-) {
-    for (key, choices) in belongings {
-        let (Some(value), Some(chosen)) = (section.get(key), chosen) else {
+/// Reports every key of the table that is declared to belong to other choices of `selector` than
+/// the one that was made: it would look as if it counted. Nothing is said while the choice itself is
+/// a mistake.
+pub(super) fn check<K>(section: &Section<'_>, selector: &Key<K>, chosen: Option<&str>) {
+    let Some(chosen) = chosen else { return };
+    let selector = selector.name;
+    for key in section.declared_keys() {
+        let Some(belongs) = key.only_with().filter(|only| only.selector == selector) else {
             continue;
         };
-        if choices.contains(&chosen) || value.is_empty() {
+        let Some(value) = section.value(key.name()) else {
+            continue;
+        };
+        if belongs.choices.contains(&chosen) || value.is_empty() {
             continue;
         }
         let message = format!("does not belong to `{selector} = \"{chosen}\"`");
-        let help = format!("it belongs to {}", one_of(choices, '"'));
+        let help = format!("it belongs to {}", one_of(belongs.choices, '"'));
         value.error(&message, help);
     }
 }

@@ -1,49 +1,20 @@
 //! `auth_method` and the keys that go with it.
 
-use super::belonging::{self, Belongings};
+use super::belonging;
 use super::draft::Files;
-use super::read::{Section, Value};
-use super::sources::{need_key_or_token, need_secret, read_secret};
+use super::keys::{CREDENTIAL, TLS};
+use super::read::Section;
+use super::sources::{need_secret, read_secret};
+use super::value::Value;
 use super::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
     NamedFile, SecretSource, Tls,
 };
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
-/// The methods by their RFC 7591 names.
-const METHODS: [(&str, Method); 8] = [
-    ("client_secret_basic", Method::Basic),
-    ("client_secret_post", Method::Post),
-    ("client_secret_jwt", Method::SecretJwt),
-    ("private_key_jwt", Method::PrivateKeyJwt),
-    ("client_assertion", Method::ClientAssertion),
-    ("tls_client_auth", Method::Certificate),
-    ("self_signed_tls_client_auth", Method::SelfSigned),
-    ("none", Method::None),
-];
-
-const KEYS: Belongings<'_> = &[
-    (
-        "client_secret",
-        &[
-            "client_secret_basic",
-            "client_secret_post",
-            "client_secret_jwt",
-        ],
-    ),
-    ("basic_encoding", &["client_secret_basic"]),
-    ("private_key", &["private_key_jwt"]),
-    ("signing_alg", &["client_secret_jwt", "private_key_jwt"]),
-    ("key_id", &["client_secret_jwt", "private_key_jwt"]),
-    (
-        "assertion_audience",
-        &["client_secret_jwt", "private_key_jwt"],
-    ),
-    ("client_assertion", &["client_assertion"]),
-];
-
+/// How a client authenticates.
 #[derive(Clone, Copy, PartialEq)]
-enum Method {
+pub(super) enum Method {
     Basic,
     Post,
     SecretJwt,
@@ -62,15 +33,9 @@ pub(super) fn read(
     tls: &Tls,
     grant: Option<&Grant>,
 ) -> Option<(Option<SecretSource>, ClientAuth)> {
-    let choices = METHODS.map(|(name, method)| (name, Some(method)));
-    let method = match section.has("auth_method") {
-        true => section.choice("auth_method", None, &choices),
-        false => Some(Method::Basic),
-    };
-    let chosen = METHODS.iter().find(|(_, other)| Some(*other) == method);
-    let chosen = chosen.map(|(name, _)| *name);
-    belonging::check(section, "auth_method", chosen, KEYS);
-    let id = section.get("client_id");
+    let (name, method) = section.choose(&CREDENTIAL.auth_method, |_| true).unzip();
+    belonging::check(section, &CREDENTIAL.auth_method, name);
+    let id = section.read(&CREDENTIAL.client_id);
     // Where a token of someone else says who asks, no id may be needed.
     let needless = match method {
         Some(Method::ClientAssertion) | None => true,
@@ -78,31 +43,27 @@ pub(super) fn read(
         _ => false,
     };
     if id.is_none() && !needless {
-        let expected = "the client's identifier at the authorization server";
-        section.missing("client_id", expected);
+        section.missing(&CREDENTIAL.client_id, CREDENTIAL.client_id.kind.expected);
     }
-    let encodings = [("form", BasicEncoding::Form), ("raw", BasicEncoding::Raw)];
-    let encoding = section.choice("basic_encoding", BasicEncoding::Form, &encodings);
+    let encoding = section.read(&CREDENTIAL.basic_encoding);
     let raw = method == Some(Method::Basic) && encoding == BasicEncoding::Raw;
     let reader = Reader { section, files };
-    let need = |key, expected| {
-        let found = need_secret(section, files, key, expected);
+    let need = |key| {
+        let found = need_secret(section, files, key);
         found.map(|(_, source, _)| source)
     };
     let id = id.map(|value| client_id(&value, files, raw));
     let auth = match method? {
-        Method::Basic => {
-            need("client_secret", SECRET).map(|secret| ClientAuth::SecretBasic { secret, encoding })
-        }
+        Method::Basic => need(&CREDENTIAL.client_secret)
+            .map(|secret| ClientAuth::SecretBasic { secret, encoding }),
         Method::Post => {
-            need("client_secret", SECRET).map(|secret| ClientAuth::SecretPost { secret })
+            need(&CREDENTIAL.client_secret).map(|secret| ClientAuth::SecretPost { secret })
         }
         Method::SecretJwt => reader.secret_jwt(server),
         Method::PrivateKeyJwt => reader.private_key_jwt(server, tls),
         Method::ClientAssertion => {
-            let expected = "`{ file = \"PATH\" }` of a JWT";
-            let found = need_key_or_token(section, files, "client_assertion", expected);
-            found.map(|(_, assertion, _)| ClientAuth::ClientAssertion { assertion })
+            let assertion = need(&CREDENTIAL.client_assertion);
+            assertion.map(|assertion| ClientAuth::ClientAssertion { assertion })
         }
         Method::Certificate => reader.certificate(tls, false),
         Method::SelfSigned => reader.certificate(tls, true),
@@ -115,8 +76,6 @@ pub(super) fn read(
     Some((id, auth?))
 }
 
-const SECRET: &str = "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
-
 struct Reader<'s, 'a> {
     section: &'s Section<'a>,
     files: &'s Files<'s>,
@@ -124,7 +83,7 @@ struct Reader<'s, 'a> {
 
 impl Reader<'_, '_> {
     fn secret_jwt(&self, server: Option<&AuthorizationServer>) -> Option<ClientAuth> {
-        let secret = need_secret(self.section, self.files, "client_secret", SECRET);
+        let secret = need_secret(self.section, self.files, &CREDENTIAL.client_secret);
         let algorithm = self.signing_alg(&Algorithm::SYMMETRIC);
         let algorithm = algorithm.unwrap_or(Algorithm::HS256);
         let form = self.form(server);
@@ -150,8 +109,7 @@ impl Reader<'_, '_> {
         server: Option<&AuthorizationServer>,
         tls: &Tls,
     ) -> Option<ClientAuth> {
-        let expected = "`{ file = \"PATH\" }` of a PEM or JWK file";
-        let key = need_key_or_token(self.section, self.files, "private_key", expected);
+        let key = need_secret(self.section, self.files, &CREDENTIAL.private_key);
         let algorithm = self.signing_alg(&Algorithm::ASYMMETRIC);
         let form = self.form(server);
         let (value, source, text) = key?;
@@ -174,7 +132,8 @@ impl Reader<'_, '_> {
     fn certificate(&self, tls: &Tls, self_signed: bool) -> Option<ClientAuth> {
         if tls.certificate_file.is_none() {
             let expected = "the client's certificate, PEM, beside `tls.key_file`";
-            self.section.missing("tls.certificate_file", expected);
+            let key = format!("{}.{}", CREDENTIAL.tls.name, TLS.certificate_file.name);
+            self.section.report_missing(&key, expected);
             return None;
         }
         Some(ClientAuth::Certificate { self_signed })
@@ -186,8 +145,8 @@ impl Reader<'_, '_> {
             _ => None,
         };
         let exactly = |text: &str| AssertionAudience::Exactly(text.to_owned());
-        let key_id = self.section.parse("key_id", |text| Ok(text.to_owned()));
-        let audience = match (self.section.text("assertion_audience"), issuer) {
+        let key_id = self.section.read(&CREDENTIAL.key_id);
+        let audience = match (self.section.read(&CREDENTIAL.assertion_audience), issuer) {
             (Some((_, "token_endpoint")), _) => AssertionAudience::TokenEndpoint,
             (Some((_, "issuer")) | None, Some(issuer)) => exactly(issuer),
             (Some((value, "issuer")), None) => {
@@ -206,8 +165,10 @@ impl Reader<'_, '_> {
     }
 
     fn signing_alg(&self, allowed: &[Algorithm]) -> Option<Algorithm> {
-        let choices: Vec<_> = allowed.iter().map(|alg| (alg.name(), Some(*alg))).collect();
-        self.section.choice("signing_alg", None, &choices)
+        let fits =
+            |algorithm: Option<Algorithm>| algorithm.is_none_or(|one| allowed.contains(&one));
+        let (_, algorithm) = self.section.choose(&CREDENTIAL.signing_alg, fits)?;
+        algorithm
     }
 }
 

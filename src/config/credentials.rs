@@ -1,21 +1,19 @@
 //! `[credentials.NAME]`. Messages repeat no value: quoted lines show those that are no secret.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::address::{host_name, http_url, is_loopback};
+use super::address::{http_url, is_loopback};
 use super::draft::Files;
-use super::general::SOME;
+use super::keys::CREDENTIAL;
 use super::read::Section;
 use super::report::Expected;
 use super::sources::read_secret;
 use super::upstreams::{header, no_tls};
 use super::{
-    AuthorizationServer, Credential, Dialing, Pauses, Refresh, SecretSource, Tls, client_auth,
-    dpop, grant,
+    AuthorizationServer, Credential, Dialing, Pauses, SecretSource, Tls, client_auth, dpop, grant,
 };
 use crate::header_names::alike;
 
@@ -42,72 +40,49 @@ const HEADERS: [&str; 4] = ["accept", "authorization", "content-type", "dpop"];
 
 /// Reads one credential.
 pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Option<Credential> {
-    let allow_plaintext = section.boolean("allow_plaintext", false);
+    let allow_plaintext = section.read(&CREDENTIAL.allow_plaintext);
     let tls = Tls::read(&section, files);
     let server = server(&section, allow_plaintext, &tls);
-    let discovery_hosts = discovery_hosts(&section);
     let grant = grant::read(&section, files);
     let client = client_auth::read(&section, files, server.as_ref(), &tls, grant.as_ref());
-    let assertion_nbf = section.boolean("assertion_nbf", false);
     let dpop = dpop::read(&section, files);
-    let scopes = section.parse_each("scopes", scope);
-    let audience = section.parse("audience", |text| Ok(text.to_owned()));
-    let resources = section.parse_each("resources", resource);
-    let extra_parameters = extra_parameters(&section, files);
-    let token_headers = token_headers(&section, files);
-    let refreshes = [("eager", Refresh::Eager), ("lazy", Refresh::Lazy)];
-    let refresh = section.choice("refresh", Refresh::Eager, &refreshes);
-    let required = section.boolean("required", true);
-    let time = |key, seconds, least| section.duration(key, Duration::from_secs(seconds), least);
-    let second = Duration::from_secs(1);
-    let default_lifetime = time("default_lifetime", 5 * 60, second);
-    let token_types = [("Bearer", Some("Bearer")), ("DPoP", Some("DPoP"))];
-    let default_token_type = section.choice("default_token_type", None, &token_types);
-    let max_lifetime = time("max_lifetime", 24 * 60 * 60, second);
-    let fetch_timeout = time("fetch_timeout", 10, SOME);
-    let acquire_timeout = time("acquire_timeout", 5, SOME);
-    let max_response_bytes = section.size("max_response_bytes", 64 << 10, ["8KiB", "1MiB"]);
-    let max_token_bytes = section.size("max_token_bytes", 16 << 10, ["1KiB", "1MiB"]);
-    let max_nonce_bytes = section.size("max_nonce_bytes", 4 << 10, ["64B", "64KiB"]);
-    let dialing = Dialing::read_delay(&section);
-    let pauses = Pauses::read(&section);
-    section.finish();
-
-    let (client_id, auth) = client?;
+    let some = |texts: Vec<Option<String>>| texts.into_iter().flatten().collect();
+    let (client_id, auth) = client.unzip();
     Some(Credential {
         name: name.to_owned(),
+        assertion_nbf: section.read(&CREDENTIAL.assertion_nbf),
+        scopes: some(section.read(&CREDENTIAL.scopes)),
+        audience: section.read(&CREDENTIAL.audience),
+        resources: some(section.read(&CREDENTIAL.resources)),
+        extra_parameters: extra_parameters(&section, files),
+        token_headers: token_headers(&section, files),
+        refresh: section.read(&CREDENTIAL.refresh),
+        required: section.read(&CREDENTIAL.required),
+        default_lifetime: section.read(&CREDENTIAL.default_lifetime),
+        default_token_type: section.read(&CREDENTIAL.default_token_type),
+        max_lifetime: section.read(&CREDENTIAL.max_lifetime),
+        fetch_timeout: section.read(&CREDENTIAL.fetch_timeout),
+        dialing: Dialing::read_delay(&section),
+        pauses: Pauses::read(&section),
+        acquire_timeout: section.read(&CREDENTIAL.acquire_timeout),
+        max_response_bytes: section.read(&CREDENTIAL.max_response_bytes),
+        max_token_bytes: section.read(&CREDENTIAL.max_token_bytes),
+        max_nonce_bytes: section.read(&CREDENTIAL.max_nonce_bytes),
+        allow_plaintext,
+        discovery_hosts: discovery_hosts(&section),
+        tls,
+        // Last, so that the mistakes of all other keys are found.
         server: server?,
-        client_id,
-        auth,
-        assertion_nbf,
+        client_id: client_id?,
+        auth: auth?,
         grant: grant?,
         dpop: dpop?,
-        scopes,
-        audience,
-        resources,
-        extra_parameters,
-        token_headers,
-        refresh,
-        required,
-        default_lifetime,
-        default_token_type,
-        max_lifetime,
-        fetch_timeout,
-        dialing,
-        pauses,
-        acquire_timeout,
-        max_response_bytes,
-        max_token_bytes,
-        max_nonce_bytes,
-        allow_plaintext,
-        discovery_hosts,
-        tls,
     })
 }
 
 fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<AuthorizationServer> {
-    let issuer = section.text("issuer");
-    let endpoint = section.text("token_endpoint");
+    let issuer = section.read(&CREDENTIAL.issuer);
+    let endpoint = section.read(&CREDENTIAL.token_endpoint);
     let (value, text, discovered) = match (issuer, endpoint) {
         (Some(_), Some((value, _))) => {
             value.error(
@@ -118,10 +93,10 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
         }
         (None, None) => {
             // A wrong type is reported already.
-            let key = if section.has("issuer") {
-                "issuer"
+            let key = if section.has(&CREDENTIAL.issuer) {
+                &CREDENTIAL.issuer
             } else {
-                "token_endpoint"
+                &CREDENTIAL.token_endpoint
             };
             section.missing(key, "`token_endpoint`, or `issuer` for discovery");
             return None;
@@ -147,11 +122,11 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
 
 /// Of no use where nothing is discovered.
 fn discovery_hosts(section: &Section<'_>) -> Vec<String> {
-    const KEY: &str = "discovery_hosts";
-    let hosts = section.parse_each(KEY, host_name);
-    if let Some(value) = section.get(KEY)
+    let hosts = section.read(&CREDENTIAL.discovery_hosts);
+    let hosts: Vec<_> = hosts.into_iter().flatten().collect();
+    if let Some(value) = section.written(&CREDENTIAL.discovery_hosts)
         && !hosts.is_empty()
-        && section.has("token_endpoint")
+        && section.has(&CREDENTIAL.token_endpoint)
     {
         value.error(
             "stands beside `token_endpoint`",
@@ -162,7 +137,7 @@ fn discovery_hosts(section: &Section<'_>) -> Vec<String> {
 }
 
 /// RFC 6749 section 3.3
-fn scope(text: &str) -> Result<String, Expected> {
+pub(super) fn scope(text: &str) -> Result<String, Expected> {
     let in_token = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
     if text.contains(' ') {
         return Err("write one scope a string: [\"a\", \"b\"]".into());
@@ -174,7 +149,7 @@ fn scope(text: &str) -> Result<String, Expected> {
 }
 
 /// RFC 8707 section 2
-fn resource(text: &str) -> Result<String, Expected> {
+pub(super) fn resource(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || text.contains('#') || Url::parse(text).is_err() {
         return Err("expected an absolute URI without fragment".into());
@@ -184,7 +159,7 @@ fn resource(text: &str) -> Result<String, Expected> {
 
 fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String, SecretSource> {
     let mut parameters = BTreeMap::new();
-    let Some(entries) = section.section("extra_parameters") else {
+    let Some(entries) = section.read(&CREDENTIAL.extra_parameters) else {
         return parameters;
     };
     let report = section.report;
@@ -210,7 +185,7 @@ fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String
 
 fn token_headers(section: &Section<'_>, files: &Files<'_>) -> Vec<(HeaderName, SecretSource)> {
     let mut headers: Vec<(HeaderName, SecretSource)> = Vec::new();
-    let Some(entries) = section.section("token_headers") else {
+    let Some(entries) = section.read(&CREDENTIAL.token_headers) else {
         return headers;
     };
     let report = section.report;

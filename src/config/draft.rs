@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::read::Value;
 use super::report::Place;
+use super::value::Value;
 use super::{
     Config, Credential, ListenAddress, Listener, Log, NamedFile, Page, Route, Server, Upstream,
 };

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::keys::SERVER;
 use crate::files;
 
 /// What is longer is no secret and no key, but a mistake.
-pub(super) const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = SERVER.max_file_bytes.kind.default();
 
 /// Where a file is, and how much of it is read at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,32 +2,17 @@
 
 use url::Url;
 
-use super::belonging::{self, Belongings};
+use super::belonging;
 use super::draft::Files;
+use super::keys::CREDENTIAL;
 use super::read::Section;
 use super::report::Expected;
-use super::sources::need_key_or_token;
+use super::sources::need_secret;
 use super::{Grant, SecretSource, SecurityToken};
 
-const GRANTS: [(&str, Kind); 3] = [
-    ("client_credentials", Kind::ClientCredentials),
-    ("jwt-bearer", Kind::JwtBearer),
-    ("token-exchange", Kind::TokenExchange),
-];
-
-const KEYS: Belongings<'_> = &[
-    ("assertion", &["jwt-bearer"]),
-    ("subject_token", &["token-exchange"]),
-    ("subject_token_type", &["token-exchange"]),
-    ("actor_token", &["token-exchange"]),
-    ("actor_token_type", &["token-exchange"]),
-    ("requested_token_type", &["token-exchange"]),
-];
-
-const JWT_FILE: &str = "`{ file = \"PATH\" }` of a JWT";
-
+/// What a client has been granted.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum GrantKind {
     ClientCredentials,
     JwtBearer,
     TokenExchange,
@@ -35,35 +20,30 @@ enum Kind {
 
 /// Reads the grant.
 pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Grant> {
-    let choices = GRANTS.map(|(name, kind)| (name, Some(kind)));
-    let kind = match section.has("grant") {
-        true => section.choice("grant", None, &choices),
-        false => Some(Kind::ClientCredentials),
-    };
-    let chosen = GRANTS.iter().find(|(_, other)| Some(*other) == kind);
-    let chosen = chosen.map(|(name, _)| *name);
-    belonging::check(section, "grant", chosen, KEYS);
-    let need = |key, expected| -> Option<SecretSource> {
-        let found = need_key_or_token(section, files, key, expected);
+    let (name, kind) = section.choose(&CREDENTIAL.grant, |_| true).unzip();
+    belonging::check(section, &CREDENTIAL.grant, name);
+    let need = |key| -> Option<SecretSource> {
+        let found = need_secret(section, files, key);
         found.map(|(_, source, _)| source)
     };
     let token = |key, type_key| {
-        let token_type = section.parse(type_key, token_type);
+        let token_type = section.read(type_key);
         Some(SecurityToken {
-            token: need(key, "`{ file = \"PATH\" }` of a token")?,
-            token_type: token_type.unwrap_or_else(|| SecurityToken::JWT.to_owned()),
+            token: need(key)?,
+            token_type: token_type?,
         })
     };
     Some(match kind? {
-        Kind::ClientCredentials => Grant::ClientCredentials,
-        Kind::JwtBearer => Grant::JwtBearer {
-            assertion: need("assertion", JWT_FILE)?,
+        GrantKind::ClientCredentials => Grant::ClientCredentials,
+        GrantKind::JwtBearer => Grant::JwtBearer {
+            assertion: need(&CREDENTIAL.assertion)?,
         },
-        Kind::TokenExchange => {
-            let subject = token("subject_token", "subject_token_type");
-            let acts = section.has("actor_token") || section.has("actor_token_type");
-            let actor = acts.then(|| token("actor_token", "actor_token_type"));
-            let requested_token_type = section.parse("requested_token_type", token_type);
+        GrantKind::TokenExchange => {
+            let subject = token(&CREDENTIAL.subject_token, &CREDENTIAL.subject_token_type);
+            let acts =
+                section.has(&CREDENTIAL.actor_token) || section.has(&CREDENTIAL.actor_token_type);
+            let actor = acts.then(|| token(&CREDENTIAL.actor_token, &CREDENTIAL.actor_token_type));
+            let requested_token_type = section.read(&CREDENTIAL.requested_token_type);
             Grant::TokenExchange {
                 subject: subject?,
                 actor: match actor {
@@ -77,7 +57,7 @@ pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Grant> {
 }
 
 /// RFC 8693 section 3
-fn token_type(text: &str) -> Result<String, Expected> {
+pub(super) fn token_type(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     match visible && Url::parse(text).is_ok() {
         true => Ok(text.to_owned()),

@@ -1,11 +1,12 @@
 //! `[[listeners]]`
 
-use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
-use super::address::{host_name, is_loopback_ip, origin, socket};
+use super::address::{is_loopback_ip, socket};
 use super::draft::{Draft, Files, Named};
+use super::keys::LISTENER;
 use super::read::Section;
 use super::report::Expected;
 use super::{HostPattern, ListenAddress, Listener, Route};
@@ -14,37 +15,36 @@ use crate::files;
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// Who may connect to a unix socket unless `mode` says otherwise.
-const DEFAULT_MODE: u32 = 0o660;
+/// The permissions of a unix socket.
+#[derive(Clone, Copy)]
+pub(super) struct Mode(pub(super) u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
 
 /// Reads one listener, and the route that its `upstream` stands for.
 pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
-    section.missing("address", "an address such as \"127.0.0.1:7080\"");
-    let mode = section.get("mode");
-    let allow_network = section.boolean("allow_network", false);
-    let hosts = section.parse_each("hosts", |text| match text {
-        "*" => Ok(text.to_owned()),
-        _ => host_name(text),
-    });
-    let allow_browsers = section.boolean("allow_browsers", false);
-    let allow_origins = section.parse_each("allow_origins", origin);
-    if allow_browsers && let Some(value) = section.get("allow_origins") {
+    let allow_network = section.read(&LISTENER.allow_network);
+    let hosts = section.read(&LISTENER.hosts);
+    let allow_browsers = section.read(&LISTENER.allow_browsers);
+    let allow_origins = section.read(&LISTENER.allow_origins);
+    if allow_browsers && let Some(value) = section.written(&LISTENER.allow_origins) {
         value.error(
             "has no effect",
             "`allow_browsers` lets the pages of every origin in",
         );
     }
-    let address = section.text("address");
-    let name = section.parse("name", name);
-    let upstream = section.text("upstream");
+    let address = section.read(&LISTENER.address);
+    let name = section.read(&LISTENER.name);
+    let upstream = section.read(&LISTENER.upstream);
+    let mode = section.read(&LISTENER.mode);
 
-    let bits = mode.as_ref().and_then(|mode| {
-        let text = mode.text("an octal string such as \"0660\"")?;
-        mode.check(octal(text))
-    });
     let socket = address.as_ref().and_then(|(value, text)| {
-        let socket = value.check(listen_address(text, bits, files))?;
-        match (&socket, &mode) {
+        let socket = value.check(listen_address(text, mode, files))?;
+        match (&socket, section.written(&LISTENER.mode)) {
             (ListenAddress::Tcp(address), _) if !is_loopback_ip(address.ip()) && !allow_network => {
                 value.error(
                     "can be reached from the network",
@@ -78,16 +78,15 @@ pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
         };
         draft.routes.push((route, value.place));
     }
-    section.finish();
     if let Some(name) = name {
         draft.listener_names.push((name.clone(), place));
         if let Some(address) = socket {
             draft.listeners.push(Listener {
                 name,
                 address,
-                hosts,
+                hosts: hosts.into_iter().flatten().collect(),
                 allow_browsers,
-                allow_origins,
+                allow_origins: allow_origins.into_iter().flatten().collect(),
             });
         }
     }
@@ -103,7 +102,7 @@ pub(super) fn name(text: &str) -> Result<String, Expected> {
 
 fn listen_address(
     text: &str,
-    mode: Option<u32>,
+    mode: Option<Mode>,
     files: &Files<'_>,
 ) -> Result<ListenAddress, Expected> {
     let Some(path) = text.strip_prefix("unix:") else {
@@ -124,7 +123,8 @@ fn listen_address(
         return Err(help.into());
     }
     can_be_bound(&path)?;
-    let mode = mode.unwrap_or(DEFAULT_MODE);
+    // After a mistake, which refuses the configuration, any mode does.
+    let mode = mode.map_or(0, |Mode(bits)| bits);
     Ok(ListenAddress::Unix { path, mode })
 }
 
@@ -150,9 +150,10 @@ fn can_be_bound(path: &Path) -> Result<(), Expected> {
     }
 }
 
-fn octal(text: &str) -> Result<u32, Expected> {
+pub(super) fn octal(text: &str) -> Result<Mode, Expected> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| *mode <= 0o777 && !text.starts_with('+'))
+        .map(Mode)
         .ok_or("expected an octal string such as \"0660\"".into())
 }

@@ -13,10 +13,11 @@ use zeroize::Zeroizing;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::draft::{Draft, Files};
 use super::file::MAX_BYTES;
+use super::keys::{ROOT, ROOT_TABLE, SERVER};
 use super::read::Section;
 use super::report::{Place, Report};
 use super::source::Source;
-use super::{Config, Server, cross, permissions, sections};
+use super::{Config, cross, permissions, sections};
 use crate::files;
 
 /// What has more in one file is not TOML at all.
@@ -167,10 +168,9 @@ fn check(
     let max_bytes = max_file_bytes(sources, &tables);
     let mut draft = Draft::default();
     for (file, table) in &tables {
-        let root = Section::root(&report, *file, table.get_ref());
+        let root = Section::root(&report, *file, table.get_ref(), &ROOT_TABLE);
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
         sections::read(&root, &Files { base, max_bytes }, &mut draft);
-        root.finish();
     }
     if whole {
         cross::check(&draft, &report);
@@ -193,10 +193,10 @@ fn check(
 fn max_file_bytes(sources: &[Source], tables: &[(usize, Spanned<DeTable<'_>>)]) -> usize {
     let unread = Report::new(sources);
     let server = tables.iter().find_map(|(file, table)| {
-        let root = Section::root(&unread, *file, table.get_ref());
-        root.section("server")
+        let root = Section::root(&unread, *file, table.get_ref(), &ROOT_TABLE);
+        root.read(&ROOT.server)
     });
-    server.map_or(MAX_BYTES, |server| Server::max_file_bytes(&server))
+    server.map_or(MAX_BYTES, |server| server.read(&SERVER.max_file_bytes))
 }
 
 /// An error without a line to blame.

@@ -10,6 +10,7 @@ mod client_auth;
 mod credential;
 mod credentials;
 mod cross;
+mod declare;
 mod diagnostics;
 mod dialing;
 mod dpop;
@@ -17,24 +18,31 @@ mod draft;
 mod file;
 mod general;
 mod grant;
+mod keys;
+mod kinds;
 mod listeners;
 mod load;
 mod pauses;
 mod permissions;
 mod read;
+mod reference;
 mod report;
 mod routes;
 mod secret;
 mod sections;
 mod source;
 mod sources;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tls;
 mod units;
 mod upstreams;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +60,7 @@ pub use dialing::{Dialing, KeepAlive};
 pub use file::NamedFile;
 pub use load::{Loaded, admin_address, load};
 pub use pauses::Pauses;
+pub use reference::{ReferenceTable, reference};
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.
@@ -368,6 +377,16 @@ impl Config {
             .into_iter()
             .map(|file| file.path().to_owned())
             .collect()
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+            Self::Exact(name) => f.write_str(name),
+        }
     }
 }
 

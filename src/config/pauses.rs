@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::keys::{CREDENTIAL, CREDENTIAL_TABLE};
 use super::read::Section;
 
 /// The longest pauses between token requests that fail. The first ones are shorter.
@@ -15,29 +16,19 @@ pub struct Pauses {
     pub retry_after: Duration,
 }
 
-/// The first ones, which no pause undercuts.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const FIRST_REFUSED: Duration = Duration::from_secs(2);
-
 impl Default for Pauses {
     fn default() -> Self {
-        Self {
-            retry: Duration::from_secs(30),
-            refused: Duration::from_secs(5 * 60),
-            retry_after: Duration::from_secs(5 * 60),
-        }
+        Section::unwritten(&CREDENTIAL_TABLE, |section| Self::read(&section))
     }
 }
 
 impl Pauses {
     /// Its keys, which stand among those of a credential.
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let default = Self::default();
-        let time = |key, default, least| section.duration(key, default, least);
         Self {
-            retry: time("max_retry_pause", default.retry, FIRST_RETRY),
-            refused: time("max_refused_pause", default.refused, FIRST_REFUSED),
-            retry_after: time("max_retry_after", default.retry_after, FIRST_RETRY),
+            retry: section.read(&CREDENTIAL.max_retry_pause),
+            refused: section.read(&CREDENTIAL.max_refused_pause),
+            retry_after: section.read(&CREDENTIAL.max_retry_after),
         }
     }
 }

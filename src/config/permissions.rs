@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::NamedFile;
-use super::read::Value;
 use super::report::{Place, Report};
+use super::value::Value;
 use crate::files;
 
 /// Write permission for others than the owner and the group.

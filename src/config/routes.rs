@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::address::host_pattern;
 use super::draft::{Draft, Named};
+use super::keys::ROUTE;
 use super::read::Section;
 use super::report::Expected;
 use super::{HostPattern, Route};
@@ -11,27 +11,13 @@ use crate::path::canonical_path;
 
 /// Reads one route.
 pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
-    section.missing("upstream", "the name of an upstream");
-    let listener = section.text("listener");
-    let host = section.get("host").map(|value| {
-        let text = value.text("a host name or \"*.example.com\"")?;
-        value.check(host_pattern(text))
-    });
-    let path = section.get("path").map(|value| {
-        let text = value.text("a path such as \"/crm\"")?;
-        value.check(route_path(text))
-    });
-    let replace_prefix = section.get("replace_prefix").map(|value| {
-        let text = value.text("a path such as \"/\"")?;
-        value.check(route_path(text))
-    });
-    let methods = section.strings("methods").into_iter();
-    let methods: Vec<_> = methods
-        .map(|(value, text)| value.check(method(text)))
-        .collect();
-    let upstream = section.text("upstream");
+    let listener = section.read(&ROUTE.listener);
+    let host = section.read_written(&ROUTE.host);
+    let path = section.read(&ROUTE.path);
+    let replace_prefix = section.read_written(&ROUTE.replace_prefix);
+    let methods = section.read(&ROUTE.methods);
+    let upstream = section.read(&ROUTE.upstream);
     let place = section.place.clone();
-    section.finish();
 
     draft
         .scopes
@@ -47,10 +33,13 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
         Some(Route {
             listener: listener.map(|(_, name)| name.to_owned()),
             host: host.unwrap_or(Some(HostPattern::Any))?,
-            path: path.unwrap_or_else(|| Some("/".to_owned()))?,
+            path: path?,
             methods: methods.into_iter().collect::<Option<_>>()?,
             upstream: upstream?.1.to_owned(),
-            replace_prefix: replace_prefix.map_or(Some(None), |prefix| prefix.map(Some))?,
+            replace_prefix: match replace_prefix {
+                Some(prefix) => Some(prefix?),
+                None => None,
+            },
         })
     };
     if let Some(route) = route() {
@@ -59,7 +48,7 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
 }
 
 /// Routes match the path alone, so that a query in one could never match.
-fn route_path(text: &str) -> Result<String, Expected> {
+pub(super) fn route_path(text: &str) -> Result<String, Expected> {
     if text.contains('?') {
         return Err("a path ends before \"?\"; queries are forwarded as they come".into());
     }
@@ -69,7 +58,7 @@ fn route_path(text: &str) -> Result<String, Expected> {
     }
 }
 
-fn method(text: &str) -> Result<Method, Expected> {
+pub(super) fn method(text: &str) -> Result<Method, Expected> {
     const EXPECTED: &str = "expected a method such as \"GET\"";
     let method = Method::from_bytes(text.as_bytes()).map_err(|_| EXPECTED)?;
     if text.bytes().any(|byte| byte.is_ascii_lowercase()) {

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
+use super::declare::{Absent, Form, Key, Kind};
 use super::draft::Files;
 use super::file::shown;
-use super::read::{Section, Value};
+use super::keys::{SOURCE, SOURCE_TABLE};
+use super::read::Section;
+use super::value::Value;
 use super::{Secret, SecretError, SecretSource, permissions};
 
 /// What white space at the ends of a secret is.
@@ -17,6 +20,51 @@ enum Ends {
     AreLeftOut,
 }
 
+/// What a key may hold: a secret, or where it is read from.
+pub(super) struct Sourced {
+    /// What is expected of one that is needed.
+    pub(super) expected: &'static str,
+    ends: Ends,
+    /// What holds without the key.
+    without: &'static str,
+}
+
+impl Sourced {
+    /// White space at its ends is a part of it.
+    pub(super) const fn secret(expected: &'static str, without: &'static str) -> Self {
+        Self {
+            expected,
+            ends: Ends::Count,
+            without,
+        }
+    }
+
+    /// White space at its ends is left out.
+    pub(super) const fn key_or_token(expected: &'static str, without: &'static str) -> Self {
+        Self {
+            expected,
+            ends: Ends::AreLeftOut,
+            without,
+        }
+    }
+}
+
+impl Kind for Sourced {
+    type Output<'a> = Option<Value<'a>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        section.value(key)
+    }
+
+    fn form(&self) -> Form {
+        Form::Secret
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words(self.without)
+    }
+}
+
 /// Where the value comes from, and what it is now.
 pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
     read(value, files, Ends::Count)
@@ -25,12 +73,11 @@ pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(Secre
 fn read(value: &Value<'_>, files: &Files<'_>, ends: Ends) -> Option<(SecretSource, Secret)> {
     const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
     let source = if value.is_table() {
-        let section = value.section(value.name().to_owned(), EXPECTED)?;
-        let file = section.text("file");
-        let env = section.get("env").filter(|env| !env.is_empty());
+        let section = value.table(value.name().to_owned().into(), EXPECTED, &SOURCE_TABLE)?;
+        let file = section.read(&SOURCE.file);
+        let env = section.read(&SOURCE.env).filter(|env| !env.is_empty());
         let env = env.and_then(|env| variable(&env));
         let place = section.place.clone();
-        section.finish();
         match (file, env) {
             (Some((_, path)), None) => SecretSource::File(files.named(path)),
             (None, Some(name)) => SecretSource::Env(name.to_owned()),
@@ -102,39 +149,18 @@ fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
     }
 }
 
-/// A secret that the chosen method or grant needs; `expected` says what belongs there. One that is
-/// written in the configuration itself is warned about.
+/// A secret that the chosen method or grant needs. One that is written in the configuration itself is
+/// warned about.
 pub(super) fn need_secret<'a>(
     section: &Section<'a>,
     files: &Files<'_>,
-    key: &'static str,
-    expected: &str,
+    key: &'static Key<Sourced>,
 ) -> Option<(Value<'a>, SecretSource, Secret)> {
-    need(section, files, key, expected, Ends::Count)
-}
-
-/// As [`need_secret`], of a key or a token.
-pub(super) fn need_key_or_token<'a>(
-    section: &Section<'a>,
-    files: &Files<'_>,
-    key: &'static str,
-    expected: &str,
-) -> Option<(Value<'a>, SecretSource, Secret)> {
-    need(section, files, key, expected, Ends::AreLeftOut)
-}
-
-fn need<'a>(
-    section: &Section<'a>,
-    files: &Files<'_>,
-    key: &'static str,
-    expected: &str,
-    ends: Ends,
-) -> Option<(Value<'a>, SecretSource, Secret)> {
-    let Some(value) = section.get(key) else {
-        section.missing(key, expected);
+    let Some(value) = section.read(key) else {
+        section.missing(key, key.kind.expected);
         return None;
     };
-    let (source, secret) = read(&value, files, ends)?;
+    let (source, secret) = read(&value, files, key.kind.ends)?;
     if matches!(source, SecretSource::Literal(_)) {
         let message = format!("{} is written in the file itself", value.name());
         let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";

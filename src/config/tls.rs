@@ -8,19 +8,19 @@ use zeroize::Zeroizing;
 
 use super::draft::Files;
 use super::file::shown;
-use super::read::{Section, Value};
+use super::keys::{CREDENTIAL, TLS, UPSTREAM, UPSTREAM_TLS};
+use super::read::Section;
 use super::report::Expected;
+use super::value::Value;
 use super::{NamedFile, Tls, permissions};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
     pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Self {
-        let Some(section) = section.section("tls") else {
-            return Self::default();
-        };
-        let tls = Self::read_keys(&section, files);
-        section.finish();
-        tls
+        match section.read(&CREDENTIAL.tls) {
+            Some(section) => Self::read_keys(&section, files),
+            None => Self::default(),
+        }
     }
 
     /// Reads the `tls` table of an upstream; also the credential whose certificate it presents.
@@ -28,42 +28,35 @@ impl Tls {
         section: &Section<'a>,
         files: &Files<'_>,
     ) -> (Self, Option<(Value<'a>, &'a str)>) {
-        let Some(section) = section.section("tls") else {
+        let Some(section) = section.read(&UPSTREAM.tls) else {
             return (Self::default(), None);
         };
         let tls = Self::read_keys(&section, files);
-        let certificate_from = section.text("certificate_from");
+        let certificate_from = section.read(&UPSTREAM_TLS.certificate_from);
         if let Some((value, _)) = &certificate_from
-            && let Some(other) = ["certificate_file", "key_file"]
+            && let Some(other) = [&TLS.certificate_file, &TLS.key_file]
                 .into_iter()
                 .find(|key| section.has(key))
         {
             value.error(
-                &format!("stands beside `{other}`"),
+                &format!("stands beside `{}`", other.name),
                 "keep one: the certificate of a credential, or one of the upstream's own",
             );
         }
-        section.finish();
         (tls, certificate_from)
     }
 
     /// What every `tls` table may hold.
     fn read_keys(section: &Section<'_>, files: &Files<'_>) -> Self {
         let file = |key| {
-            section
-                .text(key)
-                .map(|(value, path)| (value, files.named(path)))
+            let (value, path) = section.read(key)?;
+            Some((value, files.named(path)))
         };
-        let ca_file = file("ca_file");
-        let certificate_file = file("certificate_file");
-        let key_file = file("key_file");
-        let server_name = section.parse("server_name", |name| {
-            let valid = ServerName::try_from(name).is_ok();
-            valid
-                .then(|| name.to_owned())
-                .ok_or(Expected::from("expected a host name or IP address"))
-        });
-        let tls13_only = section.choice("min_version", false, &[("1.2", false), ("1.3", true)]);
+        let ca_file = file(&TLS.ca_file);
+        let certificate_file = file(&TLS.certificate_file);
+        let key_file = file(&TLS.key_file);
+        let server_name = section.read(&TLS.server_name);
+        let tls13_only = section.read(&TLS.min_version);
 
         for (value, file) in [&ca_file, &certificate_file, &key_file]
             .into_iter()
@@ -92,6 +85,13 @@ impl Tls {
 }
 
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
+
+/// The name that the certificate of a server must carry.
+pub(super) fn server_name(text: &str) -> Result<String, Expected> {
+    let is_name = ServerName::try_from(text).is_ok();
+    let name = is_name.then(|| text.to_owned());
+    name.ok_or("expected a host name or IP address".into())
+}
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
 fn check_identity(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {

@@ -9,47 +9,90 @@ pub(super) const DURATION: &str = "a duration such as \"30s\", \"500ms\" or \"1m
 pub(super) const SIZE: &str = "a size such as \"64KiB\", \"1MiB\" or \"512B\"";
 
 /// Whole numbers with `ms`, `s`, `m` or `h`, one after the other: `1m30s`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
+pub(super) const fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.as_bytes();
     let mut total = Duration::ZERO;
-    while let Some((number, after)) = number(rest) {
-        let end = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let part = match unit {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "h" => Duration::from_secs(number.checked_mul(60 * 60)?),
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let Some((number, unit)) = number(rest) else {
+            return None;
+        };
+        let (part, after) = match unit {
+            [b'm', b's', after @ ..] => (Some(Duration::from_millis(number)), after),
+            [b's', after @ ..] => (seconds(number, 1), after),
+            [b'm', after @ ..] => (seconds(number, 60), after),
+            [b'h', after @ ..] => (seconds(number, 60 * 60), after),
             _ => return None,
         };
-        total = total.checked_add(part)?;
+        let Some(part) = part else { return None };
+        total = match total.checked_add(part) {
+            Some(total) => total,
+            None => return None,
+        };
         rest = after;
     }
-    (rest.is_empty() && !text.is_empty()).then_some(total)
+    Some(total)
 }
 
 /// A whole number with `B`, `KiB`, `MiB` or `GiB`. Not `kB`: people disagree on what it means.
-pub(super) fn size(text: &str) -> Option<usize> {
-    let (number, unit) = number(text)?;
+pub(super) const fn size(text: &str) -> Option<usize> {
+    let Some((number, unit)) = number(text.as_bytes()) else {
+        return None;
+    };
     let bytes = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
+        b"B" => 1,
+        b"KiB" => 1 << 10,
+        b"MiB" => 1 << 20,
+        b"GiB" => 1 << 30,
         _ => return None,
     };
-    usize::try_from(number.checked_mul(bytes)?).ok()
+    match number.checked_mul(bytes) {
+        Some(bytes) if bytes <= usize::MAX as u64 => Some(bytes as usize),
+        _ => None,
+    }
 }
 
-/// The digits at the start, and what follows.
-fn number(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    Some((digits.parse().ok()?, rest))
+/// Whether they are the same, for constants.
+pub(super) const fn equal(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let ([first, rest @ ..], [other, others @ ..]) = (a, b) {
+        if *first != *other {
+            return false;
+        }
+        (a, b) = (rest, others);
+    }
+    a.is_empty() && b.is_empty()
+}
+
+const fn seconds(number: u64, each: u64) -> Option<Duration> {
+    match number.checked_mul(each) {
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None => None,
+    }
+}
+
+/// The number at the start, and what follows.
+const fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut rest = text;
+    let mut number: u64 = 0;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        let digit = (*digit - b'0') as u64;
+        number = match number.checked_mul(10) {
+            Some(tens) => match tens.checked_add(digit) {
+                Some(number) => number,
+                None => return None,
+            },
+            None => return None,
+        };
+        rest = after;
+    }
+    if rest.len() < text.len() {
+        Some((number, rest))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

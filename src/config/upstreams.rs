@@ -7,20 +7,12 @@ use http::uri::Authority;
 
 use super::address::is_loopback;
 use super::draft::{Draft, Files, Named};
-use super::general::{SOME, body_buffer};
-use super::read::{Section, Value};
+use super::keys::UPSTREAM;
+use super::read::Section;
 use super::report::{Expected, Shown};
-use super::{Dialing, Http2, HttpVersion, Tls, Upstream};
+use super::value::Value;
+use super::{Dialing, Http2, Tls, Upstream};
 use crate::header_names::{alike, is_hop_by_hop};
-
-/// More streams than most servers take on one connection need another. Servers of gRPC end a connection
-/// on which three pings come within five minutes of each other.
-const HTTP2: Http2 = Http2 {
-    max_streams: 100,
-    stream_window: 64 << 10,
-    ping_interval: Duration::from_secs(360),
-    ping_timeout: Duration::from_secs(20),
-};
 
 /// Reads one upstream.
 pub(super) fn read(
@@ -29,39 +21,9 @@ pub(super) fn read(
     files: &Files<'_>,
     draft: &mut Draft,
 ) -> Option<Upstream> {
-    section.missing("url", "a URL such as \"https://api.example.com\"");
-    let url = section.url("url", false);
-    let credential = section.text("credential");
-    let versions = [
-        ("auto", HttpVersion::Auto),
-        ("1.1", HttpVersion::Http1),
-        ("2", HttpVersion::Http2),
-    ];
-    let http = section.choice("http", HttpVersion::Auto, &versions);
-    let host = section.parse("host", host);
-    let time = |key, seconds, least| section.duration(key, Duration::from_secs(seconds), least);
-    let connect_timeout = time("connect_timeout", 5, SOME);
-    let dialing = Dialing::read(&section);
-    let response_timeout = time("response_timeout", 60, SOME);
-    let stream_idle_timeout = time("stream_idle_timeout", 300, Duration::ZERO);
-    let continue_timeout = time("continue_timeout", 1, SOME);
-    let connect_protocol_timeout = time("connect_protocol_timeout", 1, SOME);
-    let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
-    let max_connecting = section.integer("max_connecting", 64, 1..=1_000_000);
-    let pool_idle = section.integer("pool_idle", 256, 0..=1_000_000);
-    let pool_idle_timeout = time("pool_idle_timeout", 50, SOME);
-    let max_connection_age = time("max_connection_age", 600, Duration::ZERO);
-    let retry_on_401 = section.boolean("retry_on_401", true);
-    let max_retries = section.integer("max_retries", 3, 0..=100);
-    let replay_buffer = section.size("replay_buffer", 64 << 10, ["0B", "64MiB"]);
-    let body_buffer = body_buffer(&section, 64 << 10);
-    let max_response_header_bytes =
-        section.size("max_response_header_bytes", 64 << 10, ["8KiB", "1MiB"]);
-    let max_response_headers = section.integer("max_response_headers", 100, 1..=10_000);
-    let http2 = Http2::read(&section, HTTP2);
-    let header = section.parse("header", injected);
-    let header_prefix = prefix(&section);
-    let allow_plaintext = section.boolean("allow_plaintext", false);
+    let url = section.read(&UPSTREAM.url);
+    let credential = section.read(&UPSTREAM.credential);
+    let allow_plaintext = section.read(&UPSTREAM.allow_plaintext);
     let (tls, certificate_from) = Tls::read_bindable(&section, files);
 
     if let Some(from) = &certificate_from {
@@ -81,35 +43,41 @@ pub(super) fn read(
         }
         no_tls(&section, &tls, certificate_from.is_some());
     }
-    section.finish();
+    let limit = |time: Duration| (!time.is_zero()).then_some(time);
     Some(Upstream {
         name: name.to_owned(),
-        url: url?.1,
         credential: credential.map(|(_, name)| name.to_owned()),
-        http,
-        host,
-        connect_timeout,
-        dialing,
-        response_timeout,
-        stream_idle_timeout: (!stream_idle_timeout.is_zero()).then_some(stream_idle_timeout),
-        continue_timeout,
-        connect_protocol_timeout,
-        max_connections,
-        max_connecting,
-        pool_idle,
-        pool_idle_timeout,
-        max_connection_age: (!max_connection_age.is_zero()).then_some(max_connection_age),
-        retry_on_401,
-        max_retries,
-        replay_buffer,
-        body_buffer,
-        max_response_header_bytes,
-        max_response_headers,
-        http2,
-        header: header.unwrap_or(http::header::AUTHORIZATION),
-        header_prefix,
+        http: section.read(&UPSTREAM.http),
+        host: section.read(&UPSTREAM.host),
+        connect_timeout: section.read(&UPSTREAM.connect_timeout),
+        dialing: Dialing::read(&section),
+        response_timeout: section.read(&UPSTREAM.response_timeout),
+        stream_idle_timeout: limit(section.read(&UPSTREAM.stream_idle_timeout)),
+        continue_timeout: section.read(&UPSTREAM.continue_timeout),
+        connect_protocol_timeout: section.read(&UPSTREAM.connect_protocol_timeout),
+        max_connections: section.read(&UPSTREAM.max_connections),
+        max_connecting: section.read(&UPSTREAM.max_connecting),
+        pool_idle: section.read(&UPSTREAM.pool_idle),
+        pool_idle_timeout: section.read(&UPSTREAM.pool_idle_timeout),
+        max_connection_age: limit(section.read(&UPSTREAM.max_connection_age)),
+        retry_on_401: section.read(&UPSTREAM.retry_on_401),
+        max_retries: section.read(&UPSTREAM.max_retries),
+        replay_buffer: section.read(&UPSTREAM.replay_buffer),
+        body_buffer: section.read(&UPSTREAM.body_buffer),
+        max_response_header_bytes: section.read(&UPSTREAM.max_response_header_bytes),
+        max_response_headers: section.read(&UPSTREAM.max_response_headers),
+        http2: Http2 {
+            max_streams: section.read(&UPSTREAM.max_streams),
+            stream_window: section.read(&UPSTREAM.stream_window),
+            ping_interval: section.read(&UPSTREAM.ping_interval),
+            ping_timeout: section.read(&UPSTREAM.ping_timeout),
+        },
+        header_prefix: section.read(&UPSTREAM.header_prefix),
         bound: certificate_from.is_some(),
         tls,
+        // Last, so that the mistakes of all other keys are found.
+        header: section.read(&UPSTREAM.header)?,
+        url: url?.1,
     })
 }
 
@@ -134,7 +102,7 @@ fn bind((value, from): &(Value<'_>, &str), credential: Option<&str>, draft: &mut
 /// Reports a `tls` table that sets something for a plain URL.
 pub(super) fn no_tls(section: &Section<'_>, tls: &Tls, bound: bool) {
     if (*tls != Tls::default() || bound)
-        && let Some(value) = section.get("tls")
+        && let Some(value) = section.value(UPSTREAM.tls.name)
     {
         value.error("has no effect", "the URL is http://, not https://");
     }
@@ -159,7 +127,7 @@ pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
 }
 
 /// A header name that a token may be put into.
-fn injected(text: &str) -> Result<HeaderName, Expected> {
+pub(super) fn injected(text: &str) -> Result<HeaderName, Expected> {
     let name = header(text)?;
     if name.as_str() == "x-request-id" {
         return Err("this header has the id of a request, which is logged".into());
@@ -167,16 +135,15 @@ fn injected(text: &str) -> Result<HeaderName, Expected> {
     Ok(name)
 }
 
-/// Unlike other strings, an empty prefix differs from none.
-fn prefix(section: &Section<'_>) -> Option<String> {
-    let value = section.get("header_prefix")?;
-    let text = value.text("a string")?;
+/// What stands before a token. Unlike other strings, an empty one differs from none.
+pub(super) fn prefix(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     let prefix = visible.then(|| text.to_owned());
-    value.check(prefix.ok_or("expected visible ASCII characters without spaces".into()))
+    prefix.ok_or("expected visible ASCII characters without spaces".into())
 }
 
-fn host(text: &str) -> Result<String, Expected> {
+/// A value of `Host`.
+pub(super) fn host(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = "expected a host name with or without a port";
     let authority: Authority = text.parse().map_err(|_| EXPECTED)?;
     let port_is_good = match authority.port() {

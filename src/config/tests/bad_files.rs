@@ -269,7 +269,7 @@ fn problems_of_all_files_are_reported_in_order() {
       --> c.toml:2:1
        |
      2 | port = ***
-       | ^^^^ expected `allow_network`, `address`, `max_connections` or `header_timeout`
+       | ^^^^ expected `address`, `allow_network`, `max_connections` or `header_timeout`
     "##);
 }
 

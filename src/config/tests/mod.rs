@@ -9,6 +9,7 @@ mod bad_routes;
 mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
+mod documented;
 mod good;
 mod good_auth;
 mod limits;

@@ -1,0 +1,55 @@
+//! `[[listeners]]`
+
+use super::super::address::{host_name, origin};
+use super::super::declare::keys;
+use super::super::kinds::Flag;
+use super::super::listeners::{Mode, name, octal};
+use super::super::report::Expected;
+use super::super::texts::{List, Parsed, Text, Without};
+
+keys! {
+    /// Where the requests of the service arrive.
+    LISTENER: Listener, LISTENER_TABLE = "[[listeners]]" {
+        /// Where it listens: `"127.0.0.1:7080"`, or `"unix:/run/sidebearer/app.sock"` for a unix socket. A
+        /// socket file that nobody listens on any more is replaced.
+        address: Text = Text::new(
+            "IP address and port, or `unix:` and a path",
+            Without::Required("an address such as \"127.0.0.1:7080\""),
+        );
+
+        /// Its name in routes, logs and metrics.
+        name: Parsed<String> = Parsed::new("name", name, Without::Words("the address"));
+
+        /// The permissions of a unix socket.
+        mode: Parsed<Mode> = Parsed::strict(
+            "octal number as a string",
+            "an octal string such as \"0660\"",
+            octal,
+            Without::Value(|| Mode(0o660)),
+        );
+
+        /// The upstream that all requests of this listener go to, unless a route for them says otherwise.
+        upstream: Text = Text::new("name of an upstream", Without::Words("none"));
+
+        /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
+        hosts: List<String> = List::new("host names", accepted_host);
+
+        /// Needed for an address that is neither loopback nor a unix socket: whoever reaches it uses the
+        /// credentials of its upstreams.
+        allow_network: Flag = Flag::new(false);
+
+        /// The origins whose web pages may use a loopback listener, such as `"https://app.example.com"`. They
+        /// are also let in where an app relays their `Origin`.
+        allow_origins: List<String> = List::new("origins", origin);
+
+        /// Lets the web pages of every origin use the listener.
+        allow_browsers: Flag = Flag::new(false);
+    }
+}
+
+fn accepted_host(text: &str) -> Result<String, Expected> {
+    match text {
+        "*" => Ok(text.to_owned()),
+        _ => host_name(text),
+    }
+}

@@ -1,0 +1,56 @@
+//! `[admin]` and `[health]`
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::super::address::socket;
+use super::super::declare::keys;
+use super::super::kinds::{Flag, Integer, Time};
+use super::super::texts::{Parsed, Without};
+
+/// Where admin listens when nothing is said about it.
+pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7090);
+
+keys! {
+    /// The address for health, metrics, status and reload.
+    ADMIN: Admin, ADMIN_TABLE = "[admin]" {
+        /// Where health, metrics, status and reload are served.
+        address: Parsed<SocketAddr> = address(Without::Value(|| DEFAULT_ADMIN));
+
+        /// Needed for an admin address that is not loopback.
+        allow_network: Flag = Flag::new(false);
+
+        /// The most connections at the same time. More wait in the backlog.
+        max_connections: Integer<usize> = max_connections();
+
+        /// The longest time from the first byte of a request head to its end, and between two requests.
+        header_timeout: Time = header_timeout();
+    }
+}
+
+keys! {
+    /// A second address, for health and metrics only.
+    HEALTH: Health, HEALTH_TABLE = "[health]" {
+        /// A second address that serves health and metrics only, for the kubelet. It may be any address.
+        address: Parsed<SocketAddr> = address(Without::Words("none"));
+
+        /// The most connections at the same time. More wait in the backlog.
+        max_connections: Integer<usize> = max_connections();
+
+        /// The longest time from the first byte of a request head to its end, and between two requests.
+        header_timeout: Time = header_timeout();
+    }
+}
+
+const fn address(without: Without<SocketAddr>) -> Parsed<SocketAddr> {
+    Parsed::new("IP address and port", socket, without)
+}
+
+/// Probes, scrapers and a few people: more than this at once is someone's mistake.
+const fn max_connections() -> Integer<usize> {
+    Integer::new(64, 1..=10_000)
+}
+
+const fn header_timeout() -> Time {
+    Time::new("10s", "1ms")
+}

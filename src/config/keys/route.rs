@@ -1,0 +1,53 @@
+//! `[[routes]]`
+
+use http::Method;
+
+use super::super::HostPattern;
+use super::super::address::host_pattern;
+use super::super::declare::keys;
+use super::super::routes::{method, route_path};
+use super::super::texts::{List, Parsed, Text, Without};
+
+keys! {
+    /// Which requests go to which upstream.
+    ROUTE: Route, ROUTE_TABLE = "[[routes]]" {
+        /// Where the requests go.
+        upstream: Text = Text::new(
+            "name of an upstream",
+            Without::Required("the name of an upstream"),
+        );
+
+        /// The one listener whose requests it matches.
+        listener: Text = Text::new("name of a listener", Without::Words("every listener"));
+
+        /// The host that it matches, or `"*.example.com"` for exactly one more label. Port, case and a
+        /// trailing dot do not count.
+        host: Parsed<HostPattern> = Parsed::strict(
+            "host name, or `*.` and a host name",
+            "a host name or \"*.example.com\"",
+            host_pattern,
+            Without::Words("any host"),
+        );
+
+        /// A prefix of the path that ends where a segment ends: `/crm` matches `/crm` and `/crm/x`, but not
+        /// `/crmx`.
+        path: Parsed<String> = Parsed::strict(
+            "path",
+            "a path such as \"/crm\"",
+            route_path,
+            Without::Value(|| "/".to_owned()),
+        );
+
+        /// The methods that it matches, such as `["GET", "HEAD"]`. An empty list matches all.
+        methods: List<Method> = List::new("methods", method);
+
+        /// What takes the place of the matched prefix. A slash is never doubled: with `"/"`, `/crm/x` becomes
+        /// `/x` and `/crm` becomes `/`.
+        replace_prefix: Parsed<String> = Parsed::strict(
+            "path",
+            "a path such as \"/\"",
+            route_path,
+            Without::Words("nothing: the path stays as it is"),
+        );
+    }
+}

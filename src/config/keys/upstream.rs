@@ -1,0 +1,156 @@
+//! `[upstreams.NAME]`
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use super::super::HttpVersion;
+use super::super::declare::keys;
+use super::super::kinds::{Choice, Flag, Integer, Seconds, Size, Time};
+use super::super::tables::Nested;
+use super::super::texts::{HttpUrl, Parsed, Text, Without};
+use super::super::upstreams::{host, injected, prefix};
+use super::server::{body_buffer, max_streams, stream_window};
+use super::tls::UPSTREAM_TLS_TABLE;
+
+const VERSIONS: &[(&str, HttpVersion)] = &[
+    ("auto", HttpVersion::Auto),
+    ("1.1", HttpVersion::Http1),
+    ("2", HttpVersion::Http2),
+];
+
+keys! {
+    /// An API that is protected by OAuth.
+    UPSTREAM: Upstream, UPSTREAM_TABLE = "[upstreams.NAME]" {
+        /// The API. Its path is put before the path of the request: `/v2` and `/x` make `/v2/x`.
+        url: HttpUrl = HttpUrl::new(
+            Without::Required("a URL such as \"https://api.example.com\""),
+        );
+
+        /// The credential whose token is injected. Without one, requests are passed on as they are.
+        credential: Text = Text::new("name of a credential", Without::Words("none"));
+
+        /// The version of HTTP that is spoken. `"auto"` is negotiated with an https API and HTTP/1.1 with an
+        /// http API. `"2"` over http needs an API that takes HTTP/2 without negotiation.
+        http: Choice<HttpVersion> = Choice::new(VERSIONS, "auto");
+
+        /// The value of `Host` that is sent.
+        host: Parsed<String> = Parsed::new(
+            "host name with or without a port",
+            host,
+            Without::Words("that of `url`"),
+        );
+
+        /// How long it may take until a connection is made: DNS, TCP and TLS together.
+        connect_timeout: Time = Time::new("5s", "1ms");
+
+        /// How long one address of the API may stay silent before the next one is tried beside it.
+        address_delay: Time = address_delay();
+
+        // It ends after about three minutes, before most load balancers forget an idle connection.
+        /// TCP keep-alive: how long the API may be silent until the system asks whether it is still there.
+        keepalive_time: Seconds = Seconds::new("60s");
+
+        /// TCP keep-alive: the time from one such question to the next.
+        keepalive_interval: Seconds = Seconds::new("15s");
+
+        /// TCP keep-alive: how many questions stay without an answer before the connection ends.
+        keepalive_retries: Integer<u32> = Integer::new(9, 1..=127);
+
+        /// The longest time from the end of the request body to the response head.
+        response_timeout: Time = Time::new("60s", "1ms");
+
+        /// The longest time between two pieces of a body in either direction, and between two pieces on an
+        /// upgraded stream. `"0s"`: there is no limit.
+        stream_idle_timeout: Time = Time::new("5m", "0s");
+
+        /// How long the API may think about `Expect: 100-continue` before the client is asked for the body.
+        /// At most half of `stream_idle_timeout`.
+        continue_timeout: Time = Time::new("1s", "1ms");
+
+        /// How long a request for extended CONNECT waits for a new HTTP/2 connection to say whether it takes
+        /// such requests.
+        connect_protocol_timeout: Time = Time::new("1s", "1ms");
+
+        /// The most connections of the process at the same time: those in use, idle ones and tunnels. A
+        /// request that needs one more is answered 503.
+        max_connections: Integer<usize> = Integer::new(10_000, 1..=1_000_000);
+
+        /// The most HTTP/1.1 connections of the process that are being opened at the same time. A request
+        /// that has none takes the next one that is open or free, within `connect_timeout`.
+        max_connecting: Integer<usize> = Integer::new(64, 1..=1_000_000);
+
+        /// The most idle connections that the process keeps. With `0`, every request over HTTP/1.1 gets a
+        /// connection of its own.
+        pool_idle: Integer<usize> = Integer::new(256, 0..=1_000_000);
+
+        /// How long idle connections are kept. It is shortened by the API's own `Keep-Alive: timeout=N`, and
+        /// to three quarters of the time after which the API was seen to end idle connections.
+        pool_idle_timeout: Time = Time::new("50s", "1ms");
+
+        /// How long a connection carries new requests, less up to 15 %. It ends earlier if its address has
+        /// left the DNS for two minutes or refuses connections. A connection that is in use ends after that,
+        /// and only while a new one can be had. `"0s"`: there is no limit.
+        max_connection_age: Time = Time::new("10m", "0s");
+
+        /// Whether a rejected token is renewed and the request is sent again.
+        retry_on_401: Flag = Flag::new(true);
+
+        /// How often a request is sent again because its connection had been closed.
+        max_retries: Integer<usize> = Integer::new(3, 0..=100);
+
+        /// The largest request body that can be sent again.
+        replay_buffer: Size = Size::new("64KiB", "0B", "64MiB");
+
+        /// How much is read at once from a connection. Over HTTP/2, how much of a request body is buffered.
+        body_buffer: Size = body_buffer();
+
+        /// The largest response head.
+        max_response_header_bytes: Size = Size::new("64KiB", "8KiB", "1MiB");
+
+        /// HTTP/1.1: the most headers of a response.
+        max_response_headers: Integer<usize> = Integer::new(100, 1..=10_000);
+
+        // More streams than most servers take on one connection need another.
+        /// HTTP/2: the most requests at the same time on one connection. The API may allow fewer.
+        max_streams: Integer<u32> = max_streams(100);
+
+        /// HTTP/2: how much of one response can always be sent before it is read. `server.window_budget` adds
+        /// to it.
+        stream_window: Size<u32> = stream_window();
+
+        /// HTTP/2: how long an API may send nothing on a connection on which a request waits until it is sent
+        /// a PING. `"0s"`: never. Servers of gRPC end a connection that sends them more often than every 5
+        /// minutes. Each ENHANCE_YOUR_CALM of an API doubles the interval for it, until a restart, or a reload
+        /// that changes the upstream.
+        ping_interval: Time = Time::new("6m", "0s");
+
+        /// HTTP/2: how long the API may take to answer the PING. After that the connection ends.
+        ping_timeout: Time = Time::new("20s", "1ms");
+
+        /// The header that the token goes into.
+        header: Parsed<HeaderName> = Parsed::new(
+            "header name",
+            injected,
+            Without::Value(|| AUTHORIZATION),
+        );
+
+        /// What stands before the token, with a space between. `""`: nothing.
+        header_prefix: Parsed<String> = Parsed::strict(
+            "visible ASCII characters",
+            "a string",
+            prefix,
+            Without::Words("the type of the token"),
+        );
+
+        /// Needed to send a token over `http://` to a host that is not loopback.
+        allow_plaintext: Flag = Flag::new(false);
+
+        /// TLS towards the API.
+        tls: Nested = Nested(&UPSTREAM_TLS_TABLE);
+    }
+}
+
+/// How long one address stays silent before the next is tried: RFC 8305 section 8 has the bounds.
+pub(super) const fn address_delay() -> Time {
+    Time::new("250ms", "10ms")
+}

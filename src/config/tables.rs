@@ -1,0 +1,109 @@
+//! What a key may hold: tables of keys, and of names.
+
+use super::declare::{Absent, Form, Kind, Table};
+use super::listeners;
+use super::read::Section;
+use super::report::{Place, Shown};
+use super::value::Value;
+
+/// A table.
+pub(super) struct Nested(pub(super) &'static Table);
+
+impl Kind for Nested {
+    type Output<'a> = Option<Section<'a>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        let title = section.title_within(key);
+        section.value(key)?.table(title.into(), "a table", self.0)
+    }
+
+    fn form(&self) -> Form {
+        Form::Table(self.0)
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words("none")
+    }
+}
+
+/// An array of tables, each under `[[key]]`.
+pub(super) struct Each(pub(super) &'static Table);
+
+impl Kind for Each {
+    /// `None` for what is something else.
+    type Output<'a> = Vec<Option<Section<'a>>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        let Some(value) = section.value(key) else {
+            return Vec::new();
+        };
+        let title = self.0.title;
+        let expected = format!("tables, each under {title}");
+        let each = |element: Value<'a>| element.table(title.into(), &expected, self.0);
+        match value.elements(&expected) {
+            None => vec![None],
+            Some(elements) => elements.into_iter().map(each).collect(),
+        }
+    }
+
+    fn form(&self) -> Form {
+        Form::Tables(self.0)
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words("none")
+    }
+}
+
+/// A table of tables by name, each under `[key.NAME]`.
+pub(super) struct Named(pub(super) &'static Table);
+
+impl Kind for Named {
+    type Output<'a> = Vec<(&'a str, Section<'a>)>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        let expected = format!("tables, each under {}", self.0.title);
+        let value = section.value(key);
+        let named = value.and_then(|value| value.names(section.title_within(key), &expected));
+        let Some(named) = named else {
+            return Vec::new();
+        };
+        let report = named.report;
+        let table = |(name, place, value): (&'a str, Place, Value<'a>)| {
+            if let Err(help) = listeners::name(name) {
+                report.error(&place, format!("invalid name {}", Shown(name)), help);
+            }
+            let title = format!("[{key}.{}]", name.escape_debug());
+            Some((name, value.table(title.into(), "a table", self.0)?))
+        };
+        named.entries().filter_map(table).collect()
+    }
+
+    fn form(&self) -> Form {
+        Form::NamedTables(self.0)
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words("none")
+    }
+}
+
+/// A table whose keys are names and whose values are secrets, or where they are read from.
+pub(super) struct Secrets;
+
+impl Kind for Secrets {
+    type Output<'a> = Option<Section<'a>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        let title = section.title_within(key);
+        section.value(key)?.names(title, "a table")
+    }
+
+    fn form(&self) -> Form {
+        Form::Secrets
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Value("{}".to_owned())
+    }
+}

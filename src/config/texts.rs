@@ -1,0 +1,254 @@
+//! What a key may hold: strings, and what they say. What is written wrong is reported, and is
+//! nothing.
+
+use std::fmt;
+
+use url::Url;
+
+use super::address;
+use super::declare::{Absent, Form, Kind};
+use super::read::Section;
+use super::report::Expected;
+use super::value::Value;
+
+/// What holds without the key.
+pub(super) enum Without<T> {
+    /// It has to be there. What is expected, for the message.
+    Required(&'static str),
+    /// The value that this makes.
+    Value(fn() -> T),
+    /// Nothing, or what cannot be written as a value; in words.
+    Words(&'static str),
+}
+
+/// What holds without a key that has no default value.
+pub(super) type NoValue = Without<std::convert::Infallible>;
+
+impl<T: fmt::Display> Without<T> {
+    fn absent(&self) -> Absent {
+        match self {
+            Self::Required(_) => Absent::Required,
+            Self::Value(value) => Absent::Value(format!("\"{}\"", value())),
+            Self::Words(words) => Absent::Words(words),
+        }
+    }
+
+    /// Reports that the key is missing, if it has to be there.
+    fn check(&self, section: &Section<'_>, key: &'static str) {
+        if let Self::Required(expected) = self
+            && section.is_absent(key)
+        {
+            section.report_missing(key, expected);
+        }
+    }
+}
+
+/// A string; an empty one is as good as absent.
+pub(super) struct Text {
+    /// What it says, for people who write it.
+    says: &'static str,
+    without: NoValue,
+}
+
+impl Text {
+    pub(super) const fn new(says: &'static str, without: NoValue) -> Self {
+        Self { says, without }
+    }
+}
+
+impl Kind for Text {
+    type Output<'a> = Option<(Value<'a>, &'a str)>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        self.without.check(section, key);
+        section.text(key)
+    }
+
+    fn form(&self) -> Form {
+        Form::Text(self.says)
+    }
+
+    fn absent(&self) -> Absent {
+        self.without.absent()
+    }
+}
+
+/// A string that means something.
+pub(super) struct Parsed<T> {
+    /// What it says, for people who write it.
+    says: &'static str,
+    parse: fn(&str) -> Result<T, Expected>,
+    /// What is expected in place of another type.
+    expected: &'static str,
+    /// Whether an empty string is as good as absent.
+    empty_is_absent: bool,
+    without: Without<T>,
+}
+
+impl<T> Parsed<T> {
+    /// An empty string is as good as absent.
+    pub(super) const fn new(
+        says: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+        without: Without<T>,
+    ) -> Self {
+        Self {
+            says,
+            parse,
+            expected: "a string",
+            empty_is_absent: true,
+            without,
+        }
+    }
+
+    /// An empty string is a value like any other.
+    pub(super) const fn strict(
+        says: &'static str,
+        expected: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+        without: Without<T>,
+    ) -> Self {
+        Self {
+            says,
+            parse,
+            expected,
+            empty_is_absent: false,
+            without,
+        }
+    }
+}
+
+impl<T: fmt::Display> Kind for Parsed<T> {
+    /// `None` after a mistake, and where nothing holds without the key.
+    type Output<'a> = Option<T>;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<T> {
+        self.without.check(section, key);
+        let absent = match self.empty_is_absent {
+            true => section.is_absent(key),
+            false => section.value(key).is_none(),
+        };
+        if absent {
+            return match &self.without {
+                Without::Value(value) => Some(value()),
+                Without::Required(_) | Without::Words(_) => None,
+            };
+        }
+        let value = section.shown(key)?;
+        let text = value.text(self.expected)?;
+        value.check((self.parse)(text))
+    }
+
+    fn form(&self) -> Form {
+        Form::Text(self.says)
+    }
+
+    fn absent(&self) -> Absent {
+        self.without.absent()
+    }
+}
+
+/// Takes any text as it is.
+pub(super) fn any_text(text: &str) -> Result<String, Expected> {
+    Ok(text.to_owned())
+}
+
+/// An array of strings that mean something; empty without the key.
+pub(super) struct List<T> {
+    /// What each says, for people who write it.
+    says: &'static str,
+    parse: fn(&str) -> Result<T, Expected>,
+}
+
+impl<T> List<T> {
+    pub(super) const fn new(says: &'static str, parse: fn(&str) -> Result<T, Expected>) -> Self {
+        Self { says, parse }
+    }
+}
+
+impl<T> Kind for List<T> {
+    /// One for each string; `None` for one with a mistake.
+    type Output<'a> = Vec<Option<T>>;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<Option<T>> {
+        let value = section.shown(key);
+        let elements = value.and_then(|value| value.elements("an array of strings"));
+        let parsed = |element: Value<'_>| {
+            let text = element.text("a string")?;
+            element.check((self.parse)(text))
+        };
+        elements.into_iter().flatten().map(parsed).collect()
+    }
+
+    fn form(&self) -> Form {
+        Form::Texts(self.says)
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Value("[]".to_owned())
+    }
+}
+
+/// A value that is read as no other is, and shown on no quoted line unless it says so itself.
+pub(super) struct Raw {
+    /// What it says, for people who write it.
+    says: &'static str,
+    without: NoValue,
+}
+
+impl Raw {
+    pub(super) const fn new(says: &'static str, without: NoValue) -> Self {
+        Self { says, without }
+    }
+}
+
+impl Kind for Raw {
+    type Output<'a> = Option<Value<'a>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        section.value(key)
+    }
+
+    fn form(&self) -> Form {
+        Form::Text(self.says)
+    }
+
+    fn absent(&self) -> Absent {
+        self.without.absent()
+    }
+}
+
+/// An `http` or `https` URL without a query; an empty string is as good as absent.
+pub(super) struct HttpUrl {
+    without: NoValue,
+}
+
+impl HttpUrl {
+    pub(super) const fn new(without: NoValue) -> Self {
+        Self { without }
+    }
+}
+
+impl Kind for HttpUrl {
+    type Output<'a> = Option<(Value<'a>, Url)>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        self.without.check(section, key);
+        let (value, text) = section.text(key)?;
+        let parsed = address::http_url(text, false);
+        if parsed.is_err() && text.contains('@') {
+            // What stands before it may be a password.
+            value.hide();
+        }
+        let url = value.check(parsed)?;
+        Some((value, url))
+    }
+
+    fn form(&self) -> Form {
+        Form::Text("URL")
+    }
+
+    fn absent(&self) -> Absent {
+        self.without.absent()
+    }
+}

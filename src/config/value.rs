@@ -1,0 +1,160 @@
+//! The value of one key, as it is written.
+
+use std::borrow::Cow;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::declare::Table;
+use super::read::Section;
+use super::report::{Expected, Place, Report};
+
+/// The value of one key.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    pub(super) report: &'a Report<'a>,
+    pub(super) place: Place,
+    /// `key` in [section]
+    name: String,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn new(
+        report: &'a Report<'a>,
+        place: Place,
+        name: String,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Self {
+        Self {
+            report,
+            place,
+            name,
+            value,
+        }
+    }
+
+    /// Its text, if it is a string.
+    pub(super) fn text(&self, expected: &str) -> Option<&'a str> {
+        match self.value.get_ref().as_str() {
+            Some(text) => Some(text),
+            None => self.mistyped(expected),
+        }
+    }
+
+    /// Its elements, if it is an array.
+    pub(super) fn elements(&self, expected: &str) -> Option<Vec<Value<'a>>> {
+        let Some(elements) = self.value.get_ref().as_array() else {
+            return self.mistyped(expected);
+        };
+        let element = |value: &'a Spanned<DeValue<'a>>| Value {
+            place: Place {
+                file: self.place.file,
+                span: Some(value.span()),
+            },
+            value,
+            ..self.clone()
+        };
+        Some(elements.iter().map(element).collect())
+    }
+
+    /// Its keys, if it is a table. Those that are not declared are reported.
+    pub(super) fn table(
+        &self,
+        title: Cow<'static, str>,
+        expected: &str,
+        declared: &'static Table,
+    ) -> Option<Section<'a>> {
+        let Some(table) = self.value.get_ref().as_table() else {
+            return self.mistyped(expected);
+        };
+        let place = self.place.clone();
+        Some(Section::open(self.report, place, title, table, declared))
+    }
+
+    /// Its keys, if it is a table, whatever they are.
+    pub(super) fn names(&self, title: String, expected: &str) -> Option<Section<'a>> {
+        let Some(table) = self.value.get_ref().as_table() else {
+            return self.mistyped(expected);
+        };
+        let place = self.place.clone();
+        Some(Section::names(self.report, place, title.into(), table))
+    }
+
+    /// Its number, if it is an integer; `None` within for one that no `usize` holds.
+    pub(super) fn integer(&self, expected: &str) -> Option<Option<usize>> {
+        match self.value.get_ref() {
+            DeValue::Integer(integer) => {
+                Some(usize::from_str_radix(integer.as_str(), integer.radix()).ok())
+            }
+            _ => self.mistyped(expected),
+        }
+    }
+
+    /// What it is, if it is a boolean.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an empty string, which is as good as absent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.get_ref().as_str() == Some("")
+    }
+
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    /// What is read, or a report of what was expected. The value itself is on the quoted line,
+    /// masked where it has to be; the message never repeats it.
+    pub(super) fn check<T>(&self, parsed: Result<T, Expected>) -> Option<T> {
+        parsed
+            .map_err(|expected| {
+                let message = format!("invalid {}", self.name);
+                self.report.error(&self.place, message, expected);
+            })
+            .ok()
+    }
+
+    /// Reports something else about it; `message` goes on after its name.
+    pub(super) fn error(&self, message: &str, help: impl Into<String>) {
+        let message = format!("{} {message}", self.name);
+        self.report.error(&self.place, message, help);
+    }
+
+    /// Keeps it out of quoted lines.
+    pub(super) fn hide(&self) {
+        self.report.hide(self.place.file, self.value);
+    }
+
+    /// Shows it on quoted lines, though what stands around it is hidden.
+    pub(super) fn reveal(&self) {
+        self.report.reveal(self.place.file, self.value);
+    }
+
+    /// The name of its key and section, for messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reports the wrong type, and is nothing.
+    pub(super) fn mistyped<T>(&self, expected: &str) -> Option<T> {
+        let found = match self.value.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Array(_) => "an array",
+            DeValue::Table(_) => "a table",
+        };
+        let message = format!("wrong type of {}", self.name);
+        let help = format!("expected {expected}, found {found}");
+        self.report.error(&self.place, message, help);
+        None
+    }
+}
