@@ -83,6 +83,9 @@ pub async fn bind(
     files::set_patience(config.server.file_timeout);
     watched.extend(config.named_files());
     let (vitals, deaths) = vitals();
+    if let Some(log) = &log {
+        log.report_to(&vitals);
+    }
     let acceptor = Acceptor::start(vitals.clone())?;
     let mut sockets = Sockets::new(acceptor.clone());
     let pending = sockets.bind(&config).await?;

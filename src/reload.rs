@@ -231,7 +231,7 @@ impl Reloader {
 
     async fn try_reload(&mut self) -> Result<Diagnostics, Diagnostics> {
         // What is read now need not be reported again.
-        self.watcher.forget().await;
+        self.watcher.skip_to_now().await;
         let Loaded {
             config,
             warnings,

@@ -11,7 +11,7 @@ mod lines;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use tracing_subscriber::{Registry, reload};
 
 use self::lines::Lines;
 use crate::config::{Log, LogFormat};
+use crate::vital::Vitals;
 
 /// The target of access lines.
 pub const ACCESS: &str = "sidebearer::access";
@@ -65,13 +66,12 @@ pub fn init(log: &Log) -> io::Result<LogHandle> {
 }
 
 /// Writes a line for people to stderr, behind what the log still has to write; `false` when there is
-/// no log.
+/// no log, or its thread has died.
 pub fn tell(text: impl Display) -> bool {
     let Some(lines) = STDERR.get() else {
         return false;
     };
-    lines.leave(format!("{text}\n").into_bytes());
-    true
+    lines.leave(format!("{text}\n").into_bytes())
 }
 
 /// How many lines were dropped because too many waited to be read.
@@ -87,6 +87,11 @@ pub fn flush() {
 }
 
 impl LogHandle {
+    /// From now on a panic of the thread that writes the log is reported there.
+    pub fn report_to(&self, vitals: &Vitals) {
+        self.lines.report_to(vitals);
+    }
+
     /// Takes over format, level and buffer; every later line follows them.
     pub fn apply(&self, log: &Log) {
         self.lines.set_most(log.buffer);
@@ -117,6 +122,14 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread.name().unwrap_or("unnamed");
     let location = panic.location().map(ToString::to_string);
     let location = location.as_deref().unwrap_or("unknown");
+    if STDERR.get().is_some_and(Lines::is_writer) {
+        // Nobody would write what it leaves to be written.
+        let _ = writeln!(
+            io::stderr(),
+            "the log has ended: thread {thread} panicked at {location}: {message}"
+        );
+        return;
+    }
     tracing::error!(thread, location, "panicked: {message}");
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {

@@ -3,32 +3,33 @@
 //! What a path names is decided by directories: Kubernetes renames a `..data` symlink, editors
 //! rename over, others delete and create. So inotify watches `directories`, never files, and
 //! its events only say *when* to look; *what* changed is found by comparing content. Where
-//! inotify is not to be had, or says nothing (network file systems), a timer looks instead.
+//! inotify cannot be used, or tells nothing (network file systems), a timer looks instead.
 
 mod content;
 mod directories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use notify::RecursiveMode;
 use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use self::content::{Content, Hasher};
 use self::directories::directories;
 use crate::files;
-use crate::vital::Vitals;
+use crate::vital::{Vital, Vitals};
 
 /// Content counts as settled when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Looks at content that never settles before it is reported all the same: about 2 s.
-const RESTLESS: u32 = 40;
+/// Content that never settles is reported all the same after so many looks: about 2 s.
+const MAX_UNSETTLED_LOOKS: u32 = 40;
 
 /// How often to look without inotify.
 const POLL: Duration = Duration::from_secs(2);
@@ -50,9 +51,15 @@ impl Watcher {
     /// timer is used, and why.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// The system has no thread to give.
     pub async fn start(paths: Vec<PathBuf>, vitals: &Vitals) -> io::Result<(Self, Changes)> {
-        Self::start_by(Means::inotify, paths, vitals).await
+        let guard = vitals.guard("the thread of inotify");
+        Self::start_by(
+            |messages| WatchMethod::inotify(messages, guard),
+            paths,
+            vitals,
+        )
+        .await
     }
 
     /// Watches these paths instead. Changes of paths that stay in the set are not lost; those of
@@ -62,10 +69,10 @@ impl Watcher {
         self.ask(|done| Message::Watch(paths, done)).await;
     }
 
-    /// Looks now, and does not report what differs: whoever reads the files after this returns
-    /// reads it. What changes later is reported.
-    pub async fn forget(&self) {
-        self.ask(Message::Forget).await;
+    /// Takes the content that is there now as known, and does not report it: whoever reads the files
+    /// after this returns reads that content, or newer. What changes later is reported.
+    pub async fn skip_to_now(&self) {
+        self.ask(Message::SkipToNow).await;
     }
 
     async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
@@ -76,21 +83,21 @@ impl Watcher {
     }
 
     async fn start_by(
-        means: impl FnOnce(mpsc::Sender<Message>) -> Means,
+        method: impl FnOnce(mpsc::Sender<Message>) -> WatchMethod,
         paths: Vec<PathBuf>,
         vitals: &Vitals,
     ) -> io::Result<(Self, Changes)> {
         let (messages, inbox) = mpsc::channel();
         let (reports, changes) = unbounded_channel();
-        let looker = Looker {
+        let thread = WatchThread {
             inbox,
             reports,
-            means: means(messages.clone()),
+            method: method(messages.clone()),
             hasher: Hasher::default(),
-            known: BTreeMap::new(),
+            reported: BTreeMap::new(),
         };
         // A thread of its own: a file system that hangs must not stop the runtime.
-        vitals.spawn("watch".to_owned(), move || looker.run())?;
+        vitals.spawn("watch".to_owned(), move || thread.run())?;
         let watcher = Self(messages);
         watcher.watch(paths).await;
         Ok((watcher, Changes(changes)))
@@ -119,22 +126,22 @@ enum Message {
     /// Something happened in a watched directory.
     Touched,
     Watch(Vec<PathBuf>, oneshot::Sender<()>),
-    Forget(oneshot::Sender<()>),
+    SkipToNow(oneshot::Sender<()>),
     Stop,
 }
 
 type Contents = BTreeMap<PathBuf, Content>;
 
-struct Looker {
+struct WatchThread {
     inbox: mpsc::Receiver<Message>,
     reports: UnboundedSender<BTreeSet<PathBuf>>,
-    means: Means,
+    method: WatchMethod,
     hasher: Hasher,
-    /// What was last reported, by watched path.
-    known: Contents,
+    /// The content that was last reported, by watched path.
+    reported: Contents,
 }
 
-impl Looker {
+impl WatchThread {
     fn run(mut self) {
         let mut unsettled = Unsettled::default();
         let mut due = Instant::now();
@@ -146,29 +153,29 @@ impl Looker {
                     self.replace(paths);
                     due = Instant::now() + SETTLE;
                     if done.send(()).is_err() {
-                        self.doubt();
+                        self.forget_contents();
                     }
                 }
-                Ok(Message::Forget(done)) => {
-                    self.known = self.look(self.known.keys().cloned().collect());
+                Ok(Message::SkipToNow(done)) => {
+                    self.reported = self.look(self.reported.keys().cloned().collect());
                     unsettled = Unsettled::default();
                     if done.send(()).is_err() {
-                        self.doubt();
+                        self.forget_contents();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let seen = self.look(self.known.keys().cloned().collect());
+                    let seen = self.look(self.reported.keys().cloned().collect());
                     due = Instant::now()
-                        + match unsettled.judge(&self.known, &seen) {
-                            Verdict::Same => self.means.interval(),
-                            Verdict::LookAgain => SETTLE,
-                            Verdict::Changed => {
-                                let changes = content::changes(&self.known, &seen);
-                                self.known = seen;
+                        + match unsettled.compare(&self.reported, &seen) {
+                            Comparison::Same => self.method.interval(),
+                            Comparison::LookAgain => SETTLE,
+                            Comparison::Changed => {
+                                let changes = content::changes(&self.reported, &seen);
+                                self.reported = seen;
                                 if self.reports.send(changes).is_err() {
                                     return;
                                 }
-                                self.means.interval()
+                                self.method.interval()
                             }
                         };
                 }
@@ -177,26 +184,27 @@ impl Looker {
         }
     }
 
-    /// Whoever asked has read the files without waiting for this look: before it or after it.
-    fn doubt(&mut self) {
-        for content in self.known.values_mut() {
+    /// Whoever asked did not wait for this look, and may have read the files before it or after it: so
+    /// everything counts as changed.
+    fn forget_contents(&mut self) {
+        for content in self.reported.values_mut() {
             *content = Content::Unknown;
         }
     }
 
     fn replace(&mut self, paths: Vec<PathBuf>) {
-        let mut known = self.look(paths);
-        for (path, content) in &mut known {
-            if let Some(reported) = self.known.remove(path) {
+        let mut contents = self.look(paths);
+        for (path, content) in &mut contents {
+            if let Some(reported) = self.reported.remove(path) {
                 *content = reported;
             }
         }
-        self.known = known;
+        self.reported = contents;
     }
 
     /// Directories first, content second: what changes in between raises an event.
     fn look(&mut self, paths: Vec<PathBuf>) -> Contents {
-        self.means.follow(&paths);
+        self.method.watch_directories(&paths);
         let look = |path: PathBuf| {
             let content = self.hasher.look(&path);
             (path, content)
@@ -213,97 +221,89 @@ struct Unsettled {
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum Comparison {
     Same,
     LookAgain,
     Changed,
 }
 
 impl Unsettled {
-    fn judge(&mut self, known: &Contents, seen: &Contents) -> Verdict {
-        if seen == known {
+    fn compare(&mut self, reported: &Contents, seen: &Contents) -> Comparison {
+        if seen == reported {
             *self = Self::default();
-            Verdict::Same
-        } else if *seen == self.seen || self.looks == RESTLESS {
+            Comparison::Same
+        } else if *seen == self.seen || self.looks == MAX_UNSETTLED_LOOKS {
             *self = Self::default();
-            Verdict::Changed
+            Comparison::Changed
         } else {
             self.seen.clone_from(seen);
             self.looks += 1;
-            Verdict::LookAgain
+            Comparison::LookAgain
         }
     }
 }
 
-enum Means {
+/// How it is known when to look.
+enum WatchMethod {
     Inotify {
-        watcher: RecommendedWatcher,
+        /// Held while inotify is told of a directory, for ever if its file system never answers.
+        inotify: Arc<Mutex<Inotify>>,
         watched: BTreeSet<PathBuf>,
     },
-    Timer(Duration),
+    /// At this interval.
+    Polling(Duration),
 }
 
-impl Means {
-    fn inotify(messages: mpsc::Sender<Message>) -> Self {
-        let handler = move |event: notify::Result<notify::Event>| {
-            // Reads, our own among them, change nothing.
-            let read = event.is_ok_and(|event| match event.kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-                EventKind::Access(_) => true,
-                _ => false,
-            });
-            if !read {
-                let _ = messages.send(Message::Touched);
-            }
-        };
-        match notify::recommended_watcher(handler) {
-            Ok(watcher) => {
+type Inotify = dyn notify::Watcher + Send;
+
+impl WatchMethod {
+    /// A panic of the thread that reads inotify is reported by `guard`.
+    fn inotify(messages: mpsc::Sender<Message>, guard: Vital) -> Self {
+        match notify::recommended_watcher(event_handler(messages, guard)) {
+            Ok(inotify) => {
                 tracing::info!("watching files by inotify");
-                Self::Inotify {
-                    watcher,
-                    watched: BTreeSet::new(),
-                }
+                Self::with_inotify(inotify)
             }
-            Err(error) => Self::without_inotify(&error),
+            Err(error) => Self::without_inotify(&error.to_string()),
         }
     }
 
-    fn without_inotify(error: &notify::Error) -> Self {
+    fn with_inotify(inotify: impl notify::Watcher + Send + 'static) -> Self {
+        Self::Inotify {
+            inotify: Arc::new(Mutex::new(inotify)),
+            watched: BTreeSet::new(),
+        }
+    }
+
+    fn without_inotify(reason: &str) -> Self {
+        let every = POLL.as_secs();
         tracing::warn!(
-            "watching files by looking every {} s: inotify is not to be had: {error}",
-            POLL.as_secs()
+            "inotify cannot be used, so that files are looked at every {every} s: {reason}"
         );
-        Self::Timer(POLL)
+        Self::Polling(POLL)
     }
 
     fn interval(&self) -> Duration {
         match self {
             Self::Inotify { .. } => SAFETY_POLL,
-            Self::Timer(every) => *every,
+            Self::Polling(every) => *every,
         }
     }
 
     /// Watches the directories that these paths lead through now.
-    fn follow(&mut self, paths: &[PathBuf]) {
-        let Self::Inotify { watcher, watched } = self else {
+    fn watch_directories(&mut self, paths: &[PathBuf]) {
+        let Self::Inotify { inotify, watched } = self else {
             return;
         };
         let current = || paths.iter().flat_map(|path| directories(path)).collect();
         // A symlink that moves between reading and watching it is followed again.
         for _ in 0..8 {
             // A directory may be another one under the same name: watches on it cannot be kept.
-            for directory in std::mem::take(watched) {
-                let _ = watcher.unwatch(&directory);
-            }
+            let before = std::mem::take(watched);
             *watched = current();
-            for directory in &*watched {
-                match watcher.watch(directory, RecursiveMode::NonRecursive) {
-                    Err(error) if !vanished(&error) => {
-                        *self = Self::without_inotify(&error);
-                        return;
-                    }
-                    _ => {}
-                }
+            if let Err(reason) = watch_instead(inotify, before, watched) {
+                *self = Self::without_inotify(&reason);
+                return;
             }
             if *watched == current() {
                 return;
@@ -312,7 +312,61 @@ impl Means {
     }
 }
 
-fn vanished(error: &notify::Error) -> bool {
+/// Tells of events. It belongs to the thread that reads them, and with it `guard`.
+fn event_handler(messages: mpsc::Sender<Message>, guard: Vital) -> impl notify::EventHandler {
+    move |event: notify::Result<notify::Event>| {
+        let _guard = &guard;
+        // Reads, our own among them, change nothing.
+        let read = event.is_ok_and(|event| match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+            EventKind::Access(_) => true,
+            _ => false,
+        });
+        if !read {
+            let _ = messages.send(Message::Touched);
+        }
+    }
+}
+
+/// Watches `after` and no longer `before`. Adding a watch waits for the file system of the directory, so
+/// that it is done on another thread, each within the bound of every look at a file.
+///
+/// # Errors
+/// Why inotify cannot be used any more.
+fn watch_instead(
+    inotify: &Arc<Mutex<Inotify>>,
+    before: BTreeSet<PathBuf>,
+    after: &BTreeSet<PathBuf>,
+) -> Result<(), String> {
+    if let Ok(mut inotify) = inotify.try_lock() {
+        for directory in before {
+            // It fails for a directory that is gone, with which the watch went too.
+            let _ = inotify.unwatch(&directory);
+        }
+    }
+    for directory in after {
+        let (shared, named) = (Arc::clone(inotify), directory.clone());
+        let watched = files::within(directory, move || Ok(add_watch(&shared, &named)));
+        match watched {
+            Ok(Err(error)) if !is_not_found(&error) => return Err(error.to_string()),
+            Ok(_) => {}
+            // No other directory can be watched while inotify waits for this one.
+            Err(error) if matches!(inotify.try_lock(), Err(TryLockError::WouldBlock)) => {
+                return Err(format!("{}: {error}", directory.display()));
+            }
+            // Its file system did not answer before, and inotify was not asked: the timer looks there.
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn add_watch(inotify: &Mutex<Inotify>, directory: &Path) -> notify::Result<()> {
+    let mut inotify = inotify.lock().unwrap_or_else(PoisonError::into_inner);
+    inotify.watch(directory, RecursiveMode::NonRecursive)
+}
+
+fn is_not_found(error: &notify::Error) -> bool {
     match &error.kind {
         notify::ErrorKind::PathNotFound => true,
         notify::ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,

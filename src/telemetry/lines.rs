@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::vital::Vitals;
+
 /// What is written at once: so much stays in one piece when others write to the same pipe
 /// (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
@@ -33,6 +35,8 @@ struct Shared {
     all_dropped: AtomicU64,
     /// What it says itself is never dropped.
     writer: OnceLock<ThreadId>,
+    /// Told when a panic takes the thread that writes.
+    guard: OnceLock<Vitals>,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,7 @@ impl Lines {
             dropped: AtomicU64::new(0),
             all_dropped: AtomicU64::new(0),
             writer: OnceLock::new(),
+            guard: OnceLock::new(),
         }));
         let writer = Writer {
             inbox,
@@ -78,23 +83,31 @@ impl Lines {
         Ok(lines)
     }
 
+    /// From now on a panic of the thread that writes is reported there.
+    pub(super) fn report_to(&self, vitals: &Vitals) {
+        let _ = self.0.guard.set(vitals.clone());
+    }
+
     /// How many bytes may wait from now on.
     pub(super) fn set_most(&self, most: usize) {
         self.0.most.store(most, Relaxed);
     }
 
-    /// Leaves a line, its line break included. Never waits.
-    pub(super) fn leave(&self, line: Vec<u8>) {
+    /// Leaves a line, its line break included. Never waits. `false` if nobody will ever write it.
+    pub(super) fn leave(&self, line: Vec<u8>) -> bool {
         let Shared {
             messages, waiting, ..
         } = &*self.0;
         let size = line.len() + OVERHEAD;
         let fits = waiting.fetch_add(size, Relaxed) + size <= self.0.most.load(Relaxed);
-        if !(fits || self.is_writer()) || messages.send(Message::Line(line)).is_err() {
+        let dropped = !(fits || self.is_writer());
+        let dead = !dropped && messages.send(Message::Line(line)).is_err();
+        if dropped || dead {
             waiting.fetch_sub(size, Relaxed);
             self.0.dropped.fetch_add(1, Relaxed);
             self.0.all_dropped.fetch_add(1, Relaxed);
         }
+        !dead
     }
 
     /// How many lines were dropped since the start.
@@ -111,7 +124,8 @@ impl Lines {
         }
     }
 
-    fn is_writer(&self) -> bool {
+    /// Whether this thread is the one that writes.
+    pub(super) fn is_writer(&self) -> bool {
         self.0.writer.get() == Some(&thread::current().id())
     }
 }
@@ -141,6 +155,7 @@ struct Writer<W, S> {
 impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
     fn run(mut self) {
         let _ = self.lines.0.writer.set(thread::current().id());
+        let _reporter = PanicReporter(self.lines.clone());
         let mut batch = Vec::with_capacity(AT_ONCE);
         let mut next = None;
         loop {
@@ -193,6 +208,19 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
     }
 }
 
+/// Held by the thread that writes.
+struct PanicReporter(Lines);
+
+impl Drop for PanicReporter {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(vitals) = self.0.0.guard.get()
+        {
+            vitals.report("the thread of the log".to_owned());
+        }
+    }
+}
+
 fn add(batch: &mut Vec<u8>, taken: &mut usize, line: Vec<u8>) {
     *taken += line.len() + OVERHEAD;
     batch.extend_from_slice(&line);
@@ -217,6 +245,7 @@ mod tests {
     use std::sync::{Condvar, Mutex};
 
     use super::*;
+    use crate::vital::vitals;
 
     /// A pipe that holds one write until someone reads.
     #[derive(Clone, Default)]
@@ -255,7 +284,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     fn said(lines: &Lines, dropped: u64) {
-        lines.leave(format!("{dropped} dropped\n").into_bytes());
+        assert!(lines.leave(format!("{dropped} dropped\n").into_bytes()));
     }
 
     #[test]
@@ -294,6 +323,36 @@ mod tests {
         }
         lines.flush(LONG);
         assert_eq!(pipe.text(), all.concat());
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_that_writes_is_reported_and_nobody_waits_for_it() {
+        struct Broken;
+
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                panic!("a defect")
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (vitals, mut deaths) = vitals();
+        let lines = Lines::start(Broken, 1 << 20, said).unwrap();
+        lines.report_to(&vitals);
+        lines.leave(b"lost\n".to_vec());
+        assert_eq!(deaths.next().await, "the thread of the log");
+        let begun = Instant::now();
+        // The thread lets go of its end of the queue a moment later.
+        while lines.leave(b"lost\n".to_vec()) {
+            assert!(begun.elapsed() < LONG);
+            thread::yield_now();
+        }
+        lines.flush(LONG);
+        assert!(begun.elapsed() < LONG, "there is nobody to wait for");
+        assert!(lines.dropped() > 0);
     }
 
     #[test]

@@ -8,8 +8,12 @@ use crate::vital::vitals;
 /// Shorter than the safety poll: with inotify, what is seen in time was seen by an event.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-const BOTH: [fn(mpsc::Sender<Message>) -> Means; 2] =
-    [Means::inotify, |_| Means::Timer(Duration::from_millis(5))];
+const BOTH: [fn(mpsc::Sender<Message>) -> WatchMethod; 2] =
+    [inotify, |_| WatchMethod::Polling(Duration::from_millis(5))];
+
+fn inotify(messages: mpsc::Sender<Message>) -> WatchMethod {
+    WatchMethod::inotify(messages, vitals().0.guard("inotify"))
+}
 
 async fn next(changes: &mut Changes) -> Vec<PathBuf> {
     tokio::time::timeout(DEADLINE, changes.next())
@@ -28,11 +32,11 @@ fn rename_over(path: &Path, text: &str) {
 
 #[tokio::test]
 async fn a_file_is_followed_however_it_is_written() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         fs::write(&file, "one").unwrap();
-        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()], &vitals().0)
+        let (_watcher, mut changes) = Watcher::start_by(method, vec![file.clone()], &vitals().0)
             .await
             .unwrap();
 
@@ -49,13 +53,13 @@ async fn a_file_is_followed_however_it_is_written() {
 
 #[tokio::test]
 async fn the_same_content_again_is_no_change() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let (quiet, loud) = (dir.path().join("quiet"), dir.path().join("loud"));
         fs::write(&quiet, "same").unwrap();
         fs::write(&loud, "one").unwrap();
         let paths = vec![quiet.clone(), loud.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
 
         for round in 0..3 {
             rename_over(&quiet, "same");
@@ -71,7 +75,7 @@ async fn the_same_content_again_is_no_change() {
 
 #[tokio::test]
 async fn a_swapped_data_symlink_changes_every_file_behind_it() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let volume = dir.path();
         let release = |name: &str, text: &str| {
@@ -86,7 +90,7 @@ async fn a_swapped_data_symlink_changes_every_file_behind_it() {
         symlink("..data/secret", volume.join("secret")).unwrap();
         let secret = volume.join("secret");
         let paths = vec![volume.join("id"), secret.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
 
         release("..second", "two");
         fs::remove_dir_all(volume.join("..first")).unwrap();
@@ -100,12 +104,12 @@ async fn a_swapped_data_symlink_changes_every_file_behind_it() {
 
 #[tokio::test]
 async fn a_directory_stands_for_its_toml_files() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let (old, new) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         fs::write(&old, "1").unwrap();
         let paths = vec![dir.path().to_owned()];
-        let (_watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
 
         fs::write(dir.path().join("notes.txt"), "not configuration").unwrap();
         rename_over(&new, "1");
@@ -119,11 +123,11 @@ async fn a_directory_stands_for_its_toml_files() {
 
 #[tokio::test]
 async fn directories_may_vanish_move_and_come_back() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("etc/app");
         let file = home.join("secret");
-        let (_watcher, mut changes) = Watcher::start_by(means, vec![file.clone()], &vitals().0)
+        let (_watcher, mut changes) = Watcher::start_by(method, vec![file.clone()], &vitals().0)
             .await
             .unwrap();
 
@@ -149,7 +153,7 @@ async fn directories_may_vanish_move_and_come_back() {
 
 #[tokio::test]
 async fn the_set_of_paths_can_be_replaced() {
-    for means in BOTH {
+    for method in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let [stays, leaves, joins] = ["stays", "leaves", "joins"].map(|name| {
             let path = dir.path().join(name);
@@ -157,7 +161,7 @@ async fn the_set_of_paths_can_be_replaced() {
             path
         });
         let paths = vec![stays.clone(), leaves.clone()];
-        let (watcher, mut changes) = Watcher::start_by(means, paths, &vitals().0).await.unwrap();
+        let (watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
 
         rename_over(&stays, "changed just before");
         watcher.watch(vec![stays.clone(), joins.clone()]).await;
@@ -177,14 +181,14 @@ async fn what_is_forgotten_is_not_reported() {
         path
     });
     // Looks only when it is told to.
-    let rarely = |_| Means::Timer(Duration::from_secs(3600));
+    let rarely = |_| WatchMethod::Polling(Duration::from_secs(3600));
     let paths = vec![read.clone(), other.clone()];
     let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone(), &vitals().0)
         .await
         .unwrap();
 
     fs::write(&read, "two").unwrap();
-    watcher.forget().await;
+    watcher.skip_to_now().await;
     fs::write(&other, "two").unwrap();
     watcher.watch(paths).await;
     assert_eq!(next(&mut changes).await, [other.as_path()]);
@@ -208,20 +212,24 @@ fn half_written_content_is_looked_at_again() {
     let hash = |hash| BTreeMap::from([(PathBuf::from("/f"), Content::File(hash))]);
     let (known, half, whole) = (hash(1), hash(2), hash(3));
     let mut unsettled = Unsettled::default();
-    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
-    assert_eq!(unsettled.judge(&known, &whole), Verdict::LookAgain);
-    assert_eq!(unsettled.judge(&known, &whole), Verdict::Changed);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &whole), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &whole), Comparison::Changed);
 
-    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
-    assert_eq!(unsettled.judge(&known, &known), Verdict::Same);
-    assert_eq!(unsettled.judge(&known, &half), Verdict::LookAgain);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &known), Comparison::Same);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
 
     let mut unsettled = Unsettled::default();
-    let verdicts: Vec<_> = (10..)
-        .map(|restless| unsettled.judge(&known, &hash(restless)))
-        .take_while(|verdict| *verdict == Verdict::LookAgain)
+    let comparisons: Vec<_> = (10..)
+        .map(|restless| unsettled.compare(&known, &hash(restless)))
+        .take_while(|comparison| *comparison == Comparison::LookAgain)
         .collect();
-    assert_eq!(verdicts.len(), RESTLESS as usize, "then it is reported");
+    assert_eq!(
+        comparisons.len(),
+        MAX_UNSETTLED_LOOKS as usize,
+        "then it is reported"
+    );
 }
 
 #[test]
@@ -246,4 +254,58 @@ fn a_circle_of_symlinks_ends() {
     symlink("a", dir.path().join("b")).unwrap();
     let found = directories(&dir.path().join("a"));
     assert!(found.contains(dir.path()), "{found:?}");
+}
+
+/// Inotify on a file system that answers a look and then no more.
+struct Hangs(mpsc::Receiver<()>);
+
+impl notify::Watcher for Hangs {
+    fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+        unreachable!("it is made by hand")
+    }
+
+    fn watch(&mut self, _: &Path, _: RecursiveMode) -> notify::Result<()> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+        Ok(())
+    }
+
+    fn kind() -> notify::WatcherKind {
+        notify::WatcherKind::Inotify
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    fs::write(&file, "one").unwrap();
+    let (release, held) = mpsc::channel();
+    let hangs = |_| WatchMethod::with_inotify(Hangs(held));
+    let (_watcher, mut changes) = Watcher::start_by(hangs, vec![file.clone()], &vitals().0)
+        .await
+        .unwrap();
+    fs::write(&file, "two").unwrap();
+    assert_eq!(
+        next(&mut changes).await,
+        [file.as_path()],
+        "the timer looks"
+    );
+    drop(release);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_of_inotify_is_a_death() {
+    let (vitals, mut deaths) = vitals();
+    let guard = vitals.guard("the thread of inotify");
+    let handler = event_handler(mpsc::channel().0, guard);
+    let thread = std::thread::spawn(move || {
+        let _owned = handler;
+        panic!("a defect");
+    });
+    assert!(thread.join().is_err());
+    assert_eq!(deaths.next().await, "the thread of inotify");
 }
