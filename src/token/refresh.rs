@@ -91,6 +91,19 @@ impl Backoff {
     }
 }
 
+/// The longest pause that may follow this failure, less what jitter adds.
+pub(super) fn longest_pause(error: &TokenError, most: &Pauses) -> Duration {
+    let pause = if error.kind.is_permanent() {
+        most.refused
+    } else {
+        most.retry
+    };
+    match error.retry_after {
+        Some(asked) => pause.max(asked.min(most.retry_after)),
+        None => pause,
+    }
+}
+
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first
         .saturating_mul(2_u32.saturating_pow(times))

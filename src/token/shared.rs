@@ -48,7 +48,8 @@ impl Shared {
         self.lazy.store(lazy, Ordering::Relaxed);
         let policy = settings.policy.clone();
         self.settings.store(Arc::new(settings));
-        self.update(|state| state.configure(policy));
+        let now = self.clock.now();
+        self.update(|state| state.configure(now, policy));
     }
 
     /// Tells the metrics until when requests have a token, and whether changed settings have brought

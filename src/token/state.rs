@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::issued::Times;
-use super::refresh::{Backoff, REST, margin, refresh_after};
+use super::refresh::{Backoff, REST, longest_pause, margin, refresh_after};
 use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
@@ -119,9 +119,14 @@ impl State {
         self.pending
     }
 
-    /// A reload changed times and limits alone.
-    pub(super) fn configure(&mut self, policy: Policy) {
+    /// A reload changed times and limits alone. A pause after a failure ends no later than the longest
+    /// one that is allowed from now on.
+    pub(super) fn configure(&mut self, now: Moment, policy: Policy) {
         self.policy = policy;
+        if let Some(failure) = self.failure() {
+            let longest = longest_pause(&failure.error, &self.policy.pauses);
+            self.not_before = self.not_before.min(now.boot.saturating_add(longest));
+        }
     }
 
     /// What is due now.

@@ -12,16 +12,19 @@ fn at(seconds: u64) -> Moment {
     }
 }
 
-fn eager() -> State {
-    let policy = Policy {
+fn policy() -> Policy {
+    Policy {
         refresh: Refresh::Eager,
         default_lifetime: Duration::from_secs(3600),
         max_lifetime: Duration::from_secs(3600),
         fetch_timeout: Duration::from_secs(10),
         acquire_timeout: Duration::from_secs(10),
         pauses: Pauses::default(),
-    };
-    State::new(policy, Rng::with_seed(1))
+    }
+}
+
+fn eager() -> State {
+    State::new(policy(), Rng::with_seed(1))
 }
 
 fn fetched(state: &mut State, now: Moment) {
@@ -62,4 +65,64 @@ fn a_token_at_its_end_is_not_joined() {
         state.join(at(3596), Duration::ZERO, false),
         Joined::Attempt(2)
     ));
+}
+
+#[test]
+fn a_lowered_pause_shortens_the_one_that_is_running() {
+    let lowered = |pauses| Policy { pauses, ..policy() };
+    let second = Duration::from_secs(1);
+    let error = |kind, retry_after| TokenError {
+        kind,
+        message: String::new(),
+        retry_after,
+    };
+    for (error, pauses) in [
+        (
+            error(TokenErrorKind::Unreachable, None),
+            Pauses {
+                retry: second,
+                ..Pauses::default()
+            },
+        ),
+        (
+            error(TokenErrorKind::Refused, None),
+            Pauses {
+                refused: second,
+                ..Pauses::default()
+            },
+        ),
+        (
+            error(TokenErrorKind::Throttled, Some(100 * second)),
+            Pauses {
+                retry: second,
+                retry_after: second,
+                ..Pauses::default()
+            },
+        ),
+    ] {
+        let mut state = eager();
+        let mut now = at(1);
+        while state.pause(now) <= 2 * second {
+            now = now.plus(state.pause(now));
+            assert_eq!(state.next(now), Next::Fetch);
+            state.finish(now, now, Err(error.clone()));
+        }
+        state.configure(now, policy());
+        assert!(state.pause(now) >= 2 * second, "{error:?}");
+        state.configure(now, lowered(pauses));
+        assert_eq!(state.due_in(now), Some(second), "{error:?}");
+    }
+}
+
+#[test]
+fn a_lowered_pause_leaves_the_rest_after_a_success_alone() {
+    let mut state = eager();
+    fetched(&mut state, at(1));
+    let rest = state.pause(at(1));
+    let pauses = Pauses {
+        retry: Duration::ZERO,
+        ..Pauses::default()
+    };
+    state.configure(at(1), Policy { pauses, ..policy() });
+    assert_eq!(state.pause(at(1)), rest);
 }

@@ -8,7 +8,7 @@ use sidebearer::config::Refresh;
 use sidebearer::oauth::TokenErrorKind::{
     Local, Refused, ServerError, Throttled, Timeout, Unreachable,
 };
-use sidebearer::token::Phase;
+use sidebearer::token::{Clock, Phase};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -40,6 +40,23 @@ async fn failures_are_retried_with_growing_pauses_up_to_30_s() {
     // The later ones are 15 s in the mean; 3000 draws leave little room.
     let requests = world.endpoint.requests();
     assert!((6000..7400).contains(&requests), "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lowered_pause_brings_the_next_attempt_forward() {
+    let world = World::eager([], fails(Refused));
+    pass(10_000.0).await;
+    let before = world.endpoint.requests();
+    let (now, next) = (world.clock.now(), world.source.status().next_attempt);
+    assert!(
+        next.unwrap() > now.wall.as_secs() + 10,
+        "5 minutes is the rule"
+    );
+    let mut lowered = policy(Refresh::Eager);
+    lowered.pauses.refused = secs(3.0);
+    world.source.configure(lowered, world.endpoint.clone());
+    pass(3.1).await;
+    assert_eq!(world.endpoint.requests(), before + 1);
 }
 
 #[tokio::test(start_paused = true)]
