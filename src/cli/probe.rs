@@ -1,6 +1,7 @@
 //! One request to an upstream with its token, for `check --online --try`.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -40,8 +41,8 @@ impl FromStr for Target {
 /// A token, the credential it came from and the client that asked for it.
 pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
 
-/// Sends `GET` of that path with the token; what came back, which is good below status 400. Takes as
-/// long as the upstream likes. Sends twice if the API wants a nonce of its own in the proof (RFC 9449
+/// Sends `GET` of that path with the token; what came back. It is good below status 400, unless it is a
+/// redirect. Takes as long as the upstream likes. Sends twice if the API wants a nonce of its own in the proof (RFC 9449
 /// section 9), or another date.
 pub(super) async fn get(
     upstream: &Upstream,
@@ -144,6 +145,9 @@ fn judge(
     held: Option<Held<'_>>,
 ) -> Result<String, String> {
     let said = format!("GET {target} answers {}", status.as_u16());
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        return Err(format!("{said}{}", redirected(headers, held)));
+    }
     if status.as_u16() < 400 {
         return Ok(said);
     }
@@ -173,6 +177,22 @@ fn judge(
         _ => "",
     };
     Err(format!("{said}{words}{cause}"))
+}
+
+/// A redirect shows nothing of the token: an API that wants a browser to log in answers so too.
+fn redirected(headers: &HeaderMap, held: Option<Held<'_>>) -> String {
+    let redactor = held.map_or_else(Arc::default, |(_, client, _)| client.redactor());
+    let location = headers.get(header::LOCATION);
+    let to = location.map_or_else(
+        || "a redirect without Location".to_owned(),
+        |to| {
+            let to = String::from_utf8_lossy(to.as_bytes());
+            // A query may hold what nobody should read.
+            let to = to.split(['?', '#']).next().unwrap_or_default();
+            format!("redirected to {}", redactor.clean(to))
+        },
+    );
+    format!("; {to} (the API may want a browser's login); not shown to accept the token")
 }
 
 #[cfg(test)]

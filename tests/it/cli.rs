@@ -185,6 +185,12 @@ async fn check_online_tries_what_it_is_told_to_with_the_token() {
     let api = Api::start(|seen| match seen.target.as_str() {
         "/base/v2/me?all=1" => response(200, "me"),
         "/base/missing" => response(404, "no"),
+        "/base/page" => {
+            let mut login = response(302, "");
+            let to = "https://login.example/authorize?state=abc".parse().unwrap();
+            login.headers_mut().insert("location", to);
+            login
+        }
         _ => unauthorized("Bearer error=\"invalid_token\", error_description=\"wrong audience\""),
     });
     let config = smallest(&api, &idp).replace(&api.url(), &format!("{}/base", api.url()));
@@ -206,6 +212,13 @@ async fn check_online_tries_what_it_is_told_to_with_the_token() {
         bad.stderr.contains("GET /base/missing answers 404"),
         "{bad:?}"
     );
+
+    let page = ask(&[&check[..], &["--try", "api=/page"]].concat()).await;
+    assert_eq!((page.code, page.stdout.as_str()), (1, ""), "{page:?}");
+    let expected = "FAILED  try api: GET /base/page answers 302; redirected to \
+                    https://login.example/authorize (the API may want a browser's login); \
+                    not shown to accept the token\n";
+    assert!(page.stderr.contains(expected), "{page:?}");
 
     let unknown = ask(&[&check[..], &["--try", "crm=/me"]].concat()).await;
     assert_eq!(unknown.code, 2, "{unknown:?}");
