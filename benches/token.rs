@@ -7,7 +7,7 @@ use sidebearer::config::{Pauses, Refresh, Secret};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenResponse};
-use sidebearer::token::{Policy, Rejections, Source, SystemClock};
+use sidebearer::token::{Policy, SystemClock, TokenRejections, TokenSource};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() {
@@ -35,7 +35,7 @@ impl TokenEndpoint for Ready {
 }
 
 /// A source that holds a token, on a runtime that has to live as long.
-fn source() -> (Runtime, Arc<Source>) {
+fn source() -> (Runtime, Arc<TokenSource>) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let policy = Policy {
@@ -50,7 +50,7 @@ fn source() -> (Runtime, Arc<Source>) {
         let gate = Arc::new(Limit::new(1));
         let metrics = Metrics::new().credential("crm");
         let clock = Arc::new(SystemClock);
-        let source = Source::start("crm", policy, Arc::new(Ready), gate, clock, metrics);
+        let source = TokenSource::start("crm", policy, Arc::new(Ready), gate, clock, metrics);
         source.obtained().await;
         source
     });
@@ -67,6 +67,6 @@ fn current(bencher: divan::Bencher<'_, '_>) {
 #[divan::bench]
 fn not_set_aside(bencher: divan::Bencher<'_, '_>) {
     let (_runtime, source) = source();
-    let rejections = Rejections::new();
+    let rejections = TokenRejections::new();
     bencher.bench_local(|| rejections.current(&source).expect("a token"));
 }

@@ -226,7 +226,7 @@ async fn look_after(admin: Arc<Admin>, manager: ServiceManager) {
         look.tick().await;
         let snapshot = admin.snapshots.load_full();
         let mut sources = snapshot.credentials.values().flat_map(Credential::sources);
-        if let Some(source) = sources.find(|source| !source.is_kept()) {
+        if let Some(source) = sources.find(|source| !source.has_refresh_task()) {
             let death = format!("the task of credential {}", source.name());
             return admin.acceptor.vitals().report(death);
         }

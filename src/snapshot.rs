@@ -23,7 +23,9 @@ use crate::redact::Redactor;
 use crate::route::{AllowedHosts, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
-use crate::token::{Clock, FreshTokens, Moment, Rejections, Source, Token, Unavailable};
+use crate::token::{
+    Clock, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
+};
 use crate::upstream::{Endpoint, Identity};
 
 pub use build::{BuildError, Builder};
@@ -118,11 +120,11 @@ pub struct Upstream {
 #[derive(Debug)]
 pub struct Injection {
     /// Where the token comes from.
-    pub source: Arc<Source>,
+    pub source: Arc<TokenSource>,
     /// What this upstream said about the tokens it got.
-    pub rejections: Rejections,
+    pub rejections: TokenRejections,
     /// What it said about tokens that were new to it; stays while its URL and its credential do.
-    pub fresh: Arc<FreshTokens>,
+    pub fresh: Arc<FreshTokenRejections>,
     /// The header it goes into.
     pub header: HeaderName,
     prefix: Option<String>,
@@ -142,7 +144,7 @@ pub struct Injection {
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// Its tokens.
-    pub source: Arc<Source>,
+    pub source: Arc<TokenSource>,
     /// The key that this process made for it; it stays when the credential changes.
     proof_key: Option<Arc<ProofKey>>,
     /// Bytes of the largest nonce that proofs repeat.
@@ -163,7 +165,7 @@ pub struct Credential {
 #[derive(Debug, Clone)]
 pub struct Successor {
     /// Its tokens.
-    pub source: Arc<Source>,
+    pub source: Arc<TokenSource>,
     /// What they are bound to.
     pub identity: Arc<Identity>,
 }
@@ -194,8 +196,8 @@ impl Snapshot {
     }
 
     /// The sources that `other` does not have, those that stand by included.
-    pub fn sources_not_in(&self, other: &Snapshot) -> Vec<Arc<Source>> {
-        let known = |source: &Arc<Source>| {
+    pub fn sources_not_in(&self, other: &Snapshot) -> Vec<Arc<TokenSource>> {
+        let known = |source: &Arc<TokenSource>| {
             let kept = other.credentials.get(source.name());
             kept.is_some_and(|kept| kept.sources().any(|kept| Arc::ptr_eq(kept, source)))
         };

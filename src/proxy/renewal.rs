@@ -41,7 +41,7 @@ fn is_rejected(
 
 /// Notes that the upstream takes this token, if the answer says so.
 fn note_accepted(injection: &Injection, answer: &Answer, token: &Token) {
-    let known = injection.fresh.is_content_with(token);
+    let known = injection.fresh.has_accepted(token);
     if !known && token_verdict::accepts(answer) {
         injection.fresh.accept(token, || injection.now());
     }
@@ -82,7 +82,7 @@ async fn renew_and_replay(
     }
     let Some(newer) = injection
         .rejections
-        .heal(&injection.source, &rejected)
+        .renew(&injection.source, &rejected)
         .await
     else {
         note_rejected(injection, &rejection, &rejected);
@@ -99,7 +99,7 @@ async fn renew_and_replay(
     if !accepted {
         note_rejected(injection, &answer, &replayed);
     } else if token_verdict::accepts(&answer) {
-        injection.fresh.healed(&replayed);
+        injection.fresh.accept_replacement(&replayed);
     }
     Ok(answer)
 }

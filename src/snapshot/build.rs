@@ -20,7 +20,7 @@ use crate::redact::Redactor;
 use crate::route::{AllowedAddresses, AllowedHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
-use crate::token::{Clock, FreshTokens, Rejections};
+use crate::token::{Clock, FreshTokenRejections, TokenRejections};
 use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
 
 /// What snapshots are built with.
@@ -230,12 +230,12 @@ impl Builder {
         let injection = credential.map(|credential| Injection {
             fresh: fresh.unwrap_or_else(|| {
                 let name = credential.source.name();
-                Arc::new(FreshTokens::new(&config.name, name))
+                Arc::new(FreshTokenRejections::new(&config.name, name))
             }),
             source: Arc::clone(&credential.source),
             rejections: match may_inherit {
-                true => Rejections::new(),
-                false => Rejections::of_own_tokens(),
+                true => TokenRejections::new(),
+                false => TokenRejections::of_own_tokens(),
             },
             header: config.header.clone(),
             prefix: config.header_prefix.clone(),

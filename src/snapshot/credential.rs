@@ -2,7 +2,7 @@
 //!
 //! A bound token is of use only on connections that present the certificate it was asked for with
 //! (RFC 8705 section 3). So both sides get the same [`Identity`], held in memory: the connections to
-//! the token endpoint by the [`Source`], those to the API by the upstream. When the files hold
+//! the token endpoint by the [`TokenSource`], those to the API by the upstream. When the files hold
 //! another, a second source stands by until it has a token for it; then both sides change at once,
 //! with the snapshot.
 
@@ -15,12 +15,12 @@ use super::build::{BuildError, Builder};
 use super::{Credential, Snapshot, Successor, Upstream};
 use crate::config;
 use crate::oauth;
-use crate::token::{Phase, Policy, Source};
+use crate::token::{CredentialPhase, Policy, TokenSource};
 use crate::upstream::{Identity, TlsError};
 
 impl Credential {
     /// What is in use, and what stands by.
-    pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
         let next = self.next.as_ref().map(|next| &next.source);
         [&self.source].into_iter().chain(next)
     }
@@ -43,7 +43,10 @@ impl Credential {
     /// Whether no request would miss its source: there is no usable token, and none on its way.
     fn has_nothing_to_lose(&self) -> bool {
         let phase = self.source.status().state;
-        matches!(phase, Phase::Idle | Phase::BackingOff | Phase::Refused)
+        matches!(
+            phase,
+            CredentialPhase::Idle | CredentialPhase::BackingOff | CredentialPhase::Refused
+        )
     }
 }
 
@@ -300,8 +303,8 @@ impl Builder {
         })
     }
 
-    fn source(&self, config: &config::Credential, client: oauth::Client) -> Arc<Source> {
-        Source::start(
+    fn source(&self, config: &config::Credential, client: oauth::Client) -> Arc<TokenSource> {
+        TokenSource::start(
             &config.name,
             Policy::from(config),
             Arc::new(client),

@@ -1,22 +1,22 @@
 //! The life of a token: when it is fetched, renewed, set aside and no longer sent.
 //!
-//! The proxy asks a [`Source`], through the [`Rejections`] of the upstream it sends to, and
+//! The proxy asks a [`TokenSource`], through the [`TokenRejections`] of the upstream it sends to, and
 //! nothing else. Inside, decisions and waiting are apart:
 //!
-//! - `refresh`: how long until the next attempt. Pure.
+//! - `schedule`: how long until the next attempt. Pure.
 //! - `state`: what is known of one credential, and what follows from it. Pure.
 //! - `source`: what those who need a token see.
 //! - `shared`: what those who ask share with the one who fetches.
-//! - `keeper`: the task that fetches, once at a time.
+//! - `refresh_task`: the task that fetches, once at a time.
 //! - `rejection`: what a 401 from an upstream means for the token.
-//! - `fresh`: what an operator is told when no other token heals it.
+//! - `fresh_rejections`: what an operator is told when no other token heals it.
 
+mod access_token;
 mod clock;
-mod fresh;
-mod issued;
-mod keeper;
-mod refresh;
+mod fresh_rejections;
+mod refresh_task;
 mod rejection;
+mod schedule;
 mod shared;
 mod source;
 mod state;
@@ -26,12 +26,12 @@ use std::time::Duration;
 
 use crate::config;
 
+pub use access_token::{Binding, Token};
 pub use clock::{Clock, Moment, SystemClock};
-pub use fresh::{FreshTokens, Rejected};
-pub use issued::{Binding, Token};
-pub use rejection::Rejections;
-pub use source::{Source, Unavailable};
-pub use status::{LastError, Phase, Status};
+pub use fresh_rejections::{FreshTokenRejections, RejectedTokens};
+pub use rejection::TokenRejections;
+pub use source::{TokenSource, Unavailable};
+pub use status::{CredentialPhase, CredentialStatus, LastError};
 
 /// What the configuration says about the life of one credential's tokens.
 #[derive(Debug, Clone)]

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Moment, Source, Token, Unavailable};
+use super::{Moment, Token, TokenSource, Unavailable};
 
-/// An upstream that rejects fresh tokens causes no fetch for this long, doubling.
-const QUIET_FIRST: Duration = Duration::from_secs(10);
-const QUIET_LONGEST: Duration = Duration::from_secs(60);
+/// An upstream that rejects fresh tokens causes no token request for this long; each time it is doubled.
+const FIRST_COOLDOWN: Duration = Duration::from_secs(10);
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(60);
 
 /// The tokens that one upstream rejected, shared by every thread that sends to it. Belongs to one
-/// upstream and one [`Source`]: the same source must be passed each time.
+/// upstream and one [`TokenSource`]: the same source must be passed each time.
 ///
-/// The value it rejected is set aside for this upstream while one shared attempt is in flight;
-/// other upstreams of the source go on with it.
+/// The token that it rejected is in quarantine, that is, not sent to this upstream, while one shared
+/// attempt to get another is in flight. Other upstreams of the source go on with it. When another token
+/// does not help, a cooldown begins, during which rejections cause no token requests.
 #[derive(Debug, Default)]
-pub struct Rejections {
-    /// The id of the token set aside, 0 for none: all that a request normally reads.
-    aside: AtomicU64,
+pub struct TokenRejections {
+    /// The id of the token in quarantine, 0 for none: all that a request normally reads.
+    quarantined: AtomicU64,
     /// Tokens that are inherited are not for this upstream.
     own_only: bool,
     inner: Mutex<Inner>,
@@ -28,39 +29,39 @@ pub struct Rejections {
 
 #[derive(Debug, Default)]
 struct Inner {
-    aside: Option<Aside>,
-    /// The id of the token that the last attempt brought in place of one set aside.
-    brought: u64,
+    quarantined: Option<Quarantine>,
+    /// The id of the token that the last attempt brought in place of one in quarantine.
+    replacement: u64,
     /// Ids up to this have been counted as rejected.
     counted: u64,
-    /// Ids up to this have begun a quiet time.
-    in_vain: u64,
+    /// Tokens with ids up to this have been rejected after a replay, and have begun a cooldown.
+    failed_replay: u64,
     /// The id of a token in place of which an attempt brought nothing.
     irreplaceable: u64,
     /// Attempts up to this took too long; nobody waits for them any more.
     given_up: u64,
     /// On the boot clock; no fetch is caused before it.
-    quiet_until: Duration,
-    quiet: Duration,
+    cooldown_until: Duration,
+    cooldown: Duration,
 }
 
-/// A token set aside until an attempt ends.
+/// A token that is not sent to the upstream until an attempt ends.
 #[derive(Debug)]
-struct Aside {
+struct Quarantine {
     token: u64,
     attempt: u64,
     /// Requests that have not been rejected wait for the attempt too.
-    holds_up: bool,
+    blocks_others: bool,
 }
 
 /// What follows from a rejection.
-enum Verdict {
+enum Decision {
     Replay(Arc<Token>),
     Wait(u64),
     PassThrough,
 }
 
-impl Rejections {
+impl TokenRejections {
     /// Nothing rejected yet.
     pub fn new() -> Self {
         Self::default()
@@ -80,23 +81,25 @@ impl Rejections {
         !self.own_only
     }
 
-    /// As [`Source::current`], but `None` while the token is set aside for this upstream. One
+    /// As [`TokenSource::current`], but `None` while the token is in quarantine for this upstream. One
     /// more atomic load.
-    pub fn current(&self, source: &Source) -> Option<Arc<Token>> {
+    pub fn current(&self, source: &TokenSource) -> Option<Arc<Token>> {
         let token = source.current().filter(|token| self.takes(token))?;
-        if token.id() == self.aside.load(Ordering::Acquire) && self.waits_for(source).is_some() {
+        if token.id() == self.quarantined.load(Ordering::Acquire)
+            && self.waits_for(source).is_some()
+        {
             return None;
         }
         Some(token)
     }
 
-    /// As [`Source::acquire`], but waits for the shared attempt while the token is set aside for
-    /// this upstream. When that brings nothing in time, the token set aside serves on.
+    /// As [`TokenSource::acquire`], but waits for the shared attempt while the token is in quarantine for
+    /// this upstream. When that brings nothing in time, the token in quarantine serves on.
     ///
     /// # Errors
     ///
-    /// As [`Source::acquire`], when no token is usable.
-    pub async fn acquire(&self, source: &Source) -> Result<Arc<Token>, Unavailable> {
+    /// As [`TokenSource::acquire`], when no token is usable.
+    pub async fn acquire(&self, source: &TokenSource) -> Result<Arc<Token>, Unavailable> {
         let deadline = source.deadline();
         if let Some(attempt) = self.waits_for(source) {
             self.wait(source, attempt, deadline).await;
@@ -108,13 +111,13 @@ impl Rejections {
     /// there already, or the one of a shared attempt. For that it waits at most `acquire_timeout`,
     /// through a pause and for the attempt after one that failed, if they end in time. `None`: the
     /// 401 passes through.
-    pub async fn heal(&self, source: &Source, rejected: &Token) -> Option<Arc<Token>> {
+    pub async fn renew(&self, source: &TokenSource, rejected: &Token) -> Option<Arc<Token>> {
         let deadline = source.deadline();
         loop {
-            match self.judge(source, rejected, deadline) {
-                Verdict::Replay(newer) => return Some(newer),
-                Verdict::PassThrough => return None,
-                Verdict::Wait(attempt) => {
+            match self.decide(source, rejected, deadline) {
+                Decision::Replay(newer) => return Some(newer),
+                Decision::PassThrough => return None,
+                Decision::Wait(attempt) => {
                     if !self.wait(source, attempt, deadline).await {
                         return self.newer(source, rejected);
                     }
@@ -123,26 +126,26 @@ impl Rejections {
         }
     }
 
-    /// As [`heal`](Self::heal), for a request that cannot be replayed: what it begins is for those
+    /// As [`renew`](Self::renew), for a request that cannot be replayed: what it begins is for those
     /// that follow.
-    pub fn reject(&self, source: &Source, rejected: &Token) {
-        self.judge(source, rejected, source.deadline());
+    pub fn reject(&self, source: &TokenSource, rejected: &Token) {
+        self.decide(source, rejected, source.deadline());
     }
 
     /// What became of the replay with `token`. A rejected one begins or doubles the time for
     /// which this upstream causes no fetch, once per token however many requests were replayed;
     /// an accepted one ends it.
-    pub fn replayed(&self, source: &Source, token: &Token, accepted: bool) {
+    pub fn replayed(&self, source: &TokenSource, token: &Token, accepted: bool) {
         let mut inner = self.lock();
         if accepted {
-            inner.quiet_until = Duration::ZERO;
-            inner.quiet = Duration::ZERO;
+            inner.cooldown_until = Duration::ZERO;
+            inner.cooldown = Duration::ZERO;
         } else {
-            inner.in_vain(token, source.now());
+            inner.note_failed_replay(token, source.now());
         }
     }
 
-    fn judge(&self, source: &Source, rejected: &Token, deadline: Instant) -> Verdict {
+    fn decide(&self, source: &TokenSource, rejected: &Token, deadline: Instant) -> Decision {
         let mut inner = self.lock();
         self.settle(&mut inner, source);
         if inner.counted < rejected.id() {
@@ -150,57 +153,57 @@ impl Rejections {
             source.count_rejection();
         }
         let now = source.now();
-        if rejected.id() == inner.brought
-            && now.boot.saturating_sub(rejected.issued().boot) < QUIET_FIRST
+        if rejected.id() == inner.replacement
+            && now.boot.saturating_sub(rejected.issued().boot) < FIRST_COOLDOWN
         {
             // Requests that cannot be replayed show that it was in vain as well.
-            inner.in_vain(rejected, now);
+            inner.note_failed_replay(rejected, now);
         }
-        if let Some(aside) = &inner.aside {
+        if let Some(quarantined) = &inner.quarantined {
             return match self.newer(source, rejected) {
-                Some(newer) if newer.id() != aside.token => Verdict::Replay(newer),
-                _ if aside.attempt <= inner.given_up => Verdict::PassThrough,
-                _ => Verdict::Wait(aside.attempt),
+                Some(newer) if newer.id() != quarantined.token => Decision::Replay(newer),
+                _ if quarantined.attempt <= inner.given_up => Decision::PassThrough,
+                _ => Decision::Wait(quarantined.attempt),
             };
         }
         if let Some(newer) = self.newer(source, rejected) {
-            return Verdict::Replay(newer);
+            return Decision::Replay(newer);
         }
-        if now.boot < inner.quiet_until {
-            return Verdict::PassThrough;
+        if now.boot < inner.cooldown_until {
+            return Decision::PassThrough;
         }
         let attempt = source.replace(deadline);
         let Some(attempt) = attempt.filter(|attempt| *attempt > inner.given_up) else {
             // An attempt may have ended since the look above.
             let newer = self.newer(source, rejected);
-            return newer.map_or(Verdict::PassThrough, Verdict::Replay);
+            return newer.map_or(Decision::PassThrough, Decision::Replay);
         };
         // While attempts fail, a request that is rejected whatever its token must not delay the
         // others again and again.
-        let holds_up = inner.irreplaceable != rejected.id();
-        inner.aside = Some(Aside {
+        let blocks_others = inner.irreplaceable != rejected.id();
+        inner.quarantined = Some(Quarantine {
             token: rejected.id(),
             attempt,
-            holds_up,
+            blocks_others,
         });
-        if holds_up {
-            self.aside.store(rejected.id(), Ordering::Release);
+        if blocks_others {
+            self.quarantined.store(rejected.id(), Ordering::Release);
         }
-        Verdict::Wait(attempt)
+        Decision::Wait(attempt)
     }
 
     /// The attempt for which requests of this upstream wait, if any.
-    fn waits_for(&self, source: &Source) -> Option<u64> {
+    fn waits_for(&self, source: &TokenSource) -> Option<u64> {
         let mut inner = self.lock();
         self.settle(&mut inner, source);
-        let aside = inner.aside.as_ref()?;
-        aside.holds_up.then_some(aside.attempt)
+        let quarantined = inner.quarantined.as_ref()?;
+        quarantined.blocks_others.then_some(quarantined.attempt)
     }
 
     /// Waits for the attempt; whether it ended in time. Once it has been in flight for all the time
     /// that a request may wait, nobody waits for it any more: an upstream that rejects one request
     /// must not delay all the others for as long as a server hangs.
-    async fn wait(&self, source: &Source, attempt: u64, deadline: Instant) -> bool {
+    async fn wait(&self, source: &TokenSource, attempt: u64, deadline: Instant) -> bool {
         let in_flight = source.begins_by_now(attempt);
         let in_time = timeout_at(deadline, source.ended(attempt)).await.is_ok();
         let mut inner = self.lock();
@@ -209,37 +212,40 @@ impl Rejections {
             return in_time;
         }
         inner.given_up = inner.given_up.max(attempt);
-        if let Some(aside) = &mut inner.aside
-            && aside.attempt == attempt
+        if let Some(quarantined) = &mut inner.quarantined
+            && quarantined.attempt == attempt
         {
-            aside.holds_up = false;
-            self.aside.store(0, Ordering::Release);
+            quarantined.blocks_others = false;
+            self.quarantined.store(0, Ordering::Release);
         }
         false
     }
 
-    /// Ends the setting aside if its attempt has ended. Everyone who comes by does this, so that
+    /// Ends the quarantine if its attempt has ended. Everyone who comes by does this, so that
     /// it depends on no request that may have left.
-    fn settle(&self, inner: &mut Inner, source: &Source) {
-        let Some(aside) = inner.aside.take_if(|aside| source.has_ended(aside.attempt)) else {
+    fn settle(&self, inner: &mut Inner, source: &TokenSource) {
+        let Some(quarantined) = inner
+            .quarantined
+            .take_if(|quarantined| source.has_ended(quarantined.attempt))
+        else {
             return;
         };
-        self.aside.store(0, Ordering::Release);
+        self.quarantined.store(0, Ordering::Release);
         let Some(current) = source.current() else {
             return;
         };
-        if current.id() != aside.token {
-            inner.brought = current.id();
+        if current.id() != quarantined.token {
+            inner.replacement = current.id();
         } else if source.is_failing() {
-            inner.irreplaceable = aside.token;
+            inner.irreplaceable = quarantined.token;
         } else {
             // The server answers, but with the value that was rejected: as good as a replay.
-            inner.be_quiet(source.now());
+            inner.start_cooldown(source.now());
         }
     }
 
     /// A usable token with a newer value than the rejected one.
-    fn newer(&self, source: &Source, rejected: &Token) -> Option<Arc<Token>> {
+    fn newer(&self, source: &TokenSource, rejected: &Token) -> Option<Arc<Token>> {
         let newer = |token: &Arc<Token>| token.id() > rejected.id() && self.takes(token);
         source.current().filter(newer)
     }
@@ -255,15 +261,15 @@ impl Rejections {
 
 impl Inner {
     /// The upstream rejects the token that was fetched on its account.
-    fn in_vain(&mut self, token: &Token, now: Moment) {
-        if self.in_vain < token.id() {
-            self.in_vain = token.id();
-            self.be_quiet(now);
+    fn note_failed_replay(&mut self, token: &Token, now: Moment) {
+        if self.failed_replay < token.id() {
+            self.failed_replay = token.id();
+            self.start_cooldown(now);
         }
     }
 
-    fn be_quiet(&mut self, now: Moment) {
-        self.quiet = (self.quiet * 2).clamp(QUIET_FIRST, QUIET_LONGEST);
-        self.quiet_until = now.boot.saturating_add(self.quiet);
+    fn start_cooldown(&mut self, now: Moment) {
+        self.cooldown = (self.cooldown * 2).clamp(FIRST_COOLDOWN, LONGEST_COOLDOWN);
+        self.cooldown_until = now.boot.saturating_add(self.cooldown);
     }
 }

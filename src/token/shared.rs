@@ -7,15 +7,15 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
-use super::state::State;
+use super::state::TokenState;
 use super::{Clock, Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::limit::Limit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
 
-/// What the source and its keeper share.
-pub(super) struct Shared {
+/// What the source and its refresh task share.
+pub(super) struct SharedState {
     pub(super) name: String,
     pub(super) settings: ArcSwap<Settings>,
     /// Whether requests ask for renewals; what each request reads of the settings.
@@ -25,11 +25,11 @@ pub(super) struct Shared {
     pub(super) metrics: CredentialMetrics,
     /// The state's token, where no lock is needed.
     pub(super) token: ArcSwapOption<Token>,
-    /// [`State::asks_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
+    /// [`TokenState::asks_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
     pub(super) asks_from: AtomicU64,
-    pub(super) state: Mutex<State>,
-    /// Wakes the keeper.
-    pub(super) nudge: Notify,
+    pub(super) state: Mutex<TokenState>,
+    /// Wakes the refresh task.
+    pub(super) wake: Notify,
     /// No request needs it: another source serves them until this one has a token.
     pub(super) stands_by: AtomicBool,
     /// The number of the last attempt that ended.
@@ -42,7 +42,7 @@ pub(super) struct Settings {
     pub(super) endpoint: Arc<dyn TokenEndpoint>,
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn configure(&self, settings: Settings) {
         let lazy = settings.policy.refresh == Refresh::Lazy;
         self.lazy.store(lazy, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Shared {
     /// Tells the metrics until when requests have a token, and whether changed settings have brought
     /// one.
     pub(super) fn report(&self) {
-        let (expires, pending) = self.look(|state, now| {
+        let (expires, pending) = self.with_state(|state, now| {
             let usable = state.token().filter(|token| token.is_usable(now));
             let expires = usable.map(|token| token.expires().wall);
             (expires.unwrap_or_default(), state.is_pending())
@@ -65,7 +65,7 @@ impl Shared {
     }
 
     /// Changes the state, and publishes what is read without a lock.
-    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut TokenState) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);
         let held = self.token.load();
@@ -77,9 +77,9 @@ impl Shared {
         result
     }
 
-    pub(super) fn look<T>(&self, look: impl FnOnce(&State, Moment) -> T) -> T {
+    pub(super) fn with_state<T>(&self, read: impl FnOnce(&TokenState, Moment) -> T) -> T {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        look(&state, self.clock.now())
+        read(&state, self.clock.now())
     }
 
     /// Asks for an attempt; of many callers, one takes the lock.
@@ -88,7 +88,7 @@ impl Shared {
             && self.asks_from.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
         {
             self.update(|state| state.demand(now));
-            self.nudge.notify_one();
+            self.wake.notify_one();
         }
     }
 }

@@ -11,10 +11,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::keeper::keep;
-use super::shared::{Settings, Shared};
-use super::state::{Joined, State};
-use super::{Clock, Moment, Policy, Status, Token};
+use super::refresh_task::keep_supplied;
+use super::shared::{Settings, SharedState};
+use super::state::{JoinOutcome, TokenState};
+use super::{Clock, CredentialStatus, Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::limit::Limit;
 use crate::metrics::CredentialMetrics;
@@ -24,9 +24,9 @@ use crate::oauth::TokenEndpoint;
 ///
 /// Those who ask never call the token endpoint: a task of its own does, at most once at a time,
 /// so that nobody who leaves takes an attempt along. Dropping the source ends that task.
-pub struct Source {
-    shared: Arc<Shared>,
-    keeper: AbortHandle,
+pub struct TokenSource {
+    shared: Arc<SharedState>,
+    refresh_task: AbortHandle,
 }
 
 /// There is no usable token.
@@ -39,7 +39,7 @@ pub struct Unavailable {
     pub retry_after: Duration,
 }
 
-impl Source {
+impl TokenSource {
     /// Starts the life of a credential on the current runtime. Unless it is lazy, the first
     /// attempt begins at once. `gate` is shared by all sources of one token endpoint and limits
     /// how many fetch from it at the same time.
@@ -51,9 +51,9 @@ impl Source {
         clock: Arc<dyn Clock>,
         metrics: CredentialMetrics,
     ) -> Arc<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             name: name.to_owned(),
-            state: Mutex::new(State::new(policy.clone(), Rng::new())),
+            state: Mutex::new(TokenState::new(policy.clone(), Rng::new())),
             lazy: AtomicBool::new(policy.refresh == Refresh::Lazy),
             settings: ArcSwap::from_pointee(Settings { policy, endpoint }),
             gate,
@@ -61,12 +61,15 @@ impl Source {
             metrics,
             token: ArcSwapOption::empty(),
             asks_from: AtomicU64::new(0),
-            nudge: Notify::new(),
+            wake: Notify::new(),
             stands_by: AtomicBool::new(false),
             ended: watch::Sender::new(0),
         });
-        let keeper = tokio::spawn(keep(shared.clone())).abort_handle();
-        Arc::new(Self { shared, keeper })
+        let refresh_task = tokio::spawn(keep_supplied(shared.clone())).abort_handle();
+        Arc::new(Self {
+            shared,
+            refresh_task,
+        })
     }
 
     /// The name of the credential.
@@ -75,8 +78,8 @@ impl Source {
     }
 
     /// Whether the task that fetches its tokens lives.
-    pub fn is_kept(&self) -> bool {
-        !self.keeper.is_finished()
+    pub fn has_refresh_task(&self) -> bool {
+        !self.refresh_task.is_finished()
     }
 
     /// The clock by which its tokens end.
@@ -117,13 +120,13 @@ impl Source {
     /// have it ([`Token::is_inherited`]), and no longer than it lives. Nothing if it has its own.
     pub fn inherit(&self, before: Option<&Token>) {
         self.shared.update(|state| state.inherit(before));
-        self.shared.nudge.notify_one();
+        self.shared.wake.notify_one();
     }
 
     /// A reload changed times and limits, of requests and of `endpoint`: the tokens stay.
     pub fn configure(&self, policy: Policy, endpoint: Arc<dyn TokenEndpoint>) {
         self.shared.configure(Settings { policy, endpoint });
-        self.shared.nudge.notify_one();
+        self.shared.wake.notify_one();
     }
 
     /// Tells the metrics how it is now: no event says when a token ends.
@@ -134,15 +137,15 @@ impl Source {
     /// A reload: the pause after a refusal, or after a secret that could not be read, ends at
     /// once.
     pub fn retry_now(&self) {
-        self.shared.update(State::end_pause);
-        self.shared.nudge.notify_one();
+        self.shared.update(TokenState::end_pause);
+        self.shared.wake.notify_one();
     }
 
     /// A reload replaced it: it serves the requests that began with it, which may last, but renews
     /// nothing in the background any more.
     pub fn retire(&self) {
-        self.shared.update(State::retire);
-        self.shared.nudge.notify_one();
+        self.shared.update(TokenState::retire);
+        self.shared.wake.notify_one();
     }
 
     /// Another source serves the requests until this one has a token: without one it asks now, also
@@ -153,7 +156,7 @@ impl Source {
             self.retry_now();
             let now = self.now();
             self.shared.update(|state| state.demand(now));
-            self.shared.nudge.notify_one();
+            self.shared.wake.notify_one();
         }
     }
 
@@ -179,7 +182,7 @@ impl Source {
     /// a failure the source looks by itself every few seconds, but later than a watch knows.
     pub fn retry_if_secret_changed(&self) {
         let changed = self.shared.settings.load().endpoint.secret_changed();
-        if changed && self.shared.look(|state, _| state.is_curable()) {
+        if changed && self.shared.with_state(|state, _| state.is_curable()) {
             self.retry_now();
         }
     }
@@ -195,17 +198,17 @@ impl Source {
     /// Whether requests can count on it: an eager source holds a usable token; a lazy one holds
     /// one too or is about to try, that is, it does not wait after a failure.
     pub fn is_ready(&self) -> bool {
-        self.shared.look(|state, now| {
+        self.shared.with_state(|state, now| {
             let usable = state.token().is_some_and(|token| token.is_usable(now));
             usable || self.is_lazy() && (!state.is_failing() || state.pause(now).is_zero())
         })
     }
 
     /// What an operator sees.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> CredentialStatus {
         let faults = self.shared.settings.load().endpoint.faults();
         self.shared
-            .look(|state, now| Status::of(state, now, faults))
+            .with_state(|state, now| CredentialStatus::of(state, now, faults))
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -220,7 +223,7 @@ impl Source {
     ) -> Result<Arc<Token>, Unavailable> {
         timeout_at(deadline, self.wait(deadline, own))
             .await
-            .unwrap_or_else(|_| Err(self.shared.look(|state, _| self.too_slow(state))))
+            .unwrap_or_else(|_| Err(self.shared.with_state(|state, _| self.too_slow(state))))
     }
 
     /// For a rejected token: the number of the attempt that may bring another, which is in flight
@@ -228,14 +231,14 @@ impl Source {
     pub(super) fn replace(&self, deadline: Instant) -> Option<u64> {
         let (now, patience) = (self.now(), until(deadline));
         let attempt = self.shared.update(|state| state.replace(now, patience));
-        self.shared.nudge.notify_one();
+        self.shared.wake.notify_one();
         attempt
     }
 
     /// Whether the attempt has begun, or nothing postpones it.
     pub(super) fn begins_by_now(&self, attempt: u64) -> bool {
-        let look = |state: &State, now| state.begun() >= attempt || state.pause(now).is_zero();
-        self.shared.look(look)
+        let look = |state: &TokenState, now| state.begun() >= attempt || state.pause(now).is_zero();
+        self.shared.with_state(look)
     }
 
     pub(super) fn has_ended(&self, attempt: u64) -> bool {
@@ -249,7 +252,7 @@ impl Source {
     }
 
     pub(super) fn is_failing(&self) -> bool {
-        self.shared.look(|state, _| state.is_failing())
+        self.shared.with_state(|state, _| state.is_failing())
     }
 
     pub(super) fn count_rejection(&self) {
@@ -269,17 +272,17 @@ impl Source {
             }
             let (now, patience) = (self.now(), until(deadline));
             match self.shared.update(|state| state.join(now, patience, own)) {
-                Joined::Token(token) => return Ok(token),
-                Joined::BackOff => return Err(self.shared.look(unavailable)),
-                Joined::Attempt(attempt) => {
-                    self.shared.nudge.notify_one();
+                JoinOutcome::Token(token) => return Ok(token),
+                JoinOutcome::BackOff => return Err(self.shared.with_state(unavailable)),
+                JoinOutcome::Attempt(attempt) => {
+                    self.shared.wake.notify_one();
                     self.ended(attempt).await;
                 }
             }
         }
     }
 
-    fn too_slow(&self, state: &State) -> Unavailable {
+    fn too_slow(&self, state: &TokenState) -> Unavailable {
         let waited = self.shared.settings.load().policy.acquire_timeout;
         let mut reason = format!("the token endpoint has not answered within {waited:?}");
         if let Some(failure) = state.failure() {
@@ -292,16 +295,16 @@ impl Source {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.shared.name;
-        f.debug_struct("Source").field("name", name).finish()
+        f.debug_struct("TokenSource").field("name", name).finish()
     }
 }
 
-impl Drop for Source {
+impl Drop for TokenSource {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.refresh_task.abort();
     }
 }
 
@@ -309,7 +312,7 @@ fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-fn unavailable(state: &State, now: Moment) -> Unavailable {
+fn unavailable(state: &TokenState, now: Moment) -> Unavailable {
     let reason = match state.failure() {
         Some(failure) => failure.error.message.clone(),
         None => "no token yet".to_owned(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::issued::Times;
-use super::refresh::{Backoff, REST, longest_pause, margin, refresh_after};
+use super::access_token::TokenTimes;
+use super::schedule::{Backoff, PAUSE_AFTER_SUCCESS, longest_pause, margin, refresh_after};
 use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
@@ -19,7 +19,7 @@ mod tests;
 /// Back-off is counted on the boot clock alone: setting the wall clock neither ends nor prolongs
 /// it.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct TokenState {
     policy: Policy,
     rng: Rng,
     /// The last good one; kept when it is no longer usable, to know its value again.
@@ -38,33 +38,33 @@ pub(super) struct State {
     /// No attempt begins before this reading of the boot clock.
     not_before: Duration,
     backoff: Backoff,
-    last_failure: Option<Failure>,
+    last_failure: Option<FailedAttempt>,
     last_success: Option<Moment>,
 }
 
 /// An attempt that brought no token.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct FailedAttempt {
     pub(super) error: TokenError,
     pub(super) at: Moment,
     /// How long the old token was still usable then.
     pub(super) usable_for: Duration,
 }
 
-/// What the keeper is to do now.
+/// What the refresh task is to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// Begin an attempt; it is already counted as begun.
     Fetch,
     /// Look again after this long.
     Sleep(Duration),
     /// Nothing until something happens.
-    Rest,
+    Idle,
 }
 
 /// What a request that saw no usable token gets.
 #[derive(Debug)]
-pub(super) enum Joined {
+pub(super) enum JoinOutcome {
     /// One that arrived since it looked: it must neither wait nor cause another attempt.
     Token(Arc<Token>),
     /// The number of an attempt to wait for.
@@ -75,7 +75,7 @@ pub(super) enum Joined {
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct AttemptOutcome {
     pub(super) result: Result<Arc<Token>, TokenError>,
     /// The value is the one held before.
     pub(super) same_value: bool,
@@ -85,7 +85,7 @@ pub(super) struct Ended {
     pub(super) failures: u32,
 }
 
-impl State {
+impl TokenState {
     pub(super) fn new(policy: Policy, rng: Rng) -> Self {
         Self {
             policy,
@@ -130,16 +130,16 @@ impl State {
     }
 
     /// What is due now.
-    pub(super) fn next(&mut self, now: Moment) -> Next {
+    pub(super) fn next(&mut self, now: Moment) -> NextStep {
         match self.due_in(now) {
-            None => Next::Rest,
+            None => NextStep::Idle,
             Some(Duration::ZERO) => {
                 self.begun += 1;
                 self.in_flight = true;
                 self.wanted = false;
-                Next::Fetch
+                NextStep::Fetch
             }
-            Some(wait) => Next::Sleep(wait),
+            Some(wait) => NextStep::Sleep(wait),
         }
     }
 
@@ -160,17 +160,17 @@ impl State {
     /// For a request that saw no usable token and can wait for so long: joins the attempt in flight,
     /// or asks for one unless a failure postpones it for longer.
     /// Of tokens that are inherited, `own` wants none.
-    pub(super) fn join(&mut self, now: Moment, patience: Duration, own: bool) -> Joined {
+    pub(super) fn join(&mut self, now: Moment, patience: Duration, own: bool) -> JoinOutcome {
         if let Some(token) = &self.token
             && token.is_usable(now)
             && !(own && token.is_inherited())
         {
-            return Joined::Token(Arc::clone(token));
+            return JoinOutcome::Token(Arc::clone(token));
         }
         if !self.in_flight && self.is_failing() && self.pause(now) > patience {
-            return Joined::BackOff;
+            return JoinOutcome::BackOff;
         }
-        Joined::Attempt(self.ask())
+        JoinOutcome::Attempt(self.ask())
     }
 
     /// For a request that could do with another token: joins the attempt in flight or asks for one,
@@ -205,7 +205,7 @@ impl State {
         now: Moment,
         sent: Moment,
         result: Result<TokenResponse, TokenError>,
-    ) -> Ended {
+    ) -> AttemptOutcome {
         self.in_flight = false;
         let failures = self.backoff.failures();
         let before = self.token.clone();
@@ -213,11 +213,11 @@ impl State {
             Ok(token) => {
                 self.token = Some(token.clone());
                 self.backoff = Backoff::default();
-                self.not_before = now.boot.saturating_add(REST);
+                self.not_before = now.boot.saturating_add(PAUSE_AFTER_SUCCESS);
                 self.last_success = Some(now);
                 self.pending = false;
                 self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
-                Ended {
+                AttemptOutcome {
                     same_value: before.as_ref().is_some_and(|b| b.id() == token.id()),
                     news: failures > 0 || before.is_none_or(|before| before.is_inherited()),
                     failures,
@@ -236,12 +236,12 @@ impl State {
                     last.error.message == error.message
                         && last.usable_for.is_zero() == usable_for.is_zero()
                 });
-                self.last_failure = Some(Failure {
+                self.last_failure = Some(FailedAttempt {
                     error: error.clone(),
                     at: now,
                     usable_for,
                 });
-                Ended {
+                AttemptOutcome {
                     result: Err(error),
                     same_value: false,
                     news: !known,
@@ -276,7 +276,7 @@ impl State {
     }
 
     /// Why there is no newer token, while attempts fail.
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&FailedAttempt> {
         self.last_failure.as_ref().filter(|_| self.is_failing())
     }
 
@@ -312,7 +312,7 @@ impl State {
     }
 
     /// The last failure, also when successes followed.
-    pub(super) fn last_failure(&self) -> Option<&Failure> {
+    pub(super) fn last_failure(&self) -> Option<&FailedAttempt> {
         self.last_failure.as_ref()
     }
 
@@ -357,7 +357,7 @@ impl State {
             Some(_) => now.plus(now.until(usable_until) / 2),
             None => sent.plus(refresh_after(lifetime, &mut self.rng)),
         };
-        let times = Times {
+        let times = TokenTimes {
             issued: sent,
             refresh_at,
             usable_until,

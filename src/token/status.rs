@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use super::Moment;
-use super::state::State;
+use super::state::TokenState;
 use crate::oauth::{Fault, TokenError};
 
 /// One credential as `/status` shows it. Times are Unix seconds. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct CredentialStatus {
     /// Where it is in its life.
-    pub state: Phase,
+    pub state: CredentialPhase,
     /// When the last token expires, or expired.
     pub expires_at: Option<u64>,
     /// From when on the last token is not sent.
@@ -36,7 +36,7 @@ pub struct Status {
 /// Where a credential is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum CredentialPhase {
     /// A usable token is held, nothing is in flight.
     Valid,
     /// A usable token is held, its successor is being fetched.
@@ -62,19 +62,21 @@ pub struct LastError {
     pub at: u64,
 }
 
-impl Status {
-    pub(super) fn of(state: &State, now: Moment, faults: Vec<Fault>) -> Self {
+impl CredentialStatus {
+    pub(super) fn of(state: &TokenState, now: Moment, faults: Vec<Fault>) -> Self {
         let token = state.token();
         let usable = token.is_some_and(|token| token.is_usable(now));
         let refused = |error: &TokenError| error.kind.is_permanent();
         Self {
             state: match (usable, state.is_fetching(), state.failure()) {
-                (true, false, _) => Phase::Valid,
-                (true, true, _) => Phase::Refreshing,
-                (false, true, _) => Phase::Fetching,
-                (false, false, Some(failure)) if refused(&failure.error) => Phase::Refused,
-                (false, false, Some(_)) => Phase::BackingOff,
-                (false, false, None) => Phase::Idle,
+                (true, false, _) => CredentialPhase::Valid,
+                (true, true, _) => CredentialPhase::Refreshing,
+                (false, true, _) => CredentialPhase::Fetching,
+                (false, false, Some(failure)) if refused(&failure.error) => {
+                    CredentialPhase::Refused
+                }
+                (false, false, Some(_)) => CredentialPhase::BackingOff,
+                (false, false, None) => CredentialPhase::Idle,
             },
             expires_at: token.map(|token| token.expires().wall.as_secs()),
             usable_until: token.map(|token| token.usable_until().wall.as_secs()),

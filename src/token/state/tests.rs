@@ -23,12 +23,12 @@ fn policy() -> Policy {
     }
 }
 
-fn eager() -> State {
-    State::new(policy(), Rng::with_seed(1))
+fn eager() -> TokenState {
+    TokenState::new(policy(), Rng::with_seed(1))
 }
 
-fn fetched(state: &mut State, now: Moment) {
-    assert_eq!(state.next(now), Next::Fetch);
+fn fetched(state: &mut TokenState, now: Moment) {
+    assert_eq!(state.next(now), NextStep::Fetch);
     let response = TokenResponse {
         access_token: Secret::new("abc".to_owned()),
         token_type: "Bearer",
@@ -43,13 +43,13 @@ fn a_token_that_arrived_since_the_look_is_taken_and_causes_no_attempt() {
     let mut state = eager();
     assert!(matches!(
         state.join(at(1), Duration::ZERO, false),
-        Joined::Attempt(1)
+        JoinOutcome::Attempt(1)
     ));
     fetched(&mut state, at(1));
 
     assert!(matches!(
         state.join(at(1), Duration::ZERO, false),
-        Joined::Token(_)
+        JoinOutcome::Token(_)
     ));
 
     assert_eq!(state.begun(), 1);
@@ -63,7 +63,7 @@ fn a_token_at_its_end_is_not_joined() {
     fetched(&mut state, at(1));
     assert!(matches!(
         state.join(at(3596), Duration::ZERO, false),
-        Joined::Attempt(2)
+        JoinOutcome::Attempt(2)
     ));
 }
 
@@ -104,7 +104,7 @@ fn a_lowered_pause_shortens_the_one_that_is_running() {
         let mut now = at(1);
         while state.pause(now) <= 2 * second {
             now = now.plus(state.pause(now));
-            assert_eq!(state.next(now), Next::Fetch);
+            assert_eq!(state.next(now), NextStep::Fetch);
             state.finish(now, now, Err(error.clone()));
         }
         state.configure(now, policy());

@@ -8,7 +8,7 @@ use sidebearer::config::Refresh;
 use sidebearer::oauth::TokenErrorKind::{
     Local, Refused, ServerError, Throttled, Timeout, Unreachable,
 };
-use sidebearer::token::{Clock, Phase};
+use sidebearer::token::{Clock, CredentialPhase};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -23,7 +23,7 @@ async fn failure_while_valid_disturbs_no_request() {
         assert_eq!(world.acquire().await, (Ok("a".to_owned()), Duration::ZERO));
     }
     assert!(world.endpoint.requests() > 5, "it was retried");
-    assert_eq!(world.source.status().state, Phase::Valid);
+    assert_eq!(world.source.status().state, CredentialPhase::Valid);
     assert!(world.source.is_ready());
 }
 
@@ -145,7 +145,7 @@ async fn request_during_a_long_backoff_fails_at_once_and_says_when_to_come_back(
         assert_eq!(waited, Duration::ZERO);
     }
     assert_eq!(world.endpoint.requests(), 1, "requests cause no attempt");
-    assert_eq!(world.source.status().state, Phase::BackingOff);
+    assert_eq!(world.source.status().state, CredentialPhase::BackingOff);
     pass(71.0).await;
     assert_eq!(world.value().as_deref(), Some("a"));
 }
@@ -199,7 +199,7 @@ async fn refusal_is_retried_after_2_s_then_30_s_doubling_to_5_min() {
         );
     }
     assert!(gaps.len() > 30);
-    assert_eq!(world.source.status().state, Phase::Refused);
+    assert_eq!(world.source.status().state, CredentialPhase::Refused);
     assert!(!world.source.is_ready());
 }
 
@@ -305,7 +305,7 @@ async fn status_tells_what_happens_and_no_secret() {
     assert_eq!(status.fetches, 0);
     world.source.first_attempt().await;
     let status = world.source.status();
-    assert_eq!(status.state, Phase::Valid);
+    assert_eq!(status.state, CredentialPhase::Valid);
     let issued = status.last_success.expect("a success");
     assert_eq!(status.expires_at, Some(issued + 100));
     assert_eq!(status.usable_until, Some(issued + 95));
@@ -318,7 +318,7 @@ async fn status_tells_what_happens_and_no_secret() {
     assert!((issued + 70..=issued + 85).contains(&next));
     pass(120.0).await;
     let status = world.source.status();
-    assert_eq!(status.state, Phase::BackingOff);
+    assert_eq!(status.state, CredentialPhase::BackingOff);
     let json = serde_json::to_string(&status).expect("it serialises");
     assert!(json.contains(r#""state":"backing_off""#), "{json}");
     assert!(json.contains("the fake says unreachable"), "{json}");

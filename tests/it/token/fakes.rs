@@ -11,7 +11,7 @@ use sidebearer::config::{Pauses, Refresh, Secret};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
-use sidebearer::token::{Clock, Moment, Policy, Source, Token};
+use sidebearer::token::{Clock, Moment, Policy, Token, TokenSource};
 use tokio::time::{Instant, sleep};
 
 pub(crate) fn secs(secs: f64) -> Duration {
@@ -225,7 +225,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) endpoint: Arc<Scripted>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<TokenSource>,
 }
 
 impl World {
@@ -242,7 +242,7 @@ impl World {
     pub(crate) fn with(policy: Policy, endpoint: Arc<Scripted>) -> Self {
         let clock = VirtualClock::new();
         let metrics = Metrics::new();
-        let source = Source::start(
+        let source = TokenSource::start(
             "crm",
             policy,
             endpoint.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sidebearer::config::Refresh;
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
-use sidebearer::token::Source;
+use sidebearer::token::TokenSource;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -65,7 +65,7 @@ async fn one_endpoint_sees_at_most_as_many_fetches_as_its_gate_lets_through() {
     let sources: Vec<_> = (0..100)
         .map(|i| {
             let name = format!("c{i}");
-            Source::start(
+            TokenSource::start(
                 &name,
                 policy(Refresh::Eager),
                 endpoint.clone(),

@@ -1,6 +1,6 @@
 //! Fresh tokens that an upstream rejects: told once, reminded of, and over at some point.
 
-use sidebearer::token::FreshTokens;
+use sidebearer::token::FreshTokenRejections;
 
 use super::fakes::{World, grants, pass};
 
@@ -9,7 +9,7 @@ fn reason() -> (String, String) {
 }
 
 /// The tokens counted, 0 if there is nothing to tell.
-fn tokens(fresh: &FreshTokens) -> u64 {
+fn tokens(fresh: &FreshTokenRejections) -> u64 {
     fresh.rejected().map_or(0, |rejected| rejected.tokens)
 }
 
@@ -18,7 +18,7 @@ async fn token_that_was_accepted_before_is_no_fresh_one() {
     let world = World::eager([], grants("a", 3600.0));
     world.source.first_attempt().await;
     let token = world.source.current().expect("a token");
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     fresh.accept(&token, || world.source.now());
     fresh.reject(&token, world.source.now(), reason);
     assert_eq!(fresh.rejected(), None);
@@ -29,7 +29,7 @@ async fn rejections_of_one_token_count_once_a_minute() {
     let world = World::eager([], grants("a", 3600.0));
     world.source.first_attempt().await;
     let token = world.source.current().expect("a token");
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     for second in 0..180 {
         fresh.reject(&token, world.source.now(), reason);
         assert_eq!(tokens(&fresh), second / 60 + 1);
@@ -46,7 +46,7 @@ async fn it_is_over_when_a_token_is_accepted_a_minute_after_the_last_rejection()
     let world = World::eager([grants("a", 3600.0)], grants("b", 3600.0));
     world.source.first_attempt().await;
     let token = world.source.current().expect("a token");
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     let now = || world.source.now();
     fresh.reject(&token, now(), reason);
     pass(59.0).await;
@@ -63,11 +63,11 @@ async fn it_is_over_at_once_when_a_rejected_token_is_replaced_by_one_that_is_acc
     let world = World::eager([grants("a", 100.0)], grants("b", 100.0));
     world.source.first_attempt().await;
     let token = world.source.current().expect("a token");
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     fresh.reject(&token, world.source.now(), reason);
     pass(90.0).await;
     let newer = world.source.current().expect("a token");
-    fresh.healed(&newer);
+    fresh.accept_replacement(&newer);
     assert_eq!(fresh.rejected(), None);
     fresh.reject(&newer, world.source.now(), reason);
     assert_eq!(fresh.rejected(), None, "it was accepted before");
@@ -78,7 +78,7 @@ async fn it_goes_on_while_tokens_are_rejected_that_were_accepted_elsewhere() {
     let world = World::eager([], grants("a", 3600.0));
     world.source.first_attempt().await;
     let token = world.source.current().expect("a token");
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     let now = || world.source.now();
     fresh.reject(&token, now(), reason);
     for _ in 0..20 {
@@ -101,11 +101,11 @@ async fn late_answers_to_an_older_token_do_not_make_a_newer_one_fresh_again() {
     pass(90.0).await;
     let newer = world.source.current().expect("a token");
     assert!(newer.id() > older.id());
-    let fresh = FreshTokens::new("api", "crm");
+    let fresh = FreshTokenRejections::new("api", "crm");
     let now = || world.source.now();
     fresh.accept(&newer, now);
     fresh.accept(&older, now);
-    assert!(fresh.is_content_with(&older) && fresh.is_content_with(&newer));
+    assert!(fresh.has_accepted(&older) && fresh.has_accepted(&newer));
     fresh.reject(&newer, now(), reason);
     assert_eq!(fresh.rejected(), None);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sidebearer::config::Refresh;
 use sidebearer::oauth::TokenErrorKind::Unreachable;
-use sidebearer::token::{Clock, Phase};
+use sidebearer::token::{Clock, CredentialPhase};
 
 use super::fakes::{Answer, Scripted, World, fails, grants, pass, policy, response, secs};
 
@@ -27,7 +27,7 @@ async fn eager_source_fetches_at_once_and_lazy_source_when_asked() {
     assert_eq!(eager.endpoint.requests(), 1);
     pass(1000.0).await;
     assert_eq!(lazy.endpoint.requests(), 0);
-    assert_eq!(lazy.source.status().state, Phase::Idle);
+    assert_eq!(lazy.source.status().state, CredentialPhase::Idle);
     assert_eq!(lazy.acquire().await, (Ok("a".to_owned()), Duration::ZERO));
     assert_eq!(lazy.endpoint.requests(), 1);
 }
@@ -134,7 +134,7 @@ async fn old_token_serves_until_the_new_one_is_there() {
     while world.endpoint.requests() < 2 {
         pass(0.01).await;
     }
-    assert_eq!(world.source.status().state, Phase::Refreshing);
+    assert_eq!(world.source.status().state, CredentialPhase::Refreshing);
     pass(8.9).await;
     assert_eq!(world.value().as_deref(), Some("old"));
     pass(0.2).await;

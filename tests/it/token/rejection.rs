@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sidebearer::oauth::TokenErrorKind::{ServerError, Throttled};
-use sidebearer::token::{Rejections, Token};
+use sidebearer::token::{Token, TokenRejections};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -11,16 +11,16 @@ use super::fakes::{Answer, World, fails, fails_for, grants, pass, secs, value};
 
 /// A source that holds the token `old`, good for an hour, for long enough that another fetch may
 /// begin; and one upstream of it.
-async fn holding_old(then: Answer) -> (World, Arc<Rejections>, Arc<Token>) {
+async fn holding_old(then: Answer) -> (World, Arc<TokenRejections>, Arc<Token>) {
     let world = World::eager([grants("old", 3600.0)], then);
     world.source.first_attempt().await;
     pass(10.0).await;
     let token = world.source.current().expect("a token");
-    (world, Arc::new(Rejections::new()), token)
+    (world, Arc::new(TokenRejections::new()), token)
 }
 
-async fn heals(world: &World, upstream: &Rejections, rejected: &Token) -> Option<String> {
-    let healed = upstream.heal(&world.source, rejected).await;
+async fn heals(world: &World, upstream: &TokenRejections, rejected: &Token) -> Option<String> {
+    let healed = upstream.renew(&world.source, rejected).await;
     healed.map(|token| value(&token))
 }
 
@@ -43,7 +43,7 @@ async fn burst_of_rejections_causes_one_fetch() {
         requests.spawn(async move {
             // Some answers come while the fetch is in flight, some when it is long over.
             pass(f64::from(i) * 0.003).await;
-            upstream.heal(&source, &old).await
+            upstream.renew(&source, &old).await
         });
     }
     let mut healed = 0;
@@ -70,7 +70,7 @@ async fn newer_value_that_is_there_already_is_used_without_a_fetch() {
 #[tokio::test(start_paused = true)]
 async fn requests_of_that_upstream_wait_and_those_of_others_do_not() {
     let (world, broken, old) = holding_old(grants("new", 3600.0).after(2.0)).await;
-    let sound = Rejections::new();
+    let sound = TokenRejections::new();
     let others = async {
         pass(1.0).await;
         assert!(broken.current(&world.source).is_none(), "set aside");
@@ -123,7 +123,7 @@ async fn first_rejection_of_a_token_starts_a_fetch_at_once_however_young_it_is()
     world.source.first_attempt().await;
     let old = world.source.current().expect("a token");
     let asked = Instant::now();
-    let healed = heals(&world, &Rejections::new(), &old).await;
+    let healed = heals(&world, &TokenRejections::new(), &old).await;
     assert_eq!(healed.as_deref(), Some("new"));
     assert_eq!(asked.elapsed(), secs(0.0));
 }
@@ -137,7 +137,7 @@ async fn token_fetched_because_of_a_rejection_is_not_replaced_within_half_a_seco
     pass(0.1).await;
     let asked = Instant::now();
     // Another upstream: its own quiet time has not begun.
-    let healed = heals(&world, &Rejections::new(), &new).await;
+    let healed = heals(&world, &TokenRejections::new(), &new).await;
     assert_eq!(healed.as_deref(), Some("newest"));
     assert_eq!(asked.elapsed(), secs(0.4));
 }
@@ -151,7 +151,7 @@ async fn rejection_during_a_pause_waits_for_the_next_attempt_if_that_comes_in_ti
     );
     world.source.first_attempt().await;
     let old = world.source.current().expect("a token");
-    let (upstream, sound) = (Rejections::new(), Rejections::new());
+    let (upstream, sound) = (TokenRejections::new(), TokenRejections::new());
     let asked = Instant::now();
     let others = async {
         pass(0.1).await;
@@ -219,10 +219,10 @@ async fn same_value_again_passes_the_401_through_and_keeps_that_upstream_quiet()
 }
 
 /// A fetch whose token the upstream rejects as well; how often one was caused until then.
-async fn heal_in_vain(world: &World, upstream: &Rejections, n: usize) -> usize {
+async fn heal_in_vain(world: &World, upstream: &TokenRejections, n: usize) -> usize {
     world.endpoint.now(grants(&format!("vain{n}"), 36_000.0));
     let rejected = world.source.current().expect("a token");
-    if let Some(token) = upstream.heal(&world.source, &rejected).await {
+    if let Some(token) = upstream.renew(&world.source, &rejected).await {
         // A burst is replayed and rejected as a whole; it counts once.
         for _ in 0..100 {
             upstream.replayed(&world.source, &token, false);
@@ -270,14 +270,14 @@ async fn accepted_replay_ends_the_quiet() {
 #[tokio::test(start_paused = true)]
 async fn wrong_audience_at_one_upstream_hammers_nobody_and_costs_others_nothing() {
     let (world, broken, _) = holding_old(Answer::Hangs).await;
-    let sound = Rejections::new();
+    let sound = TokenRejections::new();
     for n in 0..3600 {
         world
             .endpoint
             .now(grants(&format!("t{n}"), 36_000.0).after(0.2));
         assert!(sound.current(&world.source).is_some());
         let rejected = broken.acquire(&world.source).await.expect("a token");
-        let (healed, ()) = tokio::join!(broken.heal(&world.source, &rejected), async {
+        let (healed, ()) = tokio::join!(broken.renew(&world.source, &rejected), async {
             pass(0.1).await;
             assert!(sound.current(&world.source).is_some());
         });
@@ -320,7 +320,7 @@ async fn hanging_token_endpoint_delays_requests_of_that_upstream_once() {
 async fn waiting_at_an_upstream_is_bounded_by_acquire_timeout_as_a_whole() {
     let world = World::eager([grants("old", 30.0)], Answer::Hangs);
     world.source.first_attempt().await;
-    let upstream = Rejections::new();
+    let upstream = TokenRejections::new();
     let old = world.source.current().expect("a token");
     pass(20.0).await;
     let waiting = async {

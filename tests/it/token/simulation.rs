@@ -19,7 +19,7 @@ use fastrand::Rng;
 use sidebearer::config::Refresh;
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
-use sidebearer::token::{Clock, Source, Token};
+use sidebearer::token::{Clock, Token, TokenSource};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -73,7 +73,7 @@ fn simulate(seed: u64) -> Report {
 async fn thirty_days(refresh: Refresh, longest_sleep: Duration, mut rng: Rng) -> Report {
     let clock = VirtualClock::with_longest_sleep(longest_sleep);
     let server = Server::new(clock.clone(), rng.fork());
-    let source = Source::start(
+    let source = TokenSource::start(
         "crm",
         policy(refresh),
         server.clone(),
@@ -111,7 +111,7 @@ async fn thirty_days(refresh: Refresh, longest_sleep: Duration, mut rng: Rng) ->
 /// One request: what it is given, and when.
 async fn request(
     refresh: Refresh,
-    source: Arc<Source>,
+    source: Arc<TokenSource>,
     clock: Arc<VirtualClock>,
     server: Arc<Server>,
 ) {

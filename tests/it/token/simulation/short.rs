@@ -8,7 +8,7 @@ use sidebearer::config::{Refresh, Secret};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
-use sidebearer::token::{Rejections, Source};
+use sidebearer::token::{TokenRejections, TokenSource};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -65,7 +65,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
         lifetime: secs(lifetime),
         requests: AtomicU64::new(0),
     });
-    let source = Source::start(
+    let source = TokenSource::start(
         "crm",
         policy(refresh),
         endpoint.clone(),
@@ -73,7 +73,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
         VirtualClock::new(),
         Metrics::new().credential("crm"),
     );
-    let upstream = Arc::new(Rejections::new());
+    let upstream = Arc::new(TokenRejections::new());
     let (begin, forgotten) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut requests = JoinSet::new();
     for n in 0..(MINUTES_10.as_millis() / 20) as u64 {
@@ -97,7 +97,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
                 return;
             }
             counts.rejected.fetch_add(1, SeqCst);
-            match upstream.heal(&source, &token).await {
+            match upstream.renew(&source, &token).await {
                 Some(newer) => upstream.replayed(&source, &newer, true),
                 None => {
                     counts.unhealed.fetch_add(1, SeqCst);

@@ -25,7 +25,7 @@ use sidebearer::dpop::{Claims, LastNonce, Nonce};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{Client, challenge};
-use sidebearer::token::{Clock, Rejections, Source, Token};
+use sidebearer::token::{Clock, Token, TokenRejections, TokenSource};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -188,7 +188,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
     let times = world.times();
     world.inner().files.look(times);
     world.inner().own_key = own_key.map(|key| key.thumbprint().to_owned());
-    let source = Source::start(
+    let source = TokenSource::start(
         "crm",
         policy(refresh),
         Arc::new(Observed {
@@ -217,7 +217,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
         world: world.clone(),
         refresh,
         source,
-        rejections: Rejections::new(),
+        rejections: TokenRejections::new(),
         nonce: LastNonce::default(),
     });
     let end = Instant::now() + DAYS_30;
@@ -241,8 +241,8 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
 struct Proxy {
     world: Arc<World>,
     refresh: Refresh,
-    source: Arc<Source>,
-    rejections: Rejections,
+    source: Arc<TokenSource>,
+    rejections: TokenRejections,
     nonce: LastNonce,
 }
 
@@ -291,7 +291,7 @@ impl Proxy {
             return;
         }
         let asked = Instant::now();
-        let newer = self.rejections.heal(&self.source, &token).await;
+        let newer = self.rejections.renew(&self.source, &token).await;
         let waited = asked.elapsed();
         self.world
             .check(waited <= PATIENCE, || format!("healed for {waited:?}"));

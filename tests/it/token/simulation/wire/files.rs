@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::json;
 use sidebearer::config::SecretSource;
-use sidebearer::token::Source;
+use sidebearer::token::TokenSource;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -188,7 +188,7 @@ impl Document {
 #[derive(Clone)]
 pub(super) struct Writers {
     pub(super) world: Arc<World>,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<TokenSource>,
 }
 
 impl Writers {

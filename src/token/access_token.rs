@@ -19,7 +19,7 @@ pub struct Token {
     access_token: Secret,
     token_type: &'static str,
     binding: Option<Binding>,
-    times: Times,
+    times: TokenTimes,
     inherited: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct Binding {
 
 /// When a token begins, should be renewed, may no longer be sent, and ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct TokenTimes {
     pub(super) issued: Moment,
     pub(super) refresh_at: Moment,
     pub(super) usable_until: Moment,
@@ -46,7 +46,7 @@ impl Token {
     /// had the same value and the same key.
     pub(super) fn new(
         response: TokenResponse,
-        times: Times,
+        times: TokenTimes,
         renews: Option<&Self>,
     ) -> Option<Self> {
         let TokenResponse {
@@ -86,7 +86,7 @@ impl Token {
             access_token: self.access_token.clone(),
             token_type: self.token_type,
             binding: self.binding.clone(),
-            times: Times {
+            times: TokenTimes {
                 refresh_at: self.times.issued,
                 ..self.times
             },

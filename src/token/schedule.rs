@@ -9,7 +9,7 @@ use crate::oauth::TokenError;
 
 /// No attempt starts sooner after a success: a server whose tokens are dead within moments is
 /// not asked in a loop.
-pub(super) const REST: Duration = Duration::from_millis(500);
+pub(super) const PAUSE_AFTER_SUCCESS: Duration = Duration::from_millis(500);
 
 /// No pause is shorter, however little is left of a token.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);

@@ -9,23 +9,23 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Moment;
-use super::shared::Shared;
-use super::state::{Ended, Next, State};
+use super::shared::SharedState;
+use super::state::{AttemptOutcome, NextStep, TokenState};
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 
 /// Keeps the credential supplied until the task is aborted.
-pub(super) async fn keep(shared: Arc<Shared>) {
+pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
     // At most one; its own task, so that a panic in it does not end this one.
     let mut fetches: JoinSet<Attempt> = JoinSet::new();
     loop {
         let now = shared.clock.now();
         let nap = match shared.update(|state| state.next(now)) {
-            Next::Fetch => {
+            NextStep::Fetch => {
                 fetches.spawn(fetch(shared.clone()));
                 None
             }
-            Next::Sleep(wait) => Some(wait.min(shared.clock.longest_sleep())),
-            Next::Rest => None,
+            NextStep::Sleep(wait) => Some(wait.min(shared.clock.longest_sleep())),
+            NextStep::Idle => None,
         };
         tokio::select! {
             biased;
@@ -33,10 +33,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                 let attempt = attempt.unwrap_or_else(|_| Attempt::panicked(shared.clock.now()));
                 finish(&shared, attempt);
                 // A secret that changed while it was refused was not yet curable when a watch told.
-                look_at_secrets(&shared).await;
+                reread_secrets(&shared).await;
             }
-            () = shared.nudge.notified() => {}
-            () = sleep(nap.unwrap_or_default()), if nap.is_some() => look_at_secrets(&shared).await,
+            () = shared.wake.notified() => {}
+            () = sleep(nap.unwrap_or_default()), if nap.is_some() => reread_secrets(&shared).await,
         }
     }
 }
@@ -59,7 +59,7 @@ impl Attempt {
     }
 }
 
-async fn fetch(shared: Arc<Shared>) -> Attempt {
+async fn fetch(shared: Arc<SharedState>) -> Attempt {
     let _place = shared.gate.place().await;
     let sent = shared.clock.now();
     let settings = shared.settings.load_full();
@@ -76,7 +76,7 @@ async fn fetch(shared: Arc<Shared>) -> Attempt {
     Attempt { sent, result }
 }
 
-fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
+fn finish(shared: &SharedState, Attempt { sent, result }: Attempt) {
     let now = shared.clock.now();
     let (ended, begun, retry_in) = shared.update(|state| {
         let ended = state.finish(now, sent, result);
@@ -94,20 +94,20 @@ fn finish(shared: &Shared, Attempt { sent, result }: Attempt) {
 }
 
 /// Sees a rotated secret also where no watch does.
-async fn look_at_secrets(shared: &Shared) {
-    if !shared.look(|state, _| state.is_curable()) {
+async fn reread_secrets(shared: &SharedState) {
+    if !shared.with_state(|state, _| state.is_curable()) {
         return;
     }
     let endpoint = Arc::clone(&shared.settings.load().endpoint);
     if endpoint.look_at_secrets().await {
         info!(credential = %shared.name, "the secret changed: trying again");
-        shared.update(State::end_pause);
+        shared.update(TokenState::end_pause);
     }
 }
 
 /// News at `info` and `warn`; what repeats itself at `debug`, with a reminder at 2, 4, 8, ...
 /// failures in a row.
-fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
+fn log(shared: &SharedState, ended: &AttemptOutcome, now: Moment, retry_in: Duration) {
     let credential = shared.name.as_str();
     let failures = ended.failures;
     match &ended.result {
@@ -129,7 +129,7 @@ fn log(shared: &Shared, ended: &Ended, now: Moment, retry_in: Duration) {
         }
         Err(error) => {
             let error = error.message.as_str();
-            let (usable_for, pending) = shared.look(|state, _| {
+            let (usable_for, pending) = shared.with_state(|state, _| {
                 let failure = state.last_failure();
                 let usable_for = failure.map_or(Duration::ZERO, |failure| failure.usable_for);
                 (usable_for, state.is_pending())

@@ -1,4 +1,4 @@
-//! Fresh tokens that an upstream rejects: no other token heals that, so an operator is told.
+//! Fresh tokens that an upstream rejects. Another token would not help, so an operator is told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const COUNTED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What one upstream says about tokens that it has not accepted before.
 #[derive(Debug)]
-pub struct FreshTokens {
+pub struct FreshTokenRejections {
     upstream: String,
     credential: String,
     /// The id of the newest token that it accepted: all that a request normally reads.
@@ -25,12 +25,12 @@ pub struct FreshTokens {
     /// The reading of the boot clock from which an accepted token ends it, in nanoseconds; the maximum
     /// while there is nothing to end.
     over_from: AtomicU64,
-    rejected: Mutex<Option<Rejected>>,
+    rejected: Mutex<Option<RejectedTokens>>,
 }
 
 /// Fresh tokens were rejected; as `/status` shows it. Times are Unix seconds. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rejected {
+pub struct RejectedTokens {
     /// How many tokens, or the same one minute by minute.
     pub tokens: u64,
     /// When it began.
@@ -47,7 +47,7 @@ pub struct Rejected {
     counted: Duration,
 }
 
-impl FreshTokens {
+impl FreshTokenRejections {
     /// Nothing rejected yet.
     pub fn new(upstream: &str, credential: &str) -> Self {
         Self {
@@ -61,14 +61,14 @@ impl FreshTokens {
 
     /// Whether the upstream accepted this token or a newer one before, and there is nothing to end, so
     /// that another answer tells nothing new. Called for each answer: two loads.
-    pub fn is_content_with(&self, token: &Token) -> bool {
+    pub fn has_accepted(&self, token: &Token) -> bool {
         self.accepted.load(Ordering::Relaxed) >= token.id()
             && self.over_from.load(Ordering::Relaxed) == u64::MAX
     }
 
     /// The upstream accepted this token. No lock unless there is something to end, and then once.
     pub fn accept(&self, token: &Token, now: impl FnOnce() -> Moment) {
-        self.note(token);
+        self.note_accepted(token);
         let over_from = self.over_from.load(Ordering::Relaxed);
         if over_from != u64::MAX && nanos(now().boot) >= over_from {
             self.end();
@@ -77,8 +77,8 @@ impl FreshTokens {
 
     /// The upstream accepted another token in place of one that it rejected: whatever there was is
     /// over.
-    pub fn healed(&self, token: &Token) {
-        self.note(token);
+    pub fn accept_replacement(&self, token: &Token) {
+        self.note_accepted(token);
         if self.over_from.load(Ordering::Relaxed) != u64::MAX {
             self.end();
         }
@@ -107,7 +107,7 @@ impl FreshTokens {
         let at = now.wall.as_secs();
         let (tokens, since) = known.map_or((1, at), |known| (known.tokens + 1, known.since));
         let (error, error_description) = reason();
-        let told = rejected.insert(Rejected {
+        let told = rejected.insert(RejectedTokens {
             tokens,
             since,
             last: at,
@@ -119,7 +119,7 @@ impl FreshTokens {
         self.tell(told);
     }
 
-    fn note(&self, accepted: &Token) {
+    fn note_accepted(&self, accepted: &Token) {
         // Answers to an older token may come later.
         if self.accepted.load(Ordering::Relaxed) < accepted.id() {
             self.accepted.fetch_max(accepted.id(), Ordering::Relaxed);
@@ -127,12 +127,12 @@ impl FreshTokens {
     }
 
     /// What there is, until it ends.
-    pub fn rejected(&self) -> Option<Rejected> {
+    pub fn rejected(&self) -> Option<RejectedTokens> {
         self.lock().clone()
     }
 
     /// The first at `warn`, what repeats itself at `debug`, with a reminder at 2, 4, 8, ...
-    fn tell(&self, rejected: &Rejected) {
+    fn tell(&self, rejected: &RejectedTokens) {
         let (upstream, credential) = (self.upstream.as_str(), self.credential.as_str());
         let (error, description) = (&*rejected.error, &*rejected.error_description);
         let tokens = rejected.tokens;
@@ -156,7 +156,7 @@ impl FreshTokens {
 
     fn end(&self) {
         self.over_from.store(u64::MAX, Ordering::Relaxed);
-        if let Some(Rejected { tokens, .. }) = self.lock().take() {
+        if let Some(RejectedTokens { tokens, .. }) = self.lock().take() {
             let (upstream, credential) = (self.upstream.as_str(), self.credential.as_str());
             info!(
                 upstream,
@@ -165,7 +165,7 @@ impl FreshTokens {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Rejected>> {
+    fn lock(&self) -> MutexGuard<'_, Option<RejectedTokens>> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
