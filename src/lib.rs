@@ -13,7 +13,7 @@
 //! - [`oauth`] is the wire to the authorization server, over [`http_client`], which sends requests of
 //!   our own; [`upstream`] makes the connections under both.
 //! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
-//!   upstreams; [`stream`] a client's socket.
+//!   upstreams; [`client_socket`] a client's socket.
 //! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one meaning for every path) and
 //!   [`address`] (what kind of place an IP address is), [`header_names`] (which names some server
 //!   takes for one), [`redact`] (which cleans what servers say) and [`server_clock`] are the ground; [`jose`], keys and
@@ -28,6 +28,7 @@ pub mod address;
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod client_socket;
 pub mod config;
 pub mod deadline;
 pub mod dpop;
@@ -52,7 +53,6 @@ pub mod server_clock;
 pub mod service_manager;
 pub mod snapshot;
 pub mod sockets;
-pub mod stream;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

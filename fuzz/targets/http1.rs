@@ -151,13 +151,13 @@ fn events(
             _ => return events,
         }
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let _ = connection.poll_gone(&mut cx);
+        let _ = connection.poll_client_gone(&mut cx);
         let (head, ()) = Response::new(()).into_parts();
         let body = Whole::new(&Collected::default());
-        connection.answer(&head, &body, false);
+        connection.start_response(&head, &body, false);
         let mut body = Some(body);
-        drive(|cx| connection.poll_answered(cx, &mut body)).expect("a whole response");
-        drive(|cx| connection.poll_body_over(cx));
+        drive(|cx| connection.poll_send_response(cx, &mut body)).expect("a whole response");
+        drive(|cx| connection.poll_body_end(cx));
         if !connection.keeps_alive() {
             events.push(Event::Closed);
             return events;
@@ -202,7 +202,7 @@ fn forwarded(asked: &Asked) {
         drive(|cx| connection.poll_request(cx)).unwrap().map(drop),
         None
     );
-    assert!(!connection.in_head(), "something is behind it");
+    assert!(!connection.has_partial_head(), "something is behind it");
 
     again.headers.remove(TRANSFER_ENCODING);
     let known = head.headers().clone();
@@ -360,17 +360,17 @@ fn passed_on(sent: &[u8], pieces: &[u8], method: &Method, who: u8, whole: &Answe
     drive(|cx| connection.poll_request(cx)).expect("a request");
     let mut trip = trip(method, Wire::new(sent, pieces), LIMITS);
     let head = head(&mut trip, |interim| {
-        connection.inform(&http1::interim(interim))
+        connection.send_interim(&http1::interim(interim))
     });
     let mut head = head.expect("it was read before");
     scrub_response(&mut head.headers, head.status);
     let known = head.headers.clone();
-    connection.answer(&head, &trip, false);
+    connection.start_response(&head, &trip, false);
     let mut body = Some(trip);
-    let passed = drive(|cx| connection.poll_answered(cx, &mut body));
+    let passed = drive(|cx| connection.poll_send_response(cx, &mut body));
     // What had come before it broke off has its chance to leave.
     drive(|cx| connection.poll_flush(cx)).expect("room");
-    connection.with_stream(|wire| output.clone_from(&wire.sent));
+    connection.with_socket(|wire| output.clone_from(&wire.sent));
     // Without a length or chunks, the reset is all that tells.
     let wire = match passed.is_ok() || version == "1.1" {
         true => Wire::new(&output, b""),

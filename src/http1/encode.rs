@@ -71,18 +71,18 @@ pub(super) enum BodyEncoder {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseFraming {
     /// The client speaks HTTP/1.1; else 1.0.
-    pub(super) http11: bool,
+    pub(super) is_http11: bool,
     /// Another request may follow.
     pub(super) keep_alive: bool,
     /// The length of the body is not told by the headers, but by this.
     pub(super) add_length: Option<u64>,
     /// How the body ends.
-    pub(super) coding: BodyEncoder,
+    pub(super) body: BodyEncoder,
 }
 
-/// Writes a response head. `Connection` is written as `answering` says, but for a 101.
-pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering: ResponseFraming) {
-    let version = if answering.http11 {
+/// Writes a response head. `Connection` is written as `framing` says, but for a 101.
+pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, framing: ResponseFraming) {
+    let version = if framing.is_http11 {
         "HTTP/1.1 "
     } else {
         "HTTP/1.0 "
@@ -104,14 +104,14 @@ pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, answering:
         // Whoever has a clock adds it (RFC 9110 section 6.6.1).
         date(to);
     }
-    if let Some(length) = answering.add_length {
+    if let Some(length) = framing.add_length {
         // Writing to a vector cannot fail, here and below.
         let _ = write!(to, "Content-Length: {length}\r\n");
     }
-    if answering.coding == BodyEncoder::Chunked {
+    if framing.body == BodyEncoder::Chunked {
         to.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    match (answering.keep_alive, answering.http11) {
+    match (framing.keep_alive, framing.is_http11) {
         _ if switching => {}
         (false, _) => to.extend_from_slice(b"Connection: close\r\n"),
         (true, false) => to.extend_from_slice(b"Connection: keep-alive\r\n"),

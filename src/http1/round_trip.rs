@@ -19,13 +19,10 @@ use super::partial_head::PartialHead;
 use super::read::poll_read;
 use super::syntax::{HeadError, HeadLimits, Strictness};
 use super::unsolicited::Unsolicited;
-use super::write_buffer::WriteBuffer;
+use super::write_buffer::{COALESCED, WriteBuffer};
 
 #[cfg(test)]
 mod tests;
-
-/// Small pieces of a body are gathered up to this size, while they are at hand.
-pub(super) const COALESCED: usize = 16 * 1024;
 
 /// Interim responses to one request. A server that says `102` every ten seconds says it for three
 /// quarters of an hour.

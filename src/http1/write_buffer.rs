@@ -13,6 +13,9 @@ const COPIED: usize = 2 * 1024;
 /// Larger spare memory is given back.
 const SPARE: usize = 16 * 1024;
 
+/// Small pieces of a body that are at hand are gathered up to this size before they are written.
+pub(super) const COALESCED: usize = 16 * 1024;
+
 thread_local! {
     /// Memory of an outbox that was emptied, for the next one to be filled: it is in the cache.
     static SPARE_SPACE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -93,9 +96,13 @@ impl WriteBuffer {
             let copied = &self.copied[self.written..];
             let written = if self.large.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, copied))?
-            } else {
+            } else if io.is_write_vectored() {
                 let parts = [copied, &self.large, self.tail].map(IoSlice::new);
                 ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?
+            } else {
+                let parts = [copied, &self.large, self.tail];
+                let first = parts.into_iter().find(|part| !part.is_empty());
+                ready!(Pin::new(&mut *io).poll_write(cx, first.unwrap_or_default()))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -176,9 +183,10 @@ mod tests {
 
     /// Takes so many bytes at most, every other time it is asked.
     struct Takes {
-        most: usize,
+        max: usize,
         taken: Vec<u8>,
         asked: bool,
+        vectored: bool,
     }
 
     impl AsyncWrite for Takes {
@@ -191,7 +199,7 @@ mod tests {
             if !self.asked {
                 return Poll::Pending;
             }
-            let length = buf.len().min(self.most);
+            let length = buf.len().min(self.max);
             self.taken.extend_from_slice(&buf[..length]);
             Poll::Ready(Ok(length))
         }
@@ -205,7 +213,7 @@ mod tests {
         }
 
         fn is_write_vectored(&self) -> bool {
-            true
+            self.vectored
         }
 
         fn poll_write_vectored(
@@ -213,6 +221,7 @@ mod tests {
             cx: &mut Context<'_>,
             parts: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
+            assert!(self.vectored, "it takes one piece at once");
             let mut all = Vec::new();
             for part in parts {
                 all.extend_from_slice(part);
@@ -228,9 +237,10 @@ mod tests {
             // From one byte at once to a piece and the beginning of the next.
             for most in (1..10).chain(small - 5..small + 15) {
                 let mut io = Takes {
-                    most,
+                    max: most,
                     taken: Vec::new(),
                     asked: false,
+                    vectored: most % 2 == 0,
                 };
                 let (mut out, mut expected) = (WriteBuffer::default(), Vec::new());
                 for number in 0..8 {

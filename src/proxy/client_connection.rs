@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-use crate::stream::Peer;
+use crate::client_socket::Peer;
 
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::stream::Peer;
+use crate::client_socket::Peer;
 use crate::telemetry::ACCESS;
 
 /// A tunnel until its end. Logged when dropped.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::acceptor::Acceptor;
-use super::shard::{Accepted, RawStream, Shards};
+use super::shard::{AcceptedConnection, AcceptedSocket, Shards};
 use super::socket_file::{self, SocketFile};
 use crate::config::ListenAddress;
 use crate::limit::{Limit, Place};
@@ -26,7 +26,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// A bound socket that does not accept at the moment; the kernel queues connections for it.
 #[derive(Debug)]
 pub struct Bound {
-    socket: Arc<Accepting>,
+    socket: Arc<ListeningSocket>,
     local: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
 }
@@ -42,7 +42,7 @@ impl Bound {
 /// still served.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Arc<Accepting>,
+    socket: Arc<ListeningSocket>,
     local: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
     pause: oneshot::Sender<()>,
@@ -61,12 +61,12 @@ pub fn bind(acceptor: &Acceptor, address: &ListenAddress, backlog: i32) -> io::R
         ListenAddress::Tcp(address) => {
             let socket = bind_tcp(*address, backlog)?;
             let local = socket.local_addr()?.as_socket();
-            (Accepting::Tcp(watched(socket.into())?), local, None)
+            (ListeningSocket::Tcp(watched(socket.into())?), local, None)
         }
         ListenAddress::Unix { path, mode } => {
             let (socket, file) = socket_file::bind(path, *mode, backlog)?;
             let file = Some(Arc::new(file));
-            (Accepting::Unix(watched(socket.into())?), None, file)
+            (ListeningSocket::Unix(watched(socket.into())?), None, file)
         }
     };
     Ok(Bound {
@@ -135,8 +135,8 @@ impl Listener {
     /// The system's.
     pub fn set_backlog(&self, backlog: i32) -> io::Result<()> {
         match &*self.socket {
-            Accepting::Tcp(listener) => SockRef::from(listener.get_ref()).listen(backlog),
-            Accepting::Unix(listener) => SockRef::from(listener.get_ref()).listen(backlog),
+            ListeningSocket::Tcp(listener) => SockRef::from(listener.get_ref()).listen(backlog),
+            ListeningSocket::Unix(listener) => SockRef::from(listener.get_ref()).listen(backlog),
         }
     }
 
@@ -169,14 +169,14 @@ fn watched<T: AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
 }
 
 #[derive(Debug)]
-enum Accepting {
+enum ListeningSocket {
     Tcp(AsyncFd<TcpListener>),
     Unix(AsyncFd<UnixListener>),
 }
 
-impl Accepting {
+impl ListeningSocket {
     /// A connection, with its place below the limit.
-    async fn accept(&self, limit: &Limit) -> io::Result<(RawStream, Place)> {
+    async fn accept(&self, limit: &Limit) -> io::Result<(AcceptedSocket, Place)> {
         match self {
             Self::Tcp(listener) => accept_on(listener, limit, accept_tcp).await,
             Self::Unix(listener) => accept_on(listener, limit, accept_unix).await,
@@ -193,7 +193,7 @@ impl Accepting {
     }
 
     /// What is queued already.
-    fn accept_now(&self) -> io::Result<RawStream> {
+    fn accept_now(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(listener) => accept_tcp(listener.get_ref()),
             Self::Unix(listener) => accept_unix(listener.get_ref()),
@@ -204,8 +204,8 @@ impl Accepting {
 async fn accept_on<T: AsRawFd>(
     listener: &AsyncFd<T>,
     limit: &Limit,
-    accept: fn(&T) -> io::Result<RawStream>,
-) -> io::Result<(RawStream, Place)> {
+    accept: fn(&T) -> io::Result<AcceptedSocket>,
+) -> io::Result<(AcceptedSocket, Place)> {
     loop {
         let mut ready = listener.readable().await?;
         // Beyond the limit new connections wait with the kernel, not with us. Not before there is
@@ -217,24 +217,26 @@ async fn accept_on<T: AsRawFd>(
     }
 }
 
-fn accept_tcp(listener: &TcpListener) -> io::Result<RawStream> {
+fn accept_tcp(listener: &TcpListener) -> io::Result<AcceptedSocket> {
     let (stream, peer) = listener.accept()?;
-    raw_tcp(stream, peer)
+    accepted_tcp(stream, peer)
 }
 
-fn accept_unix(listener: &UnixListener) -> io::Result<RawStream> {
-    listener.accept().and_then(|(stream, _)| raw_unix(stream))
+fn accept_unix(listener: &UnixListener) -> io::Result<AcceptedSocket> {
+    listener
+        .accept()
+        .and_then(|(stream, _)| accepted_unix(stream))
 }
 
-fn raw_tcp(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<RawStream> {
+fn accepted_tcp(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<AcceptedSocket> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
-    Ok(RawStream::Tcp(stream, peer))
+    Ok(AcceptedSocket::Tcp(stream, peer))
 }
 
-fn raw_unix(stream: UnixStream) -> io::Result<RawStream> {
+fn accepted_unix(stream: UnixStream) -> io::Result<AcceptedSocket> {
     stream.set_nonblocking(true)?;
-    Ok(RawStream::Unix(stream))
+    Ok(AcceptedSocket::Unix(stream))
 }
 
 /// Returns the socket when it is paused, or has handed on what was queued.
@@ -269,7 +271,7 @@ async fn accept(
                     tracing::info!(listener, "accepting again");
                 }
                 last = is_reserved(&stream);
-                shards.serve(Accepted::new(stream, name.clone(), place));
+                shards.serve(AcceptedConnection::new(stream, name.clone(), place));
             }
             Err(error) if is_shortage(&error) => {
                 if !std::mem::replace(&mut short, true) {
@@ -285,7 +287,7 @@ async fn accept(
     while let Some(place) = limit.free_place()
         && let Ok(stream) = bound.socket.accept_now()
     {
-        shards.serve(Accepted::new(stream, name.clone(), place).last());
+        shards.serve(AcceptedConnection::new(stream, name.clone(), place).last());
     }
     bound
 }

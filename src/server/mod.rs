@@ -2,10 +2,11 @@
 
 mod acceptor;
 mod connection;
-mod http1;
-mod http2;
-mod io;
+mod detect;
+mod http1_session;
+mod http2_session;
 mod listener;
+mod observed_socket;
 mod refusal;
 mod shard;
 mod socket_file;

@@ -17,10 +17,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection;
+use crate::client_socket::{ClientSocket, Peer, PeerProcess};
 use crate::limit::Place;
 use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
-use crate::stream::{Peer, Stream};
 use crate::vital::Vitals;
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
@@ -37,57 +37,61 @@ pub struct Shards {
 
 #[derive(Debug)]
 struct Shard {
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<ShardMessage>,
     load: Arc<AtomicUsize>,
 }
 
 /// A connection on its way to a shard.
 #[derive(Debug)]
-pub struct Accepted {
-    stream: RawStream,
+pub struct AcceptedConnection {
+    socket: AcceptedSocket,
     listener: String,
     place: Place,
     last: bool,
 }
 
-/// A socket that no runtime watches.
+/// A socket that was accepted and is not registered with a runtime yet.
 #[derive(Debug)]
-pub enum RawStream {
-    /// TCP, and where it was connected from.
+pub enum AcceptedSocket {
+    /// TCP, and the address that it was connected from.
     Tcp(std::net::TcpStream, SocketAddr),
     /// A unix socket.
     Unix(std::os::unix::net::UnixStream),
 }
 
-impl RawStream {
-    /// The socket, watched by the current runtime, and who is at its other end.
-    fn watched(self) -> io::Result<(Stream, Peer)> {
+impl AcceptedSocket {
+    /// Registers the socket with the current runtime, and tells who is at its other end.
+    fn register(self) -> io::Result<(ClientSocket, Peer)> {
         match self {
-            Self::Tcp(stream, peer) => {
-                let stream = tokio::net::TcpStream::from_std(stream)?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+            Self::Tcp(socket, peer) => {
+                let socket = tokio::net::TcpStream::from_std(socket)?;
+                Ok((ClientSocket::Tcp(socket), Peer::Tcp(peer)))
             }
-            Self::Unix(stream) => {
-                let stream = tokio::net::UnixStream::from_std(stream)?;
-                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                Ok((Stream::Unix(stream), Peer::Unix(uid)))
+            Self::Unix(socket) => {
+                let socket = tokio::net::UnixStream::from_std(socket)?;
+                // As they were when the peer connected, whatever has become of it since.
+                let process = socket.peer_cred().ok().map(|credentials| PeerProcess {
+                    uid: credentials.uid(),
+                    pid: credentials.pid(),
+                });
+                Ok((ClientSocket::Unix(socket), Peer::Unix(process)))
             }
         }
     }
 }
 
-impl AsFd for RawStream {
+impl AsFd for AcceptedSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(stream, _) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+            Self::Tcp(socket, _) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
         }
     }
 }
 
 #[derive(Debug)]
-enum Message {
-    Serve(Accepted, Held),
+enum ShardMessage {
+    Serve(AcceptedConnection, LoadGuard),
     /// Finish the connections of this listener, or all.
     Close(Option<String>),
     Cut,
@@ -96,7 +100,7 @@ enum Message {
 
 /// What a connection holds until its end.
 #[derive(Debug)]
-struct Held {
+struct LoadGuard {
     load: Arc<AtomicUsize>,
     emptied: Arc<Notify>,
 }
@@ -139,7 +143,7 @@ impl Shards {
 
     /// Hands a connection to the shard with the fewest; never to one that is gone, which would have
     /// the fewest of all.
-    pub fn serve(&self, accepted: Accepted) {
+    pub fn serve(&self, accepted: AcceptedConnection) {
         let alive = |shard: &&Shard| !shard.messages.is_closed();
         let shard = self
             .shards
@@ -148,12 +152,12 @@ impl Shards {
             .min_by_key(|shard| shard.load.load(Relaxed));
         let Some(shard) = shard else { return };
         shard.load.fetch_add(1, Relaxed);
-        let held = Held {
+        let held = LoadGuard {
             load: Arc::clone(&shard.load),
             emptied: Arc::clone(&self.emptied),
         };
         // One that dies at this moment drops the connection; the process ends with it.
-        let _ = shard.messages.send(Message::Serve(accepted, held));
+        let _ = shard.messages.send(ShardMessage::Serve(accepted, held));
     }
 
     /// Finishes the connections of a listener, or of all: what is in flight is completed, then
@@ -162,14 +166,14 @@ impl Shards {
         for shard in &self.shards {
             let _ = shard
                 .messages
-                .send(Message::Close(listener.map(str::to_owned)));
+                .send(ShardMessage::Close(listener.map(str::to_owned)));
         }
     }
 
     /// Ends every connection now.
     pub fn cut(&self) {
         for shard in &self.shards {
-            let _ = shard.messages.send(Message::Cut);
+            let _ = shard.messages.send(ShardMessage::Cut);
         }
     }
 
@@ -180,7 +184,7 @@ impl Shards {
             .iter()
             .map(|shard| {
                 let (answer, answered) = oneshot::channel();
-                let _ = shard.messages.send(Message::Ping(answer));
+                let _ = shard.messages.send(ShardMessage::Ping(answer));
                 answered
             })
             .collect();
@@ -214,11 +218,11 @@ impl Shards {
     }
 }
 
-impl Accepted {
+impl AcceptedConnection {
     /// A connection of the listener with this name, holding its place below `max_connections`.
-    pub fn new(stream: RawStream, listener: String, place: Place) -> Self {
+    pub fn new(socket: AcceptedSocket, listener: String, place: Place) -> Self {
         Self {
-            stream,
+            socket,
             listener,
             place,
             last: false,
@@ -232,7 +236,7 @@ impl Accepted {
     }
 }
 
-impl Drop for Held {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         if self.load.fetch_sub(1, Relaxed) == 1 {
             self.emptied.notify_waiters();
@@ -241,22 +245,22 @@ impl Drop for Held {
 }
 
 /// What the tasks of one shard share.
-struct Local {
+struct ShardState {
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     shard: RefCell<Rc<ShardSnapshot>>,
     /// Swept of those that have ended.
-    connections: RefCell<Vec<Connection>>,
+    connections: RefCell<Vec<OpenConnection>>,
 }
 
-struct Connection {
+struct OpenConnection {
     client: Weak<ClientConnection>,
-    served_by: std::rc::Weak<ServedBy>,
+    served_by: std::rc::Weak<ServingSnapshot>,
 }
 
 /// What a connection is served by, and the index of its listener there.
-type ServedBy = RefCell<(Rc<ShardSnapshot>, usize)>;
+type ServingSnapshot = RefCell<(Rc<ShardSnapshot>, usize)>;
 
-impl Local {
+impl ShardState {
     fn shard(&self) -> Rc<ShardSnapshot> {
         let mut snapshots = self.snapshots.borrow_mut();
         let newest = snapshots.load();
@@ -267,9 +271,9 @@ impl Local {
         Rc::clone(&shard)
     }
 
-    fn serve(self: &Rc<Self>, accepted: Accepted, held: Held) {
-        let (stream, peer) = match accepted.stream.watched() {
-            Ok(watched) => watched,
+    fn serve(self: &Rc<Self>, accepted: AcceptedConnection, held: LoadGuard) {
+        let (socket, peer) = match accepted.socket.register() {
+            Ok(registered) => registered,
             Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
         };
         let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
@@ -281,7 +285,7 @@ impl Local {
         if accepted.last {
             client.close();
         }
-        tokio::task::spawn_local(connection::serve(stream, client, current));
+        tokio::task::spawn_local(connection::serve(socket, client, current));
     }
 
     fn each(&self, listener: Option<&str>, tell: impl Fn(&ClientConnection)) {
@@ -303,7 +307,7 @@ impl Local {
         let shard = self.shard();
         let listener = shard.snapshot.listener(&client.listener)?;
         let served_by = Rc::new(RefCell::new((shard, listener)));
-        self.connections.borrow_mut().push(Connection {
+        self.connections.borrow_mut().push(OpenConnection {
             client: Arc::downgrade(client),
             served_by: Rc::downgrade(&served_by),
         });
@@ -316,7 +320,7 @@ impl Local {
 
     /// Brings a connection to the newest snapshot. It stays with the last one that has its
     /// listener; when it is closing, that name may be another's already.
-    fn renew(&self, client: &ClientConnection, served_by: &ServedBy) {
+    fn renew(&self, client: &ClientConnection, served_by: &ServingSnapshot) {
         let shard = self.shard();
         let mut served_by = served_by.borrow_mut();
         if !Rc::ptr_eq(&served_by.0, &shard)
@@ -344,9 +348,9 @@ impl Local {
     }
 }
 
-async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap<Snapshot>>) {
+async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, snapshots: Arc<ArcSwap<Snapshot>>) {
     let shard = ShardSnapshot::new(snapshots.load_full(), None);
-    let local = Rc::new(Local {
+    let local = Rc::new(ShardState {
         snapshots: RefCell::new(Cache::new(snapshots)),
         shard: RefCell::new(shard),
         connections: RefCell::default(),
@@ -362,12 +366,12 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<Message>, snapshots: Arc<ArcSwap
             }
         };
         match message {
-            Some(Message::Serve(accepted, held)) => local.serve(accepted, held),
-            Some(Message::Close(listener)) => {
+            Some(ShardMessage::Serve(accepted, held)) => local.serve(accepted, held),
+            Some(ShardMessage::Close(listener)) => {
                 local.each(listener.as_deref(), ClientConnection::close)
             }
-            Some(Message::Cut) => local.each(None, ClientConnection::cut),
-            Some(Message::Ping(answer)) => drop(answer.send(())),
+            Some(ShardMessage::Cut) => local.each(None, ClientConnection::cut),
+            Some(ShardMessage::Ping(answer)) => drop(answer.send(())),
             None => break,
         }
     }

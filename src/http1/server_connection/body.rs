@@ -10,65 +10,61 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::chunked::MalformedBody;
-use super::ConnectionState;
+use super::state::ConnectionState;
 
 /// The body of the request that a connection carries.
 #[derive(Debug)]
 pub struct RequestBody<S> {
-    pub(super) shared: Rc<RefCell<ConnectionState<S>>>,
-    /// Which request it is of: who holds it for longer must not get at the next one's.
+    pub(super) state: Rc<RefCell<ConnectionState<S>>>,
+    /// The number of its request: whoever holds the body for longer must not read the next one's.
     pub(super) number: u64,
 }
 
 /// Why a request body cannot be read to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It breaks its own framing.
+    /// It does not follow its own framing.
     #[error(transparent)]
     Malformed(#[from] MalformedBody),
     /// The client has gone away.
     #[error("the client closed the connection before the end of the body")]
-    Gone,
+    ClientGone,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let expects = std::mem::take(&mut self.asked.expects);
-        if expects && self.received.is_empty() && self.answer.is_none() {
-            self.out
+        let awaits_continue = std::mem::take(&mut self.request.awaits_continue);
+        if awaits_continue && self.received.is_empty() && self.response.is_none() {
+            self.write_buffer
                 .space()
                 .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        if !self.out.is_flushed() {
-            self.poll_flush_aside(cx);
+        if !self.write_buffer.is_flushed() {
+            self.poll_flush_for_reader(cx);
         }
         loop {
-            match self
-                .asked
-                .body
-                .decode(&mut self.received)
-                .map_err(BodyError::from)?
-            {
+            let frame = self.request.body.decode(&mut self.received);
+            match frame.map_err(BodyError::from)? {
                 Some(frame) => return Poll::Ready(Some(Ok(frame))),
-                None if self.asked.body.is_done() => return Poll::Ready(None),
+                None if self.request.body.is_done() => return Poll::Ready(None),
                 None => {}
             }
-            if let Poll::Ready(more) = self.poll_receive(cx) {
-                match more {
-                    true => continue,
-                    false => return Poll::Ready(Some(Err(BodyError::Gone))),
+            match self.poll_receive(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Some(Err(BodyError::ClientGone))),
+                Poll::Pending => {
+                    self.body_waker = Some(cx.waker().clone());
+                    return Poll::Pending;
                 }
             }
-            self.reader = Some(cx.waker().clone());
-            return Poll::Pending;
         }
     }
 }
 
 impl<S> RequestBody<S> {
-    /// Whether its request was answered, and another has begun: it had been read to its end.
+    /// Whether another request has begun since: this body had been read to its end.
     fn is_past(&self) -> bool {
-        self.shared.borrow().count != self.number
+        self.state.borrow().request_count != self.number
     }
 }
 
@@ -77,10 +73,10 @@ impl<S> Drop for RequestBody<S> {
         if self.is_past() {
             return;
         }
-        let mut shared = self.shared.borrow_mut();
-        shared.asked.read = false;
-        if let Some(waiter) = shared.waiter.take() {
-            waiter.wake();
+        let mut state = self.state.borrow_mut();
+        state.request.has_reader = false;
+        if let Some(waker) = state.body_end_waker.take() {
+            waker.wake();
         }
     }
 }
@@ -96,25 +92,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for RequestBody<S> {
         if self.is_past() {
             return Poll::Ready(None);
         }
-        let mut shared = self.shared.borrow_mut();
-        let polled = shared.poll_body(cx);
-        if shared.asked.body.is_done()
-            && let Some(waiter) = shared.waiter.take()
+        let mut state = self.state.borrow_mut();
+        let polled = state.poll_body(cx);
+        if state.request.body.is_done()
+            && let Some(waker) = state.body_end_waker.take()
         {
-            waiter.wake();
+            waker.wake();
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_past() || self.shared.borrow().asked.body.is_done()
+        self.is_past() || self.state.borrow().request.body.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
         if self.is_past() {
             return SizeHint::with_exact(0);
         }
-        let left = self.shared.borrow().asked.body.remaining();
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let remaining = self.state.borrow().request.body.remaining();
+        remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

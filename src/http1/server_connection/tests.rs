@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use http::Response;
@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::client_socket::in_memory::WakesLast;
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 1000,
@@ -34,9 +35,9 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let (head, body) = response.into_parts();
-    connection.answer(&head, &body, false);
+    connection.start_response(&head, &body, false);
     let mut body = Some(body);
-    std::future::poll_fn(|cx| connection.poll_answered(cx, &mut body)).await
+    std::future::poll_fn(|cx| connection.poll_send_response(cx, &mut body)).await
 }
 
 async fn read(near: &mut DuplexStream) -> String {
@@ -115,7 +116,7 @@ async fn who_holds_a_body_that_was_read_has_no_part_in_the_next() {
     answer(&connection, Response::new(Full::from("ok")))
         .await
         .unwrap();
-    std::future::poll_fn(|cx| connection.poll_body_over(cx)).await;
+    std::future::poll_fn(|cx| connection.poll_body_end(cx)).await;
 
     let second = b"POST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nwo";
     near.write_all(second).await.unwrap();
@@ -178,7 +179,7 @@ async fn what_is_not_as_long_as_it_says_is_broken() {
         let mut response = Response::new(pieces(frames));
         response.headers_mut().insert(CONTENT_LENGTH, 5.into());
         let sent = answer(&connection, response).await;
-        assert_eq!(sent, Err(SendError::Broken));
+        assert_eq!(sent, Err(SendError::BodyBroken));
     }
 }
 
@@ -211,7 +212,7 @@ async fn a_body_that_nobody_reads_ends_the_connection_unless_all_of_it_has_come(
         answer(&connection, Response::new(Empty::new()))
             .await
             .unwrap();
-        std::future::poll_fn(|cx| connection.poll_body_over(cx)).await;
+        std::future::poll_fn(|cx| connection.poll_body_end(cx)).await;
         assert_eq!(read(&mut near).await.contains("Connection: close"), close);
         assert_eq!(connection.keeps_alive(), !close);
     }
@@ -238,7 +239,7 @@ async fn who_reads_a_body_hears_that_the_client_or_the_connection_has_gone() {
     near.write_all(asked).await.unwrap();
     let body = next(&connection).await.into_body().unwrap();
     drop(near);
-    assert_eq!(body.collect().await.unwrap_err(), BodyError::Gone);
+    assert_eq!(body.collect().await.unwrap_err(), BodyError::ClientGone);
 
     let (mut near, connection) = pair();
     near.write_all(asked).await.unwrap();
@@ -248,7 +249,7 @@ async fn who_reads_a_body_hears_that_the_client_or_the_connection_has_gone() {
         drop(connection);
     };
     let (read, ()) = tokio::join!(body.collect(), closing);
-    assert_eq!(read.unwrap_err(), BodyError::Gone);
+    assert_eq!(read.unwrap_err(), BodyError::ClientGone);
 }
 
 #[tokio::test]
@@ -257,14 +258,14 @@ async fn a_client_that_goes_while_it_waits_is_noticed_and_what_it_sends_is_kept(
     near.write_all(b"GET /a HTTP/1.1\r\n\r\n").await.unwrap();
     next(&connection).await;
     near.write_all(b"GET /b HTTP/1.1\r\n\r\n").await.unwrap();
-    let gone = std::future::poll_fn(|cx| Poll::Ready(connection.poll_gone(cx))).await;
+    let gone = std::future::poll_fn(|cx| Poll::Ready(connection.poll_client_gone(cx))).await;
     assert!(gone.is_pending());
     answer(&connection, Response::new(Empty::new()))
         .await
         .unwrap();
     assert_eq!(next(&connection).await.uri(), "/b");
     drop(near);
-    std::future::poll_fn(|cx| connection.poll_gone(cx)).await;
+    std::future::poll_fn(|cx| connection.poll_client_gone(cx)).await;
 }
 
 #[tokio::test]
@@ -328,9 +329,9 @@ async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
         let (its, readers) = (Arc::clone(&task).into(), reader.into());
         let mut reading = Context::from_waker(&readers);
         let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
-        connection.answer(&head, &body, false);
+        connection.start_response(&head, &body, false);
         let mut body = Some(body);
-        let answered = connection.poll_answered(&mut Context::from_waker(&its), &mut body);
+        let answered = connection.poll_send_response(&mut Context::from_waker(&its), &mut body);
         assert!(answered.is_pending(), "more than the client has room for");
         assert!(Pin::new(&mut upload).poll_frame(&mut reading).is_pending());
 
@@ -350,12 +351,12 @@ async fn a_client_that_sends_while_it_does_not_read_is_not_taken_for_gone() {
     let connection = ServerConnection::new(far, Bytes::from_static(head), LIMITS, 1000);
     let mut upload = next(&connection).await.into_body().unwrap();
     let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
-    connection.answer(&head, &body, false);
+    connection.start_response(&head, &body, false);
     let mut cx = Context::from_waker(Waker::noop());
     let began = Instant::now();
     assert!(
         connection
-            .poll_answered(&mut cx, &mut Some(body))
+            .poll_send_response(&mut cx, &mut Some(body))
             .is_pending()
     );
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -375,14 +376,14 @@ async fn a_client_that_goes_when_another_task_has_read_its_upload_is_noticed() {
     let task = Arc::new(Task::default());
     let its = Arc::clone(&task).into();
     let mut its = Context::from_waker(&its);
-    assert!(connection.poll_gone(&mut its).is_pending());
+    assert!(connection.poll_client_gone(&mut its).is_pending());
     near.write_all(b"some").await.unwrap();
     upload.frame().await.unwrap().unwrap();
     assert_eq!(task.0.load(Relaxed), 1, "there is no more of the upload");
-    assert!(connection.poll_gone(&mut its).is_pending());
+    assert!(connection.poll_client_gone(&mut its).is_pending());
     drop(near);
     assert_eq!(task.0.load(Relaxed), 2, "it has gone");
-    assert!(connection.poll_gone(&mut its).is_ready());
+    assert!(connection.poll_client_gone(&mut its).is_ready());
 }
 
 #[tokio::test]
@@ -394,12 +395,46 @@ async fn a_client_that_goes_when_nobody_reads_its_upload_is_noticed() {
     let task = Arc::new(Task::default());
     let its = Arc::clone(&task).into();
     let mut its = Context::from_waker(&its);
-    assert!(connection.poll_gone(&mut its).is_pending());
+    assert!(connection.poll_client_gone(&mut its).is_pending());
     drop(upload);
     assert_eq!(task.0.load(Relaxed), 1, "nobody reads it any more");
     near.write_all(&[b'x'; 100]).await.unwrap();
-    assert!(connection.poll_gone(&mut its).is_pending());
+    assert!(connection.poll_client_gone(&mut its).is_pending());
     drop(near);
     assert_eq!(task.0.load(Relaxed), 2, "it has gone");
-    assert!(connection.poll_gone(&mut its).is_ready());
+    assert!(connection.poll_client_gone(&mut its).is_ready());
+}
+
+#[tokio::test]
+async fn who_reads_the_upload_hears_of_it_though_the_response_took_its_place_at_the_socket() {
+    let (mut near, far) = duplex(256);
+    let socket = WakesLast::new(far);
+    let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+    let connection = ServerConnection::new(socket, Bytes::from_static(head), LIMITS, 1000);
+    let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
+    let mut upload = request.unwrap().unwrap().into_body().unwrap();
+    let (task, reader) = (Arc::new(Task::default()), Arc::new(Task::default()));
+    let (its, readers) = (Arc::clone(&task).into(), Arc::clone(&reader).into());
+    let (mut its, mut readers) = (Context::from_waker(&its), Context::from_waker(&readers));
+    assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_pending());
+
+    let (head, body) = Response::new(Full::from(vec![b'x'; 300])).into_parts();
+    connection.start_response(&head, &body, false);
+    let sent = connection.poll_send_response(&mut its, &mut Some(body));
+    assert!(sent.is_pending(), "more than the client has room for");
+    assert_eq!(reader.0.load(Relaxed), 1, "it has to wait anew");
+    assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_pending());
+    near.write_all(b"some").await.unwrap();
+    assert_eq!(reader.0.load(Relaxed), 2, "some of it has come");
+    assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_ready());
+
+    // The client reads on while both wait: each of them hears of it.
+    assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_pending());
+    near.read_exact(&mut [0; 256]).await.unwrap();
+    let before = task.0.load(Relaxed);
+    assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_pending());
+    assert!(
+        task.0.load(Relaxed) > before,
+        "there is room for the response"
+    );
 }

@@ -15,15 +15,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServerConnection<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut shared = self.0.borrow_mut();
-        let length = shared.received.len().min(buf.remaining());
+        let mut state = self.0.borrow_mut();
+        let length = state.received.len().min(buf.remaining());
         if length > 0 {
-            buf.put_slice(&shared.received[..length]);
-            shared.received.advance(length);
+            buf.put_slice(&state.received[..length]);
+            state.received.advance(length);
             return Poll::Ready(Ok(()));
         }
-        match &mut shared.stream {
-            Some(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut state.socket {
+            Some(socket) => Pin::new(socket).poll_read(cx, buf),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -35,23 +35,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerConnection<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut shared = self.0.borrow_mut();
-        ready!(shared.poll_flush(cx))?;
-        match &mut shared.stream {
-            Some(stream) => Pin::new(stream).poll_write(cx, buf),
+        let mut state = self.0.borrow_mut();
+        ready!(state.poll_flush(cx))?;
+        match &mut state.socket {
+            Some(socket) => Pin::new(socket).poll_write(cx, buf),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_flush(cx)
+        let mut state = self.0.borrow_mut();
+        ready!(state.poll_flush(cx))?;
+        // What was written after the upgrade did not go through the buffer.
+        match &mut state.socket {
+            Some(socket) => Pin::new(socket).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = self.0.borrow_mut();
-        ready!(shared.poll_flush(cx))?;
-        match &mut shared.stream {
-            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+        let mut state = self.0.borrow_mut();
+        ready!(state.poll_flush(cx))?;
+        match &mut state.socket {
+            Some(socket) => Pin::new(socket).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
     }

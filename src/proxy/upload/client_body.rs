@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use crate::stream::Stream;
+use crate::client_socket::ClientSocket;
 use crate::{http1, http2};
 
 /// A request body as it arrives.
 pub enum ClientBody {
     /// Over HTTP/1.1.
-    Http1(http1::RequestBody<Stream>),
+    Http1(http1::RequestBody<ClientSocket>),
     /// Over HTTP/2.
     Http2(http2::server::RequestBody),
 }
@@ -35,7 +35,7 @@ impl ClientBody {
         match self {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
                 http1::BodyError::Malformed(_) => BodyFault::Malformed,
-                http1::BodyError::Gone => BodyFault::Gone,
+                http1::BodyError::ClientGone => BodyFault::Gone,
             }),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| match error {
                 http2::server::BodyError::Malformed => BodyFault::Malformed,

@@ -3,8 +3,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::client_socket::ClientSocket;
 use crate::http1::{HeadLimits, ServerConnection};
-use crate::stream::Stream;
 
 #[tokio::test]
 async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
@@ -14,7 +14,8 @@ async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
     };
     for (declared, good) in [(4, false), (5, true), (6, false)] {
         let (mut client, stream) = UnixStream::pair().unwrap();
-        let connection = ServerConnection::new(Stream::Unix(stream), Bytes::new(), limits, 1000);
+        let connection =
+            ServerConnection::new(ClientSocket::Unix(stream), Bytes::new(), limits, 1000);
         let asked = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
         client.write_all(asked).await.unwrap();
         let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;

@@ -12,15 +12,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::refusal::{Refusal, linger, refuse};
+use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::TaskDeadline;
 use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
-use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
 pub fn serve(
-    stream: Stream,
+    socket: ClientSocket,
     received: Bytes,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
@@ -32,7 +32,7 @@ pub fn serve(
     };
     let most = limits.max_header_bytes.max(limits.body_buffer);
     let mut served = Served {
-        connection: ServerConnection::new(stream, received, head, most),
+        connection: ServerConnection::new(socket, received, head, most),
         client,
         current,
         limits,
@@ -72,7 +72,7 @@ type Begun = (
 );
 
 struct Served {
-    connection: ServerConnection<Stream>,
+    connection: ServerConnection<ClientSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
@@ -83,7 +83,7 @@ struct Served {
 
 impl Served {
     /// The next request.
-    async fn next(&mut self) -> Result<IncomingRequest<Stream>, End> {
+    async fn next(&mut self) -> Result<IncomingRequest<ClientSocket>, End> {
         // Of a head that has begun, and of the silence before.
         let (mut begun, mut silent) = (None, None);
         std::future::poll_fn(|cx| {
@@ -97,7 +97,7 @@ impl Served {
                 Poll::Pending => {}
             }
             let now = Instant::now();
-            if self.connection.in_head() {
+            if self.connection.has_partial_head() {
                 let at = *begun.get_or_insert(now) + self.limits.header_timeout;
                 let late = self.deadline.poll(cx, now, at);
                 return late.map(|()| Err(End::Refused(Refusal::Slow)));
@@ -136,7 +136,7 @@ impl Served {
 
     fn handle(
         &self,
-        request: IncomingRequest<Stream>,
+        request: IncomingRequest<ClientSocket>,
     ) -> impl Future<Output = Response<Reply>> + use<> {
         let (head, body) = request.into_parts();
         let (shard, listener) = (self.current)(&self.client);
@@ -155,7 +155,7 @@ impl Served {
             return Poll::Ready(Ok(response));
         }
         if let Some(interim) = self.interim() {
-            self.connection.inform(&interim);
+            self.connection.send_interim(&interim);
         }
         if let Poll::Ready(Err(_)) = self.connection.poll_flush(cx) {
             return Poll::Ready(Err(End::Gone));
@@ -166,13 +166,13 @@ impl Served {
     /// Begins a response: its body, and what the connection becomes behind it.
     fn begin(&self, response: Response<Reply>) -> (Reply, Option<Box<proxy::UpstreamTunnel>>) {
         if let Some(interim) = self.interim() {
-            self.connection.inform(&interim);
+            self.connection.send_interim(&interim);
         }
         // What was left out so far belongs to this request, not to the next one.
         let _ = self.client.take_interim();
         let (head, mut reply) = response.into_parts();
         self.connection
-            .answer(&head, &reply, self.client.is_closing());
+            .start_response(&head, &reply, self.client.is_closing());
         let tunnel = reply.take_tunnel();
         (reply, tunnel)
     }
@@ -200,10 +200,10 @@ impl Served {
         reply: &mut Option<Reply>,
     ) -> Poll<Result<(), End>> {
         self.look(cx)?;
-        match self.connection.poll_answered(cx, reply) {
+        match self.connection.poll_send_response(cx, reply) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(SendError::Broken)) => Poll::Ready(Err(End::Reset)),
-            Poll::Ready(Err(SendError::Gone)) => Poll::Ready(Err(End::Gone)),
+            Poll::Ready(Err(SendError::BodyBroken)) => Poll::Ready(Err(End::Reset)),
+            Poll::Ready(Err(SendError::ClientGone)) => Poll::Ready(Err(End::Gone)),
             Poll::Pending => {
                 if let Some(reply) = reply {
                     // A client may send all of its request before it reads.
@@ -219,16 +219,16 @@ impl Served {
         let mut moved = None;
         std::future::poll_fn(|cx| {
             self.look(cx)?;
-            if self.connection.poll_body_over(cx).is_ready() {
+            if self.connection.poll_body_end(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             // Its reader may be another task, and nobody tells this one what it reads.
             loop {
-                let now = || (Instant::now(), self.connection.reads());
+                let now = || (Instant::now(), self.connection.read_count());
                 let (since, reads) = *moved.get_or_insert_with(now);
                 let at = since + self.limits.idle_timeout;
                 ready!(self.deadline.poll(cx, Instant::now(), at));
-                if self.connection.reads() == reads {
+                if self.connection.read_count() == reads {
                     return Poll::Ready(Err(End::Gone));
                 }
                 moved = None;
@@ -240,7 +240,7 @@ impl Served {
     /// What the upstream says before its response. The hints would pile up where the client does not
     /// read them, and are left out there.
     fn interim(&self) -> Option<Vec<u8>> {
-        match self.connection.unread() {
+        match self.connection.unwritten() {
             0 => self.client.take_interim(),
             _ => None,
         }
@@ -259,7 +259,7 @@ impl Served {
 
     /// While a request is being answered: whether its client is gone, or does not read.
     fn poll_waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, End>> {
-        if self.connection.poll_gone(cx).is_ready() {
+        if self.connection.poll_client_gone(cx).is_ready() {
             return Poll::Ready(Err(End::Gone));
         }
         match self.connection.stalled_since() {
@@ -278,7 +278,7 @@ impl Served {
             End::Reset => {
                 // The sooner it learns that its response broke off, the better.
                 self.client.reset();
-                self.connection.with_stream(Stream::reset_at_close);
+                self.connection.with_socket(ClientSocket::reset_at_close);
             }
             End::Refused(refusal) => {
                 refuse(&mut self.connection, refusal, &self.client, &self.current).await;
@@ -286,7 +286,7 @@ impl Served {
             End::Tunnel(tunnel) => match tunnel.join(&mut self.connection, &self.client).await {
                 Ok(()) if self.client.is_cut() => {}
                 Ok(()) => self.close().await,
-                Err(_) => self.connection.with_stream(Stream::reset_at_close),
+                Err(_) => self.connection.with_socket(ClientSocket::reset_at_close),
             },
             // A request may have been answered before all of its body was read.
             End::Closed => self.close().await,

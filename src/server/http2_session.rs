@@ -12,7 +12,8 @@ use h2::Reason;
 use http::Response;
 use tokio::time::Instant;
 
-use super::io::{Activity, ClientIo};
+use super::observed_socket::{Activity, ObservedSocket};
+use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::Deadline;
 use crate::http2::server::{
@@ -21,22 +22,21 @@ use crate::http2::server::{
 };
 use crate::http2::{Pace, Sending, Sizes};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
-use crate::stream::Stream;
 
 /// Serves a connection of which `received` has been read already.
 pub async fn serve(
-    stream: Stream,
+    socket: ClientSocket,
     received: Bytes,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
 ) {
     let activity = Activity::new();
-    let io = ClientIo::new(stream, Rc::clone(&activity), received);
+    let io = ObservedSocket::new(socket, Rc::clone(&activity), received);
     let settings = settings(&limits, &client, &current);
-    // However it ends, there is nobody left to tell.
+    // If the handshake fails there is no client to tell.
     if let Ok(connection) = Connection::begin(io, &settings).await {
-        Served {
+        Http2Session {
             connection,
             client,
             current,
@@ -44,9 +44,9 @@ pub async fn serve(
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             deadline: Deadline::default(),
-            waiting: Waiting::Busy,
-            registered: false,
-            told: false,
+            wait: Wait::Answer,
+            is_registered: false,
+            is_draining: false,
         }
         .await;
     }
@@ -74,71 +74,91 @@ fn settings(
     }
 }
 
-/// A connection with its timers, which are armed only while it waits.
-struct Served {
-    connection: Connection<ClientIo>,
+/// A connection with its timer, which is armed only while the connection waits.
+struct Http2Session {
+    connection: Connection<ObservedSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     activity: Rc<Activity>,
     header_timeout: Duration,
     idle_timeout: Duration,
     deadline: Deadline,
-    waiting: Waiting,
-    registered: bool,
-    told: bool,
+    wait: Wait,
+    /// Whether the task is known to those who end the connection.
+    is_registered: bool,
+    /// Whether a GOAWAY has been sent.
+    is_draining: bool,
 }
 
-/// What a connection waits for, since when.
+/// What a connection waits for.
 #[derive(Clone, Copy)]
-enum Waiting {
-    /// A request is being answered.
-    Busy,
-    /// For the client to read.
-    Reader(Instant),
-    /// For the rest of this request head.
-    Head(Instant, u64),
-    /// For a request, after this many.
-    Request(Instant, u64),
+enum Wait {
+    /// The answer to a request.
+    Answer,
+    /// The client, to read what was sent to it.
+    Reader { since: Instant },
+    /// The rest of the request head of this number.
+    Head { since: Instant, number: u64 },
+    /// The next request, after so many.
+    Request { since: Instant, started: u64 },
 }
 
-/// Whether a wait that was too long ends the connection at once, or its requests are finished first.
-enum Late {
-    Ends,
+/// A wait was too long.
+enum TimedOut {
+    /// No request came: the connection is to be drained.
     Idle,
+    /// The client does not go on with what it has begun: the connection ends at once.
+    Stuck,
 }
 
-impl Served {
-    fn next_wait(&self) -> Waiting {
-        let in_head = self.activity.in_head();
+impl Http2Session {
+    fn next_wait(&self) -> Wait {
+        let partial_head = self.activity.partial_head();
         let started = self.client.started();
-        let blocked = self.activity.blocked.get();
-        let sent = self.activity.sent.take();
-        match (self.waiting, in_head) {
-            // Some of a response may be left to send when its request has ended here.
-            (Waiting::Reader(since), _) if blocked && !sent => Waiting::Reader(since),
-            _ if blocked => Waiting::Reader(Instant::now()),
-            // All other requests wait for the end of a head.
-            (_, None) if self.client.in_flight() > 0 => Waiting::Busy,
-            (Waiting::Head(since, known), Some(head)) if known == head => {
-                Waiting::Head(since, head)
+        let is_blocked = self.activity.is_write_blocked.get();
+        let has_written = self.activity.has_written.take();
+        let now = Instant::now;
+        match (self.wait, partial_head) {
+            // The end of a response may still wait to be written when its request is over here.
+            (Wait::Reader { since }, _) if is_blocked && !has_written => Wait::Reader { since },
+            _ if is_blocked => Wait::Reader { since: now() },
+            // While the head of one request is incomplete, all others have to wait for its end.
+            (_, None) if self.client.in_flight() > 0 => Wait::Answer,
+            (Wait::Head { since, number }, Some(current)) if number == current => {
+                Wait::Head { since, number }
             }
-            (_, Some(head)) => Waiting::Head(Instant::now(), head),
-            (Waiting::Request(since, after), None) if after == started => {
-                Waiting::Request(since, after)
+            (_, Some(number)) => {
+                let since = now();
+                Wait::Head { since, number }
             }
-            (_, None) => Waiting::Request(Instant::now(), started),
+            (wait @ Wait::Request { started: known, .. }, None) if known == started => wait,
+            (_, None) => {
+                let since = now();
+                Wait::Request { since, started }
+            }
         }
     }
 
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
-        self.waiting = self.next_wait();
-        let (at, late) = match self.waiting {
-            Waiting::Busy => return Poll::Pending,
-            Waiting::Reader(since) => (since + self.idle_timeout, Late::Ends),
-            Waiting::Head(since, _) => (since + self.header_timeout, Late::Ends),
-            Waiting::Request(since, _) => (since + self.idle_timeout, Late::Idle),
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<TimedOut> {
+        self.wait = self.next_wait();
+        let (at, timed_out) = match self.wait {
+            Wait::Answer => return Poll::Pending,
+            Wait::Reader { since } => (since + self.idle_timeout, TimedOut::Stuck),
+            Wait::Head { since, .. } => (since + self.header_timeout, TimedOut::Stuck),
+            Wait::Request { since, .. } => (since + self.idle_timeout, TimedOut::Idle),
         };
-        self.deadline.poll(cx, at).map(|()| late)
+        self.deadline.poll(cx, at).map(|()| timed_out)
+    }
+
+    /// Tells the client by a GOAWAY that no more requests are taken. One that has been sent before the
+    /// client knows of it is still answered: however long the connection has been idle, it now stays for
+    /// another `idle_timeout`, unless the client ends it.
+    fn drain(&mut self) {
+        self.is_draining = true;
+        if let Wait::Request { .. } = self.wait {
+            self.wait = Wait::Answer;
+        }
+        self.connection.close();
     }
 
     /// Answers a request by a task of its own.
@@ -181,12 +201,12 @@ impl Served {
     }
 }
 
-impl Future for Served {
+impl Future for Http2Session {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if !std::mem::replace(&mut this.registered, true) {
+        if !std::mem::replace(&mut this.is_registered, true) {
             this.client.register(cx);
         }
         loop {
@@ -204,18 +224,13 @@ impl Future for Served {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            if this.client.is_closing() && !std::mem::replace(&mut this.told, true) {
-                this.connection.close();
+            if this.client.is_closing() && !this.is_draining {
+                this.drain();
                 continue;
             }
-            match std::task::ready!(this.poll_waiting(cx)) {
-                // Nobody has to guess whether a request was too late.
-                Late::Idle if !this.told => {
-                    this.told = true;
-                    this.waiting = Waiting::Busy;
-                    this.connection.close();
-                }
-                Late::Idle | Late::Ends => return Poll::Ready(()),
+            match std::task::ready!(this.poll_wait(cx)) {
+                TimedOut::Idle if !this.is_draining => this.drain(),
+                TimedOut::Idle | TimedOut::Stuck => return Poll::Ready(()),
             }
         }
     }

@@ -1,0 +1,102 @@
+//! The first bytes of a client connection: which version of HTTP it speaks.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use crate::client_socket::ClientSocket;
+use crate::config;
+use crate::deadline::Deadline;
+use crate::proxy::ClientConnection;
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The most that is read to tell HTTP/1.1 from HTTP/2.
+const READ_AHEAD: usize = 8 * 1024;
+
+/// What the first bytes of a connection are.
+pub(super) enum Detected {
+    /// The beginning of HTTP/1.1, or of something that is not HTTP.
+    Http1,
+    /// The preface of HTTP/2.
+    Http2,
+    /// None: the connection has ended, or was silent for too long.
+    Nothing,
+    /// The beginning of the preface, of which the rest did not come in time.
+    Incomplete,
+}
+
+/// The version of HTTP, and what has been read to find it.
+pub(super) async fn detect(
+    socket: &mut ClientSocket,
+    client: &ClientConnection,
+    limits: &config::Server,
+) -> (Detected, Bytes) {
+    let mut read_ahead = BytesMut::new();
+    let detected = read_preface(socket, &mut read_ahead, client, limits).await;
+    // A copy, so that a few bytes do not hold on to the memory of a whole read.
+    (detected, Bytes::copy_from_slice(&read_ahead))
+}
+
+async fn read_preface(
+    socket: &mut ClientSocket,
+    read_ahead: &mut BytesMut,
+    client: &ClientConnection,
+    limits: &config::Server,
+) -> Detected {
+    // When the connection began, and once something has arrived, when its first byte did.
+    let mut since = Instant::now();
+    let mut deadline = Deadline::default();
+    let mut closing_since = None;
+    let mut read = async |read_ahead: &mut BytesMut| {
+        let is_first = read_ahead.is_empty();
+        let at = if is_first {
+            since + limits.idle_timeout
+        } else {
+            since + limits.header_timeout
+        };
+        let mut reading = pin!(socket.read_buf(read_ahead));
+        let read = std::future::poll_fn(|cx| {
+            client.register(cx);
+            if client.is_cut() {
+                return Poll::Ready(None);
+            }
+            // The first request of a new connection may be on its way: it is still served.
+            let at = if client.is_closing() {
+                at.min(*closing_since.get_or_insert_with(Instant::now) + limits.linger_timeout)
+            } else {
+                at
+            };
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(Some(read.unwrap_or(0)));
+            }
+            deadline.poll(cx, at).map(|()| None)
+        })
+        .await;
+        if is_first {
+            since = Instant::now();
+        }
+        read
+    };
+    read_ahead.reserve(READ_AHEAD);
+    loop {
+        let has_begun = !read_ahead.is_empty();
+        match read(read_ahead).await {
+            Some(0) => return Detected::Nothing,
+            None if has_begun && !client.is_cut() => return Detected::Incomplete,
+            None => return Detected::Nothing,
+            Some(_) => {}
+        }
+        let compared = read_ahead.len().min(PREFACE.len());
+        if read_ahead[..compared] != PREFACE[..compared] {
+            return Detected::Http1;
+        }
+        if compared == PREFACE.len() {
+            return Detected::Http2;
+        }
+    }
+}
