@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use sidebearer::http1;
-use sidebearer::upstream::Io;
+use sidebearer::upstream::UpstreamIo;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
@@ -15,7 +15,7 @@ fn main() {
 }
 
 /// A connection on which nothing comes, its other end, and what watches it.
-fn quiet() -> (Runtime, Io, std::net::TcpStream) {
+fn quiet() -> (Runtime, UpstreamIo, std::net::TcpStream) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -24,7 +24,7 @@ fn quiet() -> (Runtime, Io, std::net::TcpStream) {
     let connecting = TcpStream::connect(listener.local_addr().expect(LOOPBACK));
     let tcp = runtime.block_on(connecting).expect(LOOPBACK);
     let (other, _) = listener.accept().expect(LOOPBACK);
-    (runtime, Io::Tcp(tcp.into()), other)
+    (runtime, UpstreamIo::Tcp(tcp.into()), other)
 }
 
 /// As far as the runtime knows.

@@ -26,7 +26,7 @@ use crate::server_clock::ServerClock;
 use crate::token::{
     Clock, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
 };
-use crate::upstream::{Endpoint, Identity};
+use crate::upstream::{ClientCertificate, Endpoint};
 
 pub use build::{BuildError, Builder};
 
@@ -112,7 +112,7 @@ pub struct Upstream {
     /// The same as a header.
     pub host: HeaderValue,
     /// What its connections present, if it is bound to its credential.
-    identity: Option<Arc<Identity>>,
+    identity: Option<Arc<ClientCertificate>>,
     fingerprint: u64,
 }
 
@@ -150,7 +150,7 @@ pub struct Credential {
     /// Bytes of the largest nonce that proofs repeat.
     max_nonce_bytes: usize,
     /// What they are bound to and bound upstreams present; none if no upstream is bound to it.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Arc<ClientCertificate>>,
     /// The certificate that takes its place as soon as a token bound to it is there.
     pub next: Option<Successor>,
     /// Whether a reload added it: readiness then waits for it only after its first success.
@@ -167,7 +167,7 @@ pub struct Successor {
     /// Its tokens.
     pub source: Arc<TokenSource>,
     /// What they are bound to.
-    pub identity: Arc<Identity>,
+    pub identity: Arc<ClientCertificate>,
 }
 
 impl Snapshot {

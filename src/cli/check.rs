@@ -12,7 +12,7 @@ use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
 use crate::redact::Redactor;
-use crate::upstream::{Connected, Identity};
+use crate::upstream::{ClientCertificate, Connected};
 
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
@@ -152,7 +152,7 @@ fn transport(
     let redactor = name.and_then(|name| redactors.get(name)).cloned();
     let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
-    let identity = credential.map(|credential| Identity::read(&credential.tls));
+    let identity = credential.map(|credential| ClientCertificate::read(&credential.tls));
     let identity = identity.transpose().map_err(|error| error.to_string())?;
     let settings = NetworkSettings {
         tls: upstream.tls.clone(),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::driver::{ConnectionState, Driver};
 use super::error::Error;
 use super::frames::Arrived;
-use super::pings::{Pace, Pings};
+use super::pings::{PingInterval, Pings};
 use super::round_trip::RoundTrip;
 use super::windows::{Sizes, Windows};
 
@@ -39,7 +39,7 @@ pub struct Settings {
     /// Bytes of each request body that are buffered until they can be sent.
     pub send_buffer: usize,
     /// How long a connection with open streams may be silent before it is sent a ping.
-    pub pace: Arc<Pace>,
+    pub ping_interval: Arc<PingInterval>,
     /// How long the server has to answer a ping.
     pub ping_timeout: Duration,
 }
@@ -78,11 +78,11 @@ impl Connection {
         let windows = Windows::new(&settings.windows);
         let handshake = builder(settings, &windows).handshake(io).await;
         let (sender, mut connection) = handshake?;
-        let pace = Arc::clone(&settings.pace);
+        let ping_interval = Arc::clone(&settings.ping_interval);
         let pings = connection
             .ping_pong()
-            .map(|pings| Pings::new(pings, Arc::clone(&pace), settings.ping_timeout));
-        let driver = Driver::new(connection, pings, windows, pace);
+            .map(|pings| Pings::new(pings, Arc::clone(&ping_interval), settings.ping_timeout));
+        let driver = Driver::new(connection, pings, windows, ping_interval);
         let state = Rc::clone(driver.state());
         tokio::task::spawn_local(driver.run(arrived));
         Ok(Self {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Error;
 use super::frames::Arrived;
-use super::pings::{Next, Pace, Pings};
+use super::pings::{Next, PingInterval, Pings};
 use super::windows::{Unread, Windows};
 
 /// What the driver of a connection shares with those who use the connection.
@@ -43,7 +43,7 @@ pub(super) struct Driver<I> {
     connection: Pin<Box<Connection<I, Bytes>>>,
     pings: Option<Pings>,
     windows: Windows,
-    pace: Arc<Pace>,
+    ping_interval: Arc<PingInterval>,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
@@ -51,14 +51,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         connection: Connection<I, Bytes>,
         pings: Option<Pings>,
         windows: Windows,
-        pace: Arc<Pace>,
+        ping_interval: Arc<PingInterval>,
     ) -> Self {
         Self {
             state: ConnectionState::new(Rc::clone(windows.unread())),
             connection: Box::pin(connection),
             pings,
             windows,
-            pace,
+            ping_interval,
         }
     }
 
@@ -79,7 +79,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         })
         .await;
         if ended.is_err_and(|error| wants_calm(&error)) {
-            self.pace.calm_down();
+            self.ping_interval.back_off();
         }
         self.state.has_ended.set(true);
         // The drop tells the streams of the connection that it has ended.

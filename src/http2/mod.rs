@@ -24,7 +24,7 @@ pub use budget::Budget;
 pub use connection::{Connection, Settings};
 pub use error::Error;
 pub use frames::{Arrived, Frames};
-pub use pings::Pace;
+pub use pings::PingInterval;
 pub use response::ResponseBody;
 pub use round_trip::RoundTrip;
 pub use sending::Sending;

@@ -13,13 +13,13 @@ use crate::deadline::Deadline;
 /// How long connections to one server may be silent before they are asked whether they are still there.
 /// Shared by all of them: a server that has enough of pings says so on one.
 #[derive(Debug)]
-pub struct Pace {
+pub struct PingInterval {
     /// `None`: they are never asked.
     interval: Option<Duration>,
     doublings: AtomicU32,
 }
 
-impl Pace {
+impl PingInterval {
     /// No longer than this, until the server says otherwise; never for zero.
     pub fn new(interval: Duration) -> Arc<Self> {
         Arc::new(Self {
@@ -37,7 +37,7 @@ impl Pace {
 
     /// The server has ended a connection with ENHANCE_YOUR_CALM: from now on each may be silent for twice
     /// as long.
-    pub fn calm_down(&self) {
+    pub fn back_off(&self) {
         const MOST: u32 = 16;
         let doubled = |doublings: u32| Some((doublings + 1).min(MOST));
         // The closure never refuses.
@@ -48,7 +48,7 @@ impl Pace {
 /// Asks a connection that carries requests and has been silent whether it is still there.
 pub struct Pings {
     pings: PingPong,
-    pace: Arc<Pace>,
+    ping_interval: Arc<PingInterval>,
     timeout: Duration,
     timer: Deadline,
     /// How many bytes had come, and when the last of them did.
@@ -68,11 +68,11 @@ pub enum Next {
 }
 
 impl Pings {
-    /// A ping after each silence of the length that `pace` says, to be answered within `timeout`.
-    pub fn new(pings: PingPong, pace: Arc<Pace>, timeout: Duration) -> Self {
+    /// A ping after each silence of the length that `ping_interval` says, to be answered within `timeout`.
+    pub fn new(pings: PingPong, ping_interval: Arc<PingInterval>, timeout: Duration) -> Self {
         Self {
             pings,
-            pace,
+            ping_interval,
             timeout,
             timer: Deadline::default(),
             read: 0,
@@ -104,7 +104,7 @@ impl Pings {
             self.asked = None;
             self.heard = Instant::now();
         }
-        let Some(interval) = self.pace.interval().filter(|_| busy) else {
+        let Some(interval) = self.ping_interval.interval().filter(|_| busy) else {
             return Poll::Pending;
         };
         std::task::ready!(self.timer.poll(cx, self.heard + interval));
@@ -125,15 +125,15 @@ mod tests {
 
     #[test]
     fn a_server_that_wants_calm_is_asked_half_as_often_and_zero_asks_never() {
-        let pace = Pace::new(Duration::from_secs(3));
+        let ping_interval = PingInterval::new(Duration::from_secs(3));
         for seconds in [3, 6, 12] {
-            assert_eq!(pace.interval(), Some(Duration::from_secs(seconds)));
-            pace.calm_down();
+            assert_eq!(ping_interval.interval(), Some(Duration::from_secs(seconds)));
+            ping_interval.back_off();
         }
-        (0..100).for_each(|_| pace.calm_down());
-        assert_eq!(pace.interval(), Some(Duration::from_secs(3 << 16)));
-        let never = Pace::new(Duration::ZERO);
-        never.calm_down();
+        (0..100).for_each(|_| ping_interval.back_off());
+        assert_eq!(ping_interval.interval(), Some(Duration::from_secs(3 << 16)));
+        let never = PingInterval::new(Duration::ZERO);
+        never.back_off();
         assert_eq!(never.interval(), None);
     }
 }

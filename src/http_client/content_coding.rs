@@ -87,7 +87,7 @@ mod tests {
             &[][..],
             &[""],
             &["identity"],
-            &["Identity"],
+            &["ClientCertificate"],
             &["IDENTITY, "],
             &["", "identity"],
         ] {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::http1::{self, HeadError};
-use crate::upstream::{ConnectError, without_link};
+use crate::upstream::{ConnectError, without_documentation_link};
 
 /// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +122,7 @@ impl ExchangeError {
                 ErrorKind::Disconnected,
                 format!(
                     "the connection to {url} broke: {}",
-                    without_link(e.to_string())
+                    without_documentation_link(e.to_string())
                 ),
             ),
             Self::Http1(http1::Error::Io(_) | http1::Error::Closed | http1::Error::Upload(_)) => (

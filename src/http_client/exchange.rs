@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::error::ExchangeError;
 use crate::http1::{self, RequestHead, RequestLine, RoundTrip};
-use crate::upstream::{Connected, Io};
+use crate::upstream::{Connected, UpstreamIo};
 
 /// Header lines of a response over HTTP/1.1.
 const MAX_HEADERS: usize = 100;
@@ -52,7 +52,7 @@ pub(super) async fn exchange(
 }
 
 async fn over_http1(
-    io: Io,
+    io: UpstreamIo,
     request: Request<Bytes>,
     limits: Limits,
 ) -> Result<Response<Read>, ExchangeError> {
@@ -90,7 +90,7 @@ async fn over_http1(
 }
 
 async fn over_http2(
-    io: Io,
+    io: UpstreamIo,
     url: &Url,
     request: Request<Bytes>,
     limits: Limits,
@@ -153,7 +153,7 @@ fn absolute(url: &Url, host: Option<&HeaderValue>, target: &Uri) -> Result<Uri, 
         .build()
 }
 
-async fn read_http1(trip: &mut RoundTrip<Io, Full<Bytes>>, max: usize) -> Read {
+async fn read_http1(trip: &mut RoundTrip<UpstreamIo, Full<Bytes>>, max: usize) -> Read {
     let mut whole = buffer(trip.size_hint().upper(), max);
     while let Some(frame) = trip.frame().await {
         let frame = frame?;

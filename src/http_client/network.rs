@@ -17,7 +17,7 @@ use super::{
 };
 use crate::config::{Dialing, HttpVersion, NamedFile, Tls};
 use crate::redact::Redactor;
-use crate::upstream::{Connected, Connector, Identity, Protocols, TlsError, fingerprint};
+use crate::upstream::{ClientCertificate, Connected, Connector, Protocols, TlsError, fingerprint};
 
 /// How a [`NetworkTransport`] connects, and how much it reads.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct NetworkSettings {
     pub tls: Tls,
     /// If given, every connection presents this certificate, whatever the files of `tls` come to
     /// hold.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Arc<ClientCertificate>>,
     /// Which versions of HTTP may be spoken.
     pub http: HttpVersion,
     /// How addresses are tried and connections kept alive.
@@ -193,7 +193,7 @@ impl Transport for NetworkTransport {
         let successor = settings.identity.as_ref().map(|_| &settings.tls);
         let fault = loaded.fault.clone().or_else(|| {
             let tls = successor?;
-            Some(fault(&Identity::read(tls).err()?, tls))
+            Some(fault(&ClientCertificate::read(tls).err()?, tls))
         });
         TlsFiles {
             fingerprint: loaded.in_use,
@@ -203,11 +203,14 @@ impl Transport for NetworkTransport {
 }
 
 fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connector, TlsError> {
-    let connector = Connector::presenting(settings.identity.as_deref(), url, tls, settings.http)?
-        .dialing(settings.dialing.clone())
-        .cleaned_by(settings.redactor.clone());
+    let connector =
+        Connector::with_certificate(settings.identity.as_deref(), url, tls, settings.http)?
+            .with_dialing(settings.dialing.clone())
+            .with_redactor(settings.redactor.clone());
     Ok(match settings.address_policy.clone() {
-        Some(policy) => connector.judged(Arc::new(move |address| policy.judge(address))),
+        Some(policy) => {
+            connector.with_address_check(Arc::new(move |address| policy.judge(address)))
+        }
         None => connector,
     })
 }

@@ -27,7 +27,7 @@ use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::http_client::{AddressPolicy, HttpClient, Transport, display_url};
 use crate::redact::Redactor;
 use crate::server_clock::{self, During, ServerClock};
-use crate::upstream::{Identity, TlsError};
+use crate::upstream::{ClientCertificate, TlsError};
 
 /// Says what time it is for those who date assertions and proofs.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -108,7 +108,7 @@ impl Client {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn presenting(
-        identity: Option<Arc<Identity>>,
+        identity: Option<Arc<ClientCertificate>>,
         credential: &Credential,
         redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {

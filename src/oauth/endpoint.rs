@@ -17,7 +17,7 @@ use crate::http_client::{
     self, AddressPolicy, BodyError, ErrorKind, HttpClient, NetworkSettings, Response, display_url,
 };
 use crate::redact::Redactor;
-use crate::upstream::Identity;
+use crate::upstream::ClientCertificate;
 
 /// JSON is the only form of an answer that we understand.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -118,7 +118,7 @@ impl Endpoint {
 /// one in the credential's files, if there is one.
 pub(super) fn network_settings(
     credential: &Credential,
-    identity: Option<Arc<Identity>>,
+    identity: Option<Arc<ClientCertificate>>,
     address_policy: Option<Arc<AddressPolicy>>,
     redactor: Arc<Redactor>,
 ) -> NetworkSettings {

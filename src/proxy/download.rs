@@ -16,7 +16,7 @@ use super::headers;
 use super::tunnel::UpstreamTunnel;
 use super::upload::{Outgoing, Upload};
 use crate::deadline::Deadline;
-use crate::upstream::{Incoming, IncomingError};
+use crate::upstream::{ResponseBody, ResponseBodyError};
 
 /// A response body: the upstream's, streamed, or a short one of ours. The exchange ends with it.
 pub struct Reply {
@@ -33,7 +33,7 @@ enum Kind {
 /// The upstream's response body.
 pub struct Download {
     /// What arrives, and the connection it arrives on.
-    incoming: Incoming<Outgoing>,
+    incoming: ResponseBody<Outgoing>,
     /// The request body, which may still be on its way: its progress counts too.
     upload: Option<Rc<Upload>>,
     /// The longest pause between two chunks, either way.
@@ -51,7 +51,7 @@ pub struct Download {
 pub enum DownloadError {
     /// The upstream broke off.
     #[error("the upstream broke off its response")]
-    BrokenOff(#[source] IncomingError),
+    BrokenOff(#[source] ResponseBodyError),
     /// Nothing moved for `stream_idle_timeout`.
     #[error("nothing moved for the stream_idle_timeout")]
     Idle,
@@ -108,7 +108,7 @@ impl Reply {
 impl Download {
     /// A body that has yet to be read.
     pub fn new(
-        incoming: Incoming<Outgoing>,
+        incoming: ResponseBody<Outgoing>,
         upload: Option<Rc<Upload>>,
         idle: Option<Duration>,
         injected: Option<HeaderName>,

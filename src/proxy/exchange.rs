@@ -22,7 +22,7 @@ use crate::sampling::Failure;
 use crate::snapshot::{Injection, Target};
 use crate::telemetry::ACCESS;
 use crate::token::Token;
-use crate::upstream::without_link;
+use crate::upstream::without_documentation_link;
 
 /// One request and its response, until the end of both. Counted and logged when dropped.
 pub struct Exchange {
@@ -304,7 +304,7 @@ fn in_words(error: &dyn Error) -> String {
             // Its own words quote what the upstream sent along, which may be our token.
             Some(Some(reason)) => format!("HTTP/2 {reason:?}"),
             Some(None) => "HTTP/2".to_owned(),
-            None => without_link(cause.to_string()),
+            None => without_documentation_link(cause.to_string()),
         };
         if !words.ends_with(&cause_words) {
             words.push_str(": ");

@@ -17,7 +17,7 @@ use super::token_verdict;
 use super::upload::Outgoing;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
-use crate::upstream::{Checkout, Incoming, Pool};
+use crate::upstream::{Checkout, Pool, ResponseBody};
 use attempt::{Attempt, AttemptFailure};
 
 /// Sends one request: gets connections for it, and decides which attempts are followed by another.
@@ -25,13 +25,13 @@ pub struct Forward<'r> {
     /// The request.
     pub request: &'r OutgoingRequest<'r>,
     /// This shard's connections to its upstream.
-    pub pool: &'r Rc<Pool<Outgoing>>,
+    pub pool: &'r Rc<Pool>,
     /// The token that it carries, and how often it is sent.
     pub record: &'r SendRecord,
 }
 
 /// A response, its body still to be read.
-pub type Answer = Response<Incoming<Outgoing>>;
+pub type Answer = Response<ResponseBody<Outgoing>>;
 
 impl Forward<'_> {
     /// Sends it with the token of its record, which is replaced if it expires while a connection is
@@ -100,11 +100,11 @@ impl Forward<'_> {
             return Err(no_connect());
         }
         let mut waited = connects;
-        let mut checkout = match self.pool.idle() {
+        let mut checkout = match self.pool.take() {
             Some(idle) => idle,
             None => {
                 waited = true;
-                self.connection(false).await?
+                self.connection(true).await?
             }
         };
         let mut retries = 0;
@@ -115,8 +115,8 @@ impl Forward<'_> {
             }
             if waited {
                 self.renew_if_expired().await?;
-                if !checkout.is_fit() {
-                    checkout = self.connection(true).await?;
+                if !checkout.is_usable() {
+                    checkout = self.connection(false).await?;
                     continue;
                 }
             }
@@ -141,7 +141,7 @@ impl Forward<'_> {
                 self.may_repeat(failed, retries)?;
             }
             retries += 1;
-            checkout = self.connection(true).await?;
+            checkout = self.connection(false).await?;
             waited = true;
         }
     }
@@ -165,15 +165,15 @@ impl Forward<'_> {
         }
     }
 
-    /// A connection when none is idle; `new`: an old one has failed.
-    async fn connection(&self, new: bool) -> Result<Checkout<Outgoing>, ProxyError> {
-        self.pool.open(new).await.map_err(failure::connect)
+    /// A connection when none is free. Without `reuse` it is a new one: an old one has failed.
+    async fn connection(&self, reuse: bool) -> Result<Checkout, ProxyError> {
+        self.pool.open(reuse).await.map_err(failure::connect)
     }
 
     /// Sends it on a connection of its own that can be upgraded.
     async fn upgrade(&self, protocol: &HeaderValue) -> Result<Answer, ProxyError> {
-        let opened = self.pool.dedicated().await;
-        let single = opened.map_err(|error| failure::connect(Arc::new(error)))?;
+        let opened = self.pool.open_dedicated().await;
+        let connection = opened.map_err(|error| failure::connect(Arc::new(error)))?;
         self.renew_if_expired().await?;
         let asks = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -181,7 +181,7 @@ impl Forward<'_> {
         ];
         let mut attempt = self
             .record
-            .attempt(|token| Attempt::over_http1(self.request, single, token, &asks));
+            .attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
         let answer = attempt.response(self.request).await?;
         let answer = answer.map_err(|failed| self.failed(failed))?;
         response::check_http1(answer.headers())?;
@@ -237,7 +237,7 @@ fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
 }
 
 /// The connection, if the upstream takes extended CONNECT on it.
-async fn supporting_connect(checkout: Checkout<Outgoing>) -> Option<Checkout<Outgoing>> {
+async fn supporting_connect(checkout: Checkout) -> Option<Checkout> {
     let takes = match &checkout {
         Checkout::Http1(_) => false,
         Checkout::Http2(stream) => stream.supports_connect().await,

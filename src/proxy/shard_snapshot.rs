@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::client_connection::ClientConnection;
-use super::upload::Outgoing;
 use crate::config;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
@@ -19,7 +18,7 @@ pub struct ShardSnapshot {
     pub snapshot: Arc<Snapshot>,
     /// The limits of client connections, for those who stay with them when the snapshot goes.
     pub limits: Rc<config::Server>,
-    pools: Vec<OnceCell<Rc<Pool<Outgoing>>>>,
+    pools: Vec<OnceCell<Rc<Pool>>>,
 }
 
 /// What a connection asks at each request: the view of this moment, and the index of its listener.
@@ -32,7 +31,7 @@ impl ShardSnapshot {
             .into_iter()
             .flat_map(|old| &old.pools)
             .filter_map(OnceCell::get);
-        let kept: HashMap<*const Endpoint, &Rc<Pool<Outgoing>>> = old_pools
+        let kept: HashMap<*const Endpoint, &Rc<Pool>> = old_pools
             .map(|pool| (Arc::as_ptr(pool.endpoint()), pool))
             .collect();
         let pool = |endpoint: &Arc<Endpoint>| match kept.get(&Arc::as_ptr(endpoint)) {
@@ -53,7 +52,7 @@ impl ShardSnapshot {
     }
 
     /// This shard's connections to the upstream of this index.
-    pub fn pool(&self, upstream: usize) -> &Rc<Pool<Outgoing>> {
+    pub fn pool(&self, upstream: usize) -> &Rc<Pool> {
         self.pools[upstream]
             .get_or_init(|| Pool::new(Arc::clone(&self.snapshot.upstreams[upstream].endpoint)))
     }

@@ -15,11 +15,10 @@ use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
 use super::forward::Answer;
 use super::tunnel_record::TunnelRecord;
-use super::upload::Outgoing;
 use crate::deadline::Deadline;
 use crate::http2;
 use crate::snapshot::Upstream;
-use crate::upstream::{Incoming, Io, Lease};
+use crate::upstream::{Lease, ResponseBody, UpstreamIo};
 
 /// What an upstream's connection over HTTP/1.1, or its stream of HTTP/2, has become: to be joined with the
 /// client's once the answer that says so has been sent.
@@ -28,14 +27,14 @@ pub struct UpstreamTunnel {
     /// What has come of the new protocol already.
     received: Bytes,
     /// Held until the end.
-    lease: Lease<Outgoing>,
+    lease: Lease,
     idle: Option<Duration>,
     buffer: usize,
     record: Option<Box<TunnelRecord>>,
 }
 
 enum Server {
-    Http1(Io),
+    Http1(UpstreamIo),
     Http2(http2::Tunnel),
 }
 
@@ -50,11 +49,11 @@ pub fn accepted(
         StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
         StatusCode::OK if connects => {
             let (head, incoming) = answer.into_parts();
-            let tunnel = incoming.into_stream_tunnel().map(|(server, lease)| {
+            let tunnel = incoming.into_http2_tunnel().map(|(server, lease)| {
                 let server = Server::Http2(server);
                 UpstreamTunnel::new(server, Bytes::new(), lease, exchange, upstream)
             });
-            (Answer::from_parts(head, Incoming::ended()), tunnel)
+            (Answer::from_parts(head, ResponseBody::ended()), tunnel)
         }
         _ => (answer, None),
     }
@@ -76,14 +75,14 @@ fn upgraded(
     let switched = incoming.into_tunnel().map(|(server, received, lease)| {
         UpstreamTunnel::new(Server::Http1(server), received, lease, exchange, upstream)
     });
-    (Answer::from_parts(head, Incoming::ended()), switched)
+    (Answer::from_parts(head, ResponseBody::ended()), switched)
 }
 
 impl UpstreamTunnel {
     fn new(
         server: Server,
         received: Bytes,
-        lease: Lease<Outgoing>,
+        lease: Lease,
         exchange: &mut Exchange,
         upstream: &Upstream,
     ) -> Box<Self> {

@@ -20,7 +20,7 @@ use crate::http2::server::{
     Connection, IncomingRequest, RequestContent, Responder, ResponseProgress, Settings,
     TunnelReceiver,
 };
-use crate::http2::{Pace, Sending, Sizes};
+use crate::http2::{PingInterval, Sending, Sizes};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 
 /// Serves a connection of which `received` has been read already.
@@ -69,7 +69,7 @@ fn settings(
         max_header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
         send_buffer: limits.body_buffer,
         max_interim_bytes: limits.max_interim_bytes,
-        pace: Pace::new(http2.ping_interval),
+        ping_interval: PingInterval::new(http2.ping_interval),
         ping_timeout: http2.ping_timeout,
     }
 }

@@ -12,7 +12,7 @@ use super::{BrowserGuard, Credential, Injection, Listener, Snapshot, Target, Ups
 use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
-use crate::http2::{Budget, Pace};
+use crate::http2::{Budget, PingInterval};
 use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::oauth;
@@ -21,7 +21,9 @@ use crate::route::{AllowedAddresses, AllowedHosts, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
 use crate::token::{Clock, FreshTokenRejections, TokenRejections};
-use crate::upstream::{self, Connector, Endpoint, Habits, Identity, Places, TlsError};
+use crate::upstream::{
+    self, ClientCertificate, ConnectionHistory, ConnectionPermits, Connector, Endpoint, TlsError,
+};
 
 /// What snapshots are built with.
 #[derive(Debug)]
@@ -257,21 +259,22 @@ impl Builder {
     fn endpoint(
         &self,
         config: &config::Upstream,
-        identity: Option<&Identity>,
+        identity: Option<&ClientCertificate>,
     ) -> Result<Arc<Endpoint>, BuildError> {
-        let connector = Connector::presenting(identity, &config.url, &config.tls, config.http);
+        let connector =
+            Connector::with_certificate(identity, &config.url, &config.tls, config.http);
         let connector = connector.map_err(|reason| BuildError {
             place: format!("[upstreams.{}]", config.name),
             reason,
         })?;
-        let mut connector = connector.dialing(config.dialing.clone());
+        let mut connector = connector.with_dialing(config.dialing.clone());
         if let Some(credential) = &config.credential {
-            connector = connector.cleaned_by(self.redactor(credential));
+            connector = connector.with_redactor(self.redactor(credential));
         }
         Ok(Arc::new(Endpoint {
             connector,
-            places: Places::new(config.max_connections),
-            habits: Habits::default(),
+            permits: ConnectionPermits::new(config.max_connections),
+            history: ConnectionHistory::default(),
             connect_timeout: config.connect_timeout,
             connecting_per_shard: config.max_connecting.div_ceil(self.shards),
             pool_idle_per_shard: config.pool_idle.div_ceil(self.shards),
@@ -282,7 +285,7 @@ impl Builder {
             body_buffer: config.body_buffer,
             http2: config.http2.clone(),
             windows: Arc::clone(&self.windows),
-            pace: Pace::new(config.http2.ping_interval),
+            ping_interval: PingInterval::new(config.http2.ping_interval),
             connect_protocol_timeout: config.connect_protocol_timeout,
             metrics: self.metrics.upstream(&config.name),
         }))
@@ -379,7 +382,7 @@ impl Upstream {
         config: config::Upstream,
         endpoint: Arc<Endpoint>,
         injection: Option<Injection>,
-        identity: Option<Arc<Identity>>,
+        identity: Option<Arc<ClientCertificate>>,
         fingerprint: u64,
     ) -> Self {
         let authority = match &config.host {

@@ -1,7 +1,7 @@
 //! The credentials of a snapshot, and how a certificate that tokens are bound to is rotated.
 //!
 //! A bound token is of use only on connections that present the certificate it was asked for with
-//! (RFC 8705 section 3). So both sides get the same [`Identity`], held in memory: the connections to
+//! (RFC 8705 section 3). So both sides get the same [`ClientCertificate`], held in memory: the connections to
 //! the token endpoint by the [`TokenSource`], those to the API by the upstream. When the files hold
 //! another, a second source stands by until it has a token for it; then both sides change at once,
 //! with the snapshot.
@@ -16,7 +16,7 @@ use super::{Credential, Snapshot, Successor, Upstream};
 use crate::config;
 use crate::oauth;
 use crate::token::{CredentialPhase, Policy, TokenSource};
-use crate::upstream::{Identity, TlsError};
+use crate::upstream::{ClientCertificate, TlsError};
 
 impl Credential {
     /// What is in use, and what stands by.
@@ -229,11 +229,12 @@ impl Builder {
         config: &config::Credential,
         bound: bool,
         kept: Option<&Credential>,
-    ) -> Result<Option<Arc<Identity>>, BuildError> {
+    ) -> Result<Option<Arc<ClientCertificate>>, BuildError> {
         if !bound {
             return Ok(None);
         }
-        let read = Identity::read(&config.tls).map_err(|reason| unusable(config, reason))?;
+        let read =
+            ClientCertificate::read(&config.tls).map_err(|reason| unusable(config, reason))?;
         let known = kept.and_then(|kept| kept.identity.as_ref());
         let same = known.filter(|known| read.is_same(known)).cloned();
         Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
@@ -244,9 +245,9 @@ impl Builder {
         &self,
         config: &config::Credential,
         kept: &Credential,
-        current: &Identity,
+        current: &ClientCertificate,
     ) -> Result<Credential, BuildError> {
-        let next = match (Identity::read(&config.tls), &kept.next) {
+        let next = match (ClientCertificate::read(&config.tls), &kept.next) {
             (Ok(read), _) if read.is_same(current) => {
                 return Ok(Credential {
                     next: None,
@@ -287,7 +288,7 @@ impl Builder {
     fn client(
         &self,
         config: &config::Credential,
-        identity: Option<Arc<Identity>>,
+        identity: Option<Arc<ClientCertificate>>,
         before: Option<&Credential>,
     ) -> Result<oauth::Client, BuildError> {
         let redactor = self.redactor(&config.name);

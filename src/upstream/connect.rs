@@ -14,33 +14,33 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
-use super::addresses::Addresses;
+use super::addresses::KnownAddresses;
 use super::dial::dial;
 use super::dns;
-use super::error::{ConnectError, Stage};
+use super::error::{ConnectError, Stage, TlsError};
 use super::handshake;
-use super::io::{Io, Socket};
-use super::tls::{self, Identity, TlsError};
+use super::io::{CountingSocket, UpstreamIo};
+use super::tls::{self, ClientCertificate};
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
 use crate::process::is_shortage;
 use crate::redact::Redactor;
 
-/// Makes connections to one origin. Files are read when it is built; TLS sessions are resumed
-/// between its connections.
+/// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
+/// an earlier one.
 pub struct Connector {
     host: Host,
     port: u16,
     http: HttpVersion,
     tls: Option<ClientTls>,
     dialing: Dialing,
-    judge: Option<Judge>,
+    address_check: Option<AddressCheck>,
     redactor: Arc<Redactor>,
-    addresses: Addresses,
+    addresses: KnownAddresses,
 }
 
-/// Whether a server may be reached at an address; if not, why, in words that follow it.
-pub type Judge = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
+/// Whether an address may be connected to. The error is the reason, in words that can follow the address.
+pub type AddressCheck = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
 
 /// Which HTTP versions a connection may end up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum Protocols {
 #[derive(Debug)]
 pub struct Connected {
     /// The bytes.
-    pub io: Io,
+    pub io: UpstreamIo,
     /// HTTP/2 is spoken, by ALPN or prior knowledge; else HTTP/1.1.
     pub http2: bool,
     /// The address that answered.
@@ -68,15 +68,15 @@ impl Connector {
     /// # Errors
     /// A file that cannot be used, or a name that no certificate can carry.
     pub fn new(url: &Url, tls: &config::Tls, http: HttpVersion) -> Result<Self, TlsError> {
-        Self::presenting(None, url, tls, http)
+        Self::with_certificate(None, url, tls, http)
     }
 
-    /// As [`new`](Self::new); with an identity, every connection presents that one.
+    /// As [`new`](Self::new); but if a client certificate is given, every connection presents that one.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn presenting(
-        identity: Option<&Identity>,
+    pub fn with_certificate(
+        certificate: Option<&ClientCertificate>,
         url: &Url,
         tls: &config::Tls,
         http: HttpVersion,
@@ -84,7 +84,7 @@ impl Connector {
         let host = url.host().ok_or(TlsError::Url)?.to_owned();
         let port = url.port_or_known_default().ok_or(TlsError::Url)?;
         let tls = match url.scheme() {
-            "https" => Some(ClientTls::new(&host, identity, tls, http)?),
+            "https" => Some(ClientTls::new(&host, certificate, tls, http)?),
             _ => None,
         };
         Ok(Self {
@@ -93,27 +93,30 @@ impl Connector {
             http,
             tls,
             dialing: Dialing::default(),
-            judge: None,
+            address_check: None,
             redactor: Arc::default(),
-            addresses: Addresses::default(),
+            addresses: KnownAddresses::default(),
         })
     }
 
-    /// Makes and keeps its connections like this.
-    pub fn dialing(self, dialing: Dialing) -> Self {
+    /// Opens its connections with these settings.
+    pub fn with_dialing(self, dialing: Dialing) -> Self {
         Self { dialing, ..self }
     }
 
-    /// Dials only what `judge` admits. Every connection is judged anew, after its name is resolved
-    /// and at the very address that is dialled.
-    pub fn judged(self, judge: Judge) -> Self {
-        let judge = Some(judge);
-        Self { judge, ..self }
+    /// Connects only to addresses that `policy` allows. It is asked for every connection, after the name was
+    /// resolved, about the addresses that are then dialled.
+    pub fn with_address_check(self, policy: AddressCheck) -> Self {
+        let address_check = Some(policy);
+        Self {
+            address_check,
+            ..self
+        }
     }
 
-    /// What the server says in a handshake passes `redactor` before it gets into an error; its name
-    /// too, where a server gave that.
-    pub fn cleaned_by(self, redactor: Arc<Redactor>) -> Self {
+    /// Cleans with `redactor` what the server says in a handshake, before it becomes part of an error. Where
+    /// addresses are checked, another server gave the name of this one, which is cleaned too.
+    pub fn with_redactor(self, redactor: Arc<Redactor>) -> Self {
         Self { redactor, ..self }
     }
 
@@ -147,13 +150,13 @@ impl Connector {
         }
     }
 
-    /// If a connection of ours broke because the server refused our client certificate, or because
-    /// there is none: what it says about it. With TLS 1.3 the server looks at the certificate when
-    /// our side of the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect)
-    /// succeeds and the first read fails.
+    /// If a connection failed because the server refused our client certificate, or wants one and we have
+    /// none: what the server says about it. With TLS 1.3 the server checks the certificate when our side of
+    /// the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect) succeeds and
+    /// the first read fails.
     pub fn certificate_refused(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
         let tls = self.tls.as_ref()?;
-        let reason = handshake::certificate_refusal(error, tls.certified)?;
+        let reason = handshake::certificate_refusal(error, tls.has_certificate)?;
         Some(ConnectError::Tls {
             authority: self.authority(),
             reason,
@@ -162,24 +165,24 @@ impl Connector {
     }
 
     /// What is known of the addresses of its host.
-    pub(super) fn addresses(&self) -> &Addresses {
+    pub(super) fn addresses(&self) -> &KnownAddresses {
         &self.addresses
     }
 
-    /// Whether its host has a name, of which a resolver tells the addresses.
+    /// Whether its host has a name, whose addresses a resolver knows.
     pub(super) fn is_named(&self) -> bool {
         matches!(self.host, Host::Domain(_))
     }
 
-    /// Asks the resolver for the addresses, which [`addresses`](Self::addresses) learns.
+    /// Asks the resolver for the addresses, and records them in [`addresses`](Self::addresses).
     pub(super) async fn look_up(&self) {
-        // No answer tells nothing.
+        // A failed lookup shows nothing about the server.
         if let Ok(answer) = dns::resolve(&self.host, self.port).await {
-            self.addresses.answered(&answer, Instant::now());
+            self.addresses.record_lookup(&answer, Instant::now());
         }
     }
 
-    /// There are as many as `max` allows.
+    /// The error when as many connections are open as `max` allows.
     pub(super) fn too_many(&self, max: usize) -> ConnectError {
         ConnectError::Full {
             authority: self.authority(),
@@ -187,7 +190,7 @@ impl Connector {
         }
     }
 
-    /// Others were being opened, and none of them became free `within` that time.
+    /// The error when a request has waited `within` that time for other connections to be opened, and got none.
     pub(super) fn no_turn(&self, within: Duration) -> ConnectError {
         ConnectError::Timeout {
             authority: self.authority(),
@@ -196,7 +199,7 @@ impl Connector {
         }
     }
 
-    /// The connection is there, but HTTP cannot begin on it.
+    /// The error when a connection was made, but HTTP/2 cannot begin on it.
     pub(super) fn handshake_failed(&self, error: &http2::Error) -> ConnectError {
         ConnectError::Connect {
             authority: self.authority(),
@@ -219,28 +222,30 @@ impl Connector {
             authority: self.authority(),
             reason: handshake::reason(&e),
         })?;
-        self.addresses.answered(&addresses, Instant::now());
+        self.addresses.record_lookup(&addresses, Instant::now());
 
-        let addresses = self.admitted(addresses)?;
+        let addresses = self.allowed(addresses)?;
 
         *stage = Stage::Connect;
         let connected = dial(addresses, &self.dialing)
             .await
             .and_then(|(tcp, failed)| {
                 let peer = tcp.peer_addr()?;
-                self.addresses.connected(peer.ip(), &failed, Instant::now());
+                self.addresses
+                    .record_connection(peer.ip(), &failed, Instant::now());
                 Ok((tcp, peer))
             });
         let (tcp, peer) = connected.map_err(|e| {
             let (authority, reason) = (self.authority(), handshake::reason(&e));
-            match is_shortage(&e) {
-                true => ConnectError::Shortage { authority, reason },
-                false => ConnectError::Connect { authority, reason },
+            if is_shortage(&e) {
+                ConnectError::Shortage { authority, reason }
+            } else {
+                ConnectError::Connect { authority, reason }
             }
         })?;
         let Some(tls) = &self.tls else {
             return Ok(Connected {
-                io: Io::Tcp(tcp.into()),
+                io: UpstreamIo::Tcp(tcp.into()),
                 http2: self.http == HttpVersion::Http2 && protocols == Protocols::Any,
                 peer,
             });
@@ -256,19 +261,19 @@ impl Connector {
             certificate_refused: failure.certificate_refused,
         })?;
         Ok(Connected {
-            io: Io::Tls(Box::new(stream)),
+            io: UpstreamIo::Tls(Box::new(stream)),
             http2,
             peer,
         })
     }
 
-    /// Those that may be dialled.
-    fn admitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
-        let Some(judge) = &self.judge else {
+    /// Those of the addresses that may be connected to.
+    fn allowed(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let Some(policy) = &self.address_check else {
             return Ok(addresses);
         };
         let mut refused = None;
-        addresses.retain(|address| match judge(*address) {
+        addresses.retain(|address| match policy(*address) {
             Ok(()) => true,
             Err(why) => {
                 refused.get_or_insert_with(|| format!("{} {why}", address.ip()));
@@ -286,8 +291,8 @@ impl Connector {
 
     pub(super) fn authority(&self) -> String {
         let authority = format!("{}:{}", self.host, self.port);
-        // Only a host that a server named is judged.
-        match self.judge {
+        // Only where a server gave the name of this one are addresses checked.
+        match self.address_check {
             Some(_) => self.redactor.clean(&authority),
             None => authority,
         }
@@ -307,18 +312,18 @@ struct ClientTls {
     http1: TlsConnector,
     name: ServerName<'static>,
     ca_file: Option<PathBuf>,
-    /// There is a client certificate.
-    certified: bool,
+    /// We present a client certificate.
+    has_certificate: bool,
 }
 
 impl ClientTls {
     fn new(
         host: &Host,
-        identity: Option<&Identity>,
+        certificate: Option<&ClientCertificate>,
         tls: &config::Tls,
         http: HttpVersion,
     ) -> Result<Self, TlsError> {
-        let mut any = tls::client_config(tls, identity)?;
+        let mut any = tls::client_config(tls, certificate)?;
         let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
         // A clone shares the store of sessions.
         let mut http1 = any.clone();
@@ -329,7 +334,7 @@ impl ClientTls {
             HttpVersion::Http2 => vec![h2],
         };
         Ok(Self {
-            certified: any.client_auth_cert_resolver.has_certs(),
+            has_certificate: any.client_auth_cert_resolver.has_certs(),
             any: TlsConnector::from(Arc::new(any)),
             http1: TlsConnector::from(Arc::new(http1)),
             name: tls::server_name(tls, host)?,
@@ -343,22 +348,22 @@ impl ClientTls {
         http: HttpVersion,
         tcp: TcpStream,
         redactor: &Redactor,
-    ) -> Result<(TlsStream<Socket>, bool), handshake::Failure> {
+    ) -> Result<(TlsStream<CountingSocket>, bool), handshake::HandshakeFailure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
             Protocols::Http1 => &self.http1,
         };
         let stream = connector
-            .connect(self.name.clone(), Socket::from(tcp))
+            .connect(self.name.clone(), CountingSocket::from(tcp))
             .await
             .map_err(|e| {
                 let ca_file = self.ca_file.as_deref();
-                handshake::handshake_failure(&e, ca_file, self.certified, redactor)
+                handshake::handshake_failure(&e, ca_file, self.has_certificate, redactor)
             })?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {
-            // A server without ALPN goes on as if it had agreed.
-            return Err(handshake::Failure {
+            // A server without ALPN continues as if it had agreed.
+            return Err(handshake::HandshakeFailure {
                 reason: "the server does not speak HTTP/2, and http = \"2\" allows nothing else"
                     .to_owned(),
                 certificate_refused: false,

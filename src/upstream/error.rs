@@ -1,6 +1,7 @@
-//! Why there is no connection.
+//! Why there is no connection, or no way to make one.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why there is no connection. Nothing of a request has been sent.
@@ -14,7 +15,7 @@ pub enum ConnectError {
         /// The resolver's reason.
         reason: String,
     },
-    /// None of its addresses may be dialled.
+    /// None of its addresses may be connected to.
     #[error("no connection to {authority}: {reason}")]
     Forbidden {
         /// Host and port.
@@ -22,7 +23,7 @@ pub enum ConnectError {
         /// Which rule forbids the first of them.
         reason: String,
     },
-    /// No address takes the connection.
+    /// No address accepts the connection.
     #[error("cannot connect to {authority}: {reason}")]
     Connect {
         /// Host and port.
@@ -38,12 +39,12 @@ pub enum ConnectError {
         /// The system's reason.
         reason: String,
     },
-    /// There are as many connections as there may be.
+    /// As many connections are open as are allowed.
     #[error("no connection to {authority}: max_connections = {max} are open")]
     Full {
         /// Host and port.
         authority: String,
-        /// How many there may be.
+        /// How many are allowed.
         max: usize,
     },
     /// It took too long.
@@ -53,18 +54,18 @@ pub enum ConnectError {
         authority: String,
         /// How long it was allowed to take.
         within: Duration,
-        /// What was under way.
+        /// The step that did not finish.
         stage: Stage,
     },
-    /// The handshake failed, or the certificate is not good.
+    /// The handshake failed, or the certificate of the server is not valid.
     #[error("no TLS connection to {authority}: {reason}")]
     Tls {
         /// Host and port.
         authority: String,
         /// What is wrong, in words.
         reason: String,
-        /// What is wrong is our client certificate, or that there is none: the same again is
-        /// useless.
+        /// The server refused our client certificate, or wants one and we have none. Another attempt with the
+        /// same certificate is useless.
         certificate_refused: bool,
     },
 }
@@ -78,8 +79,33 @@ pub enum Stage {
     Connect,
     /// The TLS handshake.
     Tls,
-    /// None of these: others were being opened.
+    /// None of these: other connections were being opened.
     Turn,
+}
+
+/// Why TLS cannot be set up. The texts name files, never their content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificate and key do not belong together, or one of them is not given.
+    #[error("certificate_file and key_file: {0}")]
+    ClientCertificate(String),
+    /// The system has no CA certificates.
+    #[error("this system has no CA certificates ({0}); name a ca_file")]
+    NoRoots(String),
+    /// No certificate can carry this name.
+    #[error("{0:?} is not a valid server name")]
+    ServerName(String),
+    /// The URL names nothing that can be connected to.
+    #[error("the URL names no host and port")]
+    Url,
 }
 
 impl ConnectError {

@@ -10,26 +10,26 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::redact::Redactor;
 
-/// Names of a certificate that a message repeats.
+/// Names of a certificate that a message lists.
 const MOST_NAMES: usize = 4;
 
-/// Why a handshake failed, for people.
-pub(super) struct Failure {
+/// Why a handshake failed.
+pub(super) struct HandshakeFailure {
     /// What is wrong with which side, and which key may help.
     pub(super) reason: String,
-    /// It is our client certificate, or that there is none.
+    /// The server refused our client certificate, or wants one and we have none.
     pub(super) certificate_refused: bool,
 }
 
-/// Why a handshake failed. `certified`: we have a client certificate.
+/// Why a handshake failed. `has_certificate`: we presented a client certificate.
 pub(super) fn handshake_failure(
     error: &io::Error,
     ca_file: Option<&Path>,
-    certified: bool,
+    has_certificate: bool,
     redactor: &Redactor,
-) -> Failure {
-    if let Some(reason) = certificate_refusal(error, certified) {
-        return Failure {
+) -> HandshakeFailure {
+    if let Some(reason) = certificate_refusal(error, has_certificate) {
+        return HandshakeFailure {
             reason,
             certificate_refused: true,
         };
@@ -49,21 +49,21 @@ pub(super) fn handshake_failure(
         }
         None => reason(error),
     };
-    Failure {
+    HandshakeFailure {
         reason,
         certificate_refused: false,
     }
 }
 
-/// If `error` comes of the server's refusing our client certificate, or of our having none: what it
-/// says about it, and what to look at.
+/// If `error` means that the server refused our client certificate, or wants one and we have none: what the
+/// server says, and what to check.
 pub(super) fn certificate_refusal(
     error: &(dyn Error + 'static),
-    certified: bool,
+    has_certificate: bool,
 ) -> Option<String> {
     let alert = alert_of(error)?;
     if alert == AlertDescription::CertificateRequired {
-        let reason = match certified {
+        let reason = match has_certificate {
             true => {
                 "the server wants a client certificate, and takes none with a key such as ours; \
                  check the kind of key in tls.key_file"
@@ -105,7 +105,8 @@ pub(super) fn certificate_refusal(
         ),
         _ => return None,
     };
-    certified.then(|| format!("the server refused our client certificate: {meaning}; {check}"))
+    has_certificate
+        .then(|| format!("the server refused our client certificate: {meaning}; {check}"))
 }
 
 /// The alert that ended a connection, wherever in the chain of causes it is.
@@ -125,7 +126,7 @@ fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
 
 /// An I/O error in words alone: no error numbers, no prefixes that repeat what the caller says.
 pub(super) fn reason(error: &io::Error) -> String {
-    let text = without_link(error.to_string());
+    let text = without_documentation_link(error.to_string());
     let text = text
         .split_once(" (os error")
         .map_or(&*text, |(words, _)| words);
@@ -133,8 +134,8 @@ pub(super) fn reason(error: &io::Error) -> String {
         .to_owned()
 }
 
-/// The text of a library without the address of its documentation, which is about its own use.
-pub fn without_link(mut text: String) -> String {
+/// The text of a library without the address of its documentation, which explains the use of the library.
+pub fn without_documentation_link(mut text: String) -> String {
     if let Some(at) = text.find(": https://docs.rs/") {
         text.truncate(at);
     }
@@ -147,7 +148,7 @@ fn certificate_failure(
     redactor: &Redactor,
 ) -> String {
     match reason {
-        // A bad signature is what a renewed CA with its old name looks like.
+        // A CA that was renewed under its old name looks like a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             let mut why = match ca_file {
                 Some(file) => format!(
@@ -158,7 +159,7 @@ fn certificate_failure(
                              tls.ca_file can name one to trust"
                     .to_owned(),
             };
-            // All that the verifier says of a key that is too short to count.
+            // The verifier says the same of a key that is too short.
             if *reason == CertificateError::BadSignature {
                 why += "; or a certificate of its chain has an RSA key of fewer than 2048 \
                             bits, which proves nothing";
@@ -253,14 +254,15 @@ mod tests {
             // Whatever the server means, it is not about what we do not have.
             assert_eq!(certificate_refusal(&received(alert), false), None);
         }
-        for certified in [true, false] {
-            let told = certificate_refusal(&received(CertificateRequired), certified).unwrap();
+        for has_certificate in [true, false] {
+            let told =
+                certificate_refusal(&received(CertificateRequired), has_certificate).unwrap();
             assert!(told.starts_with("the server wants a client certificate"));
             let other = received(InternalError);
-            assert_eq!(certificate_refusal(&other, certified), None);
+            assert_eq!(certificate_refusal(&other, has_certificate), None);
             let closed = io::ErrorKind::UnexpectedEof.into();
             let closed: io::Error = closed;
-            assert_eq!(certificate_refusal(&closed, certified), None);
+            assert_eq!(certificate_refusal(&closed, has_certificate), None);
         }
     }
 
@@ -284,7 +286,10 @@ mod tests {
         let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
         let expected = "peer closed connection without sending TLS close_notify";
         assert_eq!(reason(&error), expected);
-        assert_eq!(without_link("a: https://x".to_owned()), "a: https://x");
+        assert_eq!(
+            without_documentation_link("a: https://x".to_owned()),
+            "a: https://x"
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The bytes of a connection, with TLS or without.
+//! The bytes of a connection to a server, with TLS or without.
 
 use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -12,69 +13,102 @@ use tokio_rustls::client::TlsStream;
 
 use crate::http1::{self, Unsolicited};
 
-/// The bytes of a connection.
+/// The bytes of a connection to a server.
 #[derive(Debug)]
-pub enum Io {
+pub enum UpstreamIo {
     /// `http`
-    Tcp(Socket),
+    Tcp(CountingSocket),
     /// `https`
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<TlsStream<CountingSocket>>),
 }
 
-/// A socket that knows how much has left it.
+/// A socket that counts the bytes that the system has accepted for sending.
 #[derive(Debug)]
-pub struct Socket {
+pub struct CountingSocket {
     tcp: TcpStream,
     written: u64,
 }
 
-impl Io {
-    /// How many bytes the system has taken so far. As long as that is the same number, nothing of a
-    /// request has left this machine.
+impl UpstreamIo {
+    /// How many bytes the system has accepted for sending so far. As long as this number stays the same, nothing
+    /// of a request has left this machine.
     pub fn written(&self) -> u64 {
         self.socket().written
     }
 
-    /// What has come on it while nothing was asked for. The system is asked as well: the runtime looks
-    /// at its sockets only between two rounds of tasks, and what came since is unknown to it.
+    /// What has come on a connection on which no request waits for an answer. If this is not `None`, the
+    /// connection must be given up: what was read here is lost.
+    ///
+    /// The runtime looks at its sockets only between two rounds of tasks. What has come since then is unknown to
+    /// it, so the system is asked too.
     pub fn unsolicited(&mut self) -> Option<Unsolicited> {
         if let Some(known) = http1::unsolicited(self) {
             return Some(known);
         }
-        // What is read here is lost, but so is a connection on which there is something to read.
         let mut bytes = [0; Unsolicited::LENGTH];
-        let read = (&*SockRef::from(self.socket().tcp())).read(&mut bytes);
-        match (read, self) {
-            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => None,
-            (Ok(length), Self::Tcp(_)) => Some(Unsolicited::of(&bytes[..length])),
-            // Of TLS it may be its own end, or a ticket.
-            _ => Some(Unsolicited::End),
+        let read = match self {
+            Self::Tcp(socket) => socket.read_now(&mut bytes),
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                read_tls_now(socket, session, &mut bytes)
+            }
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Unsolicited::End),
+            Ok(length) => Some(Unsolicited::of(&bytes[..length])),
         }
     }
 
-    fn socket(&self) -> &Socket {
+    fn socket(&self) -> &CountingSocket {
         match self {
             Self::Tcp(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
 
-    /// Closing it will be a reset: what was sent must not look complete. It is closed either way.
+    /// When it is closed from now on, it is reset: what was sent must not look complete. If this fails, it is
+    /// closed without a reset.
     pub fn reset_at_close(&self) {
         let _ = SockRef::from(self.socket().tcp()).set_linger(Some(Duration::ZERO));
     }
 }
 
-impl From<TcpStream> for Socket {
+/// Reads the data of the application that the system has received, without waiting. Records of TLS itself, such
+/// as session tickets and key updates, are processed (RFC 8446 section 4.6): a server may send them at any
+/// time, and the connection stays good. Nothing is read at the end of the connection.
+fn read_tls_now(
+    socket: &CountingSocket,
+    session: &mut ClientConnection,
+    bytes: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        let received = session.read_tls(&mut &*SockRef::from(&socket.tcp))?;
+        let state = session.process_new_packets().map_err(io::Error::other)?;
+        if state.plaintext_bytes_to_read() > 0 {
+            return session.reader().read(bytes);
+        }
+        if received == 0 || state.peer_has_closed() {
+            return Ok(0);
+        }
+    }
+}
+
+impl From<TcpStream> for CountingSocket {
     fn from(tcp: TcpStream) -> Self {
         Self { tcp, written: 0 }
     }
 }
 
-impl Socket {
+impl CountingSocket {
     /// The socket itself.
     pub fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// Reads what the system has received, without waiting.
+    fn read_now(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        (&*SockRef::from(&self.tcp)).read(bytes)
     }
 
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
@@ -84,7 +118,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for CountingSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +128,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for CountingSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -128,7 +162,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for UpstreamIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,7 +175,7 @@ impl AsyncRead for Io {
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for UpstreamIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -201,7 +235,7 @@ mod tests {
             (b"", Unsolicited::End),
         ] {
             let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
-            let mut io = Io::Tcp(tcp.unwrap().into());
+            let mut io = UpstreamIo::Tcp(tcp.unwrap().into());
             let (mut api, _) = listener.accept().unwrap();
             assert_eq!(io.unsolicited(), None);
             api.write_all(bytes).unwrap();

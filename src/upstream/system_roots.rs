@@ -11,19 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::RootCertStore;
 use rustls_native_certs::CertificateResult;
 
+use super::error::TlsError;
 use super::handshake::reason;
-use super::tls::TlsError;
 use crate::files;
 
-/// Where they are: a file of all of them, and directories of files.
-struct Places {
+/// Where they are: a file that holds all of them, and directories of files.
+struct Locations {
     file: Option<PathBuf>,
     directories: Vec<PathBuf>,
 }
 
-impl Places {
-    /// Those that the environment names, else those that are usual, as the library looks for them.
-    fn now() -> Self {
+impl Locations {
+    /// Those that the environment names, or else the usual ones, as the library finds them.
+    fn find() -> Self {
         let file = env::var_os(openssl_probe::ENV_CERT_FILE).map(PathBuf::from);
         let directories = env::var_os(openssl_probe::ENV_CERT_DIR);
         let directories = directories.iter().flat_map(env::split_paths);
@@ -42,55 +42,58 @@ impl Places {
         }
     }
 
-    /// Another one when a file of theirs was added, taken away, replaced or written to.
-    fn stamp(&self) -> u64 {
+    /// A number that changes when one of their files is added, removed, replaced or written to.
+    fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         if let Some(file) = &self.file {
-            stamp_of(file, &mut hasher);
+            hash_state(file, &mut hasher);
         }
         for directory in &self.directories {
-            stamp_of(directory, &mut hasher);
+            hash_state(directory, &mut hasher);
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
             let mut entries: Vec<_> = entries.map(|entry| entry.path()).collect();
             entries.sort_unstable();
-            entries.iter().for_each(|file| stamp_of(file, &mut hasher));
+            entries
+                .iter()
+                .for_each(|file| hash_state(file, &mut hasher));
         }
         hasher.finish()
     }
 }
 
-/// They are read again when their files are other ones than at the last time; else everyone shares
-/// what was read then. A failure is not kept. May wait for a file system, within `file_timeout`.
+/// They are read again when their files have changed since the last time; otherwise all callers share what was
+/// read then. A failure is not kept. May wait for a file system, within `file_timeout`.
 ///
 /// # Errors
 /// There are none, or the file system does not answer.
 pub(super) fn read() -> Result<Arc<RootCertStore>, TlsError> {
     static LAST: Mutex<Option<(u64, Arc<RootCertStore>)>> = Mutex::new(None);
-    let stamp = bounded(Places::stamp).map_err(|error| TlsError::NoRoots(reason(&error)))?;
-    // What is locked is replaced whole, so a panic elsewhere leaves it sound.
+    let fingerprint =
+        bounded(Locations::fingerprint).map_err(|error| TlsError::NoRoots(reason(&error)))?;
+    // The value is only replaced as a whole, so that a panic elsewhere leaves it valid.
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, roots)) = last.as_ref().filter(|(known, _)| *known == stamp) {
+    if let Some((_, roots)) = last.as_ref().filter(|(known, _)| *known == fingerprint) {
         return Ok(roots.clone());
     }
     let found = bounded(|_| rustls_native_certs::load_native_certs());
     let found = found.map_err(|error| TlsError::NoRoots(reason(&error)))?;
     let roots = Arc::new(store_of(found)?);
-    *last = Some((stamp, roots.clone()));
+    *last = Some((fingerprint, roots.clone()));
     Ok(roots)
 }
 
-/// Another one when [`read`] would read them again.
-pub(super) fn stamp() -> u64 {
-    // A file system that does not answer is another state than any in which it does.
-    bounded(Places::stamp).unwrap_or_default()
+/// A number that changes when [`read`] would read them again.
+pub(super) fn fingerprint() -> u64 {
+    // A file system that does not answer counts as a change.
+    bounded(Locations::fingerprint).unwrap_or_default()
 }
 
-/// On a thread that may wait for a file system.
-fn bounded<T: Send + 'static>(look: fn(&Places) -> T) -> io::Result<T> {
-    let named = Places::now();
-    let first = named.file.iter().chain(&named.directories).next();
+/// Runs this on a thread that may wait for a file system, within `file_timeout`.
+fn bounded<T: Send + 'static>(read: fn(&Locations) -> T) -> io::Result<T> {
+    let locations = Locations::find();
+    let first = locations.file.iter().chain(&locations.directories).next();
     let first = first.map_or_else(PathBuf::new, PathBuf::clone);
-    files::within(&first, move || Ok(look(&named)))
+    files::within(&first, move || Ok(read(&locations)))
 }
 
 fn store_of(found: CertificateResult) -> Result<RootCertStore, TlsError> {
@@ -105,7 +108,7 @@ fn store_of(found: CertificateResult) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn stamp_of(path: &Path, hasher: &mut impl Hasher) {
+fn hash_state(path: &Path, hasher: &mut impl Hasher) {
     let state = |file: Metadata| {
         let written = (file.mtime(), file.mtime_nsec());
         let changed = (file.ctime(), file.ctime_nsec());
@@ -119,11 +122,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_of_a_file_changes_the_stamp() {
+    fn every_change_of_a_file_changes_the_fingerprint() {
         let directories = [(), ()].map(|()| tempfile::tempdir().unwrap());
         let [one, two] = directories.each_ref().map(|directory| directory.path());
         let bundle = one.join("bundle.pem");
-        let places = Places {
+        let locations = Locations {
             file: Some(bundle.clone()),
             directories: vec![one.to_owned(), two.to_owned()],
         };
@@ -137,11 +140,11 @@ mod tests {
             &|| fs::write(&bundle, "longer").unwrap(),
             &|| fs::remove_file(&added).unwrap(),
         ];
-        let mut before = places.stamp();
+        let mut before = locations.fingerprint();
         for (number, change) in changes.iter().enumerate() {
-            assert_eq!(places.stamp(), before, "nothing changed");
+            assert_eq!(locations.fingerprint(), before, "nothing changed");
             change();
-            let now = places.stamp();
+            let now = locations.fingerprint();
             assert_ne!(now, before, "change {number}");
             before = now;
         }

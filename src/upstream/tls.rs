@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -14,43 +13,19 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Host;
 use zeroize::Zeroizing;
 
+use super::error::TlsError;
 use super::handshake::reason;
 use super::system_roots;
 use crate::config::{NamedFile, Tls};
 use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
 
-/// Why TLS cannot be set up. Names files, never their content.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or does not hold what it should.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Certificate and key do not belong together, or one of them is not given.
-    #[error("certificate_file and key_file: {0}")]
-    ClientCertificate(String),
-    /// The system has no CA certificates.
-    #[error("this system has no CA certificates ({0}); name a ca_file")]
-    NoRoots(String),
-    /// No certificate can carry this name.
-    #[error("{0:?} is not a valid server name")]
-    ServerName(String),
-    /// The URL cannot be dialed at all.
-    #[error("the URL names no host and port")]
-    Url,
-}
-
-/// What the files of `tls` hold now, and what else it says: equal as long as a connector built from
-/// it would come out the same.
+/// A number for `tls` and what its files hold now. It stays the same as long as a connector that is built from
+/// it would be the same.
 pub fn fingerprint(tls: &Tls) -> u64 {
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
     if tls.ca_file.is_none() {
-        system_roots::stamp().hash(&mut hasher);
+        system_roots::fingerprint().hash(&mut hasher);
     }
     for file in tls.files() {
         match file.read() {
@@ -61,28 +36,28 @@ pub fn fingerprint(tls: &Tls) -> u64 {
     hasher.finish()
 }
 
-/// A certificate chain and its key as their files held them at one moment: whoever is handed one
-/// presents it for good, whatever the files come to hold.
-pub struct Identity {
+/// A client certificate with its chain and its key, as their files held them at one moment. Connections that
+/// present it go on to do so, whatever the files hold later.
+pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
     key: Arc<SingleCertAndKey>,
     thumbprint: String,
 }
 
-impl Identity {
+impl ClientCertificate {
     /// Reads the certificate and the key that `tls` names.
     ///
     /// # Errors
     /// One of the files cannot be used, is not named, or is not of the other.
     pub fn read(tls: &Tls) -> Result<Self, TlsError> {
         let (Some(certificates), Some(key)) = (&tls.certificate_file, &tls.key_file) else {
-            let reason = "one is not given".to_owned();
+            let reason = "one of them is not given".to_owned();
             return Err(TlsError::ClientCertificate(reason));
         };
         let chain = certificates_of(certificates)?;
         let provider = aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(chain.clone(), key_of(key)?, &provider)
-            .map_err(|e| TlsError::ClientCertificate(unsuited(&e)))?;
+            .map_err(|e| TlsError::ClientCertificate(certificate_error(&e)))?;
         Ok(Self {
             thumbprint: thumbprint(key.cert.first().map_or(&[], |leaf| leaf.as_ref())),
             key: Arc::new(SingleCertAndKey::from(key)),
@@ -90,29 +65,29 @@ impl Identity {
         })
     }
 
-    /// `x5t#S256` of its certificate, which a token bound to it repeats in `cnf` (RFC 8705 section
+    /// `x5t#S256` of the certificate, which a token that is bound to it repeats in `cnf` (RFC 8705 section
     /// 3.1).
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// Whether both present the same. A certificate has one key, so that keys need no look.
+    /// Whether both are the same. A certificate has one key, so that the keys need not be compared.
     pub fn is_same(&self, other: &Self) -> bool {
         self.chain == other.chain
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({})", self.thumbprint)
+        write!(f, "ClientCertificate({})", self.thumbprint)
     }
 }
 
-/// Builds the rustls configuration, without ALPN. The files of `tls` are read, but for those of the
-/// certificate where an identity is given.
+/// Builds the rustls configuration, without ALPN. The files of `tls` are read, except those of the client
+/// certificate where one is given.
 pub(super) fn client_config(
     tls: &Tls,
-    identity: Option<&Identity>,
+    certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, TlsError> {
     let roots = match &tls.ca_file {
         Some(file) => Arc::new(roots_of(file)?),
@@ -127,21 +102,21 @@ pub(super) fn client_config(
         .with_protocol_versions(all)
         .expect("the provider supports every version that rustls does")
         .with_root_certificates(roots);
-    let key = match identity {
-        Some(identity) => Some(identity.key.clone()),
+    let key = match certificate {
+        Some(certificate) => Some(certificate.key.clone()),
         None if tls.certificate_file.is_none() && tls.key_file.is_none() => None,
-        None => Some(Identity::read(tls)?.key),
+        None => Some(ClientCertificate::read(tls)?.key),
     };
     let mut config = match key {
         Some(key) => builder.with_client_cert_resolver(key),
         None => builder.with_no_client_auth(),
     };
-    // One connector speaks to one server name: the default's room for hundreds is not needed.
+    // A connector speaks to one server name. The default would have room for hundreds.
     config.resumption = Resumption::in_memory_sessions(32);
     Ok(config)
 }
 
-fn unsuited(error: &rustls::Error) -> String {
+fn certificate_error(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
         other => other.to_string(),
@@ -173,9 +148,9 @@ fn certificates_of(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Tls
     let pem = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates =
-        certificates.map_err(|_| broken(file, damage(&pem, "its PEM is malformed")))?;
+        certificates.map_err(|_| broken(file, pem_error(&pem, "its PEM is malformed")))?;
     if certificates.is_empty() {
-        return Err(broken(file, damage(&pem, "it holds no PEM certificate")));
+        return Err(broken(file, pem_error(&pem, "it holds no PEM certificate")));
     }
     Ok(certificates)
 }
@@ -185,12 +160,12 @@ fn key_of(file: &NamedFile) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
         broken(
             file,
-            damage(&pem, "it holds no unencrypted PEM private key"),
+            pem_error(&pem, "it holds no unencrypted PEM private key"),
         )
     })
 }
 
-fn damage(pem: &[u8], otherwise: &'static str) -> &'static str {
+fn pem_error(pem: &[u8], otherwise: &'static str) -> &'static str {
     if has_escaped_lines(pem) {
         return ESCAPED_LINES;
     }

@@ -11,7 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use sidebearer::config::{HttpVersion, Tls};
 use sidebearer::upstream::{
-    ConnectError, Connected, Connector, Io, Protocols, Stage, TlsError, fingerprint,
+    ConnectError, Connected, Connector, Protocols, Stage, TlsError, UpstreamIo, fingerprint,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -123,7 +123,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
         let connected = connector.connect(protocols, LONG).await.unwrap();
         assert_eq!(connected.http2, http2, "{http:?} {protocols:?}");
         assert_eq!(connected.peer, listener.local_addr().unwrap());
-        let Io::Tcp(tcp) = connected.io else {
+        let UpstreamIo::Tcp(tcp) = connected.io else {
             panic!("no TLS was asked for")
         };
         assert!(tcp.tcp().nodelay().unwrap());
@@ -139,7 +139,7 @@ async fn sessions_are_resumed_between_connections_of_one_connector() {
     let mut kinds = Vec::new();
     for _ in 0..2 {
         let connected = connector.connect(Protocols::Any, LONG).await.unwrap();
-        let Io::Tls(mut tls) = connected.io else {
+        let UpstreamIo::Tls(mut tls) = connected.io else {
             panic!("TLS was asked for")
         };
         // The ticket comes before the first byte of data.

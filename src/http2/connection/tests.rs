@@ -20,7 +20,7 @@ fn settings() -> Settings {
         small_frames: 65_536,
         max_header_bytes: 65_536,
         send_buffer: 65_536,
-        pace: Pace::new(INTERVAL),
+        ping_interval: PingInterval::new(INTERVAL),
         ping_timeout: TIMEOUT,
     }
 }
@@ -164,7 +164,7 @@ async fn a_server_that_has_too_many_pings_gets_half_as_many_until_it_ends_no_cal
                 ended.push(tokio::time::timeout(silent, head(&mut trip)).await.is_ok());
             }
             assert_eq!(ended, [true, false, false]);
-            assert_eq!(settings.pace.interval(), Some(2 * INTERVAL));
+            assert_eq!(settings.ping_interval.interval(), Some(2 * INTERVAL));
         })
         .await;
 }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Error;
 use super::frames::Arrived;
-use super::pings::{Next, Pace, Pings};
+use super::pings::{Next, PingInterval, Pings};
 use super::receiving::Receiving;
 use super::response::content_length;
 use super::windows::{Sizes, Windows};
@@ -44,7 +44,7 @@ pub struct Settings {
     pub max_interim_bytes: usize,
     /// How long a client that waits for an answer may be silent before it is asked whether it is still
     /// there.
-    pub pace: Arc<Pace>,
+    pub ping_interval: Arc<PingInterval>,
     /// How long it has to answer that.
     pub ping_timeout: Duration,
 }
@@ -96,8 +96,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             .enable_connect_protocol();
         let mut connection = builder.handshake(io).await?;
         let pings = connection.ping_pong();
-        let pings =
-            pings.map(|pings| Pings::new(pings, Arc::clone(&settings.pace), settings.ping_timeout));
+        let pings = pings.map(|pings| {
+            Pings::new(
+                pings,
+                Arc::clone(&settings.ping_interval),
+                settings.ping_timeout,
+            )
+        });
         Ok(Self {
             connection,
             pings,

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::super::{Connection, Frames, Pace, ResponseBody, RoundTrip, Settings};
+use super::super::{Connection, Frames, PingInterval, ResponseBody, RoundTrip, Settings};
 use super::*;
 
 #[derive(Default)]
@@ -139,7 +139,7 @@ async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_
                     small_frames: 1 << 20,
                     max_header_bytes: 65_536,
                     send_buffer: 65_536,
-                    pace: Pace::new(Duration::ZERO),
+                    ping_interval: PingInterval::new(Duration::ZERO),
                     ping_timeout: Duration::from_secs(5),
                 };
                 let frames = Rc::new(RefCell::new(Frames::of_server()));

@@ -14,7 +14,7 @@ use crate::proxy::failure::{self, Broken};
 use crate::proxy::outgoing::OutgoingRequest;
 use crate::proxy::upload::Outgoing;
 use crate::token::Token;
-use crate::upstream::{Carried, Checkout, Incoming, Single, Stream};
+use crate::upstream::{Checkout, Http1Connection, Http1Exchange, Http2Stream, ResponseBody};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
 /// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
@@ -34,7 +34,7 @@ pub(super) enum Attempt {
 
 pub(super) struct OverHttp1 {
     /// `None` once it is over.
-    held: Option<Carried<Outgoing>>,
+    held: Option<Http1Exchange<Outgoing>>,
     /// What had been written to the connection before.
     written: u64,
     reused: bool,
@@ -46,7 +46,7 @@ pub(super) struct OverHttp1 {
 
 pub(super) struct OverHttp2 {
     /// `None` once it is over.
-    stream: Option<Stream<Outgoing>>,
+    stream: Option<Http2Stream>,
     trip: http2::RoundTrip,
     /// What had been written to the connection before, and what had been read.
     written: u64,
@@ -73,11 +73,11 @@ impl Attempt {
     /// Sends the request on this connection.
     pub(super) fn begin(
         request: &OutgoingRequest<'_>,
-        checkout: Checkout<Outgoing>,
+        checkout: Checkout,
         token: Option<&Token>,
     ) -> Self {
         match checkout {
-            Checkout::Http1(single) => Self::over_http1(request, single, token, &[]),
+            Checkout::Http1(connection) => Self::over_http1(request, connection, token, &[]),
             Checkout::Http2(stream) => Self::over_http2(request, stream, token),
         }
     }
@@ -85,12 +85,12 @@ impl Attempt {
     /// Sends it over HTTP/1.1; `more` are headers beside those of the client.
     pub(super) fn over_http1(
         request: &OutgoingRequest<'_>,
-        single: Single<Outgoing>,
+        connection: Http1Connection,
         token: Option<&Token>,
         more: &[(HeaderName, HeaderValue)],
     ) -> Self {
-        let reused = single.reused;
-        let held = request.over_http1(token, more, |head, body| single.begin(head, body));
+        let reused = connection.reused;
+        let held = request.over_http1(token, more, |head, body| connection.begin(head, body));
         Self::Http1(OverHttp1 {
             written: held.0.io().written(),
             held: Some(held),
@@ -102,10 +102,10 @@ impl Attempt {
 
     fn over_http2(
         request: &OutgoingRequest<'_>,
-        stream: Stream<Outgoing>,
+        stream: Http2Stream,
         token: Option<&Token>,
     ) -> Self {
-        let (written, read) = (stream.wire().written(), stream.wire().read());
+        let (written, read) = (stream.transport().written(), stream.transport().read());
         match stream.send(request.over_http2(token)) {
             Ok(trip) => Self::Http2(OverHttp2 {
                 timer: stream.timer(),
@@ -180,9 +180,9 @@ impl Attempt {
         ready!(timer.map_or(Poll::Pending, |timer| timer.poll(cx, at)));
         if let Self::Http2(over) = self
             && let Some(stream) = &over.stream
-            && stream.wire().read() == over.read
+            && stream.transport().read() == over.read
         {
-            stream.doubt();
+            stream.suspect();
         }
         Poll::Ready(())
     }
@@ -205,10 +205,10 @@ impl OverHttp1 {
         let (trip, lease) = &mut *held;
         Poll::Ready(match head {
             Ok(head) => {
-                lease.answered(head.headers());
+                lease.record_answer(head.headers());
                 let timed_out = head.status() == StatusCode::REQUEST_TIMEOUT;
                 self.crossed = timed_out && self.reused && trip.is_only_closing_response();
-                Ok(head.map(|()| Incoming::http1(held)))
+                Ok(head.map(|()| ResponseBody::http1(held)))
             }
             Err(error) => {
                 let failed = AttemptFailure {
@@ -220,7 +220,7 @@ impl OverHttp1 {
                     http1_instead: false,
                 };
                 if failed.unnoticed && failure::is_closed_early(&failed.error) {
-                    lease.ended();
+                    lease.record_idle_close();
                 }
                 Err(failed)
             }
@@ -239,12 +239,12 @@ impl OverHttp2 {
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;
         };
-        stream.keep_timer(std::mem::take(&mut self.timer));
+        stream.return_timer(std::mem::take(&mut self.timer));
         Poll::Ready(match head {
-            Ok(response) => Ok(response.map(|body| Incoming::http2(body, stream.answered()))),
+            Ok(response) => Ok(response.map(|body| ResponseBody::http2(body, stream.into_lease()))),
             Err(error) => {
                 let unsent = matches!(error, http2::Error::Io(_));
-                let unsent = unsent && stream.wire().stays_at(self.written);
+                let unsent = unsent && stream.transport().stop_if_unwritten_since(self.written);
                 Err(AttemptFailure::over_http2(
                     &stream,
                     error,
@@ -258,18 +258,13 @@ impl OverHttp2 {
 
 impl AttemptFailure {
     #[cold]
-    fn over_http2(
-        stream: &Stream<Outgoing>,
-        error: http2::Error,
-        unsent: bool,
-        heard: bool,
-    ) -> Self {
+    fn over_http2(stream: &Http2Stream, error: http2::Error, unsent: bool, heard: bool) -> Self {
         Self {
             unsent,
             unnoticed: stream.reused && !heard,
-            ended_new: !stream.reused && !heard && !stream.wire().has_goaway(),
-            http1_instead: stream.wire().begins_http1(),
-            alert: stream.wire().alert().cloned(),
+            ended_new: !stream.reused && !heard && !stream.transport().has_goaway(),
+            http1_instead: stream.transport().begins_http1(),
+            alert: stream.transport().alert().cloned(),
             error: error.into(),
         }
     }

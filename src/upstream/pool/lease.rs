@@ -1,274 +1,264 @@
-//! A connection while it carries a request.
+//! A connection while a request uses it.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
-use tokio::time::Instant;
 
-use super::{Age, Checkout, Idle, Pool, RequestBody};
+use super::http2_connection::Http2Connection;
+use super::shelf::{Available, Http1State, Shelf};
 use crate::deadline::Deadline;
-use crate::http1::{RequestHead, RoundTrip, Unsolicited};
+use crate::http1::{RequestHead, RoundTrip};
 use crate::http2;
-use crate::upstream::answers::Wire;
-use crate::upstream::io::Io;
+use crate::upstream::http2_io::TransportStatus;
+use crate::upstream::io::UpstreamIo;
 use crate::upstream::keep_alive;
-use crate::upstream::multiplexed::Multiplexed;
-use crate::upstream::places::Place;
+use crate::upstream::outgoing_body::OutgoingBody;
 
-/// What stays of a connection of HTTP/1.1 from one request to the next, beside its bytes. On the heap, so
-/// that a lease is no larger than it must be.
-pub(super) struct Kept {
-    _place: Place,
-    /// For whoever waits for an answer: one that is armed already costs next to nothing.
-    timer: Deadline,
-    age: Age,
-    /// How long it had been idle before the request that it carries.
-    pub(super) idle_for: Duration,
+/// A connection that one request can use.
+pub enum Checkout {
+    /// An HTTP/1.1 connection.
+    Http1(Http1Connection),
+    /// A stream of an HTTP/2 connection.
+    Http2(Http2Stream),
 }
 
-impl Kept {
-    /// Of a connection that has just been opened.
-    pub(super) fn new(place: Place, age: Age) -> Box<Self> {
-        Box::new(Self {
-            _place: place,
-            timer: Deadline::default(),
-            age,
-            idle_for: Duration::ZERO,
-        })
-    }
-
-    /// Since when it is open.
-    pub(super) fn age(&self) -> &Age {
-        &self.age
-    }
-}
-
-/// A connection of HTTP/1.1 that is ready for one request.
-pub struct Single<B: RequestBody> {
-    io: Io,
-    lease: Lease<B>,
+/// An HTTP/1.1 connection that is ready for one request.
+pub struct Http1Connection {
+    io: UpstreamIo,
+    lease: Lease,
     /// Whether it carried a request before: the upstream may have closed it meanwhile.
     pub reused: bool,
 }
 
-/// A place for one request on a connection of HTTP/2.
-pub struct Stream<B: RequestBody> {
-    open: Rc<Multiplexed>,
-    lease: Lease<B>,
+/// A stream of an HTTP/2 connection that is ready for one request.
+pub struct Http2Stream {
+    connection: Rc<Http2Connection>,
+    lease: Lease,
     /// Whether the connection carried a request before.
     pub reused: bool,
 }
 
-/// A connection while it carries a request. Dropping it closes an HTTP/1.1 connection, or gives an
-/// HTTP/2 stream back.
-pub struct Lease<B: RequestBody> {
-    pool: Rc<Pool<B>>,
-    held: Held,
+/// The right to use a connection for one request. When it is dropped an HTTP/1.1 connection is closed, and
+/// the stream of an HTTP/2 connection ends.
+pub struct Lease {
+    shelf: Rc<Shelf>,
+    leased: Leased,
     keep_alive: Option<Duration>,
 }
 
-/// A request over HTTP/1.1 and the connection that carries it.
-pub type Carried<B> = Box<(RoundTrip<Io, B>, Lease<B>)>;
-
-pub(super) enum Held {
-    Http1(Box<Kept>),
-    Http2(Rc<Multiplexed>),
+enum Leased {
+    Http1(Box<Http1State>),
+    Http2(Rc<Http2Connection>),
+    /// It has been given back.
     Nothing,
 }
 
-impl<B: RequestBody> Single<B> {
-    pub(super) fn new(io: Io, lease: Lease<B>, reused: bool) -> Self {
-        Self { io, lease, reused }
+/// A request over HTTP/1.1 and the lease of the connection that carries it.
+pub type Http1Exchange<B> = Box<(RoundTrip<UpstreamIo, B>, Lease)>;
+
+impl Checkout {
+    /// The use of this connection by one request.
+    pub(super) fn new(shelf: &Rc<Shelf>, available: Available) -> Self {
+        match available {
+            Available::Http1 { io, state, reused } => {
+                Self::Http1(Http1Connection::new(shelf, io, state, reused))
+            }
+            Available::Http2 { connection, reused } => {
+                Self::Http2(Http2Stream::new(shelf, connection, reused))
+            }
+        }
     }
 
-    /// No other request is to follow.
+    /// Whether it can still be used. It may have been closed since it was checked out.
+    pub fn is_usable(&mut self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_usable(),
+            Self::Http2(_) => true,
+        }
+    }
+}
+
+impl Http1Connection {
+    pub(super) fn new(
+        shelf: &Rc<Shelf>,
+        io: UpstreamIo,
+        state: Box<Http1State>,
+        reused: bool,
+    ) -> Self {
+        shelf.begin_use();
+        Self {
+            io,
+            lease: Lease::new(shelf, Leased::Http1(state)),
+            reused,
+        }
+    }
+
+    /// Prevents that another request follows on it.
     pub(super) fn retire(&mut self) {
         self.lease.retire();
     }
 
-    /// Nobody has a use for it now.
-    pub(super) fn give_back(self) {
-        self.lease.release(self.io);
-    }
-
-    /// Whether it is still fit for a request. Time may have passed since it was handed out.
-    pub fn is_fit(&mut self) -> bool {
+    /// Whether it can still be used. It may have been closed since it was checked out.
+    pub fn is_usable(&mut self) -> bool {
         if !self.reused {
-            // What a new one says at once is the answer.
+            // What a server sends at once on a new connection is read as the answer.
             return true;
         }
         let came = self.io.unsolicited();
-        let idle_for = self.lease.idle_for();
-        let ended = |came: &Unsolicited| self.lease.pool.ended(*came, idle_for);
-        came.inspect(ended).is_none()
+        if let Some(came) = came {
+            self.lease.shelf.lose_idle(came, self.lease.idle_for());
+        }
+        came.is_none()
     }
 
-    /// Begins a request with this body. On the heap, where it stays until the end of the response.
-    pub fn begin(self, request: RequestHead<'_>, body: Option<B>) -> Carried<B> {
-        let endpoint = &self.lease.pool.endpoint;
+    /// Begins a request with this body. The result is on the heap and stays there until the end of the
+    /// response.
+    pub fn begin<B: OutgoingBody>(
+        self,
+        request: RequestHead<'_>,
+        body: Option<B>,
+    ) -> Http1Exchange<B> {
+        let endpoint = &self.lease.shelf.endpoint;
         let trip = RoundTrip::new(
             self.io,
             request,
             body,
-            endpoint.limits(),
+            endpoint.head_limits(),
             endpoint.body_buffer,
         );
         Box::new((trip, self.lease))
     }
 }
 
-impl<B: RequestBody> Stream<B> {
-    pub(super) fn new(pool: &Rc<Pool<B>>, open: Rc<Multiplexed>, reused: bool) -> Self {
-        open.begin_stream();
+impl Http2Stream {
+    pub(super) fn new(shelf: &Rc<Shelf>, connection: Rc<Http2Connection>, reused: bool) -> Self {
+        connection.begin_stream();
         Self {
-            lease: Lease::new(pool, Held::Http2(Rc::clone(&open))),
-            open,
+            lease: Lease::new(shelf, Leased::Http2(Rc::clone(&connection))),
+            connection,
             reused,
         }
     }
 
-    /// Whether the upstream takes extended CONNECT (RFC 8441) on it.
+    /// Whether the upstream supports extended CONNECT (RFC 8441) on it.
     pub async fn supports_connect(&self) -> bool {
-        let patience = self.lease.pool.endpoint.connect_protocol_timeout;
-        self.open.supports_connect(patience).await
+        let wait = self.lease.shelf.endpoint.connect_protocol_timeout;
+        self.connection.supports_connect(wait).await
     }
 
-    /// Whether its connection takes no more requests.
+    /// Whether its connection accepts no more requests.
     pub fn is_closed(&self) -> bool {
-        self.open.is_closed()
+        self.connection.is_closed()
     }
 
-    /// What becomes of the bytes of its connection.
-    pub fn wire(&self) -> &Wire {
-        self.open.wire()
+    /// What has been read and written on its connection.
+    pub fn transport(&self) -> &TransportStatus {
+        self.connection.status()
     }
 
-    /// Its server may have vanished: no other request is to follow on its connection.
-    pub fn doubt(&self) {
-        self.open.doubt();
+    /// Its server may have vanished: its connection gets no more requests.
+    pub fn suspect(&self) {
+        self.connection.suspect();
     }
 
-    /// A timer for whoever waits for the answer.
+    /// A timer for the request that waits for the answer.
     pub fn timer(&self) -> Deadline {
-        self.open.timer()
+        self.connection.timer()
     }
 
-    /// The answer is there, and the next stream may have it.
-    pub fn keep_timer(&self, timer: Deadline) {
-        self.open.keep_timer(timer);
+    /// Takes the timer back, for the next stream.
+    pub fn return_timer(&self, timer: Deadline) {
+        self.connection.return_timer(timer);
     }
 
     /// Sends one request.
     ///
     /// # Errors
     /// Nothing of it has been sent.
-    pub fn send(&self, request: Request<B>) -> Result<http2::RoundTrip, http2::Error> {
-        self.open.send(request)
+    pub fn send<B: OutgoingBody>(
+        &self,
+        request: Request<B>,
+    ) -> Result<http2::RoundTrip, http2::Error> {
+        self.connection.send(request)
     }
 
-    /// Its request has been answered. What it holds, until the response has been read.
-    pub fn answered(self) -> Lease<B> {
-        let idle_for = self.open.answered();
-        self.lease.pool.endpoint.habits.answered(idle_for);
+    /// Its request has been answered. The lease must be held until the response has been read.
+    pub fn into_lease(self) -> Lease {
+        let idle_for = self.connection.record_answer();
+        self.lease.shelf.endpoint.history.record_answer(idle_for);
         self.lease
     }
 }
 
-impl<B: RequestBody> Lease<B> {
-    pub(super) fn new(pool: &Rc<Pool<B>>, held: Held) -> Self {
+impl Lease {
+    fn new(shelf: &Rc<Shelf>, leased: Leased) -> Self {
         Self {
-            pool: Rc::clone(pool),
-            held,
+            shelf: Rc::clone(shelf),
+            leased,
             keep_alive: None,
         }
     }
 
     /// The upstream has answered with these headers.
-    pub fn answered(&mut self, headers: &HeaderMap) {
+    pub fn record_answer(&mut self, headers: &HeaderMap) {
         let promised = keep_alive::timeout(headers);
         self.keep_alive = self.keep_alive.or(promised);
-        self.pool.endpoint.habits.answered(self.idle_for());
+        self.shelf.endpoint.history.record_answer(self.idle_for());
     }
 
-    /// No other request is to follow on it, however its response ends.
+    /// Prevents that another request follows on the connection, however its response ends.
     pub fn retire(&mut self) {
         self.keep_alive = Some(Duration::ZERO);
     }
 
-    /// The timer of its connection.
+    /// The timer of an HTTP/1.1 connection.
     pub fn timer(&mut self) -> Option<&mut Deadline> {
-        match &mut self.held {
-            Held::Http1(kept) => Some(&mut kept.timer),
-            _ => None,
+        match &mut self.leased {
+            Leased::Http1(state) => Some(&mut state.timer),
+            Leased::Http2(_) | Leased::Nothing => None,
         }
     }
 
-    /// The upstream had ended the connection when the request came.
+    /// The upstream had closed the connection before the request came.
     #[cold]
-    pub fn ended(&self) {
-        self.pool.endpoint.ended(self.idle_for());
+    pub fn record_idle_close(&self) {
+        self.shelf.endpoint.record_idle_close(self.idle_for());
+    }
+
+    /// Bytes came after the response that no request had asked for.
+    pub fn record_unsolicited(&self) {
+        self.shelf.endpoint.record_unsolicited();
     }
 
     fn idle_for(&self) -> Duration {
-        match &self.held {
-            Held::Http1(kept) => kept.idle_for,
-            _ => Duration::ZERO,
+        match &self.leased {
+            Leased::Http1(state) => state.idle_for,
+            Leased::Http2(_) | Leased::Nothing => Duration::ZERO,
         }
     }
 
-    /// Something came behind the response that nothing had asked for.
-    pub fn strayed(&self) {
-        self.pool.endpoint.strayed();
-    }
-
-    /// The response has been read to its end: the connection may serve the next request.
-    pub fn release(mut self, mut io: Io) {
-        let (endpoint, now) = (&self.pool.endpoint, Instant::now());
-        let keep = self.keep_alive.unwrap_or(Duration::MAX);
-        let keep = keep.min(endpoint.habits.keep(now));
-        let keep = keep.min(endpoint.pool_idle_timeout);
-        let retires = |kept: &Kept| self.pool.retires(&kept.age, now);
-        if keep.is_zero()
-            || endpoint.pool_idle_per_shard == 0
-            || matches!(&self.held, Held::Http1(kept) if retires(kept))
-        {
-            return;
-        }
-        if let Held::Http1(mut kept) = std::mem::replace(&mut self.held, Held::Nothing) {
-            let pool = &self.pool;
-            pool.active.set(pool.active.get() - 1);
-            if !pool.waiting.is_empty() {
-                match io.unsolicited() {
-                    None => {
-                        kept.idle_for = Duration::ZERO;
-                        let single = pool.single(io, kept, true);
-                        pool.waiting.give(Checkout::Http1(single));
-                    }
-                    Some(came) => pool.ended(came, Duration::ZERO),
-                }
-                return;
-            }
-            let mut idle = pool.idle.borrow_mut();
-            if idle.len() < pool.endpoint.pool_idle_per_shard {
-                let expires = now + keep;
-                idle.push(Idle {
-                    io,
-                    kept,
-                    since: now,
-                    expires,
-                });
-            }
+    /// Gives an HTTP/1.1 connection back whose response has been read to its end.
+    pub fn release(mut self, io: UpstreamIo) {
+        if let Leased::Http1(state) = std::mem::replace(&mut self.leased, Leased::Nothing) {
+            self.shelf.end_use();
+            let keep_alive = self.keep_alive.unwrap_or(Duration::MAX);
+            let available = Available::Http1 {
+                io,
+                state,
+                reused: true,
+            };
+            self.shelf.put(available, keep_alive);
         }
     }
 }
 
-impl<B: RequestBody> Drop for Lease<B> {
+impl Drop for Lease {
     fn drop(&mut self) {
-        match &self.held {
-            Held::Http1(_) => self.pool.active.set(self.pool.active.get() - 1),
-            Held::Http2(open) => open.end_stream(),
-            Held::Nothing => {}
+        match &self.leased {
+            Leased::Http1(_) => self.shelf.end_use(),
+            Leased::Http2(connection) => connection.end_stream(),
+            Leased::Nothing => {}
         }
     }
 }
