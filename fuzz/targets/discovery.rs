@@ -9,7 +9,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use sidebearer::oauth::discovery::{Needs, candidates, is_document, token_endpoint};
+use sidebearer::oauth::discovery::{EndpointRequirements, candidates, is_document, token_endpoint};
 use sidebearer::redact::Redactor;
 use sidebearer_fuzz::{SECRET, measure};
 use url::{Host, Url};
@@ -97,7 +97,7 @@ fn check(data: &[u8]) {
     };
     where_to_look(&url);
 
-    let needs = Needs {
+    let needs = EndpointRequirements {
         allow_plaintext: flags.contains('p'),
         certificate: flags.contains('c'),
     };
@@ -137,7 +137,7 @@ fn where_to_look(issuer: &Url) {
     }
 }
 
-fn sound(endpoint: &Url, issuer: &str, needs: Needs, document: &Value) {
+fn sound(endpoint: &Url, issuer: &str, needs: EndpointRequirements, document: &Value) {
     assert_eq!(document["issuer"], *issuer, "the document of someone else");
     let alias = &document["mtls_endpoint_aliases"]["token_endpoint"];
     let named = match alias.as_str() {

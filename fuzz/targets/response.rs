@@ -17,7 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use sidebearer::config::{BasicEncoding, ClientAuth, Dpop, Grant, Secret, SecretSource};
 use sidebearer::dpop::ProofKey;
-use sidebearer::oauth::response::{Answer, Asked};
+use sidebearer::oauth::response::{EndpointResponse, RequestContext};
 use sidebearer::oauth::{TokenError, TokenErrorKind, TokenResponse};
 use sidebearer::redact::Redactor;
 use sidebearer_fuzz::{SECRET, measure};
@@ -132,7 +132,7 @@ fn check(data: &[u8]) {
     if let Ok(value) = retry_after {
         headers.insert(RETRY_AFTER, value);
     }
-    let answer = Answer {
+    let answer = EndpointResponse {
         status,
         headers,
         body: Ok(Zeroizing::new(body.to_vec())),
@@ -152,7 +152,7 @@ fn check(data: &[u8]) {
         required,
         key: None,
     });
-    let asked = Asked {
+    let asked = RequestContext {
         endpoint: ENDPOINT.to_owned(),
         max_token: MAX_TOKEN,
         possession: dpop.as_ref().zip(required.map(|_| KEY.clone())),

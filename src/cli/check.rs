@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::confirmation::{Means, decode};
+use super::confirmation::{ConfirmationKeys, decode};
 use super::probe::{self, Target};
 use super::{Failure, block_on, print, tell};
 use crate::address::OwnSockets;
@@ -134,8 +134,8 @@ fn judge(
     let method = credential.auth.name();
     let good = format!("a {} token {lifetime}, by {method}", token.token_type);
     let jwt = decode(token.access_token.expose());
-    let means = Means::of(config, credential, client, token);
-    match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
+    let keys = ConfirmationKeys::of(config, credential, client, token);
+    match keys.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
         None => Ok(good + &clock),
         Some(Ok(bound)) => Ok(format!("{good}, bound {bound}{clock}")),
         Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}{clock}")),
@@ -193,7 +193,7 @@ async fn send(
     tokens: &BTreeMap<&str, (&Credential, Fetched)>,
     redactors: &Redactors<'_>,
 ) -> Result<String, String> {
-    let held = match &upstream.credential {
+    let obtained = match &upstream.credential {
         Some(name) => match tokens.get(name.as_str()) {
             Some((credential, (client, token))) => Some((*credential, client, token)),
             None => return Err(format!("not sent: there is no token of credential {name}")),
@@ -201,7 +201,7 @@ async fn send(
         None => None,
     };
     let transport = transport(config, upstream, redactors)?;
-    let answer = probe::get(upstream, &target.path, held, &transport);
+    let answer = probe::get(upstream, &target.path, obtained, &transport);
     let within = upstream.response_timeout;
     let answer = tokio::time::timeout(within, answer).await;
     answer.unwrap_or_else(|_| Err(format!("no answer within {within:?}")))

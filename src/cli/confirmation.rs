@@ -17,7 +17,7 @@ const LONGEST_SHOWN: usize = 64;
 
 /// What a client can confirm a token with.
 #[derive(Debug, Default)]
-pub struct Means {
+pub struct ConfirmationKeys {
     /// `jkt` of the key that the token was asked for with.
     pub key: Option<String>,
     /// `x5t#S256` of the client's certificate.
@@ -28,7 +28,7 @@ pub struct Means {
     pub must_name_certificate: bool,
 }
 
-impl Means {
+impl ConfirmationKeys {
     /// Those of `credential`, as they were when `token` came from `endpoint`.
     pub fn of(
         config: &Config,
@@ -87,7 +87,7 @@ impl Means {
     }
 }
 
-impl Means {
+impl ConfirmationKeys {
     fn compare(
         &self,
         what: &str,
@@ -135,31 +135,31 @@ mod tests {
 
     use super::*;
 
-    fn confirm(means: &Means, claims: Value) -> Option<Result<String, String>> {
-        means.confirm(claims.as_object())
+    fn confirm(keys: &ConfirmationKeys, claims: Value) -> Option<Result<String, String>> {
+        keys.confirm(claims.as_object())
     }
 
     #[test]
     fn a_token_is_confirmed_by_what_the_client_holds() {
-        let means = Means {
+        let keys = ConfirmationKeys {
             key: Some("K".to_owned()),
             certificate: Some("C".to_owned()),
-            ..Means::default()
+            ..ConfirmationKeys::default()
         };
-        let bound = Means {
+        let bound = ConfirmationKeys {
             certificate: Some("C".to_owned()),
             must_name_certificate: true,
-            ..Means::default()
+            ..ConfirmationKeys::default()
         };
-        let none = Means::default();
-        for (means, claims, expected) in [
+        let none = ConfirmationKeys::default();
+        for (keys, claims, expected) in [
             (
-                &means,
+                &keys,
                 json!({"cnf": {"jkt": "K"}}),
                 Some(Ok("to our DPoP key: cnf.jkt matches")),
             ),
             (
-                &means,
+                &keys,
                 json!({"cnf": {"jkt": "k"}}),
                 Some(Err("to another DPoP key: cnf.jkt is k, ours is K")),
             ),
@@ -171,26 +171,26 @@ mod tests {
                 )),
             ),
             (
-                &means,
+                &keys,
                 json!({"cnf": {"x5t#S256": "C"}}),
                 Some(Ok("to our certificate: cnf.x5t#S256 matches")),
             ),
             (
-                &means,
+                &keys,
                 json!({"cnf": {"x5t#S256": "\u{1b}[2J"}}),
                 Some(Err(
                     "to another certificate: cnf.x5t#S256 is ?[2J, ours is C",
                 )),
             ),
             (
-                &means,
+                &keys,
                 json!({"cnf": {"jkt": "K", "x5t#S256": "C"}}),
                 Some(Ok(
                     "to our DPoP key: cnf.jkt matches; to our certificate: cnf.x5t#S256 matches",
                 )),
             ),
             (
-                &means,
+                &keys,
                 json!({"cnf": {"jkt": "K", "x5t#S256": "c"}}),
                 Some(Err("to another certificate: cnf.x5t#S256 is c, ours is C")),
             ),
@@ -200,7 +200,7 @@ mod tests {
                 Some(Err("by a cnf that means nothing here")),
             ),
             (
-                &means,
+                &keys,
                 json!({}),
                 Some(Ok(
                     "to our DPoP key, by its type; the token itself names no key",
@@ -221,10 +221,10 @@ mod tests {
             ),
         ] {
             let expected = expected.map(|it| it.map(str::to_owned).map_err(str::to_owned));
-            assert_eq!(confirm(means, claims.clone()), expected, "{claims}");
+            assert_eq!(confirm(keys, claims.clone()), expected, "{claims}");
         }
         assert!(
-            means.confirm(None).is_some_and(|bound| bound.is_ok()),
+            keys.confirm(None).is_some_and(|bound| bound.is_ok()),
             "opaque"
         );
         assert_eq!(none.confirm(None), None);

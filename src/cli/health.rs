@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::Failure;
-use super::request::{NoAnswer, send};
+use super::request::{RequestError, send};
 use crate::config;
 
 /// Everything together; probes are impatient.
@@ -24,7 +24,7 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> 
     match send(Method::GET, &url, TIMEOUT).await {
         Ok((StatusCode::OK, _)) => Ok(()),
         Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Err(reason @ NoAnswer::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Err(reason @ RequestError::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
         Err(reason) => Err(Failure::Failed(format!("{url}: {reason}"))),
     }
 }

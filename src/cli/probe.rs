@@ -39,7 +39,7 @@ impl FromStr for Target {
 }
 
 /// A token, the credential it came from and the client that asked for it.
-pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
+pub(super) type ObtainedToken<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
 
 /// Sends `GET` of that path with the token; what came back. It is good below status 400, unless it is a
 /// redirect. Takes as long as the upstream likes. Sends twice if the API wants a nonce of its own in the proof (RFC 9449
@@ -47,7 +47,7 @@ pub(super) type Held<'a> = (&'a Credential, &'a Client, &'a TokenResponse);
 pub(super) async fn get(
     upstream: &Upstream,
     path: &PathAndQuery,
-    held: Option<Held<'_>>,
+    obtained: Option<ObtainedToken<'_>>,
     transport: &dyn Transport,
 ) -> Result<String, String> {
     let base = upstream.url.path().trim_end_matches('/');
@@ -56,7 +56,7 @@ pub(super) async fn get(
     let send = async |nonce: Option<&Nonce>| {
         let sent = SystemTime::now();
         let dated = clock.date(sent.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let request = request(upstream, &target, held, dated, nonce)?;
+        let request = request(upstream, &target, obtained, dated, nonce)?;
         let response = transport.carry(&upstream.url, request).await;
         let response = response.map_err(|error| error.to_string())?;
         let during = sent..=SystemTime::now();
@@ -64,7 +64,7 @@ pub(super) async fn get(
         Ok::<_, String>((response.status, response.headers, during))
     };
     let (mut status, mut headers, during) = send(None).await?;
-    let proves = held.filter(|(.., token)| token.proof_key.is_some());
+    let proves = obtained.filter(|(.., token)| token.proof_key.is_some());
     if let Some((credential, ..)) = proves.filter(|_| status == StatusCode::UNAUTHORIZED) {
         let nonce = Nonce::take(&mut headers, credential.max_nonce_bytes);
         let wanted = nonce.is_some() && challenge::wants_nonce(&headers);
@@ -75,7 +75,7 @@ pub(super) async fn get(
     }
     let clock = clock.difference();
     let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
-    match judge(upstream, &target, status, &headers, held) {
+    match judge(upstream, &target, status, &headers, obtained) {
         Ok(said) => Ok(said + &clock),
         Err(said) => Err(said + &clock),
     }
@@ -84,7 +84,7 @@ pub(super) async fn get(
 fn request(
     upstream: &Upstream,
     target: &str,
-    held: Option<Held<'_>>,
+    obtained: Option<ObtainedToken<'_>>,
     dated: u64,
     nonce: Option<&Nonce>,
 ) -> Result<Request<Bytes>, String> {
@@ -95,7 +95,7 @@ fn request(
         .header(header::HOST, host)
         .body(Bytes::new())
         .map_err(|error| format!("{target} cannot be asked for: {error}"))?;
-    if let Some((.., token)) = held {
+    if let Some((.., token)) = obtained {
         let headers = request.headers_mut();
         headers.insert(upstream.header.clone(), injected(upstream, token)?);
         if let Some(key) = &token.proof_key {
@@ -142,16 +142,16 @@ fn judge(
     target: &str,
     status: StatusCode,
     headers: &HeaderMap,
-    held: Option<Held<'_>>,
+    obtained: Option<ObtainedToken<'_>>,
 ) -> Result<String, String> {
     let said = format!("GET {target} answers {}", status.as_u16());
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(format!("{said}{}", redirected(headers, held)));
+        return Err(format!("{said}{}", redirected(headers, obtained)));
     }
     if status.as_u16() < 400 {
         return Ok(said);
     }
-    let Some((_, client, token)) = held else {
+    let Some((_, client, token)) = obtained else {
         return Err(said);
     };
     let prefix = upstream.header_prefix.as_deref();
@@ -180,8 +180,8 @@ fn judge(
 }
 
 /// A redirect shows nothing of the token: an API that wants a browser to log in answers so too.
-fn redirected(headers: &HeaderMap, held: Option<Held<'_>>) -> String {
-    let redactor = held.map_or_else(Arc::default, |(_, client, _)| client.redactor());
+fn redirected(headers: &HeaderMap, obtained: Option<ObtainedToken<'_>>) -> String {
+    let redactor = obtained.map_or_else(Arc::default, |(_, client, _)| client.redactor());
     let location = headers.get(header::LOCATION);
     let to = location.map_or_else(
         || "a redirect without Location".to_owned(),

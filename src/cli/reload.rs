@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::health::admin_page;
-use super::request::{NoAnswer, send};
+use super::request::{RequestError, send};
 use super::{Failure, print, tell};
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
@@ -33,8 +33,8 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> 
             ))
         }
         Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Err(reason @ NoAnswer::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
-        Err(reason @ NoAnswer::Timeout(_)) => Err(Failure::Failed(format!("{url}: {reason}"))),
+        Err(reason @ RequestError::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
+        Err(reason @ RequestError::Timeout(_)) => Err(Failure::Failed(format!("{url}: {reason}"))),
         Err(reason) => Err(Failure::Failed(format!(
             "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
         ))),

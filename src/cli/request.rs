@@ -18,7 +18,7 @@ const MAX_HEADERS: usize = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(super) enum RequestError {
     /// Neither TLS nor anything but HTTP is spoken here.
     #[error("only http:// can be asked")]
     Scheme,
@@ -42,9 +42,9 @@ pub(super) async fn send(
     method: Method,
     url: &Url,
     timeout: Duration,
-) -> Result<(StatusCode, String), NoAnswer> {
+) -> Result<(StatusCode, String), RequestError> {
     if url.scheme() != "http" {
-        return Err(NoAnswer::Scheme);
+        return Err(RequestError::Scheme);
     }
     let settings = NetworkSettings {
         tls: Tls::default(),
@@ -61,7 +61,7 @@ pub(super) async fn send(
     let client = HttpClient::connecting(url, settings)?;
     let sending = client.send(method, url, HeaderMap::new(), Bytes::new());
     let sent = tokio::time::timeout(timeout, sending).await;
-    let response = sent.map_err(|_| NoAnswer::Timeout(timeout))??;
+    let response = sent.map_err(|_| RequestError::Timeout(timeout))??;
     let body = response.body.unwrap_or_default();
     Ok((response.status, String::from_utf8_lossy(&body).into_owned()))
 }

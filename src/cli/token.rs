@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::confirmation::{Jwt, Means, decode};
+use super::confirmation::{ConfirmationKeys, Jwt, decode};
 use super::{Failure, block_on, check, print};
 use crate::config::{Config, Credential};
 use crate::oauth::{TokenEndpoint, TokenResponse};
@@ -53,32 +53,37 @@ pub async fn show(
         .map_err(|_| format!("no answer within {timeout:?}"))
         .and_then(|answer| answer.map_err(|error| error.message))
         .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
-    let means = Means::of(config, credential, endpoint, &token);
-    print(describe(&token, &means, SystemTime::now(), reveal))?;
+    let keys = ConfirmationKeys::of(config, credential, endpoint, &token);
+    print(describe(&token, &keys, SystemTime::now(), reveal))?;
     let jwt = decode(token.access_token.expose());
-    match means.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
+    match keys.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
         Some(Err(wrong)) => Err(Failure::Failed(format!("the token is bound {wrong}"))),
         _ => Ok(()),
     }
 }
 
 /// Type, lifetime and decoded content, for reading; the value itself only when `reveal` is set.
-pub fn describe(token: &TokenResponse, means: &Means, now: SystemTime, reveal: bool) -> String {
+pub fn describe(
+    token: &TokenResponse,
+    keys: &ConfirmationKeys,
+    now: SystemTime,
+    reveal: bool,
+) -> String {
     let mut text = format!("type      {}\n", token.token_type);
     let lifetime = token.expires_in.map(human);
     let lifetime = lifetime.unwrap_or_else(|| "not said: default_lifetime applies".to_owned());
     line(&mut text, "lifetime", &lifetime);
     let jwt = decode(token.access_token.expose());
     let claims = jwt.as_ref().map(|jwt| &jwt.claims);
-    match means.confirm(claims) {
+    match keys.confirm(claims) {
         Some(Ok(bound)) => line(&mut text, "bound", &bound),
         Some(Err(wrong)) => line(&mut text, "BOUND", &wrong),
         None => {}
     }
     match &jwt {
         Some(Jwt { header, claims }) => {
-            line(&mut text, "header", &pretty(header, &means.redactor));
-            line(&mut text, "claims", &pretty(claims, &means.redactor));
+            line(&mut text, "header", &pretty(header, &keys.redactor));
+            line(&mut text, "claims", &pretty(claims, &keys.redactor));
             for claim in ["iat", "nbf", "exp"] {
                 if let Some(date) = claims.get(claim).and_then(Value::as_f64) {
                     line(&mut text, claim, &when(date, now));
@@ -198,7 +203,7 @@ mod tests {
             expires_in: Some(Duration::from_secs(3723)),
         };
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
-        describe(&token, &Means::default(), now, reveal)
+        describe(&token, &ConfirmationKeys::default(), now, reveal)
     }
 
     fn jwt(claims: &str) -> String {
@@ -243,11 +248,11 @@ note      decoded only; the signature was not verified
                 proof_key: Some(key.clone()),
                 expires_in: None,
             };
-            let means = Means {
+            let keys = ConfirmationKeys {
                 key: Some(key.thumbprint().to_owned()),
-                ..Means::default()
+                ..ConfirmationKeys::default()
             };
-            describe(&token, &means, UNIX_EPOCH, false)
+            describe(&token, &keys, UNIX_EPOCH, false)
         };
         let text = described(&claims(key.thumbprint()));
         assert!(text.starts_with("type      DPoP\n"), "{text}");
@@ -303,11 +308,11 @@ note      decoded only; the signature was not verified
             proof_key: None,
             expires_in: None,
         };
-        let means = Means {
+        let keys = ConfirmationKeys {
             redactor: Redactor::new(["correct-horse-battery", "4711471147114711"]).into(),
-            ..Means::default()
+            ..ConfirmationKeys::default()
         };
-        let text = describe(&token, &means, UNIX_EPOCH, false);
+        let text = describe(&token, &keys, UNIX_EPOCH, false);
         assert!(!text.contains("horse") && !text.contains("4711"), "{text}");
         assert_eq!(text.matches("[redacted]").count(), 3, "{text}");
     }

@@ -18,10 +18,10 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 /// A token from the future is sent when it is not further ahead, in seconds: the server's clock
 /// decides, and may be that of whoever wrote the token.
-const CLOCKS_DIFFER: i64 = 60;
+const MAX_CLOCK_DIFFERENCE: i64 = 60;
 
 /// What an assertion of ours says, and about whom.
-pub(super) struct Statement<'a> {
+pub(super) struct OwnAssertion<'a> {
     pub(super) client_id: &'a str,
     pub(super) audience: &'a str,
     pub(super) key_id: Option<&'a str>,
@@ -45,7 +45,7 @@ struct Claims<'a> {
     jti: String,
 }
 
-impl Statement<'_> {
+impl OwnAssertion<'_> {
     /// An assertion that is good once, made at `issued_at`, in seconds since the Unix epoch.
     pub(super) fn sign(&self, key: &SigningKey, issued_at: u64) -> Zeroizing<String> {
         let claims = Claims {
@@ -68,7 +68,7 @@ impl Statement<'_> {
 
 /// When a JWT is good, as far as it says so.
 #[derive(Deserialize)]
-struct Life {
+struct Validity {
     exp: Option<f64>,
     nbf: Option<f64>,
 }
@@ -77,44 +77,44 @@ struct Life {
 ///
 /// # Errors
 /// It is no JWT, has expired, or is not yet good: whoever renews it has stopped.
-pub(super) fn presented<'a>(
+pub(super) fn checked_jwt<'a>(
     jwt: &'a Secret,
     source: &SecretSource,
     now: SystemTime,
 ) -> Result<&'a str, TokenError> {
-    judged(jwt, now).map_err(|what| local(source, &what))
+    check_jwt(jwt, now).map_err(|what| local(source, &what))
 }
 
 /// A token of someone else, which may be anything. If it says when it ends, that counts.
-pub(super) fn presented_token<'a>(
+pub(super) fn checked_token<'a>(
     token: &'a Secret,
     source: &SecretSource,
     now: SystemTime,
 ) -> Result<&'a str, TokenError> {
-    judged_token(token, now).map_err(|what| local(source, &what))
+    check_token(token, now).map_err(|what| local(source, &what))
 }
 
-/// As [`presented`]; the error is what is wrong, beginning with "it".
-pub(super) fn judged(jwt: &Secret, now: SystemTime) -> Result<&str, String> {
+/// As [`checked_jwt`]; the error is what is wrong, beginning with "it".
+pub(super) fn check_jwt(jwt: &Secret, now: SystemTime) -> Result<&str, String> {
     let text = jwt.expose().trim();
-    match life(text) {
-        Some(life) => check(&life, now)?,
+    match validity(text) {
+        Some(validity) => check(&validity, now)?,
         None if is_encrypted(text) => {}
         None => return Err("it holds something that is no JWT".to_owned()),
     }
     Ok(text)
 }
 
-/// As [`presented_token`]; the error is what is wrong, beginning with "it".
-pub(super) fn judged_token(token: &Secret, now: SystemTime) -> Result<&str, String> {
+/// As [`checked_token`]; the error is what is wrong, beginning with "it".
+pub(super) fn check_token(token: &Secret, now: SystemTime) -> Result<&str, String> {
     let text = token.expose().trim();
-    if let Some(life) = life(text) {
-        check(&life, now)?;
+    if let Some(validity) = validity(text) {
+        check(&validity, now)?;
     }
     Ok(text)
 }
 
-fn life(jwt: &str) -> Option<Life> {
+fn validity(jwt: &str) -> Option<Validity> {
     let mut parts = jwt.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
@@ -122,24 +122,24 @@ fn life(jwt: &str) -> Option<Life> {
     whole.then(|| serde_json::from_slice(&claims).ok())?
 }
 
-/// A JWE (RFC 7516 section 3.1), whose claims are not for our eyes.
+/// Whether it is a JWE (RFC 7516 section 3.1), whose claims cannot be read here.
 fn is_encrypted(jwt: &str) -> bool {
     let header = jwt.split('.').next().unwrap_or_default();
     let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
     jwt.split('.').count() == 5 && header.starts_with(b"{")
 }
 
-fn check(life: &Life, now: SystemTime) -> Result<(), String> {
+fn check(validity: &Validity, now: SystemTime) -> Result<(), String> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     // From f64 to whole seconds: a cast rounds down and stops at the type's limits.
     let ago = |at: f64| (now.as_secs() as i64).saturating_sub(at as i64);
-    if let Some(exp) = life.exp.filter(|exp| ago(*exp) >= 0) {
+    if let Some(exp) = validity.exp.filter(|exp| ago(*exp) >= 0) {
         let ago = ago(exp);
         return Err(format!(
             "it holds a token that expired {ago} s ago; has what renews it stopped?"
         ));
     }
-    if let Some(nbf) = life.nbf.filter(|nbf| ago(*nbf) < -CLOCKS_DIFFER) {
+    if let Some(nbf) = validity.nbf.filter(|nbf| ago(*nbf) < -MAX_CLOCK_DIFFERENCE) {
         let ahead = -ago(nbf);
         return Err(format!(
             "it holds a token that is not valid for another {ahead} s; is this machine's clock \
@@ -169,12 +169,12 @@ mod tests {
 
     fn judged(claims: &str) -> Result<(), String> {
         let (jwt, now) = (jwt(claims), UNIX_EPOCH + Duration::from_secs(NOW));
-        let strict = presented(&jwt, &file(), now).map(|text| assert!(text.ends_with(".c2ln")));
+        let strict = checked_jwt(&jwt, &file(), now).map(|text| assert!(text.ends_with(".c2ln")));
         let strict = strict.map_err(|e| {
             assert_eq!(e.kind, TokenErrorKind::Local);
             e.message
         });
-        let lenient = presented_token(&jwt, &file(), now).map(|_| ());
+        let lenient = checked_token(&jwt, &file(), now).map(|_| ());
         assert_eq!(strict, lenient.map_err(|e| e.message), "{claims}");
         strict
     }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn an_encrypted_jwt_is_taken_as_it_is() {
         let (jwe, now) = (Secret::new("e30.a.b.c.d"), SystemTime::now());
-        assert_eq!(presented(&jwe, &file(), now).unwrap(), "e30.a.b.c.d");
+        assert_eq!(checked_jwt(&jwe, &file(), now).unwrap(), "e30.a.b.c.d");
     }
 
     #[test]
@@ -224,12 +224,12 @@ mod tests {
             &array,
         ] {
             let (text, now) = (Secret::new(text), SystemTime::now());
-            let error = presented(&text, &file(), now).unwrap_err();
+            let error = checked_jwt(&text, &file(), now).unwrap_err();
             assert_eq!(
                 error.message,
                 "file /run/token: it holds something that is no JWT"
             );
-            presented_token(&text, &file(), now).unwrap();
+            checked_token(&text, &file(), now).unwrap();
         }
     }
 }

@@ -10,10 +10,10 @@ use http::header::AUTHORIZATION;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::assertion::{Statement, presented};
+use super::assertion::{OwnAssertion, checked_jwt};
 use super::form::form_encode;
 use super::key::Signer;
-use super::request::GrantRequest;
+use super::request::TokenRequest;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::{AssertionAudience, AssertionForm, BasicEncoding, ClientAuth};
@@ -23,7 +23,7 @@ use crate::jose::SigningKey;
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a client can prove itself with.
-pub(super) struct Means<'a> {
+pub(super) struct ClientAuthenticator<'a> {
     pub(super) auth: &'a ClientAuth,
     pub(super) secrets: &'a Secrets,
     /// The client's own key, if it has one.
@@ -38,9 +38,9 @@ pub(super) struct Means<'a> {
     pub(super) not_before: bool,
 }
 
-impl Means<'_> {
+impl ClientAuthenticator<'_> {
     /// Adds to a token request what its method needs.
-    pub(super) fn authenticate(&self, request: &mut GrantRequest) -> Result<(), TokenError> {
+    pub(super) fn authenticate(&self, request: &mut TokenRequest) -> Result<(), TokenError> {
         let (id, secret) = (self.secrets.client_id(), self.secrets.client_secret());
         match self.auth {
             ClientAuth::SecretBasic { encoding, .. } => {
@@ -60,7 +60,7 @@ impl Means<'_> {
             }
             ClientAuth::PrivateKeyJwt { form, .. } => {
                 let signer = self.signer.ok_or_else(|| unread("private_key"))?;
-                let statement = Statement {
+                let statement = OwnAssertion {
                     thumbprint: signer.thumbprint(),
                     ..self.statement(form)
                 };
@@ -69,7 +69,7 @@ impl Means<'_> {
             ClientAuth::ClientAssertion { assertion } => {
                 let jwt = self.secrets.client_secret.as_ref();
                 let jwt = jwt.ok_or_else(|| unread("client_assertion"))?;
-                self.assert(request, presented(jwt, assertion, self.now)?);
+                self.assert(request, checked_jwt(jwt, assertion, self.now)?);
             }
             // The certificate is shown when the connection is made.
             ClientAuth::Certificate { .. } | ClientAuth::None => self.identify(request),
@@ -77,8 +77,8 @@ impl Means<'_> {
         Ok(())
     }
 
-    fn statement<'a>(&'a self, form: &'a AssertionForm) -> Statement<'a> {
-        Statement {
+    fn statement<'a>(&'a self, form: &'a AssertionForm) -> OwnAssertion<'a> {
+        OwnAssertion {
             client_id: self.secrets.client_id(),
             audience: match &form.audience {
                 AssertionAudience::TokenEndpoint => self.token_endpoint.as_str(),
@@ -90,14 +90,14 @@ impl Means<'_> {
         }
     }
 
-    fn identify(&self, request: &mut GrantRequest) {
+    fn identify(&self, request: &mut TokenRequest) {
         if let Some(id) = &self.secrets.client_id {
             request.form.push("client_id", id.expose());
         }
     }
 
     /// Some servers look for the client by its id even where the assertion names it.
-    fn assert(&self, request: &mut GrantRequest, assertion: &str) {
+    fn assert(&self, request: &mut TokenRequest, assertion: &str) {
         self.identify(request);
         request.form.push("client_assertion_type", JWT_BEARER);
         request.form.push("client_assertion", assertion);

@@ -1,48 +1,37 @@
 //! The client of one credential.
 
-mod discovered;
-mod looker;
+mod discovered_endpoint;
+mod inputs;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use url::Url;
 
-use self::discovered::Found;
-use self::looker::{Files, Looker, Material};
-use super::auth::{Means, encodings_differ};
+use self::discovered_endpoint::{Discovery, DiscoveryContext, MakeHttpClient};
+use self::inputs::{InputFiles, InputReader, RequestInputs};
+use super::auth::{ClientAuthenticator, encodings_differ};
 use super::endpoint::{Endpoint, network_settings};
 use super::key::KeyFile;
-use super::last_good::{Known, Unusable};
-use super::proof::ProofKeys;
-use super::request::GrantRequest;
-use super::response::{Answer, Asked};
-use super::secrets::Sources;
-use super::{BoxFuture, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, grant};
+use super::last_good::{ReportedFaults, UnusableInput};
+use super::lock::lock;
+use super::proof::ProofKeySource;
+use super::request::TokenRequest;
+use super::response::{EndpointResponse, RequestContext};
+use super::secrets::SecretInputs;
+use super::{
+    BoxFuture, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, WallClock,
+    grant,
+};
 use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
-use crate::http_client::{AddressPolicy, HttpClient, Transport, display_url};
+use crate::http_client::{HttpClient, Transport, display_url};
 use crate::redact::Redactor;
 use crate::server_clock::{self, During, ServerClock};
 use crate::upstream::{ClientCertificate, TlsError};
-
-/// Says what time it is for those who date assertions and proofs.
-pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// Makes the HTTP client for the server of a URL, which keeps to an address policy if there is one.
-type MakeHttpClient =
-    dyn Fn(&Url, Option<Arc<AddressPolicy>>) -> Result<HttpClient, TlsError> + Send + Sync;
-
-/// A thread panicked that read files: a defect.
-fn panicked(_: JoinError) -> TokenError {
-    TokenError::new(
-        TokenErrorKind::Local,
-        "reading files panicked: a defect of sidebearer",
-    )
-}
 
 /// Asks for the tokens of one credential; each request has a connection of its own.
 pub struct Client {
@@ -57,12 +46,12 @@ pub struct Client {
     nonce: Arc<LastNonce>,
     /// By what its assertions and proofs are dated.
     clock: Arc<ServerClock>,
-    looker: Arc<Looker>,
-    last: Mutex<Last>,
+    inputs: Arc<InputReader>,
+    last: Mutex<LastInputs>,
 }
 
 /// Identifies the endpoint of a credential: credentials with equal keys load the same server.
-pub fn gate_key(credential: &Credential) -> String {
+pub fn endpoint_key(credential: &Credential) -> String {
     display_url(first_url(credential))
 }
 
@@ -75,20 +64,14 @@ fn first_url(credential: &Credential) -> &Url {
 
 enum Server {
     Known(Arc<Endpoint>),
-    Issuer {
-        /// As configured, to the letter.
-        issuer: String,
-        /// Where the document is.
-        origin: Arc<Endpoint>,
-        found: Mutex<Found>,
-    },
+    Discovered(Discovery),
 }
 
 /// What came of reading the files for the last request.
-enum Last {
+enum LastInputs {
     NotYet,
     Unusable,
-    Read(Material),
+    Read(RequestInputs),
 }
 
 impl Client {
@@ -122,7 +105,9 @@ impl Client {
         let first = make(first_url(credential), None)?;
         let clock = Arc::new(SystemTime::now);
         let make = Arc::new(make);
-        Ok(Self::made_of(first, make, clock, redactor, credential))
+        Ok(Self::with_http_client(
+            first, make, clock, redactor, credential,
+        ))
     }
 
     /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
@@ -135,10 +120,10 @@ impl Client {
         let first = HttpClient::new(transport, credential.max_response_bytes);
         let http = first.clone();
         let make = Arc::new(move |_: &Url, _| Ok(http.clone()));
-        Self::made_of(first, make, wall_clock, Arc::default(), credential)
+        Self::with_http_client(first, make, wall_clock, Arc::default(), credential)
     }
 
-    fn made_of(
+    fn with_http_client(
         first: HttpClient,
         make_http_client: Arc<MakeHttpClient>,
         wall_clock: WallClock,
@@ -147,24 +132,22 @@ impl Client {
     ) -> Self {
         let url = first_url(credential).clone();
         let first = Arc::new(Endpoint::new(url, first, credential));
-        let looker = Arc::new(Looker {
-            files: Mutex::new(Files {
-                secrets: Sources::of(credential),
+        let inputs = Arc::new(InputReader {
+            files: Mutex::new(InputFiles {
+                secrets: SecretInputs::of(credential),
                 key: KeyFile::of(credential),
-                proof: ProofKeys::of(credential),
+                proof: ProofKeySource::of(credential),
             }),
             first: Arc::clone(&first),
             wall_clock: Arc::clone(&wall_clock),
-            faults: Known::of(&credential.name),
+            faults: ReportedFaults::of(&credential.name),
         });
-        let _ = looker.look();
+        let _ = inputs.look();
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
-            AuthorizationServer::Issuer(issuer, _) => Server::Issuer {
-                issuer: issuer.clone(),
-                origin: first,
-                found: Mutex::default(),
-            },
+            AuthorizationServer::Issuer(issuer, _) => {
+                Server::Discovered(Discovery::new(issuer, first))
+            }
         };
         Self {
             credential: credential.clone(),
@@ -175,8 +158,8 @@ impl Client {
             redactor,
             nonce: Arc::default(),
             clock: Arc::default(),
-            looker,
-            last: Mutex::new(Last::NotYet),
+            inputs,
+            last: Mutex::new(LastInputs::NotYet),
         }
     }
 
@@ -200,7 +183,7 @@ impl Client {
 
     /// With a key that was made for the same credential before.
     pub fn with_proof_key(self, before: Arc<ProofKey>) -> Self {
-        if let Some(ProofKeys::Own(key)) = &mut lock(&self.looker.files).proof {
+        if let Some(ProofKeySource::Own(key)) = &mut lock(&self.inputs.files).proof {
             *key = before;
         }
         self
@@ -208,8 +191,8 @@ impl Client {
 
     /// The key that this process made for it, for [`with_proof_key`](Self::with_proof_key).
     pub fn own_proof_key(&self) -> Option<Arc<ProofKey>> {
-        match &lock(&self.looker.files).proof {
-            Some(ProofKeys::Own(key)) => Some(key.clone()),
+        match &lock(&self.inputs.files).proof {
+            Some(ProofKeySource::Own(key)) => Some(key.clone()),
             _ => None,
         }
     }
@@ -229,7 +212,7 @@ impl Client {
             }
         }
         let token = answer.judge(asked, (self.wall_clock)())?;
-        self.doubt(false);
+        self.set_doubtful(false);
         Ok(token)
     }
 
@@ -244,21 +227,29 @@ impl Client {
     }
 
     /// Sends one token request, made of what the files hold now; with this nonce in a proof.
-    async fn ask(&self, nonce: Option<Nonce>) -> Result<(Answer, Asked<'_>, During), TokenError> {
-        let Material {
+    async fn ask(
+        &self,
+        nonce: Option<Nonce>,
+    ) -> Result<(EndpointResponse, RequestContext<'_>, During), TokenError> {
+        let RequestInputs {
             secrets,
             signer,
             proof_key,
             ..
         } = self.read().await?;
-        let mut request = GrantRequest::new(&secrets, self.redactor.clone());
+        let mut request = TokenRequest::new(&secrets, self.redactor.clone());
         let endpoint = match &self.server {
             Server::Known(endpoint) => endpoint.clone(),
-            Server::Issuer {
-                issuer,
-                origin,
-                found,
-            } => self.discovered(issuer, origin, found).await?,
+            Server::Discovered(discovery) => {
+                let context = DiscoveryContext {
+                    credential: &self.credential,
+                    make_http_client: &self.make_http_client,
+                    own_sockets: &self.own_sockets,
+                    redactor: &self.redactor,
+                    now: (self.wall_clock)(),
+                };
+                discovery.endpoint(&context).await?
+            }
         };
         let now = (self.wall_clock)();
         let issued_at = self
@@ -266,7 +257,7 @@ impl Client {
             .date(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         grant::ask(&self.credential.grant, &secrets, &mut request, now)?;
         request.ask_for(&self.credential, &secrets)?;
-        let means = Means {
+        let authenticator = ClientAuthenticator {
             auth: &self.credential.auth,
             secrets: &secrets,
             signer: signer.as_ref(),
@@ -275,11 +266,11 @@ impl Client {
             issued_at,
             not_before: self.credential.assertion_nbf,
         };
-        means.authenticate(&mut request)?;
+        authenticator.authenticate(&mut request)?;
         if let Some(key) = &proof_key {
             request.prove(key, &endpoint.url, nonce, issued_at);
         }
-        let asked = Asked {
+        let asked = RequestContext {
             endpoint: endpoint.shown.clone(),
             auth: &self.credential.auth,
             grant: &self.credential.grant,
@@ -290,7 +281,7 @@ impl Client {
             redactor: request.redactor,
         };
         // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
-        self.doubt(true);
+        self.set_doubtful(true);
         let answer = endpoint.post(request.headers, request.form).await?;
         let during = now..=(self.wall_clock)();
         if let Some(ahead) = self.clock.measure(&answer.headers, &during) {
@@ -305,32 +296,32 @@ impl Client {
     }
 
     /// Reads all files anew, for a request.
-    async fn read(&self) -> Result<Material, TokenError> {
-        let looker = Arc::clone(&self.looker);
-        let read = spawn_blocking(move || looker.look()).await;
-        let read = read.map_err(panicked)?;
+    async fn read(&self) -> Result<RequestInputs, TokenError> {
+        let inputs = Arc::clone(&self.inputs);
+        let read = spawn_blocking(move || inputs.look()).await;
+        let read = read.map_err(TokenError::panicked)?;
         *lock(&self.last) = match &read {
-            Ok(material) => Last::Read(material.clone()),
-            Err(_) => Last::Unusable,
+            Ok(material) => LastInputs::Read(material.clone()),
+            Err(_) => LastInputs::Unusable,
         };
         read.map_err(|e| TokenError::new(TokenErrorKind::Local, e.message()))
     }
 
     /// Whether a request made of `now` would differ from the last one.
-    fn differs(&self, now: Result<Material, Unusable>) -> bool {
+    fn differs(&self, now: Result<RequestInputs, UnusableInput>) -> bool {
         let Ok(now) = now else {
             return false;
         };
         match &*lock(&self.last) {
-            Last::NotYet => false,
-            Last::Unusable => true,
-            Last::Read(last) => *last != now,
+            LastInputs::NotYet => false,
+            LastInputs::Unusable => true,
+            LastInputs::Read(last) => *last != now,
         }
     }
 
-    fn doubt(&self, doubtful: bool) {
-        if let Server::Issuer { found, .. } = &self.server {
-            lock(found).doubtful = doubtful;
+    fn set_doubtful(&self, doubtful: bool) {
+        if let Server::Discovered(discovery) = &self.server {
+            lock(&discovery.found).doubtful = doubtful;
         }
     }
 }
@@ -341,13 +332,13 @@ impl TokenEndpoint for Client {
     }
 
     fn secret_changed(&self) -> bool {
-        self.differs(self.looker.look())
+        self.differs(self.inputs.look())
     }
 
     fn look_at_secrets(&self) -> BoxFuture<'_, bool> {
-        let looker = Arc::clone(&self.looker);
+        let inputs = Arc::clone(&self.inputs);
         Box::pin(async move {
-            let looked = spawn_blocking(move || looker.look()).await;
+            let looked = spawn_blocking(move || inputs.look()).await;
             looked.is_ok_and(|now| self.differs(now))
         })
     }
@@ -360,8 +351,8 @@ impl TokenEndpoint for Client {
         self.redactor.clone()
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        self.looker.faults.list()
+    fn faults(&self) -> Vec<InputFault> {
+        self.inputs.faults.list()
     }
 }
 
@@ -369,11 +360,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.credential.name)
     }
-}
-
-/// A panic elsewhere leaves what is locked here sound: it is replaced whole, part by part.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

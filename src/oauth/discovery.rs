@@ -22,7 +22,7 @@ struct Document {
 
 /// What an endpoint found by discovery has to suit.
 #[derive(Clone, Copy)]
-pub struct Needs {
+pub struct EndpointRequirements {
     /// Plain http beyond loopback is accepted.
     pub allow_plaintext: bool,
     /// The client shows a certificate: an alias for that is preferred (RFC 8705 section 5).
@@ -80,7 +80,7 @@ pub fn names_issuer(body: &[u8]) -> bool {
 pub fn token_endpoint(
     body: &[u8],
     issuer: &str,
-    needs: Needs,
+    needs: EndpointRequirements,
     redactor: &Redactor,
 ) -> Result<Url, String> {
     let document: Document = serde_json::from_slice(body)
@@ -204,7 +204,7 @@ mod tests {
 
     fn found(issuer: &str, endpoint: &str, allow_plaintext: bool) -> Result<Url, String> {
         let body = serde_json::json!({ "issuer": issuer, "token_endpoint": endpoint });
-        let needs = Needs {
+        let needs = EndpointRequirements {
             allow_plaintext,
             certificate: false,
         };
@@ -223,7 +223,7 @@ mod tests {
                 "issuer": "https://as.example", "token_endpoint": "https://as.example/t",
                 "mtls_endpoint_aliases": aliases,
             });
-            let needs = Needs {
+            let needs = EndpointRequirements {
                 allow_plaintext: false,
                 certificate,
             };
@@ -334,7 +334,7 @@ mod tests {
             r#"{"issuer":1,"token_endpoint":"https://x/t"}"#,
             r#"{"issuer":"https://evil.example","issuer":"https://as.example","token_endpoint":"https://x/t"}"#,
         ] {
-            let needs = Needs {
+            let needs = EndpointRequirements {
                 allow_plaintext: false,
                 certificate: false,
             };

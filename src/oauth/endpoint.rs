@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 use super::form::Form;
-use super::last_good::{Fault, Faults};
-use super::response::Answer;
+use super::last_good::{FoundFaults, InputFault};
+use super::response::EndpointResponse;
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion};
 use crate::dpop::Nonce;
@@ -56,13 +56,17 @@ impl Endpoint {
     }
 
     /// Asks for `url`, which is of this endpoint's origin.
-    pub(super) async fn get(&self, url: &Url) -> Result<Answer, TokenError> {
+    pub(super) async fn get(&self, url: &Url) -> Result<EndpointResponse, TokenError> {
         self.ask(url, Method::GET, HeaderMap::new(), Bytes::new())
             .await
     }
 
     /// Sends `form` to the endpoint itself.
-    pub(super) async fn post(&self, headers: HeaderMap, form: Form) -> Result<Answer, TokenError> {
+    pub(super) async fn post(
+        &self,
+        headers: HeaderMap,
+        form: Form,
+    ) -> Result<EndpointResponse, TokenError> {
         let body = Bytes::from_owner(form);
         self.ask(&self.url, Method::POST, headers, body).await
     }
@@ -73,7 +77,7 @@ impl Endpoint {
         method: Method,
         more: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, TokenError> {
+    ) -> Result<EndpointResponse, TokenError> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, JSON)]);
         headers.extend(more);
         let response = self.http.send(method, url, headers, body).await?;
@@ -83,7 +87,7 @@ impl Endpoint {
             body,
             peer,
         } = response;
-        Ok(Answer {
+        Ok(EndpointResponse {
             nonce: Nonce::take(&mut headers, self.max_nonce_bytes),
             body: match body {
                 Ok(body) => Ok(body),
@@ -104,11 +108,11 @@ impl Endpoint {
 
     /// Reads the TLS files again: what stands for those in use. A fault is noted if they are not those
     /// that are there.
-    pub(super) fn look(&self, faults: &mut Faults) -> u64 {
+    pub(super) fn look(&self, faults: &mut FoundFaults) -> u64 {
         let files = self.http.tls_files();
         if let Some(fault) = files.fault {
             let (file, fault) = (fault.file.display().to_string(), fault.reason);
-            faults.add(&Fault { file, fault }, true);
+            faults.add(&InputFault { file, fault }, true);
         }
         files.fingerprint
     }

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use super::TokenError;
-use super::assertion::{presented, presented_token};
-use super::request::GrantRequest;
+use super::assertion::{checked_jwt, checked_token};
+use super::request::TokenRequest;
 use super::secrets::Secrets;
 use crate::config::{Grant, SecurityToken};
 
@@ -15,7 +15,7 @@ use crate::config::{Grant, SecurityToken};
 pub(super) fn ask(
     grant: &Grant,
     secrets: &Secrets,
-    request: &mut GrantRequest,
+    request: &mut TokenRequest,
     now: SystemTime,
 ) -> Result<(), TokenError> {
     request.form.push("grant_type", grant.grant_type());
@@ -24,7 +24,7 @@ pub(super) fn ask(
         Grant::ClientCredentials => {}
         Grant::JwtBearer { assertion } => {
             for text in tokens {
-                let text = presented(text, assertion, now)?;
+                let text = checked_jwt(text, assertion, now)?;
                 request.form.push("assertion", text);
                 request.redactor.add_jwt(text);
             }
@@ -38,7 +38,7 @@ pub(super) fn ask(
                 let Some(text) = tokens.next() else {
                     return Ok(());
                 };
-                let text = presented_token(text, &token.token, now)?;
+                let text = checked_token(text, &token.token, now)?;
                 request.form.push(name, text);
                 let type_name = format!("{name}_type");
                 request.form.push(&type_name, &token.token_type);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::last_good::{Faults, LastGood, Unusable};
+use super::last_good::{FoundFaults, LastGood, UnusableInput};
 use crate::config::{ClientAuth, Credential, NamedFile, Secret, SecretSource};
 use crate::jose::{Algorithm, Certificate, SigningKey};
 
@@ -47,7 +47,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// Why it cannot be used, when there was no good one before.
-    pub(super) fn read(&mut self, faults: &mut Faults) -> Result<Signer, Unusable> {
+    pub(super) fn read(&mut self, faults: &mut FoundFaults) -> Result<Signer, UnusableInput> {
         let key = self.key.or_before(self.now(), |_| true, faults);
         let certificate = self.certificate_file.as_ref().map(|file| {
             let now = certificate(file);
@@ -60,12 +60,12 @@ impl KeyFile {
         })
     }
 
-    fn now(&self) -> Result<Key, Unusable> {
+    fn now(&self) -> Result<Key, UnusableInput> {
         let read = self.source.read();
-        let text = read.map_err(|error| Unusable::unread(&self.source, &error))?;
+        let text = read.map_err(|error| UnusableInput::unread(&self.source, &error))?;
         match SigningKey::read(text.expose(), self.algorithm).map(Arc::new) {
             Ok(key) => Ok(Key { text, key }),
-            Err(error) => Err(Unusable::content(&self.source, error.to_string())),
+            Err(error) => Err(UnusableInput::content(&self.source, error.to_string())),
         }
     }
 }
@@ -91,10 +91,11 @@ impl PartialEq for Key {
     }
 }
 
-fn certificate(file: &NamedFile) -> Result<Certificate, Unusable> {
+fn certificate(file: &NamedFile) -> Result<Certificate, UnusableInput> {
     let path = file.path();
     let pem = file.read();
-    let pem = pem.map_err(|error| Unusable::file(path, format!("it cannot be read: {error}")))?;
+    let pem =
+        pem.map_err(|error| UnusableInput::file(path, format!("it cannot be read: {error}")))?;
     Certificate::from_pem(&pem)
-        .ok_or_else(|| Unusable::file(path, "it holds no certificate that can be used"))
+        .ok_or_else(|| UnusableInput::file(path, "it holds no certificate that can be used"))
 }

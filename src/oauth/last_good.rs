@@ -10,7 +10,7 @@ use crate::config::{SecretError, SecretSource};
 
 /// What is wrong now with a file or an environment variable that a credential names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct InputFault {
     /// The path of the file, or `env NAME`.
     pub file: String,
     /// What is wrong with it; never what it holds.
@@ -19,8 +19,8 @@ pub struct Fault {
 
 /// Why what a source holds now cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unusable {
-    fault: Fault,
+pub(super) struct UnusableInput {
+    fault: InputFault,
     /// The same as a sentence of its own.
     message: String,
 }
@@ -30,21 +30,21 @@ pub(super) struct LastGood<T>(Option<T>);
 
 /// What one look at all the files of a credential found wrong: at most one fault a file.
 #[derive(Default)]
-pub(super) struct Faults(Vec<Found>);
+pub(super) struct FoundFaults(Vec<FoundFault>);
 
-struct Found {
-    fault: Fault,
+struct FoundFault {
+    fault: InputFault,
     /// Something good from before stands in.
     covered: bool,
 }
 
 /// The faults of a credential as the last look found them.
-pub(super) struct Known {
+pub(super) struct ReportedFaults {
     credential: String,
-    faults: Mutex<Vec<Fault>>,
+    faults: Mutex<Vec<InputFault>>,
 }
 
-impl Unusable {
+impl UnusableInput {
     /// What `source` holds is not what it should be: `what` begins with "it".
     pub(super) fn content(source: &SecretSource, what: impl Into<String>) -> Self {
         let what = what.into();
@@ -70,7 +70,7 @@ impl Unusable {
     }
 
     fn new(file: String, fault: String, message: String) -> Self {
-        let fault = Fault { file, fault };
+        let fault = InputFault { file, fault };
         Self { fault, message }
     }
 
@@ -87,10 +87,10 @@ impl<T: Clone> LastGood<T> {
     /// What is wrong with `now`, when nothing can stand in.
     pub(super) fn or_before(
         &mut self,
-        now: Result<T, Unusable>,
+        now: Result<T, UnusableInput>,
         still: impl FnOnce(&T) -> bool,
-        faults: &mut Faults,
-    ) -> Result<T, Unusable> {
+        faults: &mut FoundFaults,
+    ) -> Result<T, UnusableInput> {
         match now {
             Ok(good) => {
                 self.0 = Some(good.clone());
@@ -111,24 +111,24 @@ impl<T> Default for LastGood<T> {
     }
 }
 
-impl Faults {
+impl FoundFaults {
     /// Notes a fault; `covered` if something good from before stands in.
-    pub(super) fn add(&mut self, fault: &Fault, covered: bool) {
+    pub(super) fn add(&mut self, fault: &InputFault, covered: bool) {
         match self.of(&fault.file) {
             Some(known) => known.covered &= covered,
-            None => self.0.push(Found {
+            None => self.0.push(FoundFault {
                 fault: fault.clone(),
                 covered,
             }),
         }
     }
 
-    fn of(&mut self, file: &str) -> Option<&mut Found> {
+    fn of(&mut self, file: &str) -> Option<&mut FoundFault> {
         self.0.iter_mut().find(|found| found.fault.file == file)
     }
 }
 
-impl Known {
+impl ReportedFaults {
     /// None so far.
     pub(super) fn of(credential: &str) -> Self {
         Self {
@@ -139,10 +139,10 @@ impl Known {
 
     /// Takes in what the last look found. The log tells of each file once when it is at fault, and
     /// once when it no longer is.
-    pub(super) fn replace(&self, now: Faults) {
+    pub(super) fn replace(&self, now: FoundFaults) {
         let mut known = self.lock();
         let credential = self.credential.as_str();
-        for Found { fault, covered } in &now.0 {
+        for FoundFault { fault, covered } in &now.0 {
             if known.iter().any(|known| known.file == fault.file) {
                 continue;
             }
@@ -163,20 +163,20 @@ impl Known {
                 );
             }
         }
-        let gone = |known: &&Fault| now.0.iter().all(|found| found.fault.file != known.file);
-        for Fault { file, .. } in known.iter().filter(gone) {
+        let gone = |known: &&InputFault| now.0.iter().all(|found| found.fault.file != known.file);
+        for InputFault { file, .. } in known.iter().filter(gone) {
             tracing::info!(credential, file, "can be used again");
         }
         *known = now.0.into_iter().map(|found| found.fault).collect();
     }
 
     /// The faults now.
-    pub(super) fn list(&self) -> Vec<Fault> {
+    pub(super) fn list(&self) -> Vec<InputFault> {
         self.lock().clone()
     }
 
     /// What is locked is replaced whole, so a panic elsewhere leaves it sound.
-    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<InputFault>> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,19 +195,19 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
-    fn bad(file: &str, what: &str) -> Unusable {
-        Unusable::file(Path::new(file), what)
+    fn bad(file: &str, what: &str) -> UnusableInput {
+        UnusableInput::file(Path::new(file), what)
     }
 
-    fn fault(file: &str, fault: &str) -> Fault {
+    fn fault(file: &str, fault: &str) -> InputFault {
         let (file, fault) = (file.to_owned(), fault.to_owned());
-        Fault { file, fault }
+        InputFault { file, fault }
     }
 
     #[test]
     fn the_last_good_value_stands_in_while_it_is_still_good() {
         let mut kept = LastGood::default();
-        let mut faults = Faults::default();
+        let mut faults = FoundFaults::default();
         let first = kept.or_before(Err(bad("/a", "it is empty")), |_| true, &mut faults);
         assert_eq!(first, Err(bad("/a", "it is empty")));
         assert_eq!(kept.or_before(Ok(1), |_| false, &mut faults), Ok(1));
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_file_has_one_fault_however_often_it_is_named_and_none_once_it_is_good() {
-        let known = Known::of("crm");
-        let mut faults = Faults::default();
+        let known = ReportedFaults::of("crm");
+        let mut faults = FoundFaults::default();
         faults.add(&fault("/a", "it is empty"), true);
         faults.add(&fault("/b", "it is gone"), true);
         faults.add(&fault("/a", "it is no key"), false);
@@ -233,11 +233,11 @@ mod tests {
         let expected = [fault("/a", "it is empty"), fault("/b", "it is gone")];
         assert_eq!(known.list(), expected);
 
-        let mut faults = Faults::default();
+        let mut faults = FoundFaults::default();
         faults.add(&fault("/b", "it is half of one"), true);
         known.replace(faults);
         assert_eq!(known.list(), [fault("/b", "it is half of one")]);
-        known.replace(Faults::default());
+        known.replace(FoundFaults::default());
         assert_eq!(known.list(), []);
     }
 
@@ -253,14 +253,14 @@ mod tests {
             ),
         ];
         for (source, file) in places {
-            let unusable = Unusable::content(&source, "it is no JWT");
+            let unusable = UnusableInput::content(&source, "it is no JWT");
             assert_eq!(unusable.fault, fault(file, "it is no JWT"));
             assert!(!unusable.message().contains(secret), "{unusable:?}");
         }
 
         let source = SecretSource::Env("NOT_SET_BY_ANYBODY".to_owned());
         let error = source.read().unwrap_err();
-        let unusable = Unusable::unread(&source, &error);
+        let unusable = UnusableInput::unread(&source, &error);
         assert_eq!(
             unusable.fault,
             fault("env NOT_SET_BY_ANYBODY", "it is not set")

@@ -13,21 +13,27 @@ mod form;
 mod grant;
 mod key;
 mod last_good;
+mod lock;
 mod proof;
 mod request;
 pub mod response;
 mod secrets;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-pub use client::{Client, WallClock, gate_key};
-pub use last_good::Fault;
+pub use client::{Client, endpoint_key};
+pub use last_good::InputFault;
+
+use tokio::task::JoinError;
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
 pub use crate::http_client::BoxFuture;
 use crate::redact::{self, Redactor};
+
+/// Says what time it is for those who date assertions and proofs.
+pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Something that answers token requests: the real client, or a fake in a test.
 pub trait TokenEndpoint: Send + Sync + 'static {
@@ -55,7 +61,7 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 
     /// What the last look found wrong with files and variables, for a request or for
     /// [`secret_changed`](Self::secret_changed).
-    fn faults(&self) -> Vec<Fault> {
+    fn faults(&self) -> Vec<InputFault> {
         Vec::new()
     }
 }
@@ -94,6 +100,14 @@ impl TokenError {
             message: redact::visible(message.as_ref()),
             retry_after: None,
         }
+    }
+
+    /// A thread panicked that read files: a defect.
+    fn panicked(_: JoinError) -> Self {
+        Self::new(
+            TokenErrorKind::Local,
+            "reading files panicked: a defect of sidebearer",
+        )
     }
 }
 

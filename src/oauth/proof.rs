@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::last_good::{Faults, LastGood, Unusable};
+use super::last_good::{FoundFaults, LastGood, UnusableInput};
 use crate::config::{Credential, SecretSource};
 use crate::dpop::ProofKey;
 
 /// Where the key of a credential comes from.
-pub(super) enum ProofKeys {
+pub(super) enum ProofKeySource {
     /// Made by this process, and written nowhere.
     Own(Arc<ProofKey>),
     /// Read anew for each request.
     File(SecretSource, LastGood<Arc<ProofKey>>),
 }
 
-impl ProofKeys {
+impl ProofKeySource {
     /// The key of a credential that has one. Nothing is read.
     pub(super) fn of(credential: &Credential) -> Option<Self> {
         let dpop = credential.dpop.as_ref()?;
@@ -28,7 +28,10 @@ impl ProofKeys {
     ///
     /// # Errors
     /// Why it cannot be used, when there was no good one before.
-    pub(super) fn read(&mut self, faults: &mut Faults) -> Result<Arc<ProofKey>, Unusable> {
+    pub(super) fn read(
+        &mut self,
+        faults: &mut FoundFaults,
+    ) -> Result<Arc<ProofKey>, UnusableInput> {
         match self {
             Self::Own(key) => Ok(key.clone()),
             Self::File(source, key) => key.or_before(now(source), |_| true, faults),
@@ -36,10 +39,10 @@ impl ProofKeys {
     }
 }
 
-fn now(source: &SecretSource) -> Result<Arc<ProofKey>, Unusable> {
+fn now(source: &SecretSource) -> Result<Arc<ProofKey>, UnusableInput> {
     let read = source.read();
-    let text = read.map_err(|error| Unusable::unread(source, &error))?;
+    let text = read.map_err(|error| UnusableInput::unread(source, &error))?;
     let key = ProofKey::read(text.expose());
     key.map(Arc::new)
-        .map_err(|error| Unusable::content(source, error.to_string()))
+        .map_err(|error| UnusableInput::content(source, error.to_string()))
 }

@@ -14,17 +14,17 @@ use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
 use crate::redact::Redactor;
 
 /// Header fields and body of a token request.
-pub(super) struct GrantRequest {
+pub(super) struct TokenRequest {
     pub(super) headers: HeaderMap,
     pub(super) form: Form,
     /// Knows what is secret in it.
     pub(super) redactor: Arc<Redactor>,
 }
 
-impl GrantRequest {
+impl TokenRequest {
     /// An empty one.
     pub(super) fn new(secrets: &Secrets, redactor: Arc<Redactor>) -> Self {
-        secrets.hide_by(&redactor);
+        secrets.register_with(&redactor);
         Self {
             headers: HeaderMap::new(),
             form: Form::new(),

@@ -30,7 +30,7 @@ const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 const MAX_LIFETIME: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// One answer, read to its end.
-pub struct Answer {
+pub struct EndpointResponse {
     /// The status of its head.
     pub status: StatusCode,
     /// The headers of its head.
@@ -44,7 +44,7 @@ pub struct Answer {
 }
 
 /// What an answer is judged by.
-pub struct Asked<'a> {
+pub struct RequestContext<'a> {
     /// The token endpoint, for messages.
     pub endpoint: String,
     /// How the client authenticated, for hints.
@@ -65,7 +65,7 @@ pub struct Asked<'a> {
 
 /// The members that count; one that occurs twice makes the answer invalid.
 #[derive(Deserialize, Default)]
-struct Body {
+struct ResponseMembers {
     access_token: Option<Value>,
     token_type: Option<Value>,
     issued_token_type: Option<Value>,
@@ -74,7 +74,7 @@ struct Body {
     error_description: Option<Value>,
 }
 
-impl Body {
+impl ResponseMembers {
     /// Some servers send an empty `error` beside a good token.
     fn is_error(&self) -> bool {
         let none = |error: &Value| error.as_str().is_some_and(str::is_empty);
@@ -82,21 +82,25 @@ impl Body {
     }
 }
 
-impl Answer {
+impl EndpointResponse {
     /// The token, or why this is none; `now` it arrived.
     ///
     /// # Errors
     ///
     /// A redirect, an OAuth error (RFC 6749 section 5.2), or whatever else is no good token.
-    pub fn judge(self, asked: Asked<'_>, now: SystemTime) -> Result<TokenResponse, TokenError> {
+    pub fn judge(
+        self,
+        context: RequestContext<'_>,
+        now: SystemTime,
+    ) -> Result<TokenResponse, TokenError> {
         let result = match self.parse() {
-            _ if self.status.is_redirection() => Err(self.redirected(&asked)),
-            Ok(body) if self.status.is_success() && !body.is_error() => accept(body, &asked)
-                .inspect(|token| asked.redactor.add_token(token.access_token.expose()))
-                .map_err(|what| bad(&asked, &format!("answered with {what}"))),
-            Ok(body) if body.is_error() => Err(self.refused(body, asked)),
-            Ok(_) => Err(self.garbled("without an OAuth error", &asked)),
-            Err(what) => Err(self.garbled(what, &asked)),
+            _ if self.status.is_redirection() => Err(self.redirected(&context)),
+            Ok(body) if self.status.is_success() && !body.is_error() => accept(body, &context)
+                .inspect(|token| context.redactor.add_token(token.access_token.expose()))
+                .map_err(|what| bad(&context, &format!("answered with {what}"))),
+            Ok(body) if body.is_error() => Err(self.refused(body, context)),
+            Ok(_) => Err(self.garbled("without an OAuth error", &context)),
+            Err(what) => Err(self.garbled(what, &context)),
         };
         result.map_err(|e| TokenError {
             retry_after: self.retry_after(now),
@@ -126,7 +130,7 @@ impl Answer {
         Some(at.duration_since(now).unwrap_or_default())
     }
 
-    fn parse(&self) -> Result<Body, &'static str> {
+    fn parse(&self) -> Result<ResponseMembers, &'static str> {
         let body = self.body.as_ref().map_err(|what| *what)?;
         match body.trim_ascii_start().first() {
             None => Err(EMPTY),
@@ -138,53 +142,53 @@ impl Answer {
         }
     }
 
-    fn redirected(&self, asked: &Asked<'_>) -> TokenError {
+    fn redirected(&self, context: &RequestContext<'_>) -> TokenError {
         let status = self.status.as_u16();
         let what = format!(
             "redirects ({status}), which token requests do not follow; configure the final URL"
         );
-        bad(asked, &what)
+        bad(context, &what)
     }
 
     /// A JSON object that is not a token.
-    fn refused(&self, body: Body, asked: Asked<'_>) -> TokenError {
+    fn refused(&self, body: ResponseMembers, context: RequestContext<'_>) -> TokenError {
         let code = match &body.error {
             Some(Value::String(code)) => code.as_str(),
             Some(_) if self.status.is_success() => "an error that is not text",
-            _ => return self.garbled("without an OAuth error", &asked),
+            _ => return self.garbled("without an OAuth error", &context),
         };
         if let Some(Value::String(token)) = &body.access_token {
-            asked.redactor.add(token);
+            context.redactor.add(token);
         }
         let description = match &body.error_description {
             Some(Value::String(text)) if !text.is_empty() => {
-                format!(" ({})", asked.redactor.clean(text))
+                format!(" ({})", context.redactor.clean(text))
             }
             _ => String::new(),
         };
-        let (status, shown) = (self.status.as_u16(), asked.redactor.clean(code));
-        let kind = match (code, &asked.possession) {
+        let (status, shown) = (self.status.as_u16(), context.redactor.clean(code));
+        let kind = match (code, &context.possession) {
             // Without proofs no nonce helps.
             (dpop::USE_NONCE, None) => TokenErrorKind::Refused,
             _ => self.kind(Some(code)),
         };
-        let hint = match hint(code, &asked) {
+        let hint = match hint(code, &context) {
             Some(hint) if kind == TokenErrorKind::Refused => format!("; {hint}"),
             _ => String::new(),
         };
-        let endpoint = &asked.endpoint;
+        let endpoint = &context.endpoint;
         let message = format!("{endpoint} answered {status} {shown}{description}{hint}");
         TokenError::new(kind, message)
     }
 
     /// An answer that does not follow OAuth at all.
-    fn garbled(&self, what: &str, asked: &Asked<'_>) -> TokenError {
+    fn garbled(&self, what: &str, context: &RequestContext<'_>) -> TokenError {
         let status = self.status.as_u16();
-        let unlike = what == EMPTY && asked.encodings_differ;
+        let unlike = what == EMPTY && context.encodings_differ;
         if matches!(status, 401 | 403) && unlike {
             // All that some servers say about a secret that they read differently.
-            let hint = invalid_client_hint(asked.auth);
-            let message = format!("{} answered {status} {what}; {hint}", asked.endpoint);
+            let hint = invalid_client_hint(context.auth);
+            let message = format!("{} answered {status} {what}; {hint}", context.endpoint);
             return TokenError::new(TokenErrorKind::Refused, message);
         }
         let hint = match status {
@@ -192,7 +196,7 @@ impl Answer {
             401 | 403 => "; a gateway or firewall before the server may have answered",
             _ => "",
         };
-        let message = format!("{} answered {status} {what}{hint}", asked.endpoint);
+        let message = format!("{} answered {status} {what}{hint}", context.endpoint);
         TokenError::new(self.kind(None), message)
     }
 
@@ -211,7 +215,10 @@ impl Answer {
     }
 }
 
-fn accept(body: Body, asked: &Asked<'_>) -> Result<TokenResponse, &'static str> {
+fn accept(
+    body: ResponseMembers,
+    context: &RequestContext<'_>,
+) -> Result<TokenResponse, &'static str> {
     let Some(Value::String(token)) = body.access_token else {
         return Err("no access_token");
     };
@@ -220,7 +227,7 @@ fn accept(body: Body, asked: &Asked<'_>) -> Result<TokenResponse, &'static str> 
     if token.is_empty() {
         return Err("an access_token that is empty");
     }
-    if token.len() > asked.max_token {
+    if token.len() > context.max_token {
         return Err("an access_token that exceeds max_token_bytes");
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -232,8 +239,8 @@ fn accept(body: Body, asked: &Asked<'_>) -> Result<TokenResponse, &'static str> 
     {
         return Err("a refresh token (issued_token_type) where an access token was asked for");
     }
-    let token_type = token_type(body.token_type, asked.default_token_type)?;
-    let (token_type, proof_key) = match (token_type, asked.possession.clone()) {
+    let token_type = token_type(body.token_type, context.default_token_type)?;
+    let (token_type, proof_key) = match (token_type, context.possession.clone()) {
         ("Bearer", Some((Dpop { required: true, .. }, _))) => return Err(NOT_BOUND),
         ("Bearer", _) => ("Bearer", None),
         (bound, Some((_, key))) => (bound, Some(key)),
@@ -302,18 +309,18 @@ fn digits(text: &str) -> Option<u64> {
     all.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-fn bad(asked: &Asked<'_>, what: &str) -> TokenError {
-    let message = format!("{} {what}", asked.endpoint);
+fn bad(context: &RequestContext<'_>, what: &str) -> TokenError {
+    let message = format!("{} {what}", context.endpoint);
     TokenError::new(TokenErrorKind::BadResponse, message)
 }
 
-fn hint(code: &str, asked: &Asked<'_>) -> Option<&'static str> {
-    if let Some(hint) = grant::hint(code, asked.grant) {
+fn hint(code: &str, context: &RequestContext<'_>) -> Option<&'static str> {
+    if let Some(hint) = grant::hint(code, context.grant) {
         return Some(hint);
     }
     Some(match code {
-        "invalid_client" => invalid_client_hint(asked.auth),
-        "invalid_dpop_proof" if asked.possession.is_some() => {
+        "invalid_client" => invalid_client_hint(context.auth),
+        "invalid_dpop_proof" if context.possession.is_some() => {
             "the server's clock must agree with ours to five minutes, and it must know its own URL as \
              the one configured here"
         }

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 
-use super::assertion::{judged, judged_token};
-use super::last_good::{Faults, LastGood, Unusable};
+use super::assertion::{check_jwt, check_token};
+use super::last_good::{FoundFaults, LastGood, UnusableInput};
 use crate::config::{ClientAuth, Credential, Grant, Secret, SecretSource, SecurityToken};
 use crate::redact::Redactor;
 
@@ -34,7 +34,7 @@ impl Secrets {
 
     /// Has all of them hidden but the client's id, which error messages are about, and the tokens,
     /// which are added in the form they are sent in.
-    pub(super) fn hide_by(&self, redactor: &Redactor) {
+    pub(super) fn register_with(&self, redactor: &Redactor) {
         let more = self.extra_parameters.iter().chain(&self.token_headers);
         let secrets = more.chain(&self.client_secret);
         redactor.begin(secrets.map(Secret::expose));
@@ -42,23 +42,23 @@ impl Secrets {
 }
 
 /// Where the [`Secrets`] of a credential are, and what was last good there.
-pub(super) struct Sources {
-    client_id: Option<Source>,
-    client_secret: Option<Source>,
-    tokens: Vec<Source>,
-    extra_parameters: Vec<Source>,
-    token_headers: Vec<Source>,
+pub(super) struct SecretInputs {
+    client_id: Option<SecretInput>,
+    client_secret: Option<SecretInput>,
+    tokens: Vec<SecretInput>,
+    extra_parameters: Vec<SecretInput>,
+    token_headers: Vec<SecretInput>,
 }
 
-struct Source {
-    place: SecretSource,
-    form: Form,
+struct SecretInput {
+    source: SecretSource,
+    kind: SecretKind,
     good: LastGood<Secret>,
 }
 
 /// What a secret has to be.
 #[derive(Clone, Copy)]
-enum Form {
+enum SecretKind {
     Any,
     /// A JWT of someone else that can be sent now.
     Jwt,
@@ -66,23 +66,25 @@ enum Form {
     Token,
 }
 
-impl Sources {
+impl SecretInputs {
     /// Where the secrets of a credential are. Nothing is read.
     pub(super) fn of(credential: &Credential) -> Self {
-        let source = |form| move |place: &SecretSource| Source::new(place, form);
+        let input = |kind| move |source: &SecretSource| SecretInput::new(source, kind);
         let client_secret = match &credential.auth {
             ClientAuth::PrivateKeyJwt { .. } => None,
-            ClientAuth::ClientAssertion { assertion } => Some(Source::new(assertion, Form::Jwt)),
-            auth => auth.secret().map(source(Form::Any)),
+            ClientAuth::ClientAssertion { assertion } => {
+                Some(SecretInput::new(assertion, SecretKind::Jwt))
+            }
+            auth => auth.secret().map(input(SecretKind::Any)),
         };
         let extra = credential.extra_parameters.values();
         let headers = credential.token_headers.iter().map(|(_, value)| value);
         Self {
-            client_id: credential.client_id.as_ref().map(source(Form::Any)),
+            client_id: credential.client_id.as_ref().map(input(SecretKind::Any)),
             client_secret,
             tokens: tokens_of(&credential.grant),
-            extra_parameters: extra.map(source(Form::Any)).collect(),
-            token_headers: headers.map(source(Form::Any)).collect(),
+            extra_parameters: extra.map(input(SecretKind::Any)).collect(),
+            token_headers: headers.map(input(SecretKind::Any)).collect(),
         }
     }
 
@@ -93,8 +95,8 @@ impl Sources {
     pub(super) fn read(
         &mut self,
         now: SystemTime,
-        faults: &mut Faults,
-    ) -> Result<Secrets, Unusable> {
+        faults: &mut FoundFaults,
+    ) -> Result<Secrets, UnusableInput> {
         // All of them, so that every fault is known.
         let client_id = read_each(&mut self.client_id, now, faults);
         let client_secret = read_each(&mut self.client_secret, now, faults);
@@ -111,61 +113,62 @@ impl Sources {
     }
 }
 
-impl Source {
-    fn new(place: &SecretSource, form: Form) -> Self {
-        let (place, good) = (place.clone(), LastGood::default());
-        Self { place, form, good }
+impl SecretInput {
+    fn new(source: &SecretSource, kind: SecretKind) -> Self {
+        let (source, good) = (source.clone(), LastGood::default());
+        Self { source, kind, good }
     }
 
-    fn read(&mut self, now: SystemTime, faults: &mut Faults) -> Result<Secret, Unusable> {
-        let form = self.form;
-        let read = self.place.read();
-        let read = read.map_err(|error| Unusable::unread(&self.place, &error));
-        let read = read.and_then(|secret| match form.check(&secret, now) {
+    fn read(&mut self, now: SystemTime, faults: &mut FoundFaults) -> Result<Secret, UnusableInput> {
+        let kind = self.kind;
+        let read = self.source.read();
+        let read = read.map_err(|error| UnusableInput::unread(&self.source, &error));
+        let read = read.and_then(|secret| match kind.check(&secret, now) {
             Ok(()) => Ok(secret),
-            Err(what) => Err(Unusable::content(&self.place, what)),
+            Err(what) => Err(UnusableInput::content(&self.source, what)),
         });
-        let still = |before: &Secret| form.check(before, now).is_ok();
+        let still = |before: &Secret| kind.check(before, now).is_ok();
         self.good.or_before(read, still, faults)
     }
 }
 
-impl Form {
+impl SecretKind {
     fn check(self, secret: &Secret, now: SystemTime) -> Result<(), String> {
         match self {
             Self::Any => Ok(()),
-            Self::Jwt => judged(secret, now).map(drop),
-            Self::Token => judged_token(secret, now).map(drop),
+            Self::Jwt => check_jwt(secret, now).map(drop),
+            Self::Token => check_token(secret, now).map(drop),
         }
     }
 }
 
 /// In the order of [`Grant::tokens`].
-fn tokens_of(grant: &Grant) -> Vec<Source> {
+fn tokens_of(grant: &Grant) -> Vec<SecretInput> {
     match grant {
         Grant::ClientCredentials => Vec::new(),
-        Grant::JwtBearer { assertion } => vec![Source::new(assertion, Form::Jwt)],
+        Grant::JwtBearer { assertion } => vec![SecretInput::new(assertion, SecretKind::Jwt)],
         Grant::TokenExchange { subject, actor, .. } => {
             let tokens = [subject].into_iter().chain(actor);
-            let source = |token: &SecurityToken| {
-                let form = match token.token_type == SecurityToken::JWT {
-                    true => Form::Jwt,
-                    false => Form::Token,
+            let input = |token: &SecurityToken| {
+                let kind = if token.token_type == SecurityToken::JWT {
+                    SecretKind::Jwt
+                } else {
+                    SecretKind::Token
                 };
-                Source::new(&token.token, form)
+                SecretInput::new(&token.token, kind)
             };
-            tokens.map(source).collect()
+            tokens.map(input).collect()
         }
     }
 }
 
 fn read_each<'a>(
-    sources: impl IntoIterator<Item = &'a mut Source>,
+    inputs: impl IntoIterator<Item = &'a mut SecretInput>,
     now: SystemTime,
-    faults: &mut Faults,
-) -> Result<Vec<Secret>, Unusable> {
-    let read = sources.into_iter().map(|source| source.read(now, faults));
-    // Whole before it is judged: the first error would end it.
+    faults: &mut FoundFaults,
+) -> Result<Vec<Secret>, UnusableInput> {
+    let read = inputs.into_iter().map(|input| input.read(now, faults));
+    // All are read before any error is returned, so that the faults of all are noted.
     let read: Vec<_> = read.collect();
     read.into_iter().collect()
 }

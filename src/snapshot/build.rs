@@ -298,7 +298,8 @@ impl Builder {
 
     /// Shared by all that ask one endpoint; opened when the snapshot is assembled.
     pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Limit> {
-        self.gates.of(oauth::gate_key(credential), Limit::default)
+        self.gates
+            .of(oauth::endpoint_key(credential), Limit::default)
     }
 
     /// The authorization server's, shared by all that ask it.

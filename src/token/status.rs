@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Moment;
 use super::state::TokenState;
-use crate::oauth::{Fault, TokenError};
+use crate::oauth::{InputFault, TokenError};
 
 /// One credential as `/status` shows it. Times are Unix seconds. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +30,7 @@ pub struct CredentialStatus {
     pub settings_pending: bool,
     /// Files and variables that it names and that cannot be used as they are now; what they last
     /// held that was good stays in use.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<InputFault>,
 }
 
 /// Where a credential is in its life.
@@ -63,7 +63,7 @@ pub struct LastError {
 }
 
 impl CredentialStatus {
-    pub(super) fn of(state: &TokenState, now: Moment, faults: Vec<Fault>) -> Self {
+    pub(super) fn of(state: &TokenState, now: Moment, faults: Vec<InputFault>) -> Self {
         let token = state.token();
         let usable = token.is_some_and(|token| token.is_usable(now));
         let refused = |error: &TokenError| error.kind.is_permanent();

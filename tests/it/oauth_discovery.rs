@@ -4,7 +4,7 @@ mod addresses;
 
 use std::time::Duration;
 
-use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind, gate_key};
+use sidebearer::oauth::{Client, TokenEndpoint, TokenErrorKind, endpoint_key};
 
 use crate::support::loopback;
 use crate::support::scripted::{GOOD, Server, credential, discovering, fetch, http, ok};
@@ -119,10 +119,10 @@ async fn a_failing_fetch_does_not_read_a_recent_document_again() {
 
 #[test]
 fn the_gate_key_is_the_endpoint_without_its_query() {
-    let key = |url: &str| gate_key(&credential(url));
+    let key = |url: &str| endpoint_key(&credential(url));
     assert_eq!(key("https://a.example:443/t?x=1"), "https://a.example/t");
     assert_eq!(key("https://a.example:8443/t"), "https://a.example:8443/t");
     assert_ne!(key("https://a.example/t"), key("https://a.example/u"));
-    let issuer = gate_key(&discovering("https://a.example/realms/x"));
+    let issuer = endpoint_key(&discovering("https://a.example/realms/x"));
     assert_eq!(issuer, "https://a.example/realms/x");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sidebearer::config::{AuthorizationServer, ClientAuth, Credential, Tls};
-use sidebearer::oauth::{Client, Fault, TokenEndpoint, TokenErrorKind};
+use sidebearer::oauth::{Client, InputFault, TokenEndpoint, TokenErrorKind};
 
 use crate::support::eventually;
 use crate::support::keys::form;
@@ -77,7 +77,7 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
         assert!(!client.secret_changed(), "the old ones are what is shown");
         client.request().await.unwrap();
         let faults = client.faults();
-        let Fault { file: named, fault } = &faults[0];
+        let InputFault { file: named, fault } = &faults[0];
         assert_eq!((faults.len(), &**named), (1, file.to_str().unwrap()));
         assert!(fault.contains(expected), "{fault}");
     };

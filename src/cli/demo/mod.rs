@@ -20,7 +20,7 @@ use url::Url;
 
 use self::api::Api;
 use self::authorization_server::{AuthorizationServer, random_text};
-use super::request::{NoAnswer, send};
+use super::request::{RequestError, send};
 use super::run::serve;
 use super::{Failure, block_on, print};
 use crate::config::Secret;
@@ -178,7 +178,7 @@ Ctrl-C ends the demo and removes its files.
         let answer = async {
             loop {
                 match send(Method::GET, &url, PATIENCE).await {
-                    Err(NoAnswer::Http(error)) if error.kind == ErrorKind::Unreachable => {
+                    Err(RequestError::Http(error)) if error.kind == ErrorKind::Unreachable => {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                     answer => return answer,

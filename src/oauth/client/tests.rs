@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::discovered::REDISCOVERY;
+use super::discovered_endpoint::{DiscoveredEndpoint, REDISCOVERY};
 use super::*;
 use crate::config::{
     BasicEncoding, ClientAuth, Dialing, Grant, Pauses, Refresh, Secret, SecretSource, Tls,
@@ -73,10 +73,10 @@ async fn script(listener: &TcpListener, answers: &[&str]) -> Vec<String> {
 
 /// Lets the minute pass after which a doubtful document is read again.
 fn a_minute_later(client: &Client) {
-    let Server::Issuer { found, .. } = &client.server else {
+    let Server::Discovered(discovery) = &client.server else {
         panic!("the client discovers")
     };
-    lock(found).asked_at = None;
+    lock(&discovery.found).asked_at = None;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let settings = network_settings(&credential, None, None, Arc::default());
     let http = HttpClient::connecting(&url, settings).unwrap();
     let start = Instant::now();
-    let doubtful = Found {
+    let doubtful = DiscoveredEndpoint {
         token_endpoint: Some(Arc::new(Endpoint::new(url, http, &credential))),
         asked_at: Some(start),
         doubtful: true,
@@ -138,12 +138,12 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
             .is_some()
     );
     assert!(doubtful.good(start + REDISCOVERY).is_none());
-    let sound = Found {
+    let sound = DiscoveredEndpoint {
         doubtful: false,
         ..doubtful
     };
     assert!(sound.good(start + Duration::from_secs(86_400)).is_some());
-    assert!(Found::default().good(start).is_none());
+    assert!(DiscoveredEndpoint::default().good(start).is_none());
 }
 
 #[tokio::test]
@@ -161,10 +161,10 @@ async fn a_request_that_was_dropped_leaves_doubt() {
         _ = client.request() => panic!("nothing was answered"),
         _ = hang => {}
     }
-    let Server::Issuer { found, .. } = &client.server else {
+    let Server::Discovered(discovery) = &client.server else {
         panic!("the client discovers")
     };
-    assert!(lock(found).doubtful);
+    assert!(lock(&discovery.found).doubtful);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::config::{BasicEncoding, SecretSource};
 
 const SECRET: &str = "known-secret";
 
-fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
-    Answer {
+fn answer(status: u16, body: impl AsRef<[u8]>) -> EndpointResponse {
+    EndpointResponse {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Ok(Zeroizing::new(body.as_ref().to_vec())),
@@ -18,12 +18,12 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
     }
 }
 
-fn judge_as(auth: &ClientAuth, answer: Answer) -> Result<TokenResponse, TokenError> {
+fn judge_as(auth: &ClientAuth, answer: EndpointResponse) -> Result<TokenResponse, TokenError> {
     answer.judge(asked(auth), UNIX_EPOCH)
 }
 
-fn asked(auth: &ClientAuth) -> Asked<'_> {
-    Asked {
+fn asked(auth: &ClientAuth) -> RequestContext<'_> {
+    RequestContext {
         endpoint: "https://as.example/token".to_owned(),
         possession: None,
         max_token: 16 << 10,
@@ -35,7 +35,7 @@ fn asked(auth: &ClientAuth) -> Asked<'_> {
     }
 }
 
-fn judge(answer: Answer) -> Result<TokenResponse, TokenError> {
+fn judge(answer: EndpointResponse) -> Result<TokenResponse, TokenError> {
     judge_as(&basic(BasicEncoding::Form), answer)
 }
 
@@ -127,7 +127,7 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
         let key = Arc::new(ProofKey::generate());
         let possession = Some((&dpop, key.clone()));
         let auth = basic(BasicEncoding::Form);
-        let asked = Asked {
+        let asked = RequestContext {
             possession,
             ..asked(&auth)
         };
@@ -158,7 +158,7 @@ fn bearer_is_a_token_type_in_any_case_and_dpop_where_it_was_asked_for() {
             "{told}"
         );
         let auth = basic(BasicEncoding::Form);
-        let asked = Asked {
+        let asked = RequestContext {
             default_token_type: Some("Bearer"),
             ..asked(&auth)
         };
@@ -268,7 +268,7 @@ fn an_empty_error_beside_a_token_is_none() {
 fn an_empty_refusal_of_what_the_encodings_write_differently_is_a_refusal() {
     for status in [401, 403] {
         let auth = basic(BasicEncoding::Form);
-        let asked = Asked {
+        let asked = RequestContext {
             encodings_differ: true,
             ..asked(&auth)
         };

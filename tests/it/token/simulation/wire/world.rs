@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use sidebearer::oauth::{
-    BoxFuture, Client, Fault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
+    BoxFuture, Client, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
 };
 use sidebearer::token::{Clock, Moment};
 use tempfile::TempDir;
@@ -189,7 +189,7 @@ impl TokenEndpoint for Observed {
         self.client.secret_changed()
     }
 
-    fn faults(&self) -> Vec<Fault> {
+    fn faults(&self) -> Vec<InputFault> {
         self.client.faults()
     }
 }

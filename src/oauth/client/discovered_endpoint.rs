@@ -1,18 +1,21 @@
 //! The token endpoint of an issuer: found, kept, and found again.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Client, lock, panicked};
-use crate::http_client::{AddressPolicy, display_url};
-use crate::oauth::discovery::{self, Needs};
+use crate::address::OwnSockets;
+use crate::config::Credential;
+use crate::http_client::{AddressPolicy, HttpClient, display_url};
+use crate::oauth::discovery::{self, EndpointRequirements};
 use crate::oauth::endpoint::Endpoint;
+use crate::oauth::lock::lock;
 use crate::oauth::{TokenError, TokenErrorKind};
+use crate::redact::Redactor;
 use crate::upstream::TlsError;
 
 /// How often a discovery document is read again at most, while fetches fail.
@@ -20,14 +23,14 @@ pub(super) const REDISCOVERY: Duration = Duration::from_secs(60);
 
 /// What discovery found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct DiscoveredEndpoint {
     pub(super) token_endpoint: Option<Arc<Endpoint>>,
     pub(super) asked_at: Option<Instant>,
     /// No fetch has succeeded since the last one began.
     pub(super) doubtful: bool,
 }
 
-impl Found {
+impl DiscoveredEndpoint {
     /// The token endpoint, unless it is time to look again.
     pub(super) fn good(&self, now: Instant) -> Option<Arc<Endpoint>> {
         let recent = self.asked_at.is_some_and(|at| now - at < REDISCOVERY);
@@ -36,24 +39,52 @@ impl Found {
     }
 }
 
-impl Client {
+/// Makes the HTTP client for the server of a URL, which keeps to an address policy if there is one.
+pub(super) type MakeHttpClient =
+    dyn Fn(&Url, Option<Arc<AddressPolicy>>) -> Result<HttpClient, TlsError> + Send + Sync;
+
+/// The way from an issuer to its token endpoint.
+pub(super) struct Discovery {
+    /// As configured, to the letter.
+    issuer: String,
+    /// Where the document is.
+    origin: Arc<Endpoint>,
+    pub(super) found: Mutex<DiscoveredEndpoint>,
+}
+
+/// What discovery needs of the client that it is for.
+pub(super) struct DiscoveryContext<'a> {
+    pub(super) credential: &'a Credential,
+    pub(super) make_http_client: &'a Arc<MakeHttpClient>,
+    pub(super) own_sockets: &'a Arc<OwnSockets>,
+    pub(super) redactor: &'a Redactor,
+    pub(super) now: SystemTime,
+}
+
+impl Discovery {
+    pub(super) fn new(issuer: &str, origin: Arc<Endpoint>) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            origin,
+            found: Mutex::default(),
+        }
+    }
+
     /// The token endpoint found before, or found now: for the first time, or again because
     /// fetches fail. What was found before serves on when it cannot be found again.
-    pub(super) async fn discovered(
+    pub(super) async fn endpoint(
         &self,
-        issuer: &str,
-        origin: &Endpoint,
-        found: &Mutex<Found>,
+        context: &DiscoveryContext<'_>,
     ) -> Result<Arc<Endpoint>, TokenError> {
         let before = {
-            let mut found = lock(found);
+            let mut found = lock(&self.found);
             if let Some(known) = found.good(Instant::now()) {
                 return Ok(known);
             }
             found.asked_at = Some(Instant::now());
             found.token_endpoint.clone()
         };
-        let now = match (self.discover(issuer, origin).await, before) {
+        let now = match (self.discover(context).await, before) {
             (Ok((url, policy)), Some(before))
                 if before.url == url
                     && (before.address_policy.as_ref()).is_some_and(|it| it.is_same(&policy)) =>
@@ -63,30 +94,31 @@ impl Client {
             (Ok((url, policy)), _) => {
                 let local = |e: TlsError| TokenError::new(TokenErrorKind::Local, e.to_string());
                 let policy = Arc::new(policy);
-                let (make, to) = (Arc::clone(&self.make_http_client), url.clone());
+                let (make, to) = (Arc::clone(context.make_http_client), url.clone());
                 let keeps_to = policy.clone();
                 let made = spawn_blocking(move || make(&to, Some(keeps_to))).await;
-                let http = made.map_err(panicked)?.map_err(local)?;
-                let endpoint = Endpoint::new(url, http, &self.credential);
-                Arc::new(endpoint.named_by_server(policy, &self.redactor))
+                let http = made.map_err(TokenError::panicked)?.map_err(local)?;
+                let endpoint = Endpoint::new(url, http, context.credential);
+                Arc::new(endpoint.named_by_server(policy, context.redactor))
             }
             (Err(error), Some(before)) => {
-                let credential = &self.credential.name;
+                let credential = &context.credential.name;
                 tracing::warn!(%credential, %error, "using the token endpoint discovered before");
                 before
             }
             (Err(error), None) => return Err(error),
         };
-        lock(found).token_endpoint = Some(now.clone());
+        lock(&self.found).token_endpoint = Some(now.clone());
         Ok(now)
     }
 
     /// What the issuer's document names, and where that may be.
     async fn discover(
         &self,
-        issuer: &str,
-        origin: &Endpoint,
+        context: &DiscoveryContext<'_>,
     ) -> Result<(Url, AddressPolicy), TokenError> {
+        let Self { issuer, origin, .. } = self;
+        let credential = context.credential;
         let mut kind = TokenErrorKind::BadResponse;
         let mut retry_after = None;
         let mut tried = Vec::new();
@@ -103,16 +135,16 @@ impl Client {
             let body = answer.body.as_ref().map_or(&[][..], |body| body);
             let status_ok = answer.status == StatusCode::OK;
             if status_ok && discovery::names_issuer(body) {
-                let needs = Needs {
-                    allow_plaintext: self.credential.allow_plaintext,
-                    certificate: self.credential.tls.certificate_file.is_some(),
+                let needs = EndpointRequirements {
+                    allow_plaintext: credential.allow_plaintext,
+                    certificate: credential.tls.certificate_file.is_some(),
                 };
-                let found = discovery::token_endpoint(body, issuer, needs, &self.redactor);
+                let found = discovery::token_endpoint(body, issuer, needs, context.redactor);
                 let found = found.map_err(|what| {
                     let message = format!("{} is not usable: {what}", display_url(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 })?;
-                let (hosts, own) = (&self.credential.discovery_hosts, &self.own_sockets);
+                let (hosts, own) = (&credential.discovery_hosts, context.own_sockets);
                 let policy = AddressPolicy::new(answer.peer, &found, hosts, own.clone());
                 return Ok((found, policy));
             }
@@ -127,7 +159,7 @@ impl Client {
             tried.push(format!("{} answered {what}", display_url(&url)));
             if answer.kind(None) != TokenErrorKind::BadResponse {
                 kind = answer.kind(None);
-                retry_after = answer.retry_after((self.wall_clock)());
+                retry_after = answer.retry_after(context.now);
             }
         }
         let message = format!(

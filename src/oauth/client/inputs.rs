@@ -2,33 +2,34 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{WallClock, lock};
 use crate::dpop::ProofKey;
+use crate::oauth::WallClock;
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::key::{KeyFile, Signer};
-use crate::oauth::last_good::{Faults, Known, Unusable};
-use crate::oauth::proof::ProofKeys;
-use crate::oauth::secrets::{Secrets, Sources};
+use crate::oauth::last_good::{FoundFaults, ReportedFaults, UnusableInput};
+use crate::oauth::lock::lock;
+use crate::oauth::proof::ProofKeySource;
+use crate::oauth::secrets::{SecretInputs, Secrets};
 
 /// Looks at all the files of a credential: on a thread that may wait for a file system.
-pub(super) struct Looker {
-    pub(super) files: Mutex<Files>,
+pub(super) struct InputReader {
+    pub(super) files: Mutex<InputFiles>,
     /// Where the first request goes.
     pub(super) first: Arc<Endpoint>,
     pub(super) wall_clock: WallClock,
-    pub(super) faults: Known,
+    pub(super) faults: ReportedFaults,
 }
 
 /// Where the secrets and the key are, and what was last good there.
-pub(super) struct Files {
-    pub(super) secrets: Sources,
+pub(super) struct InputFiles {
+    pub(super) secrets: SecretInputs,
     pub(super) key: Option<KeyFile>,
-    pub(super) proof: Option<ProofKeys>,
+    pub(super) proof: Option<ProofKeySource>,
 }
 
 /// What a request is made of.
 #[derive(Clone, PartialEq)]
-pub(super) struct Material {
+pub(super) struct RequestInputs {
     pub(super) secrets: Arc<Secrets>,
     pub(super) signer: Option<Signer>,
     pub(super) proof_key: Option<Arc<ProofKey>>,
@@ -36,18 +37,18 @@ pub(super) struct Material {
     pub(super) tls: u64,
 }
 
-impl Looker {
+impl InputReader {
     /// Reads all files anew, and keeps what is wrong with them.
-    pub(super) fn look(&self) -> Result<Material, Unusable> {
+    pub(super) fn look(&self) -> Result<RequestInputs, UnusableInput> {
         // Until what was found is published: an older look must not replace a newer one.
         let mut files = lock(&self.files);
-        let mut faults = Faults::default();
+        let mut faults = FoundFaults::default();
         let tls = self.first.look(&mut faults);
         let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
         let signer = files.key.as_mut().map(|key| key.read(&mut faults));
         let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
         self.faults.replace(faults);
-        Ok(Material {
+        Ok(RequestInputs {
             secrets: Arc::new(secrets?),
             signer: signer.transpose()?,
             proof_key: proof_key.transpose()?,
