@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidebearer::config::{Pauses, Refresh, Secret};
+use sidebearer::config::{Refresh, RetryPauses, Secret};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenResponse};
@@ -43,7 +43,7 @@ fn source() -> (Runtime, Arc<TokenSource>) {
         default_lifetime: Duration::from_secs(300),
         max_lifetime: Duration::from_secs(86_400),
         fetch_timeout: Duration::from_secs(10),
-        pauses: Pauses::default(),
+        pauses: RetryPauses::default(),
         acquire_timeout: Duration::from_secs(5),
     };
     let source = runtime.block_on(async {

@@ -315,7 +315,7 @@ async fn apart<T: Send + 'static>(
 fn bind_page(
     what: &str,
     open: Option<&Page>,
-    page: Option<&config::Page>,
+    page: Option<&config::OperatorListener>,
     backlog: i32,
 ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
     let Some(address) = page.map(|page| page.address) else {
@@ -338,7 +338,7 @@ fn open_page(
     what: &str,
     open: Option<Page>,
     pending: Option<(SocketAddr, TcpListener)>,
-    page: Option<&config::Page>,
+    page: Option<&config::OperatorListener>,
     admin: &Arc<Admin>,
     scope: Scope,
 ) -> Option<Page> {

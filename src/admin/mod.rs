@@ -144,7 +144,7 @@ impl Admin {
 }
 
 impl Scope {
-    fn page(self, config: &Config) -> &config::Page {
+    fn page(self, config: &Config) -> &config::OperatorListener {
         match self {
             Self::All => &config.admin,
             // A socket that is just being taken away may have no section any more.

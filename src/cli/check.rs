@@ -150,7 +150,10 @@ fn transport(
 ) -> Result<NetworkTransport, String> {
     let name = upstream.credential.as_deref();
     let redactor = name.and_then(|name| redactors.get(name)).cloned();
-    let credential = upstream.credential.as_ref().filter(|_| upstream.bound);
+    let credential = upstream
+        .credential
+        .as_ref()
+        .filter(|_| upstream.certificate_bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
     let identity = credential.map(|credential| ClientCertificate::read(&credential.tls));
     let identity = identity.transpose().map_err(|error| error.to_string())?;

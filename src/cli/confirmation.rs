@@ -45,7 +45,7 @@ impl ConfirmationKeys {
             key: key.map(|key| key.thumbprint().to_owned()),
             certificate: certificate.map(|certificate| certificate.thumbprint().to_owned()),
             must_name_certificate: config
-                .bound_credentials()
+                .certificate_bound_credentials()
                 .contains(credential.name.as_str()),
         }
     }

@@ -1,10 +1,10 @@
 //! `auth_method` and the keys that go with it.
 
-use super::belonging;
-use super::draft::Files;
+use super::draft::FileRules;
 use super::keys::{CREDENTIAL, TLS};
+use super::only_with;
 use super::read::Section;
-use super::sources::{need_secret, read_secret};
+use super::secret_source::{need_secret, read_secret};
 use super::value::Value;
 use super::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
@@ -28,13 +28,13 @@ pub(super) enum Method {
 /// Reads who the client is, and how it proves that.
 pub(super) fn read(
     section: &Section<'_>,
-    files: &Files<'_>,
+    files: &FileRules<'_>,
     server: Option<&AuthorizationServer>,
     tls: &Tls,
     grant: Option<&Grant>,
 ) -> Option<(Option<SecretSource>, ClientAuth)> {
     let (name, method) = section.choose(&CREDENTIAL.auth_method, |_| true).unzip();
-    belonging::check(section, &CREDENTIAL.auth_method, name);
+    only_with::check(section, &CREDENTIAL.auth_method, name);
     let id = section.read(&CREDENTIAL.client_id);
     // Where a token of someone else says who asks, no id may be needed.
     let needless = match method {
@@ -78,7 +78,7 @@ pub(super) fn read(
 
 struct Reader<'s, 'a> {
     section: &'s Section<'a>,
-    files: &'s Files<'s>,
+    files: &'s FileRules<'s>,
 }
 
 impl Reader<'_, '_> {
@@ -172,7 +172,7 @@ impl Reader<'_, '_> {
     }
 }
 
-fn client_id(value: &Value<'_>, files: &Files<'_>, raw: bool) -> Option<SecretSource> {
+fn client_id(value: &Value<'_>, files: &FileRules<'_>, raw: bool) -> Option<SecretSource> {
     let (source, id) = read_secret(value, files)?;
     if raw && id.expose().contains(':') {
         value.error(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::{Dialing, NamedFile, Pauses, SecretSource, Tls};
+use super::{Dialing, NamedFile, RetryPauses, SecretSource, Tls};
 use crate::jose::Algorithm;
 
 /// `[credentials.NAME]`
@@ -51,7 +51,7 @@ pub struct Credential {
     /// How its connections are made.
     pub dialing: Dialing,
     /// How long a token request that failed is left alone.
-    pub pauses: Pauses,
+    pub pauses: RetryPauses,
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
     /// Largest answer of the authorization server, in bytes: of its head, and of its body.
@@ -221,7 +221,7 @@ impl Credential {
 
 impl Credential {
     /// Whether tokens are asked for in the same way as by `other`: only times and limits differ.
-    pub fn asks_as(&self, other: &Self) -> bool {
+    pub fn requests_tokens_as(&self, other: &Self) -> bool {
         let with_its_limits = Self {
             refresh: self.refresh,
             required: self.required,

@@ -6,14 +6,15 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::address::{http_url, is_loopback};
-use super::draft::Files;
+use super::draft::FileRules;
 use super::keys::CREDENTIAL;
 use super::read::Section;
 use super::report::Expected;
-use super::sources::read_secret;
+use super::secret_source::read_secret;
 use super::upstreams::{header, no_tls};
 use super::{
-    AuthorizationServer, Credential, Dialing, Pauses, SecretSource, Tls, client_auth, dpop, grant,
+    AuthorizationServer, Credential, Dialing, RetryPauses, SecretSource, Tls, client_auth, dpop,
+    grant,
 };
 use crate::header_names::alike;
 
@@ -39,7 +40,7 @@ const FIELDS: [&str; 14] = [
 const HEADERS: [&str; 4] = ["accept", "authorization", "content-type", "dpop"];
 
 /// Reads one credential.
-pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Option<Credential> {
+pub(super) fn read(name: &str, section: Section<'_>, files: &FileRules<'_>) -> Option<Credential> {
     let allow_plaintext = section.read(&CREDENTIAL.allow_plaintext);
     let tls = Tls::read(&section, files);
     let server = server(&section, allow_plaintext, &tls);
@@ -63,7 +64,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &Files<'_>) -> Optio
         max_lifetime: section.read(&CREDENTIAL.max_lifetime),
         fetch_timeout: section.read(&CREDENTIAL.fetch_timeout),
         dialing: Dialing::read_delay(&section),
-        pauses: Pauses::read(&section),
+        pauses: RetryPauses::read(&section),
         acquire_timeout: section.read(&CREDENTIAL.acquire_timeout),
         max_response_bytes: section.read(&CREDENTIAL.max_response_bytes),
         max_token_bytes: section.read(&CREDENTIAL.max_token_bytes),
@@ -157,7 +158,10 @@ pub(super) fn resource(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
 }
 
-fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String, SecretSource> {
+fn extra_parameters(
+    section: &Section<'_>,
+    files: &FileRules<'_>,
+) -> BTreeMap<String, SecretSource> {
     let mut parameters = BTreeMap::new();
     let Some(entries) = section.read(&CREDENTIAL.extra_parameters) else {
         return parameters;
@@ -183,7 +187,7 @@ fn extra_parameters(section: &Section<'_>, files: &Files<'_>) -> BTreeMap<String
     parameters
 }
 
-fn token_headers(section: &Section<'_>, files: &Files<'_>) -> Vec<(HeaderName, SecretSource)> {
+fn token_headers(section: &Section<'_>, files: &FileRules<'_>) -> Vec<(HeaderName, SecretSource)> {
     let mut headers: Vec<(HeaderName, SecretSource)> = Vec::new();
     let Some(entries) = section.read(&CREDENTIAL.token_headers) else {
         return headers;

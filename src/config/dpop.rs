@@ -1,15 +1,15 @@
 //! `dpop` and the key that goes with it.
 
-use super::draft::Files;
+use super::draft::FileRules;
 use super::keys::CREDENTIAL;
 use super::kinds::Chosen;
 use super::read::Section;
-use super::sources::need_secret;
+use super::secret_source::need_secret;
 use super::{Dpop, SecretSource};
 use crate::dpop::ProofKey;
 
 /// Reads whether tokens are bound to a key; nothing at all after a mistake.
-pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Option<Dpop>> {
+pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Option<Dpop>> {
     let required = match section.read(&CREDENTIAL.dpop)? {
         Chosen::Flag(dpop) => dpop.then_some(true),
         Chosen::Word => Some(false),
@@ -35,7 +35,7 @@ pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Option<Dp
     }))
 }
 
-fn key(section: &Section<'_>, files: &Files<'_>) -> Option<SecretSource> {
+fn key(section: &Section<'_>, files: &FileRules<'_>) -> Option<SecretSource> {
     let (value, source, text) = need_secret(section, files, &CREDENTIAL.dpop_key)?;
     let read = ProofKey::read(text.expose()).map_err(|e| match source.file() {
         Some(file) => format!("{}: {e}", file.path().display()).into(),

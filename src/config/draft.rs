@@ -4,54 +4,55 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::report::Place;
+use super::report::SourceSpan;
 use super::value::Value;
 use super::{
-    Config, Credential, ListenAddress, Listener, Log, NamedFile, Page, Route, Server, Upstream,
+    Config, Credential, ListenAddress, Listener, Log, NamedFile, OperatorListener, Route, Server,
+    Upstream,
 };
 
 /// Something that may be defined once, and where it is.
-pub(super) type Defined<T> = Option<(T, Place)>;
+pub(super) type Defined<T> = Option<(T, SourceSpan)>;
 
 /// What was read so far, with the places that checks across sections name.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) listeners: Vec<Listener>,
     /// Those with mistakes included.
-    pub(super) listener_names: Vec<(String, Place)>,
-    pub(super) routes: Vec<(Route, Place)>,
+    pub(super) listener_names: Vec<(String, SourceSpan)>,
+    pub(super) routes: Vec<(Route, SourceSpan)>,
     /// The listener of every route, those with mistakes included.
-    pub(super) scopes: Vec<Option<String>>,
+    pub(super) route_listeners: Vec<Option<String>>,
     pub(super) upstreams: BTreeMap<String, Defined<Option<Upstream>>>,
     pub(super) credentials: BTreeMap<String, Defined<Option<Credential>>>,
     pub(super) references: References,
     /// Every address that is listened on.
-    pub(super) sockets: Vec<(ListenAddress, Place)>,
+    pub(super) sockets: Vec<(ListenAddress, SourceSpan)>,
     /// Whether anything is written under `listeners`.
     pub(super) has_listeners: bool,
     pub(super) server: Defined<Server>,
     pub(super) log: Defined<Log>,
-    pub(super) admin: Defined<Page>,
-    pub(super) health: Defined<Option<Page>>,
+    pub(super) admin: Defined<OperatorListener>,
+    pub(super) health: Defined<Option<OperatorListener>>,
 }
 
 /// Names of something that is defined elsewhere.
 #[derive(Default)]
 pub(super) struct References {
-    pub(super) listeners: Vec<Named>,
-    pub(super) upstreams: Vec<Named>,
-    pub(super) credentials: Vec<Named>,
+    pub(super) listeners: Vec<NameUse>,
+    pub(super) upstreams: Vec<NameUse>,
+    pub(super) credentials: Vec<NameUse>,
     /// Credentials whose certificate an upstream presents.
-    pub(super) certificates: Vec<Named>,
+    pub(super) certificates: Vec<NameUse>,
 }
 
 /// A name, and where it is used.
-pub(super) struct Named {
+pub(super) struct NameUse {
     pub(super) name: String,
-    pub(super) place: Place,
+    pub(super) place: SourceSpan,
 }
 
-impl Named {
+impl NameUse {
     pub(super) fn new(name: &str, value: &Value<'_>) -> Self {
         Self {
             name: name.to_owned(),
@@ -61,14 +62,14 @@ impl Named {
 }
 
 /// The files that a configuration file may name.
-pub(super) struct Files<'a> {
+pub(super) struct FileRules<'a> {
     /// What its paths are relative to.
     pub(super) base: &'a Path,
     /// How many bytes each may have.
     pub(super) max_bytes: usize,
 }
 
-impl Files<'_> {
+impl FileRules<'_> {
     pub(super) fn named(&self, path: &str) -> NamedFile {
         NamedFile::new(self.path(path), self.max_bytes)
     }
@@ -90,7 +91,9 @@ impl Files<'_> {
 impl Draft {
     /// Where admin listens when nothing is said about it.
     pub(super) fn default_admin(&self) -> Option<SocketAddr> {
-        self.admin.is_none().then(|| Page::default().address)
+        self.admin
+            .is_none()
+            .then(|| OperatorListener::default().address)
     }
 
     /// The whole. Only for a draft without errors: what could not be read is left out.

@@ -5,8 +5,8 @@ use super::keys::{
     ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, LOG, LOG_TABLE, SERVER, SERVER_TABLE,
 };
 use super::read::Section;
-use super::report::Place;
-use super::{Http2, Log, Page, Server};
+use super::report::SourceSpan;
+use super::{Http2, Log, OperatorListener, Server};
 
 impl Default for Server {
     fn default() -> Self {
@@ -20,7 +20,7 @@ impl Default for Log {
     }
 }
 
-impl Default for Page {
+impl Default for OperatorListener {
     /// Of `[admin]`.
     fn default() -> Self {
         Section::unwritten(&ADMIN_TABLE, |section| Self::read_admin(section).0)
@@ -72,9 +72,9 @@ impl Log {
     }
 }
 
-impl Page {
+impl OperatorListener {
     /// `[admin]`, and where its address is written.
-    pub(super) fn read_admin(section: Section<'_>) -> (Self, Place) {
+    pub(super) fn read_admin(section: Section<'_>) -> (Self, SourceSpan) {
         let allow_network = section.read(&ADMIN.allow_network);
         // After a mistake, which refuses the configuration, any address does.
         let address = section.read(&ADMIN.address).unwrap_or(DEFAULT_ADMIN);
@@ -98,7 +98,7 @@ impl Page {
     }
 
     /// `[health]`, and where its address is written; nothing without one.
-    pub(super) fn read_health(section: Section<'_>) -> Option<(Self, Place)> {
+    pub(super) fn read_health(section: Section<'_>) -> Option<(Self, SourceSpan)> {
         let address = section.read(&HEALTH.address);
         let max_connections = section.read(&HEALTH.max_connections);
         let header_timeout = section.read(&HEALTH.header_timeout);

@@ -2,12 +2,12 @@
 
 use url::Url;
 
-use super::belonging;
-use super::draft::Files;
+use super::draft::FileRules;
 use super::keys::CREDENTIAL;
+use super::only_with;
 use super::read::Section;
 use super::report::Expected;
-use super::sources::need_secret;
+use super::secret_source::need_secret;
 use super::{Grant, SecretSource, SecurityToken};
 
 /// What a client has been granted.
@@ -19,9 +19,9 @@ pub(super) enum GrantKind {
 }
 
 /// Reads the grant.
-pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Option<Grant> {
+pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Grant> {
     let (name, kind) = section.choose(&CREDENTIAL.grant, |_| true).unzip();
-    belonging::check(section, &CREDENTIAL.grant, name);
+    only_with::check(section, &CREDENTIAL.grant, name);
     let need = |key| -> Option<SecretSource> {
         let found = need_secret(section, files, key);
         found.map(|(_, source, _)| source)

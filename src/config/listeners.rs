@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use super::address::{is_loopback_ip, socket};
-use super::draft::{Draft, Files, Named};
+use super::draft::{Draft, FileRules, NameUse};
 use super::keys::LISTENER;
 use super::read::Section;
 use super::report::Expected;
@@ -26,7 +26,7 @@ impl fmt::Display for Mode {
 }
 
 /// Reads one listener, and the route that its `upstream` stands for.
-pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
+pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draft) {
     let allow_network = section.read(&LISTENER.allow_network);
     let hosts = section.read(&LISTENER.hosts);
     let allow_browsers = section.read(&LISTENER.allow_browsers);
@@ -64,10 +64,10 @@ pub(super) fn read(section: Section<'_>, files: &Files<'_>, draft: &mut Draft) {
     let place = section.place.clone();
     let name = name.or_else(|| address.map(|(_, text)| text.to_owned()));
     if let Some((value, target)) = &upstream {
-        draft.references.upstreams.push(Named::new(target, value));
+        draft.references.upstreams.push(NameUse::new(target, value));
     }
     if let (Some(name), Some((value, target))) = (&name, upstream) {
-        draft.scopes.push(Some(name.clone()));
+        draft.route_listeners.push(Some(name.clone()));
         let route = Route {
             listener: Some(name.clone()),
             host: HostPattern::Any,
@@ -103,7 +103,7 @@ pub(super) fn name(text: &str) -> Result<String, Expected> {
 fn listen_address(
     text: &str,
     mode: Option<Mode>,
-    files: &Files<'_>,
+    files: &FileRules<'_>,
 ) -> Result<ListenAddress, Expected> {
     let Some(path) = text.strip_prefix("unix:") else {
         return match socket(text) {

@@ -11,13 +11,13 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
-use super::draft::{Draft, Files};
+use super::draft::{Draft, FileRules};
 use super::file::MAX_BYTES;
 use super::keys::{ROOT, ROOT_TABLE, SERVER};
 use super::read::Section;
-use super::report::{Place, Report};
-use super::source::Source;
-use super::{Config, cross, permissions, sections};
+use super::report::{Report, SourceSpan};
+use super::source_file::SourceFile;
+use super::{Config, cross_checks, permissions, sections};
 use crate::files;
 
 /// What has more in one file is not TOML at all.
@@ -103,7 +103,7 @@ fn list_now(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
 }
 
 /// The text of a file, or an empty one and why.
-fn open(path: PathBuf) -> (Source, Option<String>) {
+fn open(path: PathBuf) -> (SourceFile, Option<String>) {
     let read = read(&path)
         .map_err(|error| format!("cannot read the file: {error}"))
         .and_then(|bytes| {
@@ -119,7 +119,7 @@ fn open(path: PathBuf) -> (Source, Option<String>) {
         Ok(text) => (text, None),
         Err(failure) => (String::new(), Some(failure)),
     };
-    (Source::new(path, text), failure)
+    (SourceFile::new(path, text), failure)
 }
 
 /// The bytes of a configuration file.
@@ -139,7 +139,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 fn check(
     path: &Path,
-    sources: &[Source],
+    sources: &[SourceFile],
     failures: Vec<Option<String>>,
 ) -> Result<(Config, Diagnostics), Diagnostics> {
     let report = Report::new(sources);
@@ -148,11 +148,11 @@ fn check(
     for (file, (source, failure)) in sources.iter().zip(failures).enumerate() {
         if let Some(failure) = failure {
             whole = false;
-            let place = Place { file, span: None };
+            let place = SourceSpan { file, span: None };
             report.error(&place, failure, "expected a readable TOML file");
             continue;
         }
-        let place = Place { file, span: None };
+        let place = SourceSpan { file, span: None };
         permissions::check_configuration(&report, &place, &source.path);
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
@@ -170,10 +170,10 @@ fn check(
     for (file, table) in &tables {
         let root = Section::root(&report, *file, table.get_ref(), &ROOT_TABLE);
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
-        sections::read(&root, &Files { base, max_bytes }, &mut draft);
+        sections::read(&root, &FileRules { base, max_bytes }, &mut draft);
     }
     if whole {
-        cross::check(&draft, &report);
+        cross_checks::check(&draft, &report);
     }
     let mut found = report.finish();
     if whole && !draft.has_listeners {
@@ -190,7 +190,7 @@ fn check(
 
 /// `max_file_bytes` of `[server]`, wherever that is. What is wrong with it is reported when its turn
 /// comes.
-fn max_file_bytes(sources: &[Source], tables: &[(usize, Spanned<DeTable<'_>>)]) -> usize {
+fn max_file_bytes(sources: &[SourceFile], tables: &[(usize, Spanned<DeTable<'_>>)]) -> usize {
     let unread = Report::new(sources);
     let server = tables.iter().find_map(|(file, table)| {
         let root = Section::root(&unread, *file, table.get_ref(), &ROOT_TABLE);

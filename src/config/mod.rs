@@ -5,11 +5,10 @@
 //! durations are durations, URLs are URLs. Nothing downstream validates again.
 
 mod address;
-mod belonging;
 mod client_auth;
 mod credential;
 mod credentials;
-mod cross;
+mod cross_checks;
 mod declare;
 mod diagnostics;
 mod dialing;
@@ -22,20 +21,19 @@ mod keys;
 mod kinds;
 mod listeners;
 mod load;
-mod pauses;
+mod only_with;
 mod permissions;
 mod read;
 mod reference;
 mod report;
+mod retry_pauses;
 mod routes;
 mod secret;
+mod secret_source;
 mod sections;
-mod source;
-mod sources;
-mod tables;
+mod source_file;
 #[cfg(test)]
 mod tests;
-mod texts;
 mod tls;
 mod units;
 mod upstreams;
@@ -59,8 +57,8 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use dialing::{Dialing, KeepAlive};
 pub use file::NamedFile;
 pub use load::{Loaded, admin_address, load};
-pub use pauses::Pauses;
 pub use reference::{ReferenceTable, reference};
+pub use retry_pauses::RetryPauses;
 pub use secret::{Secret, SecretError, SecretSource};
 
 /// One whole, valid configuration.
@@ -71,9 +69,9 @@ pub struct Config {
     /// Logging.
     pub log: Log,
     /// The admin socket.
-    pub admin: Page,
+    pub admin: OperatorListener,
     /// The optional second socket with health and metrics only.
-    pub health: Option<Page>,
+    pub health: Option<OperatorListener>,
     /// Where the service's requests arrive; names are unique.
     pub listeners: Vec<Listener>,
     /// The protected APIs, by name.
@@ -170,7 +168,7 @@ pub enum AccessLog {
 
 /// `[admin]` or `[health]`
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page {
+pub struct OperatorListener {
     /// Where it listens.
     pub address: SocketAddr,
     /// Connections at once; more wait in the backlog.
@@ -277,7 +275,7 @@ pub struct Upstream {
     pub header_prefix: Option<String>,
     /// `tls.certificate_from`: connections present the certificate of `credential`, which has one;
     /// its tokens are bound to it (RFC 8705 section 3).
-    pub bound: bool,
+    pub certificate_bound: bool,
     /// TLS towards the upstream.
     pub tls: Tls,
 }
@@ -354,8 +352,11 @@ impl Config {
     }
 
     /// The credentials whose certificate some upstream presents.
-    pub fn bound_credentials(&self) -> BTreeSet<&str> {
-        let bound = self.upstreams.values().filter(|upstream| upstream.bound);
+    pub fn certificate_bound_credentials(&self) -> BTreeSet<&str> {
+        let bound = self
+            .upstreams
+            .values()
+            .filter(|upstream| upstream.certificate_bound);
         bound
             .filter_map(|upstream| upstream.credential.as_deref())
             .collect()
@@ -392,7 +393,7 @@ impl fmt::Display for HostPattern {
 
 impl Upstream {
     /// Whether the same token goes to the same place, in the same header.
-    pub fn sends_as(&self, other: &Self) -> bool {
+    pub fn sends_token_as(&self, other: &Self) -> bool {
         self.credential == other.credential
             && self.url == other.url
             && self.host == other.host

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::NamedFile;
-use super::report::{Place, Report};
+use super::report::{Report, SourceSpan};
 use super::value::Value;
 use crate::files;
 
@@ -22,7 +22,7 @@ pub(super) fn check(value: &Value<'_>, file: &NamedFile) {
 }
 
 /// The same of a configuration file, or a directory of such files.
-pub(super) fn check_configuration(report: &Report<'_>, place: &Place, path: &Path) {
+pub(super) fn check_configuration(report: &Report<'_>, place: &SourceSpan, path: &Path) {
     if let Some(open) = open_to_all(path) {
         let message = "the configuration can be changed by every user";
         report.warning(place, message, help(&open));

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::declare::{Declared, Key, Kind, Table};
 use super::kinds::Choice;
-use super::report::{Place, Report, Shown, did_you_mean};
+use super::report::{QuotedWord, Report, SourceSpan, did_you_mean};
 use super::value::Value;
 
 /// One table of a file. What is read of it is declared: keys that are not are reported as soon as it
@@ -15,7 +15,7 @@ use super::value::Value;
 pub(super) struct Section<'a> {
     pub(super) report: &'a Report<'a>,
     /// Its header, or its key.
-    pub(super) place: Place,
+    pub(super) place: SourceSpan,
     title: Cow<'static, str>,
     table: &'a DeTable<'a>,
     /// The keys that it may have; `None` where its keys are names.
@@ -30,14 +30,14 @@ impl<'a> Section<'a> {
         table: &'a DeTable<'a>,
         declared: &'static Table,
     ) -> Self {
-        let place = Place { file, span: None };
+        let place = SourceSpan { file, span: None };
         Self::open(report, place, declared.title.into(), table, declared)
     }
 
     /// A table of which nothing is written, for what holds without it.
     pub(super) fn unwritten<T>(declared: &'static Table, read: impl FnOnce(Section<'_>) -> T) -> T {
         let (report, table) = (Report::new(&[]), DeTable::new());
-        let place = Place {
+        let place = SourceSpan {
             file: 0,
             span: None,
         };
@@ -48,7 +48,7 @@ impl<'a> Section<'a> {
     /// A table that has the declared keys. Others are reported.
     pub(super) fn open(
         report: &'a Report<'a>,
-        place: Place,
+        place: SourceSpan,
         title: Cow<'static, str>,
         table: &'a DeTable<'a>,
         declared: &'static Table,
@@ -64,7 +64,7 @@ impl<'a> Section<'a> {
     /// A table whose keys are names.
     pub(super) fn names(
         report: &'a Report<'a>,
-        place: Place,
+        place: SourceSpan,
         title: Cow<'static, str>,
         table: &'a DeTable<'a>,
     ) -> Self {
@@ -124,7 +124,7 @@ impl<'a> Section<'a> {
     }
 
     /// All keys with their values and the places of the keys, for tables whose keys are names.
-    pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Place, Value<'a>)> {
+    pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, SourceSpan, Value<'a>)> {
         let table = self.table;
         table.iter().map(move |(key, value)| {
             let name: &'a str = key.get_ref();
@@ -192,7 +192,7 @@ impl<'a> Section<'a> {
             if is_known(name) {
                 continue;
             }
-            let message = format!("unknown key {} in {}", Shown(name), self.title);
+            let message = format!("unknown key {} in {}", QuotedWord(name), self.title);
             let names: Vec<_> = declared.keys().map(|key| key.name()).collect();
             let close = did_you_mean(name, names.iter().copied());
             // Whatever is not close to a key of this section may be a secret that belongs into
@@ -205,8 +205,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn place_of<T>(&self, spanned: &Spanned<T>) -> Place {
-        Place {
+    fn place_of<T>(&self, spanned: &Spanned<T>) -> SourceSpan {
+        SourceSpan {
             file: self.place.file,
             span: Some(spanned.span()),
         }
@@ -214,7 +214,7 @@ impl<'a> Section<'a> {
 
     fn value_of(&self, name: &str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
         let place = self.place_of(value);
-        let name = format!("{} in {}", Shown(name), self.title);
+        let name = format!("{} in {}", QuotedWord(name), self.title);
         Value::new(self.report, place, name, value)
     }
 }

@@ -11,14 +11,14 @@ use toml::de::DeValue;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::file::is_no_name;
-use super::source::Source;
+use super::source_file::SourceFile;
 
 /// What was expected of a value, for people.
 pub(super) type Expected = Cow<'static, str>;
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SourceSpan {
     /// Index of the source.
     pub(super) file: usize,
     /// Bytes of its text; `None` is the file as a whole.
@@ -27,9 +27,9 @@ pub(super) struct Place {
 
 /// Collects what is found.
 pub(super) struct Report<'a> {
-    sources: &'a [Source],
+    sources: &'a [SourceFile],
     findings: RefCell<Vec<Finding>>,
-    hidden: RefCell<Vec<Place>>,
+    hidden: RefCell<Vec<SourceSpan>>,
     /// What may be shown of what is hidden.
     revealed: RefCell<Revealed>,
 }
@@ -39,14 +39,14 @@ type Revealed = HashMap<(usize, usize), Option<Range<usize>>>;
 
 struct Finding {
     severity: Severity,
-    place: Place,
+    place: SourceSpan,
     message: String,
     help: String,
     quoting: Quoting,
 }
 
 impl Finding {
-    fn line(&self, sources: &[Source]) -> Option<usize> {
+    fn line(&self, sources: &[SourceFile]) -> Option<usize> {
         let span = self.place.span.as_ref()?;
         Some(sources[self.place.file].position(span.start).0)
     }
@@ -64,7 +64,7 @@ enum Quoting {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(sources: &'a [Source]) -> Self {
+    pub(super) fn new(sources: &'a [SourceFile]) -> Self {
         Self {
             sources,
             findings: RefCell::default(),
@@ -74,14 +74,19 @@ impl<'a> Report<'a> {
     }
 
     /// Something that refuses the configuration.
-    pub(super) fn error(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn error(
+        &self,
+        place: &SourceSpan,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.add(Severity::Error, place, message.into(), help.into());
     }
 
     /// Something that works, but should be looked at.
     pub(super) fn warning(
         &self,
-        place: &Place,
+        place: &SourceSpan,
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
@@ -115,7 +120,7 @@ impl<'a> Report<'a> {
         };
         self.findings.borrow_mut().push(Finding {
             severity: Severity::Error,
-            place: Place {
+            place: SourceSpan {
                 file,
                 span: Some(start..end),
             },
@@ -133,7 +138,7 @@ impl<'a> Report<'a> {
             DeValue::Table(table) => table.iter().for_each(|(_, value)| self.hide(file, value)),
             _ => {
                 let span = Some(self.shown_span(file, value));
-                self.hidden.borrow_mut().push(Place { file, span });
+                self.hidden.borrow_mut().push(SourceSpan { file, span });
             }
         }
     }
@@ -176,7 +181,7 @@ impl<'a> Report<'a> {
     }
 
     /// `file:line:column`
-    pub(super) fn locate(&self, place: &Place) -> String {
+    pub(super) fn locate(&self, place: &SourceSpan) -> String {
         let source = &self.sources[place.file];
         let path = source.path.display();
         match &place.span {
@@ -232,7 +237,7 @@ impl<'a> Report<'a> {
         Diagnostics(diagnostics.collect())
     }
 
-    fn add(&self, severity: Severity, place: &Place, message: String, help: String) {
+    fn add(&self, severity: Severity, place: &SourceSpan, message: String, help: String) {
         self.findings.borrow_mut().push(Finding {
             severity,
             place: place.clone(),
@@ -244,9 +249,9 @@ impl<'a> Report<'a> {
 }
 
 /// A word of a file in a message: quoted, free of control characters, not endless.
-pub(super) struct Shown<'a>(pub(super) &'a str);
+pub(super) struct QuotedWord<'a>(pub(super) &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for QuotedWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 80;
         let start: String = self.0.chars().take(MOST).collect();
@@ -271,7 +276,7 @@ pub(super) fn did_you_mean<'k>(
         })
         .filter(|(distance, _)| *distance <= close)
         .min()
-        .map(|(_, known)| format!("did you mean {}?", Shown(known)))
+        .map(|(_, known)| format!("did you mean {}?", QuotedWord(known)))
 }
 
 /// Whether one word may be a slip for another: other digits, or another beginning, mean something else.

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::draft::{Draft, Named};
+use super::draft::{Draft, NameUse};
 use super::keys::ROUTE;
 use super::read::Section;
 use super::report::Expected;
@@ -20,13 +20,13 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     let place = section.place.clone();
 
     draft
-        .scopes
+        .route_listeners
         .push(listener.as_ref().map(|(_, name)| (*name).to_owned()));
     if let Some((value, name)) = &listener {
-        draft.references.listeners.push(Named::new(name, value));
+        draft.references.listeners.push(NameUse::new(name, value));
     }
     if let Some((value, name)) = &upstream {
-        draft.references.upstreams.push(Named::new(name, value));
+        draft.references.upstreams.push(NameUse::new(name, value));
     }
     // A route with a mistake in it is left out; what it would tie with is not known.
     let route = || {

@@ -14,7 +14,7 @@ pub struct Secret(Zeroizing<String>);
 impl Secret {
     /// What about it looks like a mistake of whoever wrote it down, and what to do about it. It is
     /// used as it is: some secret may be just so.
-    pub fn oddity(&self) -> Option<[&'static str; 2]> {
+    pub fn likely_mistake(&self) -> Option<[&'static str; 2]> {
         let text = self.expose();
         let inner = text.trim_start_matches('\u{feff}');
         if inner.len() < text.len() {
@@ -172,11 +172,11 @@ mod tests {
             ("a\u{a0}", "white space"),
             ("${CRM_SECRET}", "placeholder"),
         ] {
-            let [what, _] = Secret::new(text).oddity().unwrap();
+            let [what, _] = Secret::new(text).likely_mistake().unwrap();
             assert!(what.contains(word), "{text:?}: {what}");
         }
         for text in ["a", "a b", "$a", "a${b}", "{b}", "-----BEGIN"] {
-            assert_eq!(Secret::new(text).oddity(), None, "{text:?}");
+            assert_eq!(Secret::new(text).likely_mistake(), None, "{text:?}");
         }
     }
 

@@ -1,13 +1,15 @@
 //! Which sections a file has, and who reads each.
 
-use super::draft::{Defined, Draft, Files};
+use super::draft::{Defined, Draft, FileRules};
 use super::keys::ROOT;
 use super::read::Section;
-use super::report::{Place, Report, Shown};
-use super::{ListenAddress, Log, Page, Server, credentials, listeners, routes, upstreams};
+use super::report::{QuotedWord, Report, SourceSpan};
+use super::{
+    ListenAddress, Log, OperatorListener, Server, credentials, listeners, routes, upstreams,
+};
 
 /// Adds the sections of one file to the draft.
-pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft) {
+pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
     let report = root.report;
     if let Some(section) = root.read(&ROOT.server) {
         let place = section.place.clone();
@@ -20,7 +22,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
     }
     if let Some(section) = root.read(&ROOT.admin) {
         let place = section.place.clone();
-        let (admin, address) = Page::read_admin(section);
+        let (admin, address) = OperatorListener::read_admin(section);
         draft
             .sockets
             .push((ListenAddress::Tcp(admin.address), address));
@@ -28,7 +30,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
     }
     if let Some(section) = root.read(&ROOT.health) {
         let place = section.place.clone();
-        let health = Page::read_health(section).map(|(health, place)| {
+        let health = OperatorListener::read_health(section).map(|(health, place)| {
             draft
                 .sockets
                 .push((ListenAddress::Tcp(health.address), place));
@@ -51,7 +53,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
         let slot = draft.upstreams.entry(name.to_owned()).or_default();
         once(
             report,
-            &format!("upstream {}", Shown(name)),
+            &format!("upstream {}", QuotedWord(name)),
             slot,
             (upstream, place),
         );
@@ -66,7 +68,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
         let slot = draft.credentials.entry(name.to_owned()).or_default();
         once(
             report,
-            &format!("credential {}", Shown(name)),
+            &format!("credential {}", QuotedWord(name)),
             slot,
             (credential, place),
         );
@@ -74,7 +76,12 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &Files<'_>, draft: &mut Draft)
 }
 
 /// Fills a slot that only one definition may fill.
-fn once<T>(report: &Report<'_>, what: &str, slot: &mut Defined<T>, (value, place): (T, Place)) {
+fn once<T>(
+    report: &Report<'_>,
+    what: &str,
+    slot: &mut Defined<T>,
+    (value, place): (T, SourceSpan),
+) {
     match slot {
         None => *slot = Some((value, place)),
         Some((_, first)) => {

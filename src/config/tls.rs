@@ -1,4 +1,4 @@
-//! `tls` tables. Files are opened once here, so that a wrong one is known before it is needed.
+//! `tls` tables. FileRules are opened once here, so that a wrong one is known before it is needed.
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::draft::Files;
+use super::draft::FileRules;
 use super::file::shown;
 use super::keys::{CREDENTIAL, TLS, UPSTREAM, UPSTREAM_TLS};
 use super::read::Section;
@@ -16,7 +16,7 @@ use super::{NamedFile, Tls, permissions};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
-    pub(super) fn read(section: &Section<'_>, files: &Files<'_>) -> Self {
+    pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Self {
         match section.read(&CREDENTIAL.tls) {
             Some(section) => Self::read_keys(&section, files),
             None => Self::default(),
@@ -26,7 +26,7 @@ impl Tls {
     /// Reads the `tls` table of an upstream; also the credential whose certificate it presents.
     pub(super) fn read_bindable<'a>(
         section: &Section<'a>,
-        files: &Files<'_>,
+        files: &FileRules<'_>,
     ) -> (Self, Option<(Value<'a>, &'a str)>) {
         let Some(section) = section.read(&UPSTREAM.tls) else {
             return (Self::default(), None);
@@ -47,7 +47,7 @@ impl Tls {
     }
 
     /// What every `tls` table may hold.
-    fn read_keys(section: &Section<'_>, files: &Files<'_>) -> Self {
+    fn read_keys(section: &Section<'_>, files: &FileRules<'_>) -> Self {
         let file = |key| {
             let (value, path) = section.read(key)?;
             Some((value, files.named(path)))

@@ -6,10 +6,10 @@ use http::HeaderName;
 use http::uri::Authority;
 
 use super::address::is_loopback;
-use super::draft::{Draft, Files, Named};
+use super::draft::{Draft, FileRules, NameUse};
 use super::keys::UPSTREAM;
 use super::read::Section;
-use super::report::{Expected, Shown};
+use super::report::{Expected, QuotedWord};
 use super::value::Value;
 use super::{Dialing, Http2, Tls, Upstream};
 use crate::header_names::{alike, is_hop_by_hop};
@@ -18,7 +18,7 @@ use crate::header_names::{alike, is_hop_by_hop};
 pub(super) fn read(
     name: &str,
     section: Section<'_>,
-    files: &Files<'_>,
+    files: &FileRules<'_>,
     draft: &mut Draft,
 ) -> Option<Upstream> {
     let url = section.read(&UPSTREAM.url);
@@ -30,7 +30,10 @@ pub(super) fn read(
         bind(from, credential.as_ref().map(|(_, name)| *name), draft);
     }
     if let Some((value, target)) = &credential {
-        draft.references.credentials.push(Named::new(target, value));
+        draft
+            .references
+            .credentials
+            .push(NameUse::new(target, value));
     }
     if let Some((value, url)) = &url
         && url.scheme() == "http"
@@ -73,7 +76,7 @@ pub(super) fn read(
             ping_timeout: section.read(&UPSTREAM.ping_timeout),
         },
         header_prefix: section.read(&UPSTREAM.header_prefix),
-        bound: certificate_from.is_some(),
+        certificate_bound: certificate_from.is_some(),
         tls,
         // Last, so that the mistakes of all other keys are found.
         header: section.read(&UPSTREAM.header)?,
@@ -86,10 +89,13 @@ pub(super) fn read(
 fn bind((value, from): &(Value<'_>, &str), credential: Option<&str>, draft: &mut Draft) {
     match credential {
         Some(credential) if credential == *from => {
-            draft.references.certificates.push(Named::new(from, value));
+            draft
+                .references
+                .certificates
+                .push(NameUse::new(from, value));
         }
         Some(credential) => {
-            let help = format!("expected {}, whose token is sent", Shown(credential));
+            let help = format!("expected {}, whose token is sent", QuotedWord(credential));
             value.error("is not the upstream's `credential`", help);
         }
         None => value.error(

@@ -7,13 +7,13 @@ use toml::de::DeValue;
 
 use super::declare::Table;
 use super::read::Section;
-use super::report::{Expected, Place, Report};
+use super::report::{Expected, Report, SourceSpan};
 
 /// The value of one key.
 #[derive(Clone)]
 pub(super) struct Value<'a> {
     pub(super) report: &'a Report<'a>,
-    pub(super) place: Place,
+    pub(super) place: SourceSpan,
     /// `key` in [section]
     name: String,
     value: &'a Spanned<DeValue<'a>>,
@@ -22,7 +22,7 @@ pub(super) struct Value<'a> {
 impl<'a> Value<'a> {
     pub(super) fn new(
         report: &'a Report<'a>,
-        place: Place,
+        place: SourceSpan,
         name: String,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Self {
@@ -48,7 +48,7 @@ impl<'a> Value<'a> {
             return self.mistyped(expected);
         };
         let element = |value: &'a Spanned<DeValue<'a>>| Value {
-            place: Place {
+            place: SourceSpan {
                 file: self.place.file,
                 span: Some(value.span()),
             },

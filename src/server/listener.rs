@@ -20,7 +20,7 @@ use crate::config::ListenAddress;
 use crate::limit::{Limit, Place};
 use crate::process::{is_reserved, is_shortage, shortage};
 
-/// Pauses while there are no file descriptors: long enough for some to be closed.
+/// RetryPauses while there are no file descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound socket that does not accept at the moment; the kernel queues connections for it.

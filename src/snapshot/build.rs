@@ -87,7 +87,7 @@ impl Builder {
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         self.windows.resize(config.server.window_budget);
         let mut credentials = BTreeMap::new();
-        let bound = config.bound_credentials();
+        let bound = config.certificate_bound_credentials();
         for (name, credential) in &config.credentials {
             let built = self.credential(credential, bound.contains(name.as_str()), old)?;
             credentials.insert(name.clone(), built);
@@ -193,7 +193,7 @@ impl Builder {
             .as_ref()
             .and_then(|name| credentials.get(name));
         let identity = credential
-            .filter(|_| config.bound)
+            .filter(|_| config.certificate_bound)
             .and_then(|credential| credential.identity.clone());
         let presented = identity.as_ref().map(Arc::as_ptr);
         let kept = old
@@ -219,14 +219,14 @@ impl Builder {
         // A token from before a reload goes only where tokens of this credential went before.
         let known = old.and_then(|old| old.upstream(&config.name));
         let may_inherit = known.is_some_and(|known| {
-            known.config.sends_as(config)
+            known.config.sends_token_as(config)
                 && known.identity.as_ref().map(Arc::as_ptr) == presented
                 && known
                     .injection
                     .as_ref()
                     .is_some_and(Injection::sends_what_it_holds)
         });
-        let same_api = known.filter(|known| known.config.sends_as(config));
+        let same_api = known.filter(|known| known.config.sends_token_as(config));
         let fresh = same_api.and_then(|known| known.injection.as_ref());
         let fresh = fresh.map(|injection| Arc::clone(&injection.fresh));
         let injection = credential.map(|credential| Injection {

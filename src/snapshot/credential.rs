@@ -182,7 +182,7 @@ impl Builder {
         });
         if let Some((was, kept)) = before
             && kept.identity.is_some() == bound
-            && config.asks_as(was)
+            && config.requests_tokens_as(was)
         {
             let mut kept = kept.clone();
             if was != config {

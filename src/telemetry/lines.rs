@@ -17,7 +17,7 @@ const AT_ONCE: usize = 4096;
 const OVERHEAD: usize = 64;
 /// How often it is said that lines are dropped, while they are.
 const SAID_EVERY: Duration = Duration::from_secs(1);
-/// Pauses before a descriptor that does not block is tried again.
+/// RetryPauses before a descriptor that does not block is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Where lines are left to be written. When too many wait, more are dropped and counted.

@@ -47,7 +47,7 @@ pub struct Policy {
     /// How long a proxied request waits for a token.
     pub acquire_timeout: Duration,
     /// Between attempts that fail, at most.
-    pub pauses: config::Pauses,
+    pub pauses: config::RetryPauses,
 }
 
 impl From<&config::Credential> for Policy {

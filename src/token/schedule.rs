@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::config::Pauses;
+use crate::config::RetryPauses;
 use crate::oauth::TokenError;
 
 /// No attempt starts sooner after a success: a server whose tokens are dead within moments is
@@ -62,7 +62,7 @@ impl Backoff {
         &mut self,
         error: &TokenError,
         left: Duration,
-        most: &Pauses,
+        most: &RetryPauses,
         rng: &mut Rng,
     ) -> Duration {
         self.failures = self.failures.saturating_add(1);
@@ -92,7 +92,7 @@ impl Backoff {
 }
 
 /// The longest pause that may follow this failure, less what jitter adds.
-pub(super) fn longest_pause(error: &TokenError, most: &Pauses) -> Duration {
+pub(super) fn longest_pause(error: &TokenError, most: &RetryPauses) -> Duration {
     let pause = if error.kind.is_permanent() {
         most.refused
     } else {
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_less_is_left_of_a_token_the_shorter_the_pause_but_never_under_100_ms() {
-        let (mut rng, most) = (Rng::with_seed(9), Pauses::default());
+        let (mut rng, most) = (Rng::with_seed(9), RetryPauses::default());
         let mut backoff = Backoff::default();
         let error = error(TokenErrorKind::ServerError, None);
         for _ in 0..8 {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn hurried_retries_do_not_prolong_the_pause_after_the_end() {
-        let (mut rng, most) = (Rng::with_seed(10), Pauses::default());
+        let (mut rng, most) = (Rng::with_seed(10), RetryPauses::default());
         let mut backoff = Backoff::default();
         let error = error(TokenErrorKind::ServerError, None);
         for _ in 0..50 {
@@ -222,7 +222,7 @@ mod tests {
             for i in 0..12 {
                 let error = error(TokenErrorKind::Unreachable, None);
                 let delay = backoff
-                    .failed(&error, Duration::ZERO, &Pauses::default(), &mut rng)
+                    .failed(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
                     .as_secs_f64();
                 highest[i] = highest[i].max(delay);
                 lowest[i] = lowest[i].min(delay);
@@ -242,7 +242,7 @@ mod tests {
         for expected in [2.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
             let error = error(TokenErrorKind::Refused, None);
             let delay = backoff
-                .failed(&error, Duration::ZERO, &Pauses::default(), &mut rng)
+                .failed(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
                 .as_secs_f64();
             assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
         }
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_capped_at_5_min_with_up_to_a_tenth_added() {
-        let (mut rng, most) = (Rng::with_seed(4), Pauses::default());
+        let (mut rng, most) = (Rng::with_seed(4), RetryPauses::default());
         for (asked, expected) in [(7.0, 7.0), (300.0, 300.0), (86_400.0, 300.0)] {
             for kind in [TokenErrorKind::Throttled, TokenErrorKind::ServerError] {
                 let error = error(kind, Some(asked));
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn retry_after_of_zero_does_not_undo_the_backoff() {
-        let (mut rng, most) = (Rng::with_seed(5), Pauses::default());
+        let (mut rng, most) = (Rng::with_seed(5), RetryPauses::default());
         let mut backoff = Backoff::default();
         let refused = |retry_after| error(TokenErrorKind::Refused, retry_after);
         backoff.failed(&refused(None), Duration::ZERO, &most, &mut rng);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn endless_failures_never_overflow() {
-        let (mut rng, most) = (Rng::with_seed(6), Pauses::default());
+        let (mut rng, most) = (Rng::with_seed(6), RetryPauses::default());
         let mut backoff = Backoff {
             failures: u32::MAX - 1,
             transient: u32::MAX - 1,
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn no_pause_is_longer_than_configured() {
-        let most = Pauses {
+        let most = RetryPauses {
             retry: secs(1.0),
             refused: secs(45.0),
             retry_after: secs(7.0),

@@ -5,10 +5,11 @@ use super::super::client_auth::Method;
 use super::super::credentials::{resource, scope};
 use super::super::declare::keys;
 use super::super::grant::{GrantKind, token_type};
-use super::super::kinds::{Choice, Flag, FlagOr, Size, Time};
-use super::super::sources::Sourced;
-use super::super::tables::{Nested, Secrets};
-use super::super::texts::{List, Parsed, Text, Without, any_text};
+use super::super::kinds::{
+    Choice, Flag, FlagOr, IfAbsent, List, Parsed, SecretsByName, Size, SubTable, Text, Time,
+    any_text,
+};
+use super::super::secret_source::SecretText;
 use super::super::{BasicEncoding, Refresh, SecurityToken};
 use super::tls::TLS_TABLE;
 use super::upstream::address_delay;
@@ -64,7 +65,7 @@ keys! {
         issuer: Text = Text::new("URL", ONE_OF_TWO);
 
         /// The identifier of the client. Where a token of someone else says who asks, none is needed.
-        client_id: Sourced = Sourced::secret(
+        client_id: SecretText = SecretText::secret(
             "the client's identifier at the authorization server",
             "required, with exceptions",
         );
@@ -73,14 +74,14 @@ keys! {
         auth_method: Choice<Method> = Choice::new(METHODS, "client_secret_basic");
 
         /// The secret of the client.
-        client_secret: Sourced = Sourced::secret(
+        client_secret: SecretText = SecretText::secret(
             "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`",
             "required by its method",
         ), only with auth_method = WITH_SECRET;
 
         /// The client's own key: PEM (PKCS#8, PKCS#1, SEC1) or a JWK, not encrypted. RSA of 2048 bits or
         /// more, EC on P-256 or P-384, or Ed25519.
-        private_key: Sourced = Sourced::key_or_token(
+        private_key: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a PEM or JWK file",
             "required by its method",
         ), only with auth_method = &["private_key_jwt"];
@@ -97,11 +98,11 @@ keys! {
         key_id: Parsed<String> = Parsed::new(
             "text",
             any_text,
-            Without::Words("that of the JWK"),
+            IfAbsent::Words("that of the JWK"),
         ), only with auth_method = SIGNING;
 
         /// A JWT that someone else writes and renews.
-        client_assertion: Sourced = Sourced::key_or_token(
+        client_assertion: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a JWT",
             "required by its method",
         ), only with auth_method = &["client_assertion"];
@@ -113,7 +114,7 @@ keys! {
         /// The `aud` of assertions: `"issuer"`, `"token_endpoint"`, or any other text as it is.
         assertion_audience: Text = Text::new(
             "text",
-            Without::Words("the issuer, else the token endpoint"),
+            IfAbsent::Words("the issuer, else the token endpoint"),
         ), only with auth_method = SIGNING;
 
         /// How id and secret are encoded: `"form"` as RFC 6749 section 2.3.1 says, `"raw"` as they are, for
@@ -128,7 +129,7 @@ keys! {
         dpop: FlagOr = FlagOr::new(false, "optional");
 
         /// The key that tokens are bound to: PEM or JWK, EC on P-256. Only with `dpop`.
-        dpop_key: Sourced = Sourced::key_or_token(
+        dpop_key: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a PEM or JWK file",
             "a key that is made at the start",
         );
@@ -138,13 +139,13 @@ keys! {
         grant: Choice<GrantKind> = Choice::new(GRANTS, "client_credentials");
 
         /// The JWT that is shown.
-        assertion: Sourced = Sourced::key_or_token(
+        assertion: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a JWT",
             "required by its grant",
         ), only with grant = &["jwt-bearer"];
 
         /// The token that is exchanged.
-        subject_token: Sourced = Sourced::key_or_token(
+        subject_token: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a token",
             "required by its grant",
         ), only with grant = &["token-exchange"];
@@ -154,7 +155,7 @@ keys! {
             only with grant = &["token-exchange"];
 
         /// The token of whoever acts for the subject.
-        actor_token: Sourced = Sourced::key_or_token(
+        actor_token: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a token",
             "none",
         ), only with grant = &["token-exchange"];
@@ -167,24 +168,24 @@ keys! {
         requested_token_type: Parsed<String> = Parsed::new(
             "URI",
             token_type,
-            Without::Words("the server's choice"),
+            IfAbsent::Words("the server's choice"),
         ), only with grant = &["token-exchange"];
 
         /// The scopes that are requested. If there are none, no `scope` is sent.
         scopes: List<String> = List::new("scopes", scope);
 
         /// The parameter `audience` of token requests.
-        audience: Parsed<String> = Parsed::new("text", any_text, Without::Words("none"));
+        audience: Parsed<String> = Parsed::new("text", any_text, IfAbsent::Words("none"));
 
         /// The parameters `resource` of token requests (RFC 8707).
         resources: List<String> = List::new("URIs", resource);
 
         /// More form fields of token requests. A field that has a key of its own, or is always sent, cannot
         /// be named.
-        extra_parameters: Secrets = Secrets;
+        extra_parameters: SecretsByName = SecretsByName;
 
         /// More headers of token requests. A header that is always sent cannot be named.
-        token_headers: Secrets = Secrets;
+        token_headers: SecretsByName = SecretsByName;
 
         /// When tokens are renewed: `"eager"` in the background, `"lazy"` when a request needs one.
         refresh: Choice<Refresh> = Choice::new(
@@ -247,12 +248,12 @@ keys! {
         discovery_hosts: List<String> = List::new("host names", host_name);
 
         /// TLS towards the authorization server. It shares nothing with that of an upstream.
-        tls: Nested = Nested(&TLS_TABLE);
+        tls: SubTable = SubTable(&TLS_TABLE);
     }
 }
 
-const ONE_OF_TWO: super::super::texts::NoValue =
-    Without::Words("required: either `token_endpoint` or `issuer`");
+const ONE_OF_TWO: super::super::kinds::NoValue =
+    IfAbsent::Words("required: either `token_endpoint` or `issuer`");
 
 /// The first pauses, which no longest pause undercuts.
 const FIRST_RETRY: &str = "500ms";
@@ -262,6 +263,6 @@ const fn token_type_of_a_jwt() -> Parsed<String> {
     Parsed::new(
         "URI",
         token_type,
-        Without::Value(|| SecurityToken::JWT.to_owned()),
+        IfAbsent::Value(|| SecurityToken::JWT.to_owned()),
     )
 }

@@ -2,10 +2,9 @@
 
 use super::super::address::{host_name, origin};
 use super::super::declare::keys;
-use super::super::kinds::Flag;
+use super::super::kinds::{Flag, IfAbsent, List, Parsed, Text};
 use super::super::listeners::{Mode, name, octal};
 use super::super::report::Expected;
-use super::super::texts::{List, Parsed, Text, Without};
 
 keys! {
     /// Where the requests of the service arrive.
@@ -14,22 +13,22 @@ keys! {
         /// socket file that nobody listens on any more is replaced.
         address: Text = Text::new(
             "IP address and port, or `unix:` and a path",
-            Without::Required("an address such as \"127.0.0.1:7080\""),
+            IfAbsent::Required("an address such as \"127.0.0.1:7080\""),
         );
 
         /// Its name in routes, logs and metrics.
-        name: Parsed<String> = Parsed::new("name", name, Without::Words("the address"));
+        name: Parsed<String> = Parsed::new("name", name, IfAbsent::Words("the address"));
 
         /// The permissions of a unix socket.
         mode: Parsed<Mode> = Parsed::strict(
             "octal number as a string",
             "an octal string such as \"0660\"",
             octal,
-            Without::Value(|| Mode(0o660)),
+            IfAbsent::Value(|| Mode(0o660)),
         );
 
         /// The upstream that all requests of this listener go to, unless a route for them says otherwise.
-        upstream: Text = Text::new("name of an upstream", Without::Words("none"));
+        upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none"));
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host);

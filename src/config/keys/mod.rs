@@ -7,8 +7,8 @@ mod log;
 mod pages;
 mod root;
 mod route;
+mod secret_source;
 mod server;
-mod source;
 mod tls;
 mod upstream;
 
@@ -18,7 +18,7 @@ pub(super) use log::{LOG, LOG_TABLE};
 pub(super) use pages::{ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, HEALTH_TABLE};
 pub(super) use root::{ROOT, ROOT_TABLE};
 pub(super) use route::{ROUTE, ROUTE_TABLE};
+pub(super) use secret_source::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 pub(super) use server::{SERVER, SERVER_TABLE};
-pub(super) use source::{SOURCE, SOURCE_TABLE};
 pub(super) use tls::{TLS, UPSTREAM_TLS};
 pub(super) use upstream::{UPSTREAM, UPSTREAM_TABLE};

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::super::address::socket;
 use super::super::declare::keys;
-use super::super::kinds::{Flag, Integer, Time};
-use super::super::texts::{Parsed, Without};
+use super::super::kinds::{Flag, IfAbsent, Integer, Parsed, Time};
 
 /// Where admin listens when nothing is said about it.
 pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
@@ -15,7 +14,7 @@ keys! {
     /// The address for health, metrics, status and reload.
     ADMIN: Admin, ADMIN_TABLE = "[admin]" {
         /// Where health, metrics, status and reload are served.
-        address: Parsed<SocketAddr> = address(Without::Value(|| DEFAULT_ADMIN));
+        address: Parsed<SocketAddr> = address(IfAbsent::Value(|| DEFAULT_ADMIN));
 
         /// Needed for an admin address that is not loopback.
         allow_network: Flag = Flag::new(false);
@@ -32,7 +31,7 @@ keys! {
     /// A second address, for health and metrics only.
     HEALTH: Health, HEALTH_TABLE = "[health]" {
         /// A second address that serves health and metrics only, for the kubelet. It may be any address.
-        address: Parsed<SocketAddr> = address(Without::Words("none"));
+        address: Parsed<SocketAddr> = address(IfAbsent::Words("none"));
 
         /// The most connections at the same time. More wait in the backlog.
         max_connections: Integer<usize> = max_connections();
@@ -42,7 +41,7 @@ keys! {
     }
 }
 
-const fn address(without: Without<SocketAddr>) -> Parsed<SocketAddr> {
+const fn address(without: IfAbsent<SocketAddr>) -> Parsed<SocketAddr> {
     Parsed::new("IP address and port", socket, without)
 }
 

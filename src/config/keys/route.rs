@@ -5,8 +5,8 @@ use http::Method;
 use super::super::HostPattern;
 use super::super::address::host_pattern;
 use super::super::declare::keys;
+use super::super::kinds::{IfAbsent, List, Parsed, Text};
 use super::super::routes::{method, route_path};
-use super::super::texts::{List, Parsed, Text, Without};
 
 keys! {
     /// Which requests go to which upstream.
@@ -14,11 +14,11 @@ keys! {
         /// Where the requests go.
         upstream: Text = Text::new(
             "name of an upstream",
-            Without::Required("the name of an upstream"),
+            IfAbsent::Required("the name of an upstream"),
         );
 
         /// The one listener whose requests it matches.
-        listener: Text = Text::new("name of a listener", Without::Words("every listener"));
+        listener: Text = Text::new("name of a listener", IfAbsent::Words("every listener"));
 
         /// The host that it matches, or `"*.example.com"` for exactly one more label. Port, case and a
         /// trailing dot do not count.
@@ -26,7 +26,7 @@ keys! {
             "host name, or `*.` and a host name",
             "a host name or \"*.example.com\"",
             host_pattern,
-            Without::Words("any host"),
+            IfAbsent::Words("any host"),
         );
 
         /// A prefix of the path that ends where a segment ends: `/crm` matches `/crm` and `/crm/x`, but not
@@ -35,7 +35,7 @@ keys! {
             "path",
             "a path such as \"/crm\"",
             route_path,
-            Without::Value(|| "/".to_owned()),
+            IfAbsent::Value(|| "/".to_owned()),
         );
 
         /// The methods that it matches, such as `["GET", "HEAD"]`. An empty list matches all.
@@ -47,7 +47,7 @@ keys! {
             "path",
             "a path such as \"/\"",
             route_path,
-            Without::Words("nothing: the path stays as it is"),
+            IfAbsent::Words("nothing: the path stays as it is"),
         );
     }
 }

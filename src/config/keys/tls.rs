@@ -1,27 +1,26 @@
 //! The `tls` tables of upstreams and credentials.
 
 use super::super::declare::keys;
-use super::super::kinds::Choice;
-use super::super::texts::{Parsed, Text, Without};
+use super::super::kinds::{Choice, IfAbsent, Parsed, Text};
 use super::super::tls::server_name;
 
 keys! {
     /// TLS towards an authorization server, and what it has in common with that towards an upstream.
     TLS: Tls, TLS_TABLE = "[credentials.NAME.tls]" {
         /// CA certificates in PEM. They replace those of the system.
-        ca_file: Text = Text::new("path of a file", Without::Words("those of the system"));
+        ca_file: Text = Text::new("path of a file", IfAbsent::Words("those of the system"));
 
         /// The client certificate and the certificates of its issuers in PEM, together with `key_file`.
-        certificate_file: Text = Text::new("path of a file", Without::Words("none"));
+        certificate_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
 
         /// The key of the client certificate in PEM, together with `certificate_file`.
-        key_file: Text = Text::new("path of a file", Without::Words("none"));
+        key_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
 
         /// The name that the certificate of the server must carry.
         server_name: Parsed<String> = Parsed::new(
             "host name or IP address",
             server_name,
-            Without::Words("the host of the URL"),
+            IfAbsent::Words("the host of the URL"),
         );
 
         /// The oldest version of TLS that is spoken.
@@ -36,6 +35,6 @@ keys! {
         /// credential, which its tokens are
         /// [bound to](credentials.md#how-a-token-is-bound-to-a-certificate). It takes the place of
         /// `certificate_file` and `key_file`.
-        certificate_from: Text = Text::new("name of a credential", Without::Words("none"));
+        certificate_from: Text = Text::new("name of a credential", IfAbsent::Words("none"));
     }
 }

@@ -5,9 +5,9 @@ use http::header::AUTHORIZATION;
 
 use super::super::HttpVersion;
 use super::super::declare::keys;
-use super::super::kinds::{Choice, Flag, Integer, Seconds, Size, Time};
-use super::super::tables::Nested;
-use super::super::texts::{HttpUrl, Parsed, Text, Without};
+use super::super::kinds::{
+    Choice, Flag, HttpUrl, IfAbsent, Integer, Parsed, Seconds, Size, SubTable, Text, Time,
+};
 use super::super::upstreams::{host, injected, prefix};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
@@ -23,11 +23,11 @@ keys! {
     UPSTREAM: Upstream, UPSTREAM_TABLE = "[upstreams.NAME]" {
         /// The API. Its path is put before the path of the request: `/v2` and `/x` make `/v2/x`.
         url: HttpUrl = HttpUrl::new(
-            Without::Required("a URL such as \"https://api.example.com\""),
+            IfAbsent::Required("a URL such as \"https://api.example.com\""),
         );
 
         /// The credential whose token is injected. Without one, requests are passed on as they are.
-        credential: Text = Text::new("name of a credential", Without::Words("none"));
+        credential: Text = Text::new("name of a credential", IfAbsent::Words("none"));
 
         /// The version of HTTP that is spoken. `"auto"` is negotiated with an https API and HTTP/1.1 with an
         /// http API. `"2"` over http needs an API that takes HTTP/2 without negotiation.
@@ -37,7 +37,7 @@ keys! {
         host: Parsed<String> = Parsed::new(
             "host name with or without a port",
             host,
-            Without::Words("that of `url`"),
+            IfAbsent::Words("that of `url`"),
         );
 
         /// How long it may take until a connection is made: DNS, TCP and TLS together.
@@ -131,7 +131,7 @@ keys! {
         header: Parsed<HeaderName> = Parsed::new(
             "header name",
             injected,
-            Without::Value(|| AUTHORIZATION),
+            IfAbsent::Value(|| AUTHORIZATION),
         );
 
         /// What stands before the token, with a space between. `""`: nothing.
@@ -139,14 +139,14 @@ keys! {
             "visible ASCII characters",
             "a string",
             prefix,
-            Without::Words("the type of the token"),
+            IfAbsent::Words("the type of the token"),
         );
 
         /// Needed to send a token over `http://` to a host that is not loopback.
         allow_plaintext: Flag = Flag::new(false);
 
         /// TLS towards the API.
-        tls: Nested = Nested(&UPSTREAM_TLS_TABLE);
+        tls: SubTable = SubTable(&UPSTREAM_TLS_TABLE);
     }
 }
 

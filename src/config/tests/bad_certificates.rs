@@ -45,11 +45,13 @@ upstream = "free"
     let loaded = bound(text, true).unwrap();
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     let config = loaded.config;
-    assert!(config.upstreams["crm"].bound && !config.upstreams["free"].bound);
+    assert!(
+        config.upstreams["crm"].certificate_bound && !config.upstreams["free"].certificate_bound
+    );
     let tls = &config.upstreams["crm"].tls;
     assert_eq!(tls.server_name.as_deref(), Some("crm"));
     assert!(tls.certificate_file.is_none());
-    assert_eq!(config.bound_credentials(), ["crm"].into());
+    assert_eq!(config.certificate_bound_credentials(), ["crm"].into());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::discovered_endpoint::{DiscoveredEndpoint, REDISCOVERY};
 use super::*;
 use crate::config::{
-    BasicEncoding, ClientAuth, Dialing, Grant, Pauses, Refresh, Secret, SecretSource, Tls,
+    BasicEncoding, ClientAuth, Dialing, Grant, Refresh, RetryPauses, Secret, SecretSource, Tls,
 };
 
 const SECRET: &str = "s3cret-of-billing";
@@ -30,7 +30,7 @@ fn credential(issuer: &str) -> Credential {
         resources: Vec::new(),
         max_response_bytes: 64 << 10,
         dialing: Dialing::default(),
-        pauses: Pauses::default(),
+        pauses: RetryPauses::default(),
         max_token_bytes: 16 << 10,
         max_nonce_bytes: 4 << 10,
         extra_parameters: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! What follows from what is known, step by step.
 
 use super::*;
-use crate::config::Pauses;
+use crate::config::RetryPauses;
 use crate::config::Secret;
 
 fn at(seconds: u64) -> Moment {
@@ -19,7 +19,7 @@ fn policy() -> Policy {
         max_lifetime: Duration::from_secs(3600),
         fetch_timeout: Duration::from_secs(10),
         acquire_timeout: Duration::from_secs(10),
-        pauses: Pauses::default(),
+        pauses: RetryPauses::default(),
     }
 }
 
@@ -79,24 +79,24 @@ fn a_lowered_pause_shortens_the_one_that_is_running() {
     for (error, pauses) in [
         (
             error(TokenErrorKind::Unreachable, None),
-            Pauses {
+            RetryPauses {
                 retry: second,
-                ..Pauses::default()
+                ..RetryPauses::default()
             },
         ),
         (
             error(TokenErrorKind::Refused, None),
-            Pauses {
+            RetryPauses {
                 refused: second,
-                ..Pauses::default()
+                ..RetryPauses::default()
             },
         ),
         (
             error(TokenErrorKind::Throttled, Some(100 * second)),
-            Pauses {
+            RetryPauses {
                 retry: second,
                 retry_after: second,
-                ..Pauses::default()
+                ..RetryPauses::default()
             },
         ),
     ] {
@@ -119,9 +119,9 @@ fn a_lowered_pause_leaves_the_rest_after_a_success_alone() {
     let mut state = eager();
     fetched(&mut state, at(1));
     let rest = state.pause(at(1));
-    let pauses = Pauses {
+    let pauses = RetryPauses {
         retry: Duration::ZERO,
-        ..Pauses::default()
+        ..RetryPauses::default()
     };
     state.configure(at(1), Policy { pauses, ..policy() });
     assert_eq!(state.pause(at(1)), rest);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use sidebearer::config::{
-    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Dialing, Grant, Pauses, Refresh,
-    Secret, SecretSource, Tls,
+    AuthorizationServer, BasicEncoding, ClientAuth, Credential, Dialing, Grant, Refresh,
+    RetryPauses, Secret, SecretSource, Tls,
 };
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenResponse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -167,7 +167,7 @@ pub(crate) fn credential(token_endpoint: &str) -> Credential {
         acquire_timeout: Duration::from_secs(5),
         max_response_bytes: 64 << 10,
         dialing: Dialing::default(),
-        pauses: Pauses::default(),
+        pauses: RetryPauses::default(),
         max_token_bytes: 16 << 10,
         max_nonce_bytes: 4 << 10,
         allow_plaintext: false,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sidebearer::config::{Pauses, Refresh, Secret};
+use sidebearer::config::{Refresh, RetryPauses, Secret};
 use sidebearer::limit::Limit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
@@ -290,7 +290,7 @@ pub(crate) fn policy(refresh: Refresh) -> Policy {
         max_lifetime: secs(86_400.0),
         fetch_timeout: secs(10.0),
         acquire_timeout: secs(5.0),
-        pauses: Pauses::default(),
+        pauses: RetryPauses::default(),
     }
 }
 

@@ -63,7 +63,7 @@ impl Report {
     /// - A token handed out again is asked for at halves of its remainder, down to 0.5 s.
     /// - Back-off is 15 s in the mean, after the first seven failures in a row; a quarter more
     ///   for luck. While a token lasts, the pause is a quarter of what is left of it: no more than
-    ///   25 such failures before it ends. A changed file may end it. (Pauses that the server or a refusal dictate are
+    ///   25 such failures before it ends. A changed file may end it. (RetryPauses that the server or a refusal dictate are
     ///   checked one by one.)
     pub(super) fn bound(&self, length: Duration) -> u64 {
         let mean_lifetime = (LIFETIMES.1 - LIFETIMES.0) / (LIFETIMES.1 / LIFETIMES.0).ln();

@@ -11,7 +11,7 @@ use super::diagnostics::Quote;
 const MASK: &str = "***";
 
 /// One configuration file.
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// As it was named.
     pub(super) path: PathBuf,
     /// Its text; empty when it could not be read.
@@ -20,7 +20,7 @@ pub(super) struct Source {
     starts: Vec<usize>,
 }
 
-impl Source {
+impl SourceFile {
     pub(super) fn new(path: PathBuf, text: String) -> Self {
         let after = |(at, _)| at + 1;
         let starts = [0].into_iter().chain(text.match_indices('\n').map(after));

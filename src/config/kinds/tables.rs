@@ -1,15 +1,15 @@
 //! What a key may hold: tables of keys, and of names.
 
-use super::declare::{Absent, Form, Kind, Table};
-use super::listeners;
-use super::read::Section;
-use super::report::{Place, Shown};
-use super::value::Value;
+use super::super::declare::{Absent, Form, Kind, Table};
+use super::super::listeners;
+use super::super::read::Section;
+use super::super::report::{QuotedWord, SourceSpan};
+use super::super::value::Value;
 
 /// A table.
-pub(super) struct Nested(pub(super) &'static Table);
+pub(in crate::config) struct SubTable(pub(in crate::config) &'static Table);
 
-impl Kind for Nested {
+impl Kind for SubTable {
     type Output<'a> = Option<Section<'a>>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
@@ -27,9 +27,9 @@ impl Kind for Nested {
 }
 
 /// An array of tables, each under `[[key]]`.
-pub(super) struct Each(pub(super) &'static Table);
+pub(in crate::config) struct TableArray(pub(in crate::config) &'static Table);
 
-impl Kind for Each {
+impl Kind for TableArray {
     /// `None` for what is something else.
     type Output<'a> = Vec<Option<Section<'a>>>;
 
@@ -56,9 +56,9 @@ impl Kind for Each {
 }
 
 /// A table of tables by name, each under `[key.NAME]`.
-pub(super) struct Named(pub(super) &'static Table);
+pub(in crate::config) struct TablesByName(pub(in crate::config) &'static Table);
 
-impl Kind for Named {
+impl Kind for TablesByName {
     type Output<'a> = Vec<(&'a str, Section<'a>)>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
@@ -69,9 +69,9 @@ impl Kind for Named {
             return Vec::new();
         };
         let report = named.report;
-        let table = |(name, place, value): (&'a str, Place, Value<'a>)| {
+        let table = |(name, place, value): (&'a str, SourceSpan, Value<'a>)| {
             if let Err(help) = listeners::name(name) {
-                report.error(&place, format!("invalid name {}", Shown(name)), help);
+                report.error(&place, format!("invalid name {}", QuotedWord(name)), help);
             }
             let title = format!("[{key}.{}]", name.escape_debug());
             Some((name, value.table(title.into(), "a table", self.0)?))
@@ -89,9 +89,9 @@ impl Kind for Named {
 }
 
 /// A table whose keys are names and whose values are secrets, or where they are read from.
-pub(super) struct Secrets;
+pub(in crate::config) struct SecretsByName;
 
-impl Kind for Secrets {
+impl Kind for SecretsByName {
     type Output<'a> = Option<Section<'a>>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {

@@ -4,37 +4,37 @@
 use std::path::Path;
 
 use super::declare::{Absent, Form, Key, Kind};
-use super::draft::Files;
+use super::draft::FileRules;
 use super::file::shown;
-use super::keys::{SOURCE, SOURCE_TABLE};
+use super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 use super::read::Section;
 use super::value::Value;
 use super::{Secret, SecretError, SecretSource, permissions};
 
 /// What white space at the ends of a secret is.
 #[derive(Clone, Copy)]
-enum Ends {
+enum Whitespace {
     /// A part of it.
-    Count,
+    Kept,
     /// Nothing: a key or a token is used without it.
-    AreLeftOut,
+    Trimmed,
 }
 
 /// What a key may hold: a secret, or where it is read from.
-pub(super) struct Sourced {
+pub(super) struct SecretText {
     /// What is expected of one that is needed.
     pub(super) expected: &'static str,
-    ends: Ends,
-    /// What holds without the key.
+    whitespace: Whitespace,
+    /// What holds without the key, in words.
     without: &'static str,
 }
 
-impl Sourced {
+impl SecretText {
     /// White space at its ends is a part of it.
     pub(super) const fn secret(expected: &'static str, without: &'static str) -> Self {
         Self {
             expected,
-            ends: Ends::Count,
+            whitespace: Whitespace::Kept,
             without,
         }
     }
@@ -43,13 +43,13 @@ impl Sourced {
     pub(super) const fn key_or_token(expected: &'static str, without: &'static str) -> Self {
         Self {
             expected,
-            ends: Ends::AreLeftOut,
+            whitespace: Whitespace::Trimmed,
             without,
         }
     }
 }
 
-impl Kind for Sourced {
+impl Kind for SecretText {
     type Output<'a> = Option<Value<'a>>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
@@ -66,16 +66,29 @@ impl Kind for Sourced {
 }
 
 /// Where the value comes from, and what it is now.
-pub(super) fn read_secret(value: &Value<'_>, files: &Files<'_>) -> Option<(SecretSource, Secret)> {
-    read(value, files, Ends::Count)
+pub(super) fn read_secret(
+    value: &Value<'_>,
+    files: &FileRules<'_>,
+) -> Option<(SecretSource, Secret)> {
+    read(value, files, Whitespace::Kept)
 }
 
-fn read(value: &Value<'_>, files: &Files<'_>, ends: Ends) -> Option<(SecretSource, Secret)> {
+fn read(
+    value: &Value<'_>,
+    files: &FileRules<'_>,
+    whitespace: Whitespace,
+) -> Option<(SecretSource, Secret)> {
     const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
     let source = if value.is_table() {
-        let section = value.table(value.name().to_owned().into(), EXPECTED, &SOURCE_TABLE)?;
-        let file = section.read(&SOURCE.file);
-        let env = section.read(&SOURCE.env).filter(|env| !env.is_empty());
+        let section = value.table(
+            value.name().to_owned().into(),
+            EXPECTED,
+            &SECRET_SOURCE_TABLE,
+        )?;
+        let file = section.read(&SECRET_SOURCE.file);
+        let env = section
+            .read(&SECRET_SOURCE.env)
+            .filter(|env| !env.is_empty());
         let env = env.and_then(|env| variable(&env));
         let place = section.place.clone();
         match (file, env) {
@@ -100,11 +113,11 @@ fn read(value: &Value<'_>, files: &Files<'_>, ends: Ends) -> Option<(SecretSourc
             if let Some(file) = source.file() {
                 permissions::check(value, file);
             }
-            let oddity = match ends {
-                Ends::Count => secret.oddity(),
-                Ends::AreLeftOut => Secret::new(secret.expose().trim()).oddity(),
+            let mistake = match whitespace {
+                Whitespace::Kept => secret.likely_mistake(),
+                Whitespace::Trimmed => Secret::new(secret.expose().trim()).likely_mistake(),
             };
-            if let Some([what, help]) = oddity {
+            if let Some([what, help]) = mistake {
                 let message = format!("{} {what}", value.name());
                 value.report.warning(&value.place, message, help);
             }
@@ -129,7 +142,7 @@ fn variable<'a>(value: &Value<'a>) -> Option<&'a str> {
 }
 
 /// The error in words. Of a variable the quoted line says the name, unless it is masked.
-fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
+fn unreadable(error: &SecretError, files: &FileRules<'_>) -> (String, String) {
     match error {
         SecretError::File { path, reason } => (
             format!("cannot be read from {}: {reason}", shown(Path::new(path))),
@@ -153,14 +166,14 @@ fn unreadable(error: &SecretError, files: &Files<'_>) -> (String, String) {
 /// warned about.
 pub(super) fn need_secret<'a>(
     section: &Section<'a>,
-    files: &Files<'_>,
-    key: &'static Key<Sourced>,
+    files: &FileRules<'_>,
+    key: &'static Key<SecretText>,
 ) -> Option<(Value<'a>, SecretSource, Secret)> {
     let Some(value) = section.read(key) else {
         section.missing(key, key.kind.expected);
         return None;
     };
-    let (source, secret) = read(&value, files, key.kind.ends)?;
+    let (source, secret) = read(&value, files, key.kind.whitespace)?;
     if matches!(source, SecretSource::Literal(_)) {
         let message = format!("{} is written in the file itself", value.name());
         let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";

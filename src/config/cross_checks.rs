@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use http::header::AUTHORIZATION;
 
-use super::draft::{Draft, Named};
-use super::report::{Place, Report, Shown, did_you_mean};
+use super::draft::{Draft, NameUse};
+use super::report::{QuotedWord, Report, SourceSpan, did_you_mean};
 use super::{AuthorizationServer, ListenAddress, NamedFile, Route};
 use crate::dpop;
 use crate::jose::SigningKey;
@@ -26,17 +26,17 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     resolve(report, "listener", &used.listeners, &listeners);
     resolve(report, "upstream", &used.upstreams, &upstreams);
     resolve(report, "credential", &used.credentials, &credentials);
-    certificates(draft, report);
+    presented_certificates(draft, report);
     listener_names(draft, report);
     sockets(draft, report);
-    ties(draft, report);
+    ambiguous_routes(draft, report);
     shared_keys(draft, report);
-    schemes(draft, report);
-    unused(draft, report);
+    headers_of_bound_tokens(draft, report);
+    unused_names(draft, report);
 }
 
-fn resolve(report: &Report<'_>, what: &str, used: &[Named], defined: &BTreeSet<&str>) {
-    for Named { name, place } in used {
+fn resolve(report: &Report<'_>, what: &str, used: &[NameUse], defined: &BTreeSet<&str>) {
+    for NameUse { name, place } in used {
         if defined.contains(name.as_str()) {
             continue;
         }
@@ -44,7 +44,7 @@ fn resolve(report: &Report<'_>, what: &str, used: &[Named], defined: &BTreeSet<&
             let names: Vec<_> = defined
                 .iter()
                 .take(MOST_NAMES)
-                .map(|name| Shown(name).to_string())
+                .map(|name| QuotedWord(name).to_string())
                 .collect();
             match names.len() {
                 0 => format!("there is no {what} at all"),
@@ -53,17 +53,17 @@ fn resolve(report: &Report<'_>, what: &str, used: &[Named], defined: &BTreeSet<&
             }
         };
         let help = did_you_mean(name, defined.iter().copied()).unwrap_or_else(names);
-        report.error(place, format!("unknown {what} {}", Shown(name)), help);
+        report.error(place, format!("unknown {what} {}", QuotedWord(name)), help);
     }
 }
 
 /// That the credential exists is said where the upstream names it as its own.
-fn certificates(draft: &Draft, report: &Report<'_>) {
-    for Named { name, place } in &draft.references.certificates {
+fn presented_certificates(draft: &Draft, report: &Report<'_>) {
+    for NameUse { name, place } in &draft.references.certificates {
         if let Some(Some((Some(credential), _))) = draft.credentials.get(name)
             && credential.tls.certificate_file.is_none()
         {
-            let message = format!("credential {} has no certificate", Shown(name));
+            let message = format!("credential {} has no certificate", QuotedWord(name));
             let help = "give it `tls.certificate_file` and `tls.key_file`";
             report.error(place, message, help);
         }
@@ -71,10 +71,10 @@ fn certificates(draft: &Draft, report: &Report<'_>) {
 }
 
 fn listener_names(draft: &Draft, report: &Report<'_>) {
-    let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
+    let mut seen: BTreeMap<&str, &SourceSpan> = BTreeMap::new();
     for (name, place) in &draft.listener_names {
         if let Some(first) = seen.get(name.as_str()) {
-            let message = format!("listener {} is defined twice", Shown(name));
+            let message = format!("listener {} is defined twice", QuotedWord(name));
             let first = report.locate(first);
             let help = format!("already defined at {first}; give each its own `name`");
             report.error(place, message, help);
@@ -92,7 +92,7 @@ fn sockets(draft: &Draft, report: &Report<'_>) {
             ListenAddress::Tcp(address) => address.to_string(),
             ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
         };
-        let same = |(other, _): &&(ListenAddress, Place)| match (other, socket) {
+        let same = |(other, _): &&(ListenAddress, SourceSpan)| match (other, socket) {
             (ListenAddress::Unix { path: a, .. }, ListenAddress::Unix { path: b, .. }) => a == b,
             (a, b) => a == b,
         };
@@ -104,20 +104,20 @@ fn sockets(draft: &Draft, report: &Report<'_>) {
         if let Some(help) = first.or(admin) {
             report.error(
                 place,
-                format!("address {} is used twice", Shown(&text)),
+                format!("address {} is used twice", QuotedWord(&text)),
                 help,
             );
         }
     }
 }
 
-fn ties(draft: &Draft, report: &Report<'_>) {
+fn ambiguous_routes(draft: &Draft, report: &Report<'_>) {
     // Only routes of the same scope are compared, so that thousands of them stay cheap.
-    let mut scopes: HashMap<_, Vec<&(Route, Place)>> = HashMap::new();
+    let mut route_listeners: HashMap<_, Vec<&(Route, SourceSpan)>> = HashMap::new();
     for routed in &draft.routes {
         let (route, place) = routed;
         let scope = (&route.host, &route.path, &route.listener);
-        let group = scopes.entry(scope).or_default();
+        let group = route_listeners.entry(scope).or_default();
         if let Some((_, first)) = group.iter().find(|(other, _)| overlap(route, other)) {
             let help = format!(
                 "same host, path, methods and listener as the one at {}",
@@ -142,7 +142,11 @@ fn overlap(a: &Route, b: &Route) -> bool {
 fn shared_keys(draft: &Draft, report: &Report<'_>) {
     let upstreams = draft.upstreams.values().flatten();
     let bound: BTreeSet<&str> = upstreams
-        .filter_map(|(upstream, _)| upstream.as_ref().filter(|upstream| upstream.bound))
+        .filter_map(|(upstream, _)| {
+            upstream
+                .as_ref()
+                .filter(|upstream| upstream.certificate_bound)
+        })
         .filter_map(|upstream| upstream.credential.as_deref())
         .collect();
     let mut seen: HashMap<Vec<u8>, (&str, &AuthorizationServer)> = HashMap::new();
@@ -158,8 +162,8 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
             if *server != credential.server {
                 let message = format!(
                     "credential {} shares its key with {}, which is for another server",
-                    Shown(name),
-                    Shown(first)
+                    QuotedWord(name),
+                    QuotedWord(first)
                 );
                 let help = format!("give each its own instead of {}", file.path().display());
                 report.warning(place, message, help);
@@ -179,7 +183,7 @@ fn key(file: &NamedFile) -> Vec<u8> {
 
 /// The proof of a bound token counts only beside the token under its own scheme (RFC 9449 section
 /// 7.1).
-fn schemes(draft: &Draft, report: &Report<'_>) {
+fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
     let bound = |name: &String| {
         let slot = draft.credentials.get(name);
         let credential = slot.and_then(|slot| slot.as_ref()?.0.as_ref());
@@ -201,7 +205,7 @@ fn schemes(draft: &Draft, report: &Report<'_>) {
             if wrong {
                 let message = format!(
                     "`{key}` of upstream {} does not fit its credential, which has `dpop`",
-                    Shown(name)
+                    QuotedWord(name)
                 );
                 let help = "leave it out: such a token is sent as `Authorization: DPoP ...`";
                 report.error(place, message, help);
@@ -210,13 +214,13 @@ fn schemes(draft: &Draft, report: &Report<'_>) {
     }
 }
 
-fn unused(draft: &Draft, report: &Report<'_>) {
-    let uses = |used: &[Named], name: &str| used.iter().any(|used| used.name == name);
+fn unused_names(draft: &Draft, report: &Report<'_>) {
+    let uses = |used: &[NameUse], name: &str| used.iter().any(|used| used.name == name);
     for (name, slot) in &draft.upstreams {
         if let Some((_, place)) = slot
             && !uses(&draft.references.upstreams, name)
         {
-            let message = format!("upstream {} is never used", Shown(name));
+            let message = format!("upstream {} is never used", QuotedWord(name));
             report.warning(place, message, "no listener and no route names it");
         }
     }
@@ -224,7 +228,7 @@ fn unused(draft: &Draft, report: &Report<'_>) {
         if let Some((_, place)) = slot
             && !uses(&draft.references.credentials, name)
         {
-            let message = format!("credential {} is never used", Shown(name));
+            let message = format!("credential {} is never used", QuotedWord(name));
             report.warning(place, message, "no upstream names it");
         }
     }
@@ -232,8 +236,11 @@ fn unused(draft: &Draft, report: &Report<'_>) {
     // routes of before to stay.
     for (name, place) in &draft.listener_names {
         let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
-        if !draft.scopes.iter().any(reaches) {
-            let message = format!("listener {} answers every request with 404", Shown(name));
+        if !draft.route_listeners.iter().any(reaches) {
+            let message = format!(
+                "listener {} answers every request with 404",
+                QuotedWord(name)
+            );
             report.warning(
                 place,
                 message,

@@ -7,7 +7,7 @@ use super::read::Section;
 
 /// The longest pauses between token requests that fail. The first ones are shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pauses {
+pub struct RetryPauses {
     /// Where nobody says that it is pointless.
     pub retry: Duration,
     /// Where the server refuses the client.
@@ -16,13 +16,13 @@ pub struct Pauses {
     pub retry_after: Duration,
 }
 
-impl Default for Pauses {
+impl Default for RetryPauses {
     fn default() -> Self {
         Section::unwritten(&CREDENTIAL_TABLE, |section| Self::read(&section))
     }
 }
 
-impl Pauses {
+impl RetryPauses {
     /// Its keys, which stand among those of a credential.
     pub(super) fn read(section: &Section<'_>) -> Self {
         Self {

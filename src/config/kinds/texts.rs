@@ -5,14 +5,14 @@ use std::fmt;
 
 use url::Url;
 
-use super::address;
-use super::declare::{Absent, Form, Kind};
-use super::read::Section;
-use super::report::Expected;
-use super::value::Value;
+use super::super::address;
+use super::super::declare::{Absent, Form, Kind};
+use super::super::read::Section;
+use super::super::report::Expected;
+use super::super::value::Value;
 
 /// What holds without the key.
-pub(super) enum Without<T> {
+pub(in crate::config) enum IfAbsent<T> {
     /// It has to be there. What is expected, for the message.
     Required(&'static str),
     /// The value that this makes.
@@ -22,9 +22,9 @@ pub(super) enum Without<T> {
 }
 
 /// What holds without a key that has no default value.
-pub(super) type NoValue = Without<std::convert::Infallible>;
+pub(in crate::config) type NoValue = IfAbsent<std::convert::Infallible>;
 
-impl<T: fmt::Display> Without<T> {
+impl<T: fmt::Display> IfAbsent<T> {
     fn absent(&self) -> Absent {
         match self {
             Self::Required(_) => Absent::Required,
@@ -44,14 +44,14 @@ impl<T: fmt::Display> Without<T> {
 }
 
 /// A string; an empty one is as good as absent.
-pub(super) struct Text {
+pub(in crate::config) struct Text {
     /// What it says, for people who write it.
     says: &'static str,
     without: NoValue,
 }
 
 impl Text {
-    pub(super) const fn new(says: &'static str, without: NoValue) -> Self {
+    pub(in crate::config) const fn new(says: &'static str, without: NoValue) -> Self {
         Self { says, without }
     }
 }
@@ -74,7 +74,7 @@ impl Kind for Text {
 }
 
 /// A string that means something.
-pub(super) struct Parsed<T> {
+pub(in crate::config) struct Parsed<T> {
     /// What it says, for people who write it.
     says: &'static str,
     parse: fn(&str) -> Result<T, Expected>,
@@ -82,15 +82,15 @@ pub(super) struct Parsed<T> {
     expected: &'static str,
     /// Whether an empty string is as good as absent.
     empty_is_absent: bool,
-    without: Without<T>,
+    without: IfAbsent<T>,
 }
 
 impl<T> Parsed<T> {
     /// An empty string is as good as absent.
-    pub(super) const fn new(
+    pub(in crate::config) const fn new(
         says: &'static str,
         parse: fn(&str) -> Result<T, Expected>,
-        without: Without<T>,
+        without: IfAbsent<T>,
     ) -> Self {
         Self {
             says,
@@ -102,11 +102,11 @@ impl<T> Parsed<T> {
     }
 
     /// An empty string is a value like any other.
-    pub(super) const fn strict(
+    pub(in crate::config) const fn strict(
         says: &'static str,
         expected: &'static str,
         parse: fn(&str) -> Result<T, Expected>,
-        without: Without<T>,
+        without: IfAbsent<T>,
     ) -> Self {
         Self {
             says,
@@ -130,8 +130,8 @@ impl<T: fmt::Display> Kind for Parsed<T> {
         };
         if absent {
             return match &self.without {
-                Without::Value(value) => Some(value()),
-                Without::Required(_) | Without::Words(_) => None,
+                IfAbsent::Value(value) => Some(value()),
+                IfAbsent::Required(_) | IfAbsent::Words(_) => None,
             };
         }
         let value = section.shown(key)?;
@@ -149,19 +149,22 @@ impl<T: fmt::Display> Kind for Parsed<T> {
 }
 
 /// Takes any text as it is.
-pub(super) fn any_text(text: &str) -> Result<String, Expected> {
+pub(in crate::config) fn any_text(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
 }
 
 /// An array of strings that mean something; empty without the key.
-pub(super) struct List<T> {
+pub(in crate::config) struct List<T> {
     /// What each says, for people who write it.
     says: &'static str,
     parse: fn(&str) -> Result<T, Expected>,
 }
 
 impl<T> List<T> {
-    pub(super) const fn new(says: &'static str, parse: fn(&str) -> Result<T, Expected>) -> Self {
+    pub(in crate::config) const fn new(
+        says: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+    ) -> Self {
         Self { says, parse }
     }
 }
@@ -190,14 +193,14 @@ impl<T> Kind for List<T> {
 }
 
 /// A value that is read as no other is, and shown on no quoted line unless it says so itself.
-pub(super) struct Raw {
+pub(in crate::config) struct Raw {
     /// What it says, for people who write it.
     says: &'static str,
     without: NoValue,
 }
 
 impl Raw {
-    pub(super) const fn new(says: &'static str, without: NoValue) -> Self {
+    pub(in crate::config) const fn new(says: &'static str, without: NoValue) -> Self {
         Self { says, without }
     }
 }
@@ -219,12 +222,12 @@ impl Kind for Raw {
 }
 
 /// An `http` or `https` URL without a query; an empty string is as good as absent.
-pub(super) struct HttpUrl {
+pub(in crate::config) struct HttpUrl {
     without: NoValue,
 }
 
 impl HttpUrl {
-    pub(super) const fn new(without: NoValue) -> Self {
+    pub(in crate::config) const fn new(without: NoValue) -> Self {
         Self { without }
     }
 }

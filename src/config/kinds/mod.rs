@@ -1,0 +1,12 @@
+//! What a key may hold. Each kind reads a value, says what its form is, and knows what holds without
+//! the key. What is written wrong is reported; after that the default holds, or nothing.
+
+mod choices;
+mod quantities;
+mod tables;
+mod texts;
+
+pub(super) use choices::{Choice, Chosen, Flag, FlagOr};
+pub(super) use quantities::{Integer, Seconds, Size, Time};
+pub(super) use tables::{SecretsByName, SubTable, TableArray, TablesByName};
+pub(super) use texts::{HttpUrl, IfAbsent, List, NoValue, Parsed, Raw, Text, any_text};
