@@ -87,7 +87,7 @@ mod tests {
             &[][..],
             &[""],
             &["identity"],
-            &["ClientCertificate"],
+            &["Identity"],
             &["IDENTITY, "],
             &["", "identity"],
         ] {
