@@ -5,6 +5,7 @@ mod commands;
 mod examples;
 mod links;
 mod lists;
+mod modules;
 
 use std::path::{Path, PathBuf};
 

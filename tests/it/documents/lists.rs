@@ -158,33 +158,3 @@ fn every_path_in_the_documents_exists() {
         }
     }
 }
-
-/// The tree in ARCHITECTURE.md names files by their indentation, two columns a level.
-#[test]
-fn every_module_is_in_the_tree_and_every_file_in_the_tree_exists() {
-    let document = Document::read("ARCHITECTURE.md");
-    let blocks = document.blocks();
-    let tree = blocks.iter().find(|block| block.text.starts_with("src/\n"));
-    let mut named = BTreeSet::new();
-    let mut parent = "";
-    for line in tree.unwrap().text.lines().skip(1) {
-        let depth = (line.len() - line.trim_start().len()) / 2;
-        let name = line.split_whitespace().next().unwrap();
-        let path = match depth {
-            1 => {
-                parent = if name.ends_with('/') { name } else { "" };
-                named.insert(name.trim_end_matches('/').to_owned());
-                format!("src/{name}")
-            }
-            2 => format!("src/{parent}{name}"),
-            _ => panic!("{line}"),
-        };
-        assert!(root().join(&path).exists(), "{path}: {line}");
-    }
-    for entry in std::fs::read_dir(root().join("src")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        // A directory beside a file of the same name is that module's.
-        let beside = named.contains(&format!("{name}.rs"));
-        assert!(named.contains(&name) || beside, "{name} is not in the tree");
-    }
-}

@@ -1,0 +1,127 @@
+//! The tree of modules in ARCHITECTURE.md: complete, and in the order in which modules use each other.
+
+use std::path::{Path, PathBuf};
+
+use super::{Document, root};
+
+/// The files of the tree, by their indentation of two columns a level: those of the crate itself in their
+/// order, and those below one of them.
+fn tree() -> (Vec<String>, Vec<PathBuf>) {
+    let document = Document::read("ARCHITECTURE.md");
+    let blocks = document.blocks();
+    let tree = blocks.iter().find(|block| block.text.starts_with("src/\n"));
+    let (mut modules, mut files) = (Vec::new(), Vec::new());
+    let mut parent = "";
+    for line in tree.expect("a tree").text.lines().skip(1) {
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        let name = line.split_whitespace().next().unwrap();
+        match depth {
+            1 => {
+                parent = if name.ends_with('/') { name } else { "" };
+                modules.push(
+                    name.trim_end_matches('/')
+                        .trim_end_matches(".rs")
+                        .to_owned(),
+                );
+                files.push(format!("src/{name}").into());
+            }
+            2 => files.push(format!("src/{parent}{name}").into()),
+            _ => panic!("{line}"),
+        }
+    }
+    (modules, files)
+}
+
+#[test]
+fn every_module_is_in_the_tree_and_every_file_in_the_tree_exists() {
+    let (modules, files) = tree();
+    for file in files {
+        assert!(root().join(&file).exists(), "{}", file.display());
+    }
+    for entry in std::fs::read_dir(root().join("src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let name = name.trim_end_matches(".rs").to_owned();
+        assert!(modules.contains(&name), "{name} is not in the tree");
+    }
+}
+
+/// So that no two modules use each other, straight or through others.
+#[test]
+fn a_module_uses_only_what_stands_below_it_in_the_tree() {
+    let (modules, _) = tree();
+    let place = |name: &str| modules.iter().position(|module| module == name);
+    let mut found = Vec::new();
+    for file in sources(&root().join("src")) {
+        let below = file.strip_prefix(root().join("src")).unwrap();
+        let module = below.iter().next().unwrap().to_str().unwrap();
+        let module = module.trim_end_matches(".rs");
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        for used in used(&std::fs::read_to_string(&file).unwrap()) {
+            let Some(at) = place(&used) else { continue };
+            if used != module && place(module).unwrap() > at {
+                found.push(format!("{}: {used}", below.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "these use what stands above: {found:#?}");
+}
+
+/// What belongs to the product: no tests.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The modules of the crate that a file names outside of its comments and tests.
+fn used(text: &str) -> Vec<String> {
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let mut used = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => used.push(name(rest)),
+            Some(group) => {
+                let mut depth = 0;
+                used.push(name(group));
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => used.push(name(&group[at + 1..])),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    used
+}
+
+/// The name that the text begins with.
+fn name(text: &str) -> String {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    text[..end.unwrap_or(text.len())].to_owned()
+}
