@@ -22,9 +22,9 @@ use crate::server::{Acceptor, Shards};
 use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, Credential};
 use crate::sockets::{BindError, Sockets};
+use crate::supervisor::{Panics, Supervisor, supervisor};
 use crate::telemetry::LogHandle;
 use crate::token::SystemClock;
-use crate::vital::{Deaths, Vitals, vitals};
 use crate::watch::{Changes, Watcher};
 
 /// How often an unready process looks whether it has become ready.
@@ -39,7 +39,7 @@ pub struct Bound {
     reloader: Reloader,
     requests: mpsc::Receiver<ReloadRequest>,
     changes: Changes,
-    deaths: Deaths,
+    panics: Panics,
 }
 
 /// How a process ended.
@@ -48,7 +48,7 @@ pub struct Ended {
     /// Connections that had not finished within `drain_timeout`.
     pub cut: usize,
     /// What died of a defect and took the process along.
-    pub death: Option<String>,
+    pub panicked: Option<String>,
 }
 
 /// Why a process could not start.
@@ -80,17 +80,17 @@ pub async fn bind(
         warnings,
         files: mut watched,
     } = loaded;
-    files::set_patience(config.server.file_timeout);
+    files::set_timeout(config.server.file_timeout);
     watched.extend(config.named_files());
-    let (vitals, deaths) = vitals();
+    let (supervisor, panics) = supervisor();
     if let Some(log) = &log {
-        log.report_to(&vitals);
+        log.report_to(&supervisor);
     }
-    let acceptor = Acceptor::start(vitals.clone())?;
+    let acceptor = Acceptor::start(supervisor.clone())?;
     let mut sockets = Sockets::new(acceptor.clone());
     let pending = sockets.bind(&config).await?;
     // Before anything is built from these files: what changes from here on is reported.
-    let (watcher, changes) = Watcher::start(watched, &vitals).await?;
+    let (watcher, changes) = Watcher::start(watched, &supervisor).await?;
     let shard_count = match config.server.workers {
         0 => process::available_cpus(),
         workers => workers,
@@ -100,7 +100,7 @@ pub async fn bind(
     builder.own_sockets = sockets.own();
     let snapshot = Arc::new(builder.build(config, None)?);
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
-    let shards = Shards::start(shard_count, &snapshots, &vitals)?;
+    let shards = Shards::start(shard_count, &snapshots, &supervisor)?;
     let (reloads, requests) = mpsc::channel(1);
     let admin = Admin::new(
         Arc::clone(&snapshots),
@@ -127,7 +127,7 @@ pub async fn bind(
         },
         requests,
         changes,
-        deaths,
+        panics,
     })
 }
 
@@ -153,8 +153,8 @@ impl Bound {
     }
 
     /// Whom a death is reported to that is to end the process.
-    pub fn vitals(&self) -> &Vitals {
-        self.reloader.admin.acceptor.vitals()
+    pub fn supervisor(&self) -> &Supervisor {
+        self.reloader.admin.acceptor.supervisor()
     }
 
     /// Tells a service manager from now on.
@@ -171,24 +171,24 @@ impl Bound {
             mut reloader,
             mut requests,
             mut changes,
-            mut deaths,
+            mut panics,
         } = self;
         let admin = Arc::clone(&reloader.admin);
         let manager = reloader.manager.clone();
         manager.ready("serving");
         tokio::spawn(tell_when_ready(Arc::clone(&admin)));
         tokio::spawn(look_after(Arc::clone(&admin), manager.clone()));
-        let death = tokio::select! {
+        let panicked = tokio::select! {
             () = reloader.run(&mut requests, &mut changes) => None,
             () = shutdown => None,
-            death = deaths.next() => Some(death),
+            panicked = panics.next() => Some(panicked),
         };
         admin.drain();
         drop(requests);
         let _ = tokio::task::spawn_blocking(move || manager.stopping()).await;
         let mut server = reloader.snapshots.load().config.server.clone();
-        if let Some(death) = &death {
-            tracing::error!(death, "it panicked, which is a defect: the process ends");
+        if let Some(panicked) = &panicked {
+            tracing::error!(panicked, "it panicked, which is a defect: the process ends");
             server.shutdown_delay = Duration::ZERO;
         }
         tracing::info!(delay = ?server.shutdown_delay, drain = ?server.drain_timeout, "shutting down");
@@ -212,7 +212,7 @@ impl Bound {
         let sampling = &reloader.snapshots.load().sampling;
         sampling.tell_all(tokio::time::Instant::now());
         tracing::info!("ended");
-        Ended { cut, death }
+        Ended { cut, panicked }
     }
 }
 
@@ -227,8 +227,8 @@ async fn look_after(admin: Arc<Admin>, manager: ServiceManager) {
         let snapshot = admin.snapshots.load_full();
         let mut sources = snapshot.credentials.values().flat_map(Credential::sources);
         if let Some(source) = sources.find(|source| !source.has_refresh_task()) {
-            let death = format!("the task of credential {}", source.name());
-            return admin.acceptor.vitals().report(death);
+            let panicked = format!("the task of credential {}", source.name());
+            return admin.acceptor.supervisor().report(panicked);
         }
         if watchdog.is_some() && admin.is_alive().await {
             manager.alive();

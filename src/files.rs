@@ -1,8 +1,8 @@
-//! What a file system may hold up, done by threads that nobody waits for beyond a bound.
+//! Looks at files within a bound, whatever their file system does.
 //!
 //! A mount whose server is gone answers neither `open` nor `stat`, and a thread in there cannot be
-//! called back. So each look at a file is a thread's own, and whoever wants to know waits for an
-//! answer only so long. Another thread is sent after one that was lost when twice as much time has
+//! called back. So each look at a file has a thread of its own, and whoever wants to know waits for an
+//! answer only for `server.file_timeout`. Another thread is sent after one that was lost when twice as much time has
 //! passed as before the last one, an hour at most: a dead mount costs a few threads, and one that
 //! was replaced by a good one is found.
 
@@ -15,52 +15,52 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a file system may take unless the configuration says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// `server.file_timeout` unless the configuration says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A thread that has nothing to do for so long ends.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Milliseconds.
-static PATIENCE_NOW: AtomicU64 = AtomicU64::new(PATIENCE.as_millis() as u64);
+static TIMEOUT_MILLIS: AtomicU64 = AtomicU64::new(DEFAULT_TIMEOUT.as_millis() as u64);
 
-/// The longest time until another thread is sent after a lost one.
-const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
+/// The longest time until another thread is sent after one that was given up.
+const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
-/// The paths that have not answered.
-static SILENT: Mutex<BTreeMap<PathBuf, Silence>> = Mutex::new(BTreeMap::new());
+/// The paths whose file system has not answered.
+static UNRESPONSIVE: Mutex<BTreeMap<PathBuf, Unresponsive>> = Mutex::new(BTreeMap::new());
 
 /// The threads that have nothing to do.
-static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
+static IDLE_THREADS: Mutex<Vec<IdleThread>> = Mutex::new(Vec::new());
 
 type Job = Box<dyn FnOnce() + Send>;
 
-struct Silence {
+struct Unresponsive {
     /// When the last thread was given up.
     since: Instant,
-    /// How long no other is sent.
-    keeps: Duration,
+    /// How long no other thread is sent.
+    retry_after: Duration,
 }
 
-struct Waiting {
+struct IdleThread {
     number: u64,
     jobs: Sender<Job>,
 }
 
 /// How long a file system may take from now on.
-pub fn set_patience(patience: Duration) {
-    let millis = patience.as_millis().try_into().unwrap_or(u64::MAX);
-    PATIENCE_NOW.store(millis, Relaxed);
+pub fn set_timeout(timeout: Duration) {
+    let millis = timeout.as_millis().try_into().unwrap_or(u64::MAX);
+    TIMEOUT_MILLIS.store(millis, Relaxed);
 }
 
 /// How long a file system may take.
-pub fn patience() -> Duration {
-    Duration::from_millis(PATIENCE_NOW.load(Relaxed))
+pub fn timeout() -> Duration {
+    Duration::from_millis(TIMEOUT_MILLIS.load(Relaxed))
 }
 
-/// Does what reads or changes `path`, and waits for it for [`patience`]; for a twentieth of that
-/// beside a path that does not answer, so that many in one dead directory do not add up. Blocks: on
-/// a thread that serves nobody.
+/// Does on another thread what reads or changes `path`, and waits for it for [`timeout`]; for a twentieth
+/// of that beside a path whose file system does not answer, so that many in one dead directory do not add
+/// up. Blocks, so that it must be called on a thread that serves nobody.
 ///
 /// # Errors
 /// That of `work`; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
@@ -69,55 +69,57 @@ pub fn within<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    answer(path, patience(), work)
+    within_timeout(path, timeout(), work)
 }
 
-fn answer<T: Send + 'static>(
+fn within_timeout<T: Send + 'static>(
     path: &Path,
-    patience: Duration,
+    timeout: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let silent = || {
-        let reason = format!("the file system has not answered within {patience:?}");
+        let reason = format!("the file system has not answered within {timeout:?}");
         Err(io::Error::new(ErrorKind::TimedOut, reason))
     };
-    let patience = {
-        let known = lock(&SILENT);
+    let timeout = {
+        let known = lock(&UNRESPONSIVE);
         let silence = known.get(path);
-        if silence.is_some_and(|silence| silence.since.elapsed() < silence.keeps) {
+        if silence.is_some_and(|silence| silence.since.elapsed() < silence.retry_after) {
             return silent();
         }
         let beside = |known: &PathBuf| known != path && known.parent() == path.parent();
         if known.keys().any(beside) {
-            patience / 20
+            timeout / 20
         } else {
-            patience
+            timeout
         }
     };
     let (answer, answered) = mpsc::sync_channel(1);
     let named = path.to_owned();
-    apart(Box::new(move || {
+    run_on_thread(Box::new(move || {
         let done = work();
         // Together: whoever gives up in between must not call a path silent that has spoken.
-        let mut silent = lock(&SILENT);
+        let mut silent = lock(&UNRESPONSIVE);
         silent.remove(&named);
         let unheard = answer.try_send(done);
         drop(silent);
         // It may be a socket, whose end looks at files as well.
         drop(unheard);
     }))?;
-    match answered.recv_timeout(patience) {
+    match answered.recv_timeout(timeout) {
         Ok(done) => done,
         Err(RecvTimeoutError::Disconnected) => {
             Err(io::Error::other("the thread that read panicked"))
         }
         Err(RecvTimeoutError::Timeout) => {
-            let mut known = lock(&SILENT);
+            let mut known = lock(&UNRESPONSIVE);
             answered.try_recv().unwrap_or_else(|_| {
-                let before = known.get(path).map_or(patience, |silence| silence.keeps);
-                let keeps = (2 * before).min(LONGEST_SILENCE);
+                let before = known
+                    .get(path)
+                    .map_or(timeout, |silence| silence.retry_after);
+                let retry_after = (2 * before).min(LONGEST_RETRY);
                 let since = Instant::now();
-                known.insert(path.to_owned(), Silence { since, keeps });
+                known.insert(path.to_owned(), Unresponsive { since, retry_after });
                 silent()
             })
         }
@@ -125,10 +127,10 @@ fn answer<T: Send + 'static>(
 }
 
 /// Does it on a thread that waits, or on a new one.
-fn apart(mut job: Job) -> io::Result<()> {
+fn run_on_thread(mut job: Job) -> io::Result<()> {
     loop {
         // Let go of before the thread is told: it takes the same lock.
-        let Some(waiting) = lock(&WAITING).pop() else {
+        let Some(waiting) = lock(&IDLE_THREADS).pop() else {
             break;
         };
         match waiting.jobs.send(job) {
@@ -150,9 +152,9 @@ fn apart(mut job: Job) -> io::Result<()> {
 fn serve(number: u64, jobs: &Sender<Job>, inbox: &Receiver<Job>) {
     loop {
         let jobs = jobs.clone();
-        lock(&WAITING).push(Waiting { number, jobs });
-        let job = inbox.recv_timeout(IDLE).or_else(|_| {
-            let mut waiting = lock(&WAITING);
+        lock(&IDLE_THREADS).push(IdleThread { number, jobs });
+        let job = inbox.recv_timeout(IDLE_TIMEOUT).or_else(|_| {
+            let mut waiting = lock(&IDLE_THREADS);
             let known = waiting.iter().position(|waiting| waiting.number == number);
             match known {
                 // Nobody can send any more.
@@ -187,12 +189,13 @@ mod tests {
 
     #[test]
     fn a_path_that_does_not_answer_is_left_alone_for_longer_each_time() {
-        let (path, patience) = (Path::new("/nowhere/silent"), Duration::from_millis(50));
+        let (path, timeout) = (Path::new("/nowhere/silent"), Duration::from_millis(50));
         let mut releases = Vec::new();
         let mut hang = || {
             let (release, held) = mpsc::channel::<()>();
             releases.push(release);
-            let silent = answer(path, patience, move || Ok(held.recv().is_ok())).unwrap_err();
+            let silent =
+                within_timeout(path, timeout, move || Ok(held.recv().is_ok())).unwrap_err();
             assert_eq!(silent.kind(), ErrorKind::TimedOut);
             let reason = "the file system has not answered within 50ms";
             assert_eq!(silent.to_string(), reason);
@@ -201,16 +204,16 @@ mod tests {
             hang();
             let left_alone = Instant::now();
             // At once, and without doing it.
-            while answer(path, patience, || Ok(())).is_err() {
+            while within_timeout(path, timeout, || Ok(())).is_err() {
                 assert!(left_alone.elapsed() < SOON);
                 thread::sleep(Duration::from_millis(1));
             }
-            assert!(left_alone.elapsed() >= longer * patience, "{longer}");
-            lock(&SILENT).insert(
+            assert!(left_alone.elapsed() >= longer * timeout, "{longer}");
+            lock(&UNRESPONSIVE).insert(
                 path.to_owned(),
-                Silence {
+                Unresponsive {
                     since: Instant::now() - SOON,
-                    keeps: longer * patience,
+                    retry_after: longer * timeout,
                 },
             );
         }
@@ -220,7 +223,7 @@ mod tests {
         // The first that speaks again ends the silence, also one that was given up.
         releases.clear();
         let begun = Instant::now();
-        while lock(&SILENT).contains_key(path) {
+        while lock(&UNRESPONSIVE).contains_key(path) {
             assert!(begun.elapsed() < SOON);
         }
         within(path, || Ok(())).unwrap();

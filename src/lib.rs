@@ -19,7 +19,7 @@
 //!   takes for one), [`redact`] (which cleans what servers say) and [`server_clock`] are the ground; [`jose`], keys and
 //!   signatures, is under both `config` and `oauth`, and with it
 //!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
-//! - [`files`] looks at files within a bound, [`vital`] tells who has died, and [`service_manager`]
+//! - [`files`] looks at files within a bound, [`supervisor`] tells who has died, and [`service_manager`]
 //!   tells systemd.
 //! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
 //!   of it are left out.
@@ -53,8 +53,8 @@ pub mod server_clock;
 pub mod service_manager;
 pub mod snapshot;
 pub mod sockets;
+pub mod supervisor;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;
-pub mod vital;
 pub mod watch;

@@ -5,6 +5,7 @@
 //! is bounded.
 
 mod outcomes;
+mod series;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

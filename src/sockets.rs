@@ -175,7 +175,7 @@ impl Sockets {
     ) {
         self.limit.set(config.server.max_connections);
         process::reserve_files(config.server.reserved_files);
-        files::set_patience(config.server.file_timeout);
+        files::set_timeout(config.server.file_timeout);
         for listener in &config.listeners {
             let place = Place::of(listener);
             if let Some(bound) = pending.listeners.remove(&place) {

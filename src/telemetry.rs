@@ -24,7 +24,7 @@ use tracing_subscriber::{Registry, reload};
 
 use self::lines::Lines;
 use crate::config::{Log, LogFormat};
-use crate::vital::Vitals;
+use crate::supervisor::Supervisor;
 
 /// The target of access lines.
 pub const ACCESS: &str = "sidebearer::access";
@@ -88,8 +88,8 @@ pub fn flush() {
 
 impl LogHandle {
     /// From now on a panic of the thread that writes the log is reported there.
-    pub fn report_to(&self, vitals: &Vitals) {
-        self.lines.report_to(vitals);
+    pub fn report_to(&self, supervisor: &Supervisor) {
+        self.lines.report_to(supervisor);
     }
 
     /// Takes over format, level and buffer; every later line follows them.

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use self::content::{Content, Hasher};
 use self::directories::directories;
 use crate::files;
-use crate::vital::{Vital, Vitals};
+use crate::supervisor::{PanicGuard, Supervisor};
 
 /// Content counts as settled when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -52,12 +52,15 @@ impl Watcher {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub async fn start(paths: Vec<PathBuf>, vitals: &Vitals) -> io::Result<(Self, Changes)> {
-        let guard = vitals.guard("the thread of inotify");
+    pub async fn start(
+        paths: Vec<PathBuf>,
+        supervisor: &Supervisor,
+    ) -> io::Result<(Self, Changes)> {
+        let guard = supervisor.guard("the thread of inotify");
         Self::start_by(
             |messages| WatchMethod::inotify(messages, guard),
             paths,
-            vitals,
+            supervisor,
         )
         .await
     }
@@ -79,13 +82,13 @@ impl Watcher {
         let (done, seen) = oneshot::channel();
         // It fails only when the thread ended because nobody reads the changes any more.
         let _ = self.0.send(message(done));
-        let _ = tokio::time::timeout(2 * files::patience(), seen).await;
+        let _ = tokio::time::timeout(2 * files::timeout(), seen).await;
     }
 
     async fn start_by(
         method: impl FnOnce(mpsc::Sender<Message>) -> WatchMethod,
         paths: Vec<PathBuf>,
-        vitals: &Vitals,
+        supervisor: &Supervisor,
     ) -> io::Result<(Self, Changes)> {
         let (messages, inbox) = mpsc::channel();
         let (reports, changes) = unbounded_channel();
@@ -97,7 +100,7 @@ impl Watcher {
             reported: BTreeMap::new(),
         };
         // A thread of its own: a file system that hangs must not stop the runtime.
-        vitals.spawn("watch".to_owned(), move || thread.run())?;
+        supervisor.spawn("watch".to_owned(), move || thread.run())?;
         let watcher = Self(messages);
         watcher.watch(paths).await;
         Ok((watcher, Changes(changes)))
@@ -258,7 +261,7 @@ type Inotify = dyn notify::Watcher + Send;
 
 impl WatchMethod {
     /// A panic of the thread that reads inotify is reported by `guard`.
-    fn inotify(messages: mpsc::Sender<Message>, guard: Vital) -> Self {
+    fn inotify(messages: mpsc::Sender<Message>, guard: PanicGuard) -> Self {
         match notify::recommended_watcher(event_handler(messages, guard)) {
             Ok(inotify) => {
                 tracing::info!("watching files by inotify");
@@ -313,7 +316,7 @@ impl WatchMethod {
 }
 
 /// Tells of events. It belongs to the thread that reads them, and with it `guard`.
-fn event_handler(messages: mpsc::Sender<Message>, guard: Vital) -> impl notify::EventHandler {
+fn event_handler(messages: mpsc::Sender<Message>, guard: PanicGuard) -> impl notify::EventHandler {
     move |event: notify::Result<notify::Event>| {
         let _guard = &guard;
         // Reads, our own among them, change nothing.

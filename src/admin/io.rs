@@ -1,4 +1,4 @@
-//! The bytes of someone who asks, and is expected to read the answer.
+//! Connections of admin clients, who are expected to read what they asked for.
 
 use std::io;
 use std::pin::Pin;
@@ -11,22 +11,22 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 
-/// A connection on which a write fails that was stuck for too long.
+/// A connection on which a write fails that makes no progress for too long.
 #[derive(Debug)]
-pub struct Impatient {
+pub struct WriteTimeout {
     stream: TcpStream,
-    patience: Duration,
+    timeout: Duration,
     stuck_since: Option<Instant>,
     deadline: Deadline,
 }
 
-impl Impatient {
+impl WriteTimeout {
     /// A connection on which nothing was written. A page is small: who takes none of it for as long
-    /// as `patience` does not want it.
-    pub fn new(stream: TcpStream, patience: Duration) -> Self {
+    /// as `timeout` does not want it.
+    pub fn new(stream: TcpStream, timeout: Duration) -> Self {
         Self {
             stream,
-            patience,
+            timeout,
             stuck_since: None,
             deadline: Deadline::default(),
         }
@@ -42,12 +42,12 @@ impl Impatient {
             return polled;
         }
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        ready!(self.deadline.poll(cx, since + self.patience));
+        ready!(self.deadline.poll(cx, since + self.timeout));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl AsyncRead for Impatient {
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -25,7 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use self::io::Impatient;
+use self::io::WriteTimeout;
+pub use self::status::Reload;
 
 use crate::config::{self, Config, Diagnostics};
 use crate::metrics::Metrics;
@@ -59,17 +60,6 @@ pub struct Admin {
 
 /// Someone wants the configuration read again, and to know how that went.
 pub type ReloadRequest = oneshot::Sender<Result<(), Diagnostics>>;
-
-/// How the last reload ended.
-#[derive(Debug, Clone)]
-pub struct Reload {
-    /// When.
-    pub at: SystemTime,
-    /// Why it was refused; `None` when it was not.
-    pub refused: Option<Diagnostics>,
-    /// What should be looked at in the configuration that serves.
-    pub warnings: Diagnostics,
-}
 
 /// Which pages a socket has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +146,9 @@ impl Scope {
 /// Serves on a bound socket until the handle is aborted. Whoever comes when all places are taken
 /// ends the connection that has been open for longest: a probe takes a millisecond.
 pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
-    let vital = admin.acceptor.vitals().guard("the admin pages");
+    let guard = admin.acceptor.supervisor().guard("the admin pages");
     tokio::spawn(async move {
-        let _vital = vital;
+        let _guard = guard;
         // In the order in which they came.
         let mut open = VecDeque::<AbortHandle>::new();
         let on_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
@@ -179,14 +169,24 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
             {
                 oldest.abort();
             }
-            let connection = tokio::spawn(converse(stream, Arc::clone(&admin), scope, addresses));
+            let connection = tokio::spawn(serve_connection(
+                stream,
+                Arc::clone(&admin),
+                scope,
+                addresses,
+            ));
             open.push_back(connection.abort_handle());
         }
     })
 }
 
-async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses: AllowedAddresses) {
-    let patience = scope.page(&admin.snapshots.load().config).header_timeout;
+async fn serve_connection(
+    stream: TcpStream,
+    admin: Arc<Admin>,
+    scope: Scope,
+    addresses: AllowedAddresses,
+) {
+    let timeout = scope.page(&admin.snapshots.load().config).header_timeout;
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
         async move {
@@ -197,8 +197,8 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>, scope: Scope, addresses:
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .serve_connection(TokioIo::new(Impatient::new(stream, patience)), service);
+        .header_read_timeout(timeout)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeout)), service);
     // Probes hang up as they like.
     let _ = connection.await;
 }
@@ -250,15 +250,21 @@ async fn respond(
         }
         ("/readyz", _) if get => {
             let ready = admin.is_ready();
-            health(ready, &status::readiness(admin, ready))
+            health(
+                ready,
+                &status::readiness(&admin.snapshots.load(), ready, admin.is_draining()),
+            )
         }
         ("/startupz", _) if get => {
             let ready = admin.is_ready();
             let started = ready || admin.was_ready.load(Relaxed);
-            health(started, &status::readiness(admin, ready))
+            health(
+                started,
+                &status::readiness(&admin.snapshots.load(), ready, admin.is_draining()),
+            )
         }
         ("/metrics", _) if get => metrics(admin),
-        ("/status", Scope::All) if get => page(StatusCode::OK, &status::whole(admin)),
+        ("/status", Scope::All) if get => page(StatusCode::OK, &full_status(admin)),
         ("/reload", Scope::All) if head.method == Method::POST => reload(admin).await,
         ("/livez" | "/readyz" | "/startupz" | "/metrics", _)
         | ("/status" | "/reload", Scope::All) => {
@@ -294,6 +300,16 @@ async fn respond(
             )
         }
     }
+}
+
+fn full_status(admin: &Admin) -> serde_json::Value {
+    status::full(&status::Process {
+        snapshot: &admin.snapshots.load(),
+        reload: admin.last_reload().clone(),
+        ready: admin.is_ready(),
+        draining: admin.is_draining(),
+        connections: admin.shards.connections(),
+    })
 }
 
 fn health(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {

@@ -4,9 +4,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use super::Admin;
-use crate::config::ListenAddress;
+use crate::config::{Diagnostics, ListenAddress};
 use crate::snapshot::{Credential, Snapshot};
+
+/// How the last reload ended.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// When.
+    pub at: SystemTime,
+    /// Why it was refused; `None` when it was not.
+    pub refused: Option<Diagnostics>,
+    /// What should be looked at in the configuration that serves.
+    pub warnings: Diagnostics,
+}
+
+/// What `/status` is made from.
+pub(super) struct Process<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) reload: Reload,
+    pub(super) ready: bool,
+    pub(super) draining: bool,
+    /// Of clients.
+    pub(super) connections: usize,
+}
 
 /// Whether every credential that readiness waits for can be used.
 pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
@@ -28,9 +48,8 @@ fn counts_as_ready(credential: &Credential) -> bool {
     !waited_for || credential.source.is_ready()
 }
 
-/// `ready` is what has just been found.
-pub(super) fn readiness(admin: &Admin, ready: bool) -> Value {
-    let snapshot = admin.snapshots.load();
+/// What `/readyz` says; `ready` is what has just been found.
+pub(super) fn readiness(snapshot: &Snapshot, ready: bool, draining: bool) -> Value {
     let credentials: Map<String, Value> = snapshot
         .credentials
         .iter()
@@ -48,15 +67,17 @@ pub(super) fn readiness(admin: &Admin, ready: bool) -> Value {
         .collect();
     json!({
         "ready": ready,
-        "draining": admin.is_draining(),
-        "listeners": listeners(&snapshot),
+        "draining": draining,
+        "listeners": listeners(snapshot),
         "credentials": credentials,
     })
 }
 
-pub(super) fn whole(admin: &Admin) -> Value {
-    let snapshot = admin.snapshots.load();
-    let reload = admin.last_reload().clone();
+/// What `/status` says.
+pub(super) fn full(process: &Process<'_>) -> Value {
+    let Process {
+        snapshot, reload, ..
+    } = process;
     let credentials: Map<String, Value> = snapshot
         .credentials
         .iter()
@@ -94,24 +115,25 @@ pub(super) fn whole(admin: &Admin) -> Value {
         .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "ready": admin.is_ready(),
-        "draining": admin.is_draining(),
+        "ready": process.ready,
+        "draining": process.draining,
         "snapshot": { "generation": snapshot.generation },
         "reload": {
             "at": unix(reload.at),
             "outcome": if reload.refused.is_some() { "failure" } else { "success" },
-            "diagnostics": reload.refused.unwrap_or_default(),
+            "diagnostics": reload.refused.as_ref().cloned().unwrap_or_default(),
             "warnings": reload.warnings,
         },
-        "connections": admin.shards.connections(),
-        "listeners": listeners(&snapshot),
+        "connections": process.connections,
+        "listeners": listeners(snapshot),
         "routes": routes,
         "upstreams": upstreams,
         "credentials": credentials,
     })
 }
 
-/// A bound one with the thumbprint of its certificate, and of the one that is to take its place.
+/// For a credential whose tokens are bound to a certificate also the thumbprint of that, and of the one that
+/// is to take its place.
 fn credential_status(credential: &Credential) -> Value {
     let mut shown = json!(credential.source.status());
     if let Some(identity) = &credential.identity {

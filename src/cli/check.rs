@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::confirmation::{ConfirmationKeys, decode};
+use super::output::{CommandError, block_on, print, tell};
 use super::probe::{self, Target};
-use super::{Failure, block_on, print, tell};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
@@ -17,8 +17,8 @@ use crate::upstream::{ClientCertificate, Connected};
 /// Checks without touching the network. Warnings are told; they refuse nothing.
 ///
 /// # Errors
-/// Every problem at once, as [`Failure::Configuration`].
-pub(super) fn offline(path: &Path) -> Result<Loaded, Failure> {
+/// Every problem at once, as [`CommandError::Configuration`].
+pub(super) fn offline(path: &Path) -> Result<Loaded, CommandError> {
     let loaded = config::load(path)?;
     if !loaded.warnings.0.is_empty() {
         tell(&loaded.warnings);
@@ -33,14 +33,14 @@ type Fetched = (oauth::Client, TokenResponse);
 type Redactors<'a> = BTreeMap<&'a str, Arc<Redactor>>;
 
 /// The whole command.
-pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), CommandError> {
     let loaded = offline(path)?;
     for Target { upstream, .. } in tries {
         if !loaded.config.upstreams.contains_key(upstream) {
             let names: Vec<_> = loaded.config.upstreams.keys().map(String::as_str).collect();
             let names = names.join(", ");
             let message = format!("--try: there is no upstream {upstream:?}; there are: {names}");
-            return Err(Failure::Usage(message));
+            return Err(CommandError::Usage(message));
         }
     }
     if online {
@@ -50,7 +50,7 @@ pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Fai
 }
 
 /// Fetches each token, connects to each upstream and sends what is to be tried; tells how each went.
-async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
+async fn go_online(config: &Config, tries: &[Target]) -> Result<(), CommandError> {
     let mut failed = 0;
     let mut tokens = BTreeMap::new();
     let mut redactors = Redactors::new();
@@ -96,7 +96,7 @@ async fn go_online(config: &Config, tries: &[Target]) -> Result<(), Failure> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Failure::Failed(format!("{failed} failed, see above"))),
+        _ => Err(CommandError::Failed(format!("{failed} failed, see above"))),
     }
 }
 

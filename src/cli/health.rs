@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use url::Url;
 
-use super::Failure;
+use super::output::CommandError;
 use super::request::{RequestError, send};
 use crate::config;
 
@@ -19,13 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The answer, or why there was none.
-pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
+pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandError> {
     let url = url.unwrap_or_else(|| admin_page(config, "/readyz"));
     match send(Method::GET, &url, TIMEOUT).await {
         Ok((StatusCode::OK, _)) => Ok(()),
-        Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Err(reason @ RequestError::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
-        Err(reason) => Err(Failure::Failed(format!("{url}: {reason}"))),
+        Ok((status, text)) => Err(CommandError::Failed(format!(
+            "{url} answered {status}\n{text}"
+        ))),
+        Err(reason @ RequestError::Scheme) => Err(CommandError::Usage(format!("{url}: {reason}"))),
+        Err(reason) => Err(CommandError::Failed(format!("{url}: {reason}"))),
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
         (url.parse().unwrap(), asked)
     }
 
-    async fn check(url: Url) -> Result<(), Failure> {
+    async fn check(url: Url) -> Result<(), CommandError> {
         run(Some(url), Path::new("/nowhere")).await
     }
 

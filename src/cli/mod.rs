@@ -7,22 +7,21 @@ mod check;
 mod confirmation;
 pub mod demo;
 mod health;
+mod output;
 mod probe;
 mod reload;
 mod request;
 pub mod run;
 pub mod token;
 
-use std::future::Future;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
-use crate::config::Diagnostics;
+use self::output::block_on;
+pub use self::output::{CommandError, tell};
 use crate::process;
-use crate::telemetry;
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
 /// them and injects them into the requests that pass through it.
@@ -107,45 +106,12 @@ pub struct ConfigPath {
     pub path: PathBuf,
 }
 
-/// Why a command did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// It was tried and failed.
-    #[error("error: {0}")]
-    Failed(String),
-    /// A socket cannot be had.
-    #[error("error: {0}")]
-    Bind(String),
-    /// It was asked for in a way that cannot work.
-    #[error("error: {0}")]
-    Usage(String),
-    /// The configuration is refused.
-    #[error("{0}")]
-    Configuration(Diagnostics),
-}
-
-impl From<Diagnostics> for Failure {
-    fn from(diagnostics: Diagnostics) -> Self {
-        Self::Configuration(diagnostics)
-    }
-}
-
-impl Failure {
-    /// The exit code of the process.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failed(_) | Self::Bind(_) => 1,
-            Self::Usage(_) | Self::Configuration(_) => 2,
-        }
-    }
-}
-
 impl Command {
     /// Does it. Returns when it is done.
     ///
     /// # Errors
-    /// What [`Failure`] says; nothing has been printed about it yet.
-    pub fn execute(self) -> Result<(), Failure> {
+    /// What [`CommandError`] says; nothing has been printed about it yet.
+    pub fn execute(self) -> Result<(), CommandError> {
         if let Err(error) = process::forbid_core_dumps() {
             tell(format_args!(
                 "warning: core dumps cannot be switched off: {error}"
@@ -170,41 +136,10 @@ impl Command {
     }
 }
 
-/// Writes a line for people to stderr. Once there is a log, this does not wait for a reader.
-pub fn tell(text: impl std::fmt::Display) {
-    let text = text.to_string();
-    let text = text.trim_end();
-    if !telemetry::tell(text) {
-        // Nobody reads it: nothing is left to be told.
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    }
-}
-
-/// Writes a result to stdout. A reader that has had enough (`| head`) is no failure.
-fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Runs a short-lived command, waiting for nothing that it left behind.
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(future);
-    runtime.shutdown_background();
-    Ok(result)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Diagnostics;
 
     fn parse(arguments: &str) -> Result<Command, clap::Error> {
         let arguments = ["sidebearer"].into_iter().chain(arguments.split(' '));
@@ -260,10 +195,10 @@ mod tests {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
         }
         assert_eq!(
-            Failure::Configuration(Diagnostics::default()).exit_code(),
+            CommandError::Configuration(Diagnostics::default()).exit_code(),
             2
         );
-        assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
-        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
+        assert_eq!(CommandError::Usage(String::new()).exit_code(), 2);
+        assert_eq!(CommandError::Failed(String::new()).exit_code(), 1);
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::health::admin_page;
+use super::output::{CommandError, print, tell};
 use super::request::{RequestError, send};
-use super::{Failure, print, tell};
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The mistakes for which it was refused, or why there was no answer.
-pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> {
+pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandError> {
     let url = url.unwrap_or_else(|| admin_page(config, "/reload"));
     match send(Method::POST, &url, TIMEOUT).await {
         Ok((StatusCode::OK, text)) => print(match field(&text, "generation") {
@@ -28,14 +28,18 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), Failure> 
         }),
         Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
             tell(field(&text, "text").unwrap_or(text));
-            Err(Failure::Usage(
+            Err(CommandError::Usage(
                 "refused: the last good configuration keeps serving".to_owned(),
             ))
         }
-        Ok((status, text)) => Err(Failure::Failed(format!("{url} answered {status}\n{text}"))),
-        Err(reason @ RequestError::Scheme) => Err(Failure::Usage(format!("{url}: {reason}"))),
-        Err(reason @ RequestError::Timeout(_)) => Err(Failure::Failed(format!("{url}: {reason}"))),
-        Err(reason) => Err(Failure::Failed(format!(
+        Ok((status, text)) => Err(CommandError::Failed(format!(
+            "{url} answered {status}\n{text}"
+        ))),
+        Err(reason @ RequestError::Scheme) => Err(CommandError::Usage(format!("{url}: {reason}"))),
+        Err(reason @ RequestError::Timeout(_)) => {
+            Err(CommandError::Failed(format!("{url}: {reason}")))
+        }
+        Err(reason) => Err(CommandError::Failed(format!(
             "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
         ))),
     }

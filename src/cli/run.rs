@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, block_on};
+use super::output::{CommandError, block_on};
 use crate::admin::ReloadRequest;
 use crate::app::{self, StartError};
 use crate::config::{self, Loaded};
@@ -14,7 +14,7 @@ use crate::service_manager::ServiceManager;
 use crate::telemetry::{self, LogHandle};
 
 /// The whole command.
-pub(super) fn run(path: &Path) -> Result<(), Failure> {
+pub(super) fn run(path: &Path) -> Result<(), CommandError> {
     block_on(serve(path))?
 }
 
@@ -22,10 +22,10 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Every problem of the configuration at once.
-pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), Failure> {
+pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
     let loaded = config::load(path)?;
     let log = telemetry::init(&loaded.config.log)
-        .map_err(|error| Failure::Failed(format!("cannot start the log: {error}")))?;
+        .map_err(|error| CommandError::Failed(format!("cannot start the log: {error}")))?;
     // From here on stderr may be read by a machine: warnings are log lines too.
     if !loaded.warnings.0.is_empty() {
         tracing::warn!("{}", loaded.warnings.to_string().trim_end());
@@ -41,25 +41,26 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), Failure> {
 ///
 /// # Errors
 /// What kept it from starting; a second signal; a thread that died.
-pub async fn serve(path: &Path) -> Result<(), Failure> {
+pub async fn serve(path: &Path) -> Result<(), CommandError> {
     let failed =
-        |error: std::io::Error| Failure::Failed(format!("cannot watch for signals: {error}"));
+        |error: std::io::Error| CommandError::Failed(format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let (loaded, log) = prepare(path)?;
     let bound = app::bind(path.to_owned(), loaded, Some(log)).await;
     let bound = bound.map_err(|error| match error {
-        StartError::Bind(error) => Failure::Bind(error.to_string()),
-        error => Failure::Failed(error.to_string()),
+        StartError::Bind(error) => CommandError::Bind(error.to_string()),
+        error => CommandError::Failed(error.to_string()),
     })?;
-    let manager = ServiceManager::of_environment()
-        .map_err(|error| Failure::Failed(format!("cannot tell the service manager: {error}")))?;
+    let manager = ServiceManager::of_environment().map_err(|error| {
+        CommandError::Failed(format!("cannot tell the service manager: {error}"))
+    })?;
     let bound = bound.telling(manager);
-    let vital = bound.vitals().guard("the task of SIGHUP");
+    let guard = bound.supervisor().guard("the task of SIGHUP");
     let reloads = bound.reloads();
     tokio::spawn(async move {
-        let _vital = vital;
+        let _guard = guard;
         reload_on_hangup(hangup, reloads).await;
     });
     let (first, told) = oneshot::channel();
@@ -70,11 +71,11 @@ pub async fn serve(path: &Path) -> Result<(), Failure> {
         either(&mut terminate, &mut interrupt).await;
     };
     tokio::select! {
-        ended = bound.run(async { drop(told.await) }) => match ended.death {
-            Some(death) => Err(Failure::Failed(format!("{death} panicked, a defect of sidebearer"))),
+        ended = bound.run(async { drop(told.await) }) => match ended.panicked {
+            Some(panicked) => Err(CommandError::Failed(format!("{panicked} panicked, a defect of sidebearer"))),
             None => Ok(()),
         },
-        () = signals => Err(Failure::Failed("ended at once by a second signal".to_owned())),
+        () = signals => Err(CommandError::Failed("ended at once by a second signal".to_owned())),
     }
 }
 

@@ -6,17 +6,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
+use super::check;
 use super::confirmation::{ConfirmationKeys, Jwt, decode};
-use super::{Failure, block_on, check, print};
+use super::output::{CommandError, block_on, print};
 use crate::config::{Config, Credential};
 use crate::oauth::{TokenEndpoint, TokenResponse};
 use crate::redact::{Redactor, is_seen};
 
 /// The whole command.
-pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), CommandError> {
     let loaded = check::offline(path)?;
     let credential = credential(&loaded.config, name)?;
-    let client = check::client(&loaded.config, credential).map_err(Failure::Failed)?;
+    let client = check::client(&loaded.config, credential).map_err(CommandError::Failed)?;
     block_on(show(&client, &loaded.config, credential, reveal))?
 }
 
@@ -24,10 +25,10 @@ pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), Failure> 
 ///
 /// # Errors
 /// Names those that there are.
-pub fn credential<'c>(config: &'c Config, name: &str) -> Result<&'c Credential, Failure> {
+pub fn credential<'c>(config: &'c Config, name: &str) -> Result<&'c Credential, CommandError> {
     config.credentials.get(name).ok_or_else(|| {
         let names: Vec<_> = config.credentials.keys().map(String::as_str).collect();
-        Failure::Usage(match names.as_slice() {
+        CommandError::Usage(match names.as_slice() {
             [] => format!("there is no credential {name:?}: the configuration has none"),
             names => format!(
                 "there is no credential {name:?}; there are: {}",
@@ -46,18 +47,20 @@ pub async fn show(
     config: &Config,
     credential: &Credential,
     reveal: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let timeout = credential.fetch_timeout;
     let token = tokio::time::timeout(timeout, endpoint.request())
         .await
         .map_err(|_| format!("no answer within {timeout:?}"))
         .and_then(|answer| answer.map_err(|error| error.message))
-        .map_err(|reason| Failure::Failed(format!("credential {:?}: {reason}", credential.name)))?;
+        .map_err(|reason| {
+            CommandError::Failed(format!("credential {:?}: {reason}", credential.name))
+        })?;
     let keys = ConfirmationKeys::of(config, credential, endpoint, &token);
     print(describe(&token, &keys, SystemTime::now(), reveal))?;
     let jwt = decode(token.access_token.expose());
     match keys.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
-        Some(Err(wrong)) => Err(Failure::Failed(format!("the token is bound {wrong}"))),
+        Some(Err(wrong)) => Err(CommandError::Failed(format!("the token is bound {wrong}"))),
         _ => Ok(()),
     }
 }

@@ -54,7 +54,7 @@ impl NamedFile {
     /// What it holds now.
     ///
     /// # Errors
-    /// Beside those of the system: it does not answer within [`files::patience`], it is no regular
+    /// Beside those of the system: it does not answer within [`files::timeout`], it is no regular
     /// file, or longer than it may be.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let (path, max_bytes) = (self.path.clone(), self.max_bytes);

@@ -1,7 +1,4 @@
-//! What the labels can be, so that series exist before their first event: Prometheus sees an increase only
-//! from a value that was there before.
-
-use super::Metrics;
+//! What the labels can be.
 
 /// How an attempt to connect to an upstream ends: `success`, or the label of a
 /// [`ConnectError`](crate::upstream::ConnectError).
@@ -50,58 +47,3 @@ pub const UPSTREAM_ERRORS: [&str; 6] = [
     "upstream_timeout",
     "overloaded",
 ];
-
-/// Statuses that every upstream may answer with, or we in its place.
-const USUAL_CODES: [&str; 5] = ["200", "500", "502", "503", "504"];
-
-/// Of so many upstreams, credentials, or pairs of a listener and an upstream, the series exist from the
-/// start. More would cost memory and scrapes for what may never happen.
-const MOST_AT_ZERO: usize = 100;
-
-impl Metrics {
-    /// Lets the series of these names begin at 0, so that the first event of all is an increase.
-    /// `traffic` has pairs of a listener and an upstream that a route leads to.
-    pub fn begin<'n>(
-        &self,
-        credentials: impl ExactSizeIterator<Item = &'n String>,
-        upstreams: impl ExactSizeIterator<Item = &'n String>,
-        listeners: impl ExactSizeIterator<Item = &'n String>,
-        traffic: impl ExactSizeIterator<Item = (&'n String, &'n String)>,
-    ) {
-        if credentials.len() <= MOST_AT_ZERO {
-            for (name, outcome) in each(credentials, &TOKEN_OUTCOMES) {
-                self.token_requests.with_label_values(&[name, outcome]);
-            }
-        }
-        if upstreams.len() <= MOST_AT_ZERO {
-            for (name, outcome) in each(upstreams, &CONNECT_OUTCOMES) {
-                self.upstream_connects.with_label_values(&[name, outcome]);
-            }
-        }
-        if listeners.len() <= MOST_AT_ZERO {
-            for (name, error) in each(listeners, &CLIENT_ERRORS) {
-                self.errors.with_label_values(&[name, "", error]);
-            }
-        }
-        if traffic.len() <= MOST_AT_ZERO {
-            for (listener, upstream) in traffic {
-                for error in UPSTREAM_ERRORS {
-                    let labels = [listener.as_str(), upstream, error];
-                    self.errors.with_label_values(&labels);
-                }
-                for code in USUAL_CODES {
-                    let labels = [listener.as_str(), upstream, code];
-                    self.requests.with_label_values(&labels);
-                }
-            }
-        }
-    }
-}
-
-/// Every name with every value of another label.
-fn each<'n>(
-    names: impl Iterator<Item = &'n String>,
-    values: &'static [&'static str],
-) -> impl Iterator<Item = (&'n str, &'static str)> {
-    names.flat_map(|name| values.iter().map(|value| (name.as_str(), *value)))
-}

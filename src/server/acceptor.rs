@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::vital::Vitals;
+use crate::supervisor::Supervisor;
 
 /// The thread, until the last clone of this is dropped.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
     handle: Handle,
     _stop: Arc<oneshot::Sender<()>>,
-    vitals: Vitals,
+    supervisor: Supervisor,
 }
 
 impl Acceptor {
@@ -23,18 +23,18 @@ impl Acceptor {
     ///
     /// # Errors
     /// The system's, when it has no thread to give.
-    pub fn start(vitals: Vitals) -> io::Result<Self> {
+    pub fn start(supervisor: Supervisor) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        vitals.spawn("accept".to_owned(), move || {
+        supervisor.spawn("accept".to_owned(), move || {
             runtime.block_on(async { drop(stopped.await) });
             runtime.shutdown_background();
         })?;
         Ok(Self {
             handle,
             _stop: Arc::new(stop),
-            vitals,
+            supervisor,
         })
     }
 
@@ -50,7 +50,7 @@ impl Acceptor {
     }
 
     /// Whom the death of a task is reported to.
-    pub fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 }

@@ -103,7 +103,7 @@ impl Bound {
         limit: Arc<Limit>,
     ) -> Listener {
         let (pause, paused) = oneshot::channel();
-        let vital = acceptor.vitals().guard(format!("listener {name}"));
+        let guard = acceptor.supervisor().guard(format!("listener {name}"));
         let name = name.to_owned();
         Listener {
             socket: Arc::clone(&self.socket),
@@ -111,7 +111,7 @@ impl Bound {
             file: self.file.clone(),
             pause,
             task: acceptor.handle().spawn(async move {
-                let _vital = vital;
+                let _guard = guard;
                 accept(self, name, shards, limit, paused).await
             }),
         }

@@ -21,7 +21,7 @@ use crate::client_socket::{ClientSocket, Peer, PeerProcess};
 use crate::limit::Place;
 use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
-use crate::vital::Vitals;
+use crate::supervisor::Supervisor;
 
 /// How often idle connections are looked through, and how long a shard without traffic may hold on
 /// to an old snapshot.
@@ -113,7 +113,7 @@ impl Shards {
     pub fn start(
         count: usize,
         snapshots: &Arc<ArcSwap<Snapshot>>,
-        vitals: &Vitals,
+        supervisor: &Supervisor,
     ) -> io::Result<Arc<Self>> {
         let mut shards = Vec::with_capacity(count);
         for number in 0..count {
@@ -125,7 +125,7 @@ impl Shards {
                     .build_local(LocalOptions::default())
             };
             let (started, ready) = std::sync::mpsc::channel();
-            vitals.spawn(format!("shard-{number}"), move || {
+            supervisor.spawn(format!("shard-{number}"), move || {
                 let runtime = match runtime() {
                     Ok(runtime) => runtime,
                     Err(error) => return drop(started.send(Err(error))),

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::vital::Vitals;
+use crate::supervisor::Supervisor;
 
 /// What is written at once: so much stays in one piece when others write to the same pipe
 /// (`PIPE_BUF`).
@@ -36,7 +36,7 @@ struct Shared {
     /// What it says itself is never dropped.
     writer: OnceLock<ThreadId>,
     /// Told when a panic takes the thread that writes.
-    guard: OnceLock<Vitals>,
+    guard: OnceLock<Supervisor>,
 }
 
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Lines {
     }
 
     /// From now on a panic of the thread that writes is reported there.
-    pub(super) fn report_to(&self, vitals: &Vitals) {
-        let _ = self.0.guard.set(vitals.clone());
+    pub(super) fn report_to(&self, supervisor: &Supervisor) {
+        let _ = self.0.guard.set(supervisor.clone());
     }
 
     /// How many bytes may wait from now on.
@@ -214,9 +214,9 @@ struct PanicReporter(Lines);
 impl Drop for PanicReporter {
     fn drop(&mut self) {
         if thread::panicking()
-            && let Some(vitals) = self.0.0.guard.get()
+            && let Some(supervisor) = self.0.0.guard.get()
         {
-            vitals.report("the thread of the log".to_owned());
+            supervisor.report("the thread of the log".to_owned());
         }
     }
 }
@@ -245,7 +245,7 @@ mod tests {
     use std::sync::{Condvar, Mutex};
 
     use super::*;
-    use crate::vital::vitals;
+    use crate::supervisor::supervisor;
 
     /// A pipe that holds one write until someone reads.
     #[derive(Clone, Default)]
@@ -339,11 +339,11 @@ mod tests {
             }
         }
 
-        let (vitals, mut deaths) = vitals();
+        let (supervisor, mut panics) = supervisor();
         let lines = Lines::start(Broken, 1 << 20, said).unwrap();
-        lines.report_to(&vitals);
+        lines.report_to(&supervisor);
         lines.leave(b"lost\n".to_vec());
-        assert_eq!(deaths.next().await, "the thread of the log");
+        assert_eq!(panics.next().await, "the thread of the log");
         let begun = Instant::now();
         // The thread lets go of its end of the queue a moment later.
         while lines.leave(b"lost\n".to_vec()) {

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
-use crate::vital::vitals;
+use crate::supervisor::supervisor;
 
 /// Shorter than the safety poll: with inotify, what is seen in time was seen by an event.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -12,7 +12,7 @@ const BOTH: [fn(mpsc::Sender<Message>) -> WatchMethod; 2] =
     [inotify, |_| WatchMethod::Polling(Duration::from_millis(5))];
 
 fn inotify(messages: mpsc::Sender<Message>) -> WatchMethod {
-    WatchMethod::inotify(messages, vitals().0.guard("inotify"))
+    WatchMethod::inotify(messages, supervisor().0.guard("inotify"))
 }
 
 async fn next(changes: &mut Changes) -> Vec<PathBuf> {
@@ -36,9 +36,10 @@ async fn a_file_is_followed_however_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         fs::write(&file, "one").unwrap();
-        let (_watcher, mut changes) = Watcher::start_by(method, vec![file.clone()], &vitals().0)
-            .await
-            .unwrap();
+        let (_watcher, mut changes) =
+            Watcher::start_by(method, vec![file.clone()], &supervisor().0)
+                .await
+                .unwrap();
 
         fs::write(&file, "two").unwrap();
         assert_eq!(next(&mut changes).await, [file.as_path()]);
@@ -59,7 +60,9 @@ async fn the_same_content_again_is_no_change() {
         fs::write(&quiet, "same").unwrap();
         fs::write(&loud, "one").unwrap();
         let paths = vec![quiet.clone(), loud.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &supervisor().0)
+            .await
+            .unwrap();
 
         for round in 0..3 {
             rename_over(&quiet, "same");
@@ -90,7 +93,9 @@ async fn a_swapped_data_symlink_changes_every_file_behind_it() {
         symlink("..data/secret", volume.join("secret")).unwrap();
         let secret = volume.join("secret");
         let paths = vec![volume.join("id"), secret.clone()];
-        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &supervisor().0)
+            .await
+            .unwrap();
 
         release("..second", "two");
         fs::remove_dir_all(volume.join("..first")).unwrap();
@@ -109,7 +114,9 @@ async fn a_directory_stands_for_its_toml_files() {
         let (old, new) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         fs::write(&old, "1").unwrap();
         let paths = vec![dir.path().to_owned()];
-        let (_watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
+        let (_watcher, mut changes) = Watcher::start_by(method, paths, &supervisor().0)
+            .await
+            .unwrap();
 
         fs::write(dir.path().join("notes.txt"), "not configuration").unwrap();
         rename_over(&new, "1");
@@ -127,9 +134,10 @@ async fn directories_may_vanish_move_and_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("etc/app");
         let file = home.join("secret");
-        let (_watcher, mut changes) = Watcher::start_by(method, vec![file.clone()], &vitals().0)
-            .await
-            .unwrap();
+        let (_watcher, mut changes) =
+            Watcher::start_by(method, vec![file.clone()], &supervisor().0)
+                .await
+                .unwrap();
 
         for round in 0..3 {
             fs::create_dir_all(&home).unwrap();
@@ -161,7 +169,9 @@ async fn the_set_of_paths_can_be_replaced() {
             path
         });
         let paths = vec![stays.clone(), leaves.clone()];
-        let (watcher, mut changes) = Watcher::start_by(method, paths, &vitals().0).await.unwrap();
+        let (watcher, mut changes) = Watcher::start_by(method, paths, &supervisor().0)
+            .await
+            .unwrap();
 
         rename_over(&stays, "changed just before");
         watcher.watch(vec![stays.clone(), joins.clone()]).await;
@@ -183,7 +193,7 @@ async fn what_is_forgotten_is_not_reported() {
     // Looks only when it is told to.
     let rarely = |_| WatchMethod::Polling(Duration::from_secs(3600));
     let paths = vec![read.clone(), other.clone()];
-    let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone(), &vitals().0)
+    let (watcher, mut changes) = Watcher::start_by(rarely, paths.clone(), &supervisor().0)
         .await
         .unwrap();
 
@@ -197,7 +207,7 @@ async fn what_is_forgotten_is_not_reported() {
 #[tokio::test]
 async fn a_dropped_watcher_ends_its_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()], &vitals().0)
+    let (watcher, mut changes) = Watcher::start(vec![dir.path().to_owned()], &supervisor().0)
         .await
         .unwrap();
     drop(watcher);
@@ -285,7 +295,7 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
     fs::write(&file, "one").unwrap();
     let (release, held) = mpsc::channel();
     let hangs = |_| WatchMethod::with_inotify(Hangs(held));
-    let (_watcher, mut changes) = Watcher::start_by(hangs, vec![file.clone()], &vitals().0)
+    let (_watcher, mut changes) = Watcher::start_by(hangs, vec![file.clone()], &supervisor().0)
         .await
         .unwrap();
     fs::write(&file, "two").unwrap();
@@ -299,13 +309,13 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
 
 #[tokio::test]
 async fn a_panic_of_the_thread_of_inotify_is_a_death() {
-    let (vitals, mut deaths) = vitals();
-    let guard = vitals.guard("the thread of inotify");
+    let (supervisor, mut panics) = supervisor();
+    let guard = supervisor.guard("the thread of inotify");
     let handler = event_handler(mpsc::channel().0, guard);
     let thread = std::thread::spawn(move || {
         let _owned = handler;
         panic!("a defect");
     });
     assert!(thread.join().is_err());
-    assert_eq!(deaths.next().await, "the thread of inotify");
+    assert_eq!(panics.next().await, "the thread of inotify");
 }

@@ -301,13 +301,13 @@ async fn a_thread_that_dies_ends_the_process_when_what_is_in_flight_has_complete
     std::fs::write(&path, with_admin(&gate.config(""))).unwrap();
     let loaded = config::load(&path).unwrap();
     let bound = app::bind(path, loaded, None).await.unwrap();
-    let (address, vitals) = (bound.addresses()["app"], bound.vitals().clone());
+    let (address, supervisor) = (bound.addresses()["app"], bound.supervisor().clone());
 
     let client = async {
         let slow = tokio::spawn(get(address, "/slow"));
         gate.arrived().await;
         let dies = || panic!("a defect, made by a test");
-        vitals.spawn("shard-7".to_owned(), dies).unwrap();
+        supervisor.spawn("shard-7".to_owned(), dies).unwrap();
         eventually("new ones are refused", async || {
             TcpStream::connect(address).await.is_err()
         })
@@ -318,7 +318,7 @@ async fn a_thread_that_dies_ends_the_process_when_what_is_in_flight_has_complete
     let (ended, status) = tokio::join!(bound.run(std::future::pending()), client);
     assert_eq!(status, 200);
     assert_eq!(
-        (ended.cut, ended.death.as_deref()),
+        (ended.cut, ended.panicked.as_deref()),
         (0, Some("thread shard-7"))
     );
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::authorization_server::{AUDIENCE, Claims, unix_time};
 use super::service::{self, Answer};
-use crate::cli::Failure;
+use crate::cli::output::CommandError;
 
 pub(super) struct Api {
     key: DecodingKey,
@@ -18,9 +18,10 @@ pub(super) struct Api {
 
 impl Api {
     /// Trusts the tokens that `issuer` signed with `key` for [`AUDIENCE`].
-    pub(super) fn new(issuer: &str, key: &Jwk) -> Result<Self, Failure> {
-        let key = DecodingKey::from_jwk(key)
-            .map_err(|error| Failure::Failed(format!("cannot use the signing key: {error}")))?;
+    pub(super) fn new(issuer: &str, key: &Jwk) -> Result<Self, CommandError> {
+        let key = DecodingKey::from_jwk(key).map_err(|error| {
+            CommandError::Failed(format!("cannot use the signing key: {error}"))
+        })?;
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[issuer]);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::service::{self, Answer};
-use crate::cli::Failure;
+use crate::cli::output::CommandError;
 use crate::config::Secret;
 
 /// Life of a token, in seconds: short enough to watch it being renewed.
@@ -53,9 +53,9 @@ impl AuthorizationServer {
         issuer: String,
         client_id: String,
         client_secret: Secret,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandError> {
         let failed = |what: &dyn std::fmt::Display| {
-            Failure::Failed(format!("cannot make a signing key: {what}"))
+            CommandError::Failed(format!("cannot make a signing key: {what}"))
         };
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new())
@@ -80,7 +80,12 @@ impl AuthorizationServer {
     }
 
     /// The claims of a token for this audience and scope, issued at `iat` (Unix seconds).
-    pub(super) fn claims(&self, audience: &str, scope: &str, iat: u64) -> Result<Claims, Failure> {
+    pub(super) fn claims(
+        &self,
+        audience: &str,
+        scope: &str,
+        iat: u64,
+    ) -> Result<Claims, CommandError> {
         Ok(Claims {
             iss: self.issuer.clone(),
             sub: self.client_id.clone(),
@@ -93,14 +98,14 @@ impl AuthorizationServer {
     }
 
     /// A signed token.
-    pub(super) fn sign(&self, claims: &Claims) -> Result<String, Failure> {
+    pub(super) fn sign(&self, claims: &Claims) -> Result<String, CommandError> {
         let header = Header {
             typ: Some("at+jwt".to_owned()),
             kid: self.public_key.common.key_id.clone(),
             ..Header::new(Algorithm::ES256)
         };
         jsonwebtoken::encode(&header, claims, &self.key)
-            .map_err(|error| Failure::Failed(format!("cannot sign a token: {error}")))
+            .map_err(|error| CommandError::Failed(format!("cannot sign a token: {error}")))
     }
 
     /// Answers one request.
@@ -215,10 +220,10 @@ impl AuthorizationServer {
 }
 
 /// 128 random bits, base64url.
-pub(super) fn random_text() -> Result<String, Failure> {
+pub(super) fn random_text() -> Result<String, CommandError> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::Failed("the system has no random numbers".to_owned()))?;
+        .map_err(|_| CommandError::Failed("the system has no random numbers".to_owned()))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

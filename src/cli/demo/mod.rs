@@ -20,9 +20,9 @@ use url::Url;
 
 use self::api::Api;
 use self::authorization_server::{AuthorizationServer, random_text};
+use super::output::{CommandError, block_on, print};
 use super::request::{RequestError, send};
 use super::run::serve;
-use super::{Failure, block_on, print};
 use crate::config::Secret;
 use crate::http_client::ErrorKind;
 
@@ -53,12 +53,12 @@ pub struct Demo {
 }
 
 /// The whole command.
-pub(super) fn start(once: bool) -> Result<(), Failure> {
+pub(super) fn start(once: bool) -> Result<(), CommandError> {
     block_on(async {
         let demo = prepare(USUAL_PORTS).await?;
         match run(demo, once, serve).await {
             // Someone took a port since it was seen free.
-            Err(Failure::Bind(_)) => run(prepare([0, 0]).await?, once, serve).await,
+            Err(CommandError::Bind(_)) => run(prepare([0, 0]).await?, once, serve).await,
             ended => ended,
         }
     })?
@@ -73,8 +73,8 @@ pub(super) fn start(once: bool) -> Result<(), Failure> {
 pub async fn run(
     demo: Demo,
     once: bool,
-    sidebearer: impl AsyncFnOnce(&Path) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    sidebearer: impl AsyncFnOnce(&Path) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     if !once {
         print(demo.guide())?;
         return sidebearer(&demo.config_path).await;
@@ -83,7 +83,7 @@ pub async fn run(
     tokio::select! {
         ended = &mut serving => {
             ended?;
-            Err(Failure::Failed("sidebearer ended before it answered".to_owned()))
+            Err(CommandError::Failed("sidebearer ended before it answered".to_owned()))
         }
         answer = demo.ask() => print(answer?),
     }
@@ -94,7 +94,7 @@ pub async fn run(
 ///
 /// # Errors
 /// When a socket, a file or a key cannot be had.
-pub async fn prepare(ports: [u16; 2]) -> Result<Demo, Failure> {
+pub async fn prepare(ports: [u16; 2]) -> Result<Demo, CommandError> {
     let (issuer_listener, issuer) = listen().await?;
     let (api_listener, api_url) = listen().await?;
     let [proxy_url, admin_url] = pick_ports(ports).await?;
@@ -171,9 +171,9 @@ Ctrl-C ends the demo and removes its files.
     }
 
     /// Sends one request through sidebearer, as soon as it listens.
-    async fn ask(&self) -> Result<String, Failure> {
+    async fn ask(&self) -> Result<String, CommandError> {
         let url = self.proxy_url.join("hello").map_err(|error| {
-            Failure::Failed(format!("{}hello is no URL: {error}", self.proxy_url))
+            CommandError::Failed(format!("{}hello is no URL: {error}", self.proxy_url))
         })?;
         let answer = async {
             loop {
@@ -187,9 +187,11 @@ Ctrl-C ends the demo and removes its files.
         };
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok((StatusCode::OK, text))) => Ok(text),
-            Ok(Ok((status, text))) => Err(Failure::Failed(format!("{url}: {status}\n{text}"))),
-            Ok(Err(reason)) => Err(Failure::Failed(format!("{url}: {reason}"))),
-            Err(_) => Err(Failure::Failed(format!("{url}: no answer in {PATIENCE:?}"))),
+            Ok(Ok((status, text))) => Err(CommandError::Failed(format!("{url}: {status}\n{text}"))),
+            Ok(Err(reason)) => Err(CommandError::Failed(format!("{url}: {reason}"))),
+            Err(_) => Err(CommandError::Failed(format!(
+                "{url}: no answer in {PATIENCE:?}"
+            ))),
         }
     }
 }
@@ -241,7 +243,7 @@ audience = "{audience}"
     )
 }
 
-async fn listen() -> Result<(TcpListener, Url), Failure> {
+async fn listen() -> Result<(TcpListener, Url), CommandError> {
     let listener = bind(0).await?;
     let url = url_of(&listener)?;
     Ok((listener, url))
@@ -249,7 +251,7 @@ async fn listen() -> Result<(TcpListener, Url), Failure> {
 
 /// Addresses nobody listens on: with these ports where they are free. Both are held until both
 /// are known, so that they differ.
-async fn pick_ports(ports: [u16; 2]) -> Result<[Url; 2], Failure> {
+async fn pick_ports(ports: [u16; 2]) -> Result<[Url; 2], CommandError> {
     let mut listeners = Vec::new();
     for port in ports {
         listeners.push(match bind(port).await {
@@ -260,15 +262,15 @@ async fn pick_ports(ports: [u16; 2]) -> Result<[Url; 2], Failure> {
     Ok([url_of(&listeners[0])?, url_of(&listeners[1])?])
 }
 
-async fn bind(port: u16) -> Result<TcpListener, Failure> {
-    let failed = |error: io::Error| Failure::Failed(format!("cannot listen: {error}"));
+async fn bind(port: u16) -> Result<TcpListener, CommandError> {
+    let failed = |error: io::Error| CommandError::Failed(format!("cannot listen: {error}"));
     TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)
 }
 
-fn url_of(listener: &TcpListener) -> Result<Url, Failure> {
+fn url_of(listener: &TcpListener) -> Result<Url, CommandError> {
     let address = listener
         .local_addr()
-        .map_err(|error| Failure::Failed(format!("cannot listen: {error}")))?;
+        .map_err(|error| CommandError::Failed(format!("cannot listen: {error}")))?;
     Ok(Url::parse(&format!("http://{address}/")).expect("an address makes a URL"))
 }
 
@@ -277,7 +279,7 @@ fn url_of(listener: &TcpListener) -> Result<Url, Failure> {
 struct Directory(PathBuf);
 
 impl Directory {
-    fn create() -> Result<Self, Failure> {
+    fn create() -> Result<Self, CommandError> {
         let name = format!("sidebearer-demo-{}", random_text()?);
         let path = std::env::temp_dir().join(name);
         match DirBuilder::new().mode(0o700).create(&path) {
@@ -286,7 +288,7 @@ impl Directory {
         }
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, CommandError> {
         let path = self.0.join(name);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -307,8 +309,8 @@ impl Drop for Directory {
     }
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -282,7 +282,7 @@ async fn once_is_done_when_the_answer_is_there() {
 #[tokio::test]
 async fn once_fails_when_sidebearer_does() {
     let demo = prepare([0, 0]).await.unwrap();
-    let refuses = async |_: &Path| Err(Failure::Usage("refused".to_owned()));
+    let refuses = async |_: &Path| Err(CommandError::Usage("refused".to_owned()));
     assert_eq!(run(demo, true, refuses).await.unwrap_err().exit_code(), 2);
     let demo = prepare([0, 0]).await.unwrap();
     let ends = async |_: &Path| Ok(());

@@ -99,7 +99,8 @@ keys! {
 }
 
 // Files are read before any configuration is.
-const _: () = assert!(SERVER.file_timeout.kind.default().as_nanos() == files::PATIENCE.as_nanos());
+const _: () =
+    assert!(SERVER.file_timeout.kind.default().as_nanos() == files::DEFAULT_TIMEOUT.as_nanos());
 
 /// What is read at once from one connection, or buffered of a body over HTTP/2.
 pub(super) const fn body_buffer() -> Size {

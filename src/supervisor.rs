@@ -1,7 +1,9 @@
-//! The threads and tasks without which a process does harm: a shard that is gone would have the
-//! least load of all, and a listener without its loop an open port behind which nobody is.
+//! Reports panics of the threads and tasks without which a process does harm: a shard that is gone has the
+//! least load and would get every new connection, and a listener without its loop is an open port that
+//! nobody serves.
 //!
-//! Whoever runs the process waits for the first death and ends it, so that it is started anew.
+//! Whoever runs the process waits for the first report and ends the process, so that it is started
+//! anew.
 
 use std::future::pending;
 use std::io;
@@ -9,33 +11,33 @@ use std::thread;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Where deaths are reported.
+/// Where panics are reported.
 #[derive(Debug, Clone)]
-pub struct Vitals(UnboundedSender<String>);
+pub struct Supervisor(UnboundedSender<String>);
 
-/// What has died.
+/// The reports of panics.
 #[derive(Debug)]
-pub struct Deaths(UnboundedReceiver<String>);
+pub struct Panics(UnboundedReceiver<String>);
 
-/// Held by one that must not die; it reports when a panic takes it.
+/// Held by a thread or task that must not panic; it reports when that happens.
 #[derive(Debug)]
-pub struct Vital {
+pub struct PanicGuard {
     name: String,
-    vitals: Vitals,
+    supervisor: Supervisor,
 }
 
-/// Nobody has died.
-pub fn vitals() -> (Vitals, Deaths) {
-    let (vitals, deaths) = unbounded_channel();
-    (Vitals(vitals), Deaths(deaths))
+/// Makes both ends.
+pub fn supervisor() -> (Supervisor, Panics) {
+    let (supervisor, panics) = unbounded_channel();
+    (Supervisor(supervisor), Panics(panics))
 }
 
-impl Vitals {
+impl Supervisor {
     /// For a task: it holds this until it ends.
-    pub fn guard(&self, name: impl Into<String>) -> Vital {
-        Vital {
+    pub fn guard(&self, name: impl Into<String>) -> PanicGuard {
+        PanicGuard {
             name: name.into(),
-            vitals: self.clone(),
+            supervisor: self.clone(),
         }
     }
 
@@ -44,30 +46,30 @@ impl Vitals {
     /// # Errors
     /// The system has none to give.
     pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let vital = self.guard(format!("thread {name}"));
+        let guard = self.guard(format!("thread {name}"));
         thread::Builder::new().name(name).spawn(move || {
-            let _vital = vital;
+            let _guard = guard;
             work();
         })?;
         Ok(())
     }
 
-    /// Reports a death that was found out.
+    /// Reports one that was found in another way.
     pub fn report(&self, name: String) {
         // Nobody hears it only when the process is ending.
         let _ = self.0.send(name);
     }
 }
 
-impl Drop for Vital {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.vitals.report(std::mem::take(&mut self.name));
+            self.supervisor.report(std::mem::take(&mut self.name));
         }
     }
 }
 
-impl Deaths {
+impl Panics {
     /// Waits for the next one: its name.
     pub async fn next(&mut self) -> String {
         match self.0.recv().await {
@@ -90,33 +92,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_a_thread_or_a_task_is_a_death_and_an_end_is_none() {
-        let (vitals, mut deaths) = vitals();
-        vitals.spawn("good".to_owned(), || {}).unwrap();
-        vitals
+        let (supervisor, mut panics) = supervisor();
+        supervisor.spawn("good".to_owned(), || {}).unwrap();
+        supervisor
             .spawn("shard-1".to_owned(), || panic!("a defect"))
             .unwrap();
-        let death = timeout(SOON, deaths.next()).await.unwrap();
-        assert_eq!(death, "thread shard-1");
+        let panicked = timeout(SOON, panics.next()).await.unwrap();
+        assert_eq!(panicked, "thread shard-1");
 
-        let guard = vitals.guard("listener app");
+        let guard = supervisor.guard("listener app");
         let task = tokio::spawn(async move {
             let _guard = guard;
             tokio::task::yield_now().await;
             panic!("a defect");
         });
-        let death = timeout(SOON, deaths.next()).await.unwrap();
-        assert_eq!(death, "listener app");
+        let panicked = timeout(SOON, panics.next()).await.unwrap();
+        assert_eq!(panicked, "listener app");
         assert!(task.await.is_err());
 
-        let guard = vitals.guard("listener app");
+        let guard = supervisor.guard("listener app");
         let task = tokio::spawn(async move {
             let _guard = guard;
             pending::<()>().await;
         });
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
-        drop(vitals);
-        let none = timeout(Duration::from_millis(10), deaths.next()).await;
+        drop(supervisor);
+        let none = timeout(Duration::from_millis(10), panics.next()).await;
         assert!(none.is_err(), "{none:?}");
     }
 }

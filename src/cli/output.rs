@@ -1,0 +1,72 @@
+//! How commands end, and what they print.
+
+use std::future::Future;
+use std::io::{self, Write};
+
+use crate::config::Diagnostics;
+use crate::telemetry;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It was tried and failed.
+    #[error("error: {0}")]
+    Failed(String),
+    /// A socket cannot be had.
+    #[error("error: {0}")]
+    Bind(String),
+    /// It was asked for in a way that cannot work.
+    #[error("error: {0}")]
+    Usage(String),
+    /// The configuration is refused.
+    #[error("{0}")]
+    Configuration(Diagnostics),
+}
+
+impl From<Diagnostics> for CommandError {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Configuration(diagnostics)
+    }
+}
+
+impl CommandError {
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Bind(_) => 1,
+            Self::Usage(_) | Self::Configuration(_) => 2,
+        }
+    }
+}
+
+/// Writes a line for people to stderr. Once there is a log, this does not wait for a reader.
+pub fn tell(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    let text = text.trim_end();
+    if !telemetry::tell(text) {
+        // Nobody reads it: nothing is left to be told.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// Writes a result to stdout. A reader that has had enough (`| head`) is no failure.
+pub(super) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Failed(
+            format!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a short-lived command, waiting for nothing that it left behind.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::Failed(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(result)
+}
