@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidebearer::config::{Refresh, RetryPauses, Secret};
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenResponse};
 use sidebearer::token::{Policy, SystemClock, TokenRejections, TokenSource};
@@ -47,7 +47,7 @@ fn source() -> (Runtime, Arc<TokenSource>) {
         acquire_timeout: Duration::from_secs(5),
     };
     let source = runtime.block_on(async {
-        let gate = Arc::new(Limit::new(1));
+        let gate = Arc::new(ConcurrencyLimit::new(1));
         let metrics = Metrics::new().credential("crm");
         let clock = Arc::new(SystemClock);
         let source = TokenSource::start("crm", policy, Arc::new(Ready), gate, clock, metrics);

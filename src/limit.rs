@@ -5,74 +5,74 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Places, of which whoever does something holds one. Their number may change at any time.
+/// A number of permits, one of which is held by each that does something. The number may change at any
+/// time. A new limit has none.
 #[derive(Debug)]
-pub struct Limit {
-    places: Arc<Semaphore>,
+pub struct ConcurrencyLimit {
+    semaphore: Arc<Semaphore>,
     max: Mutex<usize>,
-    /// Places that a lower number took away while connections held them.
+    /// Permits that a lower number took away while somebody held them: they are not given away again.
     excess: AtomicUsize,
 }
 
 /// What one holds until the end.
-pub type Place = OwnedSemaphorePermit;
+pub type Permit = OwnedSemaphorePermit;
 
-/// No places yet.
-impl Default for Limit {
+impl Default for ConcurrencyLimit {
     fn default() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(0)),
+            semaphore: Arc::new(Semaphore::new(0)),
             max: Mutex::new(0),
             excess: AtomicUsize::new(0),
         }
     }
 }
 
-impl Limit {
-    /// So many places.
+impl ConcurrencyLimit {
+    /// This number of permits.
     pub fn new(max: usize) -> Self {
         let limit = Self::default();
         limit.set(max);
         limit
     }
 
-    /// From now on there are so many places. Nobody is thrown out: where more are taken, those
-    /// that become free are not given away again.
+    /// From now on there are so many permits. Those that are held stay: where they are too many, as many
+    /// as that are not given away again when they become free.
     pub fn set(&self, max: usize) {
-        let mut known = self.max.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *known, max);
+        let mut current = self.max.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, max);
         if max < before {
             let fewer = before - max;
-            let held = fewer - self.places.forget_permits(fewer);
+            let held = fewer - self.semaphore.forget_permits(fewer);
             self.excess.fetch_add(held, Relaxed);
         } else {
             let more = max - before;
             let held = more.min(self.excess.load(Relaxed));
             let held = (0..held).take_while(|_| self.take_excess()).count();
-            self.places.add_permits(more - held);
+            self.semaphore.add_permits(more - held);
         }
     }
 
-    /// Waits for a place.
-    pub async fn place(&self) -> Place {
+    /// Waits for a permit.
+    pub async fn acquire(&self) -> Permit {
         loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.expect("nothing closes the semaphore");
+            let permit = Arc::clone(&self.semaphore).acquire_owned().await;
+            let permit = permit.expect("nothing closes the semaphore");
             if !self.take_excess() {
-                return place;
+                return permit;
             }
-            place.forget();
+            permit.forget();
         }
     }
 
-    /// A place, if one is free.
-    pub fn free_place(&self) -> Option<Place> {
+    /// A permit, if one is free.
+    pub fn try_acquire(&self) -> Option<Permit> {
         loop {
-            let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+            let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
             if !self.take_excess() {
-                return Some(place);
+                return Some(permit);
             }
-            place.forget();
+            permit.forget();
         }
     }
 
@@ -87,33 +87,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_taken_away_while_held_are_not_given_again() {
-        let limit = Limit::default();
-        assert!(limit.free_place().is_none());
+    fn permits_taken_away_while_held_are_not_given_again() {
+        let limit = ConcurrencyLimit::default();
+        assert!(limit.try_acquire().is_none());
         limit.set(3);
-        let mut held: Vec<_> = (0..3).filter_map(|_| limit.free_place()).collect();
+        let mut held: Vec<_> = (0..3).filter_map(|_| limit.try_acquire()).collect();
         limit.set(1);
         held.pop();
-        assert!(limit.free_place().is_none(), "two are held");
+        assert!(limit.try_acquire().is_none(), "two are held");
         held.pop();
-        assert!(limit.free_place().is_none(), "one is held");
+        assert!(limit.try_acquire().is_none(), "one is held");
         limit.set(2);
-        held.extend(limit.free_place());
+        held.extend(limit.try_acquire());
         assert_eq!(held.len(), 2);
-        assert!(limit.free_place().is_none());
+        assert!(limit.try_acquire().is_none());
         held.clear();
-        held.extend(std::iter::from_fn(|| limit.free_place()));
+        held.extend(std::iter::from_fn(|| limit.try_acquire()));
         assert_eq!(held.len(), 2);
     }
 
     #[test]
     fn raising_gives_back_what_lowering_took() {
-        let limit = Limit::default();
+        let limit = ConcurrencyLimit::default();
         limit.set(4);
-        let mut held: Vec<_> = (0..4).filter_map(|_| limit.free_place()).collect();
+        let mut held: Vec<_> = (0..4).filter_map(|_| limit.try_acquire()).collect();
         limit.set(1);
         limit.set(5);
-        held.extend(std::iter::from_fn(|| limit.free_place()));
+        held.extend(std::iter::from_fn(|| limit.try_acquire()));
         assert_eq!(held.len(), 5);
     }
 }

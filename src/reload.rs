@@ -256,7 +256,9 @@ impl Reloader {
         // Nothing fails from here on.
         let snapshot = Arc::new(snapshot);
         let config = &snapshot.config;
-        self.sockets.leave(config, &mut pending, &self.shards).await;
+        self.sockets
+            .close_removed(config, &mut pending, &self.shards)
+            .await;
         self.snapshots.store(Arc::clone(&snapshot));
         self.sockets
             .open(config, pending, &self.shards, &self.admin)

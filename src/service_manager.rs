@@ -1,18 +1,19 @@
-//! What a service manager is told: systemd, or whoever else set `NOTIFY_SOCKET` (sd_notify(3)).
+//! What a service manager is told: systemd, or whatever else set `NOTIFY_SOCKET` (sd_notify(3)).
 //!
-//! A thread of its own tells it: one that does not read must not hold up who serves.
+//! A thread of its own tells it: a service manager that does not read must not hold up what serves.
 
 use std::env;
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Messages that wait for a service manager that does not read; more are lost.
+use crate::supervisor::Supervisor;
+
+/// How many messages wait for a service manager that does not read. Further ones are lost.
 const WAITING: usize = 16;
-/// The last message has this long to be read.
+/// How long the end of the process waits for the last message to be read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The way to the service manager, if there is one.
@@ -26,17 +27,17 @@ enum Message {
 }
 
 impl ServiceManager {
-    /// The one that the environment names.
+    /// The one that the environment names. `supervisor` hears of it when its thread dies: nothing else would
+    /// tell the service manager that the process is alive.
     ///
     /// # Errors
-    /// The system has no thread to give.
-    pub fn of_environment() -> io::Result<Self> {
+    /// The system gives no more threads.
+    pub fn of_environment(supervisor: &Supervisor) -> io::Result<Self> {
         if env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(Self(None));
         }
         let (messages, inbox) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("notify".to_owned());
-        thread.spawn(move || {
+        supervisor.spawn("notify".to_owned(), move || {
             for message in inbox {
                 match message {
                     Message::Tell(states) => {
@@ -56,8 +57,8 @@ impl ServiceManager {
         self.tell(vec![NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The configuration is about to be read again; [`ready`](Self::ready) follows, however that
-    /// ends. With the time, which `Type=notify-reload` needs to tell this reload from one before.
+    /// The configuration is about to be read again. [`ready`](Self::ready) follows, however that ends. The
+    /// time is told with it: `Type=notify-reload` tells this reload from earlier ones by it.
     pub fn reloading(&self) {
         let now = NotifyState::monotonic_usec_now();
         self.tell([NotifyState::Reloading].into_iter().chain(now).collect());
@@ -74,12 +75,13 @@ impl ServiceManager {
         }
     }
 
-    /// Everything that must live does.
+    /// Everything that must live is alive.
     pub fn alive(&self) {
         self.tell(vec![NotifyState::Watchdog]);
     }
 
-    /// How often [`alive`](Self::alive) has to be said, if at all: twice as often as it is waited for.
+    /// How often [`alive`](Self::alive) has to be told, if at all: twice as often as the service manager
+    /// expects it.
     pub fn watchdog(&self) -> Option<Duration> {
         let waits = self.0.is_some().then(sd_notify::watchdog_enabled)??;
         Some(waits / 2)
@@ -89,7 +91,7 @@ impl ServiceManager {
         if let Some(messages) = &self.0
             && let Err(TrySendError::Full(lost)) = messages.try_send(Message::Tell(states))
         {
-            tracing::warn!("the service manager does not read: {lost:?} is lost");
+            tracing::warn!("the service manager does not read its socket: {lost:?} is lost");
         }
     }
 }

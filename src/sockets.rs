@@ -1,4 +1,4 @@
-//! The open sockets: those that stay, those a new configuration adds, those it removes.
+//! The open sockets: those that stay, those that a new configuration adds, and those that it removes.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,34 +14,35 @@ use crate::address::OwnSockets;
 use crate::admin::{self, Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
 use crate::files;
-use crate::limit::Limit;
+use crate::limit::ConcurrencyLimit;
 use crate::process;
-use crate::server::{self, Acceptor, Bound, Listener, Shards, SocketFile};
+use crate::server::{self, Acceptor, BoundListener, Listener, Shards, SocketFile};
 
-/// A shard that has not taken over its connections by then is stuck, and not waited for.
+/// How long a shard may take to take over its connections. One that takes longer is stuck, and nobody waits
+/// for it.
 const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sockets of the process.
 #[derive(Debug)]
 pub struct Sockets {
     acceptor: Acceptor,
-    listeners: HashMap<Place, (String, Listener)>,
-    admin: Option<Page>,
-    health: Option<Page>,
-    limit: Arc<Limit>,
+    listeners: HashMap<ListenerKey, (String, Listener)>,
+    admin: Option<OperatorSocket>,
+    health: Option<OperatorSocket>,
+    limit: Arc<ConcurrencyLimit>,
     own: Arc<OwnSockets>,
 }
 
-/// Sockets for a configuration that does not serve yet; the kernel already queues connections for
-/// them.
+/// Sockets that are bound for a configuration that does not serve yet. The kernel already queues connections
+/// for them.
 #[derive(Debug)]
-pub struct Pending {
-    listeners: HashMap<Place, Bound>,
+pub struct PendingSockets {
+    listeners: HashMap<ListenerKey, BoundListener>,
     admin: Option<(SocketAddr, TcpListener)>,
     health: Option<(SocketAddr, TcpListener)>,
 }
 
-/// A socket that cannot be had.
+/// A socket that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: cannot bind {address}: {source}")]
 pub struct BindError {
@@ -52,23 +53,23 @@ pub struct BindError {
 
 /// What makes two listeners the same socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Place {
+enum ListenerKey {
     Tcp(SocketAddr),
-    /// A port of the system's choice for the listener of this name.
+    /// A port that the system chooses, for the listener of this name.
     AnyPort(SocketAddr, String),
     Unix(PathBuf),
 }
 
-/// A socket with admin pages.
+/// A socket that serves the admin or health pages.
 #[derive(Debug)]
-struct Page {
+struct OperatorSocket {
     configured: SocketAddr,
-    local: SocketAddr,
+    local_address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Sockets {
-    /// None yet.
+    /// No sockets yet.
     pub fn new(acceptor: Acceptor) -> Self {
         Self {
             acceptor,
@@ -80,30 +81,35 @@ impl Sockets {
         }
     }
 
-    /// Binds what `config` has and we do not. Nothing changes for the sockets that are open.
+    /// Binds those sockets of `config` that are not open yet. Nothing changes for the sockets that are open.
     ///
     /// # Errors
-    /// The first socket that cannot be had; those bound before it are closed again.
-    pub async fn bind(&self, config: &Config) -> Result<Pending, BindError> {
+    /// The first socket that cannot be bound. Those bound before it are closed again.
+    pub async fn bind(&self, config: &Config) -> Result<PendingSockets, BindError> {
         let backlog = config.server.backlog;
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
-            let place = Place::of(listener);
-            let open = self.listeners.get(&place).map(|(_, open)| open.file());
+            let key = ListenerKey::of(listener);
+            let open = self.listeners.get(&key).map(|(_, open)| open.file());
             let bound = self.bind_listener(&listener.address, open, backlog);
             let bound = bound.await.map_err(|source| BindError {
                 what: format!("listener {}", listener.name),
-                address: place.to_string(),
+                address: key.to_string(),
                 source,
             })?;
             if let Some(bound) = bound {
-                listeners.insert(place, bound);
+                listeners.insert(key, bound);
             }
         }
-        let pending = Pending {
+        let pending = PendingSockets {
             listeners,
-            admin: bind_page("admin", self.admin.as_ref(), Some(&config.admin), backlog)?,
-            health: bind_page(
+            admin: bind_operator_socket(
+                "admin",
+                self.admin.as_ref(),
+                Some(&config.admin),
+                backlog,
+            )?,
+            health: bind_operator_socket(
                 "health",
                 self.health.as_ref(),
                 config.health.as_ref(),
@@ -111,7 +117,8 @@ impl Sockets {
             )?,
         };
         // Connections can be made to them from here on.
-        self.own.set(self.local().chain(pending.local()));
+        self.own
+            .set(self.local_addresses().chain(pending.local_addresses()));
         Ok(pending)
     }
 
@@ -121,7 +128,7 @@ impl Sockets {
         address: &ListenAddress,
         open: Option<Option<Arc<SocketFile>>>,
         backlog: i32,
-    ) -> io::Result<Option<Bound>> {
+    ) -> io::Result<Option<BoundListener>> {
         let path = match (address, &open) {
             (ListenAddress::Unix { path, .. }, _) => path.clone(),
             (ListenAddress::Tcp(_), Some(_)) => return Ok(None),
@@ -130,7 +137,7 @@ impl Sockets {
             }
         };
         let (acceptor, address) = (self.acceptor.clone(), address.clone());
-        apart(path, move || {
+        off_thread(path, move || {
             let open = open.flatten().is_some_and(|file| file.is_ours());
             let bind = || server::bind(&acceptor, &address, backlog);
             if open { Ok(None) } else { bind().map(Some) }
@@ -138,24 +145,29 @@ impl Sockets {
         .await
     }
 
-    /// Lets go of the listeners that `config`, which is about to serve, does not have or calls by
-    /// another name: they accept no more, and their connections are finished. When this returns,
-    /// every connection that they accepted is with a shard, and is served as what it came for.
-    pub async fn leave(&mut self, config: &Config, pending: &mut Pending, shards: &Shards) {
-        let names: HashMap<Place, &str> = config
+    /// Closes the listeners that `config`, which is about to serve, does not have or calls by another name:
+    /// they accept no more, and their connections are drained. When this returns, every connection that
+    /// they accepted is with a shard, and is served by the configuration under which it was accepted.
+    pub async fn close_removed(
+        &mut self,
+        config: &Config,
+        pending: &mut PendingSockets,
+        shards: &Shards,
+    ) {
+        let names: HashMap<ListenerKey, &str> = config
             .listeners
             .iter()
-            .map(|listener| (Place::of(listener), listener.name.as_str()))
+            .map(|listener| (ListenerKey::of(listener), listener.name.as_str()))
             .collect();
-        let gone = self.listeners.extract_if(|place, (name, _)| {
-            names.get(place) != Some(&name.as_str()) || pending.listeners.contains_key(place)
+        let removed = self.listeners.extract_if(|key, (name, _)| {
+            names.get(key) != Some(&name.as_str()) || pending.listeners.contains_key(key)
         });
-        let gone: Vec<_> = gone.collect();
-        for (place, (name, listener)) in gone {
-            if names.contains_key(&place) && !pending.listeners.contains_key(&place) {
-                // Under its new name it goes on with the same socket, and nobody is turned away.
+        let removed: Vec<_> = removed.collect();
+        for (key, (name, listener)) in removed {
+            if names.contains_key(&key) && !pending.listeners.contains_key(&key) {
+                // Under its new name it goes on with the same socket, so that no client is refused.
                 if let Some(bound) = listener.pause().await {
-                    pending.listeners.insert(place, bound);
+                    pending.listeners.insert(key, bound);
                 }
             } else {
                 listener.stop().await;
@@ -165,11 +177,11 @@ impl Sockets {
         shards.respond(SHARD_PATIENCE).await;
     }
 
-    /// Makes the open sockets those of `config`, which serves by now.
+    /// Opens the pending sockets and lets the others follow `config`, which serves by now.
     pub async fn open(
         &mut self,
         config: &Config,
-        mut pending: Pending,
+        mut pending: PendingSockets,
         shards: &Arc<Shards>,
         admin: &Arc<Admin>,
     ) {
@@ -177,21 +189,21 @@ impl Sockets {
         process::reserve_files(config.server.reserved_files);
         files::set_timeout(config.server.file_timeout);
         for listener in &config.listeners {
-            let place = Place::of(listener);
-            if let Some(bound) = pending.listeners.remove(&place) {
+            let key = ListenerKey::of(listener);
+            if let Some(bound) = pending.listeners.remove(&key) {
                 let (shards, limit) = (Arc::clone(shards), Arc::clone(&self.limit));
                 let open = bound.accept(&self.acceptor, &listener.name, shards, limit);
-                let address = match open.local() {
+                let address = match open.local_address() {
                     Some(local) => local.to_string(),
-                    None => place.to_string(),
+                    None => key.to_string(),
                 };
                 tracing::info!(listener = listener.name, address, "listening");
-                self.listeners.insert(place, (listener.name.clone(), open));
-            } else if let Some((_, open)) = self.listeners.get(&place) {
+                self.listeners.insert(key, (listener.name.clone(), open));
+            } else if let Some((_, open)) = self.listeners.get(&key) {
                 adapt(open, listener, config.server.backlog).await;
             }
         }
-        self.admin = open_page(
+        self.admin = open_operator_socket(
             "admin",
             self.admin.take(),
             pending.admin,
@@ -199,7 +211,7 @@ impl Sockets {
             admin,
             Scope::All,
         );
-        self.health = open_page(
+        self.health = open_operator_socket(
             "health",
             self.health.take(),
             pending.health,
@@ -207,63 +219,63 @@ impl Sockets {
             admin,
             Scope::Health,
         );
-        self.own.set(self.local());
+        self.own.set(self.local_addresses());
     }
 
-    /// The addresses of all of them, and of those that are bound to take over.
+    /// The addresses of all sockets, of those that are bound for the next configuration, too.
     pub fn own(&self) -> Arc<OwnSockets> {
         Arc::clone(&self.own)
     }
 
-    /// Stops accepting; the admin pages stay.
+    /// Stops accepting. The admin pages stay.
     pub async fn stop_accepting(&mut self) {
         for (_, (_, listener)) in self.listeners.drain() {
             listener.stop().await;
         }
     }
 
-    /// The TCP addresses by listener name, ports filled in.
+    /// The TCP addresses by listener name, with the ports that the system chose.
     pub fn addresses(&self) -> HashMap<String, SocketAddr> {
         let bound = self
             .listeners
             .values()
-            .filter_map(|(name, listener)| Some((name.clone(), listener.local()?)));
+            .filter_map(|(name, listener)| Some((name.clone(), listener.local_address()?)));
         bound.collect()
     }
 
-    /// The admin address, the port filled in.
+    /// The admin address, with the port that the system chose.
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|page| page.local)
+        self.admin.as_ref().map(|page| page.local_address)
     }
 
-    /// The health address, the port filled in.
+    /// The health address, with the port that the system chose.
     pub fn health(&self) -> Option<SocketAddr> {
-        self.health.as_ref().map(|page| page.local)
+        self.health.as_ref().map(|page| page.local_address)
     }
 }
 
 impl Sockets {
-    fn local(&self) -> impl Iterator<Item = SocketAddr> {
+    fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let listeners = self.listeners.values();
         let pages = [&self.admin, &self.health].into_iter().flatten();
         listeners
-            .filter_map(|(_, listener)| listener.local())
-            .chain(pages.map(|page| page.local))
+            .filter_map(|(_, listener)| listener.local_address())
+            .chain(pages.map(|page| page.local_address))
     }
 }
 
-impl Pending {
-    fn local(&self) -> impl Iterator<Item = SocketAddr> {
+impl PendingSockets {
+    fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let pages = [&self.admin, &self.health].into_iter().flatten();
         let pages = pages.filter_map(|(_, page)| page.local_addr().ok());
         self.listeners
             .values()
-            .filter_map(Bound::local)
+            .filter_map(BoundListener::local_address)
             .chain(pages)
     }
 }
 
-impl Place {
+impl ListenerKey {
     fn of(listener: &config::Listener) -> Self {
         match &listener.address {
             ListenAddress::Tcp(address) if address.port() == 0 => {
@@ -275,7 +287,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ListenerKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) | Self::AnyPort(address, _) => address.fmt(f),
@@ -284,27 +296,27 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl Drop for Page {
+impl Drop for OperatorSocket {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// A socket that stays follows the new configuration.
+/// Lets a socket that stays follow the new configuration.
 async fn adapt(open: &Listener, listener: &config::Listener, backlog: i32) {
     if let Err(error) = open.set_backlog(backlog) {
         tracing::error!(listener = listener.name, %error, "cannot set the backlog");
     }
     if let (ListenAddress::Unix { path, mode }, Some(file)) = (&listener.address, open.file()) {
         let mode = *mode;
-        if let Err(error) = apart(path.clone(), move || file.set_mode(mode)).await {
+        if let Err(error) = off_thread(path.clone(), move || file.set_mode(mode)).await {
             tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
         }
     }
 }
 
-/// Does what a file system may hold up, within the time that it may take.
-async fn apart<T: Send + 'static>(
+/// Does what the file system may hold up on another thread, within the time that it may take.
+async fn off_thread<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -312,9 +324,9 @@ async fn apart<T: Send + 'static>(
     done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
-fn bind_page(
+fn bind_operator_socket(
     what: &str,
-    open: Option<&Page>,
+    open: Option<&OperatorSocket>,
     page: Option<&config::OperatorListener>,
     backlog: i32,
 ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
@@ -334,23 +346,23 @@ fn bind_page(
     Ok(Some((address, listener)))
 }
 
-fn open_page(
+fn open_operator_socket(
     what: &str,
-    open: Option<Page>,
+    open: Option<OperatorSocket>,
     pending: Option<(SocketAddr, TcpListener)>,
     page: Option<&config::OperatorListener>,
     admin: &Arc<Admin>,
     scope: Scope,
-) -> Option<Page> {
+) -> Option<OperatorSocket> {
     page?;
     let Some((configured, listener)) = pending else {
         return open;
     };
-    let local = listener.local_addr().unwrap_or(configured);
-    tracing::info!(address = %local, "{what}");
-    Some(Page {
+    let local_address = listener.local_addr().unwrap_or(configured);
+    tracing::info!(address = %local_address, "{what}");
+    Some(OperatorSocket {
         configured,
-        local,
+        local_address,
         task: admin::serve(listener, Arc::clone(admin), scope),
     })
 }

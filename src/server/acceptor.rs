@@ -1,5 +1,5 @@
-//! The thread that accepts. Nothing else runs there: whatever hangs elsewhere, a file system or an
-//! authorization server, new connections reach their shards.
+//! The thread that accepts connections. Nothing else runs there: whatever hangs elsewhere, such as a file
+//! system or an authorization server, new connections reach their shards.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Acceptor {
     /// Starts it.
     ///
     /// # Errors
-    /// The system's, when it has no thread to give.
+    /// The system gives no more threads.
     pub fn start(supervisor: Supervisor) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -38,18 +38,18 @@ impl Acceptor {
         })
     }
 
-    /// Whether it does what it is given within `patience`.
+    /// Whether the thread runs a task within `patience`.
     pub async fn responds(&self, patience: Duration) -> bool {
         let answer = self.handle.spawn(async {});
         matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(())))
     }
 
-    /// Where its tasks and sockets belong.
+    /// The runtime that its tasks and sockets belong to.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Whom the death of a task is reported to.
+    /// Where the death of a thread or a task is reported.
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }

@@ -1,9 +1,9 @@
-//! A socket where the service's requests arrive, and the loop that accepts on it.
+//! A socket on which requests arrive, and the loop that accepts connections on it.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use super::acceptor::Acceptor;
 use super::shard::{AcceptedConnection, AcceptedSocket, Shards};
 use super::socket_file::{self, SocketFile};
 use crate::config::ListenAddress;
-use crate::limit::{Limit, Place};
+use crate::limit::{ConcurrencyLimit, Permit};
 use crate::process::{is_reserved, is_shortage, shortage};
 
-/// RetryPauses while there are no file descriptors: long enough for some to be closed.
+/// The pause while there are no file descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound socket that does not accept at the moment; the kernel queues connections for it.
+/// A bound socket that does not accept at the moment. The kernel queues connections for it.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     socket: Arc<ListeningSocket>,
-    local: Option<SocketAddr>,
+    local_address: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
 }
 
-impl Bound {
-    /// The TCP address, the port filled in.
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.local
+impl BoundListener {
+    /// The TCP address, with the port that the system chose.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.local_address
     }
 }
 
@@ -43,10 +43,10 @@ impl Bound {
 #[derive(Debug)]
 pub struct Listener {
     socket: Arc<ListeningSocket>,
-    local: Option<SocketAddr>,
+    local_address: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
     pause: oneshot::Sender<()>,
-    task: JoinHandle<Bound>,
+    task: JoinHandle<BoundListener>,
 }
 
 /// Binds a socket, for the thread that accepts. A stale unix socket file is replaced, a live one is
@@ -55,23 +55,31 @@ pub struct Listener {
 ///
 /// # Errors
 /// The system's, with the address in words.
-pub fn bind(acceptor: &Acceptor, address: &ListenAddress, backlog: i32) -> io::Result<Bound> {
+pub fn bind(
+    acceptor: &Acceptor,
+    address: &ListenAddress,
+    backlog: i32,
+) -> io::Result<BoundListener> {
     let _inside = acceptor.handle().enter();
-    let (socket, local, file) = match address {
+    let (socket, local_address, file) = match address {
         ListenAddress::Tcp(address) => {
             let socket = bind_tcp(*address, backlog)?;
-            let local = socket.local_addr()?.as_socket();
-            (ListeningSocket::Tcp(watched(socket.into())?), local, None)
+            let local_address = socket.local_addr()?.as_socket();
+            (
+                ListeningSocket::Tcp(register(socket.into())?),
+                local_address,
+                None,
+            )
         }
         ListenAddress::Unix { path, mode } => {
             let (socket, file) = socket_file::bind(path, *mode, backlog)?;
             let file = Some(Arc::new(file));
-            (ListeningSocket::Unix(watched(socket.into())?), None, file)
+            (ListeningSocket::Unix(register(socket.into())?), None, file)
         }
     };
-    Ok(Bound {
+    Ok(BoundListener {
         socket: Arc::new(socket),
-        local,
+        local_address,
         file,
     })
 }
@@ -93,21 +101,21 @@ pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-impl Bound {
+impl BoundListener {
     /// Begins to accept for the listener of this name.
     pub fn accept(
         self,
         acceptor: &Acceptor,
         name: &str,
         shards: Arc<Shards>,
-        limit: Arc<Limit>,
+        limit: Arc<ConcurrencyLimit>,
     ) -> Listener {
         let (pause, paused) = oneshot::channel();
         let guard = acceptor.supervisor().guard(format!("listener {name}"));
         let name = name.to_owned();
         Listener {
             socket: Arc::clone(&self.socket),
-            local: self.local,
+            local_address: self.local_address,
             file: self.file.clone(),
             pause,
             task: acceptor.handle().spawn(async move {
@@ -119,9 +127,9 @@ impl Bound {
 }
 
 impl Listener {
-    /// The TCP address it is bound to, the port filled in.
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.local
+    /// The TCP address it is bound to, with the port that the system chose.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.local_address
     }
 
     /// The file of a unix socket.
@@ -129,7 +137,7 @@ impl Listener {
         self.file.clone()
     }
 
-    /// From now on the kernel keeps so many connections until they are accepted.
+    /// Sets how many connections the kernel keeps until they are accepted.
     ///
     /// # Errors
     /// The system's.
@@ -143,28 +151,29 @@ impl Listener {
     /// Stops accepting, and waits until what the kernel had queued has been handed on.
     pub async fn stop(self) {
         drop(self.pause);
-        // It ends by itself; a panic in it has been reported.
+        // The task ends by itself. A panic in it has been reported.
         let bound = self.task.await;
-        // With the socket goes its file, which may take its time.
+        // Closing the socket removes its file, for which the file system may need its time.
         let removed = tokio::task::spawn_blocking(move || drop((bound, self.file)));
         let _ = removed.await;
     }
 
-    /// Stops accepting, but keeps the socket: whoever connects waits with the kernel. `None` when
-    /// the socket is lost to a panic.
-    pub async fn pause(self) -> Option<Bound> {
+    /// Stops accepting, but keeps the socket: new connections wait in the kernel's queue. `None` when the
+    /// socket is lost, since its task has panicked.
+    pub async fn pause(self) -> Option<BoundListener> {
         let _ = self.pause.send(());
         self.task.await.ok()
     }
 }
 
-/// Not tokio's listeners: what those accept is watched by the accepting thread's runtime, and would
-/// have to be taken off it again for each connection.
+/// Registers a listener with the current runtime. It is not one of tokio's listeners: the sockets that
+/// those accept are registered with the accepting thread's runtime, and each would have to be taken off
+/// it again.
 #[expect(
     deprecated,
     reason = "sound for the standard library's listeners, which own their descriptor; the replacement is unsafe"
 )]
-fn watched<T: AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
+fn register<T: AsRawFd>(listener: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
@@ -175,15 +184,15 @@ enum ListeningSocket {
 }
 
 impl ListeningSocket {
-    /// A connection, with its place below the limit.
-    async fn accept(&self, limit: &Limit) -> io::Result<(AcceptedSocket, Place)> {
+    /// A connection, with its permit of the limit.
+    async fn accept(&self, limit: &ConcurrencyLimit) -> io::Result<(AcceptedSocket, Permit)> {
         match self {
             Self::Tcp(listener) => accept_on(listener, limit, accept_tcp).await,
             Self::Unix(listener) => accept_on(listener, limit, accept_unix).await,
         }
     }
 
-    /// Whether another connection would take one of the last files.
+    /// Whether another connection would take one of the last file descriptors.
     fn is_short(&self) -> bool {
         let probe: io::Result<OwnedFd> = match self {
             Self::Tcp(listener) => listener.get_ref().try_clone().map(Into::into),
@@ -192,7 +201,7 @@ impl ListeningSocket {
         probe.map_or(true, is_reserved)
     }
 
-    /// What is queued already.
+    /// A connection that is queued already.
     fn accept_now(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(listener) => accept_tcp(listener.get_ref()),
@@ -203,56 +212,48 @@ impl ListeningSocket {
 
 async fn accept_on<T: AsRawFd>(
     listener: &AsyncFd<T>,
-    limit: &Limit,
+    limit: &ConcurrencyLimit,
     accept: fn(&T) -> io::Result<AcceptedSocket>,
-) -> io::Result<(AcceptedSocket, Place)> {
+) -> io::Result<(AcceptedSocket, Permit)> {
     loop {
         let mut ready = listener.readable().await?;
-        // Beyond the limit new connections wait with the kernel, not with us. Not before there is
-        // one: a quiet listener must not hold a place that a busy one needs.
-        let place = limit.place().await;
+        // Beyond the limit new connections wait in the kernel's queue. The permit is taken only once
+        // there is a connection: a quiet listener must not hold one that a busy listener needs.
+        let permit = limit.acquire().await;
         if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
-            return accepted.map(|stream| (stream, place));
+            return accepted.map(|socket| (socket, permit));
         }
     }
 }
 
 fn accept_tcp(listener: &TcpListener) -> io::Result<AcceptedSocket> {
-    let (stream, peer) = listener.accept()?;
-    accepted_tcp(stream, peer)
+    let (socket, peer) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    socket.set_nodelay(true)?;
+    Ok(AcceptedSocket::Tcp(socket, peer))
 }
 
 fn accept_unix(listener: &UnixListener) -> io::Result<AcceptedSocket> {
-    listener
-        .accept()
-        .and_then(|(stream, _)| accepted_unix(stream))
+    let (socket, _) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok(AcceptedSocket::Unix(socket))
 }
 
-fn accepted_tcp(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<AcceptedSocket> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    Ok(AcceptedSocket::Tcp(stream, peer))
-}
-
-fn accepted_unix(stream: UnixStream) -> io::Result<AcceptedSocket> {
-    stream.set_nonblocking(true)?;
-    Ok(AcceptedSocket::Unix(stream))
-}
-
-/// Returns the socket when it is paused, or has handed on what was queued.
+/// Accepts until it is stopped, and hands on what was queued by then, or until it is paused. Returns the
+/// socket.
 async fn accept(
-    bound: Bound,
+    bound: BoundListener,
     name: String,
     shards: Arc<Shards>,
-    limit: Arc<Limit>,
+    limit: Arc<ConcurrencyLimit>,
     mut paused: oneshot::Receiver<()>,
-) -> Bound {
+) -> BoundListener {
     let listener = name.as_str();
-    let (mut short, mut last) = (false, false);
+    let (mut is_short, mut is_last_descriptor) = (false, false);
     loop {
         let accepting = async {
-            // One of the last files is given away. The others wait with the kernel.
-            if last && bound.socket.is_short() {
+            // The connection before took one of the last descriptors. Others wait in the kernel's queue.
+            if is_last_descriptor && bound.socket.is_short() {
                 return Err(shortage());
             }
             bound.socket.accept(&limit).await
@@ -266,28 +267,28 @@ async fn accept(
             accepted = accepting => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                if std::mem::take(&mut short) {
+            Ok((socket, permit)) => {
+                if std::mem::take(&mut is_short) {
                     tracing::info!(listener, "accepting again");
                 }
-                last = is_reserved(&stream);
-                shards.serve(AcceptedConnection::new(stream, name.clone(), place));
+                is_last_descriptor = is_reserved(&socket);
+                shards.serve(AcceptedConnection::new(socket, name.clone(), permit));
             }
             Err(error) if is_shortage(&error) => {
-                if !std::mem::replace(&mut short, true) {
+                if !std::mem::replace(&mut is_short, true) {
                     tracing::error!(listener, %error, "cannot accept; raise the open-files limit or lower max_connections");
                 }
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
-            // The client went away before we came to it.
-            Err(error) => tracing::debug!(listener, %error, "not accepted"),
+            // The client went away before its connection was accepted.
+            Err(error) => tracing::debug!(listener, %error, "a connection could not be accepted"),
         }
     }
-    // Whoever was queued before the end saw an open port, and is served.
-    while let Some(place) = limit.free_place()
-        && let Ok(stream) = bound.socket.accept_now()
+    // Connections that were queued before the end saw an open port: they are served.
+    while let Some(permit) = limit.try_acquire()
+        && let Ok(socket) = bound.socket.accept_now()
     {
-        shards.serve(AcceptedConnection::new(stream, name.clone(), place).last());
+        shards.serve(AcceptedConnection::new(socket, name.clone(), permit).only_one_request());
     }
     bound
 }

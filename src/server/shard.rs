@@ -18,20 +18,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection;
 use crate::client_socket::{ClientSocket, Peer, PeerProcess};
-use crate::limit::Place;
+use crate::limit::Permit;
 use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
 use crate::supervisor::Supervisor;
 
-/// How often idle connections are looked through, and how long a shard without traffic may hold on
-/// to an old snapshot.
+/// How often a shard moves its idle connections to the newest snapshot: for so long it may keep an old one
+/// alive when there is no traffic.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All shards.
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Shard>,
-    /// Told whenever a shard has lost its last connection.
+    /// Notified whenever a shard has lost its last connection.
     emptied: Arc<Notify>,
 }
 
@@ -41,13 +41,14 @@ struct Shard {
     load: Arc<AtomicUsize>,
 }
 
-/// A connection on its way to a shard.
+/// A connection that was accepted, on its way to a shard.
 #[derive(Debug)]
 pub struct AcceptedConnection {
     socket: AcceptedSocket,
     listener: String,
-    place: Place,
-    last: bool,
+    permit: Permit,
+    /// The connection ends after its first request.
+    is_only_one_request: bool,
 }
 
 /// A socket that was accepted and is not registered with a runtime yet.
@@ -92,13 +93,13 @@ impl AsFd for AcceptedSocket {
 #[derive(Debug)]
 enum ShardMessage {
     Serve(AcceptedConnection, LoadGuard),
-    /// Finish the connections of this listener, or all.
+    /// Drain the connections of this listener, or of all.
     Close(Option<String>),
     Cut,
     Ping(oneshot::Sender<()>),
 }
 
-/// What a connection holds until its end.
+/// Counts a connection of a shard until its end.
 #[derive(Debug)]
 struct LoadGuard {
     load: Arc<AtomicUsize>,
@@ -141,27 +142,27 @@ impl Shards {
         Ok(Arc::new(Self { shards, emptied }))
     }
 
-    /// Hands a connection to the shard with the fewest; never to one that is gone, which would have
-    /// the fewest of all.
+    /// Hands a connection to the shard that has the fewest. A shard that is gone never gets one, though it
+    /// has the fewest of all.
     pub fn serve(&self, accepted: AcceptedConnection) {
-        let alive = |shard: &&Shard| !shard.messages.is_closed();
+        let is_alive = |shard: &&Shard| !shard.messages.is_closed();
         let shard = self
             .shards
             .iter()
-            .filter(alive)
+            .filter(is_alive)
             .min_by_key(|shard| shard.load.load(Relaxed));
         let Some(shard) = shard else { return };
         shard.load.fetch_add(1, Relaxed);
-        let held = LoadGuard {
+        let load = LoadGuard {
             load: Arc::clone(&shard.load),
             emptied: Arc::clone(&self.emptied),
         };
-        // One that dies at this moment drops the connection; the process ends with it.
-        let _ = shard.messages.send(ShardMessage::Serve(accepted, held));
+        // A shard that dies at this moment drops the connection, and the process ends with it.
+        let _ = shard.messages.send(ShardMessage::Serve(accepted, load));
     }
 
-    /// Finishes the connections of a listener, or of all: what is in flight is completed, then
-    /// they end.
+    /// Drains the connections of a listener, or of all: the requests in flight are completed, then the
+    /// connections end.
     pub fn close(&self, listener: Option<&str>) {
         for shard in &self.shards {
             let _ = shard
@@ -179,7 +180,7 @@ impl Shards {
 
     /// Whether every shard answers within `patience`.
     pub async fn respond(&self, patience: Duration) -> bool {
-        let asked: Vec<_> = self
+        let answers: Vec<_> = self
             .shards
             .iter()
             .map(|shard| {
@@ -189,7 +190,7 @@ impl Shards {
             })
             .collect();
         let all = async {
-            for answered in asked {
+            for answered in answers {
                 answered.await.ok()?;
             }
             Some(())
@@ -219,19 +220,19 @@ impl Shards {
 }
 
 impl AcceptedConnection {
-    /// A connection of the listener with this name, holding its place below `max_connections`.
-    pub fn new(socket: AcceptedSocket, listener: String, place: Place) -> Self {
+    /// A connection of the listener with this name, holding its permit below `max_connections`.
+    pub fn new(socket: AcceptedSocket, listener: String, permit: Permit) -> Self {
         Self {
             socket,
             listener,
-            place,
-            last: false,
+            permit,
+            is_only_one_request: false,
         }
     }
 
-    /// It serves one request and ends: its listener is going.
-    pub fn last(mut self) -> Self {
-        self.last = true;
+    /// Serves one request and ends, since the listener is about to be closed.
+    pub fn only_one_request(mut self) -> Self {
+        self.is_only_one_request = true;
         self
     }
 }
@@ -248,7 +249,7 @@ impl Drop for LoadGuard {
 struct ShardState {
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     shard: RefCell<Rc<ShardSnapshot>>,
-    /// Swept of those that have ended.
+    /// Those that have ended are removed by each sweep.
     connections: RefCell<Vec<OpenConnection>>,
 }
 
@@ -257,7 +258,7 @@ struct OpenConnection {
     served_by: std::rc::Weak<ServingSnapshot>,
 }
 
-/// What a connection is served by, and the index of its listener there.
+/// The snapshot that a connection is served by, and the index of its listener there.
 type ServingSnapshot = RefCell<(Rc<ShardSnapshot>, usize)>;
 
 impl ShardState {
@@ -271,25 +272,29 @@ impl ShardState {
         Rc::clone(&shard)
     }
 
-    fn serve(self: &Rc<Self>, accepted: AcceptedConnection, held: LoadGuard) {
+    fn serve(self: &Rc<Self>, accepted: AcceptedConnection, load: LoadGuard) {
         let (socket, peer) = match accepted.socket.register() {
             Ok(registered) => registered,
-            Err(error) => return tracing::warn!(%error, "a connection could not be taken over"),
+            Err(error) => return tracing::warn!(%error, "a shard could not register a connection"),
         };
         let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
-        let client =
-            ClientConnection::new(accepted.listener, peer, max_interim, (held, accepted.place));
+        let client = ClientConnection::new(
+            accepted.listener,
+            peer,
+            max_interim,
+            (load, accepted.permit),
+        );
         let Some(current) = self.current(&client) else {
-            return; // Its listener was removed before it got here.
+            return; // Its listener was removed before the connection got here.
         };
-        if accepted.last {
+        if accepted.is_only_one_request {
             client.close();
         }
         tokio::task::spawn_local(connection::serve(socket, client, current));
     }
 
-    fn each(&self, listener: Option<&str>, tell: impl Fn(&ClientConnection)) {
-        // Copied out: telling a connection must not find the list borrowed.
+    fn for_each_connection(&self, listener: Option<&str>, work: impl Fn(&ClientConnection)) {
+        // Copied out: the list must not be borrowed while a connection is told, which may change it.
         let clients: Vec<_> = self
             .connections
             .borrow()
@@ -298,7 +303,7 @@ impl ShardState {
             .collect();
         for client in clients {
             if listener.is_none_or(|name| client.listener == name) {
-                tell(&client);
+                work(&client);
             }
         }
     }
@@ -311,16 +316,16 @@ impl ShardState {
             client: Arc::downgrade(client),
             served_by: Rc::downgrade(&served_by),
         });
-        let local = Rc::clone(self);
+        let shard = Rc::clone(self);
         Some(Rc::new(move |client: &ClientConnection| {
-            local.renew(client, &served_by);
+            shard.move_to_newest(client, &served_by);
             served_by.borrow().clone()
         }))
     }
 
-    /// Brings a connection to the newest snapshot. It stays with the last one that has its
-    /// listener; when it is closing, that name may be another's already.
-    fn renew(&self, client: &ClientConnection, served_by: &ServingSnapshot) {
+    /// Moves a connection on to the newest snapshot. It stays with the last one that has its listener. One
+    /// that is closing stays where it is, since the name of its listener may already be another's.
+    fn move_to_newest(&self, client: &ClientConnection, served_by: &ServingSnapshot) {
         let shard = self.shard();
         let mut served_by = served_by.borrow_mut();
         if !Rc::ptr_eq(&served_by.0, &shard)
@@ -331,7 +336,8 @@ impl ShardState {
         }
     }
 
-    /// An idle client must not keep an old snapshot, with its tokens and connections, alive.
+    /// Moves idle connections to the newest snapshot, so that none keeps an old one alive with its tokens and
+    /// connections.
     fn sweep(&self, now: Instant) {
         let shard = self.shard();
         shard.sweep(now);
@@ -341,7 +347,7 @@ impl ShardState {
                 return false;
             };
             if let Some(served_by) = connection.served_by.upgrade() {
-                self.renew(&client, &served_by);
+                self.move_to_newest(&client, &served_by);
             }
             true
         });
@@ -350,7 +356,7 @@ impl ShardState {
 
 async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, snapshots: Arc<ArcSwap<Snapshot>>) {
     let shard = ShardSnapshot::new(snapshots.load_full(), None);
-    let local = Rc::new(ShardState {
+    let shard = Rc::new(ShardState {
         snapshots: RefCell::new(Cache::new(snapshots)),
         shard: RefCell::new(shard),
         connections: RefCell::default(),
@@ -361,16 +367,16 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, snapshots: Arc<Ar
         let message = tokio::select! {
             message = inbox.recv() => message,
             now = sweep.tick() => {
-                local.sweep(now);
+                shard.sweep(now);
                 continue;
             }
         };
         match message {
-            Some(ShardMessage::Serve(accepted, held)) => local.serve(accepted, held),
+            Some(ShardMessage::Serve(accepted, load)) => shard.serve(accepted, load),
             Some(ShardMessage::Close(listener)) => {
-                local.each(listener.as_deref(), ClientConnection::close)
+                shard.for_each_connection(listener.as_deref(), ClientConnection::close)
             }
-            Some(ShardMessage::Cut) => local.each(None, ClientConnection::cut),
+            Some(ShardMessage::Cut) => shard.for_each_connection(None, ClientConnection::cut),
             Some(ShardMessage::Ping(answer)) => drop(answer.send(())),
             None => break,
         }

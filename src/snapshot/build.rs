@@ -13,7 +13,7 @@ use crate::address::OwnSockets;
 use crate::config::{self, AuthorizationServer, Config, ListenAddress};
 use crate::dpop::LastNonce;
 use crate::http2::{Budget, PingInterval};
-use crate::limit::Limit;
+use crate::limit::ConcurrencyLimit;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::redact::Redactor;
@@ -40,7 +40,7 @@ pub struct Builder {
     /// Where no discovery document may lead.
     pub own_sockets: Arc<OwnSockets>,
     windows: Arc<Budget>,
-    gates: Shared<Limit>,
+    gates: Shared<ConcurrencyLimit>,
     redactors: Shared<Redactor>,
     nonces: Shared<LastNonce>,
     server_nonces: Shared<LastNonce>,
@@ -297,9 +297,9 @@ impl Builder {
     }
 
     /// Shared by all that ask one endpoint; opened when the snapshot is assembled.
-    pub(super) fn gate(&self, credential: &config::Credential) -> Arc<Limit> {
+    pub(super) fn gate(&self, credential: &config::Credential) -> Arc<ConcurrencyLimit> {
         self.gates
-            .of(oauth::endpoint_key(credential), Limit::default)
+            .of(oauth::endpoint_key(credential), ConcurrencyLimit::default)
     }
 
     /// The authorization server's, shared by all that ask it.

@@ -60,7 +60,7 @@ impl Attempt {
 }
 
 async fn fetch(shared: Arc<SharedState>) -> Attempt {
-    let _place = shared.gate.place().await;
+    let _permit = shared.gate.acquire().await;
     let sent = shared.clock.now();
     let settings = shared.settings.load_full();
     let limit = settings.policy.fetch_timeout;

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::state::TokenState;
 use super::{Clock, Moment, Policy, Token};
 use crate::config::Refresh;
-use crate::limit::Limit;
+use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
 
@@ -20,7 +20,7 @@ pub(super) struct SharedState {
     pub(super) settings: ArcSwap<Settings>,
     /// Whether requests ask for renewals; what each request reads of the settings.
     pub(super) lazy: AtomicBool,
-    pub(super) gate: Arc<Limit>,
+    pub(super) gate: Arc<ConcurrencyLimit>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: CredentialMetrics,
     /// The state's token, where no lock is needed.

@@ -16,7 +16,7 @@ use super::shared::{Settings, SharedState};
 use super::state::{JoinOutcome, TokenState};
 use super::{Clock, CredentialStatus, Moment, Policy, Token};
 use crate::config::Refresh;
-use crate::limit::Limit;
+use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
 
@@ -47,7 +47,7 @@ impl TokenSource {
         name: &str,
         policy: Policy,
         endpoint: Arc<dyn TokenEndpoint>,
-        gate: Arc<Limit>,
+        gate: Arc<ConcurrencyLimit>,
         clock: Arc<dyn Clock>,
         metrics: CredentialMetrics,
     ) -> Arc<Self> {

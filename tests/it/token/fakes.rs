@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidebearer::config::{Refresh, RetryPauses, Secret};
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
 use sidebearer::token::{Clock, Moment, Policy, Token, TokenSource};
@@ -246,7 +246,7 @@ impl World {
             "crm",
             policy,
             endpoint.clone(),
-            Arc::new(Limit::new(32)),
+            Arc::new(ConcurrencyLimit::new(32)),
             clock.clone(),
             metrics.credential("crm"),
         );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sidebearer::config::Refresh;
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::token::TokenSource;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ async fn attempt_goes_on_when_everyone_has_left() {
 #[tokio::test(start_paused = true)]
 async fn one_endpoint_sees_at_most_as_many_fetches_as_its_gate_lets_through() {
     let endpoint = Scripted::new([], grants("a", 1000.0).after(8.0));
-    let gate = Arc::new(Limit::new(32));
+    let gate = Arc::new(ConcurrencyLimit::new(32));
     let clock = VirtualClock::new();
     let metrics = Metrics::new();
     let sources: Vec<_> = (0..100)

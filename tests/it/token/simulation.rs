@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use sidebearer::config::Refresh;
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::token::{Clock, Token, TokenSource};
 use tokio::task::JoinSet;
@@ -77,7 +77,7 @@ async fn thirty_days(refresh: Refresh, longest_sleep: Duration, mut rng: Rng) ->
         "crm",
         policy(refresh),
         server.clone(),
-        Arc::new(Limit::new(1)),
+        Arc::new(ConcurrencyLimit::new(1)),
         clock.clone(),
         Metrics::new().credential("crm"),
     );

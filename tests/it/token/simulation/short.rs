@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use sidebearer::config::{Refresh, Secret};
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{BoxFuture, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse};
 use sidebearer::token::{TokenRejections, TokenSource};
@@ -69,7 +69,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
         "crm",
         policy(refresh),
         endpoint.clone(),
-        Arc::new(Limit::new(1)),
+        Arc::new(ConcurrencyLimit::new(1)),
         VirtualClock::new(),
         Metrics::new().credential("crm"),
     );

@@ -22,7 +22,7 @@ use sidebearer::config::{
     AssertionAudience, AssertionForm, ClientAuth, Credential, Dpop, Grant, Refresh, SecurityToken,
 };
 use sidebearer::dpop::{Claims, LastNonce, Nonce};
-use sidebearer::limit::Limit;
+use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{Client, challenge};
 use sidebearer::token::{Clock, Token, TokenRejections, TokenSource};
@@ -195,7 +195,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
             client,
             world: world.clone(),
         }),
-        Arc::new(Limit::new(1)),
+        Arc::new(ConcurrencyLimit::new(1)),
         clock,
         Metrics::new().credential("crm"),
     );
