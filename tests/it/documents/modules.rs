@@ -45,6 +45,41 @@ fn every_module_is_in_the_tree_and_every_file_in_the_tree_exists() {
     }
 }
 
+/// Names of the words are paths of modules: the last part is what the crate defines.
+#[test]
+fn every_name_that_the_words_give_is_defined() {
+    let document = Document::read("ARCHITECTURE.md");
+    let (_, words) = document.text.split_once("\n## Words\n").unwrap();
+    let code: Vec<_> = sources(&root().join("src"))
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
+    let (mut checked, mut unknown) = (0, Vec::new());
+    for path in words.split('`').skip(1).step_by(2) {
+        let Some((module, last)) = path.rsplit_once("::") else {
+            continue;
+        };
+        checked += 1;
+        let file = format!("src/{module}/{last}").replace("::", "/");
+        let is_module = root().join(&file).is_dir() || root().join(file + ".rs").exists();
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        let defines = |text: &str| {
+            ["struct", "enum", "trait", "type", "fn"]
+                .iter()
+                .any(|kind| {
+                    let definition = format!("{kind} {last}");
+                    let mut found = text.split(&definition).skip(1);
+                    found.any(|rest| !rest.starts_with(part))
+                })
+        };
+        if !(is_module || code.iter().any(|text| defines(text))) {
+            unknown.push(path);
+        }
+    }
+    assert!(unknown.is_empty(), "the crate has none of {unknown:?}");
+    assert!(checked > 30, "{checked} names");
+}
+
 /// So that no two modules use each other, straight or through others.
 #[test]
 fn a_module_uses_only_what_stands_below_it_in_the_tree() {
