@@ -8,7 +8,7 @@ use sidebearer::proxy::{Blame, ErrorKind};
 
 use super::{Document, root};
 use crate::support::api::Api;
-use crate::support::client::get;
+use crate::support::client::{get, raw};
 use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::sidebearer::Sidebearer;
@@ -65,6 +65,25 @@ fn the_errors_are_those_of_the_product() {
             advice.lines().any(heading),
             "nothing to do about {}",
             kind.code()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_example_of_an_error_is_what_the_product_answers() {
+    let document = Document::read("docs/errors.md");
+    let blocks = document.blocks();
+    let example = blocks.iter().find(|b| b.text.starts_with("HTTP/1.1 404"));
+    let (head, body) = example.unwrap().text.trim_end().split_once("\n\n").unwrap();
+    let sidebearer = Sidebearer::start(&smallest(&Api::open(), &Idp::start()));
+    let request = "GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n";
+    let answer = raw(sidebearer.address(), request).await;
+    let (answered, answer) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, answer);
+    for line in head.lines() {
+        assert!(
+            answered.lines().any(|other| other == line),
+            "{line}: {answered}"
         );
     }
 }
