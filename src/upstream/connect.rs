@@ -16,7 +16,7 @@ use url::{Host, Url};
 
 use super::addresses::KnownAddresses;
 use super::dial::dial;
-use super::dns;
+use super::dns::Resolver;
 use super::error::{ConnectError, Stage, TlsError};
 use super::handshake;
 use super::io::{CountingSocket, UpstreamIo};
@@ -29,8 +29,7 @@ use crate::redact::Redactor;
 /// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
 /// an earlier one.
 pub struct Connector {
-    host: Host,
-    port: u16,
+    resolver: Resolver,
     http: HttpVersion,
     tls: Option<ClientTls>,
     dialing: Dialing,
@@ -88,8 +87,7 @@ impl Connector {
             _ => None,
         };
         Ok(Self {
-            host,
-            port,
+            resolver: Resolver::new(host, port),
             http,
             tls,
             dialing: Dialing::default(),
@@ -120,6 +118,15 @@ impl Connector {
         Self { redactor, ..self }
     }
 
+    /// Finds its host at these addresses, whatever the name.
+    #[cfg(test)]
+    pub(super) fn found_at(self, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            resolver: self.resolver.fixed(addresses),
+            ..self
+        }
+    }
+
     /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
     ///
     /// # Errors
@@ -129,7 +136,7 @@ impl Connector {
         protocols: Protocols,
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
-        let mut stage = Stage::Resolve;
+        let mut stage = Stage::LookupTurn;
         let attempt = self.attempt(protocols, &mut stage);
         match tokio::time::timeout(timeout, attempt).await {
             Ok(done) => done,
@@ -171,13 +178,16 @@ impl Connector {
 
     /// Whether its host has a name, whose addresses a resolver knows.
     pub(super) fn is_named(&self) -> bool {
-        matches!(self.host, Host::Domain(_))
+        self.resolver.is_named()
     }
 
     /// Asks the resolver for the addresses, and records them in [`addresses`](Self::addresses).
     pub(super) async fn look_up(&self) {
+        let Some(permit) = self.resolver.try_permit() else {
+            return; // Earlier lookups have not been answered yet.
+        };
         // A failed lookup shows nothing about the server.
-        if let Ok(answer) = dns::resolve(&self.host, self.port).await {
+        if let Ok(answer) = self.resolver.resolve(permit).await {
             self.addresses.record_lookup(&answer, Instant::now());
         }
     }
@@ -217,7 +227,9 @@ impl Connector {
         protocols: Protocols,
         stage: &mut Stage,
     ) -> Result<Connected, ConnectError> {
-        let resolved = dns::resolve(&self.host, self.port).await;
+        let permit = self.resolver.permit().await;
+        *stage = Stage::Resolve;
+        let resolved = self.resolver.resolve(permit).await;
         let addresses = resolved.map_err(|e| ConnectError::Resolve {
             authority: self.authority(),
             reason: handshake::reason(&e),
@@ -290,7 +302,7 @@ impl Connector {
     }
 
     pub(super) fn authority(&self) -> String {
-        let authority = format!("{}:{}", self.host, self.port);
+        let authority = format!("{}:{}", self.resolver.host(), self.resolver.port());
         // Only where a server gave the name of this one are addresses checked.
         match self.address_check {
             Some(_) => self.redactor.clean(&authority),

@@ -73,6 +73,8 @@ pub enum ConnectError {
 /// The steps of making a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// DNS: other lookups wait for the resolver, and no more may.
+    LookupTurn,
     /// DNS.
     Resolve,
     /// TCP.
@@ -126,6 +128,7 @@ impl ConnectError {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::LookupTurn => "the wait behind other lookups that the resolver has not answered",
             Self::Resolve => "name resolution",
             Self::Connect => "the TCP connection",
             Self::Tls => "the TLS handshake",

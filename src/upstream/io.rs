@@ -223,6 +223,12 @@ impl AsyncWrite for UpstreamIo {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsConnector;
 
     use super::*;
 
@@ -244,5 +250,97 @@ mod tests {
             assert_eq!(http1::unsolicited(&mut io), None);
             assert_eq!(io.unsolicited(), Some(expected), "{bytes:?}");
         }
+    }
+
+    /// Both ends of a connection with TLS 1.3, and what its server has to send behind the handshake: tickets.
+    async fn tls_connection() -> (
+        UpstreamIo,
+        std::net::TcpStream,
+        rustls::ServerConnection,
+        Vec<u8>,
+    ) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::task::spawn_blocking(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            // What is written has arrived then.
+            tcp.set_nodelay(true).unwrap();
+            let mut session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            while session.is_handshaking() {
+                while session.wants_write() {
+                    session.write_tls(&mut tcp).unwrap();
+                }
+                session.read_tls(&mut tcp).unwrap();
+                session.process_new_packets().unwrap();
+            }
+            let mut tickets = Vec::new();
+            while session.wants_write() {
+                session.write_tls(&mut tickets).unwrap();
+            }
+            (tcp, session, tickets)
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp.into());
+        let io = UpstreamIo::Tls(Box::new(stream.await.unwrap()));
+        let (tcp, session, tickets) = server.await.unwrap();
+        assert!(!tickets.is_empty());
+        (io, tcp, session, tickets)
+    }
+
+    #[tokio::test]
+    async fn tickets_and_key_updates_that_come_late_leave_a_connection_good() {
+        let (mut io, mut api, mut session, tickets) = tls_connection().await;
+        assert_eq!(io.unsolicited(), None);
+        api.write_all(&tickets[..tickets.len() - 1]).unwrap();
+        assert_eq!(io.unsolicited(), None, "not all of it has come");
+        api.write_all(&tickets[tickets.len() - 1..]).unwrap();
+        assert_eq!(io.unsolicited(), None);
+        session.refresh_traffic_keys().unwrap();
+        session.write_tls(&mut api).unwrap();
+        assert_eq!(io.unsolicited(), None);
+        // It still carries a request and an answer.
+        io.write_all(b"request").await.unwrap();
+        session.writer().write_all(b"answer").unwrap();
+        session.write_tls(&mut api).unwrap();
+        let mut answer = [0; 6];
+        io.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+
+    #[tokio::test]
+    async fn unsolicited_data_under_tls_is_told_from_the_end_of_the_connection() {
+        for (data, expected) in [
+            (&b"HTTP/1.1 200 OK\r\n"[..], Unsolicited::Stray),
+            (b"HTTP/1.1 408 ", Unsolicited::End),
+            (b"", Unsolicited::End),
+        ] {
+            let (mut io, mut api, mut session, tickets) = tls_connection().await;
+            api.write_all(&tickets).unwrap();
+            session.writer().write_all(data).unwrap();
+            session.send_close_notify();
+            session.write_tls(&mut api).unwrap();
+            assert_eq!(io.unsolicited(), Some(expected), "{data:?}");
+        }
+        // Nor is the end of the socket alone taken for a good connection.
+        let (mut io, api, session, _) = tls_connection().await;
+        drop((api, session));
+        assert_eq!(io.unsolicited(), Some(Unsolicited::End));
     }
 }

@@ -27,6 +27,9 @@ pub use http2_io::TransportStatus;
 pub use io::{CountingSocket, UpstreamIo};
 pub use outgoing_body::OutgoingBody;
 pub use permits::{ConnectionPermit, ConnectionPermits};
-pub use pool::{Checkout, Http1Connection, Http1Exchange, Http2Stream, Lease, Pool};
+pub use pool::{
+    Checkout, Http1Connection, Http1Exchange, Http2Stream, Lease, Origin, OriginPoolError,
+    OriginPools, Pool,
+};
 pub use response_body::{ResponseBody, ResponseBodyError};
 pub use tls::{ClientCertificate, fingerprint};

@@ -4,7 +4,8 @@
 //! task is spawned for a request, nor for an HTTP/1.1 connection: the task that has the request
 //! reads and writes.
 //!
-//! A pool is made from an [`Endpoint`] and belongs to whoever holds it.
+//! A pool is made from an [`Endpoint`] and belongs to whoever holds it: each shard has one for each configured
+//! upstream, and [`OriginPools`] holds those of origins that nobody configured.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use super::error::ConnectError;
 mod dialer;
 mod http2_connection;
 mod lease;
+mod origins;
 mod retirement;
 mod shelf;
 mod waiting;
 
 use dialer::Dialer;
 pub use lease::{Checkout, Http1Connection, Http1Exchange, Http2Stream, Lease};
+pub use origins::{Origin, OriginPoolError, OriginPools};
 use shelf::Shelf;
 
 /// The connections of one shard to one endpoint.
@@ -95,4 +98,17 @@ impl Pool {
             tokio::task::spawn_local(async move { endpoint.connector.look_up().await });
         }
     }
+
+    /// Whether it has no connection, opens none, and nobody else holds it.
+    fn is_unused(self: &Rc<Self>) -> bool {
+        !self.is_in_use() && self.shelf.is_empty()
+    }
+
+    /// Whether a request uses or opens a connection, or may do so because it holds this pool.
+    fn is_in_use(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1 || Rc::strong_count(&self.dialer) > 1 || self.shelf.is_in_use()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,12 @@ impl Http1Connection {
         self.lease.retire();
     }
 
+    /// Gives it back without a request.
+    #[cfg(test)]
+    pub(super) fn give_back(self) {
+        self.lease.release(self.io);
+    }
+
     /// Whether it can still be used. It may have been closed since it was checked out.
     pub fn is_usable(&mut self) -> bool {
         if !self.reused {

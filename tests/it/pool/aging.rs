@@ -107,56 +107,6 @@ async fn an_old_connection_serves_on_as_long_as_no_other_can_be_had() {
 }
 
 #[tokio::test]
-async fn connections_to_an_address_that_refuses_others_end_early() {
-    let found = tokio::net::lookup_host(("localhost", 1)).await.unwrap();
-    let mut found: Vec<_> = found.map(|address| address.ip()).collect();
-    found.dedup();
-    // A port that is free at both.
-    let sockets = std::net::TcpListener::bind((found[0], 0)).and_then(|first| {
-        let port = first.local_addr()?.port();
-        let second = std::net::TcpListener::bind((*found.get(1).unwrap_or(&found[0]), port))?;
-        Ok((first, second))
-    });
-    let Ok((first, second)) = sockets else {
-        return eprintln!("skipped: localhost has one address here, {found:?}");
-    };
-    let port = second.local_addr().unwrap().port();
-    let (go, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
-    let (gate, tell) = (Arc::clone(&go), Arc::clone(&ended));
-    let (refusing, refuses) = tokio::sync::oneshot::channel();
-    // It takes one connection, and no other.
-    tokio::spawn(async move {
-        first.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(first).unwrap();
-        let (mut stream, _) = listener.accept().await.unwrap();
-        drop(listener);
-        refusing.send(()).unwrap();
-        read_head(&mut stream).await;
-        gate.acquire().await.unwrap().forget();
-        stream.write_all(OK).await.unwrap();
-        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
-        tell.notify_one();
-    });
-    server::bytes_on(second, |_, mut stream| async move {
-        while !read_head(&mut stream).await.is_empty() {
-            stream.write_all(OK).await.unwrap();
-        }
-    });
-    let url = format!("http://localhost:{port}");
-    let sidebearer = Sidebearer::start(&config(&url, "pool_idle_timeout = \"10m\""));
-    let address = sidebearer.address();
-    let waiting = tokio::spawn(client::get(address, "/"));
-    timeout(PATIENCE, refuses).await.unwrap().unwrap();
-    assert_eq!(client::get(address, "/").await.status, 200);
-    go.add_permits(1);
-    assert_eq!(waiting.await.unwrap().status, 200);
-    let noticed = timeout(PATIENCE, ended.notified()).await;
-    assert!(noticed.is_ok(), "where nobody is left");
-    assert_eq!(client::get(address, "/").await.status, 200);
-    assert_eq!(connects(&sidebearer).await, 2.0);
-}
-
-#[tokio::test]
 async fn an_old_connection_in_use_serves_on_where_there_is_no_place_for_another() {
     let (hold, mut held) = mpsc::unbounded_channel();
     let api = server::serve(None, move |request| {
