@@ -73,6 +73,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             self.windows
                 .adjust(cx, arrived(), streams, &mut *self.connection);
             let polled = self.poll(cx, &arrived);
+            if polled.is_pending() {
+                self.windows.after_turn(cx, &mut *self.connection);
+            }
             self.state.polls.set(self.state.polls.get() + 1);
             self.state.wake_watchers();
             polled

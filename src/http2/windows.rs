@@ -52,6 +52,8 @@ pub(super) struct Windows {
     /// As they were last said.
     stream: u32,
     connection: u32,
+    /// The last change is due, and was not taken while the one before had not been acknowledged.
+    refused: bool,
     /// Room for so many streams is part of that.
     streams: usize,
     /// What was unread when it was last looked: the least of it does not wait for its turn alone.
@@ -121,6 +123,7 @@ impl Windows {
             unread,
             stream: 0,
             connection: 0,
+            refused: false,
             streams: STREAMS,
             looks: [0; 4],
             looked: 0,
@@ -163,6 +166,29 @@ impl Windows {
         self.moved = moved;
         self.streams = streams + STREAMS;
         self.weigh(arrived);
+        self.resize(cx, connection);
+    }
+
+    /// To be called when the connection has had its turn: while its windows are narrow nothing may come
+    /// that has them looked at again.
+    ///
+    /// A change counts from its acknowledgement on, which may have come in this turn. A stream of which
+    /// everything was read before has a window of nothing or less then, and the library opens it only when
+    /// something is released. A change that was refused until then is due now.
+    pub(super) fn after_turn(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
+        if self.refused {
+            self.resize(cx, connection);
+            if !self.refused {
+                // The library sends it in its next turn, and asks for none.
+                cx.waker().wake_by_ref();
+            }
+        }
+        if self.stream < self.stream_for(0) {
+            self.unread.reopen();
+        }
+    }
+
+    fn resize(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
         let unread = self.unread.bytes();
         self.looks[self.looked % self.looks.len()] = unread;
         self.looked = self.looked.wrapping_add(1);
@@ -172,8 +198,8 @@ impl Windows {
         let stream = self.stream_for(standing);
         let differs = stream / 2 >= self.stream || stream <= self.stream / 2;
         let back = stream > self.stream && standing == 0;
-        // When it fails another one is on its way, and this one is due at the next look.
-        if (differs || back) && connection.resize_streams(stream).is_ok() {
+        self.refused = (differs || back) && connection.resize_streams(stream).is_err();
+        if (differs || back) && !self.refused {
             self.stream = stream;
         }
         let whole = self.connection_for(unread);
@@ -256,16 +282,26 @@ impl Unread {
 
     fn bytes(&self) -> usize {
         let mut bytes = 0;
+        self.each(|stream| bytes += stream.flow_control().used_capacity());
+        bytes
+    }
+
+    /// Has the library say what the windows are, where they are to be larger than was said.
+    fn reopen(&self) {
+        // Nothing is never too much.
+        self.each(|stream| drop(stream.flow_control().release_capacity(0)));
+    }
+
+    fn each(&self, mut act: impl FnMut(&mut RecvStream)) {
         self.streams.borrow_mut().retain(|stream| {
             let Some(stream) = stream.upgrade() else {
                 return false;
             };
             if let Ok(mut stream) = stream.try_borrow_mut() {
-                bytes += stream.flow_control().used_capacity();
+                act(&mut stream);
             }
             true
         });
-        bytes
     }
 }
 

@@ -134,7 +134,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
                 }
                 // Its client has been told why.
                 Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending => {}
+                Poll::Pending => self.windows.after_turn(cx, &mut self.connection),
             }
             let Some(pings) = &mut self.pings else {
                 return Poll::Pending;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::super::{Connection, Frames, PingInterval, ResponseBody, RoundTrip, Settings};
@@ -119,6 +119,49 @@ async fn sends_without_end(server: DuplexStream, sent: Rc<Cell<usize>>) {
     }
 }
 
+/// A connection to a server whose streams send without end, and what it has sent so far.
+async fn connected(budget: usize) -> (Connection, Rc<Cell<usize>>) {
+    let (client, server) = duplex(1 << 20);
+    let sent = Rc::new(Cell::new(0));
+    spawn_local(sends_without_end(server, Rc::clone(&sent)));
+    (connected_by(client, budget).await, sent)
+}
+
+/// The same to whoever has the other end.
+async fn connected_by(client: DuplexStream, budget: usize) -> Connection {
+    let settings = Settings {
+        windows: sizes(&Budget::new(budget)),
+        small_frames: 1 << 20,
+        max_header_bytes: 65_536,
+        send_buffer: 65_536,
+        ping_interval: PingInterval::new(Duration::ZERO),
+        ping_timeout: Duration::from_secs(5),
+    };
+    let frames = Rc::new(RefCell::new(Frames::of_server()));
+    let scanned = Scanned(client, Rc::clone(&frames));
+    let arrived = move || frames.borrow().arrived();
+    let connection = Connection::begin(scanned, arrived, &settings).await;
+    connection.unwrap()
+}
+
+/// The body of one more stream.
+async fn body(connection: &Connection) -> ResponseBody {
+    connection.begin_stream();
+    let trip = connection.send(request()).unwrap();
+    head(trip).await.unwrap().into_body()
+}
+
+/// Reads so many bytes at least; how many. The time is virtual: it goes on only when nothing moves any more.
+async fn read(body: &mut ResponseBody, bytes: usize) -> usize {
+    let mut length = 0;
+    while length < bytes {
+        let frame = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
+        let frame = frame.expect("the stream stands still").unwrap().unwrap();
+        length += frame.into_data().unwrap().len();
+    }
+    length
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_read() {
     const STREAMS: usize = 40;
@@ -126,33 +169,10 @@ async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_
     LocalSet::new()
         .run_until(async {
             for budget in [0, 64 << 20] {
-                let (client, server) = duplex(1 << 20);
-                let sent = Rc::new(Cell::new(0));
-                spawn_local(sends_without_end(server, Rc::clone(&sent)));
-                let windows = Sizes {
-                    stream: OWN as u32,
-                    max_streams: 100,
-                    budget: Budget::new(budget),
-                };
-                let settings = Settings {
-                    windows,
-                    small_frames: 1 << 20,
-                    max_header_bytes: 65_536,
-                    send_buffer: 65_536,
-                    ping_interval: PingInterval::new(Duration::ZERO),
-                    ping_timeout: Duration::from_secs(5),
-                };
-                let frames = Rc::new(RefCell::new(Frames::of_server()));
-                let scanned = Scanned(client, Rc::clone(&frames));
-                let arrived = move || frames.borrow().arrived();
-                let connection = Connection::begin(scanned, arrived, &settings)
-                    .await
-                    .unwrap();
+                let (connection, sent) = connected(budget).await;
                 let mut unread = Vec::new();
                 for _ in 0..STREAMS {
-                    connection.begin_stream();
-                    let trip = connection.send(request()).unwrap();
-                    unread.push(head(trip).await.unwrap().into_body());
+                    unread.push(body(&connection).await);
                 }
                 // Until nothing moves: time goes on only then.
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -161,14 +181,92 @@ async fn what_nobody_reads_is_bounded_by_the_budget_and_leaves_room_for_what_is_
                 assert!(held >= STREAMS * OWN, "{held}");
                 assert!(held <= share + 2 * OWN * (STREAMS + 16), "{held}");
 
-                connection.begin_stream();
-                let trip = connection.send(request()).unwrap();
-                let mut read = head(trip).await.unwrap().into_body();
-                let mut length = 0;
-                while length < 10 << 20 {
-                    let frame = read.frame().await.unwrap().unwrap();
-                    length += frame.into_data().unwrap().len();
+                read(&mut body(&connection).await, 10 << 20).await;
+            }
+        })
+        .await;
+}
+
+/// What a server may still send on stream 1, as the client has said it (RFC 9113 sections 6.5.3 and 6.9.2).
+#[derive(Default)]
+struct SendWindow {
+    initial: i64,
+    bytes: i64,
+    settings: usize,
+}
+
+impl SendWindow {
+    /// Follows one frame of the client, and tells its type.
+    async fn frame(&mut self, client: &mut (impl AsyncRead + Unpin)) -> u8 {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.unwrap();
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        client.read_exact(&mut payload).await.unwrap();
+        match (kind, u32::from_be_bytes(stream)) {
+            (4, 0) if flags == 0 => {
+                self.settings += 1;
+                for setting in payload.chunks(6) {
+                    let value = u32::from_be_bytes(setting[2..].try_into().unwrap()).into();
+                    if setting[..2] == [0, 4] {
+                        self.bytes += value - self.initial;
+                        self.initial = value;
+                    }
                 }
+            }
+            (8, 1) => self.bytes += i64::from(u32::from_be_bytes(payload.try_into().unwrap())),
+            _ => {}
+        }
+        kind
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_read_goes_on_when_its_window_was_made_smaller() {
+    const ACK: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+    const DATA: [u8; 9] = [0, 64, 0, 0, 0, 0, 0, 0, 1];
+    LocalSet::new()
+        .run_until(async {
+            let (client, mut server) = duplex(1 << 20);
+            let mut window = SendWindow::default();
+            let begun = spawn_local(connected_by(client, 64 << 20));
+            server.read_exact(&mut [0; 24]).await.unwrap();
+            window.frame(&mut server).await;
+            server
+                .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+                .await
+                .unwrap();
+            server.write_all(&ACK).await.unwrap();
+            let connection = begun.await.unwrap();
+            let asked = spawn_local(async move { (body(&connection).await, connection) });
+            while window.frame(&mut server).await != 1 {}
+            // `:status: 200` is one byte (RFC 7541 appendix A).
+            let head = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+            server.write_all(&head).await.unwrap();
+            let (mut body, _connection) = asked.await.unwrap();
+
+            // Less than a third of the window is not worth an update of it. What came at once and stays
+            // unread, while a little more comes, takes the window away at once.
+            let piece = [&DATA[..], &[0; 64 << 8]].concat();
+            let mut sent = 0;
+            for pieces in [48, 4, 4, 4, 4] {
+                for _ in 0..pieces {
+                    server.write_all(&piece).await.unwrap();
+                    sent += 64 << 8;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            window.bytes -= sent as i64;
+            while window.settings < 2 {
+                window.frame(&mut server).await;
+            }
+            read(&mut body, sent).await;
+            server.write_all(&ACK).await.unwrap();
+            assert!(window.bytes <= 0, "{}", window.bytes);
+            while window.bytes <= 0 {
+                let frame = window.frame(&mut server);
+                let frame = tokio::time::timeout(Duration::from_secs(1), frame).await;
+                frame.expect("the stream stands still");
             }
         })
         .await;

@@ -88,9 +88,8 @@ async fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
         } else {
             api
         };
-        let server = "[server]\nwindow_budget = \"128MiB\"\n";
         let config = unprotected(&format!("http://{way}"), "http = \"2\"");
-        let sidebearer = Sidebearer::start(&format!("{server}{config}"));
+        let sidebearer = Sidebearer::start(&config);
         let address = match far_api {
             true => sidebearer.address(),
             false => delayed(sidebearer.address(), ROUND_TRIP),
