@@ -1,28 +1,28 @@
 //! Sidebearer gives unmodified services OAuth 2.0: it obtains and refreshes tokens for each
 //! upstream and injects them into the requests that pass through it.
 //!
-//! The map of the house; arrows point down only:
+//! A module uses only those that stand below it in this list; `ARCHITECTURE.md` has the same order
+//! with one line for each file that matters, and a test compares it with the imports.
 //!
-//! - [`cli`] is what can be asked on the command line: one file a command.
-//! - [`app`] wires everything: [`app::bind`], then [`app::Bound::run`].
-//! - [`reload`] and [`admin`] sit beside it: new snapshots in, health and metrics out. [`sockets`]
-//!   opens and closes what the configuration names; [`watch`] tells when files change.
-//! - [`server`] accepts connections and hands them to shards; [`proxy`] is the path of a request.
-//! - [`snapshot`] is one immutable configuration with everything built from it:
-//!   [`route`] (which upstream), [`token`] (the life of a token).
-//! - [`oauth`] is the wire to the authorization server, over [`http_client`], which sends requests of
-//!   our own; [`upstream`] makes the connections under both.
-//! - [`http1`] is HTTP/1.1 on the wire, towards clients and upstreams, [`http2`] is HTTP/2 towards
-//!   upstreams; [`client_socket`] a client's socket.
-//! - [`config`], [`metrics`], [`limit`], [`deadline`], [`path`] (one meaning for every path) and
-//!   [`address`] (what kind of place an IP address is), [`header_names`] (which names some server
-//!   takes for one), [`redact`] (which cleans what servers say) and [`server_clock`] are the ground; [`jose`], keys and
-//!   signatures, is under both `config` and `oauth`, and with it
-//!   [`dpop`]: proofs that a token is ours, for the token endpoint and for every proxied request.
-//! - [`files`] looks at files within a bound, [`supervisor`] tells who has died, and [`service_manager`]
-//!   tells systemd.
-//! - [`process`], [`telemetry`] and [`sampling`]: what we ask of the system, the log, and which lines
-//!   of it are left out.
+//! - [`cli`]: the commands, one file for each.
+//! - [`app`] wires all parts: [`app::bind`], then [`app::Bound::run`].
+//! - [`reload`] replaces what is served; [`sockets`] opens and closes what the configuration names;
+//!   [`admin`] answers operators.
+//! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request;
+//!   [`client_socket`] is the socket of a client.
+//! - [`snapshot`] is one immutable configuration with everything that was built from it.
+//! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
+//!   [`http_client`], which sends requests of our own.
+//! - [`upstream`] makes and keeps connections to APIs and authorization servers.
+//! - [`sampling`] leaves log lines out while many requests fail alike; [`telemetry`] is the log;
+//!   [`route`] finds the route of a request.
+//! - [`config`] is what the TOML files say.
+//! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.
+//! - [`http1`] and [`http2`] are the two versions of HTTP on the wire.
+//! - [`service_manager`] tells systemd; [`watch`] tells when files change; [`files`] reads them within a
+//!   time limit; [`supervisor`] tells which thread or task has died.
+//! - The ground: [`path`], [`header_names`], [`address`], [`redact`], [`server_clock`], [`metrics`],
+//!   [`limit`], [`deadline`] and [`process`].
 
 pub mod address;
 pub mod admin;
