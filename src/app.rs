@@ -29,10 +29,10 @@ use crate::watch::{Changes, Watcher};
 
 /// How often an unready process looks whether it has become ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it is looked for what died without a word.
+/// How often tasks that ended without a report are looked for.
 const LIFE_INTERVAL: Duration = Duration::from_secs(5);
-/// What was cut has this long to be gone.
-const CUT_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that were cut have this long to close.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A process with all its sockets bound and its threads started.
 pub struct Bound {
@@ -47,7 +47,7 @@ pub struct Bound {
 pub struct Ended {
     /// Connections that had not finished within `drain_timeout`.
     pub cut: usize,
-    /// What died of a defect and took the process along.
+    /// The thread or task whose panic ended the process.
     pub panicked: Option<String>,
 }
 
@@ -152,20 +152,20 @@ impl Bound {
         self.reloader.admin.reloads.clone()
     }
 
-    /// Whom a death is reported to that is to end the process.
+    /// Where panics are reported that must end the process.
     pub fn supervisor(&self) -> &Supervisor {
         self.reloader.admin.acceptor.supervisor()
     }
 
-    /// Tells a service manager from now on.
-    pub fn telling(mut self, manager: ServiceManager) -> Self {
+    /// Reports to a service manager from now on.
+    pub fn with_service_manager(mut self, manager: ServiceManager) -> Self {
         self.reloader.manager = manager;
         self
     }
 
     /// Serves until `shutdown`, then ends gracefully: not ready, accepting for `shutdown_delay`,
-    /// finishing what is in flight within `drain_timeout`. When a thread or task has died without
-    /// which it would do harm, it accepts no more at once, and ends in the same way.
+    /// finishing what is in flight within `drain_timeout`. When a thread or task panics that the process
+    /// cannot do without, it stops accepting at once, and ends in the same way.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let Self {
             mut reloader,
@@ -176,8 +176,8 @@ impl Bound {
         let admin = Arc::clone(&reloader.admin);
         let manager = reloader.manager.clone();
         manager.ready("serving");
-        tokio::spawn(tell_when_ready(Arc::clone(&admin)));
-        tokio::spawn(look_after(Arc::clone(&admin), manager.clone()));
+        tokio::spawn(log_when_ready(Arc::clone(&admin)));
+        tokio::spawn(supervise_tasks(Arc::clone(&admin), manager.clone()));
         let panicked = tokio::select! {
             () = reloader.run(&mut requests, &mut changes) => None,
             () = shutdown => None,
@@ -206,8 +206,8 @@ impl Bound {
         if cut > 0 {
             tracing::warn!(connections = cut, "not finished within drain_timeout, cut");
             shards.cut();
-            // What does not react to being cut ends with the process.
-            let _ = tokio::time::timeout(CUT_PATIENCE, shards.all_closed()).await;
+            // A connection that does not close when it is cut ends with the process.
+            let _ = tokio::time::timeout(CUT_TIMEOUT, shards.all_closed()).await;
         }
         let sampling = &reloader.snapshots.load().sampling;
         sampling.tell_all(tokio::time::Instant::now());
@@ -217,7 +217,7 @@ impl Bound {
 }
 
 /// Finds tokens that nobody renews any more, and tells the watchdog that all threads answer.
-async fn look_after(admin: Arc<Admin>, manager: ServiceManager) {
+async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
     let watchdog = manager.watchdog();
     let interval = watchdog.unwrap_or(LIFE_INTERVAL).min(LIFE_INTERVAL);
     let mut look = tokio::time::interval(interval);
@@ -237,7 +237,7 @@ async fn look_after(admin: Arc<Admin>, manager: ServiceManager) {
 }
 
 /// `/startupz` latches with the first look at a ready process; this one does not depend on probes.
-async fn tell_when_ready(admin: Arc<Admin>) {
+async fn log_when_ready(admin: Arc<Admin>) {
     let mut look = tokio::time::interval(READINESS_INTERVAL);
     loop {
         look.tick().await;

@@ -44,7 +44,7 @@ pub fn raise_open_files(max_connections: usize) -> Option<String> {
     too_few_files(now, max_connections)
 }
 
-/// Whether a socket cannot be had because the process or the system has no more to give.
+/// Whether a socket cannot be opened because the process or the system is at its limit.
 pub fn is_shortage(error: &std::io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(

@@ -15,27 +15,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use decode::View;
+use decode::DecodedView;
 pub use decode::is_seen;
 
 /// Longest text taken over from a server, in characters.
-const LIMIT: usize = 200;
+const MAX_SHOWN: usize = 200;
 /// Of longer text nothing more is looked at, and nothing more is shown, in bytes.
-const MOST: usize = 4096;
+const MAX_READ: usize = 4096;
 /// A piece of a secret of so many bytes is hidden wherever it stands; a shorter secret, whole.
-const PIECE: usize = 8;
+const PIECE_BYTES: usize = 8;
 /// Shorter secrets are found by chance in what is decoded from base64 and hexadecimal.
 const SHORTEST_DECODED: usize = 4;
 /// What is shorter is no signature, and may be in every text.
 const SHORTEST_SIGNATURE: usize = 16;
 /// Of how many token answers the tokens are known: those in use, under an old certificate and a new
 /// one, and those before them.
-const TOKENS: usize = 4;
+const MAX_TOKENS: usize = 4;
 const REDACTED: &str = "[redacted]";
 /// Stands for [`REDACTED`] until all secrets are found, or they would be found in it.
-const MARK: char = '\0';
+const PLACEHOLDER: char = '\0';
 /// What RFC 3986 leaves as it is.
-const ENCODED: AsciiSet = NON_ALPHANUMERIC
+const PERCENT_ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -44,10 +44,10 @@ const ENCODED: AsciiSet = NON_ALPHANUMERIC
 /// Knows what must not be shown: the secrets of one credential, what was sent with them last, and
 /// its tokens. Shared by all that show text of the servers which have seen these.
 #[derive(Default)]
-pub struct Redactor(Mutex<Known>);
+pub struct Redactor(Mutex<HiddenValues>);
 
 #[derive(Default)]
-struct Known {
+struct HiddenValues {
     secrets: Vec<Zeroizing<String>>,
     /// Those that were replaced last.
     old_secrets: Vec<Zeroizing<String>>,
@@ -68,7 +68,7 @@ impl Redactor {
     /// From now on the secrets are these, and nothing has been sent with them. Those that they replace
     /// and what the request before had are hidden too: servers may still speak of them.
     pub fn begin<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
-        let secrets: Vec<_> = secrets.into_iter().map(kept).collect();
+        let secrets: Vec<_> = secrets.into_iter().map(zeroizing).collect();
         let mut known = self.known();
         if secrets != known.secrets {
             known.old_secrets = mem::replace(&mut known.secrets, secrets);
@@ -78,7 +78,7 @@ impl Redactor {
 
     /// Knows one more that is sent with the secrets.
     pub fn add(&self, secret: &str) {
-        self.known().sent.push(kept(secret));
+        self.known().sent.push(zeroizing(secret));
     }
 
     /// Knows a JWT, and its signature: what stands before that proves nothing alone.
@@ -96,22 +96,22 @@ impl Redactor {
         if known.tokens.iter().any(|known| **known == token) {
             return;
         }
-        known.tokens.push_front(kept(token));
-        known.tokens.truncate(TOKENS);
+        known.tokens.push_front(zeroizing(token));
+        known.tokens.truncate(MAX_TOKENS);
     }
 
     /// `text` as visible ASCII and spaces, at most 200 characters, without the secrets and without
     /// pieces of them, in whatever usual encoding they stand there.
     pub fn clean(&self, text: &str) -> String {
-        self.clean_to(LIMIT, text)
+        self.clean_to(MAX_SHOWN, text)
     }
 
-    /// As [`clean`](Self::clean), of at most `most` characters.
-    pub fn clean_to(&self, most: usize, text: &str) -> String {
+    /// As [`clean`](Self::clean), of at most `max` characters.
+    pub fn clean_to(&self, max: usize, text: &str) -> String {
         let (text, cut) = bounded(text);
         let mut clean = visible(&self.masked(text));
-        if cut || clean.len() > most {
-            clean.truncate(most - 3);
+        if cut || clean.len() > max {
+            clean.truncate(max - 3);
             clean.push_str("...");
         }
         clean
@@ -126,11 +126,13 @@ impl Redactor {
     }
 
     fn masked(&self, text: &str) -> String {
-        let masked = self.mask(text).map(|masked| masked.replace(MARK, REDACTED));
+        let masked = self
+            .mask(text)
+            .map(|masked| masked.replace(PLACEHOLDER, REDACTED));
         masked.unwrap_or_else(|| REDACTED.to_owned())
     }
 
-    /// `text` with a [`MARK`] for each stretch of secrets; none if it would take too long to say.
+    /// `text` with a [`PLACEHOLDER`] for each stretch of secrets; none if it would take too long to say.
     fn mask(&self, text: &str) -> Option<String> {
         let known = self.known();
         let mut hidden = vec![false; text.len()];
@@ -140,7 +142,7 @@ impl Redactor {
             secrets.chain(sent).chain(&known.tokens)
         };
         for secret in all().filter(|secret| !secret.is_empty()) {
-            let percent = Zeroizing::new(utf8_percent_encode(secret, &ENCODED).to_string());
+            let percent = Zeroizing::new(utf8_percent_encode(secret, &PERCENT_ENCODED).to_string());
             let form = Zeroizing::new(byte_serialize(secret.as_bytes()).collect::<String>());
             for verbatim in [secret, &percent, &form] {
                 for at in find_all(text.as_bytes(), verbatim.as_bytes()) {
@@ -157,7 +159,7 @@ impl Redactor {
         Some(marked(text, &hidden))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, HiddenValues> {
         // What is locked is replaced part by part, so a panic elsewhere leaves it sound.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,9 +171,9 @@ impl std::fmt::Debug for Redactor {
     }
 }
 
-/// What is looked for in a [`View`], without regard to case, to `+` and to what a view leaves out.
+/// What is looked for in a [`DecodedView`], without regard to case, to `+` and to what a view leaves out.
 struct Needles {
-    /// The hash of every piece of [`PIECE`] bytes: the pieces themselves would not be wiped.
+    /// The hash of every piece of [`PIECE_BYTES`] bytes: the pieces themselves would not be wiped.
     pieces: HashSet<u64>,
     hasher: RandomState,
     /// Those that are shorter.
@@ -186,7 +188,7 @@ impl Needles {
             whole: Vec::new(),
         };
         for secret in secrets {
-            let view = View::of(secret);
+            let view = DecodedView::of(secret);
             needles.add(&view);
             // As it comes out of text that is decoded further than it was encoded.
             if let Some(decoded) = view.unescaped_wholly() {
@@ -196,12 +198,12 @@ impl Needles {
         needles
     }
 
-    fn add(&mut self, secret: &View) {
+    fn add(&mut self, secret: &DecodedView) {
         let (folded, _) = folded(secret);
-        if (1..PIECE).contains(&folded.len()) {
+        if (1..PIECE_BYTES).contains(&folded.len()) {
             self.whole.push(folded);
         } else {
-            let pieces = folded.windows(PIECE);
+            let pieces = folded.windows(PIECE_BYTES);
             let pieces = pieces.map(|piece| self.hasher.hash_one(piece));
             self.pieces.extend(pieces);
         }
@@ -212,16 +214,16 @@ impl Needles {
     }
 
     /// Marks where in the text that `view` was made of they stand.
-    fn hide(&self, view: &View, decoded: bool, hidden: &mut [bool]) {
+    fn hide(&self, view: &DecodedView, decoded: bool, hidden: &mut [bool]) {
         let (text, places) = folded(view);
         let mut mark = |at: usize, length: usize| {
             let (first, last) = (view.spans[places[at]], view.spans[places[at + length - 1]]);
             let range = first.0.min(last.0) as usize..first.1.max(last.1) as usize;
             hidden[range].fill(true);
         };
-        for (at, piece) in text.windows(PIECE).enumerate() {
+        for (at, piece) in text.windows(PIECE_BYTES).enumerate() {
             if self.pieces.contains(&self.hasher.hash_one(piece)) {
-                mark(at, PIECE);
+                mark(at, PIECE_BYTES);
             }
         }
         for whole in &self.whole {
@@ -233,7 +235,7 @@ impl Needles {
 }
 
 /// Lower case, without `+`: it may stand for a space. With the place of each byte.
-fn folded(view: &View) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
+fn folded(view: &DecodedView) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
     let mut bytes = Zeroizing::new(Vec::with_capacity(view.bytes.len()));
     let mut places = Vec::with_capacity(view.bytes.len());
     for (place, byte) in view.bytes.iter().enumerate() {
@@ -245,17 +247,17 @@ fn folded(view: &View) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
     (bytes, places)
 }
 
-fn kept(secret: &str) -> Zeroizing<String> {
+fn zeroizing(secret: &str) -> Zeroizing<String> {
     Zeroizing::new(secret.to_owned())
 }
 
 /// The beginning of `text`, and whether that is not all of it. What a cut may have left of a short
 /// secret is cut off too.
 fn bounded(text: &str) -> (&str, bool) {
-    if text.len() <= MOST {
+    if text.len() <= MAX_READ {
         return (text, false);
     }
-    let mut end = MOST - PIECE;
+    let mut end = MAX_READ - PIECE_BYTES;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -269,7 +271,7 @@ fn marked(text: &str, hidden: &[bool]) -> String {
         // A match in the middle of a character hides all of it.
         let hide = hidden[at..at + character.len_utf8()].contains(&true);
         match (hide, inside) {
-            (true, false) => marked.push(MARK),
+            (true, false) => marked.push(PLACEHOLDER),
             (true, true) => {}
             (false, _) => marked.push(character),
         }

@@ -107,15 +107,15 @@ impl Reloader {
         for path in paths {
             tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it if it is good");
         }
-        self.look_at_secrets().await;
+        self.reread_secrets().await;
         if self.admin.last_reload().refused.is_some() {
             self.retry().await;
         }
     }
 
-    async fn look_at_secrets(&self) {
+    async fn reread_secrets(&self) {
         let snapshot = self.snapshots.load_full();
-        let looked = self.apart(move |_| {
+        let looked = self.on_blocking_thread(move |_| {
             for source in snapshot.credentials.values().flat_map(Credential::sources) {
                 source.retry_if_secret_changed();
             }
@@ -127,7 +127,7 @@ impl Reloader {
     }
 
     /// Does what reads files on another thread: this one is needed while a file system hangs.
-    async fn apart<T: Send + 'static>(
+    async fn on_blocking_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Builder) -> Result<T, BuildError> + Send + 'static,
     ) -> Result<T, String> {
@@ -143,7 +143,9 @@ impl Reloader {
     async fn rotate(&self) -> Result<(), String> {
         let old = self.snapshots.load_full();
         let before = Arc::clone(&old);
-        let rotated = self.apart(move |builder| builder.rotate(&before)).await;
+        let rotated = self
+            .on_blocking_thread(move |builder| builder.rotate(&before))
+            .await;
         let rotated = rotated.inspect_err(|error| {
             tracing::debug!(error, "no certificate can be put in use now");
         });
@@ -171,14 +173,14 @@ impl Reloader {
         let outcome = self.try_reload().await;
         let refused = self.admin.last_reload().refused.clone();
         if outcome.as_ref().err() != refused.as_ref() {
-            let _ = self.tell(outcome).await;
+            let _ = self.report(outcome).await;
         }
     }
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
         self.manager.reloading();
         let outcome = self.try_reload().await;
-        let outcome = self.tell(outcome).await;
+        let outcome = self.report(outcome).await;
         self.manager.ready(match &outcome {
             Ok(()) => "serving",
             Err(_) => "the configuration was refused: the last good one serves",
@@ -186,18 +188,18 @@ impl Reloader {
         outcome
     }
 
-    async fn tell(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
+    async fn report(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
         self.admin.metrics.reloaded(outcome.is_ok());
-        self.note(&outcome);
+        self.record(&outcome);
         if outcome.is_err() {
-            self.look_at_secrets().await;
+            self.reread_secrets().await;
             // Whatever is wrong with the configuration, what a file holds is not part of it.
             let _ = self.rotate().await;
         }
         outcome.map(drop)
     }
 
-    fn note(&self, outcome: &Result<Diagnostics, Diagnostics>) {
+    fn record(&self, outcome: &Result<Diagnostics, Diagnostics>) {
         let mut last = self.admin.last_reload();
         last.at = SystemTime::now();
         match outcome {
@@ -249,7 +251,7 @@ impl Reloader {
             .await
             .map_err(|error| self.refusal(error.to_string()))?;
         let before = Arc::clone(&old);
-        let built = self.apart(move |builder| builder.build(config, Some(&before)));
+        let built = self.on_blocking_thread(move |builder| builder.build(config, Some(&before)));
         let snapshot = built.await.map_err(|reason| self.refusal(reason))?;
         first_tokens(&snapshot, &old).await;
 
@@ -266,7 +268,7 @@ impl Reloader {
         for credential in snapshot.credentials.values() {
             credential.source.retry_now();
         }
-        self.look_at_secrets().await;
+        self.reread_secrets().await;
         self.hand_over(&old, &snapshot);
         if let Some(log) = &self.log {
             log.apply(&config.log);

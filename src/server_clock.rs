@@ -1,4 +1,5 @@
-//! The clock of another machine, as far as its answers show it: what we date for it is dated by that.
+//! The clock of another machine, as far as its answers show it. What we date for that machine, an
+//! assertion or a proof, is dated by its clock.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -8,19 +9,19 @@ use http::HeaderMap;
 use http::header::DATE;
 
 /// How far what is dated now is dated back, in seconds: a clock that is a little behind ours would
-/// take it for something of the future, and one a little ahead has nothing against it.
-const BACK: i64 = 3;
+/// take it for something of the future, and one a little ahead accepts it.
+const BACKDATE: i64 = 3;
 /// A clock further from ours than so many seconds is not followed: whoever could make us date
 /// assertions further ahead could keep them for later.
-const MOST: i64 = 300;
-/// `Date` is in whole seconds, and underway for some of one: less is no difference.
-const LEAST: i64 = 2;
+const MAX_DIFFERENCE: i64 = 300;
+/// `Date` is in whole seconds, and takes a part of one to arrive: less is no difference.
+const MIN_DIFFERENCE: i64 = 2;
 /// Nothing measured yet.
 const UNKNOWN: i64 = i64::MIN;
 
 /// From when a request was sent until its answer was there, by our clock: at some moment of it the
 /// server wrote down the `Date`, so that a slow answer says nothing about its clock.
-pub type During = RangeInclusive<SystemTime>;
+pub type RequestPeriod = RangeInclusive<SystemTime>;
 
 /// What is known of one server's clock. Read without a lock.
 #[derive(Debug)]
@@ -45,41 +46,41 @@ impl ServerClock {
     /// epoch.
     pub fn date(&self, now: Duration) -> u64 {
         now.as_secs()
-            .saturating_add_signed(self.followed.load(Relaxed) - BACK)
+            .saturating_add_signed(self.followed.load(Relaxed) - BACKDATE)
     }
 
     /// Looks at the `Date` of an answer. The difference in seconds, if it is one and not the one that
     /// was seen before: above zero when the server is ahead of us.
-    pub fn measure(&self, headers: &HeaderMap, during: &During) -> Option<i64> {
-        let possible = Possible::of(headers, during)?;
+    pub fn measure(&self, headers: &HeaderMap, during: &RequestPeriod) -> Option<i64> {
+        let offset = PossibleOffset::of(headers, during)?;
         let before = self.measured.load(Relaxed);
-        let least = possible.nearest(0);
+        let least = offset.nearest(0);
         let ahead = match least {
             0 => 0,
-            _ if possible.nearest(before) == before => before,
+            _ if offset.nearest(before) == before => before,
             _ => least,
         };
         self.measured.store(ahead, Relaxed);
-        let known = before != UNKNOWN && (before - ahead).abs() < LEAST;
-        (!known && ahead.abs() >= LEAST).then_some(ahead)
+        let known = before != UNKNOWN && (before - ahead).abs() < MIN_DIFFERENCE;
+        (!known && ahead.abs() >= MIN_DIFFERENCE).then_some(ahead)
     }
 
     /// The server refused what was dated for it: from now on its clock is followed as its answer
     /// shows it. Whether that changes what is dated, so that another attempt is worth it.
-    pub fn learn(&self, headers: &HeaderMap, during: &During) -> bool {
-        let Some(possible) = Possible::of(headers, during) else {
+    pub fn learn(&self, headers: &HeaderMap, during: &RequestPeriod) -> bool {
+        let Some(offset) = PossibleOffset::of(headers, during) else {
             return false;
         };
         let before = self.followed.load(Relaxed);
-        let ahead = if possible.is_close_to(before) {
+        let ahead = if offset.is_close_to(before) {
             before
-        } else if possible.is_close_to(0) {
+        } else if offset.is_close_to(0) {
             0
         } else {
             // Most servers write the date down when the answer is ready.
-            possible.least.clamp(-MOST, MOST)
+            offset.least.clamp(-MAX_DIFFERENCE, MAX_DIFFERENCE)
         };
-        let changes = (before - ahead).abs() >= LEAST;
+        let changes = (before - ahead).abs() >= MIN_DIFFERENCE;
         if changes {
             self.followed.store(ahead, Relaxed);
         }
@@ -90,7 +91,7 @@ impl ServerClock {
     /// did not, or is not known.
     pub fn difference(&self) -> Option<String> {
         let ahead = self.measured.load(Relaxed);
-        (ahead != UNKNOWN && ahead.abs() >= LEAST).then(|| in_words(ahead))
+        (ahead != UNKNOWN && ahead.abs() >= MIN_DIFFERENCE).then(|| in_words(ahead))
     }
 }
 
@@ -101,14 +102,14 @@ pub fn in_words(ahead: i64) -> String {
 }
 
 /// By how many whole seconds a server can be ahead, as its answer shows.
-struct Possible {
+struct PossibleOffset {
     least: i64,
     most: i64,
 }
 
-impl Possible {
+impl PossibleOffset {
     /// None without exactly one `Date`, or if that cannot be read.
-    fn of(headers: &HeaderMap, during: &During) -> Option<Self> {
+    fn of(headers: &HeaderMap, during: &RequestPeriod) -> Option<Self> {
         let mut dates = headers.get_all(DATE).iter();
         let (date, None) = (dates.next()?, dates.next()) else {
             return None;
@@ -131,7 +132,7 @@ impl Possible {
     }
 
     fn is_close_to(&self, ahead: i64) -> bool {
-        (self.nearest(ahead) - ahead).abs() < LEAST
+        (self.nearest(ahead) - ahead).abs() < MIN_DIFFERENCE
     }
 }
 
@@ -148,12 +149,12 @@ mod tests {
         headers
     }
 
-    fn at_once() -> During {
+    fn at_once() -> RequestPeriod {
         within(Duration::ZERO)
     }
 
     /// The answer is there at [`NOW`], and took so long.
-    fn within(took: Duration) -> During {
+    fn within(took: Duration) -> RequestPeriod {
         let arrived = UNIX_EPOCH + NOW;
         arrived - took..=arrived
     }

@@ -12,7 +12,7 @@ pub enum CommandError {
     /// It was tried and failed.
     #[error("error: {0}")]
     Failed(String),
-    /// A socket cannot be had.
+    /// A socket cannot be bound.
     #[error("error: {0}")]
     Bind(String),
     /// It was asked for in a way that cannot work.

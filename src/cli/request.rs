@@ -37,7 +37,7 @@ pub(super) enum RequestError {
 /// status decides.
 ///
 /// # Errors
-/// There is none within `timeout`, and why.
+/// Why there is no answer within `timeout`.
 pub(super) async fn send(
     method: Method,
     url: &Url,

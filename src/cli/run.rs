@@ -56,7 +56,7 @@ pub async fn serve(path: &Path) -> Result<(), CommandError> {
     let manager = ServiceManager::of_environment(bound.supervisor()).map_err(|error| {
         CommandError::Failed(format!("cannot tell the service manager: {error}"))
     })?;
-    let bound = bound.telling(manager);
+    let bound = bound.with_service_manager(manager);
     let guard = bound.supervisor().guard("the task of SIGHUP");
     let reloads = bound.reloads();
     tokio::spawn(async move {

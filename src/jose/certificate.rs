@@ -17,7 +17,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The first certificate of a PEM file; none if there is none that can be used.
+    /// The first certificate of a PEM file; `None` if it holds no certificate that can be used.
     pub fn from_pem(pem: &[u8]) -> Option<Self> {
         let der = CertificateDer::from_pem_slice(pem).ok()?;
         let parsed = ParsedCertificate::try_from(&der).ok()?;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use super::material::{Key, KeyError, rsa_key};
+use super::material::{KeyError, KeyMaterial, rsa_key};
 
 /// A JWK as it is written.
 #[derive(Deserialize)]
@@ -51,7 +51,7 @@ impl Jwk {
     }
 
     /// The key itself, taken out.
-    pub(super) fn key(&self) -> Result<Key, KeyError> {
+    pub(super) fn key(&self) -> Result<KeyMaterial, KeyError> {
         let signs = |ops: &Vec<String>| ops.iter().any(|op| op == "sign");
         if self
             .purpose
@@ -65,19 +65,19 @@ impl Jwk {
         }
         let (kty, crv) = (self.kty.as_deref(), self.crv.as_deref());
         match (kty, crv) {
-            (Some("RSA"), _) => self.rsa().map(Key::Rsa),
-            (Some("EC"), Some("P-256")) => {
-                self.ec(&ECDSA_P256_SHA256_FIXED_SIGNING, 32).map(Key::P256)
-            }
-            (Some("EC"), Some("P-384")) => {
-                self.ec(&ECDSA_P384_SHA384_FIXED_SIGNING, 48).map(Key::P384)
-            }
+            (Some("RSA"), _) => self.rsa().map(KeyMaterial::Rsa),
+            (Some("EC"), Some("P-256")) => self
+                .ec(&ECDSA_P256_SHA256_FIXED_SIGNING, 32)
+                .map(KeyMaterial::P256),
+            (Some("EC"), Some("P-384")) => self
+                .ec(&ECDSA_P384_SHA384_FIXED_SIGNING, 48)
+                .map(KeyMaterial::P384),
             (Some("EC"), Some("P-521")) => Err(KeyError::Unsupported("an EC key on P-521")),
             (Some("EC"), _) => Err(KeyError::Unsupported("an EC key on another curve")),
             (Some("OKP"), Some("Ed25519")) => {
                 let (seed, public) = (need(&self.d)?, need(&self.x)?);
                 Ed25519KeyPair::from_seed_and_public_key(seed, public)
-                    .map(Key::Ed25519)
+                    .map(KeyMaterial::Ed25519)
                     .map_err(inconsistent)
             }
             (Some("OKP"), _) => Err(KeyError::Unsupported("an OKP key on another curve")),

@@ -22,7 +22,7 @@ pub struct Header<'a> {
 }
 
 #[derive(Serialize)]
-struct Whole<'a> {
+struct FullHeader<'a> {
     alg: &'static str,
     #[serde(flatten)]
     header: Header<'a>,
@@ -31,7 +31,7 @@ struct Whole<'a> {
 /// `HEADER.CLAIMS.SIGNATURE`
 pub fn sign(key: &SigningKey, header: Header<'_>, claims: &impl Serialize) -> Zeroizing<String> {
     let alg = key.algorithm().name();
-    let mut jws = encoded(&Whole { alg, header });
+    let mut jws = encoded(&FullHeader { alg, header });
     jws.push('.');
     jws.push_str(&encoded(claims));
     let signature = key.sign(jws.as_bytes());

@@ -9,12 +9,12 @@ use aws_lc_rs::signature::{
 };
 
 use super::jwk::Jwk;
-use super::material::{Key, KeyError};
+use super::material::{KeyError, KeyMaterial};
 use super::{Algorithm, PublicJwk, pem};
 
 /// A key, and how it signs.
 pub struct SigningKey {
-    key: Key,
+    key: KeyMaterial,
     algorithm: Algorithm,
     id: Option<String>,
     public_key: Vec<u8>,
@@ -58,7 +58,7 @@ impl SigningKey {
             _ => (Algorithm::HS256, hmac::HMAC_SHA256),
         };
         Self {
-            key: Key::Secret(Box::new(hmac::Key::new(hmac, secret))),
+            key: KeyMaterial::Secret(Box::new(hmac::Key::new(hmac, secret))),
             algorithm,
             id: None,
             public_key: Vec::new(),
@@ -69,7 +69,8 @@ impl SigningKey {
     pub fn generate_es256() -> Self {
         const WORKS: &str = "the system has random numbers";
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect(WORKS);
-        Self::new(Key::P256(key), Algorithm::ES256, None).expect("a key on P-256 is for ES256")
+        Self::new(KeyMaterial::P256(key), Algorithm::ES256, None)
+            .expect("a key on P-256 is for ES256")
     }
 
     /// How it signs.
@@ -97,8 +98,8 @@ impl SigningKey {
         const WORKS: &str = "a key that was accepted signs";
         let random = SystemRandom::new();
         match &self.key {
-            Key::Secret(key) => hmac::sign(key, message).as_ref().to_vec(),
-            Key::Rsa(key) => {
+            KeyMaterial::Secret(key) => hmac::sign(key, message).as_ref().to_vec(),
+            KeyMaterial::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 let padding: &dyn RsaEncoding = match self.algorithm {
                     Algorithm::PS256 => &RSA_PSS_SHA256,
@@ -108,16 +109,16 @@ impl SigningKey {
                     .expect(WORKS);
                 signature
             }
-            Key::P256(key) | Key::P384(key) => {
+            KeyMaterial::P256(key) | KeyMaterial::P384(key) => {
                 key.sign(&random, message).expect(WORKS).as_ref().to_vec()
             }
-            Key::Ed25519(key) => key.sign(message).as_ref().to_vec(),
+            KeyMaterial::Ed25519(key) => key.sign(message).as_ref().to_vec(),
         }
     }
 
-    fn new(key: Key, algorithm: Algorithm, id: Option<String>) -> Result<Self, KeyError> {
+    fn new(key: KeyMaterial, algorithm: Algorithm, id: Option<String>) -> Result<Self, KeyError> {
         let fits = match &key {
-            Key::Rsa(_) => matches!(algorithm, Algorithm::RS256 | Algorithm::PS256),
+            KeyMaterial::Rsa(_) => matches!(algorithm, Algorithm::RS256 | Algorithm::PS256),
             other => other.usual() == algorithm,
         };
         if !fits {

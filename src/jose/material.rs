@@ -41,7 +41,7 @@ pub enum KeyError {
 }
 
 /// The forms of key material.
-pub(super) enum Key {
+pub(super) enum KeyMaterial {
     Secret(Box<hmac::Key>),
     Rsa(rsa::KeyPair),
     P256(EcdsaKeyPair),
@@ -49,7 +49,7 @@ pub(super) enum Key {
     Ed25519(Ed25519KeyPair),
 }
 
-impl Key {
+impl KeyMaterial {
     /// The algorithm most used with it.
     pub(super) fn usual(&self) -> Algorithm {
         match self {

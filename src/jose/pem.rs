@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::material::{Key, KeyError, rsa_key};
+use super::material::{KeyError, KeyMaterial, rsa_key};
 
 /// The object identifiers of key types and curves, as they stand in DER.
 const KINDS: [(&[u8], Kind); 9] = [
@@ -54,7 +54,7 @@ enum Kind {
 }
 
 /// The first private key of a PEM file.
-pub(super) fn read(text: &str) -> Result<Key, KeyError> {
+pub(super) fn read(text: &str) -> Result<KeyMaterial, KeyError> {
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(KeyError::Encrypted);
     }
@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<Key, KeyError> {
     let damaged = KeyError::Damaged("its PEM is not whole, or not valid");
     match PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| damaged)? {
         PrivateKeyDer::Pkcs1(der) => {
-            rsa_key(rsa::KeyPair::from_der(der.secret_pkcs1_der())).map(Key::Rsa)
+            rsa_key(rsa::KeyPair::from_der(der.secret_pkcs1_der())).map(KeyMaterial::Rsa)
         }
         PrivateKeyDer::Sec1(der) => sec1(der.secret_sec1_der()),
         PrivateKeyDer::Pkcs8(der) => pkcs8(der.secret_pkcs8_der()),
@@ -75,34 +75,35 @@ pub(super) fn read(text: &str) -> Result<Key, KeyError> {
     }
 }
 
-fn pkcs8(der: &[u8]) -> Result<Key, KeyError> {
+fn pkcs8(der: &[u8]) -> Result<KeyMaterial, KeyError> {
     // The type stands before the key itself, and the random bytes of a key must not look like one.
     let kind = kind(&der[..der.len().min(40)]);
     let damaged = |_| KeyError::Damaged("its PKCS#8 content is damaged");
     match kind.ok_or(KeyError::Unsupported("a key of another type"))? {
-        Kind::Rsa => rsa_key(rsa::KeyPair::from_pkcs8(der)).map(Key::Rsa),
+        Kind::Rsa => rsa_key(rsa::KeyPair::from_pkcs8(der)).map(KeyMaterial::Rsa),
         Kind::P256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-            .map(Key::P256)
+            .map(KeyMaterial::P256)
             .map_err(damaged),
         Kind::P384 => EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
-            .map(Key::P384)
+            .map(KeyMaterial::P384)
             .map_err(damaged),
         Kind::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
-            .map(Key::Ed25519)
+            .map(KeyMaterial::Ed25519)
             .map_err(damaged),
         Kind::Other(what) => Err(KeyError::Unsupported(what)),
     }
 }
 
-fn sec1(der: &[u8]) -> Result<Key, KeyError> {
+fn sec1(der: &[u8]) -> Result<KeyMaterial, KeyError> {
     if let Some(Kind::Other(what)) = kind(der) {
         return Err(KeyError::Unsupported(what));
     }
     // The curve need not be named: whichever fits.
     EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-        .map(Key::P256)
+        .map(KeyMaterial::P256)
         .or_else(|_| {
-            EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map(Key::P384)
+            EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
+                .map(KeyMaterial::P384)
         })
         .map_err(|_| KeyError::Damaged("its SEC1 content is damaged, or on another curve"))
 }

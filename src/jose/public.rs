@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::material::Key;
+use super::material::KeyMaterial;
 
 /// The public half of a key: its required members alone, in the order that thumbprints call for
 /// (RFC 7638 section 3.2).
@@ -46,7 +46,7 @@ pub enum PublicJwk {
 
 impl PublicJwk {
     /// None for a secret.
-    pub(super) fn of(key: &Key) -> Option<Self> {
+    pub(super) fn of(key: &KeyMaterial) -> Option<Self> {
         let ec = |crv, point: &[u8]| {
             // After the byte that says "uncompressed", both halves are of one length.
             let (x, y) = point[1..].split_at(point.len() / 2);
@@ -58,15 +58,15 @@ impl PublicJwk {
             }
         };
         Some(match key {
-            Key::Secret(_) => return None,
-            Key::P256(key) => ec("P-256", key.public_key().as_ref()),
-            Key::P384(key) => ec("P-384", key.public_key().as_ref()),
-            Key::Ed25519(key) => Self::Okp {
+            KeyMaterial::Secret(_) => return None,
+            KeyMaterial::P256(key) => ec("P-256", key.public_key().as_ref()),
+            KeyMaterial::P384(key) => ec("P-384", key.public_key().as_ref()),
+            KeyMaterial::Ed25519(key) => Self::Okp {
                 crv: "Ed25519",
                 kty: "OKP",
                 x: URL_SAFE_NO_PAD.encode(key.public_key()),
             },
-            Key::Rsa(key) => {
+            KeyMaterial::Rsa(key) => {
                 let public = key.public_key();
                 let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
                 Self::Rsa {

@@ -22,7 +22,7 @@ use crate::jose::SigningKey;
 /// RFC 7523 section 2.2
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What a client can prove itself with.
+/// Authenticates the client in one token request.
 pub(super) struct ClientAuthenticator<'a> {
     pub(super) auth: &'a ClientAuth,
     pub(super) secrets: &'a Secrets,
@@ -30,7 +30,7 @@ pub(super) struct ClientAuthenticator<'a> {
     pub(super) signer: Option<&'a Signer>,
     /// Where the request goes.
     pub(super) token_endpoint: &'a Url,
-    /// When.
+    /// The time of the request.
     pub(super) now: SystemTime,
     /// The same for an assertion of ours, as the server dates it, in seconds since the Unix epoch.
     pub(super) issued_at: u64,

@@ -53,7 +53,7 @@ pub fn rejects_token(headers: &HeaderMap, schemes: &[&str]) -> bool {
 /// Why a token was rejected, in the words of the API: they may hold anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reason {
-    /// `error` (RFC 6750 section 3); empty if there is none.
+    /// `error` (RFC 6750 section 3); empty if the challenge has none.
     pub error: String,
     /// `error_description`; empty if there is none.
     pub description: String,

@@ -30,7 +30,7 @@ use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::http_client::{HttpClient, Transport, display_url};
 use crate::redact::Redactor;
-use crate::server_clock::{self, During, ServerClock};
+use crate::server_clock::{self, RequestPeriod, ServerClock};
 use crate::upstream::{ClientCertificate, TlsError};
 
 /// Asks for the tokens of one credential; each request has a connection of its own.
@@ -142,7 +142,7 @@ impl Client {
             wall_clock: Arc::clone(&wall_clock),
             faults: ReportedFaults::of(&credential.name),
         });
-        let _ = inputs.look();
+        let _ = inputs.read();
         let server = match &credential.server {
             AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
             AuthorizationServer::Issuer(issuer, _) => {
@@ -230,7 +230,7 @@ impl Client {
     async fn ask(
         &self,
         nonce: Option<Nonce>,
-    ) -> Result<(EndpointResponse, RequestContext<'_>, During), TokenError> {
+    ) -> Result<(EndpointResponse, RequestContext<'_>, RequestPeriod), TokenError> {
         let RequestInputs {
             secrets,
             signer,
@@ -298,7 +298,7 @@ impl Client {
     /// Reads all files anew, for a request.
     async fn read(&self) -> Result<RequestInputs, TokenError> {
         let inputs = Arc::clone(&self.inputs);
-        let read = spawn_blocking(move || inputs.look()).await;
+        let read = spawn_blocking(move || inputs.read()).await;
         let read = read.map_err(TokenError::panicked)?;
         *lock(&self.last) = match &read {
             Ok(material) => LastInputs::Read(material.clone()),
@@ -332,13 +332,13 @@ impl TokenEndpoint for Client {
     }
 
     fn secret_changed(&self) -> bool {
-        self.differs(self.inputs.look())
+        self.differs(self.inputs.read())
     }
 
-    fn look_at_secrets(&self) -> BoxFuture<'_, bool> {
+    fn reread_secrets(&self) -> BoxFuture<'_, bool> {
         let inputs = Arc::clone(&self.inputs);
         Box::pin(async move {
-            let looked = spawn_blocking(move || inputs.look()).await;
+            let looked = spawn_blocking(move || inputs.read()).await;
             looked.is_ok_and(|now| self.differs(now))
         })
     }

@@ -108,7 +108,7 @@ impl Endpoint {
 
     /// Reads the TLS files again: what stands for those in use. A fault is noted if they are not those
     /// that are there.
-    pub(super) fn look(&self, faults: &mut FoundFaults) -> u64 {
+    pub(super) fn read_tls_files(&self, faults: &mut FoundFaults) -> u64 {
         let files = self.http.tls_files();
         if let Some(fault) = files.fault {
             let (file, fault) = (fault.file.display().to_string(), fault.reason);
@@ -145,10 +145,10 @@ impl From<http_client::Error> for TokenError {
         let kind = match error.kind {
             ErrorKind::Unreachable | ErrorKind::Disconnected => TokenErrorKind::Unreachable,
             ErrorKind::Timeout => TokenErrorKind::Timeout,
-            // The server has said its no, if not in OAuth's words.
+            // The server refused the client, though not in the words of OAuth.
             ErrorKind::CertificateRefused => TokenErrorKind::Refused,
             ErrorKind::Internal => TokenErrorKind::Local,
-            // A server named the URL; and of what it says otherwise nothing is of use.
+            // The server named a URL, or sent a response, that cannot be used.
             ErrorKind::InvalidRequest
             | ErrorKind::AddressForbidden
             | ErrorKind::HeadTooLarge

@@ -11,19 +11,19 @@ pub(super) struct KeyFile {
     source: SecretSource,
     algorithm: Option<Algorithm>,
     certificate_file: Option<NamedFile>,
-    key: LastGood<Key>,
+    key: LastGood<LoadedKey>,
     certificate: LastGood<Certificate>,
 }
 
 /// A key, and how a server may find its certificate.
 #[derive(Clone, PartialEq)]
 pub(super) struct Signer {
-    key: Key,
+    key: LoadedKey,
     certificate: Option<Certificate>,
 }
 
 #[derive(Clone)]
-struct Key {
+struct LoadedKey {
     text: Secret,
     key: Arc<SigningKey>,
 }
@@ -60,11 +60,11 @@ impl KeyFile {
         })
     }
 
-    fn now(&self) -> Result<Key, UnusableInput> {
+    fn now(&self) -> Result<LoadedKey, UnusableInput> {
         let read = self.source.read();
         let text = read.map_err(|error| UnusableInput::unread(&self.source, &error))?;
         match SigningKey::read(text.expose(), self.algorithm).map(Arc::new) {
-            Ok(key) => Ok(Key { text, key }),
+            Ok(key) => Ok(LoadedKey { text, key }),
             Err(error) => Err(UnusableInput::content(&self.source, error.to_string())),
         }
     }
@@ -85,7 +85,7 @@ impl Signer {
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for LoadedKey {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }

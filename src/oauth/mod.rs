@@ -55,7 +55,7 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     }
 
     /// As [`secret_changed`](Self::secret_changed), on a thread that may wait for a file system.
-    fn look_at_secrets(&self) -> BoxFuture<'_, bool> {
+    fn reread_secrets(&self) -> BoxFuture<'_, bool> {
         Box::pin(std::future::ready(self.secret_changed()))
     }
 

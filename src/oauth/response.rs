@@ -83,7 +83,7 @@ impl ResponseMembers {
 }
 
 impl EndpointResponse {
-    /// The token, or why this is none; `now` it arrived.
+    /// The token that it brings, or why it brings none; it arrived at `now`.
     ///
     /// # Errors
     ///

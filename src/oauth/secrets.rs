@@ -22,7 +22,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Empty where who the client is shows otherwise.
+    /// Empty where the request identifies the client in another way.
     pub(super) fn client_id(&self) -> &str {
         self.client_id.as_ref().map_or("", Secret::expose)
     }
@@ -32,7 +32,7 @@ impl Secrets {
         self.client_secret.as_ref().map_or("", Secret::expose)
     }
 
-    /// Has all of them hidden but the client's id, which error messages are about, and the tokens,
+    /// Tells the redactor all of them but the client's id, which error messages are about, and the tokens,
     /// which are added in the form they are sent in.
     pub(super) fn register_with(&self, redactor: &Redactor) {
         let more = self.extra_parameters.iter().chain(&self.token_headers);

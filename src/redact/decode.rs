@@ -9,7 +9,7 @@ const SHORTEST: usize = 6;
 const MOST_TIMES: usize = 64;
 
 /// Bytes, less spaces, controls and what nobody sees.
-pub(super) struct View {
+pub(super) struct DecodedView {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     /// From where to where of the first text each of them came.
     pub(super) spans: Vec<(u32, u32)>,
@@ -18,16 +18,16 @@ pub(super) struct View {
 /// Shows `text` in every form that it decodes to: percent-encoding, escapes of HTML and of JSON,
 /// base64 and hexadecimal are undone, in any order, until nothing changes. `look` is told whether
 /// base64 or hexadecimal was. `None`: there is too much of it.
-pub(super) fn each(text: &str, mut look: impl FnMut(&View, bool)) -> Option<()> {
+pub(super) fn each(text: &str, mut look: impl FnMut(&DecodedView, bool)) -> Option<()> {
     let mut left = MOST_TIMES * (text.len() + SHORTEST);
-    visit(View::of(text), false, &mut left, &mut look)
+    visit(DecodedView::of(text), false, &mut left, &mut look)
 }
 
 fn visit(
-    mut view: View,
+    mut view: DecodedView,
     decoded: bool,
     left: &mut usize,
-    look: &mut impl FnMut(&View, bool),
+    look: &mut impl FnMut(&DecodedView, bool),
 ) -> Option<()> {
     loop {
         *left = left.checked_sub(view.bytes.len())?;
@@ -49,7 +49,7 @@ fn visit(
     }
 }
 
-impl View {
+impl DecodedView {
     pub(super) fn of(text: &str) -> Self {
         let mut view = Self::with_capacity(text.len());
         for (at, character) in text.char_indices() {
@@ -58,7 +58,7 @@ impl View {
         view
     }
 
-    /// With every escape undone, as often as [`each`] would; none if there is none.
+    /// With every escape undone, as often as [`each`] would; `None` if it holds no escape.
     pub(super) fn unescaped_wholly(&self) -> Option<Self> {
         let mut last = self.unescaped()?;
         for _ in 1..MOST_TIMES {
@@ -70,7 +70,7 @@ impl View {
         Some(last)
     }
 
-    /// With every escape undone once; none if there is none. Shorter than before.
+    /// With every escape undone once, which makes it shorter; `None` if it holds no escape.
     fn unescaped(&self) -> Option<Self> {
         let mut view = Self::with_capacity(self.bytes.len());
         let mut changed = false;

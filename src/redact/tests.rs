@@ -9,7 +9,7 @@ use super::*;
 const SECRET: &str = "s3: @%+/&=~\u{e9}t";
 
 fn percent_encode(text: &str, out: &mut String) {
-    out.extend(utf8_percent_encode(text, &ENCODED));
+    out.extend(utf8_percent_encode(text, &PERCENT_ENCODED));
 }
 
 fn percent(text: &str, lower: bool) -> String {
@@ -141,14 +141,14 @@ fn tokens_and_what_was_sent_are_known_as_long_as_they_count() {
     let redactor = Redactor::new(["first-secret-of-all"]);
     redactor.add("assertion-that-was-sent");
     let token = |number: usize| format!("{number}{number}{number}").repeat(4);
-    for number in 0..=TOKENS {
+    for number in 0..=MAX_TOKENS {
         redactor.add_token(&token(number));
     }
     let both = ["second-secret-of-all", "first-secret-of-all"];
     let sent = "assertion-that-was-sent";
     redactor.begin([both[0]]);
     // An answer to the request before may still come.
-    for hidden in [&both[..], &[sent, &token(TOKENS)]].concat() {
+    for hidden in [&both[..], &[sent, &token(MAX_TOKENS)]].concat() {
         assert_eq!(redactor.clean(hidden), REDACTED);
     }
     assert_eq!(redactor.clean(&token(0)), token(0));
@@ -166,14 +166,17 @@ fn tokens_and_what_was_sent_are_known_as_long_as_they_count() {
 fn text_of_any_length_is_cleaned_within_bounds() {
     let redactor = Redactor::new(["correct-horse-battery-staple"]);
     for length in 0..40 {
-        let text = format!("{}correct-horse-battery-staple", "<".repeat(MOST - length));
-        let cleaned = redactor.clean_to(2 * MOST, &text);
+        let text = format!(
+            "{}correct-horse-battery-staple",
+            "<".repeat(MAX_READ - length)
+        );
+        let cleaned = redactor.clean_to(2 * MAX_READ, &text);
         assert!(!cleaned.contains("correct-"), "{cleaned}");
-        assert!(cleaned.len() <= MOST + 3);
+        assert!(cleaned.len() <= MAX_READ + 3);
     }
     // Nothing is known of it but that it decodes to more and more.
     let mut nested = "correct-horse".to_owned();
-    while nested.len() < MOST / 2 {
+    while nested.len() < MAX_READ / 2 {
         nested = STANDARD.encode(nested);
     }
     assert!(!redactor.clean(&nested).contains(&nested[..50]));

@@ -99,7 +99,7 @@ async fn reread_secrets(shared: &SharedState) {
         return;
     }
     let endpoint = Arc::clone(&shared.settings.load().endpoint);
-    if endpoint.look_at_secrets().await {
+    if endpoint.reread_secrets().await {
         info!(credential = %shared.name, "the secret changed: trying again");
         shared.update(TokenState::end_pause);
     }

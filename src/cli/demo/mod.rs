@@ -93,7 +93,7 @@ pub async fn run(
 /// are to listen on `ports`, or on free ones where these are taken.
 ///
 /// # Errors
-/// When a socket, a file or a key cannot be had.
+/// When a socket cannot be bound, or a file or a key cannot be made.
 pub async fn prepare(ports: [u16; 2]) -> Result<Demo, CommandError> {
     let (issuer_listener, issuer) = listen().await?;
     let (api_listener, api_url) = listen().await?;

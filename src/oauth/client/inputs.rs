@@ -1,4 +1,4 @@
-//! The files that requests of one credential are made of.
+//! The files that token requests of one credential are made of.
 
 use std::sync::{Arc, Mutex};
 
@@ -39,11 +39,11 @@ pub(super) struct RequestInputs {
 
 impl InputReader {
     /// Reads all files anew, and keeps what is wrong with them.
-    pub(super) fn look(&self) -> Result<RequestInputs, UnusableInput> {
+    pub(super) fn read(&self) -> Result<RequestInputs, UnusableInput> {
         // Until what was found is published: an older look must not replace a newer one.
         let mut files = lock(&self.files);
         let mut faults = FoundFaults::default();
-        let tls = self.first.look(&mut faults);
+        let tls = self.first.read_tls_files(&mut faults);
         let secrets = files.secrets.read((self.wall_clock)(), &mut faults);
         let signer = files.key.as_mut().map(|key| key.read(&mut faults));
         let proof_key = files.proof.as_mut().map(|key| key.read(&mut faults));
