@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::SendRecord;
@@ -14,10 +14,10 @@ use super::failure;
 use super::outgoing::OutgoingRequest;
 use super::response::{self, Framing};
 use super::token_verdict;
-use super::upload::Outgoing;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
-use crate::upstream::{Checkout, Pool, ResponseBody};
+use crate::upstream::{Checkout, Pool};
+pub use attempt::Answer;
 use attempt::{Attempt, AttemptFailure};
 
 /// Sends one request: gets connections for it, and decides which attempts are followed by another.
@@ -29,9 +29,6 @@ pub struct Forward<'r> {
     /// The token that it carries, and how often it is sent.
     pub record: &'r SendRecord,
 }
-
-/// A response, its body still to be read.
-pub type Answer = Response<ResponseBody<Outgoing>>;
 
 impl Forward<'_> {
     /// Sends it with the token of its record, which is replaced if it expires while a connection is

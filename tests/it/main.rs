@@ -33,6 +33,7 @@ mod service_manager;
 mod silent_files;
 mod streaming;
 mod strict;
+mod structure;
 mod support;
 mod token;
 mod vanished;

@@ -3,10 +3,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::Answer;
 use crate::deadline::Deadline;
 use crate::http2;
 use crate::proxy::error::ProxyError;
@@ -19,6 +18,9 @@ use crate::upstream::{Checkout, Http1Connection, Http1Exchange, Http2Stream, Res
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
 /// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
 const CROSSES_WITHIN: Duration = Duration::from_secs(1);
+
+/// A response, its body still to be read.
+pub type Answer = Response<ResponseBody<Outgoing>>;
 
 /// A request on its way, until the head of its response has come. Dropping it closes the connection, or
 /// resets the stream.
