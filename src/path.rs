@@ -1,11 +1,12 @@
-//! One meaning for every path, or none: it is matched in its canonical form and forwarded as it came.
+//! The paths of requests. A path has one meaning, or it is refused: it is matched in its canonical form, and
+//! forwarded as it came.
 
 use std::borrow::Cow;
 
 #[cfg(test)]
 mod tests;
 
-/// Why a path or query is refused: two parsers could read it differently, or nobody could.
+/// Why a path or query is refused: two parsers could read it differently, or none could read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It does not begin with `/`.
@@ -31,8 +32,8 @@ pub enum PathError {
 /// The path of a request, in two spellings that mean the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path<'p> {
-    /// As it came, less segments that are a lone `.` (RFC 3986 section 5.2.4). This is sent, since
-    /// signatures hold for one spelling only.
+    /// As it came, without segments that are a lone `.` (RFC 3986 section 5.2.4). This is sent, since a
+    /// signature is valid for one spelling only.
     pub written: Cow<'p, str>,
     /// The canonical form of it. This is matched.
     pub canonical: Cow<'p, str>,
@@ -51,14 +52,15 @@ impl<'p> Path<'p> {
     ///
     /// What two parsers could read differently.
     pub fn read(path: &'p str) -> Result<Self, PathError> {
-        let found = scan(path)?;
-        let written = match found.escapes || found.dots {
-            true => without_lone_dots(path),
-            false => Cow::Borrowed(path),
+        let scan = scan(path)?;
+        let written = if scan.escapes || scan.dots {
+            without_lone_dots(path)
+        } else {
+            Cow::Borrowed(path)
         };
         let canonical = match &written {
-            Cow::Borrowed(written) => canonical(written, found)?,
-            Cow::Owned(written) => Cow::Owned(canonical(written, found)?.into_owned()),
+            Cow::Borrowed(written) => canonical(written, scan)?,
+            Cow::Owned(written) => Cow::Owned(canonical(written, scan)?.into_owned()),
         };
         Ok(Self { written, canonical })
     }
@@ -99,16 +101,16 @@ pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     canonical(path, scan(path)?)
 }
 
-/// What a path holds.
+/// What was found in a path.
 #[derive(Clone, Copy)]
-struct Found {
-    /// `%`.
+struct Scan {
+    /// It holds a `%`.
     escapes: bool,
-    /// A segment that begins with `.`.
+    /// It has a segment that begins with `.`.
     dots: bool,
 }
 
-fn scan(path: &str) -> Result<Found, PathError> {
+fn scan(path: &str) -> Result<Scan, PathError> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(PathError::NotAbsolute);
@@ -118,20 +120,21 @@ fn scan(path: &str) -> Result<Found, PathError> {
         match byte {
             b'%' => escapes = true,
             b'.' => dots |= previous == b'/',
-            _ if !may_stand(byte) => return Err(PathError::Character),
+            _ if !is_allowed(byte) => return Err(PathError::Character),
             _ => {}
         }
         previous = byte;
     }
-    Ok(Found { escapes, dots })
+    Ok(Scan { escapes, dots })
 }
 
-fn canonical(path: &str, found: Found) -> Result<Cow<'_, str>, PathError> {
-    let canonical = match found.escapes {
-        true => unescape_unreserved(path)?,
-        false => Cow::Borrowed(path),
+fn canonical(path: &str, scan: Scan) -> Result<Cow<'_, str>, PathError> {
+    let canonical = if scan.escapes {
+        unescape_unreserved(path)?
+    } else {
+        Cow::Borrowed(path)
     };
-    if (found.escapes || found.dots) && has_dot_segment(&canonical) {
+    if (scan.escapes || scan.dots) && has_dot_segment(&canonical) {
         return Err(PathError::DotSegment);
     }
     Ok(canonical)
@@ -147,10 +150,10 @@ fn without_lone_dots(path: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(path.len());
     let mut segments = segments().peekable();
     while let Some(segment) = segments.next() {
-        match is_dot(segment) {
-            true if segments.peek().is_some() => {}
-            true => out.push('/'),
-            false => out.extend(["/", segment]),
+        if !is_dot(segment) {
+            out.extend(["/", segment]);
+        } else if segments.peek().is_none() {
+            out.push('/');
         }
     }
     Cow::Owned(out)
@@ -164,7 +167,7 @@ fn without_lone_dots(path: &str) -> Cow<'_, str> {
 /// A character that may not stand there, or `%00`.
 pub fn check_query(query: &str) -> Result<(), PathError> {
     for (index, &byte) in query.as_bytes().iter().enumerate() {
-        if !may_stand(byte) {
+        if !is_allowed(byte) {
             return Err(PathError::Character);
         }
         if byte == b'%' && query.as_bytes()[index..].starts_with(b"%00") {
@@ -174,9 +177,9 @@ pub fn check_query(query: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// What may stand literally in a request-target. The HTTP library refuses more, but lets UTF-8
+/// Whether a byte may stand unescaped in a request-target. The HTTP library refuses more, but lets UTF-8
 /// through.
-fn may_stand(byte: u8) -> bool {
+fn is_allowed(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && byte != b'\\' && byte != b'#'
 }
 

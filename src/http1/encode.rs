@@ -13,14 +13,14 @@ use super::head::ReasonPhrase;
 use super::header_case::{HeaderCase, NameWriter};
 use super::write_buffer::WriteBuffer;
 
-/// The first line of a request, and who is asked.
+/// The first line of a request, and its host.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'r> {
     /// The method.
     pub method: &'r Method,
     /// Path and query.
     pub target: &'r PathAndQuery,
-    /// Stands in the place of the `Host` among the headers.
+    /// Replaces the `Host` among the headers.
     pub host: &'r HeaderValue,
 }
 
@@ -54,27 +54,27 @@ pub(super) fn request_head<'r>(
     to.extend_from_slice(b"\r\n");
 }
 
-/// How the end of a body that is written is told.
+/// Writes what is left of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyEncoder {
-    /// There is no body: what it would hold is left out.
+    /// There is no body: what it would hold is not sent.
     Absent,
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
-    /// Chunks.
+    /// It is sent in chunks.
     Chunked,
-    /// The connection ends with it.
+    /// The end of the connection is the end of the body.
     UntilClose,
 }
 
-/// What is known of a response beside its head.
+/// The framing of a response, beside what its headers tell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseFraming {
     /// The client speaks HTTP/1.1; else 1.0.
     pub(super) is_http11: bool,
     /// Another request may follow.
     pub(super) keep_alive: bool,
-    /// The length of the body is not told by the headers, but by this.
+    /// The length of the body, where no header tells it.
     pub(super) add_length: Option<u64>,
     /// How the body ends.
     pub(super) body: BodyEncoder,
@@ -91,17 +91,17 @@ pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, framing: R
     status(to, head);
     let mut names = NameWriter::new(head.extensions.get());
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut dated = false;
+    let mut has_date = false;
     for (name, value) in &head.headers {
         match *name {
             CONNECTION if !switching => continue,
-            DATE => dated = true,
+            DATE => has_date = true,
             _ => {}
         }
         field(to, &mut names, name, value);
     }
-    if !dated {
-        // Whoever has a clock adds it (RFC 9110 section 6.6.1).
+    if !has_date {
+        // A server that has a clock sends the date (RFC 9110 section 6.6.1).
         date(to);
     }
     if let Some(length) = framing.add_length {
@@ -160,9 +160,12 @@ fn field<'n>(
     to.extend_from_slice(b"\r\n");
 }
 
-/// How a request body is told from what follows. Where nothing tells it there is none, and a byte of one
+/// How the body of a request is framed. A request that declares no body must not have one, and a byte of it
 /// is an error: the upstream would take it for the next request.
-pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)]) -> BodyEncoder {
+pub(super) fn request_body_encoder(
+    headers: &HeaderMap,
+    more: &[(HeaderName, HeaderValue)],
+) -> BodyEncoder {
     if more.iter().any(|(name, _)| *name == TRANSFER_ENCODING) {
         return BodyEncoder::Chunked;
     }
@@ -170,19 +173,19 @@ pub(super) fn coding_of(headers: &HeaderMap, more: &[(HeaderName, HeaderValue)])
     BodyEncoder::Length(length.unwrap_or(0))
 }
 
-/// The number that a value is.
+/// The number that a value holds.
 pub(super) fn number(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
 impl BodyEncoder {
-    /// Whether something is to come.
-    pub(super) fn is_owed(self) -> bool {
+    /// Whether a body must follow.
+    pub(super) fn expects_data(self) -> bool {
         !matches!(self, Self::Absent | Self::Length(0))
     }
 
-    /// Puts a piece of the body into the outbox, and with the `last` one the end; `false`: the body is
-    /// not as long as it was to be.
+    /// Adds a piece of the body to `out`, and behind the `last` one the end. `false`: the body is not as long
+    /// as its head says.
     pub(super) fn push(&mut self, out: &mut WriteBuffer, data: Bytes, last: bool) -> bool {
         match self {
             Self::Absent => return true,
@@ -190,7 +193,7 @@ impl BodyEncoder {
                 Some(rest) if rest == 0 || !last => *left = rest,
                 _ => return false,
             },
-            // One without data would be the last.
+            // An empty chunk would be the last one.
             Self::Chunked if data.is_empty() => return !last || self.end(out, None),
             Self::Chunked => {
                 let mut size = [0; 18];
@@ -207,7 +210,7 @@ impl BodyEncoder {
         true
     }
 
-    /// Puts the end into the outbox; `false`: there is less than there must be.
+    /// Adds the end of the body to `out`. `false`: the body is shorter than its head says.
     pub(super) fn end(&mut self, out: &mut WriteBuffer, trailers: Option<&HeaderMap>) -> bool {
         match self {
             Self::Length(left) => return *left == 0,
@@ -227,7 +230,7 @@ impl BodyEncoder {
 
 fn date(to: &mut Vec<u8>) {
     thread_local! {
-        /// As it was last written, and until when that holds.
+        /// The date as it was last written, and the second that it stands for.
         static LAST: RefCell<(SystemTime, String)> = const {
             RefCell::new((SystemTime::UNIX_EPOCH, String::new()))
         };

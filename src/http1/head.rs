@@ -19,41 +19,41 @@ use super::syntax::{HeadError, HeadLimits, Strictness};
 #[cfg(test)]
 mod tests;
 
-/// So many header lines are read without an allocation.
-const LINES_AT_ONCE: usize = 256;
+/// Heads with up to this many lines are parsed without an allocation.
+const LINES_ON_STACK: usize = 256;
 
-/// A reason phrase other than the usual one, as an extension of a response.
+/// A reason phrase that is not the registered one of its status code, as an extension of a response.
 #[derive(Debug, Clone)]
 pub struct ReasonPhrase(pub(super) Bytes);
 
 /// Reads a whole request head.
 ///
 /// # Errors
-/// It is none, its framing is not sound, or it exceeds the limits.
+/// It is not a request head, its framing is doubtful, or it exceeds the limits.
 pub(super) fn parse_request(
     head: &Bytes,
     limits: &HeadLimits,
 ) -> Result<(Request<()>, MessageFraming), HeadError> {
-    let mut first = [const { MaybeUninit::uninit() }; LINES_AT_ONCE];
+    let mut first = [const { MaybeUninit::uninit() }; LINES_ON_STACK];
     let mut more;
     let mut parsed = httparse::Request::new(&mut []);
-    let complete = if limits.fields <= LINES_AT_ONCE {
+    let complete = if limits.fields <= LINES_ON_STACK {
         parsed.parse_with_uninit_headers(head, &mut first[..limits.fields])
     } else {
-        more = vec![MaybeUninit::uninit(); lines(head).min(limits.fields)];
+        more = vec![MaybeUninit::uninit(); count_lines(head).min(limits.fields)];
         parsed.parse_with_uninit_headers(head, &mut more)
     };
-    let complete = complete.map_err(refused)?;
+    let complete = complete.map_err(head_error)?;
     let (Status::Complete(_), Some(method), Some(target), Some(version)) =
         (complete, parsed.method, parsed.path, parsed.version)
     else {
-        return Err(HeadError::Malformed("it is cut short"));
+        return Err(HeadError::Malformed("it is incomplete"));
     };
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
-        .map_err(|_| HeadError::Malformed("its method is none"))?;
+        .map_err(|_| HeadError::Malformed("its method is not valid"))?;
     *request.uri_mut() = uri(head, target, request.method())?;
-    let mut fields = fields(head, parsed.headers, version)?;
+    let mut fields = read_fields(head, parsed.headers, version)?;
     fields.check_request_framing()?;
     *request.version_mut() = http_version(version);
     *request.headers_mut() = fields.headers;
@@ -64,51 +64,57 @@ pub(super) fn parse_request(
 /// The URI of a request-target.
 fn uri(head: &Bytes, target: &str, method: &Method) -> Result<Uri, HeadError> {
     if memchr(b'#', target.as_bytes()).is_some() {
-        // It has none (RFC 9112 section 3.2), and others take it for a part of the path.
-        return Err(HeadError::Malformed("its target has a fragment"));
+        // A request-target has no fragment (RFC 9112 section 3.2). Other parsers take one for a part of the
+        // path.
+        return Err(HeadError::Malformed("its request-target has a fragment"));
     }
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
-    let uri = uri.map_err(|_| match target.len() > usize::from(u16::MAX) - 1 {
-        true => HeadError::TargetTooLong,
-        false => HeadError::Malformed("its target is none"),
+    let uri = uri.map_err(|_| {
+        if target.len() > usize::from(u16::MAX) - 1 {
+            HeadError::TargetTooLong
+        } else {
+            HeadError::Malformed("its request-target is not valid")
+        }
     })?;
-    let no_path = uri.authority().is_some() && uri.path() == "/" && uri.query().is_none();
-    if no_path && *method == Method::OPTIONS && !target.ends_with('/') {
-        // It asks the server as a whole, and is `*` from here on (RFC 9112 section 3.2.4).
+    let has_no_path = uri.authority().is_some() && uri.path() == "/" && uri.query().is_none();
+    if has_no_path && *method == Method::OPTIONS && !target.ends_with('/') {
+        // Such a request asks about the server as a whole: from here on its target is `*` (RFC 9112 section
+        // 3.2.4).
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(PathAndQuery::from_static("*"));
-        return Uri::from_parts(parts).map_err(|_| HeadError::Malformed("its target is none"));
+        return Uri::from_parts(parts)
+            .map_err(|_| HeadError::Malformed("its request-target is not valid"));
     }
     Ok(uri)
 }
 
-/// Reads a whole response head. A folded line becomes one, and white space before a colon is taken away
-/// (RFC 9112 sections 5.1 and 5.2): a server that does so is not wrong about what it says.
+/// Reads a whole response head. A folded line is joined to one, and white space before a colon is removed,
+/// as clients have to (RFC 9112 sections 5.1 and 5.2).
 ///
 /// # Errors
-/// It is none, or exceeds the limits.
+/// It is not a response head, or it exceeds the limits.
 pub(super) fn parse_response(
     head: &Bytes,
     limits: &HeadLimits,
 ) -> Result<(Response<()>, MessageFraming), HeadError> {
-    let mut first = [const { MaybeUninit::uninit() }; LINES_AT_ONCE];
+    let mut first = [const { MaybeUninit::uninit() }; LINES_ON_STACK];
     let mut more;
     let mut parsed = httparse::Response::new(&mut []);
-    let config = lenient();
-    let complete = if limits.fields <= LINES_AT_ONCE {
+    let config = lenient_parser();
+    let complete = if limits.fields <= LINES_ON_STACK {
         config.parse_response_with_uninit_headers(&mut parsed, head, &mut first[..limits.fields])
     } else {
-        more = vec![MaybeUninit::uninit(); lines(head).min(limits.fields)];
+        more = vec![MaybeUninit::uninit(); count_lines(head).min(limits.fields)];
         config.parse_response_with_uninit_headers(&mut parsed, head, &mut more)
     };
-    let complete = complete.map_err(refused)?;
+    let complete = complete.map_err(head_error)?;
     let (Status::Complete(_), Some(code), Some(version)) = (complete, parsed.code, parsed.version)
     else {
-        return Err(HeadError::Malformed("it is cut short"));
+        return Err(HeadError::Malformed("it is incomplete"));
     };
     let status = StatusCode::from_u16(code);
-    let status = status.map_err(|_| HeadError::Malformed("its status is none"))?;
-    let mut fields = fields(head, parsed.headers, version)?;
+    let status = status.map_err(|_| HeadError::Malformed("its status code is not valid"))?;
+    let mut fields = read_fields(head, parsed.headers, version)?;
     if let Some(length) = fields.framing.repeated_length() {
         fields.headers.insert(CONTENT_LENGTH, length.into());
     }
@@ -128,28 +134,28 @@ pub(super) fn parse_response(
 /// Reads the lines of a trailer section, the empty line at its end included.
 ///
 /// # Errors
-/// They are none, or there are too many.
+/// They are not header lines, or there are too many.
 pub(super) fn parse_trailers(
     section: &Bytes,
-    most: usize,
+    max_fields: usize,
     strictness: Strictness,
 ) -> Result<HeaderMap, HeadError> {
     if strictness == Strictness::Lenient {
-        // The library is lenient with whole heads alone.
+        // The parser is lenient only with whole heads.
         let head = Bytes::from([b"HTTP/1.1 200\r\n", &section[..]].concat());
-        let fields = most;
+        let fields = max_fields;
         let bytes = head.len();
         let (response, _) = parse_response(&head, &HeadLimits { bytes, fields })?;
         return Ok(response.into_parts().0.headers);
     }
-    let mut lines = vec![EMPTY_HEADER; lines(section).min(most)];
-    match httparse::parse_headers(section, &mut lines).map_err(refused)? {
-        Status::Complete((_, lines)) => Ok(fields(section, lines, 1)?.headers),
-        Status::Partial => Err(HeadError::Malformed("its trailers are cut short")),
+    let mut lines = vec![EMPTY_HEADER; count_lines(section).min(max_fields)];
+    match httparse::parse_headers(section, &mut lines).map_err(head_error)? {
+        Status::Complete((_, lines)) => Ok(read_fields(section, lines, 1)?.headers),
+        Status::Partial => Err(HeadError::Malformed("its trailers are incomplete")),
     }
 }
 
-fn lenient() -> ParserConfig {
+fn lenient_parser() -> ParserConfig {
     let mut config = ParserConfig::default();
     config
         .allow_obsolete_multiline_headers_in_responses(true)
@@ -157,8 +163,8 @@ fn lenient() -> ParserConfig {
     config
 }
 
-/// At least as many as there are header lines.
-fn lines(section: &[u8]) -> usize {
+/// An upper bound of the number of header lines.
+fn count_lines(section: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', section).count()
 }
 
@@ -169,44 +175,44 @@ fn http_version(minor: u8) -> Version {
     }
 }
 
-fn refused(error: httparse::Error) -> HeadError {
+fn head_error(error: httparse::Error) -> HeadError {
     HeadError::Malformed(match error {
         httparse::Error::TooManyHeaders => return HeadError::TooLarge,
-        httparse::Error::HeaderName => "a header name is none",
-        httparse::Error::HeaderValue => "a header value is none",
+        httparse::Error::HeaderName => "a header name is not valid",
+        httparse::Error::HeaderValue => "a header value is not valid",
         httparse::Error::NewLine => "a line ends without LF",
-        httparse::Error::Status => "its status is none",
-        httparse::Error::Token => "it does not begin with a method and a target",
-        httparse::Error::Version => "it is of another version",
+        httparse::Error::Status => "its status code is not valid",
+        httparse::Error::Token => "it does not begin with a method and a request-target",
+        httparse::Error::Version => "its version is neither HTTP/1.1 nor HTTP/1.0",
     })
 }
 
-/// Header lines that have been read.
+/// Header lines that have been read, and what follows from them.
 struct Fields {
     headers: HeaderMap,
     extensions: Extensions,
     framing: MessageFraming,
 }
 
-fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, HeadError> {
-    // One more is often added.
+fn read_fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, HeadError> {
+    // Room for one more, which is often added.
     let mut headers = HeaderMap::with_capacity(lines.len() + 1);
     let mut framing = MessageFraming::default();
-    let mut unusual = false;
+    let mut has_other_case = false;
     for line in lines {
         let written = line.name.as_bytes();
         let name = HeaderName::from_bytes(written);
-        let name = name.map_err(|_| HeadError::Malformed("a header name is none"))?;
+        let name = name.map_err(|_| HeadError::Malformed("a header name is not valid"))?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value))
-            .or_else(|_| HeaderValue::from_maybe_shared(unfolded(line.value)));
-        let value = value.map_err(|_| HeadError::Malformed("a header value is none"))?;
+            .or_else(|_| HeaderValue::from_maybe_shared(unfold(line.value)));
+        let value = value.map_err(|_| HeadError::Malformed("a header value is not valid"))?;
         framing.note(&name, value.as_bytes());
-        unusual |= !is_title_case(written);
+        has_other_case |= !is_title_case(written);
         let appended = headers.try_append(name, value);
         appended.map_err(|_| HeadError::TooLarge)?;
     }
     let mut extensions = Extensions::new();
-    if unusual {
+    if has_other_case {
         let written = lines
             .iter()
             .map(|line| head.slice_ref(line.name.as_bytes()));
@@ -220,8 +226,8 @@ fn fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, Hea
     })
 }
 
-/// Puts one space in the place of each fold (RFC 9112 section 5.2).
-fn unfolded(value: &[u8]) -> Bytes {
+/// Replaces each fold by one space (RFC 9112 section 5.2).
+fn unfold(value: &[u8]) -> Bytes {
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
     lines.join(&b' ').into()

@@ -1,23 +1,23 @@
-//! How the names of headers were written. They mean the same in any case (RFC 9110 section 5.1), but
-//! old servers tell `SOAPAction` from `Soapaction`.
+//! How the names of headers were written. Case does not matter in them (RFC 9110 section 5.1), but some old
+//! servers do not know `Soapaction` for `SOAPAction`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderName;
 
-/// The names of one head, line by line, of which some were not written in the customary way, such as
-/// `Content-Type`. It travels with the head as an extension.
+/// The names of all lines of one head as they were written, kept if one of them is not in title case
+/// (`Content-Type`). It is an extension of the head.
 #[derive(Debug, Clone)]
 pub struct HeaderCase(Arc<[Bytes]>);
 
 impl HeaderCase {
-    /// As they were written.
+    /// The names as they were written.
     pub(super) fn of(names: Vec<Bytes>) -> Self {
         Self(names.into())
     }
 
-    /// How the line of this name was written before which stood `earlier` others of it.
+    /// How the name was written in its line behind `earlier` others of the same name.
     fn get(&self, name: &HeaderName, earlier: usize) -> Option<&[u8]> {
         let is_it = |written: &&Bytes| written.eq_ignore_ascii_case(name.as_str().as_bytes());
         self.0
@@ -28,17 +28,16 @@ impl HeaderCase {
     }
 }
 
-/// Whether a name is written as `Content-Type` is: a capital at the beginning and behind each `-`, and
-/// no others.
+/// Whether a name is in title case: capitals at the beginning and behind each `-`, and nowhere else.
 pub(super) fn is_title_case(name: &[u8]) -> bool {
     let mut before = b'-';
     for &byte in name {
-        let unusual = match byte {
+        let is_other_case = match byte {
             b'a'..=b'z' => before == b'-',
             b'A'..=b'Z' => before != b'-',
             _ => false,
         };
-        if unusual {
+        if is_other_case {
             return false;
         }
         before = byte;
@@ -46,7 +45,7 @@ pub(super) fn is_title_case(name: &[u8]) -> bool {
     true
 }
 
-/// Writes the names of the lines of a head, one after the other, those of one name together.
+/// Writes the names of the lines of a head, one after the other. Lines of the same name follow each other.
 pub(super) struct NameWriter<'s> {
     header_case: Option<&'s HeaderCase>,
     last: Option<&'s HeaderName>,
@@ -62,7 +61,7 @@ impl<'s> NameWriter<'s> {
         }
     }
 
-    /// Writes the next name: as it came, or else in the customary way.
+    /// Writes the next name: as it came, or else in title case.
     pub(super) fn write(&mut self, name: &'s HeaderName, to: &mut Vec<u8>) {
         if let Some(header_case) = self.header_case {
             let again = self.last == Some(name);

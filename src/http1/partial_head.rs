@@ -6,35 +6,37 @@ use memchr::memchr;
 use super::syntax::{HeadError, Strictness};
 
 /// What the head of a response begins with.
-const RESPONSE: &[u8] = b"HTTP/";
+const RESPONSE_START: &[u8] = b"HTTP/";
 
-/// Puts a head together as it arrives. No byte is looked at twice before the head is whole.
+/// A head of which not all has come. No byte is examined twice before the head is complete.
 #[derive(Debug, Default)]
 pub(super) struct PartialHead {
-    /// What has come before, if it is not all.
+    /// What has come so far; empty while nothing is incomplete.
     before: BytesMut,
-    /// Empty lines in front of it.
+    /// How many bytes of empty lines stand in front of the head.
     empty: usize,
-    /// Where the line begins that is being looked at, and where to go on looking.
+    /// Where the line begins that is being examined.
     line: usize,
-    seen: usize,
+    /// Up to where everything has been examined.
+    examined: usize,
 }
 
 impl PartialHead {
-    /// Whether some of a head has come, and not all. Some clients end a body with an empty line.
+    /// Whether a part of a head has come. Empty lines do not count, since some clients end a body with one.
     pub(super) fn has_begun(&self) -> bool {
         self.before.len() > self.empty
     }
 
-    /// Takes what has come next. The head, once it is whole, and in `received` what stands behind it.
+    /// Takes what has come next. Returns the head once it is complete, and leaves in `received` what stands
+    /// behind it. The head may have `max` bytes.
     pub(super) fn gather(
         &mut self,
         received: &mut Bytes,
         strictness: Strictness,
-        most: usize,
+        max: usize,
     ) -> Result<Option<Bytes>, HeadError> {
         if self.before.is_empty() {
-            let Some(end) = self.end(received, strictness, most)? else {
+            let Some(end) = self.end(received, strictness, max)? else {
                 self.before.extend_from_slice(&std::mem::take(received));
                 return Ok(None);
             };
@@ -42,16 +44,16 @@ impl PartialHead {
             *self = Self::default();
             return Ok(Some(head));
         }
-        let known = self.before.len();
+        let before_len = self.before.len();
         self.before.extend_from_slice(received);
         let mut before = std::mem::take(&mut self.before);
-        let end = self.end(&before, strictness, most);
+        let end = self.end(&before, strictness, max);
         let Some(end) = end? else {
             self.before = before;
             *received = Bytes::new();
             return Ok(None);
         };
-        let _ = received.split_to(end - known);
+        let _ = received.split_to(end - before_len);
         before.truncate(end);
         let head = before.freeze().slice(self.empty..);
         *self = Self::default();
@@ -62,15 +64,16 @@ impl PartialHead {
         &mut self,
         bytes: &[u8],
         strictness: Strictness,
-        most: usize,
+        max: usize,
     ) -> Result<Option<usize>, HeadError> {
-        // What stands behind the limit decides nothing, or it would matter how much comes at once.
-        let (too_large, bytes) = match bytes.get(..most) {
-            Some(within) => (bytes.len() > most, within),
+        // Bytes behind the limit must not decide anything: otherwise the verdict would depend on how many
+        // come at once.
+        let (too_large, bytes) = match bytes.get(..max) {
+            Some(within) => (bytes.len() > max, within),
             None => (false, bytes),
         };
-        while let Some(at) = memchr(b'\n', &bytes[self.seen..]) {
-            let end = self.seen + at;
+        while let Some(at) = memchr(b'\n', &bytes[self.examined..]) {
+            let end = self.examined + at;
             let cr = end > self.line && bytes[end - 1] == b'\r';
             if !cr && strictness == Strictness::Strict {
                 return Err(HeadError::Malformed("a line ends without CR"));
@@ -78,9 +81,11 @@ impl PartialHead {
             let empty = end - self.line == usize::from(cr);
             let first = self.line == self.empty;
             if first && !empty && !could_begin(&bytes[self.empty..end], strictness) {
-                return Err(HeadError::Malformed("it does not begin as one does"));
+                return Err(HeadError::Malformed(
+                    "it does not begin like a message of HTTP/1.1",
+                ));
             }
-            (self.line, self.seen) = (end + 1, end + 1);
+            (self.line, self.examined) = (end + 1, end + 1);
             match (empty, first) {
                 // Empty lines before a message do no harm (RFC 9112 section 2.2).
                 (true, true) => self.empty = end + 1,
@@ -90,32 +95,35 @@ impl PartialHead {
         }
         if self.line == self.empty {
             let from = match strictness {
-                // A CR at the end of what was looked at was not known to be the last of its line.
-                Strictness::Strict => self.seen.saturating_sub(1).max(self.empty),
+                // It was not known before whether a CR at the very end is the last byte of its line.
+                Strictness::Strict => self.examined.saturating_sub(1).max(self.empty),
                 Strictness::Lenient => self.empty,
             };
             if !could_begin(&bytes[from..], strictness) {
-                return Err(HeadError::Malformed("it does not begin as one does"));
+                return Err(HeadError::Malformed(
+                    "it does not begin like a message of HTTP/1.1",
+                ));
             }
         }
-        self.seen = bytes.len();
-        match too_large {
-            true => Err(HeadError::TooLarge),
-            false => Ok(None),
+        self.examined = bytes.len();
+        if too_large {
+            Err(HeadError::TooLarge)
+        } else {
+            Ok(None)
         }
     }
 }
 
-/// Whether the first line may go on like this. Whoever speaks something else waits for our answer, not
-/// for the end of a line.
+/// Whether a first line may begin like this. It is refused before its end: a client of another protocol may
+/// never send the end of a line, and waits for an answer.
 fn could_begin(line: &[u8], strictness: Strictness) -> bool {
-    // Of its end, or of an empty line.
+    // A CR may belong to the end of the line.
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match strictness {
         Strictness::Strict => !line.iter().any(u8::is_ascii_control),
         Strictness::Lenient => {
-            let begun = line.len().min(RESPONSE.len());
-            line[..begun] == RESPONSE[..begun]
+            let begun = line.len().min(RESPONSE_START.len());
+            line[..begun] == RESPONSE_START[..begun]
         }
     }
 }
@@ -140,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_alone_begin_no_head_in_pieces_of_any_size() {
+    fn empty_lines_alone_do_not_begin_a_head_in_pieces_of_any_size() {
         for size in 1..=2 {
             let mut gathered = PartialHead::default();
             for piece in b"\r\n\r\n".chunks(size) {
@@ -156,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_whole_at_its_empty_line_in_pieces_of_any_size() {
+    fn a_head_is_complete_at_its_empty_line_in_pieces_of_any_size() {
         let all = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbehind";
         let head = &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..];
         for size in 1..=all.len() {
@@ -169,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_lf_ends_a_line_of_an_upstream_alone() {
+    fn a_lone_lf_ends_a_line_only_of_an_upstream() {
         let head = b"HTTP/1.1 200 OK\nA: b\r\n\n";
         assert!(gather(&[head], Strictness::Lenient).unwrap().is_some());
         for head in [&head[..], b"\nGET /", b"GET / HTTP/1.1\r\nA: b\n"] {
@@ -203,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_no_head_is_refused_before_its_line_ends() {
+    fn what_cannot_be_a_head_is_refused_before_its_first_line_ends() {
         for (begun, strictness) in [
             (&b"\x16\x03\x01hello"[..], Strictness::Strict),
             (b"GET /\x7f", Strictness::Strict),
@@ -218,7 +226,7 @@ mod tests {
                 let refused = gather(pieces, strictness).unwrap_err();
                 assert_eq!(
                     refused,
-                    HeadError::Malformed("it does not begin as one does")
+                    HeadError::Malformed("it does not begin like a message of HTTP/1.1")
                 );
             }
         }

@@ -24,11 +24,11 @@ use super::write_buffer::{COALESCED, WriteBuffer};
 #[cfg(test)]
 mod tests;
 
-/// Interim responses to one request. A server that says `102` every ten seconds says it for three
-/// quarters of an hour.
+/// The most interim responses to one request. A server that sends a `102` every ten seconds can do so for
+/// three quarters of an hour.
 const MAX_INTERIM: u32 = 256;
 
-const SHORT: &str = "it is not as long as it was to be";
+const WRONG_LENGTH: &str = "its length is not the one that was declared";
 
 /// Why there is no response, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +39,13 @@ pub enum Error {
     /// It was closed before the end.
     #[error("the connection was closed before the message was complete")]
     Closed,
-    /// What came is no response, or its head is too large.
+    /// What came is not a response, or its head is too large.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// Interim responses came without end.
+    /// Too many interim responses came.
     #[error("more than {MAX_INTERIM} interim responses came")]
     Interim,
-    /// Its body is not what its head tells.
+    /// Its body does not follow the framing that its head told.
     #[error(transparent)]
     Body(#[from] MalformedBody),
     /// The request body broke off.
@@ -54,32 +54,34 @@ pub enum Error {
 }
 
 /// A request on its way to an upstream, and the response on its way back. Both may move at once. When
-/// writing fails, the response is read all the same: a server that refuses an upload in the middle
-/// often closes at once.
+/// writing fails, the response is read nevertheless: a server that refuses an upload before its end often
+/// responds and closes the connection at once.
 #[derive(Debug)]
 pub struct RoundTrip<I, B> {
     io: I,
-    out: WriteBuffer,
+    write_buffer: WriteBuffer,
     /// What is left of the request.
     upload: Option<B>,
-    /// The head promises a body, and there is none.
-    short: bool,
-    coding: BodyEncoder,
+    /// The head declares a body, and there is none.
+    is_body_missing: bool,
+    encoder: BodyEncoder,
     limits: HeadLimits,
-    /// Bytes of one read.
-    most: usize,
+    /// The most bytes of one read.
+    max_read: usize,
     method: Method,
     received: Bytes,
-    gathered: PartialHead,
+    partial_head: PartialHead,
     /// How many interim responses have come.
-    interim: u32,
-    heard: bool,
-    unheard: bool,
-    /// Of the response, once its head has come.
+    interim_count: u32,
+    /// A byte has come.
+    has_received: bool,
+    /// Writing has failed: nothing more is sent.
+    write_failed: bool,
+    /// Reads the body of the response, once its head has come.
     decoder: Option<BodyDecoder>,
     keep_alive: bool,
-    /// The connection has ended.
-    ended: bool,
+    /// The upstream has closed the connection.
+    is_closed: bool,
 }
 
 /// A request, less its body.
@@ -87,11 +89,11 @@ pub struct RoundTrip<I, B> {
 pub struct RequestHead<'r> {
     /// The first line, and who is asked.
     pub line: RequestLine<'r>,
-    /// In their order.
+    /// The headers, in their order.
     pub headers: &'r HeaderMap,
-    /// How they were written.
+    /// How their names were written.
     pub header_case: Option<&'r HeaderCase>,
-    /// Stand behind them.
+    /// Further headers, which stand behind them.
     pub more: &'r [(HeaderName, HeaderValue)],
 }
 
@@ -101,14 +103,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// A request to be sent on `io`, on which nothing else is under way. `upload` is its body, whose
-    /// length is framing by `Content-Length`, or else it is chunked.
+    /// A request to be sent on `io`, on which nothing else is under way. `upload` is its body: `Content-Length`
+    /// tells its length, or else it is chunked. At most `max_read` bytes are read at once.
     pub fn new(
         io: I,
         request: RequestHead<'_>,
         upload: Option<B>,
         limits: HeadLimits,
-        most: usize,
+        max_read: usize,
     ) -> Self {
         let mut out = WriteBuffer::default();
         let (headers, more) = (request.headers, request.more);
@@ -121,32 +123,33 @@ where
         );
         Self {
             io,
-            out,
-            short: upload.is_none() && encode::coding_of(headers, more).is_owed(),
-            coding: match &upload {
-                Some(_) => encode::coding_of(headers, more),
+            write_buffer: out,
+            is_body_missing: upload.is_none()
+                && encode::request_body_encoder(headers, more).expects_data(),
+            encoder: match &upload {
+                Some(_) => encode::request_body_encoder(headers, more),
                 None => BodyEncoder::Absent,
             },
             upload,
             limits,
-            most,
+            max_read,
             method: request.line.method.clone(),
             received: Bytes::new(),
-            gathered: PartialHead::default(),
-            interim: 0,
-            heard: false,
-            unheard: false,
+            partial_head: PartialHead::default(),
+            interim_count: 0,
+            has_received: false,
+            write_failed: false,
             decoder: None,
             keep_alive: false,
-            ended: false,
+            is_closed: false,
         }
     }
 
-    /// Sends the request and waits for the head of its response. `interim` is framing the interim ones
-    /// that come before.
+    /// Sends the request and waits for the head of its response. `interim` gets the interim responses that
+    /// come before.
     ///
     /// # Errors
-    /// There is none. [`has_received`](Self::has_received) tells whether some of it came.
+    /// There is no response. [`has_received`](Self::has_received) tells whether a part of it came.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -156,58 +159,59 @@ where
             self.send(cx)?;
             let most = self.limits.bytes;
             while !self.received.is_empty() {
-                let gathered = &mut self.gathered;
+                let gathered = &mut self.partial_head;
                 let head = gathered.gather(&mut self.received, Strictness::Lenient, most)?;
                 let Some(head) = head else { break };
                 let (response, framing) = parse_response(&head, &self.limits)?;
                 let status = response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                    self.interim += 1;
-                    if self.interim > MAX_INTERIM {
+                    self.interim_count += 1;
+                    if self.interim_count > MAX_INTERIM {
                         return Poll::Ready(Err(Error::Interim));
                     }
                     interim(response);
-                    // It may have asked for the body.
+                    // It may have been the `100 Continue` that the body waited for.
                     self.send(cx)?;
                     continue;
                 }
                 let decoder =
                     BodyDecoder::of_response(&self.method, status, &framing, self.limits)?;
-                // HTTP/1.0 has no chunks, and a 204 no body: who tells of one frames something wrongly
-                // (RFC 9112 section 6.1).
-                let bodied =
+                // HTTP/1.0 has no chunks, and a 204 has no body: a response that tells otherwise is framed
+                // wrongly, and the connection is not used again (RFC 9112 section 6.1).
+                let declares_body =
                     framing.has_transfer_coding || framing.length.is_some_and(|length| length > 0);
-                let empty = status == StatusCode::NO_CONTENT;
-                let doubtful = framing.has_transfer_coding && !framing.is_http11 || bodied && empty;
-                self.keep_alive = framing.keep_alive && !doubtful;
+                let is_empty = status == StatusCode::NO_CONTENT;
+                let is_doubtful =
+                    framing.has_transfer_coding && !framing.is_http11 || declares_body && is_empty;
+                self.keep_alive = framing.keep_alive && !is_doubtful;
                 self.decoder = Some(decoder);
                 return Poll::Ready(Ok(response));
             }
             ready!(self.poll_receive(cx))?;
-            if self.ended {
+            if self.is_closed {
                 return Poll::Ready(Err(Error::Closed));
             }
         }
     }
 
-    /// Moves the request on as far as it goes. What becomes of the connection is heard by reading.
+    /// Sends as much of the request as possible. That the connection has broken is learned by reading.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.short {
-            return Err(Error::Upload(SHORT.into()));
+        if self.is_body_missing {
+            return Err(Error::Upload(WRONG_LENGTH.into()));
         }
         loop {
             let mut waits = self.upload.is_none();
-            while !waits && self.out.has_room(COALESCED) {
-                waits = !self.gather(cx)? || self.upload.is_none();
+            while !waits && self.write_buffer.has_room(COALESCED) {
+                waits = !self.buffer_upload(cx)? || self.upload.is_none();
             }
-            if !self.unheard {
-                match self.out.poll_write(&mut self.io, cx) {
+            if !self.write_failed {
+                match self.write_buffer.poll_write(&mut self.io, cx) {
                     Poll::Pending => return Ok(()),
-                    Poll::Ready(written) => self.unheard = written.is_err(),
+                    Poll::Ready(written) => self.write_failed = written.is_err(),
                 }
             }
-            if self.unheard {
-                self.out.clear();
+            if self.write_failed {
+                self.write_buffer.clear();
             }
             if waits {
                 return Ok(());
@@ -215,8 +219,8 @@ where
         }
     }
 
-    /// Takes a piece of the upload, if one is at hand.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+    /// Takes a piece of the upload into the write buffer, if one is at hand.
+    fn buffer_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let Some(upload) = &mut self.upload else {
             return Ok(false);
         };
@@ -227,40 +231,45 @@ where
             .transpose()
             .map_err(|error| Error::Upload(error.into()))?;
         let last = upload.is_end_stream();
-        let (whole, over) = match frame.map(Frame::into_data) {
-            Some(Ok(data)) => (self.coding.push(&mut self.out, data, last), last),
+        let (fits, is_over) = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => (self.encoder.push(&mut self.write_buffer, data, last), last),
             Some(Err(frame)) => {
                 let trailers = frame.into_trailers().ok();
-                (self.coding.end(&mut self.out, trailers.as_ref()), true)
+                (
+                    self.encoder.end(&mut self.write_buffer, trailers.as_ref()),
+                    true,
+                )
             }
-            None => (self.coding.end(&mut self.out, None), true),
+            None => (self.encoder.end(&mut self.write_buffer, None), true),
         };
-        if over {
+        if is_over {
             self.upload = None;
         }
-        match whole {
-            true => Ok(true),
-            false => Err(Error::Upload(SHORT.into())),
+        if fits {
+            Ok(true)
+        } else {
+            Err(Error::Upload(WRONG_LENGTH.into()))
         }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let received = ready!(poll_read(&mut self.io, cx, self.most)).map_err(Error::Io)?;
-        self.ended = received.is_empty();
-        self.heard |= !self.ended;
+        let received = ready!(poll_read(&mut self.io, cx, self.max_read)).map_err(Error::Io)?;
+        self.is_closed = received.is_empty();
+        self.has_received |= !self.is_closed;
         self.received = received;
         Poll::Ready(Ok(()))
     }
 
-    /// Goes on with a request whose response is complete, as long as there is some left.
+    /// Sends what is left of a request whose response is complete already.
     ///
     /// # Errors
     /// It broke off.
     pub fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.send(cx)?;
-        match self.is_sent() || self.unheard {
-            true => Poll::Ready(Ok(())),
-            false => Poll::Pending,
+        if self.is_sent() || self.write_failed {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
         }
     }
 
@@ -277,7 +286,7 @@ where
                 None => {}
             }
             ready!(self.poll_receive(cx))?;
-            if self.ended
+            if self.is_closed
                 && !self
                     .decoder
                     .as_mut()
@@ -290,53 +299,53 @@ where
 }
 
 impl<I, B> RoundTrip<I, B> {
-    /// What it is sent on.
+    /// The connection that it is sent on.
     pub fn io(&self) -> &I {
         &self.io
     }
 
     /// Whether a byte has come since the request was begun.
     pub fn has_received(&self) -> bool {
-        self.heard
+        self.has_received
     }
 
-    /// Whether all of the request has been written.
+    /// Whether all of the request has been written and flushed.
     pub fn is_sent(&self) -> bool {
-        self.upload.is_none() && self.out.is_flushed()
+        self.upload.is_none() && self.write_buffer.is_flushed()
     }
 
-    /// No other request is to follow, however this one ends.
+    /// Makes this the last request of its connection, however it ends.
     pub fn retire(&mut self) {
         self.keep_alive = false;
     }
 
-    /// Sends no more of the request. Its connection ends with the response.
+    /// Sends no more of the request. The connection ends with the response.
     pub fn abandon(&mut self) {
         self.upload = None;
         self.keep_alive = false;
     }
 
-    /// Whether the server, which has said nothing else to this request, ends the connection.
+    /// Whether this response, before which no interim one came, ends the connection.
     pub fn is_only_closing_response(&self) -> bool {
-        self.interim == 0 && self.decoder.is_some() && !self.keep_alive
+        self.interim_count == 0 && self.decoder.is_some() && !self.keep_alive
     }
 
     /// Whether all of the response has been read.
-    pub fn is_answered(&self) -> bool {
+    pub fn is_response_complete(&self) -> bool {
         self.decoder.as_ref().is_some_and(BodyDecoder::is_done)
     }
 
-    /// What came behind the response, if something did.
+    /// What came behind the response, if anything did.
     pub fn unsolicited(&self) -> Option<Unsolicited> {
-        let any = self.is_answered() && !self.received.is_empty();
+        let any = self.is_response_complete() && !self.received.is_empty();
         any.then(|| Unsolicited::of(&self.received))
     }
 
     /// The connection, if it can take another request: everything has been written and read, and
     /// neither side wants it to end.
     pub fn into_idle(self) -> Option<I> {
-        let done = self.is_sent() && self.is_answered() && self.received.is_empty();
-        (done && self.keep_alive && !self.unheard && !self.ended).then_some(self.io)
+        let done = self.is_sent() && self.is_response_complete() && self.received.is_empty();
+        (done && self.keep_alive && !self.write_failed && !self.is_closed).then_some(self.io)
     }
 
     /// The connection behind a 101, and what has come of its new protocol.
@@ -362,7 +371,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_answered()
+        self.is_response_complete()
     }
 
     fn size_hint(&self) -> SizeHint {

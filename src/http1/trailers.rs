@@ -10,6 +10,7 @@ use super::syntax::{HeadError, HeadLimits, Strictness};
 /// A trailer section (RFC 9112 section 7.1.2) as it arrives.
 #[derive(Debug)]
 pub(super) struct TrailerReader {
+    /// What has come so far.
     before: BytesMut,
     /// Where its last line begins.
     line: usize,
@@ -27,7 +28,8 @@ impl TrailerReader {
         }
     }
 
-    /// Takes what has come next; the section once it is whole, and in `received` what is behind it.
+    /// Takes what has come next. Returns the section once it is complete, and leaves in `received` what stands
+    /// behind it.
     pub(super) fn read(&mut self, received: &mut Bytes) -> Result<Option<HeaderMap>, HeadError> {
         while let Some(at) = memchr(b'\n', received) {
             self.take(received, at + 1)?;

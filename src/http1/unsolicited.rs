@@ -9,11 +9,12 @@ use tokio::task::coop::unconstrained;
 
 use super::read::poll_read;
 
-/// What has come on a connection where nothing is asked for. A request that is sent on it would take
-/// that for its answer.
+/// What has come on a connection on which no request is under way. The next request would take it for its
+/// response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsolicited {
-    /// Its end, or what some servers say before it: empty lines, or a 408 (RFC 9110 section 15.5.9).
+    /// The end of the connection, or what some servers send before it: empty lines, or a 408 (RFC 9110
+    /// section 15.5.9).
     End,
     /// Anything else.
     Stray,
@@ -23,10 +24,10 @@ pub enum Unsolicited {
 const TIMED_OUT: &[u8; Unsolicited::LENGTH] = b"HTTP/1.? 408";
 
 impl Unsolicited {
-    /// So many bytes tell what it is.
+    /// This many bytes tell what it is.
     pub const LENGTH: usize = 12;
 
-    /// What begins with these bytes; none are the end.
+    /// What begins with these bytes. No bytes mean the end.
     pub fn of(bytes: &[u8]) -> Self {
         let is_empty = bytes.iter().all(|byte| b"\r\n".contains(byte));
         let mut pairs = bytes.iter().zip(TIMED_OUT);
@@ -37,17 +38,17 @@ impl Unsolicited {
     }
 }
 
-/// What has come on a connection that waits for its next request, as far as the runtime knows: a look
-/// that costs nothing unless something has.
+/// What has come on a connection that waits for its next request, as far as the runtime knows. This costs
+/// nothing unless something has come.
 pub fn unsolicited<I: AsyncRead + Unpin>(io: &mut I) -> Option<Unsolicited> {
     let mut cx = Context::from_waker(Waker::noop());
-    // A task that has had its share would be told that there is nothing, whatever has come.
+    // To a task that has used up its budget the runtime would say that nothing has come.
     let looking = unconstrained(std::future::poll_fn(|cx| {
         poll_read(io, cx, Unsolicited::LENGTH)
     }));
     match pin!(looking).poll(&mut cx) {
         std::task::Poll::Pending => None,
-        // However it ended.
+        // A connection that has failed counts as one that has ended.
         std::task::Poll::Ready(received) => Some(Unsolicited::of(&received.unwrap_or_default())),
     }
 }

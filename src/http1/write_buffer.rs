@@ -1,4 +1,4 @@
-//! Bytes on their way out.
+//! Bytes that wait to be written to a socket.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -8,29 +8,30 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Pieces up to this size are copied behind each other: cheaper than one more part of a write.
+/// Pieces up to this size are copied behind each other, which costs less than one more part of a write.
 const COPIED: usize = 2 * 1024;
-/// Larger spare memory is given back.
+/// Memory larger than this is not kept for later use.
 const SPARE: usize = 16 * 1024;
 
 /// Small pieces of a body that are at hand are gathered up to this size before they are written.
 pub(super) const COALESCED: usize = 16 * 1024;
 
 thread_local! {
-    /// Memory of an outbox that was emptied, for the next one to be filled: it is in the cache.
+    /// Memory of a buffer that was emptied, for the next one to be filled: it is still in the processor's
+    /// cache.
     static SPARE_SPACE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is to be written, in order: copied bytes, one large piece, and the end of its chunk. Empty, it
-/// holds no memory.
+/// What is to be written, in this order: copied bytes, one large piece, and the end of its chunk. It holds
+/// no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct WriteBuffer {
     copied: Vec<u8>,
     written: usize,
     large: Bytes,
     tail: &'static [u8],
-    /// The writer may still hold some of what it took.
-    unflushed: bool,
+    /// The socket has taken bytes and was not flushed since.
+    is_unflushed: bool,
 }
 
 impl WriteBuffer {
@@ -39,23 +40,24 @@ impl WriteBuffer {
         self.written == self.copied.len() && self.large.is_empty() && self.tail.is_empty()
     }
 
-    /// Whether all of it has been handed to the system, too.
+    /// Whether everything has been written and flushed.
     pub fn is_flushed(&self) -> bool {
-        self.is_empty() && !self.unflushed
+        self.is_empty() && !self.is_unflushed
     }
 
-    /// How much is to be written.
+    /// How many bytes are to be written.
     pub fn len(&self) -> usize {
         self.copied.len() - self.written + self.large.len() + self.tail.len()
     }
 
-    /// Whether it takes another piece before it has been written.
-    pub fn has_room(&self, most: usize) -> bool {
-        // What comes next stands behind the end of the large piece, not in its place.
-        self.large.is_empty() && self.tail.is_empty() && self.len() < most
+    /// Whether another piece may be added before this is written: less than `max` bytes wait, and none behind
+    /// which it could not stand.
+    pub fn has_room(&self, max: usize) -> bool {
+        // The next piece stands behind the large one and its end: it cannot take their place.
+        self.large.is_empty() && self.tail.is_empty() && self.len() < max
     }
 
-    /// Memory to write a head or the like to. Nothing large is waiting.
+    /// The copied bytes, to add a head or the like. Must not be called while a large piece waits.
     pub fn space(&mut self) -> &mut Vec<u8> {
         let large = !self.large.is_empty() || !self.tail.is_empty();
         debug_assert!(!large, "a large piece comes last");
@@ -63,14 +65,14 @@ impl WriteBuffer {
             self.copied = SPARE_SPACE.take();
         }
         if self.written > 0 {
-            // It is not empty before a slow reader has caught up with the whole message, if ever.
+            // With a slow reader the buffer may never become empty: what was written is removed here.
             self.copied.drain(..self.written);
             self.written = 0;
         }
         &mut self.copied
     }
 
-    /// A piece with what stands before and behind it.
+    /// Adds a piece with what stands before and behind it.
     pub fn push(&mut self, before: &[u8], piece: Bytes, behind: &'static [u8]) {
         let space = self.space();
         space.extend_from_slice(before);
@@ -83,7 +85,7 @@ impl WriteBuffer {
         }
     }
 
-    /// Writes what there is. Ready when all of it has been handed to the system.
+    /// Writes and flushes everything. Ready when the system has all of it.
     ///
     /// # Errors
     /// The system's.
@@ -107,21 +109,21 @@ impl WriteBuffer {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.unflushed = true;
+            self.is_unflushed = true;
             self.advance(written);
             if self.is_empty() {
                 self.recycle();
             }
         }
-        if self.unflushed {
-            // TLS keeps what the socket did not take, and sends no more of it unless told to.
+        if self.is_unflushed {
+            // A socket with TLS holds what it could not send, and sends it only when it is flushed.
             ready!(Pin::new(io).poll_flush(cx))?;
-            self.unflushed = false;
+            self.is_unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Forgets what is left: nobody reads it.
+    /// Drops what is left, since nobody will read it.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -181,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Takes so many bytes at most, every other time it is asked.
+    /// Takes at most so many bytes, and only every other time it is asked.
     struct Takes {
         max: usize,
         taken: Vec<u8>,
@@ -275,8 +277,8 @@ mod tests {
         assert!(out.copied.capacity() < 4000, "{}", out.copied.capacity());
     }
 
-    /// Takes everything, and lets go of it at the second time of asking, as TLS does where the socket
-    /// is full.
+    /// Takes everything, and sends it only when it is flushed for the second time, as TLS does while the
+    /// socket is full.
     struct Holds {
         held: bool,
         asked: usize,
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_writer_holds_is_asked_for_until_it_has_left() {
+    async fn a_socket_is_flushed_until_it_holds_nothing_back() {
         let mut io = Holds {
             held: false,
             asked: 0,

@@ -30,22 +30,22 @@ pub fn serve(
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
     };
-    let most = limits.max_header_bytes.max(limits.body_buffer);
-    let mut served = Served {
-        connection: ServerConnection::new(socket, received, head, most),
+    let max_read = limits.max_header_bytes.max(limits.body_buffer);
+    let mut session = Http1Session {
+        connection: ServerConnection::new(socket, received, head, max_read),
         client,
         current,
         limits,
         deadline: TaskDeadline::default(),
-        registered: false,
+        is_registered: false,
     };
     async move {
         let end = loop {
-            if let Err(end) = served.serve_next().await {
+            if let Err(end) = session.serve_next().await {
                 break end;
             }
         };
-        Box::pin(served.end(end)).await;
+        Box::pin(session.end(end)).await;
     }
 }
 
@@ -53,44 +53,45 @@ pub fn serve(
 enum End {
     /// After its last response.
     Closed,
-    /// Between two requests, since we are to end: nothing is under way that could get lost.
-    Idle,
+    /// Between two requests, since the connection is drained: no request is under way.
+    Drained,
     /// The client has gone.
-    Gone,
-    /// What was sent must not look complete.
+    ClientGone,
+    /// By a reset: what was sent must not look complete.
     Reset,
-    /// What arrived is no request.
+    /// What arrived is not a request.
     Refused(Refusal),
-    /// It has become something else.
+    /// It has become a tunnel.
     Tunnel(Box<proxy::UpstreamTunnel>),
 }
 
-/// What is left of a response, and what the connection becomes behind it.
-type Begun = (
+/// A response that has begun: what is left of it, and the tunnel that the connection becomes behind it.
+type StartedResponse = (
     Option<Box<Option<Reply>>>,
     Option<Box<proxy::UpstreamTunnel>>,
 );
 
-struct Served {
+struct Http1Session {
     connection: ServerConnection<ClientSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
-    /// Armed only while something is waited for.
+    /// Armed only while the connection waits.
     deadline: TaskDeadline,
-    registered: bool,
+    /// Whether the task is known to those who end the connection.
+    is_registered: bool,
 }
 
-impl Served {
-    /// The next request.
-    async fn next(&mut self) -> Result<IncomingRequest<ClientSocket>, End> {
-        // Of a head that has begun, and of the silence before.
-        let (mut begun, mut silent) = (None, None);
+impl Http1Session {
+    /// Waits for the next request.
+    async fn next_request(&mut self) -> Result<IncomingRequest<ClientSocket>, End> {
+        // Since when a head is incomplete, and since when nothing has come.
+        let (mut head_since, mut idle_since) = (None, None);
         std::future::poll_fn(|cx| {
-            self.look(cx)?;
+            self.check_cut(cx)?;
             match self.connection.poll_request(cx) {
                 Poll::Ready(Ok(Some(request))) => return Poll::Ready(Ok(request)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::ClientGone)),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(End::Refused(Refusal::Head(error))));
                 }
@@ -98,39 +99,40 @@ impl Served {
             }
             let now = Instant::now();
             if self.connection.has_partial_head() {
-                let at = *begun.get_or_insert(now) + self.limits.header_timeout;
+                let at = *head_since.get_or_insert(now) + self.limits.header_timeout;
                 let late = self.deadline.poll(cx, now, at);
                 return late.map(|()| Err(End::Refused(Refusal::Slow)));
             }
-            // Not before the request that made us come here has begun.
+            // A new connection is kept until its first request has come: it may be on its way.
             if self.client.is_closing() && self.client.started() > 0 {
-                return Poll::Ready(Err(End::Idle));
+                return Poll::Ready(Err(End::Drained));
             }
-            let at = *silent.get_or_insert(now) + self.limits.idle_timeout;
+            let at = *idle_since.get_or_insert(now) + self.limits.idle_timeout;
             let late = self.deadline.poll(cx, now, at);
             late.map(|()| Err(End::Closed))
         })
         .await
     }
 
-    /// Answers the next request. `Ok`: another may follow.
+    /// Serves the next request. `Ok`: another may follow.
     async fn serve_next(&mut self) -> Result<(), End> {
-        let request = self.next().await?;
-        // On the heap: a connection that waits for a request must not be as large as one that has it.
+        let request = self.next_request().await?;
+        // Boxed, so that a connection that waits for a request is not as large as one that serves one.
         let mut handling = Box::pin(self.handle(request));
-        let begun = std::future::poll_fn(|cx| self.poll_begun(cx, handling.as_mut()));
-        let (rest, tunnel) = begun.await?;
+        let started = std::future::poll_fn(|cx| self.poll_start(cx, handling.as_mut()));
+        let (rest, tunnel) = started.await?;
         drop(handling);
         if let Some(mut rest) = rest {
-            std::future::poll_fn(|cx| self.poll_answered(cx, &mut rest)).await?;
+            std::future::poll_fn(|cx| self.poll_rest(cx, &mut rest)).await?;
         }
         if let Some(tunnel) = tunnel {
             return Err(End::Tunnel(tunnel));
         }
-        self.upload_over().await?;
-        match self.connection.keeps_alive() {
-            true => Ok(()),
-            false => Err(End::Closed),
+        self.finish_upload().await?;
+        if self.connection.keeps_alive() {
+            Ok(())
+        } else {
+            Err(End::Closed)
         }
     }
 
@@ -150,7 +152,7 @@ impl Served {
         cx: &mut Context<'_>,
         handling: Pin<&mut impl Future<Output = Response<Reply>>>,
     ) -> Poll<Result<Response<Reply>, End>> {
-        self.look(cx)?;
+        self.check_cut(cx)?;
         if let Poll::Ready(response) = handling.poll(cx) {
             return Poll::Ready(Ok(response));
         }
@@ -158,17 +160,20 @@ impl Served {
             self.connection.send_interim(&interim);
         }
         if let Poll::Ready(Err(_)) = self.connection.poll_flush(cx) {
-            return Poll::Ready(Err(End::Gone));
+            return Poll::Ready(Err(End::ClientGone));
         }
-        self.poll_waiting(cx)
+        self.poll_client(cx)
     }
 
     /// Begins a response: its body, and what the connection becomes behind it.
-    fn begin(&self, response: Response<Reply>) -> (Reply, Option<Box<proxy::UpstreamTunnel>>) {
+    fn start_response(
+        &self,
+        response: Response<Reply>,
+    ) -> (Reply, Option<Box<proxy::UpstreamTunnel>>) {
         if let Some(interim) = self.interim() {
             self.connection.send_interim(&interim);
         }
-        // What was left out so far belongs to this request, not to the next one.
+        // Interim responses that were not sent belong to this request, not to the next one.
         let _ = self.client.take_interim();
         let (head, mut reply) = response.into_parts();
         self.connection
@@ -177,90 +182,91 @@ impl Served {
         (reply, tunnel)
     }
 
-    /// Ready when the response has begun: with what is left of it, if anything is.
-    fn poll_begun(
+    /// Ready when the response has begun, with what is left of it.
+    fn poll_start(
         &mut self,
         cx: &mut Context<'_>,
         handling: Pin<&mut impl Future<Output = Response<Reply>>>,
-    ) -> Poll<Result<Begun, End>> {
+    ) -> Poll<Result<StartedResponse, End>> {
         let response = ready!(self.poll_response(cx, handling))?;
-        let (reply, tunnel) = self.begin(response);
-        // Gone by the time that the rest of an upload is waited for.
+        let (reply, tunnel) = self.start_response(response);
+        // Dropped as soon as it is sent, before the rest of an upload is waited for.
         let mut reply = Some(reply);
-        let rest = match self.poll_answered(cx, &mut reply) {
+        let rest = match self.poll_rest(cx, &mut reply) {
             Poll::Ready(answered) => answered.map(|()| None)?,
             Poll::Pending => Some(Box::new(reply)),
         };
         Poll::Ready(Ok((rest, tunnel)))
     }
 
-    fn poll_answered(
+    fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
         reply: &mut Option<Reply>,
     ) -> Poll<Result<(), End>> {
-        self.look(cx)?;
+        self.check_cut(cx)?;
         match self.connection.poll_send_response(cx, reply) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(SendError::BodyBroken)) => Poll::Ready(Err(End::Reset)),
-            Poll::Ready(Err(SendError::ClientGone)) => Poll::Ready(Err(End::Gone)),
+            Poll::Ready(Err(SendError::ClientGone)) => Poll::Ready(Err(End::ClientGone)),
             Poll::Pending => {
                 if let Some(reply) = reply {
-                    // A client may send all of its request before it reads.
+                    // Some clients send all of their request before they read the response.
                     reply.send_upload(cx);
                 }
-                self.poll_waiting(cx)
+                self.poll_client(cx)
             }
         }
     }
 
-    /// An upload may go on behind its response, for as long as it moves.
-    async fn upload_over(&mut self) -> Result<(), End> {
-        let mut moved = None;
+    /// Waits for the rest of the request's body. It may go on behind the response for as long as it moves.
+    async fn finish_upload(&mut self) -> Result<(), End> {
+        let mut progress = None;
         std::future::poll_fn(|cx| {
-            self.look(cx)?;
+            self.check_cut(cx)?;
             if self.connection.poll_body_end(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            // Its reader may be another task, and nobody tells this one what it reads.
+            // Another task may read the body, and does not tell this one that it does.
             loop {
                 let now = || (Instant::now(), self.connection.read_count());
-                let (since, reads) = *moved.get_or_insert_with(now);
+                let (since, reads) = *progress.get_or_insert_with(now);
                 let at = since + self.limits.idle_timeout;
                 ready!(self.deadline.poll(cx, Instant::now(), at));
                 if self.connection.read_count() == reads {
-                    return Poll::Ready(Err(End::Gone));
+                    return Poll::Ready(Err(End::ClientGone));
                 }
-                moved = None;
+                progress = None;
             }
         })
         .await
     }
 
-    /// What the upstream says before its response. The hints would pile up where the client does not
-    /// read them, and are left out there.
+    /// The interim responses of the upstream. They would pile up while the client does not read, and are left
+    /// out then.
     fn interim(&self) -> Option<Vec<u8>> {
-        match self.connection.unwritten() {
-            0 => self.client.take_interim(),
-            _ => None,
+        if self.connection.unwritten() > 0 {
+            return None;
         }
+        self.client.take_interim()
     }
 
-    /// Whether the connection is to end now.
-    fn look(&mut self, cx: &Context<'_>) -> Result<(), End> {
-        if !std::mem::replace(&mut self.registered, true) {
+    /// Registers this task with those who end the connection; an error if they have ended it.
+    fn check_cut(&mut self, cx: &Context<'_>) -> Result<(), End> {
+        if !std::mem::replace(&mut self.is_registered, true) {
             self.client.register(cx);
         }
-        match self.client.is_cut() {
-            true => Err(End::Reset),
-            false => Ok(()),
+        if self.client.is_cut() {
+            Err(End::Reset)
+        } else {
+            Ok(())
         }
     }
 
-    /// While a request is being answered: whether its client is gone, or does not read.
-    fn poll_waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, End>> {
+    /// Ready when the client of a request that is being served has gone, or does not read.
+    fn poll_client<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, End>> {
         if self.connection.poll_client_gone(cx).is_ready() {
-            return Poll::Ready(Err(End::Gone));
+            return Poll::Ready(Err(End::ClientGone));
         }
         match self.connection.stalled_since() {
             Some(since) => {
@@ -274,9 +280,9 @@ impl Served {
 
     async fn end(&mut self, end: End) {
         match end {
-            End::Gone | End::Idle => {}
+            End::ClientGone | End::Drained => {}
             End::Reset => {
-                // The sooner it learns that its response broke off, the better.
+                // The client learns at once that its response broke off.
                 self.client.reset();
                 self.connection.with_socket(ClientSocket::reset_at_close);
             }
@@ -293,7 +299,8 @@ impl Served {
         }
     }
 
-    /// Ends what is sent. Whatever still comes must not keep it from arriving.
+    /// Closes the connection, and lets the client read its response first: bytes that still come from it must
+    /// not turn the close into a reset.
     async fn close(&mut self) {
         let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
         if matches!(closed, Ok(Ok(()))) {

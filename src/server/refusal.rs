@@ -1,4 +1,4 @@
-//! The last words on a connection: a refusal, and time to hear it.
+//! The end of a connection: the refusal of what is not a request, and the time to read it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::telemetry::ACCESS;
 pub(super) enum Refusal {
     /// Its head did not arrive in time.
     Slow,
-    /// Its head is none, or not sound, or too large.
+    /// Its head is not valid, or its framing is doubtful, or it is too large.
     Head(HeadError),
 }
 
@@ -44,8 +44,8 @@ impl Refusal {
     }
 }
 
-/// Answers what is no request, or not all of one, in the same form as every other error. Nothing more is
-/// read as a request.
+/// Answers what is not a request, or not a complete one, in the same form as every other error. Nothing more
+/// is read as a request.
 pub(super) async fn refuse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     refusal: Refusal,
@@ -59,7 +59,7 @@ pub(super) async fn refuse(
     let traffic = shard.snapshot.traffic(listener, None);
     traffic.failed(kind.code());
     traffic.answered(status);
-    let is_whole = || {
+    let is_admitted = || {
         let failure = Failure {
             listener: client.listener.clone(),
             upstream: String::new(),
@@ -74,7 +74,7 @@ pub(super) async fn refuse(
     };
     let is_logged = match shard.snapshot.config.log.access {
         AccessLog::Off => false,
-        AccessLog::Errors => is_whole(),
+        AccessLog::Errors => is_admitted(),
         AccessLog::All => true,
     };
     if is_logged {
@@ -89,23 +89,23 @@ pub(super) async fn refuse(
         );
     }
     let answer = proxy::problem_bytes_http1(&error, true);
-    let told = async {
+    let sent = async {
         stream.write_all(&answer).await?;
         stream.shutdown().await
     };
-    if let Ok(Ok(())) = timeout(patience, told).await {
+    if let Ok(Ok(())) = timeout(patience, sent).await {
         linger(stream, patience).await;
     }
 }
 
-/// Lets a client whose connection has been shut down read its answer and close: closing on unread
-/// bytes would reset the connection, and could take the answer with it.
+/// Lets a client whose connection has been shut down read its answer and close. To close while bytes of it
+/// are unread would reset the connection, and the client could lose the answer.
 pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin), patience: Duration) {
-    let to_its_end = async {
-        // Not in the task, which would be so much larger all the time.
+    let read_to_end = async {
+        // On the heap: in the task it would take its memory all the time.
         let mut rest = vec![0; 4096];
         while stream.read(&mut rest).await.is_ok_and(|length| length > 0) {}
     };
-    // Whether it has read or not, the connection ends here.
-    let _ = timeout(patience, to_its_end).await;
+    // The connection ends here, whether the client has read its answer or not.
+    let _ = timeout(patience, read_to_end).await;
 }

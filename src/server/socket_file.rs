@@ -1,8 +1,8 @@
 //! The file of a unix socket, told from every other file by its inode.
 //!
-//! Whoever can write the directory can put another file, or a link, in its place at any moment. So
-//! no name is trusted twice: the socket is made in a directory that only this process can reach,
-//! and its mode is set by a descriptor that was compared with what was made.
+//! Everybody who can write to the directory can replace the file by another one, or by a link, at any
+//! moment. Therefore no name is trusted twice: the socket is made in a directory that only this process can
+//! reach, and its mode is set by a descriptor that was compared with what was made.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -21,12 +21,12 @@ use crate::files;
 /// What the socket is called until it is in its place.
 const MADE_AS: &str = "socket";
 
-/// The file of a socket that this process has bound; removed when this is dropped, unless another
+/// The file of a socket that this process has bound. It is removed when this is dropped, unless another file
 /// is in its place.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// The socket holds on to it, so that no other file can get the same while it is open.
+    /// While the socket is open no other file can get the same inode.
     inode: Inode,
 }
 
@@ -93,9 +93,9 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let (path, inode) = (std::mem::take(&mut self.path), self.inode);
         let named = path.clone();
-        // What cannot be removed in time stays behind: the next process takes it for stale.
+        // A file that cannot be removed in time stays behind: to the next process it is a stale one.
         let _ = files::within(&path, move || {
-            // A successor may have put its own there.
+            // The next process may have put its own file there.
             if is_at(&named, inode) {
                 fs::remove_file(named)?;
             }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_is_set_of_the_socket_that_was_made_and_of_nothing_else() {
+    fn only_the_socket_that_was_made_gets_the_mode() {
         let dir = tempfile::tempdir().unwrap();
         let [path, moved, target] = ["app.sock", "moved", "target"].map(|at| dir.path().join(at));
         fs::write(&target, "").unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_put_in_its_place_leaves_nothing_behind() {
+    fn a_socket_that_cannot_be_put_in_its_place_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s".repeat(300));
         let error = bind(&path, 0o600, 5).unwrap_err();

@@ -14,7 +14,7 @@ fn a_request_head_is_read_with_the_spelling_of_its_names() {
     let head = "POST /a?b HTTP/1.1\r\nHost: x\r\nSOAPAction: \t y \r\nX-\u{e9}: z\r\n\r\n";
     assert_eq!(
         request(head).unwrap_err(),
-        HeadError::Malformed("a header name is none")
+        HeadError::Malformed("a header name is not valid")
     );
     let head = "POST /a?b HTTP/1.1\r\nHost: x\r\nSOAPAction: \t y \r\nX: \u{e9}\r\n\r\n";
     let (request, framing) = request(head).unwrap();
@@ -31,21 +31,33 @@ fn a_request_head_is_read_with_the_spelling_of_its_names() {
 #[test]
 fn what_is_no_request_is_refused() {
     for (head, wrong) in [
-        ("GET /#a HTTP/1.1\r\n\r\n", "its target has a fragment"),
+        (
+            "GET /#a HTTP/1.1\r\n\r\n",
+            "its request-target has a fragment",
+        ),
         (
             "GET  / HTTP/1.1\r\n\r\n",
-            "it does not begin with a method and a target",
+            "it does not begin with a method and a request-target",
         ),
-        ("GET / HTTP/2.0\r\n\r\n", "it is of another version"),
-        ("GET / HTTP/1.1\r\nA : b\r\n\r\n", "a header name is none"),
+        (
+            "GET / HTTP/2.0\r\n\r\n",
+            "its version is neither HTTP/1.1 nor HTTP/1.0",
+        ),
+        (
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "a header name is not valid",
+        ),
         (
             "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
-            "a header name is none",
+            "a header name is not valid",
         ),
-        ("GET / HTTP/1.1\r\nA: b\0\r\n\r\n", "a header value is none"),
+        (
+            "GET / HTTP/1.1\r\nA: b\0\r\n\r\n",
+            "a header value is not valid",
+        ),
         (
             "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
-            "a header value is none",
+            "a header value is not valid",
         ),
     ] {
         assert_eq!(

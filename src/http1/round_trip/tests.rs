@@ -77,7 +77,7 @@ async fn a_request_is_written_once_with_host_and_token_in_their_places() {
         "POST /a?b HTTP/1.1\r\nX: 1\r\nHost: api\r\nContent-Length: 5\r\nAuthorization: Bearer t\r\n\r\nhello"
     );
     assert_eq!(answered.unwrap().status(), StatusCode::OK);
-    assert!(trip.is_sent() && trip.has_received() && !trip.is_answered());
+    assert!(trip.is_sent() && trip.has_received() && !trip.is_response_complete());
     let body = (&mut trip).collect().await.unwrap();
     assert_eq!(body.to_bytes(), "ok");
     assert!(trip.into_idle().is_some());
@@ -94,7 +94,7 @@ async fn interim_responses_come_before_the_final_one() {
     });
     assert_eq!(answered.await.unwrap().status(), 204);
     assert_eq!(told, [103, 100]);
-    assert!(trip.is_answered() && trip.into_idle().is_some());
+    assert!(trip.is_response_complete() && trip.into_idle().is_some());
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_connection_is_kept_only_when_nothing_is_left_on_it() {
 }
 
 #[tokio::test]
-async fn an_end_before_the_end_is_an_error_and_after_it_is_none() {
+async fn an_end_of_the_connection_before_that_of_the_message_is_an_error() {
     let (api, mut trip) = get();
     drop(api);
     assert!(matches!(head(&mut trip).await, Err(Error::Closed)));
@@ -221,7 +221,7 @@ async fn what_comes_behind_a_response_is_told() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_none_is_refused_where_there_is_no_body_too() {
+async fn a_length_that_is_not_a_number_is_refused_even_where_there_is_no_body() {
     for lengths in [
         "Content-Length: 2\r\nContent-Length: 3\r\n",
         "Content-Length: +2\r\n",
@@ -237,7 +237,7 @@ async fn a_length_that_is_none_is_refused_where_there_is_no_body_too() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_said_several_times_is_passed_on_once() {
+async fn a_length_that_is_repeated_is_passed_on_once() {
     for lengths in [
         "Content-Length: 2, 2\r\n",
         "Content-Length: 2\r\nContent-Length: 2\r\n",
