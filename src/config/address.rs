@@ -72,9 +72,12 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
         return Err("leave `host` out to match any host".into());
     }
     let host_name = |text: &str| {
-        host_name(text).map_err(|error| match text.contains('*') {
-            true => "\"*\" stands only for the whole first label: \"*.example.com\"".into(),
-            false => error,
+        host_name(text).map_err(|error| {
+            if text.contains('*') {
+                "\"*\" stands only for the whole first label: \"*.example.com\"".into()
+            } else {
+                error
+            }
         })
     };
     let Some(parent) = text.strip_prefix("*.") else {

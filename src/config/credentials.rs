@@ -115,9 +115,10 @@ fn server(section: &Section<'_>, allow_plaintext: bool, tls: &Tls) -> Option<Aut
         }
         no_tls(section, tls, false);
     }
-    Some(match discovered {
-        true => AuthorizationServer::Issuer(text.to_owned(), url),
-        false => AuthorizationServer::TokenEndpoint(url),
+    Some(if discovered {
+        AuthorizationServer::Issuer(text.to_owned(), url)
+    } else {
+        AuthorizationServer::TokenEndpoint(url)
     })
 }
 

@@ -81,9 +81,10 @@ impl FileRules<'_> {
 
     /// The directory, for people.
     pub(super) fn base(&self) -> String {
-        match self.base.as_os_str().is_empty() {
-            true => "the current directory".to_owned(),
-            false => self.base.display().to_string(),
+        if self.base.as_os_str().is_empty() {
+            "the current directory".to_owned()
+        } else {
+            self.base.display().to_string()
         }
     }
 }

@@ -22,9 +22,10 @@ pub struct NamedFile {
 /// A path in a message. What is none may be a key or a token that was written where its file belongs.
 pub(super) fn shown(path: &Path) -> String {
     let path = path.display().to_string();
-    match path.split('/').any(is_no_name) {
-        true => "its file: what stands there is no path".to_owned(),
-        false => path,
+    if path.split('/').any(is_no_name) {
+        "its file: what stands there is no path".to_owned()
+    } else {
+        path
     }
 }
 
@@ -72,12 +73,11 @@ fn read(path: &Path, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
     let file = File::open(path)?;
     file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
-    match bytes.len() > max_bytes {
-        true => Err(io::Error::other(format!(
-            "it has more than the {max_bytes} bytes of max_file_bytes"
-        ))),
-        false => Ok(bytes),
+    if bytes.len() > max_bytes {
+        let message = format!("it has more than the {max_bytes} bytes of max_file_bytes");
+        return Err(io::Error::other(message));
     }
+    Ok(bytes)
 }
 
 #[cfg(test)]

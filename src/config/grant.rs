@@ -59,8 +59,9 @@ pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Grant
 /// RFC 8693 section 3
 pub(super) fn token_type(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    match visible && Url::parse(text).is_ok() {
-        true => Ok(text.to_owned()),
-        false => Err(format!("expected a URI such as {:?}", SecurityToken::JWT).into()),
+    if visible && Url::parse(text).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected a URI such as {:?}", SecurityToken::JWT).into())
     }
 }

@@ -1,5 +1,6 @@
 //! `[[listeners]]`
 
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -9,8 +10,38 @@ use super::draft::{Draft, FileRules, NameUse};
 use super::keys::LISTENER;
 use super::read::Section;
 use super::report::Expected;
-use super::{HostPattern, ListenAddress, Listener, Route};
+use super::{HostPattern, Route};
 use crate::files;
+
+/// `[[listeners]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Unique; the address as written when not given.
+    pub name: String,
+    /// The socket.
+    pub address: ListenAddress,
+    /// More `Host` values accepted on a loopback listener, lower case without port; `*` is any.
+    pub hosts: Vec<String>,
+    /// Whether requests that a browser made for another site are let through.
+    pub allow_browsers: bool,
+    /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
+    /// port that the scheme implies.
+    pub allow_origins: Vec<String>,
+}
+
+/// A socket address of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix stream socket.
+    Unix {
+        /// The socket file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -131,9 +131,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     })?;
-    match bytes.len() as u64 > MAX_CONFIG_BYTES {
-        true => Err(io::Error::other("it is longer than 16 MiB")),
-        false => Ok(bytes),
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        Err(io::Error::other("it is longer than 16 MiB"))
+    } else {
+        Ok(bytes)
     }
 }
 
@@ -160,9 +161,10 @@ fn check(
         }
         // What the parser made of a broken file is a guess; a message about it could be wrong, or
         // show a secret that slipped to where none is expected.
-        match errors.is_empty() {
-            true => tables.push((file, table)),
-            false => whole = false,
+        if errors.is_empty() {
+            tables.push((file, table))
+        } else {
+            whole = false
         }
     }
     let max_bytes = max_file_bytes(sources, &tables);
@@ -182,9 +184,10 @@ fn check(
             .0
             .push(alone(path, "there is no listener".to_owned(), help));
     }
-    match found.has_errors() {
-        true => Err(found),
-        false => Ok((draft.finish(), found)),
+    if found.has_errors() {
+        Err(found)
+    } else {
+        Ok((draft.finish(), found))
     }
 }
 

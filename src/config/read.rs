@@ -165,9 +165,10 @@ impl<'a> Section<'a> {
 
     /// How a table within this one is called in messages.
     pub(super) fn title_within(&self, key: &str) -> String {
-        match self.is_root() {
-            true => format!("[{key}]"),
-            false => format!("[{}.{key}]", self.title.trim_matches(['[', ']'])),
+        if self.is_root() {
+            format!("[{key}]")
+        } else {
+            format!("[{}.{key}]", self.title.trim_matches(['[', ']']))
         }
     }
 

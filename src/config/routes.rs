@@ -1,13 +1,52 @@
 //! `[[routes]]`
 
+use std::fmt;
+
 use http::Method;
 
 use super::draft::{Draft, NameUse};
 use super::keys::ROUTE;
 use super::read::Section;
 use super::report::Expected;
-use super::{HostPattern, Route};
 use crate::path::canonical_path;
+
+/// `[[routes]]`, and the `upstream` shorthand of a listener
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The listener it is limited to.
+    pub listener: Option<String>,
+    /// Which `Host` it matches.
+    pub host: HostPattern,
+    /// A canonical path prefix, beginning with `/`.
+    pub path: String,
+    /// The methods it is limited to; any when empty.
+    pub methods: Vec<Method>,
+    /// Where its requests go: a key of [`Config::upstreams`](super::Config::upstreams).
+    pub upstream: String,
+    /// Replaces the matched prefix.
+    pub replace_prefix: Option<String>,
+}
+
+/// `routes.host`; names in lower case without port and trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// No `host` key.
+    Any,
+    /// `*.example.com`: exactly one more label. Holds `example.com`.
+    Wildcard(String),
+    /// This name or IP literal.
+    Exact(String),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+            Self::Exact(name) => f.write_str(name),
+        }
+    }
+}
 
 /// Reads one route.
 pub(super) fn read(section: Section<'_>, draft: &mut Draft) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::uri::Authority;
+use url::Url;
 
 use super::address::is_loopback;
 use super::draft::{Draft, FileRules, NameUse};
@@ -11,8 +12,89 @@ use super::keys::UPSTREAM;
 use super::read::Section;
 use super::report::{Expected, QuotedWord};
 use super::value::Value;
-use super::{Dialing, Http2, Tls, Upstream};
+use super::{Dialing, Http2, Tls};
 use crate::header_names::{alike, is_hop_by_hop};
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Scheme `http` or `https`, host, port and a canonical path prefix; no query, fragment or userinfo.
+    pub url: Url,
+    /// The credential whose token is injected; none proxies without a token.
+    pub credential: Option<String>,
+    /// Which HTTP version is spoken.
+    pub http: HttpVersion,
+    /// The `Host` sent; that of `url` when absent.
+    pub host: Option<String>,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// How its connections are made and kept.
+    pub dialing: Dialing,
+    /// From the end of the request body to the response head.
+    pub response_timeout: Duration,
+    /// Between two body chunks, either way; `None` is off.
+    pub stream_idle_timeout: Option<Duration>,
+    /// How long the API may think about an `Expect: 100-continue` before the body is asked for.
+    pub continue_timeout: Duration,
+    /// How long a new connection may keep to itself whether it takes extended CONNECT.
+    pub connect_protocol_timeout: Duration,
+    /// Connections at once, in the whole process, idle ones included.
+    pub max_connections: usize,
+    /// Connections of HTTP/1.1 that are being opened at once, in the whole process.
+    pub max_connecting: usize,
+    /// Idle connections kept, in the whole process.
+    pub pool_idle: usize,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// How long a connection carries new requests; `None`: for ever.
+    pub max_connection_age: Option<Duration>,
+    /// Whether a rejected token is healed by a new one and a replay.
+    pub retry_on_401: bool,
+    /// How often a request is sent again because its connection had been closed.
+    pub max_retries: usize,
+    /// Request bodies up to this many bytes can be replayed.
+    pub replay_buffer: usize,
+    /// Bytes that are read at once from a connection, or over HTTP/2 buffered of a request body.
+    pub body_buffer: usize,
+    /// Largest response head, in bytes.
+    pub max_response_header_bytes: usize,
+    /// Headers of one response, over HTTP/1.1.
+    pub max_response_headers: usize,
+    /// Towards the API.
+    pub http2: Http2,
+    /// Where the token goes.
+    pub header: HeaderName,
+    /// What stands before the token; the token's type when absent, nothing when empty.
+    pub header_prefix: Option<String>,
+    /// `tls.certificate_from`: connections present the certificate of `credential`, which has one;
+    /// its tokens are bound to it (RFC 8705 section 3).
+    pub certificate_bound: bool,
+    /// TLS towards the upstream.
+    pub tls: Tls,
+}
+
+/// `upstreams.NAME.http`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// ALPN for https, HTTP/1.1 for http.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; over http with prior knowledge.
+    Http2,
+}
+
+impl Upstream {
+    /// Whether the same token goes to the same place, in the same header.
+    pub fn sends_token_as(&self, other: &Self) -> bool {
+        self.credential == other.credential
+            && self.url == other.url
+            && self.host == other.host
+            && self.header == other.header
+    }
+}
 
 /// Reads one upstream.
 pub(super) fn read(

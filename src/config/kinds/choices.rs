@@ -69,9 +69,10 @@ impl Kind for FlagOr {
         }
         let expected = format!("true, false or \"{}\"", self.word);
         let is_word = value.text(&expected)? == self.word;
-        value.check(match is_word {
-            true => Ok(Chosen::Word),
-            false => Err(format!("expected {expected}").into()),
+        value.check(if is_word {
+            Ok(Chosen::Word)
+        } else {
+            Err(format!("expected {expected}").into())
         })
     }
 

@@ -124,17 +124,13 @@ impl<T: fmt::Display> Kind for Parsed<T> {
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<T> {
         self.without.check(section, key);
-        let absent = match self.empty_is_absent {
-            true => section.is_absent(key),
-            false => section.value(key).is_none(),
-        };
-        if absent {
+        let counts = |value: &Value<'_>| !(self.empty_is_absent && value.is_empty());
+        let Some(value) = section.shown(key).filter(counts) else {
             return match &self.without {
                 IfAbsent::Value(value) => Some(value()),
                 IfAbsent::Required(_) | IfAbsent::Words(_) => None,
             };
-        }
-        let value = section.shown(key)?;
+        };
         let text = value.text(self.expected)?;
         value.check((self.parse)(text))
     }

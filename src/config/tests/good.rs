@@ -2,7 +2,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
-use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
@@ -343,88 +342,4 @@ fn replace_paths(text: &str, prefix: &str, with: &str) -> String {
         let (_, rest) = part.split_once('"').unwrap();
         format!("{text}\"{with}\"{rest}")
     })
-}
-
-/// Lines that are nearly right, which reach further than noise.
-fn line() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "address",
-        "upstream",
-        "url",
-        "credential",
-        "client_secret",
-        "token_endpoint",
-        "issuer",
-        "host",
-        "path",
-        "methods",
-        "tls",
-        "scopes",
-        "mode",
-        "hosts",
-        "workers",
-        "é",
-        "a.b",
-        "\"\"",
-    ]);
-    let value = prop::sample::select(vec![
-        "\"\"",
-        "\"a\"",
-        "\"é\\u0000\"",
-        "1",
-        "-1",
-        "0x",
-        "1.5",
-        "true",
-        "[]",
-        "[\"a\", 1]",
-        "{}",
-        "{ file = \"secret\" }",
-        "{ a.b = 1 }",
-        "\"\"\"",
-        "'''\n",
-        "'",
-        "1979-05-27",
-        "\"/%2\"",
-        "\"http://[\"",
-        "\"https://é@a\"",
-        "\"unix:\"",
-        "\"*.\"",
-        "\"[::\"",
-        "\t",
-        "\r\n",
-    ]);
-    let header = prop::sample::select(vec![
-        "[server]",
-        "[[listeners]]",
-        "[[routes]]",
-        "[upstreams.a]",
-        "[upstreams]",
-        "[credentials.é]",
-        "[upstreams.a.tls]",
-        "[admin]",
-        "[credentials.a.extra_parameters]",
-        "[",
-        "[[",
-        "]",
-    ]);
-    prop_oneof![
-        (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
-        header.prop_map(str::to_owned),
-        any::<String>(),
-        "[ -~\t\r]{0,20}",
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
-
-    #[test]
-    fn no_text_panics(lines in prop::collection::vec(line(), 0..12)) {
-        let (_directory, loaded) = load_parts(&[&lines.join("\n")]);
-        if let Err(refused) = loaded {
-            prop_assert!(refused.has_errors());
-            prop_assert!(!refused.to_string().is_empty());
-        }
-    }
 }

@@ -1,14 +1,24 @@
 //! Files in, configurations or diagnostics out.
 
+/// The text of a key that tests share.
+macro_rules! key {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/keys/", $name))
+    };
+}
+
+mod any_text;
 mod bad_auth;
 mod bad_certificates;
 mod bad_credentials;
+mod bad_dpop;
 mod bad_files;
 mod bad_listeners;
 mod bad_routes;
 mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
+mod declared;
 mod documented;
 mod good;
 mod good_auth;
