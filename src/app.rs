@@ -96,8 +96,8 @@ pub async fn bind(
         workers => workers,
     };
     let metrics = Metrics::new();
-    let mut builder = Builder::new(Arc::clone(&metrics), Arc::new(SystemClock), shard_count);
-    builder.own_sockets = sockets.own();
+    let builder = Builder::new(Arc::clone(&metrics), Arc::new(SystemClock), shard_count)
+        .with_own_sockets(sockets.own());
     let snapshot = Arc::new(builder.build(config, None)?);
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let shards = Shards::start(shard_count, &snapshots, &supervisor)?;

@@ -4,7 +4,9 @@
 //! by credential, connections by upstream.
 
 mod build;
+mod context;
 mod credential;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +30,8 @@ use crate::token::{
 };
 use crate::upstream::{ClientCertificate, Endpoint};
 
-pub use build::{BuildError, Builder};
+pub use build::Builder;
+pub use context::BuildError;
 
 /// One configuration, ready to serve.
 pub struct Snapshot {

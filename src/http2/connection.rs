@@ -96,7 +96,7 @@ impl Connection {
     ///
     /// # Errors
     /// Nothing of it has been sent.
-    pub fn send<B>(&self, request: Request<B>) -> Result<RoundTrip, Error>
+    pub fn send<B>(&self, request: Request<Option<B>>) -> Result<RoundTrip, Error>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: std::error::Error + 'static,

@@ -33,7 +33,7 @@ impl RoundTrip {
     pub(super) fn begin<B>(
         sender: &mut SendRequest<Bytes>,
         state: Rc<ConnectionState>,
-        request: Request<B>,
+        request: Request<Option<B>>,
     ) -> Result<Self, Error>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -42,8 +42,9 @@ impl RoundTrip {
         let (head, body) = request.into_parts();
         let mut request = Request::from_parts(head, ());
         let connects = request.method() == Method::CONNECT;
-        add_content_length(&mut request, &body);
-        let ends = !connects && body.is_end_stream();
+        add_content_length(&mut request, body.as_ref());
+        let body = body.filter(|body| !body.is_end_stream());
+        let ends = !connects && body.is_none();
         let sent = sender.send_request(request, ends);
         let (response, stream) = sent.map_err(|error| state.error(error))?;
         let mut trip = Self {
@@ -55,7 +56,7 @@ impl RoundTrip {
         };
         if connects {
             trip.connect = Some(stream);
-        } else if !ends {
+        } else if let Some(body) = body {
             let (handle, response) = oneshot::channel();
             let counted = trip.state.begin_upload();
             let mut upload = Upload::new(body, stream, response, counted);
@@ -121,8 +122,8 @@ impl RoundTrip {
 
 /// Adds `Content-Length` where the length of the body is known. It is left out where the method implies that
 /// there is no body (RFC 9110 section 8.6).
-fn add_content_length<B: Body>(request: &mut Request<()>, body: &B) {
-    let Some(length) = body.size_hint().exact() else {
+fn add_content_length<B: Body>(request: &mut Request<()>, body: Option<&B>) {
+    let Some(length) = body.map_or(Some(0), |body| body.size_hint().exact()) else {
         return;
     };
     let method = request.method();

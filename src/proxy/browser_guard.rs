@@ -23,15 +23,18 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// How much of an `Origin` is quoted: no name of a host is longer.
 const QUOTED: usize = 280;
 
-/// Why a request is taken for one that a foreign web page caused.
+/// Why a request is refused that a browser made, or may have made, for the page of another site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign<'r> {
+pub enum BrowserRefusal<'r> {
     /// Its `Host`, which a page chose for itself.
     Host(&'r str),
     /// Its `Origin`.
     Origin(&'r HeaderValue),
-    /// Its `Sec-Fetch-Site`: the page of another site, or the browser itself on behalf of one.
-    Site,
+    /// Its `Sec-Fetch-Site`: it was made for the page of another site.
+    FetchSite(&'r HeaderValue),
+    /// Its `Sec-Fetch-Mode`: the browser made it of its own accord (`Sec-Fetch-Site: none`), and not to
+    /// open a page that its user asked for.
+    FetchMode(&'r HeaderValue),
     /// It asks by name, and does not say for which page.
     Unmarked,
 }
@@ -40,15 +43,15 @@ pub enum Foreign<'r> {
 ///
 /// # Errors
 ///
-/// What shows that it did.
+/// The header that decided.
 pub fn admit<'r>(
     browser_guard: &BrowserGuard,
     checked: &'r Checked<'_>,
     headers: &'r HeaderMap,
-) -> Result<(), Foreign<'r>> {
+) -> Result<(), BrowserRefusal<'r>> {
     // Consent to browsers is not consent to rebinding: such a page passes for same-origin.
     if !browser_guard.allowed_hosts.contains(&checked.host) {
-        return Err(Foreign::Host(&checked.host));
+        return Err(BrowserRefusal::Host(&checked.host));
     }
     if !checked.seen.browser || browser_guard.allow_browsers {
         return Ok(());
@@ -58,22 +61,20 @@ pub fn admit<'r>(
         if is_listed(origin.as_bytes(), &browser_guard.allow_origins) {
             allowed = true;
         } else if !is_own(origin.as_bytes(), checked.authority) {
-            return Err(Foreign::Origin(origin));
+            return Err(BrowserRefusal::Origin(origin));
         }
     }
     if allowed {
         return Ok(());
     }
-    if is_cross_site(headers) {
-        return Err(Foreign::Site);
-    }
+    check_fetch_metadata(headers)?;
     if browser_guard.refuse_unmarked && !is_loopback_host(&checked.host) && is_unmarked(headers) {
-        return Err(Foreign::Unmarked);
+        return Err(BrowserRefusal::Unmarked);
     }
     Ok(())
 }
 
-impl Foreign<'_> {
+impl BrowserRefusal<'_> {
     /// The answer of a listener, which can be told to allow it.
     #[cold]
     pub fn at_listener(self) -> ProxyError {
@@ -97,9 +98,18 @@ impl Foreign<'_> {
                  `allow_browsers` lets the pages of every origin in",
                 quoted(origin)
             ),
-            Self::Site => "a browser made this request for another site: if it should be able to, \
-                           set `allow_browsers` of the listener"
-                .to_owned(),
+            Self::FetchSite(site) => format!(
+                "a browser made this request for another site, as its Sec-Fetch-Site {} says: if \
+                 the pages of other sites should be able to use this listener, set \
+                 `allow_browsers` of the listener",
+                quoted(site)
+            ),
+            Self::FetchMode(mode) => format!(
+                "a browser made this request of its own accord, and not to open a page, as its \
+                 Sec-Fetch-Mode {} says: if it should be able to, set `allow_browsers` of the \
+                 listener",
+                quoted(mode)
+            ),
             Self::Unmarked => "a browser asked for this by a name, and does not tell for which \
                                page: ask by loopback address or as localhost, or set \
                                `allow_browsers` of the listener"
@@ -122,8 +132,22 @@ impl Foreign<'_> {
                 );
                 ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
-            Self::Site | Self::Unmarked => {
-                let detail = "a web page of another site made this request";
+            Self::FetchSite(site) => {
+                let detail = format!(
+                    "a web page of another site made this request: its Sec-Fetch-Site is {}",
+                    quoted(site)
+                );
+                ProxyError::new(ErrorKind::BrowserRequest, detail)
+            }
+            Self::FetchMode(mode) => {
+                let detail = format!(
+                    "a browser made this request of its own accord: its Sec-Fetch-Mode is {}",
+                    quoted(mode)
+                );
+                ProxyError::new(ErrorKind::BrowserRequest, detail)
+            }
+            Self::Unmarked => {
+                let detail = "a browser made this request, and does not tell for which page";
                 ProxyError::new(ErrorKind::BrowserRequest, detail)
             }
         }
@@ -161,20 +185,25 @@ fn without_suffix<'t>(text: &'t [u8], suffix: &[u8]) -> &'t [u8] {
     text.strip_suffix(suffix).unwrap_or(text)
 }
 
-/// What the browser says about where a request comes from (Fetch Metadata); pages can neither forge
-/// nor leave it out. `none` is the user's own doing, such as an address typed in, and navigates. A
+/// Checks what the browser says about where a request comes from (Fetch Metadata); pages can neither
+/// forge nor leave it out. `none` is the user's own doing, such as an address typed in, and navigates. A
 /// certificate can make the browser ask for what it names as well: that is `none` too, but no
 /// navigation.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    let navigates = || {
+fn check_fetch_metadata(headers: &HeaderMap) -> Result<(), BrowserRefusal<'_>> {
+    let is = |value: &HeaderValue, known: &[u8]| value.as_bytes().eq_ignore_ascii_case(known);
+    for site in headers.get_all(SEC_FETCH_SITE) {
+        if is(site, b"same-origin") {
+            continue;
+        }
+        if !is(site, b"none") {
+            return Err(BrowserRefusal::FetchSite(site));
+        }
         let mut modes = headers.get_all(SEC_FETCH_MODE).iter();
-        modes.all(|mode| mode.as_bytes().eq_ignore_ascii_case(b"navigate"))
-    };
-    let own = |site: &HeaderValue| {
-        let is = |known: &[u8]| site.as_bytes().eq_ignore_ascii_case(known);
-        is(b"same-origin") || (is(b"none") && navigates())
-    };
-    !headers.get_all(SEC_FETCH_SITE).iter().all(own)
+        if let Some(mode) = modes.find(|mode| !is(mode, b"navigate")) {
+            return Err(BrowserRefusal::FetchMode(mode));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a browser asks that says nothing about where the request comes from. Programs that borrow

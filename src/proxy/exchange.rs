@@ -19,7 +19,7 @@ use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
-use crate::snapshot::{Injection, Target};
+use crate::snapshot::{Injection, Target, Upstream};
 use crate::telemetry::ACCESS;
 use crate::token::Token;
 use crate::upstream::without_documentation_link;
@@ -31,7 +31,7 @@ pub struct Exchange {
     /// The listener it came in by: an index of the snapshot.
     pub listener: usize,
     /// The upstream it was matched to: an index of the snapshot.
-    pub upstream: Option<usize>,
+    upstream: Option<usize>,
     /// The client's connection.
     pub in_flight: InFlight,
     /// It is a gRPC call.
@@ -157,6 +157,20 @@ impl Exchange {
         }
     }
 
+    /// Its body, until its end has been counted.
+    pub fn upload(&self) -> Option<&Rc<Upload>> {
+        self.upload.as_ref()
+    }
+
+    /// The upstream that it was matched to.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.map(|at| &*self.shard.snapshot.upstreams[at])
+    }
+
+    fn upstream_name(&self) -> &str {
+        self.upstream().map_or("", |upstream| &upstream.config.name)
+    }
+
     /// Some of the response body goes to the client.
     pub fn sends(&mut self, data: Option<&Bytes>) {
         self.response_bytes += data.map_or(0, Bytes::len) as u64;
@@ -168,12 +182,12 @@ impl Exchange {
             return None;
         }
         let snapshot = Arc::clone(&self.shard.snapshot);
-        let upstream = self.upstream.map(|at| &snapshot.upstreams[at].config.name);
+        let upstream = self.upstream_name().to_owned();
         Some(Box::new(TunnelRecord {
             client: self.in_flight.client().peer,
             id: self.id().clone(),
             listener: snapshot.listeners[self.listener].name.clone(),
-            upstream: upstream.cloned().unwrap_or_default(),
+            upstream,
             start: self.start,
             bytes: [0; 2],
         }))
@@ -231,10 +245,9 @@ impl Exchange {
         if snapshot.config.log.access == AccessLog::All {
             return true;
         }
-        let upstream = self.upstream.map(|at| &snapshot.upstreams[at].config.name);
         let failure = Failure {
             listener: snapshot.listeners[self.listener].name.clone(),
-            upstream: upstream.cloned().unwrap_or_default(),
+            upstream: self.upstream_name().to_owned(),
             error: self.error.map(ErrorKind::code),
             status: self.status.map(|status| status.as_u16()),
         };
@@ -253,10 +266,7 @@ impl Exchange {
             .unwrap_or_default();
         // What is before it is a name and a password, and the request was refused for it.
         let host = host.rsplit('@').next().unwrap_or_default();
-        let upstream = self
-            .upstream
-            .map_or("", |at| &snapshot.upstreams[at].config.name);
-        let token_age = self.sent.token.get_mut().as_ref().map(|token| {
+        let token_age = self.sent.token.borrow().as_ref().map(|token| {
             let now = snapshot.clock.now();
             let age = now.boot.saturating_sub(token.issued().boot);
             age.as_millis() as f64 / 1e3
@@ -270,7 +280,7 @@ impl Exchange {
             path = self.uri.path(),
             listener = snapshot.listeners[self.listener].name,
             route = self.route.map(|at| snapshot.route_labels[at].as_str()),
-            upstream,
+            upstream = self.upstream_name(),
             status = self.status.map(|status| status.as_u16()),
             error = self.error.map(ErrorKind::code),
             cause = self.cause.as_deref(),

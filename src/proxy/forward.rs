@@ -12,12 +12,11 @@ use super::error::{ErrorKind, ProxyError};
 use super::exchange::SendRecord;
 use super::failure;
 use super::outgoing::OutgoingRequest;
-use super::response::{self, Framing};
+use super::response::{self, Answer, Framing};
 use super::token_verdict;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
 use crate::upstream::{Checkout, Pool};
-pub use attempt::Answer;
 use attempt::{Attempt, AttemptFailure};
 
 /// Sends one request: gets connections for it, and decides which attempts are followed by another.
@@ -227,7 +226,7 @@ impl Forward<'_> {
 fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
     if answer.version() == Version::HTTP_2 {
         response::check_http2(answer.headers())?;
-    } else if response::check_http1(answer.headers())? == Framing::Doubtful {
+    } else if response::check_http1(answer.headers())? == Framing::Ambiguous {
         answer.body_mut().retire();
     }
     Ok(answer)

@@ -2,7 +2,6 @@
 
 mod browser_guard;
 mod client_connection;
-mod download;
 mod error;
 mod exchange;
 mod failure;
@@ -12,6 +11,7 @@ mod interim;
 mod outgoing;
 mod renewal;
 mod reply;
+mod reply_body;
 mod request;
 mod request_id;
 mod response;
@@ -31,23 +31,23 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, InFlight};
-pub use download::{DownloadError, Reply};
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
 pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
+pub use reply_body::{Reply, ReplyError};
 pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
 use crate::route::{self, AllowedAddresses, AllowedHosts, Match};
 use crate::snapshot::{BrowserGuard, Snapshot, Target, Upstream};
-use browser_guard::Foreign;
-use download::Download;
+use browser_guard::BrowserRefusal;
 use exchange::Exchange;
-use forward::{Answer, Forward};
+use forward::Forward;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
+use response::Answer;
 use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
@@ -72,7 +72,7 @@ pub fn handle(
         match answer(&mut exchange, &mut request).await {
             Ok((response, tunnel)) => {
                 exchange.answered(response.status());
-                response.map(|download| Reply::theirs(download, tunnel, exchange))
+                response.map(|body| Reply::theirs(body, tunnel, exchange))
             }
             Err(error) => refuse(&error, exchange),
         }
@@ -84,7 +84,7 @@ pub fn handle(
 async fn answer(
     exchange: &mut Exchange,
     request: &mut ReceivedRequest,
-) -> Result<(Response<Download>, Option<Box<UpstreamTunnel>>), ProxyError> {
+) -> Result<(Answer, Option<Box<UpstreamTunnel>>), ProxyError> {
     let shard = Rc::clone(&exchange.shard);
     let snapshot = &*shard.snapshot;
 
@@ -156,7 +156,7 @@ fn check<'r>(
 fn identify(exchange: &Exchange, checked: &Checked<'_>, head: &Parts) -> Result<(), ProxyError> {
     match &exchange.shard.snapshot.listeners[exchange.listener].browser_guard {
         Some(guard) => {
-            browser_guard::admit(guard, checked, &head.headers).map_err(Foreign::at_listener)
+            browser_guard::admit(guard, checked, &head.headers).map_err(BrowserRefusal::at_listener)
         }
         None => Ok(()),
     }
@@ -231,7 +231,8 @@ fn target(
     })
 }
 
-fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Response<Download> {
+/// Makes the answer fit for the client.
+fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Answer {
     let (mut head, mut incoming) = answer.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);
@@ -245,12 +246,8 @@ fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Response<Download> {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let injected = request.injection();
-    let injected = injected.map(|injection| injection.header.clone());
-    let idle = request.upstream.config.stream_idle_timeout;
-    let download = Download::new(incoming, request.upload.cloned(), idle, injected);
     // With how the upstream spelled the names of its headers, and its reason phrase.
-    Response::from_parts(head, download)
+    Response::from_parts(head, incoming)
 }
 
 #[cold]
@@ -284,7 +281,7 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
         allow_origins: Vec::new(),
         refuse_unmarked: false,
     };
-    browser_guard::admit(&browser_guard, &checked, &head.headers).map_err(Foreign::at_admin)
+    browser_guard::admit(&browser_guard, &checked, &head.headers).map_err(BrowserRefusal::at_admin)
 }
 
 #[cold]

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::error::{ErrorKind, ProxyError};
 use super::interim::InterimSink;
 use super::request::{self, TunnelRequest};
-use super::upload::{Outgoing, Upload};
+use super::upload::{AttemptBody, Upload};
 use crate::config;
 use crate::dpop::{DPOP, Nonce};
 use crate::http1::{HeaderCase, RequestHead, RequestLine};
@@ -153,7 +153,7 @@ impl<'r> OutgoingRequest<'r> {
         &self,
         token: Option<&Token>,
         more: &[(HeaderName, HeaderValue)],
-        send: impl FnOnce(RequestHead<'_>, Option<Outgoing>) -> T,
+        send: impl FnOnce(RequestHead<'_>, Option<AttemptBody>) -> T,
     ) -> T {
         let mut added = More::new();
         self.inject(token, |name, value| added.push((name, value)));
@@ -180,16 +180,12 @@ impl<'r> OutgoingRequest<'r> {
     }
 
     /// The head and the body of an attempt over HTTP/2.
-    pub fn over_http2(&self, token: Option<&Token>) -> Request<Outgoing> {
+    pub fn over_http2(&self, token: Option<&Token>) -> Request<Option<AttemptBody>> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.upstream.scheme.clone());
         uri.authority = Some(self.upstream.authority.clone());
         uri.path_and_query = Some(self.target.clone());
-        let body = match &self.upload {
-            Some(upload) => upload.attempt(),
-            None => Outgoing::Empty,
-        };
-        let mut request = Request::new(body);
+        let mut request = Request::new(self.upload.map(Upload::attempt));
         *request.method_mut() = self.head.method.clone();
         *request.version_mut() = Version::HTTP_2;
         // Scheme and authority come both or neither, and there is always a path.

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::error::ProxyError;
-use super::forward::{Answer, Forward};
+use super::forward::Forward;
 use super::outgoing::OutgoingRequest;
+use super::response::Answer;
 use super::token_verdict;
 use crate::oauth::challenge;
 use crate::snapshot::Injection;

@@ -2,19 +2,24 @@
 //! pass.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::error::{ErrorKind, ProxyError};
 use super::request::{is_padded, list};
+use super::upload::AttemptBody;
+use crate::upstream::ResponseBody;
+
+/// A response of the upstream, its body still to be read.
+pub type Answer = Response<ResponseBody<AttemptBody>>;
 
 /// What the framing of a response allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// There is one way to read it.
-    Single,
-    /// A length stands beside the chunks. It is void, but whoever sent both may have meant it
+    Unambiguous,
+    /// A length stands beside the chunks. It is ignored, but whoever sent both may have meant it
     /// otherwise: nothing else is read from that connection (RFC 9112 section 6.3).
-    Doubtful,
+    Ambiguous,
 }
 
 /// Checks the head of a response that came over HTTP/1.1. Whatever its coding is named, its body is read
@@ -26,16 +31,17 @@ pub enum Framing {
 pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
-        return Ok(Framing::Single);
+        return Ok(Framing::Unambiguous);
     };
     if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(bad(
             "the upstream's Transfer-Encoding is not exactly one \"chunked\"; no other is understood",
         ));
     }
-    Ok(match headers.contains_key(CONTENT_LENGTH) {
-        true => Framing::Doubtful,
-        false => Framing::Single,
+    Ok(if headers.contains_key(CONTENT_LENGTH) {
+        Framing::Ambiguous
+    } else {
+        Framing::Unambiguous
     })
 }
 
@@ -115,17 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn the_only_transfer_coding_is_chunked_and_a_length_beside_it_is_doubtful() {
-        assert_eq!(framing(&[]), Some(Framing::Single));
-        assert_eq!(framing(&[(CONTENT_LENGTH, "5")]), Some(Framing::Single));
+    fn the_only_transfer_coding_is_chunked_and_a_length_beside_it_is_ambiguous() {
+        assert_eq!(framing(&[]), Some(Framing::Unambiguous));
+        assert_eq!(
+            framing(&[(CONTENT_LENGTH, "5")]),
+            Some(Framing::Unambiguous)
+        );
         for chunked in ["chunked", "Chunked", "CHUNKED"] {
             let coding = (TRANSFER_ENCODING, chunked);
             assert_eq!(
                 framing(std::slice::from_ref(&coding)),
-                Some(Framing::Single)
+                Some(Framing::Unambiguous)
             );
             let both = [coding, (CONTENT_LENGTH, "5")];
-            assert_eq!(framing(&both), Some(Framing::Doubtful));
+            assert_eq!(framing(&both), Some(Framing::Ambiguous));
         }
         for other in [
             "",

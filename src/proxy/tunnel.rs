@@ -1,29 +1,30 @@
 //! A connection after it was upgraded: bytes both ways, until both sides have ended.
 
-use std::future::Future;
+mod copy;
+mod side;
+
 use std::io;
-use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
-use super::forward::Answer;
+use super::response::Answer;
 use super::tunnel_record::TunnelRecord;
-use crate::deadline::Deadline;
-use crate::http2;
 use crate::snapshot::Upstream;
-use crate::upstream::{Lease, ResponseBody, UpstreamIo};
+use crate::upstream::{Lease, ResponseBody};
+use copy::TunnelCopy;
+use side::UpstreamSide;
 
 /// What an upstream's connection over HTTP/1.1, or its stream of HTTP/2, has become: to be joined with the
 /// client's once the answer that says so has been sent.
 pub struct UpstreamTunnel {
-    server: Server,
+    side: UpstreamSide,
     /// What has come of the new protocol already.
     received: Bytes,
     /// Held until the end.
@@ -31,11 +32,6 @@ pub struct UpstreamTunnel {
     idle: Option<Duration>,
     buffer: usize,
     record: Option<Box<TunnelRecord>>,
-}
-
-enum Server {
-    Http1(UpstreamIo),
-    Http2(http2::Tunnel),
 }
 
 /// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
@@ -49,9 +45,9 @@ pub fn accepted(
         StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
         StatusCode::OK if connects => {
             let (head, incoming) = answer.into_parts();
-            let tunnel = incoming.into_http2_tunnel().map(|(server, lease)| {
-                let server = Server::Http2(server);
-                UpstreamTunnel::new(server, Bytes::new(), lease, exchange, upstream)
+            let tunnel = incoming.into_http2_tunnel().map(|(stream, lease)| {
+                let side = UpstreamSide::Http2(stream);
+                UpstreamTunnel::new(side, Bytes::new(), lease, exchange, upstream)
             });
             (Answer::from_parts(head, ResponseBody::ended()), tunnel)
         }
@@ -72,22 +68,22 @@ fn upgraded(
         headers.insert(header::UPGRADE, protocol);
     }
     let (head, incoming) = answer.into_parts();
-    let switched = incoming.into_tunnel().map(|(server, received, lease)| {
-        UpstreamTunnel::new(Server::Http1(server), received, lease, exchange, upstream)
+    let tunnel = incoming.into_tunnel().map(|(io, received, lease)| {
+        UpstreamTunnel::new(UpstreamSide::Http1(io), received, lease, exchange, upstream)
     });
-    (Answer::from_parts(head, ResponseBody::ended()), switched)
+    (Answer::from_parts(head, ResponseBody::ended()), tunnel)
 }
 
 impl UpstreamTunnel {
     fn new(
-        server: Server,
+        side: UpstreamSide,
         received: Bytes,
         lease: Lease,
         exchange: &mut Exchange,
         upstream: &Upstream,
     ) -> Box<Self> {
         Box::new(Self {
-            server,
+            side,
             received,
             lease,
             idle: upstream.config.stream_idle_timeout,
@@ -104,217 +100,68 @@ impl UpstreamTunnel {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let cut = |cx: &mut Context<'_>| {
+        let is_cut = |cx: &mut Context<'_>| {
             client.register(cx);
             client.is_cut()
         };
-        self.join_until(connection, cut).await
+        self.join_until(connection, is_cut, |_| ()).await
     }
 
     /// The same with a stream of a client's connection, which lives on: it has to wake this task itself
     /// when it is cut.
     ///
+    /// While the client does not read what has come for it, the tunnel counts as stalled, as a response
+    /// does: the client may find no ping before that. A tunnel that is silent does not: a ping is the only
+    /// way to learn that its client has vanished.
+    ///
     /// # Errors
     /// As [`UpstreamTunnel::join`].
-    pub async fn join_stream<C>(self, stream: C, client: &ClientConnection) -> io::Result<()>
+    pub async fn join_stream<C>(self, stream: C, client: &Arc<ClientConnection>) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        self.join_until(stream, |_| client.is_cut()).await
+        let mut stalled = None;
+        let set_stalled = |stalls: bool| {
+            if stalls {
+                stalled.get_or_insert_with(|| client.stall());
+            } else {
+                stalled = None;
+            }
+        };
+        self.join_until(stream, |_| client.is_cut(), set_stalled)
+            .await
     }
 
     async fn join_until<C>(
         self,
         client: C,
         mut is_cut: impl FnMut(&mut Context<'_>) -> bool,
+        mut set_stalled: impl FnMut(bool),
     ) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut tunnel = Tunnel {
-            client,
-            server: self.server,
-            up: Flow::new(self.buffer),
-            down: Flow::new(self.buffer),
-            idle: self.idle,
-            last: Instant::now(),
-            deadline: Deadline::default(),
-            record: self.record,
-        };
-        tunnel.down.buffer.extend_from_slice(&self.received);
-        let joined = std::future::poll_fn(|cx| match is_cut(cx) {
-            true => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-            false => tunnel.poll(cx),
+        let mut copy = TunnelCopy::new(client, self.side, self.received, self.buffer);
+        copy.idle = self.idle;
+        copy.record = self.record;
+        let joined = std::future::poll_fn(|cx| {
+            if is_cut(cx) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let polled = copy.poll(cx);
+            set_stalled(copy.client_stalls());
+            polled
         });
         let joined = joined.await;
-        if joined.is_err() && !tunnel.up.closed {
-            tunnel.server.break_off();
+        if joined.is_err() && !copy.is_upstream_closed() {
+            copy.upstream.break_off();
         }
         drop(self.lease);
-        match tunnel.down.closed {
-            // Whatever becomes of the other direction.
-            true => Ok(()),
-            false => joined,
-        }
-    }
-}
-
-impl Server {
-    /// Whoever reads it must not take this for an end.
-    fn break_off(&mut self) {
-        match self {
-            Self::Http1(io) => io.reset_at_close(),
-            Self::Http2(tunnel) => tunnel.reset(),
-        }
-    }
-}
-
-impl AsyncRead for Server {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Server {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_flush(cx),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
-        }
-    }
-}
-
-struct Tunnel<C, S> {
-    client: C,
-    server: S,
-    up: Flow,
-    down: Flow,
-    idle: Option<Duration>,
-    last: Instant,
-    deadline: Deadline,
-    /// Written to the log in the end, where tunnels are.
-    record: Option<Box<TunnelRecord>>,
-}
-
-impl<C, S> Drop for Tunnel<C, S> {
-    fn drop(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.bytes = [self.up.total, self.down.total];
-        }
-    }
-}
-
-/// One direction.
-struct Flow {
-    /// Without memory while there is nothing to move: a tunnel may be open for days beside
-    /// thousands of others.
-    buffer: BytesMut,
-    most: usize,
-    /// Bytes moved so far.
-    total: u64,
-    ended: bool,
-    closed: bool,
-}
-
-impl<C, S> Tunnel<C, S>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let up = self.up.poll(cx, &mut self.client, &mut self.server);
-        let down = self.down.poll(cx, &mut self.server, &mut self.client);
-        let (up, down) = (up?, down?);
-        if self.up.closed && self.down.closed {
-            return Poll::Ready(Ok(()));
-        }
-        if up || down {
-            self.last = Instant::now();
-        }
-        match self.idle {
-            Some(idle) => self.deadline.poll(cx, self.last + idle).map(Ok),
-            None => Poll::Pending,
-        }
-    }
-}
-
-impl Flow {
-    /// A direction that buffers at most so many bytes.
-    fn new(most: usize) -> Self {
-        Self {
-            buffer: BytesMut::new(),
-            most,
-            total: 0,
-            ended: false,
-            closed: false,
-        }
-    }
-
-    /// Moves what can be moved; tells whether anything did.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> io::Result<bool>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        let mut moved = false;
-        loop {
-            while !self.buffer.is_empty() {
-                match pin!(&mut *to).poll_write(cx, &self.buffer) {
-                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(written)) => {
-                        moved = true;
-                        self.total += written as u64;
-                        let _ = self.buffer.split_to(written);
-                    }
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => return Ok(moved),
-                }
-            }
-            if self.ended {
-                if !self.closed && pin!(&mut *to).poll_shutdown(cx)?.is_ready() {
-                    self.closed = true;
-                }
-                return Ok(moved);
-            }
-            self.buffer.reserve(self.most);
-            let mut space = (&mut self.buffer).limit(self.most);
-            match pin!(from.read_buf(&mut space)).poll(cx) {
-                Poll::Ready(Ok(length)) => self.ended = length == 0,
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {
-                    self.buffer = BytesMut::new();
-                    // What is buffered below must leave before we wait for more.
-                    return match pin!(&mut *to).poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Err(error),
-                        _ => Ok(moved),
-                    };
-                }
-            }
+        // Once all has been sent to the client, it does not matter what becomes of the other direction.
+        if copy.is_client_closed() {
+            Ok(())
+        } else {
+            joined
         }
     }
 }

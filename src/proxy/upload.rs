@@ -53,16 +53,9 @@ struct State {
     waiter: Option<Waker>,
 }
 
-/// The body of one attempt.
-pub enum Outgoing {
-    /// The request has none.
-    Empty,
-    /// Read from the client.
-    Upload(Attempt),
-}
-
-/// One attempt's way through an [`Upload`].
-pub struct Attempt {
+/// The body of one attempt to send the request: what is kept of the [`Upload`] first, and then the rest
+/// of it as it comes.
+pub struct AttemptBody {
     upload: Rc<Upload>,
     number: u32,
     again: Option<Bytes>,
@@ -135,18 +128,18 @@ impl Upload {
     }
 
     /// The body for another attempt; earlier attempts get no more of it.
-    pub fn attempt(self: &Rc<Self>) -> Outgoing {
+    pub fn attempt(self: &Rc<Self>) -> AttemptBody {
         let mut state = self.state.borrow_mut();
         state.supersede();
         state.attempted = true;
         let kept = state.kept.as_deref().unwrap_or_default();
-        Outgoing::Upload(Attempt {
+        AttemptBody {
             upload: Rc::clone(self),
             number: state.attempt,
             again: (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept)),
             trailers_sent: false,
             sent: 0,
-        })
+        }
     }
 
     /// The response is there and the client still waits to be asked for the body: it never is.
@@ -161,7 +154,7 @@ impl Upload {
     }
 
     /// The response has begun: there will be no other attempt.
-    pub fn answered(&self) {
+    pub fn response_begins(&self) {
         let mut state = self.state.borrow_mut();
         state.last = true;
         state.let_go();
@@ -221,7 +214,7 @@ impl Upload {
     }
 }
 
-impl Attempt {
+impl AttemptBody {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -314,7 +307,7 @@ impl State {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for AttemptBody {
     fn drop(&mut self) {
         let mut state = self.upload.state.borrow_mut();
         if state.attempt == self.number {
@@ -324,7 +317,7 @@ impl Drop for Attempt {
     }
 }
 
-impl Body for Attempt {
+impl Body for AttemptBody {
     type Data = Bytes;
     type Error = UploadError;
 
@@ -370,34 +363,5 @@ impl Body for Attempt {
             .exact
             .map(|exact| exact.saturating_sub(self.sent));
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = UploadError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Upload(attempt) => Pin::new(attempt).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Upload(attempt) => attempt.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Upload(attempt) => attempt.size_hint(),
-        }
     }
 }

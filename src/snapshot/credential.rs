@@ -6,13 +6,12 @@
 //! another, a second source stands by until it has a token for it; then both sides change at once,
 //! with the snapshot.
 
-use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::build::{BuildError, Builder};
-use super::{Credential, Snapshot, Successor, Upstream};
+use super::context::{BuildContext, BuildError};
+use super::{Credential, Snapshot, Successor};
 use crate::config;
 use crate::oauth;
 use crate::token::{CredentialPhase, Policy, TokenSource};
@@ -114,211 +113,160 @@ impl Snapshot {
     }
 }
 
-impl Builder {
-    /// Puts certificates in use that have a token by now, lets those stand by that the files hold by
-    /// now, and asks again for their tokens; none if that changes nothing. All else stays as it is:
-    /// other files are not looked at.
-    ///
-    /// # Errors
-    /// The CA of an upstream whose certificate would change cannot be used.
-    pub fn rotate(&self, old: &Snapshot) -> Result<Option<Snapshot>, BuildError> {
-        let mut changed = BTreeSet::new();
-        let mut credentials = old.credentials.clone();
-        for (name, credential) in &mut credentials {
-            let config = old.config.credentials.get(name);
-            let (Some(config), Some(identity)) = (config, credential.identity.clone()) else {
-                continue;
-            };
-            // Files that cannot be used are told of by a reload.
-            let Ok(now) = self.looked_at_again(config, credential, &identity) else {
-                continue;
-            };
-            if !now
-                .sources()
-                .map(Arc::as_ptr)
-                .eq(credential.sources().map(Arc::as_ptr))
-            {
-                changed.insert(name.clone());
-                *credential = now;
-            }
+/// What `old` has, as far as the changes leave it; `bound` if an upstream presents its certificate.
+///
+/// Where only times and limits change, source and token stay. Where it changes what is asked for,
+/// another source asks, and may inherit the token until it has its own.
+pub fn build(
+    context: &BuildContext,
+    config: &config::Credential,
+    bound: bool,
+    old: Option<&Snapshot>,
+) -> Result<Credential, BuildError> {
+    let before = old.and_then(|old| {
+        let was = old.config.credentials.get(&config.name)?;
+        Some((was, old.credentials.get(&config.name)?))
+    });
+    if let Some((was, kept)) = before
+        && kept.identity.is_some() == bound
+        && config.requests_tokens_as(was)
+    {
+        let mut kept = kept.clone();
+        if was != config {
+            let client = client(context, config, kept.identity.clone(), Some(&kept))?;
+            kept.reconfigured = Some(Arc::new(client));
+            kept.max_nonce_bytes = config.max_nonce_bytes;
+            // What stands by asks by the settings of before.
+            kept.next = None;
         }
-        if changed.is_empty() {
-            return Ok(None);
-        }
-        let upstream = |known: &Arc<Upstream>| {
-            let credential = known.config.credential.as_ref();
-            match credential.is_some_and(|name| changed.contains(name)) {
-                true => self.upstream(&known.config, &credentials, Some(old)),
-                false => Ok(Arc::clone(known)),
-            }
+        return match kept.identity.clone() {
+            None => Ok(kept),
+            Some(identity) => reread_certificate(context, config, &kept, &identity),
         };
-        let upstreams: Vec<_> = old
-            .upstreams
-            .iter()
-            .map(upstream)
-            .collect::<Result<_, _>>()?;
-        let config = old.config.clone();
-        Ok(Some(self.assemble(
-            config,
-            credentials,
-            upstreams,
-            Some(old),
-        )))
     }
-
-    /// What `old` has, as far as the changes leave it; `bound` if an upstream presents its certificate.
-    ///
-    /// Where only times and limits change, source and token stay. Where it changes what is asked for,
-    /// another source asks, and may inherit the token until it has its own.
-    pub(super) fn credential(
-        &self,
-        config: &config::Credential,
-        bound: bool,
-        old: Option<&Snapshot>,
-    ) -> Result<Credential, BuildError> {
-        let before = old.and_then(|old| {
-            let was = old.config.credentials.get(&config.name)?;
-            Some((was, old.credentials.get(&config.name)?))
-        });
-        if let Some((was, kept)) = before
-            && kept.identity.is_some() == bound
-            && config.requests_tokens_as(was)
-        {
-            let mut kept = kept.clone();
-            if was != config {
-                let client = self.client(config, kept.identity.clone(), Some(&kept))?;
-                kept.reconfigured = Some(Arc::new(client));
-                kept.max_nonce_bytes = config.max_nonce_bytes;
-                // What stands by asks by the settings of before.
-                kept.next = None;
-            }
-            return match kept.identity.clone() {
-                None => Ok(kept),
-                Some(identity) => self.looked_at_again(config, &kept, &identity),
-            };
-        }
-        let kept = before.map(|(_, kept)| kept);
-        let identity = self.identity(config, bound, kept)?;
-        let client = self.client(config, identity.clone(), kept)?;
-        let proof_key = client.own_proof_key();
-        let source = self.source(config, client);
-        let mut inherited = None;
-        if let Some((was, kept)) = before {
-            let origin = kept.origin(was);
-            let same_key =
-                kept.identity.as_ref().map(Arc::as_ptr) == identity.as_ref().map(Arc::as_ptr);
-            let may = same_key && config.may_inherit_from(origin);
-            inherited = may.then(|| Arc::new(origin.clone()));
-            source.inherit(kept.source.held().filter(|_| may).as_deref());
-        }
-        Ok(Credential {
-            proof_key,
-            max_nonce_bytes: config.max_nonce_bytes,
-            source,
-            identity,
-            next: None,
-            added_by_reload: kept.map_or(old.is_some(), Credential::is_new),
-            inherited,
-            reconfigured: None,
-        })
+    let kept = before.map(|(_, kept)| kept);
+    let identity = identity(config, bound, kept)?;
+    let client = client(context, config, identity.clone(), kept)?;
+    let proof_key = client.own_proof_key();
+    let source = source(context, config, client);
+    let mut inherited = None;
+    if let Some((was, kept)) = before {
+        let origin = kept.origin(was);
+        let same_key =
+            kept.identity.as_ref().map(Arc::as_ptr) == identity.as_ref().map(Arc::as_ptr);
+        let may = same_key && config.may_inherit_from(origin);
+        inherited = may.then(|| Arc::new(origin.clone()));
+        source.inherit(kept.source.held().filter(|_| may).as_deref());
     }
+    Ok(Credential {
+        proof_key,
+        max_nonce_bytes: config.max_nonce_bytes,
+        source,
+        identity,
+        next: None,
+        added_by_reload: kept.map_or(old.is_some(), Credential::is_new),
+        inherited,
+        reconfigured: None,
+    })
+}
 
-    /// What its files hold, if it is bound; that of `kept` if it is the same.
-    fn identity(
-        &self,
-        config: &config::Credential,
-        bound: bool,
-        kept: Option<&Credential>,
-    ) -> Result<Option<Arc<ClientCertificate>>, BuildError> {
-        if !bound {
-            return Ok(None);
-        }
-        let read =
-            ClientCertificate::read(&config.tls).map_err(|reason| unusable(config, reason))?;
-        let known = kept.and_then(|kept| kept.identity.as_ref());
-        let same = known.filter(|known| read.is_same(known)).cloned();
-        Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
+/// What its files hold, if it is bound; that of `kept` if it is the same.
+fn identity(
+    config: &config::Credential,
+    bound: bool,
+    kept: Option<&Credential>,
+) -> Result<Option<Arc<ClientCertificate>>, BuildError> {
+    if !bound {
+        return Ok(None);
     }
+    let read = ClientCertificate::read(&config.tls).map_err(|reason| unusable(config, reason))?;
+    let known = kept.and_then(|kept| kept.identity.as_ref());
+    let same = known.filter(|known| read.is_same(known)).cloned();
+    Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
+}
 
-    /// A bound credential, by what its files hold now.
-    fn looked_at_again(
-        &self,
-        config: &config::Credential,
-        kept: &Credential,
-        current: &ClientCertificate,
-    ) -> Result<Credential, BuildError> {
-        let next = match (ClientCertificate::read(&config.tls), &kept.next) {
-            (Ok(read), _) if read.is_same(current) => {
-                return Ok(Credential {
-                    next: None,
-                    ..kept.clone()
-                });
-            }
-            (Ok(read), Some(next)) if read.is_same(&next.identity) => next.clone(),
-            (Ok(read), _) => {
-                let identity = Arc::new(read);
-                let client = self.client(config, Some(Arc::clone(&identity)), Some(kept))?;
-                let source = self.source(config, client);
-                Successor { source, identity }
-            }
-            // The last good one is the one that stands by.
-            (Err(_), Some(next)) => next.clone(),
-            (Err(reason), None) => return Err(unusable(config, reason)),
-        };
-        if next.source.current().is_some() || kept.has_nothing_to_lose() {
+/// A bound credential, by what its files hold now.
+pub fn reread_certificate(
+    context: &BuildContext,
+    config: &config::Credential,
+    kept: &Credential,
+    current: &ClientCertificate,
+) -> Result<Credential, BuildError> {
+    let next = match (ClientCertificate::read(&config.tls), &kept.next) {
+        (Ok(read), _) if read.is_same(current) => {
             return Ok(Credential {
-                source: next.source,
-                identity: Some(next.identity),
                 next: None,
-                added_by_reload: kept.is_new(),
-                inherited: None,
-                reconfigured: None,
                 ..kept.clone()
             });
         }
-        // Whatever brought us here, it may also cure what a request for its token failed of.
-        next.source.stand_by();
-        Ok(Credential {
-            next: Some(next),
+        (Ok(read), Some(next)) if read.is_same(&next.identity) => next.clone(),
+        (Ok(read), _) => {
+            let identity = Arc::new(read);
+            let client = client(context, config, Some(Arc::clone(&identity)), Some(kept))?;
+            let source = source(context, config, client);
+            Successor { source, identity }
+        }
+        // The last good one is the one that stands by.
+        (Err(_), Some(next)) => next.clone(),
+        (Err(reason), None) => return Err(unusable(config, reason)),
+    };
+    if next.source.current().is_some() || kept.has_nothing_to_lose() {
+        return Ok(Credential {
+            source: next.source,
+            identity: Some(next.identity),
+            next: None,
+            added_by_reload: kept.is_new(),
+            inherited: None,
+            reconfigured: None,
             ..kept.clone()
-        })
+        });
     }
+    // Whatever brought us here, it may also cure what a request for its token failed of.
+    next.source.stand_by();
+    Ok(Credential {
+        next: Some(next),
+        ..kept.clone()
+    })
+}
 
-    /// A client with the key that was made for the one `before` it.
-    fn client(
-        &self,
-        config: &config::Credential,
-        identity: Option<Arc<ClientCertificate>>,
-        before: Option<&Credential>,
-    ) -> Result<oauth::Client, BuildError> {
-        let redactor = self.redactor(&config.name);
-        let client = oauth::Client::presenting(identity, config, redactor);
-        let client = client.map_err(|reason| unusable(config, reason))?;
-        let client = client
-            .with_own_sockets(Arc::clone(&self.own_sockets))
-            .with_nonce(self.nonce_of_server(config))
-            .with_clock(self.clock_of_server(config));
-        Ok(match before.and_then(|before| before.proof_key.clone()) {
-            Some(key) => client.with_proof_key(key),
-            None => client,
-        })
-    }
+/// A client with the key that was made for the one `before` it.
+fn client(
+    context: &BuildContext,
+    config: &config::Credential,
+    identity: Option<Arc<ClientCertificate>>,
+    before: Option<&Credential>,
+) -> Result<oauth::Client, BuildError> {
+    let redactor = context.redactor(&config.name);
+    let client = oauth::Client::presenting(identity, config, redactor);
+    let client = client.map_err(|reason| unusable(config, reason))?;
+    let client = client
+        .with_own_sockets(Arc::clone(&context.own_sockets))
+        .with_nonce(context.authorization_server_nonce(config))
+        .with_clock(context.authorization_server_clock(config));
+    Ok(match before.and_then(|before| before.proof_key.clone()) {
+        Some(key) => client.with_proof_key(key),
+        None => client,
+    })
+}
 
-    fn source(&self, config: &config::Credential, client: oauth::Client) -> Arc<TokenSource> {
-        TokenSource::start(
-            &config.name,
-            Policy::from(config),
-            Arc::new(client),
-            self.gate(config),
-            Arc::clone(&self.clock),
-            self.metrics.credential(&config.name),
-        )
-    }
+fn source(
+    context: &BuildContext,
+    config: &config::Credential,
+    client: oauth::Client,
+) -> Arc<TokenSource> {
+    TokenSource::start(
+        &config.name,
+        Policy::from(config),
+        Arc::new(client),
+        context.fetch_limit(config),
+        Arc::clone(&context.clock),
+        context.metrics.credential(&config.name),
+    )
 }
 
 fn unusable(config: &config::Credential, reason: TlsError) -> BuildError {
     BuildError {
-        place: format!("[credentials.{}]", config.name),
+        table: format!("[credentials.{}]", config.name),
         reason,
     }
 }

@@ -29,9 +29,9 @@ fn settings() -> Settings {
 const SETTINGS_FRAME: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: u8 = 6;
 
-fn request() -> Request<Empty<Bytes>> {
+fn request() -> Request<Option<Empty<Bytes>>> {
     let request = Request::get("http://api/").version(Version::HTTP_2);
-    request.body(Empty::new()).unwrap()
+    request.body(None).unwrap()
 }
 
 /// The types of the frames that have come, as they come, until the client ends.
@@ -48,9 +48,11 @@ async fn frames(mut server: DuplexStream, mut seen: impl FnMut(u8)) {
     }
 }
 
-fn upload() -> Request<Full<Bytes>> {
+fn upload() -> Request<Option<Full<Bytes>>> {
     let request = Request::post("http://api/").version(Version::HTTP_2);
-    request.body(Full::new(vec![b'x'; 100_000].into())).unwrap()
+    request
+        .body(Some(Full::new(vec![b'x'; 100_000].into())))
+        .unwrap()
 }
 
 /// A server that takes nothing of a request's body and answers, with an end or without one. What becomes
@@ -359,7 +361,7 @@ async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
             .await;
             let tunnel = Request::connect("http://api/").version(Version::HTTP_2);
             let tunnel = tunnel.extension(h2::ext::Protocol::from_static("websocket"));
-            let tunnel = tunnel.body(Empty::<Bytes>::new()).unwrap();
+            let tunnel = tunnel.body(None::<Empty<Bytes>>).unwrap();
             let mut trip = connection.send(tunnel).unwrap();
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::TunnelWithBody), "{error:?}");

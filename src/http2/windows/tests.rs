@@ -92,9 +92,9 @@ fn windows_change_with_the_streams_and_by_one_change_at_a_time() {
     assert_eq!(resized.streams, Some((16 << 20) + (64 << 10)));
 }
 
-fn request() -> Request<Empty<Bytes>> {
+fn request() -> Request<Option<Empty<Bytes>>> {
     let request = Request::get("http://api/").version(Version::HTTP_2);
-    request.body(Empty::new()).unwrap()
+    request.body(None).unwrap()
 }
 
 async fn head(mut trip: RoundTrip) -> Result<Response<ResponseBody>, super::super::Error> {

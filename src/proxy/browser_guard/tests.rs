@@ -407,12 +407,47 @@ fn the_refusal_names_the_origin_and_the_key() {
         HeaderValue::from_bytes(b"http://\"\xFF\t\xE2\x80\xAE").unwrap(),
     );
     let checked = checked("localhost:7080");
-    for error in [Foreign::at_listener, Foreign::at_admin] {
+    for error in [BrowserRefusal::at_listener, BrowserRefusal::at_admin] {
         let detail = error(admit(&careful(), &checked, &headers).unwrap_err()).detail;
         assert!(
             detail.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             "{detail}"
         );
         assert!(detail.contains(r#""http://\"\xff\t"#), "{detail}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_header_that_decided() {
+    let mode = (SEC_FETCH_MODE, "no-cors");
+    for (headers, named) in [
+        (
+            vec![(SEC_FETCH_SITE, "cross-site"), mode.clone()],
+            "Sec-Fetch-Site \"cross-site\"",
+        ),
+        (
+            vec![(SEC_FETCH_SITE, "none"), mode],
+            "Sec-Fetch-Mode \"no-cors\"",
+        ),
+        (
+            vec![(ORIGIN, "https://a.example")],
+            "Origin \"https://a.example\"",
+        ),
+    ] {
+        let (kind, detail) = refusal(&careful(), "localhost", &headers).unwrap();
+        assert_eq!(kind, ErrorKind::BrowserRequest);
+        assert!(detail.contains(named), "{detail}");
+        let is_named = |header: &&str| detail.contains(*header);
+        let all = ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Origin"];
+        assert_eq!(all.into_iter().filter(is_named).count(), 1, "{detail}");
+        let (checked, headers) = (checked("localhost"), map(&headers));
+        let refused = admit(&careful(), &checked, &headers)
+            .unwrap_err()
+            .at_admin();
+        let (name, value) = named.split_once(' ').unwrap();
+        assert!(
+            refused.detail.contains(name) && refused.detail.contains(value),
+            "{refused}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
@@ -11,16 +11,14 @@ use crate::http2;
 use crate::proxy::error::ProxyError;
 use crate::proxy::failure::{self, Broken};
 use crate::proxy::outgoing::OutgoingRequest;
-use crate::proxy::upload::Outgoing;
+use crate::proxy::response::Answer;
+use crate::proxy::upload::AttemptBody;
 use crate::token::Token;
 use crate::upstream::{Checkout, Http1Connection, Http1Exchange, Http2Stream, ResponseBody};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
 /// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
 const CROSSES_WITHIN: Duration = Duration::from_secs(1);
-
-/// A response, its body still to be read.
-pub type Answer = Response<ResponseBody<Outgoing>>;
 
 /// A request on its way, until the head of its response has come. Dropping it closes the connection, or
 /// resets the stream.
@@ -36,7 +34,7 @@ pub(super) enum Attempt {
 
 pub(super) struct OverHttp1 {
     /// `None` once it is over.
-    held: Option<Http1Exchange<Outgoing>>,
+    held: Option<Http1Exchange<AttemptBody>>,
     /// What had been written to the connection before.
     written: u64,
     reused: bool,

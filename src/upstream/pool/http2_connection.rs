@@ -65,7 +65,10 @@ impl Http2Connection {
     ///
     /// # Errors
     /// Nothing of it has been sent.
-    pub fn send<B: OutgoingBody>(&self, request: Request<B>) -> Result<RoundTrip, http2::Error> {
+    pub fn send<B: OutgoingBody>(
+        &self,
+        request: Request<Option<B>>,
+    ) -> Result<RoundTrip, http2::Error> {
         self.connection.send(request)
     }
 

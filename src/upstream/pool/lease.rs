@@ -184,7 +184,7 @@ impl Http2Stream {
     /// Nothing of it has been sent.
     pub fn send<B: OutgoingBody>(
         &self,
-        request: Request<B>,
+        request: Request<Option<B>>,
     ) -> Result<http2::RoundTrip, http2::Error> {
         self.connection.send(request)
     }

@@ -7,6 +7,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::*;
 use crate::support::eventually;
+use crate::support::frames::{self, DATA, END_HEADERS, GOAWAY, HEADERS, PING, Wire, frame};
 use crate::support::unprotected;
 
 const CONNECTS: &str = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
@@ -187,6 +188,67 @@ async fn an_idle_tunnel_ends() {
     seen.recv().await.unwrap();
     let end = timeout(PATIENCE, seen.recv()).await;
     assert!(end.is_ok(), "at the upstream too");
+}
+
+/// A raw client with an open tunnel in stream 1, which acknowledges nothing by itself.
+async fn raw_tunnel(sidebearer: &Sidebearer) -> Wire {
+    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let head = frames::request("CONNECT", "/chat", &[(":protocol", "websocket")]);
+    wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    wire
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_reads_later_is_not_pinged_meanwhile() {
+    let talkative = server::bytes(|_, stream| async move {
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        let mut open = Vec::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut sending = respond.send_response(Response::new(()), false).unwrap();
+            let _ = sending.send_data(vec![b'x'; 1 << 20].into(), false);
+            open.push((request, sending));
+        }
+    });
+    let pings = "[server]\nping_interval = \"1s\"\nping_timeout = \"1s\"\n";
+    let upstream = unprotected(&format!("http://{talkative}"), "http = \"2\"");
+    let sidebearer = Sidebearer::start(&format!("{pings}{upstream}"));
+    let mut wire = raw_tunnel(&sidebearer).await;
+    let mut came = 0;
+    // The window of the connection is never opened.
+    while came < 65_535 {
+        let frame = timeout(PATIENCE, wire.next()).await.expect("data");
+        let frame = frame.expect("an open connection");
+        assert_ne!(frame.kind, GOAWAY);
+        if frame.kind == DATA {
+            came += frame.payload.len();
+        }
+    }
+    let more = timeout(Duration::from_millis(2500), wire.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+/// Silence says nothing of whether the client is still there, and only a ping does.
+#[tokio::test]
+async fn a_silent_tunnel_is_pinged_and_ends_with_a_client_that_does_not_answer() {
+    let (api, mut seen) = websockets();
+    let pings = "[server]\nping_interval = \"100ms\"\nping_timeout = \"200ms\"\n";
+    let upstream = unprotected(&format!("http://{api}"), "http = \"2\"");
+    let sidebearer = Sidebearer::start(&format!("{pings}{upstream}"));
+    let mut wire = raw_tunnel(&sidebearer).await;
+    let mut pinged = false;
+    let to_its_end = async {
+        while let Some(frame) = wire.next().await {
+            pinged |= frame.kind == PING;
+        }
+    };
+    timeout(PATIENCE, to_its_end).await.expect("it ends");
+    assert!(pinged);
+    let opened = timeout(PATIENCE, seen.recv()).await.expect("it was open");
+    assert_eq!(opened, Some(Seen::Opened("websocket".to_owned())));
+    let end = timeout(PATIENCE, seen.recv()).await.expect("it ended");
+    assert_eq!(end, Some(Seen::Reset), "at the upstream too");
 }
 
 #[tokio::test]

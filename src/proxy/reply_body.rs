@@ -1,0 +1,217 @@
+//! The response body on its way from the upstream to the client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::error::ErrorKind;
+use super::exchange::Exchange;
+use super::headers;
+use super::tunnel::UpstreamTunnel;
+use super::upload::AttemptBody;
+use crate::deadline::Deadline;
+use crate::upstream::{ResponseBody, ResponseBodyError};
+
+/// A response body: the upstream's, streamed, or a short one of ours. It bounds the pauses of the
+/// upstream's body and scrubs its trailers. The exchange counts what passes, and ends with it.
+pub struct Reply {
+    content: Content,
+    exchange: Exchange,
+    tunnel: Option<Box<UpstreamTunnel>>,
+}
+
+enum Content {
+    Ours(Option<Bytes>),
+    Theirs(Theirs),
+}
+
+/// The upstream's body.
+struct Theirs {
+    /// What arrives, and the connection it arrives on.
+    incoming: ResponseBody<AttemptBody>,
+    /// The longest pause between two chunks, either way.
+    idle: Option<Duration>,
+    waiting_since: Option<Instant>,
+    deadline: Deadline,
+    /// Why it broke off, told once what came before has had its chance to leave.
+    broken: Option<Box<ReplyError>>,
+}
+
+/// The response cannot be completed: the connection or stream is then reset.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// The upstream broke off.
+    #[error("the upstream broke off its response")]
+    BrokenOff(#[source] ResponseBodyError),
+    /// Nothing moved for `stream_idle_timeout`.
+    #[error("nothing moved for the stream_idle_timeout")]
+    Idle,
+}
+
+impl Reply {
+    /// A whole body of ours.
+    pub fn ours(body: Bytes, exchange: Exchange) -> Self {
+        Self {
+            content: Content::Ours((!body.is_empty()).then_some(body)),
+            exchange,
+            tunnel: None,
+        }
+    }
+
+    /// The upstream's body, which has yet to be read; `tunnel` is what the connection becomes behind it.
+    pub fn theirs(
+        incoming: ResponseBody<AttemptBody>,
+        tunnel: Option<Box<UpstreamTunnel>>,
+        exchange: Exchange,
+    ) -> Self {
+        if let Some(upload) = exchange.upload() {
+            upload.response_begins();
+        }
+        let upstream = exchange.upstream();
+        let mut theirs = Theirs {
+            incoming,
+            idle: upstream.and_then(|upstream| upstream.config.stream_idle_timeout),
+            waiting_since: None,
+            deadline: Deadline::default(),
+            broken: None,
+        };
+        // Whoever sends it may ask for no more once the declared length has passed, so that the end
+        // is looked for early.
+        theirs.incoming.release_at_end(theirs.idle);
+        Self {
+            content: Content::Theirs(theirs),
+            exchange,
+            tunnel,
+        }
+    }
+
+    /// What the connection over HTTP/1.1, or the stream of HTTP/2, becomes behind this response.
+    pub fn take_tunnel(&mut self) -> Option<Box<UpstreamTunnel>> {
+        self.tunnel.take()
+    }
+
+    /// How long the client may take to make room for the next piece.
+    pub fn patience(&self) -> Option<Duration> {
+        match &self.content {
+            Content::Ours(_) => Some(self.exchange.shard.snapshot.config.server.idle_timeout),
+            Content::Theirs(theirs) => theirs.idle,
+        }
+    }
+
+    /// Moves the request on while nobody asks for more of the response.
+    pub fn send_upload(&mut self, cx: &mut Context<'_>) {
+        if let Content::Theirs(theirs) = &mut self.content
+            && let Err(error) = theirs.incoming.send_upload(cx)
+        {
+            theirs
+                .broken
+                .get_or_insert(Box::new(ReplyError::BrokenOff(error)));
+        }
+    }
+}
+
+impl Theirs {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(*broken)));
+        }
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting_since = None;
+                self.incoming.release_at_end(self.idle);
+                Poll::Ready(Some(Ok(scrubbed(frame, exchange))))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(Box::new(ReplyError::BrokenOff(error)));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.incoming.release_at_end(self.idle);
+                Poll::Ready(None)
+            }
+            Poll::Pending => self
+                .poll_idle(cx, exchange)
+                .map(|()| Some(Err(ReplyError::Idle))),
+        }
+    }
+
+    /// Ready when neither the response nor the request body has moved for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<()> {
+        let Some(idle) = self.idle else {
+            return Poll::Pending;
+        };
+        let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let uploaded = exchange.upload().map(|upload| upload.progress());
+        let last = uploaded.map_or(waiting_since, |at| at.max(waiting_since));
+        self.deadline.poll(cx, last + idle)
+    }
+}
+
+/// A piece of the response as the client gets it: the token never comes back in a trailer.
+fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            let injection = exchange.upstream().and_then(|it| it.injection.as_ref());
+            let injected = injection.map(|injection| &injection.header);
+            headers::scrub_trailers(&mut trailers, injected);
+            Frame::trailers(trailers)
+        }
+        // Data, or a kind of frame that there is not today.
+        Err(frame) => frame,
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let this = self.get_mut();
+        let theirs = match &mut this.content {
+            Content::Ours(body) => {
+                this.exchange.sends(body.as_ref());
+                return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
+            }
+            Content::Theirs(theirs) => theirs,
+        };
+        let frame = std::task::ready!(theirs.poll_next(cx, &this.exchange));
+        if let Some(Ok(frame)) = &frame {
+            this.exchange.sends(frame.data_ref());
+        }
+        if let Some(Err(error)) = &frame {
+            let kind = match error {
+                ReplyError::BrokenOff(_) => ErrorKind::UpstreamConnect,
+                ReplyError::Idle => ErrorKind::UpstreamTimeout,
+            };
+            this.exchange.cut_off(kind, error);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Ours(body) => body.is_none(),
+            Content::Theirs(theirs) => theirs.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Ours(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Content::Theirs(theirs) => theirs.incoming.size_hint(),
+        }
+    }
+}
