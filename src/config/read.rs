@@ -138,20 +138,20 @@ impl<'a> Section<'a> {
     }
 
     /// What stands under a name, if anything does.
-    pub(super) fn value(&self, name: &str) -> Option<Value<'a>> {
+    pub(super) fn value(&self, name: &'a str) -> Option<Value<'a>> {
         let value = self.table.get(name)?;
         Some(self.value_of(name, value))
     }
 
     /// The same of a value that is no secret: quoted lines show it.
-    pub(super) fn shown(&self, name: &str) -> Option<Value<'a>> {
+    pub(super) fn shown(&self, name: &'a str) -> Option<Value<'a>> {
         let value = self.value(name)?;
         value.reveal();
         Some(value)
     }
 
     /// The string under a name; nothing when it is empty.
-    pub(super) fn text(&self, name: &str) -> Option<(Value<'a>, &'a str)> {
+    pub(super) fn text(&self, name: &'a str) -> Option<(Value<'a>, &'a str)> {
         let value = self.shown(name)?;
         let text = value.text("a string")?;
         (!text.is_empty()).then_some((value, text))
@@ -213,10 +213,9 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn value_of(&self, name: &str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
+    fn value_of(&self, name: &'a str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
         let place = self.place_of(value);
-        let name = format!("{} in {}", QuotedWord(name), self.title);
-        Value::new(self.report, place, name, value)
+        Value::new(self.report, place, name, self.title.clone(), value)
     }
 }
 

@@ -80,11 +80,7 @@ fn read(
 ) -> Option<(SecretSource, Secret)> {
     const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
     let source = if value.is_table() {
-        let section = value.table(
-            value.name().to_owned().into(),
-            EXPECTED,
-            &SECRET_SOURCE_TABLE,
-        )?;
+        let section = value.table(value.name().into(), EXPECTED, &SECRET_SOURCE_TABLE)?;
         let file = section.read(&SECRET_SOURCE.file);
         let env = section
             .read(&SECRET_SOURCE.env)

@@ -7,15 +7,16 @@ use toml::de::DeValue;
 
 use super::declare::Table;
 use super::read::Section;
-use super::report::{Expected, Report, SourceSpan};
+use super::report::{Expected, QuotedWord, Report, SourceSpan};
 
 /// The value of one key.
 #[derive(Clone)]
 pub(super) struct Value<'a> {
     pub(super) report: &'a Report<'a>,
     pub(super) place: SourceSpan,
-    /// `key` in [section]
-    name: String,
+    key: &'a str,
+    /// The section that the key stands in.
+    title: Cow<'static, str>,
     value: &'a Spanned<DeValue<'a>>,
 }
 
@@ -23,13 +24,15 @@ impl<'a> Value<'a> {
     pub(super) fn new(
         report: &'a Report<'a>,
         place: SourceSpan,
-        name: String,
+        key: &'a str,
+        title: Cow<'static, str>,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Self {
         Self {
             report,
             place,
-            name,
+            key,
+            title,
             value,
         }
     }
@@ -114,7 +117,7 @@ impl<'a> Value<'a> {
     pub(super) fn check<T>(&self, parsed: Result<T, Expected>) -> Option<T> {
         parsed
             .map_err(|expected| {
-                let message = format!("invalid {}", self.name);
+                let message = format!("invalid {}", self.name());
                 self.report.error(&self.place, message, expected);
             })
             .ok()
@@ -122,7 +125,7 @@ impl<'a> Value<'a> {
 
     /// Reports something else about it; `message` goes on after its name.
     pub(super) fn error(&self, message: &str, help: impl Into<String>) {
-        let message = format!("{} {message}", self.name);
+        let message = format!("{} {message}", self.name());
         self.report.error(&self.place, message, help);
     }
 
@@ -137,8 +140,8 @@ impl<'a> Value<'a> {
     }
 
     /// The name of its key and section, for messages.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn name(&self) -> String {
+        format!("{} in {}", QuotedWord(self.key), self.title)
     }
 
     /// Reports the wrong type, and is nothing.
@@ -152,7 +155,7 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
-        let message = format!("wrong type of {}", self.name);
+        let message = format!("wrong type of {}", self.name());
         let help = format!("expected {expected}, found {found}");
         self.report.error(&self.place, message, help);
         None
