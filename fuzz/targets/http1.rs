@@ -15,7 +15,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, response};
 use libfuzzer_sys::fuzz_target;
 use sidebearer::http1::{
-    self, ServerConnection, HeadError, HeadLimits, RequestLine, RoundTrip, RequestHead, HeaderCase,
+    self, HeadError, HeadLimits, HeaderCase, RequestHead, RequestLine, RoundTrip, ServerConnection,
 };
 use sidebearer::proxy::{scrub_request, scrub_response};
 use sidebearer_fuzz::measure;
