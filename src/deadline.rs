@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Wakes a waiting task at a deadline that may keep moving. Progress costs nothing: the timer is
-/// left where it is, and moved on only when it fires too early.
+/// Wakes a waiting task at a deadline that may be moved often. Moving it later costs nothing: the timer stays
+/// as it is, and is set anew only when it fires too early.
 #[derive(Debug, Default)]
 pub struct Deadline(Option<Pin<Box<Sleep>>>);
 
@@ -29,12 +29,12 @@ impl Deadline {
     }
 }
 
-/// A deadline that one task alone polls. A wait that another one has left armed does not touch it: with
-/// a thousand connections it is not in the cache.
+/// A deadline that only one task polls. While the timer is armed early enough, a poll does not touch it: with
+/// a thousand connections the timer is not in the processor's cache.
 #[derive(Debug, Default)]
 pub struct TaskDeadline {
     deadline: Deadline,
-    /// When it wakes the task, unless it has done so.
+    /// When the timer will wake the task, if it is armed.
     wakes_at: Option<Instant>,
 }
 
@@ -48,7 +48,7 @@ impl TaskDeadline {
             return Poll::Pending;
         }
         let polled = self.deadline.poll(cx, at);
-        // Of a task that has done too much in one go the runtime arms no timer: it is polled again.
+        // For a task that has used up its budget the runtime arms no timer, but polls the task again.
         let armed = self.deadline.0.as_ref().filter(|_| has_budget_remaining());
         self.wakes_at = armed.map(|sleep| sleep.deadline());
         polled
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_of_one_task_fires_however_earlier_and_later_ones_take_turns() {
+    async fn a_deadline_of_one_task_fires_though_earlier_and_later_ones_alternate() {
         let mut deadline = TaskDeadline::default();
         let start = Instant::now();
         let second = Duration::from_secs(1);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_was_first_wanted_when_the_task_had_done_too_much_fires() {
+    async fn a_deadline_that_was_first_polled_without_budget_fires() {
         let mut deadline = TaskDeadline::default();
         let start = Instant::now();
         let mut first = true;

@@ -1,16 +1,16 @@
-//! Header names that some server takes for one another.
+//! Header names that some servers take for one another.
 //!
-//! CGI and what descends from it turn every `-` of a name into `_`, and some do so with `.`, `~`
-//! and the other marks that a name may hold (RFC 9110 section 5.6.2). An application behind such a
-//! server cannot tell `X.Api.Key` from `X-Api-Key`, so that neither may pass where one may not.
+//! CGI and its descendants replace every `-` of a name by `_`. Some do the same with `.`, `~` and the other
+//! marks that a name may hold (RFC 9110 section 5.6.2). An application behind such a server cannot tell
+//! `X.Api.Key` from `X-Api-Key`: where one of them must not pass, the other must not either.
 
 use std::hash::{Hash, Hasher};
 
 use http::HeaderName;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 
-/// Whether two names are one name to some server: case does not count, and every byte that is
-/// neither a letter nor a digit counts alike.
+/// Whether two names are the same name to some server: case does not matter, and all bytes that are neither
+/// letters nor digits count as the same.
 pub fn alike(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
 }
@@ -31,8 +31,8 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     alike(name, known) || is_for_a_proxy(name)
 }
 
-/// Whether a name is [`alike`] `Content-Length` but another: no length to us, though to some
-/// server it is one.
+/// Whether a name is [`alike`] `Content-Length` without being it: to this proxy it is not a length, though to
+/// some server it is one.
 pub fn is_false_length(name: &HeaderName) -> bool {
     *name != CONTENT_LENGTH && alike(name.as_ref(), CONTENT_LENGTH.as_str().as_bytes())
 }
@@ -58,8 +58,8 @@ impl Hash for Alike<'_> {
     }
 }
 
-/// `Proxy` and `Proxy-*`: CGI makes `HTTP_PROXY` of the bare name, which programs take for the proxy
-/// that they are to use.
+/// `Proxy` and `Proxy-*`. CGI makes the variable `HTTP_PROXY` of the bare name, and programs take it for the
+/// proxy that they have to use.
 fn is_for_a_proxy(name: &[u8]) -> bool {
     name.strip_prefix(b"proxy").is_some_and(|rest| {
         rest.first()

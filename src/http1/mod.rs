@@ -1,6 +1,6 @@
 //! HTTP/1.1 on the wire (RFC 9112): heads, bodies, and both ends of a connection.
 //!
-//! One task moves a connection: it reads, decides and writes without handing anything to another.
+//! One task drives a connection: it reads, decides and writes, and hands nothing to another task.
 //! A connection that waits holds no buffer. [`RoundTrip`] is the end towards an upstream,
 //! [`ServerConnection`] the one towards a client; they know nothing of routes, tokens or pools.
 

@@ -31,9 +31,10 @@ impl Unsolicited {
     pub fn of(bytes: &[u8]) -> Self {
         let is_empty = bytes.iter().all(|byte| b"\r\n".contains(byte));
         let mut pairs = bytes.iter().zip(TIMED_OUT);
-        match is_empty || pairs.all(|(byte, expected)| *expected == b'?' || byte == expected) {
-            true => Self::End,
-            false => Self::Stray,
+        if is_empty || pairs.all(|(byte, expected)| *expected == b'?' || byte == expected) {
+            Self::End
+        } else {
+            Self::Stray
         }
     }
 }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_look_tells_whether_a_waiting_connection_is_still_good() {
+    async fn what_came_tells_whether_an_idle_connection_is_still_usable() {
         for (bytes, expected) in [
             (&b"x"[..], Unsolicited::Stray),
             (b"HTTP/1.1 200 OK\r\n", Unsolicited::Stray),
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_come_is_seen_however_busy_the_task_is() {
+    async fn what_has_come_is_seen_though_the_task_has_used_up_its_budget() {
         let (mut near, mut far) = duplex(64);
         far.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
         std::future::poll_fn(|cx| {

@@ -107,7 +107,7 @@ async fn requests_come_one_after_the_other_however_they_arrive() {
 }
 
 #[tokio::test]
-async fn who_holds_a_body_that_was_read_has_no_part_in_the_next() {
+async fn a_body_that_was_read_gives_no_access_to_the_next_one() {
     let (mut near, connection) = pair();
     let first = b"POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
     near.write_all(first).await.unwrap();
@@ -133,7 +133,7 @@ async fn who_holds_a_body_that_was_read_has_no_part_in_the_next() {
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_is_chunked_and_its_trailers_go_to_who_wants_them() {
+async fn a_body_of_unknown_length_is_chunked_and_its_trailers_go_to_clients_that_accept_them() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("7"));
     for (asked, expected) in [
@@ -167,7 +167,7 @@ async fn a_body_of_unknown_length_is_chunked_and_its_trailers_go_to_who_wants_th
 }
 
 #[tokio::test]
-async fn what_is_not_as_long_as_it_says_is_broken() {
+async fn a_response_that_is_not_as_long_as_it_declares_is_broken() {
     for frames in [
         vec![data("hel")],
         vec![data("hello"), data("!")],
@@ -184,7 +184,7 @@ async fn what_is_not_as_long_as_it_says_is_broken() {
 }
 
 #[tokio::test]
-async fn what_has_no_body_has_none_whatever_it_says() {
+async fn a_response_that_must_not_have_a_body_has_none() {
     let (mut near, connection) = pair();
     for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
         let asked = format!("{method} / HTTP/1.1\r\n\r\n");
@@ -233,7 +233,7 @@ async fn the_body_is_asked_for_when_it_is_first_read() {
 }
 
 #[tokio::test]
-async fn who_reads_a_body_hears_that_the_client_or_the_connection_has_gone() {
+async fn the_reader_of_a_body_learns_that_the_client_or_the_connection_has_gone() {
     let asked = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel";
     let (mut near, connection) = pair();
     near.write_all(asked).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_client_that_goes_while_it_waits_is_noticed_and_what_it_sends_is_kept(
 }
 
 #[tokio::test]
-async fn behind_a_101_it_is_bytes() {
+async fn behind_a_101_the_connection_carries_bytes() {
     let (mut near, mut connection) = pair();
     let asked = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly";
     near.write_all(asked.as_bytes()).await.unwrap();
@@ -289,7 +289,7 @@ async fn behind_a_101_it_is_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_the_body_sees_to_it_that_the_client_is_asked_for_it() {
+async fn the_reader_of_a_body_flushes_the_100_continue() {
     // Room for less than the question.
     let (mut near, far) = duplex(8);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -319,7 +319,7 @@ impl Wake for Task {
 }
 
 #[tokio::test]
-async fn who_reads_the_upload_does_not_keep_the_response_from_its_task() {
+async fn reading_the_upload_does_not_keep_the_response_from_its_task() {
     for reads_on in [true, false] {
         let (mut near, far) = duplex(256);
         let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
@@ -406,7 +406,7 @@ async fn a_client_that_goes_when_nobody_reads_its_upload_is_noticed() {
 }
 
 #[tokio::test]
-async fn who_reads_the_upload_hears_of_it_though_the_response_took_its_place_at_the_socket() {
+async fn the_reader_of_an_upload_is_woken_though_the_response_took_its_place_at_the_socket() {
     let (mut near, far) = duplex(256);
     let socket = WakesLast::new(far);
     let head = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
