@@ -42,7 +42,7 @@ pub struct RoutePattern<'a> {
 /// Routes of which [`find`](Self::find) picks the most specific.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    places: HashTable<Place<T>>,
+    entries: HashTable<PrefixEntry<T>>,
     exact: Lengths,
     wildcard: Lengths,
     any: Lengths,
@@ -70,7 +70,7 @@ impl<T> RouteTable<T> {
                 value,
             });
         }
-        let mut places = HashTable::with_capacity(gathered.len());
+        let mut entries = HashTable::with_capacity(gathered.len());
         let [mut exact, mut wildcard, mut any] = [const { Lengths(Vec::new()) }; 3];
         for ((host, path), candidates) in gathered {
             let (host, lengths) = match host {
@@ -79,11 +79,11 @@ impl<T> RouteTable<T> {
                 HostPattern::Any => (ANY.to_owned(), &mut any),
             };
             lengths.insert(path.len());
-            let place = Place::new(host, path, candidates.into());
-            places.insert_unique(place.hash(), place, Place::hash);
+            let entry = PrefixEntry::new(host, path, candidates.into());
+            entries.insert_unique(entry.hash(), entry, PrefixEntry::hash);
         }
         Self {
-            places,
+            entries,
             exact,
             wildcard,
             any,
@@ -131,9 +131,9 @@ impl<T> RouteTable<T> {
         let hasher = hasher_of(host);
         let at = |prefix_len: usize| {
             let prefix = &path[..prefix_len];
-            let is_it = |place: &Place<T>| place.parts() == (host, prefix);
-            let place = self.places.find(hash(hasher.clone(), prefix), is_it)?;
-            let value = place.candidates.pick(listener, method)?;
+            let is_it = |entry: &PrefixEntry<T>| entry.parts() == (host, prefix);
+            let entry = self.entries.find(hash(hasher.clone(), prefix), is_it)?;
+            let value = entry.candidates.pick(listener, method)?;
             Some(Match { value, prefix_len })
         };
         lengths.boundaries_of(path).find_map(at)
@@ -221,7 +221,7 @@ impl Lengths {
 /// at a line of the cache, and is not to be larger than that with what routes lead to.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Place<T> {
+struct PrefixEntry<T> {
     /// The host, which is a name, the parent of a wildcard with its dot, or [`ANY`]; and the prefix.
     text: CompactString,
     host_len: u32,
@@ -233,7 +233,7 @@ struct Place<T> {
 /// traps.)
 const ANY: &str = "*";
 
-impl<T> Place<T> {
+impl<T> PrefixEntry<T> {
     fn new(mut host: String, path: &str, candidates: Candidates<T>) -> Self {
         let host_len = narrow(host.len());
         host.push_str(path);
@@ -254,7 +254,7 @@ impl<T> Place<T> {
     }
 }
 
-/// The routes of one place.
+/// The routes of one host and prefix.
 #[derive(Debug)]
 enum Candidates<T> {
     /// Nearly always it is one, for every listener and method: kept in the table, it is found

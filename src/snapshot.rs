@@ -155,7 +155,7 @@ pub struct Credential {
     /// What they are bound to and bound upstreams present; none if no upstream is bound to it.
     pub identity: Option<Arc<ClientCertificate>>,
     /// The certificate that takes its place as soon as a token bound to it is there.
-    pub next: Option<Successor>,
+    pub next: Option<StandbyCertificate>,
     /// Whether a reload added it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
     /// How the token was asked for that the source inherits; none if it inherits none.
@@ -166,7 +166,7 @@ pub struct Credential {
 
 /// A certificate that is not in use yet, and the source that asks for a token bound to it.
 #[derive(Debug, Clone)]
-pub struct Successor {
+pub struct StandbyCertificate {
     /// Its tokens.
     pub source: Arc<TokenSource>,
     /// What they are bound to.

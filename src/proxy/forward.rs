@@ -155,9 +155,10 @@ impl Forward<'_> {
             && failure::is_closed_early(&failed.error);
         let again = (not_processed || unnoticed) && self.request.can_restart(failed.unsent);
         let retries_left = retries < self.request.upstream.config.max_retries;
-        match again && retries_left && failed.alert.is_none() {
-            true => Ok(()),
-            false => Err(self.failed(failed)),
+        if again && retries_left && failed.alert.is_none() {
+            Ok(())
+        } else {
+            Err(self.failed(failed))
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::context::{BuildContext, BuildError};
-use super::{Credential, Snapshot, Successor};
+use super::{Credential, Snapshot, StandbyCertificate};
 use crate::config;
 use crate::oauth;
 use crate::token::{CredentialPhase, Policy, TokenSource};
@@ -204,7 +204,7 @@ pub fn reread_certificate(
             let identity = Arc::new(read);
             let client = client(context, config, Some(Arc::clone(&identity)), Some(kept))?;
             let source = source(context, config, client);
-            Successor { source, identity }
+            StandbyCertificate { source, identity }
         }
         // The last good one is the one that stands by.
         (Err(_), Some(next)) => next.clone(),

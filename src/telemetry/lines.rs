@@ -22,10 +22,10 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Where lines are left to be written. When too many wait, more are dropped and counted.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct Lines(Arc<LineQueue>);
 
 #[derive(Debug)]
-struct Shared {
+struct LineQueue {
     messages: Sender<Message>,
     /// Bytes that wait, and how many may.
     waiting: AtomicUsize,
@@ -60,7 +60,7 @@ impl Lines {
         say: impl Fn(&Self, u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
-        let lines = Self(Arc::new(Shared {
+        let lines = Self(Arc::new(LineQueue {
             messages,
             waiting: AtomicUsize::new(0),
             most: AtomicUsize::new(most),
@@ -95,7 +95,7 @@ impl Lines {
 
     /// Leaves a line, its line break included. Never waits. `false` if nobody will ever write it.
     pub(super) fn leave(&self, line: Vec<u8>) -> bool {
-        let Shared {
+        let LineQueue {
             messages, waiting, ..
         } = &*self.0;
         let size = line.len() + OVERHEAD;
