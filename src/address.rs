@@ -1,4 +1,4 @@
-//! What kind of place an IP address is, and which addresses are sockets of this process.
+//! Who can be at an IP address, and which addresses are sockets of this process.
 //!
 //! Pure but for `own`: nothing is resolved and nothing is dialled here.
 
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use own::OwnSockets;
 
-/// Who can be at an address, by the special-purpose registries of the IANA (RFC 6890).
+/// Who can be at an IP address, by the special-purpose registries of the IANA (RFC 6890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Anyone on the Internet: the address is globally reachable.

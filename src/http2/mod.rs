@@ -1,9 +1,9 @@
 //! HTTP/2 (RFC 9113) on the frames and windows of the crate `h2`: towards upstreams here, and towards
 //! clients in [`server`].
 //!
-//! One task drives a [`Connection`]; whoever has a request sends it and reads the answer itself, with
-//! nothing between. Only a request body that cannot be sent at once gets a task of its own: it goes on
-//! when the response has ended. Pools, routes and tokens are unknown here.
+//! One task drives a [`Connection`]; the task that has a request sends it and reads the answer itself,
+//! with nothing between. Only a request body that cannot be sent at once gets a task of its own: it is sent
+//! on when the response has ended. Pools, routes and tokens are unknown here.
 
 mod budget;
 mod connection;
@@ -31,5 +31,5 @@ pub use sending::Sending;
 pub use tunnel::Tunnel;
 pub use windows::Sizes;
 
-/// Streams that we may have to reset for what comes on them, before the connection is ended.
+/// Streams that may be reset because of invalid frames, before the connection is ended.
 const MAX_FAULTY_STREAMS: usize = 1024;

@@ -1,4 +1,4 @@
-//! Whether the other end is still there (RFC 9113 section 6.7).
+//! Pings, which show whether the other end is still there (RFC 9113 section 6.7).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -10,17 +10,17 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 
-/// How long connections to one server may be silent before they are asked whether they are still there.
-/// Shared by all of them: a server that has enough of pings says so on one.
+/// How long connections to one server may be silent before they are sent a ping. All of them share it: a server
+/// that receives too many pings says so on one of them.
 #[derive(Debug)]
 pub struct PingInterval {
-    /// `None`: they are never asked.
+    /// `None`: no pings are sent.
     interval: Option<Duration>,
     doublings: AtomicU32,
 }
 
 impl PingInterval {
-    /// No longer than this, until the server says otherwise; never for zero.
+    /// This interval, until the server wants fewer pings. Zero: no pings are sent.
     pub fn new(interval: Duration) -> Arc<Self> {
         Arc::new(Self {
             interval: (!interval.is_zero()).then_some(interval),
@@ -45,25 +45,25 @@ impl PingInterval {
     }
 }
 
-/// Asks a connection that carries requests and has been silent whether it is still there.
+/// Sends pings on a connection that carries requests and has been silent.
 pub struct Pings {
     pings: PingPong,
     ping_interval: Arc<PingInterval>,
     timeout: Duration,
     timer: Deadline,
-    /// How many bytes had come, and when the last of them did.
+    /// How many bytes had arrived, and when the last of them did.
     read: usize,
     heard: Instant,
     /// When the ping was sent that has not been answered yet.
     asked: Option<Instant>,
 }
 
-/// What is to be done next.
+/// What the caller must do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A ping has been written, which the connection is to send.
+    /// Poll the connection, which then sends a ping.
     Send,
-    /// The connection is to be given up.
+    /// Give the connection up.
     GiveUp,
 }
 
@@ -81,20 +81,20 @@ impl Pings {
         }
     }
 
-    /// The other end need not answer now: silence and an open question are counted from here on.
+    /// The other end cannot answer now. The silence, and the time of a ping that was not answered, begin again.
     pub fn pause(&mut self) {
         self.heard = Instant::now();
         self.asked = self.asked.map(|_| self.heard);
     }
 
-    /// `read` is how many bytes have come so far; `busy` whether anybody waits for the connection.
+    /// `read` is how many bytes have arrived so far; `busy` is whether anybody waits for the connection.
     pub fn poll(&mut self, cx: &mut Context<'_>, read: usize, busy: bool) -> Poll<Next> {
         if read != self.read {
             self.read = read;
             self.heard = Instant::now();
         }
         if let Some(asked) = self.asked {
-            // An error is the connection's, which knows of it.
+            // An error here is one of the connection, which reports it itself.
             if self.pings.poll_pong(cx).is_pending() {
                 return self
                     .timer
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_wants_calm_is_asked_half_as_often_and_zero_asks_never() {
+    fn the_interval_doubles_when_a_server_wants_fewer_pings_and_zero_sends_none() {
         let ping_interval = PingInterval::new(Duration::from_secs(3));
         for seconds in [3, 6, 12] {
             assert_eq!(ping_interval.interval(), Some(Duration::from_secs(seconds)));

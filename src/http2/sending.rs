@@ -1,4 +1,4 @@
-//! A body on its way out, as fast as the windows of its stream and connection let it.
+//! A body that is being sent, as fast as the windows of its stream and connection allow.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 use tokio::time::Instant;
 
-/// A body and the stream that it goes out on.
+/// A body and the stream that it is sent on.
 pub struct Sending<B> {
     body: B,
     stream: SendStream<Bytes>,
@@ -35,12 +35,12 @@ impl<B> Sending<B> {
         &mut self.body
     }
 
-    /// When it last made a move.
+    /// When some of it was last read or sent.
     pub fn moved(&self) -> Instant {
         self.moved
     }
 
-    /// Since when the other end has made no room for the next piece of it.
+    /// Since when the next piece of it has waited for a window.
     pub fn stalled_since(&self) -> Option<Instant> {
         self.waiting.is_some().then_some(self.moved)
     }
@@ -56,14 +56,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Error + 'static,
 {
-    /// Ready when there is no more to do: all of it is on its way, or its stream has ended. A body that
-    /// breaks off resets the stream with the reason that is among its causes.
+    /// Ready when there is no more to do: all of it has been handed to the connection, or its stream has ended. If
+    /// the body fails, the stream is reset with the reason that is among the causes of its error.
     ///
     /// # Errors
     /// The stream or its connection has failed.
     pub fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
-            // Also to be woken by a reset while the body or a window is waited for.
+            // This also wakes the task when the stream is reset while it waits for the body or a window.
             if self.stream.poll_reset(cx)?.is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -92,8 +92,8 @@ where
                 Ok(data) => {
                     let last = self.body.is_end_stream();
                     if !data.is_empty() {
-                        // Only now, and no more than is needed to be woken: what is reserved is missed
-                        // by the other streams. Behind it the library asks for as much as there is.
+                        // Only now, and no more than is needed to be woken: the other streams cannot use
+                        // what is reserved. `send_data` then reserves as much as there is.
                         self.stream.reserve_capacity(1);
                         self.waiting = Some((data, last));
                         self.moved = Instant::now();
@@ -124,7 +124,7 @@ where
     }
 }
 
-/// What a stream is reset with whose body broke off.
+/// The reason with which a stream is reset whose body has failed.
 fn reason(error: &(dyn Error + 'static)) -> Reason {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -14,7 +14,7 @@ use super::receiving::Receiving;
 pub struct Tunnel {
     to: SendStream<Bytes>,
     from: Receiving,
-    /// What has come and was not read yet.
+    /// What has arrived and was not read yet.
     received: Bytes,
     ended: bool,
 }
@@ -29,7 +29,7 @@ impl Tunnel {
         }
     }
 
-    /// The other side broke off: so does this one.
+    /// Resets the stream, because the other side of the tunnel has failed.
     pub fn reset(&mut self) {
         self.to.send_reset(Reason::CANCEL);
     }
@@ -98,10 +98,10 @@ impl AsyncWrite for Tunnel {
 }
 
 fn broken(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error
+    if error.is_io() {
+        return error
             .into_io()
-            .unwrap_or_else(|| io::ErrorKind::Other.into()),
-        false => io::Error::other(error),
+            .unwrap_or_else(|| io::ErrorKind::Other.into());
     }
+    io::Error::other(error)
 }

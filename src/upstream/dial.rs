@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use crate::config::Dialing;
 use crate::process::{is_reserved, shortage};
 
-/// Dials the addresses in order, the next whenever one fails or stays silent for too long; the first
-/// to answer wins and the others are dropped; those that failed before are told. The error is the first
-/// address's.
+/// Connects to the addresses in order: to the next one whenever one fails, or does not answer within
+/// `address_delay`. Returns the first connection, and the addresses that failed before it; the other attempts
+/// are dropped. The error is that of the first address.
 pub(super) async fn dial(
     addresses: Vec<SocketAddr>,
     dialing: &Dialing,

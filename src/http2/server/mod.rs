@@ -1,7 +1,7 @@
 //! HTTP/2 towards clients.
 //!
-//! Whoever drives a [`Connection`] gets its requests one by one, and answers each by its [`Responder`],
-//! in whatever order.
+//! The task that drives a [`Connection`] gets its requests one by one. Each is answered by its [`Responder`], in
+//! any order.
 
 mod body;
 mod responder;
@@ -29,23 +29,23 @@ use super::windows::{Sizes, Windows};
 pub use body::{BodyError, RequestBody};
 pub use responder::{Responder, ResponseProgress, TunnelReceiver};
 
-/// How connections of clients are to be.
+/// The settings of connections of clients.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How much may come before it is read.
+    /// How much may arrive before it is read.
     pub windows: Sizes,
-    /// What frames of unread uploads may be short of 256 bytes in all, before the connection is ended.
+    /// By how many bytes in all the frames of unread uploads may be shorter than 256 bytes, before the
+    /// connection is ended.
     pub small_frames: usize,
     /// Bytes of a request head, counted as RFC 9113 section 6.5.2 does.
     pub max_header_bytes: u32,
-    /// Bytes of each answer that wait here to be sent.
+    /// Bytes of each response that are buffered until they can be sent.
     pub send_buffer: usize,
     /// Bytes of interim responses to one request.
     pub max_interim_bytes: usize,
-    /// How long a client that waits for an answer may be silent before it is asked whether it is still
-    /// there.
+    /// How long a client that waits for a response may be silent before it is sent a ping.
     pub ping_interval: Arc<PingInterval>,
-    /// How long it has to answer that.
+    /// How long it has to answer a ping.
     pub ping_timeout: Duration,
 }
 
@@ -81,7 +81,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// Begins HTTP/2 on `io`, from its preface on.
     ///
     /// # Errors
-    /// What comes is no HTTP/2, or it broke off.
+    /// What arrives is not HTTP/2, or the connection has failed.
     pub async fn begin(io: I, settings: &Settings) -> Result<Self, Error> {
         let windows = Windows::new(&settings.windows);
         let mut builder = Builder::new();
@@ -111,9 +111,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         })
     }
 
-    /// The next request, while the connection is driven by this; `None` when it has ended. `arrived` is
-    /// what has come so far, and `in_flight` how many requests wait for an answer. The client is not asked
-    /// whether it is still there while it `stalls`: one that does not read finds no ping either.
+    /// The next request. This also drives the connection; `None` when it has ended. `arrived` is what has come
+    /// so far, and `in_flight` is how many requests wait for a response. No ping is sent while the client
+    /// `stalls`: a client that does not read would not see it.
     pub fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -132,7 +132,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
                     }
                     continue;
                 }
-                // Its client has been told why.
+                // The library has sent the reason to the client.
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => self.windows.after_turn(cx, &mut self.connection),
             }

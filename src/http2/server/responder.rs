@@ -1,4 +1,4 @@
-//! The answer to a request.
+//! The response to a request.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::super::receiving::Receiving;
 use super::super::sending::Sending;
 use super::super::tunnel::Tunnel;
 
-/// Where the answer to one request goes.
+/// Sends the response to one request.
 pub struct Responder {
     respond: RefCell<SendResponse<Bytes>>,
     /// The final response has been begun.
@@ -45,8 +45,8 @@ impl Responder {
         })
     }
 
-    /// Sends an interim response, unless the final one has begun. They are hints: those beyond the
-    /// number of bytes that a client has to read of them are left out.
+    /// Sends an interim response, unless the final one has begun. They are hints: those beyond
+    /// `max_interim_bytes` are left out.
     pub fn inform(&self, interim: Response<()>) {
         let fields = interim.headers().iter();
         let bytes: usize = fields
@@ -55,7 +55,7 @@ impl Responder {
         let left = self.interim_bytes.get().checked_sub(bytes + 32);
         if let Some(left) = left.filter(|_| !self.answered.get()) {
             self.interim_bytes.set(left);
-            // Fails when the stream has ended, of which whoever answers hears.
+            // This fails when the stream has ended, which the final response notices too.
             let _ = self.respond.borrow_mut().send_informational(interim);
         }
     }
@@ -122,7 +122,7 @@ impl Responder {
         let headers = response.headers_mut();
         // HTTP/2 has none (RFC 9113 section 8.2.2).
         headers.remove(CONNECTION);
-        // Whoever has a clock adds it (RFC 9110 section 6.6.1).
+        // A server with a clock must send it (RFC 9110 section 6.6.1).
         headers.entry(DATE).or_insert_with(date);
         self.answered.set(true);
         let mut respond = self.respond.borrow_mut();
