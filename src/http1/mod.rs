@@ -25,4 +25,4 @@ pub use header_case::HeaderCase;
 pub use round_trip::{Error, RequestHead, RoundTrip};
 pub use server_connection::{BodyError, IncomingRequest, RequestBody, SendError, ServerConnection};
 pub use syntax::{HeadError, HeadLimits};
-pub use unsolicited::{Unsolicited, unsolicited};
+pub use unsolicited::Unsolicited;

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use rustls::ClientConnection;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::http1::{self, Unsolicited};
+use crate::http1::Unsolicited;
+
+/// Reads of up to 4 KiB each after which a connection is given up that has brought nothing but records of TLS
+/// itself while it was idle. Servers send a few tickets of some hundred bytes.
+const MAX_TLS_READS: usize = 8;
 
 /// The bytes of a connection to a server.
 #[derive(Debug)]
@@ -40,11 +44,8 @@ impl UpstreamIo {
     /// connection must be given up: what was read here is lost.
     ///
     /// The runtime looks at its sockets only between two rounds of tasks. What has come since then is unknown to
-    /// it, so the system is asked too.
+    /// it, so the system is asked.
     pub fn unsolicited(&mut self) -> Option<Unsolicited> {
-        if let Some(known) = http1::unsolicited(self) {
-            return Some(known);
-        }
         let mut bytes = [0; Unsolicited::LENGTH];
         let read = match self {
             Self::Tcp(socket) => socket.read_now(&mut bytes),
@@ -58,6 +59,13 @@ impl UpstreamIo {
             Err(_) => Some(Unsolicited::End),
             Ok(length) => Some(Unsolicited::of(&bytes[..length])),
         }
+    }
+
+    /// The same, but the system is asked only if the runtime knows that something has come.
+    pub fn known_unsolicited(&mut self) -> Option<Unsolicited> {
+        let socket = &self.socket().tcp;
+        socket.try_io(Interest::READABLE, || Ok(())).ok()?;
+        self.unsolicited()
     }
 
     fn socket(&self) -> &CountingSocket {
@@ -76,22 +84,26 @@ impl UpstreamIo {
 
 /// Reads the data of the application that the system has received, without waiting. Records of TLS itself, such
 /// as session tickets and key updates, are processed (RFC 8446 section 4.6): a server may send them at any
-/// time, and the connection stays good. Nothing is read at the end of the connection.
+/// time, and the connection stays good. A server that sends them without end must not keep this thread, so
+/// that more than [`MAX_TLS_READS`] of them are an error. Nothing is read at the end of the connection.
 fn read_tls_now(
     socket: &CountingSocket,
     session: &mut ClientConnection,
     bytes: &mut [u8],
 ) -> io::Result<usize> {
-    loop {
-        let received = session.read_tls(&mut &*SockRef::from(&socket.tcp))?;
+    for _ in 0..MAX_TLS_READS {
         let state = session.process_new_packets().map_err(io::Error::other)?;
         if state.plaintext_bytes_to_read() > 0 {
             return session.reader().read(bytes);
         }
-        if received == 0 || state.peer_has_closed() {
+        let is_at_end = state.peer_has_closed();
+        if is_at_end || session.read_tls(&mut &*SockRef::from(&socket.tcp))? == 0 {
             return Ok(0);
         }
     }
+    Err(io::Error::other(
+        "the server sends records of TLS without end",
+    ))
 }
 
 impl From<TcpStream> for CountingSocket {
@@ -247,13 +259,33 @@ mod tests {
             api.write_all(bytes).unwrap();
             drop(api);
             // It has not had a chance to look.
-            assert_eq!(http1::unsolicited(&mut io), None);
+            assert_eq!(io.known_unsolicited(), None);
             assert_eq!(io.unsolicited(), Some(expected), "{bytes:?}");
         }
     }
 
+    #[tokio::test]
+    async fn what_the_runtime_knows_of_is_found_though_the_task_has_used_up_its_budget() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let mut io = UpstreamIo::Tcp(tcp.unwrap().into());
+        let (mut api, _) = listener.accept().unwrap();
+        api.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+        io.socket().tcp.readable().await.unwrap();
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
+                turn.made_progress();
+            }
+            assert_eq!(io.known_unsolicited(), Some(Unsolicited::Stray));
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Both ends of a connection with TLS 1.3, and what its server has to send behind the handshake: tickets.
-    async fn tls_connection() -> (
+    async fn tls_connection(
+        tickets: usize,
+    ) -> (
         UpstreamIo,
         std::net::TcpStream,
         rustls::ServerConnection,
@@ -262,12 +294,13 @@ mod tests {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key)
             .unwrap();
+        config.send_tls13_tickets = tickets;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::task::spawn_blocking(move || {
@@ -306,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn tickets_and_key_updates_that_come_late_leave_a_connection_good() {
-        let (mut io, mut api, mut session, tickets) = tls_connection().await;
+        let (mut io, mut api, mut session, tickets) = tls_connection(2).await;
         assert_eq!(io.unsolicited(), None);
         api.write_all(&tickets[..tickets.len() - 1]).unwrap();
         assert_eq!(io.unsolicited(), None, "not all of it has come");
@@ -325,13 +358,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_sends_tickets_without_end_does_not_keep_the_thread() {
+        let (mut io, mut api, _session, tickets) = tls_connection(1000).await;
+        // What has come in one go, and fits into the buffers of any socket.
+        let many = 40 << 10;
+        assert!(tickets.len() > many, "{}", tickets.len());
+        api.write_all(&tickets[..many]).unwrap();
+        io.socket().tcp.readable().await.unwrap();
+        assert_eq!(io.known_unsolicited(), Some(Unsolicited::End));
+    }
+
+    #[tokio::test]
     async fn unsolicited_data_under_tls_is_told_from_the_end_of_the_connection() {
         for (data, expected) in [
             (&b"HTTP/1.1 200 OK\r\n"[..], Unsolicited::Stray),
             (b"HTTP/1.1 408 ", Unsolicited::End),
             (b"", Unsolicited::End),
         ] {
-            let (mut io, mut api, mut session, tickets) = tls_connection().await;
+            let (mut io, mut api, mut session, tickets) = tls_connection(2).await;
             api.write_all(&tickets).unwrap();
             session.writer().write_all(data).unwrap();
             session.send_close_notify();
@@ -339,7 +383,7 @@ mod tests {
             assert_eq!(io.unsolicited(), Some(expected), "{data:?}");
         }
         // Nor is the end of the socket alone taken for a good connection.
-        let (mut io, api, session, _) = tls_connection().await;
+        let (mut io, api, session, _) = tls_connection(2).await;
         drop((api, session));
         assert_eq!(io.unsolicited(), Some(Unsolicited::End));
     }

@@ -13,7 +13,7 @@ use super::http2_connection::Http2Connection;
 use super::retirement::{Age, Retirement};
 use super::waiting::WaitingRequests;
 use crate::deadline::Deadline;
-use crate::http1::{self, Unsolicited};
+use crate::http1::Unsolicited;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::UpstreamIo;
 use crate::upstream::permits::ConnectionPermit;
@@ -252,7 +252,7 @@ impl Shelf {
         let mut lost = Vec::new();
         self.idle.borrow_mut().retain_mut(|idle| {
             // The runtime has looked at all sockets since the last request.
-            let came = http1::unsolicited(&mut idle.io);
+            let came = idle.io.known_unsolicited();
             let idle_for = now.saturating_duration_since(idle.since);
             lost.extend(came.map(|came| (came, idle_for)));
             came.is_none() && idle_for < self.max_idle(idle.keep_alive, now)
