@@ -34,6 +34,22 @@ fn the_readme_is_short() {
 }
 
 #[test]
+fn the_variables_that_make_tests_larger_are_in_the_documents() {
+    let run = std::fs::read_to_string(root().join(".ci/run")).unwrap();
+    let (_, full_size) = run.split_once("full_size() {").unwrap();
+    let (full_size, _) = full_size.split_once("\n}").unwrap();
+    let variables = full_size.lines().filter_map(|line| line.split_once('='));
+    let variables: BTreeSet<_> = variables.map(|(name, _)| name.trim()).collect();
+    assert!(variables.len() >= 4, "{variables:?}");
+    for path in ["README.md", "CONTRIBUTING.md"] {
+        let document = Document::read(path);
+        for name in &variables {
+            assert!(document.text.contains(name), "{path}: {name}");
+        }
+    }
+}
+
+#[test]
 fn the_errors_are_those_of_the_product() {
     let document = Document::read("docs/errors.md");
     let rows = table(

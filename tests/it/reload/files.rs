@@ -7,7 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sidebearer::config;
 
 use super::*;
+use crate::support::process;
 use crate::support::sidebearer::with_admin;
+use crate::support::tls::Ca;
 use crate::support::{eventually, loopback};
 
 fn app(address: SocketAddr, api: &Api) -> String {
@@ -182,5 +184,34 @@ impl Drop for Process {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_roots_of_the_system_are_read_again_by_a_reload() {
+    let ca = Ca::new();
+    let tls = ca.own_identity().server(&[]);
+    let api = Api::with_tls(Some(tls), |_| response(200, "ok"));
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("roots.pem");
+    fs::write(&roots, &ca.pem).unwrap();
+    let config = [
+        listener("app", loopback()),
+        route("/", "api"),
+        upstream("api", &format!("https://{}", api.address), ""),
+    ];
+    let spawn = |mut command: Command, dir| {
+        command.env("SSL_CERT_FILE", &roots);
+        process::Process::spawn(command, dir)
+    };
+    let sidebearer = process::Process::start_by(spawn, dir, &config.concat()).await;
+    let address = sidebearer.address();
+    assert_eq!(text(address, "/").await.0, 200);
+
+    for (pem, expected) in [(Ca::new().pem, 502), (ca.pem, 200)] {
+        fs::write(&roots, pem).unwrap();
+        let answer = client::post(sidebearer.admin(), "/reload", "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(text(address, "/").await.0, expected);
     }
 }
