@@ -9,6 +9,7 @@
 //! long a path a client invents.
 
 mod allowed_hosts;
+mod implied;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -20,7 +21,8 @@ use http::Method;
 
 use crate::config::HostPattern;
 
-pub use allowed_hosts::{AllowedAddresses, AllowedHosts, is_loopback_host};
+pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_loopback_host};
+pub use implied::{Destination, ImpliedRoute, ImpliedRoutes};
 
 #[cfg(test)]
 mod tests;
@@ -115,6 +117,20 @@ impl<T> RouteTable<T> {
         .into_iter()
         .filter_map(|(host, lengths)| Some((host?, lengths)))
         .find_map(|(host, lengths)| self.longest(host, lengths, listener, path, method))
+    }
+
+    /// The most specific of the routes that name the very host.
+    pub fn find_by_name(
+        &self,
+        listener: usize,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Option<Match<'_, T>> {
+        if host.starts_with('.') {
+            return None;
+        }
+        self.longest(host, &self.exact, listener, path, method)
     }
 
     fn longest(

@@ -6,6 +6,7 @@
 mod build;
 mod context;
 mod credential;
+mod listener;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -16,13 +17,14 @@ use arc_swap::ArcSwapOption;
 use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, Method};
 
+use crate::address::OwnSockets;
 use crate::config::{self, Config};
 use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
 use crate::http2::Budget;
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::redact::Redactor;
-use crate::route::{AllowedHosts, RouteTable};
+use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
 use crate::server_clock::ServerClock;
 use crate::token::{
@@ -45,9 +47,11 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Which request goes where.
     pub routes: RouteTable<Target>,
+    /// Where forward listeners lead to by the own names of upstreams.
+    pub implied_routes: ImpliedRoutes,
     /// By name.
     pub credentials: BTreeMap<String, Credential>,
-    /// How the access log names the routes.
+    /// How the access log names the routes, and behind them those that the own names of upstreams imply.
     pub route_labels: Vec<String>,
     /// Identifies this process in `Via`.
     pub instance: String,
@@ -55,6 +59,8 @@ pub struct Snapshot {
     pub clock: Arc<dyn Clock>,
     /// `Via` of this process, when it is sent.
     pub via: Option<HeaderValue>,
+    /// The TCP sockets that this process listens on.
+    pub own_sockets: Arc<OwnSockets>,
     /// Which lines about failed requests are left out.
     pub sampling: Arc<Sampling>,
     /// Windows of HTTP/2, beyond those that every stream has, in all of the process.
@@ -68,6 +74,8 @@ pub struct Snapshot {
 pub struct Listener {
     /// Unique.
     pub name: String,
+    /// Whether its requests name where they go by an absolute URL.
+    pub is_forward: bool,
     /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
     pub browser_guard: Option<BrowserGuard>,
 }
@@ -183,6 +191,11 @@ impl Snapshot {
             let upstream = upstream.map_or("", |at| &self.upstreams[at].config.name);
             Box::new(self.metrics.traffic(listener, upstream))
         })
+    }
+
+    /// The index in [`Snapshot::route_labels`] of the route that the own names of an upstream imply.
+    pub fn implied_route(&self, upstream: u32) -> u32 {
+        upstream + (self.route_labels.len() - self.upstreams.len()) as u32
     }
 
     /// The index of a listener, if this snapshot still has it.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use http::header::AUTHORIZATION;
 
 use super::draft::{Draft, NameUse};
+use super::forward;
 use super::report::{QuotedWord, Report, SourceSpan, did_you_mean};
 use super::{AuthorizationServer, ListenAddress, NamedFile, Route};
 use crate::dpop;
@@ -32,6 +33,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     ambiguous_routes(draft, report);
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);
+    forward::check(draft, report);
     unused_names(draft, report);
 }
 
@@ -216,9 +218,14 @@ fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
 
 fn unused_names(draft: &Draft, report: &Report<'_>) {
     let uses = |used: &[NameUse], name: &str| used.iter().any(|used| used.name == name);
+    let forwarded = |name: &str| {
+        let mut listeners = draft.forward_listeners.iter();
+        listeners.any(|((_, upstreams), _)| forward::leads_to(upstreams, name))
+    };
     for (name, slot) in &draft.upstreams {
         if let Some((_, place)) = slot
             && !uses(&draft.references.upstreams, name)
+            && !forwarded(name)
         {
             let message = format!("upstream {} is never used", QuotedWord(name));
             report.warning(place, message, "no listener and no route names it");
@@ -236,7 +243,11 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
     // routes of before to stay.
     for (name, place) in &draft.listener_names {
         let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
-        if !draft.route_listeners.iter().any(reaches) {
+        let forward = |((forward, upstreams), _): &((String, Vec<String>), SourceSpan)| {
+            forward == name && !upstreams.is_empty()
+        };
+        let leads_somewhere = draft.forward_listeners.iter().any(forward);
+        if !leads_somewhere && !draft.route_listeners.iter().any(reaches) {
             let message = format!(
                 "listener {} answers every request with 404",
                 QuotedWord(name)

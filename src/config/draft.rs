@@ -20,6 +20,8 @@ pub(super) struct Draft {
     pub(super) listeners: Vec<Listener>,
     /// Those with mistakes included.
     pub(super) listener_names: Vec<(String, SourceSpan)>,
+    /// Forward listeners, and the upstreams that each leads to by their own names.
+    pub(super) forward_listeners: Vec<((String, Vec<String>), SourceSpan)>,
     pub(super) routes: Vec<(Route, SourceSpan)>,
     /// The listener of every route, those with mistakes included.
     pub(super) route_listeners: Vec<Option<String>>,

@@ -7,6 +7,7 @@ use std::{fmt, fs};
 
 use super::address::{is_loopback_ip, socket};
 use super::draft::{Draft, FileRules, NameUse};
+use super::forward;
 use super::keys::LISTENER;
 use super::read::Section;
 use super::report::Expected;
@@ -27,6 +28,9 @@ pub struct Listener {
     /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
     /// port that the scheme implies.
     pub allow_origins: Vec<String>,
+    /// The upstreams that a forward listener leads to by their own names, `*` for all; `None` for a
+    /// reverse listener.
+    pub forward: Option<Vec<String>>,
 }
 
 /// A socket address of a listener.
@@ -92,12 +96,13 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         Some(socket)
     });
 
+    let forward = forward::read(&section, socket.as_ref(), draft);
     let place = section.place.clone();
     let name = name.or_else(|| address.map(|(_, text)| text.to_owned()));
     if let Some((value, target)) = &upstream {
         draft.references.upstreams.push(NameUse::new(target, value));
     }
-    if let (Some(name), Some((value, target))) = (&name, upstream) {
+    if let (Some(name), Some((value, target)), None) = (&name, upstream, &forward) {
         draft.route_listeners.push(Some(name.clone()));
         let route = Route {
             listener: Some(name.clone()),
@@ -110,7 +115,11 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         draft.routes.push((route, value.place));
     }
     if let Some(name) = name {
-        draft.listener_names.push((name.clone(), place));
+        draft.listener_names.push((name.clone(), place.clone()));
+        if let Some(upstreams) = &forward {
+            let listener = (name.clone(), upstreams.clone());
+            draft.forward_listeners.push((listener, place));
+        }
         if let Some(address) = socket {
             draft.listeners.push(Listener {
                 name,
@@ -118,6 +127,7 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                 hosts: hosts.into_iter().flatten().collect(),
                 allow_browsers,
                 allow_origins: allow_origins.into_iter().flatten().collect(),
+                forward,
             });
         }
     }

@@ -15,6 +15,7 @@ mod dialing;
 mod dpop;
 mod draft;
 mod file;
+mod forward;
 mod general;
 mod grant;
 mod keys;
@@ -51,6 +52,7 @@ pub use credential::{
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use dialing::{Dialing, KeepAlive};
 pub use file::NamedFile;
+pub use forward::{HostPort, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
 pub use listeners::{ListenAddress, Listener};
 pub use load::{Loaded, admin_address, load};
@@ -86,6 +88,13 @@ impl Config {
     /// Where the configuration is when nothing else is said.
     pub fn default_path() -> &'static std::path::Path {
         std::path::Path::new("/etc/sidebearer/sidebearer.toml")
+    }
+
+    /// The upstreams that a listener leads to by their own names; none for a reverse listener.
+    pub fn forwarded_by(&self, listener: &Listener) -> impl Iterator<Item = &Upstream> {
+        let named = listener.forward.as_deref().unwrap_or_default();
+        let upstreams = self.upstreams.values();
+        upstreams.filter(move |upstream| forward::leads_to(named, &upstream.name))
     }
 
     /// Every TCP address that it binds, as it was written.

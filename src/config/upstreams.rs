@@ -8,6 +8,7 @@ use url::Url;
 
 use super::address::is_loopback;
 use super::draft::{Draft, FileRules, NameUse};
+use super::forward::{self, HostPort};
 use super::keys::UPSTREAM;
 use super::read::Section;
 use super::report::{Expected, QuotedWord};
@@ -28,6 +29,8 @@ pub struct Upstream {
     pub http: HttpVersion,
     /// The `Host` sent; that of `url` when absent.
     pub host: Option<String>,
+    /// Further names that clients of forward listeners use for it.
+    pub hosts: Vec<HostPort>,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// How its connections are made and kept.
@@ -128,12 +131,21 @@ pub(super) fn read(
         }
         no_tls(&section, &tls, certificate_from.is_some());
     }
+    let hosts: Vec<_> = section
+        .read(&UPSTREAM.hosts)
+        .into_iter()
+        .flatten()
+        .collect();
+    if let Some((_, url)) = &url {
+        forward::check_hosts(&section, url.scheme(), &hosts);
+    }
     let limit = |time: Duration| (!time.is_zero()).then_some(time);
     Some(Upstream {
         name: name.to_owned(),
         credential: credential.map(|(_, name)| name.to_owned()),
         http: section.read(&UPSTREAM.http),
         host: section.read(&UPSTREAM.host),
+        hosts,
         connect_timeout: section.read(&UPSTREAM.connect_timeout),
         dialing: Dialing::read(&section),
         response_timeout: section.read(&UPSTREAM.response_timeout),

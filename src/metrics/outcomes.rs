@@ -27,10 +27,11 @@ pub const TOKEN_OUTCOMES: [&str; 8] = [
 ];
 
 /// The codes of errors that a request can meet before an upstream is found for it.
-pub const CLIENT_ERRORS: [&str; 8] = [
+pub const CLIENT_ERRORS: [&str; 9] = [
     "bad_request",
     "browser_request",
     "no_route",
+    "destination_denied",
     "method_not_allowed",
     "request_timeout",
     "uri_too_long",

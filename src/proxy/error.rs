@@ -30,6 +30,8 @@ pub enum ErrorKind {
     BrowserRequest,
     /// No route matched, or the `Host` is not accepted here.
     NoRoute,
+    /// A forward listener may not lead there.
+    DestinationDenied,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// Head or body not received in time.
@@ -101,10 +103,11 @@ impl ProxyError {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::BrowserRequest,
         Self::NoRoute,
+        Self::DestinationDenied,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::UriTooLong,
@@ -124,6 +127,7 @@ impl ErrorKind {
             Self::BadRequest => "bad_request",
             Self::BrowserRequest => "browser_request",
             Self::NoRoute => "no_route",
+            Self::DestinationDenied => "destination_denied",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::UriTooLong => "uri_too_long",
@@ -142,7 +146,7 @@ impl ErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::BrowserRequest => StatusCode::FORBIDDEN,
+            Self::BrowserRequest | Self::DestinationDenied => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -163,6 +167,7 @@ impl ErrorKind {
             Self::BadRequest => "The request is malformed or ambiguous",
             Self::BrowserRequest => "Requests that browsers make for other sites are refused",
             Self::NoRoute => "No route matches the request",
+            Self::DestinationDenied => "The destination is not allowed",
             Self::MethodNotAllowed => "The method is not allowed",
             Self::RequestTimeout => "The request was not received in time",
             Self::UriTooLong => "The request-target is too long",
@@ -183,6 +188,7 @@ impl ErrorKind {
             Self::BadRequest
             | Self::BrowserRequest
             | Self::NoRoute
+            | Self::DestinationDenied
             | Self::MethodNotAllowed
             | Self::RequestTimeout
             | Self::UriTooLong
@@ -210,6 +216,7 @@ impl ErrorKind {
             Self::BadRequest
             | Self::BrowserRequest
             | Self::NoRoute
+            | Self::DestinationDenied
             | Self::MethodNotAllowed
             | Self::UriTooLong
             | Self::HeaderTooLarge
@@ -227,7 +234,7 @@ impl ErrorKind {
             | Self::RequestTimeout
             | Self::UriTooLong
             | Self::HeaderTooLarge => "http_request_error",
-            Self::BrowserRequest => "http_request_denied",
+            Self::BrowserRequest | Self::DestinationDenied => "http_request_denied",
             Self::NoRoute => "destination_not_found",
             // "Unrelated to the origin": the upstream was not asked.
             Self::TokenUnavailable => "proxy_internal_error",
@@ -245,7 +252,7 @@ impl ErrorKind {
     pub fn grpc_status(self) -> u16 {
         match self {
             Self::BadRequest | Self::UpstreamProtocol | Self::Loop => 13, // INTERNAL
-            Self::BrowserRequest => 7,                                    // PERMISSION_DENIED
+            Self::BrowserRequest | Self::DestinationDenied => 7,          // PERMISSION_DENIED
             Self::NoRoute | Self::MethodNotAllowed => 12,                 // UNIMPLEMENTED
             Self::RequestTimeout | Self::UpstreamTimeout => 4,            // DEADLINE_EXCEEDED
             Self::UriTooLong | Self::HeaderTooLarge => 8,                 // RESOURCE_EXHAUSTED
@@ -278,6 +285,7 @@ mod tests {
             ("bad_request", 400),
             ("browser_request", 403),
             ("no_route", 404),
+            ("destination_denied", 403),
             ("method_not_allowed", 405),
             ("request_timeout", 408),
             ("uri_too_long", 414),

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::client_connection::InFlight;
 use super::error::{ErrorKind, ProxyError};
 use super::request_id;
+use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
-use crate::snapshot::{Injection, Target, Upstream};
+use crate::snapshot::{Injection, Upstream};
 use crate::telemetry::ACCESS;
 use crate::token::Token;
 use crate::upstream::without_documentation_link;
@@ -136,9 +137,9 @@ impl Exchange {
     }
 
     /// A route leads to an upstream.
-    pub fn matched(&mut self, target: &Target) {
-        self.upstream = Some(target.upstream as usize);
-        self.route = Some(target.route as usize);
+    pub fn matched(&mut self, taken: &RouteTaken<'_>) {
+        self.upstream = Some(taken.upstream as usize);
+        self.route = Some(taken.route as usize);
     }
 
     /// The upstream gets the id of this request: once, whatever the client sent.

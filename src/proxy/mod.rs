@@ -2,6 +2,7 @@
 
 mod browser_guard;
 mod client_connection;
+mod destination;
 mod error;
 mod exchange;
 mod failure;
@@ -15,6 +16,7 @@ mod reply_body;
 mod request;
 mod request_id;
 mod response;
+mod route_taken;
 mod shard_snapshot;
 mod token_verdict;
 mod tunnel;
@@ -40,14 +42,16 @@ pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
-use crate::route::{self, AllowedAddresses, AllowedHosts, Match};
-use crate::snapshot::{BrowserGuard, Snapshot, Target, Upstream};
+use crate::route::{self, AllowedAddresses, AllowedHosts};
+use crate::snapshot::{BrowserGuard, Listener, Snapshot, Upstream};
 use browser_guard::BrowserRefusal;
+use destination::Forwarded;
 use exchange::Exchange;
 use forward::Forward;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::Answer;
+use route_taken::RouteTaken;
 use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
@@ -91,15 +95,29 @@ async fn answer(
     // A block of its own: what was read of the head takes no room while the upstream is waited for.
     let (outgoing, pool) = {
         let checked = check(exchange, request)?;
-        identify(exchange, &checked, &request.head)?;
-        let matched = find_route(exchange, snapshot, &checked, &request.head)?;
-        let at = matched.value.upstream as usize;
+        let listener = &snapshot.listeners[exchange.listener];
+        let (taken, forwarded) = if listener.is_forward {
+            let (taken, forwarded) =
+                destination::find_route(snapshot, exchange.listener, &checked, &request.head)?;
+            if snapshot.upstreams[taken.upstream as usize]
+                .injection
+                .is_some()
+            {
+                identify(listener, &checked, &request.head)?;
+            }
+            (taken, forwarded)
+        } else {
+            identify(listener, &checked, &request.head)?;
+            let taken = find_route(exchange, snapshot, &checked, &request.head)?;
+            (taken, Forwarded::No)
+        };
+        let at = taken.upstream as usize;
         let upstream = &*snapshot.upstreams[at];
-        let target = target(&request.head, &checked, &matched, upstream)?;
-        exchange.matched(matched.value);
+        let target = target(&request.head, &checked, &taken, upstream)?;
+        exchange.matched(&taken);
         let tunnel = request::tunnel(&request.head, checked.seen);
         scrub(exchange, snapshot, upstream, &mut request.head);
-        let outgoing = OutgoingRequest::new(upstream, request, target, tunnel);
+        let outgoing = OutgoingRequest::new(upstream, request, target, tunnel, forwarded);
         (outgoing, shard.pool(at))
     };
     exchange.uploads(outgoing.upload);
@@ -153,8 +171,8 @@ fn check<'r>(
 }
 
 /// Refuses web pages that may not use the listener.
-fn identify(exchange: &Exchange, checked: &Checked<'_>, head: &Parts) -> Result<(), ProxyError> {
-    match &exchange.shard.snapshot.listeners[exchange.listener].browser_guard {
+fn identify(listener: &Listener, checked: &Checked<'_>, head: &Parts) -> Result<(), ProxyError> {
+    match &listener.browser_guard {
         Some(guard) => {
             browser_guard::admit(guard, checked, &head.headers).map_err(BrowserRefusal::at_listener)
         }
@@ -162,17 +180,18 @@ fn identify(exchange: &Exchange, checked: &Checked<'_>, head: &Parts) -> Result<
     }
 }
 
-/// The route that the request takes.
+/// The route that a request of a reverse listener takes.
 fn find_route<'s>(
     exchange: &Exchange,
     snapshot: &'s Snapshot,
     checked: &Checked<'_>,
     head: &Parts,
-) -> Result<Match<'s, Target>, ProxyError> {
+) -> Result<RouteTaken<'s>, ProxyError> {
     let (host, path) = (&checked.host, &checked.path.canonical);
     let routes = &snapshot.routes;
     let matched = routes.find(exchange.listener, host, path, &head.method);
-    matched.ok_or_else(no_route)
+    let matched = matched.ok_or_else(no_route)?;
+    Ok(RouteTaken::written(&matched))
 }
 
 /// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
@@ -196,17 +215,21 @@ fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &Upstream, head
 fn target(
     head: &Parts,
     checked: &Checked<'_>,
-    route: &Match<'_, Target>,
+    taken: &RouteTaken<'_>,
     upstream: &Upstream,
 ) -> Result<PathAndQuery, ProxyError> {
     let path = &checked.path;
     if path.is_asterisk() {
         return Ok(PathAndQuery::from_static("*"));
     }
-    let replacement = route.value.replace_prefix.as_deref();
-    let unchanged = matches!(path.written, Cow::Borrowed(_))
-        && replacement.is_none()
-        && upstream.base_path.is_empty();
+    let base_path = if taken.has_base_path {
+        ""
+    } else {
+        upstream.base_path.as_str()
+    };
+    let replacement = taken.replace_prefix;
+    let unchanged =
+        matches!(path.written, Cow::Borrowed(_)) && replacement.is_none() && base_path.is_empty();
     if unchanged
         && let Some(target) = head.uri.path_and_query()
         // An absolute target may leave an empty path out, and it was matched as "/".
@@ -214,10 +237,10 @@ fn target(
     {
         return Ok(target.clone());
     }
-    let replace = replacement.map(|replacement| (path.written_len(route.prefix_len), replacement));
-    let mut target = String::with_capacity(upstream.base_path.len() + path.written.len() + 64);
+    let replace = replacement.map(|(prefix_len, with)| (path.written_len(prefix_len), with));
+    let mut target = String::with_capacity(base_path.len() + path.written.len() + 64);
     route::write_target(
-        &upstream.base_path,
+        base_path,
         &path.written,
         replace,
         checked.query,
@@ -237,6 +260,7 @@ fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Answer {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);
     }
+    request.scrub_response(&mut head.headers);
     if let Some(upload) = request.upload
         && upload.never_ask()
     {

@@ -7,12 +7,15 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::uri::{Authority, PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::destination::{self, Forwarded};
 use super::error::{ErrorKind, ProxyError};
 use super::interim::InterimSink;
 use super::request::{self, TunnelRequest};
@@ -50,6 +53,7 @@ pub struct OutgoingRequest<'r> {
     /// The nonce that the upstream wants in the proof of this request, whatever it has told others
     /// meanwhile: some upstreams accept each nonce only once.
     own_nonce: RefCell<Option<Box<Nonce>>>,
+    forwarded: Forwarded,
     /// Notified when the upstream says 100: the client waits for it before it sends the body.
     continue_signal: Option<Arc<Notify>>,
     interim: &'r InterimSink,
@@ -62,6 +66,7 @@ impl<'r> OutgoingRequest<'r> {
         request: &'r ReceivedRequest,
         target: PathAndQuery,
         tunnel: Option<TunnelRequest>,
+        forwarded: Forwarded,
     ) -> Self {
         let head = &request.head;
         let config = &upstream.config;
@@ -92,6 +97,7 @@ impl<'r> OutgoingRequest<'r> {
                 && anticipates_content(&head.method),
             tunnel: tunnel.map(Box::new),
             own_nonce: RefCell::default(),
+            forwarded,
             continue_signal,
             interim: &request.interim,
         }
@@ -228,8 +234,21 @@ impl<'r> OutgoingRequest<'r> {
         }
     }
 
+    /// Makes the headers of a response fit for the way that the request came by.
+    pub fn scrub_response(&self, headers: &mut HeaderMap) {
+        let host = || self.head.headers.get(header::HOST)?.to_str().ok();
+        let named = self
+            .head
+            .uri
+            .authority()
+            .map(Authority::as_str)
+            .or_else(host);
+        destination::scrub_response(headers, self.forwarded, self.upstream, named);
+    }
+
     /// Passes an interim response of the upstream on.
-    pub fn pass_on(&self, interim: Response<()>) {
+    pub fn pass_on(&self, mut interim: Response<()>) {
+        self.scrub_response(interim.headers_mut());
         if interim.status() == StatusCode::CONTINUE
             && let Some(signal) = &self.continue_signal
         {

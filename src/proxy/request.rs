@@ -66,7 +66,7 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
         // by its protocol, has one to be routed by.
         return Err(method_not_allowed());
     }
-    let authority = authority(&parts.uri, fields.host, parts.version)?;
+    let authority = authority(&parts.uri, &fields, parts.version)?;
     let host = match authority {
         Some(authority) => host(authority)?,
         None => Cow::Borrowed(""),
@@ -266,10 +266,10 @@ fn is_grpc_type(content_type: &HeaderValue) -> bool {
 /// the latter must be there and valid all the same (section 3.2).
 fn authority<'r>(
     uri: &'r Uri,
-    host_header: Option<&'r HeaderValue>,
+    fields: &Fields<'r>,
     version: Version,
 ) -> Result<Option<&'r str>, ProxyError> {
-    let named = match host_header {
+    let named = match fields.host {
         Some(value) => Some(value.to_str().map_err(|_| bad(BAD_HOST))?),
         None => None,
     };
@@ -277,6 +277,8 @@ fn authority<'r>(
     if target.is_some() {
         match uri.scheme_str() {
             Some(scheme) if is_http(scheme) => {}
+            // Some clients name the scheme of a WebSocket also to a proxy.
+            Some(scheme) if fields.seen.upgrade && is_websocket(scheme) => {}
             Some(_) => {
                 return Err(bad(
                     "the scheme of the request-target must be http or https",
@@ -305,6 +307,10 @@ fn authority<'r>(
 
 fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+fn is_websocket(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("ws") || scheme.eq_ignore_ascii_case("wss")
 }
 
 /// The host of `host[:port]`, canonical.

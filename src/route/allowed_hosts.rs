@@ -88,7 +88,7 @@ fn ip(host: &str) -> Option<IpAddr> {
 }
 
 /// A host with one spelling for each IPv6 address.
-fn canonical(host: &str) -> Cow<'_, str> {
+pub fn canonical(host: &str) -> Cow<'_, str> {
     match ip(host) {
         Some(IpAddr::V6(ip)) => Cow::Owned(format!("[{ip}]")),
         _ => Cow::Borrowed(host),

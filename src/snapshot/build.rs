@@ -6,11 +6,12 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 
 use super::context::{BuildContext, BuildError};
-use super::{BrowserGuard, Credential, Listener, Snapshot, Target, Upstream, credential, upstream};
+use super::listener::{implied_routes, route_labels};
+use super::{Credential, Listener, Snapshot, Target, Upstream, credential, upstream};
 use crate::address::OwnSockets;
-use crate::config::{self, Config, ListenAddress};
+use crate::config::{self, Config};
 use crate::metrics::Metrics;
-use crate::route::{AllowedAddresses, AllowedHosts, RoutePattern, RouteTable};
+use crate::route::{RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::token::Clock;
 
@@ -164,7 +165,9 @@ impl Builder {
                 .collect(),
             upstreams,
             credentials,
-            route_labels: config.routes.iter().map(label).collect(),
+            implied_routes: implied_routes(&config, &indices),
+            route_labels: route_labels(&config),
+            own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),
             clock: Arc::clone(&self.context.clock),
             via: via(&config, &self.instance),
@@ -189,6 +192,10 @@ impl Builder {
                 let listeners = names.iter().filter(move |name| leads(route, name));
                 listeners.map(|name| (*name, &route.upstream))
             })
+            .chain(config.listeners.iter().flat_map(|listener| {
+                let upstreams = config.forwarded_by(listener);
+                upstreams.map(|upstream| (&listener.name, &upstream.name))
+            }))
             .collect();
         self.context.metrics.begin(
             config.credentials.keys(),
@@ -197,50 +204,6 @@ impl Builder {
             traffic.into_iter(),
         );
     }
-}
-
-impl Listener {
-    fn new(listener: &config::Listener, config: &Config) -> Self {
-        let loopback = match &listener.address {
-            ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            ListenAddress::Unix { .. } => false,
-        };
-        Self {
-            name: listener.name.clone(),
-            browser_guard: loopback.then(|| BrowserGuard {
-                allowed_hosts: allowed_hosts(listener, config),
-                allow_browsers: listener.allow_browsers,
-                allow_origins: listener.allow_origins.clone(),
-                refuse_unmarked: true,
-            }),
-        }
-    }
-}
-
-fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
-    let routes = config.routes.iter().filter(|route| {
-        let scope = route.listener.as_ref();
-        scope.is_none_or(|name| *name == listener.name)
-    });
-    let upstreams = routes
-        .clone()
-        .filter_map(|route| config.upstreams.get(&route.upstream));
-    let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
-    let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
-    AllowedHosts::new(
-        AllowedAddresses::Loopback,
-        hosts,
-        routes.clone().map(|route| &route.host),
-    )
-}
-
-fn label(route: &config::Route) -> String {
-    let host = match &route.host {
-        config::HostPattern::Any => "*".to_owned(),
-        config::HostPattern::Wildcard(rest) => format!("*.{rest}"),
-        config::HostPattern::Exact(host) => host.clone(),
-    };
-    format!("{host}{}", route.path)
 }
 
 fn via(config: &Config, instance: &str) -> Option<HeaderValue> {

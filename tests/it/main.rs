@@ -14,6 +14,7 @@ mod documents;
 mod dpop;
 mod drain;
 mod errors;
+mod forward;
 mod heal;
 mod limits;
 mod log;

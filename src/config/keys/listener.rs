@@ -2,9 +2,15 @@
 
 use super::super::address::{host_name, origin};
 use super::super::declare::keys;
-use super::super::kinds::{Flag, IfAbsent, List, Parsed, Text};
+use super::super::forward::{Denied, ListenerKind, unmatched};
+use super::super::kinds::{Choice, Flag, IfAbsent, List, Parsed, Text, any_text};
 use super::super::listeners::{Mode, name, octal};
 use super::super::report::Expected;
+
+const KINDS: &[(&str, ListenerKind)] = &[
+    ("reverse", ListenerKind::Reverse),
+    ("forward", ListenerKind::Forward),
+];
 
 keys! {
     /// Where the requests of the service arrive.
@@ -19,6 +25,10 @@ keys! {
         /// Its name in routes, logs and metrics.
         name: Parsed<String> = Parsed::new("name", name, IfAbsent::Words("the address"));
 
+        /// How requests name where they go. `"reverse"`: by path and `Host`, as to a server. `"forward"`: by an
+        /// absolute URL, as to a proxy (`http_proxy`).
+        kind: Choice<ListenerKind> = Choice::new(KINDS, "reverse");
+
         /// The permissions of a unix socket.
         mode: Parsed<Mode> = Parsed::strict(
             "octal number as a string",
@@ -29,6 +39,19 @@ keys! {
 
         /// The upstream that all requests of this listener go to, unless a route for them says otherwise.
         upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none"));
+
+        /// A forward listener: the upstreams that it leads to by their own names, which are the host of `url`
+        /// and `hosts`. `["*"]`, the default, is all of them. Required where the network can reach the listener.
+        upstreams: List<String> = List::new("names of upstreams", any_text);
+
+        /// A forward listener: what becomes of a request that neither a route nor the name of an upstream
+        /// matches. `"deny"`: it is refused.
+        unmatched: Parsed<Denied> = Parsed::strict(
+            "`\"deny\"`",
+            "\"deny\"",
+            unmatched,
+            IfAbsent::Value(|| Denied),
+        );
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host);

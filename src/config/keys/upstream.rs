@@ -3,12 +3,13 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use super::super::HttpVersion;
 use super::super::declare::keys;
+use super::super::forward::host_and_port;
 use super::super::kinds::{
-    Choice, Flag, HttpUrl, IfAbsent, Integer, Parsed, Seconds, Size, SubTable, Text, Time,
+    Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Seconds, Size, SubTable, Text, Time,
 };
 use super::super::upstreams::{host, injected, prefix};
+use super::super::{HostPort, HttpVersion};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
 
@@ -39,6 +40,10 @@ keys! {
             host,
             IfAbsent::Words("that of `url`"),
         );
+
+        /// Further names of the API, with or without a port, that clients of forward listeners use for it, such
+        /// as `"crm.old.internal"`. A name without a port stands for the ports that the host of `url` has.
+        hosts: List<HostPort> = List::new("host names with or without a port", host_and_port);
 
         /// How long it may take until a connection is made: DNS, TCP and TLS together.
         connect_timeout: Time = Time::new("5s", "1ms");

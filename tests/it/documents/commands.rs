@@ -39,7 +39,7 @@ impl World {
     async fn start() -> (Self, Process) {
         let dir = tempfile::tempdir().unwrap();
         let (api, idp) = (Api::open(), Idp::start());
-        let [listener, admin] = [loopback(), loopback()];
+        let [listener, forward, admin] = [loopback(), loopback(), loopback()];
         let socket = dir.path().join("app.sock");
         let socket = socket.to_str().unwrap();
         let file = dir.path().join("sidebearer.toml");
@@ -62,8 +62,13 @@ hosts = ["crm.example.com"]
 address = "unix:{socket}"
 upstream = "crm"
 
+[[listeners]]
+address = "{forward}"
+kind = "forward"
+
 [upstreams.crm]
 url = "{}"
+hosts = ["crm.example.com:80"]
 credential = "crm"
 
 [credentials.crm]
@@ -80,6 +85,7 @@ client_secret = {{ file = "secret" }}
             api,
             replaced: vec![
                 ("127.0.0.1:7080", listener.to_string()),
+                ("127.0.0.1:3128", forward.to_string()),
                 ("127.0.0.1:7090", admin.to_string()),
                 ("/run/sidebearer/app.sock", socket.to_owned()),
                 ("/etc/sidebearer/sidebearer.toml", config.clone()),

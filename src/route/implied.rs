@@ -1,0 +1,131 @@
+//! Routes that nobody wrote: the own names of upstreams, which clients of forward listeners use.
+
+use compact_str::{CompactString, format_compact};
+use http::Method;
+
+use super::{Match, RoutePattern, RouteTable};
+use crate::config::{HostPattern, Scheme};
+
+/// What a client of a forward listener asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination<'r> {
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// The host in lower case, without port and trailing dot; IPv6 in brackets and its shortest form.
+    pub host: &'r str,
+    /// The port, or that of the scheme.
+    pub port: u16,
+}
+
+/// The upstreams by the destinations that are their own names, for each forward listener.
+#[derive(Debug)]
+pub struct ImpliedRoutes(RouteTable<u32>);
+
+/// One such destination.
+#[derive(Debug)]
+pub struct ImpliedRoute<'c> {
+    /// The index of the listener that leads there.
+    pub listener: usize,
+    /// Scheme, host and port.
+    pub destination: (Scheme, String, u16),
+    /// The path that requests begin with, `/` for any.
+    pub path: &'c str,
+    /// The index of the upstream.
+    pub upstream: u32,
+}
+
+impl ImpliedRoutes {
+    /// Builds the table.
+    pub fn build<'c>(routes: impl IntoIterator<Item = ImpliedRoute<'c>>) -> Self {
+        let routes: Vec<_> = routes
+            .into_iter()
+            .map(|route| {
+                let (scheme, host, port) = &route.destination;
+                let (scheme, port) = (*scheme, *port);
+                let key = key(Destination { scheme, host, port });
+                (HostPattern::Exact(key.into()), route)
+            })
+            .collect();
+        Self(RouteTable::build(routes.iter().map(|(host, route)| {
+            let pattern = RoutePattern {
+                listener: Some(route.listener),
+                host,
+                path: route.path,
+                methods: &[],
+            };
+            (pattern, route.upstream)
+        })))
+    }
+
+    /// The index of the upstream that the destination and the canonical path are at, and how many bytes of the
+    /// path its own covers.
+    pub fn find(
+        &self,
+        listener: usize,
+        destination: Destination<'_>,
+        path: &str,
+    ) -> Option<Match<'_, u32>> {
+        let key = key(destination);
+        self.0.find(listener, &key, path, &Method::GET)
+    }
+}
+
+/// A destination in the place of a host. No host holds a colon outside of brackets.
+fn key(destination: Destination<'_>) -> CompactString {
+    let Destination { scheme, host, port } = destination;
+    format_compact!("{scheme}:{port}:{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> ImpliedRoutes {
+        let route = |listener, scheme, host: &str, port, path, upstream| ImpliedRoute {
+            listener,
+            destination: (scheme, host.to_owned(), port),
+            path,
+            upstream,
+        };
+        ImpliedRoutes::build([
+            route(0, Scheme::Http, "crm.example.com", 80, "/", 0),
+            route(0, Scheme::Http, "crm.example.com", 80, "/v2", 1),
+            route(0, Scheme::Https, "crm.example.com", 443, "/", 0),
+            route(1, Scheme::Http, "[::1]", 8080, "/", 2),
+        ])
+    }
+
+    fn found(listener: usize, scheme: Scheme, host: &str, port: u16, path: &str) -> Option<u32> {
+        let table = table();
+        let found = table.find(listener, Destination { scheme, host, port }, path);
+        found.map(|found| *found.value)
+    }
+
+    #[test]
+    fn scheme_host_port_and_listener_have_to_be_the_same() {
+        let (http, https) = (Scheme::Http, Scheme::Https);
+        assert_eq!(found(0, http, "crm.example.com", 80, "/x"), Some(0));
+        assert_eq!(found(0, https, "crm.example.com", 443, "/x"), Some(0));
+        assert_eq!(found(1, http, "[::1]", 8080, "/x"), Some(2));
+        for (listener, scheme, host, port) in [
+            (0, https, "crm.example.com", 80),
+            (0, http, "crm.example.com", 443),
+            (0, http, "crm.example.com", 8080),
+            (0, http, "example.com", 80),
+            (0, http, "x.crm.example.com", 80),
+            (1, http, "crm.example.com", 80),
+            (0, http, "[::1]", 8080),
+        ] {
+            let found = found(listener, scheme, host, port, "/x");
+            assert_eq!(found, None, "{scheme}://{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_wins_on_segment_boundaries() {
+        let at = |path| found(0, Scheme::Http, "crm.example.com", 80, path);
+        assert_eq!(at("/v2"), Some(1));
+        assert_eq!(at("/v2/x"), Some(1));
+        assert_eq!(at("/v22"), Some(0));
+    }
+}

@@ -1,0 +1,78 @@
+//! What listeners demand, and where they lead.
+
+use std::collections::HashMap;
+
+use url::Position;
+
+use super::{BrowserGuard, Listener};
+use crate::config::{self, Config, ListenAddress};
+use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
+
+impl Listener {
+    pub(super) fn new(listener: &config::Listener, config: &Config) -> Self {
+        let loopback = match &listener.address {
+            ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            ListenAddress::Unix { .. } => false,
+        };
+        Self {
+            name: listener.name.clone(),
+            is_forward: listener.forward.is_some(),
+            browser_guard: loopback.then(|| BrowserGuard {
+                allowed_hosts: allowed_hosts(listener, config),
+                allow_browsers: listener.allow_browsers,
+                allow_origins: listener.allow_origins.clone(),
+                refuse_unmarked: true,
+            }),
+        }
+    }
+}
+
+/// Where forward listeners lead to by the own names of the upstreams, whose `indices` are given.
+pub(super) fn implied_routes(config: &Config, indices: &HashMap<&str, u32>) -> ImpliedRoutes {
+    let listeners = config.listeners.iter().enumerate();
+    ImpliedRoutes::build(listeners.flat_map(|(at, listener)| {
+        let upstreams = config.forwarded_by(listener);
+        upstreams.flat_map(move |upstream| {
+            upstream
+                .destinations()
+                .map(move |destination| ImpliedRoute {
+                    listener: at,
+                    destination,
+                    path: upstream.base_path(),
+                    upstream: indices[upstream.name.as_str()],
+                })
+        })
+    }))
+}
+
+fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
+    if listener.forward.is_some() {
+        // A name that another host may have leads to nowhere but to an upstream.
+        return AllowedHosts::new(AllowedAddresses::Loopback, ["*"], []);
+    }
+    let routes = config.routes.iter().filter(|route| {
+        let scope = route.listener.as_ref();
+        scope.is_none_or(|name| *name == listener.name)
+    });
+    let upstreams = routes
+        .clone()
+        .filter_map(|route| config.upstreams.get(&route.upstream));
+    let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
+    let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
+    AllowedHosts::new(
+        AllowedAddresses::Loopback,
+        hosts,
+        routes.clone().map(|route| &route.host),
+    )
+}
+
+/// Those of the routes that were written, and behind them one for each upstream.
+pub(super) fn route_labels(config: &Config) -> Vec<String> {
+    let written = config.routes.iter();
+    let written = written.map(|route| format!("{}{}", route.host, route.path));
+    let implied = config.upstreams.values().map(|upstream| {
+        let host = &upstream.url[Position::BeforeHost..Position::AfterPort];
+        format!("{host}{}", upstream.base_path())
+    });
+    written.chain(implied).collect()
+}

@@ -1,0 +1,186 @@
+//! What passes on the way to an upstream and back.
+
+use std::net::SocketAddr;
+
+use http::Method;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::World;
+use crate::support::any_port;
+use crate::support::client::{self, Connection, request};
+use crate::support::server::{self, read_head, response, whole};
+use crate::support::sidebearer::Sidebearer;
+
+#[tokio::test]
+async fn one_connection_carries_requests_with_bodies_to_different_upstreams() {
+    let world = World::start();
+    let mut connection = Connection::open(world.address()).await;
+    let body = vec![b'x'; 200_000];
+    for round in 0..3 {
+        let post = request(Method::POST, "http://crm.example.com/v2/x", body.clone());
+        let answer = connection.send(post).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "crm"));
+        let get = connection.get("http://plain.old.internal/x").await.unwrap();
+        assert_eq!((get.status, get.text().as_str()), (200, "plain"));
+        let denied = connection.get("http://evil.example/x").await.unwrap();
+        assert_eq!(
+            (denied.status, denied.code().as_str()),
+            (403, "destination_denied")
+        );
+        assert_eq!(world.crm.seen()[round].body.len(), body.len());
+    }
+    let (listener, error) = ("listener=\"proxy\"", "error=\"destination_denied\"");
+    let series = format!("sidebearer_errors_total{{{error},{listener},upstream=\"\"}}");
+    assert_eq!(world.sidebearer.metric(&series).await, 3.0);
+}
+
+#[tokio::test]
+async fn http2_takes_the_same_way() {
+    let world = World::start();
+    let mut client = client::http2(world.address()).await;
+    for (uri, status) in [
+        ("http://crm.example.com/v2/x", 200),
+        ("http://plain.old.internal/x", 200),
+        ("http://evil.example/x", 403),
+        ("https://plain.old.internal/x", 403),
+    ] {
+        let get = http::Request::builder().uri(uri).body(whole("")).unwrap();
+        let answer = client.send_request(get).await.unwrap();
+        assert_eq!(answer.status(), status, "{uri}");
+        let _ = answer.into_body().collect().await.unwrap();
+    }
+    assert_eq!(world.crm.seen()[0].authorization(), "Bearer token-1");
+    assert_eq!(world.plain.seen()[0].authorization(), "");
+}
+
+#[tokio::test]
+async fn what_is_between_client_and_proxy_never_passes() {
+    let world = World::with("", |_| {
+        let mut answer = response(200, "crm");
+        for (name, value) in [
+            ("alt-svc", "h3=\":443\""),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-connection", "keep-alive"),
+            ("x-kept", "1"),
+        ] {
+            answer.headers_mut().insert(name, value.parse().unwrap());
+        }
+        answer
+    });
+    let lines = "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eDp5\r\nProxy-Authenticate: x\r\n\
+                 Authorization: Bearer own\r\nX-Kept: 1\r\n";
+    let answer = world.answer("http://crm.example.com/v2/x", "crm.example.com", lines);
+    let answer = answer.await.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+    assert!(answer.contains("x-kept: 1"), "{answer}");
+    assert!(
+        !answer.contains("alt-svc") && !answer.contains("proxy-"),
+        "{answer}"
+    );
+    let seen = &world.crm.seen()[0];
+    assert_eq!(seen.authorization(), "Bearer token-1");
+    assert_eq!(seen.header("x-kept"), "1");
+    let is_for_proxy = |name: &http::HeaderName| name.as_str().starts_with("proxy");
+    assert!(!seen.headers.keys().any(is_for_proxy), "{:?}", seen.headers);
+}
+
+#[tokio::test]
+async fn redirects_of_an_upgraded_host_stay_on_the_way() {
+    let world = World::with("", |seen| {
+        let mut answer = response(302, "");
+        let location = seen.header("x-location").parse().unwrap();
+        answer.headers_mut().insert("location", location);
+        let location = seen.header("x-location").parse().unwrap();
+        answer.headers_mut().insert("content-location", location);
+        answer
+    });
+    let own = format!("https://{}/v2/next?a", world.authority);
+    let named = "http://crm.example.com/v2/next?a".to_owned();
+    for (target, location, expected) in [
+        ("http://crm.example.com/v2/x", &own, &named),
+        (
+            "http://crm.example.com/v2/x",
+            &"/v2/next".to_owned(),
+            &"/v2/next".to_owned(),
+        ),
+        (
+            "http://crm.example.com/v2/x",
+            &"https://login.example.com/".to_owned(),
+            &"https://login.example.com/".to_owned(),
+        ),
+        // The client names https, and goes on to.
+        ("https://crm.old.internal:8443/v2/x", &own, &own),
+    ] {
+        let lines = format!("X-Location: {location}\r\n");
+        let answer = world.answer(target, "crm.example.com", &lines).await;
+        for name in ["location", "content-location"] {
+            let line = format!("\r\n{name}: {expected}\r\n");
+            let found = answer.to_ascii_lowercase().contains(&line);
+            assert!(found, "{target}: {line:?} in {answer}");
+        }
+    }
+}
+
+/// Switches protocols for whoever asks it to, and returns what comes.
+fn echo() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nAlt-Svc: h3\r\n\r\n";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        let mut piece = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut piece).await {
+            stream.write_all(&piece[..length]).await.unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn websockets_upgrade_through_it_by_either_scheme() {
+    let config = format!(
+        "[[listeners]]\naddress = \"{}\"\nkind = \"forward\"\n\n[upstreams.chat]\nurl = \"http://{}\"\nhosts = [\"chat.example.com:80\"]\n",
+        any_port(),
+        echo()
+    );
+    let sidebearer = Sidebearer::start(&config);
+    for scheme in ["http", "ws"] {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let head = format!(
+            "GET {scheme}://chat.example.com/chat HTTP/1.1\r\nHost: chat.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(!head.to_ascii_lowercase().contains("alt-svc"), "{head}");
+        stream.write_all(b"ping").await.unwrap();
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"ping");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_gets_no_token_and_passes_where_there_is_none() {
+    let world = World::start();
+    let page = "Origin: https://attacker.example\r\nUser-Agent: Mozilla/5.0\r\n";
+    let answer = world.answer("http://crm.example.com/v2/x", "crm.example.com", page);
+    assert!(answer.await.contains("browser_request"));
+    assert!(world.crm.seen().is_empty());
+    let answer = world.answer("http://plain.old.internal/x", "plain.old.internal", page);
+    assert!(answer.await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_route_that_leads_back_here_is_a_loop() {
+    let address = crate::support::loopback();
+    let config = format!(
+        "[[listeners]]\naddress = \"{address}\"\nkind = \"forward\"\n\n[upstreams.back]\nurl = \"http://{address}\"\n"
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let target = format!("http://{address}/x");
+    let get = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = client::raw(sidebearer.address(), get).await;
+    assert!(answer.starts_with("HTTP/1.1 508 "), "{answer}");
+}
