@@ -206,9 +206,13 @@ impl Snapshot {
     }
 
     fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        Some(&self.upstreams[self.upstream_index(name)?])
+    }
+
+    /// The index of the upstream with this name.
+    pub fn upstream_index(&self, name: &str) -> Option<usize> {
         let by_name = |upstream: &Arc<Upstream>| upstream.config.name.as_str().cmp(name);
-        let at = self.upstreams.binary_search_by(by_name).ok()?;
-        Some(&self.upstreams[at])
+        self.upstreams.binary_search_by(by_name).ok()
     }
 
     /// The sources that `other` does not have, those that stand by included.

@@ -26,6 +26,13 @@ const LINES_ON_STACK: usize = 256;
 #[derive(Debug, Clone)]
 pub struct ReasonPhrase(pub(super) Bytes);
 
+impl ReasonPhrase {
+    /// One of our own, of visible ASCII and spaces.
+    pub fn new(reason: String) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// Reads a whole request head.
 ///
 /// # Errors

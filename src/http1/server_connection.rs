@@ -153,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         state.skip_body();
         let request = &mut state.request;
         let bodiless = head.status.is_informational()
-            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status)
+            || request.is_connect && head.status.is_success();
         let told = head.headers.get(CONTENT_LENGTH).and_then(encode::number);
         let mut add_length = None;
         let encoder = match (told, body.size_hint().exact()) {
@@ -271,6 +272,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     /// How many reads have ended so far: as long as the number grows, the client sends.
     pub fn read_count(&self) -> u64 {
         self.0.borrow().read_count
+    }
+
+    /// The socket, and what has been read of it and not used.
+    pub fn take_socket(&self) -> Option<(S, Bytes)> {
+        let mut state = self.0.borrow_mut();
+        let received = std::mem::take(&mut state.received);
+        Some((state.socket.take()?, received))
     }
 
     /// Gives access to the socket, unless it is closed.

@@ -27,11 +27,13 @@ pub const TOKEN_OUTCOMES: [&str; 8] = [
 ];
 
 /// The codes of errors that a request can meet before an upstream is found for it.
-pub const CLIENT_ERRORS: [&str; 9] = [
+pub const CLIENT_ERRORS: [&str; 11] = [
     "bad_request",
     "browser_request",
     "no_route",
     "destination_denied",
+    "interception_off",
+    "misdirected",
     "method_not_allowed",
     "request_timeout",
     "uri_too_long",

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use crate::client_socket::Peer;
@@ -15,6 +15,7 @@ pub struct ClientConnection {
     pub listener: String,
     /// Who is at its other end.
     pub peer: Peer,
+    connect_target: OnceLock<ConnectTarget>,
     in_flight: AtomicUsize,
     started: AtomicU64,
     stalled: AtomicUsize,
@@ -27,6 +28,15 @@ pub struct ClientConnection {
     interim: Mutex<Vec<u8>>,
     max_interim: usize,
     _held: Box<dyn Any + Send + Sync>,
+}
+
+/// The host and port of a CONNECT that was answered 200: what follows on the connection is plain HTTP for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectTarget {
+    /// In its canonical form.
+    pub host: Box<str>,
+    /// As the client named it.
+    pub port: u16,
 }
 
 /// Counts a request as in flight until the end of its response.
@@ -49,6 +59,7 @@ impl ClientConnection {
         Arc::new(Self {
             listener,
             peer,
+            connect_target: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
             stalled: AtomicUsize::new(0),
@@ -61,6 +72,16 @@ impl ClientConnection {
             max_interim,
             _held: Box::new(held),
         })
+    }
+
+    /// What follows on it is plain HTTP for this host and port. Once for each connection.
+    pub fn connect(&self, target: ConnectTarget) {
+        let _ = self.connect_target.set(target);
+    }
+
+    /// The host and port of the CONNECT that opened it, if one did.
+    pub fn connect_target(&self) -> Option<&ConnectTarget> {
+        self.connect_target.get()
     }
 
     /// A request begins.

@@ -7,7 +7,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Position;
 
+use super::client_connection::ConnectTarget;
 use super::error::{ErrorKind, ProxyError};
+use super::exchange::Exchange;
 use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
@@ -33,19 +35,27 @@ pub enum Forwarded {
 ///
 /// # Errors
 ///
-/// `bad_request` if the target is not absolute; `loop` if it is a socket of this process; else
+/// `bad_request` if the target is not absolute and not inside of a CONNECT; `misdirected` if that is for another
+/// host; `loop` if it is a socket of this process; else
 /// `destination_denied` if no route leads there.
 pub fn find_route<'s>(
+    exchange: &Exchange,
     snapshot: &'s Snapshot,
-    listener: usize,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(RouteTaken<'s>, Forwarded), ProxyError> {
     let host = route::canonical(&checked.host);
-    let destination = named(head, &host)?;
+    let listener = exchange.listener;
+    let destination = match exchange.client().connect_target() {
+        Some(opened) => inside(opened, &host, checked.authority, head)?,
+        None => named(head, &host)?,
+    };
     let (path, method) = (&*checked.path.canonical, &head.method);
 
-    let fits = |target: &Target| leads_there(snapshot, target, destination);
+    let fits = |target: &Target| {
+        let (upstream, route) = (target.upstream as usize, target.route as usize);
+        leads_there(snapshot, upstream, route, destination)
+    };
     let by_name = snapshot.routes.find_by_name(listener, &host, path, method);
     let by_name = by_name.filter(|found| fits(found.value));
     let implied = snapshot.implied_routes.find(listener, destination, path);
@@ -74,16 +84,14 @@ pub fn find_route<'s>(
 /// What the target names, whose host is given in its canonical form.
 fn named<'r>(head: &Parts, host: &'r str) -> Result<Destination<'r>, ProxyError> {
     let uri = &head.uri;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+    let (Some(scheme), Some(authority)) = (scheme_of(head), uri.authority()) else {
         return Err(ProxyError::bad_request(
             "this is a forward proxy, which takes whole URLs: set http_proxy to its address, or call a reverse listener",
         ));
     };
-    let is = |secure: &str| scheme.eq_ignore_ascii_case(secure);
-    let (scheme, usual_port) = if is("https") || is("wss") {
-        (Scheme::Https, 443)
-    } else {
-        (Scheme::Http, 80)
+    let usual_port = match scheme {
+        Scheme::Https => 443,
+        Scheme::Http => 80,
     };
     Ok(Destination {
         scheme,
@@ -92,15 +100,90 @@ fn named<'r>(head: &Parts, host: &'r str) -> Result<Destination<'r>, ProxyError>
     })
 }
 
+fn scheme_of(head: &Parts) -> Option<Scheme> {
+    let scheme = head.uri.scheme_str()?;
+    let is = |secure: &str| scheme.eq_ignore_ascii_case(secure);
+    Some(if is("https") || is("wss") {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    })
+}
+
+/// What a request inside of a CONNECT names: the same as that, or nothing.
+fn inside<'r>(
+    opened: &ConnectTarget,
+    host: &'r str,
+    authority: &str,
+    head: &Parts,
+) -> Result<Destination<'r>, ProxyError> {
+    let port = authority.rsplit_once(':').map(|(_, port)| port.parse());
+    let port = match port {
+        Some(Ok(port)) => port,
+        // What stands behind the last colon belongs to an IPv6 address.
+        Some(Err(_)) | None => 80,
+    };
+    if *host != *opened.host || port != opened.port || scheme_of(head) == Some(Scheme::Https) {
+        return Err(ProxyError::new(
+            ErrorKind::Misdirected,
+            "the request is not for the host and port of the CONNECT that it stands in: open another connection",
+        ));
+    }
+    Ok(Destination {
+        scheme: Scheme::Http,
+        host,
+        port,
+    })
+}
+
+/// The upstreams that a destination leads to, whatever the path.
+pub fn upstreams_at<'s>(
+    snapshot: &'s Snapshot,
+    listener: usize,
+    destination: Destination<'s>,
+) -> impl Iterator<Item = &'s Upstream> {
+    let config = &snapshot.config;
+    let listener = &config.listeners[listener];
+    let Destination { scheme, host, port } = destination;
+    let by_own_name = config.forwarded_by(listener).filter(move |upstream| {
+        let mut own = upstream.destinations();
+        own.any(|own| (own.0, &*own.1, own.2) == (scheme, host, port))
+    });
+    let routes = config.routes.iter().zip(0..).filter(move |(route, _)| {
+        let is_for = |name: &String| *name == listener.name;
+        let host_fits = match &route.host {
+            HostPattern::Any => true,
+            HostPattern::Exact(name) => name == host,
+            HostPattern::Wildcard(parent) => {
+                let rest = host.split_once('.');
+                rest.is_some_and(|(_, rest)| rest == parent)
+            }
+        };
+        host_fits && route.listener.as_ref().is_none_or(is_for)
+    });
+    let by_route = routes.filter_map(move |(route, at)| {
+        let upstream = snapshot.upstream_index(&route.upstream)?;
+        leads_there(snapshot, upstream, at, destination).then_some(route.upstream.as_str())
+    });
+    let names = by_own_name.map(|upstream| upstream.name.as_str());
+    let names = names.chain(by_route);
+    names.filter_map(|name| Some(&*snapshot.upstreams[snapshot.upstream_index(name)?]))
+}
+
 /// Whether a written route, which knows no schemes and no ports, leads there: never from `https` to an `http`
 /// upstream, nor from a port that neither the scheme nor the upstream has. A route for any host does so only if it
 /// is for this listener alone: else each request for any other host would be taken for it.
-fn leads_there(snapshot: &Snapshot, target: &Target, destination: Destination<'_>) -> bool {
-    let route = &snapshot.config.routes[target.route as usize];
+fn leads_there(
+    snapshot: &Snapshot,
+    upstream: usize,
+    route: usize,
+    destination: Destination<'_>,
+) -> bool {
+    let route = &snapshot.config.routes[route];
     if route.host == HostPattern::Any && route.listener.is_none() {
         return false;
     }
-    let upstream = &snapshot.upstreams[target.upstream as usize];
+    let upstream = &snapshot.upstreams[upstream];
     let usual_port = match destination.scheme {
         Scheme::Https if !is_https(upstream) => return false,
         Scheme::Https => 443,
@@ -119,8 +202,9 @@ fn is_https(upstream: &Upstream) -> bool {
     upstream.config.url.scheme() == "https"
 }
 
+/// Why nothing leads there.
 #[cold]
-fn denied(snapshot: &Snapshot, destination: Destination<'_>) -> ProxyError {
+pub fn denied(snapshot: &Snapshot, destination: Destination<'_>) -> ProxyError {
     if is_own_socket(snapshot, destination) {
         return ProxyError::new(
             ErrorKind::Loop,

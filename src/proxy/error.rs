@@ -32,6 +32,10 @@ pub enum ErrorKind {
     NoRoute,
     /// A forward listener may not lead there.
     DestinationDenied,
+    /// A tunnel would carry requests past their token.
+    InterceptionOff,
+    /// Inside of a CONNECT, and for another host or port.
+    Misdirected,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// Head or body not received in time.
@@ -103,11 +107,13 @@ impl ProxyError {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::BrowserRequest,
         Self::NoRoute,
         Self::DestinationDenied,
+        Self::InterceptionOff,
+        Self::Misdirected,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::UriTooLong,
@@ -128,6 +134,8 @@ impl ErrorKind {
             Self::BrowserRequest => "browser_request",
             Self::NoRoute => "no_route",
             Self::DestinationDenied => "destination_denied",
+            Self::InterceptionOff => "interception_off",
+            Self::Misdirected => "misdirected",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::UriTooLong => "uri_too_long",
@@ -146,7 +154,10 @@ impl ErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::BrowserRequest | Self::DestinationDenied => StatusCode::FORBIDDEN,
+            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -168,6 +179,8 @@ impl ErrorKind {
             Self::BrowserRequest => "Requests that browsers make for other sites are refused",
             Self::NoRoute => "No route matches the request",
             Self::DestinationDenied => "The destination is not allowed",
+            Self::InterceptionOff => "A tunnel would carry the request past its token",
+            Self::Misdirected => "The connection is for another host",
             Self::MethodNotAllowed => "The method is not allowed",
             Self::RequestTimeout => "The request was not received in time",
             Self::UriTooLong => "The request-target is too long",
@@ -189,6 +202,8 @@ impl ErrorKind {
             | Self::BrowserRequest
             | Self::NoRoute
             | Self::DestinationDenied
+            | Self::InterceptionOff
+            | Self::Misdirected
             | Self::MethodNotAllowed
             | Self::RequestTimeout
             | Self::UriTooLong
@@ -217,6 +232,8 @@ impl ErrorKind {
             | Self::BrowserRequest
             | Self::NoRoute
             | Self::DestinationDenied
+            | Self::InterceptionOff
+            | Self::Misdirected
             | Self::MethodNotAllowed
             | Self::UriTooLong
             | Self::HeaderTooLarge
@@ -234,7 +251,10 @@ impl ErrorKind {
             | Self::RequestTimeout
             | Self::UriTooLong
             | Self::HeaderTooLarge => "http_request_error",
-            Self::BrowserRequest | Self::DestinationDenied => "http_request_denied",
+            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => {
+                "http_request_denied"
+            }
+            Self::Misdirected => "http_request_error",
             Self::NoRoute => "destination_not_found",
             // "Unrelated to the origin": the upstream was not asked.
             Self::TokenUnavailable => "proxy_internal_error",
@@ -252,10 +272,11 @@ impl ErrorKind {
     pub fn grpc_status(self) -> u16 {
         match self {
             Self::BadRequest | Self::UpstreamProtocol | Self::Loop => 13, // INTERNAL
-            Self::BrowserRequest | Self::DestinationDenied => 7,          // PERMISSION_DENIED
-            Self::NoRoute | Self::MethodNotAllowed => 12,                 // UNIMPLEMENTED
-            Self::RequestTimeout | Self::UpstreamTimeout => 4,            // DEADLINE_EXCEEDED
-            Self::UriTooLong | Self::HeaderTooLarge => 8,                 // RESOURCE_EXHAUSTED
+            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => 7, // PERMISSION_DENIED
+            Self::Misdirected => 9, // FAILED_PRECONDITION
+            Self::NoRoute | Self::MethodNotAllowed => 12, // UNIMPLEMENTED
+            Self::RequestTimeout | Self::UpstreamTimeout => 4, // DEADLINE_EXCEEDED
+            Self::UriTooLong | Self::HeaderTooLarge => 8, // RESOURCE_EXHAUSTED
             Self::TokenUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamTls
@@ -286,6 +307,8 @@ mod tests {
             ("browser_request", 403),
             ("no_route", 404),
             ("destination_denied", 403),
+            ("interception_off", 403),
+            ("misdirected", 421),
             ("method_not_allowed", 405),
             ("request_timeout", 408),
             ("uri_too_long", 414),

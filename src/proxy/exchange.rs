@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use super::client_connection::InFlight;
+use super::client_connection::{ClientConnection, InFlight};
 use super::error::{ErrorKind, ProxyError};
 use super::request_id;
 use super::route_taken::RouteTaken;
@@ -140,6 +140,16 @@ impl Exchange {
     pub fn matched(&mut self, taken: &RouteTaken<'_>) {
         self.upstream = Some(taken.upstream as usize);
         self.route = Some(taken.route as usize);
+    }
+
+    /// Whether it came by a forward listener.
+    pub fn is_forward(&self) -> bool {
+        self.shard.snapshot.listeners[self.listener].is_forward
+    }
+
+    /// The connection that it came on.
+    pub fn client(&self) -> &Arc<ClientConnection> {
+        self.in_flight.client()
     }
 
     /// The upstream gets the id of this request: once, whatever the client sent.

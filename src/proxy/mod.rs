@@ -2,6 +2,7 @@
 
 mod browser_guard;
 mod client_connection;
+mod connect;
 mod destination;
 mod error;
 mod exchange;
@@ -26,6 +27,7 @@ mod upload;
 use std::borrow::Cow;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -42,6 +44,7 @@ pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
+use crate::http1::ReasonPhrase;
 use crate::route::{self, AllowedAddresses, AllowedHosts};
 use crate::snapshot::{BrowserGuard, Listener, Snapshot, Upstream};
 use browser_guard::BrowserRefusal;
@@ -73,12 +76,36 @@ pub fn handle(
     // The steps borrow what this block holds: it is moved once, and held once, however long the
     // request waits.
     async move {
+        if exchange.is_forward() && connect::is_connect(&request.head) {
+            return answer_connect(exchange, &request.head);
+        }
         match answer(&mut exchange, &mut request).await {
             Ok((response, tunnel)) => {
                 exchange.answered(response.status());
                 response.map(|body| Reply::theirs(body, tunnel, exchange))
             }
             Err(error) => refuse(&error, exchange),
+        }
+    }
+}
+
+/// Answers CONNECT on a forward listener: with 200, behind which plain HTTP follows, or with an error.
+#[cold]
+fn answer_connect(mut exchange: Exchange, head: &Parts) -> Response<Reply> {
+    let client = Arc::clone(exchange.client());
+    let snapshot = &exchange.shard.snapshot;
+    match connect::judge(snapshot, exchange.listener, head, client.connect_target()) {
+        Ok(target) => {
+            client.connect(target);
+            exchange.answered(StatusCode::OK);
+            Response::new(Reply::ours(Bytes::new(), exchange))
+        }
+        Err(error) => {
+            let mut response = refuse(&error, exchange);
+            // Clients drop the body of a refused CONNECT, and some show the reason phrase.
+            let reason = format!("sidebearer {}", error.kind.code());
+            response.extensions_mut().insert(ReasonPhrase::new(reason));
+            response
         }
     }
 }
@@ -98,7 +125,7 @@ async fn answer(
         let listener = &snapshot.listeners[exchange.listener];
         let (taken, forwarded) = if listener.is_forward {
             let (taken, forwarded) =
-                destination::find_route(snapshot, exchange.listener, &checked, &request.head)?;
+                destination::find_route(exchange, snapshot, &checked, &request.head)?;
             if snapshot.upstreams[taken.upstream as usize]
                 .injection
                 .is_some()

@@ -94,6 +94,42 @@ pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
     })
 }
 
+/// The host, canonical, and the port that a CONNECT names (RFC 9110 section 9.3.6).
+///
+/// # Errors
+///
+/// It is malformed, names no port, or announces a body.
+pub fn check_connect(parts: &Parts) -> Result<(Cow<'_, str>, u16), ProxyError> {
+    let fields = check_headers(&parts.headers, parts.version)?;
+    let headers = &parts.headers;
+    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+        return Err(bad(
+            "CONNECT has neither Content-Length nor Transfer-Encoding",
+        ));
+    }
+    let uri = &parts.uri;
+    let Some(target) = uri.authority().map(http::uri::Authority::as_str) else {
+        return Err(bad(CONNECT_TARGET));
+    };
+    if uri.scheme().is_some() || uri.path_and_query().is_some() {
+        return Err(bad(CONNECT_TARGET));
+    }
+    // The target decides over `Host`, which must be there and valid all the same.
+    match fields.host {
+        Some(named) => host(named.to_str().map_err(|_| bad(BAD_HOST))?).map(drop)?,
+        None if parts.version == Version::HTTP_11 => {
+            return Err(bad("the request has no Host header"));
+        }
+        None => {}
+    }
+    let name = host(target)?;
+    let port = uri.port_u16().filter(|port| *port != 0);
+    Ok((name, port.ok_or_else(|| bad(CONNECT_TARGET))?))
+}
+
+const CONNECT_TARGET: &str =
+    "the target of CONNECT is a host and a port, such as crm.example.com:443";
+
 /// How a request asks for a tunnel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TunnelRequest {

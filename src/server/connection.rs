@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::detect::{Detected, detect};
 use super::refusal::{Refusal, refuse};
 use super::{http1_session, http2_session};
@@ -23,18 +25,27 @@ pub fn serve(
 ) -> impl Future<Output = ()> {
     let limits = Rc::clone(&current(&client).0.limits);
     async move {
-        let (detected, received) = Box::pin(detect(&mut socket, &client, &limits)).await;
-        match detected {
-            Detected::Http1 => {
-                http1_session::serve(socket, received, client, current, limits).await;
-            }
-            Detected::Http2 => {
-                let session = http2_session::serve(socket, received, client, current, limits);
-                Box::pin(session).await;
-            }
-            Detected::Nothing => {}
-            Detected::Incomplete => {
-                Box::pin(refuse(&mut socket, Refusal::Slow, &client, &current)).await;
+        let mut received = Bytes::new();
+        loop {
+            let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
+            let (detected, read_ahead) = detecting.await;
+            let (client, current, limits) =
+                (Arc::clone(&client), current.clone(), Rc::clone(&limits));
+            match detected {
+                Detected::Http1 => {
+                    let session = http1_session::serve(socket, read_ahead, client, current, limits);
+                    // What follows a CONNECT may be of either version again.
+                    let Some(opened) = session.await else { return };
+                    (socket, received) = opened;
+                }
+                Detected::Http2 => {
+                    let session = http2_session::serve(socket, read_ahead, client, current, limits);
+                    return Box::pin(session).await;
+                }
+                Detected::Nothing => return,
+                Detected::Incomplete => {
+                    return Box::pin(refuse(&mut socket, Refusal::Slow, &client, &current)).await;
+                }
             }
         }
     }

@@ -30,13 +30,14 @@ pub(super) enum Detected {
     Incomplete,
 }
 
-/// The version of HTTP, and what has been read to find it.
+/// The version of HTTP, and what has been read to find it, `received` before it included.
 pub(super) async fn detect(
     socket: &mut ClientSocket,
+    received: Bytes,
     client: &ClientConnection,
     limits: &config::Server,
 ) -> (Detected, Bytes) {
-    let mut read_ahead = BytesMut::new();
+    let mut read_ahead = BytesMut::from(&received[..]);
     let detected = read_preface(socket, &mut read_ahead, client, limits).await;
     // A copy, so that a few bytes do not hold on to the memory of a whole read.
     (detected, Bytes::copy_from_slice(&read_ahead))
@@ -85,11 +86,14 @@ async fn read_preface(
     read_ahead.reserve(READ_AHEAD);
     loop {
         let has_begun = !read_ahead.is_empty();
-        match read(read_ahead).await {
-            Some(0) => return Detected::Nothing,
-            None if has_begun && !client.is_cut() => return Detected::Incomplete,
-            None => return Detected::Nothing,
-            Some(_) => {}
+        let is_undecided = read_ahead.len() < PREFACE.len() && PREFACE.starts_with(read_ahead);
+        if is_undecided {
+            match read(read_ahead).await {
+                Some(0) => return Detected::Nothing,
+                None if has_begun && !client.is_cut() => return Detected::Incomplete,
+                None => return Detected::Nothing,
+                Some(_) => {}
+            }
         }
         let compared = read_ahead.len().min(PREFACE.len());
         if read_ahead[..compared] != PREFACE[..compared] {

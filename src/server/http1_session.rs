@@ -18,14 +18,15 @@ use crate::deadline::TaskDeadline;
 use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 
-/// Serves a connection of which `received` has been read already.
+/// Serves a connection of which `received` has been read already. If it was opened by a CONNECT, the socket is given
+/// back with what has been read of what follows.
 pub fn serve(
     socket: ClientSocket,
     received: Bytes,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = Option<(ClientSocket, Bytes)>> {
     let head = HeadLimits {
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
@@ -33,6 +34,7 @@ pub fn serve(
     let max_read = limits.max_header_bytes.max(limits.body_buffer);
     let mut session = Http1Session {
         connection: ServerConnection::new(socket, received, head, max_read),
+        is_inside: client.connect_target().is_some(),
         client,
         current,
         limits,
@@ -45,7 +47,11 @@ pub fn serve(
                 break end;
             }
         };
+        if matches!(end, End::Connected) {
+            return session.connection.take_socket();
+        }
         Box::pin(session.end(end)).await;
+        None
     }
 }
 
@@ -55,6 +61,8 @@ enum End {
     Closed,
     /// Between two requests, since the connection is drained: no request is under way.
     Drained,
+    /// By a CONNECT that was accepted: another session follows on the same socket.
+    Connected,
     /// The client has gone.
     ClientGone,
     /// By a reset: what was sent must not look complete.
@@ -80,6 +88,8 @@ struct Http1Session {
     deadline: TaskDeadline,
     /// Whether the task is known to those who end the connection.
     is_registered: bool,
+    /// Whether a CONNECT has opened the connection before.
+    is_inside: bool,
 }
 
 impl Http1Session {
@@ -129,6 +139,9 @@ impl Http1Session {
             return Err(End::Tunnel(tunnel));
         }
         self.finish_upload().await?;
+        if !self.is_inside && self.client.connect_target().is_some() {
+            return Err(End::Connected);
+        }
         if self.connection.keeps_alive() {
             Ok(())
         } else {
@@ -280,7 +293,7 @@ impl Http1Session {
 
     async fn end(&mut self, end: End) {
         match end {
-            End::ClientGone | End::Drained => {}
+            End::ClientGone | End::Drained | End::Connected => {}
             End::Reset => {
                 // The client learns at once that its response broke off.
                 self.client.reset();

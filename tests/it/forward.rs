@@ -1,5 +1,6 @@
 //! Forward listeners: clients that name where they go by an absolute URL, as to a proxy.
 
+mod connect;
 mod destinations;
 mod requests;
 

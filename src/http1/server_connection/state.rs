@@ -58,6 +58,8 @@ pub(super) struct CurrentRequest {
     /// Its method is `HEAD`.
     pub(super) is_head: bool,
     pub(super) is_http11: bool,
+    /// Its method is `CONNECT`: nothing stands between the head of a 2xx and what follows.
+    pub(super) is_connect: bool,
     /// Another request may follow.
     pub(super) keep_alive: bool,
 }
@@ -72,6 +74,7 @@ impl CurrentRequest {
             accepts_trailers: framing.accepts_trailers,
             is_head: *method == Method::HEAD,
             is_http11: framing.is_http11,
+            is_connect: *method == Method::CONNECT,
             keep_alive: framing.keep_alive,
         }
     }
