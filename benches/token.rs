@@ -63,9 +63,9 @@ fn current(bencher: divan::Bencher<'_, '_>) {
     bencher.bench_local(|| source.current().expect("a token"));
 }
 
-/// As a request asks: the token, unless its upstream has set it aside.
+/// As a request asks: the token, unless it is in quarantine for its upstream.
 #[divan::bench]
-fn not_set_aside(bencher: divan::Bencher<'_, '_>) {
+fn not_quarantined(bencher: divan::Bencher<'_, '_>) {
     let (_runtime, source) = source();
     let rejections = TokenRejections::new();
     bencher.bench_local(|| rejections.current(&source).expect("a token"));

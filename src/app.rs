@@ -220,10 +220,10 @@ impl Bound {
 async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
     let watchdog = manager.watchdog();
     let interval = watchdog.unwrap_or(LIFE_INTERVAL).min(LIFE_INTERVAL);
-    let mut look = tokio::time::interval(interval);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        look.tick().await;
+        ticks.tick().await;
         let snapshot = admin.snapshots.load_full();
         let mut sources = snapshot.credentials.values().flat_map(Credential::sources);
         if let Some(source) = sources.find(|source| !source.has_refresh_task()) {
@@ -236,11 +236,11 @@ async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
     }
 }
 
-/// `/startupz` latches with the first look at a ready process; this one does not depend on probes.
+/// `/startupz` is answered 200 once a probe has found the process ready; this line does not depend on probes.
 async fn log_when_ready(admin: Arc<Admin>) {
-    let mut look = tokio::time::interval(READINESS_INTERVAL);
+    let mut ticks = tokio::time::interval(READINESS_INTERVAL);
     loop {
-        look.tick().await;
+        ticks.tick().await;
         if admin.is_ready() {
             return tracing::info!("ready");
         }

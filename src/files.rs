@@ -101,10 +101,10 @@ fn within_timeout<T: Send + 'static>(
         // Together: whoever gives up in between must not call a path silent that has spoken.
         let mut silent = lock(&UNRESPONSIVE);
         silent.remove(&named);
-        let unheard = answer.try_send(done);
+        let undelivered = answer.try_send(done);
         drop(silent);
         // It may be a socket, whose end looks at files as well.
-        drop(unheard);
+        drop(undelivered);
     }))?;
     match answered.recv_timeout(timeout) {
         Ok(done) => done,
@@ -230,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn many_looks_at_once_each_get_their_own_answer() {
-        let looks = (0..200).map(|number| {
+    fn many_reads_at_once_each_get_their_own_answer() {
+        let readers = (0..200).map(|number| {
             thread::spawn(move || {
                 let path = PathBuf::from(format!("/nowhere/{number}"));
                 assert_eq!(within(&path, move || Ok(number)).unwrap(), number);
             })
         });
-        for look in looks.collect::<Vec<_>>() {
-            look.join().unwrap();
+        for reader in readers.collect::<Vec<_>>() {
+            reader.join().unwrap();
         }
     }
 }

@@ -115,14 +115,14 @@ impl Reloader {
 
     async fn reread_secrets(&self) {
         let snapshot = self.snapshots.load_full();
-        let looked = self.on_blocking_thread(move |_| {
+        let reread = self.on_blocking_thread(move |_| {
             for source in snapshot.credentials.values().flat_map(Credential::sources) {
                 source.retry_if_secret_changed();
             }
             Ok(())
         });
-        if let Err(reason) = looked.await {
-            tracing::error!(reason, "cannot look at the secrets");
+        if let Err(reason) = reread.await {
+            tracing::error!(reason, "cannot read the secrets anew");
         }
     }
 

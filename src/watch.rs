@@ -3,7 +3,7 @@
 //! What a path names is decided by directories: Kubernetes renames a `..data` symlink, editors
 //! rename over, others delete and create. So inotify watches `directories`, never files, and
 //! its events only say *when* to look; *what* changed is found by comparing content. Where
-//! inotify cannot be used, or tells nothing (network file systems), a timer looks instead.
+//! inotify cannot be used, or tells nothing (network file systems), a timer makes the thread read the files instead.
 
 mod content;
 mod directories;
@@ -25,16 +25,16 @@ use self::directories::directories;
 use crate::files;
 use crate::supervisor::{PanicGuard, Supervisor};
 
-/// Content counts as settled when two looks this far apart see the same.
+/// Content counts as settled when it is the same in two reads this far apart.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Content that never settles is reported all the same after so many looks: about 2 s.
-const MAX_UNSETTLED_LOOKS: u32 = 40;
+/// Content that never settles is reported all the same after this many reads, about 2 s.
+const MAX_UNSETTLED_READS: u32 = 40;
 
-/// How often to look without inotify.
+/// How often files are read without inotify.
 const POLL: Duration = Duration::from_secs(2);
 
-/// How often to look even with inotify: network file systems raise no events.
+/// How often files are read even with inotify: network file systems raise no events.
 const SAFETY_POLL: Duration = Duration::from_secs(30);
 
 /// Watches files until it is dropped.
@@ -160,18 +160,18 @@ impl WatchThread {
                     }
                 }
                 Ok(Message::SkipToNow(done)) => {
-                    self.reported = self.look(self.reported.keys().cloned().collect());
+                    self.reported = self.read_contents(self.reported.keys().cloned().collect());
                     unsettled = Unsettled::default();
                     if done.send(()).is_err() {
                         self.forget_contents();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let seen = self.look(self.reported.keys().cloned().collect());
+                    let seen = self.read_contents(self.reported.keys().cloned().collect());
                     due = Instant::now()
                         + match unsettled.compare(&self.reported, &seen) {
                             Comparison::Same => self.method.interval(),
-                            Comparison::LookAgain => SETTLE,
+                            Comparison::ReadAgain => SETTLE,
                             Comparison::Changed => {
                                 let changes = content::changes(&self.reported, &seen);
                                 self.reported = seen;
@@ -187,7 +187,7 @@ impl WatchThread {
         }
     }
 
-    /// Whoever asked did not wait for this look, and may have read the files before it or after it: so
+    /// Whoever asked did not wait for this read, and may have read the files before it or after it: so
     /// everything counts as changed.
     fn forget_contents(&mut self) {
         for content in self.reported.values_mut() {
@@ -196,7 +196,7 @@ impl WatchThread {
     }
 
     fn replace(&mut self, paths: Vec<PathBuf>) {
-        let mut contents = self.look(paths);
+        let mut contents = self.read_contents(paths);
         for (path, content) in &mut contents {
             if let Some(reported) = self.reported.remove(path) {
                 *content = reported;
@@ -206,13 +206,13 @@ impl WatchThread {
     }
 
     /// Directories first, content second: what changes in between raises an event.
-    fn look(&mut self, paths: Vec<PathBuf>) -> Contents {
+    fn read_contents(&mut self, paths: Vec<PathBuf>) -> Contents {
         self.method.watch_directories(&paths);
-        let look = |path: PathBuf| {
-            let content = self.hasher.look(&path);
+        let read = |path: PathBuf| {
+            let content = self.hasher.content(&path);
             (path, content)
         };
-        paths.into_iter().map(look).collect()
+        paths.into_iter().map(read).collect()
     }
 }
 
@@ -220,13 +220,13 @@ impl WatchThread {
 #[derive(Default)]
 struct Unsettled {
     seen: Contents,
-    looks: u32,
+    reads: u32,
 }
 
 #[derive(Debug, PartialEq)]
 enum Comparison {
     Same,
-    LookAgain,
+    ReadAgain,
     Changed,
 }
 
@@ -235,18 +235,18 @@ impl Unsettled {
         if seen == reported {
             *self = Self::default();
             Comparison::Same
-        } else if *seen == self.seen || self.looks == MAX_UNSETTLED_LOOKS {
+        } else if *seen == self.seen || self.reads == MAX_UNSETTLED_READS {
             *self = Self::default();
             Comparison::Changed
         } else {
             self.seen.clone_from(seen);
-            self.looks += 1;
-            Comparison::LookAgain
+            self.reads += 1;
+            Comparison::ReadAgain
         }
     }
 }
 
-/// How it is known when to look.
+/// How the thread learns when to read the files.
 enum WatchMethod {
     Inotify {
         /// Held while inotify is told of a directory, for ever if its file system never answers.
@@ -357,7 +357,7 @@ fn watch_instead(
             Err(error) if matches!(inotify.try_lock(), Err(TryLockError::WouldBlock)) => {
                 return Err(format!("{}: {error}", directory.display()));
             }
-            // Its file system did not answer before, and inotify was not asked: the timer looks there.
+            // Its file system did not answer before, and inotify was not asked: the timer has its files read.
             Err(_) => {}
         }
     }

@@ -190,7 +190,7 @@ def unable(name, setting):
 
 def linked_statically():
     """A sidebearer for this machine that needs no library of the system, as the one in the image; with musl if there is one.
-    One that is older than what is compared is none."""
+    A file that is older than what is compared does not count."""
     machine, usual = platform.machine(), ROOT / "target/release/sidebearer"
     built = [ROOT / f"target/{machine}-unknown-linux-{libc}/release/sidebearer" for libc in ("musl", "gnu")]
     fresh = (binary for binary in built if binary.exists() and binary.stat().st_mtime >= usual.stat().st_mtime)

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Both directions of a connection.
 #[derive(Debug)]
-pub struct Wire<'i> {
+pub struct ScriptedStream<'i> {
     /// What the other side has yet to send.
     pub incoming: &'i [u8],
     /// What it was sent.
@@ -25,7 +25,7 @@ pub struct Wire<'i> {
     resets: bool,
 }
 
-impl<'i> Wire<'i> {
+impl<'i> ScriptedStream<'i> {
     /// A connection on which `incoming` arrives in such pieces.
     pub fn new(incoming: &'i [u8], pieces: &'i [u8]) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl<'i> Wire<'i> {
     }
 }
 
-impl AsyncRead for Wire<'_> {
+impl AsyncRead for ScriptedStream<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -79,7 +79,7 @@ impl AsyncRead for Wire<'_> {
     }
 }
 
-impl AsyncWrite for Wire<'_> {
+impl AsyncWrite for ScriptedStream<'_> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -164,9 +164,9 @@ impl Collected {
 
 /// A body that comes in one piece.
 #[derive(Debug)]
-pub struct Whole(Vec<Frame<Bytes>>);
+pub struct OnePieceBody(Vec<Frame<Bytes>>);
 
-impl Whole {
+impl OnePieceBody {
     /// What was collected, once more.
     pub fn new(collected: &Collected) -> Self {
         let data = collected.data.clone();
@@ -176,7 +176,7 @@ impl Whole {
     }
 }
 
-impl Body for Whole {
+impl Body for OnePieceBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

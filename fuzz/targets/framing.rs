@@ -68,7 +68,7 @@ fn check(connection: &Connection, raw: &[u8], arrived: &[Request]) {
     };
     let answers = answers(raw, &read);
     let answers = answers.unwrap_or_else(|wrong| panic!("{wrong}: {}", told()));
-    // A request that is answered is one that RFC 9112 reads, or the refusal of what is none.
+    // A request that is answered is one that RFC 9112 reads, or the refusal of what is not a request.
     assert!(answers.len() <= read.len() + 1, "{}", told());
     let mut theirs = arrived.iter();
     for (number, answer) in answers.iter().enumerate() {
@@ -166,9 +166,10 @@ impl Tally {
         self.read += read.len() as u64;
         *self.why.entry(why).or_default() += 1;
         for answer in answers {
-            match answer.ours {
-                true => *self.refused.entry(answer.status).or_default() += 1,
-                false => self.arrived += 1,
+            if answer.ours {
+                *self.refused.entry(answer.status).or_default() += 1
+            } else {
+                self.arrived += 1
             }
         }
         if self.connections.is_multiple_of(1000) {

@@ -19,7 +19,7 @@ use sidebearer::http1::{
 };
 use sidebearer::proxy::{scrub_request, scrub_response};
 use sidebearer_fuzz::measure;
-use sidebearer_fuzz::wire::{Collected, Whole, Wire, drive};
+use sidebearer_fuzz::wire::{Collected, OnePieceBody, ScriptedStream, drive};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 512,
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
 #[derive(Debug, PartialEq)]
 enum Event {
     /// A request with its body.
-    Asked(Box<Asked>),
+    Request(Box<ReceivedRequest>),
     /// One that the proxy refuses for its target or its hosts.
     Ambiguous,
     Refused(u16),
@@ -59,12 +59,12 @@ enum Event {
 }
 
 #[derive(Debug)]
-struct Asked {
+struct ReceivedRequest {
     head: Request<()>,
     body: Option<Collected>,
 }
 
-impl PartialEq for Asked {
+impl PartialEq for ReceivedRequest {
     fn eq(&self, other: &Self) -> bool {
         let head = |asked: &Self| {
             let head = &asked.head;
@@ -102,9 +102,9 @@ fn requests(sent: &[u8], pieces: &[u8]) {
     }
 }
 
-fn asked(event: &Event) -> Option<&Asked> {
+fn asked(event: &Event) -> Option<&ReceivedRequest> {
     match event {
-        Event::Asked(asked) => Some(asked),
+        Event::Request(asked) => Some(asked),
         _ => None,
     }
 }
@@ -114,7 +114,9 @@ fn size(event: &Event) -> usize {
         let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
         128 * headers.len() + headers.iter().map(line).sum::<usize>()
     };
-    let Event::Asked(asked) = event else { return 0 };
+    let Event::Request(asked) = event else {
+        return 0;
+    };
     1024 + headers(asked.head.headers()) + asked.head.uri().to_string().len()
 }
 
@@ -127,7 +129,12 @@ fn events(
     reads: bool,
     mut each: impl FnMut(&Event),
 ) -> Vec<Event> {
-    let connection = ServerConnection::new(Wire::new(sent, pieces), Bytes::new(), LIMITS, read);
+    let connection = ServerConnection::new(
+        ScriptedStream::new(sent, pieces),
+        Bytes::new(),
+        LIMITS,
+        read,
+    );
     let mut events = Vec::new();
     loop {
         let event = match drive(|cx| connection.poll_request(cx)) {
@@ -140,7 +147,7 @@ fn events(
                 let (head, body) = request.into_parts();
                 let head = Request::from_parts(head, ());
                 let body = body.filter(|_| reads).map(Collected::from);
-                Event::Asked(Box::new(Asked { head, body }))
+                Event::Request(Box::new(ReceivedRequest { head, body }))
             }
         };
         each(&event);
@@ -153,7 +160,7 @@ fn events(
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let _ = connection.poll_client_gone(&mut cx);
         let (head, ()) = Response::new(()).into_parts();
-        let body = Whole::new(&Collected::default());
+        let body = OnePieceBody::new(&Collected::default());
         connection.start_response(&head, &body, false);
         let mut body = Some(body);
         drive(|cx| connection.poll_send_response(cx, &mut body)).expect("a whole response");
@@ -182,11 +189,12 @@ fn is_sound<B>(request: &Request<B>) -> bool {
 }
 
 /// What is written to an upstream is read as one request, the same.
-fn forwarded(asked: &Asked) {
+fn forwarded(asked: &ReceivedRequest) {
     let mut head = Request::from_parts(asked.head.clone().into_parts().0, ());
     scrub_request(head.headers_mut(), None);
     let bytes = written(&head, asked.body.as_ref());
-    let connection = ServerConnection::new(Wire::new(&bytes, b""), Bytes::new(), WIDER, READ);
+    let connection =
+        ServerConnection::new(ScriptedStream::new(&bytes, b""), Bytes::new(), WIDER, READ);
     let again = drive(|cx| connection.poll_request(cx));
     let (mut again, body) = again.expect("a request").expect("all of it").into_parts();
     assert_eq!(again.method, head.method());
@@ -218,7 +226,7 @@ fn forwarded(asked: &Asked) {
     assert_eq!(show(&written(&again, body.as_ref())), show(&bytes));
 }
 
-fn is_chunked(asked: &Asked) -> bool {
+fn is_chunked(asked: &ReceivedRequest) -> bool {
     asked.body.is_some() && !asked.head.headers().contains_key(CONTENT_LENGTH)
 }
 
@@ -243,8 +251,8 @@ fn written(head: &Request<()>, body: Option<&Collected>) -> Vec<u8> {
         header_case: head.extensions().get::<HeaderCase>(),
         more: if chunked { &[coding] } else { &[] },
     };
-    let upload = body.map(Whole::new);
-    let mut trip = RoundTrip::new(Wire::new(b"", b"9"), request, upload, WIDER, READ);
+    let upload = body.map(OnePieceBody::new);
+    let mut trip = RoundTrip::new(ScriptedStream::new(b"", b"9"), request, upload, WIDER, READ);
     let _ = drive(|cx| trip.poll_head(cx, &mut |_| {}));
     drive(|cx| trip.poll_sent(cx)).expect("a whole body");
     trip.io().sent.clone()
@@ -262,9 +270,9 @@ struct Answered {
     body: Collected,
 }
 
-type Trip<'i> = RoundTrip<Wire<'i>, Whole>;
+type Trip<'i> = RoundTrip<ScriptedStream<'i>, OnePieceBody>;
 
-fn trip<'i>(method: &Method, wire: Wire<'i>, limits: HeadLimits) -> Trip<'i> {
+fn trip<'i>(method: &Method, wire: ScriptedStream<'i>, limits: HeadLimits) -> Trip<'i> {
     let request = RequestHead {
         line: RequestLine {
             method,
@@ -315,9 +323,13 @@ fn answers(sent: &[u8], pieces: &[u8]) {
     } else {
         Method::HEAD
     };
-    let whole = read(&mut trip(&method, Wire::new(sent, b""), LIMITS));
+    let whole = read(&mut trip(&method, ScriptedStream::new(sent, b""), LIMITS));
     for pieces in [b"1", pieces] {
-        let again = read(&mut trip(&method, Wire::new(sent, pieces), LIMITS));
+        let again = read(&mut trip(
+            &method,
+            ScriptedStream::new(sent, pieces),
+            LIMITS,
+        ));
         assert_eq!(again, whole);
     }
     let Ok((status, headers)) = &whole.head else {
@@ -354,11 +366,11 @@ fn passed_on(sent: &[u8], pieces: &[u8], method: &Method, who: u8, whole: &Answe
         _ => ("1.0", "Connection: keep-alive\r\n"),
     };
     let asked = format!("{method} / HTTP/{version}\r\n{lines}\r\n");
-    let client = Wire::new(asked.as_bytes(), pieces);
+    let client = ScriptedStream::new(asked.as_bytes(), pieces);
     let mut output = Vec::new();
     let connection = ServerConnection::new(client, Bytes::new(), LIMITS, READ);
     drive(|cx| connection.poll_request(cx)).expect("a request");
-    let mut trip = trip(method, Wire::new(sent, pieces), LIMITS);
+    let mut trip = trip(method, ScriptedStream::new(sent, pieces), LIMITS);
     let head = head(&mut trip, |interim| {
         connection.send_interim(&http1::interim(interim))
     });
@@ -372,9 +384,10 @@ fn passed_on(sent: &[u8], pieces: &[u8], method: &Method, who: u8, whole: &Answe
     drive(|cx| connection.poll_flush(cx)).expect("room");
     connection.with_socket(|wire| output.clone_from(&wire.sent));
     // Without a length or chunks, the reset is all that tells.
-    let wire = match passed.is_ok() || version == "1.1" {
-        true => Wire::new(&output, b""),
-        false => Wire::reset(&output),
+    let wire = if passed.is_ok() || version == "1.1" {
+        ScriptedStream::new(&output, b"")
+    } else {
+        ScriptedStream::reset(&output)
     };
     let mut reader = self::trip(method, wire, WIDER);
     let got = read(&mut reader);

@@ -283,9 +283,10 @@ fn members(body: &[u8]) -> Option<Vec<(String, Value)>> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
             while let Some(name) = map.next_key::<String>()? {
-                match MEMBERS.contains(&&*name) {
-                    true => members.push((name, map.next_value()?)),
-                    false => drop(map.next_value::<IgnoredAny>()?),
+                if MEMBERS.contains(&&*name) {
+                    members.push((name, map.next_value()?))
+                } else {
+                    drop(map.next_value::<IgnoredAny>()?)
                 }
             }
             Ok(members)

@@ -64,7 +64,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), Diagnostics>>;
 /// Which pages a socket has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Everything, for neighbours on this machine.
+    /// Everything, for programs on this machine.
     All,
     /// Health and metrics, for whoever reaches it.
     Health,

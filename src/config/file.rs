@@ -19,7 +19,7 @@ pub struct NamedFile {
     max_bytes: usize,
 }
 
-/// A path in a message. What is none may be a key or a token that was written where its file belongs.
+/// A path in a message. What is not a path may be a key or a token that was written where its file belongs.
 pub(super) fn shown(path: &Path) -> String {
     let path = path.display().to_string();
     if path.split('/').any(is_no_name) {

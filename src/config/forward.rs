@@ -79,10 +79,14 @@ pub(super) fn host_and_port(text: &str) -> Result<HostPort, Expected> {
         }
         None => None,
     };
-    let host = host_name(host).map_err(|error| match text.contains('*') {
-        true => "wildcards are not possible here: name each host".into(),
-        false if port.is_some() => EXPECTED.into(),
-        false => error,
+    let host = host_name(host).map_err(|error| {
+        if text.contains('*') {
+            "wildcards are not possible here: name each host".into()
+        } else if port.is_some() {
+            EXPECTED.into()
+        } else {
+            error
+        }
     })?;
     Ok(HostPort { host, port })
 }

@@ -53,7 +53,7 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     /// How long a connection carries new requests; `None`: for ever.
     pub max_connection_age: Option<Duration>,
-    /// Whether a rejected token is healed by a new one and a replay.
+    /// Whether a rejected token is renewed and the request replayed.
     pub retry_on_401: bool,
     /// How often a request is sent again because its connection had been closed.
     pub max_retries: usize,

@@ -1,4 +1,4 @@
-//! DATA on its way in.
+//! The receiving direction of a stream: its DATA and trailers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,29 +10,30 @@ use http::HeaderMap;
 
 use super::windows::Unread;
 
-/// The incoming direction of a stream. What has come of it and was not released counts as unread.
+/// The receiving direction of a stream. What has arrived on it and was not released counts as unread.
 pub(super) struct Receiving {
-    stream: Held,
+    stream: Tracking,
     unread: Rc<Unread>,
 }
 
-enum Held {
-    /// It can be of no more than the window that every stream has.
-    Short(RecvStream),
-    Long(Rc<RefCell<RecvStream>>),
+/// Whether the unread bytes of a stream are counted.
+enum Tracking {
+    /// They are not: the stream is no longer than the window that every stream always has.
+    Untracked(RecvStream),
+    Tracked(Rc<RefCell<RecvStream>>),
 }
 
 impl Receiving {
-    /// A stream of at most so many bytes, where that is known.
+    /// A stream of at most `most` bytes, if that is known.
     pub(super) fn new(stream: RecvStream, most: Option<u64>, unread: &Rc<Unread>) -> Self {
-        let short = stream.is_end_stream() || most.is_some_and(|most| most <= unread.always());
-        let stream = match short {
-            true => Held::Short(stream),
-            false => {
-                let stream = Rc::new(RefCell::new(stream));
-                unread.watch(&stream);
-                Held::Long(stream)
-            }
+        let short =
+            stream.is_end_stream() || most.is_some_and(|most| most <= unread.stream_window());
+        let stream = if short {
+            Tracking::Untracked(stream)
+        } else {
+            let stream = Rc::new(RefCell::new(stream));
+            unread.watch(&stream);
+            Tracking::Tracked(stream)
         };
         Self {
             stream,
@@ -42,8 +43,8 @@ impl Receiving {
 
     fn with<T>(&mut self, act: impl FnOnce(&mut RecvStream) -> T) -> T {
         match &mut self.stream {
-            Held::Short(stream) => act(stream),
-            Held::Long(stream) => act(&mut stream.borrow_mut()),
+            Tracking::Untracked(stream) => act(stream),
+            Tracking::Tracked(stream) => act(&mut stream.borrow_mut()),
         }
     }
 
@@ -61,24 +62,24 @@ impl Receiving {
         self.with(|stream| stream.poll_trailers(cx))
     }
 
-    /// Makes room for as much as has been read.
+    /// Opens the window again for bytes that have been read.
     pub(super) fn release(&mut self, length: usize) {
-        // Fails only for more than came.
+        // It fails only if more is released than has arrived.
         let _ = self.with(|stream| stream.flow_control().release_capacity(length));
-        if matches!(self.stream, Held::Long(_)) {
+        if matches!(self.stream, Tracking::Tracked(_)) {
             self.unread.released(length);
         }
     }
 
-    /// Whether anything has come of it, the end included.
+    /// Whether any of it has arrived, be it only its end.
     pub(super) fn has_begun(&mut self) -> bool {
         self.with(|stream| stream.flow_control().used_capacity() > 0 || stream.is_end_stream())
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         match &self.stream {
-            Held::Short(stream) => stream.is_end_stream(),
-            Held::Long(stream) => stream.borrow().is_end_stream(),
+            Tracking::Untracked(stream) => stream.is_end_stream(),
+            Tracking::Tracked(stream) => stream.borrow().is_end_stream(),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! How much may come before it is read (RFC 9113 section 5.2).
+//! The flow-control windows of one connection: how many bytes the other side may send before we have read
+//! them (RFC 9113 section 5.2).
 //!
-//! Every stream may always have its own window. Beyond that a connection holds a share of what the process
-//! has for all of them, which is granted before it is needed: a body that comes a long way does not wait
-//! for one window after another. What stays unread is taken off that, many times over, so that
-//! little gathers for those who read slowly, and a stream that nobody reads leaves room for the others.
+//! Every stream always has a window of the configured size. Beyond that, a connection gets a share of a budget
+//! that all connections of the process have in common, and its streams may use that share from the start:
+//! a large body over a slow network does not wait for one small window after another. Unread bytes reduce
+//! the window of each stream by a multiple of their number. So little memory is used for streams that are
+//! read slowly, and a stream that nobody reads leaves room for the others.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -16,31 +18,32 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::budget::{Budget, Share};
 use super::frames::Arrived;
 
-/// How much of what stays unread is taken off the windows.
-const TAKEN_OFF: usize = 16;
+/// By how many bytes one unread byte reduces the window of each stream.
+const UNREAD_FACTOR: usize = 16;
 
-/// After how many bytes that came or were read it is looked again.
-const LOOK: usize = 64 << 10;
+/// After how many bytes, received and read together, the windows are computed again.
+const ADJUST_INTERVAL: usize = 64 << 10;
 
-/// What the library takes a frame for at least, and what it costs here beside its bytes.
+/// How many bytes of memory a frame costs beside its payload. The library also counts a smaller DATA frame
+/// as one of this size.
 const FRAME_COST: usize = 256;
 
-/// What the window of a connection begins with (RFC 9113 section 6.9.2).
+/// The window with which every connection begins (RFC 9113 section 6.9.2).
 const FIRST_WINDOW: usize = (1 << 16) - 1;
-/// The largest window there is (RFC 9113 section 6.9.1).
+/// The largest window that is allowed (RFC 9113 section 6.9.1).
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
-/// A connection has room for so many streams more than it has.
-const STREAMS: usize = 16;
+/// The window of a connection has room for this many streams more than are open.
+const SPARE_STREAMS: usize = 16;
 
 /// How large the windows of one connection are to be.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    /// Of each stream, always.
+    /// The window that every stream always has, in bytes.
     pub stream: u32,
-    /// Streams at once.
+    /// The most streams that are open at once.
     pub max_streams: u32,
-    /// Where more is to be had.
+    /// What all connections share beyond the windows of their streams.
     pub budget: Arc<Budget>,
 }
 
@@ -49,40 +52,44 @@ pub(super) struct Windows {
     sizes: Sizes,
     share: Share,
     unread: Rc<Unread>,
-    /// As they were last said.
+    /// The window of each stream that the other side was last told.
     stream: u32,
+    /// The window of the connection that the other side was last told.
     connection: u32,
-    /// The last change is due, and was not taken while the one before had not been acknowledged.
-    refused: bool,
-    /// Room for so many streams is part of that.
+    /// A change of the stream windows is due, but the one before it has not been acknowledged yet.
+    change_pending: bool,
+    /// The window of the connection has room for this many streams.
     streams: usize,
-    /// What was unread when it was last looked: the least of it does not wait for its turn alone.
-    looks: [usize; 4],
-    looked: usize,
-    /// What had moved by then.
-    moved: usize,
+    /// How many bytes were unread at the last adjustments. The smallest of these numbers counts: bytes that
+    /// have just arrived, and that somebody is about to read, do not reduce the windows.
+    recent_unread: [usize; 4],
+    adjustments: usize,
+    /// The number of bytes received and read at the last adjustment. Wraps.
+    progress: usize,
+    /// What had arrived when `byte_cost` was last computed.
     arrived: Arrived,
-    /// What a byte counts, in parts of [`FRAME_COST`]: more when it comes in small frames.
-    weight: usize,
+    /// How much memory one byte costs, times [`FRAME_COST`]: more if bytes come in small frames.
+    byte_cost: usize,
 }
 
-/// What has come on the streams of a connection and was not read.
+/// What has arrived on the streams of a connection and has not been read.
 pub(super) struct Unread {
-    /// The window of every stream.
-    always: u64,
+    /// The window that every stream always has.
+    stream_window: u64,
     streams: RefCell<Vec<Weak<RefCell<RecvStream>>>>,
-    /// When those that have gone are taken out.
-    most: Cell<usize>,
-    /// Bytes read so far.
+    /// When `streams` has this length, those that have been dropped are removed from it.
+    prune_at: Cell<usize>,
+    /// How many bytes have been read. Wraps.
     released: Cell<usize>,
-    /// Told when so many have been read.
+    /// A task that is woken once this many more bytes have been read.
     waiter: RefCell<Option<(usize, Waker)>>,
 }
 
 /// A connection whose windows can be changed.
 pub(super) trait Resize {
-    /// The window of each stream; not while the last change is on its way.
+    /// Changes the window of each stream. Fails while the last change has not been acknowledged.
     fn resize_streams(&mut self, size: u32) -> Result<(), h2::Error>;
+    /// Changes the window of the connection.
     fn resize(&mut self, size: u32);
 }
 
@@ -107,13 +114,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::server::Connection<I, byt
 }
 
 impl Windows {
-    /// Of a connection that begins.
+    /// The windows of a new connection.
     pub(super) fn new(sizes: &Sizes) -> Self {
         let share = Share::of(&sizes.budget);
         let unread = Rc::new(Unread {
-            always: sizes.stream.into(),
+            stream_window: sizes.stream.into(),
             streams: RefCell::default(),
-            most: Cell::new(2 * STREAMS),
+            prune_at: Cell::new(2 * SPARE_STREAMS),
             released: Cell::new(0),
             waiter: RefCell::default(),
         });
@@ -123,25 +130,25 @@ impl Windows {
             unread,
             stream: 0,
             connection: 0,
-            refused: false,
-            streams: STREAMS,
-            looks: [0; 4],
-            looked: 0,
-            moved: 0,
+            change_pending: false,
+            streams: SPARE_STREAMS,
+            recent_unread: [0; 4],
+            adjustments: 0,
+            progress: 0,
             arrived: Arrived::default(),
-            weight: FRAME_COST,
+            byte_cost: FRAME_COST,
         };
         windows.stream = windows.stream_for(0);
         windows.connection = windows.connection_for(0);
         windows
     }
 
-    /// The window of each stream to begin with.
+    /// The window of each stream that the other side was last told.
     pub(super) fn stream(&self) -> u32 {
         self.stream
     }
 
-    /// The same of the connection.
+    /// The window of the connection that the other side was last told.
     pub(super) fn connection(&self) -> u32 {
         self.connection
     }
@@ -150,8 +157,9 @@ impl Windows {
         &self.unread
     }
 
-    /// Looks whether the windows are to be others, before more is read from the connection: whoever
-    /// reads has had a chance to. `streams` are open.
+    /// Computes the windows again if enough has been received and read since the last time, or if more
+    /// `streams` are open than the window of the connection has room for. To be called before more is read
+    /// from the connection, when those who read bodies have had a chance to.
     pub(super) fn adjust(
         &mut self,
         cx: &Context<'_>,
@@ -159,27 +167,27 @@ impl Windows {
         streams: usize,
         connection: &mut impl Resize,
     ) {
-        let moved = arrived.bytes.wrapping_add(self.unread.released.get());
-        if moved.wrapping_sub(self.moved) < LOOK && streams <= self.streams {
+        let progress = arrived.bytes.wrapping_add(self.unread.released.get());
+        if progress.wrapping_sub(self.progress) < ADJUST_INTERVAL && streams <= self.streams {
             return;
         }
-        self.moved = moved;
-        self.streams = streams + STREAMS;
-        self.weigh(arrived);
+        self.progress = progress;
+        self.streams = streams + SPARE_STREAMS;
+        self.measure_cost(arrived);
         self.resize(cx, connection);
     }
 
-    /// To be called when the connection has had its turn: while its windows are narrow nothing may come
-    /// that has them looked at again.
+    /// To be called after the connection was polled. While the windows are small, the other side may send
+    /// nothing, so that [`adjust`](Self::adjust) would not be called again.
     ///
-    /// A change counts from its acknowledgement on, which may have come in this turn. A stream of which
-    /// everything was read before has a window of nothing or less then, and the library opens it only when
-    /// something is released. A change that was refused until then is due now.
+    /// A change of the windows takes effect when it is acknowledged, which may have happened in this poll.
+    /// A stream whose bytes were all read before that may then have a window of zero or less, and the
+    /// library opens it only when something is released. A pending change can be made now.
     pub(super) fn after_turn(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
-        if self.refused {
+        if self.change_pending {
             self.resize(cx, connection);
-            if !self.refused {
-                // The library sends it in its next turn, and asks for none.
+            if !self.change_pending {
+                // The library sends the change when it is polled next, but does not ask to be polled.
                 cx.waker().wake_by_ref();
             }
         }
@@ -190,48 +198,50 @@ impl Windows {
 
     fn resize(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
         let unread = self.unread.bytes();
-        self.looks[self.looked % self.looks.len()] = unread;
-        self.looked = self.looked.wrapping_add(1);
+        self.recent_unread[self.adjustments % self.recent_unread.len()] = unread;
+        self.adjustments = self.adjustments.wrapping_add(1);
         self.share.grow();
 
-        let standing = self.looks.iter().copied().min().unwrap_or_default();
-        let stream = self.stream_for(standing);
+        let least_unread = self.recent_unread.iter().copied().min().unwrap_or_default();
+        let stream = self.stream_for(least_unread);
         let differs = stream / 2 >= self.stream || stream <= self.stream / 2;
-        let back = stream > self.stream && standing == 0;
-        self.refused = (differs || back) && connection.resize_streams(stream).is_err();
-        if (differs || back) && !self.refused {
+        let fully_read = stream > self.stream && least_unread == 0;
+        self.change_pending = (differs || fully_read) && connection.resize_streams(stream).is_err();
+        if (differs || fully_read) && !self.change_pending {
             self.stream = stream;
         }
-        let whole = self.connection_for(unread);
-        if whole.abs_diff(self.connection) as usize >= LOOK {
-            connection.resize(whole);
-            self.connection = whole;
+        let connection_window = self.connection_for(unread);
+        if connection_window.abs_diff(self.connection) as usize >= ADJUST_INTERVAL {
+            connection.resize(connection_window);
+            self.connection = connection_window;
         }
         if self.stream < self.stream_for(0) {
-            self.unread.tell_when_read(LOOK, cx.waker());
+            self.unread.wake_when_read(ADJUST_INTERVAL, cx.waker());
         }
     }
 
-    /// What a byte of those that came last cost.
-    fn weigh(&mut self, arrived: Arrived) {
+    /// Computes `byte_cost` from what has arrived since the last time.
+    fn measure_cost(&mut self, arrived: Arrived) {
         let bytes = arrived.bytes.wrapping_sub(self.arrived.bytes);
         let frames = arrived.frames.wrapping_sub(self.arrived.frames);
-        if bytes >= LOOK / 4 {
-            self.weight = FRAME_COST + frames.saturating_mul(FRAME_COST * FRAME_COST) / bytes;
+        if bytes >= ADJUST_INTERVAL / 4 {
+            self.byte_cost = FRAME_COST + frames.saturating_mul(FRAME_COST * FRAME_COST) / bytes;
             self.arrived = arrived;
         }
     }
 
+    /// The window of each stream when this many bytes are unread.
     fn stream_for(&self, unread: usize) -> u32 {
-        let cost = (unread / FRAME_COST).saturating_mul(self.weight);
+        let cost = (unread / FRAME_COST).saturating_mul(self.byte_cost);
         let beyond = self
             .share
             .bytes()
-            .saturating_sub(TAKEN_OFF.saturating_mul(cost));
+            .saturating_sub(UNREAD_FACTOR.saturating_mul(cost));
         size(self.sizes.stream as usize + beyond)
     }
 
-    /// As much as all streams always have, beside the share or what is held by those that nobody reads.
+    /// The window of the connection when this many bytes are unread: the windows that its streams always
+    /// have, and beside them the share, or what the streams that nobody reads hold if that is more.
     fn connection_for(&self, unread: usize) -> u32 {
         let streams = self.streams.min(self.sizes.max_streams as usize);
         let always = streams.saturating_mul(self.sizes.stream as usize);
@@ -248,21 +258,22 @@ fn size(bytes: usize) -> u32 {
 }
 
 impl Unread {
-    pub(super) fn always(&self) -> u64 {
-        self.always
+    /// The window that every stream always has.
+    pub(super) fn stream_window(&self) -> u64 {
+        self.stream_window
     }
 
-    /// Counts what this stream has that was not released, until it is dropped.
+    /// Counts the unread bytes of this stream until it is dropped.
     pub(super) fn watch(&self, stream: &Rc<RefCell<RecvStream>>) {
         let mut streams = self.streams.borrow_mut();
-        if streams.len() >= self.most.get() {
+        if streams.len() >= self.prune_at.get() {
             streams.retain(|stream| stream.strong_count() > 0);
-            self.most.set(2 * (streams.len() + STREAMS));
+            self.prune_at.set(2 * (streams.len() + SPARE_STREAMS));
         }
         streams.push(Rc::downgrade(stream));
     }
 
-    /// So much has been read.
+    /// To be called when this many bytes have been read.
     pub(super) fn released(&self, length: usize) {
         self.released.set(self.released.get().wrapping_add(length));
         let mut waiter = self.waiter.borrow_mut();
@@ -276,23 +287,25 @@ impl Unread {
         }
     }
 
-    fn tell_when_read(&self, length: usize, waker: &Waker) {
+    /// Wakes the task once this many more bytes have been read.
+    fn wake_when_read(&self, length: usize, waker: &Waker) {
         *self.waiter.borrow_mut() = Some((length, waker.clone()));
     }
 
+    /// How many bytes are unread.
     fn bytes(&self) -> usize {
         let mut bytes = 0;
-        self.each(|stream| bytes += stream.flow_control().used_capacity());
+        self.for_each(|stream| bytes += stream.flow_control().used_capacity());
         bytes
     }
 
-    /// Has the library say what the windows are, where they are to be larger than was said.
+    /// Makes the library announce the windows of streams that are larger than the other side was told.
     fn reopen(&self) {
-        // Nothing is never too much.
-        self.each(|stream| drop(stream.flow_control().release_capacity(0)));
+        // Releasing zero bytes cannot fail, and makes the library look at the window.
+        self.for_each(|stream| drop(stream.flow_control().release_capacity(0)));
     }
 
-    fn each(&self, mut act: impl FnMut(&mut RecvStream)) {
+    fn for_each(&self, mut act: impl FnMut(&mut RecvStream)) {
         self.streams.borrow_mut().retain(|stream| {
             let Some(stream) = stream.upgrade() else {
                 return false;

@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
-    /// looked at, and `wall_clock` says what time it is.
+    /// read at, and `wall_clock` says what time it is.
     pub fn over(
         transport: Arc<dyn Transport>,
         wall_clock: WallClock,
@@ -338,8 +338,8 @@ impl TokenEndpoint for Client {
     fn reread_secrets(&self) -> BoxFuture<'_, bool> {
         let inputs = Arc::clone(&self.inputs);
         Box::pin(async move {
-            let looked = spawn_blocking(move || inputs.read()).await;
-            looked.is_ok_and(|now| self.differs(now))
+            let read = spawn_blocking(move || inputs.read()).await;
+            read.is_ok_and(|now| self.differs(now))
         })
     }
 

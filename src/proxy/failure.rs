@@ -134,9 +134,10 @@ pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
 
 /// The upstream ended the stream, or the connection under it, and said why.
 fn given_up(error: &h2::Error) -> Cow<'static, str> {
-    let what = match error.is_go_away() {
-        true => "ended the connection",
-        false => "reset the request",
+    let what = if error.is_go_away() {
+        "ended the connection"
+    } else {
+        "reset the request"
     };
     let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
     let advice = match reason {

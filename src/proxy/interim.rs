@@ -46,7 +46,7 @@ impl InterimSink {
 }
 
 /// An interim response of the upstream as the client gets it; `None` for those that are not for
-/// passing on: 100 is asked for and given on each side by itself, and 101 is none.
+/// passing on: 100 is asked for and given on each side by itself, and 101 is not passed on.
 fn passed_on(upstream: Response<()>) -> Option<Response<()>> {
     let (mut head, ()) = upstream.into_parts();
     if [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS].contains(&head.status) {

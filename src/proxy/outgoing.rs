@@ -207,7 +207,7 @@ impl<'r> OutgoingRequest<'r> {
             request.extensions_mut().insert(protocol.clone());
         }
         if let Some(signal) = &self.continue_signal {
-            // Many servers never send 100 over HTTP/2, and the client would wait in vain.
+            // Many servers never send 100 over HTTP/2, and the client would wait for nothing.
             signal.notify_one();
         }
         request

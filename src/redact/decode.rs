@@ -16,30 +16,30 @@ pub(super) struct DecodedView {
 }
 
 /// Shows `text` in every form that it decodes to: percent-encoding, escapes of HTML and of JSON,
-/// base64 and hexadecimal are undone, in any order, until nothing changes. `look` is told whether
+/// base64 and hexadecimal are undone, in any order, until nothing changes. `inspect` is told whether
 /// base64 or hexadecimal was. `None`: there is too much of it.
-pub(super) fn each(text: &str, mut look: impl FnMut(&DecodedView, bool)) -> Option<()> {
+pub(super) fn each(text: &str, mut inspect: impl FnMut(&DecodedView, bool)) -> Option<()> {
     let mut left = MOST_TIMES * (text.len() + SHORTEST);
-    visit(DecodedView::of(text), false, &mut left, &mut look)
+    visit(DecodedView::of(text), false, &mut left, &mut inspect)
 }
 
 fn visit(
     mut view: DecodedView,
     decoded: bool,
     left: &mut usize,
-    look: &mut impl FnMut(&DecodedView, bool),
+    inspect: &mut impl FnMut(&DecodedView, bool),
 ) -> Option<()> {
     loop {
         *left = left.checked_sub(view.bytes.len())?;
-        look(&view, decoded);
+        inspect(&view, decoded);
         for skipped in 0..4 {
             if let Some(view) = view.base64(skipped) {
-                visit(view, true, left, look)?;
+                visit(view, true, left, inspect)?;
             }
         }
         for skipped in 0..2 {
             if let Some(view) = view.hexadecimal(skipped) {
-                visit(view, true, left, look)?;
+                visit(view, true, left, inspect)?;
             }
         }
         let Some(unescaped) = view.unescaped() else {

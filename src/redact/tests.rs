@@ -15,9 +15,10 @@ fn percent_encode(text: &str, out: &mut String) {
 fn percent(text: &str, lower: bool) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
-        match lower {
-            true => write!(out, "%{byte:02x}").unwrap(),
-            false => write!(out, "%{byte:02X}").unwrap(),
+        if lower {
+            write!(out, "%{byte:02x}").unwrap()
+        } else {
+            write!(out, "%{byte:02X}").unwrap()
         }
     }
     out

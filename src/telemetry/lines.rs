@@ -208,7 +208,7 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
     }
 }
 
-/// Held by the thread that writes.
+/// PipeState by the thread that writes.
 struct PanicReporter(Lines);
 
 impl Drop for PanicReporter {
@@ -249,10 +249,10 @@ mod tests {
 
     /// A pipe that holds one write until someone reads.
     #[derive(Clone, Default)]
-    struct Pipe(Arc<(Mutex<Held>, Condvar)>);
+    struct Pipe(Arc<(Mutex<PipeState>, Condvar)>);
 
     #[derive(Default)]
-    struct Held {
+    struct PipeState {
         open: bool,
         bytes: Vec<u8>,
     }
@@ -363,9 +363,10 @@ mod tests {
         impl Write for Slow {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.1 = !self.1;
-                match self.1 {
-                    true => Err(ErrorKind::WouldBlock.into()),
-                    false => self.0.write(&bytes[..1]),
+                if self.1 {
+                    Err(ErrorKind::WouldBlock.into())
+                } else {
+                    self.0.write(&bytes[..1])
                 }
             }
 

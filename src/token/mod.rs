@@ -1,4 +1,4 @@
-//! The life of a token: when it is fetched, renewed, set aside and no longer sent.
+//! The life of a token: when it is fetched, renewed, quarantined and no longer sent.
 //!
 //! The proxy asks a [`TokenSource`], through the [`TokenRejections`] of the upstream it sends to, and
 //! nothing else. Inside, decisions and waiting are apart:
@@ -9,7 +9,7 @@
 //! - `shared`: what those who ask share with the one who fetches.
 //! - `refresh_task`: the task that fetches, once at a time.
 //! - `rejection`: what a 401 from an upstream means for the token.
-//! - `fresh_rejections`: what an operator is told when no other token heals it.
+//! - `fresh_rejections`: what an operator is told when new tokens are rejected as well.
 
 mod access_token;
 mod clock;

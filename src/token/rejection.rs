@@ -24,11 +24,11 @@ pub struct TokenRejections {
     quarantined: AtomicU64,
     /// Tokens that are inherited are not for this upstream.
     own_only: bool,
-    inner: Mutex<Inner>,
+    state: Mutex<RejectionState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct RejectionState {
     quarantined: Option<Quarantine>,
     /// The id of the token that the last attempt brought in place of one in quarantine.
     replacement: u64,
@@ -136,52 +136,52 @@ impl TokenRejections {
     /// which this upstream causes no fetch, once per token however many requests were replayed;
     /// an accepted one ends it.
     pub fn replayed(&self, source: &TokenSource, token: &Token, accepted: bool) {
-        let mut inner = self.lock();
+        let mut state = self.lock();
         if accepted {
-            inner.cooldown_until = Duration::ZERO;
-            inner.cooldown = Duration::ZERO;
+            state.cooldown_until = Duration::ZERO;
+            state.cooldown = Duration::ZERO;
         } else {
-            inner.note_failed_replay(token, source.now());
+            state.note_failed_replay(token, source.now());
         }
     }
 
     fn decide(&self, source: &TokenSource, rejected: &Token, deadline: Instant) -> Decision {
-        let mut inner = self.lock();
-        self.settle(&mut inner, source);
-        if inner.counted < rejected.id() {
-            inner.counted = rejected.id();
+        let mut state = self.lock();
+        self.settle(&mut state, source);
+        if state.counted < rejected.id() {
+            state.counted = rejected.id();
             source.count_rejection();
         }
         let now = source.now();
-        if rejected.id() == inner.replacement
+        if rejected.id() == state.replacement
             && now.boot.saturating_sub(rejected.issued().boot) < FIRST_COOLDOWN
         {
-            // Requests that cannot be replayed show that it was in vain as well.
-            inner.note_failed_replay(rejected, now);
+            // Requests that cannot be replayed show that the replacement did not help, too.
+            state.note_failed_replay(rejected, now);
         }
-        if let Some(quarantined) = &inner.quarantined {
+        if let Some(quarantined) = &state.quarantined {
             return match self.newer(source, rejected) {
                 Some(newer) if newer.id() != quarantined.token => Decision::Replay(newer),
-                _ if quarantined.attempt <= inner.given_up => Decision::PassThrough,
+                _ if quarantined.attempt <= state.given_up => Decision::PassThrough,
                 _ => Decision::Wait(quarantined.attempt),
             };
         }
         if let Some(newer) = self.newer(source, rejected) {
             return Decision::Replay(newer);
         }
-        if now.boot < inner.cooldown_until {
+        if now.boot < state.cooldown_until {
             return Decision::PassThrough;
         }
         let attempt = source.replace(deadline);
-        let Some(attempt) = attempt.filter(|attempt| *attempt > inner.given_up) else {
-            // An attempt may have ended since the look above.
+        let Some(attempt) = attempt.filter(|attempt| *attempt > state.given_up) else {
+            // An attempt may have ended since it was checked above.
             let newer = self.newer(source, rejected);
             return newer.map_or(Decision::PassThrough, Decision::Replay);
         };
         // While attempts fail, a request that is rejected whatever its token must not delay the
         // others again and again.
-        let blocks_others = inner.irreplaceable != rejected.id();
-        inner.quarantined = Some(Quarantine {
+        let blocks_others = state.irreplaceable != rejected.id();
+        state.quarantined = Some(Quarantine {
             token: rejected.id(),
             attempt,
             blocks_others,
@@ -194,9 +194,9 @@ impl TokenRejections {
 
     /// The attempt for which requests of this upstream wait, if any.
     fn waits_for(&self, source: &TokenSource) -> Option<u64> {
-        let mut inner = self.lock();
-        self.settle(&mut inner, source);
-        let quarantined = inner.quarantined.as_ref()?;
+        let mut state = self.lock();
+        self.settle(&mut state, source);
+        let quarantined = state.quarantined.as_ref()?;
         quarantined.blocks_others.then_some(quarantined.attempt)
     }
 
@@ -206,13 +206,13 @@ impl TokenRejections {
     async fn wait(&self, source: &TokenSource, attempt: u64, deadline: Instant) -> bool {
         let in_flight = source.begins_by_now(attempt);
         let in_time = timeout_at(deadline, source.ended(attempt)).await.is_ok();
-        let mut inner = self.lock();
-        self.settle(&mut inner, source);
+        let mut state = self.lock();
+        self.settle(&mut state, source);
         if in_time || !in_flight {
             return in_time;
         }
-        inner.given_up = inner.given_up.max(attempt);
-        if let Some(quarantined) = &mut inner.quarantined
+        state.given_up = state.given_up.max(attempt);
+        if let Some(quarantined) = &mut state.quarantined
             && quarantined.attempt == attempt
         {
             quarantined.blocks_others = false;
@@ -223,8 +223,8 @@ impl TokenRejections {
 
     /// Ends the quarantine if its attempt has ended. Everyone who comes by does this, so that
     /// it depends on no request that may have left.
-    fn settle(&self, inner: &mut Inner, source: &TokenSource) {
-        let Some(quarantined) = inner
+    fn settle(&self, state: &mut RejectionState, source: &TokenSource) {
+        let Some(quarantined) = state
             .quarantined
             .take_if(|quarantined| source.has_ended(quarantined.attempt))
         else {
@@ -235,12 +235,12 @@ impl TokenRejections {
             return;
         };
         if current.id() != quarantined.token {
-            inner.replacement = current.id();
+            state.replacement = current.id();
         } else if source.is_failing() {
-            inner.irreplaceable = quarantined.token;
+            state.irreplaceable = quarantined.token;
         } else {
             // The server answers, but with the value that was rejected: as good as a replay.
-            inner.start_cooldown(source.now());
+            state.start_cooldown(source.now());
         }
     }
 
@@ -254,12 +254,12 @@ impl TokenRejections {
         !(self.own_only && token.is_inherited())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RejectionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl RejectionState {
     /// The upstream rejects the token that was fetched on its account.
     fn note_failed_replay(&mut self, token: &Token, now: Moment) {
         if self.failed_replay < token.id() {

@@ -237,8 +237,9 @@ impl TokenSource {
 
     /// Whether the attempt has begun, or nothing postpones it.
     pub(super) fn begins_by_now(&self, attempt: u64) -> bool {
-        let look = |state: &TokenState, now| state.begun() >= attempt || state.pause(now).is_zero();
-        self.shared.with_state(look)
+        let begins =
+            |state: &TokenState, now| state.begun() >= attempt || state.pause(now).is_zero();
+        self.shared.with_state(begins)
     }
 
     pub(super) fn has_ended(&self, attempt: u64) -> bool {

@@ -63,14 +63,11 @@ pub(super) fn certificate_refusal(
 ) -> Option<String> {
     let alert = alert_of(error)?;
     if alert == AlertDescription::CertificateRequired {
-        let reason = match has_certificate {
-            true => {
-                "the server wants a client certificate, and takes none with a key such as ours; \
+        let reason = if has_certificate {
+            "the server wants a client certificate, and takes none with a key such as ours; \
                  check the kind of key in tls.key_file"
-            }
-            false => {
-                "the server wants a client certificate; name tls.certificate_file and tls.key_file"
-            }
+        } else {
+            "the server wants a client certificate; name tls.certificate_file and tls.key_file"
         };
         return Some(reason.to_owned());
     }

@@ -29,7 +29,7 @@ pub(super) struct Hasher(RandomState);
 
 impl Hasher {
     /// What `path` holds now.
-    pub(super) fn look(&self, path: &Path) -> Content {
+    pub(super) fn content(&self, path: &Path) -> Content {
         let (hasher, named) = (self.clone(), path.to_owned());
         files::within(path, move || hasher.read(&named, true))
             .unwrap_or_else(|error| Content::Unreadable(error.kind()))

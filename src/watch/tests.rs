@@ -222,22 +222,22 @@ fn half_written_content_is_looked_at_again() {
     let hash = |hash| BTreeMap::from([(PathBuf::from("/f"), Content::File(hash))]);
     let (known, half, whole) = (hash(1), hash(2), hash(3));
     let mut unsettled = Unsettled::default();
-    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
-    assert_eq!(unsettled.compare(&known, &whole), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::ReadAgain);
+    assert_eq!(unsettled.compare(&known, &whole), Comparison::ReadAgain);
     assert_eq!(unsettled.compare(&known, &whole), Comparison::Changed);
 
-    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::ReadAgain);
     assert_eq!(unsettled.compare(&known, &known), Comparison::Same);
-    assert_eq!(unsettled.compare(&known, &half), Comparison::LookAgain);
+    assert_eq!(unsettled.compare(&known, &half), Comparison::ReadAgain);
 
     let mut unsettled = Unsettled::default();
     let comparisons: Vec<_> = (10..)
         .map(|restless| unsettled.compare(&known, &hash(restless)))
-        .take_while(|comparison| *comparison == Comparison::LookAgain)
+        .take_while(|comparison| *comparison == Comparison::ReadAgain)
         .collect();
     assert_eq!(
         comparisons.len(),
-        MAX_UNSETTLED_LOOKS as usize,
+        MAX_UNSETTLED_READS as usize,
         "then it is reported"
     );
 }
@@ -254,7 +254,7 @@ fn looking_at_a_pipe_does_not_block() {
         0,
     )
     .unwrap();
-    assert_eq!(Hasher::default().look(&pipe), Content::Special);
+    assert_eq!(Hasher::default().content(&pipe), Content::Special);
 }
 
 #[test]
@@ -302,7 +302,7 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
     assert_eq!(
         next(&mut changes).await,
         [file.as_path()],
-        "the timer looks"
+        "the timer makes it read"
     );
     drop(release);
 }

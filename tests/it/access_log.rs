@@ -330,7 +330,7 @@ fn with_upstream(config: &str, address: SocketAddr) -> String {
 async fn an_error_of_ours_is_logged_with_its_cause() {
     let refusing = format!("http://{}", loopback());
     let ca = Ca::new();
-    let expired = ca.identity_until(&["localhost"], 2000).server(&[]);
+    let expired = ca.certificate_until(&["localhost"], 2000).server(&[]);
     let expired = Api::with_tls(Some(expired), |_| response(200, "ok")).address;
     let trusting = format!(
         "tls = {{ ca_file = \"{}\", server_name = \"localhost\" }}",

@@ -286,9 +286,10 @@ async fn who_holds_every_place_does_not_silence_the_pages() {
         for reads in [true, false] {
             let mut holding = Vec::new();
             for _ in 0..70 {
-                holding.push(match reads {
-                    true => TcpStream::connect(address).await.unwrap(),
-                    false => never_reads(address).await,
+                holding.push(if reads {
+                    TcpStream::connect(address).await.unwrap()
+                } else {
+                    never_reads(address).await
                 });
             }
             // Sooner than any of them ends by itself.

@@ -12,7 +12,7 @@ use world::World;
 #[tokio::test]
 async fn a_token_is_sent_with_the_certificate_it_is_bound_to() {
     let world = World::new();
-    let first = world.identity();
+    let first = world.certificate();
     world.server.knows(&first);
     let sidebearer = world.start(&first);
     for path in ["/http1", "/http2"] {
@@ -29,7 +29,7 @@ async fn a_token_is_sent_with_the_certificate_it_is_bound_to() {
 #[tokio::test]
 async fn check_connects_with_the_certificate_of_the_credential() {
     let world = World::new();
-    let identity = world.identity();
+    let identity = world.certificate();
     world.server.knows(&identity);
     let dir = world.files(&identity);
     let path = dir.path().join("sidebearer.toml");

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::support::loopback;
-use crate::support::tls::{Ca, Identity};
+use crate::support::tls::{Ca, CertificateAndKey};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -78,7 +78,7 @@ async fn tls_failure(url: &str, tls: &Tls, http: HttpVersion) -> String {
 #[tokio::test]
 async fn alpn_decides_the_http_version_and_an_upgrade_forces_http1() {
     let ca = Ca::new();
-    let both = ca.identity(&["localhost"]).server(&["h2", "http/1.1"]);
+    let both = ca.certificate(&["localhost"]).server(&["h2", "http/1.1"]);
     let url = format!("https://localhost:{}", serve(both).await.port());
     for (http, protocols, http2) in [
         (HttpVersion::Auto, Protocols::Any, true),
@@ -100,7 +100,7 @@ async fn alpn_decides_the_http_version_and_an_upgrade_forces_http1() {
 async fn a_server_without_http2_is_an_error_only_where_it_is_demanded() {
     let ca = Ca::new();
     for alpn in [&["http/1.1"][..], &[]] {
-        let server = ca.identity(&["localhost"]).server(alpn);
+        let server = ca.certificate(&["localhost"]).server(alpn);
         let url = format!("https://localhost:{}", serve(server).await.port());
         let auto = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
         assert!(!auto.unwrap().http2);
@@ -133,7 +133,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
 #[tokio::test]
 async fn sessions_are_resumed_between_connections_of_one_connector() {
     let ca = Ca::new();
-    let server = serve(ca.identity(&["localhost"]).server(&["h2"])).await;
+    let server = serve(ca.certificate(&["localhost"]).server(&["h2"])).await;
     let url = format!("https://localhost:{}", server.port());
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
     let mut kinds = Vec::new();
@@ -152,7 +152,7 @@ async fn sessions_are_resumed_between_connections_of_one_connector() {
 #[tokio::test]
 async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
     let read = |name: &str| std::fs::read(format!("tests/keys/rsa1024.{name}pem")).unwrap();
-    let identity = Identity {
+    let identity = CertificateAndKey {
         certificate: CertificateDer::from_pem_slice(&read("leaf.")).unwrap(),
         key: PrivateKeyDer::from_pem_slice(&read("leaf.key.")).unwrap(),
         certificate_pem: String::new(),
@@ -172,7 +172,7 @@ async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
 #[tokio::test]
 async fn a_bad_certificate_is_refused_in_words() {
     let (ca, other) = (Ca::new(), Ca::new());
-    let good = serve(ca.identity(&["localhost"]).server(&[])).await;
+    let good = serve(ca.certificate(&["localhost"]).server(&[])).await;
     let good = format!("https://localhost:{}", good.port());
 
     let reason = tls_failure(&good, &trusting(&other), HttpVersion::Auto).await;
@@ -191,7 +191,7 @@ async fn a_bad_certificate_is_refused_in_words() {
         "the server's certificate is for localhost, not for api.example.com"
     );
 
-    let expired = ca.identity_until(&["localhost"], 2020).server(&[]);
+    let expired = ca.certificate_until(&["localhost"], 2020).server(&[]);
     let expired = format!("https://localhost:{}", serve(expired).await.port());
     assert_eq!(
         tls_failure(&expired, &trusting(&ca), HttpVersion::Auto).await,
@@ -202,7 +202,7 @@ async fn a_bad_certificate_is_refused_in_words() {
 #[tokio::test]
 async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
     let ca = Ca::new();
-    let identity = ca.identity(&["localhost"]);
+    let identity = ca.certificate(&["localhost"]);
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let old = builder
         .with_protocol_versions(&[&rustls::version::TLS12])
@@ -221,7 +221,7 @@ async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
 #[tokio::test]
 async fn server_name_and_ip_literals_are_verified() {
     let ca = Ca::new();
-    let named = serve(ca.identity(&["api.example.com"]).server(&[])).await;
+    let named = serve(ca.certificate(&["api.example.com"]).server(&[])).await;
     let tls = Tls {
         server_name: Some("api.example.com".to_owned()),
         ..trusting(&ca)
@@ -229,7 +229,7 @@ async fn server_name_and_ip_literals_are_verified() {
     let by_name = connect(&format!("https://{named}"), &tls, HttpVersion::Auto).await;
     by_name.unwrap();
 
-    let literal = serve_at(loopback(), ca.own_identity().server(&[])).await;
+    let literal = serve_at(loopback(), ca.own_certificate().server(&[])).await;
     let url = format!("https://{literal}");
     let by_ip = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
     by_ip.unwrap();
@@ -246,7 +246,7 @@ async fn a_client_certificate_is_presented_when_configured() {
         .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-    let identity = ca.identity(&["localhost"]);
+    let identity = ca.certificate(&["localhost"]);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -255,7 +255,7 @@ async fn a_client_certificate_is_presented_when_configured() {
         .unwrap();
     let url = format!("https://localhost:{}", serve(config).await.port());
 
-    let client = ca.identity(&["client"]);
+    let client = ca.certificate(&["client"]);
     let (certificate, key) = (ca.dir().join("client.pem"), ca.dir().join("client.key"));
     std::fs::write(&certificate, &client.certificate_pem).unwrap();
     std::fs::write(&key, &client.key_pem).unwrap();
@@ -359,9 +359,9 @@ fn unusable_files_are_named_when_the_connector_is_built() {
     let ca = Ca::new();
     let empty = ca.dir().join("empty.pem");
     std::fs::write(&empty, "nothing here").unwrap();
-    let identity = ca.identity(&["client"]);
+    let identity = ca.certificate(&["client"]);
     let other = ca.dir().join("other.key");
-    std::fs::write(&other, ca.identity(&["other"]).key_pem).unwrap();
+    std::fs::write(&other, ca.certificate(&["other"]).key_pem).unwrap();
     let certificate = ca.dir().join("client.pem");
     std::fs::write(&certificate, identity.certificate_pem).unwrap();
 

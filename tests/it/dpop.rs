@@ -192,14 +192,14 @@ async fn a_bound_token_that_nobody_asked_for_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_rejected_bound_token_is_healed_with_a_proof_of_the_new_one() {
+async fn a_rejected_bound_token_is_renewed_with_a_proof_of_the_new_one() {
     let issuer = Issuer::start();
     let (api, _) = guarded(&issuer);
     let sidebearer = Sidebearer::start(&config(&api, &issuer, "", "dpop = true"));
     assert_eq!(status(&sidebearer, "/").await, 200);
     issuer.revoke_all();
     // No fetch begins within half a second of a success.
-    crate::support::eventually("healed", async || status(&sidebearer, "/").await == 200).await;
+    crate::support::eventually("renewed", async || status(&sidebearer, "/").await == 200).await;
     assert_eq!(issuer.issued(), 2);
     assert_eq!(api.seen().last().unwrap().authorization(), "DPoP token-2");
     let rejections = r#"sidebearer_token_rejections_total{credential="api"}"#;

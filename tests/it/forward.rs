@@ -36,7 +36,7 @@ impl World {
     /// `lines` are more of the configuration.
     fn with(lines: &str, answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
         let (ca, idp) = (Ca::new(), Idp::start());
-        let crm = Api::with_tls(Some(ca.own_identity().server(&["http/1.1"])), answer);
+        let crm = Api::with_tls(Some(ca.own_certificate().server(&["http/1.1"])), answer);
         let plain = Api::start(|_| response(200, "plain"));
         let config = format!(
             r#"

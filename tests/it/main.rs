@@ -15,7 +15,6 @@ mod dpop;
 mod drain;
 mod errors;
 mod forward;
-mod heal;
 mod limits;
 mod log;
 mod metrics;
@@ -29,6 +28,7 @@ mod pool;
 mod proxy;
 
 mod reload;
+mod renewal;
 mod secrets;
 mod service_manager;
 mod silent_files;

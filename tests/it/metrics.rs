@@ -20,7 +20,7 @@ async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
             .status,
         200
     );
-    // A 401 that is not healed counts as a rejection all the same; a foreign host as an error.
+    // A 401 that is not renewed counts as a rejection all the same; a foreign host as an error.
     let mut odd = request(
         Method::from_bytes(b"CLIENTMETHOD").unwrap(),
         "/client-path",

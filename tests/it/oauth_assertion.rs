@@ -243,7 +243,7 @@ async fn key_id_and_audience_are_what_was_configured() {
 async fn a_certificate_is_named_when_it_is_of_the_key() {
     let server = Server::always(ok(GOOD)).await;
     let ca = Ca::new();
-    let identity = ca.identity(&["billing"]);
+    let identity = ca.certificate(&["billing"]);
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &identity.certificate);
     let file = ca.dir().join("certificate");
     std::fs::write(&file, &identity.certificate_pem).unwrap();

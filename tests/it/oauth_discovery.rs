@@ -71,9 +71,12 @@ async fn a_document_of_another_issuer_is_refused() {
 
 #[tokio::test]
 async fn an_issuer_without_a_document_says_what_was_tried() {
-    let down = Server::start(|request| match request.contains("openid") {
-        true => http("503 Busy", "retry-after: 9\r\n", ""),
-        false => http("301 Moved", "location: /elsewhere\r\n", ""),
+    let down = Server::start(|request| {
+        if request.contains("openid") {
+            http("503 Busy", "retry-after: 9\r\n", "")
+        } else {
+            http("301 Moved", "location: /elsewhere\r\n", "")
+        }
     });
     let server = down.await;
     let error = fetch(&discovering(&server.url("/"))).await.unwrap_err();
@@ -99,11 +102,12 @@ async fn a_failing_fetch_does_not_read_a_recent_document_again() {
             .lines()
             .find_map(|line| line.strip_prefix("host: "))
             .unwrap();
-        match request.starts_with("GET") {
-            true => ok(&format!(
+        if request.starts_with("GET") {
+            ok(&format!(
                 r#"{{"issuer":"http://{host}","token_endpoint":"http://{host}/token"}}"#
-            )),
-            false => http("500 Oops", "", ""),
+            ))
+        } else {
+            http("500 Oops", "", "")
         }
     })
     .await;

@@ -11,10 +11,10 @@ use crate::support::eventually;
 use crate::support::keys::form;
 use crate::support::scripted::{GOOD, Server, credential, http, ok};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::tls::{Ca, Identity};
+use crate::support::tls::{Ca, CertificateAndKey};
 use crate::support::{any_port, loopback};
 
-fn write(dir: &Path, identity: &Identity) {
+fn write(dir: &Path, identity: &CertificateAndKey) {
     std::fs::write(dir.join("certificate"), &identity.certificate_pem).unwrap();
     std::fs::write(dir.join("key"), &identity.key_pem).unwrap();
 }
@@ -36,13 +36,13 @@ fn certified(url: &str, ca: &Ca, dir: &Path) -> Credential {
 async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_nothing() {
     let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
     let server = Server::with_tls(
-        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        Some(ca.certificate(&["localhost"]).demanding(&clients, &[])),
         |_| ok(GOOD),
     )
     .await;
     let url = format!("https://localhost:{}/token", server.address.port());
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &strangers.identity(&["billing"]));
+    write(dir.path(), &strangers.certificate(&["billing"]));
     let client = Client::new(&certified(&url, &ca, dir.path())).unwrap();
 
     let refused = client.request().await.unwrap_err();
@@ -58,7 +58,7 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
     );
     assert!(!client.secret_changed());
 
-    write(dir.path(), &clients.identity(&["billing"]));
+    write(dir.path(), &clients.certificate(&["billing"]));
     assert!(client.secret_changed());
     client.request().await.unwrap();
     let expected = [
@@ -71,7 +71,7 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
     assert!(!request.contains("authorization:"), "{request}");
 
     // A new certificate whose key is not there yet, then half a file, then none.
-    let next = clients.identity(&["billing"]);
+    let next = clients.certificate(&["billing"]);
     let (certificate, key) = (dir.path().join("certificate"), dir.path().join("key"));
     let fails_not = async |file: &Path, expected: &str| {
         assert!(!client.secret_changed(), "the old ones are what is shown");
@@ -97,7 +97,7 @@ async fn a_certificate_is_renewed_without_a_new_client_and_a_broken_one_changes_
 #[tokio::test]
 async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_look_at() {
     let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
-    let server = || ca.identity(&["localhost"]);
+    let server = || ca.certificate(&["localhost"]);
     for config in [
         server().demanding_in_tls12(&clients, &[]),
         server().demanding(&clients, &[]),
@@ -108,12 +108,12 @@ async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_l
         let shown = certified(&url, &ca, dir.path());
         for (identity, reason) in [
             (
-                clients.identity_until(&["billing"], 2001),
+                clients.certificate_until(&["billing"], 2001),
                 "refused our client certificate: it has expired, or is not valid yet; check the \
                  dates of tls.certificate_file",
             ),
             (
-                strangers.identity(&["billing"]),
+                strangers.certificate(&["billing"]),
                 "refused our client certificate: the server does not trust the CA that signed it",
             ),
         ] {
@@ -126,7 +126,7 @@ async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_l
     }
 
     // TLS 1.2 has no alert for it.
-    let config = ca.identity(&["localhost"]).demanding(&clients, &[]);
+    let config = ca.certificate(&["localhost"]).demanding(&clients, &[]);
     let server = Server::with_tls(Some(config), |_| ok(GOOD)).await;
     let url = format!("https://localhost:{}/token", server.address.port());
     let mut bare = certified(&url, &ca, Path::new(""));
@@ -141,7 +141,7 @@ async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_l
 async fn a_refused_certificate_is_tried_again_as_soon_as_it_changes() {
     let (ca, clients, strangers) = (Ca::new(), Ca::new(), Ca::new());
     let server = Server::with_tls(
-        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        Some(ca.certificate(&["localhost"]).demanding(&clients, &[])),
         |_| ok(GOOD),
     )
     .await;
@@ -165,7 +165,7 @@ tls = {{ ca_file = "ca.pem", certificate_file = "certificate", key_file = "key" 
     );
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ca.pem"), &ca.pem).unwrap();
-    write(dir.path(), &strangers.identity(&["billing"]));
+    write(dir.path(), &strangers.certificate(&["billing"]));
     let sidebearer = Sidebearer::start_in(dir, &config);
     // From now on it waits for at least 30 s.
     eventually("it is refused twice", async || {
@@ -174,7 +174,7 @@ tls = {{ ca_file = "ca.pem", certificate_file = "certificate", key_file = "key" 
     })
     .await;
     let changed = Instant::now();
-    write(sidebearer.dir(), &clients.identity(&["billing"]));
+    write(sidebearer.dir(), &clients.certificate(&["billing"]));
     sidebearer.ready().await;
     assert!(changed.elapsed() < Duration::from_secs(15));
 }
@@ -183,31 +183,32 @@ tls = {{ ca_file = "ca.pem", certificate_file = "certificate", key_file = "key" 
 async fn discovery_leads_to_the_place_for_certificates() {
     let (ca, clients) = (Ca::new(), Ca::new());
     let mtls = Server::with_tls(
-        Some(ca.identity(&["localhost"]).demanding(&clients, &[])),
+        Some(ca.certificate(&["localhost"]).demanding(&clients, &[])),
         |_| ok(GOOD),
     )
     .await;
     let alias = format!("https://localhost:{}/mtls", mtls.address.port());
-    let plain = ca.identity(&["localhost"]).server(&["http/1.1"]);
+    let plain = ca.certificate(&["localhost"]).server(&["http/1.1"]);
     let origin = Server::with_tls(Some(plain), move |request| {
         let host = request
             .lines()
             .find_map(|line| line.strip_prefix("host: "))
             .unwrap();
-        match request.starts_with("GET ") {
-            true => ok(&json!({
+        if request.starts_with("GET ") {
+            ok(&json!({
                 "issuer": format!("https://{host}"),
                 "token_endpoint": format!("https://{host}/token"),
                 "mtls_endpoint_aliases": { "token_endpoint": alias },
             })
-            .to_string()),
-            false => http("400 Bad Request", "", r#"{"error":"invalid_client"}"#),
+            .to_string())
+        } else {
+            http("400 Bad Request", "", r#"{"error":"invalid_client"}"#)
         }
     })
     .await;
     let issuer = format!("https://localhost:{}", origin.address.port());
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &clients.identity(&["billing"]));
+    write(dir.path(), &clients.certificate(&["billing"]));
     let credential = Credential {
         server: AuthorizationServer::Issuer(issuer.clone(), issuer.parse().unwrap()),
         ..certified(&issuer, &ca, dir.path())
@@ -226,7 +227,7 @@ async fn discovery_leads_to_the_place_for_certificates() {
 #[tokio::test]
 async fn a_changed_tls_file_keeps_the_token() {
     let ca = Ca::new();
-    let identity = ca.identity(&["localhost"]).server(&["http/1.1"]);
+    let identity = ca.certificate(&["localhost"]).server(&["http/1.1"]);
     let server = Server::with_tls(Some(identity), |_| ok(GOOD)).await;
     let config = format!(
         r#"

@@ -342,7 +342,7 @@ async fn the_connection_of_a_superseded_attempt_is_closed() {
 async fn cold_requests_to_an_http1_upstream_over_tls_connect_side_by_side() {
     const BURST: usize = 20;
     let ca = Ca::new();
-    let tls = ca.own_identity().server(&["http/1.1"]);
+    let tls = ca.own_certificate().server(&["http/1.1"]);
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     // All but the first finish their handshake when the last has dialed.
     let (dialed, asked) = (

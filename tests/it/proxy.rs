@@ -172,7 +172,7 @@ async fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
         let idp = Idp::start();
         idp.set_lifetime(2);
         let ca = Ca::new();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.own_identity().server(&[])));
+        let acceptor = TlsAcceptor::from(Arc::new(ca.own_certificate().server(&[])));
         let (dialed, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (heads, mut arrived) = mpsc::unbounded_channel();
         let address = {

@@ -19,9 +19,12 @@ use crate::support::sidebearer::Sidebearer;
 /// An API that answers its name to who brings a token of `idp`.
 fn api(name: &'static str, idp: &Idp) -> Api {
     let idp = idp.clone();
-    Api::start(move |seen| match idp.accepts(seen.authorization()) {
-        true => response(200, name),
-        false => unauthorized("Bearer error=\"invalid_token\""),
+    Api::start(move |seen| {
+        if idp.accepts(seen.authorization()) {
+            response(200, name)
+        } else {
+            unauthorized("Bearer error=\"invalid_token\"")
+        }
     })
 }
 

@@ -232,8 +232,11 @@ async fn no_secret_is_in_a_log_an_answer_or_a_page() {
         count.unwrap_or(0)
     };
 
-    // The first tokens, a rejected one that is healed, failures, and a refresh.
-    eventually("healed", async || get(address, "/good").await.status == 200).await;
+    // The first tokens, a rejected one that is renewed, failures, and a refresh.
+    eventually("renewed", async || {
+        get(address, "/good").await.status == 200
+    })
+    .await;
     let mut seen = String::new();
     for path in [
         "/good",

@@ -18,7 +18,7 @@ const SILENT: &str = "the file system has not answered within 200ms";
 
 /// Whoever opens the file waits, as on a mount whose server is gone: Linux asks the holder of a
 /// lease first, and this one never answers. `None` where there is no Python to take it.
-fn hold(file: &Path) -> Option<Held> {
+fn hold(file: &Path) -> Option<FileHolder> {
     let script = "import fcntl, os, signal, sys, time\n\
                   signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
                   file = os.open(sys.argv[1], os.O_RDWR)\n\
@@ -28,7 +28,7 @@ fn hold(file: &Path) -> Option<Held> {
     let mut python = Command::new("python3");
     python.args(["-c", script]).arg(file).stdout(Stdio::piped());
     let mut python = match python.spawn() {
-        Ok(python) => Held(python),
+        Ok(python) => FileHolder(python),
         Err(why) => {
             eprintln!("skipped: 1 test, for want of Python: {why}");
             return None;
@@ -40,9 +40,9 @@ fn hold(file: &Path) -> Option<Held> {
     Some(python)
 }
 
-struct Held(Child);
+struct FileHolder(Child);
 
-impl Drop for Held {
+impl Drop for FileHolder {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

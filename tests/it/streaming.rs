@@ -129,9 +129,12 @@ async fn trailers_pass_both_ways_without_credentials() {
 
 #[tokio::test]
 async fn head_keeps_the_length_and_a_get_may_have_a_body() {
-    let api = Api::start(|seen| match seen.body.is_empty() {
-        true => response(200, "0123456789"),
-        false => response(200, "with a body"),
+    let api = Api::start(|seen| {
+        if seen.body.is_empty() {
+            response(200, "0123456789")
+        } else {
+            response(200, "with a body")
+        }
     });
     let sidebearer = to(api.address);
     let asked = client::request(Method::HEAD, "/", "");
@@ -148,7 +151,7 @@ async fn head_keeps_the_length_and_a_get_may_have_a_body() {
 #[tokio::test]
 async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
     let ca = Ca::new();
-    let tls = ca.own_identity().server(&["h2", "http/1.1"]);
+    let tls = ca.own_certificate().server(&["h2", "http/1.1"]);
     let api = Api::with_tls(Some(tls), |seen| response(200, seen.body.clone()));
     let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
     let config = unprotected(&format!("https://{}", api.address), &lines);

@@ -199,21 +199,28 @@ fn message(choices: &mut Choices<'_>, mark: &str, via: &str, to: &mut Vec<u8>) {
         to.extend(choices.any(&LINE_ENDS).bytes());
     }
     let hidden = plain(&format!("{mark}-hidden"), "");
-    let method = match choices.chance(128) {
-        true => choices.any(&["POST", "PUT", "GET"]),
-        false => choices.any(&METHODS),
+    let method = if choices.chance(128) {
+        choices.any(&["POST", "PUT", "GET"])
+    } else {
+        choices.any(&METHODS)
     };
     let target = choices.mostly(&TARGETS);
     let version = choices.mostly(&VERSIONS);
-    let blank = |choices: &mut Choices<'_>| match choices.chance(4) {
-        true => choices.any(&["  ", "\t", "", " \u{b}"]),
-        false => " ",
+    let blank = |choices: &mut Choices<'_>| {
+        if choices.chance(4) {
+            choices.any(&["  ", "\t", "", " \u{b}"])
+        } else {
+            " "
+        }
     };
     let (before, behind) = (blank(choices), blank(choices));
     let mut head = format!("{method}{before}{target}{behind}{version}");
-    let line_end = |choices: &mut Choices<'_>| match choices.chance(3) {
-        true => choices.any(&LINE_ENDS),
-        false => "\r\n",
+    let line_end = |choices: &mut Choices<'_>| {
+        if choices.chance(3) {
+            choices.any(&LINE_ENDS)
+        } else {
+            "\r\n"
+        }
     };
     head.push_str(line_end(choices));
     head.push_str(choices.mostly(&HOSTS));
@@ -258,9 +265,10 @@ fn body(choices: &mut Choices<'_>, hidden: &str) -> Body {
         _ => format!("0\r\n\r\n{hidden}"),
     };
     let chunked = choices.chance(110);
-    let bytes = match chunked {
-        true => chunks(choices, hidden).into_bytes(),
-        false => plain.into_bytes(),
+    let bytes = if chunked {
+        chunks(choices, hidden).into_bytes()
+    } else {
+        plain.into_bytes()
     };
     Body { bytes, chunked }
 }
@@ -275,9 +283,8 @@ fn chunks(choices: &mut Choices<'_>, hidden: &str) -> String {
         } else {
             length
         };
-        let size = match choices.chance(24) {
-            false => format!("{wrong:x}"),
-            true => match choices.below(16) {
+        let size = if choices.chance(24) {
+            match choices.below(16) {
                 0 => format!("{wrong:X}"),
                 1 => format!("000{wrong:x}"),
                 2 => format!("+{wrong:x}"),
@@ -294,22 +301,28 @@ fn chunks(choices: &mut Choices<'_>, hidden: &str) -> String {
                 13 => format!("{wrong:x}_"),
                 14 => format!("{wrong:x}\0"),
                 _ => String::new(),
-            },
+            }
+        } else {
+            format!("{wrong:x}")
         };
-        let end = |choices: &mut Choices<'_>| match choices.chance(8) {
-            true => choices.any(&["\n", "\r", "", "\r\n\r\n", "X\r\n"]),
-            false => "\r\n",
+        let end = |choices: &mut Choices<'_>| {
+            if choices.chance(8) {
+                choices.any(&["\n", "\r", "", "\r\n\r\n", "X\r\n"])
+            } else {
+                "\r\n"
+            }
         };
         out.push_str(&size);
         out.push_str(end(choices));
         out.push_str(data);
         out.push_str(end(choices));
     }
-    out.push_str(match choices.chance(24) {
-        true => choices.any(&[
+    out.push_str(if choices.chance(24) {
+        choices.any(&[
             "000\r\n", "0;x\r\n", "0\n", "", "0", "00 \r\n", "0\r", "0x0\r\n",
-        ]),
-        false => "0\r\n",
+        ])
+    } else {
+        "0\r\n"
     });
     if choices.chance(40) {
         out.push_str(choices.any(&[
@@ -324,9 +337,10 @@ fn chunks(choices: &mut Choices<'_>, hidden: &str) -> String {
             "Y\r\n",
         ]));
     }
-    out.push_str(match choices.chance(12) {
-        true => choices.any(&["\n", "", "\r", "\r\n\r\n"]),
-        false => "\r\n",
+    out.push_str(if choices.chance(12) {
+        choices.any(&["\n", "", "\r", "\r\n\r\n"])
+    } else {
+        "\r\n"
     });
     out
 }
@@ -357,32 +371,31 @@ fn framing(choices: &mut Choices<'_>, body: &Body, hidden: &str) -> Vec<String> 
         }
     };
     let line = |choices: &mut Choices<'_>, chunked: bool| {
-        let (name, value) = match chunked {
-            true => {
-                let value = choices.mostly(&CODINGS).to_owned();
-                (
-                    choices.mostly(&[
-                        "Transfer-Encoding",
-                        "transfer-encoding",
-                        "Transfer_Encoding",
-                    ]),
-                    value,
-                )
-            }
-            false => {
-                let value = match choices.chance(64) {
-                    true => length(choices),
-                    false => body.bytes.len().to_string(),
-                };
-                (
-                    choices.mostly(&["Content-Length", "content-length", "Content_Length"]),
-                    value,
-                )
-            }
+        let (name, value) = if chunked {
+            let value = choices.mostly(&CODINGS).to_owned();
+            (
+                choices.mostly(&[
+                    "Transfer-Encoding",
+                    "transfer-encoding",
+                    "Transfer_Encoding",
+                ]),
+                value,
+            )
+        } else {
+            let value = if choices.chance(64) {
+                length(choices)
+            } else {
+                body.bytes.len().to_string()
+            };
+            (
+                choices.mostly(&["Content-Length", "content-length", "Content_Length"]),
+                value,
+            )
         };
-        let end = match choices.chance(10) {
-            true => choices.any(&NAME_ENDS),
-            false => ": ",
+        let end = if choices.chance(10) {
+            choices.any(&NAME_ENDS)
+        } else {
+            ": "
         };
         format!("{name}{end}{value}")
     };

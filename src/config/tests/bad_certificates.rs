@@ -7,9 +7,10 @@ fn bound(upstreams: &str, certificate: bool) -> Result<Loaded, String> {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["client".to_owned()]).unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
-    let tls = match certificate {
-        true => "tls = { certificate_file = \"client.pem\", key_file = \"client.key\" }\n",
-        false => "",
+    let tls = if certificate {
+        "tls = { certificate_file = \"client.pem\", key_file = \"client.key\" }\n"
+    } else {
+        ""
     };
     let text = [LISTENER, upstreams, CREDENTIAL, tls].concat();
     let files = [

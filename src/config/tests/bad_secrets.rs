@@ -118,12 +118,13 @@ fn secret_of_several_lines_is_masked() {
 
 /// A credential with one more line; an issuer takes the place of the token endpoint.
 fn beside(line: &str) -> String {
-    let credential = match line.starts_with("issuer") {
-        true => CREDENTIAL.replace(
+    let credential = if line.starts_with("issuer") {
+        CREDENTIAL.replace(
             "token_endpoint = \"https://login.example.com/oauth/token\"",
             "",
-        ),
-        false => CREDENTIAL.to_owned(),
+        )
+    } else {
+        CREDENTIAL.to_owned()
     };
     format!("{credential}{line}\n")
 }

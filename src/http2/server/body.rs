@@ -99,9 +99,10 @@ impl RequestBody {
 
 impl BodyError {
     fn of(error: &h2::Error) -> Self {
-        match error.is_library() {
-            true => Self::Malformed,
-            false => Self::Gone,
+        if error.is_library() {
+            Self::Malformed
+        } else {
+            Self::Gone
         }
     }
 }

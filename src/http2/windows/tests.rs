@@ -20,12 +20,11 @@ struct Resized {
 
 impl Resize for Resized {
     fn resize_streams(&mut self, size: u32) -> Result<(), h2::Error> {
-        match self.busy {
-            true => Err(h2::Reason::INTERNAL_ERROR.into()),
-            false => {
-                self.streams = Some(size);
-                Ok(())
-            }
+        if self.busy {
+            Err(h2::Reason::INTERNAL_ERROR.into())
+        } else {
+            self.streams = Some(size);
+            Ok(())
         }
     }
 
@@ -54,7 +53,7 @@ fn what_stays_unread_narrows_the_windows_and_when_it_is_read_they_are_wide_again
     assert_eq!(windows.connection_for(8 << 20), (16 << 20) + always);
     assert_eq!(windows.connection_for(17 << 20), (17 << 20) + always);
     // In small frames it counts for more.
-    windows.weight = 12 * FRAME_COST;
+    windows.byte_cost = 12 * FRAME_COST;
     assert_eq!(windows.stream_for(64 << 10), (4 << 20) + (64 << 10));
     assert_eq!(windows.stream_for(128 << 10), 64 << 10);
 }
@@ -81,13 +80,13 @@ fn windows_change_with_the_streams_and_by_one_change_at_a_time() {
     assert_eq!(resized.connection, Some((16 << 20) + 33 * (64 << 10)));
     // As if it had been narrow, and all had been read.
     windows.stream = 64 << 10;
-    windows.looks = [0; 4];
+    windows.recent_unread = [0; 4];
     resized.busy = true;
-    arrived.bytes += LOOK;
+    arrived.bytes += ADJUST_INTERVAL;
     windows.adjust(&cx, arrived, 17, &mut resized);
     assert_eq!(windows.stream(), 64 << 10, "another change is on its way");
     resized.busy = false;
-    arrived.bytes += LOOK;
+    arrived.bytes += ADJUST_INTERVAL;
     windows.adjust(&cx, arrived, 17, &mut resized);
     assert_eq!(resized.streams, Some((16 << 20) + (64 << 10)));
 }
@@ -124,11 +123,11 @@ async fn connected(budget: usize) -> (Connection, Rc<Cell<usize>>) {
     let (client, server) = duplex(1 << 20);
     let sent = Rc::new(Cell::new(0));
     spawn_local(sends_without_end(server, Rc::clone(&sent)));
-    (connected_by(client, budget).await, sent)
+    (connected_over(client, budget).await, sent)
 }
 
 /// The same to whoever has the other end.
-async fn connected_by(client: DuplexStream, budget: usize) -> Connection {
+async fn connected_over(client: DuplexStream, budget: usize) -> Connection {
     let settings = Settings {
         windows: sizes(&Budget::new(budget)),
         small_frames: 1 << 20,
@@ -229,7 +228,7 @@ async fn a_stream_that_was_read_goes_on_when_its_window_was_made_smaller() {
         .run_until(async {
             let (client, mut server) = duplex(1 << 20);
             let mut window = SendWindow::default();
-            let begun = spawn_local(connected_by(client, 64 << 20));
+            let begun = spawn_local(connected_over(client, 64 << 20));
             server.read_exact(&mut [0; 24]).await.unwrap();
             window.frame(&mut server).await;
             server

@@ -62,14 +62,14 @@ impl Load {
 #[tokio::test]
 async fn no_request_fails_while_certificates_rotate() {
     let world = World::new();
-    let mut identity = world.identity();
+    let mut identity = world.certificate();
     world.server.knows(&identity);
     let sidebearer = world.start(&identity);
     let load = Load::start(&sidebearer);
     for round in 0..5 {
         load.goes_on().await;
         let fetched = world.server.requests();
-        identity = world.identity();
+        identity = world.certificate();
         world.server.knows(&identity);
         match round % 2 {
             0 => write(&sidebearer, &identity),
@@ -130,7 +130,7 @@ async fn a_new_certificate_is_taken_up_at_once() {
 #[tokio::test]
 async fn requests_in_flight_finish_on_the_certificate_they_began_with() {
     let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
+    let (first, second) = (world.certificate(), world.certificate());
     world.server.knows(&first);
     world.server.knows(&second);
     let sidebearer = world.start(&first);
@@ -171,7 +171,7 @@ async fn requests_in_flight_finish_on_the_certificate_they_began_with() {
 #[tokio::test]
 async fn the_certificate_of_a_lazy_credential_rotates_too() {
     let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
+    let (first, second) = (world.certificate(), world.certificate());
     world.server.knows(&first);
     let sidebearer = world.start_with(&first, "refresh = \"lazy\"\n");
     get(&sidebearer, "/http1").await;
@@ -194,7 +194,7 @@ async fn the_certificate_of_a_lazy_credential_rotates_too() {
 #[tokio::test]
 async fn the_same_certificate_written_again_changes_nothing() {
     let world = World::new();
-    let identity = world.identity();
+    let identity = world.certificate();
     world.server.knows(&identity);
     let sidebearer = world.start(&identity);
     get(&sidebearer, "/http1").await;

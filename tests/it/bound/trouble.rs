@@ -17,7 +17,7 @@ async fn pending(sidebearer: &Sidebearer, state: &str) -> serde_json::Value {
 #[tokio::test]
 async fn a_certificate_that_brings_no_token_waits_while_the_old_one_serves() {
     let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
+    let (first, second) = (world.certificate(), world.certificate());
     world.server.knows(&first);
     // Renewed with the old certificate while the new one waits.
     world.server.set_lifetime(5);
@@ -89,7 +89,11 @@ async fn a_certificate_that_is_taken_back_was_never_in_use() {
 #[tokio::test]
 async fn a_third_certificate_overtakes_a_second_that_waits() {
     let world = World::new();
-    let (first, second, third) = (world.identity(), world.identity(), world.identity());
+    let (first, second, third) = (
+        world.certificate(),
+        world.certificate(),
+        world.certificate(),
+    );
     world.server.knows(&first);
     let sidebearer = world.start(&first);
     get(&sidebearer, "/http1").await;
@@ -104,7 +108,7 @@ async fn a_third_certificate_overtakes_a_second_that_waits() {
 #[tokio::test]
 async fn with_nothing_left_to_lose_the_new_certificate_is_in_use_without_a_token() {
     let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
+    let (first, second) = (world.certificate(), world.certificate());
     world.server.knows(&first);
     world.server.set_lifetime(4);
     let sidebearer = world.start(&first);
@@ -176,7 +180,7 @@ async fn a_refused_configuration_does_not_hold_up_a_certificate() {
 #[tokio::test]
 async fn a_broken_file_of_another_does_not_hold_up_a_certificate() {
     let world = World::new();
-    let (first, second) = (world.identity(), world.identity());
+    let (first, second) = (world.certificate(), world.certificate());
     world.server.knows(&first);
     world.server.knows(&second);
     let dir = world.files(&first);
@@ -208,7 +212,7 @@ tls = { certificate_file = "own.pem", key_file = "own.key" }
 #[tokio::test]
 async fn an_upstream_that_is_bound_by_a_reload_gets_a_token_of_its_certificate() {
     let world = World::new();
-    let identity = world.identity();
+    let identity = world.certificate();
     world.server.knows(&identity);
     let sidebearer = world.start(&identity);
     get(&sidebearer, "/http1").await;

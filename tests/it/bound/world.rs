@@ -16,7 +16,7 @@ use crate::support::client::Connection;
 use crate::support::eventually;
 use crate::support::server::{self, Body, Peer, response};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::tls::{Ca, Identity, thumbprint};
+use crate::support::tls::{Ca, CertificateAndKey, thumbprint};
 
 /// Everything that one credential meets.
 pub(super) struct World {
@@ -30,7 +30,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let (ca, clients) = (Ca::new(), Ca::new());
-        let identity = || ca.own_identity();
+        let identity = || ca.own_certificate();
         let server = identity().demanding(&clients, &["http/1.1"]);
         let server = AuthorizationServer::start(server);
         let (old, new) = (
@@ -47,9 +47,9 @@ impl World {
     }
 
     /// One whose server knows the first of two certificates, which sidebearer has and has used.
-    pub(super) async fn serving() -> (Self, Identity, Identity, Sidebearer) {
+    pub(super) async fn serving() -> (Self, CertificateAndKey, CertificateAndKey, Sidebearer) {
         let world = Self::new();
-        let (first, second) = (world.identity(), world.identity());
+        let (first, second) = (world.certificate(), world.certificate());
         world.server.knows(&first);
         let sidebearer = world.start(&first);
         get(&sidebearer, "/http1").await;
@@ -57,8 +57,8 @@ impl World {
     }
 
     /// A new certificate for the client, with a key of its own.
-    pub(super) fn identity(&self) -> Identity {
-        self.clients.identity(&["billing"])
+    pub(super) fn certificate(&self) -> CertificateAndKey {
+        self.clients.certificate(&["billing"])
     }
 
     /// A credential whose two upstreams are bound to it.
@@ -99,17 +99,17 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
     }
 
     /// Starts with this certificate.
-    pub(super) fn start(&self, identity: &Identity) -> Sidebearer {
+    pub(super) fn start(&self, identity: &CertificateAndKey) -> Sidebearer {
         self.start_with(identity, "")
     }
 
     /// The same, with more keys for the credential.
-    pub(super) fn start_with(&self, identity: &Identity, more: &str) -> Sidebearer {
+    pub(super) fn start_with(&self, identity: &CertificateAndKey, more: &str) -> Sidebearer {
         Sidebearer::start_in(self.files(identity), &self.config(more))
     }
 
     /// A directory with what the configuration names.
-    pub(super) fn files(&self, identity: &Identity) -> TempDir {
+    pub(super) fn files(&self, identity: &CertificateAndKey) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("ca.pem", &self.ca.pem),
@@ -134,7 +134,7 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
 
     /// Waits until requests to both APIs come with this certificate, and no connection with another
     /// is open.
-    pub(super) async fn only(&self, sidebearer: &Sidebearer, identity: &Identity) {
+    pub(super) async fn only(&self, sidebearer: &Sidebearer, identity: &CertificateAndKey) {
         let expected = identity.thumbprint();
         for (path, api) in [("/http1", &self.http1), ("/http2", &self.http2)] {
             eventually("requests come with the new certificate", async || {
@@ -152,7 +152,7 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
 }
 
 /// Puts a certificate and its key where the configuration says, one after the other.
-pub(super) fn write(sidebearer: &Sidebearer, identity: &Identity) {
+pub(super) fn write(sidebearer: &Sidebearer, identity: &CertificateAndKey) {
     sidebearer.write("client.key", &identity.key_pem);
     sidebearer.write("client.pem", &identity.certificate_pem);
 }
@@ -205,7 +205,7 @@ impl AuthorizationServer {
     }
 
     /// From now on holders of this certificate are served.
-    pub(super) fn knows(&self, identity: &Identity) {
+    pub(super) fn knows(&self, identity: &CertificateAndKey) {
         self.state
             .known
             .lock()

@@ -231,19 +231,18 @@ impl Client {
 
 impl Ask {
     fn request(&self) -> Request<Body> {
-        let body = match self.sized {
-            true => whole(self.sent.clone()),
-            false => {
-                let (feed, body) = fed();
-                let sent = self.sent.clone();
-                tokio::spawn(async move {
-                    for start in (0..sent.len()).step_by(20_000) {
-                        let piece = sent.slice(start..sent.len().min(start + 20_000));
-                        let _ = feed.send(Ok(Frame::data(piece))).await;
-                    }
-                });
-                body
-            }
+        let body = if self.sized {
+            whole(self.sent.clone())
+        } else {
+            let (feed, body) = fed();
+            let sent = self.sent.clone();
+            tokio::spawn(async move {
+                for start in (0..sent.len()).step_by(20_000) {
+                    let piece = sent.slice(start..sent.len().min(start + 20_000));
+                    let _ = feed.send(Ok(Frame::data(piece))).await;
+                }
+            });
+            body
         };
         Request::builder()
             .method(self.method.clone())

@@ -97,7 +97,7 @@ async fn check_online_dates_a_proof_by_the_clock_of_the_api_that_refuses_it() {
 #[tokio::test]
 async fn check_online_shows_no_secret_that_a_certificate_names() {
     let (ca, idp) = (Ca::new(), Idp::start());
-    let tls = ca.identity(&["s3cret.example.com"]).server(&[]);
+    let tls = ca.certificate(&["s3cret.example.com"]).server(&[]);
     let api = Api::with_tls(Some(tls), |_| response(200, "ok"));
     let url = format!("https://{}", api.address);
     let config = smallest(&api, &idp).replace(&api.url(), &url);

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 use crate::support::api::Api;
 use crate::support::client::Connection;
-use crate::support::frames::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Wire, frame};
+use crate::support::frames::{
+    self, CONTINUATION, END_HEADERS, END_STREAM, FrameClient, HEADERS, frame,
+};
 use crate::support::idp::Idp;
 use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
@@ -128,7 +130,7 @@ async fn a_slow_head_of_http2_ends_its_connection() {
             &[],
         ),
     ] {
-        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
         if good {
             wire.send(&whole).await;
             assert!(wire.outcome(1).await.0.is_ok());
@@ -167,7 +169,7 @@ async fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on
     let sidebearer = Sidebearer::start(&format!("[server]\nheader_timeout = \"2s\"\n{config}"));
     let head = frames::get("/", &[]);
     let begin = |stream| frame(HEADERS, END_STREAM, stream, &head[..5]);
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     wire.send(&begin(1)).await;
     // For longer than any of them may take.
     let start = std::time::Instant::now();

@@ -30,8 +30,8 @@ async fn an_upstream_that_fails_is_told_apart_by_how() {
     let (gone, garbage, half) = (gone.address, garbage.address, half.address);
     let (ca, other) = (Ca::new(), Ca::new());
     let secure = |server| Api::with_tls(Some(server), |_| response(200, "ok")).address;
-    let unknown = secure(other.identity(&["localhost"]).server(&[]));
-    let expired = secure(ca.identity_until(&["localhost"], 2000).server(&[]));
+    let unknown = secure(other.certificate(&["localhost"]).server(&[]));
+    let expired = secure(ca.certificate_until(&["localhost"], 2000).server(&[]));
     let plain = Api::open().address;
     let trusting = format!(
         "tls = {{ ca_file = \"{}\", server_name = \"localhost\" }}",
@@ -137,7 +137,7 @@ fn full_backlog() -> (SocketAddr, Vec<socket2::Socket>) {
 #[tokio::test]
 async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
     let (ca, other) = (Ca::new(), Ca::new());
-    let client = other.identity(&["client"]);
+    let client = other.certificate(&["client"]);
     let (certificate, key) = (
         other.dir().join("client.pem"),
         other.dir().join("client.key"),
@@ -152,7 +152,7 @@ async fn a_client_certificate_that_the_upstream_refuses_is_a_matter_of_tls() {
     );
     // TLS 1.3: our side of the handshake has ended when the refusal comes.
     for alpn in ["http/1.1", "h2"] {
-        let server = ca.own_identity().demanding(&ca, &[alpn]);
+        let server = ca.own_certificate().demanding(&ca, &[alpn]);
         let api = Api::with_tls(Some(server), |_| response(200, "ok"));
         for tls in [&trust, &stranger] {
             let lines = format!("tls = {{ {tls} }}");

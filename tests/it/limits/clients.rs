@@ -12,7 +12,8 @@ use tokio::time::{sleep, timeout};
 use super::config;
 use crate::support::client::{self, Connection, http2, read, status_of, streaming};
 use crate::support::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, Wire, frame, get,
+    DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE,
+    frame, get,
 };
 use crate::support::process::Process;
 use crate::support::server::{self, read_head, response, whole};
@@ -167,7 +168,7 @@ async fn interim_responses_beyond_max_interim_bytes_are_left_out() {
 async fn an_http2_client_is_told_max_streams_and_the_windows() {
     let lines = "max_streams = 3\nstream_window = \"128KiB\"\nwindow_budget = \"8MiB\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     let (mut settings, mut window) = (Vec::new(), None);
     while settings.is_empty() || window.is_none() {
         let frame = wire.next().await.unwrap();
@@ -217,7 +218,7 @@ async fn an_http2_client_that_does_not_answer_pings_is_given_up() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let sidebearer = Sidebearer::start(&config(lines, silent, ""));
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
     wire.send(&head).await;
     let mut pinged = false;
@@ -240,7 +241,7 @@ async fn an_http2_client_that_reads_later_is_not_pinged_meanwhile() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let sidebearer = Sidebearer::start(&config(lines, long, ""));
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
     wire.send(&head).await;
     let mut came = 0;
@@ -261,7 +262,7 @@ async fn an_http2_client_that_reads_later_is_not_pinged_meanwhile() {
 async fn an_http2_client_that_waits_for_nothing_is_not_pinged() {
     let lines = "ping_interval = \"10ms\"\nping_timeout = \"10ms\"\nidle_timeout = \"500ms\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     let begun = Instant::now();
     let to_its_end = async {
         while let Some(frame) = wire.next().await {

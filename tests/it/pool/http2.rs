@@ -253,7 +253,7 @@ async fn a_refused_stream_is_sent_again_with_its_body() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_a_request_waited_in_vain_gets_no_other_unless_something_came() {
+async fn a_connection_on_which_a_request_timed_out_gets_no_other_unless_something_came() {
     for (talks, connections) in [(false, 2.0), (true, 1.0)] {
         let api = server::bytes(move |_, stream| async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();

@@ -14,7 +14,7 @@ struct Reluctant {
 impl Reluctant {
     fn start() -> Self {
         let ca = Ca::new();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.identity(&["localhost"]).server(&[])));
+        let acceptor = TlsAcceptor::from(Arc::new(ca.certificate(&["localhost"]).server(&[])));
         let (gate, taken) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
         let (open, count) = (Arc::clone(&gate), Arc::clone(&taken));
         let address = server::bytes(move |number, stream| {
@@ -117,7 +117,7 @@ async fn no_more_than_max_connecting_are_opened_at_once_and_nobody_waits_for_lon
 #[tokio::test]
 async fn a_burst_is_served_by_few_connections_at_a_time() {
     let ca = Ca::new();
-    let tls = ca.identity(&["localhost"]).server(&[]);
+    let tls = ca.certificate(&["localhost"]).server(&[]);
     let api = Api::with_tls(Some(tls), |_| response(200, "ok"));
     let lines = format!("max_connecting = 1\n{}", trusting(&ca.file()));
     let sidebearer = Sidebearer::start(&config(&format!("https://{}", api.address), &lines));

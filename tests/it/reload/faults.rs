@@ -226,7 +226,7 @@ async fn a_subject_token_that_is_spoiled_for_a_moment_harms_no_renewal() {
 #[tokio::test]
 async fn a_spoiled_tls_file_of_a_credential_is_on_its_status() {
     let ca = Ca::new();
-    let identity = ca.own_identity().server(&["http/1.1"]);
+    let identity = ca.own_certificate().server(&["http/1.1"]);
     let token = r#"{"access_token":"tok","token_type":"Bearer","expires_in":3600}"#;
     let address = server::serve(Some(identity), move |_| async move { response(200, token) });
     let idp = Keen {
@@ -234,7 +234,7 @@ async fn a_spoiled_tls_file_of_a_credential_is_on_its_status() {
         forms: Arc::default(),
         proof: Arc::default(),
     };
-    let (one, other) = (ca.identity(&["billing"]), ca.identity(&["billing"]));
+    let (one, other) = (ca.certificate(&["billing"]), ca.certificate(&["billing"]));
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
     write("ca.pem", &ca.pem);

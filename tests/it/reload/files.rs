@@ -190,7 +190,7 @@ impl Drop for Process {
 #[tokio::test]
 async fn the_roots_of_the_system_are_read_again_by_a_reload() {
     let ca = Ca::new();
-    let tls = ca.own_identity().server(&[]);
+    let tls = ca.own_certificate().server(&[]);
     let api = Api::with_tls(Some(tls), |_| response(200, "ok"));
     let dir = tempfile::tempdir().unwrap();
     let roots = dir.path().join("roots.pem");

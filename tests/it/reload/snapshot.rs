@@ -203,7 +203,7 @@ async fn connections_to_unchanged_upstreams_survive() {
 #[tokio::test]
 async fn new_content_of_a_ca_file_is_taken_up() {
     let ca = Ca::new();
-    let api = Api::with_tls(Some(ca.own_identity().server(&[])), |_| {
+    let api = Api::with_tls(Some(ca.own_certificate().server(&[])), |_| {
         server::response(200, "ok")
     });
     let config = [

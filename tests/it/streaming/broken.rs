@@ -11,9 +11,10 @@ use crate::support::unprotected;
 fn breaks_off(answer: &'static str) -> SocketAddr {
     server::bytes(move |_, mut stream| async move {
         let head = read_head(&mut stream).await;
-        let answer = match head.starts_with("GET /ok") {
-            true => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-            false => answer,
+        let answer = if head.starts_with("GET /ok") {
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        } else {
+            answer
         };
         let _ = stream.write_all(answer.as_bytes()).await;
     })

@@ -7,7 +7,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::*;
 use crate::support::eventually;
-use crate::support::frames::{self, DATA, END_HEADERS, GOAWAY, HEADERS, PING, Wire, frame};
+use crate::support::frames::{self, DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, PING, frame};
 use crate::support::unprotected;
 
 const CONNECTS: &str = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
@@ -191,8 +191,8 @@ async fn an_idle_tunnel_ends() {
 }
 
 /// A raw client with an open tunnel in stream 1, which acknowledges nothing by itself.
-async fn raw_tunnel(sidebearer: &Sidebearer) -> Wire {
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+async fn raw_tunnel(sidebearer: &Sidebearer) -> FrameClient {
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     let head = frames::request("CONNECT", "/chat", &[(":protocol", "websocket")]);
     wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
     wire

@@ -58,9 +58,10 @@ async fn exchange(
     let answer = read(client.send_request(asked).await.unwrap())
         .await
         .unwrap();
-    match up {
-        true => assert_eq!(answer.text(), LENGTH.to_string()),
-        false => assert_eq!(answer.body.len(), LENGTH),
+    if up {
+        assert_eq!(answer.text(), LENGTH.to_string())
+    } else {
+        assert_eq!(answer.body.len(), LENGTH)
     }
     start.elapsed()
 }
@@ -90,9 +91,10 @@ async fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
         };
         let config = unprotected(&format!("http://{way}"), "http = \"2\"");
         let sidebearer = Sidebearer::start(&config);
-        let address = match far_api {
-            true => sidebearer.address(),
-            false => delayed(sidebearer.address(), ROUND_TRIP),
+        let address = if far_api {
+            sidebearer.address()
+        } else {
+            delayed(sidebearer.address(), ROUND_TRIP)
         };
         let mut client = roomy_client(address).await;
         for up in [true, false] {

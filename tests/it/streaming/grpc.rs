@@ -157,7 +157,7 @@ async fn call(
 /// A gRPC server, and the product before it.
 fn start() -> (Sidebearer, mpsc::UnboundedReceiver<String>) {
     let ca = Ca::new();
-    let tls = ca.own_identity().server(&["h2"]);
+    let tls = ca.own_certificate().server(&["h2"]);
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let (told, tells) = mpsc::unbounded_channel();
     let api = server::bytes(move |_, stream| {

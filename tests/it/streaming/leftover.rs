@@ -5,10 +5,10 @@ use http_body_util::Collected;
 use super::*;
 use crate::support::unprotected;
 
-type Told = mpsc::UnboundedReceiver<hyper::Result<Collected<bytes::Bytes>>>;
+type RequestBodies = mpsc::UnboundedReceiver<hyper::Result<Collected<bytes::Bytes>>>;
 
 /// Answers at once, and tells what comes of each request body.
-fn hasty() -> (SocketAddr, Told) {
+fn hasty() -> (SocketAddr, RequestBodies) {
     let (tell, told) = mpsc::unbounded_channel();
     let address = server::serve(None, move |request| {
         let tell = tell.clone();

@@ -250,9 +250,10 @@ async fn only_a_protocol_that_was_asked_for_is_switched_to() {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let head = read_head(&mut stream).await;
-        let (status, code) = match switched {
-            true => ("101", ""),
-            false => ("502", "upstream_protocol"),
+        let (status, code) = if switched {
+            ("101", "")
+        } else {
+            ("502", "upstream_protocol")
         };
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status} ")),

@@ -117,9 +117,10 @@ async fn chunks_and_trailers_arrive_as_they_are_read_and_extensions_do_not() {
             .iter()
             .map(|(name, _)| name.as_slice())
             .collect();
-        match body.contains("X-Sum") {
-            true => assert_eq!(trailers, [b"X-Sum"]),
-            false => assert!(trailers.is_empty()),
+        if body.contains("X-Sum") {
+            assert_eq!(trailers, [b"X-Sum"])
+        } else {
+            assert!(trailers.is_empty())
         }
     }
     // More of them than anyone needs.

@@ -8,8 +8,8 @@ use super::{answers, config};
 use crate::support::PATIENCE;
 use crate::support::client::{get as ask, raw};
 use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, Wire, block, frame, get, request,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, frame, get, request,
 };
 use crate::support::idp::Idp;
 use crate::support::process::Process;
@@ -58,8 +58,8 @@ impl Apart {
         resident.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    async fn open(&self) -> Wire {
-        Wire::open(self.address, &[]).await
+    async fn open(&self) -> FrameClient {
+        FrameClient::open(self.address, &[]).await
     }
 
     /// Another connection is served, and the probe answers.
@@ -82,7 +82,7 @@ impl Apart {
 }
 
 /// Reads until the connection ends: the code of its GOAWAY.
-async fn goaway(wire: &mut Wire) -> Option<u32> {
+async fn goaway(wire: &mut FrameClient) -> Option<u32> {
     let mut code = None;
     let ended = tokio::time::timeout(PATIENCE, async {
         while let Some(frame) = wire.next().await {
@@ -244,7 +244,7 @@ async fn a_window_that_never_opens_holds_nothing_but_its_stream() {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let mut stuck = Vec::new();
     for _ in 0..4 {
-        let mut wire = Wire::open(world.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        let mut wire = FrameClient::open(world.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;
         for stream in (1..41).step_by(2) {
             world.recorder.answer(big.as_bytes());
             wire.send(&frame(HEADERS, WHOLE, stream, &get("/big", &[])))

@@ -3,8 +3,8 @@
 use super::{assert_healthy, world};
 use crate::support::PATIENCE;
 use crate::support::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, PING, PRIORITY,
-    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire, block, frame, get, request,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, Outcome, PING,
+    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get, request,
 };
 use crate::support::sidebearer::Sidebearer;
 
@@ -13,7 +13,7 @@ const WHOLE: u8 = END_HEADERS | END_STREAM;
 
 /// One connection with these frames behind its preface: what became of stream 1.
 async fn exchange(sidebearer: &Sidebearer, frames: &[u8]) -> (Outcome, Option<u32>) {
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     wire.send(frames).await;
     let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
     outcome.unwrap_or_else(|_| panic!("no end of {}", frames.escape_ascii()))
@@ -166,9 +166,10 @@ async fn a_fragment_in_a_path_never_arrives() {
         let head = get(path, &[]);
         let (outcome, _) = exchange(&sidebearer, &frame(HEADERS, WHOLE, 1, &head)).await;
         let target = path.split('#').next().unwrap();
-        match outcome.is_ok() {
-            true => assert_eq!(recorder.requests().last().unwrap().target, target),
-            false => assert_eq!(outcome.code(), "bad_request"),
+        if outcome.is_ok() {
+            assert_eq!(recorder.requests().last().unwrap().target, target)
+        } else {
+            assert_eq!(outcome.code(), "bad_request")
         }
     }
     assert!(
@@ -362,7 +363,7 @@ async fn frames_out_of_place_end_the_connection_and_no_other() {
         ]
         .concat(),
     ] {
-        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
         wire.send(&bytes).await;
         // An endless one would be a hang here.
         let ended = tokio::time::timeout(PATIENCE, async {

@@ -2,7 +2,9 @@
 
 use super::{assert_healthy, world};
 use crate::support::PATIENCE;
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, Wire, frame, request};
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, PING, frame, request,
+};
 
 const CANCEL: u32 = 8;
 
@@ -11,7 +13,7 @@ const CANCEL: u32 = 8;
 async fn an_empty_request_without_its_end_is_reset_after_idle_timeout() {
     let (recorder, sidebearer) = world("");
     let head = request("POST", "/", &[("content-length", "0")]);
-    let mut wire = Wire::open(sidebearer.address(), &[]).await;
+    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
     wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
     let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
     let (outcome, goaway) = outcome.expect("an end");
@@ -26,7 +28,7 @@ async fn more_data_than_was_promised_completes_no_request_however_late_it_comes(
     let (recorder, sidebearer) = world("");
     for (length, promised) in [("0", ""), ("5", "hello")] {
         let head = request("POST", "/", &[("content-length", length)]);
-        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
         wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
         wire.send(&frame(DATA, 0, 1, promised.as_bytes())).await;
         // All of that has been read.
@@ -43,7 +45,7 @@ async fn more_data_than_was_promised_completes_no_request_however_late_it_comes(
     // The end may come late.
     for (length, promised) in [("0", ""), ("5", "hello")] {
         let head = request("POST", "/", &[("content-length", length)]);
-        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
         wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
         wire.send(&frame(DATA, 0, 1, promised.as_bytes())).await;
         wire.send(&frame(PING, 0, 0, &[1; 8])).await;

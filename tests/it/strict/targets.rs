@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::{HOST, answers, config, converse};
 use crate::support::any_port;
 use crate::support::api::Api;
-use crate::support::frames::{self, END_HEADERS, END_STREAM, HEADERS, Wire, frame};
+use crate::support::frames::{self, END_HEADERS, END_STREAM, FrameClient, HEADERS, frame};
 use crate::support::idp::Idp;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::strict::Recorder;
@@ -132,7 +132,7 @@ async fn who_asks_the_server_as_a_whole_reaches_the_upstream_of_its_root() {
             let answers = answers(&converse(&sidebearer, options.as_bytes()).await);
             assert_eq!((answers.len(), answers[0].status), (1, 200), "{answers:?}");
         }
-        let mut wire = Wire::open(sidebearer.address(), &[]).await;
+        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
         for (stream, method) in [(1, "OPTIONS"), (3, "GET")] {
             let head = frames::request(method, "*", &[]);
             wire.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &head))

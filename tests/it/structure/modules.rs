@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 
-use super::source::{Path, Source, Use};
+use super::source::{ParsedFile, Path, Use};
 
 /// The modules by their paths; the root is the empty one.
 #[derive(Debug, Default)]
-pub(super) struct Modules(BTreeMap<Path, Source>);
+pub(super) struct Modules(BTreeMap<Path, ParsedFile>);
 
 /// Which module imports which, and by what names.
 pub(super) type Imports = BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>>;
@@ -37,7 +37,7 @@ impl Modules {
         let mut modules = BTreeMap::new();
         let mut open: Vec<Path> = vec![Vec::new()];
         while let Some(module) = open.pop() {
-            let source = Source::read(&text(&module));
+            let source = ParsedFile::read(&text(&module));
             let child = |name: &String| [&module[..], std::slice::from_ref(name)].concat();
             open.extend(source.children.iter().map(child));
             modules.insert(module, source);

@@ -1,5 +1,5 @@
 //! What one source file declares, imports and names, read from its tokens: comments and strings are
-//! none, and what is compiled for tests alone is left out.
+//! ignored, and what is compiled for tests alone is left out.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -12,7 +12,7 @@ pub(super) type Path = Vec<String>;
 
 /// One file, which is one module. What its inline modules hold counts as its own.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct ParsedFile {
     /// Modules that have a file of their own.
     pub(super) children: BTreeSet<String>,
     /// Items that are defined here.
@@ -35,7 +35,7 @@ pub(super) struct Use {
 
 type Tokens = Peekable<IntoIter<TokenTree>>;
 
-impl Source {
+impl ParsedFile {
     pub(super) fn read(text: &str) -> Self {
         let tokens: TokenStream = text.parse().expect("a file that compiles");
         let mut source = Self::default();

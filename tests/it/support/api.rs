@@ -84,9 +84,12 @@ impl Api {
     /// 200 to who brings a token that is valid at `idp`, else 401 with a Bearer challenge.
     pub(crate) fn protected_by(idp: &Idp) -> Self {
         let idp = idp.clone();
-        Self::start(move |seen| match idp.accepts(seen.authorization()) {
-            true => response(200, "ok"),
-            false => unauthorized("Bearer realm=\"api\", error=\"invalid_token\""),
+        Self::start(move |seen| {
+            if idp.accepts(seen.authorization()) {
+                response(200, "ok")
+            } else {
+                unauthorized("Bearer realm=\"api\", error=\"invalid_token\"")
+            }
         })
     }
 

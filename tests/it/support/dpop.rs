@@ -20,10 +20,10 @@ use super::server::{self, Body, response};
 
 /// What one server knows of proofs.
 #[derive(Clone, Default)]
-pub(crate) struct Referee(Arc<Mutex<Known>>);
+pub(crate) struct Referee(Arc<Mutex<RefereeState>>);
 
 #[derive(Default)]
-struct Known {
+struct RefereeState {
     /// The `jti` of every proof so far.
     used: HashSet<String>,
     /// What a proof has to say, if anything.
@@ -35,7 +35,7 @@ struct Known {
     nonces: usize,
 }
 
-/// Why a proof is none.
+/// Why a proof is refused.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Foul {
     WantsNonce(String),
@@ -149,7 +149,7 @@ impl Referee {
     }
 }
 
-impl Known {
+impl RefereeState {
     fn another(&mut self) -> String {
         self.nonces += 1;
         let next = format!("nonce-{}", self.nonces);

@@ -119,12 +119,12 @@ impl Outcome {
 }
 
 /// A client that says what a test makes it say, and acknowledges nothing by itself.
-pub(crate) struct Wire {
+pub(crate) struct FrameClient {
     reading: OwnedReadHalf,
     writing: OwnedWriteHalf,
 }
 
-impl Wire {
+impl FrameClient {
     /// Opens with the preface and these settings.
     pub(crate) async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();

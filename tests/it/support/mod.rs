@@ -37,7 +37,7 @@
 //! | client | what it does |
 //! | --- | --- |
 //! | [`client`] | well-behaved, HTTP/1.1 and HTTP/2; [`client::raw`] sends bytes as they are |
-//! | [`frames::Wire`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
+//! | [`frames::FrameClient`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
 //!
 //! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own.
 //!

@@ -47,7 +47,7 @@ impl Request {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     /// A request of so many bytes.
-    Whole(Box<Request>, usize),
+    Complete(Box<Request>, usize),
     /// The beginning of one.
     More,
     /// None that RFC 9112 allows, or none that is read in one way only.
@@ -65,7 +65,7 @@ enum Stop {
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let mut reader = Reader { bytes, at: 0 };
     match request(&mut reader) {
-        Ok(request) => Parsed::Whole(Box::new(request), reader.at),
+        Ok(request) => Parsed::Complete(Box::new(request), reader.at),
         Err(Stop::More) => Parsed::More,
         Err(Stop::Bad(why)) => Parsed::Bad(why),
     }
@@ -80,7 +80,7 @@ pub(crate) fn reading(mut bytes: &[u8]) -> (Vec<Request>, &'static str) {
             _ if bytes.is_empty() => return (requests, "end"),
             Parsed::More => return (requests, "incomplete"),
             Parsed::Bad(why) => return (requests, why),
-            Parsed::Whole(request, length) => {
+            Parsed::Complete(request, length) => {
                 let last = request.last;
                 requests.push(*request);
                 if last {
@@ -144,7 +144,7 @@ fn request(reader: &mut Reader<'_>) -> Strict<Request> {
     let minor = match version {
         b"HTTP/1.1" => 1,
         b"HTTP/1.0" => 0,
-        _ => return Err(Stop::Bad("the version is none of HTTP/1")),
+        _ => return Err(Stop::Bad("the version is not HTTP/1.x")),
     };
     request.method = text(method);
     request.target = text(target);

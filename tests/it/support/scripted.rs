@@ -113,9 +113,10 @@ fn lowered(request: &str) -> String {
 
 fn is_whole(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
-    let text = match text.contains("\r\n\r\n") {
-        true => lowered(&text),
-        false => return false,
+    let text = if text.contains("\r\n\r\n") {
+        lowered(&text)
+    } else {
+        return false;
     };
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;

@@ -161,8 +161,9 @@ impl Sidebearer {
 
 /// Ports are the system's choice in tests.
 pub(crate) fn with_admin(config: &str) -> String {
-    match config.contains("[admin]") {
-        true => config.to_owned(),
-        false => format!("[admin]\naddress = \"{}\"\n\n{config}", any_port()),
+    if config.contains("[admin]") {
+        config.to_owned()
+    } else {
+        format!("[admin]\naddress = \"{}\"\n\n{config}", any_port())
     }
 }

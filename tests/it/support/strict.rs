@@ -64,7 +64,7 @@ async fn record(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
         let fault = match parse(&bytes) {
             Parsed::More => continue,
-            Parsed::Whole(request, length)
+            Parsed::Complete(request, length)
                 if length == bytes.len() && request.doubts.is_empty() =>
             {
                 let usual = usual_answer(&request);
@@ -77,9 +77,9 @@ async fn record(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
                 let _ = stream.write_all(&answer).await;
                 continue;
             }
-            Parsed::Whole(request, length) if length == bytes.len() => request.doubts.join(", "),
+            Parsed::Complete(request, length) if length == bytes.len() => request.doubts.join(", "),
             // Every answer is waited for.
-            Parsed::Whole(..) => "something follows a request".to_owned(),
+            Parsed::Complete(..) => "something follows a request".to_owned(),
             Parsed::Bad(why) => why.to_owned(),
         };
         let bytes = bytes.escape_ascii();

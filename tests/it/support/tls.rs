@@ -22,7 +22,7 @@ pub(crate) struct Ca {
 }
 
 /// A certificate with its key.
-pub(crate) struct Identity {
+pub(crate) struct CertificateAndKey {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key: PrivateKeyDer<'static>,
     pub(crate) certificate_pem: String,
@@ -56,23 +56,23 @@ impl Ca {
     }
 
     /// A certificate for `names` that is valid now.
-    pub(crate) fn identity(&self, names: &[&str]) -> Identity {
-        self.identity_until(names, 4000)
+    pub(crate) fn certificate(&self, names: &[&str]) -> CertificateAndKey {
+        self.certificate_until(names, 4000)
     }
 
     /// A certificate for the servers of this process, by their IP.
-    pub(crate) fn own_identity(&self) -> Identity {
-        self.identity(&[&super::ip().to_string()])
+    pub(crate) fn own_certificate(&self) -> CertificateAndKey {
+        self.certificate(&[&super::ip().to_string()])
     }
 
     /// A certificate for `names` that ends with the first day of `year`.
-    pub(crate) fn identity_until(&self, names: &[&str], year: i32) -> Identity {
+    pub(crate) fn certificate_until(&self, names: &[&str], year: i32) -> CertificateAndKey {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity {
+        CertificateAndKey {
             certificate: certificate.der().clone(),
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
@@ -81,7 +81,7 @@ impl Ca {
     }
 }
 
-impl Identity {
+impl CertificateAndKey {
     /// A server that presents this certificate and offers the protocols of `alpn`.
     pub(crate) fn server(self, alpn: &[&str]) -> ServerConfig {
         self.server_to(None, rustls::ALL_VERSIONS, alpn)

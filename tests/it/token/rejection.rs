@@ -19,15 +19,15 @@ async fn holding_old(then: Answer) -> (World, Arc<TokenRejections>, Arc<Token>) 
     (world, Arc::new(TokenRejections::new()), token)
 }
 
-async fn heals(world: &World, upstream: &TokenRejections, rejected: &Token) -> Option<String> {
-    let healed = upstream.renew(&world.source, rejected).await;
-    healed.map(|token| value(&token))
+async fn renew(world: &World, upstream: &TokenRejections, rejected: &Token) -> Option<String> {
+    let renewed = upstream.renew(&world.source, rejected).await;
+    renewed.map(|token| value(&token))
 }
 
 #[tokio::test(start_paused = true)]
 async fn rejected_token_is_replaced_by_one_fetch_for_everyone() {
     let (world, upstream, old) = holding_old(grants("new", 3600.0).after(1.0)).await;
-    assert_eq!(heals(&world, &upstream, &old).await.as_deref(), Some("new"));
+    assert_eq!(renew(&world, &upstream, &old).await.as_deref(), Some("new"));
     assert_eq!(world.value().as_deref(), Some("new"));
     assert_eq!(world.endpoint.requests(), 2);
     let counted = r#"sidebearer_token_rejections_total{credential="crm"} 1"#;
@@ -46,13 +46,13 @@ async fn burst_of_rejections_causes_one_fetch() {
             upstream.renew(&source, &old).await
         });
     }
-    let mut healed = 0;
+    let mut renewed = 0;
     while let Some(token) = requests.join_next().await {
         let token = token.expect("no panic").expect("a token to replay with");
         assert_eq!(value(&token), "new");
-        healed += 1;
+        renewed += 1;
     }
-    assert_eq!(healed, 1000);
+    assert_eq!(renewed, 1000);
     assert_eq!(world.endpoint.requests(), 2);
     let counted = r#"sidebearer_token_rejections_total{credential="crm"} 1"#;
     assert!(world.metrics.render().contains(counted));
@@ -63,7 +63,7 @@ async fn newer_value_that_is_there_already_is_used_without_a_fetch() {
     let (world, upstream, old) = holding_old(grants("new", 3600.0)).await;
     pass(3500.0).await;
     assert_eq!(world.value().as_deref(), Some("new"), "renewed meanwhile");
-    assert_eq!(heals(&world, &upstream, &old).await.as_deref(), Some("new"));
+    assert_eq!(renew(&world, &upstream, &old).await.as_deref(), Some("new"));
     assert_eq!(world.endpoint.requests(), 2);
 }
 
@@ -73,7 +73,7 @@ async fn requests_of_that_upstream_wait_and_those_of_others_do_not() {
     let sound = TokenRejections::new();
     let others = async {
         pass(1.0).await;
-        assert!(broken.current(&world.source).is_none(), "set aside");
+        assert!(broken.current(&world.source).is_none(), "quarantined");
         let current = sound.current(&world.source).expect("a token");
         assert_eq!(current.id(), old.id());
         let asked = Instant::now();
@@ -83,37 +83,37 @@ async fn requests_of_that_upstream_wait_and_those_of_others_do_not() {
             ("new", secs(1.0))
         );
     };
-    let (healed, ()) = tokio::join!(heals(&world, &broken, &old), others);
-    assert_eq!(healed.as_deref(), Some("new"));
+    let (renewed, ()) = tokio::join!(renew(&world, &broken, &old), others);
+    assert_eq!(renewed.as_deref(), Some("new"));
     assert!(broken.current(&world.source).is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn set_aside_value_serves_on_when_the_fetch_fails() {
+async fn quarantined_value_serves_on_when_the_fetch_fails() {
     let (world, upstream, old) = holding_old(fails_for(Throttled, Some(60.0)).after(1.0)).await;
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     let current = upstream.current(&world.source).expect("it serves on");
     assert_eq!(current.id(), old.id());
     assert_eq!(
-        heals(&world, &upstream, &old).await,
+        renew(&world, &upstream, &old).await,
         None,
         "back-off: none may start"
     );
     assert_eq!(world.endpoint.requests(), 2);
     world.endpoint.now(grants("new", 3600.0));
     pass(70.0).await;
-    assert_eq!(heals(&world, &upstream, &old).await.as_deref(), Some("new"));
+    assert_eq!(renew(&world, &upstream, &old).await.as_deref(), Some("new"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_request_gets_the_set_aside_value_when_the_fetch_fails() {
+async fn waiting_request_gets_the_quarantined_value_when_the_fetch_fails() {
     let (world, upstream, old) = holding_old(fails(ServerError).after(2.0)).await;
     let other = async {
         pass(1.0).await;
         upstream.acquire(&world.source).await
     };
-    let (healed, other) = tokio::join!(heals(&world, &upstream, &old), other);
-    assert_eq!(healed, None);
+    let (renewed, other) = tokio::join!(renew(&world, &upstream, &old), other);
+    assert_eq!(renewed, None);
     assert_eq!(other.expect("a token").id(), old.id());
 }
 
@@ -123,22 +123,22 @@ async fn first_rejection_of_a_token_starts_a_fetch_at_once_however_young_it_is()
     world.source.first_attempt().await;
     let old = world.source.current().expect("a token");
     let asked = Instant::now();
-    let healed = heals(&world, &TokenRejections::new(), &old).await;
-    assert_eq!(healed.as_deref(), Some("new"));
+    let renewed = renew(&world, &TokenRejections::new(), &old).await;
+    assert_eq!(renewed.as_deref(), Some("new"));
     assert_eq!(asked.elapsed(), secs(0.0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn token_fetched_because_of_a_rejection_is_not_replaced_within_half_a_second() {
     let (world, first, old) = holding_old(grants("new", 3600.0)).await;
-    assert_eq!(heals(&world, &first, &old).await.as_deref(), Some("new"));
+    assert_eq!(renew(&world, &first, &old).await.as_deref(), Some("new"));
     let new = world.source.current().expect("a token");
     world.endpoint.now(grants("newest", 3600.0));
     pass(0.1).await;
     let asked = Instant::now();
-    // Another upstream: its own quiet time has not begun.
-    let healed = heals(&world, &TokenRejections::new(), &new).await;
-    assert_eq!(healed.as_deref(), Some("newest"));
+    // Another upstream: its own cooldown has not begun.
+    let renewed = renew(&world, &TokenRejections::new(), &new).await;
+    assert_eq!(renewed.as_deref(), Some("newest"));
     assert_eq!(asked.elapsed(), secs(0.4));
 }
 
@@ -159,8 +159,8 @@ async fn rejection_during_a_pause_waits_for_the_next_attempt_if_that_comes_in_ti
         assert!(upstream.current(&world.source).is_some());
         assert!(sound.current(&world.source).is_some());
     };
-    let (healed, ()) = tokio::join!(heals(&world, &upstream, &old), others);
-    assert_eq!(healed.as_deref(), Some("new"));
+    let (renewed, ()) = tokio::join!(renew(&world, &upstream, &old), others);
+    assert_eq!(renewed.as_deref(), Some("new"));
     let waited = asked.elapsed().as_secs_f64();
     assert!((3.0..5.0).contains(&waited), "{waited}");
     assert_eq!(world.endpoint.requests(), 4);
@@ -180,7 +180,7 @@ async fn upstream_that_rejects_whatever_it_gets_delays_the_others_once_while_fet
     };
     let rejected = async {
         for _ in 0..20 {
-            assert_eq!(heals(&world, &upstream, &old).await, None);
+            assert_eq!(renew(&world, &upstream, &old).await, None);
             pass(0.1).await;
         }
     };
@@ -196,31 +196,33 @@ async fn rejection_joins_the_fetch_in_flight() {
     while world.endpoint.requests() < 2 {
         pass(0.5).await;
     }
-    assert_eq!(heals(&world, &upstream, &old).await.as_deref(), Some("new"));
+    assert_eq!(renew(&world, &upstream, &old).await.as_deref(), Some("new"));
     assert_eq!(world.endpoint.requests(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn same_value_again_passes_the_401_through_and_keeps_that_upstream_quiet() {
+async fn same_value_again_passes_the_401_through_and_begins_a_cooldown() {
     let (world, upstream, old) = holding_old(grants("old", 3600.0)).await;
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     assert!(upstream.current(&world.source).is_some(), "it serves on");
     for _ in 0..99 {
         pass(0.1).await;
-        assert_eq!(heals(&world, &upstream, &old).await, None);
+        assert_eq!(renew(&world, &upstream, &old).await, None);
     }
     assert_eq!(world.endpoint.requests(), 2);
     pass(0.2).await;
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     assert_eq!(world.endpoint.requests(), 3, "after 10 s it may try again");
     pass(19.0).await;
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     assert_eq!(world.endpoint.requests(), 3, "then after 20 s");
 }
 
 /// A fetch whose token the upstream rejects as well; how often one was caused until then.
-async fn heal_in_vain(world: &World, upstream: &TokenRejections, n: usize) -> usize {
-    world.endpoint.now(grants(&format!("vain{n}"), 36_000.0));
+async fn renew_and_reject(world: &World, upstream: &TokenRejections, n: usize) -> usize {
+    world
+        .endpoint
+        .now(grants(&format!("rejected{n}"), 36_000.0));
     let rejected = world.source.current().expect("a token");
     if let Some(token) = upstream.renew(&world.source, &rejected).await {
         // A burst is replayed and rejected as a whole; it counts once.
@@ -232,39 +234,39 @@ async fn heal_in_vain(world: &World, upstream: &TokenRejections, n: usize) -> us
 }
 
 #[tokio::test(start_paused = true)]
-async fn rejected_replay_keeps_that_upstream_quiet_for_10_s_doubling_to_60_s() {
+async fn rejected_replay_begins_a_cooldown_of_that_upstream_of_10_s_doubling_to_60_s() {
     let (world, upstream, _) = holding_old(Answer::Hangs).await;
-    let mut requests = heal_in_vain(&world, &upstream, 0).await;
-    for (n, quiet) in [10.0, 20.0, 40.0, 60.0, 60.0, 60.0].into_iter().enumerate() {
-        pass(quiet - 0.1).await;
-        let still = heal_in_vain(&world, &upstream, n + 1).await;
-        assert_eq!(still, requests, "quiet for {quiet} s");
+    let mut requests = renew_and_reject(&world, &upstream, 0).await;
+    for (n, cooldown) in [10.0, 20.0, 40.0, 60.0, 60.0, 60.0].into_iter().enumerate() {
+        pass(cooldown - 0.1).await;
+        let still = renew_and_reject(&world, &upstream, n + 1).await;
+        assert_eq!(still, requests, "cooldown of {cooldown} s");
         pass(0.2).await;
-        requests = heal_in_vain(&world, &upstream, n + 1).await;
-        assert_eq!(requests, still + 1, "after {quiet} s");
+        requests = renew_and_reject(&world, &upstream, n + 1).await;
+        assert_eq!(requests, still + 1, "after {cooldown} s");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn accepted_replay_ends_the_quiet() {
+async fn accepted_replay_ends_the_cooldown() {
     let (world, upstream, _) = holding_old(Answer::Hangs).await;
     for n in 0..3 {
-        heal_in_vain(&world, &upstream, n).await;
+        renew_and_reject(&world, &upstream, n).await;
         pass(60.1).await;
     }
-    let requests = heal_in_vain(&world, &upstream, 3).await;
+    let requests = renew_and_reject(&world, &upstream, 3).await;
     let token = world.source.current().expect("a token");
     upstream.replayed(&world.source, &token, true);
     pass(1.0).await;
-    assert_eq!(heal_in_vain(&world, &upstream, 4).await, requests + 1);
+    assert_eq!(renew_and_reject(&world, &upstream, 4).await, requests + 1);
     pass(9.9).await;
     assert_eq!(
-        heal_in_vain(&world, &upstream, 5).await,
+        renew_and_reject(&world, &upstream, 5).await,
         requests + 1,
         "10 s again"
     );
     pass(0.2).await;
-    assert_eq!(heal_in_vain(&world, &upstream, 5).await, requests + 2);
+    assert_eq!(renew_and_reject(&world, &upstream, 5).await, requests + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,11 +279,11 @@ async fn wrong_audience_at_one_upstream_hammers_nobody_and_costs_others_nothing(
             .now(grants(&format!("t{n}"), 36_000.0).after(0.2));
         assert!(sound.current(&world.source).is_some());
         let rejected = broken.acquire(&world.source).await.expect("a token");
-        let (healed, ()) = tokio::join!(broken.renew(&world.source, &rejected), async {
+        let (renewed, ()) = tokio::join!(broken.renew(&world.source, &rejected), async {
             pass(0.1).await;
             assert!(sound.current(&world.source).is_some());
         });
-        if let Some(token) = healed {
+        if let Some(token) = renewed {
             broken.replayed(&world.source, &token, false);
         }
         pass(0.9).await;
@@ -291,9 +293,9 @@ async fn wrong_audience_at_one_upstream_hammers_nobody_and_costs_others_nothing(
 }
 
 #[tokio::test(start_paused = true)]
-async fn healing_request_that_leaves_holds_up_nobody() {
+async fn renewing_request_that_leaves_holds_up_nobody() {
     let (world, upstream, old) = holding_old(fails(ServerError).after(1.0)).await;
-    let left = timeout(secs(0.5), heals(&world, &upstream, &old)).await;
+    let left = timeout(secs(0.5), renew(&world, &upstream, &old)).await;
     assert!(left.is_err());
     assert!(upstream.current(&world.source).is_none());
     pass(0.6).await;
@@ -304,10 +306,10 @@ async fn healing_request_that_leaves_holds_up_nobody() {
 async fn hanging_token_endpoint_delays_requests_of_that_upstream_once() {
     let (world, upstream, old) = holding_old(Answer::Hangs).await;
     let asked = Instant::now();
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     assert_eq!(asked.elapsed(), secs(5.0), "acquire_timeout");
     assert!(upstream.current(&world.source).is_some(), "it serves on");
-    assert_eq!(heals(&world, &upstream, &old).await, None);
+    assert_eq!(renew(&world, &upstream, &old).await, None);
     assert_eq!(
         asked.elapsed(),
         secs(5.0),
@@ -331,13 +333,13 @@ async fn waiting_at_an_upstream_is_bounded_by_acquire_timeout_as_a_whole() {
         let got = upstream.acquire(&world.source).await;
         (got.is_ok(), asked.elapsed())
     };
-    let (_, (got, waited)) = tokio::join!(heals(&world, &upstream, &old), waiting);
+    let (_, (got, waited)) = tokio::join!(renew(&world, &upstream, &old), waiting);
     assert!(!got);
     assert!(waited <= secs(5.0), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn rejections_without_a_replay_keep_an_upstream_quiet_too() {
+async fn rejections_without_a_replay_begin_a_cooldown_too() {
     let (world, upstream, _) = holding_old(Answer::Hangs).await;
     for n in 0..3600 {
         world.endpoint.now(grants(&format!("t{n}"), 36_000.0));
@@ -358,7 +360,7 @@ async fn rejection_long_after_the_fetch_it_caused_is_news() {
     pass(10.1).await;
     world.endpoint.now(grants("newest", 3600.0));
     assert_eq!(
-        heals(&world, &upstream, &new).await.as_deref(),
+        renew(&world, &upstream, &new).await.as_deref(),
         Some("newest")
     );
 }

@@ -85,9 +85,10 @@ impl Pace {
         self.in_flight = true;
         let cured = changed && self.curable;
         if let Some(failed) = self.retrying_since.take() {
-            match cured {
-                true => self.report.cured += 1,
-                false => self.report.backing_off += now.boot - failed,
+            if cured {
+                self.report.cured += 1
+            } else {
+                self.report.backing_off += now.boot - failed
             }
         }
         self.check(!in_flight, || format!("two fetches at {now:?}"));
@@ -122,9 +123,10 @@ impl Pace {
     }
 
     pub(super) fn answered(&mut self, served: bool) {
-        match served {
-            true => self.report.served += 1,
-            false => self.report.turned_away += 1,
+        if served {
+            self.report.served += 1
+        } else {
+            self.report.turned_away += 1
         }
     }
 

@@ -1,4 +1,4 @@
-//! A token endpoint with moods, which knows what each of its answers allows to be asked next.
+//! A token endpoint with moods, which knows what each of its answers allows to be in_flight next.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +27,7 @@ enum Mood {
     Refusing,
 }
 
-/// The token endpoint, and the record of all that was asked and answered.
+/// The token endpoint, and the record of all that was in_flight and answered.
 #[derive(Debug)]
 pub(super) struct Server {
     clock: Arc<VirtualClock>,
@@ -132,7 +132,7 @@ impl TokenEndpoint for Server {
         let (delay, answer) = record.answer(sent);
         drop(record);
         Box::pin(async move {
-            let mut asked = Asked {
+            let mut in_flight = RequestInFlight {
                 server: self,
                 sent,
                 answer: None,
@@ -141,7 +141,7 @@ impl TokenEndpoint for Server {
                 Some(delay) => sleep(delay).await,
                 None => pending().await,
             }
-            asked.answer.insert(answer).clone()
+            in_flight.answer.insert(answer).clone()
         })
     }
 
@@ -151,13 +151,13 @@ impl TokenEndpoint for Server {
 }
 
 /// A request in flight; when it ends, well or cut off, it is judged what may come next.
-struct Asked<'a> {
+struct RequestInFlight<'a> {
     server: &'a Server,
     sent: Moment,
     answer: Option<Result<TokenResponse, TokenError>>,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for RequestInFlight<'_> {
     fn drop(&mut self) {
         let now = self.server.clock.now();
         let mut record = self.server.record();
@@ -181,8 +181,11 @@ impl Record {
             Mood::Erring => (quick, Err(error(TokenErrorKind::ServerError, None))),
             Mood::Refusing => (quick, Err(error(TokenErrorKind::Refused, None))),
             Mood::Throttling => {
-                let asked = log_uniform(&mut self.rng, 1.0, 3000.0);
-                (quick, Err(error(TokenErrorKind::Throttled, Some(asked))))
+                let in_flight = log_uniform(&mut self.rng, 1.0, 3000.0);
+                (
+                    quick,
+                    Err(error(TokenErrorKind::Throttled, Some(in_flight))),
+                )
             }
             Mood::Slow if self.rng.u8(..4) == 0 => {
                 (None, Err(error(TokenErrorKind::Timeout, None)))

@@ -55,7 +55,7 @@ struct Counts {
     requests: AtomicU64,
     without_token: AtomicU64,
     rejected: AtomicU64,
-    unhealed: AtomicU64,
+    unrenewed: AtomicU64,
     token_requests: AtomicU64,
 }
 
@@ -100,7 +100,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
             match upstream.renew(&source, &token).await {
                 Some(newer) => upstream.replayed(&source, &newer, true),
                 None => {
-                    counts.unhealed.fetch_add(1, SeqCst);
+                    counts.unrenewed.fetch_add(1, SeqCst);
                 }
             }
         });
@@ -122,11 +122,11 @@ fn no_request_fails_of_short_tokens_when_every_second_token_request_does() {
             runtime.block_on(ten_minutes(refresh, lifetime, counts.clone()));
             let count = |of: &AtomicU64| of.load(SeqCst);
             let (all, rejected) = (count(&counts.requests), count(&counts.rejected));
-            let failed = [count(&counts.without_token), count(&counts.unhealed)];
+            let failed = [count(&counts.without_token), count(&counts.unrenewed)];
             let fetched = count(&counts.token_requests);
             println!(
                 "{refresh:?}, {lifetime} s: of {all} requests {} failed ({:.2} %), of {rejected} \
-                 rejected ones {} were not healed, {fetched} token requests",
+                 rejected ones {} were not renewed, {fetched} token requests",
                 failed[0],
                 100.0 * failed[0] as f64 / all as f64,
                 failed[1],

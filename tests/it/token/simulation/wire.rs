@@ -69,7 +69,7 @@ impl Setting {
     }
 
     fn credential(self, world: &World) -> Credential {
-        let inner = world.inner();
+        let inner = world.lock();
         let assertion = inner.files.source(Which::Assertion);
         let own_key = ClientAuth::PrivateKeyJwt {
             key: inner.files.source(Which::ClientKey),
@@ -148,7 +148,7 @@ fn simulate(seed: u64) -> [u64; 6] {
     };
     let rng = Rng::with_seed(seed ^ 0x0417);
     let world = runtime.block_on(thirty_days(setting, refresh, dir, rng));
-    let inner = world.inner();
+    let inner = world.lock();
     let report: &Report = &inner.pace.report;
     let what = format!("seed {seed} ({setting:?}, {refresh:?})");
     let broken = report.violations.first();
@@ -186,8 +186,8 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
     );
     let own_key = client.own_proof_key();
     let times = world.times();
-    world.inner().files.look(times);
-    world.inner().own_key = own_key.map(|key| key.thumbprint().to_owned());
+    world.lock().files.look(times);
+    world.lock().own_key = own_key.map(|key| key.thumbprint().to_owned());
     let source = TokenSource::start(
         "crm",
         policy(refresh),
@@ -222,7 +222,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
     });
     let end = Instant::now() + DAYS_30;
     let mut requests = JoinSet::new();
-    while Instant::now() < end && world.inner().pace.report.violations.is_empty() {
+    while Instant::now() < end && world.lock().pace.report.violations.is_empty() {
         sleep(log_uniform(&mut rng, 0.001, 30_000.0)).await;
         let burst = if rng.u8(..) < 8 { rng.u8(1..20) } else { 1 };
         for _ in 0..burst {
@@ -252,7 +252,7 @@ impl Proxy {
         let recovered = world.well_for().is_some_and(|well| well > RECOVERED);
         let now = world.clock.now();
         let held = source.current().is_some();
-        let usable = world.inner().pace.holds(now);
+        let usable = world.lock().pace.holds(now);
         world.check(held || !usable, || {
             format!(
                 "no token at {now:?} though it is usable: {:?}",
@@ -271,7 +271,7 @@ impl Proxy {
             None => self.rejections.acquire(source).await,
         };
         let waited = asked.elapsed();
-        world.inner().pace.answered(token.is_ok());
+        world.lock().pace.answered(token.is_ok());
         world.check(waited <= PATIENCE, || format!("waited {waited:?}"));
         match token {
             Ok(token) => self.send(token, &mut rng).await,
@@ -294,7 +294,7 @@ impl Proxy {
         let newer = self.rejections.renew(&self.source, &token).await;
         let waited = asked.elapsed();
         self.world
-            .check(waited <= PATIENCE, || format!("healed for {waited:?}"));
+            .check(waited <= PATIENCE, || format!("renewed for {waited:?}"));
         if let Some(newer) = newer {
             let meant = self.send_with_nonce(&newer, rng).await;
             let accepted = meant != Meant::Revoked;
@@ -308,15 +308,16 @@ impl Proxy {
             return meant;
         }
         sleep(log_uniform(rng, 0.001, 0.05)).await;
-        match token.is_usable(self.world.clock.now()) {
-            true => self.send_once(token),
-            false => meant,
+        if token.is_usable(self.world.clock.now()) {
+            self.send_once(token)
+        } else {
+            meant
         }
     }
 
     fn send_once(&self, token: &Token) -> Meant {
         let times = self.world.times();
-        let inner = &mut *self.world.inner();
+        let inner = &mut *self.world.lock();
         let bound = Issued::read(token.access_token().expose()).zip(token.binding());
         let Some((issued, binding)) = bound else {
             inner.pace.check(false, || format!("handed out: {token:?}"));

@@ -20,7 +20,7 @@ use super::TOKEN_ENDPOINT;
 use super::client_checks::Finding;
 use super::jwt::Seen;
 use super::nonce::Nonces;
-use super::world::{Inner, Times, World};
+use super::world::{Times, World, WorldState};
 
 /// `max_response_bytes` of the credentials here.
 const MAX_BODY: usize = 64 * 1024;
@@ -156,9 +156,10 @@ impl AuthorizationServer {
     /// In seconds, or as a date.
     fn throttle(&mut self, times: Times) -> (Duration, String) {
         let after = log_uniform(&mut self.rng, 1.0, 3000.0).as_secs();
-        let header = match self.rng.bool() {
-            true => after.to_string(),
-            false => httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(times.truth + after)),
+        let header = if self.rng.bool() {
+            after.to_string()
+        } else {
+            httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(times.truth + after))
         };
         (Duration::from_secs(after), header)
     }
@@ -198,7 +199,7 @@ impl AuthorizationServer {
     }
 }
 
-impl Inner {
+impl WorldState {
     /// A request arrives.
     fn receive(&mut self, url: &Url, request: &Request<Bytes>, times: Times) -> Answer {
         self.fetch.requests += 1;
@@ -250,14 +251,14 @@ impl Transport for World {
         request: Request<Bytes>,
     ) -> BoxFuture<'a, Result<Response, Error>> {
         let times = self.times();
-        let answer = self.inner().receive(url, &request, times);
+        let answer = self.lock().receive(url, &request, times);
         self.arrived.notify_waiters();
         Box::pin(async move {
             match answer.delay {
                 Some(delay) => sleep(delay).await,
                 None => pending().await,
             }
-            let inner = &mut *self.inner();
+            let inner = &mut *self.lock();
             inner.fetch.answered = Some(answer.outcome);
             let Some(mut response) = answer.response else {
                 return Err(Error {

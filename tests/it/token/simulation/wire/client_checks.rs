@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::files::Which;
 use super::jwt::{ASSERTER, CLIENTS, keys, number};
-use super::world::{Inner, Times};
+use super::world::{Times, WorldState};
 use super::{CLIENT_ID, Setting, TOKEN_ENDPOINT};
 
 /// The longest that an assertion of the client's own may be good, in seconds.
@@ -31,7 +31,7 @@ pub(super) enum Finding {
 
 type Form = HashMap<String, String>;
 
-impl Inner {
+impl WorldState {
     /// # Errors
     /// What the client should not have sent.
     pub(super) fn look(

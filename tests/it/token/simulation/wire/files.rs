@@ -199,12 +199,12 @@ impl Writers {
             sleep(log_uniform(&mut rng, 600.0, 600_000.0)).await;
             let before = key;
             key = (key + 1) % CLIENTS;
-            self.world.inner().files.registered.push(key);
+            self.world.lock().files.registered.push(key);
             sleep(log_uniform(&mut rng, 1.0, 600.0)).await;
             self.write(Which::ClientKey, Content::key(key), &mut rng)
                 .await;
             sleep(log_uniform(&mut rng, 1.0, 3600.0)).await;
-            let registered = &mut self.world.inner().files.registered;
+            let registered = &mut self.world.lock().files.registered;
             registered.retain(|known| *known != before);
         }
     }
@@ -234,7 +234,7 @@ impl Writers {
             }
             life = log_uniform(&mut rng, 120.0, 20_000.0);
             let times = self.world.times();
-            let next = self.world.inner().files.assertion(life, times);
+            let next = self.world.lock().files.assertion(life, times);
             self.write(Which::Assertion, next, &mut rng).await;
         }
     }
@@ -252,12 +252,12 @@ impl Writers {
                 1 => Some(""),
                 _ => Some(&next.text[..rng.usize(1..longest)]),
             };
-            self.world.inner().files.spoil(which, spoilt);
+            self.world.lock().files.spoil(which, spoilt);
             self.tell(rng);
             sleep(log_uniform(rng, 0.05, 600.0)).await;
         }
         let times = self.world.times();
-        self.world.inner().files.write(which, next, times);
+        self.world.lock().files.write(which, next, times);
         self.tell(rng);
     }
 

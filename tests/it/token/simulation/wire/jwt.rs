@@ -95,9 +95,10 @@ impl Seen {
     /// The claims say who they are, and did not before.
     pub(super) fn once(&mut self, claims: &Value) -> Result<(), String> {
         let id = claims["jti"].as_str().ok_or("no jti")?;
-        match self.0.insert(id.to_owned()) {
-            true => Ok(()),
-            false => Err(format!("jti {id} is used again")),
+        if self.0.insert(id.to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("jti {id} is used again"))
         }
     }
 

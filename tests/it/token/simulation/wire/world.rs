@@ -57,10 +57,10 @@ pub(super) struct World {
     true_wall: Duration,
     /// Tells of each token request.
     pub(super) arrived: Notify,
-    inner: Mutex<Inner>,
+    state: Mutex<WorldState>,
 }
 
-pub(super) struct Inner {
+pub(super) struct WorldState {
     pub(super) setting: Setting,
     pub(super) server: AuthorizationServer,
     pub(super) files: Files,
@@ -96,7 +96,7 @@ impl World {
             clock,
             true_wall,
             arrived: Notify::new(),
-            inner: Mutex::new(Inner {
+            state: Mutex::new(WorldState {
                 setting,
                 server: AuthorizationServer::new(rng.fork(), now.boot),
                 files: Files::new(dir, Times { now, truth }),
@@ -109,8 +109,8 @@ impl World {
         })
     }
 
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no panic inside")
+    pub(super) fn lock(&self) -> MutexGuard<'_, WorldState> {
+        self.state.lock().expect("no panic inside")
     }
 
     pub(super) fn times(&self) -> Times {
@@ -125,29 +125,29 @@ impl World {
     }
 
     pub(super) fn check(&self, holds: bool, otherwise: impl FnOnce() -> String) {
-        self.inner().pace.check(holds, otherwise);
+        self.lock().pace.check(holds, otherwise);
     }
 
     pub(super) fn turn(&self, mood: Mood) {
         let now = self.clock.now().boot;
-        self.inner().server.turn(mood, now);
+        self.lock().server.turn(mood, now);
     }
 
     /// The machine was suspended, or its wall clock set.
     pub(super) fn disturbed(&self) {
         let now = self.clock.now().boot;
-        let mut inner = self.inner();
-        inner.disturbed = now;
-        inner.pace.disturbed();
+        let mut state = self.lock();
+        state.disturbed = now;
+        state.pace.disturbed();
     }
 
     /// How long server, files and machine have all been well.
     pub(super) fn well_for(&self) -> Option<Duration> {
         let times = self.times();
-        let inner = self.inner();
-        let mut since = inner.server.healthy_since()?.max(inner.disturbed);
-        if inner.setting.shows_assertion() {
-            since = since.max(inner.files.assertion_since(times)?);
+        let state = self.lock();
+        let mut since = state.server.healthy_since()?.max(state.disturbed);
+        if state.setting.shows_assertion() {
+            since = since.max(state.files.assertion_since(times)?);
         }
         let right = times.machine().abs_diff(times.truth) <= NEARLY_RIGHT;
         right.then(|| times.now.boot.saturating_sub(since))
@@ -165,10 +165,10 @@ impl TokenEndpoint for Observed {
         Box::pin(async move {
             let sent = self.world.clock.now();
             {
-                let inner = &mut *self.world.inner();
-                let writes = inner.files.writes;
-                inner.pace.begin(sent, writes != inner.fetch.writes);
-                inner.fetch = Fetch {
+                let state = &mut *self.world.lock();
+                let writes = state.files.writes;
+                state.pace.begin(sent, writes != state.fetch.writes);
+                state.fetch = Fetch {
                     writes,
                     ..Fetch::default()
                 };
@@ -185,7 +185,7 @@ impl TokenEndpoint for Observed {
 
     fn secret_changed(&self) -> bool {
         let times = self.world.times();
-        self.world.inner().files.look(times);
+        self.world.lock().files.look(times);
         self.client.secret_changed()
     }
 
@@ -204,14 +204,14 @@ struct UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let times = self.world.times();
-        let inner = &mut *self.world.inner();
+        let state = &mut *self.world.lock();
         let error = match self.result.take() {
             Some(Ok(token)) => {
-                let granted = inner.fetch.granted(&token);
-                inner
+                let granted = state.fetch.granted(&token);
+                state
                     .pace
                     .check(granted, || format!("a token out of nowhere: {token:?}"));
-                return inner.pace.granted(self.sent, times.now, &token);
+                return state.pace.granted(self.sent, times.now, &token);
             }
             Some(Err(error)) => error,
             None => TokenError {
@@ -222,18 +222,18 @@ impl Drop for UnderWay<'_> {
         };
         let explained = match error.kind {
             TokenErrorKind::Local => {
-                inner.files.look(times);
-                inner.setting.shows_assertion() && inner.files.to_show(times).is_none()
+                state.files.look(times);
+                state.setting.shows_assertion() && state.files.to_show(times).is_none()
             }
-            _ => inner.fetch.explains(&error, times),
+            _ => state.fetch.explains(&error, times),
         };
         let Fetch {
             requests, answered, ..
-        } = &inner.fetch;
-        inner.pace.check(explained, || {
+        } = &state.fetch;
+        state.pace.check(explained, || {
             format!("{error:?} after {requests} requests, the last answered {answered:?}")
         });
-        inner.pace.failed(times.now, &error);
+        state.pace.failed(times.now, &error);
     }
 }
 

@@ -16,9 +16,10 @@ async fn meets(
     let idp = Idp::start();
     let api = Api::start(move |seen| {
         let injected = [seen.authorization(), seen.header("x-api-key")].concat();
-        match injected.ends_with("token-1") {
-            true => answer(),
-            false => response(200, "ok"),
+        if injected.ends_with("token-1") {
+            answer()
+        } else {
+            response(200, "ok")
         }
     });
     let sidebearer = holding_token_1(&config(&api.url(), &idp, upstream, "")).await;
@@ -27,7 +28,7 @@ async fn meets(
 }
 
 #[tokio::test]
-async fn answers_that_reject_the_token_are_healed() {
+async fn answers_that_reject_the_token_are_renewed() {
     let grpc = || {
         let mut answer = response(200, "");
         let headers = answer.headers_mut();
@@ -35,7 +36,7 @@ async fn answers_that_reject_the_token_are_healed() {
         headers.insert("grpc-status", "16".parse().unwrap());
         answer
     };
-    let healed = tokio::join!(
+    let renewed = tokio::join!(
         meets("", || response(401, "no challenge")),
         meets("", || unauthorized("bearer")),
         meets("", || unauthorized(
@@ -57,7 +58,7 @@ async fn answers_that_reject_the_token_are_healed() {
         meets("header = \"x-api-key\"", || response(401, "no challenge")),
     );
     let all = (200, 2);
-    assert_eq!(healed, (all, all, all, all, all, all, all, all, all, all));
+    assert_eq!(renewed, (all, all, all, all, all, all, all, all, all, all));
 }
 
 #[tokio::test]

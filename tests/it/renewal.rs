@@ -94,7 +94,7 @@ async fn an_upstream_that_rejects_every_token_causes_one_fetch_and_then_none() {
         .collect();
     assert_eq!(sent, ["Bearer token-1", "Bearer token-2"]);
 
-    // Longer than the rest after a success, shorter than the quiet time.
+    // Longer than the rest after a success, shorter than the cooldown.
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         assert_eq!(client::get(sidebearer.address(), "/").await.status, 401);
@@ -312,20 +312,21 @@ async fn when_the_fetch_brings_nothing_the_401_passes_and_the_token_serves_on() 
 }
 
 #[tokio::test]
-async fn the_handshake_of_an_upgrade_is_healed_too() {
+async fn the_handshake_of_an_upgrade_is_renewed_too() {
     let idp = Idp::start();
     let accepting = idp.clone();
     let api = server::serve(None, move |request| {
         let accepted = accepting.accepts(request.headers()["authorization"].to_str().unwrap());
         async move {
-            match accepted {
-                true => Response::builder()
+            if accepted {
+                Response::builder()
                     .status(101)
                     .header("connection", "upgrade")
                     .header("upgrade", "echo")
                     .body(whole(""))
-                    .unwrap(),
-                false => unauthorized("Bearer"),
+                    .unwrap()
+            } else {
+                unauthorized("Bearer")
             }
         }
     });
