@@ -1,8 +1,8 @@
 //! Looks at files within a bound, whatever their file system does.
 //!
 //! A mount whose server is gone answers neither `open` nor `stat`, and a thread in there cannot be
-//! called back. So each look at a file has a thread of its own, and whoever wants to know waits for an
-//! answer only for `server.file_timeout`. Another thread is sent after one that was lost when twice as much time has
+//! called back. So each access to a file has a thread of its own, and the caller waits for the answer
+//! no longer than `server.file_timeout`. Another thread is sent after one that was lost when twice as much time has
 //! passed as before the last one, an hour at most: a dead mount costs a few threads, and one that
 //! was replaced by a good one is found.
 
@@ -98,12 +98,13 @@ fn within_timeout<T: Send + 'static>(
     let named = path.to_owned();
     run_on_thread(Box::new(move || {
         let done = work();
-        // Together: whoever gives up in between must not call a path silent that has spoken.
+        // Under one lock: a caller that gives up at this moment must not mark a path as unresponsive that has
+        // just answered.
         let mut silent = lock(&UNRESPONSIVE);
         silent.remove(&named);
         let undelivered = answer.try_send(done);
         drop(silent);
-        // It may be a socket, whose end looks at files as well.
+        // After the lock: the result may be a socket, and closing it uses this module again.
         drop(undelivered);
     }))?;
     match answered.recv_timeout(timeout) {

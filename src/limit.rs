@@ -36,8 +36,8 @@ impl ConcurrencyLimit {
         limit
     }
 
-    /// From now on there are so many permits. Those that are held stay: where they are too many, as many
-    /// as that are not given away again when they become free.
+    /// Changes the number of permits. Permits that are held stay valid. If more are held than there may be, the
+    /// surplus is not given out again after it was released.
     pub fn set(&self, max: usize) {
         let mut current = self.max.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, max);

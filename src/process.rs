@@ -53,19 +53,20 @@ pub fn is_shortage(error: &std::io::Error) -> bool {
     )
 }
 
-/// Keeps back so many files from clients and upstreams; of a low open-files limit an eighth.
+/// Reserves this many open files, which clients and upstreams cannot take; at most an eighth of the open-files
+/// limit.
 pub fn reserve_files(files: u64) {
     RESERVED_FILES.store(files, Relaxed);
 }
 
-/// Whether this file is one of the last. The system hands out the lowest number that is free.
+/// Whether this file took a reserved place. The system always gives the lowest free number to a new file.
 pub fn is_reserved(file: impl AsFd) -> bool {
     let limit = getrlimit(Resource::Nofile).current;
     let number = u64::try_from(file.as_fd().as_raw_fd()).unwrap_or_default();
     limit.is_some_and(|limit| number >= limit - RESERVED_FILES.load(Relaxed).min(limit / 8))
 }
 
-/// What a socket that is one of the last fails with, as if there were none.
+/// The error for a socket that took a reserved place: the same as if the limit had been reached.
 pub fn shortage() -> std::io::Error {
     Errno::MFILE.into()
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::HeaderMap;
 use http::header::DATE;
 
-/// How far what is dated now is dated back, in seconds: a clock that is a little behind ours would
-/// take it for something of the future, and one a little ahead accepts it.
+/// By how many seconds dates that we write are set back. A server whose clock is a little behind ours would
+/// otherwise refuse them as dates in the future; one whose clock is a little ahead accepts them too.
 const BACKDATE: i64 = 3;
-/// A clock further from ours than so many seconds is not followed: whoever could make us date
-/// assertions further ahead could keep them for later.
+/// A clock that differs from ours by more than this many seconds is not followed: an attacker who could make
+/// us date assertions further ahead could keep them for later use.
 const MAX_DIFFERENCE: i64 = 300;
-/// `Date` is in whole seconds, and takes a part of one to arrive: less is no difference.
+/// In seconds. `Date` has whole seconds and takes time to arrive: a smaller difference is not significant.
 const MIN_DIFFERENCE: i64 = 2;
 /// Nothing measured yet.
 const UNKNOWN: i64 = i64::MIN;
@@ -42,15 +42,14 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// When something that goes to the server `now` is said to be made, in seconds since the Unix
-    /// epoch.
+    /// The date for something that is sent to the server `now`, in seconds since the Unix epoch.
     pub fn date(&self, now: Duration) -> u64 {
         now.as_secs()
             .saturating_add_signed(self.followed.load(Relaxed) - BACKDATE)
     }
 
-    /// Looks at the `Date` of an answer. The difference in seconds, if it is one and not the one that
-    /// was seen before: above zero when the server is ahead of us.
+    /// Takes in the `Date` of an answer. Returns the difference in seconds if there is one that was not seen
+    /// before: above zero when the server is ahead of us.
     pub fn measure(&self, headers: &HeaderMap, during: &RequestPeriod) -> Option<i64> {
         let offset = PossibleOffset::of(headers, during)?;
         let before = self.measured.load(Relaxed);

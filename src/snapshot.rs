@@ -123,7 +123,7 @@ pub struct Upstream {
     /// The same as a header.
     pub host: HeaderValue,
     /// What its connections present, if it is bound to its credential.
-    identity: Option<Arc<ClientCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     fingerprint: u64,
 }
 
@@ -132,9 +132,9 @@ pub struct Upstream {
 pub struct Injection {
     /// Where the token comes from.
     pub source: Arc<TokenSource>,
-    /// What this upstream said about the tokens it got.
+    /// The tokens that this upstream rejected.
     pub rejections: TokenRejections,
-    /// What it said about tokens that were new to it; stays while its URL and its credential do.
+    /// The fresh tokens that it rejected. A reload keeps this while URL and credential stay the same.
     pub fresh: Arc<FreshTokenRejections>,
     /// The header it goes into.
     pub header: HeaderName,
@@ -161,7 +161,7 @@ pub struct Credential {
     /// Bytes of the largest nonce that proofs repeat.
     max_nonce_bytes: usize,
     /// What they are bound to and bound upstreams present; none if no upstream is bound to it.
-    pub identity: Option<Arc<ClientCertificate>>,
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The certificate that takes its place as soon as a token bound to it is there.
     pub next: Option<StandbyCertificate>,
     /// Whether a reload added it: readiness then waits for it only after its first success.
@@ -178,7 +178,7 @@ pub struct StandbyCertificate {
     /// Its tokens.
     pub source: Arc<TokenSource>,
     /// What they are bound to.
-    pub identity: Arc<ClientCertificate>,
+    pub certificate: Arc<ClientCertificate>,
 }
 
 impl Snapshot {

@@ -136,12 +136,12 @@ pub(super) fn full(process: &Process<'_>) -> Value {
 /// is to take its place.
 fn credential_status(credential: &Credential) -> Value {
     let mut shown = json!(credential.source.status());
-    if let Some(identity) = &credential.identity {
-        shown["certificate"] = json!(identity.thumbprint());
+    if let Some(certificate) = &credential.certificate {
+        shown["certificate"] = json!(certificate.thumbprint());
     }
     if let Some(next) = &credential.next {
         shown["rotation"] = json!(next.source.status());
-        shown["rotation"]["certificate"] = json!(next.identity.thumbprint());
+        shown["rotation"]["certificate"] = json!(next.certificate.thumbprint());
     }
     shown
 }

@@ -155,11 +155,11 @@ fn transport(
         .as_ref()
         .filter(|_| upstream.certificate_bound);
     let credential = credential.and_then(|name| config.credentials.get(name));
-    let identity = credential.map(|credential| ClientCertificate::read(&credential.tls));
-    let identity = identity.transpose().map_err(|error| error.to_string())?;
+    let certificate = credential.map(|credential| ClientCertificate::read(&credential.tls));
+    let certificate = certificate.transpose().map_err(|error| error.to_string())?;
     let settings = NetworkSettings {
         tls: upstream.tls.clone(),
-        identity: identity.map(Arc::new),
+        certificate: certificate.map(Arc::new),
         http: upstream.http,
         dialing: upstream.dialing.clone(),
         connect_timeout: upstream.connect_timeout,

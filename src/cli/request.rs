@@ -48,7 +48,7 @@ pub(super) async fn send(
     }
     let settings = NetworkSettings {
         tls: Tls::default(),
-        identity: None,
+        certificate: None,
         http: HttpVersion::Http1,
         dialing: Dialing::default(),
         // The time for the whole is shorter or equal, and says so in its own words.

@@ -12,8 +12,8 @@ use super::NamedFile;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// What about it looks like a mistake of whoever wrote it down, and what to do about it. It is
-    /// used as it is: some secret may be just so.
+    /// What about it looks like a mistake, and what to do about that. The secret is used unchanged all the
+    /// same, since it may be meant so.
     pub fn likely_mistake(&self) -> Option<[&'static str; 2]> {
         let text = self.expose();
         let inner = text.trim_start_matches('\u{feff}');

@@ -209,8 +209,8 @@ pub(super) fn no_tls(section: &Section<'_>, tls: &Tls, bound: bool) {
 }
 
 /// A header name that may be given a value of our own: not one that frames the message, routes
-/// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some server takes for
-/// such a one.
+/// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some servers take for one of
+/// these.
 pub(super) fn header(text: &str) -> Result<HeaderName, Expected> {
     const OURS: [&str; 6] = ["content-length", "dpop", "expect", "host", "trailer", "via"];
     let name: HeaderName = text

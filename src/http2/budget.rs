@@ -1,4 +1,4 @@
-//! Room for what is not read yet, shared by all connections of the process.
+//! The memory for unread bytes beyond the windows of streams, shared by all connections of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// The largest share of one connection.
 const LARGEST: usize = 16 << 20;
 
-/// A connection gets at most one part in so many of what is left, so that those that come later find
-/// something too.
+/// A connection gets at most this part of what is left (one eighth), so that something is left for
+/// connections that begin later.
 const PART: usize = 8;
 
-/// The windows beyond those that every stream has, of all connections together.
+/// How many bytes the windows of all connections may have together, beyond those of their streams.
 #[derive(Debug)]
 pub struct Budget {
     total: AtomicUsize,
     taken: AtomicUsize,
 }
 
-/// What one connection has of it.
+/// The part of the budget that one connection holds. It goes back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<Budget>,
@@ -25,7 +25,7 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     pub fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total: AtomicUsize::new(total),
@@ -33,14 +33,14 @@ impl Budget {
         })
     }
 
-    /// From now on there are so many. What has been taken stays so.
+    /// Changes the number of bytes. Shares that have been taken keep their size.
     pub fn resize(&self, total: usize) {
         self.total.store(total, Relaxed);
     }
 }
 
 impl Share {
-    /// What a connection that begins now gets.
+    /// The share of a new connection.
     pub(super) fn of(budget: &Arc<Budget>) -> Self {
         let mut share = Self {
             budget: Arc::clone(budget),
@@ -50,12 +50,12 @@ impl Share {
         share
     }
 
-    /// How much it is.
+    /// Its size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes more, if there is so much left that one that comes now would get more.
+    /// Makes the share larger if a new connection would get a larger one now.
     pub(super) fn grow(&mut self) {
         if self.bytes == LARGEST {
             return;

@@ -26,7 +26,7 @@ pub struct NetworkSettings {
     pub tls: Tls,
     /// If given, every connection presents this certificate, whatever the files of `tls` come to
     /// hold.
-    pub identity: Option<Arc<ClientCertificate>>,
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Which versions of HTTP may be spoken.
     pub http: HttpVersion,
     /// How addresses are tried and connections kept alive.
@@ -50,7 +50,7 @@ pub struct NetworkTransport(Arc<Origin>);
 struct Origin {
     url: Url,
     settings: NetworkSettings,
-    /// What connections are made with: without the certificate files if an identity takes their place.
+    /// What connections are made with: without the certificate files if `certificate` takes their place.
     tls: Tls,
     loaded: Mutex<LoadedTls>,
 }
@@ -73,7 +73,7 @@ impl NetworkTransport {
     /// A TLS file that cannot be used.
     pub fn new(url: &Url, settings: NetworkSettings) -> Result<Self, TlsError> {
         let mut tls = settings.tls.clone();
-        if settings.identity.is_some() {
+        if settings.certificate.is_some() {
             (tls.certificate_file, tls.key_file) = (None, None);
         }
         let now = fingerprint(&tls);
@@ -188,9 +188,9 @@ impl Transport for NetworkTransport {
     fn tls_files(&self) -> TlsFiles {
         let loaded = self.0.load();
         let settings = &self.0.settings;
-        // With an identity these files are those of its successor: they are not in use yet, but what is
+        // If `certificate` is set, these files are those of its successor: they are not in use yet, but what is
         // wrong with them should be known.
-        let successor = settings.identity.as_ref().map(|_| &settings.tls);
+        let successor = settings.certificate.as_ref().map(|_| &settings.tls);
         let fault = loaded.fault.clone().or_else(|| {
             let tls = successor?;
             Some(fault(&ClientCertificate::read(tls).err()?, tls))
@@ -204,7 +204,7 @@ impl Transport for NetworkTransport {
 
 fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connector, TlsError> {
     let connector =
-        Connector::with_certificate(settings.identity.as_deref(), url, tls, settings.http)?
+        Connector::with_certificate(settings.certificate.as_deref(), url, tls, settings.http)?
             .with_dialing(settings.dialing.clone())
             .with_redactor(settings.redactor.clone());
     Ok(match settings.address_policy.clone() {

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(30);
 fn settings(http: HttpVersion, max_body_bytes: Option<usize>) -> NetworkSettings {
     NetworkSettings {
         tls: Tls::default(),
-        identity: None,
+        certificate: None,
         http,
         dialing: Dialing::default(),
         connect_timeout: SOON,

@@ -7,8 +7,8 @@ use super::outcomes::{CLIENT_ERRORS, CONNECT_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_
 /// Statuses that every upstream may answer with, or we in its place.
 const USUAL_CODES: [&str; 5] = ["200", "500", "502", "503", "504"];
 
-/// Of so many upstreams, credentials, or pairs of a listener and an upstream, the series exist from the
-/// start. More would cost memory and scrapes for what may never happen.
+/// The series of this many upstreams, credentials, or pairs of a listener and an upstream exist from the start.
+/// Series for more of them would cost memory and scrape time, although they may never count anything.
 const MOST_AT_ZERO: usize = 100;
 
 impl Metrics {

@@ -67,7 +67,7 @@ enum Server {
     Discovered(Discovery),
 }
 
-/// What came of reading the files for the last request.
+/// The result of reading the files for the last request.
 enum LastInputs {
     NotYet,
     Unusable,
@@ -75,30 +75,30 @@ enum LastInputs {
 }
 
 impl Client {
-    /// Reads the files of `credential`, which are read again with each request: what is good of them
-    /// now can stand in later. If its tokens are bound to a key of this process, it is made here.
+    /// Reads the files of `credential`. Each request reads them again; what is good now is used later while
+    /// a file is not usable. If the tokens are bound to a key of this process, the key is made here.
     ///
     /// # Errors
-    /// A TLS file that cannot be used. Other files are missed by the first request that needs them.
+    /// A TLS file cannot be used. A problem with another file is an error of the first request that needs it.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
         Self::presenting(None, credential, Arc::default())
     }
 
-    /// As [`new`](Self::new); with an identity, every connection presents that one, whatever the
-    /// files of `credential` come to hold: the tokens are bound to it (RFC 8705 section 3). The
-    /// redactor comes to know what is secret.
+    /// As [`new`](Self::new). With a client certificate, every connection presents that one, even when the
+    /// files of `credential` change: the tokens are bound to it (RFC 8705 section 3). All secrets are added
+    /// to the redactor.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn presenting(
-        identity: Option<Arc<ClientCertificate>>,
+        certificate: Option<Arc<ClientCertificate>>,
         credential: &Credential,
         redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {
         let (settings, cleans) = (credential.clone(), redactor.clone());
         let make = move |url: &Url, policy| {
-            let (identity, redactor) = (identity.clone(), cleans.clone());
-            let settings = network_settings(&settings, identity, policy, redactor);
+            let (certificate, redactor) = (certificate.clone(), cleans.clone());
+            let settings = network_settings(&settings, certificate, policy, redactor);
             HttpClient::connecting(url, settings)
         };
         // The operator configured the first URL: no policy binds it.
@@ -110,8 +110,8 @@ impl Client {
         ))
     }
 
-    /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not
-    /// read at, and `wall_clock` says what time it is.
+    /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not read, and
+    /// `wall_clock` gives the time.
     pub fn over(
         transport: Arc<dyn Transport>,
         wall_clock: WallClock,
@@ -163,25 +163,25 @@ impl Client {
         }
     }
 
-    /// With the sockets of this process, where no discovery document may lead.
+    /// Sets the sockets of this process: an endpoint that discovery finds must not be one of them.
     pub fn with_own_sockets(mut self, sockets: Arc<OwnSockets>) -> Self {
         self.own_sockets = sockets;
         self
     }
 
-    /// With what the same server said to others, and tells others what it says.
+    /// Shares the last DPoP nonce of the server with other clients of the same server.
     pub fn with_nonce(mut self, shared: Arc<LastNonce>) -> Self {
         self.nonce = shared;
         self
     }
 
-    /// With what the same server's clock showed to others, and shows others what it learns.
+    /// Shares what is known of the server's clock with other clients of the same server.
     pub fn with_clock(mut self, shared: Arc<ServerClock>) -> Self {
         self.clock = shared;
         self
     }
 
-    /// With a key that was made for the same credential before.
+    /// Uses a key that was made for the same credential before.
     pub fn with_proof_key(self, before: Arc<ProofKey>) -> Self {
         if let Some(ProofKeySource::Own(key)) = &mut lock(&self.inputs.files).proof {
             *key = before;
@@ -200,8 +200,8 @@ impl Client {
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
         let (mut answer, mut asked, mut during) = self.ask(self.nonce.get()).await?;
         if answer.nonce.is_some() && answer.wants_nonce() {
-            // Once more with it, whatever others have been told meanwhile, and with an assertion
-            // that has not been used yet.
+            // The request is sent once more with this nonce, even if other clients got a newer one
+            // meanwhile, and with a new assertion.
             (answer, asked, during) = self.ask(answer.nonce).await?;
         }
         if answer.may_refuse_date() && self.dates() {
@@ -280,7 +280,8 @@ impl Client {
             possession: self.credential.dpop.as_ref().zip(proof_key),
             redactor: request.redactor,
         };
-        // Doubtful until it succeeds: a request that runs out of time is dropped and says nothing.
+        // The inputs are doubtful until the request succeeds: one that runs out of time is dropped, and
+        // nothing runs after that.
         self.set_doubtful(true);
         let answer = endpoint.post(request.headers, request.form).await?;
         let during = now..=(self.wall_clock)();

@@ -118,17 +118,17 @@ impl Endpoint {
     }
 }
 
-/// How the servers of a credential are reached. The certificate of `identity` is presented instead of the
+/// How the servers of a credential are reached. If `certificate` is set, it is presented instead of the
 /// one in the credential's files, if there is one.
 pub(super) fn network_settings(
     credential: &Credential,
-    identity: Option<Arc<ClientCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     address_policy: Option<Arc<AddressPolicy>>,
     redactor: Arc<Redactor>,
 ) -> NetworkSettings {
     NetworkSettings {
         tls: credential.tls.clone(),
-        identity,
+        certificate,
         http: HttpVersion::Http1,
         dialing: credential.dialing.clone(),
         // Less than the whole, so that the failure says which step was slow.

@@ -1,5 +1,5 @@
-//! Files may change at any time, also half-written, empty or missing for a moment. What one last
-//! held that was good stays in use until what it holds is good again.
+//! The last good values of files. A file may change at any time, and may be half-written, empty or missing
+//! for a moment. Its last good value stays in use until its content is good again.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,17 +28,17 @@ pub(super) struct UnusableInput {
 /// The last value of a source that was good, if there ever was one.
 pub(super) struct LastGood<T>(Option<T>);
 
-/// What one look at all the files of a credential found wrong: at most one fault a file.
+/// The faults that were found when all files of a credential were read: at most one for each file.
 #[derive(Default)]
 pub(super) struct FoundFaults(Vec<FoundFault>);
 
 struct FoundFault {
     fault: InputFault,
-    /// Something good from before stands in.
+    /// A value from before is used in its place.
     covered: bool,
 }
 
-/// The faults of a credential as the last look found them.
+/// The faults of a credential, as found when its files were last read.
 pub(super) struct ReportedFaults {
     credential: String,
     faults: Mutex<Vec<InputFault>>,
@@ -112,7 +112,7 @@ impl<T> Default for LastGood<T> {
 }
 
 impl FoundFaults {
-    /// Notes a fault; `covered` if something good from before stands in.
+    /// Adds a fault; `covered` if a value from before is used in its place.
     pub(super) fn add(&mut self, fault: &InputFault, covered: bool) {
         match self.of(&fault.file) {
             Some(known) => known.covered &= covered,
@@ -137,8 +137,8 @@ impl ReportedFaults {
         }
     }
 
-    /// Takes in what the last look found. The log tells of each file once when it is at fault, and
-    /// once when it no longer is.
+    /// Replaces the faults by those that were found now. The log has one line when a file begins to have a
+    /// fault, and one when it has none any more.
     pub(super) fn replace(&self, now: FoundFaults) {
         let mut known = self.lock();
         let credential = self.credential.as_str();
@@ -175,7 +175,7 @@ impl ReportedFaults {
         self.lock().clone()
     }
 
-    /// What is locked is replaced whole, so a panic elsewhere leaves it sound.
+    /// The list is only ever replaced as a whole, so that it is valid even after a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, Vec<InputFault>> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,7 +37,7 @@ struct Theirs {
     idle: Option<Duration>,
     waiting_since: Option<Instant>,
     deadline: Deadline,
-    /// Why it broke off, told once what came before has had its chance to leave.
+    /// Why it broke off. The client is told only after the data before that could be sent.
     broken: Option<Box<ReplyError>>,
 }
 
@@ -79,8 +79,8 @@ impl Reply {
             deadline: Deadline::default(),
             broken: None,
         };
-        // Whoever sends it may ask for no more once the declared length has passed, so that the end
-        // is looked for early.
+        // The sender may not poll again once the declared length has passed, so the end of the body is
+        // looked for as soon as that is so.
         theirs.incoming.release_at_end(theirs.idle);
         Self {
             content: Content::Theirs(theirs),
@@ -102,7 +102,7 @@ impl Reply {
         }
     }
 
-    /// Moves the request on while nobody asks for more of the response.
+    /// Continues to send the request body while nobody polls the response body.
     pub fn send_upload(&mut self, cx: &mut Context<'_>) {
         if let Content::Theirs(theirs) = &mut self.content
             && let Err(error) = theirs.incoming.send_upload(cx)

@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What carries it.
+/// The header that carries the id.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longer ones are not an id, and would fill the log.
+/// A longer value is not taken as an id: it would fill the log.
 const MOST_BYTES: usize = 128;
 
 /// The client's, if it sent one that can stand in a log: 1 to 128 visible ASCII characters.

@@ -1,11 +1,11 @@
-//! Text as it reads once what somebody encoded is undone, and where each byte of that came from.
+//! Undoes encodings in a text, and tells for each decoded byte where it stood in the original.
 
 use zeroize::Zeroizing;
 
-/// Shorter stretches of base64 and hexadecimal hold nothing that is looked for.
+/// Shorter stretches of base64 and hexadecimal are too short to hold a secret.
 const SHORTEST: usize = 6;
-/// Decoding ends when it has made so many times as much as it was given: only text that was made
-/// for it gets there.
+/// Decoding ends when its output is this many times as long as its input. Only a text that was made to cause
+/// that reaches the limit.
 const MOST_TIMES: usize = 64;
 
 /// Bytes, less spaces, controls and what nobody sees.

@@ -63,9 +63,8 @@ impl Builder {
         Ok(self.assemble(config, credentials, upstreams, old))
     }
 
-    /// Puts certificates in use that have a token by now, lets those stand by that the files hold by
-    /// now, and asks again for their tokens; none if that changes nothing. All else stays as it is:
-    /// other files are not looked at.
+    /// Puts a standby certificate in use once it has a token. A new certificate in the files becomes the standby,
+    /// and its token is asked for. Returns `None` if that changes nothing. Other files are not read.
     ///
     /// # Errors
     /// The CA of an upstream whose certificate would change cannot be used.
@@ -74,12 +73,12 @@ impl Builder {
         let mut credentials = old.credentials.clone();
         for (name, credential) in &mut credentials {
             let config = old.config.credentials.get(name);
-            let (Some(config), Some(identity)) = (config, credential.identity.clone()) else {
+            let (Some(config), Some(certificate)) = (config, credential.certificate.clone()) else {
                 continue;
             };
-            // Files that cannot be used are told of by a reload.
+            // A reload reports files that cannot be used.
             let Ok(now) =
-                credential::reread_certificate(&self.context, config, credential, &identity)
+                credential::reread_certificate(&self.context, config, credential, &certificate)
             else {
                 continue;
             };

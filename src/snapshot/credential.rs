@@ -92,17 +92,20 @@ impl Snapshot {
                 // It may have been renewed since the snapshot was built.
                 now.source.inherit(before.source.held().as_deref());
             }
-            if let (Some(now), Some(before)) = (&now.identity, &before.identity)
+            if let (Some(now), Some(before)) = (&now.certificate, &before.certificate)
                 && !Arc::ptr_eq(now, before)
             {
                 let certificate = now.thumbprint();
                 tracing::info!(credential, certificate, "the new certificate is in use");
             }
-            let known = before.next.as_ref().map(|next| Arc::as_ptr(&next.identity));
+            let known = before
+                .next
+                .as_ref()
+                .map(|next| Arc::as_ptr(&next.certificate));
             if let Some(next) = &now.next
-                && known != Some(Arc::as_ptr(&next.identity))
+                && known != Some(Arc::as_ptr(&next.certificate))
             {
-                let certificate = next.identity.thumbprint();
+                let certificate = next.certificate.thumbprint();
                 tracing::info!(
                     credential,
                     certificate,
@@ -128,32 +131,32 @@ pub fn build(
         Some((was, old.credentials.get(&config.name)?))
     });
     if let Some((was, kept)) = before
-        && kept.identity.is_some() == bound
+        && kept.certificate.is_some() == bound
         && config.requests_tokens_as(was)
     {
         let mut kept = kept.clone();
         if was != config {
-            let client = client(context, config, kept.identity.clone(), Some(&kept))?;
+            let client = client(context, config, kept.certificate.clone(), Some(&kept))?;
             kept.reconfigured = Some(Arc::new(client));
             kept.max_nonce_bytes = config.max_nonce_bytes;
             // What stands by asks by the settings of before.
             kept.next = None;
         }
-        return match kept.identity.clone() {
+        return match kept.certificate.clone() {
             None => Ok(kept),
-            Some(identity) => reread_certificate(context, config, &kept, &identity),
+            Some(certificate) => reread_certificate(context, config, &kept, &certificate),
         };
     }
     let kept = before.map(|(_, kept)| kept);
-    let identity = identity(config, bound, kept)?;
-    let client = client(context, config, identity.clone(), kept)?;
+    let certificate = certificate(config, bound, kept)?;
+    let client = client(context, config, certificate.clone(), kept)?;
     let proof_key = client.own_proof_key();
     let source = source(context, config, client);
     let mut inherited = None;
     if let Some((was, kept)) = before {
         let origin = kept.origin(was);
         let same_key =
-            kept.identity.as_ref().map(Arc::as_ptr) == identity.as_ref().map(Arc::as_ptr);
+            kept.certificate.as_ref().map(Arc::as_ptr) == certificate.as_ref().map(Arc::as_ptr);
         let may = same_key && config.may_inherit_from(origin);
         inherited = may.then(|| Arc::new(origin.clone()));
         source.inherit(kept.source.held().filter(|_| may).as_deref());
@@ -162,7 +165,7 @@ pub fn build(
         proof_key,
         max_nonce_bytes: config.max_nonce_bytes,
         source,
-        identity,
+        certificate,
         next: None,
         added_by_reload: kept.map_or(old.is_some(), Credential::is_new),
         inherited,
@@ -171,7 +174,7 @@ pub fn build(
 }
 
 /// What its files hold, if it is bound; that of `kept` if it is the same.
-fn identity(
+fn certificate(
     config: &config::Credential,
     bound: bool,
     kept: Option<&Credential>,
@@ -180,7 +183,7 @@ fn identity(
         return Ok(None);
     }
     let read = ClientCertificate::read(&config.tls).map_err(|reason| unusable(config, reason))?;
-    let known = kept.and_then(|kept| kept.identity.as_ref());
+    let known = kept.and_then(|kept| kept.certificate.as_ref());
     let same = known.filter(|known| read.is_same(known)).cloned();
     Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
 }
@@ -199,12 +202,15 @@ pub fn reread_certificate(
                 ..kept.clone()
             });
         }
-        (Ok(read), Some(next)) if read.is_same(&next.identity) => next.clone(),
+        (Ok(read), Some(next)) if read.is_same(&next.certificate) => next.clone(),
         (Ok(read), _) => {
-            let identity = Arc::new(read);
-            let client = client(context, config, Some(Arc::clone(&identity)), Some(kept))?;
+            let certificate = Arc::new(read);
+            let client = client(context, config, Some(Arc::clone(&certificate)), Some(kept))?;
             let source = source(context, config, client);
-            StandbyCertificate { source, identity }
+            StandbyCertificate {
+                source,
+                certificate,
+            }
         }
         // The last good one is the one that stands by.
         (Err(_), Some(next)) => next.clone(),
@@ -213,7 +219,7 @@ pub fn reread_certificate(
     if next.source.current().is_some() || kept.has_nothing_to_lose() {
         return Ok(Credential {
             source: next.source,
-            identity: Some(next.identity),
+            certificate: Some(next.certificate),
             next: None,
             added_by_reload: kept.is_new(),
             inherited: None,
@@ -233,11 +239,11 @@ pub fn reread_certificate(
 fn client(
     context: &BuildContext,
     config: &config::Credential,
-    identity: Option<Arc<ClientCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     before: Option<&Credential>,
 ) -> Result<oauth::Client, BuildError> {
     let redactor = context.redactor(&config.name);
-    let client = oauth::Client::presenting(identity, config, redactor);
+    let client = oauth::Client::presenting(certificate, config, redactor);
     let client = client.map_err(|reason| unusable(config, reason))?;
     let client = client
         .with_own_sockets(Arc::clone(&context.own_sockets))

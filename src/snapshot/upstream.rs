@@ -33,14 +33,14 @@ pub fn build(
         .credential
         .as_ref()
         .and_then(|name| credentials.get(name));
-    let identity = credential
+    let certificate = credential
         .filter(|_| config.certificate_bound)
-        .and_then(|credential| credential.identity.clone());
-    let presented = identity.as_ref().map(Arc::as_ptr);
+        .and_then(|credential| credential.certificate.clone());
+    let presented = certificate.as_ref().map(Arc::as_ptr);
     let kept = old
         .and_then(|old| old.upstream(&config.name))
         .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint)
-        .filter(|kept| kept.identity.as_ref().map(Arc::as_ptr) == presented);
+        .filter(|kept| kept.certificate.as_ref().map(Arc::as_ptr) == presented);
     if let Some(kept) = kept
         && match (&kept.injection, credential) {
             (Some(injection), Some(credential)) => {
@@ -55,13 +55,13 @@ pub fn build(
     }
     let endpoint = match kept {
         Some(kept) => Arc::clone(&kept.endpoint),
-        None => endpoint(context, config, identity.as_deref())?,
+        None => endpoint(context, config, certificate.as_deref())?,
     };
     // A token from before a reload goes only where tokens of this credential went before.
     let known = old.and_then(|old| old.upstream(&config.name));
     let may_inherit = known.is_some_and(|known| {
         known.config.sends_token_as(config)
-            && known.identity.as_ref().map(Arc::as_ptr) == presented
+            && known.certificate.as_ref().map(Arc::as_ptr) == presented
             && known
                 .injection
                 .as_ref()
@@ -93,7 +93,7 @@ pub fn build(
         config.clone(),
         endpoint,
         injection,
-        identity,
+        certificate,
         fingerprint,
     )))
 }
@@ -101,9 +101,9 @@ pub fn build(
 fn endpoint(
     context: &BuildContext,
     config: &config::Upstream,
-    identity: Option<&ClientCertificate>,
+    certificate: Option<&ClientCertificate>,
 ) -> Result<Arc<Endpoint>, BuildError> {
-    let connector = Connector::with_certificate(identity, &config.url, &config.tls, config.http);
+    let connector = Connector::with_certificate(certificate, &config.url, &config.tls, config.http);
     let connector = connector.map_err(|reason| BuildError {
         table: format!("[upstreams.{}]", config.name),
         reason,
@@ -137,7 +137,7 @@ impl Upstream {
         config: config::Upstream,
         endpoint: Arc<Endpoint>,
         injection: Option<Injection>,
-        identity: Option<Arc<ClientCertificate>>,
+        certificate: Option<Arc<ClientCertificate>>,
         fingerprint: u64,
     ) -> Self {
         let authority = match &config.host {
@@ -156,7 +156,7 @@ impl Upstream {
             config,
             endpoint,
             injection,
-            identity,
+            certificate,
             fingerprint,
         }
     }

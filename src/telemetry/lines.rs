@@ -1,5 +1,5 @@
-//! Lines on their way to a descriptor that may not take them. A thread of its own writes them, so
-//! that whoever has something to say never waits for whoever reads it.
+//! Log lines on their way to a descriptor whose reader may be slow. A thread of its own writes them, so that
+//! no other thread ever waits for the reader.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::supervisor::Supervisor;
 
-/// What is written at once: so much stays in one piece when others write to the same pipe
+/// How many bytes are written at once: this many stay in one piece when others write to the same pipe
 /// (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
-/// What a line takes beside its text.
+/// How many bytes of memory a line takes beside its text.
 const OVERHEAD: usize = 64;
-/// How often it is said that lines are dropped, while they are.
-const SAID_EVERY: Duration = Duration::from_secs(1);
-/// RetryPauses before a descriptor that does not block is tried again.
+/// How often a line reports dropped lines, while lines are dropped.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause before a write to a descriptor that does not block is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Where lines are left to be written. When too many wait, more are dropped and counted.
@@ -27,13 +27,15 @@ pub(super) struct Lines(Arc<LineQueue>);
 #[derive(Debug)]
 struct LineQueue {
     messages: Sender<Message>,
-    /// Bytes that wait, and how many may.
+    /// How many bytes wait to be written.
     waiting: AtomicUsize,
+    /// How many bytes may wait.
     most: AtomicUsize,
-    /// Lines lost since it was last said, and since the start.
+    /// Lines dropped since that was last reported.
     dropped: AtomicU64,
+    /// Lines dropped since the start.
     all_dropped: AtomicU64,
-    /// What it says itself is never dropped.
+    /// The thread that writes. Its own lines are never dropped.
     writer: OnceLock<ThreadId>,
     /// Told when a panic takes the thread that writes.
     guard: OnceLock<Supervisor>,
@@ -44,8 +46,8 @@ enum Message {
     Line(Vec<u8>),
     /// Everything before it has been written.
     Flush(SyncSender<()>),
-    /// What the writer said itself has been written.
-    Said,
+    /// A line of the writing thread itself has been written.
+    OwnLineWritten,
 }
 
 impl Lines {
@@ -189,21 +191,23 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
                     let _ = self.lines.0.messages.send(Message::Flush(done));
                 }
                 Message::Flush(done) => drop(done.try_send(())),
-                Message::Said => self.owing -= 1,
+                Message::OwnLineWritten => self.owing -= 1,
             }
         }
     }
 
     /// Says how many lines were dropped, if any were, and if it is time to; whether it did.
     fn tell(&mut self, at_once: bool) -> bool {
-        let recent = self.said.is_some_and(|said| said.elapsed() < SAID_EVERY);
+        let recent = self
+            .said
+            .is_some_and(|said| said.elapsed() < REPORT_INTERVAL);
         if self.lines.0.dropped.load(Relaxed) == 0 || (recent && !at_once) {
             return false;
         }
         self.said = Some(Instant::now());
         (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
         self.owing += 1;
-        let _ = self.lines.0.messages.send(Message::Said);
+        let _ = self.lines.0.messages.send(Message::OwnLineWritten);
         true
     }
 }

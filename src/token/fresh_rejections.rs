@@ -9,13 +9,13 @@ use tracing::{debug, info, warn};
 
 use super::{Moment, Token};
 
-/// After so long without such a rejection, a token that is accepted ends it: an upstream may reject
-/// on one path what it accepts on another.
+/// An accepted token ends the problem only after this long without another rejection: an upstream may
+/// reject on one path what it accepts on another.
 const OVER_AFTER: Duration = Duration::from_secs(60);
 /// The same token is counted again after this long.
 const COUNTED_AGAIN: Duration = Duration::from_secs(60);
 
-/// What one upstream says about tokens that it has not accepted before.
+/// The rejections by one upstream of tokens that it has not accepted before.
 #[derive(Debug)]
 pub struct FreshTokenRejections {
     upstream: String,
@@ -59,14 +59,14 @@ impl FreshTokenRejections {
         }
     }
 
-    /// Whether the upstream accepted this token or a newer one before, and there is nothing to end, so
-    /// that another answer tells nothing new. Called for each answer: two loads.
+    /// Whether the upstream accepted this token or a newer one before, and no problem is open. Another accepted
+    /// answer then changes nothing. Called for each answer: it costs two atomic loads.
     pub fn has_accepted(&self, token: &Token) -> bool {
         self.accepted.load(Ordering::Relaxed) >= token.id()
             && self.over_from.load(Ordering::Relaxed) == u64::MAX
     }
 
-    /// The upstream accepted this token. No lock unless there is something to end, and then once.
+    /// The upstream accepted this token. Takes the lock only if a problem is open, and then once.
     pub fn accept(&self, token: &Token, now: impl FnOnce() -> Moment) {
         self.note_accepted(token);
         let over_from = self.over_from.load(Ordering::Relaxed);
@@ -75,8 +75,7 @@ impl FreshTokenRejections {
         }
     }
 
-    /// The upstream accepted another token in place of one that it rejected: whatever there was is
-    /// over.
+    /// The upstream accepted another token in place of one that it rejected: an open problem has ended.
     pub fn accept_replacement(&self, token: &Token) {
         self.note_accepted(token);
         if self.over_from.load(Ordering::Relaxed) != u64::MAX {
@@ -85,11 +84,12 @@ impl FreshTokenRejections {
     }
 
     /// A rejection of this token went to the client. `reason` gives `error` and `error_description` of
-    /// the challenge, cleaned; it is asked for only if there is something to tell.
+    /// the challenge, cleaned; it is called only if they are reported.
     pub fn reject(&self, token: &Token, now: Moment, reason: impl FnOnce() -> (String, String)) {
         let over_from = nanos(now.boot.saturating_add(OVER_AFTER));
         if token.id() <= self.accepted.load(Ordering::Relaxed) {
-            // It was good before: revoked, or not good for this request. What goes on is not over.
+            // The token was accepted before, so it was revoked, or is not valid for this request. An open
+            // problem stays open.
             let going_on = |from| (from != u64::MAX).then_some(over_from);
             let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
             let _ = self.over_from.fetch_update(set, fetch, going_on);
@@ -120,13 +120,13 @@ impl FreshTokenRejections {
     }
 
     fn note_accepted(&self, accepted: &Token) {
-        // Answers to an older token may come later.
+        // The answer to a request with an older token may come later than that to a newer one.
         if self.accepted.load(Ordering::Relaxed) < accepted.id() {
             self.accepted.fetch_max(accepted.id(), Ordering::Relaxed);
         }
     }
 
-    /// What there is, until it ends.
+    /// The open problem, if there is one.
     pub fn rejected(&self) -> Option<RejectedTokens> {
         self.lock().clone()
     }

@@ -258,7 +258,7 @@ impl TokenState {
         }
     }
 
-    /// From now on only who asks causes attempts.
+    /// From now on attempts are made only for requests that ask for a token.
     pub(super) fn retire(&mut self) {
         self.policy.refresh = Refresh::Lazy;
     }
@@ -270,7 +270,7 @@ impl TokenState {
         !self.in_flight && matches!(kind, Some(TokenErrorKind::Refused | TokenErrorKind::Local))
     }
 
-    /// Whether the last attempt to end failed.
+    /// Whether the attempt that ended last has failed.
     pub(super) fn is_failing(&self) -> bool {
         self.backoff.failures() > 0
     }
@@ -286,7 +286,7 @@ impl TokenState {
     }
 
     /// The reading of the boot clock from which a request may ask for an attempt; `None` while
-    /// there is one, or one is asked for.
+    /// an attempt is in flight, or has been asked for.
     pub(super) fn asks_from(&self) -> Option<Duration> {
         (!self.in_flight && !self.wanted).then_some(self.not_before)
     }

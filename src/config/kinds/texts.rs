@@ -188,7 +188,8 @@ impl<T> Kind for List<T> {
     }
 }
 
-/// A value that is read as no other is, and shown on no quoted line unless it says so itself.
+/// A value that the section reads in its own way. Quoted lines do not show it, unless it is declared
+/// as visible.
 pub(in crate::config) struct Raw {
     /// What it says, for people who write it.
     says: &'static str,

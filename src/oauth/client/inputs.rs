@@ -11,7 +11,7 @@ use crate::oauth::lock::lock;
 use crate::oauth::proof::ProofKeySource;
 use crate::oauth::secrets::{SecretInputs, Secrets};
 
-/// Looks at all the files of a credential: on a thread that may wait for a file system.
+/// Reads all files of a credential. To be used on a thread that may wait for a file system.
 pub(super) struct InputReader {
     pub(super) files: Mutex<InputFiles>,
     /// Where the first request goes.
@@ -40,7 +40,7 @@ pub(super) struct RequestInputs {
 impl InputReader {
     /// Reads all files anew, and keeps what is wrong with them.
     pub(super) fn read(&self) -> Result<RequestInputs, UnusableInput> {
-        // Until what was found is published: an older look must not replace a newer one.
+        // Locked until the result is published: an older result must not replace a newer one.
         let mut files = lock(&self.files);
         let mut faults = FoundFaults::default();
         let tls = self.first.read_tls_files(&mut faults);

@@ -193,3 +193,44 @@ fn every_path_in_the_documents_exists() {
         }
     }
 }
+
+/// The index of the fakes, in `tests/it/support/mod.rs`: every module is in it, and what it links to exists.
+#[test]
+fn the_index_of_the_fakes_is_complete() {
+    let support = root().join("tests/it/support");
+    let read = |file: &str| std::fs::read_to_string(support.join(file)).unwrap();
+    let text = read("mod.rs");
+    let index: String = text
+        .lines()
+        .filter(|line| line.starts_with("//!"))
+        .collect();
+    let links: Vec<_> = index.split("[`").skip(1).collect();
+    let links: Vec<_> = links
+        .iter()
+        .filter_map(|rest| rest.split_once("`]"))
+        .collect();
+    let modules = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub(crate) mod "));
+    for module in modules.map(|rest| rest.trim_end_matches(';')) {
+        let in_index = |(link, _): &(&str, &str)| link.split("::").next() == Some(module);
+        assert!(
+            links.iter().any(in_index),
+            "{module} is not in the index of the fakes"
+        );
+    }
+    assert!(links.len() > 20, "only {} links", links.len());
+    for (link, _) in links {
+        let mut parts = link.split("::");
+        let code = read(&format!("{}.rs", parts.next().unwrap()));
+        for name in parts {
+            let is_defined = code
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .any(|word| word == name);
+            assert!(
+                is_defined,
+                "{link} is in the index of the fakes, and nowhere else"
+            );
+        }
+    }
+}
