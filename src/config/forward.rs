@@ -6,6 +6,7 @@ use std::fmt;
 use super::address::{host_name, is_loopback_ip};
 use super::draft::{Draft, NameUse};
 use super::keys::{LISTENER, UPSTREAM};
+use super::only_with;
 use super::read::Section;
 use super::report::{Expected, QuotedWord, Report};
 use super::{ListenAddress, Upstream};
@@ -97,31 +98,12 @@ pub(super) fn read(
     address: Option<&ListenAddress>,
     draft: &mut Draft,
 ) -> Option<Vec<String>> {
-    let kind = section.read(&LISTENER.kind);
+    let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
+    only_with::check(section, &LISTENER.kind, word);
     let upstreams = section.read(&LISTENER.upstreams);
     let _denied = section.read(&LISTENER.unmatched);
-    if kind == ListenerKind::Reverse {
-        let written = [
-            section.written(&LISTENER.upstreams),
-            section.written(&LISTENER.unmatched),
-        ];
-        for value in written.into_iter().flatten() {
-            value.error(
-                "has no effect",
-                "only a listener of `kind` \"forward\" has it",
-            );
-        }
+    if kind != Some(ListenerKind::Forward) {
         return None;
-    }
-    if let Some(value) = section.written(&LISTENER.upstream) {
-        value.error(
-            "is for reverse listeners",
-            "a forward listener names its upstreams in `upstreams`, and requests name their host",
-        );
-    }
-    if let Some(value) = section.written(&LISTENER.hosts) {
-        let help = "further names of an API stand in `hosts` of its upstream";
-        value.error("is for reverse listeners", help);
     }
     let Some(value) = section.written(&LISTENER.upstreams) else {
         if let Some(ListenAddress::Tcp(address)) = address

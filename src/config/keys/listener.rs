@@ -12,6 +12,9 @@ const KINDS: &[(&str, ListenerKind)] = &[
     ("forward", ListenerKind::Forward),
 ];
 
+const REVERSE: &[&str] = &["reverse"];
+const FORWARD: &[&str] = &["forward"];
+
 keys! {
     /// Where the requests of the service arrive.
     LISTENER: Listener, LISTENER_TABLE = "[[listeners]]" {
@@ -38,11 +41,11 @@ keys! {
         );
 
         /// The upstream that all requests of this listener go to, unless a route for them says otherwise.
-        upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none"));
+        upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none")), only with kind = REVERSE;
 
         /// A forward listener: the upstreams that it leads to by their own names, which are the host of `url`
         /// and `hosts`. `["*"]`, the default, is all of them. Required where the network can reach the listener.
-        upstreams: List<String> = List::new("names of upstreams", any_text);
+        upstreams: List<String> = List::new("names of upstreams", any_text), only with kind = FORWARD;
 
         /// A forward listener: what becomes of a request that neither a route nor the name of an upstream
         /// matches. `"deny"`: it is refused.
@@ -51,10 +54,10 @@ keys! {
             "\"deny\"",
             unmatched,
             IfAbsent::Value(|| Denied),
-        );
+        ), only with kind = FORWARD;
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
-        hosts: List<String> = List::new("host names", accepted_host);
+        hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
 
         /// Needed for an address that is neither loopback nor a unix socket: whoever reaches it uses the
         /// credentials of its upstreams.

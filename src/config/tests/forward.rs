@@ -72,29 +72,29 @@ allow_network = true
      10 | unmatched = "pass"
         |             ^^^^^^ "pass" is not available in this version: expected "deny"
 
-    error: `upstream` in [[listeners]] is for reverse listeners
+    error: `upstream` in [[listeners]] does not belong to `kind = "forward"`
        --> sidebearer.toml:11:12
         |
      11 | upstream = "crm"
-        |            ^^^^^ a forward listener names its upstreams in `upstreams`, and requests name their host
+        |            ^^^^^ it belongs to "reverse"
 
-    error: `hosts` in [[listeners]] is for reverse listeners
+    error: `hosts` in [[listeners]] does not belong to `kind = "forward"`
        --> sidebearer.toml:12:9
         |
      12 | hosts = ["crm.local"]
-        |         ^^^^^^^^^^^^^ further names of an API stand in `hosts` of its upstream
+        |         ^^^^^^^^^^^^^ it belongs to "reverse"
 
-    error: `upstreams` in [[listeners]] has no effect
+    error: `upstreams` in [[listeners]] does not belong to `kind = "reverse"`
        --> sidebearer.toml:17:13
         |
      17 | upstreams = ["crm"]
-        |             ^^^^^^^ only a listener of `kind` "forward" has it
+        |             ^^^^^^^ it belongs to "forward"
 
-    error: `unmatched` in [[listeners]] has no effect
+    error: `unmatched` in [[listeners]] does not belong to `kind = "reverse"`
        --> sidebearer.toml:18:13
         |
      18 | unmatched = "deny"
-        |             ^^^^^^ only a listener of `kind` "forward" has it
+        |             ^^^^^^ it belongs to "forward"
 
     error: `upstreams` in [[listeners]] names upstreams beside "*"
        --> sidebearer.toml:23:13
