@@ -123,13 +123,15 @@ fn answers(raw: &[u8], read: &[Request]) -> Result<Vec<Answer>, &'static str> {
             .find_map(|line| line.strip_prefix("content-length: "));
         let length: Option<usize> = length.and_then(|length| length.parse().ok());
         let asked = read.get(answers.len());
-        // What is refused before it is a request gets its answer whole.
+        // A refusal of what is not a complete request has a body, also to HEAD.
         let to_head = asked.is_some_and(|asked| asked.method == "HEAD");
-        let length = match to_head && !(ours && behind.starts_with('{')) {
-            true => 0,
-            // One of ours to a HEAD whose body is malformed.
-            false if ours => length.unwrap_or(0),
-            false => length.ok_or("an answer without a length")?,
+        let length = if to_head && !(ours && behind.starts_with('{')) {
+            0
+        } else if ours {
+            // The answer to a HEAD whose body is malformed has no length.
+            length.unwrap_or(0)
+        } else {
+            length.ok_or("an answer without a length")?
         };
         answers.push(Answer {
             status,

@@ -286,7 +286,7 @@ fn members(body: &[u8]) -> Option<Vec<(String, Value)>> {
                 if MEMBERS.contains(&&*name) {
                     members.push((name, map.next_value()?))
                 } else {
-                    drop(map.next_value::<IgnoredAny>()?)
+                    map.next_value::<IgnoredAny>()?;
                 }
             }
             Ok(members)

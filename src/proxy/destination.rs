@@ -261,7 +261,7 @@ pub fn scrub_response(
     }
 }
 
-/// A URL of the API as its client names it; `None` if it is none. `own` are the authorities of the API.
+/// A URL of the API as its client names it; `None` if it is not one. `own` are the authorities of the API.
 fn as_http(url: &HeaderValue, own: [&str; 2], client: &str) -> Option<HeaderValue> {
     const SCHEME: &[u8] = b"https://";
     let (scheme, rest) = url.as_bytes().split_at_checked(SCHEME.len())?;

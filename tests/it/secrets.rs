@@ -129,7 +129,7 @@ fn needles(secret: &str) -> Vec<String> {
     for text in encodings(secret).drain(..3) {
         for offset in 0..3 {
             let shifted = [vec![0; offset], text.clone().into_bytes()].concat();
-            // Less what depends on the neighbours.
+            // Without the characters that depend on the bytes before and after it.
             let (start, end) = ((offset * 8_usize).div_ceil(6), shifted.len() * 8 / 6);
             needles.push(STANDARD_NO_PAD.encode(&shifted)[start..end].to_owned());
             needles.push(URL_SAFE_NO_PAD.encode(&shifted)[start..end].to_owned());

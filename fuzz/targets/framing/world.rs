@@ -192,7 +192,7 @@ async fn serve(listener: TcpListener, answer: impl Fn(Request) -> String + Clone
             while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
                 match parse(&bytes) {
                     Parsed::More => continue,
-                    Parsed::Whole(request, length) if length == bytes.len() => {
+                    Parsed::Complete(request, length) if length == bytes.len() => {
                         let _ = stream.write_all(answer(*request).as_bytes()).await;
                         bytes.clear();
                     }

@@ -37,7 +37,7 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The code of an error of sidebearer's, empty when it is none.
+    /// The code of an error answer of sidebearer; empty for another answer.
     pub(crate) fn code(&self) -> String {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let code = problem["type"]
