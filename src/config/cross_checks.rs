@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use http::header::AUTHORIZATION;
 
 use super::draft::{Draft, NameUse};
-use super::forward;
-use super::report::{QuotedWord, Report, SourceSpan, did_you_mean};
-use super::{AuthorizationServer, ListenAddress, NamedFile, Route};
+use super::report::{Report, SourceSpan};
+use super::settings::forward::leads_to;
+use super::settings::{AuthorizationServer, ListenAddress, NamedFile, Route, Scheme};
+use super::words::{QuotedWord, did_you_mean};
 use crate::dpop;
 use crate::jose::SigningKey;
 
@@ -33,7 +34,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     ambiguous_routes(draft, report);
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);
-    forward::check(draft, report);
+    forward_destinations(draft, report);
     unused_names(draft, report);
 }
 
@@ -216,11 +217,54 @@ fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
     }
 }
 
+/// Reports what does not fit together about forward listeners.
+fn forward_destinations(draft: &Draft, report: &Report<'_>) {
+    let mut used = false;
+    for (listener, place) in &draft.forward_listeners {
+        used = true;
+        let mut seen: HashMap<(Scheme, String, u16, &str), &str> = HashMap::new();
+        for (name, slot) in &draft.upstreams {
+            let Some((Some(upstream), _)) = slot else {
+                continue;
+            };
+            if !leads_to(&listener.1, name) {
+                continue;
+            }
+            for destination in upstream.destinations() {
+                let (scheme, host, port) = destination;
+                let place_of = (scheme, host, port, upstream.base_path());
+                let (host, path) = (place_of.1.clone(), place_of.3);
+                if let Some(first) = seen.insert(place_of, name) {
+                    let message = format!(
+                        "listener {} cannot tell upstream {} from {}: both are {scheme}://{host}:{port}{path}",
+                        QuotedWord(&listener.0),
+                        QuotedWord(name),
+                        QuotedWord(first),
+                    );
+                    let help = "name one of them in `upstreams`, or give them different `hosts`";
+                    report.error(place, message, help);
+                    break;
+                }
+            }
+        }
+    }
+    for (name, slot) in &draft.upstreams {
+        if let Some((Some(upstream), place)) = slot
+            && !upstream.hosts.is_empty()
+            && !used
+        {
+            let message = format!("`hosts` of upstream {} has no effect", QuotedWord(name));
+            let help = "it is for listeners of `kind` \"forward\", and there is none";
+            report.warning(place, message, help);
+        }
+    }
+}
+
 fn unused_names(draft: &Draft, report: &Report<'_>) {
     let uses = |used: &[NameUse], name: &str| used.iter().any(|used| used.name == name);
     let forwarded = |name: &str| {
         let mut listeners = draft.forward_listeners.iter();
-        listeners.any(|((_, upstreams), _)| forward::leads_to(upstreams, name))
+        listeners.any(|((_, upstreams), _)| leads_to(upstreams, name))
     };
     for (name, slot) in &draft.upstreams {
         if let Some((_, place)) = slot

@@ -1,21 +1,10 @@
-//! How keys are declared: once, with everything there is to say about them. The reader, its
-//! diagnostics, the defaults and the tables of the documentation all come from here.
+//! What is declared of keys: everything there is to say about them, once. The reader, its diagnostics, the
+//! defaults and the tables of the documentation all go by it.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::read::{Section, one_of};
-
-/// A key of a table of the configuration.
-pub(super) struct Key<K> {
-    pub(super) name: &'static str,
-    /// What it may hold, and what holds without it.
-    pub(super) kind: K,
-    /// What it is for, in Markdown.
-    meaning: &'static str,
-    /// The choice made by another key without which it means nothing.
-    only_with: Option<OnlyWith>,
-}
+use super::words::one_of;
 
 /// A choice that another key of the same table has to make.
 #[derive(Debug, Clone, Copy)]
@@ -24,37 +13,6 @@ pub(super) struct OnlyWith {
     pub(super) selector: &'static str,
     /// Its values with which the key means something.
     pub(super) choices: &'static [&'static str],
-}
-
-impl<K> Key<K> {
-    pub(super) const fn new(
-        name: &'static str,
-        kind: K,
-        meaning: &'static str,
-        only_with: Option<OnlyWith>,
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            meaning,
-            only_with,
-        }
-    }
-}
-
-/// What a key may hold.
-pub(super) trait Kind: Sync {
-    /// What is read of it.
-    type Output<'a>;
-
-    /// What it holds in `section`, or what holds without it. Whatever is wrong is reported.
-    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a>;
-
-    /// Its form, for people who write it.
-    fn form(&self) -> Form;
-
-    /// What holds without the key.
-    fn absent(&self) -> Absent;
 }
 
 /// The form of a value.
@@ -123,30 +81,6 @@ pub(super) trait Declared: Sync {
     fn absent(&self) -> Absent;
 }
 
-impl<K: Kind> Declared for Key<K> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The lines of the documentation comment as one.
-    fn meaning(&self) -> String {
-        let words: Vec<_> = self.meaning.split_whitespace().collect();
-        words.join(" ")
-    }
-
-    fn only_with(&self) -> Option<OnlyWith> {
-        self.only_with
-    }
-
-    fn form(&self) -> Form {
-        self.kind.form()
-    }
-
-    fn absent(&self) -> Absent {
-        self.kind.absent()
-    }
-}
-
 /// All keys of one table.
 pub(super) struct Table {
     /// Where it stands, as its header is written: `[server]`, `[upstreams.NAME]`.
@@ -162,6 +96,11 @@ impl Table {
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static dyn Declared> {
         let shared = self.and.map_or(&[][..], |table| table.own);
         shared.iter().chain(self.own).copied()
+    }
+
+    /// Whether it has the keys that are declared under this title.
+    pub(super) fn has_keys_of(&self, title: &str) -> bool {
+        self.title == title || self.and.is_some_and(|table| table.title == title)
     }
 }
 
@@ -207,82 +146,3 @@ impl fmt::Display for Absent {
         }
     }
 }
-
-/// Declares the keys of one table:
-///
-/// ```text
-/// keys! {
-///     /// What the table is about.
-///     SERVER: Server, SERVER_TABLE = "[server]" {
-///         /// What the key means: this very comment stands in the documentation.
-///         workers: Integer<usize> = Integer::new(0, 0..=1024);
-///     }
-/// }
-/// ```
-///
-/// makes a static `SERVER` whose fields are the keys, which is what the reader reads by, and a
-/// static `SERVER_TABLE` that lists them. A key that nobody reads is a field that nobody reads, and
-/// the compiler warns of it: the list is made of the declarations, not of the fields.
-///
-/// `, and OTHER_TABLE` behind the title lets the table have the keys of another one, too. `, only with
-/// auth_method = &["none"]` behind a key says that it means nothing with other choices.
-macro_rules! keys {
-    (
-        $(#[$about:meta])*
-        $keys:ident: $type:ident, $table:ident = $title:literal $(, and $and:ident)? {
-            $(
-                $(#[doc = $meaning:literal])+
-                $key:ident: $kind:ty = $made:expr $(, only with $selector:ident = $choices:expr)?;
-            )+
-        }
-    ) => {
-        $(#[$about])*
-        pub(in crate::config) static $keys: $type = $type {
-            $($key: keys!(@key $key, $made, [$($meaning)+] $(, $selector, $choices)?),)+
-        };
-
-        $(#[$about])*
-        pub(in crate::config) struct $type {
-            $(
-                $(#[doc = $meaning])+
-                pub(in crate::config) $key: $crate::config::declare::Key<$kind>,
-            )+
-        }
-
-        $(#[$about])*
-        pub(in crate::config) static $table: $crate::config::declare::Table =
-            $crate::config::declare::Table {
-                title: $title,
-                own: &[
-                    $(&keys!(@key $key, $made, [$($meaning)+] $(, $selector, $choices)?),)+
-                ],
-                and: keys!(@and $($and)?),
-            };
-    };
-    (@and) => {
-        None
-    };
-    (@and $and:ident) => {
-        Some(&$and)
-    };
-    (@key $key:ident, $made:expr, [$($meaning:literal)+]) => {
-        $crate::config::declare::Key::new(
-            stringify!($key),
-            $made,
-            concat!($($meaning, "\n"),+),
-            None,
-        )
-    };
-    (@key $key:ident, $made:expr, [$($meaning:literal)+], $selector:ident, $choices:expr) => {
-        $crate::config::declare::Key::new(
-            stringify!($key),
-            $made,
-            concat!($($meaning, "\n"),+),
-            Some($crate::config::declare::OnlyWith {
-                selector: stringify!($selector),
-                choices: $choices,
-            }),
-        )
-    };
-}
-pub(super) use keys;

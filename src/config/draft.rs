@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use super::report::SourceSpan;
-use super::value::Value;
-use super::{
-    Config, Credential, ListenAddress, Listener, Log, NamedFile, OperatorListener, Route, Server,
-    Upstream,
+use super::settings::{
+    Config, Credential, ListenAddress, Listener, Log, OperatorListener, Route, Server, Upstream,
 };
+use super::value::Value;
 
 /// Something that may be defined once, and where it is.
 pub(super) type Defined<T> = Option<(T, SourceSpan)>;
@@ -59,34 +57,6 @@ impl NameUse {
         Self {
             name: name.to_owned(),
             place: value.place.clone(),
-        }
-    }
-}
-
-/// The files that a configuration file may name.
-pub(super) struct FileRules<'a> {
-    /// What its paths are relative to.
-    pub(super) base: &'a Path,
-    /// How many bytes each may have.
-    pub(super) max_bytes: usize,
-}
-
-impl FileRules<'_> {
-    pub(super) fn named(&self, path: &str) -> NamedFile {
-        NamedFile::new(self.path(path), self.max_bytes)
-    }
-
-    /// Of something that is not read.
-    pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.base.join(path)
-    }
-
-    /// The directory, for people.
-    pub(super) fn base(&self) -> String {
-        if self.base.as_os_str().is_empty() {
-            "the current directory".to_owned()
-        } else {
-            self.base.display().to_string()
         }
     }
 }

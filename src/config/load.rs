@@ -11,13 +11,15 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
-use super::draft::{Draft, FileRules};
-use super::file::MAX_BYTES;
+use super::draft::Draft;
+use super::file_rules::FileRules;
 use super::keys::{ROOT, ROOT_TABLE, SERVER};
 use super::read::Section;
 use super::report::{Report, SourceSpan};
+use super::settings::Config;
+use super::settings::file::MAX_BYTES;
 use super::source_file::SourceFile;
-use super::{Config, cross_checks, permissions, sections};
+use super::{cross_checks, permissions, sections};
 use crate::files;
 
 /// What has more in one file is not TOML at all.

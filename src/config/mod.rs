@@ -3,137 +3,38 @@
 //! [`load`] reads a file (or a directory of files), reports **every** problem as a
 //! [`Diagnostic`], and returns a [`Config`] in which nothing is left to check: names resolve,
 //! durations are durations, URLs are URLs. Nothing downstream validates again.
+//!
+//! What a key may hold and what it means is declared once, in `keys`. The readers of `sections` go by
+//! that, and fill in the types of `settings`, one for each table.
 
-mod address;
-mod client_auth;
-mod credential;
-mod credentials;
 mod cross_checks;
 mod declare;
 mod diagnostics;
-mod dialing;
-mod dpop;
 mod draft;
-mod file;
-mod forward;
-mod general;
-mod grant;
+mod file_rules;
 mod keys;
 mod kinds;
-mod listeners;
 mod load;
-mod only_with;
+mod parse;
 mod permissions;
 mod read;
 mod reference;
 mod report;
-mod retry_pauses;
-mod routes;
-mod secret;
-mod secret_source;
 mod sections;
+mod settings;
 mod source_file;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod units;
-mod upstreams;
 mod value;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-pub use address::is_loopback;
-pub use credential::{
-    AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
-    Dpop, Grant, Refresh, SecurityToken,
-};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use dialing::{Dialing, KeepAlive};
-pub use file::NamedFile;
-pub use forward::{HostPort, Scheme};
-pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
-pub use listeners::{ListenAddress, Listener};
 pub use load::{Loaded, admin_address, load};
+pub use parse::address::is_loopback;
 pub use reference::{ReferenceTable, reference};
-pub use retry_pauses::RetryPauses;
-pub use routes::{HostPattern, Route};
-pub use secret::{Secret, SecretError, SecretSource};
-pub use tls::Tls;
-pub use upstreams::{HttpVersion, Upstream};
-
-/// One whole, valid configuration.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// Process-wide settings.
-    pub server: Server,
-    /// Logging.
-    pub log: Log,
-    /// The admin socket.
-    pub admin: OperatorListener,
-    /// The optional second socket with health and metrics only.
-    pub health: Option<OperatorListener>,
-    /// Where the service's requests arrive; names are unique.
-    pub listeners: Vec<Listener>,
-    /// The protected APIs, by name.
-    pub upstreams: BTreeMap<String, Upstream>,
-    /// Every route, the listeners' `upstream` shorthands included.
-    pub routes: Vec<Route>,
-    /// The OAuth client registrations, by name.
-    pub credentials: BTreeMap<String, Credential>,
-}
-
-impl Config {
-    /// Where the configuration is when nothing else is said.
-    pub fn default_path() -> &'static std::path::Path {
-        std::path::Path::new("/etc/sidebearer/sidebearer.toml")
-    }
-
-    /// The upstreams that a listener leads to by their own names; none for a reverse listener.
-    pub fn forwarded_by(&self, listener: &Listener) -> impl Iterator<Item = &Upstream> {
-        let named = listener.forward.as_deref().unwrap_or_default();
-        let upstreams = self.upstreams.values();
-        upstreams.filter(move |upstream| forward::leads_to(named, &upstream.name))
-    }
-
-    /// Every TCP address that it binds, as it was written.
-    pub fn tcp_sockets(&self) -> impl Iterator<Item = SocketAddr> {
-        let listeners = self.listeners.iter();
-        let listeners = listeners.filter_map(|listener| match listener.address {
-            ListenAddress::Tcp(address) => Some(address),
-            ListenAddress::Unix { .. } => None,
-        });
-        let pages = [&self.admin].into_iter().chain(&self.health);
-        listeners.chain(pages.map(|page| page.address))
-    }
-
-    /// The credentials whose certificate some upstream presents.
-    pub fn certificate_bound_credentials(&self) -> BTreeSet<&str> {
-        let bound = self
-            .upstreams
-            .values()
-            .filter(|upstream| upstream.certificate_bound);
-        bound
-            .filter_map(|upstream| upstream.credential.as_deref())
-            .collect()
-    }
-
-    /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
-    pub fn named_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        for credential in self.credentials.values() {
-            files.extend(credential.secrets().filter_map(SecretSource::file));
-            files.extend(credential.tls.files());
-        }
-        for upstream in self.upstreams.values() {
-            files.extend(upstream.tls.files());
-        }
-        files.sort_unstable();
-        files.dedup();
-        files
-            .into_iter()
-            .map(|file| file.path().to_owned())
-            .collect()
-    }
-}
+pub use settings::{
+    AccessLog, AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth,
+    Config, Credential, Dialing, Dpop, Grant, HostPattern, HostPort, Http2, HttpVersion, KeepAlive,
+    ListenAddress, Listener, Log, LogFormat, NamedFile, OperatorListener, Refresh, RetryPauses,
+    Route, Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, Tls, Upstream,
+};

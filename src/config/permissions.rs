@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::NamedFile;
 use super::report::{Report, SourceSpan};
+use super::settings::NamedFile;
 use super::value::Value;
 use crate::files;
 

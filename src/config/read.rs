@@ -1,14 +1,84 @@
 //! Reading a parsed file key by key, so that one mistake does not hide the next.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::declare::{Declared, Key, Kind, Table};
-use super::kinds::Choice;
-use super::report::{QuotedWord, Report, SourceSpan, did_you_mean};
-use super::value::Value;
+use super::declare::{Absent, Declared, Form, OnlyWith, Table};
+use super::report::{Report, SourceSpan};
+use super::value::{Title, Value};
+use super::words::{QuotedWord, did_you_mean, one_of};
+
+/// A key of a table of the configuration.
+pub(super) struct Key<K> {
+    /// The title of the table that it is declared in.
+    table: &'static str,
+    pub(super) name: &'static str,
+    /// What it may hold, and what holds without it.
+    pub(super) kind: K,
+    /// What it is for, in Markdown.
+    meaning: &'static str,
+    /// The choice made by another key without which it means nothing.
+    only_with: Option<OnlyWith>,
+}
+
+impl<K> Key<K> {
+    pub(super) const fn new(
+        table: &'static str,
+        name: &'static str,
+        kind: K,
+        meaning: &'static str,
+        only_with: Option<OnlyWith>,
+    ) -> Self {
+        Self {
+            table,
+            name,
+            kind,
+            meaning,
+            only_with,
+        }
+    }
+}
+
+/// What a key may hold.
+pub(super) trait Kind: Sync {
+    /// What is read of it.
+    type Output<'a>;
+
+    /// What it holds in `section`, or what holds without it. Whatever is wrong is reported.
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a>;
+
+    /// Its form, for people who write it.
+    fn form(&self) -> Form;
+
+    /// What holds without the key.
+    fn absent(&self) -> Absent;
+}
+
+impl<K: Kind> Declared for Key<K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The lines of the documentation comment as one.
+    fn meaning(&self) -> String {
+        let words: Vec<_> = self.meaning.split_whitespace().collect();
+        words.join(" ")
+    }
+
+    fn only_with(&self) -> Option<OnlyWith> {
+        self.only_with
+    }
+
+    fn form(&self) -> Form {
+        self.kind.form()
+    }
+
+    fn absent(&self) -> Absent {
+        self.kind.absent()
+    }
+}
 
 /// One table of a file. What is read of it is declared: keys that are not are reported as soon as it
 /// is opened.
@@ -16,7 +86,7 @@ pub(super) struct Section<'a> {
     pub(super) report: &'a Report<'a>,
     /// Its header, or its key.
     pub(super) place: SourceSpan,
-    title: Cow<'static, str>,
+    title: Title,
     table: &'a DeTable<'a>,
     /// The keys that it may have; `None` where its keys are names.
     declared: Option<&'static Table>,
@@ -49,7 +119,7 @@ impl<'a> Section<'a> {
     pub(super) fn open(
         report: &'a Report<'a>,
         place: SourceSpan,
-        title: Cow<'static, str>,
+        title: Title,
         table: &'a DeTable<'a>,
         declared: &'static Table,
     ) -> Self {
@@ -65,7 +135,7 @@ impl<'a> Section<'a> {
     pub(super) fn names(
         report: &'a Report<'a>,
         place: SourceSpan,
-        title: Cow<'static, str>,
+        title: Title,
         table: &'a DeTable<'a>,
     ) -> Self {
         Self {
@@ -86,17 +156,6 @@ impl<'a> Section<'a> {
     /// What `key` holds, if it is written.
     pub(super) fn read_written<K: Kind>(&self, key: &Key<K>) -> Option<K::Output<'a>> {
         self.has(key).then(|| self.read(key))
-    }
-
-    /// The word that is chosen or holds without the key, and what it means. Only what `fits` is there
-    /// to choose from. `None` after a mistake.
-    pub(super) fn choose<T: Copy + Sync>(
-        &self,
-        key: &Key<Choice<T>>,
-        fits: impl Fn(T) -> bool,
-    ) -> Option<(&'static str, T)> {
-        self.check_declared(key);
-        key.kind.choose(self, key.name, fits)
     }
 
     /// What is written for `key`, if anything is.
@@ -176,10 +235,11 @@ impl<'a> Section<'a> {
         self.place.span.is_none()
     }
 
-    fn check_declared<K>(&self, key: &Key<K>) {
+    /// What is not declared here must not be read: it would be reported as unknown.
+    pub(super) fn check_declared<K>(&self, key: &Key<K>) {
         debug_assert!(
-            self.declared_keys()
-                .any(|declared| declared.name() == key.name),
+            self.declared
+                .is_some_and(|table| table.has_keys_of(key.table)),
             "`{}` is read in {}, but not declared there",
             key.name,
             self.title,
@@ -219,15 +279,23 @@ impl<'a> Section<'a> {
     }
 }
 
-/// `a`, `b` or `c`
-pub(super) fn one_of(words: &[&str], quote: char) -> String {
-    let mut words: Vec<_> = words
-        .iter()
-        .map(|word| format!("{quote}{word}{quote}"))
-        .collect();
-    match words.pop() {
-        Some(last) if words.is_empty() => last,
-        Some(last) => format!("{} or {last}", words.join(", ")),
-        None => "nothing".to_owned(),
+impl<'a> Value<'a> {
+    /// Its keys, if it is a table. Those that are not declared are reported.
+    pub(super) fn table(
+        &self,
+        title: Title,
+        expected: impl fmt::Display,
+        declared: &'static Table,
+    ) -> Option<Section<'a>> {
+        let table = self.entries(expected)?;
+        let place = self.place.clone();
+        Some(Section::open(self.report, place, title, table, declared))
+    }
+
+    /// Its keys, if it is a table, whatever they are.
+    pub(super) fn names(&self, title: String, expected: impl fmt::Display) -> Option<Section<'a>> {
+        let table = self.entries(expected)?;
+        let place = self.place.clone();
+        Some(Section::names(self.report, place, title.into(), table))
     }
 }

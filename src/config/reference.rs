@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::declare::{Declared, OnlyWith, Table};
 use super::keys;
-use super::read::one_of;
+use super::words::one_of;
 
 /// One table of the reference.
 #[derive(Debug, Clone, PartialEq, Eq)]

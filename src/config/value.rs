@@ -1,13 +1,50 @@
 //! The value of one key, as it is written.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::declare::Table;
-use super::read::Section;
-use super::report::{Expected, QuotedWord, Report, SourceSpan};
+use super::report::{Expected, Report, SourceSpan};
+use super::words::QuotedWord;
+
+/// How a table is called in messages. A copy, which every value of the table has, shares the text.
+#[derive(Clone)]
+pub(super) enum Title {
+    Declared(&'static str),
+    Made(Rc<str>),
+}
+
+impl From<&'static str> for Title {
+    fn from(title: &'static str) -> Self {
+        Self::Declared(title)
+    }
+}
+
+impl From<String> for Title {
+    fn from(title: String) -> Self {
+        Self::Made(title.into())
+    }
+}
+
+impl Deref for Title {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Declared(title) => title,
+            Self::Made(title) => title,
+        }
+    }
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
 
 /// The value of one key.
 #[derive(Clone)]
@@ -16,7 +53,7 @@ pub(super) struct Value<'a> {
     pub(super) place: SourceSpan,
     key: &'a str,
     /// The section that the key stands in.
-    title: Cow<'static, str>,
+    title: Title,
     value: &'a Spanned<DeValue<'a>>,
 }
 
@@ -25,7 +62,7 @@ impl<'a> Value<'a> {
         report: &'a Report<'a>,
         place: SourceSpan,
         key: &'a str,
-        title: Cow<'static, str>,
+        title: Title,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Self {
         Self {
@@ -38,15 +75,20 @@ impl<'a> Value<'a> {
     }
 
     /// Its text, if it is a string.
-    pub(super) fn text(&self, expected: &str) -> Option<&'a str> {
-        match self.value.get_ref().as_str() {
+    pub(super) fn text(&self, expected: impl fmt::Display) -> Option<&'a str> {
+        match self.string() {
             Some(text) => Some(text),
             None => self.mistyped(expected),
         }
     }
 
+    /// The same without a report.
+    pub(super) fn string(&self) -> Option<&'a str> {
+        self.value.get_ref().as_str()
+    }
+
     /// Its elements, if it is an array.
-    pub(super) fn elements(&self, expected: &str) -> Option<Vec<Value<'a>>> {
+    pub(super) fn elements(&self, expected: impl fmt::Display) -> Option<Vec<Value<'a>>> {
         let Some(elements) = self.value.get_ref().as_array() else {
             return self.mistyped(expected);
         };
@@ -61,31 +103,16 @@ impl<'a> Value<'a> {
         Some(elements.iter().map(element).collect())
     }
 
-    /// Its keys, if it is a table. Those that are not declared are reported.
-    pub(super) fn table(
-        &self,
-        title: Cow<'static, str>,
-        expected: &str,
-        declared: &'static Table,
-    ) -> Option<Section<'a>> {
-        let Some(table) = self.value.get_ref().as_table() else {
-            return self.mistyped(expected);
-        };
-        let place = self.place.clone();
-        Some(Section::open(self.report, place, title, table, declared))
-    }
-
-    /// Its keys, if it is a table, whatever they are.
-    pub(super) fn names(&self, title: String, expected: &str) -> Option<Section<'a>> {
-        let Some(table) = self.value.get_ref().as_table() else {
-            return self.mistyped(expected);
-        };
-        let place = self.place.clone();
-        Some(Section::names(self.report, place, title.into(), table))
+    /// What it holds, if it is a table.
+    pub(super) fn entries(&self, expected: impl fmt::Display) -> Option<&'a DeTable<'a>> {
+        match self.value.get_ref().as_table() {
+            Some(table) => Some(table),
+            None => self.mistyped(expected),
+        }
     }
 
     /// Its number, if it is an integer; `None` within for one that no `usize` holds.
-    pub(super) fn integer(&self, expected: &str) -> Option<Option<usize>> {
+    pub(super) fn integer(&self, expected: impl fmt::Display) -> Option<Option<usize>> {
         match self.value.get_ref() {
             DeValue::Integer(integer) => {
                 Some(usize::from_str_radix(integer.as_str(), integer.radix()).ok())
@@ -145,7 +172,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reports the wrong type, and is nothing.
-    pub(super) fn mistyped<T>(&self, expected: &str) -> Option<T> {
+    pub(super) fn mistyped<T>(&self, expected: impl fmt::Display) -> Option<T> {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",

@@ -61,31 +61,12 @@ fn shortest_circle(imports: &Imports, start: &Path) -> Option<Vec<Path>> {
     None
 }
 
-/// Where modules may import each other, with the reason. Each entry is a module, and means what is below it.
-const TOLERATED: [(&str, &str); 1] = [(
-    "config",
-    "sections are read into one draft, which holds the types of all sections, and the declaration of a \
-     key names the function of its section that reads the value",
-)];
-
-fn is_tolerated(module: &Path) -> bool {
-    TOLERATED
-        .iter()
-        .any(|(name, _)| module.first().is_some_and(|first| first == name))
-}
-
 #[test]
 fn no_two_modules_import_each_other() {
     let root = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     let modules = Modules::read(&root);
     assert!(modules.len() > 100, "only {} modules found", modules.len());
-    let mut imports = modules.imports();
-    for (module, from) in &mut imports {
-        if is_tolerated(module) {
-            from.retain(|from, _| !is_tolerated(from));
-        }
-    }
-    let circles = circles(&imports);
+    let circles = circles(&modules.imports());
     assert!(
         circles.is_empty(),
         "modules import each other:\n{}",

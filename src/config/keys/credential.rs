@@ -1,30 +1,47 @@
 //! `[credentials.NAME]`
 
-use super::super::address::host_name;
-use super::super::client_auth::Method;
-use super::super::credentials::{resource, scope};
-use super::super::declare::keys;
-use super::super::grant::{GrantKind, token_type};
 use super::super::kinds::{
-    Choice, Flag, FlagOr, IfAbsent, List, Parsed, SecretsByName, Size, SubTable, Text, Time,
-    any_text,
+    Choice, Flag, FlagOr, IfAbsent, List, Parsed, SecretText, SecretsByName, Size, SubTable, Text,
+    Time, any_text,
 };
-use super::super::secret_source::SecretText;
-use super::super::{BasicEncoding, Refresh, SecurityToken};
+use super::super::parse::address::host_name;
+use super::super::parse::oauth::{resource, scope, token_type};
+use super::super::settings::{BasicEncoding, Refresh, SecurityToken};
 use super::tls::TLS_TABLE;
 use super::upstream::address_delay;
 use crate::jose::Algorithm;
 
+/// How a client authenticates.
+#[derive(Clone, Copy, PartialEq)]
+pub(in crate::config) enum AuthMethod {
+    Basic,
+    Post,
+    SecretJwt,
+    PrivateKeyJwt,
+    ClientAssertion,
+    Certificate,
+    SelfSigned,
+    None,
+}
+
+/// What a client has been granted.
+#[derive(Clone, Copy, PartialEq)]
+pub(in crate::config) enum GrantKind {
+    ClientCredentials,
+    JwtBearer,
+    TokenExchange,
+}
+
 /// The methods by their RFC 7591 names.
-const METHODS: &[(&str, Method)] = &[
-    ("client_secret_basic", Method::Basic),
-    ("client_secret_post", Method::Post),
-    ("client_secret_jwt", Method::SecretJwt),
-    ("private_key_jwt", Method::PrivateKeyJwt),
-    ("client_assertion", Method::ClientAssertion),
-    ("tls_client_auth", Method::Certificate),
-    ("self_signed_tls_client_auth", Method::SelfSigned),
-    ("none", Method::None),
+const METHODS: &[(&str, AuthMethod)] = &[
+    ("client_secret_basic", AuthMethod::Basic),
+    ("client_secret_post", AuthMethod::Post),
+    ("client_secret_jwt", AuthMethod::SecretJwt),
+    ("private_key_jwt", AuthMethod::PrivateKeyJwt),
+    ("client_assertion", AuthMethod::ClientAssertion),
+    ("tls_client_auth", AuthMethod::Certificate),
+    ("self_signed_tls_client_auth", AuthMethod::SelfSigned),
+    ("none", AuthMethod::None),
 ];
 
 const WITH_SECRET: &[&str] = &[
@@ -71,7 +88,7 @@ keys! {
         );
 
         /// [How the client authenticates](credentials.md#how-a-client-authenticates).
-        auth_method: Choice<Method> = Choice::new(METHODS, "client_secret_basic");
+        auth_method: Choice<AuthMethod> = Choice::new(METHODS, "client_secret_basic");
 
         /// The secret of the client.
         client_secret: SecretText = SecretText::secret(

@@ -1,11 +1,19 @@
 //! `[[listeners]]`
 
-use super::super::address::{host_name, origin};
-use super::super::declare::keys;
-use super::super::forward::{Denied, ListenerKind, unmatched};
 use super::super::kinds::{Choice, Flag, IfAbsent, List, Parsed, Text, any_text};
-use super::super::listeners::{Mode, name, octal};
+use super::super::parse::address::{host_name, origin};
+use super::super::parse::forward::{Denied, unmatched};
+use super::super::parse::listener::{Mode, name, octal};
 use super::super::report::Expected;
+
+/// How requests name where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum ListenerKind {
+    /// By their path and `Host`.
+    Reverse,
+    /// By an absolute URL.
+    Forward,
+}
 
 const KINDS: &[(&str, ListenerKind)] = &[
     ("reverse", ListenerKind::Reverse),

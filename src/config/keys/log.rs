@@ -2,9 +2,8 @@
 
 use tracing::Level;
 
-use super::super::declare::keys;
 use super::super::kinds::{Choice, Size};
-use super::super::{AccessLog, LogFormat};
+use super::super::settings::{AccessLog, LogFormat};
 
 const FORMATS: &[(&str, LogFormat)] = &[
     ("auto", LogFormat::Auto),

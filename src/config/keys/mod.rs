@@ -1,6 +1,86 @@
 //! The declaration of every key, one file for each table. What is said of a key here is what the
 //! reader goes by, and what the documentation says.
 
+/// Declares the keys of one table:
+///
+/// ```text
+/// keys! {
+///     /// What the table is about.
+///     SERVER: Server, SERVER_TABLE = "[server]" {
+///         /// What the key means: this very comment stands in the documentation.
+///         workers: Integer<usize> = Integer::new(0, 0..=1024);
+///     }
+/// }
+/// ```
+///
+/// makes a static `SERVER` whose fields are the keys, which is what the reader reads by, and a
+/// static `SERVER_TABLE` that lists them. A key that nobody reads is a field that nobody reads, and
+/// the compiler warns of it: the list is made of the declarations, not of the fields.
+///
+/// `, and OTHER_TABLE` behind the title lets the table have the keys of another one, too. `, only with
+/// auth_method = &["none"]` behind a key says that it means nothing with other choices.
+macro_rules! keys {
+    (
+        $(#[$about:meta])*
+        $keys:ident: $type:ident, $table:ident = $title:literal $(, and $and:ident)? {
+            $(
+                $(#[doc = $meaning:literal])+
+                $key:ident: $kind:ty = $made:expr $(, only with $selector:ident = $choices:expr)?;
+            )+
+        }
+    ) => {
+        $(#[$about])*
+        pub(in crate::config) static $keys: $type = $type {
+            $($key: keys!(@key $title, $key, $made, [$($meaning)+] $(, $selector, $choices)?),)+
+        };
+
+        $(#[$about])*
+        pub(in crate::config) struct $type {
+            $(
+                $(#[doc = $meaning])+
+                pub(in crate::config) $key: $crate::config::read::Key<$kind>,
+            )+
+        }
+
+        $(#[$about])*
+        pub(in crate::config) static $table: $crate::config::declare::Table =
+            $crate::config::declare::Table {
+                title: $title,
+                own: &[
+                    $(&keys!(@key $title, $key, $made, [$($meaning)+] $(, $selector, $choices)?),)+
+                ],
+                and: keys!(@and $($and)?),
+            };
+    };
+    (@and) => {
+        None
+    };
+    (@and $and:ident) => {
+        Some(&$and)
+    };
+    (@key $title:literal, $key:ident, $made:expr, [$($meaning:literal)+]) => {
+        $crate::config::read::Key::new(
+            $title,
+            stringify!($key),
+            $made,
+            concat!($($meaning, "\n"),+),
+            None,
+        )
+    };
+    (@key $title:literal, $key:ident, $made:expr, [$($meaning:literal)+], $selector:ident, $choices:expr) => {
+        $crate::config::read::Key::new(
+            $title,
+            stringify!($key),
+            $made,
+            concat!($($meaning, "\n"),+),
+            Some($crate::config::declare::OnlyWith {
+                selector: stringify!($selector),
+                choices: $choices,
+            }),
+        )
+    };
+}
+
 mod credential;
 mod listener;
 mod log;
@@ -12,8 +92,8 @@ mod server;
 mod tls;
 mod upstream;
 
-pub(super) use credential::{CREDENTIAL, CREDENTIAL_TABLE};
-pub(super) use listener::{LISTENER, LISTENER_TABLE};
+pub(super) use credential::{AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind};
+pub(super) use listener::{LISTENER, LISTENER_TABLE, ListenerKind};
 pub(super) use log::{LOG, LOG_TABLE};
 pub(super) use pages::{ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, HEALTH_TABLE};
 pub(super) use root::{ROOT, ROOT_TABLE};

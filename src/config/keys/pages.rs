@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::super::address::socket;
-use super::super::declare::keys;
 use super::super::kinds::{Flag, IfAbsent, Integer, Parsed, Time};
+use super::super::parse::address::socket;
 
 /// Where admin listens when nothing is said about it.
 pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =

@@ -1,6 +1,5 @@
 //! The file as a whole.
 
-use super::super::declare::keys;
 use super::super::kinds::{SubTable, TableArray, TablesByName};
 use super::{
     ADMIN_TABLE, CREDENTIAL_TABLE, HEALTH_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE,

@@ -2,11 +2,10 @@
 
 use http::Method;
 
-use super::super::HostPattern;
-use super::super::address::host_pattern;
-use super::super::declare::keys;
 use super::super::kinds::{IfAbsent, List, Parsed, Text};
-use super::super::routes::{method, route_path};
+use super::super::parse::address::host_pattern;
+use super::super::parse::http::{method, route_path};
+use super::super::settings::HostPattern;
 
 keys! {
     /// Which requests go to which upstream.

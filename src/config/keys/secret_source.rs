@@ -1,6 +1,5 @@
 //! `{ file = "PATH" }` and `{ env = "NAME" }`
 
-use super::super::declare::keys;
 use super::super::kinds::{IfAbsent, Raw, Text};
 
 keys! {

@@ -1,7 +1,7 @@
 //! `[server]`
 
-use super::super::declare::keys;
 use super::super::kinds::{Flag, Integer, Size, Time};
+use super::super::settings::file::MAX_BYTES;
 use crate::files;
 
 keys! {
@@ -99,6 +99,7 @@ keys! {
 }
 
 // Files are read before any configuration is.
+const _: () = assert!(SERVER.max_file_bytes.kind.default() == MAX_BYTES);
 const _: () =
     assert!(SERVER.file_timeout.kind.default().as_nanos() == files::DEFAULT_TIMEOUT.as_nanos());
 

@@ -1,8 +1,7 @@
 //! The `tls` tables of upstreams and credentials.
 
-use super::super::declare::keys;
 use super::super::kinds::{Choice, IfAbsent, Parsed, Text};
-use super::super::tls::server_name;
+use super::super::parse::address::server_name;
 
 keys! {
     /// TLS towards an authorization server, and what it has in common with that towards an upstream.

@@ -3,13 +3,12 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use super::super::declare::keys;
-use super::super::forward::host_and_port;
 use super::super::kinds::{
     Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Seconds, Size, SubTable, Text, Time,
 };
-use super::super::upstreams::{host, injected, prefix};
-use super::super::{HostPort, HttpVersion};
+use super::super::parse::forward::host_and_port;
+use super::super::parse::http::{host, injected, prefix};
+use super::super::settings::{HostPort, HttpVersion};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
 

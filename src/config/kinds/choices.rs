@@ -1,9 +1,9 @@
 //! Booleans, and one of several words.
 
-use super::super::declare::{Absent, Form, Kind};
-use super::super::read::{Section, one_of};
-use super::super::report::{did_you_mean, resembles};
-use super::super::units;
+use super::super::declare::{Absent, Form};
+use super::super::parse::units;
+use super::super::read::{Key, Kind, Section};
+use super::super::words::{did_you_mean, one_of, resembles};
 
 /// `true` or `false`
 pub(in crate::config) struct Flag {
@@ -132,9 +132,8 @@ impl<T: Copy> Choice<T> {
         }
     }
 
-    /// The word that is chosen or holds without the key, and what it means. Only what `fits` is there
-    /// to choose from. `None` after a mistake.
-    pub(in crate::config) fn choose(
+    /// See [`Section::choose`].
+    fn choose(
         &self,
         section: &Section<'_>,
         key: &'static str,
@@ -144,18 +143,34 @@ impl<T: Copy> Choice<T> {
             return Some(self.default());
         };
         let fitting = self.words.iter().filter(|(_, meaning)| fits(*meaning));
-        let words: Vec<_> = fitting.clone().map(|(word, _)| *word).collect();
-        let expected = one_of(&words, '"');
-        let text = value.text(&expected)?;
+        let words = || -> Vec<_> { fitting.clone().map(|(word, _)| *word).collect() };
+        let expected = || one_of(&words(), '"');
+        let Some(text) = value.string() else {
+            return value.mistyped(expected());
+        };
         let help = || {
-            let close = words.iter().copied().filter(|word| resembles(text, word));
+            let words = words();
+            let close = words.into_iter().filter(|word| resembles(text, word));
             let close = did_you_mean(text, close);
             close
-                .unwrap_or_else(|| format!("expected {expected}"))
+                .unwrap_or_else(|| format!("expected {}", expected()))
                 .into()
         };
         let chosen = fitting.clone().find(|(word, _)| *word == text);
         value.check(chosen.copied().ok_or_else(help))
+    }
+}
+
+impl Section<'_> {
+    /// The word that is chosen or holds without the key, and what it means. Only what `fits` is there
+    /// to choose from. `None` after a mistake.
+    pub(in crate::config) fn choose<T: Copy + Sync>(
+        &self,
+        key: &Key<Choice<T>>,
+        fits: impl Fn(T) -> bool,
+    ) -> Option<(&'static str, T)> {
+        self.check_declared(key);
+        key.kind.choose(self, key.name, fits)
     }
 }
 

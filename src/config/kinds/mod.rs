@@ -3,10 +3,12 @@
 
 mod choices;
 mod quantities;
+mod secrets;
 mod tables;
 mod texts;
 
 pub(super) use choices::{Choice, Chosen, Flag, FlagOr};
 pub(super) use quantities::{Integer, Seconds, Size, Time};
+pub(super) use secrets::{SecretText, Whitespace};
 pub(super) use tables::{SecretsByName, SubTable, TableArray, TablesByName};
 pub(super) use texts::{HttpUrl, IfAbsent, List, NoValue, Parsed, Raw, Text, any_text};

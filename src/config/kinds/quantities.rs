@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::declare::{Absent, Form, Kind};
-use super::super::read::Section;
-use super::super::units;
+use super::super::declare::{Absent, Form};
+use super::super::parse::units;
+use super::super::read::{Kind, Section};
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -36,12 +36,12 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
         let read = || {
             let value = section.shown(key)?;
             let (least, most) = (self.range.start(), self.range.end());
-            let expected = format!("a whole number from {least} to {most}");
             let parsed = value
-                .integer(&expected)?
+                .integer(format_args!("a whole number from {least} to {most}"))?
                 .filter(|number| self.range.contains(number))
                 .and_then(|number| N::try_from(number).ok());
-            value.check(parsed.ok_or_else(|| format!("expected {expected}").into()))
+            let expected = || format!("expected a whole number from {least} to {most}").into();
+            value.check(parsed.ok_or_else(expected))
         };
         read().unwrap_or(self.default)
     }

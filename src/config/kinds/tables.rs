@@ -1,10 +1,11 @@
 //! What a key may hold: tables of keys, and of names.
 
-use super::super::declare::{Absent, Form, Kind, Table};
-use super::super::listeners;
-use super::super::read::Section;
-use super::super::report::{QuotedWord, SourceSpan};
+use super::super::declare::{Absent, Form, Table};
+use super::super::parse::listener;
+use super::super::read::{Kind, Section};
+use super::super::report::SourceSpan;
 use super::super::value::Value;
+use super::super::words::QuotedWord;
 
 /// A table.
 pub(in crate::config) struct SubTable(pub(in crate::config) &'static Table);
@@ -13,8 +14,8 @@ impl Kind for SubTable {
     type Output<'a> = Option<Section<'a>>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
-        let title = section.title_within(key);
-        section.value(key)?.table(title.into(), "a table", self.0)
+        let value = section.value(key)?;
+        value.table(section.title_within(key).into(), "a table", self.0)
     }
 
     fn form(&self) -> Form {
@@ -62,15 +63,17 @@ impl Kind for TablesByName {
     type Output<'a> = Vec<(&'a str, Section<'a>)>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
-        let expected = format!("tables, each under {}", self.0.title);
         let value = section.value(key);
-        let named = value.and_then(|value| value.names(section.title_within(key), &expected));
+        let named = value.and_then(|value| {
+            let expected = format!("tables, each under {}", self.0.title);
+            value.names(section.title_within(key), expected)
+        });
         let Some(named) = named else {
             return Vec::new();
         };
         let report = named.report;
         let table = |(name, place, value): (&'a str, SourceSpan, Value<'a>)| {
-            if let Err(help) = listeners::name(name) {
+            if let Err(help) = listener::name(name) {
                 report.error(&place, format!("invalid name {}", QuotedWord(name)), help);
             }
             let title = format!("[{key}.{}]", name.escape_debug());
@@ -95,8 +98,8 @@ impl Kind for SecretsByName {
     type Output<'a> = Option<Section<'a>>;
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
-        let title = section.title_within(key);
-        section.value(key)?.names(title, "a table")
+        let value = section.value(key)?;
+        value.names(section.title_within(key), "a table")
     }
 
     fn form(&self) -> Form {

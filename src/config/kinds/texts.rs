@@ -5,9 +5,9 @@ use std::fmt;
 
 use url::Url;
 
-use super::super::address;
-use super::super::declare::{Absent, Form, Kind};
-use super::super::read::Section;
+use super::super::declare::{Absent, Form};
+use super::super::parse::address;
+use super::super::read::{Kind, Section};
 use super::super::report::Expected;
 use super::super::value::Value;
 

@@ -1,64 +1,22 @@
-//! `[[listeners]]`
+//! Reads `[[listeners]]`.
 
-use std::net::SocketAddr;
+use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
-use super::address::{is_loopback_ip, socket};
-use super::draft::{Draft, FileRules, NameUse};
+use super::super::draft::{Draft, NameUse};
+use super::super::file_rules::FileRules;
+use super::super::keys::LISTENER;
+use super::super::parse::address::{is_loopback_ip, socket};
+use super::super::parse::listener::Mode;
+use super::super::read::Section;
+use super::super::report::Expected;
+use super::super::settings::{HostPattern, ListenAddress, Listener, Route};
 use super::forward;
-use super::keys::LISTENER;
-use super::read::Section;
-use super::report::Expected;
-use super::{HostPattern, Route};
 use crate::files;
-
-/// `[[listeners]]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listener {
-    /// Unique; the address as written when not given.
-    pub name: String,
-    /// The socket.
-    pub address: ListenAddress,
-    /// More `Host` values accepted on a loopback listener, lower case without port; `*` is any.
-    pub hosts: Vec<String>,
-    /// Whether requests that a browser made for another site are let through.
-    pub allow_browsers: bool,
-    /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
-    /// port that the scheme implies.
-    pub allow_origins: Vec<String>,
-    /// The upstreams that a forward listener leads to by their own names, `*` for all; `None` for a
-    /// reverse listener.
-    pub forward: Option<Vec<String>>,
-}
-
-/// A socket address of a listener.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ListenAddress {
-    /// TCP.
-    Tcp(SocketAddr),
-    /// A unix stream socket.
-    Unix {
-        /// The socket file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
-
-/// The permissions of a unix socket.
-#[derive(Clone, Copy)]
-pub(super) struct Mode(pub(super) u32);
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
-    }
-}
 
 /// Reads one listener, and the route that its `upstream` stands for.
 pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draft) {
@@ -133,14 +91,6 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     }
 }
 
-/// A name as it stands in logs, metrics and other sections.
-pub(super) fn name(text: &str) -> Result<String, Expected> {
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err("expected a name without control characters".into());
-    }
-    Ok(text.to_owned())
-}
-
 fn listen_address(
     text: &str,
     mode: Option<Mode>,
@@ -189,12 +139,4 @@ fn can_be_bound(path: &Path) -> Result<(), Expected> {
         Ok((false, _)) => Err(format!("{shown} is not a directory").into()),
         Err(error) => Err(format!("the directory {shown} cannot be used: {error}").into()),
     }
-}
-
-pub(super) fn octal(text: &str) -> Result<Mode, Expected> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777 && !text.starts_with('+'))
-        .map(Mode)
-        .ok_or("expected an octal string such as \"0660\"".into())
 }

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
-use super::HostPattern;
-use super::report::Expected;
+use super::super::report::Expected;
+use super::super::settings::HostPattern;
 use crate::path::canonical_path;
 
 /// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
@@ -19,12 +20,12 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 /// Whether an address stays on this machine, IPv4 within IPv6 included.
-pub(super) fn is_loopback_ip(ip: IpAddr) -> bool {
+pub(in crate::config) fn is_loopback_ip(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
 /// `IP:port`
-pub(super) fn socket(text: &str) -> Result<SocketAddr, Expected> {
+pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
     const EXPECTED: &str = "expected an IP address and a port, such as \"127.0.0.1:7080\"";
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -39,7 +40,7 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Expected> {
 
 /// A host name or IP literal as requests are compared with it: lower case, without trailing dot;
 /// IPv6 in brackets and its shortest form.
-pub(super) fn host_name(text: &str) -> Result<String, Expected> {
+pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = "expected a host name or IP address, without port";
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
         return Err(format!("write an IPv6 address in brackets: \"[{ip}]\"").into());
@@ -67,7 +68,7 @@ pub(super) fn host_name(text: &str) -> Result<String, Expected> {
 }
 
 /// A host name, IP literal, or `*.` and a host name.
-pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
+pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
     if text == "*" {
         return Err("leave `host` out to match any host".into());
     }
@@ -92,7 +93,7 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
 
 /// An absolute `http` or `https` URL with a canonical path, as it was written: what the URL
 /// parser would mend is refused.
-pub(super) fn http_url(text: &str, query: bool) -> Result<Url, Expected> {
+pub(in crate::config) fn http_url(text: &str, query: bool) -> Result<Url, Expected> {
     const EXPECTED: &str = "expected a URL such as \"https://api.example.com/v2\"";
     let split = text.split_once("://");
     let (scheme, rest) = split.ok_or(EXPECTED)?;
@@ -127,7 +128,7 @@ pub(super) fn http_url(text: &str, query: bool) -> Result<Url, Expected> {
 }
 
 /// A scheme, host and port as browsers spell them in `Origin` (RFC 6454 section 6.2).
-pub(super) fn origin(text: &str) -> Result<String, Expected> {
+pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = "expected an origin such as \"https://app.example.com\"";
     match text {
         "*" => return Err("write `allow_browsers = true` to let every page in".into()),
@@ -158,6 +159,13 @@ pub(super) fn origin(text: &str) -> Result<String, Expected> {
     is_origin
         .then(|| text.to_ascii_lowercase())
         .ok_or(EXPECTED.into())
+}
+
+/// The name that the certificate of a server must carry.
+pub(in crate::config) fn server_name(text: &str) -> Result<String, Expected> {
+    let is_name = ServerName::try_from(text).is_ok();
+    let name = is_name.then(|| text.to_owned());
+    name.ok_or("expected a host name or IP address".into())
 }
 
 #[cfg(test)]

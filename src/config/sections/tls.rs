@@ -1,42 +1,19 @@
-//! `tls` tables. FileRules are opened once here, so that a wrong one is known before it is needed.
+//! Reads `tls` tables. Files are opened once here, so that a wrong one is known before it is needed.
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::draft::FileRules;
-use super::file::shown;
-use super::keys::{CREDENTIAL, TLS, UPSTREAM, UPSTREAM_TLS};
-use super::read::Section;
-use super::report::Expected;
-use super::value::Value;
-use super::{NamedFile, permissions};
-
-/// TLS client settings.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Tls {
-    /// Replaces the system's roots.
-    pub ca_file: Option<NamedFile>,
-    /// Our certificate chain, PEM; together with `key_file`.
-    pub certificate_file: Option<NamedFile>,
-    /// The key of `certificate_file`, PEM.
-    pub key_file: Option<NamedFile>,
-    /// The name the server's certificate must carry; that of the URL when absent.
-    pub server_name: Option<String>,
-    /// Refuse TLS 1.2.
-    pub tls13_only: bool,
-}
-
-impl Tls {
-    /// The files it names.
-    pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
-        [&self.ca_file, &self.certificate_file, &self.key_file]
-            .into_iter()
-            .flatten()
-    }
-}
+use super::super::file_rules::FileRules;
+use super::super::keys::{CREDENTIAL, TLS, UPSTREAM, UPSTREAM_TLS};
+use super::super::permissions;
+use super::super::read::Section;
+use super::super::report::Expected;
+use super::super::settings::file::shown;
+use super::super::settings::{NamedFile, Tls};
+use super::super::value::Value;
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -109,13 +86,6 @@ impl Tls {
 }
 
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
-
-/// The name that the certificate of a server must carry.
-pub(super) fn server_name(text: &str) -> Result<String, Expected> {
-    let is_name = ServerName::try_from(text).is_ok();
-    let name = is_name.then(|| text.to_owned());
-    name.ok_or("expected a host name or IP address".into())
-}
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
 fn check_identity(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {

@@ -1,12 +1,27 @@
 //! Which sections a file has, and who reads each.
 
-use super::draft::{Defined, Draft, FileRules};
+mod client_auth;
+mod credentials;
+mod dialing;
+mod dpop;
+mod forward;
+mod general;
+mod grant;
+mod listeners;
+mod only_with;
+mod retry_pauses;
+mod routes;
+mod secret_source;
+mod tls;
+mod upstreams;
+
+use super::draft::{Defined, Draft};
+use super::file_rules::FileRules;
 use super::keys::ROOT;
 use super::read::Section;
-use super::report::{QuotedWord, Report, SourceSpan};
-use super::{
-    ListenAddress, Log, OperatorListener, Server, credentials, listeners, routes, upstreams,
-};
+use super::report::{Report, SourceSpan};
+use super::settings::{ListenAddress, Log, OperatorListener, Server};
+use super::words::QuotedWord;
 
 /// Adds the sections of one file to the draft.
 pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// What a duration looks like.
-pub(super) const DURATION: &str = "a duration such as \"30s\", \"500ms\" or \"1m30s\"";
+pub(in crate::config) const DURATION: &str = "a duration such as \"30s\", \"500ms\" or \"1m30s\"";
 
 /// What a size looks like.
-pub(super) const SIZE: &str = "a size such as \"64KiB\", \"1MiB\" or \"512B\"";
+pub(in crate::config) const SIZE: &str = "a size such as \"64KiB\", \"1MiB\" or \"512B\"";
 
 /// Whole numbers with `ms`, `s`, `m` or `h`, one after the other: `1m30s`.
-pub(super) const fn duration(text: &str) -> Option<Duration> {
+pub(in crate::config) const fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.as_bytes();
     let mut total = Duration::ZERO;
     if rest.is_empty() {
@@ -37,7 +37,7 @@ pub(super) const fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A whole number with `B`, `KiB`, `MiB` or `GiB`. Not `kB`: people disagree on what it means.
-pub(super) const fn size(text: &str) -> Option<usize> {
+pub(in crate::config) const fn size(text: &str) -> Option<usize> {
     let Some((number, unit)) = number(text.as_bytes()) else {
         return None;
     };
@@ -55,7 +55,7 @@ pub(super) const fn size(text: &str) -> Option<usize> {
 }
 
 /// Whether they are the same, for constants.
-pub(super) const fn equal(a: &str, b: &str) -> bool {
+pub(in crate::config) const fn equal(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     while let ([first, rest @ ..], [other, others @ ..]) = (a, b) {
         if *first != *other {

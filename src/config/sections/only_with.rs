@@ -1,7 +1,7 @@
 //! Keys that have a meaning only together with a choice made elsewhere.
 
-use super::declare::Key;
-use super::read::{Section, one_of};
+use super::super::read::{Key, Section};
+use super::super::words::one_of;
 
 /// Reports every key of the table that is declared to belong to other choices of `selector` than
 /// the one that was made: it would look as if it counted. Nothing is said while the choice itself is

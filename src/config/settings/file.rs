@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::keys::SERVER;
 use crate::files;
 
-/// What is longer is no secret and no key, but a mistake.
-pub(super) const MAX_BYTES: usize = SERVER.max_file_bytes.kind.default();
+/// What is longer is no secret and no key, but a mistake. It is the default of `server.max_file_bytes`.
+pub(in crate::config) const MAX_BYTES: usize = 1 << 20;
 
 /// Where a file is, and how much of it is read at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +19,7 @@ pub struct NamedFile {
 }
 
 /// A path in a message. What is not a path may be a key or a token that was written where its file belongs.
-pub(super) fn shown(path: &Path) -> String {
+pub(in crate::config) fn shown(path: &Path) -> String {
     let path = path.display().to_string();
     if path.split('/').any(is_no_name) {
         "its file: what stands there is no path".to_owned()
@@ -30,7 +29,7 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 /// Whether it is something else than the name of a file: PEM, a JWT or JWK, or several lines.
-pub(super) fn is_no_name(text: &str) -> bool {
+pub(in crate::config) fn is_no_name(text: &str) -> bool {
     let begins = ["eyJ", "{"].iter().any(|start| text.starts_with(start));
     begins || text.contains("-----") || text.contains(char::is_control)
 }

@@ -1,11 +1,11 @@
-//! `dpop` and the key that goes with it.
+//! Reads `dpop` and the key that goes with it.
 
-use super::draft::FileRules;
-use super::keys::CREDENTIAL;
-use super::kinds::Chosen;
-use super::read::Section;
+use super::super::file_rules::FileRules;
+use super::super::keys::CREDENTIAL;
+use super::super::kinds::Chosen;
+use super::super::read::Section;
+use super::super::settings::{Dpop, SecretSource};
 use super::secret_source::need_secret;
-use super::{Dpop, SecretSource};
 use crate::dpop::ProofKey;
 
 /// Reads whether tokens are bound to a key; nothing at all after a mistake.

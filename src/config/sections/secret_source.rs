@@ -1,69 +1,16 @@
-//! Reading where a secret comes from. The secret is read once here, so that one that is missing is
+//! Reads where a secret comes from. The secret is read once here, so that one that is missing is
 //! known before it is needed.
 
 use std::path::Path;
 
-use super::declare::{Absent, Form, Key, Kind};
-use super::draft::FileRules;
-use super::file::shown;
-use super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
-use super::read::Section;
-use super::value::Value;
-use super::{Secret, SecretError, SecretSource, permissions};
-
-/// What white space at the ends of a secret is.
-#[derive(Clone, Copy)]
-enum Whitespace {
-    /// A part of it.
-    Kept,
-    /// Nothing: a key or a token is used without it.
-    Trimmed,
-}
-
-/// What a key may hold: a secret, or where it is read from.
-pub(super) struct SecretText {
-    /// What is expected of one that is needed.
-    pub(super) expected: &'static str,
-    whitespace: Whitespace,
-    /// What holds without the key, in words.
-    without: &'static str,
-}
-
-impl SecretText {
-    /// White space at its ends is a part of it.
-    pub(super) const fn secret(expected: &'static str, without: &'static str) -> Self {
-        Self {
-            expected,
-            whitespace: Whitespace::Kept,
-            without,
-        }
-    }
-
-    /// White space at its ends is left out.
-    pub(super) const fn key_or_token(expected: &'static str, without: &'static str) -> Self {
-        Self {
-            expected,
-            whitespace: Whitespace::Trimmed,
-            without,
-        }
-    }
-}
-
-impl Kind for SecretText {
-    type Output<'a> = Option<Value<'a>>;
-
-    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
-        section.value(key)
-    }
-
-    fn form(&self) -> Form {
-        Form::Secret
-    }
-
-    fn absent(&self) -> Absent {
-        Absent::Words(self.without)
-    }
-}
+use super::super::file_rules::FileRules;
+use super::super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
+use super::super::kinds::{SecretText, Whitespace};
+use super::super::permissions;
+use super::super::read::{Key, Section};
+use super::super::settings::file::shown;
+use super::super::settings::{Secret, SecretError, SecretSource};
+use super::super::value::Value;
 
 /// Where the value comes from, and what it is now.
 pub(super) fn read_secret(

@@ -1,29 +1,16 @@
-//! `auth_method` and the keys that go with it.
+//! Reads `auth_method` and the keys that go with it.
 
-use super::draft::FileRules;
-use super::keys::{CREDENTIAL, TLS};
-use super::only_with;
-use super::read::Section;
-use super::secret_source::{need_secret, read_secret};
-use super::value::Value;
-use super::{
+use super::super::file_rules::FileRules;
+use super::super::keys::{AuthMethod, CREDENTIAL, TLS};
+use super::super::read::Section;
+use super::super::settings::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Grant,
     NamedFile, SecretSource, Tls,
 };
+use super::super::value::Value;
+use super::only_with;
+use super::secret_source::{need_secret, read_secret};
 use crate::jose::{Algorithm, Certificate, SigningKey};
-
-/// How a client authenticates.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Method {
-    Basic,
-    Post,
-    SecretJwt,
-    PrivateKeyJwt,
-    ClientAssertion,
-    Certificate,
-    SelfSigned,
-    None,
-}
 
 /// Reads who the client is, and how it proves that.
 pub(super) fn read(
@@ -38,15 +25,15 @@ pub(super) fn read(
     let id = section.read(&CREDENTIAL.client_id);
     // Where a token of someone else says who asks, no id may be needed.
     let needless = match method {
-        Some(Method::ClientAssertion) | None => true,
-        Some(Method::None) => grant != Some(&Grant::ClientCredentials),
+        Some(AuthMethod::ClientAssertion) | None => true,
+        Some(AuthMethod::None) => grant != Some(&Grant::ClientCredentials),
         _ => false,
     };
     if id.is_none() && !needless {
         section.missing(&CREDENTIAL.client_id, CREDENTIAL.client_id.kind.expected);
     }
     let encoding = section.read(&CREDENTIAL.basic_encoding);
-    let raw = method == Some(Method::Basic) && encoding == BasicEncoding::Raw;
+    let raw = method == Some(AuthMethod::Basic) && encoding == BasicEncoding::Raw;
     let reader = Reader { section, files };
     let need = |key| {
         let found = need_secret(section, files, key);
@@ -54,20 +41,20 @@ pub(super) fn read(
     };
     let id = id.map(|value| client_id(&value, files, raw));
     let auth = match method? {
-        Method::Basic => need(&CREDENTIAL.client_secret)
+        AuthMethod::Basic => need(&CREDENTIAL.client_secret)
             .map(|secret| ClientAuth::SecretBasic { secret, encoding }),
-        Method::Post => {
+        AuthMethod::Post => {
             need(&CREDENTIAL.client_secret).map(|secret| ClientAuth::SecretPost { secret })
         }
-        Method::SecretJwt => reader.secret_jwt(server),
-        Method::PrivateKeyJwt => reader.private_key_jwt(server, tls),
-        Method::ClientAssertion => {
+        AuthMethod::SecretJwt => reader.secret_jwt(server),
+        AuthMethod::PrivateKeyJwt => reader.private_key_jwt(server, tls),
+        AuthMethod::ClientAssertion => {
             let assertion = need(&CREDENTIAL.client_assertion);
             assertion.map(|assertion| ClientAuth::ClientAssertion { assertion })
         }
-        Method::Certificate => reader.certificate(tls, false),
-        Method::SelfSigned => reader.certificate(tls, true),
-        Method::None => Some(ClientAuth::None),
+        AuthMethod::Certificate => reader.certificate(tls, false),
+        AuthMethod::SelfSigned => reader.certificate(tls, true),
+        AuthMethod::None => Some(ClientAuth::None),
     };
     let id = match id {
         None if needless => None,

@@ -1,21 +1,21 @@
-//! `[credentials.NAME]`. Messages repeat no value: quoted lines show those that are no secret.
+//! Reads `[credentials.NAME]`. Messages repeat no value: quoted lines show those that are no secret.
 
 use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::address::{http_url, is_loopback};
-use super::draft::FileRules;
-use super::keys::CREDENTIAL;
-use super::read::Section;
-use super::report::Expected;
-use super::secret_source::read_secret;
-use super::upstreams::{header, no_tls};
-use super::{
-    AuthorizationServer, Credential, Dialing, RetryPauses, SecretSource, Tls, client_auth, dpop,
-    grant,
+use super::super::file_rules::FileRules;
+use super::super::keys::CREDENTIAL;
+use super::super::parse::address::{http_url, is_loopback};
+use super::super::parse::http::header;
+use super::super::read::Section;
+use super::super::settings::{
+    AuthorizationServer, Credential, Dialing, RetryPauses, SecretSource, Tls,
 };
+use super::secret_source::read_secret;
+use super::upstreams::no_tls;
+use super::{client_auth, dpop, grant};
 use crate::header_names::alike;
 
 /// Form fields of a token request that have their own keys.
@@ -136,27 +136,6 @@ fn discovery_hosts(section: &Section<'_>) -> Vec<String> {
         );
     }
     hosts
-}
-
-/// RFC 6749 section 3.3
-pub(super) fn scope(text: &str) -> Result<String, Expected> {
-    let in_token = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
-    if text.contains(' ') {
-        return Err("write one scope a string: [\"a\", \"b\"]".into());
-    }
-    if text.is_empty() || !text.bytes().all(in_token) {
-        return Err("expected visible ASCII characters except `\"` and `\\`".into());
-    }
-    Ok(text.to_owned())
-}
-
-/// RFC 8707 section 2
-pub(super) fn resource(text: &str) -> Result<String, Expected> {
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !visible || text.contains('#') || Url::parse(text).is_err() {
-        return Err("expected an absolute URI without fragment".into());
-    }
-    Ok(text.to_owned())
 }
 
 fn extra_parameters(

@@ -1,22 +1,11 @@
-//! `grant` and the keys that go with it.
+//! Reads `grant` and the keys that go with it.
 
-use url::Url;
-
-use super::draft::FileRules;
-use super::keys::CREDENTIAL;
+use super::super::file_rules::FileRules;
+use super::super::keys::{CREDENTIAL, GrantKind};
+use super::super::read::Section;
+use super::super::settings::{Grant, SecretSource, SecurityToken};
 use super::only_with;
-use super::read::Section;
-use super::report::Expected;
 use super::secret_source::need_secret;
-use super::{Grant, SecretSource, SecurityToken};
-
-/// What a client has been granted.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum GrantKind {
-    ClientCredentials,
-    JwtBearer,
-    TokenExchange,
-}
 
 /// Reads the grant.
 pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Grant> {
@@ -54,14 +43,4 @@ pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Grant
             }
         }
     })
-}
-
-/// RFC 8693 section 3
-pub(super) fn token_type(text: &str) -> Result<String, Expected> {
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if visible && Url::parse(text).is_ok() {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("expected a URI such as {:?}", SecurityToken::JWT).into())
-    }
 }

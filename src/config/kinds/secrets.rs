@@ -1,0 +1,62 @@
+//! What a key may hold: a secret, or where it is read from.
+
+use super::super::declare::{Absent, Form};
+use super::super::read::{Kind, Section};
+use super::super::value::Value;
+
+/// What white space at the ends of a secret is.
+#[derive(Clone, Copy)]
+pub(in crate::config) enum Whitespace {
+    /// A part of it.
+    Kept,
+    /// Nothing: a key or a token is used without it.
+    Trimmed,
+}
+
+/// What a key may hold: a secret, or where it is read from.
+pub(in crate::config) struct SecretText {
+    /// What is expected of one that is needed.
+    pub(in crate::config) expected: &'static str,
+    pub(in crate::config) whitespace: Whitespace,
+    /// What holds without the key, in words.
+    without: &'static str,
+}
+
+impl SecretText {
+    /// White space at its ends is a part of it.
+    pub(in crate::config) const fn secret(expected: &'static str, without: &'static str) -> Self {
+        Self {
+            expected,
+            whitespace: Whitespace::Kept,
+            without,
+        }
+    }
+
+    /// White space at its ends is left out.
+    pub(in crate::config) const fn key_or_token(
+        expected: &'static str,
+        without: &'static str,
+    ) -> Self {
+        Self {
+            expected,
+            whitespace: Whitespace::Trimmed,
+            without,
+        }
+    }
+}
+
+impl Kind for SecretText {
+    type Output<'a> = Option<Value<'a>>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        section.value(key)
+    }
+
+    fn form(&self) -> Form {
+        Form::Secret
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words(self.without)
+    }
+}

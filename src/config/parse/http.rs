@@ -1,0 +1,78 @@
+//! Paths, methods, header names and hosts.
+
+use http::uri::Authority;
+use http::{HeaderName, Method};
+
+use super::super::report::Expected;
+use crate::header_names::{alike, is_hop_by_hop};
+use crate::path::canonical_path;
+
+/// Routes match the path alone, so that a query in one could never match.
+pub(in crate::config) fn route_path(text: &str) -> Result<String, Expected> {
+    if text.contains('?') {
+        return Err("a path ends before \"?\"; queries are forwarded as they come".into());
+    }
+    match canonical_path(text) {
+        Ok(path) => Ok(path.into_owned()),
+        Err(error) => Err(error.to_string().into()),
+    }
+}
+
+pub(in crate::config) fn method(text: &str) -> Result<Method, Expected> {
+    const EXPECTED: &str = "expected a method such as \"GET\"";
+    let method = Method::from_bytes(text.as_bytes()).map_err(|_| EXPECTED)?;
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        let upper = text.to_ascii_uppercase();
+        return Err(format!("methods are upper case; did you mean \"{upper}\"?").into());
+    }
+    if method == Method::TRACE || method == Method::CONNECT {
+        return Err("TRACE and CONNECT are never forwarded".into());
+    }
+    Ok(method)
+}
+
+/// A header name that may be given a value of our own: not one that frames the message, routes
+/// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some servers take for one of
+/// these.
+pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
+    const OURS: [&str; 6] = ["content-length", "dpop", "expect", "host", "trailer", "via"];
+    let name: HeaderName = text
+        .parse()
+        .map_err(|_| "expected a header name such as \"authorization\"")?;
+    if is_hop_by_hop(&name)
+        || OURS
+            .iter()
+            .any(|ours| alike(text.as_bytes(), ours.as_bytes()))
+    {
+        return Err("this header belongs to the connection and cannot be set".into());
+    }
+    Ok(name)
+}
+
+/// A header name that a token may be put into.
+pub(in crate::config) fn injected(text: &str) -> Result<HeaderName, Expected> {
+    let name = header(text)?;
+    if name.as_str() == "x-request-id" {
+        return Err("this header has the id of a request, which is logged".into());
+    }
+    Ok(name)
+}
+
+/// What stands before a token. Unlike other strings, an empty one differs from none.
+pub(in crate::config) fn prefix(text: &str) -> Result<String, Expected> {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let prefix = visible.then(|| text.to_owned());
+    prefix.ok_or("expected visible ASCII characters without spaces".into())
+}
+
+/// A value of `Host`.
+pub(in crate::config) fn host(text: &str) -> Result<String, Expected> {
+    const EXPECTED: &str = "expected a host name with or without a port";
+    let authority: Authority = text.parse().map_err(|_| EXPECTED)?;
+    let port_is_good = match authority.port() {
+        Some(port) => port.as_str().parse::<u16>().is_ok(),
+        None => !text.ends_with(':'),
+    };
+    let is_host = !text.contains('@') && !authority.host().is_empty() && port_is_good;
+    is_host.then(|| text.to_owned()).ok_or(EXPECTED.into())
+}

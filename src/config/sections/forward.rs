@@ -1,0 +1,58 @@
+//! Reads what only forward listeners, and the upstreams that they lead to, have.
+
+use super::super::draft::{Draft, NameUse};
+use super::super::keys::{LISTENER, ListenerKind, UPSTREAM};
+use super::super::parse::address::is_loopback_ip;
+use super::super::read::Section;
+use super::super::settings::forward::EVERY_UPSTREAM;
+use super::super::settings::{HostPort, ListenAddress};
+use super::only_with;
+
+/// Reads what only a forward listener has: whom it leads to. `None` for a reverse listener.
+pub(super) fn read(
+    section: &Section<'_>,
+    address: Option<&ListenAddress>,
+    draft: &mut Draft,
+) -> Option<Vec<String>> {
+    let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
+    only_with::check(section, &LISTENER.kind, word);
+    let upstreams = section.read(&LISTENER.upstreams);
+    let _denied = section.read(&LISTENER.unmatched);
+    if kind != Some(ListenerKind::Forward) {
+        return None;
+    }
+    let Some(value) = section.written(&LISTENER.upstreams) else {
+        if let Some(ListenAddress::Tcp(address)) = address
+            && !is_loopback_ip(address.ip())
+        {
+            let expected = "the names of upstreams, since the network can reach the listener; \
+                            [\"*\"] is all of them";
+            section.report_missing(LISTENER.upstreams.name, expected);
+        }
+        return Some(vec![EVERY_UPSTREAM.to_owned()]);
+    };
+    let named: Vec<String> = upstreams.into_iter().flatten().collect();
+    let every = named.iter().any(|name| name == EVERY_UPSTREAM);
+    if every && named.len() > 1 {
+        value.error(
+            "names upstreams beside \"*\"",
+            "\"*\" stands for all of them",
+        );
+    }
+    let single = named.iter().filter(|name| *name != EVERY_UPSTREAM);
+    let uses = single.map(|name| NameUse::new(name, &value));
+    draft.references.upstreams.extend(uses);
+    Some(named)
+}
+
+/// Reports `hosts` of an upstream that no request can ask for.
+pub(super) fn check_hosts(section: &Section<'_>, scheme: &str, hosts: &[HostPort]) {
+    let https_only = |host: &&HostPort| scheme == "http" && host.port == Some(443);
+    if let Some(host) = hosts.iter().find(https_only)
+        && let Some(value) = section.written(&UPSTREAM.hosts)
+    {
+        let message = format!("names {host}, the port of https");
+        let help = "an https destination never leads to an http:// upstream";
+        value.error(&message, help);
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads `[upstreams.NAME]`.
+
+use std::time::Duration;
+
+use super::super::draft::{Draft, NameUse};
+use super::super::file_rules::FileRules;
+use super::super::keys::UPSTREAM;
+use super::super::parse::address::is_loopback;
+use super::super::read::Section;
+use super::super::settings::{Dialing, Http2, Tls, Upstream};
+use super::super::value::Value;
+use super::super::words::QuotedWord;
+use super::forward;
+
+/// Reads one upstream.
+pub(super) fn read(
+    name: &str,
+    section: Section<'_>,
+    files: &FileRules<'_>,
+    draft: &mut Draft,
+) -> Option<Upstream> {
+    let url = section.read(&UPSTREAM.url);
+    let credential = section.read(&UPSTREAM.credential);
+    let allow_plaintext = section.read(&UPSTREAM.allow_plaintext);
+    let (tls, certificate_from) = Tls::read_bindable(&section, files);
+
+    if let Some(from) = &certificate_from {
+        bind(from, credential.as_ref().map(|(_, name)| *name), draft);
+    }
+    if let Some((value, target)) = &credential {
+        draft
+            .references
+            .credentials
+            .push(NameUse::new(target, value));
+    }
+    if let Some((value, url)) = &url
+        && url.scheme() == "http"
+    {
+        if credential.is_some() && !allow_plaintext && !is_loopback(url) {
+            value.error(
+                "would carry the token in plain text",
+                "use https, or allow it with `allow_plaintext = true`",
+            );
+        }
+        no_tls(&section, &tls, certificate_from.is_some());
+    }
+    let hosts: Vec<_> = section
+        .read(&UPSTREAM.hosts)
+        .into_iter()
+        .flatten()
+        .collect();
+    if let Some((_, url)) = &url {
+        forward::check_hosts(&section, url.scheme(), &hosts);
+    }
+    let limit = |time: Duration| (!time.is_zero()).then_some(time);
+    Some(Upstream {
+        name: name.to_owned(),
+        credential: credential.map(|(_, name)| name.to_owned()),
+        http: section.read(&UPSTREAM.http),
+        host: section.read(&UPSTREAM.host),
+        hosts,
+        connect_timeout: section.read(&UPSTREAM.connect_timeout),
+        dialing: Dialing::read(&section),
+        response_timeout: section.read(&UPSTREAM.response_timeout),
+        stream_idle_timeout: limit(section.read(&UPSTREAM.stream_idle_timeout)),
+        continue_timeout: section.read(&UPSTREAM.continue_timeout),
+        connect_protocol_timeout: section.read(&UPSTREAM.connect_protocol_timeout),
+        max_connections: section.read(&UPSTREAM.max_connections),
+        max_connecting: section.read(&UPSTREAM.max_connecting),
+        pool_idle: section.read(&UPSTREAM.pool_idle),
+        pool_idle_timeout: section.read(&UPSTREAM.pool_idle_timeout),
+        max_connection_age: limit(section.read(&UPSTREAM.max_connection_age)),
+        retry_on_401: section.read(&UPSTREAM.retry_on_401),
+        max_retries: section.read(&UPSTREAM.max_retries),
+        replay_buffer: section.read(&UPSTREAM.replay_buffer),
+        body_buffer: section.read(&UPSTREAM.body_buffer),
+        max_response_header_bytes: section.read(&UPSTREAM.max_response_header_bytes),
+        max_response_headers: section.read(&UPSTREAM.max_response_headers),
+        http2: Http2 {
+            max_streams: section.read(&UPSTREAM.max_streams),
+            stream_window: section.read(&UPSTREAM.stream_window),
+            ping_interval: section.read(&UPSTREAM.ping_interval),
+            ping_timeout: section.read(&UPSTREAM.ping_timeout),
+        },
+        header_prefix: section.read(&UPSTREAM.header_prefix),
+        certificate_bound: certificate_from.is_some(),
+        tls,
+        // Last, so that the mistakes of all other keys are found.
+        header: section.read(&UPSTREAM.header)?,
+        url: url?.1,
+    })
+}
+
+/// A certificate is of use to a bound token only where that token is sent: `certificate_from` names
+/// the upstream's own credential or nothing.
+fn bind((value, from): &(Value<'_>, &str), credential: Option<&str>, draft: &mut Draft) {
+    match credential {
+        Some(credential) if credential == *from => {
+            draft
+                .references
+                .certificates
+                .push(NameUse::new(from, value));
+        }
+        Some(credential) => {
+            let help = format!("expected {}, whose token is sent", QuotedWord(credential));
+            value.error("is not the upstream's `credential`", help);
+        }
+        None => value.error(
+            "needs `credential`",
+            "its token is what the certificate is for; without one, name `certificate_file`",
+        ),
+    }
+}
+
+/// Reports a `tls` table that sets something for a plain URL.
+pub(super) fn no_tls(section: &Section<'_>, tls: &Tls, bound: bool) {
+    if (*tls != Tls::default() || bound)
+        && let Some(value) = section.value(UPSTREAM.tls.name)
+    {
+        value.error("has no effect", "the URL is http://, not https://");
+    }
+}

@@ -1,0 +1,49 @@
+//! Forward listeners: which destinations lead where by themselves.
+
+use std::fmt;
+
+/// The scheme that a client names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// `http`, and `ws`.
+    Http,
+    /// `https`, and `wss`.
+    Https,
+}
+
+/// A host name or IP literal in lower case, without trailing dot, and perhaps a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// IPv6 in brackets.
+    pub host: String,
+    /// `None`: the ports of the URL that it stands beside.
+    pub port: Option<u16>,
+}
+
+/// Stands for every upstream.
+pub(in crate::config) const EVERY_UPSTREAM: &str = "*";
+
+/// Whether `upstreams` of a forward listener names this one.
+pub(in crate::config) fn leads_to(upstreams: &[String], name: &str) -> bool {
+    upstreams
+        .iter()
+        .any(|named| named == EVERY_UPSTREAM || named == name)
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! What a valid configuration consists of.
+
+mod credential;
+mod dialing;
+pub(super) mod file;
+pub(super) mod forward;
+mod general;
+mod listener;
+mod retry_pauses;
+mod route;
+mod secret;
+mod tls;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use credential::{
+    AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
+    Dpop, Grant, Refresh, SecurityToken,
+};
+pub use dialing::{Dialing, KeepAlive};
+pub use file::NamedFile;
+pub use forward::{HostPort, Scheme};
+pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
+pub use listener::{ListenAddress, Listener};
+pub use retry_pauses::RetryPauses;
+pub use route::{HostPattern, Route};
+pub use secret::{Secret, SecretError, SecretSource};
+pub use tls::Tls;
+pub use upstream::{HttpVersion, Upstream};
+
+/// One whole, valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Process-wide settings.
+    pub server: Server,
+    /// Logging.
+    pub log: Log,
+    /// The admin socket.
+    pub admin: OperatorListener,
+    /// The optional second socket with health and metrics only.
+    pub health: Option<OperatorListener>,
+    /// Where the service's requests arrive; names are unique.
+    pub listeners: Vec<Listener>,
+    /// The protected APIs, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Every route, the listeners' `upstream` shorthands included.
+    pub routes: Vec<Route>,
+    /// The OAuth client registrations, by name.
+    pub credentials: BTreeMap<String, Credential>,
+}
+
+impl Config {
+    /// Where the configuration is when nothing else is said.
+    pub fn default_path() -> &'static std::path::Path {
+        std::path::Path::new("/etc/sidebearer/sidebearer.toml")
+    }
+
+    /// The upstreams that a listener leads to by their own names; none for a reverse listener.
+    pub fn forwarded_by(&self, listener: &Listener) -> impl Iterator<Item = &Upstream> {
+        let named = listener.forward.as_deref().unwrap_or_default();
+        let upstreams = self.upstreams.values();
+        upstreams.filter(move |upstream| forward::leads_to(named, &upstream.name))
+    }
+
+    /// Every TCP address that it binds, as it was written.
+    pub fn tcp_sockets(&self) -> impl Iterator<Item = SocketAddr> {
+        let listeners = self.listeners.iter();
+        let listeners = listeners.filter_map(|listener| match listener.address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix { .. } => None,
+        });
+        let pages = [&self.admin].into_iter().chain(&self.health);
+        listeners.chain(pages.map(|page| page.address))
+    }
+
+    /// The credentials whose certificate some upstream presents.
+    pub fn certificate_bound_credentials(&self) -> BTreeSet<&str> {
+        let bound = self
+            .upstreams
+            .values()
+            .filter(|upstream| upstream.certificate_bound);
+        bound
+            .filter_map(|upstream| upstream.credential.as_deref())
+            .collect()
+    }
+
+    /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
+    pub fn named_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for credential in self.credentials.values() {
+            files.extend(credential.secrets().filter_map(SecretSource::file));
+            files.extend(credential.tls.files());
+        }
+        for upstream in self.upstreams.values() {
+            files.extend(upstream.tls.files());
+        }
+        files.sort_unstable();
+        files.dedup();
+        files
+            .into_iter()
+            .map(|file| file.path().to_owned())
+            .collect()
+    }
+}

@@ -1,0 +1,43 @@
+//! `[[routes]]`
+
+use std::fmt;
+
+use http::Method;
+
+/// `[[routes]]`, and the `upstream` shorthand of a listener
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The listener it is limited to.
+    pub listener: Option<String>,
+    /// Which `Host` it matches.
+    pub host: HostPattern,
+    /// A canonical path prefix, beginning with `/`.
+    pub path: String,
+    /// The methods it is limited to; any when empty.
+    pub methods: Vec<Method>,
+    /// Where its requests go: a key of [`Config::upstreams`](super::Config::upstreams).
+    pub upstream: String,
+    /// Replaces the matched prefix.
+    pub replace_prefix: Option<String>,
+}
+
+/// `routes.host`; names in lower case without port and trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// No `host` key.
+    Any,
+    /// `*.example.com`: exactly one more label. Holds `example.com`.
+    Wildcard(String),
+    /// This name or IP literal.
+    Exact(String),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+            Self::Exact(name) => f.write_str(name),
+        }
+    }
+}
