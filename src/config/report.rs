@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -28,13 +29,20 @@ pub(super) struct SourceSpan {
 pub(super) struct Report<'a> {
     sources: &'a [SourceFile],
     findings: RefCell<Vec<Finding>>,
-    hidden: RefCell<Vec<SourceSpan>>,
-    /// What may be shown of what is hidden.
-    revealed: RefCell<Revealed>,
+    /// By file and beginning.
+    hidden: RefCell<BTreeMap<(usize, usize), Range<usize>>>,
+    /// What may be shown though it is hidden. Almost every value is here and almost none is hidden, so
+    /// that no more is asked about them before the end.
+    revealed: RefCell<Vec<Revealed>>,
 }
 
-/// By file and beginning: what is hidden there all the same.
-type Revealed = HashMap<(usize, usize), Option<Range<usize>>>;
+/// A scalar that was read as something that is no secret.
+struct Revealed {
+    file: usize,
+    /// Without its quotes.
+    span: Range<usize>,
+    is_string: bool,
+}
 
 struct Finding {
     severity: Severity,
@@ -136,8 +144,8 @@ impl<'a> Report<'a> {
             DeValue::Array(elements) => elements.iter().for_each(|value| self.hide(file, value)),
             DeValue::Table(table) => table.iter().for_each(|(_, value)| self.hide(file, value)),
             _ => {
-                let span = Some(self.shown_span(file, value));
-                self.hidden.borrow_mut().push(SourceSpan { file, span });
+                let span = self.shown_span(file, value);
+                self.hidden.borrow_mut().insert((file, span.start), span);
             }
         }
     }
@@ -149,22 +157,24 @@ impl<'a> Report<'a> {
         match value.get_ref() {
             DeValue::Array(elements) => elements.iter().for_each(|value| self.reveal(file, value)),
             DeValue::Table(_) => {}
-            scalar => {
-                let span = self.shown_span(file, value);
-                let written = &self.sources[file].text[span.clone()];
-                if written.split('/').any(is_no_name) {
-                    return;
-                }
-                let is_url = scalar.as_str().is_some() && written.contains("//");
-                let hidden = match written.find('?') {
-                    _ if is_url && written.contains('@') => return,
-                    Some(query) if is_url => Some(span.start + query + 1..span.end),
-                    _ => None,
-                };
-                let mut revealed = self.revealed.borrow_mut();
-                revealed.insert((file, span.start), hidden);
-            }
+            scalar => self.revealed.borrow_mut().push(Revealed {
+                file,
+                span: self.shown_span(file, value),
+                is_string: scalar.as_str().is_some(),
+            }),
         }
+    }
+
+    /// What stays hidden of a scalar that is revealed, if anything.
+    fn still_hidden(&self, revealed: &Revealed) -> Option<Range<usize>> {
+        let span = &revealed.span;
+        let written = &self.sources[revealed.file].text[span.clone()];
+        let is_url = revealed.is_string && written.contains("//");
+        if written.split('/').any(is_no_name) || is_url && written.contains('@') {
+            return Some(span.clone());
+        }
+        let query = written.find('?').filter(|_| is_url)?;
+        Some(span.start + query + 1..span.end)
     }
 
     /// Where a scalar is written, without its quotes.
@@ -194,19 +204,21 @@ impl<'a> Report<'a> {
 
     /// Everything found, in the order of files and lines.
     pub(super) fn finish(self) -> Diagnostics {
-        let mut findings = self.findings.into_inner();
-        let mut hidden = vec![Vec::new(); self.sources.len()];
-        let revealed = self.revealed.into_inner();
-        for place in self.hidden.into_inner() {
-            let Some(span) = place.span else { continue };
-            match revealed.get(&(place.file, span.start)) {
-                Some(part) => hidden[place.file].extend(part.clone()),
-                None => hidden[place.file].push(span),
+        let mut hidden = self.hidden.take();
+        for revealed in self.revealed.take() {
+            let place = (revealed.file, revealed.span.start);
+            if let Entry::Occupied(mut hidden) = hidden.entry(place) {
+                match self.still_hidden(&revealed) {
+                    Some(part) => *hidden.get_mut() = part,
+                    None => drop(hidden.remove()),
+                }
             }
         }
-        for spans in &mut hidden {
-            spans.sort_unstable_by_key(|span| (span.start, span.end));
+        let mut hidden_of_file = vec![Vec::new(); self.sources.len()];
+        for ((file, _), span) in hidden {
+            hidden_of_file[file].push(span);
         }
+        let mut findings = self.findings.into_inner();
         findings.sort_by_key(|found| {
             let start = found.place.span.as_ref().map(|span| span.start);
             (found.place.file, start)
@@ -220,7 +232,7 @@ impl<'a> Report<'a> {
                     Quoting::Key => return source.quote_unparsed(span, true),
                     Quoting::Header => return source.quote_unparsed(span, false),
                 }
-                source.quote(span, &hidden[found.place.file])
+                source.quote(span, &hidden_of_file[found.place.file])
             });
             let (line, column) = span.map(|span| source.position(span.start)).unzip();
             Diagnostic {
