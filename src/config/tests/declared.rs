@@ -9,7 +9,7 @@ use crate::config::declare::{Absent, Form, OnlyWith, Table};
 use crate::config::keys::ROOT_TABLE;
 
 /// Every table that a configuration may have.
-fn tables() -> Vec<&'static Table> {
+pub(super) fn tables() -> Vec<&'static Table> {
     fn within(table: &Table, tables: &mut Vec<&'static Table>) {
         for inner in table.keys().filter_map(|key| key.form().table()) {
             tables.push(inner);
