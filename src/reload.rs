@@ -102,8 +102,8 @@ impl Reloader {
             return;
         }
         // The content of a secret is not configuration: the token stays, and a credential whose
-        // old secret was refused tries the new one at once. One that is not good is told of by
-        // the credentials that name it.
+        // old secret was refused tries the new one at once. A secret that is not good is
+        // reported by the credentials that name it.
         for path in paths {
             tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it if it is good");
         }

@@ -42,7 +42,7 @@ impl ServiceManager {
                 match message {
                     Message::Tell(states) => {
                         if let Err(error) = sd_notify::notify(&states) {
-                            tracing::warn!(%error, "the service manager cannot be told: {states:?}");
+                            tracing::warn!(%error, "cannot notify the service manager: {states:?}");
                         }
                     }
                     Message::Flush(done) => drop(done.try_send(())),

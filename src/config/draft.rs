@@ -62,7 +62,7 @@ impl NameUse {
 }
 
 impl Draft {
-    /// Where admin listens when nothing is said about it.
+    /// The admin address if none is configured.
     pub(super) fn default_admin(&self) -> Option<SocketAddr> {
         self.admin
             .is_none()

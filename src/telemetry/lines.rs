@@ -76,8 +76,8 @@ impl Lines {
             lines: lines.clone(),
             out,
             say,
-            said: None,
-            owing: 0,
+            last_report: None,
+            unwritten_reports: 0,
         };
         thread::Builder::new()
             .name("log".to_owned())
@@ -149,9 +149,10 @@ struct Writer<W, S> {
     lines: Lines,
     out: W,
     say: S,
-    said: Option<Instant>,
-    /// How often it said something itself that is not written yet.
-    owing: usize,
+    /// When dropped lines were last reported.
+    last_report: Option<Instant>,
+    /// Reports that have been queued and are not written yet.
+    unwritten_reports: usize,
 }
 
 impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
@@ -184,29 +185,29 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
                     batch.clear();
                     batch.shrink_to(AT_ONCE);
                     self.lines.0.waiting.fetch_sub(taken, Relaxed);
-                    self.tell(false);
+                    self.report(false);
                 }
-                // Before the answer comes what it said itself.
-                Message::Flush(done) if self.tell(true) || self.owing > 0 => {
+                // A report of dropped lines is written before the flush is answered.
+                Message::Flush(done) if self.report(true) || self.unwritten_reports > 0 => {
                     let _ = self.lines.0.messages.send(Message::Flush(done));
                 }
                 Message::Flush(done) => drop(done.try_send(())),
-                Message::OwnLineWritten => self.owing -= 1,
+                Message::OwnLineWritten => self.unwritten_reports -= 1,
             }
         }
     }
 
-    /// Says how many lines were dropped, if any were, and if it is time to; whether it did.
-    fn tell(&mut self, at_once: bool) -> bool {
+    /// Reports how many lines were dropped, if any were and the last report is not recent. Returns whether it did.
+    fn report(&mut self, at_once: bool) -> bool {
         let recent = self
-            .said
-            .is_some_and(|said| said.elapsed() < REPORT_INTERVAL);
+            .last_report
+            .is_some_and(|last| last.elapsed() < REPORT_INTERVAL);
         if self.lines.0.dropped.load(Relaxed) == 0 || (recent && !at_once) {
             return false;
         }
-        self.said = Some(Instant::now());
+        self.last_report = Some(Instant::now());
         (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
-        self.owing += 1;
+        self.unwritten_reports += 1;
         let _ = self.lines.0.messages.send(Message::OwnLineWritten);
         true
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::super::kinds::{Flag, IfAbsent, Integer, Parsed, Time};
 use super::super::parse::address::socket;
 
-/// Where admin listens when nothing is said about it.
+/// The admin address if none is configured.
 pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7090);
 

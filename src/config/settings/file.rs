@@ -63,7 +63,7 @@ impl NamedFile {
 }
 
 fn read(path: &Path, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Looked at before it is opened: that alone can wait for whoever writes to a pipe.
+    // The kind of file is checked before it is opened: to open a pipe waits until somebody writes to it.
     let length = match std::fs::metadata(path)? {
         file if file.is_file() => file.len().min(max_bytes as u64) as usize,
         _ => return Err(io::Error::other("it is no regular file")),
