@@ -119,7 +119,15 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         if !this.data_ended {
             if let Some(data) = ready!(this.stream.poll_data(cx)) {
-                let data = data.map_err(|error| this.error(error))?;
+                let data = match data {
+                    Ok(data) => data,
+                    // Servers on Node's `http2` end a response so when the window of its stream is negative.
+                    // All that was promised has come.
+                    Err(error) if this.left == Some(0) && is_reset_without_error(&error) => {
+                        return Poll::Ready(None);
+                    }
+                    Err(error) => return Poll::Ready(Some(Err(this.error(error)))),
+                };
                 this.stream.release(data.len());
                 this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -139,6 +147,11 @@ impl Body for ResponseBody {
         self.left
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
+}
+
+/// Whether the other side reset the stream and says that nothing was wrong.
+fn is_reset_without_error(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 /// The length of a body, if its headers tell it. The library checks that they agree with the body.
