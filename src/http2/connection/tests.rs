@@ -1,5 +1,5 @@
 use h2::Reason;
-use http::{Response, Version};
+use http::{Response, Version, header};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
@@ -366,6 +366,51 @@ async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
             let error = head(&mut trip).await.unwrap_err();
             assert!(matches!(error, Error::TunnelWithBody), "{error:?}");
             assert_eq!(server.await.unwrap().unwrap(), Reason::PROTOCOL_ERROR);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_without_an_error_ends_only_a_response_whose_announced_length_has_come() {
+    LocalSet::new()
+        .run_until(async {
+            let announced = [
+                (Some("4"), Reason::NO_ERROR, true),
+                (Some("5"), Reason::NO_ERROR, false),
+                (None, Reason::NO_ERROR, false),
+                (Some("4"), Reason::CANCEL, false),
+            ];
+            for (length, reason, is_whole) in announced {
+                let (client, server) = duplex(65_536);
+                spawn_local(async move {
+                    let mut server = h2::server::handshake(server).await.unwrap();
+                    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+                    let mut head = Response::new(());
+                    if let Some(length) = length {
+                        let length = http::HeaderValue::from_static(length);
+                        head.headers_mut().insert(header::CONTENT_LENGTH, length);
+                    }
+                    let mut body = respond.send_response(head, false).unwrap();
+                    body.send_data("four".into(), false).unwrap();
+                    // The bytes have left before the reset, which takes what is still queued away.
+                    spawn_local(async move {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        body.send_reset(reason);
+                    });
+                    while server.accept().await.is_some() {}
+                });
+                let connection = Connection::begin(client, Arrived::default, &settings())
+                    .await
+                    .unwrap();
+                connection.begin_stream();
+                let mut trip = connection.send(request()).unwrap();
+                let body = head(&mut trip).await.unwrap().into_body();
+                let read = body.collect().await;
+                match read {
+                    Ok(read) => assert!(is_whole && read.to_bytes() == "four", "{length:?}"),
+                    Err(error) => assert!(!is_whole, "{length:?} {reason:?}: {error}"),
+                }
+            }
         })
         .await;
 }
