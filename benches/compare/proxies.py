@@ -20,6 +20,7 @@ class Setting:
     grpc: bool = False  # For nginx, which proxies that apart.
     routes: int = 0  # Beside the listener's own to the upstream.
     dpop: bool = False
+    window_budget: str = "0B"
 
     def port(self, site):
         return getattr(site, self.upstream)
@@ -33,6 +34,7 @@ def sidebearer_text(site, port, setting, workers=1, more=""):
 [server]
 workers = {workers}
 backlog = 4096
+window_budget = "{setting.window_budget}"
 [admin]
 address = "127.0.0.1:{port + 1}"
 [[listeners]]

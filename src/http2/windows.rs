@@ -3,8 +3,9 @@
 //!
 //! Every stream always has a window of the configured size. Beyond that, a connection gets a share of a budget
 //! that all connections of the process have in common, and its streams may use that share from the start:
-//! a large body over a slow network does not wait for one small window after another. When most of the share is
-//! unread, streams get no more than their own window, so that those that nobody reads leave room for the others.
+//! a large body over a slow network does not wait for one small window after another. Unread bytes reduce
+//! the window of each stream by a multiple of their number. So little memory is used for streams that are
+//! read slowly, and a stream that nobody reads leaves room for the others.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -16,6 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::budget::{Budget, Share};
 use super::frames::Arrived;
+
+/// By how many bytes one unread byte reduces the window of each stream.
+const UNREAD_FACTOR: usize = 16;
 
 /// After how many bytes, received and read together, the windows are computed again.
 const ADJUST_INTERVAL: usize = 64 << 10;
@@ -52,8 +56,6 @@ pub(super) struct Windows {
     stream: u32,
     /// The window of the connection that the other side was last told.
     connection: u32,
-    /// Whether streams get no more than the window that they always have.
-    narrow: bool,
     /// A change of the stream windows is due, but the one before it has not been acknowledged yet.
     change_pending: bool,
     /// The window of the connection has room for this many streams.
@@ -128,7 +130,6 @@ impl Windows {
             unread,
             stream: 0,
             connection: 0,
-            narrow: false,
             change_pending: false,
             streams: SPARE_STREAMS,
             recent_unread: [0; 4],
@@ -137,7 +138,7 @@ impl Windows {
             arrived: Arrived::default(),
             byte_cost: FRAME_COST,
         };
-        windows.stream = windows.full_stream();
+        windows.stream = windows.stream_for(0);
         windows.connection = windows.connection_for(0);
         windows
     }
@@ -190,7 +191,7 @@ impl Windows {
                 cx.waker().wake_by_ref();
             }
         }
-        if self.narrow {
+        if self.stream < self.stream_for(0) {
             self.unread.reopen();
         }
     }
@@ -202,23 +203,19 @@ impl Windows {
         self.share.grow();
 
         let least_unread = self.recent_unread.iter().copied().min().unwrap_or_default();
-        let narrow = self.should_be_narrow(least_unread);
-        let stream = if narrow {
-            self.sizes.stream
-        } else {
-            self.full_stream()
-        };
-        let due = narrow != self.narrow || stream / 2 >= self.stream;
-        self.change_pending = due && connection.resize_streams(stream).is_err();
-        if due && !self.change_pending {
-            (self.stream, self.narrow) = (stream, narrow);
+        let stream = self.stream_for(least_unread);
+        let differs = stream / 2 >= self.stream || stream <= self.stream / 2;
+        let fully_read = stream > self.stream && least_unread == 0;
+        self.change_pending = (differs || fully_read) && connection.resize_streams(stream).is_err();
+        if (differs || fully_read) && !self.change_pending {
+            self.stream = stream;
         }
         let connection_window = self.connection_for(unread);
         if connection_window.abs_diff(self.connection) as usize >= ADJUST_INTERVAL {
             connection.resize(connection_window);
             self.connection = connection_window;
         }
-        if self.narrow {
+        if self.stream < self.stream_for(0) {
             self.unread.wake_when_read(ADJUST_INTERVAL, cx.waker());
         }
     }
@@ -233,21 +230,14 @@ impl Windows {
         }
     }
 
-    /// The window of each stream while those who read keep up.
-    fn full_stream(&self) -> u32 {
-        size((self.sizes.stream as usize).saturating_add(self.share.bytes()))
-    }
-
-    /// Whether streams get no more than the window that they always have when this many bytes are unread:
-    /// once these take three quarters of the share, until they take an eighth of it.
-    ///
-    /// Not before the window of the connection is nearly used up: a stream that has been sent more than its
-    /// new window allows has a negative one (RFC 9113 section 6.9.2), and servers on Node's `http2` reset a
-    /// stream that they end then.
-    fn should_be_narrow(&self, unread: usize) -> bool {
+    /// The window of each stream when this many bytes are unread.
+    fn stream_for(&self, unread: usize) -> u32 {
         let cost = (unread / FRAME_COST).saturating_mul(self.byte_cost);
-        let eighths = if self.narrow { 1 } else { 6 };
-        cost > self.share.bytes() / 8 * eighths
+        let beyond = self
+            .share
+            .bytes()
+            .saturating_sub(UNREAD_FACTOR.saturating_mul(cost));
+        size(self.sizes.stream as usize + beyond)
     }
 
     /// The window of the connection when this many bytes are unread: the windows that its streams always

@@ -79,7 +79,7 @@ keys! {
 
         /// HTTP/2: how much more can be sent before it is read, over all connections of the process in both
         /// directions. See [HTTP/2 windows](#http2-windows).
-        window_budget: Size = Size::new("64MiB", "0B", "64GiB");
+        window_budget: Size = Size::new("0B", "0B", "64GiB");
 
         /// HTTP/2: how long a client that waits for a response may send nothing until it is sent a PING.
         /// `"0s"`: never.

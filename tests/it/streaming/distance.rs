@@ -89,8 +89,9 @@ async fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
         } else {
             api
         };
+        let server = "[server]\nwindow_budget = \"64MiB\"\n";
         let config = unprotected(&format!("http://{way}"), "http = \"2\"");
-        let sidebearer = Sidebearer::start(&config);
+        let sidebearer = Sidebearer::start(&format!("{server}{config}"));
         let address = if far_api {
             sidebearer.address()
         } else {
