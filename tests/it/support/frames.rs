@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::PATIENCE;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -155,6 +158,19 @@ impl FrameClient {
             }
         }
         true
+    }
+
+    /// Reads until the window that a connection begins with is used up. Nobody opens it again.
+    pub(crate) async fn fill_window(&mut self) {
+        let mut came = 0;
+        while came < 65_535 {
+            let frame = timeout(PATIENCE, self.next()).await.expect("data");
+            let frame = frame.expect("an open connection");
+            assert_ne!(frame.kind, GOAWAY);
+            if frame.kind == DATA {
+                came += frame.payload.len();
+            }
+        }
     }
 
     /// The next frame, or `None` at the end.
