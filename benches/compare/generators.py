@@ -95,6 +95,7 @@ def command_of(proxy, workload, seconds, rate, scratch):
     address = f"127.0.0.1:{proxy.port}"
     if rate:
         command = [LOAD, address, workload.path, workload.connections, f"{rate:.0f}", f"{seconds:.1f}"]
+        command += [proxy.tunnel] if proxy.tunnel else []
         return list(map(str, command)), read_load
     if workload.tool == "h2load":
         log = scratch / "requests"
@@ -107,9 +108,12 @@ def command_of(proxy, workload, seconds, rate, scratch):
         return [*command, f"http://{address}{workload.path}"], lambda _: read_h2load(log)
     # Until it is told to end, since it is not known how long it takes to open connections.
     command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{LONGEST}s", "--latency", "--timeout", "20s"]
-    if workload.script:
+    lines = workload.script
+    if proxy.target:
+        lines += f"""; wrk.path = "{proxy.target}{workload.path}"; wrk.headers["Host"] = "{proxy.target.split("//")[1]}" """
+    if lines:
         script = scratch / "script.lua"
-        script.write_text(workload.script)
+        script.write_text(lines.removeprefix("; "))
         command += ["-s", str(script)]
     return [*command, f"http://{address}{workload.path}"], read_wrk
 

@@ -6,7 +6,9 @@
 //! felt by all the requests that it held up. Threads, since an asynchronous timer counts whole
 //! milliseconds, which is longer than the answers take.
 //!
-//! usage: load ADDRESS PATH CONNECTIONS RATE SECONDS
+//! usage: load ADDRESS PATH CONNECTIONS RATE SECONDS [TUNNEL]
+//!
+//! With TUNNEL, a host and a port, each connection begins with CONNECT to it, and the requests go through the tunnel.
 //!
 //! Prints JSON: the requests answered with 200 and those that were not; latencies in milliseconds.
 
@@ -26,11 +28,13 @@ fn main() -> Result<(), Failure> {
     let mut next = || {
         arguments
             .next()
-            .ok_or("usage: load ADDRESS PATH CONNECTIONS RATE SECONDS")
+            .ok_or("usage: load ADDRESS PATH CONNECTIONS RATE SECONDS [TUNNEL]")
     };
     let (address, path): (SocketAddr, String) = (next()?.parse()?, next()?);
     let (connections, rate, seconds): (u32, f64, f64) =
         (next()?.parse()?, next()?.parse()?, next()?.parse()?);
+    let tunnel = next().ok();
+    let connect = tunnel.map(|to| format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"));
     let between = Duration::from_secs_f64(f64::from(connections) / rate);
     let requests = (seconds / between.as_secs_f64()).max(1.0) as u32;
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -39,7 +43,7 @@ fn main() -> Result<(), Failure> {
     let threads: Vec<_> = (0..connections)
         .map(|at| {
             let first = start + between * at / connections;
-            let mut client = Client::new(address, head.clone());
+            let mut client = Client::new(address, head.clone(), connect.clone());
             thread::spawn(move || client.keep(first, between, requests))
         })
         .collect();
@@ -70,16 +74,18 @@ fn main() -> Result<(), Failure> {
 struct Client {
     address: SocketAddr,
     head: String,
+    connect: Option<String>,
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    fn new(address: SocketAddr, head: String) -> Self {
+    fn new(address: SocketAddr, head: String, connect: Option<String>) -> Self {
         let (stream, buffer) = (None, vec![0; 64 * 1024]);
         Self {
             address,
             head,
+            connect,
             stream,
             buffer,
         }
@@ -109,14 +115,36 @@ impl Client {
     fn ask(&mut self) -> Result<(), Error> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(HOPELESS))?;
-                stream
-            }
+            None => self.open()?,
         };
         stream.write_all(self.head.as_bytes())?;
+        let (status, _) = self.read_answer(&mut stream, false)?;
+        self.stream = Some(stream);
+        good(status)
+    }
+
+    /// A connection on which requests can be sent.
+    fn open(&mut self) -> Result<TcpStream, Error> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(HOPELESS))?;
+        if let Some(connect) = &self.connect {
+            stream.write_all(connect.as_bytes())?;
+            let (status, read) = self.read_answer(&mut stream, true)?;
+            good(status)?;
+            if read > 0 {
+                return Err(Error::other("bytes behind the answer to CONNECT"));
+            }
+        }
+        Ok(stream)
+    }
+
+    /// The status of one answer, and how many bytes were read beyond it. A tunnel has no body.
+    fn read_answer(
+        &mut self,
+        stream: &mut TcpStream,
+        of_connect: bool,
+    ) -> Result<(u16, usize), Error> {
         let mut read = 0;
         let (status, length) = loop {
             let more = stream.read(&mut self.buffer[read..])?;
@@ -124,7 +152,7 @@ impl Client {
                 return Err(Error::other("no whole answer"));
             }
             read += more;
-            if let Some(whole) = answer(&self.buffer[..read])? {
+            if let Some(whole) = answer(&self.buffer[..read], of_connect)? {
                 break whole;
             }
         };
@@ -135,17 +163,20 @@ impl Client {
             }
             read += more;
         }
-        self.stream = Some(stream);
-        match status {
-            200 => Ok(()),
-            other => Err(Error::other(format!("status {other}"))),
-        }
+        Ok((status, read - length))
+    }
+}
+
+fn good(status: u16) -> Result<(), Error> {
+    match status {
+        200 => Ok(()),
+        other => Err(Error::other(format!("status {other}"))),
     }
 }
 
 /// The status and the length, head included, once the head is whole. Answers have a
-/// `Content-Length` here.
-fn answer(bytes: &[u8]) -> Result<Option<(u16, usize)>, Error> {
+/// `Content-Length` here, unless they are those of CONNECT.
+fn answer(bytes: &[u8], of_connect: bool) -> Result<Option<(u16, usize)>, Error> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -157,6 +188,7 @@ fn answer(bytes: &[u8]) -> Result<Option<(u16, usize)>, Error> {
         let length = name.eq_ignore_ascii_case("content-length");
         length.then(|| value.trim().parse().ok()).flatten()
     });
+    let length = if of_connect { Some(0) } else { length };
     let (status, length) = status.zip(length).ok_or_else(odd)?;
     Ok(Some((status, end + 4 + length)))
 }

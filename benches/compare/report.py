@@ -7,7 +7,7 @@ import chart
 from proxies import OURS
 from rest import STATIC
 from workloads import HTTP1 as BESIDE
-from workloads import WORKLOADS
+from workloads import REVERSE, WORKLOADS
 
 HTTP1 = BESIDE[0]
 
@@ -20,6 +20,8 @@ RATIOS = [
     ("small-32", "nginx", "cpu", 0.95), ("small-32", "envoy", "cpu", 0.35), ("small-32", "relay", "cpu", 1.25),
     ("small-1000", "nginx", "cpu", 0.60), ("small-1000", "haproxy", "cpu", 0.75), ("small-1000", "envoy", "cpu", 0.40),
     ("small-1000", "relay", "cpu", 1.25),
+    *((workload, REVERSE[0], "cpu", 1.05) for workload in ("forward-32", "forward-1000")),
+    *((workload, rival, "cpu", 1.0) for workload in ("tunnel-32", "tunnel-1000") for rival in ("nginx", "haproxy", "squid")),
     ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("light-32", "envoy", "p99", 1.0),
 ]
 # Below what a figure is to stay: at rest by whose, which and its unit, and for each connection by whose.

@@ -36,6 +36,7 @@ class Workload:
     rivals: tuple = ("relay", "nginx", "haproxy", "envoy")
     beside: tuple = ()  # Its name and its setting.
     reload: bool = False
+    rate: int = 0  # Requests/s, constant.
     half_of: str = ""  # At half of the lowest maximum that these proxies reached in this workload.
     counts: int = 1  # Requests that the upstream counts for each: those beyond the first it makes to itself, on connections of their own.
     # It has so many times as many: what the machine does besides decides about the p99 and, where the cache does, about the
@@ -45,6 +46,10 @@ class Workload:
 
 # By default the upstream is spoken to in HTTP/2, which no other proxy does by itself; so the same without.
 HTTP1 = (f"{OURS}, HTTP/1.1", Setting(http="1.1"))
+
+REVERSE = (f"{OURS}, reverse", Setting())
+TUNNEL = Setting(tunnel=True)
+TUNNEL_RATE = 8000
 
 WORKLOADS = {
     "small-1": Workload("64 bytes, one connection", connections=1, beside=HTTP1),
@@ -70,6 +75,15 @@ WORKLOADS = {
         setting=Setting(routes=ROUTES), beside=(f"{OURS}, one route", Setting())),
     "reload-32": Workload(
         "a reload every second (nginx: SIGHUP; the others are not set up for it)", reload=True, beside=(f"{OURS}, at rest", Setting()), rivals=("nginx",)),
+    "forward-32": Workload(
+        "as small-32, to a forward listener: the client names the API; the second one, to a reverse listener",
+        setting=Setting(forward=True), beside=REVERSE, rivals=(), often=2),
+    "forward-1000": Workload("as forward-32, 1,000 connections", connections=1000, setting=Setting(forward=True), beside=REVERSE, rivals=(), often=2),
+    "tunnel-32": Workload(
+        "64 bytes through a tunnel, 32 connections, at a constant rate; nginx and HAProxy pass TCP on and know no CONNECT",
+        rate=TUNNEL_RATE, setting=TUNNEL, rivals=("nginx", "haproxy", "squid"), often=2),
+    "tunnel-1000": Workload(
+        "as tunnel-32, 1,000 connections", connections=1000, rate=TUNNEL_RATE, setting=TUNNEL, rivals=("nginx", "haproxy", "squid"), often=2),
     "dpop-32": Workload(
         "a DPoP proof for each request, which none of the others makes", setting=Setting(dpop=True), beside=(f"{OURS}, Bearer", Setting()), rivals=()),
 }
@@ -110,8 +124,12 @@ def compare(site, there, arguments, results, port=18100):
 
 
 def answering(server):
+    """The server, once it answers, or once it listens if it has no page at "/"."""
     try:
-        server.answers()
+        if server.target or server.tunnel:
+            server.listens()
+        else:
+            server.answers()
         return server
     except BaseException:
         server.stop()
@@ -123,7 +141,7 @@ def one_workload(site, name, workload, running, arguments, results):
     running = list(running)
     if not running:
         return
-    rate = None
+    rate = workload.rate or None
     if workload.half_of:
         lowest, broken = attempt(lambda: lowest_maximum(site, workload, running, results))
         if broken:
