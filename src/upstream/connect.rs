@@ -3,24 +3,21 @@
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use url::{Host, Url};
+use url::Url;
 
 use super::addresses::KnownAddresses;
+use super::client_tls::{ClientTls, Protocols};
 use super::dial::dial;
 use super::dns::Resolver;
 use super::error::{ConnectError, Stage, TlsError};
 use super::handshake;
-use super::io::{CountingSocket, UpstreamIo};
-use super::tls::{self, ClientCertificate};
+use super::io::UpstreamIo;
+use super::tls::ClientCertificate;
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
 use crate::process::is_shortage;
@@ -40,15 +37,6 @@ pub struct Connector {
 
 /// Whether an address may be connected to. The error is the reason, in words that can follow the address.
 pub type AddressCheck = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
-
-/// Which HTTP versions a connection may end up with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocols {
-    /// What the configuration allows.
-    Any,
-    /// HTTP/1.1 alone, as an upgrade needs it.
-    Http1,
-}
 
 /// An open connection.
 #[derive(Debug)]
@@ -136,9 +124,32 @@ impl Connector {
         protocols: Protocols,
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
+        self.within(timeout, async |stage| self.attempt(protocols, stage).await)
+            .await
+    }
+
+    /// The bare bytes of a connection to the host and port, for a tunnel: neither TLS nor HTTP is begun on it. Else
+    /// as [`connect`](Self::connect), the check of addresses included.
+    ///
+    /// # Errors
+    /// Which step failed and why.
+    pub async fn open_tunnel(
+        &self,
+        timeout: Duration,
+    ) -> Result<(UpstreamIo, SocketAddr), ConnectError> {
+        let (tcp, peer) = self
+            .within(timeout, async |stage| self.open(stage).await)
+            .await?;
+        Ok((UpstreamIo::Tcp(tcp.into()), peer))
+    }
+
+    async fn within<T>(
+        &self,
+        timeout: Duration,
+        attempt: impl AsyncFnOnce(&mut Stage) -> Result<T, ConnectError>,
+    ) -> Result<T, ConnectError> {
         let mut stage = Stage::LookupTurn;
-        let attempt = self.attempt(protocols, &mut stage);
-        match tokio::time::timeout(timeout, attempt).await {
+        match tokio::time::timeout(timeout, attempt(&mut stage)).await {
             Ok(done) => done,
             Err(_) => Err(ConnectError::Timeout {
                 authority: self.authority(),
@@ -227,34 +238,7 @@ impl Connector {
         protocols: Protocols,
         stage: &mut Stage,
     ) -> Result<Connected, ConnectError> {
-        let permit = self.resolver.permit().await;
-        *stage = Stage::Resolve;
-        let resolved = self.resolver.resolve(permit).await;
-        let addresses = resolved.map_err(|e| ConnectError::Resolve {
-            authority: self.authority(),
-            reason: handshake::reason(&e),
-        })?;
-        self.addresses.record_lookup(&addresses, Instant::now());
-
-        let addresses = self.allowed(addresses)?;
-
-        *stage = Stage::Connect;
-        let connected = dial(addresses, &self.dialing)
-            .await
-            .and_then(|(tcp, failed)| {
-                let peer = tcp.peer_addr()?;
-                self.addresses
-                    .record_connection(peer.ip(), &failed, Instant::now());
-                Ok((tcp, peer))
-            });
-        let (tcp, peer) = connected.map_err(|e| {
-            let (authority, reason) = (self.authority(), handshake::reason(&e));
-            if is_shortage(&e) {
-                ConnectError::Shortage { authority, reason }
-            } else {
-                ConnectError::Connect { authority, reason }
-            }
-        })?;
+        let (tcp, peer) = self.open(stage).await?;
         let Some(tls) = &self.tls else {
             return Ok(Connected {
                 io: UpstreamIo::Tcp(tcp.into()),
@@ -276,6 +260,38 @@ impl Connector {
             io: UpstreamIo::Tls(Box::new(stream)),
             http2,
             peer,
+        })
+    }
+
+    /// A byte stream to the host and port: DNS and TCP.
+    async fn open(&self, stage: &mut Stage) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        let permit = self.resolver.permit().await;
+        *stage = Stage::Resolve;
+        let resolved = self.resolver.resolve(permit).await;
+        let addresses = resolved.map_err(|e| ConnectError::Resolve {
+            authority: self.authority(),
+            reason: handshake::reason(&e),
+        })?;
+        self.addresses.record_lookup(&addresses, Instant::now());
+
+        let addresses = self.allowed(addresses)?;
+
+        *stage = Stage::Connect;
+        let connected = dial(addresses, &self.dialing)
+            .await
+            .and_then(|(tcp, failed)| {
+                let peer = tcp.peer_addr()?;
+                self.addresses
+                    .record_connection(peer.ip(), &failed, Instant::now());
+                Ok((tcp, peer))
+            });
+        connected.map_err(|e| {
+            let (authority, reason) = (self.authority(), handshake::reason(&e));
+            if is_shortage(&e) {
+                ConnectError::Shortage { authority, reason }
+            } else {
+                ConnectError::Connect { authority, reason }
+            }
         })
     }
 
@@ -315,73 +331,6 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tls = if self.tls.is_some() { "TLS" } else { "TCP" };
         write!(f, "Connector({}, {tls}, {:?})", self.authority(), self.http)
-    }
-}
-
-/// TLS towards one server.
-struct ClientTls {
-    any: TlsConnector,
-    http1: TlsConnector,
-    name: ServerName<'static>,
-    ca_file: Option<PathBuf>,
-    /// We present a client certificate.
-    has_certificate: bool,
-}
-
-impl ClientTls {
-    fn new(
-        host: &Host,
-        certificate: Option<&ClientCertificate>,
-        tls: &config::Tls,
-        http: HttpVersion,
-    ) -> Result<Self, TlsError> {
-        let mut any = tls::client_config(tls, certificate)?;
-        let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
-        // A clone shares the store of sessions.
-        let mut http1 = any.clone();
-        http1.alpn_protocols = vec![h1.clone()];
-        any.alpn_protocols = match http {
-            HttpVersion::Auto => vec![h2, h1],
-            HttpVersion::Http1 => vec![h1],
-            HttpVersion::Http2 => vec![h2],
-        };
-        Ok(Self {
-            has_certificate: any.client_auth_cert_resolver.has_certs(),
-            any: TlsConnector::from(Arc::new(any)),
-            http1: TlsConnector::from(Arc::new(http1)),
-            name: tls::server_name(tls, host)?,
-            ca_file: tls.ca_file.as_ref().map(|file| file.path().to_owned()),
-        })
-    }
-
-    async fn handshake(
-        &self,
-        protocols: Protocols,
-        http: HttpVersion,
-        tcp: TcpStream,
-        redactor: &Redactor,
-    ) -> Result<(TlsStream<CountingSocket>, bool), handshake::HandshakeFailure> {
-        let connector = match protocols {
-            Protocols::Any => &self.any,
-            Protocols::Http1 => &self.http1,
-        };
-        let stream = connector
-            .connect(self.name.clone(), CountingSocket::from(tcp))
-            .await
-            .map_err(|e| {
-                let ca_file = self.ca_file.as_deref();
-                handshake::handshake_failure(&e, ca_file, self.has_certificate, redactor)
-            })?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        if http == HttpVersion::Http2 && protocols == Protocols::Any && !http2 {
-            // A server without ALPN continues as if it had agreed.
-            return Err(handshake::HandshakeFailure {
-                reason: "the server does not speak HTTP/2, and http = \"2\" allows nothing else"
-                    .to_owned(),
-                certificate_refused: false,
-            });
-        }
-        Ok((stream, http2))
     }
 }
 

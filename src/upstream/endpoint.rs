@@ -1,13 +1,16 @@
 //! One origin with everything that is needed to connect to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connect::{Connected, Connector, Protocols};
+use super::client_tls::Protocols;
+use super::connect::{Connected, Connector};
 use super::error::ConnectError;
 use super::history::ConnectionHistory;
+use super::io::UpstreamIo;
 use super::permits::{ConnectionPermit, ConnectionPermits};
 use crate::config::Http2;
 use crate::http1::HeadLimits;
@@ -61,7 +64,30 @@ impl Endpoint {
         &self,
         protocols: Protocols,
     ) -> Result<(Connected, ConnectionPermit), ConnectError> {
-        let connected = self.attempt(protocols).await;
+        let connecting = self.connector.connect(protocols, self.connect_timeout);
+        self.permitted(connecting).await
+    }
+
+    /// Opens the bare bytes of one connection, for a tunnel; counted as [`connect`](Self::connect) does, and among the
+    /// same permits.
+    ///
+    /// # Errors
+    /// Which step failed and why.
+    pub async fn open_tunnel(
+        &self,
+    ) -> Result<((UpstreamIo, SocketAddr), ConnectionPermit), ConnectError> {
+        let opening = self.connector.open_tunnel(self.connect_timeout);
+        self.permitted(opening).await
+    }
+
+    async fn permitted<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<(T, ConnectionPermit), ConnectError> {
+        let connected = match self.permits.take() {
+            Some(permit) => connecting.await.map(|connected| (connected, permit)),
+            None => Err(self.connector.too_many(self.permits.max())),
+        };
         let outcome = connected
             .as_ref()
             .map_or_else(ConnectError::label, |_| "success");
@@ -99,18 +125,6 @@ impl Endpoint {
                 "the API closes idle connections: they are now kept for a shorter time than it keeps them"
             );
         }
-    }
-
-    async fn attempt(
-        &self,
-        protocols: Protocols,
-    ) -> Result<(Connected, ConnectionPermit), ConnectError> {
-        let permit = self
-            .permits
-            .take()
-            .ok_or_else(|| self.connector.too_many(self.permits.max()))?;
-        let connecting = self.connector.connect(protocols, self.connect_timeout);
-        Ok((connecting.await?, permit))
     }
 
     /// How large the head of a response may be over HTTP/1.1.

@@ -1,6 +1,7 @@
 //! Connections to the protected APIs and to authorization servers.
 
 mod addresses;
+mod client_tls;
 mod connect;
 mod dial;
 mod dns;
@@ -18,7 +19,8 @@ mod response_body;
 mod system_roots;
 mod tls;
 
-pub use connect::{AddressCheck, Connected, Connector, Protocols};
+pub use client_tls::Protocols;
+pub use connect::{AddressCheck, Connected, Connector};
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Stage, TlsError};
 pub use handshake::without_documentation_link;

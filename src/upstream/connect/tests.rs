@@ -1,6 +1,7 @@
 use std::io;
 
 use socket2::{Domain, SockRef, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
@@ -103,11 +104,40 @@ async fn the_timeout_names_the_step_that_was_slow() {
     );
 }
 
+#[tokio::test]
+async fn a_tunnel_is_bare_tcp_whatever_the_scheme() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for scheme in ["http", "https"] {
+        let url = Url::parse(&format!("{scheme}://{address}")).unwrap();
+        let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+        let opened = connector.open_tunnel(Duration::from_secs(10)).await;
+        let (mut io, peer) = opened.unwrap();
+        assert_eq!(peer, address);
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.write_all(b"first").await.unwrap();
+        let mut first = [0; 5];
+        io.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"first");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_leads_to_no_address_that_is_forbidden() {
+    let url = Url::parse("https://127.0.0.1:9").unwrap();
+    let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+    let connector = connector.with_address_check(Arc::new(|_| Err("is no place".to_owned())));
+    let opened = connector.open_tunnel(Duration::from_secs(10)).await;
+    let error = opened.unwrap_err().to_string();
+    assert_eq!(error, "no connection to 127.0.0.1:9: 127.0.0.1 is no place");
+}
+
 #[test]
 fn connecting_can_move_between_threads() {
     fn send<T: Send>(_: T) {}
     let url = Url::parse("http://127.0.0.1:1").unwrap();
     let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
     send(connector.connect(Protocols::Any, Duration::ZERO));
+    send(connector.open_tunnel(Duration::ZERO));
     send(connector);
 }
