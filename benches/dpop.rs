@@ -2,14 +2,14 @@
 
 use std::hint::black_box;
 
-use sidebearer::dpop::{Claims, ProofKey};
+use sidebearer::dpop::{ProofClaims, ProofKey};
 
 fn main() {
     divan::main();
 }
 
-fn claims() -> Claims<'static> {
-    Claims {
+fn claims() -> ProofClaims<'static> {
+    ProofClaims {
         method: "POST",
         target: ["https", "api.example.com", "/v2/accounts/0123456789/orders"],
         issued_at: 1_800_000_000,

@@ -6,7 +6,7 @@ use http::Method;
 use mimalloc::MiMalloc;
 use sidebearer::config::HostPattern;
 use sidebearer::route::{RoutePattern, RouteTable};
-use sidebearer::snapshot::Target;
+use sidebearer::snapshot::RouteTarget;
 
 /// As in the program: where it puts the table decides how many lines of the cache an entry touches.
 #[global_allocator]
@@ -18,7 +18,7 @@ fn main() {
     divan::main();
 }
 
-fn table(routes: usize) -> RouteTable<Target> {
+fn table(routes: usize) -> RouteTable<RouteTarget> {
     let paths: Vec<String> = (0..routes).map(|at| format!("/team/{at:06}")).collect();
     RouteTable::build(paths.iter().zip(0..).map(|(path, at)| {
         let pattern = RoutePattern {
@@ -27,7 +27,7 @@ fn table(routes: usize) -> RouteTable<Target> {
             path,
             methods: &[],
         };
-        let target = Target {
+        let target = RouteTarget {
             upstream: 0,
             replace_prefix: None,
             route: at,

@@ -11,7 +11,7 @@ pub use own::OwnSockets;
 
 /// Who can be at an IP address, by the special-purpose registries of the IANA (RFC 6890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// Anyone on the Internet: the address is globally reachable.
     Public,
     /// Someone in the same network: RFC 1918, RFC 6598, unique local addresses.
@@ -33,53 +33,53 @@ const METADATA: [IpAddr; 4] = [
 ];
 
 /// The first row that holds the address counts: ranges within ranges come first.
-const IPV4: [([u8; 4], u32, Kind); 20] = [
+const IPV4: [([u8; 4], u32, AddressKind); 20] = [
     // "This network": the system takes 0.0.0.0 for this machine.
-    ([0, 0, 0, 0], 8, Kind::Loopback),
-    ([10, 0, 0, 0], 8, Kind::Private),
-    ([100, 64, 0, 0], 10, Kind::Private),
-    ([127, 0, 0, 0], 8, Kind::Loopback),
-    ([169, 254, 0, 0], 16, Kind::LinkLocal),
-    ([172, 16, 0, 0], 12, Kind::Private),
+    ([0, 0, 0, 0], 8, AddressKind::Loopback),
+    ([10, 0, 0, 0], 8, AddressKind::Private),
+    ([100, 64, 0, 0], 10, AddressKind::Private),
+    ([127, 0, 0, 0], 8, AddressKind::Loopback),
+    ([169, 254, 0, 0], 16, AddressKind::LinkLocal),
+    ([172, 16, 0, 0], 12, AddressKind::Private),
     // PCP and TURN anycast are global within a range that is not.
-    ([192, 0, 0, 9], 32, Kind::Public),
-    ([192, 0, 0, 10], 32, Kind::Public),
-    ([192, 0, 0, 0], 24, Kind::Special),
-    ([192, 0, 2, 0], 24, Kind::Special),
-    ([192, 31, 196, 0], 24, Kind::Public),
-    ([192, 52, 193, 0], 24, Kind::Public),
-    ([192, 88, 99, 0], 24, Kind::Special),
-    ([192, 168, 0, 0], 16, Kind::Private),
-    ([192, 175, 48, 0], 24, Kind::Public),
-    ([198, 18, 0, 0], 15, Kind::Special),
-    ([198, 51, 100, 0], 24, Kind::Special),
-    ([203, 0, 113, 0], 24, Kind::Special),
-    ([224, 0, 0, 0], 4, Kind::Special),
-    ([240, 0, 0, 0], 4, Kind::Special),
+    ([192, 0, 0, 9], 32, AddressKind::Public),
+    ([192, 0, 0, 10], 32, AddressKind::Public),
+    ([192, 0, 0, 0], 24, AddressKind::Special),
+    ([192, 0, 2, 0], 24, AddressKind::Special),
+    ([192, 31, 196, 0], 24, AddressKind::Public),
+    ([192, 52, 193, 0], 24, AddressKind::Public),
+    ([192, 88, 99, 0], 24, AddressKind::Special),
+    ([192, 168, 0, 0], 16, AddressKind::Private),
+    ([192, 175, 48, 0], 24, AddressKind::Public),
+    ([198, 18, 0, 0], 15, AddressKind::Special),
+    ([198, 51, 100, 0], 24, AddressKind::Special),
+    ([203, 0, 113, 0], 24, AddressKind::Special),
+    ([224, 0, 0, 0], 4, AddressKind::Special),
+    ([240, 0, 0, 0], 4, AddressKind::Special),
 ];
 
 /// As [`IPV4`], for addresses that embed none. What is not in 2000::/3 has not been given away.
-const IPV6: [([u16; 8], u32, Kind); 17] = [
-    ([0, 0, 0, 0, 0, 0, 0, 0], 127, Kind::Loopback),
-    ([0x0100, 0, 0, 0, 0, 0, 0, 0], 64, Kind::Special),
-    ([0x2001, 1, 0, 0, 0, 0, 0, 1], 128, Kind::Public),
-    ([0x2001, 1, 0, 0, 0, 0, 0, 2], 128, Kind::Public),
-    ([0x2001, 1, 0, 0, 0, 0, 0, 3], 128, Kind::Public),
-    ([0x2001, 3, 0, 0, 0, 0, 0, 0], 32, Kind::Public),
-    ([0x2001, 4, 0x112, 0, 0, 0, 0, 0], 48, Kind::Public),
-    ([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28, Kind::Public),
-    ([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28, Kind::Public),
-    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, Kind::Special),
-    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, Kind::Special),
-    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, Kind::Special),
-    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, Kind::Private),
-    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, Kind::LinkLocal),
-    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, Kind::Private),
-    ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, Kind::Public),
-    ([0, 0, 0, 0, 0, 0, 0, 0], 0, Kind::Special),
+const IPV6: [([u16; 8], u32, AddressKind); 17] = [
+    ([0, 0, 0, 0, 0, 0, 0, 0], 127, AddressKind::Loopback),
+    ([0x0100, 0, 0, 0, 0, 0, 0, 0], 64, AddressKind::Special),
+    ([0x2001, 1, 0, 0, 0, 0, 0, 1], 128, AddressKind::Public),
+    ([0x2001, 1, 0, 0, 0, 0, 0, 2], 128, AddressKind::Public),
+    ([0x2001, 1, 0, 0, 0, 0, 0, 3], 128, AddressKind::Public),
+    ([0x2001, 3, 0, 0, 0, 0, 0, 0], 32, AddressKind::Public),
+    ([0x2001, 4, 0x112, 0, 0, 0, 0, 0], 48, AddressKind::Public),
+    ([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28, AddressKind::Public),
+    ([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28, AddressKind::Public),
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, AddressKind::Special),
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, AddressKind::Special),
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, AddressKind::Special),
+    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, AddressKind::Private),
+    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, AddressKind::LinkLocal),
+    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, AddressKind::Private),
+    ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, AddressKind::Public),
+    ([0, 0, 0, 0, 0, 0, 0, 0], 0, AddressKind::Special),
 ];
 
-impl Kind {
+impl AddressKind {
     /// The kind of `ip`; of the IPv4 address that it embeds, if it embeds one. Where several may be
     /// embedded, one that is not public decides.
     pub fn of(ip: IpAddr) -> Self {
@@ -103,7 +103,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for AddressKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Public => "public",
@@ -115,13 +115,18 @@ impl fmt::Display for Kind {
     }
 }
 
-fn row<N: Copy>(rows: &[(N, u32, Kind)], ip: u128, bits: u32, number: impl Fn(N) -> u128) -> Kind {
-    let within = |(net, length, _): &&(N, u32, Kind)| {
+fn row<N: Copy>(
+    rows: &[(N, u32, AddressKind)],
+    ip: u128,
+    bits: u32,
+    number: impl Fn(N) -> u128,
+) -> AddressKind {
+    let within = |(net, length, _): &&(N, u32, AddressKind)| {
         let host = bits - length;
         (ip ^ number(*net)).checked_shr(host).unwrap_or(0) == 0
     };
     let found = rows.iter().find(within);
-    found.map_or(Kind::Public, |(_, _, kind)| *kind)
+    found.map_or(AddressKind::Public, |(_, _, kind)| *kind)
 }
 
 /// The IPv4 addresses that `ip` may stand for.
@@ -161,15 +166,15 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
 mod tests {
     use super::*;
 
-    fn kind(ip: &str) -> Kind {
-        Kind::of(ip.parse().unwrap())
+    fn kind(ip: &str) -> AddressKind {
+        AddressKind::of(ip.parse().unwrap())
     }
 
     #[test]
     fn addresses_are_of_the_kind_that_the_registries_say() {
         for (expected, addresses) in [
             (
-                Kind::Public,
+                AddressKind::Public,
                 &[
                     "1.1.1.1",
                     "9.255.255.255",
@@ -194,7 +199,7 @@ mod tests {
                 ][..],
             ),
             (
-                Kind::Private,
+                AddressKind::Private,
                 &[
                     "10.0.0.0",
                     "10.255.255.255",
@@ -209,7 +214,7 @@ mod tests {
                 ],
             ),
             (
-                Kind::LinkLocal,
+                AddressKind::LinkLocal,
                 &[
                     "169.254.169.254",
                     "fe80::1",
@@ -221,7 +226,7 @@ mod tests {
                 ],
             ),
             (
-                Kind::Loopback,
+                AddressKind::Loopback,
                 &[
                     "127.0.0.1",
                     "127.255.255.255",
@@ -232,7 +237,7 @@ mod tests {
                 ],
             ),
             (
-                Kind::Special,
+                AddressKind::Special,
                 &[
                     "192.0.0.1",
                     "192.0.2.1",
@@ -284,13 +289,13 @@ mod tests {
             ]
         };
         for (ip, expected) in [
-            ([127, 0, 0, 1], Kind::Loopback),
-            ([10, 1, 2, 3], Kind::Private),
-            ([169, 254, 169, 254], Kind::LinkLocal),
-            ([192, 168, 7, 9], Kind::Private),
+            ([127, 0, 0, 1], AddressKind::Loopback),
+            ([10, 1, 2, 3], AddressKind::Private),
+            ([169, 254, 169, 254], AddressKind::LinkLocal),
+            ([192, 168, 7, 9], AddressKind::Private),
         ] {
             for form in forms(ip) {
-                assert_eq!(Kind::of(form.into()), expected, "{form}");
+                assert_eq!(AddressKind::of(form.into()), expected, "{form}");
             }
         }
         for form in [
@@ -300,7 +305,7 @@ mod tests {
             "2002:808:808::1",
             "2001:0:808:808::f7f7:f7f7",
         ] {
-            assert_eq!(kind(form), Kind::Public, "{form}");
+            assert_eq!(kind(form), AddressKind::Public, "{form}");
         }
     }
 }

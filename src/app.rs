@@ -20,7 +20,7 @@ use crate::process;
 use crate::reload::Reloader;
 use crate::server::{Acceptor, Shards};
 use crate::service_manager::ServiceManager;
-use crate::snapshot::{BuildError, Builder, Credential};
+use crate::snapshot::{BuildError, Builder, BuiltCredential};
 use crate::sockets::{BindError, Sockets};
 use crate::supervisor::{Panics, Supervisor, supervisor};
 use crate::telemetry::LogHandle;
@@ -225,7 +225,10 @@ async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
     loop {
         ticks.tick().await;
         let snapshot = admin.snapshots.load_full();
-        let mut sources = snapshot.credentials.values().flat_map(Credential::sources);
+        let mut sources = snapshot
+            .credentials
+            .values()
+            .flat_map(BuiltCredential::sources);
         if let Some(source) = sources.find(|source| !source.has_refresh_task()) {
             let panicked = format!("the task of credential {}", source.name());
             return admin.acceptor.supervisor().report(panicked);

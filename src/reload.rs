@@ -13,7 +13,7 @@ use crate::admin::{Admin, ReloadRequest};
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
-use crate::snapshot::{BuildError, Builder, Credential, Snapshot};
+use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::LogHandle;
 use crate::watch::{Changes, Watcher};
@@ -116,7 +116,11 @@ impl Reloader {
     async fn reread_secrets(&self) {
         let snapshot = self.snapshots.load_full();
         let reread = self.on_blocking_thread(move |_| {
-            for source in snapshot.credentials.values().flat_map(Credential::sources) {
+            for source in snapshot
+                .credentials
+                .values()
+                .flat_map(BuiltCredential::sources)
+            {
                 source.retry_if_secret_changed();
             }
             Ok(())

@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The way to the service manager, if there is one.
 #[derive(Debug, Clone, Default)]
-pub struct ServiceManager(Option<SyncSender<Message>>);
+pub struct ServiceManager(Option<SyncSender<NotifyMessage>>);
 
 #[derive(Debug)]
-enum Message {
+enum NotifyMessage {
     Tell(Vec<NotifyState<'static>>),
     Flush(SyncSender<()>),
 }
@@ -40,12 +40,12 @@ impl ServiceManager {
         supervisor.spawn("notify".to_owned(), move || {
             for message in inbox {
                 match message {
-                    Message::Tell(states) => {
+                    NotifyMessage::Tell(states) => {
                         if let Err(error) = sd_notify::notify(&states) {
                             tracing::warn!(%error, "cannot notify the service manager: {states:?}");
                         }
                     }
-                    Message::Flush(done) => drop(done.try_send(())),
+                    NotifyMessage::Flush(done) => drop(done.try_send(())),
                 }
             }
         })?;
@@ -69,7 +69,7 @@ impl ServiceManager {
         self.tell(vec![NotifyState::Stopping]);
         let (done, flushed) = sync_channel(1);
         if let Some(messages) = &self.0
-            && messages.try_send(Message::Flush(done)).is_ok()
+            && messages.try_send(NotifyMessage::Flush(done)).is_ok()
         {
             let _ = flushed.recv_timeout(PATIENCE);
         }
@@ -89,7 +89,7 @@ impl ServiceManager {
 
     fn tell(&self, states: Vec<NotifyState<'static>>) {
         if let Some(messages) = &self.0
-            && let Err(TrySendError::Full(lost)) = messages.try_send(Message::Tell(states))
+            && let Err(TrySendError::Full(lost)) = messages.try_send(NotifyMessage::Tell(states))
         {
             tracing::warn!("the service manager does not read its socket: {lost:?} is lost");
         }

@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
-use crate::dpop::{Claims, LastNonce, Nonce, ProofKey};
+use crate::dpop::{LastNonce, Nonce, ProofClaims, ProofKey};
 use crate::http2::Budget;
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
@@ -42,15 +42,15 @@ pub struct Snapshot {
     /// What it was built from.
     pub config: Config,
     /// In the order of the configuration.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerRules>,
     /// In the order of their names.
-    pub upstreams: Vec<Arc<Upstream>>,
+    pub upstreams: Vec<Arc<BuiltUpstream>>,
     /// Which request goes where.
-    pub routes: RouteTable<Target>,
+    pub routes: RouteTable<RouteTarget>,
     /// Where forward listeners lead to by the own names of upstreams.
     pub implied_routes: ImpliedRoutes,
     /// By name.
-    pub credentials: BTreeMap<String, Credential>,
+    pub credentials: BTreeMap<String, BuiltCredential>,
     /// How the access log names the routes, and behind them those that the own names of upstreams imply.
     pub route_labels: Vec<String>,
     /// Identifies this process in `Via`.
@@ -71,7 +71,7 @@ pub struct Snapshot {
 
 /// What a listener demands of its requests.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ListenerRules {
     /// Unique.
     pub name: String,
     /// Whether its requests name where they go by an absolute URL.
@@ -96,7 +96,7 @@ pub struct BrowserGuard {
 /// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the
 /// cache.
 #[derive(Debug)]
-pub struct Target {
+pub struct RouteTarget {
     /// An index of [`Snapshot::upstreams`].
     pub upstream: u32,
     /// Replaces the matched prefix.
@@ -107,7 +107,7 @@ pub struct Target {
 
 /// A protected API.
 #[derive(Debug)]
-pub struct Upstream {
+pub struct BuiltUpstream {
     /// What was configured.
     pub config: config::Upstream,
     /// How it is reached.
@@ -153,7 +153,7 @@ pub struct Injection {
 
 /// A source of tokens.
 #[derive(Debug, Clone)]
-pub struct Credential {
+pub struct BuiltCredential {
     /// Its tokens.
     pub source: Arc<TokenSource>,
     /// The key that this process made for it; it stays when the credential changes.
@@ -205,13 +205,13 @@ impl Snapshot {
             .position(|listener| listener.name == name)
     }
 
-    fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+    fn upstream(&self, name: &str) -> Option<&Arc<BuiltUpstream>> {
         Some(&self.upstreams[self.upstream_index(name)?])
     }
 
     /// The index of the upstream with this name.
     pub fn upstream_index(&self, name: &str) -> Option<usize> {
-        let by_name = |upstream: &Arc<Upstream>| upstream.config.name.as_str().cmp(name);
+        let by_name = |upstream: &Arc<BuiltUpstream>| upstream.config.name.as_str().cmp(name);
         self.upstreams.binary_search_by(by_name).ok()
     }
 
@@ -221,7 +221,7 @@ impl Snapshot {
             let kept = other.credentials.get(source.name());
             kept.is_some_and(|kept| kept.sources().any(|kept| Arc::ptr_eq(kept, source)))
         };
-        let sources = self.credentials.values().flat_map(Credential::sources);
+        let sources = self.credentials.values().flat_map(BuiltCredential::sources);
         sources.filter(|source| !known(source)).cloned().collect()
     }
 }
@@ -260,7 +260,7 @@ impl Injection {
         nonce: Option<&Nonce>,
     ) -> Option<HeaderValue> {
         let binding = token.binding()?;
-        Some(binding.key.prove(Claims {
+        Some(binding.key.prove(ProofClaims {
             method: method.as_str(),
             target,
             issued_at: self.clock.date(self.now().wall),

@@ -16,7 +16,7 @@ use crate::config::{self, Config, ListenAddress};
 use crate::files;
 use crate::limit::ConcurrencyLimit;
 use crate::process;
-use crate::server::{self, Acceptor, BoundListener, Listener, Shards, SocketFile};
+use crate::server::{self, Acceptor, BoundListener, OpenListener, Shards, SocketFile};
 
 /// How long a shard may take to take over its connections. One that takes longer is stuck, and nobody waits
 /// for it.
@@ -26,7 +26,7 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Sockets {
     acceptor: Acceptor,
-    listeners: HashMap<ListenerKey, (String, Listener)>,
+    listeners: HashMap<ListenerKey, (String, OpenListener)>,
     admin: Option<OperatorSocket>,
     health: Option<OperatorSocket>,
     limit: Arc<ConcurrencyLimit>,
@@ -303,7 +303,7 @@ impl Drop for OperatorSocket {
 }
 
 /// Lets a socket that stays follow the new configuration.
-async fn adapt(open: &Listener, listener: &config::Listener, backlog: i32) {
+async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
     if let Err(error) = open.set_backlog(backlog) {
         tracing::error!(listener = listener.name, %error, "cannot set the backlog");
     }

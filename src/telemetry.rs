@@ -176,15 +176,15 @@ mod tests {
     use crate::config::AccessLog;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct CapturedOutput(Arc<Mutex<Vec<u8>>>);
 
-    impl Written {
+    impl CapturedOutput {
         fn take(&self) -> String {
             String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
         }
     }
 
-    impl Write for Written {
+    impl Write for CapturedOutput {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -205,7 +205,7 @@ mod tests {
 
     /// What `events` leave behind when logged as `log` says.
     fn logged(log: &Log, terminal: bool, events: impl FnOnce()) -> String {
-        let lines = Written::default();
+        let lines = CapturedOutput::default();
         let writer = lines.clone();
         let layer = output(log, terminal, move || writer.clone());
         tracing::subscriber::with_default(Registry::default().with(layer), events);
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_reload_changes_format_and_level() {
-        let lines = Written::default();
+        let lines = CapturedOutput::default();
         let make = |log: &Log| {
             let writer = lines.clone();
             output(log, false, move || writer.clone())

@@ -20,7 +20,7 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use self::content::{Content, Hasher};
+use self::content::{Hasher, PathContent};
 use self::directories::directories;
 use crate::files;
 use crate::supervisor::{PanicGuard, Supervisor};
@@ -39,7 +39,7 @@ const SAFETY_POLL: Duration = Duration::from_secs(30);
 
 /// Watches files until it is dropped.
 #[derive(Debug)]
-pub struct Watcher(mpsc::Sender<Message>);
+pub struct Watcher(mpsc::Sender<WatchMessage>);
 
 /// What a [`Watcher`] saw.
 #[derive(Debug)]
@@ -69,16 +69,16 @@ impl Watcher {
     /// new paths are reported when they happen after this returns. Where a file system does not
     /// answer this returns all the same: all paths are then reported once it does.
     pub async fn watch(&self, paths: Vec<PathBuf>) {
-        self.ask(|done| Message::Watch(paths, done)).await;
+        self.ask(|done| WatchMessage::Watch(paths, done)).await;
     }
 
     /// Takes the content that is there now as known, and does not report it: whoever reads the files
     /// after this returns reads that content, or newer. What changes later is reported.
     pub async fn skip_to_now(&self) {
-        self.ask(Message::SkipToNow).await;
+        self.ask(WatchMessage::SkipToNow).await;
     }
 
-    async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> WatchMessage) {
         let (done, seen) = oneshot::channel();
         // It fails only when the thread ended because nobody reads the changes any more.
         let _ = self.0.send(message(done));
@@ -86,7 +86,7 @@ impl Watcher {
     }
 
     async fn start_by(
-        method: impl FnOnce(mpsc::Sender<Message>) -> WatchMethod,
+        method: impl FnOnce(mpsc::Sender<WatchMessage>) -> WatchMethod,
         paths: Vec<PathBuf>,
         supervisor: &Supervisor,
     ) -> io::Result<(Self, Changes)> {
@@ -109,7 +109,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let _ = self.0.send(Message::Stop);
+        let _ = self.0.send(WatchMessage::Stop);
     }
 }
 
@@ -125,7 +125,7 @@ impl Changes {
     }
 }
 
-enum Message {
+enum WatchMessage {
     /// Something happened in a watched directory.
     Touched,
     Watch(Vec<PathBuf>, oneshot::Sender<()>),
@@ -133,10 +133,10 @@ enum Message {
     Stop,
 }
 
-type Contents = BTreeMap<PathBuf, Content>;
+type Contents = BTreeMap<PathBuf, PathContent>;
 
 struct WatchThread {
-    inbox: mpsc::Receiver<Message>,
+    inbox: mpsc::Receiver<WatchMessage>,
     reports: UnboundedSender<BTreeSet<PathBuf>>,
     method: WatchMethod,
     hasher: Hasher,
@@ -151,15 +151,15 @@ impl WatchThread {
         loop {
             let wait = due.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Touched) => due = due.min(Instant::now() + SETTLE),
-                Ok(Message::Watch(paths, done)) => {
+                Ok(WatchMessage::Touched) => due = due.min(Instant::now() + SETTLE),
+                Ok(WatchMessage::Watch(paths, done)) => {
                     self.replace(paths);
                     due = Instant::now() + SETTLE;
                     if done.send(()).is_err() {
                         self.forget_contents();
                     }
                 }
-                Ok(Message::SkipToNow(done)) => {
+                Ok(WatchMessage::SkipToNow(done)) => {
                     self.reported = self.read_contents(self.reported.keys().cloned().collect());
                     unsettled = Unsettled::default();
                     if done.send(()).is_err() {
@@ -182,7 +182,7 @@ impl WatchThread {
                             }
                         };
                 }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(WatchMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
@@ -191,7 +191,7 @@ impl WatchThread {
     /// everything counts as changed.
     fn forget_contents(&mut self) {
         for content in self.reported.values_mut() {
-            *content = Content::Unknown;
+            *content = PathContent::Unknown;
         }
     }
 
@@ -261,7 +261,7 @@ type Inotify = dyn notify::Watcher + Send;
 
 impl WatchMethod {
     /// A panic of the thread that reads inotify is reported by `guard`.
-    fn inotify(messages: mpsc::Sender<Message>, guard: PanicGuard) -> Self {
+    fn inotify(messages: mpsc::Sender<WatchMessage>, guard: PanicGuard) -> Self {
         match notify::recommended_watcher(event_handler(messages, guard)) {
             Ok(inotify) => {
                 tracing::info!("watching files by inotify");
@@ -316,7 +316,10 @@ impl WatchMethod {
 }
 
 /// Tells of events. It belongs to the thread that reads them, and with it `guard`.
-fn event_handler(messages: mpsc::Sender<Message>, guard: PanicGuard) -> impl notify::EventHandler {
+fn event_handler(
+    messages: mpsc::Sender<WatchMessage>,
+    guard: PanicGuard,
+) -> impl notify::EventHandler {
     move |event: notify::Result<notify::Event>| {
         let _guard = &guard;
         // Reads, our own among them, change nothing.
@@ -326,7 +329,7 @@ fn event_handler(messages: mpsc::Sender<Message>, guard: PanicGuard) -> impl not
             _ => false,
         });
         if !read {
-            let _ = messages.send(Message::Touched);
+            let _ = messages.send(WatchMessage::Touched);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Diagnostics, ListenAddress};
-use crate::snapshot::{Credential, Snapshot};
+use crate::snapshot::{BuiltCredential, Snapshot};
 
 /// How the last reload ended.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
 
 /// One that a reload brought does not make a ready process unready: it counts after its first
 /// success.
-fn counts_as_ready(credential: &Credential) -> bool {
+fn counts_as_ready(credential: &BuiltCredential) -> bool {
     let waited_for =
         !credential.added_by_reload || credential.source.status().last_success.is_some();
     !waited_for || credential.source.is_ready()
@@ -134,7 +134,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
 
 /// For a credential whose tokens are bound to a certificate also the thumbprint of that, and of the one that
 /// is to take its place.
-fn credential_status(credential: &Credential) -> Value {
+fn credential_status(credential: &BuiltCredential) -> Value {
     let mut shown = json!(credential.source.status());
     if let Some(certificate) = &credential.certificate {
         shown["certificate"] = json!(certificate.thumbprint());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::confirmation::{ConfirmationKeys, decode};
 use super::output::{CommandError, block_on, print, tell};
-use super::probe::{self, Target};
+use super::probe::{self, ProbeTarget};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
@@ -33,9 +33,9 @@ type Fetched = (oauth::Client, TokenResponse);
 type Redactors<'a> = BTreeMap<&'a str, Arc<Redactor>>;
 
 /// The whole command.
-pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), CommandError> {
+pub(super) fn run(path: &Path, online: bool, tries: &[ProbeTarget]) -> Result<(), CommandError> {
     let loaded = offline(path)?;
-    for Target { upstream, .. } in tries {
+    for ProbeTarget { upstream, .. } in tries {
         if !loaded.config.upstreams.contains_key(upstream) {
             let names: Vec<_> = loaded.config.upstreams.keys().map(String::as_str).collect();
             let names = names.join(", ");
@@ -50,7 +50,7 @@ pub(super) fn run(path: &Path, online: bool, tries: &[Target]) -> Result<(), Com
 }
 
 /// Fetches each token, connects to each upstream and sends what is to be tried; tells how each went.
-async fn go_online(config: &Config, tries: &[Target]) -> Result<(), CommandError> {
+async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), CommandError> {
     let mut failed = 0;
     let mut tokens = BTreeMap::new();
     let mut redactors = Redactors::new();
@@ -192,7 +192,7 @@ fn describe(connected: &Connected) -> String {
 async fn send(
     config: &Config,
     upstream: &Upstream,
-    target: &Target,
+    target: &ProbeTarget,
     tokens: &BTreeMap<&str, (&Credential, Fetched)>,
     redactors: &Redactors<'_>,
 ) -> Result<String, String> {

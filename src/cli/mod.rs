@@ -53,7 +53,7 @@ pub enum Command {
         online: bool,
         /// Send GET with its token too, and show how that is answered; may be repeated
         #[arg(long = "try", value_name = "UPSTREAM=/PATH", requires = "online")]
-        tries: Vec<probe::Target>,
+        tries: Vec<probe::ProbeTarget>,
     },
     /// Fetch one token and show its type, lifetime and decoded claims
     Token {

@@ -10,21 +10,21 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use url::Position;
 
 use crate::config::{Credential, Upstream};
-use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
+use crate::dpop::{DPOP, Nonce, ProofClaims, ProofKey};
 use crate::http_client::Transport;
 use crate::oauth::{Client, TokenEndpoint, TokenResponse, challenge};
 use crate::server_clock::ServerClock;
 
 /// `--try UPSTREAM=/PATH`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ProbeTarget {
     /// The upstream: NAME in `[upstreams.NAME]`.
     pub upstream: String,
     /// What is asked for there, behind the path of its url.
     pub path: PathAndQuery,
 }
 
-impl FromStr for Target {
+impl FromStr for ProbeTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -127,7 +127,7 @@ fn proof(
     issued_at: u64,
     nonce: Option<&Nonce>,
 ) -> HeaderValue {
-    key.prove(Claims {
+    key.prove(ProofClaims {
         method: "GET",
         target,
         issued_at,
@@ -201,11 +201,11 @@ mod tests {
 
     #[test]
     fn a_target_is_an_upstream_and_a_path() {
-        let target: Target = "crm=/v2/me?fields=a=b".parse().unwrap();
+        let target: ProbeTarget = "crm=/v2/me?fields=a=b".parse().unwrap();
         assert_eq!(target.upstream, "crm");
         assert_eq!(target.path, "/v2/me?fields=a=b");
         for wrong in ["crm", "/v2/me", "=/v2/me", "crm=v2", "crm=", "crm=/a b"] {
-            let error = wrong.parse::<Target>().unwrap_err();
+            let error = wrong.parse::<ProbeTarget>().unwrap_err();
             assert!(error.contains("crm=/v2/me"), "{wrong}: {error}");
         }
     }

@@ -17,7 +17,7 @@ pub(super) struct OnlyWith {
 
 /// The form of a value.
 #[derive(Debug)]
-pub(super) enum Form {
+pub(super) enum ValueForm {
     /// `true` or `false`
     Boolean,
     /// The same, or one word.
@@ -51,7 +51,7 @@ pub(super) enum Form {
     NamedTables(&'static Table),
 }
 
-impl Form {
+impl ValueForm {
     /// The keys that stand within it, if it holds tables of keys.
     pub(super) fn table(&self) -> Option<&'static Table> {
         match self {
@@ -77,7 +77,7 @@ pub(super) trait Declared: Sync {
     fn name(&self) -> &'static str;
     fn meaning(&self) -> String;
     fn only_with(&self) -> Option<OnlyWith>;
-    fn form(&self) -> Form;
+    fn form(&self) -> ValueForm;
     fn absent(&self) -> Absent;
 }
 
@@ -110,7 +110,7 @@ impl fmt::Debug for Table {
     }
 }
 
-impl fmt::Display for Form {
+impl fmt::Display for ValueForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text: Cow<'_, str> = match self {
             Self::Boolean => "`true` or `false`".into(),

@@ -5,7 +5,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::declare::{Absent, Declared, Form, OnlyWith, Table};
+use super::declare::{Absent, Declared, OnlyWith, Table, ValueForm};
 use super::report::{Report, SourceSpan};
 use super::value::{Title, Value};
 use super::words::{QuotedWord, did_you_mean, one_of};
@@ -50,7 +50,7 @@ pub(super) trait Kind: Sync {
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a>;
 
     /// Its form, for people who write it.
-    fn form(&self) -> Form;
+    fn form(&self) -> ValueForm;
 
     /// What holds without the key.
     fn absent(&self) -> Absent;
@@ -71,7 +71,7 @@ impl<K: Kind> Declared for Key<K> {
         self.only_with
     }
 
-    fn form(&self) -> Form {
+    fn form(&self) -> ValueForm {
         self.kind.form()
     }
 

@@ -21,7 +21,7 @@ pub struct ProofKey {
 
 /// What a proof is about (RFC 9449 section 4.2).
 #[derive(Debug, Clone, Copy)]
-pub struct Claims<'a> {
+pub struct ProofClaims<'a> {
     /// `htm`: the request's method.
     pub method: &'a str,
     /// `htu`, its parts: scheme, authority as it is sent, and path; no query.
@@ -35,7 +35,7 @@ pub struct Claims<'a> {
 }
 
 #[derive(Serialize)]
-struct Header<'a> {
+struct ProofHeader<'a> {
     typ: &'static str,
     alg: &'static str,
     jwk: &'a PublicJwk,
@@ -80,7 +80,7 @@ impl ProofKey {
     }
 
     /// A proof for one request, never used for another: its `jti` is unique. Costs one signature.
-    pub fn prove(&self, claims: Claims<'_>) -> HeaderValue {
+    pub fn prove(&self, claims: ProofClaims<'_>) -> HeaderValue {
         let proof = self.signed(&unique_id(), claims);
         let value = HeaderValue::from_maybe_shared(Bytes::from(proof));
         let mut value = value.expect("base64url and dots fit into a header");
@@ -88,7 +88,7 @@ impl ProofKey {
         value
     }
 
-    fn signed(&self, id: &str, claims: Claims<'_>) -> String {
+    fn signed(&self, id: &str, claims: ProofClaims<'_>) -> String {
         let payload = Payload {
             jti: id,
             htm: claims.method,
@@ -112,7 +112,7 @@ impl ProofKey {
 
     fn new(key: SigningKey) -> Option<Self> {
         let jwk = key.public_jwk()?;
-        let header = Header {
+        let header = ProofHeader {
             typ: "dpop+jwt",
             alg: key.algorithm().name(),
             jwk: &jwk,
@@ -154,8 +154,8 @@ mod tests {
 
     const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
 
-    fn at_token_endpoint() -> Claims<'static> {
-        Claims {
+    fn at_token_endpoint() -> ProofClaims<'static> {
+        ProofClaims {
             method: "POST",
             target: ["https", "server.example.com", "/token"],
             issued_at: 1_562_262_616,
@@ -203,7 +203,7 @@ mod tests {
         );
         // Section 7.1
         let hash = ProofKey::token_hash(TOKEN);
-        let protected = Claims {
+        let protected = ProofClaims {
             method: "GET",
             target: ["https", "resource.example.org", "/protectedresource"],
             issued_at: 1_562_262_618,
@@ -221,7 +221,7 @@ mod tests {
         let made = ProofKey::generate();
         let read = ProofKey::read(include_str!("../../tests/keys/p256.pkcs8.pem")).unwrap();
         for key in [made, read] {
-            let claims = Claims {
+            let claims = ProofClaims {
                 target: ["http", "[::1]:8080", "/a\"b/%2F"],
                 nonce: Some("eyJ7S_zG.eyJH0-Z.HX4w-7v"),
                 ..at_token_endpoint()

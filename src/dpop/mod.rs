@@ -6,7 +6,7 @@ mod nonce;
 
 use http::HeaderName;
 
-pub use key::{Claims, ProofKey};
+pub use key::{ProofClaims, ProofKey};
 pub use nonce::{LastNonce, Nonce};
 
 /// Carries a proof.

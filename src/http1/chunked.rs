@@ -34,7 +34,7 @@ pub(super) fn take(received: &mut Bytes, left: &mut u64) -> Bytes {
 /// the chunks in other places.
 #[derive(Debug)]
 pub(super) struct ChunkedDecoder {
-    state: State,
+    state: ChunkState,
     /// Bytes of extensions so far.
     extensions: usize,
     /// Bytes of white space behind the size of this chunk.
@@ -45,7 +45,7 @@ pub(super) struct ChunkedDecoder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// The size of a chunk, as far as it was read.
     Size {
         size: u64,
@@ -67,7 +67,7 @@ enum State {
 impl ChunkedDecoder {
     pub(super) fn new(limits: HeadLimits, strictness: Strictness) -> Self {
         Self {
-            state: State::Size { size: 0, digits: 0 },
+            state: ChunkState::Size { size: 0, digits: 0 },
             extensions: 0,
             padding: 0,
             trailers: TrailerReader::new(limits, strictness),
@@ -77,7 +77,7 @@ impl ChunkedDecoder {
 
     /// Whether the end of the body has been read, its trailers included.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// The next piece of what has been received: data, or the trailers. `None`: more is needed, or the
@@ -96,24 +96,24 @@ impl ChunkedDecoder {
     fn read(&mut self, received: &mut Bytes) -> Result<Option<Frame<Bytes>>, MalformedBody> {
         loop {
             match &mut self.state {
-                State::Done => return Ok(None),
-                State::Data(left) => {
+                ChunkState::Done => return Ok(None),
+                ChunkState::Data(left) => {
                     if received.is_empty() {
                         return Ok(None);
                     }
                     let data = take(received, left);
                     if *left == 0 {
-                        self.state = State::DataCr;
+                        self.state = ChunkState::DataCr;
                     }
                     return Ok(Some(Frame::data(data)));
                 }
-                State::Trailers => {
+                ChunkState::Trailers => {
                     let Some(trailers) =
                         self.trailers.read(received).map_err(malformed_trailers)?
                     else {
                         return Ok(None);
                     };
-                    self.state = State::Done;
+                    self.state = ChunkState::Done;
                     let any = !trailers.is_empty();
                     return Ok(any.then(|| Frame::trailers(trailers)));
                 }
@@ -121,40 +121,40 @@ impl ChunkedDecoder {
             }
             let mut at = 0;
             while let Some(&byte) = received.get(at) {
-                if matches!(self.state, State::Data(_) | State::Trailers) {
+                if matches!(self.state, ChunkState::Data(_) | ChunkState::Trailers) {
                     break;
                 }
                 self.state = self.next(byte)?;
                 at += 1;
             }
             bytes::Buf::advance(received, at);
-            if !matches!(self.state, State::Data(_) | State::Trailers) {
+            if !matches!(self.state, ChunkState::Data(_) | ChunkState::Trailers) {
                 return Ok(None);
             }
         }
     }
 
     /// Takes one byte of what stands around the data.
-    fn next(&mut self, byte: u8) -> Result<State, MalformedBody> {
+    fn next(&mut self, byte: u8) -> Result<ChunkState, MalformedBody> {
         match self.state {
-            State::Size { size, digits } => match (char::from(byte).to_digit(16), byte) {
+            ChunkState::Size { size, digits } => match (char::from(byte).to_digit(16), byte) {
                 (Some(_), _) if digits == 16 => {
                     Err(MalformedBody("the size of a chunk is too large"))
                 }
-                (Some(digit), _) => Ok(State::Size {
+                (Some(digit), _) => Ok(ChunkState::Size {
                     size: size << 4 | u64::from(digit),
                     digits: digits + 1,
                 }),
                 _ if digits == 0 => Err(MalformedBody("a chunk has no size")),
-                (None, b'\r') => Ok(State::SizeLf(size)),
+                (None, b'\r') => Ok(ChunkState::SizeLf(size)),
                 (None, b';' | b' ' | b'\t') => {
                     self.padding = 0;
                     let begun = byte == b';';
-                    Ok(State::Extension { size, begun })
+                    Ok(ChunkState::Extension { size, begun })
                 }
                 _ => Err(MalformedBody("the size of a chunk is not a number")),
             },
-            State::Extension { size, begun } => {
+            ChunkState::Extension { size, begun } => {
                 let (length, max) = if begun {
                     (&mut self.extensions, MAX_EXTENSIONS)
                 } else {
@@ -162,28 +162,28 @@ impl ChunkedDecoder {
                 };
                 *length += 1;
                 match byte {
-                    b'\r' => Ok(State::SizeLf(size)),
+                    b'\r' => Ok(ChunkState::SizeLf(size)),
                     _ if *length > max => Err(MalformedBody("its chunk extensions are too long")),
-                    b' ' | b'\t' if !begun => Ok(State::Extension { size, begun }),
-                    b';' => Ok(State::Extension { size, begun: true }),
+                    b' ' | b'\t' if !begun => Ok(ChunkState::Extension { size, begun }),
+                    b';' => Ok(ChunkState::Extension { size, begun: true }),
                     _ if !begun => Err(MalformedBody("the size of a chunk is not a number")),
                     b'\n' | b'\0' => {
                         Err(MalformedBody("a chunk extension holds a control character"))
                     }
-                    _ => Ok(State::Extension { size, begun }),
+                    _ => Ok(ChunkState::Extension { size, begun }),
                 }
             }
-            State::SizeLf(size) => match (byte, size) {
-                (b'\n', 0) => Ok(State::Trailers),
-                (b'\n', size) => Ok(State::Data(size)),
+            ChunkState::SizeLf(size) => match (byte, size) {
+                (b'\n', 0) => Ok(ChunkState::Trailers),
+                (b'\n', size) => Ok(ChunkState::Data(size)),
                 _ => Err(MalformedBody("a line ends without LF")),
             },
-            State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataLf if byte == b'\n' => Ok(State::Size { size: 0, digits: 0 }),
-            State::DataCr | State::DataLf => {
+            ChunkState::DataCr if byte == b'\r' => Ok(ChunkState::DataLf),
+            ChunkState::DataLf if byte == b'\n' => Ok(ChunkState::Size { size: 0, digits: 0 }),
+            ChunkState::DataCr | ChunkState::DataLf => {
                 Err(MalformedBody("a chunk does not end where it should"))
             }
-            state @ (State::Data(_) | State::Trailers | State::Done) => Ok(state),
+            state @ (ChunkState::Data(_) | ChunkState::Trailers | ChunkState::Done) => Ok(state),
         }
     }
 }

@@ -195,13 +195,13 @@ fn head_error(error: httparse::Error) -> HeadError {
 }
 
 /// Header lines that have been read, and what follows from them.
-struct Fields {
+struct ParsedFields {
     headers: HeaderMap,
     extensions: Extensions,
     framing: MessageFraming,
 }
 
-fn read_fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields, HeadError> {
+fn read_fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<ParsedFields, HeadError> {
     // Room for one more, which is often added.
     let mut headers = HeaderMap::with_capacity(lines.len() + 1);
     let mut framing = MessageFraming::default();
@@ -226,7 +226,7 @@ fn read_fields(head: &Bytes, lines: &[Header<'_>], version: u8) -> Result<Fields
         extensions.insert(HeaderCase::of(written.collect()));
     }
     framing.finish(version > 0);
-    Ok(Fields {
+    Ok(ParsedFields {
         headers,
         extensions,
         framing,
@@ -240,7 +240,7 @@ fn unfold(value: &[u8]) -> Bytes {
     lines.join(&b' ').into()
 }
 
-impl Fields {
+impl ParsedFields {
     /// Refuses a request whose framing is doubtful, and leaves at most one length, which is sound.
     fn check_request_framing(&mut self) -> Result<(), HeadError> {
         let headers = &self.headers;

@@ -12,7 +12,7 @@ use http::Request;
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::driver::{ConnectionState, Driver};
+use super::driver::{Driver, DriverState};
 use super::error::Error;
 use super::frames::Arrived;
 use super::pings::{PingInterval, Pings};
@@ -28,7 +28,7 @@ const MAX_FRAME_SIZE: u32 = 16 * 1024;
 
 /// The settings of a connection.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ClientSettings {
     /// How much may arrive before it is read.
     pub windows: Sizes,
     /// By how many bytes in all the frames of unread responses may be shorter than 256 bytes, before the
@@ -48,7 +48,7 @@ pub struct Settings {
 /// have been dropped.
 pub struct Connection {
     sender: RefCell<SendRequest<Bytes>>,
-    state: Rc<ConnectionState>,
+    state: Rc<DriverState>,
     cached: Cell<CachedStatus>,
 }
 
@@ -70,7 +70,7 @@ impl Connection {
     pub async fn begin<I>(
         io: I,
         arrived: impl Fn() -> Arrived + 'static,
-        settings: &Settings,
+        settings: &ClientSettings,
     ) -> Result<Self, Error>
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -173,7 +173,7 @@ impl Drop for Connection {
     }
 }
 
-fn builder(settings: &Settings, windows: &Windows) -> Builder {
+fn builder(settings: &ClientSettings, windows: &Windows) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)

@@ -16,7 +16,7 @@ use super::pings::{Next, PingInterval, Pings};
 use super::windows::{Unread, Windows};
 
 /// What the driver of a connection shares with those who use the connection.
-pub(super) struct ConnectionState {
+pub(super) struct DriverState {
     /// What the server has sent and nobody has read.
     pub(super) unread: Rc<Unread>,
     /// How often the library has been polled.
@@ -34,11 +34,11 @@ pub(super) struct ConnectionState {
 }
 
 /// Counts one request body among those that are being sent, until it is dropped.
-pub(super) struct UploadGuard(Rc<ConnectionState>);
+pub(super) struct UploadGuard(Rc<DriverState>);
 
 /// Everything that the driver polls.
 pub(super) struct Driver<I> {
-    state: Rc<ConnectionState>,
+    state: Rc<DriverState>,
     /// In an allocation of its own, because the runtime moves a task several times before it is pinned.
     connection: Pin<Box<Connection<I, Bytes>>>,
     pings: Option<Pings>,
@@ -54,7 +54,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         ping_interval: Arc<PingInterval>,
     ) -> Self {
         Self {
-            state: ConnectionState::new(Rc::clone(windows.unread())),
+            state: DriverState::new(Rc::clone(windows.unread())),
             connection: Box::pin(connection),
             pings,
             windows,
@@ -62,7 +62,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         }
     }
 
-    pub(super) fn state(&self) -> &Rc<ConnectionState> {
+    pub(super) fn state(&self) -> &Rc<DriverState> {
         &self.state
     }
 
@@ -116,7 +116,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
     }
 }
 
-impl ConnectionState {
+impl DriverState {
     fn new(unread: Rc<Unread>) -> Rc<Self> {
         Rc::new(Self {
             unread,

@@ -21,11 +21,11 @@ mod upload;
 mod windows;
 
 pub use budget::Budget;
-pub use connection::{Connection, Settings};
+pub use connection::{ClientSettings, Connection};
 pub use error::Error;
 pub use frames::{Arrived, Frames};
 pub use pings::PingInterval;
-pub use response::ResponseBody;
+pub use response::IncomingBody;
 pub use round_trip::RoundTrip;
 pub use sending::Sending;
 pub use tunnel::Tunnel;

@@ -11,7 +11,7 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
-use super::driver::ConnectionState;
+use super::driver::DriverState;
 use super::error::Error;
 use super::receiving::Receiving;
 use super::tunnel::Tunnel;
@@ -19,13 +19,13 @@ use super::upload::UploadHandle;
 
 /// The body of a response. Its stream is reset when it is dropped before its end, whatever the request
 /// body does.
-pub struct ResponseBody {
+pub struct IncomingBody {
     stream: Receiving,
     /// Bytes that are still to come, if the server said how many.
     left: Option<u64>,
     /// All data has been read. Trailers may follow.
     data_ended: bool,
-    state: Rc<ConnectionState>,
+    state: Rc<DriverState>,
     request: RequestSide,
 }
 
@@ -34,16 +34,16 @@ enum RequestSide {
     /// The request has been sent.
     Sent,
     /// Its body is still being sent.
-    Upload(UploadHandle),
+    UploadTask(UploadHandle),
     /// This is a tunnel.
     Tunnel(Box<SendStream<Bytes>>),
 }
 
-impl ResponseBody {
+impl IncomingBody {
     pub(super) fn new(
         stream: Receiving,
         length: Option<u64>,
-        state: Rc<ConnectionState>,
+        state: Rc<DriverState>,
         upload: Option<UploadHandle>,
     ) -> Self {
         let left = if stream.is_end_stream() {
@@ -56,14 +56,14 @@ impl ResponseBody {
             left,
             data_ended: false,
             state,
-            request: upload.map_or(RequestSide::Sent, RequestSide::Upload),
+            request: upload.map_or(RequestSide::Sent, RequestSide::UploadTask),
         }
     }
 
     pub(super) fn of_tunnel(
         stream: Receiving,
         connect: SendStream<Bytes>,
-        state: Rc<ConnectionState>,
+        state: Rc<DriverState>,
     ) -> Self {
         Self {
             request: RequestSide::Tunnel(Box::new(connect)),
@@ -83,9 +83,9 @@ impl ResponseBody {
     /// nothing more of the body could be sent for `idle`.
     pub fn release_at_end(&mut self, idle: Option<Duration>) {
         // A tunnel stays one, also if one direction has ended.
-        if matches!(self.request, RequestSide::Upload(_))
+        if matches!(self.request, RequestSide::UploadTask(_))
             && (self.left == Some(0) || self.stream.is_end_stream())
-            && let RequestSide::Upload(upload) =
+            && let RequestSide::UploadTask(upload) =
                 std::mem::replace(&mut self.request, RequestSide::Sent)
         {
             // This fails when the upload has ended.
@@ -101,14 +101,14 @@ impl ResponseBody {
     }
 }
 
-impl fmt::Debug for ResponseBody {
+impl fmt::Debug for IncomingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("ResponseBody");
+        let mut shown = f.debug_struct("IncomingBody");
         shown.field("left", &self.left).finish_non_exhaustive()
     }
 }
 
-impl Body for ResponseBody {
+impl Body for IncomingBody {
     type Data = Bytes;
     type Error = Error;
 

@@ -12,18 +12,18 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use super::driver::ConnectionState;
+use super::driver::DriverState;
 use super::error::{Error, MAX_INTERIM};
 use super::receiving::Receiving;
-use super::response::{self, ResponseBody};
-use super::upload::{Upload, UploadHandle};
+use super::response::{self, IncomingBody};
+use super::upload::{UploadHandle, UploadTask};
 
 /// A request that has been sent. Dropping it before the head of its response has come resets the stream.
 pub struct RoundTrip {
     response: ResponseFuture,
     /// How many interim responses have come.
     interim: u32,
-    state: Rc<ConnectionState>,
+    state: Rc<DriverState>,
     /// Our direction of a tunnel that was asked for.
     connect: Option<SendStream<Bytes>>,
     upload: Option<UploadHandle>,
@@ -32,7 +32,7 @@ pub struct RoundTrip {
 impl RoundTrip {
     pub(super) fn begin<B>(
         sender: &mut SendRequest<Bytes>,
-        state: Rc<ConnectionState>,
+        state: Rc<DriverState>,
         request: Request<Option<B>>,
     ) -> Result<Self, Error>
     where
@@ -59,7 +59,7 @@ impl RoundTrip {
         } else if let Some(body) = body {
             let (handle, response) = oneshot::channel();
             let counted = trip.state.begin_upload();
-            let mut upload = Upload::new(body, stream, response, counted);
+            let mut upload = UploadTask::new(body, stream, response, counted);
             // Most bodies are there as a whole and fit into the windows: this poll sends them, and
             // no task is spawned. Otherwise nothing may be lost by the waker that does nothing. It is
             // not: a spawned task is polled at once, with a waker of its own, and each source that
@@ -87,7 +87,7 @@ impl RoundTrip {
         &mut self,
         cx: &mut Context<'_>,
         on_interim: &mut impl FnMut(Response<()>),
-    ) -> Poll<Result<Response<ResponseBody>, Error>> {
+    ) -> Poll<Result<Response<IncomingBody>, Error>> {
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MAX_INTERIM {
@@ -109,13 +109,13 @@ impl RoundTrip {
             }
             return Poll::Ready(Ok(response.map(|body| {
                 let body = Receiving::new(body, None, &self.state.unread);
-                ResponseBody::of_tunnel(body, stream, Rc::clone(&self.state))
+                IncomingBody::of_tunnel(body, stream, Rc::clone(&self.state))
             })));
         }
         let (state, upload) = (Rc::clone(&self.state), self.upload.take());
         Poll::Ready(Ok(response.map(|body| {
             let body = Receiving::new(body, length, &state.unread);
-            ResponseBody::new(body, length, state, upload)
+            IncomingBody::new(body, length, state, upload)
         })))
     }
 }

@@ -23,7 +23,7 @@ pub type UploadHandle = oneshot::Sender<Option<Duration>>;
 
 /// Sends a body to its end. Ready when there is no more to do, for whatever reason: an error is reported to
 /// those who wait for the response.
-pub struct Upload<B> {
+pub struct UploadTask<B> {
     sending: Sending<B>,
     /// `None` once the response has ended.
     response: Option<oneshot::Receiver<Option<Duration>>>,
@@ -34,7 +34,7 @@ pub struct Upload<B> {
     _counted: UploadGuard,
 }
 
-impl<B> Upload<B> {
+impl<B> UploadTask<B> {
     pub fn new(
         body: B,
         stream: SendStream<Bytes>,
@@ -52,7 +52,7 @@ impl<B> Upload<B> {
     }
 }
 
-impl<B> Future for Upload<B>
+impl<B> Future for UploadTask<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Error + 'static,

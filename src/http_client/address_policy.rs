@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::address::{Kind, OwnSockets};
+use crate::address::{AddressKind, OwnSockets};
 
 /// Judges the addresses of one URL that a discovery document named.
 #[derive(Debug)]
 pub struct AddressPolicy {
     /// What the address was that the document came from.
-    issuer: Kind,
+    issuer: AddressKind,
     /// How `discovery_hosts` lists the host of the URL, if it does.
     listed: ListedAs,
     own: Arc<OwnSockets>,
@@ -48,7 +48,7 @@ impl AddressPolicy {
         };
         Self {
             // An issuer whose address is not known counts as a public one: that allows least.
-            issuer: issuer.map_or(Kind::Public, |address| Kind::of(address.ip())),
+            issuer: issuer.map_or(AddressKind::Public, |address| AddressKind::of(address.ip())),
             listed,
             own,
         }
@@ -70,18 +70,18 @@ impl AddressPolicy {
                 address.port()
             ));
         }
-        let kind = Kind::of(address.ip());
+        let kind = AddressKind::of(address.ip());
         let allowed = match self.listed {
-            _ if kind == Kind::Public || kind == self.issuer => true,
+            _ if kind == AddressKind::Public || kind == self.issuer => true,
             ListedAs::No => false,
-            ListedAs::Name => matches!(kind, Kind::Private | Kind::Special),
+            ListedAs::Name => matches!(kind, AddressKind::Private | AddressKind::Special),
             ListedAs::Address => true,
         };
         if allowed {
             return Ok(());
         }
         let help = match (kind, self.listed) {
-            (Kind::Private | Kind::Special, _) => "discovery_hosts can name the host",
+            (AddressKind::Private | AddressKind::Special, _) => "discovery_hosts can name the host",
             (_, ListedAs::Name) => {
                 "a name in discovery_hosts stands for private addresses alone; it can name this address"
             }

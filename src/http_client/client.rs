@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use url::{Position, Url};
 
 use super::{
-    Error, ErrorKind, NetworkSettings, NetworkTransport, Response, TlsFiles, Transport,
+    Error, NetworkSettings, NetworkTransport, RequestErrorKind, Response, TlsFiles, Transport,
     content_coding, display_url,
 };
 use crate::upstream::TlsError;
@@ -61,7 +61,7 @@ impl HttpClient {
         // A server may have named this URL: what does not fit is its fault, not an invariant.
         let invalid = || {
             let message = format!("the URL {} is not usable in a request", display_url(url));
-            Error::new(ErrorKind::InvalidRequest, message)
+            Error::new(RequestErrorKind::InvalidRequest, message)
         };
         let mut request = Request::new(body);
         *request.method_mut() = method;

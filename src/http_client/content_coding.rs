@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use zeroize::Zeroizing;
 
-use super::BodyError;
+use super::UnreadableBody;
 
 /// Bytes that are decoded at once.
 const CHUNK: usize = 4096;
@@ -23,7 +23,7 @@ pub(super) fn decoded(
     headers: &HeaderMap,
     body: Zeroizing<Vec<u8>>,
     max: usize,
-) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+) -> Result<Zeroizing<Vec<u8>>, UnreadableBody> {
     let lines = headers.get_all(CONTENT_ENCODING).iter();
     let lines = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let codings = lines.map(|coding| coding.trim_ascii().to_ascii_lowercase());
@@ -33,7 +33,7 @@ pub(super) fn decoded(
     let mut body = match codings.as_slice() {
         [] => body,
         [coding] if coding == b"gzip" || coding == b"x-gzip" => unpacked(&body, max)?,
-        _ => return Err(BodyError::UnknownCoding),
+        _ => return Err(UnreadableBody::UnknownCoding),
     };
     if body.starts_with(BYTE_ORDER_MARK) {
         body.drain(..BYTE_ORDER_MARK.len());
@@ -41,16 +41,16 @@ pub(super) fn decoded(
     Ok(body)
 }
 
-fn unpacked(packed: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+fn unpacked(packed: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>>, UnreadableBody> {
     let mut decoder = MultiGzDecoder::new(packed);
     // As large as it can get: growing would leave copies of the token behind.
     let mut whole = Zeroizing::new(Vec::with_capacity(max));
     let mut chunk = Zeroizing::new([0; CHUNK]);
     loop {
         let read = decoder.read(&mut *chunk);
-        match read.map_err(|_| BodyError::DamagedCoding)? {
+        match read.map_err(|_| UnreadableBody::DamagedCoding)? {
             0 => return Ok(whole),
-            read if whole.len() + read > max => return Err(BodyError::TooLarge),
+            read if whole.len() + read > max => return Err(UnreadableBody::TooLarge),
             read => whole.extend_from_slice(&chunk[..read]),
         }
     }
@@ -72,7 +72,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decode(codings: &[&'static str], body: &[u8]) -> Result<String, BodyError> {
+    fn decode(codings: &[&'static str], body: &[u8]) -> Result<String, UnreadableBody> {
         let mut headers = HeaderMap::new();
         for coding in codings {
             headers.append(CONTENT_ENCODING, HeaderValue::from_static(coding));
@@ -95,7 +95,7 @@ mod tests {
         }
         for codings in [&["br"][..], &["gzip, br"], &["gzip", "gzip"], &["deflate"]] {
             let refused = decode(codings, b"{}").unwrap_err();
-            assert_eq!(refused, BodyError::UnknownCoding);
+            assert_eq!(refused, UnreadableBody::UnknownCoding);
         }
     }
 
@@ -107,12 +107,12 @@ mod tests {
         }
         assert!(decode(&["gzip"], &gzip(&[b'x'; 1000])).is_ok());
         let refused = decode(&["gzip"], &gzip(&[b'x'; 1001])).unwrap_err();
-        assert_eq!(refused, BodyError::TooLarge);
+        assert_eq!(refused, UnreadableBody::TooLarge);
         let refused = decode(&["gzip"], &gzip(&vec![0; 100_000_000])).unwrap_err();
-        assert_eq!(refused, BodyError::TooLarge);
+        assert_eq!(refused, UnreadableBody::TooLarge);
         for broken in [b"{}".as_slice(), &packed[..packed.len() - 1], b""] {
             let refused = decode(&["gzip"], broken).unwrap_err();
-            assert_eq!(refused, BodyError::DamagedCoding);
+            assert_eq!(refused, UnreadableBody::DamagedCoding);
         }
     }
 

@@ -10,14 +10,14 @@ use crate::upstream::{ConnectError, without_documentation_link};
 #[error("{message}")]
 pub struct Error {
     /// Whose fault it is.
-    pub kind: ErrorKind,
+    pub kind: RequestErrorKind,
     /// What happened, with the server's name; free of secrets.
     pub message: String,
 }
 
 /// What kind of failure an [`Error`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum RequestErrorKind {
     /// The URL or a header does not fit into a request.
     InvalidRequest,
     /// There is no connection: nothing of the request was sent.
@@ -40,7 +40,7 @@ pub enum ErrorKind {
 
 /// Why a response has no body that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub enum UnreadableBody {
     /// Nobody wanted to read it.
     #[error("it was not read")]
     NotRead,
@@ -74,7 +74,7 @@ pub(super) enum ExchangeError {
 }
 
 impl Error {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: RequestErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { kind, message }
     }
@@ -83,13 +83,13 @@ impl Error {
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
         let kind = match error {
-            ConnectError::Timeout { .. } => ErrorKind::Timeout,
-            ConnectError::Forbidden { .. } => ErrorKind::AddressForbidden,
+            ConnectError::Timeout { .. } => RequestErrorKind::Timeout,
+            ConnectError::Forbidden { .. } => RequestErrorKind::AddressForbidden,
             ConnectError::Tls {
                 certificate_refused: true,
                 ..
-            } => ErrorKind::CertificateRefused,
-            _ => ErrorKind::Unreachable,
+            } => RequestErrorKind::CertificateRefused,
+            _ => RequestErrorKind::Unreachable,
         };
         Self::new(kind, error.to_string())
     }
@@ -101,36 +101,36 @@ impl ExchangeError {
         let cut = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
         let (kind, message) = match self {
             Self::Http1(http1::Error::Head(HeadError::TooLarge)) => (
-                ErrorKind::HeadTooLarge,
+                RequestErrorKind::HeadTooLarge,
                 format!(
                     "{url} answered with headers of more than {max_header_bytes} bytes, or too many"
                 ),
             ),
             Self::Http1(http1::Error::Head(_) | http1::Error::Body(_)) => (
-                ErrorKind::InvalidResponse,
+                RequestErrorKind::InvalidResponse,
                 format!("{url} answered with something that is not HTTP/1.1"),
             ),
             Self::Request(_) => (
-                ErrorKind::InvalidRequest,
+                RequestErrorKind::InvalidRequest,
                 format!("the URL {url} is not usable in a request"),
             ),
             Self::Interim | Self::Http1(http1::Error::Interim) => (
-                ErrorKind::InvalidResponse,
+                RequestErrorKind::InvalidResponse,
                 format!("{url} sends interim responses without end, and no answer"),
             ),
             Self::Http1(http1::Error::Io(e)) if !cut(&e) => (
-                ErrorKind::Disconnected,
+                RequestErrorKind::Disconnected,
                 format!(
                     "the connection to {url} broke: {}",
                     without_documentation_link(e.to_string())
                 ),
             ),
             Self::Http1(http1::Error::Io(_) | http1::Error::Closed | http1::Error::Upload(_)) => (
-                ErrorKind::Disconnected,
+                RequestErrorKind::Disconnected,
                 format!("{url} closed the connection before its answer was complete"),
             ),
             Self::Http2(e) => (
-                ErrorKind::Disconnected,
+                RequestErrorKind::Disconnected,
                 format!("the HTTP/2 connection to {url} broke: {e}"),
             ),
         };

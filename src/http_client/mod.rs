@@ -29,14 +29,14 @@ use zeroize::Zeroizing;
 
 pub use address_policy::AddressPolicy;
 pub use client::HttpClient;
-pub use error::{BodyError, Error, ErrorKind};
+pub use error::{Error, RequestErrorKind, UnreadableBody};
 pub use network::{NetworkSettings, NetworkTransport};
 
 /// A boxed future; one is made for each request of our own, never for a proxied one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The body of a response, read to its end and wiped on drop; or why there is none.
-pub type Body = Result<Zeroizing<Vec<u8>>, BodyError>;
+pub type Body = Result<Zeroizing<Vec<u8>>, UnreadableBody>;
 
 /// A response, whatever its status.
 #[derive(Debug)]

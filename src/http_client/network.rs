@@ -12,8 +12,8 @@ use url::Url;
 use super::error::ExchangeError;
 use super::exchange::{Limits, exchange};
 use super::{
-    AddressPolicy, BodyError, BoxFuture, Error, ErrorKind, Response, TlsFileFault, TlsFiles,
-    Transport, display_url,
+    AddressPolicy, BoxFuture, Error, RequestErrorKind, Response, TlsFileFault, TlsFiles, Transport,
+    UnreadableBody, display_url,
 };
 use crate::config::{Dialing, HttpVersion, NamedFile, Tls};
 use crate::redact::Redactor;
@@ -45,9 +45,9 @@ pub struct NetworkSettings {
 }
 
 /// Connects to the server at one origin.
-pub struct NetworkTransport(Arc<Origin>);
+pub struct NetworkTransport(Arc<OriginConnector>);
 
-struct Origin {
+struct OriginConnector {
     url: Url,
     settings: NetworkSettings,
     /// What connections are made with: without the certificate files if `certificate` takes their place.
@@ -83,7 +83,7 @@ impl NetworkTransport {
             connector: Arc::new(connector(url, &tls, &settings)?),
             fault: None,
         };
-        Ok(Self(Arc::new(Origin {
+        Ok(Self(Arc::new(OriginConnector {
             url: url.clone(),
             settings,
             tls,
@@ -100,14 +100,14 @@ impl NetworkTransport {
     }
 }
 
-impl Origin {
+impl OriginConnector {
     async fn connect(self: Arc<Self>) -> Result<(Connected, Arc<Connector>), Error> {
         let within = self.settings.connect_timeout;
         // Files are read on another thread: this one is needed while a file system hangs.
         let loading = spawn_blocking(move || self.load().connector.clone());
         let connector = loading.await.map_err(|_| {
             let message = "reading files panicked: a defect of sidebearer";
-            Error::new(ErrorKind::Internal, message)
+            Error::new(RequestErrorKind::Internal, message)
         })?;
         let connected = connector.connect(Protocols::Any, within).await?;
         Ok((connected, connector))
@@ -133,9 +133,9 @@ impl Origin {
         let (head, body) = response.map_err(failed)?.into_parts();
         let body = match body {
             Ok(Some(body)) => Ok(body),
-            Ok(None) if limits.body_bytes.is_none() => Err(BodyError::NotRead),
-            Ok(None) => Err(BodyError::TooLarge),
-            Err(broken) => Err(BodyError::Broken(failed(broken))),
+            Ok(None) if limits.body_bytes.is_none() => Err(UnreadableBody::NotRead),
+            Ok(None) => Err(UnreadableBody::TooLarge),
+            Err(broken) => Err(UnreadableBody::Broken(failed(broken))),
         };
         Ok(Response {
             status: head.status,

@@ -72,14 +72,14 @@ async fn one_request_goes_out_and_its_bounded_response_comes_back() {
     assert!(!head.contains("Content-Length"), "{head}");
 
     let (response, _) = raw(answer, false, Some(2)).await;
-    assert_eq!(response.unwrap().body, Err(BodyError::TooLarge));
+    assert_eq!(response.unwrap().body, Err(UnreadableBody::TooLarge));
 }
 
 #[tokio::test]
 async fn a_body_that_nobody_wants_is_not_waited_for() {
     let endless = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     let (response, _) = raw(endless, false, None).await;
-    assert_eq!(response.unwrap().body, Err(BodyError::NotRead));
+    assert_eq!(response.unwrap().body, Err(UnreadableBody::NotRead));
 }
 
 #[tokio::test]
@@ -88,10 +88,10 @@ async fn a_body_that_breaks_off_leaves_the_status() {
     let (response, _) = raw(cut, true, Some(100)).await;
     let response = response.unwrap();
     assert_eq!(response.status, 200);
-    let Err(BodyError::Broken(error)) = response.body else {
+    let Err(UnreadableBody::Broken(error)) = response.body else {
         panic!("it breaks off: {response:?}")
     };
-    assert_eq!(error.kind, ErrorKind::Disconnected);
+    assert_eq!(error.kind, RequestErrorKind::Disconnected);
 }
 
 #[tokio::test]
@@ -99,10 +99,10 @@ async fn what_is_no_response_is_told_apart() {
     let large = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(2000));
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
     for (answer, kind) in [
-        ("", ErrorKind::Disconnected),
-        ("SSH-2.0-OpenSSH_9.2\r\n", ErrorKind::InvalidResponse),
-        (&large, ErrorKind::HeadTooLarge),
-        (&interim, ErrorKind::InvalidResponse),
+        ("", RequestErrorKind::Disconnected),
+        ("SSH-2.0-OpenSSH_9.2\r\n", RequestErrorKind::InvalidResponse),
+        (&large, RequestErrorKind::HeadTooLarge),
+        (&interim, RequestErrorKind::InvalidResponse),
     ] {
         let (response, _) = raw(answer, true, Some(100)).await;
         let error = response.unwrap_err();
@@ -159,14 +159,14 @@ async fn http2_is_spoken_where_the_connection_does() {
     assert!(!head.headers.contains_key(header::HOST));
 
     let (response, _) = over_http2(0, Some(5)).await;
-    assert_eq!(response.unwrap().body, Err(BodyError::TooLarge));
+    assert_eq!(response.unwrap().body, Err(UnreadableBody::TooLarge));
     let (response, _) = over_http2(0, None).await;
-    assert_eq!(response.unwrap().body, Err(BodyError::NotRead));
+    assert_eq!(response.unwrap().body, Err(UnreadableBody::NotRead));
 }
 
 #[tokio::test]
 async fn interim_responses_over_http2_are_bounded() {
     let (response, _) = over_http2(1000, Some(100)).await;
     let error = response.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::InvalidResponse, "{error}");
+    assert_eq!(error.kind, RequestErrorKind::InvalidResponse, "{error}");
 }

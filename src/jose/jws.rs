@@ -10,7 +10,7 @@ use super::SigningKey;
 
 /// What a header says beside `alg`.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Header<'a> {
+pub struct JwsHeader<'a> {
     /// What is signed.
     pub typ: &'a str,
     /// Which key signs. Never made up: servers refuse names they do not know.
@@ -25,11 +25,11 @@ pub struct Header<'a> {
 struct FullHeader<'a> {
     alg: &'static str,
     #[serde(flatten)]
-    header: Header<'a>,
+    header: JwsHeader<'a>,
 }
 
 /// `HEADER.CLAIMS.SIGNATURE`
-pub fn sign(key: &SigningKey, header: Header<'_>, claims: &impl Serialize) -> Zeroizing<String> {
+pub fn sign(key: &SigningKey, header: JwsHeader<'_>, claims: &impl Serialize) -> Zeroizing<String> {
     let alg = key.algorithm().name();
     let mut jws = encoded(&FullHeader { alg, header });
     jws.push('.');

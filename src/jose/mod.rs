@@ -12,7 +12,7 @@ mod public;
 
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, thumbprint};
-pub use jws::{Header, sign, unique_id};
+pub use jws::{JwsHeader, sign, unique_id};
 pub use key::SigningKey;
 pub use material::KeyError;
 pub use pem::{ESCAPED_LINES, has_escaped_lines};

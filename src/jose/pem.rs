@@ -10,27 +10,30 @@ use rustls::pki_types::pem::PemObject;
 use super::material::{KeyError, KeyMaterial, rsa_key};
 
 /// The object identifiers of key types and curves, as they stand in DER.
-const KINDS: [(&[u8], Kind); 9] = [
-    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", Kind::Rsa),
-    (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", Kind::P256),
-    (b"\x06\x05\x2b\x81\x04\x00\x22", Kind::P384),
-    (b"\x06\x03\x2b\x65\x70", Kind::Ed25519),
+const KINDS: [(&[u8], KeyType); 9] = [
+    (
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",
+        KeyType::Rsa,
+    ),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", KeyType::P256),
+    (b"\x06\x05\x2b\x81\x04\x00\x22", KeyType::P384),
+    (b"\x06\x03\x2b\x65\x70", KeyType::Ed25519),
     (
         b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a",
-        Kind::Other("an RSA key that is bound to PSS"),
+        KeyType::Other("an RSA key that is bound to PSS"),
     ),
     (
         b"\x06\x05\x2b\x81\x04\x00\x23",
-        Kind::Other("an EC key on P-521"),
+        KeyType::Other("an EC key on P-521"),
     ),
     (
         b"\x06\x05\x2b\x81\x04\x00\x0a",
-        Kind::Other("an EC key on secp256k1"),
+        KeyType::Other("an EC key on secp256k1"),
     ),
-    (b"\x06\x03\x2b\x65\x71", Kind::Other("an Ed448 key")),
+    (b"\x06\x03\x2b\x65\x71", KeyType::Other("an Ed448 key")),
     (
         b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01",
-        Kind::Other("an EC key on another curve"),
+        KeyType::Other("an EC key on another curve"),
     ),
 ];
 
@@ -45,7 +48,7 @@ pub fn has_escaped_lines(pem: &[u8]) -> bool {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum KeyType {
     Rsa,
     P256,
     P384,
@@ -80,22 +83,22 @@ fn pkcs8(der: &[u8]) -> Result<KeyMaterial, KeyError> {
     let kind = kind(&der[..der.len().min(40)]);
     let damaged = |_| KeyError::Damaged("its PKCS#8 content is damaged");
     match kind.ok_or(KeyError::Unsupported("a key of another type"))? {
-        Kind::Rsa => rsa_key(rsa::KeyPair::from_pkcs8(der)).map(KeyMaterial::Rsa),
-        Kind::P256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+        KeyType::Rsa => rsa_key(rsa::KeyPair::from_pkcs8(der)).map(KeyMaterial::Rsa),
+        KeyType::P256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map(KeyMaterial::P256)
             .map_err(damaged),
-        Kind::P384 => EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
+        KeyType::P384 => EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
             .map(KeyMaterial::P384)
             .map_err(damaged),
-        Kind::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+        KeyType::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
             .map(KeyMaterial::Ed25519)
             .map_err(damaged),
-        Kind::Other(what) => Err(KeyError::Unsupported(what)),
+        KeyType::Other(what) => Err(KeyError::Unsupported(what)),
     }
 }
 
 fn sec1(der: &[u8]) -> Result<KeyMaterial, KeyError> {
-    if let Some(Kind::Other(what)) = kind(der) {
+    if let Some(KeyType::Other(what)) = kind(der) {
         return Err(KeyError::Unsupported(what));
     }
     // The curve need not be named: whichever fits.
@@ -108,7 +111,7 @@ fn sec1(der: &[u8]) -> Result<KeyMaterial, KeyError> {
         .map_err(|_| KeyError::Damaged("its SEC1 content is damaged, or on another curve"))
 }
 
-fn kind(der: &[u8]) -> Option<Kind> {
+fn kind(der: &[u8]) -> Option<KeyType> {
     let holds = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
     let found = KINDS.iter().find(|(oid, _)| holds(oid));
     found.map(|(_, kind)| *kind)

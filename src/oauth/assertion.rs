@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{TokenError, TokenErrorKind};
 use crate::config::{Secret, SecretSource};
-use crate::jose::{Header, SigningKey, sign, unique_id};
+use crate::jose::{JwsHeader, SigningKey, sign, unique_id};
 
 /// How long an assertion of ours can be used: as long as a slow request may be under way, so that
 /// one which leaks is soon worth nothing.
@@ -32,7 +32,7 @@ pub(super) struct OwnAssertion<'a> {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct AssertionClaims<'a> {
     iss: &'a str,
     sub: &'a str,
     /// One string: servers differ on what an array means.
@@ -48,7 +48,7 @@ struct Claims<'a> {
 impl OwnAssertion<'_> {
     /// An assertion that is good once, made at `issued_at`, in seconds since the Unix epoch.
     pub(super) fn sign(&self, key: &SigningKey, issued_at: u64) -> Zeroizing<String> {
-        let claims = Claims {
+        let claims = AssertionClaims {
             iss: self.client_id,
             sub: self.client_id,
             aud: self.audience,
@@ -57,7 +57,7 @@ impl OwnAssertion<'_> {
             exp: issued_at + LIFETIME.as_secs(),
             jti: unique_id(),
         };
-        let header = Header {
+        let header = JwsHeader {
             typ: "JWT",
             kid: self.key_id.or(key.id()),
             x5t_s256: self.thumbprint,

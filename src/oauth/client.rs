@@ -13,7 +13,7 @@ use url::Url;
 use self::discovered_endpoint::{Discovery, DiscoveryContext, MakeHttpClient};
 use self::inputs::{InputFiles, InputReader, RequestInputs};
 use super::auth::{ClientAuthenticator, encodings_differ};
-use super::endpoint::{Endpoint, network_settings};
+use super::endpoint::{ServerEndpoint, network_settings};
 use super::key::KeyFile;
 use super::last_good::{ReportedFaults, UnusableInput};
 use super::lock::lock;
@@ -38,7 +38,7 @@ pub struct Client {
     credential: Credential,
     make_http_client: Arc<MakeHttpClient>,
     wall_clock: WallClock,
-    server: Server,
+    server: EndpointSource,
     own_sockets: Arc<OwnSockets>,
     /// Cleans what servers say to it.
     redactor: Arc<Redactor>,
@@ -62,8 +62,8 @@ fn first_url(credential: &Credential) -> &Url {
     }
 }
 
-enum Server {
-    Known(Arc<Endpoint>),
+enum EndpointSource {
+    Known(Arc<ServerEndpoint>),
     Discovered(Discovery),
 }
 
@@ -131,7 +131,7 @@ impl Client {
         credential: &Credential,
     ) -> Self {
         let url = first_url(credential).clone();
-        let first = Arc::new(Endpoint::new(url, first, credential));
+        let first = Arc::new(ServerEndpoint::new(url, first, credential));
         let inputs = Arc::new(InputReader {
             files: Mutex::new(InputFiles {
                 secrets: SecretInputs::of(credential),
@@ -144,9 +144,9 @@ impl Client {
         });
         let _ = inputs.read();
         let server = match &credential.server {
-            AuthorizationServer::TokenEndpoint(_) => Server::Known(first),
+            AuthorizationServer::TokenEndpoint(_) => EndpointSource::Known(first),
             AuthorizationServer::Issuer(issuer, _) => {
-                Server::Discovered(Discovery::new(issuer, first))
+                EndpointSource::Discovered(Discovery::new(issuer, first))
             }
         };
         Self {
@@ -239,8 +239,8 @@ impl Client {
         } = self.read().await?;
         let mut request = TokenRequest::new(&secrets, self.redactor.clone());
         let endpoint = match &self.server {
-            Server::Known(endpoint) => endpoint.clone(),
-            Server::Discovered(discovery) => {
+            EndpointSource::Known(endpoint) => endpoint.clone(),
+            EndpointSource::Discovered(discovery) => {
                 let context = DiscoveryContext {
                     credential: &self.credential,
                     make_http_client: &self.make_http_client,
@@ -321,7 +321,7 @@ impl Client {
     }
 
     fn set_doubtful(&self, doubtful: bool) {
-        if let Server::Discovered(discovery) = &self.server {
+        if let EndpointSource::Discovered(discovery) = &self.server {
             lock(&discovery.found).doubtful = doubtful;
         }
     }

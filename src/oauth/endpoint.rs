@@ -14,7 +14,8 @@ use super::{TokenError, TokenErrorKind};
 use crate::config::{Credential, HttpVersion};
 use crate::dpop::Nonce;
 use crate::http_client::{
-    self, AddressPolicy, BodyError, ErrorKind, HttpClient, NetworkSettings, Response, display_url,
+    self, AddressPolicy, HttpClient, NetworkSettings, RequestErrorKind, Response, UnreadableBody,
+    display_url,
 };
 use crate::redact::Redactor;
 use crate::upstream::ClientCertificate;
@@ -23,7 +24,7 @@ use crate::upstream::ClientCertificate;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A URL of an authorization server, ready to be asked.
-pub(super) struct Endpoint {
+pub(super) struct ServerEndpoint {
     pub(super) url: Url,
     /// The same for messages.
     pub(super) shown: String,
@@ -34,7 +35,7 @@ pub(super) struct Endpoint {
     max_nonce_bytes: usize,
 }
 
-impl Endpoint {
+impl ServerEndpoint {
     /// A URL that the operator configured.
     pub(super) fn new(url: Url, http: HttpClient, credential: &Credential) -> Self {
         Self {
@@ -91,12 +92,14 @@ impl Endpoint {
             nonce: Nonce::take(&mut headers, self.max_nonce_bytes),
             body: match body {
                 Ok(body) => Ok(body),
-                Err(BodyError::Broken(error)) => return Err(error.into()),
-                Err(BodyError::UnknownCoding) => Err("in a compressed form that nobody asked for"),
-                Err(BodyError::DamagedCoding) => {
+                Err(UnreadableBody::Broken(error)) => return Err(error.into()),
+                Err(UnreadableBody::UnknownCoding) => {
+                    Err("in a compressed form that nobody asked for")
+                }
+                Err(UnreadableBody::DamagedCoding) => {
                     Err("with gzip content that is damaged or cut off")
                 }
-                Err(BodyError::TooLarge | BodyError::NotRead) => {
+                Err(UnreadableBody::TooLarge | UnreadableBody::NotRead) => {
                     Err("with more than max_response_bytes")
                 }
             },
@@ -143,18 +146,20 @@ pub(super) fn network_settings(
 impl From<http_client::Error> for TokenError {
     fn from(error: http_client::Error) -> Self {
         let kind = match error.kind {
-            ErrorKind::Unreachable | ErrorKind::Disconnected => TokenErrorKind::Unreachable,
-            ErrorKind::Timeout => TokenErrorKind::Timeout,
+            RequestErrorKind::Unreachable | RequestErrorKind::Disconnected => {
+                TokenErrorKind::Unreachable
+            }
+            RequestErrorKind::Timeout => TokenErrorKind::Timeout,
             // The server refused the client, though not in the words of OAuth.
-            ErrorKind::CertificateRefused => TokenErrorKind::Refused,
-            ErrorKind::Internal => TokenErrorKind::Local,
+            RequestErrorKind::CertificateRefused => TokenErrorKind::Refused,
+            RequestErrorKind::Internal => TokenErrorKind::Local,
             // The server named a URL, or sent a response, that cannot be used.
-            ErrorKind::InvalidRequest
-            | ErrorKind::AddressForbidden
-            | ErrorKind::HeadTooLarge
-            | ErrorKind::InvalidResponse => TokenErrorKind::BadResponse,
+            RequestErrorKind::InvalidRequest
+            | RequestErrorKind::AddressForbidden
+            | RequestErrorKind::HeadTooLarge
+            | RequestErrorKind::InvalidResponse => TokenErrorKind::BadResponse,
         };
-        let hint = if error.kind == ErrorKind::HeadTooLarge {
+        let hint = if error.kind == RequestErrorKind::HeadTooLarge {
             "; max_response_bytes bounds them"
         } else {
             ""

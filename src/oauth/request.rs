@@ -10,7 +10,7 @@ use super::form::Form;
 use super::secrets::{Secrets, sensitive};
 use super::{TokenError, TokenErrorKind};
 use crate::config::Credential;
-use crate::dpop::{Claims, DPOP, Nonce, ProofKey};
+use crate::dpop::{DPOP, Nonce, ProofClaims, ProofKey};
 use crate::redact::Redactor;
 
 /// Header fields and body of a token request.
@@ -80,7 +80,7 @@ impl TokenRequest {
         nonce: Option<Nonce>,
         issued_at: u64,
     ) {
-        let proof = key.prove(Claims {
+        let proof = key.prove(ProofClaims {
             method: "POST",
             target: [
                 url.scheme(),

@@ -14,7 +14,7 @@ use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
 use crate::route::{self, Destination};
-use crate::snapshot::{Snapshot, Target, Upstream};
+use crate::snapshot::{BuiltUpstream, RouteTarget, Snapshot};
 
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
@@ -52,7 +52,7 @@ pub fn find_route<'s>(
     };
     let (path, method) = (&*checked.path.canonical, &head.method);
 
-    let fits = |target: &Target| {
+    let fits = |target: &RouteTarget| {
         let (upstream, route) = (target.upstream as usize, target.route as usize);
         leads_there(snapshot, upstream, route, destination)
     };
@@ -141,7 +141,7 @@ pub fn upstreams_at<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
     destination: Destination<'s>,
-) -> impl Iterator<Item = &'s Upstream> {
+) -> impl Iterator<Item = &'s BuiltUpstream> {
     let config = &snapshot.config;
     let listener = &config.listeners[listener];
     let Destination { scheme, host, port } = destination;
@@ -198,7 +198,7 @@ fn leads_there(
         || is_named()
 }
 
-fn is_https(upstream: &Upstream) -> bool {
+fn is_https(upstream: &BuiltUpstream) -> bool {
     upstream.config.url.scheme() == "https"
 }
 
@@ -239,7 +239,7 @@ fn is_own_socket(snapshot: &Snapshot, destination: Destination<'_>) -> bool {
 pub fn scrub_response(
     headers: &mut HeaderMap,
     forwarded: Forwarded,
-    upstream: &Upstream,
+    upstream: &BuiltUpstream,
     client: Option<&str>,
 ) {
     if forwarded == Forwarded::No {

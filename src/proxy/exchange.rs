@@ -20,7 +20,7 @@ use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
-use crate::snapshot::{Injection, Upstream};
+use crate::snapshot::{BuiltUpstream, Injection};
 use crate::telemetry::ACCESS;
 use crate::token::Token;
 use crate::upstream::without_documentation_link;
@@ -174,7 +174,7 @@ impl Exchange {
     }
 
     /// The upstream that it was matched to.
-    pub fn upstream(&self) -> Option<&Upstream> {
+    pub fn upstream(&self) -> Option<&BuiltUpstream> {
         self.upstream.map(|at| &*self.shard.snapshot.upstreams[at])
     }
 

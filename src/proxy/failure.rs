@@ -81,7 +81,7 @@ pub fn token(unavailable: Unavailable) -> ProxyError {
 
 /// Why there is no response, though there was a connection.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum ExchangeFailure {
     /// Over HTTP/1.1.
     #[error(transparent)]
     Http1(#[from] http1::Error),
@@ -93,9 +93,9 @@ pub enum Broken {
 /// The exchange failed before the response head was complete. `http1_instead`: over HTTP/2, and what
 /// came began as HTTP/1.1 does.
 #[cold]
-pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
+pub fn exchange(error: ExchangeFailure, http1_instead: bool) -> ProxyError {
     let h2 = match &error {
-        Broken::Http2(http2::Error::Stream(error)) => Some(error),
+        ExchangeFailure::Http2(http2::Error::Stream(error)) => Some(error),
         _ => None,
     };
     let (kind, detail) = match (h2, &error) {
@@ -108,19 +108,19 @@ pub fn exchange(error: Broken, http1_instead: bool) -> ProxyError {
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not a valid HTTP/2 response, or its head exceeds max_response_header_bytes (the log says which rule it broke); check the port of its url, and whether http = \"2\" is right".into(),
         ),
-        (_, Broken::Http2(http2::Error::TunnelWithBody)) => (
+        (_, ExchangeFailure::Http2(http2::Error::TunnelWithBody)) => (
             ErrorKind::UpstreamProtocol,
             "the upstream agreed to a tunnel and announced a body with it; look at how it answers CONNECT".into(),
         ),
-        (_, Broken::Http1(http1::Error::Head(HeadError::TooLarge))) => (
+        (_, ExchangeFailure::Http1(http1::Error::Head(HeadError::TooLarge))) => (
             ErrorKind::UpstreamProtocol,
             "the head of the upstream's response exceeds max_response_header_bytes or max_response_headers; make it send less, or raise them".into(),
         ),
-        (_, Broken::Http1(http1::Error::Head(_))) => (
+        (_, ExchangeFailure::Http1(http1::Error::Head(_))) => (
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not an HTTP response; check that its url names an HTTP port".into(),
         ),
-        (_, Broken::Http1(http1::Error::Interim) | Broken::Http2(http2::Error::Interim)) => (
+        (_, ExchangeFailure::Http1(http1::Error::Interim) | ExchangeFailure::Http2(http2::Error::Interim)) => (
             ErrorKind::UpstreamProtocol,
             "the upstream sends interim responses without end and no final one; look at what it does".into(),
         ),
@@ -150,8 +150,8 @@ fn given_up(error: &h2::Error) -> Cow<'static, str> {
 }
 
 /// The upstream said that it did not process the request (RFC 9113 section 8.7).
-pub fn is_refused_stream(error: &Broken) -> bool {
-    let Broken::Http2(http2::Error::Stream(error)) = error else {
+pub fn is_refused_stream(error: &ExchangeFailure) -> bool {
+    let ExchangeFailure::Http2(http2::Error::Stream(error)) = error else {
         return false;
     };
     error.reason() == Some(h2::Reason::REFUSED_STREAM) || is_above_last_stream(error)
@@ -168,15 +168,15 @@ fn is_above_last_stream(error: &h2::Error) -> bool {
 }
 
 /// The connection ended before the response did.
-pub fn is_closed_early(error: &Broken) -> bool {
+pub fn is_closed_early(error: &ExchangeFailure) -> bool {
     use std::io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
     };
     let (io, closed) = match error {
-        Broken::Http1(http1::Error::Io(io)) => (Some(io), false),
-        Broken::Http1(error) => (None, matches!(error, http1::Error::Closed)),
-        Broken::Http2(http2::Error::Io(io)) => (Some(io), false),
-        Broken::Http2(_) => (None, false),
+        ExchangeFailure::Http1(http1::Error::Io(io)) => (Some(io), false),
+        ExchangeFailure::Http1(error) => (None, matches!(error, http1::Error::Closed)),
+        ExchangeFailure::Http2(http2::Error::Io(io)) => (Some(io), false),
+        ExchangeFailure::Http2(_) => (None, false),
     };
     let reset = io.map(std::io::Error::kind).is_some_and(|kind| {
         // The last is TLS without its own end.

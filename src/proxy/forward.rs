@@ -12,7 +12,7 @@ use super::error::{ErrorKind, ProxyError};
 use super::exchange::SendRecord;
 use super::failure;
 use super::outgoing::OutgoingRequest;
-use super::response::{self, Answer, Framing};
+use super::response::{self, Framing, UpstreamResponse};
 use super::token_verdict;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
@@ -33,7 +33,7 @@ impl Forward<'_> {
     /// Sends it with the token of its record, which is replaced if it expires while a connection is
     /// opened. An upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section
     /// 9); one that refuses the proof gets one that is dated by its own clock, if that differs from ours.
-    pub async fn send(&self) -> Result<Answer, ProxyError> {
+    pub async fn send(&self) -> Result<UpstreamResponse, ProxyError> {
         let injection = self.request.injection();
         let Some(injection) = injection.filter(|_| self.record.has_bound_token()) else {
             return self.transmit().await;
@@ -62,7 +62,12 @@ impl Forward<'_> {
 
     /// An upstream that refuses a request with a proof may do so because of the proof's date: the
     /// next ones are dated by its clock. Whether that is another than before.
-    fn learn_clock(&self, injection: &Injection, answer: &Answer, sent: Duration) -> bool {
+    fn learn_clock(
+        &self,
+        injection: &Injection,
+        answer: &UpstreamResponse,
+        sent: Duration,
+    ) -> bool {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return false;
         }
@@ -81,13 +86,13 @@ impl Forward<'_> {
     }
 
     /// The nonce that the next proof has to hold, if the token is bound to a key.
-    fn take_nonce(&self, injection: &Injection, response: &mut Answer) -> Option<Nonce> {
+    fn take_nonce(&self, injection: &Injection, response: &mut UpstreamResponse) -> Option<Nonce> {
         let bound = self.record.has_bound_token();
         bound.then(|| Nonce::take(response.headers_mut(), injection.max_nonce_bytes))?
     }
 
     /// Sends it on one connection after another, until there is an answer or no other attempt is safe.
-    async fn transmit(&self) -> Result<Answer, ProxyError> {
+    async fn transmit(&self) -> Result<UpstreamResponse, ProxyError> {
         if let Some(protocol) = self.request.upgrade() {
             return Box::pin(self.upgrade(protocol)).await;
         }
@@ -168,7 +173,7 @@ impl Forward<'_> {
     }
 
     /// Sends it on a connection of its own that can be upgraded.
-    async fn upgrade(&self, protocol: &HeaderValue) -> Result<Answer, ProxyError> {
+    async fn upgrade(&self, protocol: &HeaderValue) -> Result<UpstreamResponse, ProxyError> {
         let opened = self.pool.open_dedicated().await;
         let connection = opened.map_err(|error| failure::connect(Arc::new(error)))?;
         self.renew_if_expired().await?;
@@ -224,7 +229,7 @@ impl Forward<'_> {
 }
 
 /// The answer, if it can be passed on. One that cannot leaves its connection behind.
-fn received(mut answer: Answer) -> Result<Answer, ProxyError> {
+fn received(mut answer: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
     if answer.version() == Version::HTTP_2 {
         response::check_http2(answer.headers())?;
     } else if response::check_http1(answer.headers())? == Framing::Ambiguous {

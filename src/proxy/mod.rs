@@ -46,14 +46,14 @@ pub use upload::ClientBody;
 
 use crate::http1::ReasonPhrase;
 use crate::route::{self, AllowedAddresses, AllowedHosts};
-use crate::snapshot::{BrowserGuard, Listener, Snapshot, Upstream};
+use crate::snapshot::{BrowserGuard, BuiltUpstream, ListenerRules, Snapshot};
 use browser_guard::BrowserRefusal;
 use destination::Forwarded;
 use exchange::Exchange;
 use forward::Forward;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
-use response::Answer;
+use response::UpstreamResponse;
 use route_taken::RouteTaken;
 use upload::Upload;
 
@@ -82,7 +82,7 @@ pub fn handle(
         match answer(&mut exchange, &mut request).await {
             Ok((response, tunnel)) => {
                 exchange.answered(response.status());
-                response.map(|body| Reply::theirs(body, tunnel, exchange))
+                response.map(|body| Reply::of_upstream(body, tunnel, exchange))
             }
             Err(error) => refuse(&error, exchange),
         }
@@ -98,7 +98,7 @@ fn answer_connect(mut exchange: Exchange, head: &Parts) -> Response<Reply> {
         Ok(target) => {
             client.connect(target);
             exchange.answered(StatusCode::OK);
-            Response::new(Reply::ours(Bytes::new(), exchange))
+            Response::new(Reply::of_proxy(Bytes::new(), exchange))
         }
         Err(error) => {
             let mut response = refuse(&error, exchange);
@@ -115,7 +115,7 @@ fn answer_connect(mut exchange: Exchange, head: &Parts) -> Response<Reply> {
 async fn answer(
     exchange: &mut Exchange,
     request: &mut ReceivedRequest,
-) -> Result<(Answer, Option<Box<UpstreamTunnel>>), ProxyError> {
+) -> Result<(UpstreamResponse, Option<Box<UpstreamTunnel>>), ProxyError> {
     let shard = Rc::clone(&exchange.shard);
     let snapshot = &*shard.snapshot;
 
@@ -198,7 +198,11 @@ fn check<'r>(
 }
 
 /// Refuses web pages that may not use the listener.
-fn identify(listener: &Listener, checked: &Checked<'_>, head: &Parts) -> Result<(), ProxyError> {
+fn identify(
+    listener: &ListenerRules,
+    checked: &Checked<'_>,
+    head: &Parts,
+) -> Result<(), ProxyError> {
     match &listener.browser_guard {
         Some(guard) => {
             browser_guard::admit(guard, checked, &head.headers).map_err(BrowserRefusal::at_listener)
@@ -223,7 +227,7 @@ fn find_route<'s>(
 
 /// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
 /// meant for the upstream.
-fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &Upstream, head: &mut Parts) {
+fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &BuiltUpstream, head: &mut Parts) {
     let injection = upstream.injection.as_ref();
     headers::scrub_request(
         &mut head.headers,
@@ -243,7 +247,7 @@ fn target(
     head: &Parts,
     checked: &Checked<'_>,
     taken: &RouteTaken<'_>,
-    upstream: &Upstream,
+    upstream: &BuiltUpstream,
 ) -> Result<PathAndQuery, ProxyError> {
     let path = &checked.path;
     if path.is_asterisk() {
@@ -282,7 +286,7 @@ fn target(
 }
 
 /// Makes the answer fit for the client.
-fn reply(answer: Answer, request: &OutgoingRequest<'_>) -> Answer {
+fn reply(answer: UpstreamResponse, request: &OutgoingRequest<'_>) -> UpstreamResponse {
     let (mut head, mut incoming) = answer.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);
@@ -315,7 +319,7 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     exchange.failed(error);
     exchange.answered(response.status());
     exchange.uploads(None);
-    response.map(|body| Reply::ours(body, exchange))
+    response.map(|body| Reply::of_proxy(body, exchange))
 }
 
 /// Whether a request may see the admin pages: anyone who can reach them, but no web page. `addresses`

@@ -23,7 +23,7 @@ use super::upload::{AttemptBody, Upload};
 use crate::config;
 use crate::dpop::{DPOP, Nonce};
 use crate::http1::{HeaderCase, RequestHead, RequestLine};
-use crate::snapshot::{Injection, Upstream};
+use crate::snapshot::{BuiltUpstream, Injection};
 use crate::token::Token;
 
 /// A request as the server hands it over.
@@ -39,7 +39,7 @@ pub struct ReceivedRequest {
 /// A request as it will be sent, less the token; kept for sending it again.
 pub struct OutgoingRequest<'r> {
     /// The upstream.
-    pub upstream: &'r Upstream,
+    pub upstream: &'r BuiltUpstream,
     /// Scrubbed; with the client's `Host`, and without token.
     head: &'r Parts,
     /// The path and query, rewritten.
@@ -62,7 +62,7 @@ pub struct OutgoingRequest<'r> {
 impl<'r> OutgoingRequest<'r> {
     /// Takes a request whose head has been scrubbed; `tunnel` is the tunnel to ask for, if any.
     pub fn new(
-        upstream: &'r Upstream,
+        upstream: &'r BuiltUpstream,
         request: &'r ReceivedRequest,
         target: PathAndQuery,
         tunnel: Option<TunnelRequest>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::ProxyError;
 use super::forward::Forward;
 use super::outgoing::OutgoingRequest;
-use super::response::Answer;
+use super::response::UpstreamResponse;
 use super::token_verdict;
 use crate::oauth::challenge;
 use crate::snapshot::Injection;
@@ -16,8 +16,8 @@ use crate::token::Token;
 pub async fn judge(
     injection: &Injection,
     forward: &Forward<'_>,
-    answer: Answer,
-) -> Result<Answer, ProxyError> {
+    answer: UpstreamResponse,
+) -> Result<UpstreamResponse, ProxyError> {
     let Some(sent) = forward.record.token() else {
         return Ok(answer);
     };
@@ -33,7 +33,7 @@ pub async fn judge(
 fn is_rejected(
     request: &OutgoingRequest<'_>,
     injection: &Injection,
-    answer: &Answer,
+    answer: &UpstreamResponse,
     token: &Token,
 ) -> bool {
     token_verdict::rejects(answer, &schemes(injection, token))
@@ -41,7 +41,7 @@ fn is_rejected(
 }
 
 /// Notes that the upstream takes this token, if the answer says so.
-fn note_accepted(injection: &Injection, answer: &Answer, token: &Token) {
+fn note_accepted(injection: &Injection, answer: &UpstreamResponse, token: &Token) {
     let known = injection.fresh.has_accepted(token);
     if !known && token_verdict::accepts(answer) {
         injection.fresh.accept(token, || injection.now());
@@ -49,7 +49,7 @@ fn note_accepted(injection: &Injection, answer: &Answer, token: &Token) {
 }
 
 /// Notes that the rejection of this token goes to the client.
-fn note_rejected(injection: &Injection, answer: &Answer, token: &Token) {
+fn note_rejected(injection: &Injection, answer: &UpstreamResponse, token: &Token) {
     injection.fresh.reject(token, injection.now(), || {
         let reason = challenge::reason(answer.headers(), &schemes(injection, token));
         let clean = |text: &str| injection.redactor.clean(text);
@@ -67,9 +67,9 @@ fn schemes<'a>(injection: &'a Injection, token: &'a Token) -> [&'a str; 2] {
 async fn renew_and_replay(
     injection: &Injection,
     forward: &Forward<'_>,
-    rejection: Answer,
+    rejection: UpstreamResponse,
     rejected: Arc<Token>,
-) -> Result<Answer, ProxyError> {
+) -> Result<UpstreamResponse, ProxyError> {
     let request = forward.request;
     if !request.upstream.config.retry_on_401 {
         note_rejected(injection, &rejection, &rejected);

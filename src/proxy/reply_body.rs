@@ -19,18 +19,18 @@ use crate::upstream::{ResponseBody, ResponseBodyError};
 /// A response body: the upstream's, streamed, or a short one of ours. It bounds the pauses of the
 /// upstream's body and scrubs its trailers. The exchange counts what passes, and ends with it.
 pub struct Reply {
-    content: Content,
+    content: ReplySource,
     exchange: Exchange,
     tunnel: Option<Box<UpstreamTunnel>>,
 }
 
-enum Content {
-    Ours(Option<Bytes>),
-    Theirs(Theirs),
+enum ReplySource {
+    Proxy(Option<Bytes>),
+    Upstream(StreamedBody),
 }
 
 /// The upstream's body.
-struct Theirs {
+struct StreamedBody {
     /// What arrives, and the connection it arrives on.
     incoming: ResponseBody<AttemptBody>,
     /// The longest pause between two chunks, either way.
@@ -54,16 +54,16 @@ pub enum ReplyError {
 
 impl Reply {
     /// A whole body of ours.
-    pub fn ours(body: Bytes, exchange: Exchange) -> Self {
+    pub fn of_proxy(body: Bytes, exchange: Exchange) -> Self {
         Self {
-            content: Content::Ours((!body.is_empty()).then_some(body)),
+            content: ReplySource::Proxy((!body.is_empty()).then_some(body)),
             exchange,
             tunnel: None,
         }
     }
 
     /// The upstream's body, which has yet to be read; `tunnel` is what the connection becomes behind it.
-    pub fn theirs(
+    pub fn of_upstream(
         incoming: ResponseBody<AttemptBody>,
         tunnel: Option<Box<UpstreamTunnel>>,
         exchange: Exchange,
@@ -72,7 +72,7 @@ impl Reply {
             upload.response_begins();
         }
         let upstream = exchange.upstream();
-        let mut theirs = Theirs {
+        let mut streamed = StreamedBody {
             incoming,
             idle: upstream.and_then(|upstream| upstream.config.stream_idle_timeout),
             waiting_since: None,
@@ -81,9 +81,9 @@ impl Reply {
         };
         // The sender may not poll again once the declared length has passed, so the end of the body is
         // looked for as soon as that is so.
-        theirs.incoming.release_at_end(theirs.idle);
+        streamed.incoming.release_at_end(streamed.idle);
         Self {
-            content: Content::Theirs(theirs),
+            content: ReplySource::Upstream(streamed),
             exchange,
             tunnel,
         }
@@ -97,24 +97,24 @@ impl Reply {
     /// How long the client may take to make room for the next piece.
     pub fn patience(&self) -> Option<Duration> {
         match &self.content {
-            Content::Ours(_) => Some(self.exchange.shard.snapshot.config.server.idle_timeout),
-            Content::Theirs(theirs) => theirs.idle,
+            ReplySource::Proxy(_) => Some(self.exchange.shard.snapshot.config.server.idle_timeout),
+            ReplySource::Upstream(streamed) => streamed.idle,
         }
     }
 
     /// Continues to send the request body while nobody polls the response body.
     pub fn send_upload(&mut self, cx: &mut Context<'_>) {
-        if let Content::Theirs(theirs) = &mut self.content
-            && let Err(error) = theirs.incoming.send_upload(cx)
+        if let ReplySource::Upstream(streamed) = &mut self.content
+            && let Err(error) = streamed.incoming.send_upload(cx)
         {
-            theirs
+            streamed
                 .broken
                 .get_or_insert(Box::new(ReplyError::BrokenOff(error)));
         }
     }
 }
 
-impl Theirs {
+impl StreamedBody {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -180,14 +180,14 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        let theirs = match &mut this.content {
-            Content::Ours(body) => {
+        let streamed = match &mut this.content {
+            ReplySource::Proxy(body) => {
                 this.exchange.sends(body.as_ref());
                 return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
             }
-            Content::Theirs(theirs) => theirs,
+            ReplySource::Upstream(streamed) => streamed,
         };
-        let frame = std::task::ready!(theirs.poll_next(cx, &this.exchange));
+        let frame = std::task::ready!(streamed.poll_next(cx, &this.exchange));
         if let Some(Ok(frame)) = &frame {
             this.exchange.sends(frame.data_ref());
         }
@@ -203,15 +203,17 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Ours(body) => body.is_none(),
-            Content::Theirs(theirs) => theirs.incoming.is_end_stream(),
+            ReplySource::Proxy(body) => body.is_none(),
+            ReplySource::Upstream(streamed) => streamed.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Ours(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Content::Theirs(theirs) => theirs.incoming.size_hint(),
+            ReplySource::Proxy(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            ReplySource::Upstream(streamed) => streamed.incoming.size_hint(),
         }
     }
 }

@@ -216,14 +216,14 @@ fn method_not_allowed() -> ProxyError {
 }
 
 /// What the check of the headers leaves to use.
-struct Fields<'r> {
+struct CheckedFields<'r> {
     host: Option<&'r HeaderValue>,
     seen: Seen,
 }
 
 /// One pass over all headers. Their values hold no control characters but tab: no `HeaderValue`
 /// can.
-fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, ProxyError> {
+fn check_headers(headers: &HeaderMap, version: Version) -> Result<CheckedFields<'_>, ProxyError> {
     let http1 = version <= Version::HTTP_11;
     let (mut host, mut length, mut coding) = (None, None, None);
     let mut seen = Seen::default();
@@ -277,7 +277,7 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<Fields<'_>, Pr
             }
         }
     }
-    Ok(Fields { host, seen })
+    Ok(CheckedFields { host, seen })
 }
 
 /// Whether it is a gRPC call, also when the rest of it is refused.
@@ -302,7 +302,7 @@ fn is_grpc_type(content_type: &HeaderValue) -> bool {
 /// the latter must be there and valid all the same (section 3.2).
 fn authority<'r>(
     uri: &'r Uri,
-    fields: &Fields<'r>,
+    fields: &CheckedFields<'r>,
     version: Version,
 ) -> Result<Option<&'r str>, ProxyError> {
     let named = match fields.host {

@@ -10,7 +10,7 @@ use super::upload::AttemptBody;
 use crate::upstream::ResponseBody;
 
 /// A response of the upstream, its body still to be read.
-pub type Answer = Response<ResponseBody<AttemptBody>>;
+pub type UpstreamResponse = Response<ResponseBody<AttemptBody>>;
 
 /// What the framing of a response allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

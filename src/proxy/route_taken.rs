@@ -1,7 +1,7 @@
 //! The route that a request takes, whatever way it came.
 
 use crate::route::Match;
-use crate::snapshot::{Snapshot, Target};
+use crate::snapshot::{RouteTarget, Snapshot};
 
 /// The route that a request takes.
 pub struct RouteTaken<'s> {
@@ -17,7 +17,7 @@ pub struct RouteTaken<'s> {
 
 impl<'s> RouteTaken<'s> {
     /// One that was written.
-    pub fn written(found: &Match<'s, Target>) -> Self {
+    pub fn written(found: &Match<'s, RouteTarget>) -> Self {
         let replacement = found.value.replace_prefix.as_deref();
         Self {
             upstream: found.value.upstream,

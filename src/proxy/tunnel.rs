@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
-use super::response::Answer;
+use super::response::UpstreamResponse;
 use super::tunnel_record::TunnelRecord;
-use crate::snapshot::Upstream;
+use crate::snapshot::BuiltUpstream;
 use crate::upstream::{Lease, ResponseBody};
 use copy::TunnelCopy;
 use side::UpstreamSide;
@@ -36,11 +36,11 @@ pub struct UpstreamTunnel {
 
 /// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
 pub fn accepted(
-    answer: Answer,
+    answer: UpstreamResponse,
     connects: bool,
     exchange: &mut Exchange,
-    upstream: &Upstream,
-) -> (Answer, Option<Box<UpstreamTunnel>>) {
+    upstream: &BuiltUpstream,
+) -> (UpstreamResponse, Option<Box<UpstreamTunnel>>) {
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
         StatusCode::OK if connects => {
@@ -49,17 +49,20 @@ pub fn accepted(
                 let side = UpstreamSide::Http2(stream);
                 UpstreamTunnel::new(side, Bytes::new(), lease, exchange, upstream)
             });
-            (Answer::from_parts(head, ResponseBody::ended()), tunnel)
+            (
+                UpstreamResponse::from_parts(head, ResponseBody::ended()),
+                tunnel,
+            )
         }
         _ => (answer, None),
     }
 }
 
 fn upgraded(
-    mut answer: Answer,
+    mut answer: UpstreamResponse,
     exchange: &mut Exchange,
-    upstream: &Upstream,
-) -> (Answer, Option<Box<UpstreamTunnel>>) {
+    upstream: &BuiltUpstream,
+) -> (UpstreamResponse, Option<Box<UpstreamTunnel>>) {
     let protocol = answer.headers().get(header::UPGRADE).cloned();
     super::headers::scrub_response(answer.headers_mut(), StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
@@ -71,7 +74,10 @@ fn upgraded(
     let tunnel = incoming.into_tunnel().map(|(io, received, lease)| {
         UpstreamTunnel::new(UpstreamSide::Http1(io), received, lease, exchange, upstream)
     });
-    (Answer::from_parts(head, ResponseBody::ended()), tunnel)
+    (
+        UpstreamResponse::from_parts(head, ResponseBody::ended()),
+        tunnel,
+    )
 }
 
 impl UpstreamTunnel {
@@ -80,7 +86,7 @@ impl UpstreamTunnel {
         received: Bytes,
         lease: Lease,
         exchange: &mut Exchange,
-        upstream: &Upstream,
+        upstream: &BuiltUpstream,
     ) -> Box<Self> {
         Box::new(Self {
             side,

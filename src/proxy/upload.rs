@@ -21,7 +21,7 @@ use super::headers;
 
 /// A request body, read once from the client and offered to one attempt after another.
 pub struct Upload {
-    state: RefCell<State>,
+    state: RefCell<UploadState>,
     progress: Cell<Instant>,
     finished: Cell<Option<Instant>>,
     received: Cell<u64>,
@@ -29,7 +29,7 @@ pub struct Upload {
     exact: Option<u64>,
 }
 
-struct State {
+struct UploadState {
     /// `None` once nobody will read it any more.
     source: Option<ClientBody>,
     /// What was read so far, for another attempt; `None` once it is more than may be kept.
@@ -89,7 +89,7 @@ impl Upload {
     pub fn new(source: ClientBody) -> Rc<Self> {
         let exact = source.length();
         Rc::new(Self {
-            state: RefCell::new(State {
+            state: RefCell::new(UploadState {
                 source: Some(source),
                 kept: None,
                 keep: 0,
@@ -262,7 +262,7 @@ impl AttemptBody {
     }
 }
 
-impl State {
+impl UploadState {
     /// Whoever read until now must notice: its connection ends with it.
     fn supersede(&mut self) {
         self.attempt += 1;

@@ -42,7 +42,7 @@ fn find(table: &RouteTable<usize>, host: &str, path: &str) -> Option<(usize, usi
 
 #[test]
 fn a_place_fills_one_line_of_the_cache() {
-    assert_eq!(size_of::<PrefixEntry<crate::snapshot::Target>>(), 64);
+    assert_eq!(size_of::<PrefixEntry<crate::snapshot::RouteTarget>>(), 64);
 }
 
 #[test]

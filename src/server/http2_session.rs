@@ -17,7 +17,7 @@ use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::Deadline;
 use crate::http2::server::{
-    Connection, IncomingRequest, RequestContent, Responder, ResponseProgress, Settings,
+    IncomingRequest, RequestContent, Responder, ResponseProgress, ServerConnection, ServerSettings,
     TunnelReceiver,
 };
 use crate::http2::{PingInterval, Sending, Sizes};
@@ -35,7 +35,7 @@ pub async fn serve(
     let io = ObservedSocket::new(socket, Rc::clone(&activity), received);
     let settings = settings(&limits, &client, &current);
     // If the handshake fails there is no client to tell.
-    if let Ok(connection) = Connection::begin(io, &settings).await {
+    if let Ok(connection) = ServerConnection::begin(io, &settings).await {
         Http2Session {
             connection,
             client,
@@ -56,10 +56,10 @@ fn settings(
     limits: &config::Server,
     client: &ClientConnection,
     current: &CurrentSnapshot,
-) -> Settings {
+) -> ServerSettings {
     let http2 = &limits.http2;
     let (shard, _) = current(client);
-    Settings {
+    ServerSettings {
         windows: Sizes {
             stream: http2.stream_window,
             max_streams: http2.max_streams,
@@ -76,7 +76,7 @@ fn settings(
 
 /// A connection with its timer, which is armed only while the connection waits.
 struct Http2Session {
-    connection: Connection<ObservedSocket>,
+    connection: ServerConnection<ObservedSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     activity: Rc<Activity>,

@@ -41,7 +41,7 @@ impl BoundListener {
 /// A socket that accepts until it is stopped or dropped. What the kernel has queued by then is
 /// still served.
 #[derive(Debug)]
-pub struct Listener {
+pub struct OpenListener {
     socket: Arc<ListeningSocket>,
     local_address: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
@@ -109,11 +109,11 @@ impl BoundListener {
         name: &str,
         shards: Arc<Shards>,
         limit: Arc<ConcurrencyLimit>,
-    ) -> Listener {
+    ) -> OpenListener {
         let (pause, paused) = oneshot::channel();
         let guard = acceptor.supervisor().guard(format!("listener {name}"));
         let name = name.to_owned();
-        Listener {
+        OpenListener {
             socket: Arc::clone(&self.socket),
             local_address: self.local_address,
             file: self.file.clone(),
@@ -126,7 +126,7 @@ impl BoundListener {
     }
 }
 
-impl Listener {
+impl OpenListener {
     /// The TCP address it is bound to, with the port that the system chose.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.local_address

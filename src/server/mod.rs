@@ -12,6 +12,6 @@ mod shard;
 mod socket_file;
 
 pub use acceptor::Acceptor;
-pub use listener::{BoundListener, Listener, bind, bind_tcp};
+pub use listener::{BoundListener, OpenListener, bind, bind_tcp};
 pub use shard::Shards;
 pub use socket_file::SocketFile;

@@ -7,7 +7,9 @@ use http::HeaderValue;
 
 use super::context::{BuildContext, BuildError};
 use super::listener::{implied_routes, route_labels};
-use super::{Credential, Listener, Snapshot, Target, Upstream, credential, upstream};
+use super::{
+    BuiltCredential, BuiltUpstream, ListenerRules, RouteTarget, Snapshot, credential, upstream,
+};
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
@@ -94,7 +96,7 @@ impl Builder {
         if changed.is_empty() {
             return Ok(None);
         }
-        let upstream = |known: &Arc<Upstream>| {
+        let upstream = |known: &Arc<BuiltUpstream>| {
             let credential = known.config.credential.as_ref();
             if credential.is_some_and(|name| changed.contains(name)) {
                 upstream::build(&self.context, &known.config, &credentials, Some(old))
@@ -120,8 +122,8 @@ impl Builder {
     fn assemble(
         &self,
         config: Config,
-        credentials: BTreeMap<String, Credential>,
-        upstreams: Vec<Arc<Upstream>>,
+        credentials: BTreeMap<String, BuiltCredential>,
+        upstreams: Vec<Arc<BuiltUpstream>>,
         old: Option<&Snapshot>,
     ) -> Snapshot {
         let names = config.upstreams.keys().map(String::as_str);
@@ -142,7 +144,7 @@ impl Builder {
                 path: &route.path,
                 methods: &route.methods,
             };
-            let target = Target {
+            let target = RouteTarget {
                 upstream: *indices.get(route.upstream.as_str())?,
                 replace_prefix: route.replace_prefix.clone(),
                 route: at,
@@ -160,7 +162,7 @@ impl Builder {
             listeners: config
                 .listeners
                 .iter()
-                .map(|listener| Listener::new(listener, &config))
+                .map(|listener| ListenerRules::new(listener, &config))
                 .collect(),
             upstreams,
             credentials,

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::context::{BuildContext, BuildError};
-use super::{Credential, Snapshot, StandbyCertificate};
+use super::{BuiltCredential, Snapshot, StandbyCertificate};
 use crate::config;
 use crate::oauth;
 use crate::token::{CredentialPhase, Policy, TokenSource};
 use crate::upstream::{ClientCertificate, TlsError};
 
-impl Credential {
+impl BuiltCredential {
     /// What is in use, and what stands by.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
         let next = self.next.as_ref().map(|next| &next.source);
@@ -125,7 +125,7 @@ pub fn build(
     config: &config::Credential,
     bound: bool,
     old: Option<&Snapshot>,
-) -> Result<Credential, BuildError> {
+) -> Result<BuiltCredential, BuildError> {
     let before = old.and_then(|old| {
         let was = old.config.credentials.get(&config.name)?;
         Some((was, old.credentials.get(&config.name)?))
@@ -161,13 +161,13 @@ pub fn build(
         inherited = may.then(|| Arc::new(origin.clone()));
         source.inherit(kept.source.held().filter(|_| may).as_deref());
     }
-    Ok(Credential {
+    Ok(BuiltCredential {
         proof_key,
         max_nonce_bytes: config.max_nonce_bytes,
         source,
         certificate,
         next: None,
-        added_by_reload: kept.map_or(old.is_some(), Credential::is_new),
+        added_by_reload: kept.map_or(old.is_some(), BuiltCredential::is_new),
         inherited,
         reconfigured: None,
     })
@@ -177,7 +177,7 @@ pub fn build(
 fn certificate(
     config: &config::Credential,
     bound: bool,
-    kept: Option<&Credential>,
+    kept: Option<&BuiltCredential>,
 ) -> Result<Option<Arc<ClientCertificate>>, BuildError> {
     if !bound {
         return Ok(None);
@@ -192,12 +192,12 @@ fn certificate(
 pub fn reread_certificate(
     context: &BuildContext,
     config: &config::Credential,
-    kept: &Credential,
+    kept: &BuiltCredential,
     current: &ClientCertificate,
-) -> Result<Credential, BuildError> {
+) -> Result<BuiltCredential, BuildError> {
     let next = match (ClientCertificate::read(&config.tls), &kept.next) {
         (Ok(read), _) if read.is_same(current) => {
-            return Ok(Credential {
+            return Ok(BuiltCredential {
                 next: None,
                 ..kept.clone()
             });
@@ -217,7 +217,7 @@ pub fn reread_certificate(
         (Err(reason), None) => return Err(unusable(config, reason)),
     };
     if next.source.current().is_some() || kept.has_nothing_to_lose() {
-        return Ok(Credential {
+        return Ok(BuiltCredential {
             source: next.source,
             certificate: Some(next.certificate),
             next: None,
@@ -229,7 +229,7 @@ pub fn reread_certificate(
     }
     // Whatever brought us here, it may also cure what a request for its token failed of.
     next.source.stand_by();
-    Ok(Credential {
+    Ok(BuiltCredential {
         next: Some(next),
         ..kept.clone()
     })
@@ -240,7 +240,7 @@ fn client(
     context: &BuildContext,
     config: &config::Credential,
     certificate: Option<Arc<ClientCertificate>>,
-    before: Option<&Credential>,
+    before: Option<&BuiltCredential>,
 ) -> Result<oauth::Client, BuildError> {
     let redactor = context.redactor(&config.name);
     let client = oauth::Client::presenting(certificate, config, redactor);

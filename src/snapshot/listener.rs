@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use url::Position;
 
-use super::{BrowserGuard, Listener};
+use super::{BrowserGuard, ListenerRules};
 use crate::config::{self, Config, ListenAddress};
 use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
 
-impl Listener {
+impl ListenerRules {
     pub(super) fn new(listener: &config::Listener, config: &Config) -> Self {
         let loopback = match &listener.address {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),

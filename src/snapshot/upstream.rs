@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use url::Host;
 
 use super::context::{BuildContext, BuildError};
-use super::{Credential, Injection, Snapshot, Upstream};
+use super::{BuiltCredential, BuiltUpstream, Injection, Snapshot};
 use crate::config;
 use crate::http2::PingInterval;
 use crate::token::{FreshTokenRejections, TokenRejections};
@@ -25,9 +25,9 @@ use crate::upstream::{
 pub fn build(
     context: &BuildContext,
     config: &config::Upstream,
-    credentials: &BTreeMap<String, Credential>,
+    credentials: &BTreeMap<String, BuiltCredential>,
     old: Option<&Snapshot>,
-) -> Result<Arc<Upstream>, BuildError> {
+) -> Result<Arc<BuiltUpstream>, BuildError> {
     let fingerprint = upstream::fingerprint(&config.tls);
     let credential = config
         .credential
@@ -89,7 +89,7 @@ pub fn build(
         clock: context.api_clock(config),
         max_nonce_bytes: credential.max_nonce_bytes,
     });
-    Ok(Arc::new(Upstream::new(
+    Ok(Arc::new(BuiltUpstream::new(
         config.clone(),
         endpoint,
         injection,
@@ -132,7 +132,7 @@ fn endpoint(
     }))
 }
 
-impl Upstream {
+impl BuiltUpstream {
     fn new(
         config: config::Upstream,
         endpoint: Arc<Endpoint>,

@@ -26,7 +26,7 @@ pub(super) struct Lines(Arc<LineQueue>);
 
 #[derive(Debug)]
 struct LineQueue {
-    messages: Sender<Message>,
+    messages: Sender<LogMessage>,
     /// How many bytes wait to be written.
     waiting: AtomicUsize,
     /// How many bytes may wait.
@@ -42,7 +42,7 @@ struct LineQueue {
 }
 
 #[derive(Debug)]
-enum Message {
+enum LogMessage {
     Line(Vec<u8>),
     /// Everything before it has been written.
     Flush(SyncSender<()>),
@@ -103,7 +103,7 @@ impl Lines {
         let size = line.len() + OVERHEAD;
         let fits = waiting.fetch_add(size, Relaxed) + size <= self.0.most.load(Relaxed);
         let dropped = !(fits || self.is_writer());
-        let dead = !dropped && messages.send(Message::Line(line)).is_err();
+        let dead = !dropped && messages.send(LogMessage::Line(line)).is_err();
         if dropped || dead {
             waiting.fetch_sub(size, Relaxed);
             self.0.dropped.fetch_add(1, Relaxed);
@@ -120,7 +120,7 @@ impl Lines {
     /// Waits until what was left has been written, or for so long.
     pub(super) fn flush(&self, patience: Duration) {
         let (done, flushed) = mpsc::sync_channel(1);
-        if self.0.messages.send(Message::Flush(done)).is_ok() {
+        if self.0.messages.send(LogMessage::Flush(done)).is_ok() {
             // What nobody has read by then is lost with the process.
             let _ = flushed.recv_timeout(patience);
         }
@@ -145,7 +145,7 @@ impl Write for Lines {
 }
 
 struct Writer<W, S> {
-    inbox: Receiver<Message>,
+    inbox: Receiver<LogMessage>,
     lines: Lines,
     out: W,
     say: S,
@@ -167,12 +167,12 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
                 return;
             };
             match message {
-                Message::Line(line) => {
+                LogMessage::Line(line) => {
                     let mut taken = 0;
                     add(&mut batch, &mut taken, line);
                     while let Ok(more) = self.inbox.try_recv() {
                         match more {
-                            Message::Line(line) if batch.len() + line.len() <= AT_ONCE => {
+                            LogMessage::Line(line) if batch.len() + line.len() <= AT_ONCE => {
                                 add(&mut batch, &mut taken, line);
                             }
                             more => {
@@ -188,11 +188,11 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
                     self.report(false);
                 }
                 // A report of dropped lines is written before the flush is answered.
-                Message::Flush(done) if self.report(true) || self.unwritten_reports > 0 => {
-                    let _ = self.lines.0.messages.send(Message::Flush(done));
+                LogMessage::Flush(done) if self.report(true) || self.unwritten_reports > 0 => {
+                    let _ = self.lines.0.messages.send(LogMessage::Flush(done));
                 }
-                Message::Flush(done) => drop(done.try_send(())),
-                Message::OwnLineWritten => self.unwritten_reports -= 1,
+                LogMessage::Flush(done) => drop(done.try_send(())),
+                LogMessage::OwnLineWritten => self.unwritten_reports -= 1,
             }
         }
     }
@@ -208,7 +208,7 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
         self.last_report = Some(Instant::now());
         (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
         self.unwritten_reports += 1;
-        let _ = self.lines.0.messages.send(Message::OwnLineWritten);
+        let _ = self.lines.0.messages.send(LogMessage::OwnLineWritten);
         true
     }
 }
@@ -332,9 +332,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_thread_that_writes_is_reported_and_nobody_waits_for_it() {
-        struct Broken;
+        struct PanickingWriter;
 
-        impl Write for Broken {
+        impl Write for PanickingWriter {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 panic!("a defect")
             }
@@ -345,7 +345,7 @@ mod tests {
         }
 
         let (supervisor, mut panics) = supervisor();
-        let lines = Lines::start(Broken, 1 << 20, said).unwrap();
+        let lines = Lines::start(PanickingWriter, 1 << 20, said).unwrap();
         lines.report_to(&supervisor);
         lines.leave(b"lost\n".to_vec());
         assert_eq!(panics.next().await, "the thread of the log");

@@ -16,7 +16,7 @@ use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 /// Keeps the credential supplied until the task is aborted.
 pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
     // At most one; its own task, so that a panic in it does not end this one.
-    let mut fetches: JoinSet<Attempt> = JoinSet::new();
+    let mut fetches: JoinSet<AttemptResult> = JoinSet::new();
     loop {
         let now = shared.clock.now();
         let nap = match shared.update(|state| state.next(now)) {
@@ -30,7 +30,7 @@ pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
         tokio::select! {
             biased;
             Some(attempt) = fetches.join_next() => {
-                let attempt = attempt.unwrap_or_else(|_| Attempt::panicked(shared.clock.now()));
+                let attempt = attempt.unwrap_or_else(|_| AttemptResult::panicked(shared.clock.now()));
                 finish(&shared, attempt);
                 // A secret that changed while it was refused was not yet curable when a watch told.
                 reread_secrets(&shared).await;
@@ -41,12 +41,12 @@ pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
     }
 }
 
-struct Attempt {
+struct AttemptResult {
     sent: Moment,
     result: Result<TokenResponse, TokenError>,
 }
 
-impl Attempt {
+impl AttemptResult {
     fn panicked(now: Moment) -> Self {
         Self {
             sent: now,
@@ -59,7 +59,7 @@ impl Attempt {
     }
 }
 
-async fn fetch(shared: Arc<SharedState>) -> Attempt {
+async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
     let _permit = shared.gate.acquire().await;
     let sent = shared.clock.now();
     let settings = shared.settings.load_full();
@@ -73,10 +73,10 @@ async fn fetch(shared: Arc<SharedState>) -> Attempt {
                 retry_after: None,
             })
         });
-    Attempt { sent, result }
+    AttemptResult { sent, result }
 }
 
-fn finish(shared: &SharedState, Attempt { sent, result }: Attempt) {
+fn finish(shared: &SharedState, AttemptResult { sent, result }: AttemptResult) {
     let now = shared.clock.now();
     let (ended, begun, retry_in) = shared.update(|state| {
         let ended = state.finish(now, sent, result);

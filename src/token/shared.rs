@@ -17,7 +17,7 @@ use crate::oauth::TokenEndpoint;
 /// What the source and its refresh task share.
 pub(super) struct SharedState {
     pub(super) name: String,
-    pub(super) settings: ArcSwap<Settings>,
+    pub(super) settings: ArcSwap<SourceSettings>,
     /// Whether requests ask for renewals; what each request reads of the settings.
     pub(super) lazy: AtomicBool,
     pub(super) gate: Arc<ConcurrencyLimit>,
@@ -37,13 +37,13 @@ pub(super) struct SharedState {
 }
 
 /// What a reload may change while the tokens stay.
-pub(super) struct Settings {
+pub(super) struct SourceSettings {
     pub(super) policy: Policy,
     pub(super) endpoint: Arc<dyn TokenEndpoint>,
 }
 
 impl SharedState {
-    pub(super) fn configure(&self, settings: Settings) {
+    pub(super) fn configure(&self, settings: SourceSettings) {
         let lazy = settings.policy.refresh == Refresh::Lazy;
         self.lazy.store(lazy, Ordering::Relaxed);
         let policy = settings.policy.clone();

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::refresh_task::keep_supplied;
-use super::shared::{Settings, SharedState};
+use super::shared::{SharedState, SourceSettings};
 use super::state::{JoinOutcome, TokenState};
 use super::{Clock, CredentialStatus, Moment, Policy, Token};
 use crate::config::Refresh;
@@ -55,7 +55,7 @@ impl TokenSource {
             name: name.to_owned(),
             state: Mutex::new(TokenState::new(policy.clone(), Rng::new())),
             lazy: AtomicBool::new(policy.refresh == Refresh::Lazy),
-            settings: ArcSwap::from_pointee(Settings { policy, endpoint }),
+            settings: ArcSwap::from_pointee(SourceSettings { policy, endpoint }),
             gate,
             clock,
             metrics,
@@ -125,7 +125,7 @@ impl TokenSource {
 
     /// A reload changed times and limits, of requests and of `endpoint`: the tokens stay.
     pub fn configure(&self, policy: Policy, endpoint: Arc<dyn TokenEndpoint>) {
-        self.shared.configure(Settings { policy, endpoint });
+        self.shared.configure(SourceSettings { policy, endpoint });
         self.shared.wake.notify_one();
     }
 

@@ -19,12 +19,12 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// is looked up in between.
 #[derive(Debug, Default)]
 pub struct KnownAddresses {
-    known: Mutex<HashMap<IpAddr, State>>,
+    known: Mutex<HashMap<IpAddr, AddressState>>,
     version: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum AddressState {
     /// The last answer of the resolver contained it, or a connection to it was made.
     Present,
     /// No answer since then has contained it.
@@ -42,25 +42,25 @@ impl KnownAddresses {
             let is_listed = answer.iter().any(|address| address.ip() == *ip);
             let next = match *state {
                 // If the server comes back, a connection will show it.
-                State::Gone { since, .. } if now - since > FORGOTTEN_AFTER => {
+                AddressState::Gone { since, .. } if now - since > FORGOTTEN_AFTER => {
                     changed = true;
                     return false;
                 }
-                State::Gone { refused: true, .. } => *state,
-                _ if is_listed => State::Present,
-                State::Present => State::Missing(now),
-                State::Missing(since) if now - since >= MISSED_FOR => State::Gone {
+                AddressState::Gone { refused: true, .. } => *state,
+                _ if is_listed => AddressState::Present,
+                AddressState::Present => AddressState::Missing(now),
+                AddressState::Missing(since) if now - since >= MISSED_FOR => AddressState::Gone {
                     since: now,
                     refused: false,
                 },
-                State::Missing(_) | State::Gone { .. } => *state,
+                AddressState::Missing(_) | AddressState::Gone { .. } => *state,
             };
             changed |= is_gone(state) != is_gone(&next);
             *state = next;
             true
         });
         for address in answer {
-            known.entry(address.ip()).or_insert(State::Present);
+            known.entry(address.ip()).or_insert(AddressState::Present);
         }
         if changed {
             self.version.fetch_add(1, Relaxed);
@@ -71,16 +71,16 @@ impl KnownAddresses {
     pub fn record_connection(&self, to: IpAddr, failed: &[IpAddr], now: Instant) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = known
-            .insert(to, State::Present)
+            .insert(to, AddressState::Present)
             .is_some_and(|state| is_gone(&state));
         for ip in failed.iter().filter(|ip| **ip != to) {
-            let gone = State::Gone {
+            let gone = AddressState::Gone {
                 since: now,
                 refused: true,
             };
             // The time since when it is gone stays.
             match known.get(ip) {
-                Some(State::Gone { refused: true, .. }) => {}
+                Some(AddressState::Gone { refused: true, .. }) => {}
                 _ => {
                     known.insert(*ip, gone);
                     changed = true;
@@ -101,15 +101,15 @@ impl KnownAddresses {
     pub fn gone(&self) -> HashMap<IpAddr, Instant> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = known.iter().filter_map(|(ip, state)| match state {
-            State::Gone { since, .. } => Some((*ip, *since)),
+            AddressState::Gone { since, .. } => Some((*ip, *since)),
             _ => None,
         });
         gone.collect()
     }
 }
 
-fn is_gone(state: &State) -> bool {
-    matches!(state, State::Gone { .. })
+fn is_gone(state: &AddressState) -> bool {
+    matches!(state, AddressState::Gone { .. })
 }
 
 #[cfg(test)]

@@ -20,12 +20,12 @@ use crate::http2;
 /// the request.
 pub struct ResponseBody<B: OutgoingBody> {
     /// `None` once it has ended.
-    transport: Option<Transport<B>>,
+    incoming: Option<IncomingResponse<B>>,
 }
 
-enum Transport<B: OutgoingBody> {
+enum IncomingResponse<B: OutgoingBody> {
     Http1(Http1Exchange<B>),
-    Http2(http2::ResponseBody, Lease),
+    Http2(http2::IncomingBody, Lease),
 }
 
 /// Why the body of a response ended too early.
@@ -42,29 +42,29 @@ pub enum ResponseBodyError {
 impl<B: OutgoingBody> ResponseBody<B> {
     /// One that has ended.
     pub fn ended() -> Self {
-        Self { transport: None }
+        Self { incoming: None }
     }
 
     /// Of a response over HTTP/1.1, whose head has been read.
     pub fn http1(exchange: Http1Exchange<B>) -> Self {
         Self {
-            transport: Some(Transport::Http1(exchange)),
+            incoming: Some(IncomingResponse::Http1(exchange)),
         }
     }
 
     /// Of a response over HTTP/2.
-    pub fn http2(body: http2::ResponseBody, lease: Lease) -> Self {
+    pub fn http2(body: http2::IncomingBody, lease: Lease) -> Self {
         Self {
-            transport: Some(Transport::Http2(body, lease)),
+            incoming: Some(IncomingResponse::Http2(body, lease)),
         }
     }
 
     /// Whether all of the request has been written. Over HTTP/2 a task of its own writes it, so that the
     /// answer is always yes.
     pub fn is_sent(&self) -> bool {
-        match &self.transport {
-            Some(Transport::Http1(exchange)) => exchange.0.is_sent(),
-            Some(Transport::Http2(..)) | None => true,
+        match &self.incoming {
+            Some(IncomingResponse::Http1(exchange)) => exchange.0.is_sent(),
+            Some(IncomingResponse::Http2(..)) | None => true,
         }
     }
 
@@ -73,8 +73,8 @@ impl<B: OutgoingBody> ResponseBody<B> {
     /// # Errors
     /// The connection has failed.
     pub fn send_upload(&mut self, cx: &mut Context<'_>) -> Result<(), ResponseBodyError> {
-        match &mut self.transport {
-            Some(Transport::Http1(exchange)) if !exchange.0.is_sent() => {
+        match &mut self.incoming {
+            Some(IncomingResponse::Http1(exchange)) if !exchange.0.is_sent() => {
                 let _ = exchange.0.poll_sent(cx)?;
                 Ok(())
             }
@@ -84,14 +84,14 @@ impl<B: OutgoingBody> ResponseBody<B> {
 
     /// Prevents that another request follows on its connection.
     pub fn retire(&mut self) {
-        if let Some(Transport::Http1(exchange)) = &mut self.transport {
+        if let Some(IncomingResponse::Http1(exchange)) = &mut self.incoming {
             exchange.0.retire();
         }
     }
 
     /// Stops sending the request.
     pub fn abandon(&mut self) {
-        if let Some(Transport::Http1(exchange)) = &mut self.transport {
+        if let Some(IncomingResponse::Http1(exchange)) = &mut self.incoming {
             exchange.0.abandon();
         }
     }
@@ -99,36 +99,36 @@ impl<B: OutgoingBody> ResponseBody<B> {
     /// After a 101: the connection, what has already come of the new protocol, and the lease that must be
     /// held until the end. `None` over HTTP/2.
     pub fn into_tunnel(self) -> Option<(UpstreamIo, Bytes, Lease)> {
-        match self.transport? {
-            Transport::Http1(exchange) => {
+        match self.incoming? {
+            IncomingResponse::Http1(exchange) => {
                 let (trip, lease) = *exchange;
                 let (io, received) = trip.into_tunnel();
                 Some((io, received, lease))
             }
-            Transport::Http2(..) => None,
+            IncomingResponse::Http2(..) => None,
         }
     }
 
     /// The tunnel that an upstream has accepted over HTTP/2, and the lease that must be held until its
     /// end.
     pub fn into_http2_tunnel(self) -> Option<(http2::Tunnel, Lease)> {
-        match self.transport? {
-            Transport::Http1(_) => None,
-            Transport::Http2(body, lease) => Some((body.into_tunnel()?, lease)),
+        match self.incoming? {
+            IncomingResponse::Http1(_) => None,
+            IncomingResponse::Http2(body, lease) => Some((body.into_tunnel()?, lease)),
         }
     }
 
     /// Gives the connection back if the body has ended. If the request has not been sent yet, this goes on
     /// in a task of its own, for as long as something can be sent within `idle`.
     pub fn release_at_end(&mut self, idle: Option<Duration>) {
-        if let Some(Transport::Http2(body, _)) = &mut self.transport {
+        if let Some(IncomingResponse::Http2(body, _)) = &mut self.incoming {
             body.release_at_end(idle);
             return;
         }
         if !self.is_end_stream() {
             return;
         }
-        let Some(Transport::Http1(exchange)) = self.transport.take() else {
+        let Some(IncomingResponse::Http1(exchange)) = self.incoming.take() else {
             return;
         };
         if exchange.0.is_sent() {
@@ -175,13 +175,13 @@ impl<B: OutgoingBody> Body for ResponseBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
-        match &mut self.get_mut().transport {
+        match &mut self.get_mut().incoming {
             None => Poll::Ready(None),
-            Some(Transport::Http1(exchange)) => {
+            Some(IncomingResponse::Http1(exchange)) => {
                 let polled = Pin::new(&mut exchange.0).poll_frame(cx);
                 polled.map(|frame| frame.map(|frame| frame.map_err(ResponseBodyError::from)))
             }
-            Some(Transport::Http2(body, _)) => {
+            Some(IncomingResponse::Http2(body, _)) => {
                 let polled = Pin::new(body).poll_frame(cx);
                 polled.map(|frame| frame.map(|frame| frame.map_err(ResponseBodyError::from)))
             }
@@ -189,18 +189,18 @@ impl<B: OutgoingBody> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.transport {
+        match &self.incoming {
             None => true,
-            Some(Transport::Http1(exchange)) => exchange.0.is_end_stream(),
-            Some(Transport::Http2(body, _)) => body.is_end_stream(),
+            Some(IncomingResponse::Http1(exchange)) => exchange.0.is_end_stream(),
+            Some(IncomingResponse::Http2(body, _)) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.transport {
+        match &self.incoming {
             None => SizeHint::with_exact(0),
-            Some(Transport::Http1(exchange)) => exchange.0.size_hint(),
-            Some(Transport::Http2(body, _)) => body.size_hint(),
+            Some(IncomingResponse::Http1(exchange)) => exchange.0.size_hint(),
+            Some(IncomingResponse::Http2(body, _)) => body.size_hint(),
         }
     }
 }

@@ -12,10 +12,10 @@ use crate::files;
 
 /// What a path holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum PathContent {
     File(u64),
     /// Its `*.toml`.
-    Directory(BTreeMap<PathBuf, Content>),
+    Directory(BTreeMap<PathBuf, PathContent>),
     /// A pipe or device: reading it would block, or take away what it holds.
     Special,
     Unreadable(io::ErrorKind),
@@ -29,28 +29,28 @@ pub(super) struct Hasher(RandomState);
 
 impl Hasher {
     /// What `path` holds now.
-    pub(super) fn content(&self, path: &Path) -> Content {
+    pub(super) fn content(&self, path: &Path) -> PathContent {
         let (hasher, named) = (self.clone(), path.to_owned());
         files::within(path, move || hasher.read(&named, true))
-            .unwrap_or_else(|error| Content::Unreadable(error.kind()))
+            .unwrap_or_else(|error| PathContent::Unreadable(error.kind()))
     }
 
-    fn read(&self, path: &Path, descend: bool) -> io::Result<Content> {
+    fn read(&self, path: &Path, descend: bool) -> io::Result<PathContent> {
         let kind = fs::metadata(path)?.file_type();
         if kind.is_file() {
-            self.hash(File::open(path)?).map(Content::File)
+            self.hash(File::open(path)?).map(PathContent::File)
         } else if kind.is_dir() && descend {
             let read = |path: PathBuf| {
                 let content = self
                     .read(&path, false)
-                    .unwrap_or_else(|error| Content::Unreadable(error.kind()));
+                    .unwrap_or_else(|error| PathContent::Unreadable(error.kind()));
                 (path, content)
             };
-            Ok(Content::Directory(
+            Ok(PathContent::Directory(
                 toml_files(path)?.into_iter().map(read).collect(),
             ))
         } else {
-            Ok(Content::Special)
+            Ok(PathContent::Special)
         }
     }
 
@@ -70,13 +70,13 @@ impl Hasher {
 
 /// The paths of `old` and `new` that differ; in directories, the files that do.
 pub(super) fn changes(
-    old: &BTreeMap<PathBuf, Content>,
-    new: &BTreeMap<PathBuf, Content>,
+    old: &BTreeMap<PathBuf, PathContent>,
+    new: &BTreeMap<PathBuf, PathContent>,
 ) -> BTreeSet<PathBuf> {
     let mut changed = BTreeSet::new();
     for path in old.keys().chain(new.keys()) {
         match (old.get(path), new.get(path)) {
-            (Some(Content::Directory(old)), Some(Content::Directory(new))) => {
+            (Some(PathContent::Directory(old)), Some(PathContent::Directory(new))) => {
                 changed.extend(changes(old, new));
             }
             (old, new) if old != new => {

@@ -8,10 +8,10 @@ use crate::supervisor::supervisor;
 /// Shorter than the safety poll: with inotify, what is seen in time was seen by an event.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-const BOTH: [fn(mpsc::Sender<Message>) -> WatchMethod; 2] =
+const BOTH: [fn(mpsc::Sender<WatchMessage>) -> WatchMethod; 2] =
     [inotify, |_| WatchMethod::Polling(Duration::from_millis(5))];
 
-fn inotify(messages: mpsc::Sender<Message>) -> WatchMethod {
+fn inotify(messages: mpsc::Sender<WatchMessage>) -> WatchMethod {
     WatchMethod::inotify(messages, supervisor().0.guard("inotify"))
 }
 
@@ -219,7 +219,7 @@ async fn a_dropped_watcher_ends_its_changes() {
 
 #[test]
 fn half_written_content_is_looked_at_again() {
-    let hash = |hash| BTreeMap::from([(PathBuf::from("/f"), Content::File(hash))]);
+    let hash = |hash| BTreeMap::from([(PathBuf::from("/f"), PathContent::File(hash))]);
     let (known, half, whole) = (hash(1), hash(2), hash(3));
     let mut unsettled = Unsettled::default();
     assert_eq!(unsettled.compare(&known, &half), Comparison::ReadAgain);
@@ -254,7 +254,7 @@ fn looking_at_a_pipe_does_not_block() {
         0,
     )
     .unwrap();
-    assert_eq!(Hasher::default().content(&pipe), Content::Special);
+    assert_eq!(Hasher::default().content(&pipe), PathContent::Special);
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The modules of the crate import one way.
+//! The modules of the crate import one way, and one name stands for one type.
 
 mod modules;
+mod names;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

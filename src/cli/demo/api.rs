@@ -7,7 +7,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::json;
 
-use super::authorization_server::{AUDIENCE, Claims, unix_time};
+use super::authorization_server::{AUDIENCE, AccessTokenClaims, unix_time};
 use super::service::{self, Answer};
 use crate::cli::output::CommandError;
 
@@ -55,20 +55,22 @@ impl Api {
         }
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
+    fn caller(&self, headers: &HeaderMap) -> Result<AccessTokenClaims, TokenRefusal> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let value = values.next().ok_or(Refusal::NoToken)?;
+        let value = values.next().ok_or(TokenRefusal::NoToken)?;
         if values.next().is_some() {
-            return Err(Refusal::Request("there is more than one Authorization"));
+            return Err(TokenRefusal::Request(
+                "there is more than one Authorization",
+            ));
         }
         let token = match value.to_str().unwrap_or_default().split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(Refusal::NoToken),
+            _ => return Err(TokenRefusal::NoToken),
         };
         jsonwebtoken::decode(token, &self.key, &self.validation)
             .map(|token| token.claims)
             .map_err(|error| {
-                Refusal::Token(match error.kind() {
+                TokenRefusal::Token(match error.kind() {
                     ErrorKind::ExpiredSignature => "the token has expired",
                     ErrorKind::InvalidAudience => "the token is for another audience",
                     ErrorKind::InvalidIssuer => "the token is from another issuer",
@@ -79,7 +81,7 @@ impl Api {
     }
 }
 
-enum Refusal {
+enum TokenRefusal {
     /// Nothing that this API could check was sent.
     NoToken,
     /// `invalid_token`
@@ -88,7 +90,7 @@ enum Refusal {
     Request(&'static str),
 }
 
-impl Refusal {
+impl TokenRefusal {
     /// RFC 6750 section 3: without a token, no error code.
     fn answer(self) -> Answer {
         let (status, error, challenge) = match self {

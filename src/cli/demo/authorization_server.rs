@@ -29,7 +29,7 @@ const SCOPES: [&str; 2] = ["read", "write"];
 
 /// The claims of a token (RFC 9068).
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Claims {
+pub(super) struct AccessTokenClaims {
     pub(super) iss: String,
     pub(super) sub: String,
     pub(super) aud: String,
@@ -39,7 +39,7 @@ pub(super) struct Claims {
     pub(super) jti: String,
 }
 
-pub(super) struct AuthorizationServer {
+pub(super) struct DemoAuthorizationServer {
     issuer: String,
     client_id: String,
     client_secret: Secret,
@@ -47,7 +47,7 @@ pub(super) struct AuthorizationServer {
     public_key: Jwk,
 }
 
-impl AuthorizationServer {
+impl DemoAuthorizationServer {
     /// With a fresh key, for one client.
     pub(super) fn new(
         issuer: String,
@@ -85,8 +85,8 @@ impl AuthorizationServer {
         audience: &str,
         scope: &str,
         iat: u64,
-    ) -> Result<Claims, CommandError> {
-        Ok(Claims {
+    ) -> Result<AccessTokenClaims, CommandError> {
+        Ok(AccessTokenClaims {
             iss: self.issuer.clone(),
             sub: self.client_id.clone(),
             aud: audience.to_owned(),
@@ -98,7 +98,7 @@ impl AuthorizationServer {
     }
 
     /// A signed token.
-    pub(super) fn sign(&self, claims: &Claims) -> Result<String, CommandError> {
+    pub(super) fn sign(&self, claims: &AccessTokenClaims) -> Result<String, CommandError> {
         let header = Header {
             typ: Some("at+jwt".to_owned()),
             kid: self.public_key.common.key_id.clone(),

@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use self::api::Api;
-use self::authorization_server::{AuthorizationServer, random_text};
+use self::authorization_server::{DemoAuthorizationServer, random_text};
 use super::output::{CommandError, block_on, print};
 use super::request::{RequestError, send};
 use super::run::serve;
 use crate::config::Secret;
-use crate::http_client::ErrorKind;
+use crate::http_client::RequestErrorKind;
 
 const CLIENT_ID: &str = "demo-client";
 
@@ -102,7 +102,8 @@ pub async fn prepare(ports: [u16; 2]) -> Result<Demo, CommandError> {
     let secret = Secret::new(random_text()?);
     // An issuer is compared as text: no slash at its end.
     let name = issuer.as_str().trim_end_matches('/');
-    let server = AuthorizationServer::new(name.to_owned(), CLIENT_ID.to_owned(), secret.clone())?;
+    let server =
+        DemoAuthorizationServer::new(name.to_owned(), CLIENT_ID.to_owned(), secret.clone())?;
     let server = Arc::new(server);
     let api = Api::new(name, server.public_key())?;
 
@@ -178,7 +179,9 @@ Ctrl-C ends the demo and removes its files.
         let answer = async {
             loop {
                 match send(Method::GET, &url, PATIENCE).await {
-                    Err(RequestError::Http(error)) if error.kind == ErrorKind::Unreachable => {
+                    Err(RequestError::Http(error))
+                        if error.kind == RequestErrorKind::Unreachable =>
+                    {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                     answer => return answer,

@@ -10,13 +10,13 @@ use super::authorization_server::{AUDIENCE, LIFETIME, unix_time};
 use super::*;
 
 /// An answer as it came over the wire.
-struct Raw {
+struct RawResponse {
     status: u16,
     head: String,
     body: Value,
 }
 
-impl Raw {
+impl RawResponse {
     fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(": ")?;
@@ -25,7 +25,13 @@ impl Raw {
     }
 }
 
-async fn send(to: &Url, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Raw {
+async fn send(
+    to: &Url,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> RawResponse {
     let mut stream = TcpStream::connect(to.authority()).await.unwrap();
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
@@ -40,7 +46,7 @@ async fn send(to: &Url, method: &str, path: &str, headers: &[(&str, &str)], body
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    Raw {
+    RawResponse {
         status: head[9..12].parse().unwrap(),
         head: head.to_owned(),
         body: serde_json::from_str(body).unwrap(),
@@ -51,13 +57,13 @@ fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-async fn ask_for_token(demo: &Demo, form: &str) -> Raw {
+async fn ask_for_token(demo: &Demo, form: &str) -> RawResponse {
     let secret = fs::read_to_string(demo.config_path.with_file_name("client-secret")).unwrap();
     let headers = [("authorization", &*basic(CLIENT_ID, &secret))];
     send(&demo.issuer, "POST", "/token", &headers, form).await
 }
 
-async fn call_api(demo: &Demo, authorization: &str) -> Raw {
+async fn call_api(demo: &Demo, authorization: &str) -> RawResponse {
     let headers = [("authorization", authorization)];
     send(&demo.api_url, "GET", "/hello?x=1", &headers, "").await
 }
@@ -135,11 +141,11 @@ async fn a_bad_token_is_refused_and_the_challenge_says_why() {
 fn a_token_is_good_until_the_second_it_expires() {
     let issuer = "http://127.0.0.1:1";
     let server = |issuer: &str| {
-        AuthorizationServer::new(issuer.to_owned(), "c".to_owned(), Secret::new("s")).unwrap()
+        DemoAuthorizationServer::new(issuer.to_owned(), "c".to_owned(), Secret::new("s")).unwrap()
     };
     let ours = server(issuer);
     let api = Api::new(issuer, ours.public_key()).unwrap();
-    let status = |server: &AuthorizationServer, exp: u64| {
+    let status = |server: &DemoAuthorizationServer, exp: u64| {
         let mut claims = server.claims(AUDIENCE, "read", unix_time()).unwrap();
         claims.exp = exp;
         let request = http::Request::get("/").header(

@@ -1,6 +1,6 @@
 //! Booleans, and one of several words.
 
-use super::super::declare::{Absent, Form};
+use super::super::declare::{Absent, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Key, Kind, Section};
 use super::super::words::{did_you_mean, one_of, resembles};
@@ -28,8 +28,8 @@ impl Kind for Flag {
         read.unwrap_or(self.default)
     }
 
-    fn form(&self) -> Form {
-        Form::Boolean
+    fn form(&self) -> ValueForm {
+        ValueForm::Boolean
     }
 
     fn absent(&self) -> Absent {
@@ -76,8 +76,8 @@ impl Kind for FlagOr {
         })
     }
 
-    fn form(&self) -> Form {
-        Form::BooleanOr(self.word)
+    fn form(&self) -> ValueForm {
+        ValueForm::BooleanOr(self.word)
     }
 
     fn absent(&self) -> Absent {
@@ -182,8 +182,8 @@ impl<T: Copy + Sync> Kind for Choice<T> {
         chosen.unwrap_or_else(|| self.default()).1
     }
 
-    fn form(&self) -> Form {
-        Form::Words(self.words.iter().map(|(word, _)| *word).collect())
+    fn form(&self) -> ValueForm {
+        ValueForm::Words(self.words.iter().map(|(word, _)| *word).collect())
     }
 
     fn absent(&self) -> Absent {

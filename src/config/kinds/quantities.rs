@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::declare::{Absent, Form};
+use super::super::declare::{Absent, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Kind, Section};
 
@@ -46,8 +46,8 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
         read().unwrap_or(self.default)
     }
 
-    fn form(&self) -> Form {
-        Form::Integer {
+    fn form(&self) -> ValueForm {
+        ValueForm::Integer {
             least: *self.range.start(),
             most: *self.range.end(),
         }
@@ -60,12 +60,12 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
 
 /// What is written as a string with a unit.
 #[derive(Clone, Copy)]
-struct Written<T> {
+struct WithUnit<T> {
     text: &'static str,
     value: T,
 }
 
-impl Written<Duration> {
+impl WithUnit<Duration> {
     const fn duration(text: &'static str) -> Self {
         match units::duration(text) {
             Some(value) => Self { text, value },
@@ -74,7 +74,7 @@ impl Written<Duration> {
     }
 }
 
-impl Written<usize> {
+impl WithUnit<usize> {
     const fn size(text: &'static str) -> Self {
         match units::size(text) {
             Some(value) => Self { text, value },
@@ -83,7 +83,7 @@ impl Written<usize> {
     }
 }
 
-impl<T> Written<T> {
+impl<T> WithUnit<T> {
     fn absent(&self) -> Absent {
         Absent::Value(format!("\"{}\"", self.text))
     }
@@ -91,14 +91,14 @@ impl<T> Written<T> {
 
 /// A duration such as `"30s"`, up to a year.
 pub(in crate::config) struct Time {
-    default: Written<Duration>,
-    least: Written<Duration>,
+    default: WithUnit<Duration>,
+    least: WithUnit<Duration>,
 }
 
 impl Time {
     pub(in crate::config) const fn new(default: &'static str, least: &'static str) -> Self {
-        let default = Written::duration(default);
-        let least = Written::duration(least);
+        let default = WithUnit::duration(default);
+        let least = WithUnit::duration(least);
         assert!(default.value.as_nanos() >= least.value.as_nanos());
         Self { default, least }
     }
@@ -126,8 +126,8 @@ impl Kind for Time {
         read().unwrap_or(self.default.value)
     }
 
-    fn form(&self) -> Form {
-        Form::Duration {
+    fn form(&self) -> ValueForm {
+        ValueForm::Duration {
             least: self.least.text,
         }
     }
@@ -139,12 +139,12 @@ impl Kind for Time {
 
 /// A duration in whole seconds, as the system counts those of TCP keep-alive.
 pub(in crate::config) struct Seconds {
-    default: Written<Duration>,
+    default: WithUnit<Duration>,
 }
 
 impl Seconds {
     pub(in crate::config) const fn new(default: &'static str) -> Self {
-        let default = Written::duration(default);
+        let default = WithUnit::duration(default);
         assert!(default.value.as_secs() <= MOST_SECONDS);
         Self { default }
     }
@@ -170,8 +170,8 @@ impl Kind for Seconds {
         read().unwrap_or(self.default.value)
     }
 
-    fn form(&self) -> Form {
-        Form::Seconds { most: MOST_SECONDS }
+    fn form(&self) -> ValueForm {
+        ValueForm::Seconds { most: MOST_SECONDS }
     }
 
     fn absent(&self) -> Absent {
@@ -181,9 +181,9 @@ impl Kind for Seconds {
 
 /// A size such as `"64KiB"`, in bytes.
 pub(in crate::config) struct Size<N = usize> {
-    default: Written<N>,
-    least: Written<usize>,
-    most: Written<usize>,
+    default: WithUnit<N>,
+    least: WithUnit<usize>,
+    most: WithUnit<usize>,
 }
 
 impl Size {
@@ -192,7 +192,7 @@ impl Size {
         least: &'static str,
         most: &'static str,
     ) -> Self {
-        let default = Written::size(default);
+        let default = WithUnit::size(default);
         Self::within(default, default.value, least, most)
     }
 
@@ -209,21 +209,21 @@ impl Size<u32> {
         least: &'static str,
         most: &'static str,
     ) -> Self {
-        let Written { text, value: bytes } = Written::size(default);
+        let WithUnit { text, value: bytes } = WithUnit::size(default);
         assert!(bytes <= u32::MAX as usize);
         let value = bytes as u32;
-        Self::within(Written { text, value }, bytes, least, most)
+        Self::within(WithUnit { text, value }, bytes, least, most)
     }
 }
 
 impl<N: Copy> Size<N> {
     const fn within(
-        default: Written<N>,
+        default: WithUnit<N>,
         bytes: usize,
         least: &'static str,
         most: &'static str,
     ) -> Self {
-        let (least, most) = (Written::size(least), Written::size(most));
+        let (least, most) = (WithUnit::size(least), WithUnit::size(most));
         assert!(least.value <= bytes && bytes <= most.value);
         Self {
             default,
@@ -253,8 +253,8 @@ impl<N: TryFrom<usize> + Copy + Sync> Kind for Size<N> {
         read().unwrap_or(self.default.value)
     }
 
-    fn form(&self) -> Form {
-        Form::Size {
+    fn form(&self) -> ValueForm {
+        ValueForm::Size {
             least: self.least.text,
             most: self.most.text,
         }

@@ -1,6 +1,6 @@
 //! What a key may hold: a secret, or where it is read from.
 
-use super::super::declare::{Absent, Form};
+use super::super::declare::{Absent, ValueForm};
 use super::super::read::{Kind, Section};
 use super::super::value::Value;
 
@@ -52,8 +52,8 @@ impl Kind for SecretText {
         section.value(key)
     }
 
-    fn form(&self) -> Form {
-        Form::Secret
+    fn form(&self) -> ValueForm {
+        ValueForm::Secret
     }
 
     fn absent(&self) -> Absent {

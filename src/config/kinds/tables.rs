@@ -1,6 +1,6 @@
 //! What a key may hold: tables of keys, and of names.
 
-use super::super::declare::{Absent, Form, Table};
+use super::super::declare::{Absent, Table, ValueForm};
 use super::super::parse::listener;
 use super::super::read::{Kind, Section};
 use super::super::report::SourceSpan;
@@ -18,8 +18,8 @@ impl Kind for SubTable {
         value.table(section.title_within(key).into(), "a table", self.0)
     }
 
-    fn form(&self) -> Form {
-        Form::Table(self.0)
+    fn form(&self) -> ValueForm {
+        ValueForm::Table(self.0)
     }
 
     fn absent(&self) -> Absent {
@@ -47,8 +47,8 @@ impl Kind for TableArray {
         }
     }
 
-    fn form(&self) -> Form {
-        Form::Tables(self.0)
+    fn form(&self) -> ValueForm {
+        ValueForm::Tables(self.0)
     }
 
     fn absent(&self) -> Absent {
@@ -82,8 +82,8 @@ impl Kind for TablesByName {
         named.entries().filter_map(table).collect()
     }
 
-    fn form(&self) -> Form {
-        Form::NamedTables(self.0)
+    fn form(&self) -> ValueForm {
+        ValueForm::NamedTables(self.0)
     }
 
     fn absent(&self) -> Absent {
@@ -102,8 +102,8 @@ impl Kind for SecretsByName {
         value.names(section.title_within(key), "a table")
     }
 
-    fn form(&self) -> Form {
-        Form::Secrets
+    fn form(&self) -> ValueForm {
+        ValueForm::Secrets
     }
 
     fn absent(&self) -> Absent {

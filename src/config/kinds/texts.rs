@@ -5,7 +5,7 @@ use std::fmt;
 
 use url::Url;
 
-use super::super::declare::{Absent, Form};
+use super::super::declare::{Absent, ValueForm};
 use super::super::parse::address;
 use super::super::read::{Kind, Section};
 use super::super::report::Expected;
@@ -64,8 +64,8 @@ impl Kind for Text {
         section.text(key)
     }
 
-    fn form(&self) -> Form {
-        Form::Text(self.says)
+    fn form(&self) -> ValueForm {
+        ValueForm::Text(self.says)
     }
 
     fn absent(&self) -> Absent {
@@ -135,8 +135,8 @@ impl<T: fmt::Display> Kind for Parsed<T> {
         value.check((self.parse)(text))
     }
 
-    fn form(&self) -> Form {
-        Form::Text(self.says)
+    fn form(&self) -> ValueForm {
+        ValueForm::Text(self.says)
     }
 
     fn absent(&self) -> Absent {
@@ -179,8 +179,8 @@ impl<T> Kind for List<T> {
         elements.into_iter().flatten().map(parsed).collect()
     }
 
-    fn form(&self) -> Form {
-        Form::Texts(self.says)
+    fn form(&self) -> ValueForm {
+        ValueForm::Texts(self.says)
     }
 
     fn absent(&self) -> Absent {
@@ -209,8 +209,8 @@ impl Kind for Raw {
         section.value(key)
     }
 
-    fn form(&self) -> Form {
-        Form::Text(self.says)
+    fn form(&self) -> ValueForm {
+        ValueForm::Text(self.says)
     }
 
     fn absent(&self) -> Absent {
@@ -244,8 +244,8 @@ impl Kind for HttpUrl {
         Some((value, url))
     }
 
-    fn form(&self) -> Form {
-        Form::Text("URL")
+    fn form(&self) -> ValueForm {
+        ValueForm::Text("URL")
     }
 
     fn absent(&self) -> Absent {

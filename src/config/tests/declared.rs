@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::config::Config;
-use crate::config::declare::{Absent, Form, OnlyWith, Table};
+use crate::config::declare::{Absent, OnlyWith, Table, ValueForm};
 use crate::config::keys::ROOT_TABLE;
 
 /// Every table that a configuration may have.
@@ -82,7 +82,7 @@ fn a_key_belongs_to_choices_that_there_are() {
     for table in tables() {
         for OnlyWith { selector, choices } in table.keys().filter_map(|key| key.only_with()) {
             let selector = table.keys().find(|key| key.name() == selector).unwrap();
-            let Form::Words(words) = selector.form() else {
+            let ValueForm::Words(words) = selector.form() else {
                 panic!("{} is no choice", selector.name());
             };
             assert!(choices.iter().all(|choice| words.contains(choice)));

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::declared::tables;
-use crate::config::declare::{Absent, Form};
+use crate::config::declare::{Absent, ValueForm};
 use crate::config::parse::units;
 use crate::config::{ReferenceTable, reference};
 
@@ -81,7 +81,7 @@ fn declared(path: &str) -> Option<(&'static str, u128)> {
     let key = key.unwrap_or_else(|| panic!("there is no key {path}"));
     match (key.form(), key.absent()) {
         // What it limits has a number of its own.
-        (Form::Boolean, _) => None,
+        (ValueForm::Boolean, _) => None,
         (_, Absent::Value(value)) => Some(worth(&value).unwrap_or_else(|| panic!("{path}"))),
         (_, absent) => panic!("{path} has no default: {absent}"),
     }

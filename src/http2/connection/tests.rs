@@ -10,8 +10,8 @@ use super::*;
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> ClientSettings {
+    ClientSettings {
         windows: Sizes {
             stream: 65_536,
             max_streams: 1,
@@ -69,7 +69,7 @@ async fn takes_nothing(server: DuplexStream, ends: bool) -> (Option<Reason>, Dur
     (broken.reason(), start.elapsed())
 }
 
-async fn head(trip: &mut RoundTrip) -> Result<Response<super::super::ResponseBody>, Error> {
+async fn head(trip: &mut RoundTrip) -> Result<Response<super::super::IncomingBody>, Error> {
     std::future::poll_fn(|cx| trip.poll_head(cx, &mut drop)).await
 }
 

@@ -1,6 +1,6 @@
 //! HTTP/2 towards clients.
 //!
-//! The task that drives a [`Connection`] gets its requests one by one. Each is answered by its [`Responder`], in
+//! The task that drives a [`ServerConnection`] gets its requests one by one. Each is answered by its [`Responder`], in
 //! any order.
 
 mod body;
@@ -31,7 +31,7 @@ pub use responder::{Responder, ResponseProgress, TunnelReceiver};
 
 /// The settings of connections of clients.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ServerSettings {
     /// How much may arrive before it is read.
     pub windows: Sizes,
     /// By how many bytes in all the frames of unread uploads may be shorter than 256 bytes, before the
@@ -50,7 +50,7 @@ pub struct Settings {
 }
 
 /// A connection of a client.
-pub struct Connection<I> {
+pub struct ServerConnection<I> {
     connection: h2::server::Connection<I, Bytes>,
     pings: Option<Pings>,
     windows: Windows,
@@ -77,12 +77,12 @@ pub enum RequestContent {
     Tunnel(TunnelReceiver),
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
     /// Begins HTTP/2 on `io`, from its preface on.
     ///
     /// # Errors
     /// What arrives is not HTTP/2, or the connection has failed.
-    pub async fn begin(io: I, settings: &Settings) -> Result<Self, Error> {
+    pub async fn begin(io: I, settings: &ServerSettings) -> Result<Self, Error> {
         let windows = Windows::new(&settings.windows);
         let mut builder = Builder::new();
         builder

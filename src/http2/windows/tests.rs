@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::super::{Connection, Frames, PingInterval, ResponseBody, RoundTrip, Settings};
+use super::super::{ClientSettings, Connection, Frames, IncomingBody, PingInterval, RoundTrip};
 use super::*;
 
 #[derive(Default)]
@@ -96,7 +96,7 @@ fn request() -> Request<Option<Empty<Bytes>>> {
     request.body(None).unwrap()
 }
 
-async fn head(mut trip: RoundTrip) -> Result<Response<ResponseBody>, super::super::Error> {
+async fn head(mut trip: RoundTrip) -> Result<Response<IncomingBody>, super::super::Error> {
     std::future::poll_fn(|cx| trip.poll_head(cx, &mut drop)).await
 }
 
@@ -128,7 +128,7 @@ async fn connected(budget: usize) -> (Connection, Rc<Cell<usize>>) {
 
 /// The same to whoever has the other end.
 async fn connected_over(client: DuplexStream, budget: usize) -> Connection {
-    let settings = Settings {
+    let settings = ClientSettings {
         windows: sizes(&Budget::new(budget)),
         small_frames: 1 << 20,
         max_header_bytes: 65_536,
@@ -144,14 +144,14 @@ async fn connected_over(client: DuplexStream, budget: usize) -> Connection {
 }
 
 /// The body of one more stream.
-async fn body(connection: &Connection) -> ResponseBody {
+async fn body(connection: &Connection) -> IncomingBody {
     connection.begin_stream();
     let trip = connection.send(request()).unwrap();
     head(trip).await.unwrap().into_body()
 }
 
 /// Reads so many bytes at least; how many. The time is virtual: it goes on only when nothing moves any more.
-async fn read(body: &mut ResponseBody, bytes: usize) -> usize {
+async fn read(body: &mut IncomingBody, bytes: usize) -> usize {
     let mut length = 0;
     while length < bytes {
         let frame = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;

@@ -5,7 +5,7 @@ use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jose::{Header, sign};
+use crate::jose::{JwsHeader, sign};
 
 macro_rules! key {
     ($name:literal) => {
@@ -121,10 +121,10 @@ fn another_library_verifies_every_algorithm() {
     let claims = json!({"sub": "billing", "n": 1});
     for (text, algorithm, theirs) in cases {
         let key = SigningKey::read(text, Some(algorithm)).unwrap();
-        let header = Header {
+        let header = JwsHeader {
             typ: "JWT",
             kid: Some("one"),
-            ..Header::default()
+            ..JwsHeader::default()
         };
         let jws = sign(&key, header, &claims);
         let (header, shown) = verified(&jws, &verifier(text), theirs);
@@ -139,7 +139,7 @@ fn another_library_verifies_every_algorithm() {
         (Algorithm::HS512, Theirs::HS512),
     ] {
         let key = SigningKey::from_secret(&secret, algorithm);
-        let jws = sign(&key, Header::default(), &claims);
+        let jws = sign(&key, JwsHeader::default(), &claims);
         let (header, shown) = verified(&jws, &DecodingKey::from_secret(&secret), theirs);
         assert_eq!(
             (shown, &header["alg"]),

@@ -12,7 +12,7 @@ use crate::address::OwnSockets;
 use crate::config::Credential;
 use crate::http_client::{AddressPolicy, HttpClient, display_url};
 use crate::oauth::discovery::{self, EndpointRequirements};
-use crate::oauth::endpoint::Endpoint;
+use crate::oauth::endpoint::ServerEndpoint;
 use crate::oauth::lock::lock;
 use crate::oauth::{TokenError, TokenErrorKind};
 use crate::redact::Redactor;
@@ -24,7 +24,7 @@ pub(super) const REDISCOVERY: Duration = Duration::from_secs(60);
 /// What discovery found.
 #[derive(Default)]
 pub(super) struct DiscoveredEndpoint {
-    pub(super) token_endpoint: Option<Arc<Endpoint>>,
+    pub(super) token_endpoint: Option<Arc<ServerEndpoint>>,
     pub(super) asked_at: Option<Instant>,
     /// No fetch has succeeded since the last one began.
     pub(super) doubtful: bool,
@@ -32,7 +32,7 @@ pub(super) struct DiscoveredEndpoint {
 
 impl DiscoveredEndpoint {
     /// The token endpoint, unless it is time to look again.
-    pub(super) fn good(&self, now: Instant) -> Option<Arc<Endpoint>> {
+    pub(super) fn good(&self, now: Instant) -> Option<Arc<ServerEndpoint>> {
         let recent = self.asked_at.is_some_and(|at| now - at < REDISCOVERY);
         let good = recent || !self.doubtful;
         self.token_endpoint.clone().filter(|_| good)
@@ -48,7 +48,7 @@ pub(super) struct Discovery {
     /// As configured, to the letter.
     issuer: String,
     /// Where the document is.
-    origin: Arc<Endpoint>,
+    origin: Arc<ServerEndpoint>,
     pub(super) found: Mutex<DiscoveredEndpoint>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct DiscoveryContext<'a> {
 }
 
 impl Discovery {
-    pub(super) fn new(issuer: &str, origin: Arc<Endpoint>) -> Self {
+    pub(super) fn new(issuer: &str, origin: Arc<ServerEndpoint>) -> Self {
         Self {
             issuer: issuer.to_owned(),
             origin,
@@ -75,7 +75,7 @@ impl Discovery {
     pub(super) async fn endpoint(
         &self,
         context: &DiscoveryContext<'_>,
-    ) -> Result<Arc<Endpoint>, TokenError> {
+    ) -> Result<Arc<ServerEndpoint>, TokenError> {
         let before = {
             let mut found = lock(&self.found);
             if let Some(known) = found.good(Instant::now()) {
@@ -98,7 +98,7 @@ impl Discovery {
                 let keeps_to = policy.clone();
                 let made = spawn_blocking(move || make(&to, Some(keeps_to))).await;
                 let http = made.map_err(TokenError::panicked)?.map_err(local)?;
-                let endpoint = Endpoint::new(url, http, context.credential);
+                let endpoint = ServerEndpoint::new(url, http, context.credential);
                 Arc::new(endpoint.named_by_server(policy, context.redactor))
             }
             (Err(error), Some(before)) => {

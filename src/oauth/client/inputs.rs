@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::dpop::ProofKey;
 use crate::oauth::WallClock;
-use crate::oauth::endpoint::Endpoint;
+use crate::oauth::endpoint::ServerEndpoint;
 use crate::oauth::key::{KeyFile, Signer};
 use crate::oauth::last_good::{FoundFaults, ReportedFaults, UnusableInput};
 use crate::oauth::lock::lock;
@@ -15,7 +15,7 @@ use crate::oauth::secrets::{SecretInputs, Secrets};
 pub(super) struct InputReader {
     pub(super) files: Mutex<InputFiles>,
     /// Where the first request goes.
-    pub(super) first: Arc<Endpoint>,
+    pub(super) first: Arc<ServerEndpoint>,
     pub(super) wall_clock: WallClock,
     pub(super) faults: ReportedFaults,
 }

@@ -73,7 +73,7 @@ async fn script(listener: &TcpListener, answers: &[&str]) -> Vec<String> {
 
 /// Lets the minute pass after which a doubtful document is read again.
 fn a_minute_later(client: &Client) {
-    let Server::Discovered(discovery) = &client.server else {
+    let EndpointSource::Discovered(discovery) = &client.server else {
         panic!("the client discovers")
     };
     lock(&discovery.found).asked_at = None;
@@ -127,7 +127,7 @@ fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let http = HttpClient::connecting(&url, settings).unwrap();
     let start = Instant::now();
     let doubtful = DiscoveredEndpoint {
-        token_endpoint: Some(Arc::new(Endpoint::new(url, http, &credential))),
+        token_endpoint: Some(Arc::new(ServerEndpoint::new(url, http, &credential))),
         asked_at: Some(start),
         doubtful: true,
     };
@@ -161,7 +161,7 @@ async fn a_request_that_was_dropped_leaves_doubt() {
         _ = client.request() => panic!("nothing was answered"),
         _ = hang => {}
     }
-    let Server::Discovered(discovery) = &client.server else {
+    let EndpointSource::Discovered(discovery) = &client.server else {
         panic!("the client discovers")
     };
     assert!(lock(&discovery.found).doubtful);

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::deadline::Deadline;
 use crate::http2;
 use crate::proxy::error::ProxyError;
-use crate::proxy::failure::{self, Broken};
+use crate::proxy::failure::{self, ExchangeFailure};
 use crate::proxy::outgoing::OutgoingRequest;
-use crate::proxy::response::Answer;
+use crate::proxy::response::UpstreamResponse;
 use crate::proxy::upload::AttemptBody;
 use crate::token::Token;
 use crate::upstream::{Checkout, Http1Connection, Http1Exchange, Http2Stream, ResponseBody};
@@ -56,7 +56,7 @@ pub(super) struct OverHttp2 {
 
 /// A request that got no response.
 pub(super) struct AttemptFailure {
-    pub(super) error: Broken,
+    pub(super) error: ExchangeFailure,
     /// Nothing of it was sent.
     pub(super) unsent: bool,
     /// Its connection had carried others before, and the upstream may have closed it meanwhile.
@@ -128,7 +128,7 @@ impl Attempt {
     pub(super) async fn response(
         &mut self,
         request: &OutgoingRequest<'_>,
-    ) -> Result<Result<Answer, AttemptFailure>, ProxyError> {
+    ) -> Result<Result<UpstreamResponse, AttemptFailure>, ProxyError> {
         let mut start = None;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = self.poll_answer(cx, request) {
@@ -151,7 +151,7 @@ impl Attempt {
         &mut self,
         cx: &mut Context<'_>,
         request: &OutgoingRequest<'_>,
-    ) -> Poll<Result<Answer, AttemptFailure>> {
+    ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         match self {
             Self::Http1(over) => over.poll_answer(cx, request),
             Self::Http2(over) => over.poll_answer(cx, request),
@@ -193,7 +193,7 @@ impl OverHttp1 {
         &mut self,
         cx: &mut Context<'_>,
         request: &OutgoingRequest<'_>,
-    ) -> Poll<Result<Answer, AttemptFailure>> {
+    ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         let Some(held) = &mut self.held else {
             return Poll::Pending;
         };
@@ -233,7 +233,7 @@ impl OverHttp2 {
         &mut self,
         cx: &mut Context<'_>,
         request: &OutgoingRequest<'_>,
-    ) -> Poll<Result<Answer, AttemptFailure>> {
+    ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         let mut interim = |response| request.pass_on(response);
         let head = ready!(self.trip.poll_head(cx, &mut interim));
         let Some(stream) = self.stream.take() else {

@@ -183,10 +183,10 @@ impl Http2Connection {
 /// windows that streams always have. It is enough for windows that are full of frames of 24 bytes.
 const SMALL_FRAMES_PER_BYTE: usize = 10;
 
-fn settings(endpoint: &Endpoint) -> http2::Settings {
+fn settings(endpoint: &Endpoint) -> http2::ClientSettings {
     let http2 = &endpoint.http2;
     let always = http2.connection_window() as usize;
-    http2::Settings {
+    http2::ClientSettings {
         windows: http2::Sizes {
             stream: http2.stream_window,
             max_streams: http2.max_streams,

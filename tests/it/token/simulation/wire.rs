@@ -21,7 +21,7 @@ use http::StatusCode;
 use sidebearer::config::{
     AssertionAudience, AssertionForm, ClientAuth, Credential, Dpop, Grant, Refresh, SecurityToken,
 };
-use sidebearer::dpop::{Claims, LastNonce, Nonce};
+use sidebearer::dpop::{LastNonce, Nonce, ProofClaims};
 use sidebearer::limit::ConcurrencyLimit;
 use sidebearer::metrics::Metrics;
 use sidebearer::oauth::{Client, challenge};
@@ -331,7 +331,7 @@ impl Proxy {
             .pace
             .check(good, || format!("handed out at {times:?}: {token:?}"));
         let nonce = self.nonce.get();
-        let proof = binding.key.prove(Claims {
+        let proof = binding.key.prove(ProofClaims {
             method: "GET",
             target: ["https", "api.example.com", "/things"],
             issued_at: times.machine(),

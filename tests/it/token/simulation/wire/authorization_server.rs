@@ -8,7 +8,9 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use sidebearer::http_client::{BodyError, BoxFuture, Error, ErrorKind, Response, Transport};
+use sidebearer::http_client::{
+    BoxFuture, Error, RequestErrorKind, Response, Transport, UnreadableBody,
+};
 use tokio::time::sleep;
 use url::Url;
 use zeroize::Zeroizing;
@@ -262,7 +264,7 @@ impl Transport for World {
             inner.fetch.answered = Some(answer.outcome);
             let Some(mut response) = answer.response else {
                 return Err(Error {
-                    kind: ErrorKind::Disconnected,
+                    kind: RequestErrorKind::Disconnected,
                     message: "the connection broke".to_owned(),
                 });
             };
@@ -292,7 +294,7 @@ fn response(status: u16, body: String) -> Response {
         body: if fits {
             Ok(Zeroizing::new(body.into_bytes()))
         } else {
-            Err(BodyError::TooLarge)
+            Err(UnreadableBody::TooLarge)
         },
         peer: None,
     }
