@@ -51,7 +51,7 @@ fn source() -> (Runtime, Arc<TokenSource>) {
         let metrics = Metrics::new().credential("crm");
         let clock = Arc::new(SystemClock);
         let source = TokenSource::start("crm", policy, Arc::new(Ready), gate, clock, metrics);
-        source.obtained().await;
+        source.wait_for_token().await;
         source
     });
     (runtime, source)

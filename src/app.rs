@@ -112,7 +112,7 @@ pub async fn bind(
     );
     let opened = sockets.open(&snapshot.config, pending, &shards, &admin);
     opened.await;
-    metrics.loaded();
+    metrics.record_load();
     Ok(Bound {
         reloader: Reloader {
             path,
@@ -175,7 +175,7 @@ impl Bound {
         } = self;
         let admin = Arc::clone(&reloader.admin);
         let manager = reloader.manager.clone();
-        manager.ready("serving");
+        manager.notify_ready("serving");
         tokio::spawn(log_when_ready(Arc::clone(&admin)));
         tokio::spawn(supervise_tasks(Arc::clone(&admin), manager.clone()));
         let panicked = tokio::select! {
@@ -185,7 +185,7 @@ impl Bound {
         };
         admin.drain();
         drop(requests);
-        let _ = tokio::task::spawn_blocking(move || manager.stopping()).await;
+        let _ = tokio::task::spawn_blocking(move || manager.notify_stopping()).await;
         let mut server = reloader.snapshots.load().config.server.clone();
         if let Some(panicked) = &panicked {
             tracing::error!(panicked, "it panicked, which is a defect: the process ends");
@@ -197,20 +197,21 @@ impl Bound {
         reloader.sockets.stop_accepting().await;
         let shards = &reloader.shards;
         shards.close(None);
-        let drained = tokio::time::timeout(server.drain_timeout, shards.all_closed()).await;
+        let drained =
+            tokio::time::timeout(server.drain_timeout, shards.wait_until_all_closed()).await;
         let cut = if drained.is_ok() {
             0
         } else {
-            shards.connections()
+            shards.connection_count()
         };
         if cut > 0 {
             tracing::warn!(connections = cut, "not finished within drain_timeout, cut");
             shards.cut();
             // A connection that does not close when it is cut ends with the process.
-            let _ = tokio::time::timeout(CUT_TIMEOUT, shards.all_closed()).await;
+            let _ = tokio::time::timeout(CUT_TIMEOUT, shards.wait_until_all_closed()).await;
         }
         let sampling = &reloader.snapshots.load().sampling;
-        sampling.tell_all(tokio::time::Instant::now());
+        sampling.write_all_counts(tokio::time::Instant::now());
         tracing::info!("ended");
         Ended { cut, panicked }
     }
@@ -218,7 +219,7 @@ impl Bound {
 
 /// Finds tokens that nobody renews any more, and tells the watchdog that all threads answer.
 async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
-    let watchdog = manager.watchdog();
+    let watchdog = manager.watchdog_interval();
     let interval = watchdog.unwrap_or(LIFE_INTERVAL).min(LIFE_INTERVAL);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,7 +235,7 @@ async fn supervise_tasks(admin: Arc<Admin>, manager: ServiceManager) {
             return admin.acceptor.supervisor().report(panicked);
         }
         if watchdog.is_some() && admin.is_alive().await {
-            manager.alive();
+            manager.notify_alive();
         }
     }
 }

@@ -65,14 +65,14 @@ pub fn timeout() -> Duration {
 /// # Errors
 /// That of `work`; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
 /// an earlier look at the same path had none.
-pub fn within<T: Send + 'static>(
+pub fn run_within_timeout<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    within_timeout(path, timeout(), work)
+    run_within(path, timeout(), work)
 }
 
-fn within_timeout<T: Send + 'static>(
+fn run_within<T: Send + 'static>(
     path: &Path,
     timeout: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -195,8 +195,7 @@ mod tests {
         let mut hang = || {
             let (release, held) = mpsc::channel::<()>();
             releases.push(release);
-            let silent =
-                within_timeout(path, timeout, move || Ok(held.recv().is_ok())).unwrap_err();
+            let silent = run_within(path, timeout, move || Ok(held.recv().is_ok())).unwrap_err();
             assert_eq!(silent.kind(), ErrorKind::TimedOut);
             let reason = "the file system has not answered within 50ms";
             assert_eq!(silent.to_string(), reason);
@@ -205,7 +204,7 @@ mod tests {
             hang();
             let left_alone = Instant::now();
             // At once, and without doing it.
-            while within_timeout(path, timeout, || Ok(())).is_err() {
+            while run_within(path, timeout, || Ok(())).is_err() {
                 assert!(left_alone.elapsed() < SOON);
                 thread::sleep(Duration::from_millis(1));
             }
@@ -218,16 +217,19 @@ mod tests {
                 },
             );
         }
-        assert_eq!(within(Path::new("/elsewhere/file"), || Ok(7)).unwrap(), 7);
+        assert_eq!(
+            run_within_timeout(Path::new("/elsewhere/file"), || Ok(7)).unwrap(),
+            7
+        );
         hang();
-        assert!(within(path, || Ok(())).is_err());
+        assert!(run_within_timeout(path, || Ok(())).is_err());
         // The first that speaks again ends the silence, also one that was given up.
         releases.clear();
         let begun = Instant::now();
         while lock(&UNRESPONSIVE).contains_key(path) {
             assert!(begun.elapsed() < SOON);
         }
-        within(path, || Ok(())).unwrap();
+        run_within_timeout(path, || Ok(())).unwrap();
     }
 
     #[test]
@@ -235,7 +237,10 @@ mod tests {
         let readers = (0..200).map(|number| {
             thread::spawn(move || {
                 let path = PathBuf::from(format!("/nowhere/{number}"));
-                assert_eq!(within(&path, move || Ok(number)).unwrap(), number);
+                assert_eq!(
+                    run_within_timeout(&path, move || Ok(number)).unwrap(),
+                    number
+                );
             })
         });
         for reader in readers.collect::<Vec<_>>() {

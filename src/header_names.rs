@@ -11,12 +11,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 
 /// Whether two names are the same name to some server: case does not matter, and all bytes that are neither
 /// letters nor digits count as the same.
-pub fn alike(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
+pub fn are_equivalent(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().map(fold).eq(other.iter().map(fold))
 }
 
 /// Whether a header ends at this connection (RFC 9110 section 7.6.1): `Connection`,
-/// `Transfer-Encoding`, `Proxy`, `Proxy-*` and the like, and what is [`alike`] one of them.
+/// `Transfer-Encoding`, `Proxy`, `Proxy-*` and the like, and every equivalent name.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     if matches!(*name, CONNECTION | TE | TRANSFER_ENCODING | UPGRADE) {
         return true;
@@ -28,46 +28,46 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         17 => b"transfer-encoding",
         _ => b"",
     };
-    alike(name, known) || is_for_a_proxy(name)
+    are_equivalent(name, known) || is_proxy_header(name)
 }
 
-/// Whether a name is [`alike`] `Content-Length` without being it: to this proxy it is not a length, though to
-/// some server it is one.
-pub fn is_false_length(name: &HeaderName) -> bool {
-    *name != CONTENT_LENGTH && alike(name.as_ref(), CONTENT_LENGTH.as_str().as_bytes())
+/// Whether a name is equivalent to `Content-Length` without being it: this proxy does not read it as a length, though
+/// some server does.
+pub fn is_mistaken_for_content_length(name: &HeaderName) -> bool {
+    *name != CONTENT_LENGTH && are_equivalent(name.as_ref(), CONTENT_LENGTH.as_str().as_bytes())
 }
 
-/// A name that equals all that are [`alike`].
+/// A name that equals every equivalent one.
 #[derive(Debug, Clone, Copy)]
-pub struct Alike<'n>(pub &'n [u8]);
+pub struct EquivalentName<'n>(pub &'n [u8]);
 
-impl PartialEq for Alike<'_> {
+impl PartialEq for EquivalentName<'_> {
     fn eq(&self, other: &Self) -> bool {
-        alike(self.0, other.0)
+        are_equivalent(self.0, other.0)
     }
 }
 
-impl Eq for Alike<'_> {}
+impl Eq for EquivalentName<'_> {}
 
-impl Hash for Alike<'_> {
+impl Hash for EquivalentName<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0
             .iter()
-            .map(folded)
+            .map(fold)
             .for_each(|byte| state.write_u8(byte));
     }
 }
 
 /// `Proxy` and `Proxy-*`. CGI makes the variable `HTTP_PROXY` of the bare name, and programs take it for the
 /// proxy that they have to use.
-fn is_for_a_proxy(name: &[u8]) -> bool {
+fn is_proxy_header(name: &[u8]) -> bool {
     name.strip_prefix(b"proxy").is_some_and(|rest| {
         rest.first()
             .is_none_or(|byte| !byte.is_ascii_alphanumeric())
     })
 }
 
-fn folded(byte: &u8) -> u8 {
+fn fold(byte: &u8) -> u8 {
     if byte.is_ascii_alphanumeric() {
         byte.to_ascii_lowercase()
     } else {
@@ -105,9 +105,9 @@ mod tests {
         for byte in 0..=255u8 {
             let name = [b"x".as_slice(), &[byte], b"api-KEY"].concat();
             let is_mark = !byte.is_ascii_alphanumeric();
-            assert_eq!(alike(&name, b"X-Api_Key"), is_mark, "{byte:#x}");
-            let set = HashSet::from([Alike(b"X-Api_Key")]);
-            assert_eq!(set.contains(&Alike(&name)), is_mark, "{byte:#x}");
+            assert_eq!(are_equivalent(&name, b"X-Api_Key"), is_mark, "{byte:#x}");
+            let set = HashSet::from([EquivalentName(b"X-Api_Key")]);
+            assert_eq!(set.contains(&EquivalentName(&name)), is_mark, "{byte:#x}");
         }
     }
 
@@ -121,9 +121,9 @@ mod tests {
             "x-api-key-",
             "x-ap1-key",
         ] {
-            assert!(!alike(b"x-api-key", other.as_bytes()), "{other}");
+            assert!(!are_equivalent(b"x-api-key", other.as_bytes()), "{other}");
         }
-        assert!(alike(b"X-API-KEY", b"x-api-key"));
+        assert!(are_equivalent(b"X-API-KEY", b"x-api-key"));
     }
 
     #[test]
@@ -163,13 +163,16 @@ mod tests {
     fn only_the_one_spelling_is_a_length() {
         for spelled in with_marks("content-length") {
             assert_eq!(
-                is_false_length(&spelled),
+                is_mistaken_for_content_length(&spelled),
                 spelled != CONTENT_LENGTH,
                 "{spelled}"
             );
         }
         for name in ["contentlength", "content-lengths", "accept-charset"] {
-            assert!(!is_false_length(&name.parse().unwrap()), "{name}");
+            assert!(
+                !is_mistaken_for_content_length(&name.parse().unwrap()),
+                "{name}"
+            );
         }
     }
 }

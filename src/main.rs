@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let code = match Cli::parse().command.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cli::tell(&failure);
+            cli::print_note(&failure);
             ExitCode::from(failure.exit_code())
         }
     };

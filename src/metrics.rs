@@ -236,24 +236,24 @@ impl Metrics {
     }
 
     /// The configuration that the process starts with is in place.
-    pub fn loaded(&self) {
+    pub fn record_load(&self) {
         self.last_reload.set(unix_now());
         self.reload_successful.set(1);
     }
 
     /// Counts a reload.
-    pub fn reloaded(&self, success: bool) {
+    pub fn record_reload(&self, success: bool) {
         let outcome = if success { "success" } else { "failure" };
         self.reloads.with_label_values(&[outcome]).inc();
         if success {
-            self.loaded();
+            self.record_load();
         } else {
             self.reload_successful.set(0);
         }
     }
 
     /// The log has dropped so many lines since the start.
-    pub fn log_lines_dropped(&self, lines: u64) {
+    pub fn set_log_lines_dropped(&self, lines: u64) {
         let counted = self.log_lines_dropped.get();
         self.log_lines_dropped.inc_by(lines.saturating_sub(counted));
     }
@@ -269,7 +269,7 @@ impl Metrics {
 
 impl TrafficMetrics {
     /// A response head with this status was sent.
-    pub fn answered(&self, status: http::StatusCode) {
+    pub fn count_response(&self, status: http::StatusCode) {
         let code = usize::from(status.as_u16());
         let Some(class) = self.codes.get(code / 100 - 1) else {
             return;
@@ -284,7 +284,7 @@ impl TrafficMetrics {
     }
 
     /// A request ended in an error of ours.
-    pub fn failed(&self, error: &'static str) {
+    pub fn count_error(&self, error: &'static str) {
         debug_assert!(
             [&CLIENT_ERRORS[..], &UPSTREAM_ERRORS]
                 .concat()
@@ -296,14 +296,14 @@ impl TrafficMetrics {
     }
 
     /// A request ended, its response body included.
-    pub fn took(&self, duration: Duration) {
+    pub fn observe_duration(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }
 }
 
 impl UpstreamMetrics {
     /// An attempt to connect ended with one of [`CONNECT_OUTCOMES`].
-    pub fn connected(&self, outcome: &'static str) {
+    pub fn count_connect(&self, outcome: &'static str) {
         debug_assert!(CONNECT_OUTCOMES.contains(&outcome), "{outcome}");
         self.connects
             .with_label_values(&[self.upstream.as_str(), outcome])
@@ -313,7 +313,7 @@ impl UpstreamMetrics {
 
 impl CredentialMetrics {
     /// A token request ended with one of [`TOKEN_OUTCOMES`].
-    pub fn fetched(&self, outcome: &'static str, took: Duration) {
+    pub fn count_token_request(&self, outcome: &'static str, took: Duration) {
         debug_assert!(TOKEN_OUTCOMES.contains(&outcome), "{outcome}");
         self.requests
             .with_label_values(&[self.credential.as_str(), outcome])
@@ -322,17 +322,17 @@ impl CredentialMetrics {
     }
 
     /// Whether settings that a reload changed have not brought a token yet.
-    pub fn settings_pending(&self, pending: bool) {
+    pub fn set_settings_pending(&self, pending: bool) {
         self.settings_pending.set(i64::from(pending));
     }
 
     /// The current token's expiry since the Unix epoch; zero without one.
-    pub fn expires(&self, at: Duration) {
+    pub fn set_expiry(&self, at: Duration) {
         self.expiry.set(at.as_secs_f64());
     }
 
     /// An upstream rejected the current token.
-    pub fn rejected(&self) {
+    pub fn count_rejection(&self) {
         self.rejections.inc();
     }
 }

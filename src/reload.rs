@@ -182,10 +182,10 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
-        self.manager.reloading();
+        self.manager.notify_reloading();
         let outcome = self.try_reload().await;
         let outcome = self.report(outcome).await;
-        self.manager.ready(match &outcome {
+        self.manager.notify_ready(match &outcome {
             Ok(()) => "serving",
             Err(_) => "the configuration was refused: the last good one serves",
         });
@@ -193,7 +193,7 @@ impl Reloader {
     }
 
     async fn report(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
-        self.admin.metrics.reloaded(outcome.is_ok());
+        self.admin.metrics.record_reload(outcome.is_ok());
         self.record(&outcome);
         if outcome.is_err() {
             self.reread_secrets().await;
@@ -300,9 +300,13 @@ async fn first_tokens(snapshot: &Snapshot, old: &Snapshot) {
             continue;
         };
         // What stands by holds nothing up.
-        if config.refresh == Refresh::Eager && !source.stands_by() {
+        if config.refresh == Refresh::Eager && !source.is_standing_by() {
             // Without one the snapshot serves too: its requests wait, or are told why.
-            let _ = timeout_at(start + config.fetch_timeout, source.first_attempt()).await;
+            let _ = timeout_at(
+                start + config.fetch_timeout,
+                source.wait_for_first_attempt(),
+            )
+            .await;
         }
     }
 }

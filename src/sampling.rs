@@ -56,7 +56,7 @@ struct Period {
 
 impl Sampling {
     /// Whether this failure gets a line of its own; else it is counted.
-    pub fn admits(&self, failure: Failure, cause: Option<&str>, now: Instant) -> bool {
+    pub fn admit(&self, failure: Failure, cause: Option<&str>, now: Instant) -> bool {
         let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let period = periods.entry(failure).or_insert_with(|| Period {
             since: now,
@@ -77,13 +77,13 @@ impl Sampling {
     }
 
     /// Writes what was left out in periods that are over.
-    pub fn tell(&self, now: Instant) {
-        self.counts(now).iter().for_each(Count::tell);
+    pub fn write_counts(&self, now: Instant) {
+        self.counts(now).iter().for_each(Count::write);
     }
 
     /// Writes all that was left out so far, at the end of the process.
-    pub fn tell_all(&self, now: Instant) {
-        self.take(|_| true, now).iter().for_each(Count::tell);
+    pub fn write_all_counts(&self, now: Instant) {
+        self.take(|_| true, now).iter().for_each(Count::write);
     }
 
     /// A kind of failure that has become rare begins anew.
@@ -119,7 +119,7 @@ impl Sampling {
 }
 
 impl Count {
-    fn tell(&self) {
+    fn write(&self) {
         let failure = &self.failure;
         tracing::info!(
             target: ACCESS,
@@ -155,7 +155,7 @@ mod tests {
         for second in 0..seconds {
             let now = start + Duration::from_secs(second);
             for _ in 0..each {
-                whole += u64::from(sampling.admits(failure("crm"), Some("refused"), now));
+                whole += u64::from(sampling.admit(failure("crm"), Some("refused"), now));
             }
             counts.extend(sampling.counts(now));
         }
@@ -171,11 +171,11 @@ mod tests {
             assert!(counts.len() <= 8, "{counts:?}");
             let left_out: u64 = counts.iter().map(|count| count.requests).sum();
             assert_eq!(whole + left_out, 300 * each);
-            counts.iter().for_each(told);
+            counts.iter().for_each(assert_is_sound);
         }
     }
 
-    fn told(count: &Count) {
+    fn assert_is_sound(count: &Count) {
         assert_eq!(count.failure, failure("crm"));
         assert_eq!(count.last_cause.as_deref(), Some("refused"));
         assert!(count.period <= LONGEST_PERIOD, "{count:?}");
@@ -187,36 +187,36 @@ mod tests {
         for minute in 0..100 {
             let now = start + Duration::from_secs(60 * minute);
             assert_eq!(sampling.counts(now), []);
-            assert!(sampling.admits(failure("crm"), None, now), "{minute}");
+            assert!(sampling.admit(failure("crm"), None, now), "{minute}");
         }
     }
 
     #[test]
     fn another_cause_is_written_whole_beside_one_that_is_counted() {
         let (sampling, now) = (Sampling::default(), Instant::now());
-        let admitted = (0..100).filter(|_| sampling.admits(failure("crm"), None, now));
+        let admitted = (0..100).filter(|_| sampling.admit(failure("crm"), None, now));
         assert_eq!(admitted.count(), WHOLE_LINES as usize);
-        assert!(sampling.admits(failure("stock"), None, now));
+        assert!(sampling.admit(failure("stock"), None, now));
         let other = Failure {
             error: Some("upstream_timeout"),
             ..failure("crm")
         };
-        assert!(sampling.admits(other, None, now));
+        assert!(sampling.admit(other, None, now));
     }
 
     #[test]
     fn after_a_quiet_period_the_first_lines_are_whole_again() {
         let (sampling, mut now) = (Sampling::default(), Instant::now());
         for _ in 0..100 {
-            sampling.admits(failure("crm"), None, now);
+            sampling.admit(failure("crm"), None, now);
         }
         now += FIRST_PERIOD;
         assert_eq!(sampling.counts(now).len(), 1);
-        assert!(!sampling.admits(failure("crm"), None, now));
+        assert!(!sampling.admit(failure("crm"), None, now));
         now += LONGEST_PERIOD;
         assert_eq!(sampling.counts(now)[0].requests, 1);
         now += LONGEST_PERIOD;
         assert_eq!(sampling.counts(now), []);
-        assert!(sampling.admits(failure("crm"), None, now));
+        assert!(sampling.admit(failure("crm"), None, now));
     }
 }

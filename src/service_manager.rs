@@ -32,7 +32,7 @@ impl ServiceManager {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn of_environment(supervisor: &Supervisor) -> io::Result<Self> {
+    pub fn from_environment(supervisor: &Supervisor) -> io::Result<Self> {
         if env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(Self(None));
         }
@@ -53,20 +53,20 @@ impl ServiceManager {
     }
 
     /// Every socket is open: connections are accepted.
-    pub fn ready(&self, status: &'static str) {
-        self.tell(vec![NotifyState::Ready, NotifyState::Status(status)]);
+    pub fn notify_ready(&self, status: &'static str) {
+        self.notify(vec![NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The configuration is about to be read again. [`ready`](Self::ready) follows, however that ends. The
+    /// The configuration is about to be read again. [`notify_ready`](Self::notify_ready) follows, however that ends. The
     /// time is told with it: `Type=notify-reload` tells this reload from earlier ones by it.
-    pub fn reloading(&self) {
+    pub fn notify_reloading(&self) {
         let now = NotifyState::monotonic_usec_now();
-        self.tell([NotifyState::Reloading].into_iter().chain(now).collect());
+        self.notify([NotifyState::Reloading].into_iter().chain(now).collect());
     }
 
     /// The end has begun. Waits for a moment until that has been read.
-    pub fn stopping(&self) {
-        self.tell(vec![NotifyState::Stopping]);
+    pub fn notify_stopping(&self) {
+        self.notify(vec![NotifyState::Stopping]);
         let (done, flushed) = sync_channel(1);
         if let Some(messages) = &self.0
             && messages.try_send(NotifyMessage::Flush(done)).is_ok()
@@ -76,18 +76,18 @@ impl ServiceManager {
     }
 
     /// Everything that must live is alive.
-    pub fn alive(&self) {
-        self.tell(vec![NotifyState::Watchdog]);
+    pub fn notify_alive(&self) {
+        self.notify(vec![NotifyState::Watchdog]);
     }
 
-    /// How often [`alive`](Self::alive) has to be told, if at all: twice as often as the service manager
+    /// How often [`notify_alive`](Self::notify_alive) has to be told, if at all: twice as often as the service manager
     /// expects it.
-    pub fn watchdog(&self) -> Option<Duration> {
+    pub fn watchdog_interval(&self) -> Option<Duration> {
         let waits = self.0.is_some().then(sd_notify::watchdog_enabled)??;
         Some(waits / 2)
     }
 
-    fn tell(&self, states: Vec<NotifyState<'static>>) {
+    fn notify(&self, states: Vec<NotifyState<'static>>) {
         if let Some(messages) = &self.0
             && let Err(TrySendError::Full(lost)) = messages.try_send(NotifyMessage::Tell(states))
         {

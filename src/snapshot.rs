@@ -241,8 +241,8 @@ impl Injection {
     }
 
     /// Whether the upstream gets the token that the source holds.
-    fn sends_what_it_holds(&self) -> bool {
-        let held = self.source.held();
+    fn sends_last_token(&self) -> bool {
+        let held = self.source.last_token();
         self.rejections.may_inherit() || held.is_none_or(|token| !token.is_inherited())
     }
 

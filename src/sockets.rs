@@ -174,7 +174,7 @@ impl Sockets {
             }
             shards.close(Some(&name));
         }
-        shards.respond(SHARD_PATIENCE).await;
+        shards.are_responding(SHARD_PATIENCE).await;
     }
 
     /// Opens the pending sockets and lets the others follow `config`, which serves by now.
@@ -320,7 +320,7 @@ async fn off_thread<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(move || files::within(&path, work)).await;
+    let done = tokio::task::spawn_blocking(move || files::run_within_timeout(&path, work)).await;
     done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 

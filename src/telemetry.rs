@@ -53,30 +53,30 @@ pub fn init(log: &Log) -> io::Result<LogHandle> {
     let lines = match STDERR.get() {
         Some(lines) => lines.clone(),
         None => {
-            let lines = Lines::start(io::stderr(), log.buffer, tell_dropped)?;
+            let lines = Lines::start(io::stderr(), log.buffer, log_dropped_lines)?;
             STDERR.get_or_init(|| lines).clone()
         }
     };
     let (layer, output) = reload::Layer::new(to_stderr(log, &lines));
     // Fails only when a subscriber is there already.
     if tracing::subscriber::set_global_default(Registry::default().with(layer)).is_ok() {
-        panic::set_hook(Box::new(tell_panic));
+        panic::set_hook(Box::new(log_panic));
     }
     Ok(LogHandle { output, lines })
 }
 
 /// Writes a line for people to stderr, behind what the log still has to write; `false` when there is
 /// no log, or its thread has died.
-pub fn tell(text: impl Display) -> bool {
+pub fn print_line(text: impl Display) -> bool {
     let Some(lines) = STDERR.get() else {
         return false;
     };
-    lines.leave(format!("{text}\n").into_bytes())
+    lines.enqueue(format!("{text}\n").into_bytes())
 }
 
 /// How many lines were dropped because too many waited to be read.
-pub fn dropped() -> u64 {
-    STDERR.get().map_or(0, Lines::dropped)
+pub fn dropped_lines() -> u64 {
+    STDERR.get().map_or(0, Lines::dropped_lines)
 }
 
 /// Waits until the last lines have been read, but not for long.
@@ -94,7 +94,7 @@ impl LogHandle {
 
     /// Takes over format, level and buffer; every later line follows them.
     pub fn apply(&self, log: &Log) {
-        self.lines.set_most(log.buffer);
+        self.lines.set_max_waiting(log.buffer);
         // Fails only when the subscriber is gone, and every line with it.
         let _ = self.output.reload(to_stderr(log, &self.lines));
     }
@@ -105,7 +105,7 @@ fn to_stderr(log: &Log, lines: &Lines) -> Output {
     output(log, io::stderr().is_terminal(), move || lines.clone())
 }
 
-fn tell_dropped(_: &Lines, dropped: u64) {
+fn log_dropped_lines(_: &Lines, dropped: u64) {
     tracing::error!(
         lines = dropped,
         "log lines were dropped: stderr was not read in time"
@@ -113,7 +113,7 @@ fn tell_dropped(_: &Lines, dropped: u64) {
 }
 
 /// The usual hook writes to stderr itself.
-fn tell_panic(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<&str>().copied();
     let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -352,7 +352,7 @@ fn watch_instead(
     }
     for directory in after {
         let (shared, named) = (Arc::clone(inotify), directory.clone());
-        let watched = files::within(directory, move || Ok(add_watch(&shared, &named)));
+        let watched = files::run_within_timeout(directory, move || Ok(add_watch(&shared, &named)));
         match watched {
             Ok(Err(error)) if !is_not_found(&error) => return Err(error.to_string()),
             Ok(_) => {}

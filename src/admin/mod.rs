@@ -100,8 +100,8 @@ impl Admin {
     /// asks.
     pub async fn is_alive(&self) -> bool {
         let (shards, acceptor) = tokio::join!(
-            self.shards.respond(PATIENCE),
-            self.acceptor.responds(PATIENCE)
+            self.shards.are_responding(PATIENCE),
+            self.acceptor.is_responding(PATIENCE)
         );
         shards && acceptor
     }
@@ -308,7 +308,7 @@ fn full_status(admin: &Admin) -> serde_json::Value {
         reload: admin.last_reload().clone(),
         ready: admin.is_ready(),
         draining: admin.is_draining(),
-        connections: admin.shards.connections(),
+        connections: admin.shards.connection_count(),
     })
 }
 
@@ -325,7 +325,9 @@ fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
     for credential in admin.snapshots.load().credentials.values() {
         credential.source.report();
     }
-    admin.metrics.log_lines_dropped(telemetry::dropped());
+    admin
+        .metrics
+        .set_log_lines_dropped(telemetry::dropped_lines());
     let mut response = Response::new(Full::from(admin.metrics.render()));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::confirmation::{ConfirmationKeys, decode};
-use super::output::{CommandError, block_on, print, tell};
+use super::output::{CommandError, block_on, print, print_note};
 use super::probe::{self, ProbeTarget};
 use crate::address::OwnSockets;
 use crate::config::{self, Config, Credential, Loaded, Upstream};
@@ -21,7 +21,7 @@ use crate::upstream::{ClientCertificate, Connected};
 pub(super) fn offline(path: &Path) -> Result<Loaded, CommandError> {
     let loaded = config::load(path)?;
     if !loaded.warnings.0.is_empty() {
-        tell(&loaded.warnings);
+        print_note(&loaded.warnings);
     }
     Ok(loaded)
 }
@@ -55,10 +55,10 @@ async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), Command
     let mut tokens = BTreeMap::new();
     let mut redactors = Redactors::new();
     let mut report = |what: &str, name: &str, outcome: Result<String, String>| match outcome {
-        Ok(good) => tell(format_args!("ok      {what} {name}: {good}")),
+        Ok(good) => print_note(format_args!("ok      {what} {name}: {good}")),
         Err(reason) => {
             failed += 1;
-            tell(format_args!("FAILED  {what} {name}: {reason}"));
+            print_note(format_args!("FAILED  {what} {name}: {reason}"));
         }
     };
     for (name, credential) in &config.credentials {

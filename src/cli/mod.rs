@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use self::output::block_on;
-pub use self::output::{CommandError, tell};
+pub use self::output::{CommandError, print_note};
 use crate::process;
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
@@ -113,7 +113,7 @@ impl Command {
     /// What [`CommandError`] says; nothing has been printed about it yet.
     pub fn execute(self) -> Result<(), CommandError> {
         if let Err(error) = process::forbid_core_dumps() {
-            tell(format_args!(
+            print_note(format_args!(
                 "warning: core dumps cannot be switched off: {error}"
             ));
         }

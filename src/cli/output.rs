@@ -40,10 +40,10 @@ impl CommandError {
 }
 
 /// Writes a line for people to stderr. Once there is a log, this does not wait for a reader.
-pub fn tell(text: impl std::fmt::Display) {
+pub fn print_note(text: impl std::fmt::Display) {
     let text = text.to_string();
     let text = text.trim_end();
-    if !telemetry::tell(text) {
+    if !telemetry::print_line(text) {
         // Nobody reads it: nothing is left to be told.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::health::admin_page;
-use super::output::{CommandError, print, tell};
+use super::output::{CommandError, print, print_note};
 use super::request::{RequestError, send};
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
@@ -27,7 +27,7 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandEr
             None => "reloaded".to_owned(),
         }),
         Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
-            tell(field(&text, "text").unwrap_or(text));
+            print_note(field(&text, "text").unwrap_or(text));
             Err(CommandError::Usage(
                 "refused: the last good configuration keeps serving".to_owned(),
             ))

@@ -53,7 +53,7 @@ pub async fn serve(path: &Path) -> Result<(), CommandError> {
         StartError::Bind(error) => CommandError::Bind(error.to_string()),
         error => CommandError::Failed(error.to_string()),
     })?;
-    let manager = ServiceManager::of_environment(bound.supervisor()).map_err(|error| {
+    let manager = ServiceManager::from_environment(bound.supervisor()).map_err(|error| {
         CommandError::Failed(format!("cannot tell the service manager: {error}"))
     })?;
     let bound = bound.with_service_manager(manager);

@@ -84,7 +84,7 @@ pub fn admin_address(path: &Path) -> Option<SocketAddr> {
 /// The configuration files of a directory in order; `None` if it is not a directory.
 fn list(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     let named = path.to_owned();
-    files::within(path, move || list_now(&named))
+    files::run_within_timeout(path, move || list_now(&named))
 }
 
 fn list_now(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
@@ -127,7 +127,7 @@ fn open(path: PathBuf) -> (SourceFile, Option<String>) {
 /// The bytes of a configuration file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let named = path.to_owned();
-    let bytes = files::within(path, move || {
+    let bytes = files::run_within_timeout(path, move || {
         let mut bytes = Vec::new();
         let file = File::open(named)?;
         file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;

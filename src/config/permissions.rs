@@ -37,7 +37,7 @@ fn help(open: &Path) -> String {
 /// can be replaced.
 fn open_to_all(path: &Path) -> Option<PathBuf> {
     let named = path.to_owned();
-    files::within(path, move || Ok(open_now(&named))).ok()?
+    files::run_within_timeout(path, move || Ok(open_now(&named))).ok()?
 }
 
 fn open_now(path: &Path) -> Option<PathBuf> {

@@ -74,7 +74,7 @@ impl Frames {
     }
 
     /// Which head has come in part, counted from 1.
-    pub fn in_head(&self) -> Option<u64> {
+    pub fn unfinished_head(&self) -> Option<u64> {
         self.open.then_some(self.begun)
     }
 
@@ -148,7 +148,7 @@ mod tests {
         pieces
             .map(|piece| {
                 frames.scan(piece);
-                frames.in_head()
+                frames.unfinished_head()
             })
             .collect()
     }

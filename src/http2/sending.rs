@@ -36,7 +36,7 @@ impl<B> Sending<B> {
     }
 
     /// When some of it was last read or sent.
-    pub fn moved(&self) -> Instant {
+    pub fn last_progress(&self) -> Instant {
         self.moved
     }
 

@@ -80,7 +80,7 @@ where
             Poll::Pending => {}
         }
         if let Some(idle) = this.idle {
-            let last = this.sending.moved().max(this.ended);
+            let last = this.sending.last_progress().max(this.ended);
             ready!(this.deadline.poll(cx, last + idle));
             this.sending.reset(Reason::CANCEL);
             return Poll::Ready(());

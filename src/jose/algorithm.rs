@@ -49,7 +49,7 @@ impl Algorithm {
 
     /// The shortest secret that it may be used with, in bytes (RFC 7518 section 3.2); 0 for those
     /// of a private key.
-    pub fn least_secret(self) -> usize {
+    pub fn min_secret_bytes(self) -> usize {
         match self {
             Self::HS256 => 32,
             Self::HS384 => 48,
@@ -59,7 +59,7 @@ impl Algorithm {
     }
 
     /// The key it needs, for people.
-    pub(super) fn needs(self) -> &'static str {
+    pub(super) fn required_key(self) -> &'static str {
         match self {
             Self::HS256 | Self::HS384 | Self::HS512 => "a secret",
             Self::RS256 | Self::PS256 => "an RSA key",

@@ -33,7 +33,7 @@ impl Certificate {
     }
 
     /// Whether it certifies this key.
-    pub fn is_of(&self, key: &SigningKey) -> bool {
+    pub fn belongs_to(&self, key: &SigningKey) -> bool {
         key.public_key() == self.public_key
     }
 }

@@ -29,13 +29,13 @@ impl SigningKey {
     pub fn read(text: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         if !text.trim_start().starts_with('{') {
             let key = pem::read(text)?;
-            let algorithm = algorithm.unwrap_or(key.usual());
+            let algorithm = algorithm.unwrap_or(key.default_algorithm());
             return Self::new(key, algorithm, None);
         }
         let mut jwk = Jwk::parse(text)?;
         let key = jwk.key()?;
         let algorithm = match (jwk.alg.as_deref(), algorithm) {
-            (None, algorithm) => algorithm.unwrap_or(key.usual()),
+            (None, algorithm) => algorithm.unwrap_or(key.default_algorithm()),
             (Some(alg), Some(algorithm)) if alg == algorithm.name() => algorithm,
             (Some(_), Some(algorithm)) => return Err(KeyError::Reserved(algorithm)),
             (Some(alg), None) => {
@@ -119,10 +119,10 @@ impl SigningKey {
     fn new(key: KeyMaterial, algorithm: Algorithm, id: Option<String>) -> Result<Self, KeyError> {
         let fits = match &key {
             KeyMaterial::Rsa(_) => matches!(algorithm, Algorithm::RS256 | Algorithm::PS256),
-            other => other.usual() == algorithm,
+            other => other.default_algorithm() == algorithm,
         };
         if !fits {
-            let holds = key.usual().needs();
+            let holds = key.default_algorithm().required_key();
             return Err(KeyError::Mismatch { algorithm, holds });
         }
         let public_key = key.public()?;

@@ -28,7 +28,7 @@ pub enum KeyError {
     )]
     Unsupported(&'static str),
     /// A key for another algorithm than the one asked for.
-    #[error("{} needs {}, and it holds {holds}", algorithm.name(), algorithm.needs())]
+    #[error("{} needs {}, and it holds {holds}", algorithm.name(), algorithm.required_key())]
     Mismatch {
         /// What was asked for.
         algorithm: Algorithm,
@@ -51,7 +51,7 @@ pub(super) enum KeyMaterial {
 
 impl KeyMaterial {
     /// The algorithm most used with it.
-    pub(super) fn usual(&self) -> Algorithm {
+    pub(super) fn default_algorithm(&self) -> Algorithm {
         match self {
             Self::Secret(_) => Algorithm::HS256,
             Self::Rsa(_) => Algorithm::RS256,

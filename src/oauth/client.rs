@@ -255,8 +255,8 @@ impl Client {
         let issued_at = self
             .clock
             .date(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        grant::ask(&self.credential.grant, &secrets, &mut request, now)?;
-        request.ask_for(&self.credential, &secrets)?;
+        grant::add_parameters(&self.credential.grant, &secrets, &mut request, now)?;
+        request.add_requested_token(&self.credential, &secrets)?;
         let authenticator = ClientAuthenticator {
             auth: &self.credential.auth,
             secrets: &secrets,

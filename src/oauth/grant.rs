@@ -12,7 +12,7 @@ use crate::config::{Grant, SecurityToken};
 ///
 /// # Errors
 /// A token that has expired or is no token.
-pub(super) fn ask(
+pub(super) fn add_parameters(
     grant: &Grant,
     secrets: &Secrets,
     request: &mut TokenRequest,

@@ -80,7 +80,7 @@ impl Signer {
     pub(super) fn thumbprint(&self) -> Option<&str> {
         let certificate = self.certificate.as_ref()?;
         certificate
-            .is_of(self.key())
+            .belongs_to(self.key())
             .then(|| certificate.thumbprint())
     }
 }

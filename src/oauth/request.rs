@@ -33,7 +33,7 @@ impl TokenRequest {
     }
 
     /// Adds what is asked for. Fails only on values that do not fit where they go.
-    pub(super) fn ask_for(
+    pub(super) fn add_requested_token(
         &mut self,
         credential: &Credential,
         secrets: &Secrets,

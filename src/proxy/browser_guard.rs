@@ -77,7 +77,7 @@ pub fn admit<'r>(
 impl BrowserRefusal<'_> {
     /// The answer of a listener, which can be told to allow it.
     #[cold]
-    pub fn at_listener(self) -> ProxyError {
+    pub fn to_listener_error(self) -> ProxyError {
         let detail = match self {
             Self::Host(host) => {
                 let detail = format!(
@@ -120,7 +120,7 @@ impl BrowserRefusal<'_> {
 
     /// The answer of the admin pages, which cannot.
     #[cold]
-    pub fn at_admin(self) -> ProxyError {
+    pub fn to_admin_error(self) -> ProxyError {
         match self {
             Self::Host(_) => {
                 ProxyError::new(ErrorKind::NoRoute, "ask by IP address, or as localhost")

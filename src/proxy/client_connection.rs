@@ -23,7 +23,7 @@ pub struct ClientConnection {
     cut: AtomicBool,
     reset: AtomicBool,
     waker: Mutex<Option<Waker>>,
-    informed: AtomicBool,
+    has_interim: AtomicBool,
     /// Interim responses to send before the next response.
     interim: Mutex<Vec<u8>>,
     max_interim: usize,
@@ -67,7 +67,7 @@ impl ClientConnection {
             cut: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             waker: Mutex::new(None),
-            informed: AtomicBool::new(false),
+            has_interim: AtomicBool::new(false),
             interim: Mutex::default(),
             max_interim,
             _held: Box::new(held),
@@ -75,7 +75,7 @@ impl ClientConnection {
     }
 
     /// What follows on it is plain HTTP for this host and port. Once for each connection.
-    pub fn connect(&self, target: ConnectTarget) {
+    pub fn set_connect_target(&self, target: ConnectTarget) {
         let _ = self.connect_target.set(target);
     }
 
@@ -85,7 +85,7 @@ impl ClientConnection {
     }
 
     /// A request begins.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
+    pub fn begin_request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.started.fetch_add(1, Relaxed);
         InFlight(Arc::clone(self))
@@ -97,7 +97,7 @@ impl ClientConnection {
     }
 
     /// Requests begun so far.
-    pub fn started(&self) -> u64 {
+    pub fn requests_begun(&self) -> u64 {
         self.started.load(Relaxed)
     }
 
@@ -148,22 +148,22 @@ impl ClientConnection {
 
     /// Sends an interim response, in HTTP/1.1, before the response that is being waited for. They
     /// are hints: those that gather faster than the client reads are left out.
-    pub fn inform(&self, bytes: &[u8]) {
+    pub fn queue_interim(&self, bytes: &[u8]) {
         let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
         if interim.len() + bytes.len() <= self.max_interim {
             interim.extend_from_slice(bytes);
-            self.informed.store(true, Relaxed);
+            self.has_interim.store(true, Relaxed);
         }
         drop(interim);
         self.wake();
     }
 
-    /// What [`ClientConnection::inform`] gathered since.
+    /// What [`ClientConnection::queue_interim`] gathered since.
     pub fn take_interim(&self) -> Option<Vec<u8>> {
-        if !self.informed.load(Relaxed) {
+        if !self.has_interim.load(Relaxed) {
             return None;
         }
-        self.informed.store(false, Relaxed);
+        self.has_interim.store(false, Relaxed);
         let mut interim = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
         Some(std::mem::take(&mut *interim))
     }

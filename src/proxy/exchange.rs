@@ -95,7 +95,7 @@ impl SendRecord {
     }
 
     /// Counts an attempt, which `begin` begins with the token that is to be sent.
-    pub fn attempt<T>(&self, begin: impl FnOnce(Option<&Token>) -> T) -> T {
+    pub fn begin_attempt<T>(&self, begin: impl FnOnce(Option<&Token>) -> T) -> T {
         self.attempts.update(|sent| sent + 1);
         begin(self.token.borrow().as_deref())
     }
@@ -137,7 +137,7 @@ impl Exchange {
     }
 
     /// A route leads to an upstream.
-    pub fn matched(&mut self, taken: &RouteTaken<'_>) {
+    pub fn set_route(&mut self, taken: &RouteTaken<'_>) {
         self.upstream = Some(taken.upstream as usize);
         self.route = Some(taken.route as usize);
     }
@@ -162,9 +162,9 @@ impl Exchange {
     }
 
     /// This is its body, or there is none any more.
-    pub fn uploads(&mut self, upload: Option<&Rc<Upload>>) {
+    pub fn set_upload(&mut self, upload: Option<&Rc<Upload>>) {
         if let Some(over) = std::mem::replace(&mut self.upload, upload.cloned()) {
-            self.request_bytes = over.received();
+            self.request_bytes = over.received_bytes();
         }
     }
 
@@ -183,12 +183,12 @@ impl Exchange {
     }
 
     /// Some of the response body goes to the client.
-    pub fn sends(&mut self, data: Option<&Bytes>) {
+    pub fn count_response_data(&mut self, data: Option<&Bytes>) {
         self.response_bytes += data.map_or(0, Bytes::len) as u64;
     }
 
     /// It becomes a tunnel, which has a line of its own at its end.
-    pub fn tunnels(&mut self) -> Option<Box<TunnelRecord>> {
+    pub fn begin_tunnel_record(&mut self) -> Option<Box<TunnelRecord>> {
         if self.shard.snapshot.config.log.access != AccessLog::All {
             return None;
         }
@@ -205,23 +205,23 @@ impl Exchange {
     }
 
     /// The response head is sent.
-    pub fn answered(&mut self, status: StatusCode) {
+    pub fn record_status(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.traffic().answered(status);
+        self.traffic().count_response(status);
     }
 
     /// The answer is an error of ours.
-    pub fn failed(&mut self, error: &ProxyError) {
+    pub fn record_error(&mut self, error: &ProxyError) {
         self.note(error.kind, || match &error.source {
-            Some(cause) => in_words(cause.as_ref()),
+            Some(cause) => describe_with_causes(cause.as_ref()),
             None => error.detail.to_string(),
         });
     }
 
     /// The response broke off after its head was sent.
-    pub fn cut_off(&mut self, kind: ErrorKind, cause: &dyn Error) {
+    pub fn record_cut(&mut self, kind: ErrorKind, cause: &dyn Error) {
         self.cut = true;
-        self.note(kind, || in_words(cause));
+        self.note(kind, || describe_with_causes(cause));
         if self.http1 {
             // In HTTP/2 the stream is reset, and others of the connection go on.
             self.in_flight.client().reset();
@@ -230,7 +230,7 @@ impl Exchange {
 
     fn note(&mut self, kind: ErrorKind, cause: impl FnOnce() -> String) {
         self.error = Some(kind);
-        self.traffic().failed(kind.code());
+        self.traffic().count_error(kind.code());
         if self.is_logged() {
             self.cause = Some(cause().into());
         }
@@ -251,7 +251,7 @@ impl Exchange {
     }
 
     /// Whether its line is written, or counted because so many fail alike.
-    fn is_whole(&self) -> bool {
+    fn has_own_line(&self) -> bool {
         let snapshot = &self.shard.snapshot;
         if snapshot.config.log.access == AccessLog::All {
             return true;
@@ -263,9 +263,7 @@ impl Exchange {
             status: self.status.map(|status| status.as_u16()),
         };
         let now = Instant::now();
-        snapshot
-            .sampling
-            .admits(failure, self.cause.as_deref(), now)
+        snapshot.sampling.admit(failure, self.cause.as_deref(), now)
     }
 
     fn log(&mut self, took: Duration) {
@@ -308,16 +306,16 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.start.elapsed();
-        self.traffic().took(took);
-        if self.is_logged() && self.is_whole() {
-            self.uploads(None);
+        self.traffic().observe_duration(took);
+        if self.is_logged() && self.has_own_line() {
+            self.set_upload(None);
             self.log(took);
         }
     }
 }
 
 /// An error with everything beneath it; libraries do not repeat their cause in their own words.
-fn in_words(error: &dyn Error) -> String {
+fn describe_with_causes(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

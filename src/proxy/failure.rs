@@ -16,7 +16,7 @@ const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 /// There is no connection.
 #[cold]
-pub fn connect(error: Arc<ConnectError>) -> ProxyError {
+pub fn from_connect_error(error: Arc<ConnectError>) -> ProxyError {
     let (kind, detail) = match *error {
         ConnectError::Resolve { .. } => (
             ErrorKind::UpstreamConnect,
@@ -60,7 +60,7 @@ pub fn connect(error: Arc<ConnectError>) -> ProxyError {
 
 /// The client did not send the whole request.
 #[cold]
-pub fn client(fault: BodyFault) -> ProxyError {
+pub fn from_body_fault(fault: BodyFault) -> ProxyError {
     let detail = match fault {
         BodyFault::Malformed => "the request body is malformed",
         BodyFault::Gone => "the client closed the connection before the end of the request body",
@@ -70,7 +70,7 @@ pub fn client(fault: BodyFault) -> ProxyError {
 
 /// There is no token.
 #[cold]
-pub fn token(unavailable: Unavailable) -> ProxyError {
+pub fn from_unavailable_token(unavailable: Unavailable) -> ProxyError {
     ProxyError::new(
         ErrorKind::TokenUnavailable,
         "no usable token for this upstream: the authorization server does not give one; retry later (status on the admin address says why)",
@@ -93,7 +93,7 @@ pub enum ExchangeFailure {
 /// The exchange failed before the response head was complete. `http1_instead`: over HTTP/2, and what
 /// came began as HTTP/1.1 does.
 #[cold]
-pub fn exchange(error: ExchangeFailure, http1_instead: bool) -> ProxyError {
+pub fn from_exchange_failure(error: ExchangeFailure, http1_instead: bool) -> ProxyError {
     let h2 = match &error {
         ExchangeFailure::Http2(http2::Error::Stream(error)) => Some(error),
         _ => None,
@@ -103,7 +103,7 @@ pub fn exchange(error: ExchangeFailure, http1_instead: bool) -> ProxyError {
             ErrorKind::UpstreamProtocol,
             "the upstream answers in HTTP/1.1 where HTTP/2 is to be spoken; leave out http = \"2\", or check the port of its url".into(),
         ),
-        (Some(h2), _) if h2.is_remote() => (ErrorKind::UpstreamConnect, given_up(h2)),
+        (Some(h2), _) if h2.is_remote() => (ErrorKind::UpstreamConnect, describe_ended_stream(h2)),
         (Some(h2), _) if h2.is_library() => (
             ErrorKind::UpstreamProtocol,
             "what the upstream sent is not a valid HTTP/2 response, or its head exceeds max_response_header_bytes (the log says which rule it broke); check the port of its url, and whether http = \"2\" is right".into(),
@@ -133,7 +133,7 @@ pub fn exchange(error: ExchangeFailure, http1_instead: bool) -> ProxyError {
 }
 
 /// The upstream ended the stream, or the connection under it, and said why.
-fn given_up(error: &h2::Error) -> Cow<'static, str> {
+fn describe_ended_stream(error: &h2::Error) -> Cow<'static, str> {
     let what = if error.is_go_away() {
         "ended the connection"
     } else {
@@ -193,7 +193,7 @@ pub fn is_closed_early(error: &ExchangeFailure) -> bool {
 }
 
 /// The TLS alert that ended a connection of HTTP/1.1.
-pub fn alert(error: &http1::Error) -> Option<rustls::Error> {
+pub fn received_alert(error: &http1::Error) -> Option<rustls::Error> {
     let http1::Error::Io(io) = error else {
         return None;
     };
@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn a_shortage_of_our_own_is_not_blamed_on_the_upstream() {
         let (authority, reason) = ("a:1".to_owned(), "too many open files".to_owned());
-        let ours = connect(Arc::new(ConnectError::Shortage {
+        let ours = from_connect_error(Arc::new(ConnectError::Shortage {
             authority: authority.clone(),
             reason: reason.clone(),
         }));
         assert_eq!(ours.kind, ErrorKind::Overloaded);
         assert!(ours.retry_after.is_some());
-        let theirs = connect(Arc::new(ConnectError::Connect { authority, reason }));
+        let theirs = from_connect_error(Arc::new(ConnectError::Connect { authority, reason }));
         assert_eq!(theirs.kind, ErrorKind::UpstreamConnect);
         assert_eq!(theirs.retry_after, None);
     }

@@ -94,30 +94,30 @@ impl Forward<'_> {
     /// Sends it on one connection after another, until there is an answer or no other attempt is safe.
     async fn transmit(&self) -> Result<UpstreamResponse, ProxyError> {
         if let Some(protocol) = self.request.upgrade() {
-            return Box::pin(self.upgrade(protocol)).await;
+            return Box::pin(self.send_upgrade(protocol)).await;
         }
-        let connects = self.request.connects();
+        let connects = self.request.is_extended_connect();
         if connects && self.request.upstream.endpoint.connector.only_http1() {
-            return Err(no_connect());
+            return Err(connect_not_supported());
         }
         let mut waited = connects;
         let mut checkout = match self.pool.take() {
             Some(idle) => idle,
             None => {
                 waited = true;
-                self.connection(true).await?
+                self.open_connection(true).await?
             }
         };
         let mut retries = 0;
         loop {
             if connects {
                 let open = Box::pin(supporting_connect(checkout)).await;
-                checkout = open.ok_or_else(no_connect)?;
+                checkout = open.ok_or_else(connect_not_supported)?;
             }
             if waited {
                 self.renew_if_expired().await?;
                 if !checkout.is_usable() {
-                    checkout = self.connection(false).await?;
+                    checkout = self.open_connection(false).await?;
                     continue;
                 }
             }
@@ -126,30 +126,34 @@ impl Forward<'_> {
             let failed = {
                 let mut attempt = self
                     .record
-                    .attempt(|token| Attempt::begin(self.request, checkout, token));
+                    .begin_attempt(|token| Attempt::begin(self.request, checkout, token));
                 match attempt.response(self.request).await? {
-                    Ok(_) if attempt.was_crossed() && retries_left && self.request.can_replay() => {
+                    Ok(_)
+                        if attempt.is_for_idle_connection()
+                            && retries_left
+                            && self.request.can_replay() =>
+                    {
                         None
                     }
                     Ok(answer) => {
-                        unasked(answer.status(), connects)?;
-                        return received(answer);
+                        check_not_switched(answer.status(), connects)?;
+                        return check_response(answer);
                     }
                     Err(failed) => Some(failed),
                 }
             };
             if let Some(failed) = failed {
-                self.may_repeat(failed, retries)?;
+                self.check_retry(failed, retries)?;
             }
             retries += 1;
-            checkout = self.connection(false).await?;
+            checkout = self.open_connection(false).await?;
             waited = true;
         }
     }
 
     /// The error, unless the same request can be sent once more without doing anything twice.
     #[cold]
-    fn may_repeat(&self, failed: AttemptFailure, retries: usize) -> Result<(), ProxyError> {
+    fn check_retry(&self, failed: AttemptFailure, retries: usize) -> Result<(), ProxyError> {
         let not_processed = failed.unsent || failure::is_refused_stream(&failed.error);
         // The upstream closed a connection that was idle: nothing of this request has had an
         // effect that a second one would double.
@@ -163,19 +167,22 @@ impl Forward<'_> {
         if again && retries_left && failed.alert.is_none() {
             Ok(())
         } else {
-            Err(self.failed(failed))
+            Err(self.to_error(failed))
         }
     }
 
     /// A connection when none is free. Without `reuse` it is a new one: an old one has failed.
-    async fn connection(&self, reuse: bool) -> Result<Checkout, ProxyError> {
-        self.pool.open(reuse).await.map_err(failure::connect)
+    async fn open_connection(&self, reuse: bool) -> Result<Checkout, ProxyError> {
+        self.pool
+            .open(reuse)
+            .await
+            .map_err(failure::from_connect_error)
     }
 
     /// Sends it on a connection of its own that can be upgraded.
-    async fn upgrade(&self, protocol: &HeaderValue) -> Result<UpstreamResponse, ProxyError> {
+    async fn send_upgrade(&self, protocol: &HeaderValue) -> Result<UpstreamResponse, ProxyError> {
         let opened = self.pool.open_dedicated().await;
-        let connection = opened.map_err(|error| failure::connect(Arc::new(error)))?;
+        let connection = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
         self.renew_if_expired().await?;
         let asks = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -183,9 +190,9 @@ impl Forward<'_> {
         ];
         let mut attempt = self
             .record
-            .attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
+            .begin_attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
         let answer = attempt.response(self.request).await?;
-        let answer = answer.map_err(|failed| self.failed(failed))?;
+        let answer = answer.map_err(|failed| self.to_error(failed))?;
         response::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             response::check_switch(protocol, answer.headers())?;
@@ -208,28 +215,31 @@ impl Forward<'_> {
 
     /// The token to send now, waiting for one if that can help.
     pub async fn take_token(&self, injection: &Injection) -> Result<(), ProxyError> {
-        let token = injection.token().await.map_err(failure::token)?;
+        let token = injection
+            .token()
+            .await
+            .map_err(failure::from_unavailable_token)?;
         self.record.set_token(token);
         Ok(())
     }
 
-    fn failed(&self, failed: AttemptFailure) -> ProxyError {
+    fn to_error(&self, failed: AttemptFailure) -> ProxyError {
         if let Some(fault) = self.request.upload.and_then(|upload| upload.fault()) {
-            return failure::client(fault);
+            return failure::from_body_fault(fault);
         }
         let connector = &self.request.upstream.endpoint.connector;
         let refused = failed
             .alert
             .and_then(|alert| connector.certificate_refused(&alert));
         match refused {
-            Some(refused) => failure::connect(Arc::new(refused)),
-            None => failure::exchange(failed.error, failed.http1_instead),
+            Some(refused) => failure::from_connect_error(Arc::new(refused)),
+            None => failure::from_exchange_failure(failed.error, failed.http1_instead),
         }
     }
 }
 
 /// The answer, if it can be passed on. One that cannot leaves its connection behind.
-fn received(mut answer: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
+fn check_response(mut answer: UpstreamResponse) -> Result<UpstreamResponse, ProxyError> {
     if answer.version() == Version::HTTP_2 {
         response::check_http2(answer.headers())?;
     } else if response::check_http1(answer.headers())? == Framing::Ambiguous {
@@ -248,7 +258,7 @@ async fn supporting_connect(checkout: Checkout) -> Option<Checkout> {
 }
 
 /// An answer may begin a tunnel only where one was asked for, and in the way it was.
-fn unasked(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
+fn check_not_switched(status: StatusCode, connects: bool) -> Result<(), ProxyError> {
     // Over HTTP/2 nothing else becomes a tunnel.
     let tunnels = connects && status.is_success() && status != StatusCode::OK;
     if status != StatusCode::SWITCHING_PROTOCOLS && !tunnels {
@@ -270,7 +280,7 @@ fn switched_early() -> ProxyError {
 }
 
 #[cold]
-fn no_connect() -> ProxyError {
+fn connect_not_supported() -> ProxyError {
     ProxyError::new(
         ErrorKind::MethodNotAllowed,
         "the upstream does not take extended CONNECT (RFC 8441); ask for the upgrade over HTTP/1.1",

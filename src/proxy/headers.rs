@@ -8,7 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::request::elements;
 use crate::dpop::DPOP;
-use crate::header_names::{Alike, alike, is_false_length, is_hop_by_hop};
+use crate::header_names::{
+    EquivalentName, are_equivalent, is_hop_by_hop, is_mistaken_for_content_length,
+};
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,7 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
             _ => {}
         }
         if is_hop_by_hop(name)
-            || is_false_length(name)
+            || is_mistaken_for_content_length(name)
             || injected.is_some_and(|injected| is_ours(name, injected))
         {
             doomed.push(name.clone());
@@ -75,7 +77,9 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
             CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if (is_hop_by_hop(name) && name.as_str() != "proxy-status") || is_false_length(name) {
+        if (is_hop_by_hop(name) && name.as_str() != "proxy-status")
+            || is_mistaken_for_content_length(name)
+        {
             doomed.push(name.clone());
         }
     }
@@ -104,7 +108,7 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
         if is_hop_by_hop(name)
             || NEVER_TRAILING
                 .iter()
-                .any(|never| alike(name.as_ref(), never))
+                .any(|never| are_equivalent(name.as_ref(), never))
             || injected.is_some_and(|injected| is_ours(name, injected))
         {
             doomed.push(name.clone());
@@ -139,11 +143,11 @@ impl Names {
     /// Adds the headers that the `Connection` lines name, in whatever spelling. A set, since a head
     /// has room for thousands of names.
     fn push_nominated(&mut self, headers: &HeaderMap) {
-        let named: HashSet<Alike<'_>> = nominated(headers).map(Alike).collect();
+        let named: HashSet<EquivalentName<'_>> = nominated(headers).map(EquivalentName).collect();
         if !named.is_empty() {
             let there = headers
                 .keys()
-                .filter(|name| named.contains(&Alike(name.as_ref())));
+                .filter(|name| named.contains(&EquivalentName(name.as_ref())));
             there.for_each(|name| self.push(name.clone()));
         }
     }
@@ -184,7 +188,7 @@ impl Names {
 /// Whether no client may send it where a token is injected: some server takes it for that header, or
 /// it is the proof.
 fn is_ours(name: &HeaderName, injected: &HeaderName) -> bool {
-    *name == DPOP || alike(name.as_ref(), injected.as_ref())
+    *name == DPOP || are_equivalent(name.as_ref(), injected.as_ref())
 }
 
 /// What the `Connection` lines name, without what is removed anyway and what must stay: a client
@@ -198,8 +202,12 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         b"http2-settings",
     ];
     const KEPT: [&[u8]; 4] = [b"content-length", b"host", b"trailer", b"via"];
-    elements(headers, CONNECTION)
-        .filter(|option| !USUAL.iter().chain(&KEPT).any(|other| alike(option, other)))
+    elements(headers, CONNECTION).filter(|option| {
+        !USUAL
+            .iter()
+            .chain(&KEPT)
+            .any(|other| are_equivalent(option, other))
+    })
 }
 
 fn join_cookies(headers: &mut HeaderMap) {

@@ -30,7 +30,7 @@ impl InterimSink {
     }
 
     /// Passes an interim response of the upstream on.
-    pub fn pass_on(&self, interim: Response<()>) {
+    pub fn send(&self, interim: Response<()>) {
         let Some(interim) = passed_on(interim) else {
             return;
         };
@@ -38,9 +38,9 @@ impl InterimSink {
             Self::Nobody => {}
             Self::Connection(client) => {
                 let (head, ()) = interim.into_parts();
-                client.inform(&http1::interim(&head));
+                client.queue_interim(&http1::interim(&head));
             }
-            Self::Stream(responder) => responder.inform(interim),
+            Self::Stream(responder) => responder.send_interim(interim),
         }
     }
 }

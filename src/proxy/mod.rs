@@ -81,7 +81,7 @@ pub fn handle(
         }
         match answer(&mut exchange, &mut request).await {
             Ok((response, tunnel)) => {
-                exchange.answered(response.status());
+                exchange.record_status(response.status());
                 response.map(|body| Reply::of_upstream(body, tunnel, exchange))
             }
             Err(error) => refuse(&error, exchange),
@@ -96,8 +96,8 @@ fn answer_connect(mut exchange: Exchange, head: &Parts) -> Response<Reply> {
     let snapshot = &exchange.shard.snapshot;
     match connect::judge(snapshot, exchange.listener, head, client.connect_target()) {
         Ok(target) => {
-            client.connect(target);
-            exchange.answered(StatusCode::OK);
+            client.set_connect_target(target);
+            exchange.record_status(StatusCode::OK);
             Response::new(Reply::of_proxy(Bytes::new(), exchange))
         }
         Err(error) => {
@@ -141,13 +141,13 @@ async fn answer(
         let at = taken.upstream as usize;
         let upstream = &*snapshot.upstreams[at];
         let target = target(&request.head, &checked, &taken, upstream)?;
-        exchange.matched(&taken);
+        exchange.set_route(&taken);
         let tunnel = request::tunnel(&request.head, checked.seen);
         scrub(exchange, snapshot, upstream, &mut request.head);
         let outgoing = OutgoingRequest::new(upstream, request, target, tunnel, forwarded);
         (outgoing, shard.pool(at))
     };
-    exchange.uploads(outgoing.upload);
+    exchange.set_upload(outgoing.upload);
     let forward = Forward {
         request: &outgoing,
         pool,
@@ -161,8 +161,12 @@ async fn answer(
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
     };
-    let (answer, tunnel) =
-        tunnel::accepted(answer, outgoing.connects(), exchange, outgoing.upstream);
+    let (answer, tunnel) = tunnel::accepted(
+        answer,
+        outgoing.is_extended_connect(),
+        exchange,
+        outgoing.upstream,
+    );
     Ok((reply(answer, &outgoing), tunnel))
 }
 
@@ -204,9 +208,8 @@ fn identify(
     head: &Parts,
 ) -> Result<(), ProxyError> {
     match &listener.browser_guard {
-        Some(guard) => {
-            browser_guard::admit(guard, checked, &head.headers).map_err(BrowserRefusal::at_listener)
-        }
+        Some(guard) => browser_guard::admit(guard, checked, &head.headers)
+            .map_err(BrowserRefusal::to_listener_error),
         None => Ok(()),
     }
 }
@@ -293,7 +296,7 @@ fn reply(answer: UpstreamResponse, request: &OutgoingRequest<'_>) -> UpstreamRes
     }
     request.scrub_response(&mut head.headers);
     if let Some(upload) = request.upload
-        && upload.never_ask()
+        && upload.decline_body()
     {
         incoming.abandon();
         // Else what comes next could be the body, or another request. HTTP/2 has no such header:
@@ -307,7 +310,7 @@ fn reply(answer: UpstreamResponse, request: &OutgoingRequest<'_>) -> UpstreamRes
 
 #[cold]
 fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
-    let mut response = reply::problem(error, exchange.grpc);
+    let mut response = reply::problem_response(error, exchange.grpc);
     let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
     if error.kind == ErrorKind::BadRequest || connects {
         // Whoever read it differently takes something else for the next request, and what follows a
@@ -316,9 +319,9 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    exchange.failed(error);
-    exchange.answered(response.status());
-    exchange.uploads(None);
+    exchange.record_error(error);
+    exchange.record_status(response.status());
+    exchange.set_upload(None);
     response.map(|body| Reply::of_proxy(body, exchange))
 }
 
@@ -336,7 +339,8 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
         allow_origins: Vec::new(),
         refuse_unmarked: false,
     };
-    browser_guard::admit(&browser_guard, &checked, &head.headers).map_err(BrowserRefusal::at_admin)
+    browser_guard::admit(&browser_guard, &checked, &head.headers)
+        .map_err(BrowserRefusal::to_admin_error)
 }
 
 #[cold]

@@ -81,7 +81,7 @@ impl<'r> OutgoingRequest<'r> {
             let signal = Arc::new(Notify::new());
             let given = Arc::clone(&signal);
             let patience = continue_within(config);
-            upload.wait_for(async move {
+            upload.hold_until(async move {
                 // Without a word from the upstream the body is asked for (RFC 9110 section 10.1.1).
                 let _ = tokio::time::timeout(patience, given.notified()).await;
             });
@@ -122,7 +122,7 @@ impl<'r> OutgoingRequest<'r> {
     }
 
     /// Whether it asks for a tunnel over HTTP/2.
-    pub fn connects(&self) -> bool {
+    pub fn is_extended_connect(&self) -> bool {
         matches!(
             self.tunnel.as_deref(),
             Some(TunnelRequest::ExtendedConnect(_))
@@ -155,7 +155,7 @@ impl<'r> OutgoingRequest<'r> {
 
     /// The head and the body of an attempt over HTTP/1.1, given to `send`; `more` are headers beside
     /// those of the client.
-    pub fn over_http1<T>(
+    pub fn send_http1<T>(
         &self,
         token: Option<&Token>,
         more: &[(HeaderName, HeaderValue)],
@@ -168,7 +168,10 @@ impl<'r> OutgoingRequest<'r> {
         if self.says_empty && !headers.contains_key(header::CONTENT_LENGTH) {
             added.push((header::CONTENT_LENGTH, HeaderValue::from_static("0")));
         }
-        if self.upload.is_some_and(|upload| upload.exact().is_none()) {
+        if self
+            .upload
+            .is_some_and(|upload| upload.declared_length().is_none())
+        {
             let chunked = HeaderValue::from_static("chunked");
             added.push((header::TRANSFER_ENCODING, chunked));
         }
@@ -182,16 +185,16 @@ impl<'r> OutgoingRequest<'r> {
             header_case: self.head.extensions.get::<HeaderCase>(),
             more: &added,
         };
-        send(head, self.upload.map(Upload::attempt))
+        send(head, self.upload.map(Upload::begin_attempt))
     }
 
     /// The head and the body of an attempt over HTTP/2.
-    pub fn over_http2(&self, token: Option<&Token>) -> Request<Option<AttemptBody>> {
+    pub fn to_http2(&self, token: Option<&Token>) -> Request<Option<AttemptBody>> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.upstream.scheme.clone());
         uri.authority = Some(self.upstream.authority.clone());
         uri.path_and_query = Some(self.target.clone());
-        let mut request = Request::new(self.upload.map(Upload::attempt));
+        let mut request = Request::new(self.upload.map(Upload::begin_attempt));
         *request.method_mut() = self.head.method.clone();
         *request.version_mut() = Version::HTTP_2;
         // Scheme and authority come both or neither, and there is always a path.
@@ -247,36 +250,37 @@ impl<'r> OutgoingRequest<'r> {
     }
 
     /// Passes an interim response of the upstream on.
-    pub fn pass_on(&self, mut interim: Response<()>) {
+    pub fn send_interim(&self, mut interim: Response<()>) {
         self.scrub_response(interim.headers_mut());
         if interim.status() == StatusCode::CONTINUE
             && let Some(signal) = &self.continue_signal
         {
             signal.notify_one();
         }
-        self.interim.pass_on(interim);
+        self.interim.send(interim);
     }
 
     /// Until when an attempt that began at `start` waits for its response: `response_timeout` from the
     /// end of the request body, and before that `stream_idle_timeout` from its last chunk. The task is
     /// woken when the body moves.
-    pub fn answer_by(&self, start: Instant, cx: &mut Context<'_>) -> Option<Instant> {
+    pub fn response_deadline(&self, start: Instant, cx: &mut Context<'_>) -> Option<Instant> {
         let config = &self.upstream.config;
         let Some(upload) = &self.upload else {
             return Some(start + config.response_timeout);
         };
-        if let Some(finished) = upload.finished() {
+        if let Some(finished) = upload.finished_at() {
             return Some(finished.max(start) + config.response_timeout);
         }
         upload.register(cx);
         let idle = config.stream_idle_timeout?;
-        Some(upload.progress().max(start) + idle)
+        Some(upload.last_progress().max(start) + idle)
     }
 
     /// The error when an attempt has waited for too long.
     #[cold]
-    pub fn no_response(&self) -> ProxyError {
-        let starved = |upload: &Rc<Upload>| upload.finished().is_none() && upload.is_starved();
+    pub fn timeout_error(&self) -> ProxyError {
+        let starved =
+            |upload: &Rc<Upload>| upload.finished_at().is_none() && upload.is_waiting_for_client();
         if self.upload.is_some_and(starved) {
             return ProxyError::new(
                 ErrorKind::RequestTimeout,

@@ -96,7 +96,7 @@ async fn renew_and_replay(
     let replayed = forward.record.token().unwrap_or(newer);
     let accepted = !is_rejected(request, injection, &answer, &replayed);
     let rejections = &injection.rejections;
-    rejections.replayed(&injection.source, &replayed, accepted);
+    rejections.record_replay(&injection.source, &replayed, accepted);
     if !accepted {
         note_rejected(injection, &answer, &replayed);
     } else if token_verdict::accepts(&answer) {

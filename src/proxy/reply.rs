@@ -25,7 +25,7 @@ const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The response that tells a client about an error: a problem document (RFC 9457), or for gRPC a
 /// response of trailers only. Both carry `Proxy-Status` (RFC 9209), so that it is never mistaken
 /// for the upstream's.
-pub fn problem(error: &ProxyError, grpc: bool) -> Response<Bytes> {
+pub fn problem_response(error: &ProxyError, grpc: bool) -> Response<Bytes> {
     let mut response = if grpc {
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
@@ -48,7 +48,7 @@ pub fn problem(error: &ProxyError, grpc: bool) -> Response<Bytes> {
 /// The same as a whole HTTP/1.1 message, for what is refused before there is a
 /// request; with `close` it says that the connection ends.
 pub fn problem_bytes_http1(error: &ProxyError, close: bool) -> Vec<u8> {
-    let response = problem(error, false);
+    let response = problem_response(error, false);
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or_default();
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str());
@@ -155,7 +155,7 @@ mod tests {
     fn a_problem_document_says_all_there_is_to_say() {
         let error = ProxyError::new(ErrorKind::TokenUnavailable, "wait \"a\" bit \\ \u{e9}\n")
             .retry_after(Duration::from_millis(1500));
-        let response = problem(&error, false);
+        let response = problem_response(&error, false);
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let headers = response.headers();
         assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn every_kind_names_itself_in_the_document_and_the_status() {
         for kind in ErrorKind::ALL {
-            let response = problem(&ProxyError::new(kind, "x"), false);
+            let response = problem_response(&ProxyError::new(kind, "x"), false);
             assert_eq!(response.status(), kind.status());
             let document = json(&response);
             assert_eq!(document["status"], kind.status().as_u16());
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn grpc_gets_trailers_only_and_no_body() {
-        let response = problem(&error("50% done, \u{e9}\n"), true);
+        let response = problem_response(&error("50% done, \u{e9}\n"), true);
         assert_eq!(response.status(), StatusCode::OK);
         let headers = response.headers();
         assert_eq!(headers[CONTENT_TYPE], "application/grpc");
@@ -209,11 +209,11 @@ mod tests {
     fn retry_after_is_rounded_up_and_never_zero() {
         for (millis, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (30_000, "30")] {
             let error = error("x").retry_after(Duration::from_millis(millis));
-            let response = problem(&error, false);
+            let response = problem_response(&error, false);
             assert_eq!(response.headers()[RETRY_AFTER], expected, "{millis}");
         }
         assert!(
-            !problem(&error("x"), false)
+            !problem_response(&error("x"), false)
                 .headers()
                 .contains_key(RETRY_AFTER)
         );
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_refused_method_is_told_which_are_allowed() {
-        let response = problem(&ProxyError::new(ErrorKind::MethodNotAllowed, "x"), false);
+        let response = problem_response(&ProxyError::new(ErrorKind::MethodNotAllowed, "x"), false);
         let allowed = response.headers()[ALLOW].to_str().unwrap();
         assert!(allowed.contains("GET") && !allowed.contains("TRACE"));
     }
@@ -246,7 +246,7 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line} in {lines:?}");
         }
-        assert_eq!(body.as_bytes(), problem(&error, false).body());
+        assert_eq!(body.as_bytes(), problem_response(&error, false).body());
         let open = String::from_utf8(problem_bytes_http1(&error, false)).unwrap();
         assert!(!open.contains("connection: close"));
     }
@@ -255,13 +255,13 @@ mod tests {
         #[test]
         fn no_detail_breaks_out_of_the_form(detail in any::<String>()) {
             let error = error(detail.clone());
-            let response = problem(&error, false);
+            let response = problem_response(&error, false);
             prop_assert_eq!(&json(&response)["detail"], detail.as_str());
             let raw = problem_bytes_http1(&error, true);
             let end = raw.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
             prop_assert_eq!(&raw[end + 4..], &response.body()[..]);
             prop_assert_eq!(String::from_utf8_lossy(&raw[..end]).lines().count(), 6);
-            let grpc = problem(&error, true);
+            let grpc = problem_response(&error, true);
             let message = grpc.headers()[GRPC_MESSAGE].to_str().unwrap();
             let decoded = percent_encoding::percent_decode_str(message).decode_utf8().unwrap();
             prop_assert_eq!(decoded, detail);

@@ -69,7 +69,7 @@ impl Reply {
         exchange: Exchange,
     ) -> Self {
         if let Some(upload) = exchange.upload() {
-            upload.response_begins();
+            upload.end_attempts();
         }
         let upstream = exchange.upstream();
         let mut streamed = StreamedBody {
@@ -151,7 +151,7 @@ impl StreamedBody {
             return Poll::Pending;
         };
         let waiting_since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let uploaded = exchange.upload().map(|upload| upload.progress());
+        let uploaded = exchange.upload().map(|upload| upload.last_progress());
         let last = uploaded.map_or(waiting_since, |at| at.max(waiting_since));
         self.deadline.poll(cx, last + idle)
     }
@@ -182,21 +182,21 @@ impl Body for Reply {
         let this = self.get_mut();
         let streamed = match &mut this.content {
             ReplySource::Proxy(body) => {
-                this.exchange.sends(body.as_ref());
+                this.exchange.count_response_data(body.as_ref());
                 return Poll::Ready(body.take().map(|body| Ok(Frame::data(body))));
             }
             ReplySource::Upstream(streamed) => streamed,
         };
         let frame = std::task::ready!(streamed.poll_next(cx, &this.exchange));
         if let Some(Ok(frame)) = &frame {
-            this.exchange.sends(frame.data_ref());
+            this.exchange.count_response_data(frame.data_ref());
         }
         if let Some(Err(error)) = &frame {
             let kind = match error {
                 ReplyError::BrokenOff(_) => ErrorKind::UpstreamConnect,
                 ReplyError::Idle => ErrorKind::UpstreamTimeout,
             };
-            this.exchange.cut_off(kind, error);
+            this.exchange.record_cut(kind, error);
         }
         Poll::Ready(frame)
     }

@@ -94,7 +94,7 @@ impl UpstreamTunnel {
             lease,
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
-            record: exchange.tunnels(),
+            record: exchange.begin_tunnel_record(),
         })
     }
 

@@ -26,7 +26,7 @@ pub struct Upload {
     finished: Cell<Option<Instant>>,
     received: Cell<u64>,
     /// The body's declared length.
-    exact: Option<u64>,
+    declared_length: Option<u64>,
 }
 
 struct UploadState {
@@ -44,10 +44,10 @@ struct UploadState {
     /// There will be no other.
     last: bool,
     fault: Option<BodyFault>,
-    starved: bool,
+    waits_for_client: bool,
     untouched: bool,
     /// What the first byte waits for: the upstream's 100, or a second.
-    consent: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    go_ahead: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// The attempt that waits for more of the body.
     reader: Option<Waker>,
     waiter: Option<Waker>,
@@ -58,7 +58,7 @@ struct UploadState {
 pub struct AttemptBody {
     upload: Rc<Upload>,
     number: u32,
-    again: Option<Bytes>,
+    replayed: Option<Bytes>,
     trailers_sent: bool,
     sent: u64,
 }
@@ -87,7 +87,7 @@ impl UploadError {
 impl Upload {
     /// A body that has yet to be read.
     pub fn new(source: ClientBody) -> Rc<Self> {
-        let exact = source.length();
+        let declared_length = source.length();
         Rc::new(Self {
             state: RefCell::new(UploadState {
                 source: Some(source),
@@ -99,36 +99,38 @@ impl Upload {
                 attempted: false,
                 last: false,
                 fault: None,
-                starved: false,
+                waits_for_client: false,
                 untouched: true,
-                consent: None,
+                go_ahead: None,
                 reader: None,
                 waiter: None,
             }),
             progress: Cell::new(Instant::now()),
             finished: Cell::new(None),
             received: Cell::new(0),
-            exact,
+            declared_length,
         })
     }
 
     /// Before the first attempt: keeps at most `most` bytes for another one, and keeps the `injected`
     /// header out of the trailers.
     pub fn keep_for_replay(&self, most: usize, injected: Option<HeaderName>) {
-        let fits = self.exact.is_none_or(|length| length <= most as u64);
+        let fits = self
+            .declared_length
+            .is_none_or(|length| length <= most as u64);
         let mut state = self.state.borrow_mut();
         state.kept = fits.then(Vec::new);
         state.keep = most;
         state.injected = injected;
     }
 
-    /// Holds the first byte back until `consent` is ready.
-    pub fn wait_for(&self, consent: impl Future<Output = ()> + 'static) {
-        self.state.borrow_mut().consent = Some(Box::pin(consent));
+    /// Holds the first byte back until `go_ahead` is ready.
+    pub fn hold_until(&self, go_ahead: impl Future<Output = ()> + 'static) {
+        self.state.borrow_mut().go_ahead = Some(Box::pin(go_ahead));
     }
 
     /// The body for another attempt; earlier attempts get no more of it.
-    pub fn attempt(self: &Rc<Self>) -> AttemptBody {
+    pub fn begin_attempt(self: &Rc<Self>) -> AttemptBody {
         let mut state = self.state.borrow_mut();
         state.supersede();
         state.attempted = true;
@@ -136,7 +138,7 @@ impl Upload {
         AttemptBody {
             upload: Rc::clone(self),
             number: state.attempt,
-            again: (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept)),
+            replayed: (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept)),
             trailers_sent: false,
             sent: 0,
         }
@@ -144,9 +146,9 @@ impl Upload {
 
     /// The response is there and the client still waits to be asked for the body: it never is.
     /// Tells whether this was so.
-    pub fn never_ask(&self) -> bool {
+    pub fn decline_body(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        let waiting = state.consent.take().is_some();
+        let waiting = state.go_ahead.take().is_some();
         if waiting {
             state.supersede();
         }
@@ -154,10 +156,10 @@ impl Upload {
     }
 
     /// The response has begun: there will be no other attempt.
-    pub fn response_begins(&self) {
+    pub fn end_attempts(&self) {
         let mut state = self.state.borrow_mut();
         state.last = true;
-        state.let_go();
+        state.drop_unread_source();
     }
 
     /// Whether another attempt would send the same body.
@@ -172,28 +174,28 @@ impl Upload {
     }
 
     /// The declared length.
-    pub fn exact(&self) -> Option<u64> {
-        self.exact
+    pub fn declared_length(&self) -> Option<u64> {
+        self.declared_length
     }
 
     /// When the last of it was handed on; `None` while there is more.
-    pub fn finished(&self) -> Option<Instant> {
+    pub fn finished_at(&self) -> Option<Instant> {
         self.finished.get()
     }
 
     /// Bytes that have come from the client.
-    pub fn received(&self) -> u64 {
+    pub fn received_bytes(&self) -> u64 {
         self.received.get()
     }
 
     /// When some of it was last handed on.
-    pub fn progress(&self) -> Instant {
+    pub fn last_progress(&self) -> Instant {
         self.progress.get()
     }
 
     /// Whether it is the client that is waited for.
-    pub fn is_starved(&self) -> bool {
-        self.state.borrow().starved
+    pub fn is_waiting_for_client(&self) -> bool {
+        self.state.borrow().waits_for_client
     }
 
     /// What went wrong on the client's side.
@@ -225,8 +227,8 @@ impl AttemptBody {
                 h2::Reason::CANCEL.into(),
             ))));
         }
-        if let Some(again) = self.again.take() {
-            return Poll::Ready(Some(Ok(Frame::data(again))));
+        if let Some(replayed) = self.replayed.take() {
+            return Poll::Ready(Some(Ok(Frame::data(replayed))));
         }
         if let Some(trailers) = &state.trailers
             && !std::mem::replace(&mut self.trailers_sent, true)
@@ -234,9 +236,9 @@ impl AttemptBody {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
         }
         state.reader = Some(cx.waker().clone());
-        if let Some(consent) = &mut state.consent {
-            std::task::ready!(consent.as_mut().poll(cx));
-            state.consent = None;
+        if let Some(go_ahead) = &mut state.go_ahead {
+            std::task::ready!(go_ahead.as_mut().poll(cx));
+            state.go_ahead = None;
             // The client is asked only now: that it sent nothing before was no pause of its own.
             self.upload.progress.set(Instant::now());
         }
@@ -244,7 +246,7 @@ impl AttemptBody {
             Some(source) => source.poll_frame(cx),
             None => Poll::Ready(Some(Err(BodyFault::Gone))),
         };
-        state.starved = polled.is_pending();
+        state.waits_for_client = polled.is_pending();
         state.untouched &= polled.is_pending();
         match std::task::ready!(polled) {
             None => Poll::Ready(None),
@@ -273,7 +275,7 @@ impl UploadState {
     }
 
     /// Gives up what nobody will read. Whoever serves the client must know, to notice when it goes.
-    fn let_go(&mut self) {
+    fn drop_unread_source(&mut self) {
         if self.last && !self.attempted {
             self.source = None;
         }
@@ -312,7 +314,7 @@ impl Drop for AttemptBody {
         let mut state = self.upload.state.borrow_mut();
         if state.attempt == self.number {
             state.attempted = false;
-            state.let_go();
+            state.drop_unread_source();
         }
     }
 }
@@ -340,7 +342,7 @@ impl Body for AttemptBody {
             self.upload.finish();
         }
         if matches!(frame, None | Some(Ok(_)))
-            && let Some(declared) = self.upload.exact
+            && let Some(declared) = self.upload.declared_length
             && (self.sent > declared || last && self.sent < declared)
         {
             // Whoever serves the client sees to its framing. Should that fail, the API must not be
@@ -354,14 +356,14 @@ impl Body for AttemptBody {
 
     fn is_end_stream(&self) -> bool {
         let state = self.upload.state.borrow();
-        self.again.is_none() && state.trailers.is_none() && state.is_end_stream()
+        self.replayed.is_none() && state.trailers.is_none() && state.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = self
             .upload
-            .exact
-            .map(|exact| exact.saturating_sub(self.sent));
+            .declared_length
+            .map(|declared_length| declared_length.saturating_sub(self.sent));
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

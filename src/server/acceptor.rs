@@ -39,7 +39,7 @@ impl Acceptor {
     }
 
     /// Whether the thread runs a task within `patience`.
-    pub async fn responds(&self, patience: Duration) -> bool {
+    pub async fn is_responding(&self, patience: Duration) -> bool {
         let answer = self.handle.spawn(async {});
         matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(())))
     }

@@ -114,7 +114,7 @@ impl Http1Session {
                 return late.map(|()| Err(End::Refused(Refusal::Slow)));
             }
             // A new connection is kept until its first request has come: it may be on its way.
-            if self.client.is_closing() && self.client.started() > 0 {
+            if self.client.is_closing() && self.client.requests_begun() > 0 {
                 return Poll::Ready(Err(End::Drained));
             }
             let at = *idle_since.get_or_insert(now) + self.limits.idle_timeout;
@@ -157,7 +157,14 @@ impl Http1Session {
         let (shard, listener) = (self.current)(&self.client);
         let body = body.map(ClientBody::Http1);
         let interim = InterimSink::over_http1(head.version, &self.client);
-        proxy::handle(shard, listener, self.client.begin(), head, body, interim)
+        proxy::handle(
+            shard,
+            listener,
+            self.client.begin_request(),
+            head,
+            body,
+            interim,
+        )
     }
 
     fn poll_response(

@@ -114,7 +114,7 @@ enum TimedOut {
 impl Http2Session {
     fn next_wait(&self) -> Wait {
         let partial_head = self.activity.partial_head();
-        let started = self.client.started();
+        let started = self.client.requests_begun();
         let is_blocked = self.activity.is_write_blocked.get();
         let has_written = self.activity.has_written.take();
         let now = Instant::now;
@@ -170,7 +170,7 @@ impl Http2Session {
         } = request;
         let client = Arc::clone(&self.client);
         let (shard, listener) = (self.current)(&client);
-        let in_flight = client.begin();
+        let in_flight = client.begin_request();
         let interim = InterimSink::Stream(Rc::clone(&responder));
         match content {
             RequestContent::Body(mut body) if body.promises_none() => {
@@ -254,7 +254,7 @@ async fn answer(
     drop(handling);
     if let (Some(tunnel), Some(receiver)) = (response.body_mut().take_tunnel(), receiver) {
         // It counts as in flight until the end of the tunnel.
-        let _in_flight = client.begin();
+        let _in_flight = client.begin_request();
         let (head, _) = response.into_parts();
         if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), receiver) {
             let joined = tunnel.join_stream(&mut stream, &client).await;

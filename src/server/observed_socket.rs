@@ -40,7 +40,7 @@ impl Activity {
 
     /// The number of the request head of which a part has come, if there is one.
     pub fn partial_head(&self) -> Option<u64> {
-        self.frames.borrow().in_head()
+        self.frames.borrow().unfinished_head()
     }
 }
 

@@ -57,8 +57,8 @@ pub(super) async fn refuse(
     let (shard, listener) = current(client);
     let patience = shard.snapshot.config.server.linger_timeout;
     let traffic = shard.snapshot.traffic(listener, None);
-    traffic.failed(kind.code());
-    traffic.answered(status);
+    traffic.count_error(kind.code());
+    traffic.count_response(status);
     let is_admitted = || {
         let failure = Failure {
             listener: client.listener.clone(),
@@ -70,7 +70,7 @@ pub(super) async fn refuse(
         shard
             .snapshot
             .sampling
-            .admits(failure, Some(&error.detail), now)
+            .admit(failure, Some(&error.detail), now)
     };
     let is_logged = match shard.snapshot.config.log.access {
         AccessLog::Off => false,

@@ -179,7 +179,7 @@ impl Shards {
     }
 
     /// Whether every shard answers within `patience`.
-    pub async fn respond(&self, patience: Duration) -> bool {
+    pub async fn are_responding(&self, patience: Duration) -> bool {
         let answers: Vec<_> = self
             .shards
             .iter()
@@ -199,11 +199,11 @@ impl Shards {
     }
 
     /// Waits until no connection is open.
-    pub async fn all_closed(&self) {
+    pub async fn wait_until_all_closed(&self) {
         loop {
             let mut emptied = pin!(self.emptied.notified());
             emptied.as_mut().enable();
-            if self.connections() == 0 {
+            if self.connection_count() == 0 {
                 return;
             }
             emptied.await;
@@ -211,7 +211,7 @@ impl Shards {
     }
 
     /// Connections open now.
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.shards
             .iter()
             .map(|shard| shard.load.load(Relaxed))
@@ -341,7 +341,7 @@ impl ShardState {
     fn sweep(&self, now: Instant) {
         let shard = self.shard();
         shard.sweep(now);
-        shard.snapshot.sampling.tell(now);
+        shard.snapshot.sampling.write_counts(now);
         self.connections.borrow_mut().retain(|connection| {
             let Some(client) = connection.client.upgrade() else {
                 return false;

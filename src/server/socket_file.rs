@@ -94,7 +94,7 @@ impl Drop for SocketFile {
         let (path, inode) = (std::mem::take(&mut self.path), self.inode);
         let named = path.clone();
         // A file that cannot be removed in time stays behind: to the next process it is a stale one.
-        let _ = files::within(&path, move || {
+        let _ = files::run_within_timeout(&path, move || {
             // The next process may have put its own file there.
             if is_at(&named, inode) {
                 fs::remove_file(named)?;

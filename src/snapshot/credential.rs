@@ -26,7 +26,7 @@ impl BuiltCredential {
 
     /// How the token was asked for that it holds now; `config` are its settings.
     fn origin<'a>(&'a self, config: &'a config::Credential) -> &'a config::Credential {
-        let held = self.source.held();
+        let held = self.source.last_token();
         let inherits = held.is_none_or(|token| token.is_inherited());
         match &self.inherited {
             Some(origin) if inherits => origin,
@@ -36,7 +36,7 @@ impl BuiltCredential {
 
     /// Whether a reload added it, and it has had no token yet.
     fn is_new(&self) -> bool {
-        self.added_by_reload && self.source.held().is_none()
+        self.added_by_reload && self.source.last_token().is_none()
     }
 
     /// Whether no request would miss its source: there is no usable token, and none on its way.
@@ -54,7 +54,9 @@ impl Snapshot {
     /// if none stands by.
     pub async fn token_for_next_certificate(&self) {
         let next = self.credentials.values().filter_map(|it| it.next.as_ref());
-        let mut waits: Vec<_> = next.map(|next| Box::pin(next.source.obtained())).collect();
+        let mut waits: Vec<_> = next
+            .map(|next| Box::pin(next.source.wait_for_token()))
+            .collect();
         poll_fn(|cx| {
             for wait in &mut waits {
                 if wait.as_mut().poll(cx).is_ready() {
@@ -90,7 +92,7 @@ impl Snapshot {
                 && now.inherited.as_deref() == origin
             {
                 // It may have been renewed since the snapshot was built.
-                now.source.inherit(before.source.held().as_deref());
+                now.source.inherit(before.source.last_token().as_deref());
             }
             if let (Some(now), Some(before)) = (&now.certificate, &before.certificate)
                 && !Arc::ptr_eq(now, before)
@@ -159,7 +161,7 @@ pub fn build(
             kept.certificate.as_ref().map(Arc::as_ptr) == certificate.as_ref().map(Arc::as_ptr);
         let may = same_key && config.may_inherit_from(origin);
         inherited = may.then(|| Arc::new(origin.clone()));
-        source.inherit(kept.source.held().filter(|_| may).as_deref());
+        source.inherit(kept.source.last_token().filter(|_| may).as_deref());
     }
     Ok(BuiltCredential {
         proof_key,

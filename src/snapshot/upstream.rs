@@ -65,7 +65,7 @@ pub fn build(
             && known
                 .injection
                 .as_ref()
-                .is_some_and(Injection::sends_what_it_holds)
+                .is_some_and(Injection::sends_last_token)
     });
     let same_api = known.filter(|known| known.config.sends_token_as(config));
     let fresh = same_api.and_then(|known| known.injection.as_ref());

@@ -30,7 +30,7 @@ struct LineQueue {
     /// How many bytes wait to be written.
     waiting: AtomicUsize,
     /// How many bytes may wait.
-    most: AtomicUsize,
+    max_waiting: AtomicUsize,
     /// Lines dropped since that was last reported.
     dropped: AtomicU64,
     /// Lines dropped since the start.
@@ -51,21 +51,21 @@ enum LogMessage {
 }
 
 impl Lines {
-    /// Starts the thread that writes to `out`. With `say` it tells how many lines were dropped, by
+    /// Starts the thread that writes to `out`. With `write_report` it tells how many lines were dropped, by
     /// a line of its own, as soon as lines are read again.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub(super) fn start(
         out: impl Write + Send + 'static,
-        most: usize,
-        say: impl Fn(&Self, u64) + Send + 'static,
+        max_waiting: usize,
+        write_report: impl Fn(&Self, u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let lines = Self(Arc::new(LineQueue {
             messages,
             waiting: AtomicUsize::new(0),
-            most: AtomicUsize::new(most),
+            max_waiting: AtomicUsize::new(max_waiting),
             dropped: AtomicU64::new(0),
             all_dropped: AtomicU64::new(0),
             writer: OnceLock::new(),
@@ -75,7 +75,7 @@ impl Lines {
             inbox,
             lines: lines.clone(),
             out,
-            say,
+            write_report,
             last_report: None,
             unwritten_reports: 0,
         };
@@ -91,17 +91,17 @@ impl Lines {
     }
 
     /// How many bytes may wait from now on.
-    pub(super) fn set_most(&self, most: usize) {
-        self.0.most.store(most, Relaxed);
+    pub(super) fn set_max_waiting(&self, max_waiting: usize) {
+        self.0.max_waiting.store(max_waiting, Relaxed);
     }
 
     /// Leaves a line, its line break included. Never waits. `false` if nobody will ever write it.
-    pub(super) fn leave(&self, line: Vec<u8>) -> bool {
+    pub(super) fn enqueue(&self, line: Vec<u8>) -> bool {
         let LineQueue {
             messages, waiting, ..
         } = &*self.0;
         let size = line.len() + OVERHEAD;
-        let fits = waiting.fetch_add(size, Relaxed) + size <= self.0.most.load(Relaxed);
+        let fits = waiting.fetch_add(size, Relaxed) + size <= self.0.max_waiting.load(Relaxed);
         let dropped = !(fits || self.is_writer());
         let dead = !dropped && messages.send(LogMessage::Line(line)).is_err();
         if dropped || dead {
@@ -113,7 +113,7 @@ impl Lines {
     }
 
     /// How many lines were dropped since the start.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(super) fn dropped_lines(&self) -> u64 {
         self.0.all_dropped.load(Relaxed)
     }
 
@@ -135,7 +135,7 @@ impl Lines {
 /// One call is one line.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.leave(line.to_vec());
+        self.enqueue(line.to_vec());
         Ok(line.len())
     }
 
@@ -148,7 +148,7 @@ struct Writer<W, S> {
     inbox: Receiver<LogMessage>,
     lines: Lines,
     out: W,
-    say: S,
+    write_report: S,
     /// When dropped lines were last reported.
     last_report: Option<Instant>,
     /// Reports that have been queued and are not written yet.
@@ -206,7 +206,7 @@ impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
             return false;
         }
         self.last_report = Some(Instant::now());
-        (self.say)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
+        (self.write_report)(&self.lines, self.lines.0.dropped.swap(0, Relaxed));
         self.unwritten_reports += 1;
         let _ = self.lines.0.messages.send(LogMessage::OwnLineWritten);
         true
@@ -288,16 +288,16 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    fn said(lines: &Lines, dropped: u64) {
-        assert!(lines.leave(format!("{dropped} dropped\n").into_bytes()));
+    fn report_dropped(lines: &Lines, dropped: u64) {
+        assert!(lines.enqueue(format!("{dropped} dropped\n").into_bytes()));
     }
 
     #[test]
     fn nobody_waits_and_what_is_dropped_is_counted_and_said() {
         let pipe = Pipe::default();
-        let lines = Lines::start(pipe.clone(), 10 * (6 + OVERHEAD), said).unwrap();
+        let lines = Lines::start(pipe.clone(), 10 * (6 + OVERHEAD), report_dropped).unwrap();
         for number in 10..40 {
-            lines.leave(format!("li {number}\n").into_bytes());
+            lines.enqueue(format!("li {number}\n").into_bytes());
         }
         lines.flush(Duration::ZERO);
         assert_eq!(pipe.text(), "");
@@ -306,7 +306,7 @@ mod tests {
         let kept: String = (10..20).map(|number| format!("li {number}\n")).collect();
         assert_eq!(pipe.text(), format!("{kept}20 dropped\n"));
 
-        lines.leave(b"later\n".to_vec());
+        lines.enqueue(b"later\n".to_vec());
         lines.flush(LONG);
         assert!(
             pipe.text().ends_with("20 dropped\nlater\n"),
@@ -319,12 +319,12 @@ mod tests {
     fn lines_stay_whole_and_in_order_whatever_their_length() {
         let pipe = Pipe::default();
         pipe.open();
-        let lines = Lines::start(pipe.clone(), 1 << 20, said).unwrap();
+        let lines = Lines::start(pipe.clone(), 1 << 20, report_dropped).unwrap();
         let all: Vec<_> = [1, 5000, 3, 4095, 2, 1000, 4096, 7, 20_000]
             .map(|length| format!("{}\n", "x".repeat(length)))
             .to_vec();
         for line in &all {
-            lines.leave(line.clone().into_bytes());
+            lines.enqueue(line.clone().into_bytes());
         }
         lines.flush(LONG);
         assert_eq!(pipe.text(), all.concat());
@@ -345,19 +345,19 @@ mod tests {
         }
 
         let (supervisor, mut panics) = supervisor();
-        let lines = Lines::start(PanickingWriter, 1 << 20, said).unwrap();
+        let lines = Lines::start(PanickingWriter, 1 << 20, report_dropped).unwrap();
         lines.report_to(&supervisor);
-        lines.leave(b"lost\n".to_vec());
+        lines.enqueue(b"lost\n".to_vec());
         assert_eq!(panics.next().await, "the thread of the log");
         let begun = Instant::now();
         // The thread lets go of its end of the queue a moment later.
-        while lines.leave(b"lost\n".to_vec()) {
+        while lines.enqueue(b"lost\n".to_vec()) {
             assert!(begun.elapsed() < LONG);
             thread::yield_now();
         }
         lines.flush(LONG);
         assert!(begun.elapsed() < LONG, "there is nobody to wait for");
-        assert!(lines.dropped() > 0);
+        assert!(lines.dropped_lines() > 0);
     }
 
     #[test]
@@ -382,8 +382,8 @@ mod tests {
 
         let pipe = Pipe::default();
         pipe.open();
-        let lines = Lines::start(Slow(pipe.clone(), false), 1 << 20, said).unwrap();
-        lines.leave(b"whole\n".to_vec());
+        let lines = Lines::start(Slow(pipe.clone(), false), 1 << 20, report_dropped).unwrap();
+        lines.enqueue(b"whole\n".to_vec());
         lines.flush(LONG);
         assert_eq!(pipe.text(), "whole\n");
     }

@@ -116,7 +116,7 @@ impl FreshTokenRejections {
             id: token.id(),
             counted: now.boot,
         });
-        self.tell(told);
+        self.log(told);
     }
 
     fn note_accepted(&self, accepted: &Token) {
@@ -132,7 +132,7 @@ impl FreshTokenRejections {
     }
 
     /// The first at `warn`, what repeats itself at `debug`, with a reminder at 2, 4, 8, ...
-    fn tell(&self, rejected: &RejectedTokens) {
+    fn log(&self, rejected: &RejectedTokens) {
         let (upstream, credential) = (self.upstream.as_str(), self.credential.as_str());
         let (error, description) = (&*rejected.error, &*rejected.error_description);
         let tokens = rejected.tokens;

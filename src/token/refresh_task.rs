@@ -19,7 +19,7 @@ pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
     let mut fetches: JoinSet<AttemptResult> = JoinSet::new();
     loop {
         let now = shared.clock.now();
-        let nap = match shared.update(|state| state.next(now)) {
+        let nap = match shared.update(|state| state.next_step(now)) {
             NextStep::Fetch => {
                 fetches.spawn(fetch(shared.clone()));
                 None
@@ -79,8 +79,8 @@ async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
 fn finish(shared: &SharedState, AttemptResult { sent, result }: AttemptResult) {
     let now = shared.clock.now();
     let (ended, begun, retry_in) = shared.update(|state| {
-        let ended = state.finish(now, sent, result);
-        (ended, state.begun(), state.pause(now))
+        let ended = state.finish_attempt(now, sent, result);
+        (ended, state.attempts_begun(), state.pause(now))
     });
     shared.ended.send_replace(begun);
     let took = now.boot.saturating_sub(sent.boot);
@@ -89,7 +89,7 @@ fn finish(shared: &SharedState, AttemptResult { sent, result }: AttemptResult) {
         Err(error) => error.kind.label(),
     };
     shared.report();
-    shared.metrics.fetched(outcome, took);
+    shared.metrics.count_token_request(outcome, took);
     log(shared, &ended, now, retry_in);
 }
 

@@ -84,9 +84,9 @@ impl TokenRejections {
     /// As [`TokenSource::current`], but `None` while the token is in quarantine for this upstream. One
     /// more atomic load.
     pub fn current(&self, source: &TokenSource) -> Option<Arc<Token>> {
-        let token = source.current().filter(|token| self.takes(token))?;
+        let token = source.current().filter(|token| self.may_get(token))?;
         if token.id() == self.quarantined.load(Ordering::Acquire)
-            && self.waits_for(source).is_some()
+            && self.attempt_to_wait_for(source).is_some()
         {
             return None;
         }
@@ -101,7 +101,7 @@ impl TokenRejections {
     /// As [`TokenSource::acquire`], when no token is usable.
     pub async fn acquire(&self, source: &TokenSource) -> Result<Arc<Token>, Unavailable> {
         let deadline = source.deadline();
-        if let Some(attempt) = self.waits_for(source) {
+        if let Some(attempt) = self.attempt_to_wait_for(source) {
             self.wait(source, attempt, deadline).await;
         }
         source.acquire_by(deadline, self.own_only).await
@@ -135,7 +135,7 @@ impl TokenRejections {
     /// What became of the replay with `token`. A rejected one begins or doubles the time for
     /// which this upstream causes no fetch, once per token however many requests were replayed;
     /// an accepted one ends it.
-    pub fn replayed(&self, source: &TokenSource, token: &Token, accepted: bool) {
+    pub fn record_replay(&self, source: &TokenSource, token: &Token, accepted: bool) {
         let mut state = self.lock();
         if accepted {
             state.cooldown_until = Duration::ZERO;
@@ -172,7 +172,7 @@ impl TokenRejections {
         if now.boot < state.cooldown_until {
             return Decision::PassThrough;
         }
-        let attempt = source.replace(deadline);
+        let attempt = source.request_replacement(deadline);
         let Some(attempt) = attempt.filter(|attempt| *attempt > state.given_up) else {
             // An attempt may have ended since it was checked above.
             let newer = self.newer(source, rejected);
@@ -193,7 +193,7 @@ impl TokenRejections {
     }
 
     /// The attempt for which requests of this upstream wait, if any.
-    fn waits_for(&self, source: &TokenSource) -> Option<u64> {
+    fn attempt_to_wait_for(&self, source: &TokenSource) -> Option<u64> {
         let mut state = self.lock();
         self.settle(&mut state, source);
         let quarantined = state.quarantined.as_ref()?;
@@ -204,8 +204,10 @@ impl TokenRejections {
     /// that a request may wait, nobody waits for it any more: an upstream that rejects one request
     /// must not delay all the others for as long as a server hangs.
     async fn wait(&self, source: &TokenSource, attempt: u64, deadline: Instant) -> bool {
-        let in_flight = source.begins_by_now(attempt);
-        let in_time = timeout_at(deadline, source.ended(attempt)).await.is_ok();
+        let in_flight = source.has_begun_or_may_begin(attempt);
+        let in_time = timeout_at(deadline, source.wait_for_attempt(attempt))
+            .await
+            .is_ok();
         let mut state = self.lock();
         self.settle(&mut state, source);
         if in_time || !in_flight {
@@ -246,11 +248,11 @@ impl TokenRejections {
 
     /// A usable token with a newer value than the rejected one.
     fn newer(&self, source: &TokenSource, rejected: &Token) -> Option<Arc<Token>> {
-        let newer = |token: &Arc<Token>| token.id() > rejected.id() && self.takes(token);
+        let newer = |token: &Arc<Token>| token.id() > rejected.id() && self.may_get(token);
         source.current().filter(newer)
     }
 
-    fn takes(&self, token: &Token) -> bool {
+    fn may_get(&self, token: &Token) -> bool {
         !(self.own_only && token.is_inherited())
     }
 

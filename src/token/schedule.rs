@@ -58,7 +58,7 @@ impl Backoff {
     /// Counts a failure; how long to wait after it. `left` is how long the token held may still be
     /// sent. Where a retry can help, the pause is a quarter of that at most, so that several attempts
     /// come before its end; such a pause does not count towards doubling.
-    pub(super) fn failed(
+    pub(super) fn record_failure(
         &mut self,
         error: &TokenError,
         left: Duration,
@@ -187,12 +187,12 @@ mod tests {
         let mut backoff = Backoff::default();
         let error = error(TokenErrorKind::ServerError, None);
         for _ in 0..8 {
-            backoff.failed(&error, Duration::ZERO, &most, &mut rng);
+            backoff.record_failure(&error, Duration::ZERO, &most, &mut rng);
         }
         for left in [100.0, 10.0, 1.0, 0.1, 0.001] {
             let longest = (0.25_f64 * left).max(0.1);
             for _ in 0..200 {
-                let delay = backoff.failed(&error, secs(left), &most, &mut rng);
+                let delay = backoff.record_failure(&error, secs(left), &most, &mut rng);
                 let delay = delay.as_secs_f64();
                 assert!((0.1..=longest).contains(&delay), "{delay} with {left} left");
             }
@@ -205,9 +205,9 @@ mod tests {
         let mut backoff = Backoff::default();
         let error = error(TokenErrorKind::ServerError, None);
         for _ in 0..50 {
-            backoff.failed(&error, secs(0.2), &most, &mut rng);
+            backoff.record_failure(&error, secs(0.2), &most, &mut rng);
         }
-        let delay = backoff.failed(&error, Duration::ZERO, &most, &mut rng);
+        let delay = backoff.record_failure(&error, Duration::ZERO, &most, &mut rng);
         assert!(delay <= secs(2.0), "{delay:?}");
         assert_eq!(backoff.failures(), 51);
     }
@@ -222,7 +222,7 @@ mod tests {
             for i in 0..12 {
                 let error = error(TokenErrorKind::Unreachable, None);
                 let delay = backoff
-                    .failed(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
+                    .record_failure(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
                     .as_secs_f64();
                 highest[i] = highest[i].max(delay);
                 lowest[i] = lowest[i].min(delay);
@@ -242,7 +242,7 @@ mod tests {
         for expected in [2.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
             let error = error(TokenErrorKind::Refused, None);
             let delay = backoff
-                .failed(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
+                .record_failure(&error, Duration::ZERO, &RetryPauses::default(), &mut rng)
                 .as_secs_f64();
             assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
         }
@@ -255,7 +255,7 @@ mod tests {
         for (asked, expected) in [(7.0, 7.0), (300.0, 300.0), (86_400.0, 300.0)] {
             for kind in [TokenErrorKind::Throttled, TokenErrorKind::ServerError] {
                 let error = error(kind, Some(asked));
-                let delay = Backoff::default().failed(&error, secs(1.0), &most, &mut rng);
+                let delay = Backoff::default().record_failure(&error, secs(1.0), &most, &mut rng);
                 let delay = delay.as_secs_f64();
                 assert!((expected..=1.1 * expected).contains(&delay), "{delay}");
             }
@@ -267,8 +267,8 @@ mod tests {
         let (mut rng, most) = (Rng::with_seed(5), RetryPauses::default());
         let mut backoff = Backoff::default();
         let refused = |retry_after| error(TokenErrorKind::Refused, retry_after);
-        backoff.failed(&refused(None), Duration::ZERO, &most, &mut rng);
-        let delay = backoff.failed(&refused(Some(0.0)), Duration::ZERO, &most, &mut rng);
+        backoff.record_failure(&refused(None), Duration::ZERO, &most, &mut rng);
+        let delay = backoff.record_failure(&refused(Some(0.0)), Duration::ZERO, &most, &mut rng);
         assert!(delay >= secs(30.0));
     }
 
@@ -283,7 +283,7 @@ mod tests {
         for kind in [TokenErrorKind::Refused, TokenErrorKind::Timeout] {
             for _ in 0..3 {
                 let error = error(kind, Some(f64::from(u32::MAX)));
-                let delay = backoff.failed(&error, Duration::ZERO, &most, &mut rng);
+                let delay = backoff.record_failure(&error, Duration::ZERO, &most, &mut rng);
                 assert!(delay <= secs(330.0));
             }
         }
@@ -304,7 +304,8 @@ mod tests {
         ] {
             let mut backoff = Backoff::default();
             let error = error(kind, asked);
-            let delays = (0..1000).map(|_| backoff.failed(&error, Duration::ZERO, &most, &mut rng));
+            let delays =
+                (0..1000).map(|_| backoff.record_failure(&error, Duration::ZERO, &most, &mut rng));
             let longest = delays.max().unwrap().as_secs_f64();
             assert!((0.98 * highest..=highest).contains(&longest), "{longest}");
         }

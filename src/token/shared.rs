@@ -25,8 +25,8 @@ pub(super) struct SharedState {
     pub(super) metrics: CredentialMetrics,
     /// The state's token, where no lock is needed.
     pub(super) token: ArcSwapOption<Token>,
-    /// [`TokenState::asks_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
-    pub(super) asks_from: AtomicU64,
+    /// [`TokenState::may_request_from`] in nanoseconds, where no lock is needed; the maximum for `None`.
+    pub(super) may_request_from: AtomicU64,
     pub(super) state: Mutex<TokenState>,
     /// Wakes the refresh task.
     pub(super) wake: Notify,
@@ -60,8 +60,8 @@ impl SharedState {
             let expires = usable.map(|token| token.expires().wall);
             (expires.unwrap_or_default(), state.is_pending())
         });
-        self.metrics.expires(expires);
-        self.metrics.settings_pending(pending);
+        self.metrics.set_expiry(expires);
+        self.metrics.set_settings_pending(pending);
     }
 
     /// Changes the state, and publishes what is read without a lock.
@@ -72,8 +72,9 @@ impl SharedState {
         if held.as_ref().map(Arc::as_ptr) != state.token().map(Arc::as_ptr) {
             self.token.store(state.token().cloned());
         }
-        let asks_from = state.asks_from().map_or(u64::MAX, nanos);
-        self.asks_from.store(asks_from, Ordering::Relaxed);
+        let may_request_from = state.may_request_from().map_or(u64::MAX, nanos);
+        self.may_request_from
+            .store(may_request_from, Ordering::Relaxed);
         result
     }
 
@@ -83,11 +84,11 @@ impl SharedState {
     }
 
     /// Asks for an attempt; of many callers, one takes the lock.
-    pub(super) fn ask_once(&self, now: Moment) {
-        if nanos(now.boot) >= self.asks_from.load(Ordering::Relaxed)
-            && self.asks_from.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    pub(super) fn request_attempt_once(&self, now: Moment) {
+        if nanos(now.boot) >= self.may_request_from.load(Ordering::Relaxed)
+            && self.may_request_from.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
         {
-            self.update(|state| state.demand(now));
+            self.update(|state| state.request_attempt(now));
             self.wake.notify_one();
         }
     }

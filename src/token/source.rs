@@ -60,7 +60,7 @@ impl TokenSource {
             clock,
             metrics,
             token: ArcSwapOption::empty(),
-            asks_from: AtomicU64::new(0),
+            may_request_from: AtomicU64::new(0),
             wake: Notify::new(),
             stands_by: AtomicBool::new(false),
             ended: watch::Sender::new(0),
@@ -96,7 +96,7 @@ impl TokenSource {
             return None;
         }
         if self.shared.lazy.load(Ordering::Relaxed) && now.reached(token.refresh_at()) {
-            self.shared.ask_once(now);
+            self.shared.request_attempt_once(now);
         }
         Some(token)
     }
@@ -112,7 +112,7 @@ impl TokenSource {
     }
 
     /// The token it holds, usable or not, for [`inherit`](Self::inherit).
-    pub fn held(&self) -> Option<Arc<Token>> {
+    pub fn last_token(&self) -> Option<Arc<Token>> {
         self.shared.token.load_full()
     }
 
@@ -155,7 +155,7 @@ impl TokenSource {
         if self.current().is_none() {
             self.retry_now();
             let now = self.now();
-            self.shared.update(|state| state.demand(now));
+            self.shared.update(|state| state.request_attempt(now));
             self.shared.wake.notify_one();
         }
     }
@@ -166,12 +166,12 @@ impl TokenSource {
     }
 
     /// Whether no request needs it yet.
-    pub fn stands_by(&self) -> bool {
+    pub fn is_standing_by(&self) -> bool {
         self.shared.stands_by.load(Ordering::Relaxed)
     }
 
     /// Resolves when it holds a usable token.
-    pub async fn obtained(&self) {
+    pub async fn wait_for_token(&self) {
         let mut ended = self.shared.ended.subscribe();
         // The sender lives in `self`, so that this cannot fail.
         let _ = ended.wait_for(|_| self.current().is_some()).await;
@@ -189,9 +189,9 @@ impl TokenSource {
 
     /// Resolves when the first attempt has ended, well or badly; at once for a lazy source, which
     /// makes none by itself.
-    pub async fn first_attempt(&self) {
+    pub async fn wait_for_first_attempt(&self) {
         if !self.is_lazy() {
-            self.ended(1).await;
+            self.wait_for_attempt(1).await;
         }
     }
 
@@ -221,24 +221,27 @@ impl TokenSource {
         deadline: Instant,
         own: bool,
     ) -> Result<Arc<Token>, Unavailable> {
-        timeout_at(deadline, self.wait(deadline, own))
+        timeout_at(deadline, self.wait_for_usable(deadline, own))
             .await
             .unwrap_or_else(|_| Err(self.shared.with_state(|state, _| self.too_slow(state))))
     }
 
     /// For a rejected token: the number of the attempt that may bring another, which is in flight
     /// or begins before the deadline. `None` when none may begin in time.
-    pub(super) fn replace(&self, deadline: Instant) -> Option<u64> {
+    pub(super) fn request_replacement(&self, deadline: Instant) -> Option<u64> {
         let (now, patience) = (self.now(), until(deadline));
-        let attempt = self.shared.update(|state| state.replace(now, patience));
+        let attempt = self
+            .shared
+            .update(|state| state.request_replacement(now, patience));
         self.shared.wake.notify_one();
         attempt
     }
 
     /// Whether the attempt has begun, or nothing postpones it.
-    pub(super) fn begins_by_now(&self, attempt: u64) -> bool {
-        let begins =
-            |state: &TokenState, now| state.begun() >= attempt || state.pause(now).is_zero();
+    pub(super) fn has_begun_or_may_begin(&self, attempt: u64) -> bool {
+        let begins = |state: &TokenState, now| {
+            state.attempts_begun() >= attempt || state.pause(now).is_zero()
+        };
         self.shared.with_state(begins)
     }
 
@@ -246,7 +249,7 @@ impl TokenSource {
         *self.shared.ended.borrow() >= attempt
     }
 
-    pub(super) async fn ended(&self, attempt: u64) {
+    pub(super) async fn wait_for_attempt(&self, attempt: u64) {
         let mut ended = self.shared.ended.subscribe();
         // The sender lives in `self`, so that this cannot fail.
         let _ = ended.wait_for(|ended| *ended >= attempt).await;
@@ -257,14 +260,18 @@ impl TokenSource {
     }
 
     pub(super) fn count_rejection(&self) {
-        self.shared.metrics.rejected();
+        self.shared.metrics.count_rejection();
     }
 
     fn is_lazy(&self) -> bool {
         self.shared.lazy.load(Ordering::Relaxed)
     }
 
-    async fn wait(&self, deadline: Instant, own: bool) -> Result<Arc<Token>, Unavailable> {
+    async fn wait_for_usable(
+        &self,
+        deadline: Instant,
+        own: bool,
+    ) -> Result<Arc<Token>, Unavailable> {
         loop {
             if let Some(token) = self.current()
                 && !(own && token.is_inherited())
@@ -272,12 +279,15 @@ impl TokenSource {
                 return Ok(token);
             }
             let (now, patience) = (self.now(), until(deadline));
-            match self.shared.update(|state| state.join(now, patience, own)) {
+            match self
+                .shared
+                .update(|state| state.join_attempt(now, patience, own))
+            {
                 JoinOutcome::Token(token) => return Ok(token),
                 JoinOutcome::BackOff => return Err(self.shared.with_state(unavailable)),
                 JoinOutcome::Attempt(attempt) => {
                     self.shared.wake.notify_one();
-                    self.ended(attempt).await;
+                    self.wait_for_attempt(attempt).await;
                 }
             }
         }

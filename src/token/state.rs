@@ -130,7 +130,7 @@ impl TokenState {
     }
 
     /// What is due now.
-    pub(super) fn next(&mut self, now: Moment) -> NextStep {
+    pub(super) fn next_step(&mut self, now: Moment) -> NextStep {
         match self.due_in(now) {
             None => NextStep::Idle,
             Some(Duration::ZERO) => {
@@ -160,7 +160,12 @@ impl TokenState {
     /// For a request that saw no usable token and can wait for so long: joins the attempt in flight,
     /// or asks for one unless a failure postpones it for longer.
     /// Of tokens that are inherited, `own` wants none.
-    pub(super) fn join(&mut self, now: Moment, patience: Duration, own: bool) -> JoinOutcome {
+    pub(super) fn join_attempt(
+        &mut self,
+        now: Moment,
+        patience: Duration,
+        own: bool,
+    ) -> JoinOutcome {
         if let Some(token) = &self.token
             && token.is_usable(now)
             && !(own && token.is_inherited())
@@ -170,23 +175,23 @@ impl TokenState {
         if !self.in_flight && self.is_failing() && self.pause(now) > patience {
             return JoinOutcome::BackOff;
         }
-        JoinOutcome::Attempt(self.ask())
+        JoinOutcome::Attempt(self.join_or_request())
     }
 
     /// For a request that could do with another token: joins the attempt in flight or asks for one,
     /// and returns its number. `None` during back-off and during the rest after a success.
-    pub(super) fn demand(&mut self, now: Moment) -> Option<u64> {
+    pub(super) fn request_attempt(&mut self, now: Moment) -> Option<u64> {
         if !self.in_flight && !self.pause(now).is_zero() {
             return None;
         }
-        Some(self.ask())
+        Some(self.join_or_request())
     }
 
     /// For a request whose token was rejected and that can wait for so long: joins the attempt in
     /// flight or asks for one, and returns its number. `None` if none may begin in time. The first
     /// rejection of a token ends the rest after the success that brought it, unless it was fetched
     /// because of a rejection itself.
-    pub(super) fn replace(&mut self, now: Moment, patience: Duration) -> Option<u64> {
+    pub(super) fn request_replacement(&mut self, now: Moment, patience: Duration) -> Option<u64> {
         if !self.in_flight {
             if !self.is_failing() && !self.replaces_rejected {
                 self.not_before = now.boot;
@@ -196,11 +201,11 @@ impl TokenState {
             }
         }
         self.wanted_for_rejection = true;
-        Some(self.ask())
+        Some(self.join_or_request())
     }
 
     /// The attempt in flight ended. `sent` is when its request was sent.
-    pub(super) fn finish(
+    pub(super) fn finish_attempt(
         &mut self,
         now: Moment,
         sent: Moment,
@@ -229,7 +234,7 @@ impl TokenState {
                 let pauses = &self.policy.pauses;
                 let delay = self
                     .backoff
-                    .failed(&error, usable_for, pauses, &mut self.rng);
+                    .record_failure(&error, usable_for, pauses, &mut self.rng);
                 self.not_before = now.boot.saturating_add(delay);
                 let last = self.last_failure.as_ref().filter(|_| failures > 0);
                 let known = last.is_some_and(|last| {
@@ -287,7 +292,7 @@ impl TokenState {
 
     /// The reading of the boot clock from which a request may ask for an attempt; `None` while
     /// an attempt is in flight, or has been asked for.
-    pub(super) fn asks_from(&self) -> Option<Duration> {
+    pub(super) fn may_request_from(&self) -> Option<Duration> {
         (!self.in_flight && !self.wanted).then_some(self.not_before)
     }
 
@@ -302,7 +307,7 @@ impl TokenState {
     }
 
     /// Attempts begun.
-    pub(super) fn begun(&self) -> u64 {
+    pub(super) fn attempts_begun(&self) -> u64 {
         self.begun
     }
 
@@ -321,7 +326,7 @@ impl TokenState {
         self.last_success
     }
 
-    fn ask(&mut self) -> u64 {
+    fn join_or_request(&mut self) -> u64 {
         if self.in_flight {
             return self.begun;
         }

@@ -87,7 +87,7 @@ impl CredentialStatus {
                 message: failure.error.message.clone(),
                 at: failure.at.wall.as_secs(),
             }),
-            fetches: state.begun(),
+            fetches: state.attempts_begun(),
             consecutive_failures: state.failures(),
             settings_pending: state.is_pending(),
             faults,

@@ -98,7 +98,7 @@ impl KnownAddresses {
     }
 
     /// The addresses where the server is no longer, and since when that is known.
-    pub fn gone(&self) -> HashMap<IpAddr, Instant> {
+    pub fn gone_addresses(&self) -> HashMap<IpAddr, Instant> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = known.iter().filter_map(|(ip, state)| match state {
             AddressState::Gone { since, .. } => Some((*ip, *since)),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn ips(addresses: &KnownAddresses) -> Vec<IpAddr> {
-        addresses.gone().into_keys().collect()
+        addresses.gone_addresses().into_keys().collect()
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(ips(&addresses), [ip(1)]);
         assert_eq!(addresses.version(), before, "no news");
         addresses.record_connection(ip(1), &[], now);
-        assert!(addresses.gone().is_empty());
+        assert!(addresses.gone_addresses().is_empty());
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         }
         let before = addresses.version();
         addresses.record_lookup(&answer(&[1, 2]), start + FORGOTTEN_AFTER * 2);
-        assert!(addresses.gone().is_empty());
+        assert!(addresses.gone_addresses().is_empty());
         assert_ne!(addresses.version(), before, "the server is there again");
     }
 }

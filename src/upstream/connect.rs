@@ -108,7 +108,7 @@ impl Connector {
 
     /// Finds its host at these addresses, whatever the name.
     #[cfg(test)]
-    pub(super) fn found_at(self, addresses: Vec<SocketAddr>) -> Self {
+    pub(super) fn with_addresses(self, addresses: Vec<SocketAddr>) -> Self {
         Self {
             resolver: self.resolver.fixed(addresses),
             ..self
@@ -204,7 +204,7 @@ impl Connector {
     }
 
     /// The error when as many connections are open as `max` allows.
-    pub(super) fn too_many(&self, max: usize) -> ConnectError {
+    pub(super) fn too_many_connections(&self, max: usize) -> ConnectError {
         ConnectError::Full {
             authority: self.authority(),
             max,
@@ -212,7 +212,7 @@ impl Connector {
     }
 
     /// The error when a request has waited `within` that time for other connections to be opened, and got none.
-    pub(super) fn no_turn(&self, within: Duration) -> ConnectError {
+    pub(super) fn waited_too_long(&self, within: Duration) -> ConnectError {
         ConnectError::Timeout {
             authority: self.authority(),
             within,
@@ -221,7 +221,7 @@ impl Connector {
     }
 
     /// The error when a connection was made, but HTTP/2 cannot begin on it.
-    pub(super) fn handshake_failed(&self, error: &http2::Error) -> ConnectError {
+    pub(super) fn http2_failed(&self, error: &http2::Error) -> ConnectError {
         ConnectError::Connect {
             authority: self.authority(),
             reason: match error {

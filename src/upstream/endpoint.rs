@@ -86,12 +86,12 @@ impl Endpoint {
     ) -> Result<(T, ConnectionPermit), ConnectError> {
         let connected = match self.permits.take() {
             Some(permit) => connecting.await.map(|connected| (connected, permit)),
-            None => Err(self.connector.too_many(self.permits.max())),
+            None => Err(self.connector.too_many_connections(self.permits.max())),
         };
         let outcome = connected
             .as_ref()
             .map_or_else(ConnectError::label, |_| "success");
-        self.metrics.connected(outcome);
+        self.metrics.count_connect(outcome);
         match &connected {
             Ok(_) => self.history.record_connect(true, Instant::now()),
             // These say nothing about the upstream.

@@ -154,7 +154,7 @@ impl ConnectionHistory {
     }
 
     /// Whether a connection was made since then, and no attempt has failed after it.
-    pub fn connected_since(&self, since: Instant) -> bool {
+    pub fn has_connected_since(&self, since: Instant) -> bool {
         let last_connect = self.last_connect.load(Relaxed);
         last_connect > 0 && last_connect >= self.millis(since)
     }
@@ -299,12 +299,12 @@ mod tests {
     fn connected_since_is_true_only_while_the_last_attempt_succeeded() {
         let history = ConnectionHistory::default();
         let (start, second) = (history.start, Duration::from_secs(1));
-        assert!(!history.connected_since(start));
+        assert!(!history.has_connected_since(start));
         history.record_connect(true, start + second);
-        assert!(history.connected_since(start) && history.connected_since(start + second));
-        assert!(!history.connected_since(start + second * 2));
+        assert!(history.has_connected_since(start) && history.has_connected_since(start + second));
+        assert!(!history.has_connected_since(start + second * 2));
         history.record_connect(false, start + second * 3);
-        assert!(!history.connected_since(start));
+        assert!(!history.has_connected_since(start));
     }
 
     #[test]

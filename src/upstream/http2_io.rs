@@ -41,27 +41,27 @@ pub struct TransportStatus {
 
 impl TransportStatus {
     /// How many bytes have arrived. The number wraps: it can only be compared with an earlier one.
-    pub fn read(&self) -> usize {
+    pub fn bytes_read(&self) -> usize {
         self.read.load(Relaxed)
     }
 
     /// How many bytes and HTTP/2 frames have arrived.
     pub fn arrived(&self) -> Arrived {
         Arrived {
-            bytes: self.read(),
+            bytes: self.bytes_read(),
             frames: self.frames.load(Relaxed),
         }
     }
 
     /// How many bytes the system has accepted for sending.
-    pub fn written(&self) -> u64 {
+    pub fn bytes_written(&self) -> u64 {
         self.written.load(Relaxed)
     }
 
     /// Whether nothing has been written since [`written`](Self::written) was this number. If so, nothing
     /// will be written any more, so that the caller can safely send the same elsewhere.
     pub fn stop_if_unwritten_since(&self, written: u64) -> bool {
-        let is_unwritten = self.written() == written;
+        let is_unwritten = self.bytes_written() == written;
         if is_unwritten {
             self.write_failed.store(true, Relaxed);
         }
@@ -79,7 +79,7 @@ impl TransportStatus {
     }
 
     /// Whether what arrived begins like an HTTP/1 response, although HTTP/2 was expected.
-    pub fn begins_http1(&self) -> bool {
+    pub fn looks_like_http1(&self) -> bool {
         self.http1.load(Relaxed)
     }
 
@@ -109,7 +109,7 @@ impl Http2Io {
     }
 
     /// The same, with the permit that is held until the connection is closed.
-    pub(super) fn holding(permit: ConnectionPermit, io: UpstreamIo) -> Self {
+    pub(super) fn with_permit(permit: ConnectionPermit, io: UpstreamIo) -> Self {
         Self {
             _permit: Some(permit),
             ..Self::new(io)
@@ -126,7 +126,7 @@ impl Http2Io {
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
-        self.status.written.store(self.io.written(), Relaxed);
+        self.status.written.store(self.io.bytes_written(), Relaxed);
         Poll::Ready(Ok(ready!(polled).unwrap_or_else(|_| {
             self.status.write_failed.store(true, Relaxed);
             length
@@ -243,10 +243,10 @@ mod tests {
             io.write_all(&[0; 1000]).await.unwrap();
         }
         io.write_all(b"nowhere").await.unwrap();
-        assert_eq!(status.read(), 0);
+        assert_eq!(status.bytes_read(), 0);
         let mut answer = [0; 7];
         io.read_exact(&mut answer).await.unwrap();
-        assert_eq!((&answer, status.read()), (b"refused", 7));
+        assert_eq!((&answer, status.bytes_read()), (b"refused", 7));
         assert!(status.alert().is_none());
     }
 }

@@ -36,7 +36,7 @@ pub struct CountingSocket {
 impl UpstreamIo {
     /// How many bytes the system has accepted for sending so far. As long as this number stays the same, nothing
     /// of a request has left this machine.
-    pub fn written(&self) -> u64 {
+    pub fn bytes_written(&self) -> u64 {
         self.socket().written
     }
 

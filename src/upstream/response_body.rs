@@ -139,11 +139,11 @@ impl<B: OutgoingBody> ResponseBody<B> {
             let mut deadline = Deadline::default();
             let mut since = Instant::now();
             let sent = std::future::poll_fn(|cx| {
-                let before = exchange.0.io().written();
+                let before = exchange.0.io().bytes_written();
                 if let Poll::Ready(sent) = exchange.0.poll_sent(cx) {
                     return Poll::Ready(sent.is_ok());
                 }
-                if exchange.0.io().written() != before {
+                if exchange.0.io().bytes_written() != before {
                     since = Instant::now();
                 }
                 match idle {

@@ -93,7 +93,7 @@ fn bounded<T: Send + 'static>(read: fn(&Locations) -> T) -> io::Result<T> {
     let locations = Locations::find();
     let first = locations.file.iter().chain(&locations.directories).next();
     let first = first.map_or_else(PathBuf::new, PathBuf::clone);
-    files::within(&first, move || Ok(read(&locations)))
+    files::run_within_timeout(&first, move || Ok(read(&locations)))
 }
 
 fn store_of(found: CertificateResult) -> Result<RootCertStore, TlsError> {

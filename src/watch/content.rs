@@ -31,7 +31,7 @@ impl Hasher {
     /// What `path` holds now.
     pub(super) fn content(&self, path: &Path) -> PathContent {
         let (hasher, named) = (self.clone(), path.to_owned());
-        files::within(path, move || hasher.read(&named, true))
+        files::run_within_timeout(path, move || hasher.read(&named, true))
             .unwrap_or_else(|error| PathContent::Unreadable(error.kind()))
     }
 

@@ -16,7 +16,7 @@ const MAX_LINKS: u32 = 40;
 pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
     let named = path.to_owned();
     // None of a file system that does not answer: watching there would wait for it too.
-    files::within(path, move || Ok(lead_through(&named))).unwrap_or_default()
+    files::run_within_timeout(path, move || Ok(lead_through(&named))).unwrap_or_default()
 }
 
 fn lead_through(path: &Path) -> BTreeSet<PathBuf> {

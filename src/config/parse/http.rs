@@ -4,7 +4,7 @@ use http::uri::Authority;
 use http::{HeaderName, Method};
 
 use super::super::report::Expected;
-use crate::header_names::{alike, is_hop_by_hop};
+use crate::header_names::{are_equivalent, is_hop_by_hop};
 use crate::path::canonical_path;
 
 /// Routes match the path alone, so that a query in one could never match.
@@ -42,7 +42,7 @@ pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
     if is_hop_by_hop(&name)
         || OURS
             .iter()
-            .any(|ours| alike(text.as_bytes(), ours.as_bytes()))
+            .any(|ours| are_equivalent(text.as_bytes(), ours.as_bytes()))
     {
         return Err("this header belongs to the connection and cannot be set".into());
     }

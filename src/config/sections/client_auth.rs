@@ -75,7 +75,7 @@ impl Reader<'_, '_> {
         let algorithm = algorithm.unwrap_or(Algorithm::HS256);
         let form = self.form(server);
         let (value, source, secret) = secret?;
-        let (name, least) = (algorithm.name(), algorithm.least_secret());
+        let (name, least) = (algorithm.name(), algorithm.min_secret_bytes());
         if secret.expose().len() < least {
             let message = format!(
                 "{} is shorter than the {least} bytes that {name} calls for",
@@ -174,7 +174,7 @@ fn client_id(value: &Value<'_>, files: &FileRules<'_>, raw: bool) -> Option<Secr
 fn check_certificate(value: &Value<'_>, key: &SigningKey, file: &NamedFile) {
     let certificate = file.read().ok();
     let certificate = certificate.and_then(|pem| Certificate::from_pem(&pem));
-    if certificate.is_some_and(|certificate| !certificate.is_of(key)) {
+    if certificate.is_some_and(|certificate| !certificate.belongs_to(key)) {
         let message = format!("{} is not the key of `tls.certificate_file`", value.name());
         let help = format!(
             "assertions will not name the certificate in {} (x5t#S256)",

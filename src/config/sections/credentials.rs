@@ -16,7 +16,7 @@ use super::super::settings::{
 use super::secret_source::read_secret;
 use super::upstreams::no_tls;
 use super::{client_auth, dpop, grant};
-use crate::header_names::alike;
+use crate::header_names::are_equivalent;
 
 /// Form fields of a token request that have their own keys.
 const FIELDS: [&str; 14] = [
@@ -174,7 +174,7 @@ fn token_headers(section: &Section<'_>, files: &FileRules<'_>) -> Vec<(HeaderNam
     };
     let report = section.report;
     for (name, place, value) in entries.entries() {
-        let is = |ours: &&str| alike(name.as_bytes(), ours.as_bytes());
+        let is = |ours: &&str| are_equivalent(name.as_bytes(), ours.as_bytes());
         let parsed = header(name).and_then(|name| {
             if HEADERS.iter().any(is) {
                 Err("sidebearer sets this header itself".into())

@@ -125,7 +125,7 @@ fn can_be_bound(path: &Path) -> Result<(), Expected> {
     let directory = directory.unwrap_or(Path::new("."));
     let shown = directory.display();
     let (inside, named) = (directory.to_owned(), path.to_owned());
-    let found = files::within(path, move || {
+    let found = files::run_within_timeout(path, move || {
         let directory = fs::metadata(inside)?.is_dir();
         let file = fs::symlink_metadata(named).ok();
         Ok((

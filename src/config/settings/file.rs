@@ -58,7 +58,7 @@ impl NamedFile {
     /// file, or longer than it may be.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let (path, max_bytes) = (self.path.clone(), self.max_bytes);
-        files::within(&self.path, move || read(&path, max_bytes))
+        files::run_within_timeout(&self.path, move || read(&path, max_bytes))
     }
 }
 

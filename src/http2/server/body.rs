@@ -122,7 +122,7 @@ impl Body for RequestBody {
         if let Some(responder) = this.expects.take()
             && !this.stream.has_begun()
         {
-            responder.go_on();
+            responder.send_continue();
         }
         if !this.data_ended {
             if let Some(data) = ready!(this.poll_data(cx)) {

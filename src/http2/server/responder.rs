@@ -47,7 +47,7 @@ impl Responder {
 
     /// Sends an interim response, unless the final one has begun. They are hints: those beyond
     /// `max_interim_bytes` are left out.
-    pub fn inform(&self, interim: Response<()>) {
+    pub fn send_interim(&self, interim: Response<()>) {
         let fields = interim.headers().iter();
         let bytes: usize = fields
             .map(|(name, value)| name.as_str().len() + value.len() + 32)
@@ -61,7 +61,7 @@ impl Responder {
     }
 
     /// Asks for the body (RFC 9110 section 15.2.1).
-    pub(super) fn go_on(&self) {
+    pub(super) fn send_continue(&self) {
         if !self.answered.get() {
             let mut go_on = Response::new(());
             *go_on.status_mut() = StatusCode::CONTINUE;

@@ -83,7 +83,7 @@ fn refusal(
 ) -> Option<(ErrorKind, String)> {
     let (checked, headers) = (checked(authority), map(headers));
     let refused = admit(browser_guard, &checked, &headers).err()?;
-    let error = refused.at_listener();
+    let error = refused.to_listener_error();
     Some((error.kind, error.detail.into_owned()))
 }
 

@@ -90,9 +90,9 @@ impl Attempt {
         more: &[(HeaderName, HeaderValue)],
     ) -> Self {
         let reused = connection.reused;
-        let held = request.over_http1(token, more, |head, body| connection.begin(head, body));
+        let held = request.send_http1(token, more, |head, body| connection.begin(head, body));
         Self::Http1(OverHttp1 {
-            written: held.0.io().written(),
+            written: held.0.io().bytes_written(),
             held: Some(held),
             reused,
             crossed: false,
@@ -105,8 +105,11 @@ impl Attempt {
         stream: Http2Stream,
         token: Option<&Token>,
     ) -> Self {
-        let (written, read) = (stream.transport().written(), stream.transport().read());
-        match stream.send(request.over_http2(token)) {
+        let (written, read) = (
+            stream.transport().bytes_written(),
+            stream.transport().bytes_read(),
+        );
+        match stream.send(request.to_http2(token)) {
             Ok(trip) => Self::Http2(OverHttp2 {
                 timer: stream.timer(),
                 stream: Some(stream),
@@ -138,8 +141,10 @@ impl Attempt {
             if let Self::Http1(over) = self {
                 over.start = Some(start);
             }
-            match request.answer_by(start, cx) {
-                Some(at) => self.poll_late(cx, at).map(|()| Err(request.no_response())),
+            match request.response_deadline(start, cx) {
+                Some(at) => self
+                    .poll_late(cx, at)
+                    .map(|()| Err(request.timeout_error())),
                 None => Poll::Pending,
             }
         })
@@ -162,7 +167,7 @@ impl Attempt {
     /// Whether the answer is no answer to this request: the server had given up an idle connection and
     /// says so, as HAProxy does. It has not received the request, which may be repeated whatever its
     /// method (RFC 9110 section 15.5.9).
-    pub(super) fn was_crossed(&self) -> bool {
+    pub(super) fn is_for_idle_connection(&self) -> bool {
         let Self::Http1(over) = self else {
             return false;
         };
@@ -180,7 +185,7 @@ impl Attempt {
         ready!(timer.map_or(Poll::Pending, |timer| timer.poll(cx, at)));
         if let Self::Http2(over) = self
             && let Some(stream) = &over.stream
-            && stream.transport().read() == over.read
+            && stream.transport().bytes_read() == over.read
         {
             stream.suspect();
         }
@@ -197,7 +202,7 @@ impl OverHttp1 {
         let Some(held) = &mut self.held else {
             return Poll::Pending;
         };
-        let mut interim = |response| request.pass_on(response);
+        let mut interim = |response| request.send_interim(response);
         let head = ready!(held.0.poll_head(cx, &mut interim));
         let Some(mut held) = self.held.take() else {
             return Poll::Pending;
@@ -212,9 +217,9 @@ impl OverHttp1 {
             }
             Err(error) => {
                 let failed = AttemptFailure {
-                    alert: failure::alert(&error),
+                    alert: failure::received_alert(&error),
                     error: error.into(),
-                    unsent: trip.io().written() == self.written,
+                    unsent: trip.io().bytes_written() == self.written,
                     unnoticed: self.reused && !trip.has_received(),
                     ended_new: false,
                     http1_instead: false,
@@ -234,7 +239,7 @@ impl OverHttp2 {
         cx: &mut Context<'_>,
         request: &OutgoingRequest<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
-        let mut interim = |response| request.pass_on(response);
+        let mut interim = |response| request.send_interim(response);
         let head = ready!(self.trip.poll_head(cx, &mut interim));
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;
@@ -263,7 +268,7 @@ impl AttemptFailure {
             unsent,
             unnoticed: stream.reused && !heard,
             ended_new: !stream.reused && !heard && !stream.transport().has_goaway(),
-            http1_instead: stream.transport().begins_http1(),
+            http1_instead: stream.transport().looks_like_http1(),
             alert: stream.transport().alert().cloned(),
             error: error.into(),
         }

@@ -21,10 +21,10 @@ async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
         let request = std::future::poll_fn(|cx| connection.poll_request(cx)).await;
         let body = request.unwrap().unwrap().into_body().unwrap();
         let mut upload = Upload::new(ClientBody::Http1(body));
-        assert_eq!(upload.exact, Some(5));
+        assert_eq!(upload.declared_length, Some(5));
         // As if whoever serves the client had not seen to it.
-        Rc::get_mut(&mut upload).unwrap().exact = Some(declared);
-        let sent = upload.attempt().collect().await;
+        Rc::get_mut(&mut upload).unwrap().declared_length = Some(declared);
+        let sent = upload.begin_attempt().collect().await;
         assert_eq!(sent.is_ok(), good, "{declared}");
         assert_eq!(upload.fault(), (!good).then_some(BodyFault::Malformed));
     }

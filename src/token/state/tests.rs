@@ -28,31 +28,31 @@ fn eager() -> TokenState {
 }
 
 fn fetched(state: &mut TokenState, now: Moment) {
-    assert_eq!(state.next(now), NextStep::Fetch);
+    assert_eq!(state.next_step(now), NextStep::Fetch);
     let response = TokenResponse {
         access_token: Secret::new("abc".to_owned()),
         token_type: "Bearer",
         proof_key: None,
         expires_in: None,
     };
-    assert!(state.finish(now, now, Ok(response)).result.is_ok());
+    assert!(state.finish_attempt(now, now, Ok(response)).result.is_ok());
 }
 
 #[test]
 fn a_token_that_arrived_since_the_look_is_taken_and_causes_no_attempt() {
     let mut state = eager();
     assert!(matches!(
-        state.join(at(1), Duration::ZERO, false),
+        state.join_attempt(at(1), Duration::ZERO, false),
         JoinOutcome::Attempt(1)
     ));
     fetched(&mut state, at(1));
 
     assert!(matches!(
-        state.join(at(1), Duration::ZERO, false),
+        state.join_attempt(at(1), Duration::ZERO, false),
         JoinOutcome::Token(_)
     ));
 
-    assert_eq!(state.begun(), 1);
+    assert_eq!(state.attempts_begun(), 1);
     let next = state.due_in(at(1)).unwrap();
     assert!(next > Duration::from_secs(2000), "{next:?}");
 }
@@ -62,7 +62,7 @@ fn a_token_at_its_end_is_not_joined() {
     let mut state = eager();
     fetched(&mut state, at(1));
     assert!(matches!(
-        state.join(at(3596), Duration::ZERO, false),
+        state.join_attempt(at(3596), Duration::ZERO, false),
         JoinOutcome::Attempt(2)
     ));
 }
@@ -104,8 +104,8 @@ fn a_lowered_pause_shortens_the_one_that_is_running() {
         let mut now = at(1);
         while state.pause(now) <= 2 * second {
             now = now.plus(state.pause(now));
-            assert_eq!(state.next(now), NextStep::Fetch);
-            state.finish(now, now, Err(error.clone()));
+            assert_eq!(state.next_step(now), NextStep::Fetch);
+            state.finish_attempt(now, now, Err(error.clone()));
         }
         state.configure(now, policy());
         assert!(state.pause(now) >= 2 * second, "{error:?}");

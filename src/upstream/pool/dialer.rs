@@ -153,11 +153,11 @@ impl Dialer {
         permit: ConnectionPermit,
     ) -> Result<Rc<Http2Connection>, ConnectError> {
         let age = self.age(&connected);
-        let io = Http2Io::holding(permit, connected.io);
+        let io = Http2Io::with_permit(permit, connected.io);
         let endpoint = &self.shelf.endpoint;
         let shared = Http2Connection::begin(io, age, endpoint)
             .await
-            .map_err(|error| endpoint.connector.handshake_failed(&error))?;
+            .map_err(|error| endpoint.connector.http2_failed(&error))?;
         self.shelf.share(Rc::clone(&shared));
         Ok(shared)
     }
@@ -196,7 +196,7 @@ impl Dialer {
         };
         match timeout(within + grace, &mut waiting.outcome).await {
             Ok(Ok(outcome)) => Ok(self.checkout(outcome?)),
-            Ok(Err(_)) | Err(_) => Err(Arc::new(endpoint.connector.no_turn(within))),
+            Ok(Err(_)) | Err(_) => Err(Arc::new(endpoint.connector.waited_too_long(within))),
         }
     }
 

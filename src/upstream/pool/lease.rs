@@ -113,7 +113,9 @@ impl Http1Connection {
         }
         let came = self.io.unsolicited();
         if let Some(came) = came {
-            self.lease.shelf.lose_idle(came, self.lease.idle_for());
+            self.lease
+                .shelf
+                .record_lost_idle(came, self.lease.idle_for());
         }
         came.is_none()
     }

@@ -64,7 +64,8 @@ impl Retirement {
         let Some(since) = since else {
             return false;
         };
-        let is_replaceable = endpoint.history.connected_since(since) || endpoint.permits.is_full();
+        let is_replaceable =
+            endpoint.history.has_connected_since(since) || endpoint.permits.is_full();
         if !is_replaceable {
             self.wants_replacement.set(true);
         }
@@ -75,7 +76,7 @@ impl Retirement {
     pub(super) fn refresh(&self, endpoint: &Endpoint) {
         let addresses = endpoint.connector.addresses();
         if addresses.version() != self.gone.borrow().0 {
-            *self.gone.borrow_mut() = (addresses.version(), addresses.gone());
+            *self.gone.borrow_mut() = (addresses.version(), addresses.gone_addresses());
         }
     }
 

@@ -116,7 +116,7 @@ impl Shelf {
                         reused: true,
                     });
                 }
-                Some(came) => self.lose_idle(came, idle_for),
+                Some(came) => self.record_lost_idle(came, idle_for),
             }
         }
     }
@@ -129,7 +129,7 @@ impl Shelf {
 
     /// A connection was given up that had been idle for so long, because this came on it.
     #[cold]
-    pub(super) fn lose_idle(&self, came: Unsolicited, idle_for: Duration) {
+    pub(super) fn record_lost_idle(&self, came: Unsolicited, idle_for: Duration) {
         self.endpoint.record_idle_close(idle_for);
         if came == Unsolicited::Stray {
             self.endpoint.record_unsolicited();
@@ -177,7 +177,7 @@ impl Shelf {
                         self.keep(io, state, keep_alive, now);
                     }
                 }
-                Some(came) => self.lose_idle(came, Duration::ZERO),
+                Some(came) => self.record_lost_idle(came, Duration::ZERO),
             }
             return;
         }
@@ -258,7 +258,7 @@ impl Shelf {
             came.is_none() && idle_for < self.max_idle(idle.keep_alive, now)
         });
         for (came, idle_for) in lost {
-            self.lose_idle(came, idle_for);
+            self.record_lost_idle(came, idle_for);
         }
         self.forget_closed();
     }

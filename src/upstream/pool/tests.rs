@@ -27,7 +27,7 @@ pub(super) fn endpoint(addresses: Vec<SocketAddr>) -> Endpoint {
         ping_timeout: LONG,
     };
     Endpoint {
-        connector: connector.found_at(addresses),
+        connector: connector.with_addresses(addresses),
         permits: ConnectionPermits::new(100),
         history: ConnectionHistory::default(),
         connect_timeout: LONG,

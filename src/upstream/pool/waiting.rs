@@ -44,10 +44,10 @@ impl<C> WaitingRequests<C> {
 
     /// Hands a connection to the request that has waited longest. Returns it if no request waits.
     pub(super) fn give(&self, connection: C) -> Option<C> {
-        self.tell(Ok(connection))?.ok()
+        self.deliver(Ok(connection))?.ok()
     }
 
-    fn tell(&self, mut outcome: Outcome<C>) -> Option<Outcome<C>> {
+    fn deliver(&self, mut outcome: Outcome<C>) -> Option<Outcome<C>> {
         loop {
             let Some(next) = self.queue.borrow_mut().pop_front() else {
                 return Some(outcome);
@@ -63,7 +63,7 @@ impl<C> WaitingRequests<C> {
         self.forget_gone();
         let first = self.queue.borrow().front().map(|waiter| waiter.since);
         if first.is_some_and(|since| since <= began) {
-            self.tell(Err(Arc::new(error)));
+            self.deliver(Err(Arc::new(error)));
         }
     }
 

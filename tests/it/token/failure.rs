@@ -17,7 +17,7 @@ use super::fakes::{Answer, Scripted, World, fails, fails_for, grants, pass, poli
 #[tokio::test(start_paused = true)]
 async fn failure_while_valid_disturbs_no_request() {
     let world = World::eager([grants("a", 1000.0)], fails(ServerError));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     for _ in 0..994 {
         pass(1.0).await;
         assert_eq!(world.acquire().await, (Ok("a".to_owned()), Duration::ZERO));
@@ -121,7 +121,7 @@ async fn request_that_meets_a_pause_waits_for_the_next_attempt_if_that_comes_in_
         let script = [fails_for(Throttled, Some(3.0)), fails(Unreachable)];
         let endpoint = Scripted::new(script, grants("a", 100.0));
         let world = World::with(policy(refresh), endpoint);
-        world.source.first_attempt().await;
+        world.source.wait_for_first_attempt().await;
         let (got, waited) = world.acquire().await;
         assert_eq!(got, Ok("a".to_owned()), "{refresh:?}, after {waited:?}");
         assert!((3.0..5.0).contains(&waited.as_secs_f64()), "{waited:?}");
@@ -133,7 +133,7 @@ async fn request_that_meets_a_pause_waits_for_the_next_attempt_if_that_comes_in_
 async fn request_during_a_long_backoff_fails_at_once_and_says_when_to_come_back() {
     let script = [fails_for(Throttled, Some(100.0))];
     let world = World::eager(script, grants("a", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     pass(40.0).await;
     let unavailable = world.source.acquire().await.expect_err("back-off");
     assert_eq!(unavailable.reason, "the fake says throttled");
@@ -170,7 +170,7 @@ async fn lazy_request_after_a_backoff_starts_the_next_attempt() {
 #[tokio::test(start_paused = true)]
 async fn hanging_server_is_cut_off_after_fetch_timeout() {
     let world = World::eager([Answer::Hangs], grants("a", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let error = world.source.status().last_error.expect("an error");
     assert_eq!(error.kind, Timeout.label());
     assert!(error.message.contains("10s"), "{}", error.message);
@@ -209,7 +209,7 @@ async fn refusal_is_retried_after_2_s_then_30_s_doubling_to_5_min() {
 async fn refusal_ends_at_once_at_a_reload() {
     for kind in [Refused, Local] {
         let world = World::eager([], fails_for(kind, Some(250.0)));
-        world.source.first_attempt().await;
+        world.source.wait_for_first_attempt().await;
         pass(4.0).await;
         assert_eq!(world.endpoint.requests(), 1);
         world.endpoint.now(grants("a", 100.0));
@@ -222,7 +222,7 @@ async fn refusal_ends_at_once_at_a_reload() {
 #[tokio::test(start_paused = true)]
 async fn reload_does_not_end_the_backoff_of_a_server_that_is_down() {
     let world = World::eager([], fails_for(ServerError, Some(250.0)));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.source.retry_now();
     pass(240.0).await;
     assert_eq!(world.endpoint.requests(), 1);
@@ -231,7 +231,7 @@ async fn reload_does_not_end_the_backoff_of_a_server_that_is_down() {
 #[tokio::test(start_paused = true)]
 async fn refusal_ends_when_the_secret_on_disk_differs_from_the_one_sent() {
     let world = World::eager([], fails_for(Refused, Some(250.0)));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.source.retry_if_secret_changed();
     pass(12.0).await;
     assert_eq!(world.endpoint.requests(), 1, "it has not changed");
@@ -253,7 +253,7 @@ async fn refusal_ends_when_the_secret_on_disk_differs_from_the_one_sent() {
 #[tokio::test(start_paused = true)]
 async fn retry_now_leaves_a_valid_token_alone() {
     let world = World::eager([], grants("a", 1000.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     pass(10.0).await;
     world.endpoint.rotate_secret();
     world.source.retry_now();
@@ -267,7 +267,7 @@ async fn setting_the_wall_clock_neither_ends_nor_prolongs_the_backoff() {
     for by in [100_000, -100_000] {
         let script = [fails_for(Throttled, Some(100.0))];
         let world = World::eager(script, grants("a", 100.0));
-        world.source.first_attempt().await;
+        world.source.wait_for_first_attempt().await;
         world.clock.set_wall(by);
         pass(99.0).await;
         assert_eq!(world.endpoint.requests(), 1);
@@ -305,7 +305,7 @@ async fn status_tells_what_happens_and_no_secret() {
     let world = World::eager([grants("s3cr3t-value", 100.0)], fails(Unreachable));
     let status = world.source.status();
     assert_eq!(status.fetches, 0);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let status = world.source.status();
     assert_eq!(status.state, CredentialPhase::Valid);
     let issued = status.last_success.expect("a success");

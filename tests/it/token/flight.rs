@@ -78,7 +78,7 @@ async fn one_endpoint_sees_at_most_as_many_fetches_as_its_gate_lets_through() {
     pass(1.0).await;
     assert_eq!(endpoint.requests(), 32);
     for source in &sources {
-        source.first_attempt().await;
+        source.wait_for_first_attempt().await;
         // The last ones waited 24 s for their turn, which `fetch_timeout` does not count.
         let token = source.current().expect("a token");
         assert_eq!(token.expires(), token.issued().plus(secs(1000.0)));

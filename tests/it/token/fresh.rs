@@ -16,7 +16,7 @@ fn tokens(fresh: &FreshTokenRejections) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn token_that_was_accepted_before_is_no_fresh_one() {
     let world = World::eager([], grants("a", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     let fresh = FreshTokenRejections::new("api", "crm");
     fresh.accept(&token, || world.source.now());
@@ -27,7 +27,7 @@ async fn token_that_was_accepted_before_is_no_fresh_one() {
 #[tokio::test(start_paused = true)]
 async fn rejections_of_one_token_count_once_a_minute() {
     let world = World::eager([], grants("a", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     let fresh = FreshTokenRejections::new("api", "crm");
     for second in 0..180 {
@@ -44,7 +44,7 @@ async fn rejections_of_one_token_count_once_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn it_is_over_when_a_token_is_accepted_a_minute_after_the_last_rejection() {
     let world = World::eager([grants("a", 3600.0)], grants("b", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     let fresh = FreshTokenRejections::new("api", "crm");
     let now = || world.source.now();
@@ -61,7 +61,7 @@ async fn it_is_over_when_a_token_is_accepted_a_minute_after_the_last_rejection()
 #[tokio::test(start_paused = true)]
 async fn it_is_over_at_once_when_a_rejected_token_is_replaced_by_one_that_is_accepted() {
     let world = World::eager([grants("a", 100.0)], grants("b", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     let fresh = FreshTokenRejections::new("api", "crm");
     fresh.reject(&token, world.source.now(), reason);
@@ -76,7 +76,7 @@ async fn it_is_over_at_once_when_a_rejected_token_is_replaced_by_one_that_is_acc
 #[tokio::test(start_paused = true)]
 async fn it_goes_on_while_tokens_are_rejected_that_were_accepted_elsewhere() {
     let world = World::eager([], grants("a", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     let fresh = FreshTokenRejections::new("api", "crm");
     let now = || world.source.now();
@@ -96,7 +96,7 @@ async fn it_goes_on_while_tokens_are_rejected_that_were_accepted_elsewhere() {
 #[tokio::test(start_paused = true)]
 async fn late_answers_to_an_older_token_do_not_make_a_newer_one_fresh_again() {
     let world = World::eager([grants("a", 100.0)], grants("b", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let older = world.source.current().expect("a token");
     pass(90.0).await;
     let newer = world.source.current().expect("a token");

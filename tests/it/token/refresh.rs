@@ -11,7 +11,7 @@ use super::fakes::{Answer, Scripted, World, fails, grants, pass, policy, respons
 #[tokio::test(start_paused = true)]
 async fn authorization_is_type_and_token_built_once_and_sensitive() {
     let world = World::eager([], grants("abc", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     assert_eq!(token.authorization(), "Bearer abc");
     assert!(token.authorization().is_sensitive());
@@ -35,7 +35,7 @@ async fn eager_source_fetches_at_once_and_lazy_source_when_asked() {
 #[tokio::test(start_paused = true)]
 async fn first_attempt_of_a_lazy_source_is_not_waited_for() {
     let lazy = World::lazy([], Answer::Hangs);
-    lazy.source.first_attempt().await;
+    lazy.source.wait_for_first_attempt().await;
     assert_eq!(lazy.endpoint.requests(), 0);
 }
 
@@ -43,7 +43,7 @@ async fn first_attempt_of_a_lazy_source_is_not_waited_for() {
 async fn lifetime_counts_from_when_the_request_was_sent() {
     let world = World::eager([grants("slow", 20.0).after(8.0)], Answer::Hangs);
     let sent = world.clock.now();
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let token = world.source.current().expect("a token");
     assert_eq!(token.issued(), sent);
     assert_eq!(token.expires(), sent.plus(secs(20.0)));
@@ -57,7 +57,7 @@ async fn lifetime_counts_from_when_the_request_was_sent() {
 async fn expired_token_is_never_sent_whatever_is_down() {
     for (lifetime, usable) in [(2.0, 1.0), (3.0, 2.0), (30.0, 27.0), (3600.0, 3595.0)] {
         let world = World::eager([grants("a", lifetime)], fails(Unreachable));
-        world.source.first_attempt().await;
+        world.source.wait_for_first_attempt().await;
         let token = world.source.current().expect("a token");
         pass(usable - 0.01).await;
         assert_eq!(world.value().as_deref(), Some("a"), "{lifetime}");
@@ -71,7 +71,7 @@ async fn expired_token_is_never_sent_whatever_is_down() {
 #[tokio::test(start_paused = true)]
 async fn suspend_counts_as_life() {
     let world = World::eager([grants("a", 100.0)], grants("b", 100.0).after(0.1));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.clock.suspend(secs(200.0));
     assert_eq!(world.value(), None, "not for one request after the resume");
     pass(5.2).await;
@@ -85,7 +85,7 @@ async fn suspend_counts_as_life() {
 #[tokio::test(start_paused = true)]
 async fn request_after_a_resume_need_not_wait_for_the_timer() {
     let world = World::eager([grants("a", 100.0)], grants("b", 100.0).after(0.1));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.clock.suspend(secs(200.0));
     assert_eq!(world.acquire().await, (Ok("b".to_owned()), secs(0.1)));
 }
@@ -93,7 +93,7 @@ async fn request_after_a_resume_need_not_wait_for_the_timer() {
 #[tokio::test(start_paused = true)]
 async fn the_earlier_end_of_both_clocks_counts() {
     let world = World::eager([grants("a", 100.0)], Answer::Hangs);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.clock.set_wall(-3600);
     assert_eq!(world.value().as_deref(), Some("a"));
     pass(98.0).await;
@@ -104,7 +104,7 @@ async fn the_earlier_end_of_both_clocks_counts() {
     );
 
     let world = World::eager([grants("a", 100.0)], Answer::Hangs);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     world.clock.set_wall(99);
     assert_eq!(world.value(), None);
 }
@@ -130,7 +130,7 @@ async fn eager_refresh_starts_between_70_and_85_percent_drawn_for_each_token() {
 #[tokio::test(start_paused = true)]
 async fn old_token_serves_until_the_new_one_is_there() {
     let world = World::eager([grants("old", 100.0)], grants("new", 100.0).after(9.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     while world.endpoint.requests() < 2 {
         pass(0.01).await;
     }
@@ -145,7 +145,7 @@ async fn old_token_serves_until_the_new_one_is_there() {
 async fn short_lived_tokens_are_renewed_before_they_end() {
     for lifetime in [2.0, 3.0, 5.0, 9.0] {
         let world = World::eager([], grants("t", lifetime));
-        world.source.first_attempt().await;
+        world.source.wait_for_first_attempt().await;
         for i in 0..600 {
             let next = grants(&format!("t{i}"), lifetime).after(lifetime / 25.0);
             world.endpoint.now(next);
@@ -177,7 +177,7 @@ async fn no_fetch_within_half_a_second_of_the_last_success() {
 #[tokio::test(start_paused = true)]
 async fn same_value_again_has_renewed_nothing() {
     let world = World::eager([grants("a", 100.0)], Answer::Hangs);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let first = world.source.current().expect("a token");
     world.endpoint.now(grants("a", 20.0));
     while world.endpoint.requests() < 2 {
@@ -198,7 +198,7 @@ async fn same_value_again_has_renewed_nothing() {
 #[tokio::test(start_paused = true)]
 async fn server_that_caches_its_tokens_is_asked_ever_closer_to_the_end_but_not_in_a_loop() {
     let world = World::eager([], grants("cached", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     for second in 1..3599 {
         world
             .endpoint
@@ -213,12 +213,12 @@ async fn server_that_caches_its_tokens_is_asked_ever_closer_to_the_end_but_not_i
 #[tokio::test(start_paused = true)]
 async fn lifetime_is_the_default_when_unsaid_and_cut_when_huge() {
     let unsaid = World::eager([response("a", None)], Answer::Hangs);
-    unsaid.source.first_attempt().await;
+    unsaid.source.wait_for_first_attempt().await;
     let token = unsaid.source.current().expect("a token");
     assert_eq!(token.lifetime(), secs(300.0));
 
     let huge = World::eager([response("a", Some(Duration::MAX))], Answer::Hangs);
-    huge.source.first_attempt().await;
+    huge.source.wait_for_first_attempt().await;
     let token = huge.source.current().expect("a token");
     assert_eq!(token.lifetime(), secs(86_400.0));
 }
@@ -226,7 +226,7 @@ async fn lifetime_is_the_default_when_unsaid_and_cut_when_huge() {
 #[tokio::test(start_paused = true)]
 async fn token_that_arrives_unusable_is_a_failure_and_the_old_one_stays() {
     let world = World::eager([grants("old", 100.0)], grants("dead", 8.0).after(9.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     pass(94.0).await;
     assert!(world.endpoint.requests() >= 2);
     assert_eq!(world.value().as_deref(), Some("old"));
@@ -242,7 +242,7 @@ async fn token_that_arrives_unusable_is_a_failure_and_the_old_one_stays() {
 #[tokio::test(start_paused = true)]
 async fn token_that_cannot_stand_in_a_header_is_a_failure() {
     let world = World::eager([], grants("a\nb", 100.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     assert_eq!(world.value(), None);
     let error = world.source.status().last_error.expect("an error");
     assert_eq!(error.kind, "bad_response");
@@ -294,7 +294,7 @@ async fn lazy_refresh_that_failed_is_tried_again_by_a_request_after_the_backoff(
 async fn dropped_source_fetches_no_more() {
     let endpoint = Scripted::new([], grants("a", 10.0));
     let world = World::with(policy(Refresh::Eager), endpoint.clone());
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     drop(world);
     pass(1000.0).await;
     assert_eq!(endpoint.requests(), 1);

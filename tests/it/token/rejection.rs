@@ -13,7 +13,7 @@ use super::fakes::{Answer, World, fails, fails_for, grants, pass, secs, value};
 /// begin; and one upstream of it.
 async fn holding_old(then: Answer) -> (World, Arc<TokenRejections>, Arc<Token>) {
     let world = World::eager([grants("old", 3600.0)], then);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     pass(10.0).await;
     let token = world.source.current().expect("a token");
     (world, Arc::new(TokenRejections::new()), token)
@@ -120,7 +120,7 @@ async fn waiting_request_gets_the_quarantined_value_when_the_fetch_fails() {
 #[tokio::test(start_paused = true)]
 async fn first_rejection_of_a_token_starts_a_fetch_at_once_however_young_it_is() {
     let world = World::eager([grants("old", 3600.0)], grants("new", 3600.0));
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let old = world.source.current().expect("a token");
     let asked = Instant::now();
     let renewed = renew(&world, &TokenRejections::new(), &old).await;
@@ -149,7 +149,7 @@ async fn rejection_during_a_pause_waits_for_the_next_attempt_if_that_comes_in_ti
         [grants("old", 3600.0)].into_iter().chain(script),
         grants("new", 3600.0),
     );
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let old = world.source.current().expect("a token");
     let (upstream, sound) = (TokenRejections::new(), TokenRejections::new());
     let asked = Instant::now();
@@ -227,7 +227,7 @@ async fn renew_and_reject(world: &World, upstream: &TokenRejections, n: usize) -
     if let Some(token) = upstream.renew(&world.source, &rejected).await {
         // A burst is replayed and rejected as a whole; it counts once.
         for _ in 0..100 {
-            upstream.replayed(&world.source, &token, false);
+            upstream.record_replay(&world.source, &token, false);
         }
     }
     world.endpoint.requests()
@@ -256,7 +256,7 @@ async fn accepted_replay_ends_the_cooldown() {
     }
     let requests = renew_and_reject(&world, &upstream, 3).await;
     let token = world.source.current().expect("a token");
-    upstream.replayed(&world.source, &token, true);
+    upstream.record_replay(&world.source, &token, true);
     pass(1.0).await;
     assert_eq!(renew_and_reject(&world, &upstream, 4).await, requests + 1);
     pass(9.9).await;
@@ -284,7 +284,7 @@ async fn wrong_audience_at_one_upstream_hammers_nobody_and_costs_others_nothing(
             assert!(sound.current(&world.source).is_some());
         });
         if let Some(token) = renewed {
-            broken.replayed(&world.source, &token, false);
+            broken.record_replay(&world.source, &token, false);
         }
         pass(0.9).await;
     }
@@ -321,7 +321,7 @@ async fn hanging_token_endpoint_delays_requests_of_that_upstream_once() {
 #[tokio::test(start_paused = true)]
 async fn waiting_at_an_upstream_is_bounded_by_acquire_timeout_as_a_whole() {
     let world = World::eager([grants("old", 30.0)], Answer::Hangs);
-    world.source.first_attempt().await;
+    world.source.wait_for_first_attempt().await;
     let upstream = TokenRejections::new();
     let old = world.source.current().expect("a token");
     pass(20.0).await;

@@ -35,7 +35,10 @@ fn the_refusal_names_the_origin_and_the_key() {
         HeaderValue::from_bytes(b"http://\"\xFF\t\xE2\x80\xAE").unwrap(),
     );
     let checked = checked("localhost:7080");
-    for error in [BrowserRefusal::at_listener, BrowserRefusal::at_admin] {
+    for error in [
+        BrowserRefusal::to_listener_error,
+        BrowserRefusal::to_admin_error,
+    ] {
         let detail = error(admit(&careful(), &checked, &headers).unwrap_err()).detail;
         assert!(
             detail.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
@@ -71,7 +74,7 @@ fn a_refusal_names_the_header_that_decided() {
         let (checked, headers) = (checked("localhost"), map(&headers));
         let refused = admit(&careful(), &checked, &headers)
             .unwrap_err()
-            .at_admin();
+            .to_admin_error();
         let (name, value) = named.split_once(' ').unwrap();
         assert!(
             refused.detail.contains(name) && refused.detail.contains(value),

@@ -98,7 +98,7 @@ async fn ten_minutes(refresh: Refresh, lifetime: f64, counts: Arc<Counts>) {
             }
             counts.rejected.fetch_add(1, SeqCst);
             match upstream.renew(&source, &token).await {
-                Some(newer) => upstream.replayed(&source, &newer, true),
+                Some(newer) => upstream.record_replay(&source, &newer, true),
                 None => {
                     counts.unrenewed.fetch_add(1, SeqCst);
                 }

@@ -298,7 +298,8 @@ impl Proxy {
         if let Some(newer) = newer {
             let meant = self.send_with_nonce(&newer, rng).await;
             let accepted = meant != Meant::Revoked;
-            self.rejections.replayed(&self.source, &newer, accepted);
+            self.rejections
+                .record_replay(&self.source, &newer, accepted);
         }
     }
 
