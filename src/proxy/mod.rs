@@ -17,6 +17,7 @@ mod reply_body;
 mod request;
 mod request_id;
 mod response;
+mod response_body;
 mod route_taken;
 mod shard_snapshot;
 mod token_verdict;

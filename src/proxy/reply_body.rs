@@ -11,10 +11,9 @@ use tokio::time::Instant;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
+use super::response_body::{ResponseBody, ResponseBodyError};
 use super::tunnel::UpstreamTunnel;
-use super::upload::AttemptBody;
 use crate::deadline::Deadline;
-use crate::upstream::{ResponseBody, ResponseBodyError};
 
 /// A response body: the upstream's, streamed, or a short one of ours. It bounds the pauses of the
 /// upstream's body and scrubs its trailers. The exchange counts what passes, and ends with it.
@@ -32,7 +31,7 @@ enum ReplySource {
 /// The upstream's body.
 struct StreamedBody {
     /// What arrives, and the connection it arrives on.
-    incoming: ResponseBody<AttemptBody>,
+    incoming: ResponseBody,
     /// The longest pause between two chunks, either way.
     idle: Option<Duration>,
     waiting_since: Option<Instant>,
@@ -64,7 +63,7 @@ impl Reply {
 
     /// The upstream's body, which has yet to be read; `tunnel` is what the connection becomes behind it.
     pub fn of_upstream(
-        incoming: ResponseBody<AttemptBody>,
+        incoming: ResponseBody,
         tunnel: Option<Box<UpstreamTunnel>>,
         exchange: Exchange,
     ) -> Self {

@@ -6,11 +6,10 @@ use http::{HeaderMap, HeaderValue, Response};
 
 use super::error::{ErrorKind, ProxyError};
 use super::request::{is_padded, list};
-use super::upload::AttemptBody;
-use crate::upstream::ResponseBody;
+use super::response_body::ResponseBody;
 
 /// A response of the upstream, its body still to be read.
-pub type UpstreamResponse = Response<ResponseBody<AttemptBody>>;
+pub type UpstreamResponse = Response<ResponseBody>;
 
 /// What the framing of a response allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

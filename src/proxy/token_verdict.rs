@@ -1,13 +1,14 @@
 //! What an answer says about the token that the request carried.
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 use super::reply::GRPC_STATUS;
+use super::response::UpstreamResponse;
 use crate::oauth::challenge;
 
 /// Whether the upstream rejects a token sent with one of `schemes`, rather than saying that it is
 /// not enough, or that the proof beside it lacks a nonce.
-pub fn rejects<B>(response: &Response<B>, schemes: &[&str]) -> bool {
+pub fn rejects(response: &UpstreamResponse, schemes: &[&str]) -> bool {
     let refused =
         response.status() == StatusCode::UNAUTHORIZED || is_unauthenticated_grpc(response);
     refused && challenge::rejects_token(response.headers(), schemes)
@@ -15,7 +16,7 @@ pub fn rejects<B>(response: &Response<B>, schemes: &[&str]) -> bool {
 
 /// Whether the upstream looked at the token and took it, even if it is not enough for what was asked
 /// for. A failure of the upstream says nothing about it.
-pub fn accepts<B>(response: &Response<B>) -> bool {
+pub fn accepts(response: &UpstreamResponse) -> bool {
     let status = response.status();
     let answered = status != StatusCode::UNAUTHORIZED && !status.is_server_error();
     answered && !is_unauthenticated_grpc(response)
@@ -23,19 +24,19 @@ pub fn accepts<B>(response: &Response<B>) -> bool {
 
 /// Whether a nonce of the upstream's own is all that was missing in the proof (RFC 9449 section 9),
 /// in the terms of gRPC as well.
-pub fn wants_nonce<B>(response: &Response<B>) -> bool {
+pub fn wants_nonce(response: &UpstreamResponse) -> bool {
     let refused =
         response.status() == StatusCode::UNAUTHORIZED || is_unauthenticated_grpc(response);
     refused && challenge::wants_nonce(response.headers())
 }
 
 /// Whether the upstream refuses the proof, not the token.
-pub fn refuses_proof<B>(response: &Response<B>) -> bool {
+pub fn refuses_proof(response: &UpstreamResponse) -> bool {
     response.status() == StatusCode::UNAUTHORIZED && challenge::refuses_proof(response.headers())
 }
 
 /// A gRPC answer of trailers alone that says UNAUTHENTICATED.
-fn is_unauthenticated_grpc<B>(response: &Response<B>) -> bool {
+fn is_unauthenticated_grpc(response: &UpstreamResponse) -> bool {
     let status = response.headers().get(GRPC_STATUS);
     status.is_some_and(|status| status == "16")
 }

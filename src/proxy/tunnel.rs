@@ -15,9 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
 use super::response::UpstreamResponse;
+use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
 use crate::snapshot::BuiltUpstream;
-use crate::upstream::{Lease, ResponseBody};
+use crate::upstream::Lease;
 use copy::TunnelCopy;
 use side::UpstreamSide;
 

@@ -59,7 +59,7 @@ impl Lines {
     pub(super) fn start(
         out: impl Write + Send + 'static,
         max_waiting: usize,
-        write_report: impl Fn(&Self, u64) + Send + 'static,
+        write_report: fn(&Self, u64),
     ) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let lines = Self(Arc::new(LineQueue {
@@ -144,18 +144,18 @@ impl Write for Lines {
     }
 }
 
-struct Writer<W, S> {
+struct Writer<W> {
     inbox: Receiver<LogMessage>,
     lines: Lines,
     out: W,
-    write_report: S,
+    write_report: fn(&Lines, u64),
     /// When dropped lines were last reported.
     last_report: Option<Instant>,
     /// Reports that have been queued and are not written yet.
     unwritten_reports: usize,
 }
 
-impl<W: Write, S: Fn(&Lines, u64)> Writer<W, S> {
+impl<W: Write> Writer<W> {
     fn run(mut self) {
         let _ = self.lines.0.writer.set(thread::current().id());
         let _reporter = PanicReporter(self.lines.clone());

@@ -15,7 +15,6 @@ mod keep_alive;
 mod outgoing_body;
 mod permits;
 mod pool;
-mod response_body;
 mod system_roots;
 mod tls;
 
@@ -30,8 +29,6 @@ pub use io::{CountingSocket, UpstreamIo};
 pub use outgoing_body::OutgoingBody;
 pub use permits::{ConnectionPermit, ConnectionPermits};
 pub use pool::{
-    Checkout, Http1Connection, Http1Exchange, Http2Stream, Lease, Origin, OriginPoolError,
-    OriginPools, Pool,
+    Checkout, Http1Connection, Http2Stream, Lease, Origin, OriginPoolError, OriginPools, Pool,
 };
-pub use response_body::{ResponseBody, ResponseBodyError};
 pub use tls::{ClientCertificate, fingerprint};

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
 
+mod available;
 mod dialer;
 mod http2_connection;
 mod lease;
@@ -24,7 +25,7 @@ mod shelf;
 mod waiting;
 
 use dialer::Dialer;
-pub use lease::{Checkout, Http1Connection, Http1Exchange, Http2Stream, Lease};
+pub use lease::{Checkout, Http1Connection, Http2Stream, Lease};
 pub use origins::{Origin, OriginPoolError, OriginPools};
 use shelf::Shelf;
 

@@ -12,9 +12,9 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::failure::{self, ExchangeFailure};
 use crate::proxy::outgoing::OutgoingRequest;
 use crate::proxy::response::UpstreamResponse;
-use crate::proxy::upload::AttemptBody;
+use crate::proxy::response_body::{Http1Exchange, ResponseBody};
 use crate::token::Token;
-use crate::upstream::{Checkout, Http1Connection, Http1Exchange, Http2Stream, ResponseBody};
+use crate::upstream::{Checkout, Http1Connection, Http2Stream};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
 /// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
@@ -34,7 +34,7 @@ pub(super) enum Attempt {
 
 pub(super) struct OverHttp1 {
     /// `None` once it is over.
-    held: Option<Http1Exchange<AttemptBody>>,
+    held: Option<Http1Exchange>,
     /// What had been written to the connection before.
     written: u64,
     reused: bool,

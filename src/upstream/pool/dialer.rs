@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::available::{Available, Http1State};
 use super::http2_connection::Http2Connection;
 use super::lease::{Checkout, Http1Connection};
 use super::retirement::Age;
-use super::shelf::{Available, Http1State, Shelf};
+use super::shelf::Shelf;
 use super::waiting::Outcome;
 use crate::upstream::client_tls::Protocols;
 use crate::upstream::connect::Connected;
@@ -242,7 +243,7 @@ impl Dialer {
 /// A request that waits. If it goes away, the connection that it has been given meanwhile goes back.
 struct Waiting<'a> {
     shelf: &'a Shelf,
-    outcome: oneshot::Receiver<Outcome<Available>>,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Drop for Waiting<'_> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request};
 
+use super::available::{Available, Http1State};
 use super::http2_connection::Http2Connection;
-use super::shelf::{Available, Http1State, Shelf};
+use super::shelf::Shelf;
 use crate::deadline::Deadline;
 use crate::http1::{RequestHead, RoundTrip};
 use crate::http2;
@@ -53,9 +54,6 @@ enum Leased {
     /// It has been given back.
     Nothing,
 }
-
-/// A request over HTTP/1.1 and the lease of the connection that carries it.
-pub type Http1Exchange<B> = Box<(RoundTrip<UpstreamIo, B>, Lease)>;
 
 impl Checkout {
     /// The use of this connection by one request.
@@ -120,13 +118,13 @@ impl Http1Connection {
         came.is_none()
     }
 
-    /// Begins a request with this body. The result is on the heap and stays there until the end of the
+    /// Begins a request with this body. The lease stays beside it, on the heap, until the end of the
     /// response.
     pub fn begin<B: OutgoingBody>(
         self,
         request: RequestHead<'_>,
         body: Option<B>,
-    ) -> Http1Exchange<B> {
+    ) -> Box<(RoundTrip<UpstreamIo, B>, Lease)> {
         let endpoint = &self.lease.shelf.endpoint;
         let trip = RoundTrip::new(
             self.io,

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::available::{Available, Http1State};
 use super::http2_connection::Http2Connection;
 use super::retirement::{Age, Retirement};
 use super::waiting::WaitingRequests;
-use crate::deadline::Deadline;
 use crate::http1::Unsolicited;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::UpstreamIo;
-use crate::upstream::permits::ConnectionPermit;
 
 /// The open connections of one shard to one endpoint.
 pub(super) struct Shelf {
@@ -25,7 +24,7 @@ pub(super) struct Shelf {
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 connections, whether requests use them or not.
     http2: RefCell<Vec<Rc<Http2Connection>>>,
-    pub(super) waiting: WaitingRequests<Available>,
+    pub(super) waiting: WaitingRequests,
     pub(super) retirement: Retirement,
     /// HTTP/1.1 connections that requests use.
     active: Cell<i64>,
@@ -41,43 +40,6 @@ struct Idle {
     since: Instant,
     /// How long the server promised to keep it.
     keep_alive: Duration,
-}
-
-/// A connection that the next request can have. It is `reused` if it has been open for a while: the server
-/// may have closed it meanwhile.
-pub(super) enum Available {
-    Http1 {
-        io: UpstreamIo,
-        state: Box<Http1State>,
-        reused: bool,
-    },
-    Http2 {
-        connection: Rc<Http2Connection>,
-        reused: bool,
-    },
-}
-
-/// What an HTTP/1.1 connection has beside its bytes, from one request to the next. On the heap, so that a
-/// lease is small.
-pub(super) struct Http1State {
-    _permit: ConnectionPermit,
-    /// For requests that wait for an answer. To use one that is armed already costs almost nothing.
-    pub(super) timer: Deadline,
-    age: Age,
-    /// How long it had been idle before the request that it carries.
-    pub(super) idle_for: Duration,
-}
-
-impl Http1State {
-    /// Of a connection that has just been opened.
-    pub(super) fn new(permit: ConnectionPermit, age: Age) -> Box<Self> {
-        Box::new(Self {
-            _permit: permit,
-            timer: Deadline::default(),
-            age,
-            idle_for: Duration::ZERO,
-        })
-    }
 }
 
 impl Shelf {

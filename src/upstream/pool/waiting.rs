@@ -11,43 +11,36 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::available::Available;
 use crate::upstream::error::ConnectError;
 
 /// What a waiting request gets: a connection, or the error of an attempt to open one.
-pub(super) type Outcome<C> = Result<C, Arc<ConnectError>>;
+pub(super) type Outcome = Result<Available, Arc<ConnectError>>;
 
-/// The requests that wait for a connection `C`, and how many connections are being opened for them.
-pub(super) struct WaitingRequests<C> {
-    queue: RefCell<VecDeque<Waiter<C>>>,
+/// The requests that wait for a connection, and how many connections are being opened for them.
+#[derive(Default)]
+pub(super) struct WaitingRequests {
+    queue: RefCell<VecDeque<Waiter>>,
     opening: Cell<usize>,
 }
 
-struct Waiter<C> {
+struct Waiter {
     since: Instant,
-    outcome: oneshot::Sender<Outcome<C>>,
+    outcome: oneshot::Sender<Outcome>,
 }
 
-impl<C> Default for WaitingRequests<C> {
-    fn default() -> Self {
-        Self {
-            queue: RefCell::default(),
-            opening: Cell::new(0),
-        }
-    }
-}
-
-impl<C> WaitingRequests<C> {
+impl WaitingRequests {
     /// Whether no request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }
 
     /// Hands a connection to the request that has waited longest. Returns it if no request waits.
-    pub(super) fn give(&self, connection: C) -> Option<C> {
+    pub(super) fn give(&self, connection: Available) -> Option<Available> {
         self.deliver(Ok(connection))?.ok()
     }
 
-    fn deliver(&self, mut outcome: Outcome<C>) -> Option<Outcome<C>> {
+    fn deliver(&self, mut outcome: Outcome) -> Option<Outcome> {
         loop {
             let Some(next) = self.queue.borrow_mut().pop_front() else {
                 return Some(outcome);
@@ -79,7 +72,7 @@ impl<C> WaitingRequests<C> {
     }
 
     /// Puts a request at the end of the queue.
-    pub(super) fn enqueue(&self) -> oneshot::Receiver<Outcome<C>> {
+    pub(super) fn enqueue(&self) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
         let since = Instant::now();
         self.forget_gone();

@@ -1,4 +1,4 @@
-//! The body of a response, with the connection it arrives on.
+//! The body of an upstream's response, with the connection that it arrives on.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,23 +8,24 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::io::UpstreamIo;
-use super::outgoing_body::OutgoingBody;
-use super::pool::{Http1Exchange, Lease};
+use super::upload::AttemptBody;
 use crate::deadline::Deadline;
 use crate::http1::{self, RoundTrip, Unsolicited};
 use crate::http2;
+use crate::upstream::{Lease, UpstreamIo};
+
+/// A request over HTTP/1.1 and the lease of the connection that carries it.
+pub type Http1Exchange = Box<(RoundTrip<UpstreamIo, AttemptBody>, Lease)>;
 
 /// The body of a response, over either protocol. At its end the connection goes back to its pool. When it is
-/// dropped before its end, the connection is closed, or over HTTP/2 the stream is reset. `B` is the body of
-/// the request.
-pub struct ResponseBody<B: OutgoingBody> {
+/// dropped before its end, the connection is closed, or over HTTP/2 the stream is reset.
+pub struct ResponseBody {
     /// `None` once it has ended.
-    incoming: Option<IncomingResponse<B>>,
+    incoming: Option<IncomingResponse>,
 }
 
-enum IncomingResponse<B: OutgoingBody> {
-    Http1(Http1Exchange<B>),
+enum IncomingResponse {
+    Http1(Http1Exchange),
     Http2(http2::IncomingBody, Lease),
 }
 
@@ -39,14 +40,14 @@ pub enum ResponseBodyError {
     Http2(#[from] http2::Error),
 }
 
-impl<B: OutgoingBody> ResponseBody<B> {
+impl ResponseBody {
     /// One that has ended.
     pub fn ended() -> Self {
         Self { incoming: None }
     }
 
     /// Of a response over HTTP/1.1, whose head has been read.
-    pub fn http1(exchange: Http1Exchange<B>) -> Self {
+    pub fn http1(exchange: Http1Exchange) -> Self {
         Self {
             incoming: Some(IncomingResponse::Http1(exchange)),
         }
@@ -158,7 +159,7 @@ impl<B: OutgoingBody> ResponseBody<B> {
     }
 }
 
-fn release<B: OutgoingBody>((trip, lease): (RoundTrip<UpstreamIo, B>, Lease)) {
+fn release((trip, lease): (RoundTrip<UpstreamIo, AttemptBody>, Lease)) {
     if trip.unsolicited() == Some(Unsolicited::Stray) {
         lease.record_unsolicited();
     }
@@ -167,7 +168,7 @@ fn release<B: OutgoingBody>((trip, lease): (RoundTrip<UpstreamIo, B>, Lease)) {
     }
 }
 
-impl<B: OutgoingBody> Body for ResponseBody<B> {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = ResponseBodyError;
 
