@@ -10,18 +10,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use own::OwnSockets;
 
 /// Who can be at an IP address, by the special-purpose registries of the IANA (RFC 6890).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// In this order each is more dangerous to let others lead to than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressKind {
     /// Anyone on the Internet: the address is globally reachable.
     Public,
+    /// Nobody in particular: documentation, benchmarks, reserved addresses.
+    Special,
     /// Someone in the same network: RFC 1918, RFC 6598, unique local addresses.
     Private,
+    /// A group.
+    Multicast,
     /// Someone on the same link, or a metadata service of a cloud, wherever its address lies.
     LinkLocal,
-    /// This machine.
+    /// This machine, the unspecified address included.
     Loopback,
-    /// Nobody in particular: multicast, documentation, benchmarks, reserved addresses.
-    Special,
 }
 
 /// Metadata services outside of the link-local ranges. They give away what a machine may do.
@@ -54,12 +58,12 @@ const IPV4: [([u8; 4], u32, AddressKind); 20] = [
     ([198, 18, 0, 0], 15, AddressKind::Special),
     ([198, 51, 100, 0], 24, AddressKind::Special),
     ([203, 0, 113, 0], 24, AddressKind::Special),
-    ([224, 0, 0, 0], 4, AddressKind::Special),
+    ([224, 0, 0, 0], 4, AddressKind::Multicast),
     ([240, 0, 0, 0], 4, AddressKind::Special),
 ];
 
 /// As [`IPV4`], for addresses that embed none. What is not in 2000::/3 has not been given away.
-const IPV6: [([u16; 8], u32, AddressKind); 17] = [
+const IPV6: [([u16; 8], u32, AddressKind); 18] = [
     ([0, 0, 0, 0, 0, 0, 0, 0], 127, AddressKind::Loopback),
     ([0x0100, 0, 0, 0, 0, 0, 0, 0], 64, AddressKind::Special),
     ([0x2001, 1, 0, 0, 0, 0, 0, 1], 128, AddressKind::Public),
@@ -75,13 +79,14 @@ const IPV6: [([u16; 8], u32, AddressKind); 17] = [
     ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, AddressKind::Private),
     ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, AddressKind::LinkLocal),
     ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, AddressKind::Private),
+    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, AddressKind::Multicast),
     ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, AddressKind::Public),
     ([0, 0, 0, 0, 0, 0, 0, 0], 0, AddressKind::Special),
 ];
 
 impl AddressKind {
     /// The kind of `ip`; of the IPv4 address that it embeds, if it embeds one. Where several may be
-    /// embedded, one that is not public decides.
+    /// embedded, the most dangerous one decides.
     pub fn of(ip: IpAddr) -> Self {
         if METADATA.contains(&ip) {
             return Self::LinkLocal;
@@ -92,8 +97,7 @@ impl AddressKind {
             }),
             IpAddr::V6(ip) => {
                 let kinds = embedded(ip).map(|ip| Self::of(IpAddr::V4(ip)));
-                let stricter = |one, other| if one == Self::Public { other } else { one };
-                kinds.reduce(stricter).unwrap_or_else(|| {
+                kinds.max().unwrap_or_else(|| {
                     row(&IPV6, ip.to_bits(), 128, |net| {
                         Ipv6Addr::from(net).to_bits()
                     })
@@ -108,7 +112,8 @@ impl fmt::Display for AddressKind {
         f.write_str(match self {
             Self::Public => "public",
             Self::Private => "private",
-            Self::LinkLocal => "link-local",
+            Self::Multicast => "multicast",
+            Self::LinkLocal => "link-local or metadata",
             Self::Loopback => "loopback",
             Self::Special => "special-purpose",
         })
@@ -129,8 +134,13 @@ fn row<N: Copy>(
     found.map_or(AddressKind::Public, |(_, _, kind)| *kind)
 }
 
+/// Whether `ip` stands for an IPv4 address.
+pub fn embeds_ipv4(ip: Ipv6Addr) -> bool {
+    embedded(ip).next().is_some()
+}
+
 /// The IPv4 addresses that `ip` may stand for.
-fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+pub fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bits = ip.to_bits();
     let last = bits as u32;
     let found: [Option<u32>; 4] = match ip.segments() {
@@ -246,8 +256,6 @@ mod tests {
                     "198.19.255.255",
                     "198.51.100.1",
                     "203.0.113.1",
-                    "224.0.0.1",
-                    "239.1.1.1",
                     "240.0.0.1",
                     "255.255.255.255",
                     "100::1",
@@ -255,7 +263,18 @@ mod tests {
                     "2001:2::1",
                     "3fff::1",
                     "4000::1",
+                    "5f00::1",
+                    "100:0:0:1::1",
+                ],
+            ),
+            (
+                AddressKind::Multicast,
+                &[
+                    "224.0.0.1",
+                    "239.255.255.255",
+                    "ff00::1",
                     "ff02::1",
+                    "ffff::1",
                 ],
             ),
         ] {
@@ -298,6 +317,8 @@ mod tests {
                 assert_eq!(AddressKind::of(form.into()), expected, "{form}");
             }
         }
+        // The length of a local prefix of NAT64 is not known: this may be 10.0.0.0, or 127.0.0.1.
+        assert_eq!(kind("64:ff9b:1:a00::7f00:1"), AddressKind::Loopback);
         for form in [
             "::ffff:8.8.8.8",
             "64:ff9b::8.8.8.8",

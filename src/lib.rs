@@ -15,7 +15,7 @@
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
 //! - [`sampling`] leaves log lines out while many requests fail alike; [`telemetry`] is the log;
-//!   [`route`] finds the route of a request.
+//!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
 //! - [`config`] is what the TOML files say.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.
 //! - [`http1`] and [`http2`] are the two versions of HTTP on the wire.
@@ -32,6 +32,7 @@ pub mod client_socket;
 pub mod config;
 pub mod deadline;
 pub mod dpop;
+pub mod egress;
 pub mod files;
 pub mod header_names;
 pub mod http1;

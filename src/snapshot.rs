@@ -20,6 +20,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
 use crate::dpop::{LastNonce, Nonce, ProofClaims, ProofKey};
+use crate::egress::EgressPolicy;
 use crate::http2::Budget;
 use crate::metrics::{Metrics, TrafficMetrics};
 use crate::oauth;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub routes: RouteTable<RouteTarget>,
     /// Where forward listeners lead to by the own names of upstreams.
     pub implied_routes: ImpliedRoutes,
+    /// What may leave that no route leads to.
+    pub egress: EgressPolicy,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
     /// How the access log names the routes, and behind them those that the own names of upstreams imply.

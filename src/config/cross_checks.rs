@@ -1,5 +1,7 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
+mod egress;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use http::header::AUTHORIZATION;
@@ -7,7 +9,7 @@ use http::header::AUTHORIZATION;
 use super::draft::{Draft, NameUse};
 use super::report::{Report, SourceSpan};
 use super::settings::forward::leads_to;
-use super::settings::{AuthorizationServer, ListenAddress, NamedFile, Route, Scheme};
+use super::settings::{AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Scheme};
 use super::words::{QuotedWord, did_you_mean};
 use crate::dpop;
 use crate::jose::SigningKey;
@@ -35,6 +37,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);
     forward_destinations(draft, report);
+    egress::check(draft, report);
     unused_names(draft, report);
 }
 
@@ -227,7 +230,7 @@ fn forward_destinations(draft: &Draft, report: &Report<'_>) {
             let Some((Some(upstream), _)) = slot else {
                 continue;
             };
-            if !leads_to(&listener.1, name) {
+            if !leads_to(&listener.1.upstreams, name) {
                 continue;
             }
             for destination in upstream.destinations() {
@@ -264,7 +267,7 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
     let uses = |used: &[NameUse], name: &str| used.iter().any(|used| used.name == name);
     let forwarded = |name: &str| {
         let mut listeners = draft.forward_listeners.iter();
-        listeners.any(|((_, upstreams), _)| leads_to(upstreams, name))
+        listeners.any(|((_, forward), _)| leads_to(&forward.upstreams, name))
     };
     for (name, slot) in &draft.upstreams {
         if let Some((_, place)) = slot
@@ -287,20 +290,21 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
     // routes of before to stay.
     for (name, place) in &draft.listener_names {
         let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
-        let forward = |((forward, upstreams), _): &((String, Vec<String>), SourceSpan)| {
-            forward == name && !upstreams.is_empty()
+        let forward = |((known, forward), _): &((String, Forwarding), SourceSpan)| {
+            let leads = !forward.upstreams.is_empty() || egress::may_pass(draft, name, forward);
+            known == name && leads
         };
         let leads_somewhere = draft.forward_listeners.iter().any(forward);
         if !leads_somewhere && !draft.route_listeners.iter().any(reaches) {
-            let message = format!(
-                "listener {} answers every request with 404",
-                QuotedWord(name)
-            );
-            report.warning(
-                place,
-                message,
-                "it has no `upstream`, and no route is for it",
-            );
+            let mut forward = draft.forward_listeners.iter();
+            let (what, help) = if forward.any(|((known, _), _)| known == name) {
+                let help = "its `upstreams` are none, no route is for it, and nothing passes";
+                ("leads nowhere", help)
+            } else {
+                let help = "it has no `upstream`, and no route is for it";
+                ("answers every request with 404", help)
+            };
+            report.warning(place, format!("listener {} {what}", QuotedWord(name)), help);
         }
     }
 }

@@ -37,8 +37,8 @@ pub(super) enum ValueForm {
     Words(Vec<&'static str>),
     /// A string, and what it says.
     Text(&'static str),
-    /// An array of strings, and what they say.
-    Texts(&'static str),
+    /// An array, and what its elements say.
+    List(&'static str),
     /// A string, `{ file = "PATH" }` or `{ env = "NAME" }`.
     Secret,
     /// A table whose keys are names and whose values are secrets.
@@ -126,7 +126,7 @@ impl fmt::Display for ValueForm {
                 one_of(&quoted, '`').into()
             }
             Self::Text(what) => (*what).into(),
-            Self::Texts(what) => format!("list: {what}").into(),
+            Self::List(what) => format!("list: {what}").into(),
             Self::Secret => "string, `{ file }` or `{ env }`".into(),
             Self::Secrets => "table: strings, `{ file }` or `{ env }` by name".into(),
             Self::Table(table) | Self::Tables(table) | Self::NamedTables(table) => {

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::report::SourceSpan;
 use super::settings::{
-    Config, Credential, ListenAddress, Listener, Log, OperatorListener, Route, Server, Upstream,
+    Config, Credential, Egress, EgressRule, Forwarding, ListenAddress, Listener, Log,
+    OperatorListener, Route, Server, Upstream,
 };
 use super::value::Value;
 
@@ -18,9 +19,12 @@ pub(super) struct Draft {
     pub(super) listeners: Vec<Listener>,
     /// Those with mistakes included.
     pub(super) listener_names: Vec<(String, SourceSpan)>,
-    /// Forward listeners, and the upstreams that each leads to by their own names.
-    pub(super) forward_listeners: Vec<((String, Vec<String>), SourceSpan)>,
+    /// Forward listeners by name, those with mistakes included.
+    pub(super) forward_listeners: Vec<((String, Forwarding), SourceSpan)>,
     pub(super) routes: Vec<(Route, SourceSpan)>,
+    pub(super) egress: Defined<Egress>,
+    /// The rules of `egress`, with their places.
+    pub(super) egress_rules: Vec<DraftRule>,
     /// The listener of every route, those with mistakes included.
     pub(super) route_listeners: Vec<Option<String>>,
     pub(super) upstreams: BTreeMap<String, Defined<Option<Upstream>>>,
@@ -44,6 +48,16 @@ pub(super) struct References {
     pub(super) credentials: Vec<NameUse>,
     /// Credentials whose certificate an upstream presents.
     pub(super) certificates: Vec<NameUse>,
+}
+
+/// A rule about what may leave, and where it and what it names are written.
+pub(super) struct DraftRule {
+    pub(super) rule: EgressRule,
+    pub(super) place: SourceSpan,
+    /// One for each of its hosts.
+    pub(super) hosts: Vec<SourceSpan>,
+    /// One for each of its listeners.
+    pub(super) listeners: Vec<SourceSpan>,
 }
 
 /// A name, and where it is used.
@@ -87,6 +101,7 @@ impl Draft {
             upstreams: values(self.upstreams),
             routes: self.routes.into_iter().map(|(route, _)| route).collect(),
             credentials: values(self.credentials),
+            egress: first(self.egress).unwrap_or_default(),
         }
     }
 }

@@ -34,7 +34,8 @@ pub use parse::address::is_loopback;
 pub use reference::{ReferenceTable, reference};
 pub use settings::{
     AccessLog, AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth,
-    Config, Credential, Dialing, Dpop, Grant, HostPattern, HostPort, Http2, HttpVersion, KeepAlive,
-    ListenAddress, Listener, Log, LogFormat, NamedFile, OperatorListener, Refresh, RetryPauses,
-    Route, Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, Tls, Upstream,
+    Config, Credential, Dialing, Dpop, Egress, EgressAction, EgressAddresses, EgressRule,
+    Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, KeepAlive, ListenAddress,
+    Listener, Log, LogFormat, NamedFile, OperatorListener, Refresh, RetryPauses, Route, Scheme,
+    Secret, SecretError, SecretSource, SecurityToken, Server, Tls, Upstream,
 };

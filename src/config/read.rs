@@ -168,6 +168,14 @@ impl<'a> Section<'a> {
         self.table.contains_key(key.name)
     }
 
+    /// Where each element of an array is written; nowhere if it is no array.
+    pub(super) fn places_within<K>(&self, key: &Key<K>) -> Vec<SourceSpan> {
+        let value = self.table.get(key.name);
+        let elements = value.and_then(|value| value.get_ref().as_array());
+        let elements = elements.into_iter().flat_map(|elements| elements.iter());
+        elements.map(|element| self.place_of(element)).collect()
+    }
+
     /// Reports that `key` is needed, unless it is there in whatever form.
     pub(super) fn missing<K>(&self, key: &Key<K>, expected: &str) {
         if self.is_absent(key.name) {

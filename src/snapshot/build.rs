@@ -12,6 +12,7 @@ use super::{
 };
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
+use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
 use crate::route::{RoutePattern, RouteTable};
 use crate::sampling::Sampling;
@@ -166,6 +167,7 @@ impl Builder {
                 .collect(),
             upstreams,
             credentials,
+            egress: EgressPolicy::new(&config),
             implied_routes: implied_routes(&config, &indices),
             route_labels: route_labels(&config),
             own_sockets: Arc::clone(&self.context.own_sockets),

@@ -2,9 +2,10 @@
 
 use super::super::kinds::{Choice, Flag, IfAbsent, List, Parsed, Text, any_text};
 use super::super::parse::address::{host_name, origin};
-use super::super::parse::forward::{Denied, unmatched};
 use super::super::parse::listener::{Mode, name, octal};
 use super::super::report::Expected;
+use super::super::settings::EgressAction;
+use super::egress::ACTIONS;
 
 /// How requests name where they go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +56,10 @@ keys! {
         /// and `hosts`. `["*"]`, the default, is all of them. Required where the network can reach the listener.
         upstreams: List<String> = List::new("names of upstreams", any_text), only with kind = FORWARD;
 
-        /// A forward listener: what becomes of a request that neither a route nor the name of an upstream
-        /// matches. `"deny"`: it is refused.
-        unmatched: Parsed<Denied> = Parsed::strict(
-            "`\"deny\"`",
-            "\"deny\"",
-            unmatched,
-            IfAbsent::Value(|| Denied),
-        ), only with kind = FORWARD;
+        /// A forward listener: what becomes of a request that no route and no name of an upstream matches, and
+        /// no rule of `[egress]`. `"deny"`: it is refused. `"pass"`: it goes on without a token to where its
+        /// client names, as far as `[egress]` allows. Not where the network can reach the listener.
+        unmatched: Choice<EgressAction> = Choice::new(ACTIONS, "deny"), only with kind = FORWARD;
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;

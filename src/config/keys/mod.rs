@@ -82,6 +82,7 @@ macro_rules! keys {
 }
 
 mod credential;
+mod egress;
 mod listener;
 mod log;
 mod pages;
@@ -93,6 +94,7 @@ mod tls;
 mod upstream;
 
 pub(super) use credential::{AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind};
+pub(super) use egress::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 pub(super) use listener::{LISTENER, LISTENER_TABLE, ListenerKind};
 pub(super) use log::{LOG, LOG_TABLE};
 pub(super) use pages::{ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, HEALTH_TABLE};

@@ -2,8 +2,8 @@
 
 use super::super::kinds::{SubTable, TableArray, TablesByName};
 use super::{
-    ADMIN_TABLE, CREDENTIAL_TABLE, HEALTH_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE,
-    SERVER_TABLE, UPSTREAM_TABLE,
+    ADMIN_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE, LISTENER_TABLE, LOG_TABLE,
+    ROUTE_TABLE, SERVER_TABLE, UPSTREAM_TABLE,
 };
 
 keys! {
@@ -26,6 +26,9 @@ keys! {
 
         /// Which requests go to which upstream.
         routes: TableArray = TableArray(&ROUTE_TABLE);
+
+        /// What may leave that no route leads to.
+        egress: SubTable = SubTable(&EGRESS_TABLE);
 
         /// The APIs.
         upstreams: TablesByName = TablesByName(&UPSTREAM_TABLE);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::declare::{Absent, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Kind, Section};
+use super::super::value::Value;
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -55,6 +56,48 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
 
     fn absent(&self) -> Absent {
         Absent::Value(self.default.to_string())
+    }
+}
+
+/// An array of TCP ports, which has one at least.
+pub(in crate::config) struct Ports {
+    default: &'static [u16],
+}
+
+impl Ports {
+    pub(in crate::config) const fn new(default: &'static [u16]) -> Self {
+        Self { default }
+    }
+}
+
+impl Kind for Ports {
+    type Output<'a> = Vec<u16>;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<u16> {
+        const EXPECTED: &str = "an array of port numbers";
+        let read = || {
+            let value = section.shown(key)?;
+            let elements = value.elements(EXPECTED)?;
+            if elements.is_empty() {
+                return value.check(Err("expected one port at least".into()));
+            }
+            let port = |element: Value<'_>| {
+                let number = element.integer("a port number from 1 to 65535")?;
+                let number = number.and_then(|number| u16::try_from(number).ok());
+                let port = number.filter(|port| *port != 0);
+                element.check(port.ok_or("expected a port number from 1 to 65535".into()))
+            };
+            elements.into_iter().map(port).collect::<Option<_>>()
+        };
+        read().unwrap_or_else(|| self.default.to_vec())
+    }
+
+    fn form(&self) -> ValueForm {
+        ValueForm::List("port numbers")
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Value(format!("{:?}", self.default))
     }
 }
 

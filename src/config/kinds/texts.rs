@@ -154,6 +154,8 @@ pub(in crate::config) struct List<T> {
     /// What each says, for people who write it.
     says: &'static str,
     parse: fn(&str) -> Result<T, Expected>,
+    /// What is expected where there must be one at least.
+    required: Option<&'static str>,
 }
 
 impl<T> List<T> {
@@ -161,7 +163,24 @@ impl<T> List<T> {
         says: &'static str,
         parse: fn(&str) -> Result<T, Expected>,
     ) -> Self {
-        Self { says, parse }
+        Self {
+            says,
+            parse,
+            required: None,
+        }
+    }
+
+    /// One that may not be empty.
+    pub(in crate::config) const fn required(
+        says: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+        expected: &'static str,
+    ) -> Self {
+        Self {
+            says,
+            parse,
+            required: Some(expected),
+        }
     }
 }
 
@@ -171,7 +190,20 @@ impl<T> Kind for List<T> {
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<Option<T>> {
         let value = section.shown(key);
-        let elements = value.and_then(|value| value.elements("an array of strings"));
+        if value.is_none()
+            && let Some(expected) = self.required
+        {
+            section.report_missing(key, expected);
+        }
+        let elements = value.and_then(|value| {
+            let elements = value.elements("an array of strings")?;
+            match self.required {
+                Some(expected) if elements.is_empty() => {
+                    value.check(Err(format!("expected {expected}").into()))
+                }
+                _ => Some(elements),
+            }
+        });
         let parsed = |element: Value<'_>| {
             let text = element.text("a string")?;
             element.check((self.parse)(text))
@@ -180,11 +212,14 @@ impl<T> Kind for List<T> {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Texts(self.says)
+        ValueForm::List(self.says)
     }
 
     fn absent(&self) -> Absent {
-        Absent::Value("[]".to_owned())
+        match self.required {
+            Some(_) => Absent::Required,
+            None => Absent::Value("[]".to_owned()),
+        }
     }
 }
 

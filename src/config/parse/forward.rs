@@ -1,28 +1,8 @@
 //! What only forward listeners, and the upstreams that they lead to, have.
 
-use std::fmt;
-
 use super::super::report::Expected;
 use super::super::settings::HostPort;
 use super::address::host_name;
-
-/// What becomes of a request for a destination that no route matches: it is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) struct Denied;
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("deny")
-    }
-}
-
-pub(in crate::config) fn unmatched(text: &str) -> Result<Denied, Expected> {
-    match text {
-        "deny" => Ok(Denied),
-        "pass" => Err("\"pass\" is not available in this version: expected \"deny\"".into()),
-        _ => Err("expected \"deny\"".into()),
-    }
-}
 
 /// A host name or IP address, with or without a port.
 pub(in crate::config) fn host_and_port(text: &str) -> Result<HostPort, Expected> {

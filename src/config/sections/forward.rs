@@ -2,34 +2,54 @@
 
 use super::super::draft::{Draft, NameUse};
 use super::super::keys::{LISTENER, ListenerKind, UPSTREAM};
-use super::super::parse::address::is_loopback_ip;
 use super::super::read::Section;
 use super::super::settings::forward::EVERY_UPSTREAM;
-use super::super::settings::{HostPort, ListenAddress};
+use super::super::settings::{EgressAction, Forwarding, HostPort, ListenAddress};
 use super::only_with;
 
-/// Reads what only a forward listener has: whom it leads to. `None` for a reverse listener.
+/// Reads what only a forward listener has: where it leads to. `None` for a reverse listener.
 pub(super) fn read(
     section: &Section<'_>,
     address: Option<&ListenAddress>,
     draft: &mut Draft,
-) -> Option<Vec<String>> {
+) -> Option<Forwarding> {
     let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
     only_with::check(section, &LISTENER.kind, word);
     let upstreams = section.read(&LISTENER.upstreams);
-    let _denied = section.read(&LISTENER.unmatched);
+    let unmatched = section.read(&LISTENER.unmatched);
     if kind != Some(ListenerKind::Forward) {
         return None;
     }
+    let on_network = address.is_some_and(ListenAddress::is_on_network);
+    if on_network
+        && unmatched == EgressAction::Pass
+        && let Some(value) = section.written(&LISTENER.unmatched)
+    {
+        value.error(
+            "lets the whole network use the listener as a proxy to anywhere",
+            "no client of it is identified: name the hosts in [[egress.rules]], or use a loopback address",
+        );
+    }
+    Some(Forwarding {
+        upstreams: read_upstreams(section, upstreams, on_network, draft),
+        unmatched,
+    })
+}
+
+/// Whom it leads to by their own names.
+fn read_upstreams(
+    section: &Section<'_>,
+    upstreams: Vec<Option<String>>,
+    on_network: bool,
+    draft: &mut Draft,
+) -> Vec<String> {
     let Some(value) = section.written(&LISTENER.upstreams) else {
-        if let Some(ListenAddress::Tcp(address)) = address
-            && !is_loopback_ip(address.ip())
-        {
+        if on_network {
             let expected = "the names of upstreams, since the network can reach the listener; \
                             [\"*\"] is all of them";
             section.report_missing(LISTENER.upstreams.name, expected);
         }
-        return Some(vec![EVERY_UPSTREAM.to_owned()]);
+        return vec![EVERY_UPSTREAM.to_owned()];
     };
     let named: Vec<String> = upstreams.into_iter().flatten().collect();
     let every = named.iter().any(|name| name == EVERY_UPSTREAM);
@@ -42,7 +62,7 @@ pub(super) fn read(
     let single = named.iter().filter(|name| *name != EVERY_UPSTREAM);
     let uses = single.map(|name| NameUse::new(name, &value));
     draft.references.upstreams.extend(uses);
-    Some(named)
+    named
 }
 
 /// Reports `hosts` of an upstream that no request can ask for.

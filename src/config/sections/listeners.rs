@@ -74,8 +74,8 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     }
     if let Some(name) = name {
         draft.listener_names.push((name.clone(), place.clone()));
-        if let Some(upstreams) = &forward {
-            let listener = (name.clone(), upstreams.clone());
+        if let Some(forward) = &forward {
+            let listener = (name.clone(), forward.clone());
             draft.forward_listeners.push((listener, place));
         }
         if let Some(address) = socket {

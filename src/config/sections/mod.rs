@@ -4,6 +4,7 @@ mod client_auth;
 mod credentials;
 mod dialing;
 mod dpop;
+mod egress;
 mod forward;
 mod general;
 mod grant;
@@ -20,7 +21,7 @@ use super::file_rules::FileRules;
 use super::keys::ROOT;
 use super::read::Section;
 use super::report::{Report, SourceSpan};
-use super::settings::{ListenAddress, Log, OperatorListener, Server};
+use super::settings::{Egress, ListenAddress, Log, OperatorListener, Server};
 use super::words::QuotedWord;
 
 /// Adds the sections of one file to the draft.
@@ -61,6 +62,11 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
     }
     for section in root.read(&ROOT.routes).into_iter().flatten() {
         routes::read(section, draft);
+    }
+    if let Some(section) = root.read(&ROOT.egress) {
+        let place = section.place.clone();
+        let egress = (Egress::read(section, draft), place);
+        once(report, "[egress]", &mut draft.egress, egress);
     }
     for (name, section) in root.read(&ROOT.upstreams) {
         let place = section.place.clone();

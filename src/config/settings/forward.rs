@@ -2,6 +2,17 @@
 
 use std::fmt;
 
+use super::EgressAction;
+
+/// Where a forward listener leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarding {
+    /// The upstreams that it leads to by their own names, `*` for all.
+    pub upstreams: Vec<String>,
+    /// What becomes of what nothing matches.
+    pub unmatched: EgressAction,
+}
+
 /// The scheme that a client names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::Forwarding;
+
 /// `[[listeners]]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
@@ -17,9 +19,8 @@ pub struct Listener {
     /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
     /// port that the scheme implies.
     pub allow_origins: Vec<String>,
-    /// The upstreams that a forward listener leads to by their own names, `*` for all; `None` for a
-    /// reverse listener.
-    pub forward: Option<Vec<String>>,
+    /// Where a forward listener leads to; `None` for a reverse listener.
+    pub forward: Option<Forwarding>,
 }
 
 /// A socket address of a listener.
@@ -34,4 +35,14 @@ pub enum ListenAddress {
         /// Its permission bits.
         mode: u32,
     },
+}
+
+impl ListenAddress {
+    /// Whether other machines can reach it.
+    pub fn is_on_network(&self) -> bool {
+        match self {
+            Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            Self::Unix { .. } => false,
+        }
+    }
 }

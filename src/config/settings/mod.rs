@@ -2,6 +2,7 @@
 
 mod credential;
 mod dialing;
+mod egress;
 pub(super) mod file;
 pub(super) mod forward;
 mod general;
@@ -21,8 +22,9 @@ pub use credential::{
     Dpop, Grant, Refresh, SecurityToken,
 };
 pub use dialing::{Dialing, KeepAlive};
+pub use egress::{Egress, EgressAction, EgressAddresses, EgressRule};
 pub use file::NamedFile;
-pub use forward::{HostPort, Scheme};
+pub use forward::{Forwarding, HostPort, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
 pub use listener::{ListenAddress, Listener};
 pub use retry_pauses::RetryPauses;
@@ -50,6 +52,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The OAuth client registrations, by name.
     pub credentials: BTreeMap<String, Credential>,
+    /// What may leave that no route leads to.
+    pub egress: Egress,
 }
 
 impl Config {
@@ -60,7 +64,8 @@ impl Config {
 
     /// The upstreams that a listener leads to by their own names; none for a reverse listener.
     pub fn forwarded_by(&self, listener: &Listener) -> impl Iterator<Item = &Upstream> {
-        let named = listener.forward.as_deref().unwrap_or_default();
+        let forward = listener.forward.as_ref();
+        let named = forward.map_or(&[][..], |forward| &forward.upstreams);
         let upstreams = self.upstreams.values();
         upstreams.filter(move |upstream| forward::leads_to(named, &upstream.name))
     }

@@ -22,13 +22,15 @@ pub(super) fn tables() -> Vec<&'static Table> {
 }
 
 /// A configuration with each table, which holds no more than it needs.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 12] = [
     ("[server]", ""),
     ("[log]", ""),
     ("[admin]", ""),
     ("[health]", "address = \"127.0.0.1:7091\"\n"),
     ("[[listeners]]", "address = \"unix:app.sock\"\n"),
     ("[[routes]]", "upstream = \"crm\"\n"),
+    ("[egress]", ""),
+    ("[[egress.rules]]", "hosts = [\"example.org\"]\n"),
     (
         "[upstreams.NAME]",
         "url = \"https://crm.example.com\"\ncredential = \"crm\"\n",

@@ -66,12 +66,6 @@ allow_network = true
      4 | kind = "redirected"
        |        ^^^^^^^^^^^^ expected "reverse" or "forward"
 
-    error: invalid `unmatched` in [[listeners]]
-       --> sidebearer.toml:10:13
-        |
-     10 | unmatched = "pass"
-        |             ^^^^^^ "pass" is not available in this version: expected "deny"
-
     error: `upstream` in [[listeners]] does not belong to `kind = "forward"`
        --> sidebearer.toml:11:12
         |

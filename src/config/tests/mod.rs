@@ -20,6 +20,7 @@ mod bad_upstreams;
 mod bad_values;
 mod declared;
 mod documented;
+mod egress;
 mod forward;
 mod good;
 mod good_auth;

@@ -1,0 +1,57 @@
+//! `[egress]` and `[[egress.rules]]`
+
+use ipnet::IpNet;
+
+use super::super::kinds::{Choice, List, Ports, TableArray, any_text};
+use super::super::parse::egress::{allowed_prefix, prefix, rule_host};
+use super::super::settings::{EgressAction, EgressAddresses, HostPattern};
+
+const ADDRESSES: &[(&str, EgressAddresses)] = &[
+    ("public", EgressAddresses::Public),
+    ("any", EgressAddresses::Any),
+];
+
+pub(super) const ACTIONS: &[(&str, EgressAction)] =
+    &[("pass", EgressAction::Pass), ("deny", EgressAction::Deny)];
+
+keys! {
+    /// What may leave that no route leads to.
+    EGRESS: Egress, EGRESS_TABLE = "[egress]" {
+        /// Which addresses may be connected to that neither `allow` nor `deny` holds. `"public"`: those that
+        /// are globally reachable by the special-purpose registries of the IANA. `"any"`: all.
+        addresses: Choice<EgressAddresses> = Choice::new(ADDRESSES, "public");
+
+        /// Addresses or prefixes, such as `"10.20.0.0/16"`, that may be connected to. The longest prefix of
+        /// `allow` and `deny` decides. An address that embeds an IPv4 address counts as that one.
+        allow: List<IpNet> = List::new("IP addresses and prefixes", allowed_prefix);
+
+        /// Addresses or prefixes that may not be connected to, whatever `addresses` says.
+        deny: List<IpNet> = List::new("IP addresses and prefixes", prefix);
+
+        /// The ports that may be connected to.
+        ports: Ports = Ports::new(&[80, 443]);
+
+        /// What becomes of requests for certain hosts.
+        rules: TableArray = TableArray(&EGRESS_RULE_TABLE);
+    }
+}
+
+keys! {
+    /// What becomes of requests for certain hosts that no route leads to.
+    EGRESS_RULE: EgressRule, EGRESS_RULE_TABLE = "[[egress.rules]]" {
+        /// The hosts it is for, without ports. `"*.example.com"` stands for all names below `example.com`, at
+        /// any depth. The most specific host of all rules decides; of rules that name the same one, the first.
+        hosts: List<HostPattern> = List::required(
+            "host names, or `*.` and a host name",
+            rule_host,
+            "host names such as [\"*.example.com\"]",
+        );
+
+        /// The forward listeners it is for. An empty list stands for all.
+        listeners: List<String> = List::new("names of listeners", any_text);
+
+        /// What takes the place of `unmatched` of the listener for these hosts. `"pass"`: a request goes on to
+        /// them without a token. `"deny"`: it is refused.
+        action: Choice<EgressAction> = Choice::new(ACTIONS, "deny");
+    }
+}

@@ -1,0 +1,79 @@
+//! Reads `[egress]` and `[[egress.rules]]`.
+
+use ipnet::IpNet;
+
+use super::super::draft::{Draft, DraftRule, NameUse};
+use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
+use super::super::read::Section;
+use super::super::settings::{Egress, EgressRule, HostPattern};
+
+impl Default for Egress {
+    fn default() -> Self {
+        Section::unwritten(&EGRESS_TABLE, |section| {
+            Self::read(section, &mut Draft::default())
+        })
+    }
+}
+
+impl Egress {
+    /// Reads it, and adds its rules to the draft as well, with their places.
+    pub(super) fn read(section: Section<'_>, draft: &mut Draft) -> Self {
+        let (allow, deny) = (section.read(&EGRESS.allow), section.read(&EGRESS.deny));
+        let (allow, deny): (Vec<_>, Vec<_>) = (
+            allow.into_iter().flatten().collect(),
+            deny.into_iter().flatten().collect(),
+        );
+        refuse_ties(&section, &allow, &deny);
+        let rules = section.read(&EGRESS.rules);
+        let rules = rules.into_iter().flatten();
+        let rules: Vec<_> = rules.filter_map(|rule| read_rule(&rule, draft)).collect();
+        Self {
+            addresses: section.read(&EGRESS.addresses),
+            allow,
+            deny,
+            ports: section.read(&EGRESS.ports),
+            rules,
+        }
+    }
+}
+
+/// A prefix that is allowed and denied is denied: the other mention of it has no effect.
+fn refuse_ties(section: &Section<'_>, allow: &[IpNet], deny: &[IpNet]) {
+    if let Some(tie) = allow.iter().find(|prefix| deny.contains(prefix))
+        && let Some(value) = section.written(&EGRESS.allow)
+    {
+        let message = format!("names {tie}, which `deny` names too");
+        value.error(&message, "it is denied: leave it out of one of them");
+    }
+}
+
+/// One rule; `None` after a mistake in it.
+fn read_rule(section: &Section<'_>, draft: &mut Draft) -> Option<EgressRule> {
+    let hosts = section.read(&EGRESS_RULE.hosts);
+    let listeners = section.read(&EGRESS_RULE.listeners);
+    let action = section.read(&EGRESS_RULE.action);
+    let host_places = section.places_within(&EGRESS_RULE.hosts);
+    let listener_places = section.places_within(&EGRESS_RULE.listeners);
+    let named = listeners.iter().flatten().zip(&listener_places);
+    draft
+        .references
+        .listeners
+        .extend(named.map(|(name, place)| NameUse {
+            name: name.clone(),
+            place: place.clone(),
+        }));
+    let hosts: Option<Vec<HostPattern>> = hosts.into_iter().collect();
+    let listeners: Option<Vec<String>> = listeners.into_iter().collect();
+    let rule = EgressRule {
+        hosts: hosts.filter(|hosts| !hosts.is_empty())?,
+        listeners: listeners?,
+        action,
+    };
+    draft.egress_rules.push(DraftRule {
+        rule: rule.clone(),
+        place: section.place.clone(),
+        hosts: host_places,
+        listeners: listener_places,
+    });
+    Some(rule)
+}

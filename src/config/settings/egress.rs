@@ -1,0 +1,84 @@
+//! `[egress]`: what may leave that no route leads to.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::HostPattern;
+
+/// `[egress]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// Which addresses may be connected to that neither `allow` nor `deny` holds.
+    pub addresses: EgressAddresses,
+    /// Prefixes that may be connected to. None of them embeds IPv4 addresses.
+    pub allow: Vec<IpNet>,
+    /// Prefixes that may not.
+    pub deny: Vec<IpNet>,
+    /// The ports that may be connected to.
+    pub ports: Vec<u16>,
+    /// In the order of the configuration.
+    pub rules: Vec<EgressRule>,
+}
+
+/// `[[egress.rules]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressRule {
+    /// Never empty. A wildcard stands for names of any depth.
+    pub hosts: Vec<HostPattern>,
+    /// The forward listeners whose requests it decides about; all of them when empty.
+    pub listeners: Vec<String>,
+    /// What becomes of them.
+    pub action: EgressAction,
+}
+
+/// `egress.addresses`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressAddresses {
+    /// Those that are globally reachable.
+    Public,
+    /// All.
+    Any,
+}
+
+/// What becomes of a request or tunnel for a destination that no route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressAction {
+    /// It goes on, without a token, to where its client names.
+    Pass,
+    /// It is refused.
+    Deny,
+}
+
+impl EgressRule {
+    /// Whether it decides about requests of this forward listener.
+    pub fn is_for(&self, listener: &str) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
+    }
+}
+
+impl EgressAddresses {
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Any => "any",
+        }
+    }
+}
+
+impl EgressAction {
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl fmt::Display for EgressAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

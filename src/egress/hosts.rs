@@ -1,0 +1,184 @@
+//! Rules by host: the most specific one decides.
+
+use std::collections::HashMap;
+
+use crate::config::{Config, EgressAction, HostPattern};
+
+/// What becomes of a host, and which rule says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EgressDecision<'e> {
+    /// What becomes of it.
+    pub action: EgressAction,
+    /// The host of the rule, as the configuration has it, or [`UNMATCHED`](super::UNMATCHED). For logs and metrics.
+    pub rule: &'e str,
+    /// Whether a rule names the very host.
+    pub by_exact_host: bool,
+}
+
+/// The rules of one configuration, by the hosts that they name.
+#[derive(Debug)]
+pub(super) struct HostRules {
+    exact: HashMap<Box<str>, Vec<HostRule>>,
+    /// By what stands behind `*.`.
+    wildcard: HashMap<Box<str>, Vec<HostRule>>,
+}
+
+/// One host of one rule.
+#[derive(Debug)]
+struct HostRule {
+    /// As the configuration has it.
+    label: Box<str>,
+    action: EgressAction,
+    /// The indices of the listeners; `None` for all.
+    listeners: Option<Box<[usize]>>,
+}
+
+impl HostRules {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut rules = Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+        };
+        let index = |name: &String| {
+            let mut listeners = config.listeners.iter();
+            listeners.position(|listener| listener.name == *name)
+        };
+        for rule in &config.egress.rules {
+            for host in &rule.hosts {
+                let (table, name) = match host {
+                    // No rule names any host: that is what `unmatched` is for.
+                    HostPattern::Any => continue,
+                    HostPattern::Exact(name) => (&mut rules.exact, name),
+                    HostPattern::Wildcard(parent) => (&mut rules.wildcard, parent),
+                };
+                let named = !rule.listeners.is_empty();
+                table
+                    .entry(name.as_str().into())
+                    .or_default()
+                    .push(HostRule {
+                        label: host.to_string().into(),
+                        action: rule.action,
+                        listeners: named.then(|| rule.listeners.iter().filter_map(index).collect()),
+                    });
+            }
+        }
+        rules
+    }
+
+    pub(super) fn pass_any(&self) -> bool {
+        let mut rules = self.exact.values().chain(self.wildcard.values()).flatten();
+        rules.any(|rule| rule.action == EgressAction::Pass)
+    }
+
+    /// What the most specific host says that a rule for this listener names; of several rules the first.
+    pub(super) fn find(&self, listener: usize, host: &str) -> Option<EgressDecision<'_>> {
+        if let Some(found) = pick(&self.exact, host, listener) {
+            return Some(found.decision(true));
+        }
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(found) = pick(&self.wildcard, parent, listener) {
+                return Some(found.decision(false));
+            }
+            rest = parent;
+        }
+        None
+    }
+}
+
+fn pick<'t>(
+    table: &'t HashMap<Box<str>, Vec<HostRule>>,
+    host: &str,
+    listener: usize,
+) -> Option<&'t HostRule> {
+    table.get(host)?.iter().find(|rule| rule.is_for(listener))
+}
+
+impl HostRule {
+    fn decision(&self, by_exact_host: bool) -> EgressDecision<'_> {
+        EgressDecision {
+            action: self.action,
+            rule: &self.label,
+            by_exact_host,
+        }
+    }
+
+    fn is_for(&self, listener: usize) -> bool {
+        let listeners = self.listeners.as_ref();
+        listeners.is_none_or(|listeners| listeners.contains(&listener))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    fn rules(text: &str) -> HostRules {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sidebearer.toml");
+        let listeners = ["a", "b"].map(|name| {
+            format!(
+                "[[listeners]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nkind = \"forward\"\n"
+            )
+        });
+        std::fs::write(&path, listeners.concat() + text).unwrap();
+        HostRules::new(&load(&path).unwrap().config)
+    }
+
+    fn found(rules: &HostRules, listener: usize, host: &str) -> Option<(String, bool)> {
+        let found = rules.find(listener, host)?;
+        assert_eq!(found.by_exact_host, !found.rule.starts_with('*'));
+        Some((found.rule.to_owned(), found.action == EgressAction::Pass))
+    }
+
+    #[test]
+    fn the_most_specific_host_decides_whatever_the_order() {
+        let rules = rules(
+            r#"
+[[egress.rules]]
+hosts = ["*.example.com", "pinned.example.com"]
+action = "pass"
+
+[[egress.rules]]
+hosts = ["*.secret.example.com", "x.example.com", "[2001:db8::1]", "192.0.2.1"]
+action = "deny"
+
+[[egress.rules]]
+hosts = ["*.example.org"]
+listeners = ["b"]
+action = "pass"
+
+[[egress.rules]]
+hosts = ["*.example.org"]
+action = "deny"
+"#,
+        );
+        for (listener, host, expected) in [
+            (0, "a.example.com", Some(("*.example.com", true))),
+            (0, "a.b.c.example.com", Some(("*.example.com", true))),
+            (0, "pinned.example.com", Some(("pinned.example.com", true))),
+            (0, "x.pinned.example.com", Some(("*.example.com", true))),
+            (0, "x.example.com", Some(("x.example.com", false))),
+            (0, "y.x.example.com", Some(("*.example.com", true))),
+            (0, "secret.example.com", Some(("*.example.com", true))),
+            (
+                0,
+                "a.secret.example.com",
+                Some(("*.secret.example.com", false)),
+            ),
+            (0, "[2001:db8::1]", Some(("[2001:db8::1]", false))),
+            (0, "192.0.2.1", Some(("192.0.2.1", false))),
+            (0, "a.example.org", Some(("*.example.org", false))),
+            (1, "a.example.org", Some(("*.example.org", true))),
+            (0, "example.com", None),
+            (0, "aexample.com", None),
+            (0, "example.com.evil.example", None),
+            (0, "com", None),
+            (0, "", None),
+        ] {
+            let expected = expected.map(|(rule, pass)| (rule.to_owned(), pass));
+            assert_eq!(found(&rules, listener, host), expected, "{listener} {host}");
+        }
+    }
+}

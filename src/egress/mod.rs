@@ -1,0 +1,96 @@
+//! What may leave that no route leads to: judged by its host and port, then at every address that is dialled.
+//!
+//! Pure: nothing is resolved and nothing is dialled here.
+
+mod addresses;
+mod hosts;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::config::{Config, EgressAction};
+
+pub use addresses::{AddressRefusal, AddressRules, PUBLIC_ONLY, Reach};
+pub use hosts::EgressDecision;
+use hosts::HostRules;
+
+/// The rules of one configuration.
+#[derive(Debug)]
+pub struct EgressPolicy {
+    /// Which addresses may be dialled.
+    pub addresses: Arc<AddressRules>,
+    ports: Box<[u16]>,
+    hosts: HostRules,
+    /// For each listener: who can reach it, and what becomes of what no rule names.
+    listeners: Box<[(Reach, EgressAction)]>,
+}
+
+/// Stands for the key `unmatched` of a listener.
+pub const UNMATCHED: &str = "unmatched";
+
+impl EgressPolicy {
+    /// The rules of `config`.
+    pub fn new(config: &Config) -> Self {
+        let listeners = config.listeners.iter().map(|listener| {
+            let reach = if listener.address.is_on_network() {
+                Reach::Network
+            } else {
+                Reach::Machine
+            };
+            let forward = listener.forward.as_ref();
+            (
+                reach,
+                forward.map_or(EgressAction::Deny, |forward| forward.unmatched),
+            )
+        });
+        Self {
+            addresses: Arc::new(AddressRules::new(&config.egress)),
+            ports: config.egress.ports.as_slice().into(),
+            hosts: HostRules::new(config),
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// Whether anything passes by any listener.
+    pub fn passes_any(&self) -> bool {
+        let mut listeners = self.listeners.iter();
+        listeners.any(|(_, unmatched)| *unmatched == EgressAction::Pass) || self.hosts.pass_any()
+    }
+
+    /// Who can reach the listener with this index.
+    pub fn reach(&self, listener: usize) -> Reach {
+        self.listeners[listener].0
+    }
+
+    /// What becomes of requests of a listener for this host, which is in its canonical form.
+    pub fn decide(&self, listener: usize, host: &str) -> EgressDecision<'_> {
+        let mapped;
+        let host = match ipv4_mapped(host) {
+            Some(ip) => {
+                mapped = ip;
+                &mapped
+            }
+            None => host,
+        };
+        let unmatched = || EgressDecision {
+            action: self.listeners[listener].1,
+            rule: UNMATCHED,
+            by_exact_host: false,
+        };
+        self.hosts.find(listener, host).unwrap_or_else(unmatched)
+    }
+
+    /// Whether this port may be dialled.
+    pub fn allows_port(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+}
+
+/// The IPv4 address that the system takes an IPv6 address in brackets for, if it does.
+fn ipv4_mapped(host: &str) -> Option<String> {
+    let ip = host.strip_prefix('[')?.strip_suffix(']')?;
+    match ip.parse::<Ipv6Addr>().ok()?.to_canonical() {
+        IpAddr::V4(ip) => Some(ip.to_string()),
+        IpAddr::V6(_) => None,
+    }
+}
