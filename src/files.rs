@@ -31,9 +31,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 static UNRESPONSIVE: Mutex<BTreeMap<PathBuf, Unresponsive>> = Mutex::new(BTreeMap::new());
 
 /// The threads that have nothing to do.
-static IDLE_THREADS: Mutex<Vec<IdleThread>> = Mutex::new(Vec::new());
+static IDLE_THREADS: Mutex<Vec<FilesThread>> = Mutex::new(Vec::new());
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Returns whether its caller got the answer. One who did marks the thread as idle, else the thread does.
+type Job = Box<dyn FnOnce() -> bool + Send>;
 
 struct Unresponsive {
     /// When the last thread was given up.
@@ -42,7 +43,8 @@ struct Unresponsive {
     retry_after: Duration,
 }
 
-struct IdleThread {
+#[derive(Clone)]
+struct FilesThread {
     number: u64,
     jobs: Sender<Job>,
 }
@@ -96,83 +98,90 @@ fn run_within<T: Send + 'static>(
     };
     let (answer, answered) = mpsc::sync_channel(1);
     let named = path.to_owned();
-    run_on_thread(Box::new(move || {
+    let thread = run_on_thread(Box::new(move || {
         let done = work();
         // Under one lock: a caller that gives up at this moment must not mark a path as unresponsive that has
         // just answered.
         let mut silent = lock(&UNRESPONSIVE);
         silent.remove(&named);
-        let undelivered = answer.try_send(done);
+        let delivered = answer.try_send(done);
         drop(silent);
-        // After the lock: the result may be a socket, and closing it uses this module again.
-        drop(undelivered);
+        // Dropped after the lock: the result may be a socket, and closing it uses this module again.
+        delivered.is_ok()
     }))?;
-    match answered.recv_timeout(timeout) {
+    let done = match answered.recv_timeout(timeout) {
         Ok(done) => done,
         Err(RecvTimeoutError::Disconnected) => {
-            Err(io::Error::other("the thread that read panicked"))
+            return Err(io::Error::other("the thread that read panicked"));
         }
         Err(RecvTimeoutError::Timeout) => {
             let mut known = lock(&UNRESPONSIVE);
-            answered.try_recv().unwrap_or_else(|_| {
+            let Ok(done) = answered.try_recv() else {
+                // Before the lock is given back: what comes later is not delivered.
+                drop(answered);
                 let before = known
                     .get(path)
                     .map_or(timeout, |silence| silence.retry_after);
                 let retry_after = (2 * before).min(LONGEST_RETRY);
                 let since = Instant::now();
                 known.insert(path.to_owned(), Unresponsive { since, retry_after });
-                silent()
-            })
+                return silent();
+            };
+            done
         }
-    }
+    };
+    // By the caller: one that goes on to the next file finds the thread idle, however late that one runs again.
+    lock(&IDLE_THREADS).push(thread);
+    done
 }
 
-/// Does it on a thread that waits, or on a new one.
-fn run_on_thread(mut job: Job) -> io::Result<()> {
+/// Does it on an idle thread, or on a new one, and returns that thread.
+fn run_on_thread(mut job: Job) -> io::Result<FilesThread> {
     loop {
         // Let go of before the thread is told: it takes the same lock.
-        let Some(waiting) = lock(&IDLE_THREADS).pop() else {
+        let Some(thread) = lock(&IDLE_THREADS).pop() else {
             break;
         };
-        match waiting.jobs.send(job) {
-            Ok(()) => return Ok(()),
+        match thread.jobs.send(job) {
+            Ok(()) => return Ok(thread),
             Err(SendError(back)) => job = back,
         }
     }
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Relaxed);
     let (jobs, inbox) = mpsc::channel();
-    let thread = thread::Builder::new().name("files".to_owned());
-    thread.spawn(move || {
-        job();
-        serve(number, &jobs, &inbox);
-    })?;
-    Ok(())
+    let started = FilesThread { number, jobs };
+    let thread = started.clone();
+    let builder = thread::Builder::new().name("files".to_owned());
+    builder.spawn(move || thread.serve(job, &inbox))?;
+    Ok(started)
 }
 
-fn serve(number: u64, jobs: &Sender<Job>, inbox: &Receiver<Job>) {
-    loop {
-        let jobs = jobs.clone();
-        lock(&IDLE_THREADS).push(IdleThread { number, jobs });
-        let job = inbox.recv_timeout(IDLE_TIMEOUT).or_else(|_| {
-            let mut waiting = lock(&IDLE_THREADS);
-            let known = waiting.iter().position(|waiting| waiting.number == number);
-            match known {
-                // Nobody can send any more.
-                Some(at) => {
-                    waiting.swap_remove(at);
-                    Err(())
-                }
-                // Somebody is about to.
-                None => {
-                    drop(waiting);
-                    inbox.recv().map_err(drop)
-                }
+impl FilesThread {
+    fn serve(&self, mut job: Job, inbox: &Receiver<Job>) {
+        loop {
+            if !job() {
+                lock(&IDLE_THREADS).push(self.clone());
             }
-        });
-        match job {
-            Ok(job) => job(),
-            Err(()) => return,
+            let Some(next) = self.next_job(inbox) else {
+                return;
+            };
+            job = next;
+        }
+    }
+
+    /// None when there was nothing to do for long. Nobody knows this thread any more then.
+    fn next_job(&self, inbox: &Receiver<Job>) -> Option<Job> {
+        loop {
+            if let Ok(job) = inbox.recv_timeout(IDLE_TIMEOUT) {
+                return Some(job);
+            }
+            let mut idle = lock(&IDLE_THREADS);
+            // One that is not there is about to get a job, or to be put there.
+            if let Some(at) = idle.iter().position(|idle| idle.number == self.number) {
+                idle.swap_remove(at);
+                return None;
+            }
         }
     }
 }
@@ -236,7 +245,8 @@ mod tests {
     fn many_reads_at_once_each_get_their_own_answer() {
         let readers = (0..200).map(|number| {
             thread::spawn(move || {
-                let path = PathBuf::from(format!("/nowhere/{number}"));
+                // Not beside the path that another test makes silent.
+                let path = PathBuf::from(format!("/many/{number}"));
                 assert_eq!(
                     run_within_timeout(&path, move || Ok(number)).unwrap(),
                     number
