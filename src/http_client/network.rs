@@ -76,7 +76,7 @@ impl NetworkTransport {
         if settings.certificate.is_some() {
             (tls.certificate_file, tls.key_file) = (None, None);
         }
-        let now = fingerprint(&tls);
+        let now = fingerprint(url, &tls);
         let loaded = LoadedTls {
             seen: now,
             in_use: now,
@@ -158,7 +158,7 @@ impl OriginConnector {
     /// A connector made of what the TLS files hold now. While that is unusable, as when a certificate is
     /// already new and its key is not, the connector made of what they held before stays.
     fn load(&self) -> MutexGuard<'_, LoadedTls> {
-        let now = fingerprint(&self.tls);
+        let now = fingerprint(&self.url, &self.tls);
         // What is locked is replaced whole, so a panic elsewhere leaves it sound.
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.seen != now {

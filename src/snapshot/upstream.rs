@@ -28,7 +28,7 @@ pub fn build(
     credentials: &BTreeMap<String, BuiltCredential>,
     old: Option<&Snapshot>,
 ) -> Result<Arc<BuiltUpstream>, BuildError> {
-    let fingerprint = upstream::fingerprint(&config.tls);
+    let fingerprint = upstream::fingerprint(&config.url, &config.tls);
     let credential = config
         .credential
         .as_ref()

@@ -46,16 +46,17 @@ impl Locations {
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         if let Some(file) = &self.file {
-            hash_state(file, &mut hasher);
+            hash_of_state(file).hash(&mut hasher);
         }
         for directory in &self.directories {
-            hash_state(directory, &mut hasher);
+            hash_of_state(directory).hash(&mut hasher);
+            // A sum, since entries come in any order, and a list of them would be the largest that a process
+            // without traffic ever holds.
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            let mut entries: Vec<_> = entries.map(|entry| entry.path()).collect();
-            entries.sort_unstable();
-            entries
-                .iter()
-                .for_each(|file| hash_state(file, &mut hasher));
+            let sum = entries.fold(0, |sum: u64, entry| {
+                sum.wrapping_add(hash_of_state(&entry.path()))
+            });
+            sum.hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -108,13 +109,15 @@ fn store_of(found: CertificateResult) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn hash_state(path: &Path, hasher: &mut impl Hasher) {
+fn hash_of_state(path: &Path) -> u64 {
     let state = |file: Metadata| {
         let written = (file.mtime(), file.mtime_nsec());
         let changed = (file.ctime(), file.ctime_nsec());
         (file.dev(), file.ino(), file.len(), written, changed)
     };
-    (path, fs::metadata(path).ok().map(state)).hash(hasher);
+    let mut hasher = DefaultHasher::new();
+    (path, fs::metadata(path).ok().map(state)).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

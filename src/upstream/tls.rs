@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use url::Host;
+use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::error::TlsError;
@@ -19,9 +19,12 @@ use super::system_roots;
 use crate::config::{NamedFile, Tls};
 use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
 
-/// A number for `tls` and what its files hold now. It stays the same as long as a connector that is built from
-/// it would be the same.
-pub fn fingerprint(tls: &Tls) -> u64 {
+/// A number for `tls` and what its files hold now. It stays the same as long as a connector to `url` that is
+/// built from it would be the same: where there is no TLS, no file is read.
+pub fn fingerprint(url: &Url, tls: &Tls) -> u64 {
+    if url.scheme() != "https" {
+        return 0;
+    }
     let mut hasher = DefaultHasher::new();
     tls.hash(&mut hasher);
     if tls.ca_file.is_none() {

@@ -392,14 +392,21 @@ fn unusable_files_are_named_when_the_connector_is_built() {
 }
 
 #[test]
-fn the_fingerprint_follows_the_content_of_files() {
+fn the_fingerprint_follows_the_content_of_files_where_there_is_tls() {
     let ca = Ca::new();
     let tls = trusting(&ca);
-    let before = fingerprint(&tls);
-    assert_eq!(before, fingerprint(&tls));
+    let fingerprints = || {
+        ["https://localhost", "http://localhost"]
+            .map(|url| fingerprint(&Url::parse(url).unwrap(), &tls))
+    };
+    let [before, plain] = fingerprints();
+    assert_eq!(fingerprints(), [before, plain]);
     std::fs::write(ca.file(), Ca::new().pem).unwrap();
-    let replaced = fingerprint(&tls);
+    let [replaced, plain_later] = fingerprints();
     assert_ne!(before, replaced);
+    assert_eq!(plain, plain_later);
     std::fs::remove_file(ca.file()).unwrap();
-    assert_ne!(replaced, fingerprint(&tls));
+    let [removed, plain_later] = fingerprints();
+    assert_ne!(replaced, removed);
+    assert_eq!(plain, plain_later);
 }
