@@ -68,7 +68,8 @@ impl AsyncWrite for HoldsUntilFlushed {
     }
 }
 
-/// Wakes only x/// a write to read.
+/// Wakes only the task that polled it last, be it to read or to write: TLS may have to read for a write, and to write
+/// for a read.
 #[derive(Debug)]
 pub struct WakesLast<S> {
     socket: S,

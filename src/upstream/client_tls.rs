@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::error::TlsError;
 use super::handshake;
-use super::io::CountingSocket;
+use super::socket::CountingSocket;
 use super::tls::{self, ClientCertificate};
 use crate::config::{self, HttpVersion};
 use crate::redact::Redactor;
@@ -70,7 +69,7 @@ impl ClientTls {
         &self,
         protocols: Protocols,
         http: HttpVersion,
-        tcp: TcpStream,
+        socket: CountingSocket,
         redactor: &Redactor,
     ) -> Result<(TlsStream<CountingSocket>, bool), handshake::HandshakeFailure> {
         let connector = match protocols {
@@ -78,7 +77,7 @@ impl ClientTls {
             Protocols::Http1 => &self.http1,
         };
         let stream = connector
-            .connect(self.name.clone(), CountingSocket::from(tcp))
+            .connect(self.name.clone(), socket)
             .await
             .map_err(|e| {
                 let ca_file = self.ca_file.as_deref();

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Url;
 
@@ -17,6 +16,7 @@ use super::dns::Resolver;
 use super::error::{ConnectError, Stage, TlsError};
 use super::handshake;
 use super::io::UpstreamIo;
+use super::socket::CountingSocket;
 use super::tls::ClientCertificate;
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
@@ -137,10 +137,10 @@ impl Connector {
         &self,
         timeout: Duration,
     ) -> Result<(UpstreamIo, SocketAddr), ConnectError> {
-        let (tcp, peer) = self
+        let (socket, peer) = self
             .within(timeout, async |stage| self.open(stage).await)
             .await?;
-        Ok((UpstreamIo::Tcp(tcp.into()), peer))
+        Ok((UpstreamIo::Tcp(socket), peer))
     }
 
     async fn within<T>(
@@ -238,10 +238,10 @@ impl Connector {
         protocols: Protocols,
         stage: &mut Stage,
     ) -> Result<Connected, ConnectError> {
-        let (tcp, peer) = self.open(stage).await?;
+        let (socket, peer) = self.open(stage).await?;
         let Some(tls) = &self.tls else {
             return Ok(Connected {
-                io: UpstreamIo::Tcp(tcp.into()),
+                io: UpstreamIo::Tcp(socket),
                 http2: self.http == HttpVersion::Http2 && protocols == Protocols::Any,
                 peer,
             });
@@ -249,7 +249,7 @@ impl Connector {
 
         *stage = Stage::Tls;
         let handshake = tls
-            .handshake(protocols, self.http, tcp, &self.redactor)
+            .handshake(protocols, self.http, socket, &self.redactor)
             .await;
         let (stream, http2) = handshake.map_err(|failure| ConnectError::Tls {
             authority: self.authority(),
@@ -264,7 +264,7 @@ impl Connector {
     }
 
     /// A byte stream to the host and port: DNS and TCP.
-    async fn open(&self, stage: &mut Stage) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    async fn open(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
         let permit = self.resolver.permit().await;
         *stage = Stage::Resolve;
         let resolved = self.resolver.resolve(permit).await;
@@ -279,11 +279,11 @@ impl Connector {
         *stage = Stage::Connect;
         let connected = dial(addresses, &self.dialing)
             .await
-            .and_then(|(tcp, failed)| {
-                let peer = tcp.peer_addr()?;
+            .and_then(|(socket, failed)| {
+                let peer = socket.peer_addr()?;
                 self.addresses
                     .record_connection(peer.ip(), &failed, Instant::now());
-                Ok((tcp, peer))
+                Ok((socket, peer))
             });
         connected.map_err(|e| {
             let (authority, reason) = (self.authority(), handshake::reason(&e));

@@ -4,9 +4,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
+#[cfg(test)]
+use super::in_memory;
+use super::socket::CountingSocket;
 use crate::config::Dialing;
 use crate::process::{is_reserved, shortage};
 
@@ -16,7 +19,7 @@ use crate::process::{is_reserved, shortage};
 pub(super) async fn dial(
     addresses: Vec<SocketAddr>,
     dialing: &Dialing,
-) -> io::Result<(TcpStream, Vec<IpAddr>)> {
+) -> io::Result<(CountingSocket, Vec<IpAddr>)> {
     let keepalive = || {
         let keepalive = &dialing.keepalive;
         TcpKeepalive::new()
@@ -26,7 +29,7 @@ pub(super) async fn dial(
     };
     if let [only] = addresses[..] {
         let dialed = dial_one(only, keepalive()).await;
-        return dialed.map(|tcp| (tcp, Vec::new()));
+        return dialed.map(|socket| (socket, Vec::new()));
     }
     let mut rest = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -38,7 +41,7 @@ pub(super) async fn dial(
         }
         tokio::select! {
             Some(done) = attempts.join_next() => match done.map_err(io::Error::other)? {
-                Ok(tcp) => return Ok((tcp, failed)),
+                Ok(socket) => return Ok((socket, failed)),
                 Err((ip, e)) => {
                     failure = failure.or(Some(e));
                     failed.push(ip);
@@ -51,7 +54,11 @@ pub(super) async fn dial(
     Err(failure.unwrap_or_else(|| io::Error::other("no address to connect to")))
 }
 
-async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<TcpStream> {
+async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<CountingSocket> {
+    #[cfg(test)]
+    if let Some(dialed) = in_memory::dial(address).await {
+        return dialed.map(CountingSocket::from);
+    }
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -62,5 +69,5 @@ async fn dial_one(address: SocketAddr, keepalive: TcpKeepalive) -> io::Result<Tc
     let tcp = socket.connect(address).await?;
     tcp.set_nodelay(true)?;
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-    Ok(tcp)
+    Ok(tcp.into())
 }

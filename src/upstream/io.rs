@@ -3,14 +3,12 @@
 use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use rustls::ClientConnection;
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
+use super::socket::CountingSocket;
 use crate::http1::Unsolicited;
 
 /// Reads of up to 4 KiB each after which a connection is given up that has brought nothing but records of TLS
@@ -26,18 +24,11 @@ pub enum UpstreamIo {
     Tls(Box<TlsStream<CountingSocket>>),
 }
 
-/// A socket that counts the bytes that the system has accepted for sending.
-#[derive(Debug)]
-pub struct CountingSocket {
-    tcp: TcpStream,
-    written: u64,
-}
-
 impl UpstreamIo {
     /// How many bytes the system has accepted for sending so far. As long as this number stays the same, nothing
     /// of a request has left this machine.
     pub fn bytes_written(&self) -> u64 {
-        self.socket().written
+        self.socket().bytes_written()
     }
 
     /// What has come on a connection on which no request waits for an answer. If this is not `None`, the
@@ -48,7 +39,7 @@ impl UpstreamIo {
     pub fn unsolicited(&mut self) -> Option<Unsolicited> {
         let mut bytes = [0; Unsolicited::LENGTH];
         let read = match self {
-            Self::Tcp(socket) => socket.read_now(&mut bytes),
+            Self::Tcp(socket) => socket.now().read(&mut bytes),
             Self::Tls(stream) => {
                 let (socket, session) = stream.get_mut();
                 read_tls_now(socket, session, &mut bytes)
@@ -63,9 +54,11 @@ impl UpstreamIo {
 
     /// The same, but the system is asked only if the runtime knows that something has come.
     pub fn known_unsolicited(&mut self) -> Option<Unsolicited> {
-        let socket = &self.socket().tcp;
-        socket.try_io(Interest::READABLE, || Ok(())).ok()?;
-        self.unsolicited()
+        if self.socket().is_known_readable() {
+            self.unsolicited()
+        } else {
+            None
+        }
     }
 
     fn socket(&self) -> &CountingSocket {
@@ -78,7 +71,7 @@ impl UpstreamIo {
     /// When it is closed from now on, it is reset: what was sent must not look complete. If this fails, it is
     /// closed without a reset.
     pub fn reset_at_close(&self) {
-        let _ = SockRef::from(self.socket().tcp()).set_linger(Some(Duration::ZERO));
+        self.socket().reset_at_close();
     }
 }
 
@@ -87,7 +80,7 @@ impl UpstreamIo {
 /// time, and the connection stays good. A server that sends them without end must not keep this thread, so
 /// that more than [`MAX_TLS_READS`] of them are an error. Nothing is read at the end of the connection.
 fn read_tls_now(
-    socket: &CountingSocket,
+    socket: &mut CountingSocket,
     session: &mut ClientConnection,
     bytes: &mut [u8],
 ) -> io::Result<usize> {
@@ -97,81 +90,13 @@ fn read_tls_now(
             return session.reader().read(bytes);
         }
         let is_at_end = state.peer_has_closed();
-        if is_at_end || session.read_tls(&mut &*SockRef::from(&socket.tcp))? == 0 {
+        if is_at_end || session.read_tls(&mut socket.now())? == 0 {
             return Ok(0);
         }
     }
     Err(io::Error::other(
         "the server sends records of TLS without end",
     ))
-}
-
-impl From<TcpStream> for CountingSocket {
-    fn from(tcp: TcpStream) -> Self {
-        Self { tcp, written: 0 }
-    }
-}
-
-impl CountingSocket {
-    /// The socket itself.
-    pub fn tcp(&self) -> &TcpStream {
-        &self.tcp
-    }
-
-    /// Reads what the system has received, without waiting.
-    fn read_now(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        (&*SockRef::from(&self.tcp)).read(bytes)
-    }
-
-    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(length)) = polled {
-            self.written += *length as u64;
-        }
-    }
-}
-
-impl AsyncRead for CountingSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for CountingSocket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
 }
 
 impl AsyncRead for UpstreamIo {
@@ -240,6 +165,7 @@ mod tests {
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
 
     use super::*;
@@ -271,7 +197,7 @@ mod tests {
         let mut io = UpstreamIo::Tcp(tcp.unwrap().into());
         let (mut api, _) = listener.accept().unwrap();
         api.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
-        io.socket().tcp.readable().await.unwrap();
+        io.socket().tcp().unwrap().readable().await.unwrap();
         std::future::poll_fn(|cx| {
             while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
                 turn.made_progress();
@@ -364,7 +290,7 @@ mod tests {
         let many = 40 << 10;
         assert!(tickets.len() > many, "{}", tickets.len());
         api.write_all(&tickets[..many]).unwrap();
-        io.socket().tcp.readable().await.unwrap();
+        io.socket().tcp().unwrap().readable().await.unwrap();
         assert_eq!(io.known_unsolicited(), Some(Unsolicited::End));
     }
 

@@ -10,11 +10,14 @@ mod error;
 mod handshake;
 mod history;
 mod http2_io;
+#[cfg(test)]
+pub mod in_memory;
 mod io;
 mod keep_alive;
 mod outgoing_body;
 mod permits;
 mod pool;
+mod socket;
 mod system_roots;
 mod tls;
 
@@ -25,10 +28,11 @@ pub use error::{ConnectError, Stage, TlsError};
 pub use handshake::without_documentation_link;
 pub use history::ConnectionHistory;
 pub use http2_io::TransportStatus;
-pub use io::{CountingSocket, UpstreamIo};
+pub use io::UpstreamIo;
 pub use outgoing_body::OutgoingBody;
 pub use permits::{ConnectionPermit, ConnectionPermits};
 pub use pool::{
     Checkout, Http1Connection, Http2Stream, Lease, Origin, OriginPoolError, OriginPools, Pool,
 };
+pub use socket::CountingSocket;
 pub use tls::{ClientCertificate, fingerprint};

@@ -126,7 +126,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
         let UpstreamIo::Tcp(tcp) = connected.io else {
             panic!("no TLS was asked for")
         };
-        assert!(tcp.tcp().nodelay().unwrap());
+        assert!(tcp.tcp().unwrap().nodelay().unwrap());
     }
 }
 

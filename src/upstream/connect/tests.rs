@@ -2,7 +2,7 @@ use std::io;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::config::KeepAlive;
@@ -81,7 +81,7 @@ async fn the_system_is_told_how_to_notice_a_peer_that_vanished() {
     };
     let address = listener.local_addr().unwrap();
     let (tcp, _) = dial(vec![address], &dialing).await.unwrap();
-    let socket = SockRef::from(&tcp);
+    let socket = SockRef::from(tcp.tcp().unwrap());
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), dialing.keepalive.time);
     assert_eq!(
