@@ -11,9 +11,6 @@ use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::proxy::{ClientConnection, CurrentSnapshot};
 
-#[cfg(test)]
-mod tests;
-
 /// Serves a connection to its end.
 ///
 /// The task of a connection is as large as the largest state in which it may wait. What is needed only

@@ -10,6 +10,8 @@ mod observed_socket;
 mod refusal;
 mod shard;
 mod socket_file;
+#[cfg(test)]
+mod tests;
 
 pub use acceptor::Acceptor;
 pub use listener::{BoundListener, OpenListener, bind, bind_tcp};

@@ -1,6 +1,7 @@
 //! The threads that serve traffic. Each has its own runtime, connections and pools; they share
 //! nothing that a request touches but the snapshot.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,9 @@ use crate::limit::Permit;
 use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
 use crate::supervisor::Supervisor;
+
+#[cfg(test)]
+pub(super) mod in_memory;
 
 /// How often a shard moves its idle connections to the newest snapshot: for so long it may keep an old one
 /// alive when there is no traffic.
@@ -132,7 +136,7 @@ impl Shards {
                     Err(error) => return drop(started.send(Err(error))),
                 };
                 drop(started.send(Ok(())));
-                runtime.block_on(run(inbox, snapshots));
+                runtime.block_on(async { run(inbox, ShardState::new(snapshots)).await });
             })?;
             ready.recv().map_err(io::Error::other)??;
             let load = Arc::new(AtomicUsize::new(0));
@@ -262,6 +266,15 @@ struct OpenConnection {
 type ServingSnapshot = RefCell<(Rc<ShardSnapshot>, usize)>;
 
 impl ShardState {
+    fn new(snapshots: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
+        let shard = ShardSnapshot::new(snapshots.load_full(), None);
+        Rc::new(Self {
+            snapshots: RefCell::new(Cache::new(snapshots)),
+            shard: RefCell::new(shard),
+            connections: RefCell::default(),
+        })
+    }
+
     fn shard(&self) -> Rc<ShardSnapshot> {
         let mut snapshots = self.snapshots.borrow_mut();
         let newest = snapshots.load();
@@ -277,20 +290,29 @@ impl ShardState {
             Ok(registered) => registered,
             Err(error) => return tracing::warn!(%error, "a shard could not register a connection"),
         };
-        let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
-        let client = ClientConnection::new(
-            accepted.listener,
-            peer,
-            max_interim,
-            (load, accepted.permit),
-        );
-        let Some(current) = self.current(&client) else {
-            return; // Its listener was removed before the connection got here.
-        };
-        if accepted.is_only_one_request {
+        let held = (load, accepted.permit);
+        let client = self.begin(socket, accepted.listener, peer, held);
+        if let Some(client) = client
+            && accepted.is_only_one_request
+        {
             client.close();
         }
-        tokio::task::spawn_local(connection::serve(socket, client, current));
+    }
+
+    /// Begins to serve a connection, unless its listener was removed before it got here. `held` is dropped at its
+    /// end.
+    fn begin(
+        self: &Rc<Self>,
+        socket: ClientSocket,
+        listener: String,
+        peer: Peer,
+        held: impl Any + Send + Sync,
+    ) -> Option<Arc<ClientConnection>> {
+        let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
+        let client = ClientConnection::new(listener, peer, max_interim, held);
+        let current = self.current(&client)?;
+        tokio::task::spawn_local(connection::serve(socket, Arc::clone(&client), current));
+        Some(client)
     }
 
     fn for_each_connection(&self, listener: Option<&str>, work: impl Fn(&ClientConnection)) {
@@ -354,13 +376,7 @@ impl ShardState {
     }
 }
 
-async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, snapshots: Arc<ArcSwap<Snapshot>>) {
-    let shard = ShardSnapshot::new(snapshots.load_full(), None);
-    let shard = Rc::new(ShardState {
-        snapshots: RefCell::new(Cache::new(snapshots)),
-        shard: RefCell::new(shard),
-        connections: RefCell::default(),
-    });
+async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, shard: Rc<ShardState>) {
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

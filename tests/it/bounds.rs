@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::client::{self, Connection};
+use crate::support::eventually;
 use crate::support::process::{Memory, Process, scale};
 use crate::support::server::{self, read_head, response};
-use crate::support::{PATIENCE, eventually};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -101,20 +101,6 @@ async fn a_response_head_without_end_is_refused_in_constant_memory() {
         }
         let grown = process.memory(Memory::Peak).saturating_sub(before);
         assert!(grown < 4096, "{grown} KiB more");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_says_nothing_ends() {
-    let api = server::serve(None, |_| async { response(200, "ok") });
-    let server = "idle_timeout = \"500ms\"\nheader_timeout = \"500ms\"";
-    let process = Process::start(&config(server, api, "")).await;
-    for said in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", GET] {
-        let mut stream = TcpStream::connect(process.address()).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        let mut rest = Vec::new();
-        let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-        end.expect("it ends").unwrap();
     }
 }
 

@@ -1,7 +1,6 @@
 //! Connections to upstreams: kept, given up, and never the cause of a second request.
 
 mod again;
-mod aging;
 mod http2;
 mod unasked;
 mod waiting;
@@ -156,35 +155,6 @@ async fn keep_alive_of_the_upstream_is_respected() {
         }
         assert_eq!(connects(&sidebearer).await, connections, "{timeout}");
     }
-}
-
-#[tokio::test]
-async fn no_more_than_pool_idle_connections_stay_and_not_for_longer_than_its_timeout() {
-    let together = Arc::new(Barrier::new(10));
-    let api = server::serve(None, move |_| {
-        let together = Arc::clone(&together);
-        async move {
-            together.wait().await;
-            response(200, "ok")
-        }
-    });
-    let lines = "pool_idle = 3\npool_idle_timeout = \"2s\"";
-    let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), lines));
-    let address = sidebearer.address();
-    let mut requests = JoinSet::new();
-    for _ in 0..10 {
-        requests.spawn(async move { client::get(address, "/").await.status });
-    }
-    assert_eq!(requests.join_all().await, [200; 10]);
-    assert_eq!(connects(&sidebearer).await, 10.0);
-    let mut most = 0.0_f64;
-    eventually("some are idle", async || {
-        most = most.max(idle(&sidebearer).await);
-        most > 0.0
-    })
-    .await;
-    assert_eq!(most, 3.0);
-    eventually("none is", async || idle(&sidebearer).await == 0.0).await;
 }
 
 #[tokio::test]

@@ -205,61 +205,6 @@ async fn a_client_that_gives_up_cancels_the_request_to_the_upstream() {
 }
 
 #[tokio::test]
-async fn what_stalls_ends() {
-    let api = server::bytes(|_, mut stream| async move {
-        let head = read_head(&mut stream).await;
-        if head.starts_with("GET /half") {
-            let half = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
-            stream.write_all(half).await.unwrap();
-        }
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let lines = "response_timeout = \"1s\"\nstream_idle_timeout = \"1s\"";
-    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
-    let address = sidebearer.address();
-
-    let silent = client::get(address, "/silent").await;
-    assert_eq!((silent.status, &*silent.code()), (504, "upstream_timeout"));
-
-    let half = streaming(Method::GET, "/half", whole(""));
-    let half = send(address, "1.1", half).await;
-    assert_eq!(half.status(), 200);
-    assert!(read(half).await.is_err());
-
-    let (feed, body) = fed();
-    feed.send(Ok(Frame::data("first".into()))).await.unwrap();
-    let stalled = streaming(Method::POST, "/", body);
-    let stalled = read(send(address, "1.1", stalled).await).await.unwrap();
-    assert_eq!((stalled.status, &*stalled.code()), (408, "request_timeout"));
-}
-
-#[tokio::test]
-async fn a_slow_stream_that_moves_goes_on_for_longer_than_its_idle_timeout() {
-    let api = server::serve(None, |request| async move {
-        let mut incoming = request.into_body();
-        let (feed, body) = fed();
-        tokio::spawn(async move {
-            while let Some(Ok(frame)) = incoming.frame().await {
-                feed.send(Ok(frame)).await.unwrap();
-            }
-        });
-        Response::new(body)
-    });
-    let lines = "response_timeout = \"2s\"\nstream_idle_timeout = \"2s\"";
-    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
-    let (feed, body) = fed();
-    tokio::spawn(async move {
-        for _ in 0..6 {
-            feed.send(Ok(Frame::data("x".into()))).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    });
-    let asked = streaming(Method::POST, "/", body);
-    let answer = send(sidebearer.address(), "1.1", asked).await;
-    assert_eq!(read(answer).await.unwrap().text(), "xxxxxx");
-}
-
-#[tokio::test]
 async fn a_refusal_in_the_middle_of_an_upload_reaches_the_client() {
     let api = server::bytes(|_, mut stream| async move {
         read_head(&mut stream).await;

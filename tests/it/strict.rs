@@ -8,7 +8,6 @@ mod floods;
 mod http1;
 mod http2;
 mod hygiene;
-mod promised;
 mod targets;
 
 use std::time::Duration;

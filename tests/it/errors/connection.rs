@@ -11,9 +11,6 @@ use tokio::time::timeout;
 
 use crate::support::api::Api;
 use crate::support::client::Connection;
-use crate::support::frames::{
-    self, CONTINUATION, END_HEADERS, END_STREAM, FrameClient, HEADERS, frame,
-};
 use crate::support::idp::Idp;
 use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
@@ -72,115 +69,6 @@ async fn what_the_library_refuses_gets_the_same_form() {
         assert_eq!(answer.header("connection"), "close");
         assert_error(&sidebearer, &answer, (status, code, ""), in_detail).await;
         assert!(api.seen().is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_slow_head_times_out() {
-    let (api, idp) = (Api::open(), Idp::start());
-    // The second one begins like HTTP/2, the third comes behind a good request.
-    for (good, slow) in [
-        ("", "GET / HT"),
-        ("", "PRI * HT"),
-        (GET, "GET / HTTP/1.1\r\nho"),
-    ] {
-        let sidebearer = Sidebearer::start(&impatient(&api, &idp));
-        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-        if !good.is_empty() {
-            stream.write_all(good.as_bytes()).await.unwrap();
-            let mut head = [0; 15];
-            stream.read_exact(&mut head).await.unwrap();
-            assert_eq!(&head, b"HTTP/1.1 200 OK");
-        }
-        stream.write_all(slow.as_bytes()).await.unwrap();
-        let mut rest = String::new();
-        let read = stream.read_to_string(&mut rest);
-        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-        let refusal = only(&rest[rest.find("HTTP/1.1 408").unwrap()..]);
-        assert_error(
-            &sidebearer,
-            &refusal,
-            (408, "request_timeout", ""),
-            "header_timeout",
-        )
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_slow_head_of_http2_ends_its_connection() {
-    let (api, idp) = (Api::open(), Idp::start());
-    let sidebearer = Sidebearer::start(&impatient(&api, &idp));
-    let head = frames::get("/", &[]);
-    let (begin, go_on) = (END_STREAM, 0);
-    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
-    for (good, slow, trickle) in [
-        (false, frame(HEADERS, begin, 1, &head), &[][..]),
-        (false, whole[..whole.len() - 1].to_vec(), &[]),
-        (false, whole[..12].to_vec(), &[]),
-        (false, frame(HEADERS, begin, 1, &head[..5]), &head[5..]),
-        (true, frame(HEADERS, begin, 3, &head[..5]), &head[5..]),
-        (
-            true,
-            [
-                frame(HEADERS, begin, 3, &head[..5]),
-                frame(CONTINUATION, go_on, 3, b""),
-            ]
-            .concat(),
-            &[],
-        ),
-    ] {
-        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-        if good {
-            wire.send(&whole).await;
-            assert!(wire.outcome(1).await.0.is_ok());
-        }
-        wire.send(&slow).await;
-        let mut trickle = trickle.iter();
-        let ended = async {
-            loop {
-                let paused = timeout(Duration::from_millis(50), wire.next()).await;
-                match (paused, trickle.next()) {
-                    (Ok(None), _) => return,
-                    (Ok(Some(_)), _) => {}
-                    (Err(_), Some(byte)) => {
-                        wire.send(&frame(
-                            CONTINUATION,
-                            go_on,
-                            1 + 2 * u32::from(good),
-                            &[*byte],
-                        ))
-                        .await;
-                    }
-                    (Err(_), None) => {}
-                }
-            }
-        };
-        // The idle_timeout is far longer.
-        let told = slow.escape_ascii();
-        assert!(timeout(PATIENCE, ended).await.is_ok(), "{told}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on() {
-    let api = Api::open();
-    let config = unprotected(&api.url(), "");
-    let sidebearer = Sidebearer::start(&format!("[server]\nheader_timeout = \"2s\"\n{config}"));
-    let head = frames::get("/", &[]);
-    let begin = |stream| frame(HEADERS, END_STREAM, stream, &head[..5]);
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    wire.send(&begin(1)).await;
-    // For longer than any of them may take.
-    let start = std::time::Instant::now();
-    let mut stream = 1;
-    while start.elapsed() < Duration::from_secs(3) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let end = frame(CONTINUATION, END_HEADERS, stream, &head[5..]);
-        wire.send(&[end, begin(stream + 2)].concat()).await;
-        let (outcome, _) = timeout(PATIENCE, wire.outcome(stream)).await.unwrap();
-        assert!(outcome.is_ok(), "{stream}: {outcome:?}");
-        stream += 2;
     }
 }
 
@@ -283,32 +171,6 @@ async fn a_slow_reader_that_reads_on_is_not_cut() {
         pause.tick().await;
     }
     assert!(read > SIZE, "cut after {read} bytes");
-}
-
-#[tokio::test]
-async fn an_idle_http2_connection_is_told_before_it_is_closed() {
-    const GOAWAY: u8 = 7;
-    let (api, idp) = (Api::open(), Idp::start());
-    let config =
-        impatient(&api, &idp).replacen("[server]", "[server]\nidle_timeout = \"300ms\"", 1);
-    let sidebearer = Sidebearer::start(&config);
-    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .unwrap();
-    stream.write_all(&empty_settings).await.unwrap();
-    let mut frames = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut frames)).await;
-    read.expect("closed").unwrap();
-    let mut types = Vec::new();
-    let mut rest = &frames[..];
-    while let [a, b, c, kind, ..] = *rest {
-        types.push(kind);
-        rest = &rest[9 + usize::from(a) * 65_536 + usize::from(b) * 256 + usize::from(c)..];
-    }
-    assert!(types.contains(&GOAWAY), "{types:?}");
 }
 
 #[tokio::test]

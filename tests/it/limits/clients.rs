@@ -1,20 +1,17 @@
 //! `[server]`: what a client may take.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::config;
-use crate::support::client::{self, Connection, http2, read, status_of, streaming};
-use crate::support::frames::{
-    END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE, frame,
-    get,
-};
+use crate::support::client::{self, Connection, http2, read, streaming};
+use crate::support::frames::{FrameClient, SETTINGS, WINDOW_UPDATE};
 use crate::support::process::Process;
 use crate::support::server::{self, read_head, response, whole};
 use crate::support::sidebearer::{Sidebearer, with_admin};
@@ -52,31 +49,6 @@ async fn a_request_with_more_than_max_headers_is_431() {
             };
             assert_eq!(answer.code(), code);
             assert_eq!(answer.text().contains("max_headers"), status == 431);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_connection_reads_on_for_linger_timeout_after_its_last_answer() {
-    for (patience, lingers) in [("30s", true), ("0s", false)] {
-        let line = format!("linger_timeout = \"{patience}\"");
-        let sidebearer = Sidebearer::start(&config(&line, ok(), ""));
-        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-        stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(status_of(&answer).unwrap(), 400);
-        let mut writes = async || {
-            sleep(Duration::from_millis(100)).await;
-            stream.write_all(b"more").await
-        };
-        if lingers {
-            // Longer than the second of the default.
-            for _ in 0..15 {
-                writes().await.unwrap();
-            }
-        } else {
-            eventually("it is closed", async || writes().await.is_err()).await;
         }
     }
 }
@@ -209,64 +181,6 @@ async fn bodies_pass_through_the_smallest_windows() {
         let answer = connection.send_request(request).await.unwrap();
         assert_eq!(read(answer).await.unwrap().body, body);
     }
-}
-
-#[tokio::test]
-async fn an_http2_client_that_does_not_answer_pings_is_given_up() {
-    let lines = "ping_interval = \"100ms\"\nping_timeout = \"200ms\"";
-    let silent = server::bytes(|_, mut stream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let sidebearer = Sidebearer::start(&config(lines, silent, ""));
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
-    wire.send(&head).await;
-    let mut pinged = false;
-    let to_its_end = async {
-        while let Some(frame) = wire.next().await {
-            pinged |= frame.kind == PING;
-        }
-    };
-    timeout(PATIENCE, to_its_end).await.expect("it ends");
-    assert!(pinged);
-}
-
-#[tokio::test]
-async fn an_http2_client_that_reads_later_is_not_pinged_meanwhile() {
-    let lines = "ping_interval = \"50ms\"\nping_timeout = \"50ms\"";
-    let long = server::bytes(|_, mut stream| async move {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1 << 20);
-        let _ = stream.write_all(head.as_bytes()).await;
-        let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let sidebearer = Sidebearer::start(&config(lines, long, ""));
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
-    wire.send(&head).await;
-    wire.fill_window().await;
-    let more = timeout(Duration::from_millis(400), wire.next()).await;
-    assert!(more.is_err(), "{more:?}");
-}
-
-#[tokio::test]
-async fn an_http2_client_that_waits_for_nothing_is_not_pinged() {
-    let lines = "ping_interval = \"10ms\"\nping_timeout = \"10ms\"\nidle_timeout = \"500ms\"";
-    let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    let begun = Instant::now();
-    let to_its_end = async {
-        while let Some(frame) = wire.next().await {
-            assert_ne!(frame.kind, PING);
-            // With it comes one that tells when the last request can have come.
-            if frame.kind == GOAWAY {
-                break;
-            }
-        }
-    };
-    timeout(PATIENCE, to_its_end).await.expect("it ends");
-    // By its own time, not by a ping.
-    assert!(begun.elapsed() >= Duration::from_millis(500));
 }
 
 /// The sizes of the chunks in a response.

@@ -1,14 +1,9 @@
 //! `[upstreams.NAME]`: what an API may take.
 
-use std::time::{Duration, Instant};
-
 use http::{HeaderName, HeaderValue, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::config;
-use crate::support::PATIENCE;
 use crate::support::client::{self, http2, streaming};
 use crate::support::server::{self, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
@@ -97,15 +92,6 @@ fn mute() -> (
 }
 
 #[tokio::test]
-async fn an_api_that_does_not_answer_pings_is_given_up() {
-    let (api, _told) = mute();
-    let lines = "http = \"2\"\nping_interval = \"100ms\"\nping_timeout = \"200ms\"";
-    let sidebearer = Sidebearer::start(&config("", api, lines));
-    let answer = timeout(PATIENCE, client::get(sidebearer.address(), "/")).await;
-    assert_eq!(answer.expect("an answer").code(), "upstream_connect");
-}
-
-#[tokio::test]
 async fn an_api_is_told_the_windows() {
     let (api, mut told) = mute();
     let lines =
@@ -124,58 +110,6 @@ async fn an_api_is_told_the_windows() {
     let more = ((1 << 20) + 3 * (128 << 10) - 65_535_u32).to_be_bytes();
     let update = [&b"\0\0\x04\x08\0\0\0\0\0"[..], &more].concat();
     assert!(has(&update), "{begin:?}");
-}
-
-/// Reads a request that expects 100, says nothing, and answers its body.
-fn silent() -> std::net::SocketAddr {
-    server::bytes(|_, mut stream| async move {
-        read_head(&mut stream).await;
-        stream.read_exact(&mut [0; 4]).await.unwrap();
-        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(ok).await.unwrap();
-    })
-}
-
-/// Sends the body when asked to: after how long that was, and the status.
-async fn expecting(address: std::net::SocketAddr) -> (Duration, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let start = Instant::now();
-    let head =
-        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let asked = read_head(&mut stream).await;
-    let after = start.elapsed();
-    if !asked.starts_with("HTTP/1.1 100 ") {
-        return (after, asked);
-    }
-    stream.write_all(b"body").await.unwrap();
-    (after, read_head(&mut stream).await)
-}
-
-#[tokio::test]
-async fn a_body_is_asked_for_after_continue_timeout() {
-    let lines = "continue_timeout = \"1500ms\"";
-    let sidebearer = Sidebearer::start(&config("", silent(), lines));
-    let (after, answer) = expecting(sidebearer.address()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(after >= Duration::from_millis(1500), "{after:?}");
-}
-
-#[tokio::test]
-async fn a_body_is_asked_for_before_stream_idle_timeout_ends_the_request() {
-    let lines = "stream_idle_timeout = \"900ms\"";
-    let sidebearer = Sidebearer::start(&config("", silent(), lines));
-    let (after, answer) = expecting(sidebearer.address()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(after >= Duration::from_millis(450), "{after:?}");
-    // Whoever is asked and sends nothing is told as before.
-    let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let answer = read_head(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    let asked = client::request(Method::POST, "/", "body");
-    assert_eq!(client::send(sidebearer.address(), asked).await.status, 200);
 }
 
 #[tokio::test]

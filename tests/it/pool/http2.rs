@@ -252,38 +252,6 @@ async fn a_refused_stream_is_sent_again_with_its_body() {
     assert_eq!(refused.load(SeqCst), 2);
 }
 
-#[tokio::test]
-async fn a_connection_on_which_a_request_timed_out_gets_no_other_unless_something_came() {
-    for (talks, connections) in [(false, 2.0), (true, 1.0)] {
-        let api = server::bytes(move |_, stream| async move {
-            let mut connection = h2::server::handshake(stream).await.unwrap();
-            let mut pings = connection.ping_pong().unwrap();
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                if request.uri().path() != "/never" {
-                    let sent: h2::SendStream<bytes::Bytes> =
-                        respond.send_response(Response::new(()), true).unwrap();
-                    drop(sent);
-                    continue;
-                }
-                if talks {
-                    pings.send_ping(h2::Ping::opaque()).unwrap();
-                }
-                // Not reset either.
-                std::mem::forget(respond);
-            }
-        });
-        let lines = "http = \"2\"\nresponse_timeout = \"500ms\"";
-        let config = config(&format!("http://{api}"), lines);
-        let sidebearer = Sidebearer::start(&config);
-        let address = sidebearer.address();
-        // What it says to begin with has come.
-        assert_eq!(client::get(address, "/").await.status, 200);
-        assert_eq!(client::get(address, "/never").await.status, 504);
-        assert_eq!(client::get(address, "/").await.status, 200);
-        assert_eq!(connects(&sidebearer).await, connections, "{talks}");
-    }
-}
-
 /// Meets the first stream of its first `ends` connections with these frames and an end, and serves later
 /// ones well.
 fn ends_connections(ends: usize, frames: Vec<u8>) -> std::net::SocketAddr {

@@ -7,7 +7,6 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::*;
 use crate::support::eventually;
-use crate::support::frames::{self, END_HEADERS, FrameClient, HEADERS, PING, frame};
 use crate::support::unprotected;
 
 const CONNECTS: &str = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
@@ -178,71 +177,6 @@ async fn the_end_of_one_side_of_a_tunnel_is_that_of_the_other() {
 }
 
 #[tokio::test]
-async fn an_idle_tunnel_ends() {
-    let (api, mut seen) = websockets();
-    let lines = "http = \"2\"\nstream_idle_timeout = \"300ms\"";
-    let sidebearer = Sidebearer::start(&unprotected(&format!("http://{api}"), lines));
-    let mut sender = client(sidebearer.address()).await;
-    let (_sending, mut incoming) = opened(&mut sender).await;
-    assert!(rest(&mut incoming).await.is_empty());
-    seen.recv().await.unwrap();
-    let end = timeout(PATIENCE, seen.recv()).await;
-    assert!(end.is_ok(), "at the upstream too");
-}
-
-/// A raw client with an open tunnel in stream 1, which acknowledges nothing by itself.
-async fn raw_tunnel(sidebearer: &Sidebearer) -> FrameClient {
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    let head = frames::request("CONNECT", "/chat", &[(":protocol", "websocket")]);
-    wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
-    wire
-}
-
-#[tokio::test]
-async fn a_tunnel_whose_client_reads_later_is_not_pinged_meanwhile() {
-    let talkative = server::bytes(|_, stream| async move {
-        let mut builder = h2::server::Builder::new();
-        builder.enable_connect_protocol();
-        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
-        let mut open = Vec::new();
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            let mut sending = respond.send_response(Response::new(()), false).unwrap();
-            let _ = sending.send_data(vec![b'x'; 1 << 20].into(), false);
-            open.push((request, sending));
-        }
-    });
-    let pings = "[server]\nping_interval = \"1s\"\nping_timeout = \"1s\"\n";
-    let upstream = unprotected(&format!("http://{talkative}"), "http = \"2\"");
-    let sidebearer = Sidebearer::start(&format!("{pings}{upstream}"));
-    let mut wire = raw_tunnel(&sidebearer).await;
-    wire.fill_window().await;
-    let more = timeout(Duration::from_millis(2500), wire.next()).await;
-    assert!(more.is_err(), "{more:?}");
-}
-
-/// Silence says nothing of whether the client is still there, and only a ping does.
-#[tokio::test]
-async fn a_silent_tunnel_is_pinged_and_ends_with_a_client_that_does_not_answer() {
-    let (api, mut seen) = websockets();
-    let pings = "[server]\nping_interval = \"100ms\"\nping_timeout = \"200ms\"\n";
-    let upstream = unprotected(&format!("http://{api}"), "http = \"2\"");
-    let sidebearer = Sidebearer::start(&format!("{pings}{upstream}"));
-    let mut wire = raw_tunnel(&sidebearer).await;
-    let mut pinged = false;
-    let to_its_end = async {
-        while let Some(frame) = wire.next().await {
-            pinged |= frame.kind == PING;
-        }
-    };
-    timeout(PATIENCE, to_its_end).await.expect("it ends");
-    assert!(pinged);
-    let opened = timeout(PATIENCE, seen.recv()).await.expect("it was open");
-    assert_eq!(opened, Some(Seen::Opened("websocket".to_owned())));
-    let end = timeout(PATIENCE, seen.recv()).await.expect("it ended");
-    assert_eq!(end, Some(Seen::Reset), "at the upstream too");
-}
-
-#[tokio::test]
 async fn an_upstream_without_extended_connect_is_never_asked_for_it() {
     // HTTP/2 that does not offer it; HTTP/1.1.
     let without = server::bytes(move |_, stream| async move {
@@ -263,29 +197,6 @@ async fn an_upstream_without_extended_connect_is_never_asked_for_it() {
     }
     let sidebearer = speaking("2", without);
     assert_eq!(client::get(sidebearer.address(), "/").await.status, 200);
-}
-
-#[tokio::test]
-async fn a_slow_upstream_is_waited_for_as_long_as_connect_protocol_timeout_says() {
-    let late = server::bytes(|_, stream| async move {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let mut builder = h2::server::Builder::new();
-        builder.enable_connect_protocol();
-        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
-            let _ = respond.send_response(Response::new(()), true);
-        }
-    });
-    for (patience, status) in [("100ms", 405), ("30s", 200)] {
-        let lines = format!("http = \"2\"\nconnect_protocol_timeout = \"{patience}\"");
-        let sidebearer = Sidebearer::start(&unprotected(&format!("http://{late}"), &lines));
-        let mut sender = client(sidebearer.address()).await;
-        let (answer, _sending) = ask(&mut sender, "/chat");
-        let start = Instant::now();
-        assert_eq!(answer.await.unwrap().status(), status, "{patience}");
-        // Heard when it is said, not when time is up.
-        assert!(start.elapsed() < Duration::from_secs(25));
-    }
 }
 
 #[tokio::test]

@@ -208,21 +208,6 @@ async fn a_direction_that_has_ended_is_not_reset_because_the_other_breaks_off() 
 }
 
 #[tokio::test]
-async fn an_idle_tunnel_ends_and_one_that_moves_goes_on() {
-    let url = format!("http://{}", echo());
-    let config = unprotected(&url, "stream_idle_timeout = \"1s\"");
-    let sidebearer = Sidebearer::start(&config);
-    let mut stream = upgraded(sidebearer.address()).await;
-    let start = std::time::Instant::now();
-    while start.elapsed().as_secs() < 2 {
-        comes_back(&mut stream, b"ping").await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
-    end.expect("it ends").unwrap();
-}
-
-#[tokio::test]
 async fn only_a_protocol_that_was_asked_for_is_switched_to() {
     for (asked, given, switched) in [
         ("foo", "Upgrade: foo\r\n", true),

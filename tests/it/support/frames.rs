@@ -1,13 +1,10 @@
-//! HTTP/2 as bytes: frames that a test writes itself, right or wrong (RFC 9113 section 4).
+//! HTTP/2 as bytes: frames that a test writes itself, right or wrong (RFC 9113 section 4). The unit tests of
+//! the server use it too, over pipes in memory.
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout;
-
-use super::PATIENCE;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -123,8 +120,8 @@ impl Outcome {
 
 /// A client that says what a test makes it say, and acknowledges nothing by itself.
 pub(crate) struct FrameClient {
-    reading: OwnedReadHalf,
-    writing: OwnedWriteHalf,
+    reading: Box<dyn AsyncRead + Send + Unpin>,
+    writing: Box<dyn AsyncWrite + Send + Unpin>,
 }
 
 impl FrameClient {
@@ -132,8 +129,19 @@ impl FrameClient {
     pub(crate) async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (reading, writing) = stream.into_split();
-        let mut wire = Self { reading, writing };
+        Self::over(stream, settings).await
+    }
+
+    /// The same, over any stream.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        settings: &[(u16, u32)],
+    ) -> Self {
+        let (reading, writing) = tokio::io::split(stream);
+        let mut wire = Self {
+            reading: Box::new(reading),
+            writing: Box::new(writing),
+        };
         let mut payload = Vec::new();
         for (name, value) in settings {
             payload.extend(name.to_be_bytes());
@@ -158,19 +166,6 @@ impl FrameClient {
             }
         }
         true
-    }
-
-    /// Reads until the window that a connection begins with is used up. Nobody opens it again.
-    pub(crate) async fn fill_window(&mut self) {
-        let mut came = 0;
-        while came < 65_535 {
-            let frame = timeout(PATIENCE, self.next()).await.expect("data");
-            let frame = frame.expect("an open connection");
-            assert_ne!(frame.kind, GOAWAY);
-            if frame.kind == DATA {
-                came += frame.payload.len();
-            }
-        }
     }
 
     /// The next frame, or `None` at the end.

@@ -41,6 +41,8 @@
 //!
 //! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own.
 //!
+//! What waits for a timeout belongs to `src/server/tests`, on paused time, unless the socket is the point.
+//!
 //! What judges: [`rfc9112`] (requests as RFC 9112 reads them), [`keys`] (signatures of assertions), [`tls`] (a CA and its certificates).
 
 pub(crate) mod api;
