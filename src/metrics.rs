@@ -4,18 +4,24 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
+mod families;
 mod outcomes;
 mod series;
+mod tunnels;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub use outcomes::{CLIENT_ERRORS, CONNECT_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS};
+pub use tunnels::{TunnelEnd, TunnelMetrics};
+
+use families::{VALID, counter, gauge, histogram};
+use tunnels::TunnelSeries;
 
 /// From a cached answer on loopback to the slowest upstream that is still waited for.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -44,6 +50,7 @@ pub struct Metrics {
     last_reload: Gauge,
     reload_successful: IntGauge,
     log_lines_dropped: IntCounter,
+    tunnels: TunnelSeries,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -56,6 +63,9 @@ pub struct TrafficMetrics {
     /// One counter per status, by its hundreds and its rest; made when a status first occurs.
     codes: [OnceLock<Box<[OnceLock<IntCounter>; 100]>>; 9],
     duration: Histogram,
+    tunnel_series: TunnelSeries,
+    /// Made for the first tunnel.
+    tunnels: OnceLock<Arc<TunnelMetrics>>,
 }
 
 /// Counts the connections to one upstream.
@@ -160,6 +170,7 @@ impl Metrics {
                 "Log lines that were lost because stderr was not read in time.",
             )
             .expect(VALID),
+            tunnels: TunnelSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -181,7 +192,7 @@ impl Metrics {
             Box::new(build),
             Box::new(process_start()),
         ];
-        for collector in all {
+        for collector in all.into_iter().chain(metrics.tunnels.collectors()) {
             metrics.registry.register(collector).expect(VALID);
         }
         for outcome in ["success", "failure"] {
@@ -199,7 +210,14 @@ impl Metrics {
             upstream: upstream.to_owned(),
             codes: Default::default(),
             duration: self.request_duration.with_label_values(&[upstream]),
+            tunnel_series: self.tunnels.clone(),
+            tunnels: OnceLock::new(),
         }
+    }
+
+    /// How many tunnels are open, by listener and upstream, where there have been any.
+    pub fn open_tunnels(&self) -> Vec<(String, String, i64)> {
+        self.tunnels.open()
     }
 
     /// The handles of one upstream's connections.
@@ -295,6 +313,12 @@ impl TrafficMetrics {
         self.errors.with_label_values(&labels).inc();
     }
 
+    /// Where tunnels are counted.
+    pub fn tunnels(&self) -> &Arc<TunnelMetrics> {
+        let handles = || self.tunnel_series.of(&self.listener, &self.upstream);
+        self.tunnels.get_or_init(handles)
+    }
+
     /// A request ended, its response body included.
     pub fn observe_duration(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
@@ -335,22 +359,6 @@ impl CredentialMetrics {
     pub fn count_rejection(&self) {
         self.rejections.inc();
     }
-}
-
-/// Names and labels are constants here, and every test makes a `Metrics`.
-const VALID: &str = "metric names and labels are valid and unique";
-
-fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    IntCounterVec::new(Opts::new(name, help), labels).expect(VALID)
-}
-
-fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID)
-}
-
-fn histogram(name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
-    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    HistogramVec::new(opts, &[label]).expect(VALID)
 }
 
 fn process_start() -> Gauge {

@@ -164,6 +164,7 @@ impl Reloader {
     /// From `old` to `snapshot`, which serves now.
     fn hand_over(&self, old: &Snapshot, snapshot: &Snapshot) {
         snapshot.take_over_from(old);
+        self.shards.renew();
         for source in old.sources_not_in(snapshot) {
             source.retire();
             if !snapshot.credentials.contains_key(source.name()) {

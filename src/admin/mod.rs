@@ -309,6 +309,7 @@ fn full_status(admin: &Admin) -> serde_json::Value {
         ready: admin.is_ready(),
         draining: admin.is_draining(),
         connections: admin.shards.connection_count(),
+        tunnels: admin.metrics.open_tunnels(),
     })
 }
 

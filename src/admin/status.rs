@@ -26,6 +26,8 @@ pub(super) struct Process<'a> {
     pub(super) draining: bool,
     /// Of clients.
     pub(super) connections: usize,
+    /// How many are open, by listener and upstream.
+    pub(super) tunnels: Vec<(String, String, i64)>,
 }
 
 /// Whether every credential that readiness waits for can be used.
@@ -125,6 +127,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
             "warnings": reload.warnings,
         },
         "connections": process.connections,
+        "tunnels": tunnels(&process.tunnels),
         "listeners": listeners(snapshot),
         "routes": routes,
         "upstreams": upstreams,
@@ -155,6 +158,16 @@ fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
         (listener.name.clone(), json!({ "address": address }))
     });
     shown.collect()
+}
+
+/// Those that are open, by listener, then by upstream.
+fn tunnels(open: &[(String, String, i64)]) -> Map<String, Value> {
+    let mut shown = Map::new();
+    for (listener, upstream, open) in open.iter().filter(|(_, _, open)| *open > 0) {
+        let by_upstream = shown.entry(listener).or_insert_with(|| json!({}));
+        by_upstream[upstream] = json!(open);
+    }
+    shown
 }
 
 fn unix(at: SystemTime) -> u64 {

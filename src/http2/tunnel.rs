@@ -30,8 +30,8 @@ impl Tunnel {
     }
 
     /// Resets the stream, because the other side of the tunnel has failed.
-    pub fn reset(&mut self) {
-        self.to.send_reset(Reason::CANCEL);
+    pub fn reset(&mut self, reason: Reason) {
+        self.to.send_reset(reason);
     }
 }
 

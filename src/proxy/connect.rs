@@ -1,4 +1,8 @@
-//! CONNECT to a forward listener: plain HTTP inside of it is served, and a tunnel past the token is refused.
+//! CONNECT to a forward listener: plain HTTP inside of it is served, and a tunnel is opened where no token is owed.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use h2::ext::Protocol;
 use http::request::Parts;
@@ -7,69 +11,156 @@ use http::{Method, Version};
 use super::client_connection::ConnectTarget;
 use super::destination;
 use super::error::{ErrorKind, ProxyError};
+use super::exchange::Exchange;
+use super::failure;
+use super::open_tunnels::OpenTunnel;
 use super::request;
+use super::route_taken::RouteTaken;
+use super::shard_snapshot::ShardSnapshot;
+use super::tunnel::UpstreamTunnel;
 use crate::config::Scheme;
 use crate::route::{self, Destination};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BuiltUpstream, Snapshot};
+
+/// What becomes of a CONNECT.
+enum ConnectVerdict<'s> {
+    /// Plain HTTP is served inside of it.
+    PlainHttp,
+    /// It is a tunnel to an upstream without a credential.
+    Tunnel(RouteTaken<'s>),
+}
 
 /// Whether it is a CONNECT as proxies know it (RFC 9110 section 9.3.6), not an extended one.
 pub fn is_connect(head: &Parts) -> bool {
     head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none()
 }
 
-/// Judges a CONNECT; `inside` is one that the same connection has been opened by before.
+/// Answers a CONNECT. The tunnel that it asks for is open when this returns; without one, plain HTTP follows on the
+/// connection.
 ///
 /// # Errors
 ///
 /// `bad_request` if it is malformed or inside of another one; `loop` for a socket of this process;
-/// `interception_off` where a tunnel would send requests past their token; else `destination_denied`.
-pub fn judge(
-    snapshot: &Snapshot,
-    listener: usize,
+/// `interception_off` where a tunnel would send requests past their token; `destination_denied` if nothing leads
+/// there; what goes wrong while the upstream is connected to.
+pub async fn answer(
+    exchange: &mut Exchange,
     head: &Parts,
-    inside: Option<&ConnectTarget>,
-) -> Result<ConnectTarget, ProxyError> {
-    if inside.is_some() {
+) -> Result<Option<Box<UpstreamTunnel>>, ProxyError> {
+    let client = Arc::clone(exchange.client());
+    if client.connect_target().is_some() {
         return Err(ProxyError::bad_request(
             "the connection has been opened by a CONNECT already",
         ));
     }
     let (host, port) = request::check_connect(head)?;
-    let host = route::canonical(&host);
-    let leads = |scheme| {
-        let (host, listener) = (&*host, listener);
-        destination::upstreams_at(snapshot, listener, Destination { scheme, host, port })
+    let asked = ConnectTarget {
+        host: route::canonical(&host).into(),
+        port,
     };
+    let shard = Rc::clone(&exchange.shard);
+    match judge(&shard.snapshot, exchange.listener, &asked)? {
+        ConnectVerdict::PlainHttp if head.version >= Version::HTTP_2 => Err(ProxyError::new(
+            ErrorKind::DestinationDenied,
+            "CONNECT over HTTP/2 is not available in this version: send the request itself, or CONNECT over HTTP/1.1",
+        )),
+        ConnectVerdict::PlainHttp => {
+            client.set_connect_target(asked);
+            Ok(None)
+        }
+        ConnectVerdict::Tunnel(taken) => {
+            exchange.set_route(&taken);
+            let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
+            let opened = upstream.endpoint.open_tunnel().await;
+            let (io, lease) =
+                opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
+            let open = OpenTunnel::new(client, asked, authority(upstream));
+            // It may have been reloaded meanwhile.
+            judge_again(&shard.tunnels.newest(), &open)
+                .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
+            let open = shard.tunnels.add(open);
+            Ok(Some(UpstreamTunnel::connected(io, lease, exchange, open)))
+        }
+    }
+}
+
+/// Judges every open tunnel of a shard by its new snapshot, and cuts those that would not be opened any more.
+pub fn judge_tunnels(shard: &ShardSnapshot) {
+    shard.tunnels.judge_again(&shard.snapshot, judge_again);
+}
+
+/// Judges a tunnel by another snapshot than the one it was opened with.
+fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'static, str>> {
+    let client = &tunnel.client;
+    let listener = snapshot.listener(&client.listener);
+    // The name of a listener that was removed may already be another's.
+    let listener = listener.filter(|_| !client.is_closing());
+    let listener = listener.ok_or("its listener was removed")?;
+    if !snapshot.listeners[listener].is_forward {
+        return Err("its listener is no forward proxy any more".into());
+    }
+    match judge(snapshot, listener, &tunnel.asked) {
+        Ok(ConnectVerdict::Tunnel(taken)) => {
+            let upstream = &snapshot.upstreams[taken.upstream as usize];
+            if authority(upstream) == tunnel.leads_to {
+                Ok(())
+            } else {
+                Err("the destination leads to another host or port now".into())
+            }
+        }
+        Ok(ConnectVerdict::PlainHttp) => {
+            Err("only plain HTTP is served at the destination now".into())
+        }
+        Err(error) => Err(error.detail),
+    }
+}
+
+/// What becomes of a CONNECT to a host and port, and of the tunnel that it has opened, by one snapshot.
+fn judge<'s>(
+    snapshot: &'s Snapshot,
+    listener: usize,
+    asked: &'s ConnectTarget,
+) -> Result<ConnectVerdict<'s>, ProxyError> {
+    let destination = |scheme| Destination {
+        scheme,
+        host: &asked.host,
+        port: asked.port,
+    };
+    let leads = |scheme| destination::routes_to(snapshot, listener, destination(scheme));
+    let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
     let over_tls: Vec<_> = leads(Scheme::Https).collect();
-    if over_tls.iter().any(|upstream| upstream.injection.is_some()) {
+    if over_tls
+        .iter()
+        .any(|taken| upstream(taken).injection.is_some())
+    {
         return Err(ProxyError::new(
             ErrorKind::InterceptionOff,
             "a tunnel would carry the request past its token: call the API as http:// through this proxy, or by the \
              address of a reverse listener",
         ));
     }
-    if !over_tls.is_empty() {
-        return Err(ProxyError::new(
-            ErrorKind::DestinationDenied,
-            "tunnels are not available in this version: call the API as http:// through this proxy",
-        ));
+    let mut over_tls = over_tls.into_iter();
+    if let Some(first) = over_tls.next() {
+        let leads_to = authority(upstream(&first));
+        if over_tls.any(|other| authority(upstream(&other)) != leads_to) {
+            return Err(ProxyError::new(
+                ErrorKind::DestinationDenied,
+                "upstreams at several places have this host and port, and a tunnel shows no path to choose one by: \
+                 call the API as http:// through this proxy",
+            ));
+        }
+        return Ok(ConnectVerdict::Tunnel(first));
     }
-    if leads(Scheme::Http).next().is_none() {
-        let destination = Destination {
-            scheme: Scheme::Https,
-            host: &host,
-            port,
-        };
-        return Err(destination::denied(snapshot, destination));
+    if leads(Scheme::Http).next().is_some() {
+        return Ok(ConnectVerdict::PlainHttp);
     }
-    if head.version >= Version::HTTP_2 {
-        return Err(ProxyError::new(
-            ErrorKind::DestinationDenied,
-            "CONNECT over HTTP/2 is not available in this version: send the request itself, or CONNECT over HTTP/1.1",
-        ));
-    }
-    Ok(ConnectTarget {
-        host: host.into(),
-        port,
-    })
+    Err(destination::denied(snapshot, destination(Scheme::Https)))
+}
+
+/// The host and port of an upstream.
+fn authority(upstream: &BuiltUpstream) -> Box<str> {
+    let url = &upstream.config.url;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{host}:{port}").into()
 }

@@ -136,18 +136,22 @@ fn inside<'r>(
     })
 }
 
-/// The upstreams that a destination leads to, whatever the path.
-pub fn upstreams_at<'s>(
+/// The routes that a destination has, whatever the path.
+pub fn routes_to<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
     destination: Destination<'s>,
-) -> impl Iterator<Item = &'s BuiltUpstream> {
+) -> impl Iterator<Item = RouteTaken<'s>> {
     let config = &snapshot.config;
     let listener = &config.listeners[listener];
     let Destination { scheme, host, port } = destination;
-    let by_own_name = config.forwarded_by(listener).filter(move |upstream| {
+    let by_own_name = config.forwarded_by(listener).filter_map(move |upstream| {
         let mut own = upstream.destinations();
-        own.any(|own| (own.0, &*own.1, own.2) == (scheme, host, port))
+        let names_it = own.any(|own| (own.0, &*own.1, own.2) == (scheme, host, port));
+        let upstream = snapshot
+            .upstream_index(&upstream.name)
+            .filter(|_| names_it)?;
+        Some(RouteTaken::implied(snapshot, upstream as u32))
     });
     let routes = config.routes.iter().zip(0..).filter(move |(route, _)| {
         let is_for = |name: &String| *name == listener.name;
@@ -163,11 +167,10 @@ pub fn upstreams_at<'s>(
     });
     let by_route = routes.filter_map(move |(route, at)| {
         let upstream = snapshot.upstream_index(&route.upstream)?;
-        leads_there(snapshot, upstream, at, destination).then_some(route.upstream.as_str())
+        let leads = leads_there(snapshot, upstream, at, destination);
+        leads.then(|| RouteTaken::to(upstream as u32, at as u32))
     });
-    let names = by_own_name.map(|upstream| upstream.name.as_str());
-    let names = names.chain(by_route);
-    names.filter_map(|name| Some(&*snapshot.upstreams[snapshot.upstream_index(name)?]))
+    by_own_name.chain(by_route)
 }
 
 /// Whether a written route, which knows no schemes and no ports, leads there: never from `https` to an `http`
@@ -259,6 +262,11 @@ pub fn scrub_response(
             }
         }
     }
+}
+
+/// As [`scrub_response`], for the trailers.
+pub fn scrub_trailers(trailers: &mut HeaderMap) {
+    trailers.remove(ALT_SVC);
 }
 
 /// A URL of the API as its client names it; `None` if it is not one. `own` are the authorities of the API.

@@ -187,21 +187,12 @@ impl Exchange {
         self.response_bytes += data.map_or(0, Bytes::len) as u64;
     }
 
-    /// It becomes a tunnel, which has a line of its own at its end.
-    pub fn begin_tunnel_record(&mut self) -> Option<Box<TunnelRecord>> {
-        if self.shard.snapshot.config.log.access != AccessLog::All {
-            return None;
-        }
-        let snapshot = Arc::clone(&self.shard.snapshot);
-        let upstream = self.upstream_name().to_owned();
-        Some(Box::new(TunnelRecord {
-            client: self.in_flight.client().peer,
-            id: self.id().clone(),
-            listener: snapshot.listeners[self.listener].name.clone(),
-            upstream,
-            start: self.start,
-            bytes: [0; 2],
-        }))
+    /// It becomes a tunnel, which is counted while it is open, and has a line of its own at its end.
+    pub fn begin_tunnel_record(&mut self) -> Box<TunnelRecord> {
+        let access = self.shard.snapshot.config.log.access;
+        let id = (access != AccessLog::Off).then(|| self.id().clone());
+        let (client, metrics) = (self.client().peer, self.traffic().tunnels());
+        Box::new(TunnelRecord::begin(client, id, access, self.start, metrics))
     }
 
     /// The response head is sent.

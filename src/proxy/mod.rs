@@ -10,6 +10,7 @@ mod failure;
 mod forward;
 mod headers;
 mod interim;
+mod open_tunnels;
 mod outgoing;
 mod renewal;
 mod reply;
@@ -28,7 +29,6 @@ mod upload;
 use std::borrow::Cow;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -36,6 +36,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, InFlight};
+pub use connect::judge_tunnels;
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
 pub use interim::InterimSink;
@@ -78,7 +79,7 @@ pub fn handle(
     // request waits.
     async move {
         if exchange.is_forward() && connect::is_connect(&request.head) {
-            return answer_connect(exchange, &request.head);
+            return Box::pin(answer_connect(exchange, request.head)).await;
         }
         match answer(&mut exchange, &mut request).await {
             Ok((response, tunnel)) => {
@@ -90,16 +91,12 @@ pub fn handle(
     }
 }
 
-/// Answers CONNECT on a forward listener: with 200, behind which plain HTTP follows, or with an error.
-#[cold]
-fn answer_connect(mut exchange: Exchange, head: &Parts) -> Response<Reply> {
-    let client = Arc::clone(exchange.client());
-    let snapshot = &exchange.shard.snapshot;
-    match connect::judge(snapshot, exchange.listener, head, client.connect_target()) {
-        Ok(target) => {
-            client.set_connect_target(target);
+/// Answers CONNECT on a forward listener: with 200, behind which a tunnel or plain HTTP follows, or with an error.
+async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> {
+    match connect::answer(&mut exchange, &head).await {
+        Ok(tunnel) => {
             exchange.record_status(StatusCode::OK);
-            Response::new(Reply::of_proxy(Bytes::new(), exchange))
+            Response::new(Reply::connected(tunnel, exchange))
         }
         Err(error) => {
             let mut response = refuse(&error, exchange);

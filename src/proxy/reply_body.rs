@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::destination;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::headers;
@@ -58,6 +59,15 @@ impl Reply {
             content: ReplySource::Proxy((!body.is_empty()).then_some(body)),
             exchange,
             tunnel: None,
+        }
+    }
+
+    /// No body, and `tunnel` behind it.
+    pub fn connected(tunnel: Option<Box<UpstreamTunnel>>, exchange: Exchange) -> Self {
+        Self {
+            content: ReplySource::Proxy(None),
+            exchange,
+            tunnel,
         }
     }
 
@@ -163,6 +173,9 @@ fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
             let injection = exchange.upstream().and_then(|it| it.injection.as_ref());
             let injected = injection.map(|injection| &injection.header);
             headers::scrub_trailers(&mut trailers, injected);
+            if exchange.is_forward() {
+                destination::scrub_trailers(&mut trailers);
+            }
             Frame::trailers(trailers)
         }
         // Data, or a kind of frame that there is not today.

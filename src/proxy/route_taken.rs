@@ -27,6 +27,16 @@ impl<'s> RouteTaken<'s> {
         }
     }
 
+    /// To the upstream with this index, by the written route with that one, whatever the path.
+    pub fn to(upstream: u32, route: u32) -> Self {
+        Self {
+            upstream,
+            route,
+            replace_prefix: None,
+            has_base_path: false,
+        }
+    }
+
     /// By an own name of the upstream with this index.
     pub fn implied(snapshot: &Snapshot, upstream: u32) -> Self {
         Self {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::client_connection::ClientConnection;
+use super::open_tunnels::OpenTunnels;
 use crate::config;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
@@ -18,6 +19,8 @@ pub struct ShardSnapshot {
     pub snapshot: Arc<Snapshot>,
     /// The limits of client connections, for those who stay with them when the snapshot goes.
     pub limits: Rc<config::Server>,
+    /// Those of this shard, whatever snapshot they began with.
+    pub tunnels: Rc<OpenTunnels>,
     pools: Vec<OnceCell<Rc<Pool>>>,
 }
 
@@ -25,7 +28,7 @@ pub struct ShardSnapshot {
 pub type CurrentSnapshot = Rc<dyn Fn(&ClientConnection) -> (Rc<ShardSnapshot>, usize)>;
 
 impl ShardSnapshot {
-    /// Takes over the pools of upstreams that both snapshots have.
+    /// Takes over the pools of upstreams that both snapshots have, and the open tunnels, which are to be judged again.
     pub fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Rc<Self> {
         let old_pools = old
             .into_iter()
@@ -43,10 +46,15 @@ impl ShardSnapshot {
             .iter()
             .map(|upstream| pool(&upstream.endpoint))
             .collect();
+        let tunnels = old.map_or_else(
+            || OpenTunnels::new(Arc::clone(&snapshot)),
+            |old| Rc::clone(&old.tunnels),
+        );
         let limits = Rc::new(snapshot.config.server.clone());
         Rc::new(Self {
             snapshot,
             limits,
+            tunnels,
             pools,
         })
     }
@@ -57,8 +65,9 @@ impl ShardSnapshot {
             .get_or_init(|| Pool::new(Arc::clone(&self.snapshot.upstreams[upstream].endpoint)))
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long, and forgets tunnels that have ended.
     pub fn sweep(&self, now: Instant) {
+        self.tunnels.sweep();
         for pool in self.pools.iter().filter_map(OnceCell::get) {
             pool.sweep(now);
         }

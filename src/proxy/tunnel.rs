@@ -1,9 +1,10 @@
-//! A connection after it was upgraded: bytes both ways, until both sides have ended.
+//! Bytes both ways that nobody reads, until both sides have ended: what a connection or stream has become by an
+//! upgrade, or by CONNECT.
 
 mod copy;
 mod side;
 
-use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,26 +15,42 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
+use super::open_tunnels::OpenTunnel;
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
+use crate::metrics::TunnelEnd;
 use crate::snapshot::BuiltUpstream;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, TunnelLease, UpstreamIo};
 use copy::TunnelCopy;
 use side::UpstreamSide;
 
-/// What an upstream's connection over HTTP/1.1, or its stream of HTTP/2, has become: to be joined with the
-/// client's once the answer that says so has been sent.
+/// What leads to the upstream: a connection, or a stream of HTTP/2. It is to be joined with the client's once the
+/// answer that says so has been sent.
 pub struct UpstreamTunnel {
     side: UpstreamSide,
     /// What has come of the new protocol already.
     received: Bytes,
-    /// Held until the end.
-    lease: Lease,
+    /// HeldUpstream until the end.
+    held: HeldUpstream,
     idle: Option<Duration>,
     buffer: usize,
-    record: Option<Box<TunnelRecord>>,
+    record: Box<TunnelRecord>,
+    /// Where a reload may end its permission.
+    open: Option<Rc<OpenTunnel>>,
 }
+
+/// What a tunnel holds of its upstream.
+enum HeldUpstream {
+    /// The connection or stream that carried the request which asked for it.
+    Request(#[expect(dead_code, reason = "held until it is dropped")] Lease),
+    /// A connection of its own.
+    Connection(#[expect(dead_code, reason = "held until it is dropped")] TunnelLease),
+}
+
+/// A tunnel has ended otherwise than by its own end, before all was sent to the client: that side is to be reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokenOff;
 
 /// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
 pub fn accepted(
@@ -47,8 +64,8 @@ pub fn accepted(
         StatusCode::OK if connects => {
             let (head, incoming) = answer.into_parts();
             let tunnel = incoming.into_http2_tunnel().map(|(stream, lease)| {
-                let side = UpstreamSide::Http2(stream);
-                UpstreamTunnel::new(side, Bytes::new(), lease, exchange, upstream)
+                let side = UpstreamSide::Stream(stream);
+                UpstreamTunnel::requested(side, Bytes::new(), lease, exchange, upstream)
             });
             (
                 UpstreamResponse::from_parts(head, ResponseBody::ended()),
@@ -73,7 +90,8 @@ fn upgraded(
     }
     let (head, incoming) = answer.into_parts();
     let tunnel = incoming.into_tunnel().map(|(io, received, lease)| {
-        UpstreamTunnel::new(UpstreamSide::Http1(io), received, lease, exchange, upstream)
+        let side = UpstreamSide::Connection(io);
+        UpstreamTunnel::requested(side, received, lease, exchange, upstream)
     });
     (
         UpstreamResponse::from_parts(head, ResponseBody::ended()),
@@ -82,7 +100,8 @@ fn upgraded(
 }
 
 impl UpstreamTunnel {
-    fn new(
+    /// One that a request to the upstream has asked for.
+    fn requested(
         side: UpstreamSide,
         received: Bytes,
         lease: Lease,
@@ -92,18 +111,52 @@ impl UpstreamTunnel {
         Box::new(Self {
             side,
             received,
-            lease,
+            held: HeldUpstream::Request(lease),
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
             record: exchange.begin_tunnel_record(),
+            open: None,
         })
     }
 
-    /// Joins both sides until both have ended, or nothing moves.
+    /// One that a CONNECT has asked for, by a connection of its own.
+    pub fn connected(
+        io: UpstreamIo,
+        lease: TunnelLease,
+        exchange: &mut Exchange,
+        open: Rc<OpenTunnel>,
+    ) -> Box<Self> {
+        let config = &exchange.shard.snapshot.config;
+        let idle = config.egress.tunnel_idle_timeout;
+        let buffer = config.server.tunnel_buffer;
+        let mut record = exchange.begin_tunnel_record();
+        record.connects(&open.asked.host, open.asked.port);
+        Box::new(Self {
+            side: UpstreamSide::Connection(io),
+            received: Bytes::new(),
+            held: HeldUpstream::Connection(lease),
+            idle: Some(idle),
+            buffer,
+            record,
+            open: Some(open),
+        })
+    }
+
+    /// Whether a CONNECT has asked for it.
+    pub fn is_connect(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Joins both sides until both have ended, or nothing moves. Of the client's, `received` has been read already.
     ///
     /// # Errors
-    /// One broke off, or the connection is cut, before all was sent to the client: it is to be reset.
-    pub async fn join<C>(self, connection: C, client: &ClientConnection) -> io::Result<()>
+    /// One broke off, or the tunnel is cut, before all was sent to the client.
+    pub async fn join<C>(
+        self,
+        connection: C,
+        received: Bytes,
+        client: &ClientConnection,
+    ) -> Result<(), BrokenOff>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -111,7 +164,7 @@ impl UpstreamTunnel {
             client.register(cx);
             client.is_cut()
         };
-        self.join_until(connection, is_cut, |_| ()).await
+        self.join_until(connection, received, is_cut, |_| ()).await
     }
 
     /// The same with a stream of a client's connection, which lives on: it has to wake this task itself
@@ -123,7 +176,11 @@ impl UpstreamTunnel {
     ///
     /// # Errors
     /// As [`UpstreamTunnel::join`].
-    pub async fn join_stream<C>(self, stream: C, client: &Arc<ClientConnection>) -> io::Result<()>
+    pub async fn join_stream<C>(
+        self,
+        stream: C,
+        client: &Arc<ClientConnection>,
+    ) -> Result<(), BrokenOff>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -135,40 +192,48 @@ impl UpstreamTunnel {
                 stalled = None;
             }
         };
-        self.join_until(stream, |_| client.is_cut(), set_stalled)
+        self.join_until(stream, Bytes::new(), |_| client.is_cut(), set_stalled)
             .await
     }
 
     async fn join_until<C>(
         self,
         client: C,
+        received: Bytes,
         mut is_cut: impl FnMut(&mut Context<'_>) -> bool,
         mut set_stalled: impl FnMut(bool),
-    ) -> io::Result<()>
+    ) -> Result<(), BrokenOff>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut copy = TunnelCopy::new(client, self.side, self.received, self.buffer);
+        let received = [received, self.received];
+        let mut copy = TunnelCopy::new(client, self.side, received, self.buffer, self.record);
         copy.idle = self.idle;
-        copy.record = self.record;
-        let joined = std::future::poll_fn(|cx| {
+        let open = self.open;
+        let end = std::future::poll_fn(|cx| {
+            if let Some(reason) = open.as_ref().and_then(|open| open.poll_revoked(cx)) {
+                copy.record.revoked(reason);
+                return Poll::Ready(TunnelEnd::Revoked);
+            }
             if is_cut(cx) {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                return Poll::Ready(TunnelEnd::Cut);
             }
             let polled = copy.poll(cx);
             set_stalled(copy.client_stalls());
             polled
-        });
-        let joined = joined.await;
-        if joined.is_err() && !copy.is_upstream_closed() {
+        })
+        .await;
+        copy.record.ends(end);
+        let is_orderly = matches!(end, TunnelEnd::Closed | TunnelEnd::Idle);
+        if !is_orderly && !copy.is_upstream_closed() {
             copy.upstream.break_off();
         }
-        drop(self.lease);
+        drop(self.held);
         // Once all has been sent to the client, it does not matter what becomes of the other direction.
-        if copy.is_client_closed() {
+        if is_orderly || copy.is_client_closed() {
             Ok(())
         } else {
-            joined
+            Err(BrokenOff)
         }
     }
 }

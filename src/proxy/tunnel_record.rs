@@ -1,39 +1,112 @@
-//! The record of one tunnel: what is logged when it has ended.
+//! The record of one tunnel: what is counted while it is open, and logged when it has ended.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::client_socket::Peer;
+use crate::config::AccessLog;
+use crate::metrics::{TunnelEnd, TunnelMetrics};
 use crate::telemetry::ACCESS;
 
-/// A tunnel until its end. Logged when dropped.
+/// A tunnel until its end. Counted and logged when dropped.
 ///
 /// It holds nothing of the snapshot: a tunnel may be open for days, and reloads go on.
 #[derive(Debug)]
 pub struct TunnelRecord {
     /// Who opened it.
-    pub client: Peer,
-    /// The id of the request that asked for it.
-    pub id: HeaderValue,
-    /// The listener's name.
-    pub listener: String,
-    /// The upstream's name.
-    pub upstream: String,
+    client: Peer,
+    /// The id of the request that asked for it, where tunnels are logged.
+    id: Option<HeaderValue>,
+    /// The host and port that a CONNECT asked for; none after an upgrade.
+    host: Option<Box<str>>,
+    access: AccessLog,
+    metrics: Arc<TunnelMetrics>,
     /// When it was asked for.
-    pub start: Instant,
+    start: Instant,
     /// Bytes from the client, and to it.
-    pub bytes: [u64; 2],
+    bytes: [u64; 2],
+    /// Why it ended; if nobody says, it was cut.
+    end: TunnelEnd,
+    /// Why its permission ended.
+    reason: Option<Cow<'static, str>>,
+}
+
+impl TunnelRecord {
+    /// A tunnel that `client` asked for at `start`.
+    pub fn begin(
+        client: Peer,
+        id: Option<HeaderValue>,
+        access: AccessLog,
+        start: Instant,
+        metrics: &Arc<TunnelMetrics>,
+    ) -> Self {
+        metrics.begins();
+        Self {
+            client,
+            id,
+            host: None,
+            access,
+            metrics: Arc::clone(metrics),
+            start,
+            bytes: [0; 2],
+            end: TunnelEnd::Cut,
+            reason: None,
+        }
+    }
+
+    /// A CONNECT asked for this host and port.
+    pub fn connects(&mut self, host: &str, port: u16) {
+        self.host = Some(format!("{host}:{port}").into());
+    }
+
+    /// So many bytes have gone to the upstream, and to the client.
+    pub fn moved(&mut self, up: usize, down: usize) {
+        let [from_client, to_client] = &mut self.bytes;
+        *from_client += up as u64;
+        *to_client += down as u64;
+        self.metrics.moved(up, down);
+    }
+
+    /// It has ended.
+    pub fn ends(&mut self, end: TunnelEnd) {
+        self.end = end;
+    }
+
+    /// A reload has ended its permission.
+    pub fn revoked(&mut self, reason: Cow<'static, str>) {
+        self.end = TunnelEnd::Revoked;
+        self.reason = Some(reason);
+    }
+
+    fn is_logged(&self) -> bool {
+        match self.access {
+            AccessLog::Off => false,
+            // Whoever changed the configuration looks for what that did.
+            AccessLog::Errors => self.reason.is_some(),
+            AccessLog::All => true,
+        }
+    }
 }
 
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
+        self.metrics.ended(self.end);
+        if !self.is_logged() {
+            return;
+        }
         let [request_bytes, response_bytes] = self.bytes;
         tracing::info!(
             target: ACCESS,
             client = %self.client,
-            request_id = self.id.to_str().ok(),
-            listener = self.listener,
-            upstream = self.upstream,
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            host = self.host.as_deref(),
+            listener = self.metrics.listener(),
+            upstream = self.metrics.upstream(),
+            end = self.end.label(),
+            reason = self.reason.as_deref(),
             request_bytes,
             response_bytes,
             duration_ms = self.start.elapsed().as_micros() as f64 / 1e3,

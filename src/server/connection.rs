@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::detect::{Detected, detect};
-use super::refusal::{Refusal, refuse};
-use super::{http1_session, http2_session};
+use super::http1_session::{self, AfterResponse};
+use super::http2_session;
+use super::refusal::{Refusal, close, refuse};
 use crate::client_socket::ClientSocket;
-use crate::proxy::{ClientConnection, CurrentSnapshot};
+use crate::config;
+use crate::proxy::{ClientConnection, CurrentSnapshot, UpstreamTunnel};
 
 /// Serves a connection to its end.
 ///
@@ -26,14 +28,24 @@ pub fn serve(
         loop {
             let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
             let (detected, read_ahead) = detecting.await;
-            let (client, current, limits) =
-                (Arc::clone(&client), current.clone(), Rc::clone(&limits));
             match detected {
                 Detected::Http1 => {
-                    let session = http1_session::serve(socket, read_ahead, client, current, limits);
-                    // What follows a CONNECT may be of either version again.
+                    let session = http1_session::serve(
+                        socket,
+                        read_ahead,
+                        Arc::clone(&client),
+                        current.clone(),
+                        Rc::clone(&limits),
+                    );
                     let Some(opened) = session.await else { return };
-                    (socket, received) = opened;
+                    match opened {
+                        // It may be of either version again.
+                        (same, more, AfterResponse::PlainHttp) => (socket, received) = (same, more),
+                        (socket, received, AfterResponse::Tunnel(tunnel)) => {
+                            let joined = join(socket, received, tunnel, &client, &limits);
+                            return Box::pin(joined).await;
+                        }
+                    }
                 }
                 Detected::Http2 => {
                     let session = http2_session::serve(socket, read_ahead, client, current, limits);
@@ -45,5 +57,20 @@ pub fn serve(
                 }
             }
         }
+    }
+}
+
+/// Joins a connection with its tunnel, and ends it in the same way as that has ended.
+async fn join(
+    mut socket: ClientSocket,
+    received: Bytes,
+    tunnel: Box<UpstreamTunnel>,
+    client: &ClientConnection,
+    limits: &config::Server,
+) {
+    match tunnel.join(&mut socket, received, client).await {
+        Ok(()) if client.is_cut() => {}
+        Ok(()) => close(&mut socket, limits).await,
+        Err(_) => socket.reset_at_close(),
     }
 }

@@ -8,17 +8,24 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::refusal::{Refusal, linger, refuse};
+use super::refusal::{Refusal, close, refuse};
 use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::TaskDeadline;
 use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
 use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
 
-/// Serves a connection of which `received` has been read already. If it was opened by a CONNECT, the socket is given
+/// What a connection becomes behind a response.
+pub(super) enum AfterResponse {
+    /// By a CONNECT: plain HTTP of either version follows.
+    PlainHttp,
+    /// A tunnel.
+    Tunnel(Box<proxy::UpstreamTunnel>),
+}
+
+/// Serves a connection of which `received` has been read already. If it becomes something else, the socket is given
 /// back with what has been read of what follows.
 pub fn serve(
     socket: ClientSocket,
@@ -26,7 +33,7 @@ pub fn serve(
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
-) -> impl Future<Output = Option<(ClientSocket, Bytes)>> {
+) -> impl Future<Output = Option<(ClientSocket, Bytes, AfterResponse)>> {
     let head = HeadLimits {
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
@@ -47,8 +54,9 @@ pub fn serve(
                 break end;
             }
         };
-        if matches!(end, End::Connected) {
-            return session.connection.take_socket();
+        if let End::AfterResponse(opened) = end {
+            let (socket, received) = session.connection.take_socket()?;
+            return Some((socket, received, opened));
         }
         Box::pin(session.end(end)).await;
         None
@@ -61,16 +69,14 @@ enum End {
     Closed,
     /// Between two requests, since the connection is drained: no request is under way.
     Drained,
-    /// By a CONNECT that was accepted: another session follows on the same socket.
-    Connected,
+    /// The same socket goes on as something else.
+    AfterResponse(AfterResponse),
     /// The client has gone.
     ClientGone,
     /// By a reset: what was sent must not look complete.
     Reset,
     /// What arrived is not a request.
     Refused(Refusal),
-    /// It has become a tunnel.
-    Tunnel(Box<proxy::UpstreamTunnel>),
 }
 
 /// A response that has begun: what is left of it, and the tunnel that the connection becomes behind it.
@@ -136,11 +142,11 @@ impl Http1Session {
             std::future::poll_fn(|cx| self.poll_rest(cx, &mut rest)).await?;
         }
         if let Some(tunnel) = tunnel {
-            return Err(End::Tunnel(tunnel));
+            return Err(End::AfterResponse(AfterResponse::Tunnel(tunnel)));
         }
         self.finish_upload().await?;
         if !self.is_inside && self.client.connect_target().is_some() {
-            return Err(End::Connected);
+            return Err(End::AfterResponse(AfterResponse::PlainHttp));
         }
         if self.connection.keeps_alive() {
             Ok(())
@@ -300,7 +306,7 @@ impl Http1Session {
 
     async fn end(&mut self, end: End) {
         match end {
-            End::ClientGone | End::Drained | End::Connected => {}
+            End::ClientGone | End::Drained | End::AfterResponse(_) => {}
             End::Reset => {
                 // The client learns at once that its response broke off.
                 self.client.reset();
@@ -309,22 +315,8 @@ impl Http1Session {
             End::Refused(refusal) => {
                 refuse(&mut self.connection, refusal, &self.client, &self.current).await;
             }
-            End::Tunnel(tunnel) => match tunnel.join(&mut self.connection, &self.client).await {
-                Ok(()) if self.client.is_cut() => {}
-                Ok(()) => self.close().await,
-                Err(_) => self.connection.with_socket(ClientSocket::reset_at_close),
-            },
             // A request may have been answered before all of its body was read.
-            End::Closed => self.close().await,
-        }
-    }
-
-    /// Closes the connection, and lets the client read its response first: bytes that still come from it must
-    /// not turn the close into a reset.
-    async fn close(&mut self) {
-        let closed = timeout(self.limits.idle_timeout, self.connection.shutdown()).await;
-        if matches!(closed, Ok(Ok(()))) {
-            linger(&mut self.connection, self.limits.linger_timeout).await;
+            End::Closed => close(&mut self.connection, &self.limits).await,
         }
     }
 }

@@ -257,9 +257,14 @@ async fn answer(
         let _in_flight = client.begin_request();
         let (head, _) = response.into_parts();
         if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), receiver) {
-            let joined = tunnel.join_stream(&mut stream, &client).await;
-            if joined.is_err() {
-                stream.reset();
+            // RFC 9113 section 8.5, RFC 8441 section 5.
+            let reason = if tunnel.is_connect() {
+                Reason::CONNECT_ERROR
+            } else {
+                Reason::CANCEL
+            };
+            if tunnel.join_stream(&mut stream, &client).await.is_err() {
+                stream.reset(reason);
             }
         }
         return;

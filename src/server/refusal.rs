@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use crate::config::AccessLog;
+use crate::config::{self, AccessLog};
 use crate::http1::HeadError;
 use crate::proxy::{self, ClientConnection, CurrentSnapshot, ErrorKind, ProxyError};
 use crate::sampling::Failure;
@@ -95,6 +95,18 @@ pub(super) async fn refuse(
     };
     if let Ok(Ok(())) = timeout(patience, sent).await {
         linger(stream, patience).await;
+    }
+}
+
+/// Closes a connection, and lets the client read its response first: bytes that still come from it must not turn the
+/// close into a reset.
+pub(super) async fn close(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    limits: &config::Server,
+) {
+    let closed = timeout(limits.idle_timeout, stream.shutdown()).await;
+    if matches!(closed, Ok(Ok(()))) {
+        linger(stream, limits.linger_timeout).await;
     }
 }
 

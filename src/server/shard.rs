@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::connection;
 use crate::client_socket::{ClientSocket, Peer, PeerProcess};
 use crate::limit::Permit;
-use crate::proxy::{ClientConnection, CurrentSnapshot, ShardSnapshot};
+use crate::proxy::{self, ClientConnection, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::Snapshot;
 use crate::supervisor::Supervisor;
 
@@ -100,6 +100,8 @@ enum ShardMessage {
     /// Drain the connections of this listener, or of all.
     Close(Option<String>),
     Cut,
+    /// There is a new snapshot.
+    Renew,
     Ping(oneshot::Sender<()>),
 }
 
@@ -172,6 +174,13 @@ impl Shards {
             let _ = shard
                 .messages
                 .send(ShardMessage::Close(listener.map(str::to_owned)));
+        }
+    }
+
+    /// Moves every shard to the newest snapshot, which ends what that does not permit.
+    pub fn renew(&self) {
+        for shard in &self.shards {
+            let _ = shard.messages.send(ShardMessage::Renew);
         }
     }
 
@@ -281,6 +290,7 @@ impl ShardState {
         let mut shard = self.shard.borrow_mut();
         if !Arc::ptr_eq(newest, &shard.snapshot) {
             *shard = ShardSnapshot::new(Arc::clone(newest), Some(&shard));
+            proxy::judge_tunnels(&shard);
         }
         Rc::clone(&shard)
     }
@@ -392,6 +402,7 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, shard: Rc<ShardSt
             Some(ShardMessage::Close(listener)) => {
                 shard.for_each_connection(listener.as_deref(), ClientConnection::close)
             }
+            Some(ShardMessage::Renew) => drop(shard.shard()),
             Some(ShardMessage::Cut) => shard.for_each_connection(None, ClientConnection::cut),
             Some(ShardMessage::Ping(answer)) => drop(answer.send(())),
             None => break,

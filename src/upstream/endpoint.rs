@@ -1,9 +1,9 @@
 //! One origin with everything that is needed to connect to it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::client_tls::Protocols;
@@ -57,6 +57,19 @@ pub struct Endpoint {
     pub metrics: UpstreamMetrics,
 }
 
+/// Counts the connection of a tunnel among those of its endpoint, until it is dropped.
+#[derive(Debug)]
+pub struct TunnelLease {
+    active: IntGauge,
+    _permit: ConnectionPermit,
+}
+
+impl Drop for TunnelLease {
+    fn drop(&mut self) {
+        self.active.dec();
+    }
+}
+
 impl Endpoint {
     /// Opens one connection, and counts the outcome. The permit must be held until the connection is
     /// closed.
@@ -73,11 +86,16 @@ impl Endpoint {
     ///
     /// # Errors
     /// Which step failed and why.
-    pub async fn open_tunnel(
-        &self,
-    ) -> Result<((UpstreamIo, SocketAddr), ConnectionPermit), ConnectError> {
+    pub async fn open_tunnel(&self) -> Result<(UpstreamIo, TunnelLease), ConnectError> {
         let opening = self.connector.open_tunnel(self.connect_timeout);
-        self.permitted(opening).await
+        let ((io, _), permit) = self.permitted(opening).await?;
+        let active = self.metrics.active.clone();
+        active.inc();
+        let lease = TunnelLease {
+            active,
+            _permit: permit,
+        };
+        Ok((io, lease))
     }
 
     async fn permitted<T>(

@@ -23,7 +23,7 @@ mod tls;
 
 pub use client_tls::Protocols;
 pub use connect::{AddressCheck, Connected, Connector};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, TunnelLease};
 pub use error::{ConnectError, Stage, TlsError};
 pub use handshake::without_documentation_link;
 pub use history::ConnectionHistory;

@@ -2,7 +2,10 @@
 
 mod connect;
 mod destinations;
+mod http2;
+mod reload;
 mod requests;
+mod tunnels;
 
 use std::net::SocketAddr;
 

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::super::kinds::{Choice, List, Ports, TableArray, any_text};
+use super::super::kinds::{Choice, List, Ports, TableArray, Time, any_text};
 use super::super::parse::egress::{allowed_prefix, prefix, rule_host};
 use super::super::settings::{EgressAction, EgressAddresses, HostPattern};
 
@@ -30,6 +30,9 @@ keys! {
 
         /// The ports that may be connected to.
         ports: Ports = Ports::new(&[80, 443]);
+
+        /// The longest time in which nothing moves, either way, in a tunnel that a CONNECT has opened.
+        tunnel_idle_timeout: Time = Time::new("1h", "1ms");
 
         /// What becomes of requests for certain hosts.
         rules: TableArray = TableArray(&EGRESS_RULE_TABLE);

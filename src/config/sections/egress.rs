@@ -32,6 +32,7 @@ impl Egress {
             allow,
             deny,
             ports: section.read(&EGRESS.ports),
+            tunnel_idle_timeout: section.read(&EGRESS.tunnel_idle_timeout),
             rules,
         }
     }

@@ -1,6 +1,7 @@
 //! `[egress]`: what may leave that no route leads to.
 
 use std::fmt;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -17,6 +18,8 @@ pub struct Egress {
     pub deny: Vec<IpNet>,
     /// The ports that may be connected to.
     pub ports: Vec<u16>,
+    /// The longest time in which nothing moves in a tunnel that a CONNECT has opened.
+    pub tunnel_idle_timeout: Duration,
     /// In the order of the configuration.
     pub rules: Vec<EgressRule>,
 }

@@ -15,6 +15,7 @@ type Limit = (
 );
 
 const LOG: &str = "log";
+const EGRESS: &str = "egress";
 const SERVER: &str = "server";
 const UPSTREAM_CRM: &str = "upstreams.crm";
 const CREDENTIAL_CRM: &str = "credentials.crm";
@@ -26,7 +27,7 @@ const KIB: u128 = 1024;
 
 /// Durations in milliseconds, sizes in bytes.
 #[rustfmt::skip]
-const LIMITS: [Limit; 51] = [
+const LIMITS: [Limit; 52] = [
     (LOG, "buffer", 4 * KIB * KIB, ("\"4KiB\"", 4 * KIB), ("\"2GiB\"", "expected 4KiB to 1GiB")),
     (SERVER, "max_headers", 256, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "linger_timeout", 1000, ("\"0s\"", 0), ("\"9000h\"", "expected 0s to 8760h (a year)")),
@@ -67,6 +68,7 @@ const LIMITS: [Limit; 51] = [
     (UPSTREAM_CRM, "keepalive_time", 60_000, ("\"7s\"", 7000), ("\"0s\"", "expected whole seconds, 1s to 32767s")),
     (UPSTREAM_CRM, "keepalive_interval", 15_000, ("\"7s\"", 7000), ("\"1500ms\"", "expected whole seconds, 1s to 32767s")),
     (UPSTREAM_CRM, "keepalive_retries", 9, ("7", 7), ("0", "from 1 to 127")),
+    (EGRESS, "tunnel_idle_timeout", 3_600_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (ADMIN, "max_connections", 64, ("7", 7), ("0", "from 1 to 10000")),
     (ADMIN, "header_timeout", 10_000, ("\"7s\"", 7000), ("\"0s\"", SOME_TIME)),
     (HEALTH, "max_connections", 64, ("7", 7), ("0", "from 1 to 10000")),
@@ -138,6 +140,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         (UPSTREAM_CRM, "keepalive_time") => time(crm.dialing.keepalive.time),
         (UPSTREAM_CRM, "keepalive_interval") => time(crm.dialing.keepalive.interval),
         (UPSTREAM_CRM, "keepalive_retries") => crm.dialing.keepalive.retries.into(),
+        (EGRESS, "tunnel_idle_timeout") => time(config.egress.tunnel_idle_timeout),
         (LOG, "buffer") => count(config.log.buffer),
         (ADMIN | HEALTH, "max_connections") => count(page.max_connections),
         (ADMIN | HEALTH, "header_timeout") => time(page.header_timeout),

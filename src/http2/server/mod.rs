@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use h2::ext::Protocol;
 use h2::server::Builder;
 use http::Method;
 use http::request::Parts;
@@ -169,7 +168,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
             responder.reset(Reason::PROTOCOL_ERROR);
             return None;
         }
-        let content = if connects && head.extensions.get::<Protocol>().is_some() {
+        let content = if connects {
             RequestContent::Tunnel(TunnelReceiver(Receiving::new(stream, None, unread)))
         } else if stream.is_end_stream() {
             RequestContent::Empty

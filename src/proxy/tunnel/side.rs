@@ -4,25 +4,26 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http2;
 use crate::upstream::UpstreamIo;
 
-/// The upstream's side of a tunnel: all of a connection over HTTP/1.1, or a stream of HTTP/2.
+/// The upstream's side of a tunnel: all of a connection, or a stream of HTTP/2.
 pub enum UpstreamSide {
-    /// Over HTTP/1.1.
-    Http1(UpstreamIo),
-    /// Over HTTP/2.
-    Http2(http2::Tunnel),
+    /// A connection.
+    Connection(UpstreamIo),
+    /// A stream of HTTP/2.
+    Stream(http2::Tunnel),
 }
 
 impl UpstreamSide {
     /// Ends it in a way that whoever reads it cannot take for the proper end.
     pub fn break_off(&mut self) {
         match self {
-            Self::Http1(io) => io.reset_at_close(),
-            Self::Http2(tunnel) => tunnel.reset(),
+            Self::Connection(io) => io.reset_at_close(),
+            Self::Stream(tunnel) => tunnel.reset(Reason::CANCEL),
         }
     }
 }
@@ -34,8 +35,8 @@ impl AsyncRead for UpstreamSide {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
+            Self::Connection(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Stream(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
         }
     }
 }
@@ -47,22 +48,22 @@ impl AsyncWrite for UpstreamSide {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
+            Self::Connection(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Stream(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_flush(cx),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_flush(cx),
+            Self::Connection(io) => Pin::new(io).poll_flush(cx),
+            Self::Stream(tunnel) => Pin::new(tunnel).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Http1(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Http2(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+            Self::Connection(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Stream(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
         }
     }
 }

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 use sidebearer::cli::Cli;
 use sidebearer::proxy::{Blame, ErrorKind};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::{Document, root};
 use crate::support::api::Api;
 use crate::support::client::{get, raw};
 use crate::support::idp::Idp;
 use crate::support::process::Process;
+use crate::support::server::read_head;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{eventually, smallest};
+use crate::support::{any_port, eventually, smallest};
 
 /// The cells of the rows of the table that begins with this line.
 fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
@@ -106,9 +109,21 @@ async fn the_example_of_an_error_is_what_the_product_answers() {
 
 #[tokio::test]
 async fn the_metrics_are_those_of_the_product() {
-    let sidebearer = Sidebearer::start(&smallest(&Api::open(), &Idp::start()));
-    // Of durations a series begins with the first request.
-    assert_eq!(get(sidebearer.address(), "/").await.status, 200);
+    let api = Api::open();
+    let forward = format!(
+        "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\nupstreams = [\"far\"]\n[upstreams.far]\nurl = \"https://{}\"\n",
+        any_port(),
+        api.address
+    );
+    let sidebearer = Sidebearer::start(&(smallest(&api, &Idp::start()) + &forward));
+    // Of durations and tunnels a series begins with the first one.
+    assert_eq!(get(sidebearer.address_of("app"), "/").await.status, 200);
+    let connect = format!("CONNECT {} HTTP/1.1\r\nHost: x\r\n\r\n", api.address);
+    let mut tunnel = TcpStream::connect(sidebearer.address_of("proxy"))
+        .await
+        .unwrap();
+    tunnel.write_all(connect.as_bytes()).await.unwrap();
+    assert!(read_head(&mut tunnel).await.contains(" 200 "));
     let page = sidebearer.page("/metrics").await;
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let known: BTreeSet<_> = types.map(|line| line.split(' ').next().unwrap()).collect();

@@ -87,6 +87,29 @@ async fn what_is_between_client_and_proxy_never_passes() {
 }
 
 #[tokio::test]
+async fn another_way_to_the_api_is_named_in_no_trailer() {
+    let plain = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: alt-svc, x-kept\r\n\r\n\
+                      2\r\nok\r\n0\r\nAlt-Svc: h3=\":443\"\r\nX-Kept: 1\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let config = format!(
+        "[[listeners]]\naddress = \"{}\"\nkind = \"forward\"\n\n[upstreams.plain]\nurl = \"http://{plain}\"\n",
+        any_port()
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let get = format!(
+        "GET http://{plain}/ HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n"
+    );
+    let answer = client::raw(sidebearer.address(), get)
+        .await
+        .to_ascii_lowercase();
+    assert!(answer.contains("\r\nx-kept: 1\r\n"), "{answer}");
+    assert!(!answer.contains("alt-svc: "), "{answer}");
+}
+
+#[tokio::test]
 async fn redirects_of_an_upgraded_host_stay_on_the_way() {
     let world = World::with("", |seen| {
         let mut answer = response(302, "");

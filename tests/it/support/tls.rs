@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// A CA; its certificate lies in a file of its own directory.
@@ -53,6 +53,22 @@ impl Ca {
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A client that trusts this CA alone, and agrees on no protocol by ALPN.
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots())
+            .with_no_client_auth()
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        roots
     }
 
     /// A certificate for `names` that is valid now.
@@ -110,10 +126,7 @@ impl CertificateAndKey {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                let root = CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap();
-                roots.add(root).unwrap();
-                let roots = Arc::new(roots);
+                let roots = Arc::new(clients.roots());
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
