@@ -4,6 +4,7 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
+mod egress;
 mod families;
 mod outcomes;
 mod series;
@@ -17,6 +18,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use egress::EgressMetrics;
 pub use outcomes::{CLIENT_ERRORS, CONNECT_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS};
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 
@@ -38,6 +40,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     errors: IntCounterVec,
+    egress: IntCounterVec,
     request_duration: HistogramVec,
     upstream_connections: IntGaugeVec,
     upstream_connects: IntCounterVec,
@@ -104,6 +107,11 @@ impl Metrics {
                 "sidebearer_errors_total",
                 "Requests that sidebearer itself answered with an error, or cut off.",
                 &["listener", "upstream", "error"],
+            ),
+            egress: counter(
+                "sidebearer_egress_total",
+                "Requests and tunnels for destinations that no route leads to, by the rule that decided.",
+                &["listener", "rule", "outcome"],
             ),
             request_duration: histogram(
                 "sidebearer_request_duration_seconds",
@@ -174,9 +182,10 @@ impl Metrics {
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 16] = [
+        let all: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
+            Box::new(metrics.egress.clone()),
             Box::new(metrics.request_duration.clone()),
             Box::new(metrics.upstream_connections.clone()),
             Box::new(metrics.upstream_connects.clone()),

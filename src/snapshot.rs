@@ -6,7 +6,9 @@
 mod build;
 mod context;
 mod credential;
+mod endpoints;
 mod listener;
+mod passing;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -20,9 +22,9 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
 use crate::dpop::{LastNonce, Nonce, ProofClaims, ProofKey};
-use crate::egress::EgressPolicy;
+use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
-use crate::metrics::{Metrics, TrafficMetrics};
+use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::redact::Redactor;
 use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
@@ -31,10 +33,12 @@ use crate::server_clock::ServerClock;
 use crate::token::{
     Clock, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
 };
-use crate::upstream::{ClientCertificate, Endpoint};
+use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors};
+use endpoints::EndpointContext;
 
 pub use build::Builder;
 pub use context::BuildError;
+pub use passing::{PassingError, origin};
 
 /// One configuration, ready to serve.
 pub struct Snapshot {
@@ -52,9 +56,12 @@ pub struct Snapshot {
     pub implied_routes: ImpliedRoutes,
     /// What may leave that no route leads to.
     pub egress: EgressPolicy,
+    /// How it leaves; `None` if nothing does.
+    pub passing: Option<Passing>,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
-    /// How the access log names the routes, and behind them those that the own names of upstreams imply.
+    /// How the access log names the routes, behind them those that the own names of upstreams imply, and then the
+    /// rules about what may leave.
     pub route_labels: Vec<String>,
     /// Identifies this process in `Via`.
     pub instance: String,
@@ -69,6 +76,7 @@ pub struct Snapshot {
     /// Windows of HTTP/2, beyond those that every stream has, in all of the process.
     pub windows: Arc<Budget>,
     traffic: Vec<OnceLock<Box<TrafficMetrics>>>,
+    egress_metrics: Vec<OnceLock<Box<EgressMetrics>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -128,6 +136,21 @@ pub struct BuiltUpstream {
     /// What its connections present, if it is bound to its credential.
     certificate: Option<Arc<ClientCertificate>>,
     fingerprint: u64,
+}
+
+/// Makes upstreams of origins that nobody configured: without a token, with the defaults of all settings, and
+/// with addresses that are judged on every connection.
+#[derive(Debug)]
+pub struct Passing {
+    settings: config::Upstream,
+    connectors: Arc<OriginConnectors>,
+    addresses: Arc<AddressRules>,
+    endpoints: EndpointContext,
+    /// Of the CA certificates that `connectors` trust.
+    roots: u64,
+    /// What it was made from, as far as it decides what passes.
+    rules: config::Egress,
+    listeners: Vec<(String, Reach, Option<config::EgressAction>)>,
 }
 
 /// How an upstream's token is chosen and written.
@@ -196,9 +219,23 @@ impl Snapshot {
         })
     }
 
+    /// What a rule about what may leave decides for one listener is counted here.
+    pub fn egress_metrics(&self, listener: usize, rule: usize) -> &EgressMetrics {
+        let rules = self.egress_metrics.len() / self.listeners.len();
+        self.egress_metrics[listener * rules + rule].get_or_init(|| {
+            let label = &self.route_labels[self.egress_route(rule)];
+            Box::new(self.metrics.egress(&self.listeners[listener].name, label))
+        })
+    }
+
     /// The index in [`Snapshot::route_labels`] of the route that the own names of an upstream imply.
     pub fn implied_route(&self, upstream: u32) -> u32 {
-        upstream + (self.route_labels.len() - self.upstreams.len()) as u32
+        upstream + self.config.routes.len() as u32
+    }
+
+    /// The index in [`Snapshot::route_labels`] of a rule about what may leave.
+    pub fn egress_route(&self, rule: usize) -> usize {
+        self.config.routes.len() + self.upstreams.len() + rule
     }
 
     /// The index of a listener, if this snapshot still has it.

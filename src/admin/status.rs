@@ -2,9 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Diagnostics, ListenAddress};
+use crate::config::{self, Diagnostics, ListenAddress};
 use crate::snapshot::{BuiltCredential, Snapshot};
 
 /// How the last reload ended.
@@ -131,7 +132,25 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "listeners": listeners(snapshot),
         "routes": routes,
         "upstreams": upstreams,
+        "egress": egress(&snapshot.config.egress),
         "credentials": credentials,
+    })
+}
+
+/// What may leave that no route leads to.
+fn egress(egress: &config::Egress) -> Value {
+    let prefixes =
+        |prefixes: &[IpNet]| -> Vec<String> { prefixes.iter().map(ToString::to_string).collect() };
+    let rule = |rule: &config::EgressRule| {
+        let hosts: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
+        json!({ "hosts": hosts, "listeners": rule.listeners, "action": rule.action.word() })
+    };
+    json!({
+        "addresses": egress.addresses.word(),
+        "allow": prefixes(&egress.allow),
+        "deny": prefixes(&egress.deny),
+        "ports": egress.ports,
+        "rules": egress.rules.iter().map(rule).collect::<Vec<_>>(),
     })
 }
 
@@ -155,7 +174,11 @@ fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
             ListenAddress::Tcp(address) => address.to_string(),
             ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
         };
-        (listener.name.clone(), json!({ "address": address }))
+        let mut shown = json!({ "address": address });
+        if let Some(forward) = &listener.forward {
+            shown["unmatched"] = json!(forward.unmatched.word());
+        }
+        (listener.name.clone(), shown)
     });
     shown.collect()
 }

@@ -79,6 +79,12 @@ impl AddressRules {
         Ok(())
     }
 
+    /// The rule that is given for a name without any address: what has no address has no public one. Who asks
+    /// cannot tell it from a name of this network.
+    pub fn rule_for_none(&self) -> Option<&'static str> {
+        (self.addresses == EgressAddresses::Public).then_some(PUBLIC_ONLY)
+    }
+
     fn judge_plain(&self, ip: IpAddr, reach: Reach) -> Result<(), AddressRule> {
         let (listed, kind) = (self.listed(ip), AddressKind::of(ip));
         if let Listed::Denied(prefix) = listed {

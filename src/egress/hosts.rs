@@ -6,11 +6,11 @@ use crate::config::{Config, EgressAction, HostPattern};
 
 /// What becomes of a host, and which rule says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EgressDecision<'e> {
+pub struct EgressDecision {
     /// What becomes of it.
     pub action: EgressAction,
-    /// The host of the rule, as the configuration has it, or [`UNMATCHED`](super::UNMATCHED). For logs and metrics.
-    pub rule: &'e str,
+    /// The index of the rule in [`EgressPolicy::rules`](super::EgressPolicy::rules).
+    pub rule: usize,
     /// Whether a rule names the very host.
     pub by_exact_host: bool,
 }
@@ -21,13 +21,15 @@ pub(super) struct HostRules {
     exact: HashMap<Box<str>, Vec<HostRule>>,
     /// By what stands behind `*.`.
     wildcard: HashMap<Box<str>, Vec<HostRule>>,
+    /// The hosts as the configuration has them.
+    labels: Vec<String>,
 }
 
 /// One host of one rule.
 #[derive(Debug)]
 struct HostRule {
-    /// As the configuration has it.
-    label: Box<str>,
+    /// The index of its label, from 1.
+    rule: usize,
     action: EgressAction,
     /// The indices of the listeners; `None` for all.
     listeners: Option<Box<[usize]>>,
@@ -38,6 +40,7 @@ impl HostRules {
         let mut rules = Self {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
+            labels: Vec::new(),
         };
         let index = |name: &String| {
             let mut listeners = config.listeners.iter();
@@ -51,12 +54,13 @@ impl HostRules {
                     HostPattern::Exact(name) => (&mut rules.exact, name),
                     HostPattern::Wildcard(parent) => (&mut rules.wildcard, parent),
                 };
+                rules.labels.push(host.to_string());
                 let named = !rule.listeners.is_empty();
                 table
                     .entry(name.as_str().into())
                     .or_default()
                     .push(HostRule {
-                        label: host.to_string().into(),
+                        rule: rules.labels.len(),
                         action: rule.action,
                         listeners: named.then(|| rule.listeners.iter().filter_map(index).collect()),
                     });
@@ -65,13 +69,17 @@ impl HostRules {
         rules
     }
 
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> + Clone {
+        self.labels.iter().map(String::as_str)
+    }
+
     pub(super) fn pass_any(&self) -> bool {
         let mut rules = self.exact.values().chain(self.wildcard.values()).flatten();
         rules.any(|rule| rule.action == EgressAction::Pass)
     }
 
     /// What the most specific host says that a rule for this listener names; of several rules the first.
-    pub(super) fn find(&self, listener: usize, host: &str) -> Option<EgressDecision<'_>> {
+    pub(super) fn find(&self, listener: usize, host: &str) -> Option<EgressDecision> {
         if let Some(found) = pick(&self.exact, host, listener) {
             return Some(found.decision(true));
         }
@@ -95,10 +103,10 @@ fn pick<'t>(
 }
 
 impl HostRule {
-    fn decision(&self, by_exact_host: bool) -> EgressDecision<'_> {
+    fn decision(&self, by_exact_host: bool) -> EgressDecision {
         EgressDecision {
             action: self.action,
-            rule: &self.label,
+            rule: self.rule,
             by_exact_host,
         }
     }
@@ -128,8 +136,9 @@ mod tests {
 
     fn found(rules: &HostRules, listener: usize, host: &str) -> Option<(String, bool)> {
         let found = rules.find(listener, host)?;
-        assert_eq!(found.by_exact_host, !found.rule.starts_with('*'));
-        Some((found.rule.to_owned(), found.action == EgressAction::Pass))
+        let label = &rules.labels[found.rule - 1];
+        assert_eq!(found.by_exact_host, !label.starts_with('*'));
+        Some((label.clone(), found.action == EgressAction::Pass))
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct EgressPolicy {
     listeners: Box<[(Reach, EgressAction)]>,
 }
 
-/// Stands for the key `unmatched` of a listener.
+/// Stands for the key `unmatched` of a listener, which decides where no rule does.
 pub const UNMATCHED: &str = "unmatched";
 
 impl EgressPolicy {
@@ -63,7 +63,7 @@ impl EgressPolicy {
     }
 
     /// What becomes of requests of a listener for this host, which is in its canonical form.
-    pub fn decide(&self, listener: usize, host: &str) -> EgressDecision<'_> {
+    pub fn decide(&self, listener: usize, host: &str) -> EgressDecision {
         let mapped;
         let host = match ipv4_mapped(host) {
             Some(ip) => {
@@ -74,10 +74,16 @@ impl EgressPolicy {
         };
         let unmatched = || EgressDecision {
             action: self.listeners[listener].1,
-            rule: UNMATCHED,
+            rule: 0,
             by_exact_host: false,
         };
         self.hosts.find(listener, host).unwrap_or_else(unmatched)
+    }
+
+    /// How logs and metrics name the rules, by their index: [`UNMATCHED`] first, then the hosts of the rules as
+    /// the configuration has them.
+    pub fn rules(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(UNMATCHED).chain(self.hosts.labels())
     }
 
     /// Whether this port may be dialled.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::address::{AddressKind, OwnSockets};
+use crate::upstream::{AddressCheck, ForbiddenAddress};
 
 /// Judges the addresses of one URL that a discovery document named.
 #[derive(Debug)]
@@ -59,11 +60,8 @@ impl AddressPolicy {
         (self.issuer, self.listed) == (other.issuer, other.listed)
     }
 
-    /// Whether the server may be at `address`.
-    ///
-    /// # Errors
-    /// Why not, in words that follow the address.
-    pub fn judge(&self, address: SocketAddr) -> Result<(), String> {
+    /// The reason why the server may not be at `address`, in words that follow the address.
+    fn reason_against(&self, address: SocketAddr) -> Result<(), String> {
         if self.own.contain(address) {
             return Err(format!(
                 "with port {} is a socket of this process, where no discovery document may lead",
@@ -94,6 +92,20 @@ impl AddressPolicy {
     }
 }
 
+impl AddressCheck for AddressPolicy {
+    fn judge(&self, address: SocketAddr) -> Result<(), ForbiddenAddress> {
+        let judged = self.reason_against(address);
+        judged.map_err(|reason| ForbiddenAddress {
+            reason,
+            rule: "that a discovered endpoint is where its issuer is, unless discovery_hosts names it",
+        })
+    }
+
+    fn rule_for_none(&self) -> Option<&'static str> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +118,7 @@ mod tests {
         let url = url.parse().unwrap();
         let own = Arc::new(OwnSockets::default());
         own.set([([127, 0, 0, 9], 443).into()]);
-        AddressPolicy::new(Some(at(issuer)), &url, &hosts, own).judge(at(address))
+        AddressPolicy::new(Some(at(issuer)), &url, &hosts, own).reason_against(at(address))
     }
 
     #[test]
@@ -173,8 +185,10 @@ mod tests {
     fn an_issuer_whose_address_is_not_known_is_taken_for_a_public_one() {
         let url = "https://as.example/t".parse().unwrap();
         let policy = AddressPolicy::new(None, &url, &[], Arc::default());
-        let why = policy.judge(([10, 0, 0, 1], 443).into()).unwrap_err();
+        let why = policy
+            .reason_against(([10, 0, 0, 1], 443).into())
+            .unwrap_err();
         assert!(why.ends_with("discovery_hosts can name the host"), "{why}");
-        policy.judge(([1, 1, 1, 1], 443).into()).unwrap();
+        policy.reason_against(([1, 1, 1, 1], 443).into()).unwrap();
     }
 }

@@ -84,7 +84,9 @@ impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
         let kind = match error {
             ConnectError::Timeout { .. } => RequestErrorKind::Timeout,
-            ConnectError::Forbidden { .. } => RequestErrorKind::AddressForbidden,
+            ConnectError::Forbidden { .. } | ConnectError::OwnSocket { .. } => {
+                RequestErrorKind::AddressForbidden
+            }
             ConnectError::Tls {
                 certificate_refused: true,
                 ..

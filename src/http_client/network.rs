@@ -208,9 +208,7 @@ fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connect
             .with_dialing(settings.dialing.clone())
             .with_redactor(settings.redactor.clone());
     Ok(match settings.address_policy.clone() {
-        Some(policy) => {
-            connector.with_address_check(Arc::new(move |address| policy.judge(address)))
-        }
+        Some(policy) => connector.with_address_check(policy),
         None => connector,
     })
 }

@@ -2,10 +2,11 @@
 
 /// How an attempt to connect to an upstream ends: `success`, or the label of a
 /// [`ConnectError`](crate::upstream::ConnectError).
-pub const CONNECT_OUTCOMES: [&str; 8] = [
+pub const CONNECT_OUTCOMES: [&str; 9] = [
     "success",
     "unresolved",
     "forbidden",
+    "loop",
     "unreachable",
     "tls_failed",
     "timeout",

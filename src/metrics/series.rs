@@ -9,7 +9,7 @@ const USUAL_CODES: [&str; 5] = ["200", "500", "502", "503", "504"];
 
 /// The series of this many upstreams, credentials, or pairs of a listener and an upstream exist from the start.
 /// Series for more of them would cost memory and scrape time, although they may never count anything.
-const MOST_AT_ZERO: usize = 100;
+pub(super) const MOST_AT_ZERO: usize = 100;
 
 impl Metrics {
     /// Lets the series of these names begin at 0, so that the first event of all is an increase.

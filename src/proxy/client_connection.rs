@@ -39,6 +39,12 @@ pub struct ConnectTarget {
     pub port: u16,
 }
 
+impl fmt::Display for ConnectTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 /// Counts a request as in flight until the end of its response.
 #[derive(Debug)]
 pub struct InFlight(Arc<ClientConnection>);

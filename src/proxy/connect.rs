@@ -14,13 +14,15 @@ use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
 use super::open_tunnels::OpenTunnel;
+use super::passing::{self, Passage};
 use super::request;
 use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel::UpstreamTunnel;
-use crate::config::Scheme;
+use crate::config::{EgressAction, Scheme};
 use crate::route::{self, Destination};
-use crate::snapshot::{BuiltUpstream, Snapshot};
+use crate::snapshot::{self, BuiltUpstream, Snapshot};
+use crate::upstream::Endpoint;
 
 /// What becomes of a CONNECT.
 enum ConnectVerdict<'s> {
@@ -28,6 +30,8 @@ enum ConnectVerdict<'s> {
     PlainHttp,
     /// It is a tunnel to an upstream without a credential.
     Tunnel(RouteTaken<'s>),
+    /// It is a tunnel to where the client names, as far as the addresses there allow.
+    Pass(Passage),
 }
 
 /// Whether it is a CONNECT as proxies know it (RFC 9110 section 9.3.6), not an extended one.
@@ -71,17 +75,39 @@ pub async fn answer(
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
-            let opened = upstream.endpoint.open_tunnel().await;
-            let (io, lease) =
-                opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
-            let open = OpenTunnel::new(client, asked, authority(upstream));
-            // It may have been reloaded meanwhile.
-            judge_again(&shard.tunnels.newest(), &open)
-                .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
-            let open = shard.tunnels.add(open);
-            Ok(Some(UpstreamTunnel::connected(io, lease, exchange, open)))
+            let leads_to = authority(upstream);
+            let opened = open(exchange, asked, leads_to, &upstream.endpoint).await;
+            opened.map(Some)
+        }
+        ConnectVerdict::Pass(passage) => {
+            exchange.set_passage(passage);
+            let origin = snapshot::origin(Scheme::Http, &asked.host, asked.port);
+            let passed = shard.passed_origin(&origin, passage.reach)?;
+            let leads_to = asked.to_string().into();
+            let opened = open(exchange, asked, leads_to, &passed.upstream.endpoint).await;
+            let (snapshot, listener) = (&shard.snapshot, exchange.listener);
+            passing::record(snapshot, listener, passage, opened.as_ref().err());
+            opened.map(Some)
         }
     }
+}
+
+/// Opens the tunnel that a CONNECT asks for.
+async fn open(
+    exchange: &mut Exchange,
+    asked: ConnectTarget,
+    leads_to: Box<str>,
+    endpoint: &Endpoint,
+) -> Result<Box<UpstreamTunnel>, ProxyError> {
+    let opened = endpoint.open_tunnel().await;
+    let (io, peer, lease) = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
+    let open = OpenTunnel::new(Arc::clone(exchange.client()), asked, leads_to, peer.ip());
+    // It may have been reloaded meanwhile.
+    let tunnels = Rc::clone(&exchange.shard.tunnels);
+    judge_again(&tunnels.newest(), &open)
+        .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
+    let open = tunnels.add(open);
+    Ok(UpstreamTunnel::connected(io, lease, exchange, open))
 }
 
 /// Judges every open tunnel of a shard by its new snapshot, and cuts those that would not be opened any more.
@@ -105,8 +131,15 @@ fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'stat
             if authority(upstream) == tunnel.leads_to {
                 Ok(())
             } else {
-                Err("the destination leads to another host or port now".into())
+                Err(LEADS_ELSEWHERE.into())
             }
+        }
+        Ok(ConnectVerdict::Pass(_)) if tunnel.asked.to_string() != *tunnel.leads_to => {
+            Err(LEADS_ELSEWHERE.into())
+        }
+        Ok(ConnectVerdict::Pass(passage)) => {
+            let judged = snapshot.egress.addresses.judge(tunnel.peer, passage.reach);
+            judged.map_err(|refusal| format!("its address {refusal}").into())
         }
         Ok(ConnectVerdict::PlainHttp) => {
             Err("only plain HTTP is served at the destination now".into())
@@ -114,6 +147,8 @@ fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'stat
         Err(error) => Err(error.detail),
     }
 }
+
+const LEADS_ELSEWHERE: &str = "the destination leads to another host or port now";
 
 /// What becomes of a CONNECT to a host and port, and of the tunnel that it has opened, by one snapshot.
 fn judge<'s>(
@@ -133,6 +168,11 @@ fn judge<'s>(
         .iter()
         .any(|taken| upstream(taken).injection.is_some())
     {
+        let decision = snapshot.egress.decide(listener, &asked.host);
+        if decision.by_exact_host && decision.action == EgressAction::Pass {
+            let passage = passing::judge(snapshot, listener, destination(Scheme::Https));
+            return passage.map(ConnectVerdict::Pass);
+        }
         return Err(ProxyError::new(
             ErrorKind::InterceptionOff,
             "a tunnel would carry the request past its token: call the API as http:// through this proxy, or by the \
@@ -154,7 +194,8 @@ fn judge<'s>(
     if leads(Scheme::Http).next().is_some() {
         return Ok(ConnectVerdict::PlainHttp);
     }
-    Err(destination::denied(snapshot, destination(Scheme::Https)))
+    let passage = passing::judge(snapshot, listener, destination(Scheme::Https));
+    passage.map(ConnectVerdict::Pass)
 }
 
 /// The host and port of an upstream.

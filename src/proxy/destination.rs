@@ -1,49 +1,41 @@
 //! Where a request of a forward listener goes: what its client names, and what that is here.
 
-use std::net::{IpAddr, SocketAddr};
-
-use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use url::Position;
 
 use super::client_connection::ConnectTarget;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
+use super::forwarded::Forwarded;
+use super::passing::{self, Passage};
 use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
 use crate::route::{self, Destination};
-use crate::snapshot::{BuiltUpstream, RouteTarget, Snapshot};
+use crate::snapshot::{self, BuiltUpstream, RouteTarget, Snapshot};
+use crate::upstream::Origin;
 
-const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
-
-/// How a request came to its upstream, as far as it decides about headers of the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// By a reverse listener.
-    No,
-    /// By a forward listener, in the scheme that the client names.
-    AsNamed,
-    /// By a forward listener, over TLS where the client names `http`.
-    OverTls,
+/// The way of a request.
+pub enum Way<'s> {
+    /// By a route to an upstream.
+    Routed(RouteTaken<'s>, Forwarded),
+    /// No route leads there, and it may go on to the origin that its client names.
+    Passed(Origin, Passage),
 }
 
-/// The route that a request of a forward listener takes: one that was written, or one that the own names of an
+/// The way of a request of a forward listener. First by a route: one that was written, or one that the own names of an
 /// upstream imply. Of two that name the very host, the one with the longer path wins, and a written one if both are
-/// equal; routes for a wildcard or any host come behind.
+/// equal; routes for a wildcard or any host come behind. Where none leads, the rules about what may leave decide.
 ///
 /// # Errors
 ///
 /// `bad_request` if the target is not absolute and not inside of a CONNECT; `misdirected` if that is for another
-/// host; `loop` if it is a socket of this process; else
-/// `destination_denied` if no route leads there.
-pub fn find_route<'s>(
+/// host; `loop` if it is a socket of this process; `destination_denied` if it may not leave.
+pub fn find_way<'s>(
     exchange: &Exchange,
     snapshot: &'s Snapshot,
     checked: &Checked<'_>,
     head: &Parts,
-) -> Result<(RouteTaken<'s>, Forwarded), ProxyError> {
+) -> Result<Way<'s>, ProxyError> {
     let host = route::canonical(&checked.host);
     let listener = exchange.listener;
     let destination = match exchange.client().connect_target() {
@@ -68,7 +60,11 @@ pub fn find_route<'s>(
         (None, None) => {
             let written = snapshot.routes.find(listener, &host, path, method);
             let written = written.filter(|found| fits(found.value));
-            let written = written.ok_or_else(|| denied(snapshot, destination))?;
+            let Some(written) = written else {
+                let passage = passing::judge(snapshot, listener, destination)?;
+                let Destination { scheme, host, port } = destination;
+                return Ok(Way::Passed(snapshot::origin(scheme, host, port), passage));
+            };
             RouteTaken::written(&written)
         }
     };
@@ -78,7 +74,7 @@ pub fn find_route<'s>(
     } else {
         Forwarded::AsNamed
     };
-    Ok((taken, forwarded))
+    Ok(Way::Routed(taken, forwarded))
 }
 
 /// What the target names, whose host is given in its canonical form.
@@ -203,126 +199,4 @@ fn leads_there(
 
 fn is_https(upstream: &BuiltUpstream) -> bool {
     upstream.config.url.scheme() == "https"
-}
-
-/// Why nothing leads there.
-#[cold]
-pub fn denied(snapshot: &Snapshot, destination: Destination<'_>) -> ProxyError {
-    if is_own_socket(snapshot, destination) {
-        return ProxyError::new(
-            ErrorKind::Loop,
-            "the destination is this process itself; leave its addresses to no_proxy",
-        );
-    }
-    ProxyError::new(
-        ErrorKind::DestinationDenied,
-        "no route leads to this scheme, host, port and path, and `unmatched` of the listener is \"deny\": use those of \
-         an upstream's `url`, or add the name to its `hosts`",
-    )
-}
-
-/// Whether it is a socket of this process, as far as that shows without the DNS.
-fn is_own_socket(snapshot: &Snapshot, destination: Destination<'_>) -> bool {
-    let Destination { host, port, .. } = destination;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let ips: &[IpAddr] = match bare.parse() {
-        Ok(ip) => &[ip],
-        Err(_) if host == "localhost" => &[
-            IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-            IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-        ],
-        Err(_) => &[],
-    };
-    let own = &snapshot.own_sockets;
-    ips.iter().any(|ip| own.contain(SocketAddr::new(*ip, port)))
-}
-
-/// Makes the headers of a response fit for a client of a forward listener: without other ways to the API, which would
-/// pass by this one, and with `Location` on the way that the client takes, whose authority is `client`.
-pub fn scrub_response(
-    headers: &mut HeaderMap,
-    forwarded: Forwarded,
-    upstream: &BuiltUpstream,
-    client: Option<&str>,
-) {
-    if forwarded == Forwarded::No {
-        return;
-    }
-    headers.remove(ALT_SVC);
-    if forwarded == Forwarded::OverTls
-        && let Some(client) = client
-    {
-        let url = &upstream.config.url[Position::BeforeHost..Position::AfterPort];
-        let own = [upstream.authority.as_str(), url];
-        for name in [LOCATION, CONTENT_LOCATION] {
-            if let Some(value) = headers.get_mut(name)
-                && let Some(named) = as_http(value, own, client)
-            {
-                *value = named;
-            }
-        }
-    }
-}
-
-/// As [`scrub_response`], for the trailers.
-pub fn scrub_trailers(trailers: &mut HeaderMap) {
-    trailers.remove(ALT_SVC);
-}
-
-/// A URL of the API as its client names it; `None` if it is not one. `own` are the authorities of the API.
-fn as_http(url: &HeaderValue, own: [&str; 2], client: &str) -> Option<HeaderValue> {
-    const SCHEME: &[u8] = b"https://";
-    let (scheme, rest) = url.as_bytes().split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    let end = rest.iter().position(|byte| b"/?#".contains(byte));
-    let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
-    let without_port = |authority: &[u8]| {
-        let bare = authority.strip_suffix(b":443").unwrap_or(authority);
-        bare.to_ascii_lowercase()
-    };
-    let authority = without_port(authority);
-    if !own
-        .iter()
-        .any(|own| without_port(own.as_bytes()) == authority)
-    {
-        return None;
-    }
-    HeaderValue::from_bytes(&[b"http://", client.as_bytes(), path].concat()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_urls_of_the_api_go_back_as_http() {
-        let own = ["api.internal", "crm.example.com"];
-        let go_back = |url: &str| {
-            let value = HeaderValue::from_str(url).unwrap();
-            as_http(&value, own, "crm.old").map(|value| value.to_str().unwrap().to_owned())
-        };
-        for (url, named) in [
-            ("https://crm.example.com/a?b#c", "http://crm.old/a?b#c"),
-            ("HTTPS://CRM.Example.com:443/", "http://crm.old/"),
-            ("https://api.internal", "http://crm.old"),
-            ("https://api.internal?x", "http://crm.old?x"),
-        ] {
-            assert_eq!(go_back(url).as_deref(), Some(named), "{url}");
-        }
-        for url in [
-            "http://crm.example.com/",
-            "https://crm.example.com:8443/",
-            "https://crm.example.com.evil.example/",
-            "https://user@crm.example.com/",
-            "https://evil.example/https://crm.example.com/",
-            "//crm.example.com/",
-            "/a",
-            "https:",
-            "",
-        ] {
-            assert_eq!(go_back(url), None, "{url}");
-        }
-    }
 }

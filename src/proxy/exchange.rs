@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::client_connection::{ClientConnection, InFlight};
 use super::error::{ErrorKind, ProxyError};
+use super::passing::Passage;
 use super::request_id;
 use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
@@ -33,6 +34,8 @@ pub struct Exchange {
     pub listener: usize,
     /// The upstream it was matched to: an index of the snapshot.
     upstream: Option<usize>,
+    /// The origin that it passes to, if no route matched.
+    passed: Option<Arc<BuiltUpstream>>,
     /// The client's connection.
     pub in_flight: InFlight,
     /// It is a gRPC call.
@@ -116,6 +119,7 @@ impl Exchange {
             shard,
             listener,
             upstream: None,
+            passed: None,
             in_flight,
             grpc: false,
             sent: SendRecord::default(),
@@ -140,6 +144,16 @@ impl Exchange {
     pub fn set_route(&mut self, taken: &RouteTaken<'_>) {
         self.upstream = Some(taken.upstream as usize);
         self.route = Some(taken.route as usize);
+    }
+
+    /// No route leads anywhere, and it may pass.
+    pub fn set_passage(&mut self, passage: Passage) {
+        self.route = Some(self.shard.snapshot.egress_route(passage.rule));
+    }
+
+    /// It passes to this origin.
+    pub fn set_passed_upstream(&mut self, upstream: &Arc<BuiltUpstream>) {
+        self.passed = Some(Arc::clone(upstream));
     }
 
     /// Whether it came by a forward listener.
@@ -173,9 +187,10 @@ impl Exchange {
         self.upload.as_ref()
     }
 
-    /// The upstream that it was matched to.
+    /// The upstream that it was matched to, or the origin that it passes to, which has no name.
     pub fn upstream(&self) -> Option<&BuiltUpstream> {
-        self.upstream.map(|at| &*self.shard.snapshot.upstreams[at])
+        let configured = self.upstream.map(|at| &*self.shard.snapshot.upstreams[at]);
+        configured.or(self.passed.as_deref())
     }
 
     fn upstream_name(&self) -> &str {

@@ -22,9 +22,15 @@ pub fn from_connect_error(error: Arc<ConnectError>) -> ProxyError {
             ErrorKind::UpstreamConnect,
             "the upstream's host name cannot be resolved; check its url and the DNS",
         ),
-        ConnectError::Forbidden { .. } => (
-            ErrorKind::UpstreamConnect,
-            "the upstream is at an address that may not be dialled (the log says why)",
+        ConnectError::Forbidden { rule, .. } => {
+            let detail = format!(
+                "the host has no address that may be dialled, by the rule {rule} (the log says more)"
+            );
+            return ProxyError::new(ErrorKind::DestinationDenied, detail).caused_by(error);
+        }
+        ConnectError::OwnSocket { .. } => (
+            ErrorKind::Loop,
+            "the destination is this process itself; look for an upstream whose url leads back here, or leave the address to no_proxy",
         ),
         ConnectError::Connect { .. } => (
             ErrorKind::UpstreamConnect,

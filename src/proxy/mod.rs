@@ -8,10 +8,12 @@ mod error;
 mod exchange;
 mod failure;
 mod forward;
+mod forwarded;
 mod headers;
 mod interim;
 mod open_tunnels;
 mod outgoing;
+mod passing;
 mod renewal;
 mod reply;
 mod reply_body;
@@ -50,9 +52,10 @@ use crate::http1::ReasonPhrase;
 use crate::route::{self, AllowedAddresses, AllowedHosts};
 use crate::snapshot::{BrowserGuard, BuiltUpstream, ListenerRules, Snapshot};
 use browser_guard::BrowserRefusal;
-use destination::Forwarded;
+use destination::Way;
 use exchange::Exchange;
 use forward::Forward;
+use forwarded::Forwarded;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
@@ -118,32 +121,31 @@ async fn answer(
     let snapshot = &*shard.snapshot;
 
     // A block of its own: what was read of the head takes no room while the upstream is waited for.
-    let (outgoing, pool) = {
+    let passed;
+    let (outgoing, pool, passage) = {
         let checked = check(exchange, request)?;
-        let listener = &snapshot.listeners[exchange.listener];
-        let (taken, forwarded) = if listener.is_forward {
-            let (taken, forwarded) =
-                destination::find_route(exchange, snapshot, &checked, &request.head)?;
-            if snapshot.upstreams[taken.upstream as usize]
-                .injection
-                .is_some()
-            {
-                identify(listener, &checked, &request.head)?;
+        let way = find_way(exchange, snapshot, &checked, &request.head)?;
+        let (upstream, pool, target, forwarded, passage) = match way {
+            Way::Routed(taken, forwarded) => {
+                let at = taken.upstream as usize;
+                let upstream = &*snapshot.upstreams[at];
+                let target = target(&request.head, &checked, Some((&taken, upstream)))?;
+                exchange.set_route(&taken);
+                (upstream, shard.pool(at), target, forwarded, None)
             }
-            (taken, forwarded)
-        } else {
-            identify(listener, &checked, &request.head)?;
-            let taken = find_route(exchange, snapshot, &checked, &request.head)?;
-            (taken, Forwarded::No)
+            Way::Passed(origin, passage) => {
+                let target = target(&request.head, &checked, None)?;
+                exchange.set_passage(passage);
+                passed = shard.passed_origin(&origin, passage.reach)?;
+                exchange.set_passed_upstream(&passed.upstream);
+                let (upstream, pool) = (&*passed.upstream, &passed.pool);
+                (upstream, pool, target, Forwarded::AsNamed, Some(passage))
+            }
         };
-        let at = taken.upstream as usize;
-        let upstream = &*snapshot.upstreams[at];
-        let target = target(&request.head, &checked, &taken, upstream)?;
-        exchange.set_route(&taken);
         let tunnel = request::tunnel(&request.head, checked.seen);
         scrub(exchange, snapshot, upstream, &mut request.head);
         let outgoing = OutgoingRequest::new(upstream, request, target, tunnel, forwarded);
-        (outgoing, shard.pool(at))
+        (outgoing, pool, passage)
     };
     exchange.set_upload(outgoing.upload);
     let forward = Forward {
@@ -154,7 +156,11 @@ async fn answer(
     if let Some(injection) = outgoing.injection() {
         forward.take_token(injection).await?;
     }
-    let answer = forward.send().await?;
+    let answer = forward.send().await;
+    if let Some(passage) = passage {
+        passing::record(snapshot, exchange.listener, passage, answer.as_ref().err());
+    }
+    let answer = answer?;
     let answer = match outgoing.injection() {
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
@@ -212,18 +218,32 @@ fn identify(
     }
 }
 
-/// The route that a request of a reverse listener takes.
-fn find_route<'s>(
+/// The way that a request takes. Web pages are refused before it is looked for on a reverse listener, and on a forward
+/// listener where it leads to a token.
+fn find_way<'s>(
     exchange: &Exchange,
     snapshot: &'s Snapshot,
     checked: &Checked<'_>,
     head: &Parts,
-) -> Result<RouteTaken<'s>, ProxyError> {
-    let (host, path) = (&checked.host, &checked.path.canonical);
-    let routes = &snapshot.routes;
-    let matched = routes.find(exchange.listener, host, path, &head.method);
-    let matched = matched.ok_or_else(no_route)?;
-    Ok(RouteTaken::written(&matched))
+) -> Result<Way<'s>, ProxyError> {
+    let listener = &snapshot.listeners[exchange.listener];
+    if !listener.is_forward {
+        identify(listener, checked, head)?;
+        let (host, path) = (&checked.host, &checked.path.canonical);
+        let routes = &snapshot.routes;
+        let matched = routes.find(exchange.listener, host, path, &head.method);
+        let matched = matched.ok_or_else(no_route)?;
+        return Ok(Way::Routed(RouteTaken::written(&matched), Forwarded::No));
+    }
+    let way = destination::find_way(exchange, snapshot, checked, head)?;
+    if let Way::Routed(taken, _) = &way
+        && snapshot.upstreams[taken.upstream as usize]
+            .injection
+            .is_some()
+    {
+        identify(listener, checked, head)?;
+    }
+    Ok(way)
 }
 
 /// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
@@ -247,19 +267,17 @@ fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &BuiltUpstream,
 fn target(
     head: &Parts,
     checked: &Checked<'_>,
-    taken: &RouteTaken<'_>,
-    upstream: &BuiltUpstream,
+    route: Option<(&RouteTaken<'_>, &BuiltUpstream)>,
 ) -> Result<PathAndQuery, ProxyError> {
     let path = &checked.path;
     if path.is_asterisk() {
         return Ok(PathAndQuery::from_static("*"));
     }
-    let base_path = if taken.has_base_path {
-        ""
-    } else {
-        upstream.base_path.as_str()
+    let base_path = match route {
+        Some((taken, upstream)) if !taken.has_base_path => upstream.base_path.as_str(),
+        _ => "",
     };
-    let replacement = taken.replace_prefix;
+    let replacement = route.and_then(|(taken, _)| taken.replace_prefix);
     let unchanged =
         matches!(path.written, Cow::Borrowed(_)) && replacement.is_none() && base_path.is_empty();
     if unchanged

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -24,6 +25,8 @@ pub struct OpenTunnel {
     pub asked: ConnectTarget,
     /// The host and port that were connected to.
     pub leads_to: Box<str>,
+    /// The address there.
+    pub peer: IpAddr,
     revoked: Cell<Option<Cow<'static, str>>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -72,12 +75,18 @@ impl OpenTunnels {
 }
 
 impl OpenTunnel {
-    /// One that leads to the host and port in `leads_to`.
-    pub fn new(client: Arc<ClientConnection>, asked: ConnectTarget, leads_to: Box<str>) -> Self {
+    /// One that leads to the host and port in `leads_to`, at the address of `peer`.
+    pub fn new(
+        client: Arc<ClientConnection>,
+        asked: ConnectTarget,
+        leads_to: Box<str>,
+        peer: IpAddr,
+    ) -> Self {
         Self {
             client,
             asked,
             leads_to,
+            peer,
             revoked: Cell::default(),
             waker: RefCell::default(),
         }

@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::destination::{self, Forwarded};
 use super::error::{ErrorKind, ProxyError};
+use super::forwarded::{self, Forwarded};
 use super::interim::InterimSink;
 use super::request::{self, TunnelRequest};
 use super::upload::{AttemptBody, Upload};
@@ -246,7 +246,7 @@ impl<'r> OutgoingRequest<'r> {
             .authority()
             .map(Authority::as_str)
             .or_else(host);
-        destination::scrub_response(headers, self.forwarded, self.upstream, named);
+        forwarded::scrub_response(headers, self.forwarded, self.upstream, named);
     }
 
     /// Passes an interim response of the upstream on.

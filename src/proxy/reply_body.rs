@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::destination;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
+use super::forwarded;
 use super::headers;
 use super::response_body::{ResponseBody, ResponseBodyError};
 use super::tunnel::UpstreamTunnel;
@@ -174,7 +174,7 @@ fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
             let injected = injection.map(|injection| &injection.header);
             headers::scrub_trailers(&mut trailers, injected);
             if exchange.is_forward() {
-                destination::scrub_trailers(&mut trailers);
+                forwarded::scrub_trailers(&mut trailers);
             }
             Frame::trailers(trailers)
         }

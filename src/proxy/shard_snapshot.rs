@@ -8,10 +8,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::client_connection::ClientConnection;
+use super::error::{ErrorKind, ProxyError};
 use super::open_tunnels::OpenTunnels;
+use super::passing::{PassedOrigin, PassedOrigins};
 use crate::config;
+use crate::egress::Reach;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Endpoint, Pool};
+use crate::upstream::{Endpoint, Origin, Pool};
 
 /// A snapshot with the pools of one shard.
 pub struct ShardSnapshot {
@@ -22,13 +25,15 @@ pub struct ShardSnapshot {
     /// Those of this shard, whatever snapshot they began with.
     pub tunnels: Rc<OpenTunnels>,
     pools: Vec<OnceCell<Rc<Pool>>>,
+    passed: Rc<PassedOrigins>,
 }
 
 /// What a connection asks at each request: the view of this moment, and the index of its listener.
 pub type CurrentSnapshot = Rc<dyn Fn(&ClientConnection) -> (Rc<ShardSnapshot>, usize)>;
 
 impl ShardSnapshot {
-    /// Takes over the pools of upstreams that both snapshots have, and the open tunnels, which are to be judged again.
+    /// Takes over the pools of upstreams that both snapshots have, those of origins that nobody configured if the same
+    /// may pass by both, and the open tunnels, which are to be judged again.
     pub fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Rc<Self> {
         let old_pools = old
             .into_iter()
@@ -50,12 +55,18 @@ impl ShardSnapshot {
             || OpenTunnels::new(Arc::clone(&snapshot)),
             |old| Rc::clone(&old.tunnels),
         );
+        let passed = old.filter(|old| match (&snapshot.passing, &old.snapshot.passing) {
+            (Some(now), Some(before)) => now.is_same(before),
+            _ => false,
+        });
+        let passed = passed.map(|old| Rc::clone(&old.passed));
         let limits = Rc::new(snapshot.config.server.clone());
         Rc::new(Self {
             snapshot,
             limits,
             tunnels,
             pools,
+            passed: passed.unwrap_or_else(|| Rc::new(PassedOrigins::new())),
         })
     }
 
@@ -65,11 +76,27 @@ impl ShardSnapshot {
             .get_or_init(|| Pool::new(Arc::clone(&self.snapshot.upstreams[upstream].endpoint)))
     }
 
+    /// An origin that requests pass to from listeners of this reach, with this shard's connections to it.
+    ///
+    /// # Errors
+    /// As [`PassedOrigins::get`]; `destination_denied` if nothing passes.
+    pub fn passed_origin(&self, origin: &Origin, reach: Reach) -> Result<PassedOrigin, ProxyError> {
+        let passing = self.snapshot.passing.as_ref();
+        let passing = passing.ok_or_else(|| {
+            ProxyError::new(
+                ErrorKind::DestinationDenied,
+                "nothing may leave that no route leads to",
+            )
+        })?;
+        self.passed.get(passing, origin, reach)
+    }
+
     /// Closes connections that have been idle for too long, and forgets tunnels that have ended.
     pub fn sweep(&self, now: Instant) {
         self.tunnels.sweep();
         for pool in self.pools.iter().filter_map(OnceCell::get) {
             pool.sweep(now);
         }
+        self.passed.sweep(now);
     }
 }

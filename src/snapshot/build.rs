@@ -8,7 +8,8 @@ use http::HeaderValue;
 use super::context::{BuildContext, BuildError};
 use super::listener::{implied_routes, route_labels};
 use super::{
-    BuiltCredential, BuiltUpstream, ListenerRules, RouteTarget, Snapshot, credential, upstream,
+    BuiltCredential, BuiltUpstream, ListenerRules, Passing, RouteTarget, Snapshot, credential,
+    upstream,
 };
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
@@ -152,10 +153,13 @@ impl Builder {
             };
             Some((pattern, target))
         });
+        let egress = EgressPolicy::new(&config);
+        let old_passing = old.and_then(|old| old.passing.as_ref());
+        let passing = Passing::new(&self.context, &config, &egress, old_passing);
         // Nothing fails from here on. What did not change is held to the new number too.
         self.context
             .limit_fetches(config.server.max_concurrent_fetches);
-        self.begin_metrics(&config);
+        self.begin_metrics(&config, &egress);
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -167,9 +171,9 @@ impl Builder {
                 .collect(),
             upstreams,
             credentials,
-            egress: EgressPolicy::new(&config),
             implied_routes: implied_routes(&config, &indices),
-            route_labels: route_labels(&config),
+            route_labels: route_labels(&config, &egress),
+            passing,
             own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),
             clock: Arc::clone(&self.context.clock),
@@ -177,12 +181,16 @@ impl Builder {
             sampling: Arc::clone(&self.sampling),
             windows: Arc::clone(&self.context.windows),
             traffic: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
+            egress_metrics: std::iter::repeat_with(OnceLock::new)
+                .take(config.listeners.len() * egress.rules().count())
+                .collect(),
+            egress,
             metrics: Arc::clone(&self.context.metrics),
             config,
         }
     }
 
-    fn begin_metrics(&self, config: &Config) {
+    fn begin_metrics(&self, config: &Config, egress: &EgressPolicy) {
         let names: Vec<_> = config.listeners.iter().map(|known| &known.name).collect();
         let leads = |route: &config::Route, listener: &&&String| match &route.listener {
             Some(name) => name == **listener,
@@ -206,6 +214,12 @@ impl Builder {
             names.iter().copied(),
             traffic.into_iter(),
         );
+        let listeners = config
+            .listeners
+            .iter()
+            .filter(|listener| listener.forward.is_some());
+        let listeners = listeners.map(|listener| &listener.name);
+        self.context.metrics.begin_egress(listeners, egress.rules());
     }
 }
 

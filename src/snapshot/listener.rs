@@ -6,6 +6,7 @@ use url::Position;
 
 use super::{BrowserGuard, ListenerRules};
 use crate::config::{self, Config, ListenAddress};
+use crate::egress::EgressPolicy;
 use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
 
 impl ListenerRules {
@@ -66,13 +67,15 @@ fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
     )
 }
 
-/// Those of the routes that were written, and behind them one for each upstream.
-pub(super) fn route_labels(config: &Config) -> Vec<String> {
+/// Those of the routes that were written, behind them one for each upstream, and then one for each rule about what
+/// may leave.
+pub(super) fn route_labels(config: &Config, egress: &EgressPolicy) -> Vec<String> {
     let written = config.routes.iter();
     let written = written.map(|route| format!("{}{}", route.host, route.path));
     let implied = config.upstreams.values().map(|upstream| {
         let host = &upstream.url[Position::BeforeHost..Position::AfterPort];
         format!("{host}{}", upstream.base_path())
     });
-    written.chain(implied).collect()
+    let rules = egress.rules().map(str::to_owned);
+    written.chain(implied).chain(rules).collect()
 }

@@ -9,13 +9,11 @@ use http::uri::Scheme;
 use url::Host;
 
 use super::context::{BuildContext, BuildError};
+use super::endpoints::EndpointContext;
 use super::{BuiltCredential, BuiltUpstream, Injection, Snapshot};
 use crate::config;
-use crate::http2::PingInterval;
 use crate::token::{FreshTokenRejections, TokenRejections};
-use crate::upstream::{
-    self, ClientCertificate, ConnectionHistory, ConnectionPermits, Connector, Endpoint,
-};
+use crate::upstream::{self, ClientCertificate, Connector, Endpoint};
 
 /// The upstream that is configured so: the one of `old` where nothing that it is built from has changed,
 /// and the connections of that one where they can stay.
@@ -108,32 +106,17 @@ fn endpoint(
         table: format!("[upstreams.{}]", config.name),
         reason,
     })?;
-    let mut connector = connector.with_dialing(config.dialing.clone());
+    let mut connector = connector
+        .with_dialing(config.dialing.clone())
+        .with_own_sockets(Arc::clone(&context.own_sockets));
     if let Some(credential) = &config.credential {
         connector = connector.with_redactor(context.redactor(credential));
     }
-    Ok(Arc::new(Endpoint {
-        connector,
-        permits: ConnectionPermits::new(config.max_connections),
-        history: ConnectionHistory::default(),
-        connect_timeout: config.connect_timeout,
-        connecting_per_shard: config.max_connecting.div_ceil(context.shards),
-        pool_idle_per_shard: config.pool_idle.div_ceil(context.shards),
-        pool_idle_timeout: config.pool_idle_timeout,
-        max_connection_age: config.max_connection_age,
-        max_header_bytes: config.max_response_header_bytes,
-        max_headers: config.max_response_headers,
-        body_buffer: config.body_buffer,
-        http2: config.http2.clone(),
-        windows: Arc::clone(&context.windows),
-        ping_interval: PingInterval::new(config.http2.ping_interval),
-        connect_protocol_timeout: config.connect_protocol_timeout,
-        metrics: context.metrics.upstream(&config.name),
-    }))
+    Ok(EndpointContext::new(context, config).endpoint(config, connector))
 }
 
 impl BuiltUpstream {
-    fn new(
+    pub(super) fn new(
         config: config::Upstream,
         endpoint: Arc<Endpoint>,
         injection: Option<Injection>,

@@ -64,6 +64,20 @@ impl ClientTls {
         })
     }
 
+    /// The same settings for another host. Both share the store of sessions, which are kept by name.
+    ///
+    /// # Errors
+    /// No certificate can carry its name.
+    pub(super) fn for_host(&self, host: &Host) -> Result<Self, TlsError> {
+        Ok(Self {
+            any: self.any.clone(),
+            http1: self.http1.clone(),
+            name: tls::server_name(&config::Tls::default(), host)?,
+            ca_file: self.ca_file.clone(),
+            has_certificate: self.has_certificate,
+        })
+    }
+
     /// Makes a connection one with TLS; tells whether HTTP/2 is spoken on it.
     pub(super) async fn handshake(
         &self,

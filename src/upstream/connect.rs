@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use url::Url;
+use url::{Host, Url};
 
+use super::address_check::AddressCheck;
 use super::addresses::KnownAddresses;
 use super::client_tls::{ClientTls, Protocols};
 use super::dial::dial;
@@ -18,6 +19,7 @@ use super::handshake;
 use super::io::UpstreamIo;
 use super::socket::CountingSocket;
 use super::tls::ClientCertificate;
+use crate::address::OwnSockets;
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http2;
 use crate::process::is_shortage;
@@ -30,13 +32,11 @@ pub struct Connector {
     http: HttpVersion,
     tls: Option<ClientTls>,
     dialing: Dialing,
-    address_check: Option<AddressCheck>,
+    address_check: Option<Arc<dyn AddressCheck>>,
+    own_sockets: Arc<OwnSockets>,
     redactor: Arc<Redactor>,
     addresses: KnownAddresses,
 }
-
-/// Whether an address may be connected to. The error is the reason, in words that can follow the address.
-pub type AddressCheck = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
 
 /// An open connection.
 #[derive(Debug)]
@@ -74,15 +74,26 @@ impl Connector {
             "https" => Some(ClientTls::new(&host, certificate, tls, http)?),
             _ => None,
         };
-        Ok(Self {
+        Ok(Self::with_tls(host, port, tls, http))
+    }
+
+    /// With TLS settings that have been made for this host, or without TLS.
+    pub(super) fn with_tls(
+        host: Host,
+        port: u16,
+        tls: Option<ClientTls>,
+        http: HttpVersion,
+    ) -> Self {
+        Self {
             resolver: Resolver::new(host, port),
             http,
             tls,
             dialing: Dialing::default(),
             address_check: None,
+            own_sockets: Arc::default(),
             redactor: Arc::default(),
             addresses: KnownAddresses::default(),
-        })
+        }
     }
 
     /// Opens its connections with these settings.
@@ -90,12 +101,18 @@ impl Connector {
         Self { dialing, ..self }
     }
 
-    /// Connects only to addresses that `policy` allows. It is asked for every connection, after the name was
-    /// resolved, about the addresses that are then dialled.
-    pub fn with_address_check(self, policy: AddressCheck) -> Self {
-        let address_check = Some(policy);
+    /// Connects only to addresses that `check` allows.
+    pub fn with_address_check(self, check: Arc<dyn AddressCheck>) -> Self {
         Self {
-            address_check,
+            address_check: Some(check),
+            ..self
+        }
+    }
+
+    /// Never connects to these sockets of this process.
+    pub fn with_own_sockets(self, own_sockets: Arc<OwnSockets>) -> Self {
+        Self {
+            own_sockets,
             ..self
         }
     }
@@ -109,8 +126,14 @@ impl Connector {
     /// Finds its host at these addresses, whatever the name.
     #[cfg(test)]
     pub(super) fn with_addresses(self, addresses: Vec<SocketAddr>) -> Self {
+        self.with_answers([addresses])
+    }
+
+    /// Resolves its host to these addresses, one answer after the other.
+    #[cfg(test)]
+    pub(super) fn with_answers(self, answers: impl IntoIterator<Item = Vec<SocketAddr>>) -> Self {
         Self {
-            resolver: self.resolver.fixed(addresses),
+            resolver: self.resolver.fixed(answers.into_iter().collect()),
             ..self
         }
     }
@@ -268,10 +291,7 @@ impl Connector {
         let permit = self.resolver.permit().await;
         *stage = Stage::Resolve;
         let resolved = self.resolver.resolve(permit).await;
-        let addresses = resolved.map_err(|e| ConnectError::Resolve {
-            authority: self.authority(),
-            reason: handshake::reason(&e),
-        })?;
+        let addresses = resolved.map_err(|e| self.unresolved(handshake::reason(&e)))?;
         self.addresses.record_lookup(&addresses, Instant::now());
 
         let addresses = self.allowed(addresses)?;
@@ -295,31 +315,55 @@ impl Connector {
         })
     }
 
+    /// The error when the host has no address.
+    fn unresolved(&self, reason: String) -> ConnectError {
+        let authority = self.authority();
+        let check = self.address_check.as_ref();
+        match check.and_then(|check| check.rule_for_none()) {
+            Some(rule) => ConnectError::Forbidden {
+                authority,
+                reason: format!("it cannot be resolved: {reason}"),
+                rule,
+            },
+            None => ConnectError::Resolve { authority, reason },
+        }
+    }
+
     /// Those of the addresses that may be connected to.
     fn allowed(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
-        let Some(policy) = &self.address_check else {
-            return Ok(addresses);
-        };
         let mut refused = None;
-        addresses.retain(|address| match policy(*address) {
-            Ok(()) => true,
-            Err(why) => {
-                refused.get_or_insert_with(|| format!("{} {why}", address.ip()));
-                false
-            }
+        addresses.retain(|address| {
+            let judged = self.judge(*address);
+            judged.map_err(|why| refused.get_or_insert(why)).is_ok()
         });
         match refused {
-            Some(reason) if addresses.is_empty() => Err(ConnectError::Forbidden {
-                authority: self.authority(),
-                reason,
-            }),
+            Some(refused) if addresses.is_empty() => Err(refused),
             _ => Ok(addresses),
         }
     }
 
+    fn judge(&self, address: SocketAddr) -> Result<(), ConnectError> {
+        if self.own_sockets.contain(address) {
+            return Err(ConnectError::OwnSocket {
+                authority: self.authority(),
+                address,
+            });
+        }
+        let Some(check) = &self.address_check else {
+            return Ok(());
+        };
+        check
+            .judge(address)
+            .map_err(|forbidden| ConnectError::Forbidden {
+                authority: self.authority(),
+                reason: format!("{} {}", address.ip(), forbidden.reason),
+                rule: forbidden.rule,
+            })
+    }
+
     pub(super) fn authority(&self) -> String {
         let authority = format!("{}:{}", self.resolver.host(), self.resolver.port());
-        // Only where a server gave the name of this one are addresses checked.
+        // Only where somebody else than the operator gave the name are addresses checked.
         match self.address_check {
             Some(_) => self.redactor.clean(&authority),
             None => authority,

@@ -21,7 +21,7 @@ pub(super) struct Resolver {
     port: u16,
     lookups: Arc<Semaphore>,
     #[cfg(test)]
-    fixed: Option<Vec<SocketAddr>>,
+    fixed: Option<std::sync::Mutex<Vec<Vec<SocketAddr>>>>,
 }
 
 /// Allows one lookup.
@@ -41,11 +41,12 @@ impl Resolver {
         }
     }
 
-    /// Always finds these addresses.
+    /// Finds these addresses, one answer after the other, the last one again and again.
     #[cfg(test)]
-    pub(super) fn fixed(self, addresses: Vec<SocketAddr>) -> Self {
+    pub(super) fn fixed(self, mut answers: Vec<Vec<SocketAddr>>) -> Self {
+        answers.reverse();
         Self {
-            fixed: Some(addresses),
+            fixed: Some(answers.into()),
             ..self
         }
     }
@@ -94,7 +95,15 @@ impl Resolver {
     pub(super) async fn resolve(&self, permit: LookupPermit) -> io::Result<Vec<SocketAddr>> {
         #[cfg(test)]
         if let Some(fixed) = &self.fixed {
-            return Ok(fixed.clone());
+            let mut answers = fixed.lock().unwrap();
+            let answer = answers.last().cloned().unwrap_or_default();
+            if answers.len() > 1 {
+                answers.pop();
+            }
+            return match &answer[..] {
+                [] => Err(io::Error::other("the name is not known")),
+                _ => Ok(answer),
+            };
         }
         let name = match &self.host {
             Host::Ipv4(ip) => return Ok(vec![SocketAddr::from((*ip, self.port))]),

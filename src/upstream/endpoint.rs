@@ -1,5 +1,6 @@
 //! One origin with everything that is needed to connect to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,16 +87,16 @@ impl Endpoint {
     ///
     /// # Errors
     /// Which step failed and why.
-    pub async fn open_tunnel(&self) -> Result<(UpstreamIo, TunnelLease), ConnectError> {
+    pub async fn open_tunnel(&self) -> Result<(UpstreamIo, SocketAddr, TunnelLease), ConnectError> {
         let opening = self.connector.open_tunnel(self.connect_timeout);
-        let ((io, _), permit) = self.permitted(opening).await?;
+        let ((io, peer), permit) = self.permitted(opening).await?;
         let active = self.metrics.active.clone();
         active.inc();
         let lease = TunnelLease {
             active,
             _permit: permit,
         };
-        Ok((io, lease))
+        Ok((io, peer, lease))
     }
 
     async fn permitted<T>(

@@ -1,6 +1,7 @@
 //! Why there is no connection, or no way to make one.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +21,18 @@ pub enum ConnectError {
     Forbidden {
         /// Host and port.
         authority: String,
-        /// Which rule forbids the first of them.
+        /// Why the first of them is forbidden.
         reason: String,
+        /// The rule that forbids it, in words that say nothing of the address.
+        rule: &'static str,
+    },
+    /// It leads to a socket of this process.
+    #[error("no connection to {authority}: {address} is a socket of this process")]
+    OwnSocket {
+        /// Host and port.
+        authority: String,
+        /// Where that leads to.
+        address: SocketAddr,
     },
     /// No address accepts the connection.
     #[error("cannot connect to {authority}: {reason}")]
@@ -116,6 +127,7 @@ impl ConnectError {
         match self {
             Self::Resolve { .. } => "unresolved",
             Self::Forbidden { .. } => "forbidden",
+            Self::OwnSocket { .. } => "loop",
             Self::Connect { .. } => "unreachable",
             Self::Shortage { .. } => "no_files",
             Self::Full { .. } => "limit",

@@ -1,5 +1,6 @@
 //! Connections to the protected APIs and to authorization servers.
 
+mod address_check;
 mod addresses;
 mod client_tls;
 mod connect;
@@ -14,6 +15,7 @@ mod http2_io;
 pub mod in_memory;
 mod io;
 mod keep_alive;
+mod origin_connectors;
 mod outgoing_body;
 mod permits;
 mod pool;
@@ -21,14 +23,16 @@ mod socket;
 mod system_roots;
 mod tls;
 
+pub use address_check::{AddressCheck, ForbiddenAddress};
 pub use client_tls::Protocols;
-pub use connect::{AddressCheck, Connected, Connector};
+pub use connect::{Connected, Connector};
 pub use endpoint::{Endpoint, TunnelLease};
 pub use error::{ConnectError, Stage, TlsError};
 pub use handshake::without_documentation_link;
 pub use history::ConnectionHistory;
 pub use http2_io::TransportStatus;
 pub use io::UpstreamIo;
+pub use origin_connectors::OriginConnectors;
 pub use outgoing_body::OutgoingBody;
 pub use permits::{ConnectionPermit, ConnectionPermits};
 pub use pool::{

@@ -2,6 +2,7 @@
 
 mod connect;
 mod destinations;
+mod egress;
 mod http2;
 mod reload;
 mod requests;

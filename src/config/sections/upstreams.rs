@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
+use url::Url;
+
 use super::super::draft::{Draft, NameUse};
 use super::super::file_rules::FileRules;
-use super::super::keys::UPSTREAM;
+use super::super::keys::{UPSTREAM, UPSTREAM_TABLE};
 use super::super::parse::address::is_loopback;
 use super::super::read::Section;
 use super::super::settings::{Dialing, Http2, Tls, Upstream};
@@ -52,15 +55,35 @@ pub(super) fn read(
     if let Some((_, url)) = &url {
         forward::check_hosts(&section, url.scheme(), &hosts);
     }
-    let limit = |time: Duration| (!time.is_zero()).then_some(time);
+    let settings = settings(&section);
     Some(Upstream {
         name: name.to_owned(),
         credential: credential.map(|(_, name)| name.to_owned()),
+        hosts,
+        certificate_bound: certificate_from.is_some(),
+        tls,
+        // Last, so that the mistakes of all other keys are found.
+        header: section.read(&UPSTREAM.header)?,
+        url: url?.1,
+        ..settings
+    })
+}
+
+/// What does not depend on other keys; the rest is that of an upstream of which nothing is written.
+fn settings(section: &Section<'_>) -> Upstream {
+    let limit = |time: Duration| (!time.is_zero()).then_some(time);
+    Upstream {
+        name: String::new(),
+        url: Url::parse("https://origin.invalid").expect("this is a URL"),
+        credential: None,
+        hosts: Vec::new(),
+        header: AUTHORIZATION,
+        certificate_bound: false,
+        tls: Tls::default(),
         http: section.read(&UPSTREAM.http),
         host: section.read(&UPSTREAM.host),
-        hosts,
         connect_timeout: section.read(&UPSTREAM.connect_timeout),
-        dialing: Dialing::read(&section),
+        dialing: Dialing::read(section),
         response_timeout: section.read(&UPSTREAM.response_timeout),
         stream_idle_timeout: limit(section.read(&UPSTREAM.stream_idle_timeout)),
         continue_timeout: section.read(&UPSTREAM.continue_timeout),
@@ -83,12 +106,15 @@ pub(super) fn read(
             ping_timeout: section.read(&UPSTREAM.ping_timeout),
         },
         header_prefix: section.read(&UPSTREAM.header_prefix),
-        certificate_bound: certificate_from.is_some(),
-        tls,
-        // Last, so that the mistakes of all other keys are found.
-        header: section.read(&UPSTREAM.header)?,
-        url: url?.1,
-    })
+    }
+}
+
+impl Upstream {
+    /// The settings of an origin that nobody configured: the defaults of all keys. It has no name, and a URL that
+    /// leads nowhere.
+    pub fn unconfigured() -> Self {
+        Section::unwritten(&UPSTREAM_TABLE, |section| settings(&section))
+    }
 }
 
 /// A certificate is of use to a bound token only where that token is sent: `certificate_from` names

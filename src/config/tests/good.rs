@@ -317,7 +317,7 @@ fn files_of_a_directory_are_merged() {
 
 #[test]
 fn examples_load() {
-    for example in ["sidecar.toml", "gateway.toml"] {
+    for example in ["sidecar.toml", "gateway.toml", "egress.toml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("config")
             .join(example);

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::config::KeepAlive;
+use crate::upstream::ForbiddenAddress;
 
 /// An address that refuses: it is taken, and nobody listens. It stays so while the socket is kept.
 fn refusing() -> (SocketAddr, TcpSocket) {
@@ -28,6 +29,24 @@ async fn silent() -> (SocketAddr, Socket, Vec<TcpStream>) {
         assert!(queued.len() < 16, "a backlog of nothing holds only a few");
     }
     (address, socket, queued)
+}
+
+/// Allows these addresses.
+#[derive(Debug)]
+struct Only(Vec<SocketAddr>);
+
+impl AddressCheck for Only {
+    fn judge(&self, address: SocketAddr) -> Result<(), ForbiddenAddress> {
+        let is_allowed = self.0.contains(&address);
+        is_allowed.then_some(()).ok_or_else(|| ForbiddenAddress {
+            reason: "is no place".to_owned(),
+            rule: "here",
+        })
+    }
+
+    fn rule_for_none(&self) -> Option<&'static str> {
+        Some("here")
+    }
 }
 
 #[tokio::test]
@@ -126,10 +145,67 @@ async fn a_tunnel_is_bare_tcp_whatever_the_scheme() {
 async fn a_tunnel_leads_to_no_address_that_is_forbidden() {
     let url = Url::parse("https://127.0.0.1:9").unwrap();
     let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
-    let connector = connector.with_address_check(Arc::new(|_| Err("is no place".to_owned())));
+    let connector = connector.with_address_check(Arc::new(Only(Vec::new())));
     let opened = connector.open_tunnel(Duration::from_secs(10)).await;
     let error = opened.unwrap_err().to_string();
     assert_eq!(error, "no connection to 127.0.0.1:9: 127.0.0.1 is no place");
+}
+
+#[tokio::test]
+async fn only_allowed_addresses_of_a_name_are_dialled_whatever_it_resolves_to_the_next_time() {
+    let [allowed, forbidden] = [
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let [good, bad] = [&allowed, &forbidden].map(|listener| listener.local_addr().unwrap());
+    let url = Url::parse("http://api.example.com").unwrap();
+    let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+    let connector = connector
+        .with_address_check(Arc::new(Only(vec![good])))
+        .with_answers([vec![bad, good, bad], vec![bad], vec![good], Vec::new()]);
+    let within = Duration::from_secs(10);
+    let mut outcomes = Vec::new();
+    for _ in 0..4 {
+        let connected = connector.connect(Protocols::Any, within).await;
+        outcomes.push(connected.map(|connected| connected.peer));
+    }
+    assert_eq!(outcomes[0], Ok(good));
+    assert_eq!(outcomes[2], Ok(good));
+    for refused in [&outcomes[1], &outcomes[3]] {
+        let Err(ConnectError::Forbidden { rule: "here", .. }) = refused else {
+            panic!("{refused:?}");
+        };
+    }
+    drop(connector);
+    let dialled = tokio::time::timeout(Duration::from_millis(50), forbidden.accept()).await;
+    assert!(
+        dialled.is_err(),
+        "nothing has come to the forbidden address"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_a_socket_of_this_process_is_not_dialled() {
+    let own = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [here, there] = [&own, &other].map(|listener| listener.local_addr().unwrap());
+    let own_sockets = Arc::new(OwnSockets::default());
+    own_sockets.set([here]);
+    let url = Url::parse("http://api.example.com").unwrap();
+    let connector = Connector::new(&url, &config::Tls::default(), HttpVersion::Auto).unwrap();
+    let connector = connector
+        .with_own_sockets(Arc::clone(&own_sockets))
+        .with_answers([vec![here], vec![here, there], vec![there]]);
+    let within = Duration::from_secs(10);
+    let refused = connector.open_tunnel(within).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::OwnSocket { address, .. } if address == here));
+    let (_, peer) = connector.open_tunnel(within).await.unwrap();
+    assert_eq!(peer, there);
+    // As after a reload.
+    own_sockets.set([here, there]);
+    connector.open_tunnel(within).await.unwrap_err();
+    let dialled = tokio::time::timeout(Duration::from_millis(50), own.accept()).await;
+    assert!(dialled.is_err());
 }
 
 #[test]

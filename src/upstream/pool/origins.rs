@@ -25,14 +25,16 @@ pub struct Origin {
 
 /// The pools of one shard by origin, no more than a number. A pool is made when its origin is first asked for.
 /// It disappears when its last connection has been closed because it was idle, or earlier to make room: the
-/// one that was asked for longest ago goes first. One that requests use is never removed.
-pub struct OriginPools {
-    pools: RefCell<HashMap<Origin, Entry>>,
+/// one that was asked for longest ago goes first. One that requests use is never removed. Beside each pool
+/// something is kept of its origin.
+pub struct OriginPools<T> {
+    pools: RefCell<HashMap<Origin, OriginEntry<T>>>,
     max: usize,
 }
 
-struct Entry {
+struct OriginEntry<T> {
     pool: Rc<Pool>,
+    kept: T,
     asked_at: Instant,
 }
 
@@ -50,7 +52,7 @@ pub enum OriginPoolError<E> {
     Endpoint(E),
 }
 
-impl OriginPools {
+impl<T: Clone> OriginPools<T> {
     /// No pools, and never more than `max`.
     pub fn new(max: usize) -> Self {
         Self {
@@ -59,20 +61,21 @@ impl OriginPools {
         }
     }
 
-    /// The pool of this origin. If there is none yet, it is made from the endpoint that `endpoint` returns.
+    /// The pool of this origin, and what is kept beside it. If there is none yet, it is made from what `make`
+    /// returns.
     ///
     /// # Errors
-    /// All pools are in use, or `endpoint` has failed.
+    /// All pools are in use, or `make` has failed.
     pub fn pool<E>(
         &self,
         origin: &Origin,
         now: Instant,
-        endpoint: impl FnOnce() -> Result<Arc<Endpoint>, E>,
-    ) -> Result<Rc<Pool>, OriginPoolError<E>> {
+        make: impl FnOnce() -> Result<(Arc<Endpoint>, T), E>,
+    ) -> Result<(Rc<Pool>, T), OriginPoolError<E>> {
         let mut pools = self.pools.borrow_mut();
         if let Some(entry) = pools.get_mut(origin) {
             entry.asked_at = now;
-            return Ok(Rc::clone(&entry.pool));
+            return Ok((Rc::clone(&entry.pool), entry.kept.clone()));
         }
         let evicted = if pools.len() >= self.max {
             let idle = pools.iter().filter(|(_, entry)| !entry.pool.is_in_use());
@@ -82,16 +85,18 @@ impl OriginPools {
         } else {
             None
         };
-        let pool = Pool::new(endpoint().map_err(OriginPoolError::Endpoint)?);
+        let (endpoint, kept) = make().map_err(OriginPoolError::Endpoint)?;
+        let pool = Pool::new(endpoint);
         if let Some(evicted) = evicted {
             pools.remove(&evicted);
         }
-        let entry = Entry {
+        let entry = OriginEntry {
             pool: Rc::clone(&pool),
+            kept: kept.clone(),
             asked_at: now,
         };
         pools.insert(origin.clone(), entry);
-        Ok(pool)
+        Ok((pool, kept))
     }
 
     /// Sweeps every pool, and removes those that have become empty.

@@ -18,7 +18,7 @@ fn origin(port: u16) -> Origin {
 /// A server that accepts whatever comes, and pools of which the endpoints lead to it.
 struct World {
     listener: TcpListener,
-    pools: OriginPools,
+    pools: OriginPools<()>,
     start: Instant,
 }
 
@@ -35,8 +35,8 @@ impl World {
     fn pool(&self, number: u16, second: u64) -> Result<Rc<Pool>, OriginPoolError<Infallible>> {
         let address = self.listener.local_addr().unwrap();
         let now = self.start + Duration::from_secs(second);
-        let new = || Ok(Arc::new(endpoint(vec![address])));
-        self.pools.pool(&origin(number), now, new)
+        let new = || Ok((Arc::new(endpoint(vec![address])), ()));
+        Ok(self.pools.pool(&origin(number), now, new)?.0)
     }
 
     fn has(&self, number: u16) -> bool {

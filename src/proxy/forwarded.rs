@@ -1,0 +1,110 @@
+//! What of a response stays on the way that its request came by.
+
+use http::header::{CONTENT_LOCATION, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Position;
+
+use crate::snapshot::BuiltUpstream;
+
+const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
+
+/// How a request came to its upstream, as far as it decides about headers of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// By a reverse listener.
+    No,
+    /// By a forward listener, in the scheme that the client names.
+    AsNamed,
+    /// By a forward listener, over TLS where the client names `http`.
+    OverTls,
+}
+
+/// Makes the headers of a response fit for a client of a forward listener: without other ways to the API, which would
+/// pass by this one, and with `Location` on the way that the client takes, whose authority is `client`.
+pub fn scrub_response(
+    headers: &mut HeaderMap,
+    forwarded: Forwarded,
+    upstream: &BuiltUpstream,
+    client: Option<&str>,
+) {
+    if forwarded == Forwarded::No {
+        return;
+    }
+    headers.remove(ALT_SVC);
+    if forwarded == Forwarded::OverTls
+        && let Some(client) = client
+    {
+        let url = &upstream.config.url[Position::BeforeHost..Position::AfterPort];
+        let own = [upstream.authority.as_str(), url];
+        for name in [LOCATION, CONTENT_LOCATION] {
+            if let Some(value) = headers.get_mut(name)
+                && let Some(named) = as_http(value, own, client)
+            {
+                *value = named;
+            }
+        }
+    }
+}
+
+/// As [`scrub_response`], for the trailers.
+pub fn scrub_trailers(trailers: &mut HeaderMap) {
+    trailers.remove(ALT_SVC);
+}
+
+/// A URL of the API as its client names it; `None` if it is not one. `own` are the authorities of the API.
+fn as_http(url: &HeaderValue, own: [&str; 2], client: &str) -> Option<HeaderValue> {
+    const SCHEME: &[u8] = b"https://";
+    let (scheme, rest) = url.as_bytes().split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    let end = rest.iter().position(|byte| b"/?#".contains(byte));
+    let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let without_port = |authority: &[u8]| {
+        let bare = authority.strip_suffix(b":443").unwrap_or(authority);
+        bare.to_ascii_lowercase()
+    };
+    let authority = without_port(authority);
+    if !own
+        .iter()
+        .any(|own| without_port(own.as_bytes()) == authority)
+    {
+        return None;
+    }
+    HeaderValue::from_bytes(&[b"http://", client.as_bytes(), path].concat()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_the_api_go_back_as_http() {
+        let own = ["api.internal", "crm.example.com"];
+        let go_back = |url: &str| {
+            let value = HeaderValue::from_str(url).unwrap();
+            as_http(&value, own, "crm.old").map(|value| value.to_str().unwrap().to_owned())
+        };
+        for (url, named) in [
+            ("https://crm.example.com/a?b#c", "http://crm.old/a?b#c"),
+            ("HTTPS://CRM.Example.com:443/", "http://crm.old/"),
+            ("https://api.internal", "http://crm.old"),
+            ("https://api.internal?x", "http://crm.old?x"),
+        ] {
+            assert_eq!(go_back(url).as_deref(), Some(named), "{url}");
+        }
+        for url in [
+            "http://crm.example.com/",
+            "https://crm.example.com:8443/",
+            "https://crm.example.com.evil.example/",
+            "https://user@crm.example.com/",
+            "https://evil.example/https://crm.example.com/",
+            "//crm.example.com/",
+            "/a",
+            "https:",
+            "",
+        ] {
+            assert_eq!(go_back(url), None, "{url}");
+        }
+    }
+}

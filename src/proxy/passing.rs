@@ -1,0 +1,236 @@
+//! What becomes of a destination that no route leads to: refused, or on its way without a token.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::error::{ErrorKind, ProxyError};
+use crate::config::EgressAction;
+use crate::egress::Reach;
+use crate::route::Destination;
+use crate::snapshot::{BuiltUpstream, Passing, PassingError, Snapshot};
+use crate::upstream::{Origin, OriginPoolError, OriginPools, Pool, TlsError};
+
+/// Origins that no route leads to and that each shard keeps connections to, for listeners of each reach. More than
+/// that may not be in use at the same time.
+const MOST_ORIGINS: usize = 1024;
+
+/// A destination that no route leads to may pass, as far as its host and port say. Its address is judged when it
+/// is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// The index of the rule that says so (see [`EgressPolicy::rules`](crate::egress::EgressPolicy::rules)).
+    pub rule: usize,
+    /// Who can reach the listener.
+    pub reach: Reach,
+    /// Whether a rule names the very host.
+    pub by_exact_host: bool,
+}
+
+/// Judges a destination that no route leads to, by its host and port. A refusal is counted.
+///
+/// # Errors
+/// `loop` if it is written as a socket of this process; else `destination_denied`, with the rule that decided.
+pub fn judge(
+    snapshot: &Snapshot,
+    listener: usize,
+    destination: Destination<'_>,
+) -> Result<Passage, ProxyError> {
+    let Destination { host, port, .. } = destination;
+    if is_own_socket(snapshot, host, port) {
+        return Err(ProxyError::new(
+            ErrorKind::Loop,
+            "the destination is this process itself; leave its addresses to no_proxy",
+        ));
+    }
+    let decision = snapshot.egress.decide(listener, host);
+    let metrics = snapshot.egress_metrics(listener, decision.rule);
+    if decision.action == EgressAction::Deny {
+        metrics.denied.inc();
+        return Err(denied_by_host(snapshot, decision.rule));
+    }
+    if is_unusual_ipv4(host) {
+        metrics.denied_address.inc();
+        let detail = "an IPv4 address is written as four decimal numbers";
+        return Err(ProxyError::new(ErrorKind::DestinationDenied, detail));
+    }
+    if !snapshot.egress.allows_port(port) {
+        metrics.denied_port.inc();
+        let detail = format!("port {port} is none of `ports` of [egress]");
+        return Err(ProxyError::new(ErrorKind::DestinationDenied, detail));
+    }
+    Ok(Passage {
+        rule: decision.rule,
+        reach: snapshot.egress.reach(listener),
+        by_exact_host: decision.by_exact_host,
+    })
+}
+
+/// Counts a request that passed, or that was refused when its address was judged.
+pub fn record(snapshot: &Snapshot, listener: usize, passage: Passage, error: Option<&ProxyError>) {
+    let metrics = snapshot.egress_metrics(listener, passage.rule);
+    if error.is_some_and(|error| error.kind == ErrorKind::DestinationDenied) {
+        metrics.denied_address.inc();
+    } else {
+        metrics.passed.inc();
+    }
+}
+
+#[cold]
+fn denied_by_host(snapshot: &Snapshot, rule: usize) -> ProxyError {
+    let Some(host) = rule
+        .checked_sub(1)
+        .and_then(|at| snapshot.egress.rules().nth(at + 1))
+    else {
+        return ProxyError::new(
+            ErrorKind::DestinationDenied,
+            "no route leads to this scheme, host, port and path, and `unmatched` of the listener is \"deny\": use those \
+             of an upstream's `url`, or add the name to its `hosts`",
+        );
+    };
+    let detail = format!("the rule for {host:?} in [[egress.rules]] is \"deny\"");
+    ProxyError::new(ErrorKind::DestinationDenied, detail)
+}
+
+/// Whether it is a socket of this process, as far as that shows without the DNS.
+fn is_own_socket(snapshot: &Snapshot, host: &str, port: u16) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let ips: &[IpAddr] = match bare.parse() {
+        Ok(ip) => &[ip],
+        Err(_) if host == "localhost" => &[
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ],
+        Err(_) => &[],
+    };
+    let own = &snapshot.own_sockets;
+    ips.iter().any(|ip| own.contain(SocketAddr::new(*ip, port)))
+}
+
+/// Whether resolvers take the host for an IPv4 address though it is not written as one (`0x7f.1`, `2130706433`).
+/// Its rules would be those of a name.
+fn is_unusual_ipv4(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last
+        .strip_prefix("0x")
+        .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let decimal = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    (hexadecimal || decimal) && host.parse::<Ipv4Addr>().is_err()
+}
+
+/// An origin that requests pass to, with one shard's connections to it.
+pub struct PassedOrigin {
+    /// As an upstream, without a token.
+    pub upstream: Arc<BuiltUpstream>,
+    /// The connections.
+    pub pool: Rc<Pool>,
+}
+
+/// The origins that requests of one shard pass to. Listeners that the network reaches share no connection with
+/// those that it does not: other addresses may be dialled for each.
+pub struct PassedOrigins {
+    of_machine: OriginPools<Arc<BuiltUpstream>>,
+    of_network: OriginPools<Arc<BuiltUpstream>>,
+}
+
+impl PassedOrigins {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            of_machine: OriginPools::new(MOST_ORIGINS),
+            of_network: OriginPools::new(MOST_ORIGINS),
+        }
+    }
+
+    /// One of them, made when it is first asked for.
+    ///
+    /// # Errors
+    /// `overloaded` if as many as may be are in use; `upstream_tls` if there can be no TLS with it;
+    /// `destination_denied` if it has no URL.
+    pub fn get(
+        &self,
+        passing: &Passing,
+        origin: &Origin,
+        reach: Reach,
+    ) -> Result<PassedOrigin, ProxyError> {
+        let pools = match reach {
+            Reach::Machine => &self.of_machine,
+            Reach::Network => &self.of_network,
+        };
+        let make = || {
+            let upstream = passing.upstream(origin, reach)?;
+            Ok((Arc::clone(&upstream.endpoint), upstream))
+        };
+        let found = pools.pool(origin, Instant::now(), make);
+        let (pool, upstream) = found.map_err(no_pool)?;
+        Ok(PassedOrigin { upstream, pool })
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self, now: Instant) {
+        self.of_machine.sweep(now);
+        self.of_network.sweep(now);
+    }
+}
+
+#[cold]
+fn no_pool(error: OriginPoolError<PassingError>) -> ProxyError {
+    let (kind, detail) = match &error {
+        OriginPoolError::Full { .. } => (
+            ErrorKind::Overloaded,
+            "requests to as many hosts are in progress as may be; try again later",
+        ),
+        OriginPoolError::Endpoint(PassingError::Host(_)) => (
+            ErrorKind::DestinationDenied,
+            "this is no name that a host can have",
+        ),
+        OriginPoolError::Endpoint(PassingError::Tls(TlsError::NoRoots(_))) => (
+            ErrorKind::UpstreamTls,
+            "there are no CA certificates to verify the host with (the log says more)",
+        ),
+        OriginPoolError::Endpoint(PassingError::Tls(_)) => (
+            ErrorKind::UpstreamTls,
+            "no certificate can carry the name of this host",
+        ),
+    };
+    ProxyError::new(kind, detail).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_resolvers_take_for_an_ipv4_address_has_to_be_written_as_one() {
+        for host in [
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "127.1",
+            "127.0.1",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "127.0.0.256",
+            "1.2.3.4.5",
+            "foo.0x1",
+            "foo.1",
+            "0x",
+        ] {
+            assert!(is_unusual_ipv4(host), "{host}");
+        }
+        for host in [
+            "127.0.0.1",
+            "1a",
+            "a.1b",
+            "0xg",
+            "1.example",
+            "0x1.example",
+            "[::1]",
+            "",
+        ] {
+            assert!(!is_unusual_ipv4(host), "{host}");
+        }
+    }
+}

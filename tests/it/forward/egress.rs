@@ -1,0 +1,512 @@
+//! What may leave that no route leads to: judged by host and port, then at the address that is dialled.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::support::any_port;
+use crate::support::api::Api;
+use crate::support::client;
+use crate::support::idp::Idp;
+use crate::support::server::response;
+use crate::support::sidebearer::Sidebearer;
+
+const DENIED: &str = "destination_denied";
+const BAD: &str = "bad_request";
+
+/// What the configuration does not name, beside the API `crm` that it does.
+struct Outside {
+    origin: Api,
+    crm: Api,
+    idp: Idp,
+    sidebearer: Sidebearer,
+}
+
+impl Outside {
+    /// Three forward listeners: `closed`; `open`, by which everything passes; and `network`, which the network can
+    /// reach. `egress` is the text of `[egress]`, with the ports of both APIs put in for `PORTS` and the IP address
+    /// of both for `IP`.
+    fn start(egress: &str) -> Self {
+        let origin = Api::start(|_| response(200, "origin"));
+        let crm = Api::start(|_| response(200, "crm"));
+        let idp = Idp::start();
+        let config = Self::config(egress, &origin, &crm, &idp);
+        Self {
+            sidebearer: Sidebearer::start(&config),
+            origin,
+            crm,
+            idp,
+        }
+    }
+
+    fn config(egress: &str, origin: &Api, crm: &Api, idp: &Idp) -> String {
+        let ports = format!("80, 443, {}, {}", origin.address.port(), crm.address.port());
+        let egress = egress.replace("PORTS", &ports);
+        let egress = egress.replace("IP", &origin.address.ip().to_string());
+        format!(
+            r#"
+[[listeners]]
+name = "closed"
+address = "{any}"
+kind = "forward"
+
+[[listeners]]
+name = "open"
+address = "{any}"
+kind = "forward"
+unmatched = "pass"
+
+[[listeners]]
+name = "network"
+address = "0.0.0.0:0"
+kind = "forward"
+upstreams = []
+allow_network = true
+
+[upstreams.crm]
+url = "http://{crm}"
+hosts = ["crm.example.com:80"]
+credential = "crm"
+
+[credentials.crm]
+token_endpoint = "{endpoint}"
+client_id = "billing"
+client_secret = {{ file = "secret" }}
+
+{egress}
+"#,
+            any = any_port(),
+            crm = crm.address,
+            endpoint = idp.endpoint(),
+        )
+    }
+
+    /// As after an edit of `[egress]`.
+    async fn change(&self, egress: &str) {
+        let config = Self::config(egress, &self.origin, &self.crm, &self.idp);
+        self.sidebearer.reconfigure(&config).await.unwrap();
+    }
+
+    fn address_of(&self, listener: &str) -> SocketAddr {
+        let address = self.sidebearer.address_of(listener);
+        match listener {
+            "network" => (self.origin.address.ip(), address.port()).into(),
+            _ => address,
+        }
+    }
+
+    /// The whole answer to a GET with this header line.
+    async fn answer(&self, listener: &str, target: &str, line: &str) -> String {
+        let get = format!(
+            "GET {target} HTTP/1.1\r\nHost: x.example\r\n{line}\r\nConnection: close\r\n\r\n"
+        );
+        client::raw(self.address_of(listener), get).await
+    }
+
+    /// What a GET of `target` becomes: where it arrived with which target, or the code of the error.
+    async fn becomes(&self, listener: &str, target: &str) -> String {
+        let before = (self.origin.seen().len(), self.crm.seen().len());
+        let answer = self.answer(listener, target, "Authorization: Mine").await;
+        let origin = self.origin.seen().split_off(before.0);
+        let crm = self.crm.seen().split_off(before.1);
+        match (&origin[..], &crm[..]) {
+            ([seen], []) => {
+                assert_eq!(seen.authorization(), "Mine", "{target}");
+                format!("origin {}", seen.target)
+            }
+            ([], [seen]) => {
+                assert_eq!(seen.authorization(), "Bearer token-1", "{target}");
+                format!("crm {}", seen.target)
+            }
+            ([], []) => code_of(&answer).to_owned(),
+            _ => panic!("{target} arrived more than once"),
+        }
+    }
+}
+
+/// The code of the error that an answer is.
+fn code_of(answer: &str) -> &str {
+    let code = answer.split("urn:sidebearer:error:").nth(1);
+    code.and_then(|rest| rest.split('"').next())
+        .unwrap_or(answer)
+}
+
+#[tokio::test]
+async fn every_destination_goes_where_the_rules_let_it() {
+    let outside = Outside::start(
+        r#"
+[egress]
+allow = ["IP", "198.18.0.0/15", "127.9.0.0/16"]
+deny = ["192.0.2.0/24", "1.1.1.1", "2606:4700::/32"]
+ports = [PORTS]
+
+[[egress.rules]]
+hosts = ["*.denied.example", "127.0.0.3", "[2001:db8::3]"]
+
+[[egress.rules]]
+hosts = ["IP"]
+listeners = ["closed", "network"]
+action = "pass"
+
+[[egress.rules]]
+hosts = ["localhost", "127.9.9.9", "10.0.0.1"]
+action = "pass"
+"#,
+    );
+    let (ip, port) = (outside.origin.address.ip(), outside.origin.address.port());
+    let crm_port = outside.crm.address.port();
+    let IpAddr::V4(ipv4) = ip else {
+        unreachable!("the tests' own address is of IPv4")
+    };
+    let [_, b, c, d] = ipv4.octets();
+    let number = u32::from_be_bytes([127, b, c, d]);
+    let [open, closed, network] =
+        ["open", "closed", "network"].map(|name| outside.address_of(name));
+    let admin = outside.sidebearer.admin();
+    let everywhere = ["open", "closed", "network"];
+    let (only_open, inner, outer) = (&everywhere[..1], &everywhere[..2], &everywhere[2..]);
+    let rows: Vec<(&[&str], String, &str)> = vec![
+        // By the rule for its address, or `unmatched`.
+        (
+            &everywhere,
+            format!("http://{ip}:{port}/x?q=%41"),
+            "origin /x?q=%41",
+        ),
+        (&everywhere, format!("http://{ip}:{port}"), "origin /"),
+        (&everywhere, format!("HTTP://{ip}:0{port}/x"), "origin /x"),
+        (
+            &everywhere,
+            format!("http://[::ffff:{ip}]:{port}/x"),
+            "origin /x",
+        ),
+        (
+            &everywhere,
+            format!(
+                "http://[::FFFF:7f{b:02x}:{:x}]:{port}/x",
+                u16::from_be_bytes([c, d])
+            ),
+            "origin /x",
+        ),
+        // Other spellings of the same address.
+        (&everywhere, format!("http://{number}:{port}/x"), DENIED),
+        (
+            &everywhere,
+            format!("http://0x{number:08x}:{port}/x"),
+            DENIED,
+        ),
+        (
+            &everywhere,
+            format!("http://0X{number:08X}:{port}/x"),
+            DENIED,
+        ),
+        (&everywhere, format!("http://0{number:o}:{port}/x"), DENIED),
+        (
+            &everywhere,
+            format!(
+                "http://127.{b}.{}:{port}/x",
+                u32::from(c) * 256 + u32::from(d)
+            ),
+            DENIED,
+        ),
+        (
+            &everywhere,
+            format!("http://0177.{b}.{c}.{d}:{port}/x"),
+            DENIED,
+        ),
+        (&everywhere, format!("http://{ip}.:{port}/x"), "origin /x"),
+        (&everywhere, format!("http://{ip}..:{port}/x"), BAD),
+        (
+            &everywhere,
+            format!("http://127.{b}.{c}.{d}%00:{port}/x"),
+            BAD,
+        ),
+        (
+            &everywhere,
+            format!("http://127%2e{b}.{c}.{d}:{port}/x"),
+            BAD,
+        ),
+        (&everywhere, format!("http://{ip}@1.1.1.1/x"), BAD),
+        (&everywhere, format!("http://1.1.1.1@{ip}:{port}/x"), BAD),
+        (&everywhere, format!("http://[{ip}]:{port}/x"), BAD),
+        (
+            &everywhere,
+            format!("http://[::ffff:{ip}%25lo]:{port}/x"),
+            BAD,
+        ),
+        (
+            &everywhere,
+            format!("http://\u{ff11}27.{b}.{c}.{d}:{port}/x"),
+            BAD,
+        ),
+        // Ports.
+        (&everywhere, format!("http://{ip}:81/x"), DENIED),
+        (&everywhere, format!("http://{ip}:22/x"), DENIED),
+        (&everywhere, format!("http://{ip}:0/x"), DENIED),
+        (&everywhere, format!("http://{ip}:65536/x"), BAD),
+        // The named API gets its token, and what is beside it passes without one.
+        (inner, "http://crm.example.com/x".to_owned(), "crm /x"),
+        (inner, format!("http://{ip}:{crm_port}/x"), "crm /x"),
+        (
+            &everywhere,
+            "http://crm.example.com:81/x".to_owned(),
+            DENIED,
+        ),
+        // Hosts that a rule denies, at any depth, and none beside them.
+        (&everywhere, "http://a.denied.example/".to_owned(), DENIED),
+        (
+            &everywhere,
+            "https://a.b.denied.example./".to_owned(),
+            DENIED,
+        ),
+        (
+            &everywhere,
+            "http://A.DENIED.EXAMPLE:443/".to_owned(),
+            DENIED,
+        ),
+        (&everywhere, "http://127.0.0.3/".to_owned(), DENIED),
+        (&everywhere, "http://[::ffff:127.0.0.3]/".to_owned(), DENIED),
+        (&everywhere, "http://[2001:DB8:0:0::3]/".to_owned(), DENIED),
+        // Addresses that are not public, are denied, or are never led to.
+        (&everywhere, "http://10.0.0.1/".to_owned(), DENIED),
+        (only_open, "http://172.16.0.1/".to_owned(), DENIED),
+        (only_open, "http://192.168.0.1/".to_owned(), DENIED),
+        (only_open, "http://100.64.0.1/".to_owned(), DENIED),
+        (only_open, "http://0.0.0.0/".to_owned(), DENIED),
+        (only_open, format!("http://127.0.0.1:{port}/"), DENIED),
+        (only_open, "http://[::1]/".to_owned(), DENIED),
+        (only_open, "http://[::]/".to_owned(), DENIED),
+        (only_open, "http://[fe80::1]/".to_owned(), DENIED),
+        (only_open, "http://[fd00::1]/".to_owned(), DENIED),
+        (only_open, "http://[ff02::1]/".to_owned(), DENIED),
+        (only_open, "http://224.0.0.1/".to_owned(), DENIED),
+        (only_open, "http://255.255.255.255/".to_owned(), DENIED),
+        (
+            only_open,
+            "http://169.254.169.254/latest/meta-data".to_owned(),
+            DENIED,
+        ),
+        (
+            only_open,
+            "http://[::ffff:169.254.169.254]/".to_owned(),
+            DENIED,
+        ),
+        (only_open, "http://[::a9fe:a9fe]/".to_owned(), DENIED),
+        (only_open, "http://[64:ff9b::a9fe:a9fe]/".to_owned(), DENIED),
+        (
+            only_open,
+            "http://[64:ff9b:1::a9fe:a9fe]/".to_owned(),
+            DENIED,
+        ),
+        (only_open, "http://[2002:a9fe:a9fe::1]/".to_owned(), DENIED),
+        (
+            only_open,
+            "http://[2001:0:101:101::5601:5601]/".to_owned(),
+            DENIED,
+        ),
+        (only_open, "http://[fd00:ec2::254]/".to_owned(), DENIED),
+        (only_open, "http://100.100.100.200/".to_owned(), DENIED),
+        (only_open, "http://192.0.0.192/".to_owned(), DENIED),
+        (only_open, "http://168.63.129.16/".to_owned(), DENIED),
+        (only_open, "http://192.0.2.1/".to_owned(), DENIED),
+        (only_open, "https://1.1.1.1/".to_owned(), DENIED),
+        (only_open, "http://[64:ff9b::1.1.1.1]/".to_owned(), DENIED),
+        (only_open, "http://[2606:4700::1111]/".to_owned(), DENIED),
+        (&everywhere, format!("http://localhost:{port}/"), DENIED),
+        (only_open, "http://nothing.invalid/".to_owned(), DENIED),
+        // `allow` does not name it exactly, and nobody is there.
+        (outer, format!("http://127.9.9.9:{port}/"), DENIED),
+        (
+            inner,
+            format!("http://127.9.9.9:{port}/"),
+            "upstream_connect",
+        ),
+        // This process itself.
+        (&everywhere, format!("http://{open}/"), "loop"),
+        (&everywhere, format!("http://{closed}/"), "loop"),
+        (&everywhere, format!("http://{network}/"), "loop"),
+        (
+            &everywhere,
+            format!("http://127.0.0.1:{}/", network.port()),
+            "loop",
+        ),
+        (
+            &everywhere,
+            format!("http://localhost:{}/", network.port()),
+            "loop",
+        ),
+        (
+            &everywhere,
+            format!("http://0.0.0.0:{}/", network.port()),
+            "loop",
+        ),
+        (
+            &everywhere,
+            format!("http://[::ffff:{}]:{}/", open.ip(), open.port()),
+            "loop",
+        ),
+        (&everywhere, format!("http://{admin}/metrics"), "loop"),
+        // Nothing is named.
+        (&everywhere, "/x".to_owned(), BAD),
+        (&everywhere, "ftp://a.example/".to_owned(), BAD),
+        (&everywhere, "http:///x".to_owned(), BAD),
+    ];
+    for (listeners, target, expected) in &rows {
+        for listener in *listeners {
+            let becomes = outside.becomes(listener, target).await;
+            assert_eq!(becomes, *expected, "{listener} {target}");
+        }
+    }
+    for listener in ["closed", "network"] {
+        let becomes = outside.becomes(listener, "http://elsewhere.example/").await;
+        assert_eq!(becomes, DENIED, "{listener}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_rule_and_nothing_of_the_address() {
+    let outside = Outside::start(
+        "[egress]\nallow = [\"127.0.0.8\"]\ndeny = [\"127.0.0.0/24\"]\nports = [PORTS, 1]\n\
+         [[egress.rules]]\nhosts = [\"*.denied.example\"]\n[[egress.rules]]\nhosts = [\"10.0.0.1\", \"localhost\"]\n\
+         listeners = [\"network\"]\naction = \"pass\"\n",
+    );
+    let detail = async |listener: &str, target: &str| {
+        let answer = outside.answer(listener, target, "X: y").await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        let detail = answer.split("\"detail\":\"").nth(1).unwrap();
+        detail.split("\"}").next().unwrap().replace("\\\"", "\"")
+    };
+    for (listener, target, rule) in [
+        (
+            "open",
+            "http://a.denied.example/",
+            "\"*.denied.example\" in [[egress.rules]]",
+        ),
+        (
+            "closed",
+            "http://a.example/",
+            "`unmatched` of the listener is \"deny\"",
+        ),
+        (
+            "open",
+            "http://10.0.0.1:22/",
+            "port 22 is none of `ports` of [egress]",
+        ),
+        (
+            "open",
+            "http://10.0.0.1/",
+            "`addresses = \"public\"` of [egress]",
+        ),
+        (
+            "network",
+            "http://10.0.0.1/",
+            "`addresses = \"public\"` of [egress]",
+        ),
+        ("open", "http://localhost/", "`deny` of [egress]"),
+        ("open", "http://127.0.0.1/", "`deny` of [egress]"),
+    ] {
+        let detail = detail(listener, target).await;
+        assert!(detail.contains(rule), "{target}: {detail}");
+        assert!(!detail.contains("127."), "{target}: {detail}");
+    }
+    // A name of this network cannot be told from one that nobody has.
+    let unknown = detail("open", "http://nothing.invalid/").await;
+    outside.change("[egress]\nports = [PORTS]\n").await;
+    assert_eq!(detail("open", "http://localhost/").await, unknown);
+    for (series, value) in [
+        ("outcome=\"denied\",rule=\"*.denied.example\"", 1.0),
+        ("outcome=\"port_denied\",rule=\"unmatched\"", 1.0),
+        ("outcome=\"address_denied\",rule=\"unmatched\"", 5.0),
+    ] {
+        let series = format!("sidebearer_egress_total{{listener=\"open\",{series}}}");
+        assert_eq!(outside.sidebearer.metric(&series).await, value, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn what_passes_keeps_its_way_and_says_which_rule_let_it() {
+    let outside = Outside::start("[egress]\nallow = [\"IP\"]\nports = [PORTS]\n");
+    let target = format!("http://{}/x", outside.origin.address);
+    let line = "Proxy-Authorization: Basic eA==\r\nProxy-Connection: keep-alive\r\nX-Own: 1";
+    let answer = outside.answer("open", &target, line).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let seen = outside.origin.seen().remove(0);
+    assert_eq!(seen.host, outside.origin.address.to_string());
+    assert_eq!(seen.header("x-own"), "1");
+    for header in ["proxy-authorization", "proxy-connection", "authorization"] {
+        assert!(!seen.headers.contains_key(header), "{header}");
+    }
+    // A page of another site may cause it, as it may without a proxy: no token goes along.
+    let page = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site";
+    let answer = outside.answer("open", &target, page).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let refused = outside
+        .answer("open", "http://crm.example.com/", page)
+        .await;
+    assert_eq!(code_of(&refused), "browser_request");
+    let series = "sidebearer_egress_total{listener=\"open\",outcome=\"passed\",rule=\"unmatched\"}";
+    assert_eq!(outside.sidebearer.metric(series).await, 2.0);
+    let connects = "sidebearer_upstream_connects_total{outcome=\"success\",upstream=\"\"}";
+    assert!(outside.sidebearer.metric(connects).await >= 1.0);
+}
+
+#[tokio::test]
+async fn the_next_request_after_a_reload_is_decided_anew() {
+    let outside = Outside::start("[egress]\nallow = [\"IP\"]\nports = [PORTS]\n");
+    let address = outside.origin.address;
+    let target = format!("http://{address}/x");
+    let allowed = "[egress]\nallow = [\"IP\"]\nports = [PORTS]\n";
+    for (egress, open, closed) in [
+        (allowed.to_owned(), "origin /x", DENIED),
+        ("[egress]\nports = [PORTS]\n".to_owned(), DENIED, DENIED),
+        (
+            "[egress]\naddresses = \"any\"\nports = [PORTS]\n".to_owned(),
+            "origin /x",
+            DENIED,
+        ),
+        ("[egress]\naddresses = \"any\"\n".to_owned(), DENIED, DENIED),
+        (
+            format!("{allowed}[[egress.rules]]\nhosts = [\"IP\"]\naction = \"pass\"\n"),
+            "origin /x",
+            "origin /x",
+        ),
+        (
+            format!("{allowed}[[egress.rules]]\nhosts = [\"IP\"]\naction = \"deny\"\n"),
+            DENIED,
+            DENIED,
+        ),
+        (allowed.to_owned(), "origin /x", DENIED),
+    ] {
+        outside.change(&egress).await;
+        assert_eq!(outside.becomes("open", &target).await, open, "{egress}");
+        assert_eq!(outside.becomes("closed", &target).await, closed, "{egress}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_leads_to_a_listener_of_this_process_is_a_loop_before_a_byte_is_sent() {
+    let config = |url: &str| {
+        format!(
+            "\n[[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\nupstream = \"back\"\nallow_browsers = true\n\
+             [upstreams.back]\nurl = \"{url}\"\n[server]\nvia = false\n"
+        )
+    };
+    let api = Api::open();
+    let sidebearer = Sidebearer::start(&config(&format!("http://{}", api.address)));
+    let (app, admin) = (sidebearer.address_of("app"), sidebearer.admin());
+    assert_eq!(client::get(app, "/x").await.status, 200);
+    for url in [
+        format!("http://{app}"),
+        format!("http://localhost:{}", app.port()),
+        format!("http://0.0.0.0:{}", app.port()),
+        format!("http://[::ffff:127.0.0.1]:{}", app.port()),
+        format!("http://{admin}"),
+    ] {
+        sidebearer.reconfigure(&config(&url)).await.unwrap();
+        let answer = client::get(app, "/x").await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (508, "loop"),
+            "{url}"
+        );
+    }
+    let connects = "sidebearer_upstream_connects_total{outcome=\"loop\",upstream=\"back\"}";
+    assert_eq!(sidebearer.metric(connects).await, 5.0);
+}
