@@ -187,7 +187,7 @@ fn key(file: &NamedFile) -> Vec<u8> {
     key.map_or_else(path, |key| key.public_key().to_vec())
 }
 
-/// The proof of a bound token counts only beside the token under its own scheme (RFC 9449 section
+/// The proof of a bound token counts only together with the token under its own scheme (RFC 9449 section
 /// 7.1).
 fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
     let bound = |name: &String| {
@@ -286,8 +286,8 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
             report.warning(place, message, "no upstream names it");
         }
     }
-    // Not an error: whoever takes the last route from a listener wants it to refuse, not the
-    // routes of before to stay.
+    // Not an error: an operator who removes the last route of a listener wants the listener to refuse requests. An
+    // error would keep the routes of before.
     for (name, place) in &draft.listener_names {
         let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
         let forward = |((known, forward), _): &((String, Forwarding), SourceSpan)| {

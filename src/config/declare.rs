@@ -68,6 +68,12 @@ pub(super) enum Absent {
     Required,
     /// The same as with this value, which is written in TOML.
     Value(String),
+    /// The same as with this value; but in some tables it has to be there.
+    ValueOrRequired {
+        value: String,
+        /// Where it has to be there.
+        required_where: &'static str,
+    },
     /// What cannot be written as a value.
     Words(&'static str),
 }
@@ -142,6 +148,10 @@ impl fmt::Display for Absent {
         match self {
             Self::Required => f.write_str("required"),
             Self::Value(value) => write!(f, "`{value}`"),
+            Self::ValueOrRequired {
+                value,
+                required_where,
+            } => write!(f, "`{value}`; required where {required_where}"),
             Self::Words(words) => f.write_str(words),
         }
     }

@@ -1,4 +1,4 @@
-//! Who may write what is read: whoever can change a secret or the configuration decides where tokens go.
+//! Who may write the files that are read: a user who can change a secret or the configuration decides where tokens go.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

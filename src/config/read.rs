@@ -168,7 +168,7 @@ impl<'a> Section<'a> {
         self.table.contains_key(key.name)
     }
 
-    /// Where each element of an array is written; nowhere if it is no array.
+    /// Where each element of an array is written; nowhere if it is not an array.
     pub(super) fn places_within<K>(&self, key: &Key<K>) -> Vec<SourceSpan> {
         let value = self.table.get(key.name);
         let elements = value.and_then(|value| value.get_ref().as_array());
@@ -210,7 +210,7 @@ impl<'a> Section<'a> {
         Some(self.value_of(name, value))
     }
 
-    /// The same of a value that is no secret: quoted lines show it.
+    /// The same of a value that is not a secret: quoted lines show it.
     pub(super) fn shown(&self, name: &'a str) -> Option<Value<'a>> {
         let value = self.value(name)?;
         value.reveal();

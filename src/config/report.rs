@@ -36,7 +36,7 @@ pub(super) struct Report<'a> {
     revealed: RefCell<Vec<Revealed>>,
 }
 
-/// A scalar that was read as something that is no secret.
+/// A scalar that was read as something that is not a secret.
 struct Revealed {
     file: usize,
     /// Without its quotes.

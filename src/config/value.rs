@@ -171,7 +171,7 @@ impl<'a> Value<'a> {
         format!("{} in {}", QuotedWord(self.key), self.title)
     }
 
-    /// Reports the wrong type, and is nothing.
+    /// Reports the wrong type, and returns `None`.
     pub(super) fn mistyped<T>(&self, expected: impl fmt::Display) -> Option<T> {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",

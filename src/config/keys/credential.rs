@@ -128,7 +128,7 @@ keys! {
         /// whose clock is behind may refuse them for it.
         assertion_nbf: Flag = Flag::new(false);
 
-        /// The `aud` of assertions: `"issuer"`, `"token_endpoint"`, or any other text as it is.
+        /// The `aud` of assertions: `"issuer"`, `"token_endpoint"`, or any other text, unchanged.
         assertion_audience: Text = Text::new(
             "text",
             IfAbsent::Words("the issuer, else the token endpoint"),
@@ -171,7 +171,7 @@ keys! {
         subject_token_type: Parsed<String> = token_type_of_a_jwt(),
             only with grant = &["token-exchange"];
 
-        /// The token of whoever acts for the subject.
+        /// The token of the party that acts for the subject.
         actor_token: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a token",
             "none",

@@ -5,6 +5,7 @@ use super::super::parse::address::{host_name, origin};
 use super::super::parse::listener::{Mode, name, octal};
 use super::super::report::Expected;
 use super::super::settings::EgressAction;
+use super::super::settings::forward::EVERY_UPSTREAM;
 use super::egress::ACTIONS;
 
 /// How requests name where they go.
@@ -53,8 +54,13 @@ keys! {
         upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none")), only with kind = REVERSE;
 
         /// A forward listener: the upstreams that it leads to by their own names, which are the host of `url`
-        /// and `hosts`. `["*"]`, the default, is all of them. Required where the network can reach the listener.
-        upstreams: List<String> = List::new("names of upstreams", any_text), only with kind = FORWARD;
+        /// and `hosts`. `["*"]` is all of them.
+        upstreams: List<String> = List::required_where(
+            "names of upstreams",
+            any_text,
+            "the network can reach the listener",
+            &[EVERY_UPSTREAM],
+        ), only with kind = FORWARD;
 
         /// A forward listener: what becomes of a request that no route and no name of an upstream matches, and
         /// no rule of `[egress]`. `"deny"`: it is refused. `"pass"`: it goes on without a token to where its
@@ -64,7 +70,7 @@ keys! {
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
 
-        /// Needed for an address that is neither loopback nor a unix socket: whoever reaches it uses the
+        /// Needed for an address that is neither loopback nor a unix socket: everyone who reaches it uses the
         /// credentials of its upstreams.
         allow_network: Flag = Flag::new(false);
 

@@ -30,7 +30,7 @@ keys! {
     /// A second address, for health and metrics only.
     HEALTH: Health, HEALTH_TABLE = "[health]" {
         /// A second address that serves health and metrics only, for the kubelet. It may be any address.
-        address: Parsed<SocketAddr> = address(IfAbsent::Words("none"));
+        address: Parsed<SocketAddr> = address(IfAbsent::Required("an address such as \"0.0.0.0:7091\""));
 
         /// The most connections at the same time. More wait in the backlog.
         max_connections: Integer<usize> = max_connections();

@@ -58,7 +58,7 @@ keys! {
         max_interim_bytes: Size = Size::new("64KiB", "0B", "16MiB");
 
         /// The largest file of a secret, key or certificate. A reload that changes this value builds
-        /// everything anew that names a file.
+        /// again everything that names a file.
         max_file_bytes: Size = Size::new("1MiB", "1KiB", "64MiB");
 
         /// How long a file system may take to answer when a file is read or a socket file is made. After

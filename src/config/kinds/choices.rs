@@ -95,7 +95,7 @@ pub(in crate::config) struct Choice<T: 'static> {
 enum Default<T> {
     /// That of `words` at this index.
     Word(usize),
-    /// This, which has no word; and what people are told instead.
+    /// This value, which has no word, and what the documentation says in its place.
     Wordless(T, &'static str),
 }
 
@@ -162,8 +162,8 @@ impl<T: Copy> Choice<T> {
 }
 
 impl Section<'_> {
-    /// The word that is chosen or holds without the key, and what it means. Only what `fits` is there
-    /// to choose from. `None` after a mistake.
+    /// The word that is chosen or holds without the key, and what it means. Only words that
+    /// `fits` accepts can be chosen. `None` after a mistake.
     pub(in crate::config) fn choose<T: Copy + Sync>(
         &self,
         key: &Key<Choice<T>>,

@@ -1,5 +1,5 @@
-//! What a key may hold: strings, and what they say. What is written wrong is reported, and is
-//! nothing.
+//! What a key may hold: strings, and what they say. A wrong value is reported, and is then read as if it were
+//! absent.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl<T: fmt::Display> IfAbsent<T> {
 
 /// A string; an empty one is as good as absent.
 pub(in crate::config) struct Text {
-    /// What it says, for people who write it.
+    /// What the string says, for the documentation.
     says: &'static str,
     without: NoValue,
 }
@@ -75,7 +75,7 @@ impl Kind for Text {
 
 /// A string that means something.
 pub(in crate::config) struct Parsed<T> {
-    /// What it says, for people who write it.
+    /// What the string says, for the documentation.
     says: &'static str,
     parse: fn(&str) -> Result<T, Expected>,
     /// What is expected in place of another type.
@@ -144,18 +144,32 @@ impl<T: fmt::Display> Kind for Parsed<T> {
     }
 }
 
-/// Takes any text as it is.
+/// Takes any text, unchanged.
 pub(in crate::config) fn any_text(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
 }
 
-/// An array of strings that mean something; empty without the key.
+/// What holds without a list.
+#[derive(Clone, Copy)]
+enum AbsentList {
+    /// An empty one.
+    Empty,
+    /// It has to be there, and must not be empty. What is expected, for the message.
+    Required(&'static str),
+    /// This one; but some tables have to have the key, which their section looks after.
+    Default {
+        default: &'static [&'static str],
+        /// Which tables, for people.
+        required_where: &'static str,
+    },
+}
+
+/// An array of strings that mean something.
 pub(in crate::config) struct List<T> {
-    /// What each says, for people who write it.
+    /// What each string says, for the documentation.
     says: &'static str,
     parse: fn(&str) -> Result<T, Expected>,
-    /// What is expected where there must be one at least.
-    required: Option<&'static str>,
+    without: AbsentList,
 }
 
 impl<T> List<T> {
@@ -166,7 +180,7 @@ impl<T> List<T> {
         Self {
             says,
             parse,
-            required: None,
+            without: AbsentList::Empty,
         }
     }
 
@@ -179,7 +193,24 @@ impl<T> List<T> {
         Self {
             says,
             parse,
-            required: Some(expected),
+            without: AbsentList::Required(expected),
+        }
+    }
+
+    /// One that some tables have to have, and that holds `default` where it is left out of another.
+    pub(in crate::config) const fn required_where(
+        says: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+        required_where: &'static str,
+        default: &'static [&'static str],
+    ) -> Self {
+        Self {
+            says,
+            parse,
+            without: AbsentList::Default {
+                default,
+                required_where,
+            },
         }
     }
 }
@@ -189,20 +220,25 @@ impl<T> Kind for List<T> {
     type Output<'a> = Vec<Option<T>>;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<Option<T>> {
-        let value = section.shown(key);
-        if value.is_none()
-            && let Some(expected) = self.required
-        {
-            section.report_missing(key, expected);
-        }
-        let elements = value.and_then(|value| {
-            let elements = value.elements("an array of strings")?;
-            match self.required {
-                Some(expected) if elements.is_empty() => {
-                    value.check(Err(format!("expected {expected}").into()))
+        let Some(value) = section.shown(key) else {
+            return match self.without {
+                AbsentList::Empty => Vec::new(),
+                AbsentList::Required(expected) => {
+                    section.report_missing(key, expected);
+                    Vec::new()
                 }
-                _ => Some(elements),
+                AbsentList::Default { default, .. } => {
+                    let default = default.iter().map(|text| (self.parse)(text).ok());
+                    default.collect()
+                }
+            };
+        };
+        let elements = value.elements("an array of strings");
+        let elements = elements.and_then(|elements| match self.without {
+            AbsentList::Required(expected) if elements.is_empty() => {
+                value.check(Err(format!("expected {expected}").into()))
             }
+            _ => Some(elements),
         });
         let parsed = |element: Value<'_>| {
             let text = element.text("a string")?;
@@ -216,9 +252,16 @@ impl<T> Kind for List<T> {
     }
 
     fn absent(&self) -> Absent {
-        match self.required {
-            Some(_) => Absent::Required,
-            None => Absent::Value("[]".to_owned()),
+        match self.without {
+            AbsentList::Empty => Absent::Value("[]".to_owned()),
+            AbsentList::Required(_) => Absent::Required,
+            AbsentList::Default {
+                default,
+                required_where,
+            } => Absent::ValueOrRequired {
+                value: format!("{default:?}"),
+                required_where,
+            },
         }
     }
 }
@@ -226,7 +269,7 @@ impl<T> Kind for List<T> {
 /// A value that the section reads in its own way. Quoted lines do not show it, unless it is declared
 /// as visible.
 pub(in crate::config) struct Raw {
-    /// What it says, for people who write it.
+    /// What the string says, for the documentation.
     says: &'static str,
     without: NoValue,
 }

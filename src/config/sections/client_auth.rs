@@ -101,7 +101,7 @@ impl Reader<'_, '_> {
         let form = self.form(server);
         let (value, source, text) = key?;
         let read = SigningKey::read(text.expose(), algorithm).map_err(|e| match source.file() {
-            // It could be read, so that this is no secret that slipped to where a path is expected.
+            // It could be read, so that this is not a secret that slipped to where a path is expected.
             Some(file) => format!("{}: {e}", file.path().display()).into(),
             None => e.to_string().into(),
         });

@@ -43,15 +43,15 @@ fn read_upstreams(
     on_network: bool,
     draft: &mut Draft,
 ) -> Vec<String> {
+    let named: Vec<String> = upstreams.into_iter().flatten().collect();
     let Some(value) = section.written(&LISTENER.upstreams) else {
         if on_network {
             let expected = "the names of upstreams, since the network can reach the listener; \
                             [\"*\"] is all of them";
             section.report_missing(LISTENER.upstreams.name, expected);
         }
-        return vec![EVERY_UPSTREAM.to_owned()];
+        return named;
     };
-    let named: Vec<String> = upstreams.into_iter().flatten().collect();
     let every = named.iter().any(|name| name == EVERY_UPSTREAM);
     if every && named.len() > 1 {
         value.error(

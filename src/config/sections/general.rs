@@ -85,7 +85,7 @@ impl OperatorListener {
         {
             value.error(
                 "can be reached from the network",
-                "whoever reaches it sees the status and reloads the configuration; \
+                "everyone who reaches it sees the status and can reload the configuration; \
                  allow that with `allow_network = true`, or use a loopback address",
             );
         }
@@ -97,7 +97,7 @@ impl OperatorListener {
         (page, written.map_or(section.place, |value| value.place))
     }
 
-    /// `[health]`, and where its address is written; nothing without one.
+    /// `[health]`, and where its address is written; nothing after a mistake.
     pub(super) fn read_health(section: Section<'_>) -> Option<(Self, SourceSpan)> {
         let address = section.read(&HEALTH.address);
         let max_connections = section.read(&HEALTH.max_connections);

@@ -41,7 +41,7 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             (ListenAddress::Tcp(address), _) if !is_loopback_ip(address.ip()) && !allow_network => {
                 value.error(
                     "can be reached from the network",
-                    "whoever reaches it uses its credentials; \
+                    "everyone who reaches it uses its credentials; \
                      allow that with `allow_network = true`, or use a loopback address",
                 );
             }

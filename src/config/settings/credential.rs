@@ -208,7 +208,7 @@ pub enum Refresh {
 }
 
 impl Credential {
-    /// Every value that is read anew for each token request.
+    /// Every value that is read again for each token request.
     pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
         (self.client_id.iter())
             .chain(self.auth.secret())

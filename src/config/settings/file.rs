@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::files;
 
-/// What is longer is no secret and no key, but a mistake. It is the default of `server.max_file_bytes`.
+/// What is longer is neither a secret nor a key, but a mistake. It is the default of `server.max_file_bytes`.
 pub(in crate::config) const MAX_BYTES: usize = 1 << 20;
 
 /// Where a file is, and how much of it is read at most.
@@ -54,7 +54,7 @@ impl NamedFile {
     /// What it holds now.
     ///
     /// # Errors
-    /// Beside those of the system: it does not answer within [`files::timeout`], it is no regular
+    /// Beside those of the system: it does not answer within [`files::timeout`], it is not a regular
     /// file, or longer than it may be.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let (path, max_bytes) = (self.path.clone(), self.max_bytes);

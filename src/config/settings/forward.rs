@@ -27,7 +27,7 @@ pub enum Scheme {
 pub struct HostPort {
     /// IPv6 in brackets.
     pub host: String,
-    /// `None`: the ports of the URL that it stands beside.
+    /// `None`: the ports of the `url` of the same upstream.
     pub port: Option<u16>,
 }
 

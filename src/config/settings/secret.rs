@@ -54,7 +54,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret comes from. Files are read anew each time, so that rotation needs no restart.
+/// Where a secret comes from. Files are read again each time, so that rotation needs no restart.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// Written in the configuration itself; works, and is warned about for real secrets.

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-/// A credential with these lines, beside these files.
+/// A credential with these lines, in a directory with these files.
 fn loaded(lines: &str, files: &[(&str, &str)]) -> (TempDir, Result<Loaded, Diagnostics>) {
     let text = format!(
         "[credentials.crm]\ntoken_endpoint = \"https://login.example.com/oauth/token\"\n{lines}\n{LISTENER}{UPSTREAM}"

@@ -25,13 +25,13 @@ allow_network = false
       --> sidebearer.toml:3:11
        |
      3 | address = "0.0.0.0:8080"
-       |           ^^^^^^^^^^^^^^ whoever reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+       |           ^^^^^^^^^^^^^^ everyone who reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
 
     error: `address` in [[listeners]] can be reached from the network
       --> sidebearer.toml:7:11
        |
      7 | address = "[::]:8081"
-       |           ^^^^^^^^^^^ whoever reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+       |           ^^^^^^^^^^^ everyone who reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
     "##);
 }
 
@@ -42,7 +42,7 @@ fn network_admin_needs_consent() {
       --> sidebearer.toml:2:11
        |
      2 | address = "10.1.2.3:7090"
-       |           ^^^^^^^^^^^^^^^ whoever reaches it sees the status and reloads the configuration; allow that with `allow_network = true`, or use a loopback address
+       |           ^^^^^^^^^^^^^^^ everyone who reaches it sees the status and can reload the configuration; allow that with `allow_network = true`, or use a loopback address
     "##);
 }
 
@@ -144,6 +144,18 @@ fn a_socket_that_cannot_be_made_is_refused() {
         assert!(shown.contains(&reason), "{path}: {shown}");
         assert!(shown.contains("invalid `address`"), "{path}: {shown}");
     }
+}
+
+#[test]
+fn a_health_table_needs_an_address() {
+    let text = "[health]\nmax_connections = 8\n";
+    assert_snapshot!(refused_with_rest(text), @r#"
+    error: `address` is missing in [health]
+      --> sidebearer.toml:1:1
+       |
+     1 | [health]
+       | ^^^^^^^^ expected an address such as "0.0.0.0:7091"
+    "#);
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn files_that_everyone_can_change_are_warned_about() {
       --> sidebearer.toml
        = take that permission away: chmod o-w sidebearer.toml
     "##);
-    // Whoever may replace a file need not change it.
+    // A user who can replace a file has no need to change it.
     let replaceable = warnings(0o600, 0o600, 0o777);
     for what in [
         "the configuration can be",

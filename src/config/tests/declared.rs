@@ -1,11 +1,10 @@
 //! What is declared of the keys holds when they are read.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use super::*;
 use crate::config::Config;
-use crate::config::declare::{Absent, OnlyWith, Table, ValueForm};
+use crate::config::declare::{Absent, Declared, OnlyWith, Table, ValueForm};
 use crate::config::keys::ROOT_TABLE;
 
 /// Every table that a configuration may have.
@@ -43,39 +42,85 @@ const NEEDED: [(&str, &str); 12] = [
     ("[credentials.NAME.tls]", ""),
 ];
 
-/// Every key of the table that has a default which can be written, with just that.
+/// What a table needs in addition to a choice.
+fn needed_with(choice: &str) -> &'static str {
+    match choice {
+        "token-exchange" => {
+            "subject_token = { file = \"secret\" }\nactor_token = { file = \"secret\" }\n"
+        }
+        _ => "",
+    }
+}
+
+/// The key with the default that it is declared with, if that can be written.
+fn written_default(key: &dyn Declared) -> Option<String> {
+    match key.absent() {
+        Absent::Value(value) | Absent::ValueOrRequired { value, .. } => {
+            Some(format!("{} = {value}\n", key.name()))
+        }
+        Absent::Required | Absent::Words(_) => None,
+    }
+}
+
+/// Every key of the table that has a default which can be written, with just that; but those that belong
+/// to a choice.
 fn defaults(title: &str) -> String {
     let tables = tables();
     let table = tables.iter().find(|table| table.title == title).unwrap();
+    let keys = table.keys().filter(|key| key.only_with().is_none());
+    keys.filter_map(written_default).collect()
+}
+
+/// The configuration with each table, to which `with` adds.
+fn with_each_table(directory: &TempDir, with: impl Fn(&str) -> String) -> Config {
     let mut text = String::new();
-    for key in table.keys().filter(|key| key.only_with().is_none()) {
-        if let Absent::Value(value) = key.absent() {
-            writeln!(text, "{} = {value}", key.name()).unwrap();
-        }
+    for (title, needed) in NEEDED {
+        let more = with(title);
+        text += &format!("{}\n{needed}{more}\n", title.replace("NAME", "crm"));
     }
-    text
+    let path = directory.path().join("sidebearer.toml");
+    std::fs::write(&path, &text).unwrap();
+    let loaded = load(&path).unwrap_or_else(|refused| panic!("{refused}"));
+    loaded.config
 }
 
 #[test]
 fn a_default_that_is_written_out_changes_nothing() {
-    let directory = directory(&[]);
-    let load = |with: fn(&str) -> String| -> Config {
-        let mut text = String::new();
-        for (title, needed) in NEEDED {
-            text += &format!(
-                "{}\n{needed}{}\n",
-                title.replace("NAME", "crm"),
-                with(title)
-            );
-        }
-        let path = directory.path().join("sidebearer.toml");
-        std::fs::write(&path, &text).unwrap();
-        let loaded = load(&path).unwrap_or_else(|refused| panic!("{refused}"));
-        loaded.config
-    };
     assert_eq!(NEEDED.len(), tables().len());
     assert!(defaults("[server]").lines().count() > 20);
-    assert_eq!(load(defaults), load(|_| String::new()));
+    let directory = directory(&[]);
+    let unwritten = with_each_table(&directory, |_| String::new());
+    assert_eq!(with_each_table(&directory, defaults), unwritten);
+}
+
+#[test]
+fn a_default_that_belongs_to_a_choice_changes_nothing_either() {
+    let directory = directory(&[]);
+    let mut compared = 0;
+    for table in tables() {
+        for key in table.keys() {
+            let (Some(only_with), Some(default)) = (key.only_with(), written_default(key)) else {
+                continue;
+            };
+            for choice in only_with.choices {
+                let chosen = format!("{} = \"{choice}\"\n", only_with.selector);
+                let chosen = chosen + needed_with(choice);
+                let load = |more: &str| {
+                    with_each_table(&directory, |title| {
+                        let is_chosen = title == table.title;
+                        if is_chosen {
+                            format!("{chosen}{more}")
+                        } else {
+                            String::new()
+                        }
+                    })
+                };
+                assert_eq!(load(&default), load(""), "{default}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 6, "{compared}");
 }
 
 #[test]

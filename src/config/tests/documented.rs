@@ -1,6 +1,6 @@
 //! The tables of `docs/configuration.md` are those of the declarations.
 //!
-//! `UPDATE_DOCS=1 cargo test --lib documented` writes them anew.
+//! `UPDATE_DOCS=1 cargo test --lib documented` writes them again.
 //!
 //! The table of limits in `docs/operations.md` is written by hand. Its values are those of the declarations.
 
@@ -59,7 +59,7 @@ fn every_key_is_documented_as_it_is_declared() {
     assert_eq!(marks, generated.matches(END).count());
 }
 
-/// What a default is worth: a duration in nanoseconds, a size in bytes, or a number as it is.
+/// What a default is worth: a duration in nanoseconds, a size in bytes, or a plain number.
 fn worth(text: &str) -> Option<(&'static str, u128)> {
     let text = text.trim_matches('"');
     if let Ok(number) = text.parse() {
