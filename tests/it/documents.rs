@@ -5,7 +5,7 @@ mod commands;
 mod examples;
 mod links;
 mod lists;
-mod modules;
+pub(crate) mod modules;
 
 use std::path::{Path, PathBuf};
 

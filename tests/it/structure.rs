@@ -5,7 +5,7 @@ mod names;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use modules::{Imports, Modules};
 use source::Path;
@@ -62,16 +62,43 @@ fn shortest_circle(imports: &Imports, start: &Path) -> Option<Vec<Path>> {
     None
 }
 
+fn root() -> PathBuf {
+    FilePath::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")
+}
+
 #[test]
 fn no_two_modules_import_each_other() {
-    let root = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
-    let modules = Modules::read(&root);
+    let modules = Modules::read(&root());
     assert!(modules.len() > 100, "only {} modules found", modules.len());
     let circles = circles(&modules.imports());
     assert!(
         circles.is_empty(),
         "modules import each other:\n{}",
         circles.join("\n")
+    );
+}
+
+#[test]
+fn a_module_imports_only_what_stands_below_it_in_the_tree() {
+    let (order, _) = crate::documents::modules::tree();
+    let place = |module: &Path| order.iter().position(|name| module.first() == Some(name));
+    let imports = Modules::read(&root()).imports();
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (module, imported) in imports.iter().filter(|(module, _)| !module.is_empty()) {
+        for (from, names) in imported {
+            let (Some(user), Some(used)) = (place(module), place(from)) else {
+                panic!("{module:?} or {from:?} is not in the tree");
+            };
+            compared += 1;
+            if user > used {
+                wrong.push(format!("{module:?} takes {names:?} from {from:?}"));
+            }
+        }
+    }
+    assert!(compared > 500, "{compared} imports");
+    assert!(
+        wrong.is_empty(),
+        "these import what stands above: {wrong:#?}"
     );
 }
 

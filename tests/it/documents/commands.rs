@@ -15,7 +15,7 @@ use crate::support::{eventually, loopback};
 /// Commands that are not run here, by how they begin, and why.
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo build", "the binary is built before the tests"),
-    ("cargo test", "it would begin anew"),
+    ("cargo test", "it would begin again"),
     ("cargo run --release -- demo", "`cli.rs` runs the demo"),
     ("SIDEBEARER_", "tests at full size: CI runs them"),
     (".ci/run", "it takes half an hour"),

@@ -1,4 +1,4 @@
-//! The tree of modules in ARCHITECTURE.md: complete, and in the order in which modules use each other.
+//! The tree of modules in ARCHITECTURE.md is complete. `structure` holds the imports to its order.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::{Document, root};
 
 /// The files of the tree, by their indentation of two columns a level: those of the crate itself in their
 /// order, and those below one of them.
-fn tree() -> (Vec<String>, Vec<PathBuf>) {
+pub(crate) fn tree() -> (Vec<String>, Vec<PathBuf>) {
     let document = Document::read("ARCHITECTURE.md");
     let blocks = document.blocks();
     let tree = blocks.iter().find(|block| block.text.starts_with("src/\n"));
@@ -81,29 +81,6 @@ fn every_name_on_the_map_is_defined() {
     assert!(checked > 30, "{checked} names");
 }
 
-/// So that no two modules use each other, straight or through others.
-#[test]
-fn a_module_uses_only_what_stands_below_it_in_the_tree() {
-    let (modules, _) = tree();
-    let place = |name: &str| modules.iter().position(|module| module == name);
-    let mut found = Vec::new();
-    for file in sources(&root().join("src")) {
-        let below = file.strip_prefix(root().join("src")).unwrap();
-        let module = below.iter().next().unwrap().to_str().unwrap();
-        let module = module.trim_end_matches(".rs");
-        if module == "lib" || module == "main" {
-            continue;
-        }
-        for used in used(&std::fs::read_to_string(&file).unwrap()) {
-            let Some(at) = place(&used) else { continue };
-            if used != module && place(module).unwrap() > at {
-                found.push(format!("{}: {used}", below.display()));
-            }
-        }
-    }
-    assert!(found.is_empty(), "these use what stands above: {found:#?}");
-}
-
 /// What belongs to the product: no tests.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap();
@@ -121,43 +98,4 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
         }
     }
     files
-}
-
-/// The modules of the crate that a file names outside of its comments and tests.
-fn used(text: &str) -> Vec<String> {
-    let text = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    let code = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let code = code.collect::<Vec<_>>().join("\n");
-    let mut used = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        match rest.strip_prefix('{') {
-            None => used.push(name(rest)),
-            Some(group) => {
-                let mut depth = 0;
-                used.push(name(group));
-                for (at, c) in group.char_indices() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => used.push(name(&group[at + 1..])),
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    used
-}
-
-/// The name that the text begins with.
-fn name(text: &str) -> String {
-    let text = text.trim_start();
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    text[..end.unwrap_or(text.len())].to_owned()
 }

@@ -63,7 +63,7 @@ impl Modules {
                 }
             };
             source.paths.iter().for_each(|path| import(path));
-            // What is only handed on is imported by whoever takes it.
+            // What is only handed on counts as imported where it is used.
             let is_used = |it: &&Use| !it.is_public || source.identifiers.contains(&it.name);
             for it in source.uses.iter().filter(is_used) {
                 if it.name == "*" {

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// A path as it is written: `crate`, `super`, `self`, modules, and an item.
+/// A path, in its written parts: `crate`, `super`, `self`, modules, and an item.
 pub(super) type Path = Vec<String>;
 
 /// One file, which is one module. What its inline modules hold counts as its own.
@@ -219,7 +219,7 @@ fn path_continues(tokens: &mut Tokens) -> Option<String> {
 fn skip_item(tokens: &mut Tokens) {
     while let Some(token) = tokens.next() {
         if is_punct(Some(&token), '#') {
-            // Another attribute, whose group is no body.
+            // Another attribute, whose group is not a body.
             tokens.next();
         } else if is_punct(Some(&token), ';') || is_group(Some(&token), Delimiter::Brace) {
             return;
