@@ -1,6 +1,6 @@
 //! Who can be at an IP address, and which addresses are sockets of this process.
 //!
-//! Pure but for `own`: nothing is resolved and nothing is dialled here.
+//! Apart from `own`, this is all pure: nothing is resolved and nothing is dialled here.
 
 mod own;
 
@@ -155,7 +155,7 @@ pub fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
         // NAT64 of this network (RFC 8215): the length of its prefix is not known here, so that each
         // form counts (RFC 6052 section 2.2). Nothing is sent to 0.0.0.0/8.
         [0x64, 0xff9b, 1, ..] => {
-            // So many of its bits stand before the octet at 64 to 71, which is left out.
+            // This many of its bits stand before the octet at 64 to 71, which is left out.
             let around_u = |before: u32| {
                 let [high, low] = [(bits >> 64) as u64, bits as u64];
                 (high << (32 - before)) as u32 | ((low << 8) >> (32 + before)) as u32

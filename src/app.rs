@@ -196,7 +196,7 @@ impl Bound {
 
         reloader.sockets.stop_accepting().await;
         let shards = &reloader.shards;
-        shards.close(None);
+        shards.drain(None);
         let drained =
             tokio::time::timeout(server.drain_timeout, shards.wait_until_all_closed()).await;
         let cut = if drained.is_ok() {

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 #[cfg(test)]
 pub mod in_memory;
 
-/// A client's socket, of whatever kind. Whoever writes to it has to flush it before waiting for anything:
+/// A client's socket, of whatever kind. A writer has to flush it before it waits for anything:
 /// a kind that encrypts may hold back what it took until then. A kind is added by a variant here and
 /// nowhere else; its handshake is over before it becomes one.
 #[derive(Debug)]

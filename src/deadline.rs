@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Wakes a waiting task at a deadline that may be moved often. Moving it later costs nothing: the timer stays
-/// as it is, and is set anew only when it fires too early.
+/// Wakes a waiting task at a deadline that may be moved often. Moving it later costs nothing: the timer is
+/// not touched, and is set again only when it fires too early.
 #[derive(Debug, Default)]
 pub struct Deadline(Option<Pin<Box<Sleep>>>);
 

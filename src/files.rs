@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// `server.file_timeout` unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A thread that has nothing to do for so long ends.
+/// A thread that has had nothing to do for this time ends.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Milliseconds.
@@ -60,9 +60,9 @@ pub fn timeout() -> Duration {
     Duration::from_millis(TIMEOUT_MILLIS.load(Relaxed))
 }
 
-/// Does on another thread what reads or changes `path`, and waits for it for [`timeout`]; for a twentieth
-/// of that beside a path whose file system does not answer, so that many in one dead directory do not add
-/// up. Blocks, so that it must be called on a thread that serves nobody.
+/// Runs `work`, which reads or changes `path`, on another thread, and waits for it for [`timeout`]. If another path in
+/// the same directory has not answered, the wait is a twentieth of that, so that many paths in one dead directory do not
+/// add up. Blocks, so that it must be called on a thread that serves no requests.
 ///
 /// # Errors
 /// That of `work`; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after

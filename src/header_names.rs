@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// Every byte that a name may hold beside letters and digits.
+    /// Every byte that a name may hold, other than letters and digits.
     const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
 
     fn with_marks(name: &str) -> impl Iterator<Item = HeaderName> {

@@ -279,7 +279,7 @@ impl Metrics {
         }
     }
 
-    /// The log has dropped so many lines since the start.
+    /// The log has dropped this many lines since the start.
     pub fn set_log_lines_dropped(&self, lines: u64) {
         let counted = self.log_lines_dropped.get();
         self.log_lines_dropped.inc_by(lines.saturating_sub(counted));

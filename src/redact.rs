@@ -22,11 +22,11 @@ pub use decode::is_seen;
 const MAX_SHOWN: usize = 200;
 /// Of longer text nothing more is looked at, and nothing more is shown, in bytes.
 const MAX_READ: usize = 4096;
-/// A piece of a secret of so many bytes is hidden wherever it stands; a shorter secret, whole.
+/// Every piece of a secret that has this many bytes is hidden. A shorter secret is hidden where all of it stands.
 const PIECE_BYTES: usize = 8;
 /// Shorter secrets are found by chance in what is decoded from base64 and hexadecimal.
 const SHORTEST_DECODED: usize = 4;
-/// What is shorter is no signature, and may be in every text.
+/// What is shorter is not a signature, and may be in every text.
 const SHORTEST_SIGNATURE: usize = 16;
 /// Of how many token answers the tokens are known: those in use, under an old certificate and a new
 /// one, and those before them.
@@ -34,7 +34,7 @@ const MAX_TOKENS: usize = 4;
 const REDACTED: &str = "[redacted]";
 /// Stands for [`REDACTED`] until all secrets are found, or they would be found in it.
 const PLACEHOLDER: char = '\0';
-/// What RFC 3986 leaves as it is.
+/// What is escaped: everything but the characters that RFC 3986 calls unreserved.
 const PERCENT_ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -59,7 +59,7 @@ impl Reloader {
             let was_stuck = std::mem::take(&mut stuck);
             tokio::select! {
                 Some(answer) = requests.recv() => {
-                    // Whoever asked may have left.
+                    // The one who asked may have left.
                     let _ = answer.send(self.reload().await);
                 }
                 Some(paths) = changes.next() => self.changed(&paths).await,
@@ -126,7 +126,7 @@ impl Reloader {
             Ok(())
         });
         if let Err(reason) = reread.await {
-            tracing::error!(reason, "cannot read the secrets anew");
+            tracing::error!(reason, "cannot read the secrets again");
         }
     }
 

@@ -244,9 +244,8 @@ struct PrefixEntry<T> {
     candidates: Candidates<T>,
 }
 
-/// Stands for any host; no name contains it, which whoever asks has checked. (Not the empty string,
-/// whose comparison is slow: the C library reads through its dangling pointer with a mask, and that
-/// traps.)
+/// Stands for any host. The host of a request is never equal to it: the caller has checked that it is a name. (The
+/// empty string would be slow to compare: its pointer is dangling, and a masked read through it traps.)
 const ANY: &str = "*";
 
 impl<T> PrefixEntry<T> {

@@ -1,5 +1,5 @@
-//! The lines about failed requests while one cause fails them en masse: the first ones are written
-//! whole, the others are counted, and the counts are written now and then.
+//! The log lines about failed requests, while many fail for one reason: each of the first ones has a line, the others
+//! are counted, and the counts are written from time to time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::telemetry::ACCESS;
 
-/// Lines of one kind that are written whole before the others are counted.
-const WHOLE_LINES: u32 = 10;
-/// Until the first count is written; failures that are further apart are never left out.
+/// How many failures of one kind get a line of their own before the others are counted.
+const LINES_BEFORE_COUNTS: u32 = 10;
+/// The time until the first count is written. Failures that are further apart than this are never left out.
 const FIRST_PERIOD: Duration = Duration::from_secs(10);
 /// Each period is twice as long as the one before it, up to this.
 const LONGEST_PERIOD: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub struct Failure {
     pub status: Option<u16>,
 }
 
-/// What was left out since the last count.
+/// The failures of one kind that were left out since the last count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Count {
     failure: Failure,
@@ -46,9 +46,9 @@ pub struct Sampling(Mutex<HashMap<Failure, Period>>);
 struct Period {
     since: Instant,
     length: Duration,
-    /// Lines that may still be written whole.
-    whole: u32,
-    /// All of them were written in this period: the next ones are counted.
+    /// How many failures still get a line of their own.
+    lines_left: u32,
+    /// The last of these lines was written in this period: from then on failures are counted.
     used_up: bool,
     left_out: u64,
     last_cause: Option<Box<str>>,
@@ -61,14 +61,14 @@ impl Sampling {
         let period = periods.entry(failure).or_insert_with(|| Period {
             since: now,
             length: FIRST_PERIOD,
-            whole: WHOLE_LINES,
+            lines_left: LINES_BEFORE_COUNTS,
             used_up: false,
             left_out: 0,
             last_cause: None,
         });
-        if period.whole > 0 {
-            period.whole -= 1;
-            period.used_up = period.whole == 0;
+        if period.lines_left > 0 {
+            period.lines_left -= 1;
+            period.used_up = period.lines_left == 0;
             return true;
         }
         period.left_out += 1;
@@ -86,7 +86,7 @@ impl Sampling {
         self.take(|_| true, now).iter().for_each(Count::write);
     }
 
-    /// A kind of failure that has become rare begins anew.
+    /// Takes the counts of the periods that are over. A kind of failure that has become rare gets lines of its own again.
     fn counts(&self, now: Instant) -> Vec<Count> {
         self.take(
             |period| now.duration_since(period.since) >= period.length,
@@ -167,7 +167,7 @@ mod tests {
     fn an_outage_is_told_by_its_first_lines_and_a_few_counts_that_miss_nothing() {
         for each in [1, 1000] {
             let (whole, counts) = outage(300, each);
-            assert_eq!(whole, u64::from(WHOLE_LINES));
+            assert_eq!(whole, u64::from(LINES_BEFORE_COUNTS));
             assert!(counts.len() <= 8, "{counts:?}");
             let left_out: u64 = counts.iter().map(|count| count.requests).sum();
             assert_eq!(whole + left_out, 300 * each);
@@ -195,7 +195,7 @@ mod tests {
     fn another_cause_is_written_whole_beside_one_that_is_counted() {
         let (sampling, now) = (Sampling::default(), Instant::now());
         let admitted = (0..100).filter(|_| sampling.admit(failure("crm"), None, now));
-        assert_eq!(admitted.count(), WHOLE_LINES as usize);
+        assert_eq!(admitted.count(), LINES_BEFORE_COUNTS as usize);
         assert!(sampling.admit(failure("stock"), None, now));
         let other = Failure {
             error: Some("upstream_timeout"),

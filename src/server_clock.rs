@@ -90,12 +90,12 @@ impl ServerClock {
     /// did not, or is not known.
     pub fn difference(&self) -> Option<String> {
         let ahead = self.measured.load(Relaxed);
-        (ahead != UNKNOWN && ahead.abs() >= MIN_DIFFERENCE).then(|| in_words(ahead))
+        (ahead != UNKNOWN && ahead.abs() >= MIN_DIFFERENCE).then(|| describe_difference(ahead))
     }
 }
 
 /// `its clock is 7 s behind ours`
-pub fn in_words(ahead: i64) -> String {
+pub fn describe_difference(ahead: i64) -> String {
     let way = if ahead < 0 { "behind" } else { "ahead of" };
     format!("its clock is {} s {way} ours", ahead.unsigned_abs())
 }
@@ -152,7 +152,7 @@ mod tests {
         within(Duration::ZERO)
     }
 
-    /// The answer is there at [`NOW`], and took so long.
+    /// The answer came at [`NOW`], this long after the request was sent.
     fn within(took: Duration) -> RequestPeriod {
         let arrived = UNIX_EPOCH + NOW;
         arrived - took..=arrived

@@ -64,7 +64,7 @@ impl ServiceManager {
         self.notify([NotifyState::Reloading].into_iter().chain(now).collect());
     }
 
-    /// The end has begun. Waits for a moment until that has been read.
+    /// The process has begun to end. Waits a moment for the service manager to read that.
     pub fn notify_stopping(&self) {
         self.notify(vec![NotifyState::Stopping]);
         let (done, flushed) = sync_channel(1);

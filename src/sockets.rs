@@ -172,7 +172,7 @@ impl Sockets {
             } else {
                 listener.stop().await;
             }
-            shards.close(Some(&name));
+            shards.drain(Some(&name));
         }
         shards.are_responding(SHARD_PATIENCE).await;
     }

@@ -2,8 +2,8 @@
 //! least load and would get every new connection, and a listener without its loop is an open port that
 //! nobody serves.
 //!
-//! Whoever runs the process waits for the first report and ends the process, so that it is started
-//! anew.
+//! The caller that runs the process waits for the first report and ends the process, so that it is started
+//! again.
 
 use std::future::pending;
 use std::io;

@@ -72,8 +72,8 @@ impl Watcher {
         self.ask(|done| WatchMessage::Watch(paths, done)).await;
     }
 
-    /// Takes the content that is there now as known, and does not report it: whoever reads the files
-    /// after this returns reads that content, or newer. What changes later is reported.
+    /// Takes the content that is there now as known, and does not report it. A caller that reads the files after this
+    /// returns reads that content or newer. Later changes are reported.
     pub async fn skip_to_now(&self) {
         self.ask(WatchMessage::SkipToNow).await;
     }
@@ -187,8 +187,8 @@ impl WatchThread {
         }
     }
 
-    /// Whoever asked did not wait for this read, and may have read the files before it or after it: so
-    /// everything counts as changed.
+    /// The caller has stopped waiting for this read, and may have read the files before it or after it. So everything
+    /// counts as changed.
     fn forget_contents(&mut self) {
         for content in self.reported.values_mut() {
             *content = PathContent::Unknown;

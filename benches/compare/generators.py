@@ -19,7 +19,7 @@ from servers import LOAD_CORE
 LOAD = ROOT / "target/release/examples/load"
 STREAMS = 8  # Of each HTTP/2 connection.
 RAMP = 0.7  # Seconds in which a load of few connections begins.
-MANY = 100  # With so many connections, it is watched whether they are all there.
+MANY = 100  # With this many connections, it is watched whether they are all there.
 LONGEST = 40
 
 

@@ -45,7 +45,7 @@ class Server:
     def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None, target="", tunnel=""):
         """`target`: what stands before the path in a request to it; `tunnel`: where each connection to it leads by CONNECT."""
         self.name, self.port, self.http1, self.target, self.tunnel = name, port, http1 or port, target, tunnel
-        # Else whoever is there would answer in its place.
+        # Else a server that listens there already would answer in its place.
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 raise RuntimeError(f"port {port} is in use")

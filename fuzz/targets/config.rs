@@ -19,7 +19,7 @@ thread_local! {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // Files that never end, or that wait for someone, are no business of a parser.
+    // Files that never end, or that wait for someone, are not the concern of a parser.
     if data.windows(3).any(|name| name == b"dev" || name == b"roc") {
         return;
     }

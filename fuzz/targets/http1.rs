@@ -85,7 +85,7 @@ fn requests(sent: &[u8], pieces: &[u8]) {
     // Of the heads, one at a time is what the connection holds, and all of them are held here.
     let most = 4 * 1024 + 4 * known;
     assert!(cost.peak <= most, "{cost:?}, {most}");
-    // What nobody read is no request.
+    // What nobody read is not a request.
     let read = whole.iter().filter_map(asked);
     for (unread, read) in unread.iter().filter_map(asked).zip(read.map(Some)) {
         assert_eq!(
@@ -335,7 +335,7 @@ fn answers(sent: &[u8], pieces: &[u8]) {
     let Ok((status, headers)) = &whole.head else {
         return;
     };
-    // As the proxy does, but for a client that asked for an upgrade.
+    // As the proxy does, unless the client asked for an upgrade.
     let codings: Vec<_> = headers.get_all(TRANSFER_ENCODING).iter().collect();
     let chunked = |coding: &&HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if *status == StatusCode::SWITCHING_PROTOCOLS

@@ -46,7 +46,7 @@ fuzz_target!(|text: &str| {
             canonical_path(&read.written).as_deref(),
             Ok(&*read.canonical)
         );
-        // Of a prefix that is matched, whoever replaces it replaces what means the same.
+        // The prefix that is replaced means the same as the one that was matched.
         for (at, _) in read.canonical.match_indices('/').skip(1) {
             let (before, behind) = read.written.split_at(read.written_len(at));
             assert_eq!(canonical_path(before).as_deref(), Ok(&read.canonical[..at]));

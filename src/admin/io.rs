@@ -21,8 +21,8 @@ pub struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    /// A connection on which nothing was written. A page is small: who takes none of it for as long
-    /// as `timeout` does not want it.
+    /// A connection on which nothing was written. Pages are small: a client that takes no byte within `timeout` is
+    /// given up.
     pub fn new(stream: TcpStream, timeout: Duration) -> Self {
         Self {
             stream,
@@ -32,7 +32,7 @@ impl WriteTimeout {
         }
     }
 
-    fn written(
+    fn check_progress(
         &mut self,
         cx: &mut Context<'_>,
         polled: Poll<io::Result<usize>>,
@@ -64,7 +64,7 @@ impl AsyncWrite for WriteTimeout {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(cx, polled)
+        self.check_progress(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -73,7 +73,7 @@ impl AsyncWrite for WriteTimeout {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.written(cx, polled)
+        self.check_progress(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

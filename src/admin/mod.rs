@@ -66,7 +66,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), Diagnostics>>;
 pub enum Scope {
     /// Everything, for programs on this machine.
     All,
-    /// Health and metrics, for whoever reaches it.
+    /// Health and metrics, for everyone who can connect.
     Health,
 }
 
@@ -143,7 +143,7 @@ impl Scope {
     }
 }
 
-/// Serves on a bound socket until the handle is aborted. Whoever comes when all places are taken
+/// Serves on a bound socket until the handle is aborted. A client that comes when all places are taken
 /// ends the connection that has been open for longest: a probe takes a millisecond.
 pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
     let guard = admin.acceptor.supervisor().guard("the admin pages");

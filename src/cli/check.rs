@@ -14,7 +14,7 @@ use crate::oauth::{self, TokenEndpoint, TokenResponse};
 use crate::redact::Redactor;
 use crate::upstream::{ClientCertificate, Connected};
 
-/// Checks without touching the network. Warnings are told; they refuse nothing.
+/// Checks without touching the network. Warnings are printed; they are not errors.
 ///
 /// # Errors
 /// Every problem at once, as [`CommandError::Configuration`].

@@ -50,8 +50,8 @@ impl ConfirmationKeys {
         }
     }
 
-    /// What a token with these claims is bound to, or why that is not ours; `None` for one that
-    /// whoever has it can use.
+    /// What a token with these claims is bound to, or why that is not ours. `None` for a token that is not bound, and
+    /// that anyone who has it can use.
     pub fn confirm(&self, claims: Option<&Map<String, Value>>) -> Option<Result<String, String>> {
         let confirmation = claims.and_then(|claims| claims.get("cnf"));
         let named = |member| confirmation?.get(member)?.as_str();

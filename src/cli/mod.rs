@@ -38,7 +38,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// One file a command.
+/// One file for each command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve until SIGTERM; reload on SIGHUP and when a file changes

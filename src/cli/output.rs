@@ -44,12 +44,12 @@ pub fn print_note(text: impl std::fmt::Display) {
     let text = text.to_string();
     let text = text.trim_end();
     if !telemetry::print_line(text) {
-        // Nobody reads it: nothing is left to be told.
+        // If stderr cannot be written, there is nowhere left to report it.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 }
 
-/// Writes a result to stdout. A reader that has had enough (`| head`) is no failure.
+/// Writes a result to stdout. A reader that has had enough (`| head`) is not a failure.
 pub(super) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", text.to_string().trim_end()).and_then(|()| stdout.flush()) {

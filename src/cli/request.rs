@@ -25,7 +25,7 @@ pub(super) enum RequestError {
     /// No client can be made for this URL.
     #[error(transparent)]
     Url(#[from] TlsError),
-    /// Nobody listens, or what came is no answer.
+    /// Nobody listens, or what came is not an answer.
     #[error(transparent)]
     Http(#[from] http_client::Error),
     /// Somebody listens and does not answer.

@@ -87,7 +87,7 @@ impl std::task::Wake for Last {
 }
 
 impl<S> WakesLast<S> {
-    /// Behaves as `socket` does, but for that.
+    /// Behaves as `socket` does in every other way.
     pub fn new(socket: S) -> Self {
         let last = std::sync::Arc::default();
         Self { socket, last }

@@ -24,7 +24,7 @@ pub struct ProofKey {
 pub struct ProofClaims<'a> {
     /// `htm`: the request's method.
     pub method: &'a str,
-    /// `htu`, its parts: scheme, authority as it is sent, and path; no query.
+    /// `htu`, its parts: scheme, authority in the form that is sent, and path; no query.
     pub target: [&'a str; 3],
     /// `iat`, in seconds since the Unix epoch.
     pub issued_at: u64,

@@ -67,7 +67,7 @@ pub(super) enum BodyEncoder {
     UntilClose,
 }
 
-/// The framing of a response, beside what its headers tell.
+/// What the framing of a response depends on in addition to its headers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseFraming {
     /// The client speaks HTTP/1.1; else 1.0.
@@ -80,7 +80,7 @@ pub(super) struct ResponseFraming {
     pub(super) body: BodyEncoder,
 }
 
-/// Writes a response head. `Connection` is written as `framing` says, but for a 101.
+/// Writes a response head. `Connection` is written as `framing` says, except for a 101.
 pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, framing: ResponseFraming) {
     let version = if framing.is_http11 {
         "HTTP/1.1 "
@@ -121,7 +121,7 @@ pub(super) fn response_head(to: &mut Vec<u8>, head: &response::Parts, framing: R
 }
 
 /// An interim response (RFC 9110 section 15.2) as bytes.
-pub fn interim(head: &response::Parts) -> Vec<u8> {
+pub fn encode_interim(head: &response::Parts) -> Vec<u8> {
     let mut bytes = b"HTTP/1.1 ".to_vec();
     let to = &mut bytes;
     status(to, head);

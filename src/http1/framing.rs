@@ -86,8 +86,8 @@ impl MessageFraming {
     }
 
     /// Refuses a request whose end two readers could see in different places. This comes before every
-    /// other decision: whoever answers such a request, and whatever the answer, the connection ends.
-    /// Where the end is certain but told in a doubtful way, the lengths are put right and the connection
+    /// other decision: whatever answers such a request, the connection ends behind it.
+    /// Where the end is certain but written in a doubtful way, the lengths are put right and the connection
     /// ends behind this request (RFC 9112 section 6.3). `has_list` tells whether one line holds several
     /// lengths.
     pub(super) fn check_request(
@@ -120,7 +120,7 @@ impl MessageFraming {
         Ok(LengthLines::Keep)
     }
 
-    /// The length of a response that several values tell alike. A client may take only a single one
+    /// The length of a response, if it has several values that agree. A client may take only a single one
     /// (RFC 9110 section 8.6).
     pub(super) fn repeated_length(&self) -> Option<u64> {
         self.length.filter(|_| self.length_count > 1)

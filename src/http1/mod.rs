@@ -19,7 +19,7 @@ mod trailers;
 mod unsolicited;
 mod write_buffer;
 
-pub use encode::{RequestLine, interim};
+pub use encode::{RequestLine, encode_interim};
 pub use head::ReasonPhrase;
 pub use header_case::HeaderCase;
 pub use round_trip::{Error, RequestHead, RoundTrip};

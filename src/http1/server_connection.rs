@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         loop {
             state.skip_body();
             if state.request.has_reader && !state.request.body.is_done() {
-                // Whoever reads the body, perhaps another task, learns of it while reading. Only behind
+                // The reader of the body, perhaps another task, learns of it while reading. Only behind
                 // the body this task has to read.
                 state.register_body_end(cx);
                 return Poll::Pending;
@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     }
 
     /// How many bytes wait for the client to read them.
-    pub fn unwritten(&self) -> usize {
+    pub fn unwritten_bytes(&self) -> usize {
         self.0.borrow().write_buffer.len()
     }
 

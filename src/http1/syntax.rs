@@ -31,6 +31,6 @@ pub(super) enum Strictness {
     /// one the end of a line, so that one of the two would see a header, or a request, that the other
     /// does not.
     Strict,
-    /// For upstreams, whose heads are written anew: a lone LF ends a line, too (RFC 9112 section 2.2).
+    /// For upstreams, whose heads are written again: a lone LF ends a line, too (RFC 9112 section 2.2).
     Lenient,
 }

@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Takes at most so many bytes, and only every other time it is asked.
+    /// Takes at most `max` bytes, and only every other time it is asked.
     struct Takes {
         max: usize,
         taken: Vec<u8>,

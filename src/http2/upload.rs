@@ -16,7 +16,7 @@ use super::driver::UploadGuard;
 use super::sending::Sending;
 use crate::deadline::Deadline;
 
-/// Held by whoever reads the response. The upload is cancelled when it is dropped. Once the response has
+/// Held by the reader of the response. The upload is cancelled when it is dropped. Once the response has
 /// ended, the reader sends how long from then on the upload may be without progress; the upload then
 /// continues without the reader.
 pub type UploadHandle = oneshot::Sender<Option<Duration>>;

@@ -25,8 +25,7 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// Requests are carried by `transport`; bodies of responses may have so many bytes once they are
-    /// decoded.
+    /// Requests are carried by `transport`. The body of a response may have `max_body_bytes` once it is decoded.
     pub fn new(transport: Arc<dyn Transport>, max_body_bytes: usize) -> Self {
         Self {
             transport,

@@ -32,7 +32,7 @@ pub enum RequestErrorKind {
     CertificateRefused,
     /// The head of the response is larger than allowed.
     HeadTooLarge,
-    /// What came is no HTTP response.
+    /// What came is not an HTTP response.
     InvalidResponse,
     /// A defect of ours.
     Internal,
@@ -98,7 +98,7 @@ impl From<ConnectError> for Error {
 }
 
 impl ExchangeError {
-    /// The same for whoever asked the server at `url` and allowed heads of `max_header_bytes`.
+    /// The same for the caller, who asked the server at `url` and allowed heads of `max_header_bytes`.
     pub(super) fn of(self, url: &str, max_header_bytes: usize) -> Error {
         let cut = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
         let (kind, message) = match self {

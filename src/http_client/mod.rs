@@ -58,7 +58,7 @@ pub trait Transport: Send + Sync + 'static {
     /// bounds its time by dropping the future.
     ///
     /// # Errors
-    /// The server was not reached, or what it said is no response.
+    /// The server was not reached, or what it said is not a response.
     fn carry<'a>(
         &'a self,
         url: &'a Url,

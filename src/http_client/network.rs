@@ -125,7 +125,7 @@ impl OriginConnector {
             header_bytes: max,
             body_bytes: self.settings.max_body_bytes,
         };
-        let failed = |error: ExchangeError| match connector.certificate_refused(&error) {
+        let failed = |error: ExchangeError| match connector.certificate_refusal(&error) {
             Some(refused) => refused.into(),
             None => error.of(&self.display(url), max),
         };

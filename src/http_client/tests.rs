@@ -32,7 +32,7 @@ async fn listen() -> (TcpListener, Url) {
     (listener, url.parse().unwrap())
 }
 
-/// What comes of a request to a server that sends these bytes, and what it was sent. It keeps the
+/// The result of a request to a server that sends these bytes, and what the server was sent. It keeps the
 /// connection open for as long as the client does unless `close`.
 async fn raw(answer: &str, close: bool, max: Option<usize>) -> (Result<Response, Error>, String) {
     let (listener, url) = listen().await;
@@ -111,8 +111,8 @@ async fn what_is_no_response_is_told_apart() {
     }
 }
 
-/// What comes of a request over HTTP/2 to a server that sends so many interim responses, and then a body
-/// of two pieces.
+/// The result of a request over HTTP/2 to a server that sends this number of interim responses, and then a
+/// body of two pieces.
 async fn over_http2(
     interim: usize,
     max: Option<usize>,

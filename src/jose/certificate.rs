@@ -1,4 +1,4 @@
-//! What a signature says about a certificate.
+//! The certificate of a key: its thumbprint, and which key it certifies.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::material::{KeyError, KeyMaterial, rsa_key};
 
-/// A JWK as it is written.
+/// The members of a JWK.
 #[derive(Deserialize)]
 pub(super) struct Jwk {
     kty: Option<String>,

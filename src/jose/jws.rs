@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::SigningKey;
 
-/// What a header says beside `alg`.
+/// What a header says in addition to `alg`.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct JwsHeader<'a> {
     /// What is signed.

@@ -125,7 +125,7 @@ impl SigningKey {
             let holds = key.default_algorithm().required_key();
             return Err(KeyError::Mismatch { algorithm, holds });
         }
-        let public_key = key.public()?;
+        let public_key = key.public_key()?;
         Ok(Self {
             key,
             algorithm,

@@ -7,7 +7,7 @@ use aws_lc_rs::{hmac, rsa};
 
 use super::Algorithm;
 
-/// Why a text is no key to sign with. Never repeats what the text says.
+/// Why a text is not a key to sign with. Never repeats what the text says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Nobody can be asked for its password.
@@ -62,7 +62,7 @@ impl KeyMaterial {
     }
 
     /// SubjectPublicKeyInfo; empty for a secret.
-    pub(super) fn public(&self) -> Result<Vec<u8>, KeyError> {
+    pub(super) fn public_key(&self) -> Result<Vec<u8>, KeyError> {
         let der: Result<PublicKeyX509Der<'_>, _> = match self {
             Self::Secret(_) => return Ok(Vec::new()),
             Self::Rsa(key) => key.public_key().as_der(),

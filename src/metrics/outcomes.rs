@@ -42,7 +42,7 @@ pub const CLIENT_ERRORS: [&str; 11] = [
     "loop",
 ];
 
-/// The codes of errors that it can meet afterwards, beside some of the former.
+/// The codes of errors that it can meet afterwards, in addition to some of the former.
 pub const UPSTREAM_ERRORS: [&str; 6] = [
     "token_unavailable",
     "upstream_connect",

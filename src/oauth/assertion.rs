@@ -16,8 +16,8 @@ use crate::jose::{JwsHeader, SigningKey, sign, unique_id};
 /// one which leaks is soon worth nothing.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// A token from the future is sent when it is not further ahead, in seconds: the server's clock
-/// decides, and may be that of whoever wrote the token.
+/// A token whose `nbf` is in the future is sent all the same if it is no more than this many seconds ahead: the clock
+/// that decides is that of the server, which may be the one that wrote the token.
 const MAX_CLOCK_DIFFERENCE: i64 = 60;
 
 /// What an assertion of ours says, and about whom.
@@ -76,7 +76,7 @@ struct Validity {
 /// A JWT of someone else, as it can be sent now. Its signature is for the server to judge.
 ///
 /// # Errors
-/// It is no JWT, has expired, or is not yet good: whoever renews it has stopped.
+/// It is not a JWT, it has expired, or it is not valid yet: the program that should renew it does not.
 pub(super) fn checked_jwt<'a>(
     jwt: &'a Secret,
     source: &SecretSource,

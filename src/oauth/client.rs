@@ -287,7 +287,7 @@ impl Client {
         let during = now..=(self.wall_clock)();
         if let Some(ahead) = self.clock.measure(&answer.headers, &during) {
             let (credential, server) = (&self.credential.name, &asked.endpoint);
-            let difference = server_clock::in_words(ahead);
+            let difference = server_clock::describe_difference(ahead);
             tracing::warn!(%credential, server, "{difference}");
         }
         if let Some(nonce) = &answer.nonce {
@@ -296,7 +296,7 @@ impl Client {
         Ok((answer, asked, during))
     }
 
-    /// Reads all files anew, for a request.
+    /// Reads all files again, for a request.
     async fn read(&self) -> Result<RequestInputs, TokenError> {
         let inputs = Arc::clone(&self.inputs);
         let read = spawn_blocking(move || inputs.read()).await;

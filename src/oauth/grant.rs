@@ -11,7 +11,7 @@ use crate::config::{Grant, SecurityToken};
 /// Adds `grant_type` and what goes with it to a token request that is sent `now`.
 ///
 /// # Errors
-/// A token that has expired or is no token.
+/// A token that has expired or is not a token.
 pub(super) fn add_parameters(
     grant: &Grant,
     secrets: &Secrets,

@@ -1,4 +1,4 @@
-//! The client's own key, read anew for each request.
+//! The client's own key, read again for each request.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl KeyFile {
         }
     }
 
-    /// Reads the key anew. What was last good stands in for what is not good now.
+    /// Reads the key again. What was last good stands in for what is not good now.
     ///
     /// # Errors
     /// Why it cannot be used, when there was no good one before.

@@ -10,7 +10,7 @@ use crate::dpop::ProofKey;
 pub(super) enum ProofKeySource {
     /// Made by this process, and written nowhere.
     Own(Arc<ProofKey>),
-    /// Read anew for each request.
+    /// Read again for each request.
     File(SecretSource, LastGood<Arc<ProofKey>>),
 }
 

@@ -75,7 +75,7 @@ struct ResponseMembers {
 }
 
 impl ResponseMembers {
-    /// Some servers send an empty `error` beside a good token.
+    /// Some servers send an empty `error` together with a good token.
     fn is_error(&self) -> bool {
         let none = |error: &Value| error.as_str().is_some_and(str::is_empty);
         self.error.as_ref().is_some_and(|error| !none(error))
@@ -87,7 +87,7 @@ impl EndpointResponse {
     ///
     /// # Errors
     ///
-    /// A redirect, an OAuth error (RFC 6749 section 5.2), or whatever else is no good token.
+    /// A redirect, an OAuth error (RFC 6749 section 5.2), or anything else that is not a usable token.
     pub fn judge(
         self,
         context: RequestContext<'_>,

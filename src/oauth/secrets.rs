@@ -1,4 +1,4 @@
-//! The secret values of a token request, read anew each time.
+//! The secret values of a token request, read again each time.
 
 use std::time::SystemTime;
 
@@ -88,7 +88,7 @@ impl SecretInputs {
         }
     }
 
-    /// Reads every file and variable anew. What was last good stands in for what is not good now.
+    /// Reads every file and variable again. What was last good stands in for what is not good now.
     ///
     /// # Errors
     /// One that is not good, and was not before.

@@ -12,7 +12,7 @@ use http::StatusCode;
 pub struct ProxyError {
     /// What happened.
     pub kind: ErrorKind,
-    /// What to do about it, for whoever sent the request; free of secrets.
+    /// What to do about it, for the sender of the request; free of secrets.
     pub detail: Cow<'static, str>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
@@ -63,7 +63,7 @@ pub enum ErrorKind {
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// Whoever sent the request.
+    /// The sender of the request.
     Client,
     /// The protected API, or the way to it.
     Upstream,

@@ -62,8 +62,8 @@ pub struct Exchange {
     response_bytes: u64,
 }
 
-/// How a request was sent to its upstream, told as it happens: whoever sends it may be dropped at any
-/// time.
+/// How a request was sent to its upstream. It is written down at once, because the future that sends the request may
+/// be dropped at any time.
 #[derive(Debug, Default)]
 pub struct SendRecord {
     attempts: Cell<u32>,
@@ -256,7 +256,7 @@ impl Exchange {
         }
     }
 
-    /// Whether its line is written, or counted because so many fail alike.
+    /// Whether it gets a line of its own; else it is counted, because many fail in the same way.
     fn has_own_line(&self) -> bool {
         let snapshot = &self.shard.snapshot;
         if snapshot.config.log.access == AccessLog::All {

@@ -97,7 +97,7 @@ impl Forward<'_> {
             return Box::pin(self.send_upgrade(protocol)).await;
         }
         let connects = self.request.is_extended_connect();
-        if connects && self.request.upstream.endpoint.connector.only_http1() {
+        if connects && self.request.upstream.endpoint.connector.speaks_only_http1() {
             return Err(connect_not_supported());
         }
         let mut waited = connects;
@@ -230,7 +230,7 @@ impl Forward<'_> {
         let connector = &self.request.upstream.endpoint.connector;
         let refused = failed
             .alert
-            .and_then(|alert| connector.certificate_refused(&alert));
+            .and_then(|alert| connector.certificate_refusal(&alert));
         match refused {
             Some(refused) => failure::from_connect_error(Arc::new(refused)),
             None => failure::from_exchange_failure(failed.error, failed.http1_instead),

@@ -34,7 +34,7 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
                 continue;
             }
             COOKIE => cookies = headers.get_all(COOKIE).iter().count(),
-            // The length beside it is void (RFC 9112 section 6.3).
+            // A length with it is void (RFC 9112 section 6.3).
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
@@ -72,7 +72,7 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
     for name in headers.keys() {
         match *name {
             CONNECTION => connection = true,
-            // The length beside it is void (RFC 9112 section 6.3).
+            // A length with it is void (RFC 9112 section 6.3).
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
             _ => {}

@@ -21,7 +21,7 @@ pub enum InterimSink {
 }
 
 impl InterimSink {
-    /// Whoever asked with this version of HTTP/1.
+    /// A client that asked with this version of HTTP/1.
     pub fn over_http1(version: Version, client: &Arc<ClientConnection>) -> Self {
         match version {
             Version::HTTP_11 => Self::Connection(Arc::clone(client)),
@@ -38,7 +38,7 @@ impl InterimSink {
             Self::Nobody => {}
             Self::Connection(client) => {
                 let (head, ()) = interim.into_parts();
-                client.queue_interim(&http1::interim(&head));
+                client.queue_interim(&http1::encode_interim(&head));
             }
             Self::Stream(responder) => responder.send_interim(interim),
         }
@@ -75,7 +75,7 @@ mod tests {
             headers.append(name, value.parse().unwrap());
         }
         let (head, ()) = passed_on(response.clone()).unwrap().into_parts();
-        let bytes = http1::interim(&head);
+        let bytes = http1::encode_interim(&head);
         let expected = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nLink: </script.js>; rel=preload\r\n\r\n";
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
         for other in [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS] {

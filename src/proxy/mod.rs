@@ -78,7 +78,7 @@ pub fn handle(
         upload: body.map(Upload::new),
         interim,
     };
-    // The steps borrow what this block holds: it is moved once, and held once, however long the
+    // The steps borrow what this block owns, so that it is in the future once, and is not moved again while the
     // request waits.
     async move {
         if exchange.is_forward() && connect::is_connect(&request.head) {
@@ -111,8 +111,8 @@ async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> 
     }
 }
 
-/// The steps of a request, in their order; any of them may wait. Identification knows programs from web
-/// pages alone, and a request that passes it is permitted whatever a route matches.
+/// The steps of a request, in their order; any of them may wait. Identification only tells programs from web
+/// pages. A request that passes it may take every route.
 async fn answer(
     exchange: &mut Exchange,
     request: &mut ReceivedRequest,
@@ -142,7 +142,7 @@ async fn answer(
                 (upstream, pool, target, Forwarded::AsNamed, Some(passage))
             }
         };
-        let tunnel = request::tunnel(&request.head, checked.seen);
+        let tunnel = request::tunnel_request(&request.head, checked.seen);
         scrub(exchange, snapshot, upstream, &mut request.head);
         let outgoing = OutgoingRequest::new(upstream, request, target, tunnel, forwarded);
         (outgoing, pool, passage)
@@ -174,7 +174,7 @@ async fn answer(
     Ok((reply(answer, &outgoing), tunnel))
 }
 
-/// Refuses what is malformed, ambiguous, too large or going round in circles.
+/// Refuses what is malformed, ambiguous, too large or in a loop.
 fn check<'r>(
     exchange: &mut Exchange,
     request: &'r ReceivedRequest,
@@ -195,7 +195,7 @@ fn check<'r>(
     }
     if seen.via
         && snapshot.via.is_some()
-        && request::passed_through(&head.headers, &snapshot.instance)
+        && request::has_passed_through(&head.headers, &snapshot.instance)
     {
         return Err(ProxyError::new(
             ErrorKind::Loop,
@@ -329,8 +329,8 @@ fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     let mut response = reply::problem_response(error, exchange.grpc);
     let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
     if error.kind == ErrorKind::BadRequest || connects {
-        // Whoever read it differently takes something else for the next request, and what follows a
-        // CONNECT may be meant for the tunnel. In HTTP/2 it is left out.
+        // A reader that understood the request differently sees the next one elsewhere, and what follows a CONNECT
+        // may be meant for the tunnel. HTTP/2 has no such header: it is left out there.
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -142,7 +142,7 @@ impl<'r> OutgoingRequest<'r> {
         self.can_restart(true)
     }
 
-    /// Whether an `Authorization` of the client's own goes with it, beside our token in another header.
+    /// Whether an `Authorization` of the client's own goes with it, in addition to our token in another header.
     pub fn carries_authorization_of_client(&self) -> bool {
         // The headers are scrubbed and without our token.
         self.head.headers.contains_key(header::AUTHORIZATION)
@@ -153,8 +153,8 @@ impl<'r> OutgoingRequest<'r> {
         *self.own_nonce.borrow_mut() = nonce.map(Box::new);
     }
 
-    /// The head and the body of an attempt over HTTP/1.1, given to `send`; `more` are headers beside
-    /// those of the client.
+    /// The head and the body of an attempt over HTTP/1.1, given to `send`; `more` are headers in
+    /// addition to those of the client.
     pub fn send_http1<T>(
         &self,
         token: Option<&Token>,
@@ -294,7 +294,7 @@ impl<'r> OutgoingRequest<'r> {
     }
 }
 
-/// Headers beside those of the client, so few that they need no memory of their own.
+/// Headers in addition to those of the client: so few that they need no allocation.
 type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
 
 /// Whether servers may take a request without content for one that lacks its length (RFC 9110 section

@@ -92,7 +92,7 @@ async fn renew_and_replay(
     drop(rejection);
     forward.record.set_token(newer.clone());
     let answer = forward.send().await?;
-    // It may have expired meanwhile, and another one have been sent.
+    // It may have expired in the meantime, so that another one was sent.
     let replayed = forward.record.token().unwrap_or(newer);
     let accepted = !is_rejected(request, injection, &answer, &replayed);
     let rejections = &injection.rejections;

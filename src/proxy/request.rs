@@ -31,7 +31,7 @@ pub struct Checked<'r> {
     pub host: Cow<'r, str>,
     /// Host and port as received: the target's, or those of `Host`.
     pub authority: &'r str,
-    /// The path, as it is matched and as it is forwarded.
+    /// The path, in the form that is matched and in the form that is forwarded.
     pub path: Path<'r>,
     /// The query as it came, without `?`.
     pub query: Option<&'r str>,
@@ -56,7 +56,7 @@ pub struct Seen {
 ///
 /// # Errors
 ///
-/// `method_not_allowed` for TRACE and CONNECT, but for extended CONNECT; `bad_request` for the rest.
+/// `method_not_allowed` for TRACE and for CONNECT that is not an extended one; `bad_request` for the rest.
 pub fn check(parts: &Parts) -> Result<Checked<'_>, ProxyError> {
     // What is malformed ends the connection, so that it is judged before the method, and framing first.
     let fields = check_headers(&parts.headers, parts.version)?;
@@ -143,7 +143,7 @@ pub enum TunnelRequest {
 ///
 /// An upgrade to `h2c` is ignored, as a server may (RFC 9110 section 7.8): it would carry requests
 /// past us.
-pub fn tunnel(parts: &Parts, seen: Seen) -> Option<TunnelRequest> {
+pub fn tunnel_request(parts: &Parts, seen: Seen) -> Option<TunnelRequest> {
     if parts.method == Method::CONNECT {
         return parts
             .extensions
@@ -183,7 +183,7 @@ pub fn expects_continue(parts: &Parts) -> bool {
 
 /// Whether `Via` says that the request passed through `instance`, the pseudonym
 /// (`sidebearer-ID`) that this process adds to it.
-pub fn passed_through(headers: &HeaderMap, instance: &str) -> bool {
+pub fn has_passed_through(headers: &HeaderMap, instance: &str) -> bool {
     elements(headers, VIA)
         .flat_map(|element| element.split(u8::is_ascii_whitespace))
         .any(|word| word.eq_ignore_ascii_case(instance.as_bytes()))

@@ -16,8 +16,8 @@ pub type UpstreamResponse = Response<ResponseBody>;
 pub enum Framing {
     /// There is one way to read it.
     Unambiguous,
-    /// A length stands beside the chunks. It is ignored, but whoever sent both may have meant it
-    /// otherwise: nothing else is read from that connection (RFC 9112 section 6.3).
+    /// There is a length although the body is chunked. It is ignored, but the sender of both may have meant something
+    /// else: nothing more is read from that connection (RFC 9112 section 6.3).
     Ambiguous,
 }
 
@@ -49,7 +49,7 @@ pub fn check_http1(headers: &HeaderMap) -> Result<Framing, ProxyError> {
 /// # Errors
 ///
 /// `upstream_protocol` for a value with a space or tab at its end (RFC 9113 section 8.2.1), and for
-/// several lengths, of which the client could take another than the library, or one that is no number.
+/// several lengths, of which the client could take another than the library, or one that is not a number.
 pub fn check_http2(headers: &HeaderMap) -> Result<(), ProxyError> {
     let mut lengths = 0;
     for (name, value) in headers {

@@ -7,7 +7,7 @@ use super::response::UpstreamResponse;
 use crate::oauth::challenge;
 
 /// Whether the upstream rejects a token sent with one of `schemes`, rather than saying that it is
-/// not enough, or that the proof beside it lacks a nonce.
+/// not enough, or that the proof with it lacks a nonce.
 pub fn rejects(response: &UpstreamResponse, schemes: &[&str]) -> bool {
     let refused =
         response.status() == StatusCode::UNAUTHORIZED || is_unauthenticated_grpc(response);

@@ -229,7 +229,7 @@ impl UpstreamTunnel {
             copy.upstream.break_off();
         }
         drop(self.held);
-        // Once all has been sent to the client, it does not matter what becomes of the other direction.
+        // Once all has been sent to the client, it does not matter how the other direction ends.
         if is_orderly || copy.is_client_closed() {
             Ok(())
         } else {

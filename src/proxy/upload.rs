@@ -63,8 +63,8 @@ pub struct AttemptBody {
     sent: u64,
 }
 
-/// The error that the sender of the body sees; whoever waits for the response asks
-/// [`Upload::fault`]. The cause is what an HTTP/2 stream is reset with.
+/// The error that the sender of the body sees. The one who waits for the response asks [`Upload::fault`]. The cause is
+/// what an HTTP/2 stream is reset with.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The client's fault.
@@ -239,7 +239,7 @@ impl AttemptBody {
         if let Some(go_ahead) = &mut state.go_ahead {
             std::task::ready!(go_ahead.as_mut().poll(cx));
             state.go_ahead = None;
-            // The client is asked only now: that it sent nothing before was no pause of its own.
+            // The client is asked only now: the time before that was not a pause of the client.
             self.upload.progress.set(Instant::now());
         }
         let polled = match &mut state.source {
@@ -265,7 +265,7 @@ impl AttemptBody {
 }
 
 impl UploadState {
-    /// Whoever read until now must notice: its connection ends with it.
+    /// Wakes the attempt that has read until now, so that it sees that it is over and closes its connection.
     fn supersede(&mut self) {
         self.attempt += 1;
         self.attempted = false;
@@ -274,7 +274,8 @@ impl UploadState {
         }
     }
 
-    /// Gives up what nobody will read. Whoever serves the client must know, to notice when it goes.
+    /// Drops the source once nobody will read it. Dropping it tells the task that serves the client, which then watches
+    /// the client itself.
     fn drop_unread_source(&mut self) {
         if self.last && !self.attempted {
             self.source = None;
@@ -345,8 +346,8 @@ impl Body for AttemptBody {
             && let Some(declared) = self.upload.declared_length
             && (self.sent > declared || last && self.sent < declared)
         {
-            // Whoever serves the client sees to its framing. Should that fail, the API must not be
-            // left with a message whose end is somewhere else.
+            // The server side has checked the framing. If that were ever wrong, the API must not get a message
+            // that ends elsewhere than its length says.
             self.upload.state.borrow_mut().fault = Some(BodyFault::Malformed);
             let error = UploadError::Length(h2::Reason::INTERNAL_ERROR.into());
             frame = Some(Err(error));

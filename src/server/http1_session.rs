@@ -271,7 +271,7 @@ impl Http1Session {
     /// The interim responses of the upstream. They would pile up while the client does not read, and are left
     /// out then.
     fn interim(&self) -> Option<Vec<u8>> {
-        if self.connection.unwritten() > 0 {
+        if self.connection.unwritten_bytes() > 0 {
             return None;
         }
         self.client.take_interim()

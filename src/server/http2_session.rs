@@ -12,7 +12,7 @@ use h2::Reason;
 use http::Response;
 use tokio::time::Instant;
 
-use super::observed_socket::{Activity, ObservedSocket};
+use super::observed_socket::{ObservedSocket, SocketActivity};
 use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::Deadline;
@@ -31,7 +31,7 @@ pub async fn serve(
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
 ) {
-    let activity = Activity::new();
+    let activity = SocketActivity::new();
     let io = ObservedSocket::new(socket, Rc::clone(&activity), received);
     let settings = settings(&limits, &client, &current);
     // If the handshake fails there is no client to tell.
@@ -79,7 +79,7 @@ struct Http2Session {
     connection: ServerConnection<ObservedSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
-    activity: Rc<Activity>,
+    activity: Rc<SocketActivity>,
     header_timeout: Duration,
     idle_timeout: Duration,
     deadline: Deadline,
@@ -99,7 +99,7 @@ enum Wait {
     Reader { since: Instant },
     /// The rest of the request head of this number.
     Head { since: Instant, number: u64 },
-    /// The next request, after so many.
+    /// The next request, when `started` have begun.
     Request { since: Instant, started: u64 },
 }
 

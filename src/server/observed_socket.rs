@@ -15,7 +15,7 @@ use crate::http2::{Arrived, Frames};
 
 /// What has been seen of the bytes of a connection.
 #[derive(Debug)]
-pub struct Activity {
+pub struct SocketActivity {
     /// What was last written or flushed could not go out.
     pub is_write_blocked: Cell<bool>,
     /// Bytes were written since this was last taken.
@@ -23,7 +23,7 @@ pub struct Activity {
     frames: RefCell<Frames>,
 }
 
-impl Activity {
+impl SocketActivity {
     /// Nothing has come or gone yet.
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
@@ -48,14 +48,14 @@ impl Activity {
 #[derive(Debug)]
 pub struct ObservedSocket {
     socket: ClientSocket,
-    activity: Rc<Activity>,
+    activity: Rc<SocketActivity>,
     /// Read ahead, to tell HTTP/1.1 from HTTP/2.
     read_ahead: Bytes,
 }
 
 impl ObservedSocket {
     /// A socket of which `read_ahead` has been read already.
-    pub fn new(socket: ClientSocket, activity: Rc<Activity>, read_ahead: Bytes) -> Self {
+    pub fn new(socket: ClientSocket, activity: Rc<SocketActivity>, read_ahead: Bytes) -> Self {
         Self {
             socket,
             activity,
@@ -63,7 +63,7 @@ impl ObservedSocket {
         }
     }
 
-    fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn note_write(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.activity.is_write_blocked.set(polled.is_pending());
         if polled.is_ready() {
             self.activity.has_written.set(true);
@@ -100,7 +100,7 @@ impl AsyncWrite for ObservedSocket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.written(polled)
+        self.note_write(polled)
     }
 
     fn poll_write_vectored(
@@ -109,7 +109,7 @@ impl AsyncWrite for ObservedSocket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.written(polled)
+        self.note_write(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::supervisor::Supervisor;
 #[cfg(test)]
 pub(super) mod in_memory;
 
-/// How often a shard moves its idle connections to the newest snapshot: for so long it may keep an old one
+/// How often a shard moves its idle connections to the newest snapshot. This is how long it may keep an old one
 /// alive when there is no traffic.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -169,7 +169,7 @@ impl Shards {
 
     /// Drains the connections of a listener, or of all: the requests in flight are completed, then the
     /// connections end.
-    pub fn close(&self, listener: Option<&str>) {
+    pub fn drain(&self, listener: Option<&str>) {
         for shard in &self.shards {
             let _ = shard
                 .messages

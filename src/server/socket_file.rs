@@ -33,7 +33,7 @@ pub struct SocketFile {
 /// Device and number.
 type Inode = (u64, u64);
 
-/// A directory beside the place of the socket that nobody else may enter. A path through its
+/// A directory next to the place of the socket, which nobody else may enter. A path through its
 /// descriptor leads there whatever its name has come to mean, and is short: `sun_path` has 108
 /// bytes.
 struct PrivateDirectory<'a> {
@@ -79,7 +79,7 @@ impl SocketFile {
     /// Gives it another mode. Blocks for as long as the file system takes.
     ///
     /// # Errors
-    /// Another file is in its place, which is left as it is; or the system's.
+    /// Another file is in its place, which is not changed; or the system refuses.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let file = open_socket(CWD, &self.path)?;
         if inode(&file)? != self.inode {
@@ -160,7 +160,7 @@ fn is_stale(path: &Path) -> io::Result<bool> {
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        // Gone meanwhile.
+        // It has been removed in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Ok(false),

@@ -156,7 +156,7 @@ impl Builder {
         let egress = EgressPolicy::new(&config);
         let old_passing = old.and_then(|old| old.passing.as_ref());
         let passing = Passing::new(&self.context, &config, &egress, old_passing);
-        // Nothing fails from here on. What did not change is held to the new number too.
+        // Nothing fails from here on. The new limit also applies to credentials that did not change.
         self.context
             .limit_fetches(config.server.max_concurrent_fetches);
         self.begin_metrics(&config, &egress);

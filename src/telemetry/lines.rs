@@ -13,7 +13,7 @@ use crate::supervisor::Supervisor;
 /// How many bytes are written at once: this many stay in one piece when others write to the same pipe
 /// (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
-/// How many bytes of memory a line takes beside its text.
+/// How many bytes of memory a line takes in addition to its text.
 const OVERHEAD: usize = 64;
 /// How often a line reports dropped lines, while lines are dropped.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ impl Lines {
         self.0.all_dropped.load(Relaxed)
     }
 
-    /// Waits until what was left has been written, or for so long.
+    /// Waits until all lines so far have been written, but no longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let (done, flushed) = mpsc::sync_channel(1);
         if self.0.messages.send(LogMessage::Flush(done)).is_ok() {
@@ -213,7 +213,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// PipeState by the thread that writes.
+/// Held by the thread that writes.
 struct PanicReporter(Lines);
 
 impl Drop for PanicReporter {
@@ -231,14 +231,14 @@ fn add(batch: &mut Vec<u8>, taken: &mut usize, line: Vec<u8>) {
     batch.extend_from_slice(&line);
 }
 
-/// What cannot be written is lost: there is nobody left to tell.
+/// What cannot be written is lost: there is nowhere left to report it.
 fn write(out: &mut impl Write, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(0) => return,
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Whoever shares the descriptor has switched blocking off.
+            // Another process that shares the descriptor has set it to non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
             Err(_) => return,
         }
@@ -254,7 +254,7 @@ mod tests {
 
     /// A pipe that holds one write until someone reads.
     #[derive(Clone, Default)]
-    struct Pipe(Arc<(Mutex<PipeState>, Condvar)>);
+    struct GatedPipe(Arc<(Mutex<PipeState>, Condvar)>);
 
     #[derive(Default)]
     struct PipeState {
@@ -262,7 +262,7 @@ mod tests {
         bytes: Vec<u8>,
     }
 
-    impl Pipe {
+    impl GatedPipe {
         fn open(&self) {
             self.0.0.lock().unwrap().open = true;
             self.0.1.notify_all();
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    impl Write for Pipe {
+    impl Write for GatedPipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let shut = self.0.0.lock().unwrap();
             let mut open = self.0.1.wait_while(shut, |pipe| !pipe.open).unwrap();
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_and_what_is_dropped_is_counted_and_said() {
-        let pipe = Pipe::default();
+        let pipe = GatedPipe::default();
         let lines = Lines::start(pipe.clone(), 10 * (6 + OVERHEAD), report_dropped).unwrap();
         for number in 10..40 {
             lines.enqueue(format!("li {number}\n").into_bytes());
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn lines_stay_whole_and_in_order_whatever_their_length() {
-        let pipe = Pipe::default();
+        let pipe = GatedPipe::default();
         pipe.open();
         let lines = Lines::start(pipe.clone(), 1 << 20, report_dropped).unwrap();
         let all: Vec<_> = [1, 5000, 3, 4095, 2, 1000, 4096, 7, 20_000]
@@ -350,7 +350,7 @@ mod tests {
         lines.enqueue(b"lost\n".to_vec());
         assert_eq!(panics.next().await, "the thread of the log");
         let begun = Instant::now();
-        // The thread lets go of its end of the queue a moment later.
+        // The thread drops its end of the queue a moment later.
         while lines.enqueue(b"lost\n".to_vec()) {
             assert!(begun.elapsed() < LONG);
             thread::yield_now();
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn a_descriptor_that_does_not_block_gets_every_byte() {
         /// Takes one byte of each two tries.
-        struct Slow(Pipe, bool);
+        struct Slow(GatedPipe, bool);
 
         impl Write for Slow {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -380,7 +380,7 @@ mod tests {
             }
         }
 
-        let pipe = Pipe::default();
+        let pipe = GatedPipe::default();
         pipe.open();
         let lines = Lines::start(Slow(pipe.clone(), false), 1 << 20, report_dropped).unwrap();
         lines.enqueue(b"whole\n".to_vec());

@@ -23,7 +23,7 @@ pub struct Token {
     inherited: bool,
 }
 
-/// What a token is of no use without (RFC 9449).
+/// The key that a token is bound to: without a proof made by it, the token is refused (RFC 9449).
 #[derive(Debug, Clone)]
 pub struct Binding {
     /// Signs the proof that goes with each request.
@@ -79,7 +79,7 @@ impl Token {
     }
 
     /// The same, for a source that did not ask for it: its renewal is due at once.
-    pub(super) fn inherited(&self) -> Self {
+    pub(super) fn to_inherited(&self) -> Self {
         Self {
             id: self.id,
             authorization: self.authorization.clone(),

@@ -262,7 +262,7 @@ impl TokenRejections {
 }
 
 impl RejectionState {
-    /// The upstream rejects the token that was fetched on its account.
+    /// The upstream rejects the token that was fetched because it had rejected the one before.
     fn note_failed_replay(&mut self, token: &Token, now: Moment) {
         if self.failed_replay < token.id() {
             self.failed_replay = token.id();

@@ -110,7 +110,7 @@ impl TokenState {
         let has_own = self.token.as_ref().is_some_and(|it| !it.is_inherited());
         if !has_own {
             self.pending = true;
-            self.token = before.map(|token| Arc::new(token.inherited()));
+            self.token = before.map(|token| Arc::new(token.to_inherited()));
         }
     }
 
@@ -157,9 +157,8 @@ impl TokenState {
         }
     }
 
-    /// For a request that saw no usable token and can wait for so long: joins the attempt in flight,
-    /// or asks for one unless a failure postpones it for longer.
-    /// Of tokens that are inherited, `own` wants none.
+    /// For a request that saw no usable token and can wait for `patience`: joins the attempt in flight, or asks for one
+    /// unless a failure postpones it for longer. With `own`, an inherited token does not count.
     pub(super) fn join_attempt(
         &mut self,
         now: Moment,
@@ -187,7 +186,7 @@ impl TokenState {
         Some(self.join_or_request())
     }
 
-    /// For a request whose token was rejected and that can wait for so long: joins the attempt in
+    /// For a request whose token was rejected and that can wait for `patience`: joins the attempt in
     /// flight or asks for one, and returns its number. `None` if none may begin in time. The first
     /// rejection of a token ends the rest after the success that brought it, unless it was fetched
     /// because of a rejection itself.

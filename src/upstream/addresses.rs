@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An address is gone when no answer of the resolver has contained it for so long. Some resolvers return only
+/// An address is gone when no answer of the resolver has contained it for this time. Some resolvers return only
 /// some of many addresses at a time.
 const MISSED_FOR: Duration = Duration::from_secs(120);
 
-/// An address that has been gone for so long is forgotten.
+/// An address that has been gone for this time is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// The addresses of one server, as far as they are known. Used when connections are made, and when the name
@@ -92,7 +92,7 @@ impl KnownAddresses {
         }
     }
 
-    /// A number that changes when [`gone`](Self::gone) is.
+    /// A number that changes when [`gone_addresses`](Self::gone_addresses) is.
     pub fn version(&self) -> u64 {
         self.version.load(Relaxed)
     }

@@ -78,7 +78,7 @@ impl ClientTls {
         })
     }
 
-    /// Makes a connection one with TLS; tells whether HTTP/2 is spoken on it.
+    /// Begins TLS on a connection, and tells whether HTTP/2 is spoken on it.
     pub(super) async fn handshake(
         &self,
         protocols: Protocols,

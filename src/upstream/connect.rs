@@ -133,7 +133,7 @@ impl Connector {
     #[cfg(test)]
     pub(super) fn with_answers(self, answers: impl IntoIterator<Item = Vec<SocketAddr>>) -> Self {
         Self {
-            resolver: self.resolver.fixed(answers.into_iter().collect()),
+            resolver: self.resolver.with_answers(answers.into_iter().collect()),
             ..self
         }
     }
@@ -183,7 +183,7 @@ impl Connector {
     }
 
     /// Whether no connection of it can speak HTTP/2.
-    pub fn only_http1(&self) -> bool {
+    pub fn speaks_only_http1(&self) -> bool {
         match self.http {
             HttpVersion::Auto => self.tls.is_none(),
             HttpVersion::Http1 => true,
@@ -195,7 +195,7 @@ impl Connector {
     /// none: what the server says about it. With TLS 1.3 the server checks the certificate when our side of
     /// the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect) succeeds and
     /// the first read fails.
-    pub fn certificate_refused(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
+    pub fn certificate_refusal(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
         let tls = self.tls.as_ref()?;
         let reason = handshake::certificate_refusal(error, tls.has_certificate)?;
         Some(ConnectError::Tls {
@@ -288,7 +288,7 @@ impl Connector {
 
     /// A byte stream to the host and port: DNS and TCP.
     async fn open(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
-        let permit = self.resolver.permit().await;
+        let permit = self.resolver.acquire_permit().await;
         *stage = Stage::Resolve;
         let resolved = self.resolver.resolve(permit).await;
         let addresses = resolved.map_err(|e| self.unresolved(handshake::reason(&e)))?;

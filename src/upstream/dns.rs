@@ -43,7 +43,7 @@ impl Resolver {
 
     /// Finds these addresses, one answer after the other, the last one again and again.
     #[cfg(test)]
-    pub(super) fn fixed(self, mut answers: Vec<Vec<SocketAddr>>) -> Self {
+    pub(super) fn with_answers(self, mut answers: Vec<Vec<SocketAddr>>) -> Self {
         answers.reverse();
         Self {
             fixed: Some(answers.into()),
@@ -61,7 +61,7 @@ impl Resolver {
 
     /// Waits until a lookup may begin. A resolver that does not answer keeps its threads for as long as it
     /// wants: without a bound the lookups of one name could take all the threads that may wait.
-    pub(super) async fn permit(&self) -> LookupPermit {
+    pub async fn acquire_permit(&self) -> LookupPermit {
         if !self.is_named() {
             return LookupPermit::unneeded();
         }
@@ -202,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn literals_need_no_resolver() {
         let resolver = Resolver::new(Host::Ipv6("::1".parse().unwrap()), 443);
-        let found = resolver.resolve(resolver.permit().await).await;
+        let found = resolver.resolve(resolver.acquire_permit().await).await;
         assert_eq!(found.unwrap(), ["[::1]:443".parse().unwrap()]);
     }
 
@@ -220,20 +220,20 @@ mod tests {
         for _ in 0..MAX_LOOKUPS_OF_NAME {
             let (answer, answered) = mpsc::channel::<()>();
             answers.push(answer);
-            let permit = timeout(Duration::from_secs(20), resolver.permit()).await;
+            let permit = timeout(Duration::from_secs(20), resolver.acquire_permit()).await;
             let lookup = blocking(permit.unwrap(), move || {
                 let _ = answered.recv();
                 Ok(())
             });
-            // Its request has given up: the thread waits on.
+            // Its request has given up, but the thread still waits.
             assert!(timeout(short, lookup).await.is_err());
         }
-        assert!(timeout(short, resolver.permit()).await.is_err());
+        assert!(timeout(short, resolver.acquire_permit()).await.is_err());
         assert!(resolver.try_permit().is_none());
-        let of_another_name = timeout(Duration::from_secs(20), other.permit()).await;
+        let of_another_name = timeout(Duration::from_secs(20), other.acquire_permit()).await;
         assert!(of_another_name.is_ok());
         answers.pop();
-        let again = timeout(Duration::from_secs(20), resolver.permit()).await;
+        let again = timeout(Duration::from_secs(20), resolver.acquire_permit()).await;
         assert!(again.is_ok());
     }
 }

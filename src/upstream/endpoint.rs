@@ -134,7 +134,7 @@ impl Endpoint {
         }
     }
 
-    /// The upstream has closed a connection that had been idle for so long.
+    /// The upstream has closed a connection that had been idle for this time.
     #[cold]
     pub(super) fn record_idle_close(&self, idle: Duration) {
         if let Some(keep) = self.history.record_idle_close(idle, Instant::now()) {

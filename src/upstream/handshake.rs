@@ -110,7 +110,8 @@ pub(super) fn certificate_refusal(
 fn alert_of(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // What an I/O error holds is not its source: its source is that one's source.
+        // The source of an I/O error is not the error that it holds, but the source of that one. So what it holds is
+        // looked at here.
         let held = error.downcast_ref().and_then(io::Error::get_ref);
         let held = held.and_then(|e| e.downcast_ref());
         if let Some(rustls::Error::AlertReceived(alert)) = held.or(error.downcast_ref()) {
@@ -186,7 +187,7 @@ fn certificate_failure(
             "the server's certificate is not valid before {}; is this machine's clock right?",
             date(*not_before)
         ),
-        // The verifier's own error type is not ours to name; its text is its variant's name.
+        // The error type of the verifier is not exported by rustls. Its text is the name of the variant.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "the server presents a CA certificate as its own; it needs one signed by that CA"
                 .to_owned()
@@ -248,7 +249,7 @@ mod tests {
             let told = certificate_refusal(&received(alert), true).unwrap();
             let start = "the server refused our client certificate: ";
             assert!(told.starts_with(start), "{alert:?}: {told}");
-            // Whatever the server means, it is not about what we do not have.
+            // We presented no certificate: the server cannot mean that one.
             assert_eq!(certificate_refusal(&received(alert), false), None);
         }
         for has_certificate in [true, false] {

@@ -50,7 +50,7 @@ pub struct ConnectionHistory {
 #[derive(Debug, Clone, Copy)]
 struct IdleClose {
     seen: Instant,
-    /// For at least so long it had been idle.
+    /// It had been idle for at least this long.
     after: Duration,
 }
 
@@ -87,7 +87,7 @@ impl ConnectionHistory {
         self.distrusted_until.swap(until, Relaxed) <= now
     }
 
-    /// The upstream closed a connection that had been idle for so long. Two that are closed after about the
+    /// The upstream closed a connection that had been idle for this time. Two that are closed after about the
     /// same time, one after the other, show how long the upstream keeps idle connections; from then on they
     /// are kept for three quarters of that. Returns how long that is, when it is news.
     pub fn record_idle_close(&self, idle: Duration, now: Instant) -> Option<Duration> {
@@ -115,7 +115,7 @@ impl ConnectionHistory {
         (before != Some(max_idle)).then_some(max_idle)
     }
 
-    /// A connection has answered after it was idle for so long. Those that were closed after a clearly
+    /// A connection has answered after it was idle for this time. Those that were closed after a clearly
     /// shorter time were not closed by an idle timeout.
     pub fn record_answer(&self, idle: Duration) {
         if idle >= SHORTEST_TIMEOUT && self.has_closes.load(Relaxed) {
@@ -208,8 +208,8 @@ mod tests {
         assert!(history.record_unsolicited(start + DISTRUSTED_FOR * 2));
     }
 
-    /// What is learnt from connections that end so many milliseconds after the start, after being idle
-    /// for so many.
+    /// What is learnt from connections, each given as the milliseconds from the start to its end and the
+    /// milliseconds for which it was idle before.
     fn learnt(ends: &[(u64, u64)]) -> Option<Duration> {
         let history = ConnectionHistory::default();
         let time = Duration::from_millis;
@@ -267,7 +267,7 @@ mod tests {
             assert_eq!(ended(second * 10), None);
             history.record_answer(answered);
             assert_eq!(ended(second * 20).is_some(), learns, "{answered:?}");
-            // What was learnt of two is unlearnt.
+            // What the two closes showed counts no longer.
             history.record_answer(answered);
             let kept = history.max_idle(history.start + second * 20);
             assert_eq!(kept < Duration::MAX, learns, "{answered:?}");

@@ -58,7 +58,7 @@ impl TransportStatus {
         self.written.load(Relaxed)
     }
 
-    /// Whether nothing has been written since [`written`](Self::written) was this number. If so, nothing
+    /// Whether nothing has been written since [`bytes_written`](Self::bytes_written) was this number. If so, nothing
     /// will be written any more, so that the caller can safely send the same elsewhere.
     pub fn stop_if_unwritten_since(&self, written: u64) -> bool {
         let is_unwritten = self.bytes_written() == written;
@@ -116,7 +116,7 @@ impl Http2Io {
         }
     }
 
-    /// What has been read and written, for whoever uses the connection.
+    /// What has been read and written, for those who use the connection.
     pub fn status(&self) -> Arc<TransportStatus> {
         Arc::clone(&self.status)
     }

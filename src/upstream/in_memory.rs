@@ -24,9 +24,9 @@ type Dialed = oneshot::Sender<DuplexStream>;
 
 /// A server that is dialled in memory. Once it is dropped, its address refuses.
 #[derive(Debug)]
-pub struct Listener(mpsc::UnboundedReceiver<Dialed>);
+pub struct InMemoryListener(mpsc::UnboundedReceiver<Dialed>);
 
-impl Listener {
+impl InMemoryListener {
     /// Listens at an address, for what is dialled on this thread.
     pub fn bind(address: SocketAddr) -> Self {
         let (dialed, dials) = mpsc::unbounded_channel();
@@ -34,19 +34,19 @@ impl Listener {
         Self(dials)
     }
 
-    /// The next connection. Whoever dials waits until it is accepted.
+    /// The next connection. A dialler waits until it is accepted.
     pub async fn accept(&mut self) -> DuplexStream {
         loop {
             let dialed = self.dialed().await;
             let (near, far) = duplex(CAPACITY);
-            // Whoever gave up dialling gets no connection.
+            // A dialler that has given up gets no connection.
             if dialed.send(far).is_ok() {
                 return near;
             }
         }
     }
 
-    /// The next who dials. As long as this is kept, the address does not answer.
+    /// The next dial. While this is kept, the dialler waits.
     pub async fn dialed(&mut self) -> Dialed {
         let dialed = self.0.recv().await;
         dialed.expect("the address listens for as long as this is there")
@@ -55,13 +55,13 @@ impl Listener {
 
 /// A connection to such a server.
 #[derive(Debug)]
-pub struct Pipe {
+pub struct InMemoryPipe {
     stream: DuplexStream,
     address: SocketAddr,
 }
 
 /// Dials; `None` if nothing in memory has this address.
-pub(super) async fn dial(address: SocketAddr) -> Option<io::Result<Pipe>> {
+pub(super) async fn dial(address: SocketAddr) -> Option<io::Result<InMemoryPipe>> {
     let server = SERVERS.with_borrow(|servers| servers.get(&address).cloned())?;
     let (dialed, accepted) = oneshot::channel();
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
@@ -69,10 +69,10 @@ pub(super) async fn dial(address: SocketAddr) -> Option<io::Result<Pipe>> {
         return Some(Err(refused()));
     }
     let stream = accepted.await.map_err(|_| refused());
-    Some(stream.map(|stream| Pipe { stream, address }))
+    Some(stream.map(|stream| InMemoryPipe { stream, address }))
 }
 
-impl Pipe {
+impl InMemoryPipe {
     pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.address)
     }
@@ -88,7 +88,7 @@ impl Pipe {
     }
 }
 
-impl AsyncRead for Pipe {
+impl AsyncRead for InMemoryPipe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +98,7 @@ impl AsyncRead for Pipe {
     }
 }
 
-impl AsyncWrite for Pipe {
+impl AsyncWrite for InMemoryPipe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -19,7 +19,7 @@ pub struct ConnectionPermits {
 pub type ConnectionPermit = OwnedSemaphorePermit;
 
 impl ConnectionPermits {
-    /// So many.
+    /// This many permits.
     pub fn new(max: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(max)),

@@ -4,7 +4,7 @@
 //! task is spawned for a request, nor for an HTTP/1.1 connection: the task that has the request
 //! reads and writes.
 //!
-//! A pool is made from an [`Endpoint`] and belongs to whoever holds it: each shard has one for each configured
+//! A pool is made from an [`Endpoint`] and belongs to the one who holds it: each shard has one for each configured
 //! upstream, and [`OriginPools`] holds those of origins that nobody configured.
 
 use std::rc::Rc;

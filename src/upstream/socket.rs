@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 #[cfg(test)]
-use super::in_memory::Pipe;
+use super::in_memory::InMemoryPipe;
 
 /// A socket that counts the bytes that the system has accepted for sending.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ enum Socket {
     Tcp(TcpStream),
     /// A pipe in memory, for tests.
     #[cfg(test)]
-    Memory(Pipe),
+    Memory(InMemoryPipe),
 }
 
 /// Does the same with a socket of whatever kind.
@@ -60,8 +60,8 @@ impl From<TcpStream> for CountingSocket {
 }
 
 #[cfg(test)]
-impl From<Pipe> for CountingSocket {
-    fn from(pipe: Pipe) -> Self {
+impl From<InMemoryPipe> for CountingSocket {
+    fn from(pipe: InMemoryPipe) -> Self {
         Socket::Memory(pipe).into()
     }
 }

@@ -86,7 +86,7 @@ async function freePorts(count) {
   return ports;
 }
 
-// --- The API trusts whoever has the token, and shows its data to every page that gets through.
+// --- The API trusts everyone who has the token, and shows its data to every page that gets through.
 
 const DATA = "the data of the API";
 const seen = [];

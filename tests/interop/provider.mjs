@@ -107,7 +107,7 @@ server.listen(0, "127.0.0.1", () => {
   announce(port);
 });
 
-// Renamed into place, so that whoever sees the file sees the whole port.
+// Renamed into place, so that a reader of the file sees the whole port.
 function announce(port) {
   writeFileSync(`${dir}/provider.port.new`, `${port}\n`);
   renameSync(`${dir}/provider.port.new`, `${dir}/provider.port`);

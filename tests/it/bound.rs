@@ -29,9 +29,9 @@ async fn a_token_is_sent_with_the_certificate_it_is_bound_to() {
 #[tokio::test]
 async fn check_connects_with_the_certificate_of_the_credential() {
     let world = World::new();
-    let identity = world.certificate();
-    world.server.knows(&identity);
-    let dir = world.files(&identity);
+    let certified_key = world.certificate();
+    world.server.knows(&certified_key);
+    let dir = world.files(&certified_key);
     let path = dir.path().join("sidebearer.toml");
     let bound = world.config("");
     let bare = bound.replace(", certificate_from = \"bound\"", "");

@@ -1,4 +1,4 @@
-//! Whoever takes and does not give costs little, and comes to an end.
+//! A client or server that takes and does not send costs little, and its connection ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -50,7 +50,7 @@ async fn whatever_goes_wrong_no_response_is_wrong_and_every_failure_has_its_reas
     let wrong = ledger.wrong();
     assert!(wrong.is_empty(), "{wrong:#?}");
 
-    // Whoever is connected finishes; who comes meanwhile is refused.
+    // Clients that are connected finish. Those that come in the meantime are refused.
     ledger.restarting(true);
     first.signal(Signal::TERM);
     let ended = first.ended().await;

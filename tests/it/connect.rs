@@ -152,13 +152,13 @@ async fn sessions_are_resumed_between_connections_of_one_connector() {
 #[tokio::test]
 async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
     let read = |name: &str| std::fs::read(format!("tests/keys/rsa1024.{name}pem")).unwrap();
-    let identity = CertificateAndKey {
+    let certified_key = CertificateAndKey {
         certificate: CertificateDer::from_pem_slice(&read("leaf.")).unwrap(),
         key: PrivateKeyDer::from_pem_slice(&read("leaf.key.")).unwrap(),
         certificate_pem: String::new(),
         key_pem: String::new(),
     };
-    let address = serve(identity.server(&[])).await;
+    let address = serve(certified_key.server(&[])).await;
     let trusting = Tls {
         ca_file: Some(std::path::PathBuf::from("tests/keys/rsa1024.ca.pem").into()),
         ..Tls::default()
@@ -202,13 +202,13 @@ async fn a_bad_certificate_is_refused_in_words() {
 #[tokio::test]
 async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
     let ca = Ca::new();
-    let identity = ca.certificate(&["localhost"]);
+    let certified_key = ca.certificate(&["localhost"]);
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let old = builder
         .with_protocol_versions(&[&rustls::version::TLS12])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![identity.certificate], identity.key)
+        .with_single_cert(vec![certified_key.certificate], certified_key.key)
         .unwrap();
     let url = format!("https://localhost:{}", serve(old).await.port());
     let mut tls = trusting(&ca);
@@ -246,12 +246,12 @@ async fn a_client_certificate_is_presented_when_configured() {
         .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-    let identity = ca.certificate(&["localhost"]);
+    let certified_key = ca.certificate(&["localhost"]);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![identity.certificate], identity.key)
+        .with_single_cert(vec![certified_key.certificate], certified_key.key)
         .unwrap();
     let url = format!("https://localhost:{}", serve(config).await.port());
 
@@ -271,7 +271,7 @@ async fn a_client_certificate_is_presented_when_configured() {
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
     let without = connector.connect(Protocols::Any, LONG).await;
     let refused = without.unwrap().io.read_exact(&mut [0]).await.unwrap_err();
-    let told = connector.certificate_refused(&refused).unwrap();
+    let told = connector.certificate_refusal(&refused).unwrap();
     let reason =
         "the server wants a client certificate; name tls.certificate_file and tls.key_file";
     let authority = url.trim_start_matches("https://");
@@ -359,11 +359,11 @@ fn unusable_files_are_named_when_the_connector_is_built() {
     let ca = Ca::new();
     let empty = ca.dir().join("empty.pem");
     std::fs::write(&empty, "nothing here").unwrap();
-    let identity = ca.certificate(&["client"]);
+    let certified_key = ca.certificate(&["client"]);
     let other = ca.dir().join("other.key");
     std::fs::write(&other, ca.certificate(&["other"]).key_pem).unwrap();
     let certificate = ca.dir().join("client.pem");
-    std::fs::write(&certificate, identity.certificate_pem).unwrap();
+    std::fs::write(&certificate, certified_key.certificate_pem).unwrap();
 
     let url = Url::parse("https://localhost").unwrap();
     let failure = |tls: Tls| Connector::new(&url, &tls, HttpVersion::Auto).unwrap_err();

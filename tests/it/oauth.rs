@@ -364,8 +364,8 @@ async fn a_secret_that_does_not_fit_is_our_fault() {
 #[tokio::test]
 async fn https_needs_a_certificate_of_the_right_ca_and_name() {
     let (ca, other) = (Ca::new(), Ca::new());
-    let identity = || ca.certificate(&["localhost"]).server(&["http/1.1"]);
-    let server = Server::with_tls(Some(identity()), |_| ok(GOOD)).await;
+    let certified_key = || ca.certificate(&["localhost"]).server(&["http/1.1"]);
+    let server = Server::with_tls(Some(certified_key()), |_| ok(GOOD)).await;
     let trusting = |ca: &Ca, host: &str| Credential {
         tls: Tls {
             ca_file: Some(ca.file().into()),

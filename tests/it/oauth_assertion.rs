@@ -118,7 +118,7 @@ async fn an_assertion_says_who_asks_whom_and_for_how_long() {
     }
 }
 
-/// A server whose clock is so many seconds ahead of ours. It refuses what is dated after now, or a
+/// A server whose clock is this many seconds ahead of ours. It refuses what is dated after now, or a
 /// minute before.
 async fn with_clock(ahead: i64) -> Server {
     Server::start(move |request| {
@@ -243,12 +243,15 @@ async fn key_id_and_audience_are_what_was_configured() {
 async fn a_certificate_is_named_when_it_is_of_the_key() {
     let server = Server::always(ok(GOOD)).await;
     let ca = Ca::new();
-    let identity = ca.certificate(&["billing"]);
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &identity.certificate);
+    let certified_key = ca.certificate(&["billing"]);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certified_key.certificate);
     let file = ca.dir().join("certificate");
-    std::fs::write(&file, &identity.certificate_pem).unwrap();
+    std::fs::write(&file, &certified_key.certificate_pem).unwrap();
     for (key, expected) in [
-        (&*identity.key_pem, Some(URL_SAFE_NO_PAD.encode(digest))),
+        (
+            &*certified_key.key_pem,
+            Some(URL_SAFE_NO_PAD.encode(digest)),
+        ),
         (key!("p256.jwk"), None),
     ] {
         let credential = Credential {

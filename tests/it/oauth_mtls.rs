@@ -14,9 +14,9 @@ use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, CertificateAndKey};
 use crate::support::{any_port, loopback};
 
-fn write(dir: &Path, identity: &CertificateAndKey) {
-    std::fs::write(dir.join("certificate"), &identity.certificate_pem).unwrap();
-    std::fs::write(dir.join("key"), &identity.key_pem).unwrap();
+fn write(dir: &Path, certified_key: &CertificateAndKey) {
+    std::fs::write(dir.join("certificate"), &certified_key.certificate_pem).unwrap();
+    std::fs::write(dir.join("key"), &certified_key.key_pem).unwrap();
 }
 
 fn certified(url: &str, ca: &Ca, dir: &Path) -> Credential {
@@ -106,7 +106,7 @@ async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_l
         let url = format!("https://localhost:{}/token", server.address.port());
         let dir = tempfile::tempdir().unwrap();
         let shown = certified(&url, &ca, dir.path());
-        for (identity, reason) in [
+        for (certified_key, reason) in [
             (
                 clients.certificate_until(&["billing"], 2001),
                 "refused our client certificate: it has expired, or is not valid yet; check the \
@@ -117,7 +117,7 @@ async fn a_certificate_refused_in_the_handshake_is_a_refusal_that_says_what_to_l
                 "refused our client certificate: the server does not trust the CA that signed it",
             ),
         ] {
-            write(dir.path(), &identity);
+            write(dir.path(), &certified_key);
             let error = Client::new(&shown).unwrap().request().await.unwrap_err();
             assert_eq!(error.kind, TokenErrorKind::Refused, "{error}");
             assert!(error.message.contains(reason), "{error}");
@@ -227,8 +227,8 @@ async fn discovery_leads_to_the_place_for_certificates() {
 #[tokio::test]
 async fn a_changed_tls_file_keeps_the_token() {
     let ca = Ca::new();
-    let identity = ca.certificate(&["localhost"]).server(&["http/1.1"]);
-    let server = Server::with_tls(Some(identity), |_| ok(GOOD)).await;
+    let certified_key = ca.certificate(&["localhost"]).server(&["http/1.1"]);
+    let server = Server::with_tls(Some(certified_key), |_| ok(GOOD)).await;
     let config = format!(
         r#"
 [[listeners]]

@@ -1,4 +1,4 @@
-//! Secrets in files and variables, which may change or be no good at any time.
+//! Secrets in files and variables, which may change or be unusable at any time.
 
 use std::path::Path;
 

@@ -212,7 +212,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_spoils_no_other() {
             }
             let half = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
             let _ = stream.write_all(half).await;
-            // Left open: whoever got this connection next would read nonsense.
+            // Left open: the next request on this connection would read nonsense.
             assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0);
             gone.notify_one();
         }

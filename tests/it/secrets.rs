@@ -24,7 +24,7 @@ const SECRETS: [&str; 4] = [
     "parameter s3cret&of=the%form/body",
     "header-s3cret-of-the-token-request",
 ];
-/// What clients bring along, which is no business of a log either.
+/// What clients bring along, which does not belong in a log either.
 const CLIENT_SECRETS: [&str; 4] = [
     "secret-of-the-query-string",
     "secret-of-another-header",
@@ -390,6 +390,6 @@ async fn memory_cannot_be_dumped() {
         .unwrap();
     let values: Vec<_> = core.split_whitespace().skip(4).take(2).collect();
     assert_eq!(values, ["0", "0"]);
-    // What is not dumpable belongs to root, whoever runs it.
+    // The files of a process that is not dumpable belong to root, whatever user runs it.
     assert_eq!(std::fs::metadata(format!("{about}/mem")).unwrap().uid(), 0);
 }

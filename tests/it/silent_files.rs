@@ -16,7 +16,7 @@ use crate::support::{PATIENCE, eventually, loopback, smallest};
 
 const SILENT: &str = "the file system has not answered within 200ms";
 
-/// Whoever opens the file waits, as on a mount whose server is gone: Linux asks the holder of a
+/// Every process that opens the file waits, as on a mount whose server is gone: Linux asks the holder of a
 /// lease first, and this one never answers. `None` where there is no Python to take it.
 fn hold(file: &Path) -> Option<FileHolder> {
     let script = "import fcntl, os, signal, sys, time\n\

@@ -17,7 +17,7 @@ use crate::support::process::Process;
 use crate::support::server::{self, response};
 use crate::support::{PATIENCE, eventually};
 
-/// One shard, one upstream at `api`, and a unix socket, which is no part of the network; `server`,
+/// One shard, one upstream at `api`, and a unix socket, which is not part of the network; `server`,
 /// `upstream` and `rest` are more lines.
 fn config(server: &str, api: std::net::SocketAddr, upstream: &str, rest: &str) -> String {
     format!(
@@ -56,7 +56,7 @@ async fn get(process: &Process, path: &str) -> Answer {
     answer.expect("an answer")
 }
 
-/// `/metrics`, which is no part of the network either.
+/// `/metrics`, which is not part of the network either.
 struct Metrics(Connection);
 
 impl Metrics {

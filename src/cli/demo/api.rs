@@ -1,4 +1,4 @@
-//! The protected API of the demo: lets in who brings a good token (RFC 6750), and says who came.
+//! The protected API of the demo: it accepts requests with a valid token (RFC 6750), and answers who called.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};

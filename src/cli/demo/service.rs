@@ -40,10 +40,10 @@ where
                             .serve_connection(TokioIo::new(stream), service),
                     );
                 }
-                // Out of files, mostly: wait until some are closed.
+                // Usually no file descriptors are left: wait until some are closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
-            // How a connection ended is its client's business.
+            // How a connection ended concerns its client alone.
             Some(_) = connections.join_next() => {}
         }
     }

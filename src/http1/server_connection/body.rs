@@ -16,7 +16,8 @@ use super::state::ConnectionState;
 #[derive(Debug)]
 pub struct RequestBody<S> {
     pub(super) state: Rc<RefCell<ConnectionState<S>>>,
-    /// The number of its request: whoever holds the body for longer must not read the next one's.
+    /// The number of its request: one who still holds this body when the next request comes must not read the body of
+    /// that.
     pub(super) number: u64,
 }
 

@@ -16,8 +16,8 @@ use super::super::read::poll_read;
 use super::super::syntax::HeadLimits;
 use super::super::write_buffer::WriteBuffer;
 
-/// The state of a connection. Its task uses it, and whoever reads the body of the request, which may be
-/// another task.
+/// The state of a connection. It is used by the task of the connection, and by the reader of the request body, which
+/// may be another task.
 #[derive(Debug)]
 pub(super) struct ConnectionState<S> {
     /// `None` once the connection is closed, though somebody may still hold a body.
@@ -40,7 +40,7 @@ pub(super) struct ConnectionState<S> {
     pub(super) response: Option<BodyEncoder>,
     /// The connection's task, while it waits for the client to read.
     flush_waker: Option<Waker>,
-    /// Whoever waits for more of the request's body.
+    /// The task that waits for more of the request's body.
     pub(super) body_waker: Option<Waker>,
     /// The connection's task, while it waits for the end of the request's body.
     pub(super) body_end_waker: Option<Waker>,
@@ -134,8 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let written = self.write(cx);
         self.flush_waker = written.is_pending().then(|| cx.waker().clone());
-        // To write, a socket that encrypts may have to read. Then this poll has taken the place of whoever
-        // reads the body at the socket, who has to take it back.
+        // To write, a socket that encrypts may have to read, and it wakes only the last task that polled it. So the
+        // reader of the body is woken, to poll it again.
         if written.is_pending()
             && let Some(reader) = self
                 .body_waker
@@ -146,8 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionState<S> {
         written
     }
 
-    /// The same for whoever reads the body, which may be another task. That writing fails is learned by
-    /// reading.
+    /// The same for the reader of the body, which may be another task. It learns of a failed write when it reads.
     pub(super) fn poll_flush_for_reader(&mut self, cx: &mut Context<'_>) {
         // The socket wakes only the task that has polled it last: this must stay the connection's.
         let _ = match self.flush_waker.take() {

@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::super::receiving::Receiving;
 use super::responder::Responder;
 
-/// The body of a request. The last byte of a promised length comes only when the end of the stream has
-/// come too: whoever gets as much as was promised has got a request that is whole and sound.
+/// The body of a request. The last byte of a declared length is handed out only when the end of the stream has
+/// come too: a reader that has got the declared length knows that the request is complete and valid.
 pub struct RequestBody {
     stream: Receiving,
     /// What is still to come, as far as that was said.
@@ -64,7 +64,7 @@ impl RequestBody {
     }
 
     /// Ready when a body of no bytes has ended: before that its request is not known to be sound.
-    /// Whoever reads it then hears of an error.
+    /// Its reader then gets an error.
     pub fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.poll_data(cx)) {
             None => self.data_ended = true,

@@ -126,7 +126,7 @@ async fn connected(budget: usize) -> (Connection, Rc<Cell<usize>>) {
     (connected_over(client, budget).await, sent)
 }
 
-/// The same to whoever has the other end.
+/// The same over a pipe, whose other end the test holds.
 async fn connected_over(client: DuplexStream, budget: usize) -> Connection {
     let settings = ClientSettings {
         windows: sizes(&Budget::new(budget)),
@@ -150,7 +150,8 @@ async fn body(connection: &Connection) -> IncomingBody {
     head(trip).await.unwrap().into_body()
 }
 
-/// Reads so many bytes at least; how many. The time is virtual: it goes on only when nothing moves any more.
+/// Reads at least this many bytes, and returns how many it were. The time is virtual: it moves on only when nothing
+/// else can happen.
 async fn read(body: &mut IncomingBody, bytes: usize) -> usize {
     let mut length = 0;
     while length < bytes {

@@ -38,7 +38,7 @@ pub(super) struct RequestInputs {
 }
 
 impl InputReader {
-    /// Reads all files anew, and keeps what is wrong with them.
+    /// Reads all files again, and keeps what is wrong with them.
     pub(super) fn read(&self) -> Result<RequestInputs, UnusableInput> {
         // Locked until the result is published: an older result must not replace a newer one.
         let mut files = lock(&self.files);

@@ -17,14 +17,15 @@ use crate::token::Token;
 use crate::upstream::{Checkout, Http1Connection, Http2Stream};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
-/// than this. A 408 that comes sooner on a connection that was idle before has crossed the request.
+/// than this. A 408 that comes sooner, on a connection that was idle before, was sent before the request
+/// arrived.
 const CROSSES_WITHIN: Duration = Duration::from_secs(1);
 
 /// A request on its way, until the head of its response has come. Dropping it closes the connection, or
 /// resets the stream.
 ///
-/// Polled by hand, since a thousand of them wait at a time: what an async function is called with, or
-/// takes apart, stays in its future to the end.
+/// It is polled by hand and not an async function, since thousands of them may wait at a time: the future of an async
+/// function keeps its arguments, and what it takes apart, until it ends.
 pub(super) enum Attempt {
     Http1(OverHttp1),
     Http2(OverHttp2),
@@ -61,7 +62,7 @@ pub(super) struct AttemptFailure {
     pub(super) unsent: bool,
     /// Its connection had carried others before, and the upstream may have closed it meanwhile.
     pub(super) unnoticed: bool,
-    /// Its connection was a new one of HTTP/2 that ended without a word.
+    /// Its connection was a new one of HTTP/2 that ended without a GOAWAY and without any response.
     pub(super) ended_new: bool,
     /// What came over HTTP/2 began as HTTP/1.1 does.
     pub(super) http1_instead: bool,
@@ -82,7 +83,7 @@ impl Attempt {
         }
     }
 
-    /// Sends it over HTTP/1.1; `more` are headers beside those of the client.
+    /// Sends it over HTTP/1.1; `more` are headers in addition to those of the client.
     pub(super) fn over_http1(
         request: &OutgoingRequest<'_>,
         connection: Http1Connection,
@@ -164,7 +165,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the answer is no answer to this request: the server had given up an idle connection and
+    /// Whether the answer is not an answer to this request: the server had given up an idle connection and
     /// says so, as HAProxy does. It has not received the request, which may be repeated whatever its
     /// method (RFC 9110 section 15.5.9).
     pub(super) fn is_for_idle_connection(&self) -> bool {
@@ -187,7 +188,7 @@ impl Attempt {
             && let Some(stream) = &over.stream
             && stream.transport().bytes_read() == over.read
         {
-            stream.suspect();
+            stream.mark_suspect();
         }
         Poll::Ready(())
     }

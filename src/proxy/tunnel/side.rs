@@ -19,7 +19,7 @@ pub enum UpstreamSide {
 }
 
 impl UpstreamSide {
-    /// Ends it in a way that whoever reads it cannot take for the proper end.
+    /// Ends it in a way that no reader can take for the proper end.
     pub fn break_off(&mut self) {
         match self {
             Self::Connection(io) => io.reset_at_close(),

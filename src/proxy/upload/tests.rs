@@ -22,7 +22,7 @@ async fn a_body_that_is_not_as_long_as_was_declared_breaks_off() {
         let body = request.unwrap().unwrap().into_body().unwrap();
         let mut upload = Upload::new(ClientBody::Http1(body));
         assert_eq!(upload.declared_length, Some(5));
-        // As if whoever serves the client had not seen to it.
+        // As if the server side had not checked it.
         Rc::get_mut(&mut upload).unwrap().declared_length = Some(declared);
         let sent = upload.begin_attempt().collect().await;
         assert_eq!(sent.is_ok(), good, "{declared}");

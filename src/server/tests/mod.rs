@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::frames::{DATA, FrameClient, GOAWAY};
 use super::shard::in_memory::{InMemoryShard, on_paused_time};
-use crate::upstream::in_memory::Listener;
+use crate::upstream::in_memory::InMemoryListener;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -45,7 +45,7 @@ fn shard(server: &str, upstream: &str) -> InMemoryShard {
 
 /// Serves each connection to [`api`], numbered from 0, as bytes.
 fn serve<F: Future<Output = ()> + 'static>(serve: impl Fn(usize, DuplexStream) -> F + 'static) {
-    let mut listener = Listener::bind(api());
+    let mut listener = InMemoryListener::bind(api());
     spawn_local(async move {
         for number in 0.. {
             let stream = listener.accept().await;
@@ -110,10 +110,10 @@ async fn read_message(stream: &mut DuplexStream) -> (String, String) {
 }
 
 /// Reads until the window that an HTTP/2 connection begins with is used up. Nobody opens it again.
-async fn fill_window(wire: &mut FrameClient) {
+async fn fill_window(client: &mut FrameClient) {
     let mut came = 0;
     while came < 65_535 {
-        let frame = wire.next().await.expect("an open connection");
+        let frame = client.next().await.expect("an open connection");
         assert_ne!(frame.kind, GOAWAY);
         if frame.kind == DATA {
             came += frame.payload.len();

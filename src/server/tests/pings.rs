@@ -6,10 +6,10 @@ use super::*;
 const PINGS: &str = "ping_interval = \"20s\"\nping_timeout = \"5s\"";
 
 async fn send_get(shard: &InMemoryShard) -> FrameClient {
-    let mut wire = FrameClient::over(shard.connect(), &[]).await;
+    let mut client = FrameClient::over(shard.connect(), &[]).await;
     let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
-    wire.send(&head).await;
-    wire
+    client.send(&head).await;
+    client
 }
 
 #[test]
@@ -18,10 +18,10 @@ fn an_http2_client_that_does_not_answer_pings_is_given_up() {
         serve_nothing();
         let shard = shard(PINGS, "");
         let start = Instant::now();
-        let mut wire = send_get(&shard).await;
-        while wire.next().await.expect("it is pinged first").kind != PING {}
+        let mut client = send_get(&shard).await;
+        while client.next().await.expect("it is pinged first").kind != PING {}
         assert_took(start, secs(20));
-        while wire.next().await.is_some() {}
+        while client.next().await.is_some() {}
         assert_took(start, secs(25));
     });
 }
@@ -37,9 +37,9 @@ fn an_http2_client_that_reads_later_is_not_pinged_meanwhile() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
         let shard = shard(&format!("{PINGS}\nidle_timeout = \"10m\""), "");
-        let mut wire = send_get(&shard).await;
-        fill_window(&mut wire).await;
-        let more = timeout(secs(290), wire.next()).await;
+        let mut client = send_get(&shard).await;
+        fill_window(&mut client).await;
+        let more = timeout(secs(290), client.next()).await;
         assert!(more.is_err(), "{more:?}");
     });
 }
@@ -49,11 +49,11 @@ fn an_http2_client_that_waits_for_nothing_is_not_pinged() {
     on_paused_time(async {
         serve_ok();
         let shard = shard(&format!("{PINGS}\nidle_timeout = \"120s\""), "");
-        let mut wire = FrameClient::over(shard.connect(), &[]).await;
+        let mut client = FrameClient::over(shard.connect(), &[]).await;
         let start = Instant::now();
         // With the GOAWAY comes a ping, which tells when the last request can have come.
         loop {
-            match wire.next().await.expect("it is told first").kind {
+            match client.next().await.expect("it is told first").kind {
                 PING => panic!("it was pinged after {:?}", start.elapsed()),
                 GOAWAY => break,
                 _ => {}

@@ -113,7 +113,7 @@ fn an_old_connection_ends_when_another_is_there_and_no_request_fails() {
 fn an_old_connection_serves_on_as_long_as_no_other_can_be_had() {
     on_paused_time(async {
         for http in ["1.1", "2"] {
-            let mut listener = Listener::bind(api());
+            let mut listener = InMemoryListener::bind(api());
             spawn_local(async move {
                 let stream = listener.accept().await;
                 // From now on it refuses.

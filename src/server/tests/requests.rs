@@ -55,22 +55,22 @@ fn a_head_of_http2_that_is_not_whole_after_header_timeout_ends_its_connection() 
             (true, begun(3, &head[..5]), &head[5..]),
             (true, [begun(3, &head[..5]), go_on(3, b"")].concat(), &[]),
         ] {
-            let mut wire = FrameClient::over(shard.connect(), &[]).await;
+            let mut client = FrameClient::over(shard.connect(), &[]).await;
             if good {
-                wire.send(&whole()).await;
-                assert!(wire.outcome(1).await.0.is_ok());
+                client.send(&whole()).await;
+                assert!(client.outcome(1).await.0.is_ok());
             }
             let start = Instant::now();
-            wire.send(&slow).await;
+            client.send(&slow).await;
             let mut trickle = trickle.iter();
             loop {
-                match timeout(Duration::from_millis(2400), wire.next()).await {
+                match timeout(Duration::from_millis(2400), client.next()).await {
                     Ok(None) => break,
                     Ok(Some(_)) => {}
                     Err(_) => {
                         if let Some(byte) = trickle.next() {
                             let stream = if good { 3 } else { 1 };
-                            wire.send(&go_on(stream, &[*byte])).await;
+                            client.send(&go_on(stream, &[*byte])).await;
                         }
                     }
                 }
@@ -87,13 +87,13 @@ fn a_connection_that_is_always_in_the_middle_of_some_head_of_http2_goes_on() {
         let shard = shard("header_timeout = \"10s\"", "");
         let head = get("/", &[]);
         let begin = |stream| frame(HEADERS, END_STREAM, stream, &head[..5]);
-        let mut wire = FrameClient::over(shard.connect(), &[]).await;
-        wire.send(&begin(1)).await;
+        let mut client = FrameClient::over(shard.connect(), &[]).await;
+        client.send(&begin(1)).await;
         for stream in (1..20).step_by(2) {
             sleep(secs(9)).await;
             let end = frame(CONTINUATION, END_HEADERS, stream, &head[5..]);
-            wire.send(&[end, begin(stream + 2)].concat()).await;
-            let (outcome, _) = wire.outcome(stream).await;
+            client.send(&[end, begin(stream + 2)].concat()).await;
+            let (outcome, _) = client.outcome(stream).await;
             assert!(outcome.is_ok(), "{stream}: {outcome:?}");
         }
     });
@@ -118,12 +118,12 @@ fn a_connection_that_says_nothing_ends_after_idle_timeout() {
 fn an_idle_http2_connection_is_told_before_it_is_closed() {
     on_paused_time(async {
         let shard = shard("idle_timeout = \"60s\"", "");
-        let mut wire = FrameClient::over(shard.connect(), &[]).await;
+        let mut client = FrameClient::over(shard.connect(), &[]).await;
         let start = Instant::now();
-        while wire.next().await.expect("it is told first").kind != GOAWAY {}
+        while client.next().await.expect("it is told first").kind != GOAWAY {}
         assert_took(start, secs(60));
         // It ends though nothing is acknowledged.
-        while wire.next().await.is_some() {}
+        while client.next().await.is_some() {}
     });
 }
 
@@ -137,11 +137,11 @@ fn an_empty_http2_request_without_its_end_is_reset_after_idle_timeout() {
         });
         // Before it would be pinged, which it would not answer.
         let shard = shard("idle_timeout = \"15s\"", "");
-        let mut wire = FrameClient::over(shard.connect(), &[]).await;
+        let mut client = FrameClient::over(shard.connect(), &[]).await;
         let head = request("POST", "/", &[("content-length", "0")]);
         let start = Instant::now();
-        wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
-        let (outcome, goaway) = wire.outcome(1).await;
+        client.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+        let (outcome, goaway) = client.outcome(1).await;
         assert_eq!((outcome.reset, goaway), (Some(CANCEL), None));
         assert_took(start, secs(15));
     });
@@ -150,11 +150,11 @@ fn an_empty_http2_request_without_its_end_is_reset_after_idle_timeout() {
 /// A request over HTTP/2 that promises so many bytes, has sent `sent` of them, and waits since then.
 async fn promise(shard: &InMemoryShard, length: &str, sent: &str) -> FrameClient {
     let head = request("POST", "/", &[("content-length", length)]);
-    let mut wire = FrameClient::over(shard.connect(), &[]).await;
-    wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
-    wire.send(&frame(DATA, 0, 1, sent.as_bytes())).await;
+    let mut client = FrameClient::over(shard.connect(), &[]).await;
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    client.send(&frame(DATA, 0, 1, sent.as_bytes())).await;
     sleep(secs(10)).await;
-    wire
+    client
 }
 
 const PROMISES: [(&str, &str); 2] = [("0", ""), ("5", "hello")];
@@ -174,9 +174,9 @@ fn more_data_than_an_http2_request_promised_completes_it_never_however_late_it_c
         });
         let shard = shard("", "");
         for (length, sent) in PROMISES {
-            let mut wire = promise(&shard, length, sent).await;
-            wire.send(&frame(DATA, END_STREAM, 1, b"!")).await;
-            let (outcome, _) = wire.outcome(1).await;
+            let mut client = promise(&shard, length, sent).await;
+            client.send(&frame(DATA, END_STREAM, 1, b"!")).await;
+            let (outcome, _) = client.outcome(1).await;
             assert!(!outcome.is_ok(), "{length}: {outcome:?}");
         }
     });
@@ -196,9 +196,9 @@ fn an_http2_request_that_ends_late_with_what_it_promised_is_sent() {
         });
         let shard = shard("", "");
         for (length, sent) in PROMISES {
-            let mut wire = promise(&shard, length, sent).await;
-            wire.send(&frame(DATA, END_STREAM, 1, b"")).await;
-            let (outcome, _) = wire.outcome(1).await;
+            let mut client = promise(&shard, length, sent).await;
+            client.send(&frame(DATA, END_STREAM, 1, b"")).await;
+            let (outcome, _) = client.outcome(1).await;
             assert!(outcome.is_ok(), "{length}: {outcome:?}");
         }
     });

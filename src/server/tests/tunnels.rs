@@ -125,10 +125,10 @@ fn an_idle_tunnel_over_http2_ends_on_both_sides() {
 
 /// A client with an open tunnel in stream 1, which acknowledges nothing by itself.
 async fn raw_tunnel(shard: &InMemoryShard) -> FrameClient {
-    let mut wire = FrameClient::over(shard.connect(), &[]).await;
+    let mut client = FrameClient::over(shard.connect(), &[]).await;
     let head = frames::request("CONNECT", "/chat", &[(":protocol", "websocket")]);
-    wire.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
-    wire
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    client
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn a_tunnel_whose_client_reads_later_is_not_pinged_meanwhile() {
         serve_tunnels(1 << 20);
         let pings = "ping_interval = \"20s\"\nping_timeout = \"5s\"";
         let shard = shard(pings, "http = \"2\"");
-        let mut wire = raw_tunnel(&shard).await;
-        fill_window(&mut wire).await;
-        let more = timeout(secs(100), wire.next()).await;
+        let mut client = raw_tunnel(&shard).await;
+        fill_window(&mut client).await;
+        let more = timeout(secs(100), client.next()).await;
         assert!(more.is_err(), "{more:?}");
     });
 }
@@ -152,10 +152,10 @@ fn a_silent_tunnel_is_pinged_and_ends_with_a_client_that_does_not_answer() {
         let pings = "ping_interval = \"20s\"\nping_timeout = \"5s\"";
         let shard = shard(pings, "http = \"2\"");
         let start = Instant::now();
-        let mut wire = raw_tunnel(&shard).await;
-        while wire.next().await.expect("it is pinged first").kind != PING {}
+        let mut client = raw_tunnel(&shard).await;
+        while client.next().await.expect("it is pinged first").kind != PING {}
         assert_took(start, secs(20));
-        while wire.next().await.is_some() {}
+        while client.next().await.is_some() {}
         assert_took(start, secs(25));
         sleep(secs(1)).await;
         assert_eq!(ends.borrow().len(), 1, "it ends at the upstream too");

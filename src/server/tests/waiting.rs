@@ -22,7 +22,7 @@ impl Reluctant {
     async fn start(lines: &str) -> Self {
         let (gate, dialed) = (Rc::new(Semaphore::new(0)), Rc::<Cell<usize>>::default());
         let (open, count) = (Rc::clone(&gate), Rc::clone(&dialed));
-        let mut listener = Listener::bind(api());
+        let mut listener = InMemoryListener::bind(api());
         spawn_local(async move {
             let mut stream = listener.accept().await;
             spawn_local(async move {

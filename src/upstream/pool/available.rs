@@ -23,7 +23,7 @@ pub(super) enum Available {
     },
 }
 
-/// What an HTTP/1.1 connection has beside its bytes, from one request to the next. On the heap, so that a
+/// What else belongs to an HTTP/1.1 connection, from one request to the next. On the heap, so that a
 /// lease is small.
 pub(super) struct Http1State {
     _permit: ConnectionPermit,

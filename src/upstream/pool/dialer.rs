@@ -24,7 +24,7 @@ use crate::upstream::error::ConnectError;
 use crate::upstream::http2_io::Http2Io;
 use crate::upstream::permits::ConnectionPermit;
 
-/// Waits so much longer than an attempt may take, so that the request gets the error of the attempt.
+/// A request waits this much longer than an attempt may take, so that it gets the error of the attempt.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// Opens connections for a shelf.
@@ -50,7 +50,7 @@ impl Dialer {
 
     /// A connection for one request: a new one, or with `reuse` one that is given back meanwhile.
     pub(super) async fn open(self: &Rc<Self>, reuse: bool) -> Result<Checkout, Arc<ConnectError>> {
-        if self.is_http1.get() || self.shelf.endpoint.connector.only_http1() {
+        if self.is_http1.get() || self.shelf.endpoint.connector.speaks_only_http1() {
             return self.open_http1(reuse).await;
         }
         let failures = self.failure.borrow().0;
@@ -159,7 +159,7 @@ impl Dialer {
         let shared = Http2Connection::begin(io, age, endpoint)
             .await
             .map_err(|error| endpoint.connector.http2_failed(&error))?;
-        self.shelf.share(Rc::clone(&shared));
+        self.shelf.add_http2(Rc::clone(&shared));
         Ok(shared)
     }
 

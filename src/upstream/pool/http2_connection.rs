@@ -120,7 +120,7 @@ impl Http2Connection {
     }
 
     /// Its server may have vanished: it gets no more requests.
-    pub fn suspect(&self) {
+    pub fn mark_suspect(&self) {
         self.is_suspect.set(true);
     }
 

@@ -118,7 +118,7 @@ impl Http1Connection {
         came.is_none()
     }
 
-    /// Begins a request with this body. The lease stays beside it, on the heap, until the end of the
+    /// Begins a request with this body. The request and the lease are on the heap together, until the end of the
     /// response.
     pub fn begin<B: OutgoingBody>(
         self,
@@ -164,8 +164,8 @@ impl Http2Stream {
     }
 
     /// Its server may have vanished: its connection gets no more requests.
-    pub fn suspect(&self) {
-        self.connection.suspect();
+    pub fn mark_suspect(&self) {
+        self.connection.mark_suspect();
     }
 
     /// A timer for the request that waits for the answer.

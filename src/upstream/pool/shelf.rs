@@ -89,7 +89,7 @@ impl Shelf {
         keep_alive.min(learnt).min(self.endpoint.pool_idle_timeout)
     }
 
-    /// A connection was given up that had been idle for so long, because this came on it.
+    /// A connection that had been idle for this time was given up, because `came` was found on it.
     #[cold]
     pub(super) fn record_lost_idle(&self, came: Unsolicited, idle_for: Duration) {
         self.endpoint.record_idle_close(idle_for);
@@ -159,7 +159,7 @@ impl Shelf {
     }
 
     /// Adds a new HTTP/2 connection.
-    pub(super) fn share(&self, connection: Rc<Http2Connection>) {
+    pub(super) fn add_http2(&self, connection: Rc<Http2Connection>) {
         self.http2.borrow_mut().push(connection);
     }
 

@@ -1,8 +1,8 @@
 //! Requests that wait for an HTTP/1.1 connection.
 //!
-//! Each gets what comes first: a connection that was opened, or one that another request gives back. Only
-//! so many are opened at once. A burst that opened one for each of its requests would divide the cores
-//! among all those handshakes, and end with the last of them too late for everyone.
+//! Each gets what comes first: a connection that was opened, or one that another request gives back. Only a
+//! limited number is opened at once. A burst that opened one for each of its requests would divide the cores
+//! among all those handshakes, and all of them would end late.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -42,7 +42,7 @@ ports = {
 }
 server.start()
 for name, port in ports.items():
-    # Renamed into place, so that whoever sees the file sees the whole port.
+    # Renamed into place, so that a reader of the file sees the whole port.
     path = os.path.join(directory, f"{name}.port")
     with open(f"{path}.new", "w") as file:
         print(port, file=file)

@@ -62,22 +62,22 @@ impl Load {
 #[tokio::test]
 async fn no_request_fails_while_certificates_rotate() {
     let world = World::new();
-    let mut identity = world.certificate();
-    world.server.knows(&identity);
-    let sidebearer = world.start(&identity);
+    let mut certified_key = world.certificate();
+    world.server.knows(&certified_key);
+    let sidebearer = world.start(&certified_key);
     let load = Load::start(&sidebearer);
     for round in 0..5 {
         load.goes_on().await;
         let fetched = world.server.requests();
-        identity = world.certificate();
-        world.server.knows(&identity);
+        certified_key = world.certificate();
+        world.server.knows(&certified_key);
         match round % 2 {
-            0 => write(&sidebearer, &identity),
+            0 => write(&sidebearer, &certified_key),
             // In place, and for a moment half.
             _ => {
                 for (name, text) in [
-                    ("client.pem", &identity.certificate_pem),
-                    ("client.key", &identity.key_pem),
+                    ("client.pem", &certified_key.certificate_pem),
+                    ("client.key", &certified_key.key_pem),
                 ] {
                     let path = sidebearer.dir().join(name);
                     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
@@ -86,7 +86,7 @@ async fn no_request_fails_while_certificates_rotate() {
                 }
             }
         }
-        world.only(&sidebearer, &identity).await;
+        world.only(&sidebearer, &certified_key).await;
         assert_eq!(
             world.server.requests() - fetched,
             1,
@@ -194,11 +194,11 @@ async fn the_certificate_of_a_lazy_credential_rotates_too() {
 #[tokio::test]
 async fn the_same_certificate_written_again_changes_nothing() {
     let world = World::new();
-    let identity = world.certificate();
-    world.server.knows(&identity);
-    let sidebearer = world.start(&identity);
+    let certified_key = world.certificate();
+    world.server.knows(&certified_key);
+    let sidebearer = world.start(&certified_key);
     get(&sidebearer, "/http1").await;
-    let text = format!("# renewed\n{}", identity.certificate_pem);
+    let text = format!("# renewed\n{}", certified_key.certificate_pem);
     sidebearer.write("client.pem", &text);
     sidebearer.reload().await.unwrap();
     get(&sidebearer, "/http1").await;

@@ -212,9 +212,9 @@ tls = { certificate_file = "own.pem", key_file = "own.key" }
 #[tokio::test]
 async fn an_upstream_that_is_bound_by_a_reload_gets_a_token_of_its_certificate() {
     let world = World::new();
-    let identity = world.certificate();
-    world.server.knows(&identity);
-    let sidebearer = world.start(&identity);
+    let certified_key = world.certificate();
+    world.server.knows(&certified_key);
+    let sidebearer = world.start(&certified_key);
     get(&sidebearer, "/http1").await;
     let bound = world.config("");
     let own = "certificate_file = \"client.pem\", key_file = \"client.key\"";

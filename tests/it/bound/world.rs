@@ -30,12 +30,12 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let (ca, clients) = (Ca::new(), Ca::new());
-        let identity = || ca.own_certificate();
-        let server = identity().demanding(&clients, &["http/1.1"]);
+        let certified_key = || ca.own_certificate();
+        let server = certified_key().demanding(&clients, &["http/1.1"]);
         let server = AuthorizationServer::start(server);
         let (old, new) = (
-            identity().demanding_in_tls12(&clients, &["http/1.1"]),
-            identity().demanding(&clients, &["h2"]),
+            certified_key().demanding_in_tls12(&clients, &["http/1.1"]),
+            certified_key().demanding(&clients, &["h2"]),
         );
         Self {
             http1: Api::start(old, &server),
@@ -99,22 +99,22 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
     }
 
     /// Starts with this certificate.
-    pub(super) fn start(&self, identity: &CertificateAndKey) -> Sidebearer {
-        self.start_with(identity, "")
+    pub(super) fn start(&self, certified_key: &CertificateAndKey) -> Sidebearer {
+        self.start_with(certified_key, "")
     }
 
     /// The same, with more keys for the credential.
-    pub(super) fn start_with(&self, identity: &CertificateAndKey, more: &str) -> Sidebearer {
-        Sidebearer::start_in(self.files(identity), &self.config(more))
+    pub(super) fn start_with(&self, certified_key: &CertificateAndKey, more: &str) -> Sidebearer {
+        Sidebearer::start_in(self.files(certified_key), &self.config(more))
     }
 
     /// A directory with what the configuration names.
-    pub(super) fn files(&self, identity: &CertificateAndKey) -> TempDir {
+    pub(super) fn files(&self, certified_key: &CertificateAndKey) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("ca.pem", &self.ca.pem),
-            ("client.pem", &identity.certificate_pem),
-            ("client.key", &identity.key_pem),
+            ("client.pem", &certified_key.certificate_pem),
+            ("client.key", &certified_key.key_pem),
         ] {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
@@ -134,8 +134,8 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
 
     /// Waits until requests to both APIs come with this certificate, and no connection with another
     /// is open.
-    pub(super) async fn only(&self, sidebearer: &Sidebearer, identity: &CertificateAndKey) {
-        let expected = identity.thumbprint();
+    pub(super) async fn only(&self, sidebearer: &Sidebearer, certified_key: &CertificateAndKey) {
+        let expected = certified_key.thumbprint();
         for (path, api) in [("/http1", &self.http1), ("/http2", &self.http2)] {
             eventually("requests come with the new certificate", async || {
                 get(sidebearer, path).await;
@@ -152,9 +152,9 @@ tls = {{ ca_file = "ca.pem", certificate_file = "client.pem", key_file = "client
 }
 
 /// Puts a certificate and its key where the configuration says, one after the other.
-pub(super) fn write(sidebearer: &Sidebearer, identity: &CertificateAndKey) {
-    sidebearer.write("client.key", &identity.key_pem);
-    sidebearer.write("client.pem", &identity.certificate_pem);
+pub(super) fn write(sidebearer: &Sidebearer, certified_key: &CertificateAndKey) {
+    sidebearer.write("client.key", &certified_key.key_pem);
+    sidebearer.write("client.pem", &certified_key.certificate_pem);
 }
 
 /// A request that must succeed.
@@ -205,12 +205,12 @@ impl AuthorizationServer {
     }
 
     /// From now on holders of this certificate are served.
-    pub(super) fn knows(&self, identity: &CertificateAndKey) {
+    pub(super) fn knows(&self, certified_key: &CertificateAndKey) {
         self.state
             .known
             .lock()
             .unwrap()
-            .insert(identity.thumbprint());
+            .insert(certified_key.thumbprint());
     }
 
     /// From now on nobody is served.

@@ -38,7 +38,7 @@ pub(super) struct Span {
 /// Why a request failed, as far as it can be seen from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Failure {
-    /// A status that is no success, with the code of our own problems.
+    /// A status that is not a success, with the code of our own problems.
     Status(u16, String),
     /// The connection ended without a whole response.
     Broken,

@@ -47,7 +47,7 @@ async fn a_key_from_a_file_changes_with_the_next_token_and_no_request_fails() {
         issuer.keys().len() == 2
     })
     .await;
-    // Half a file is no key: the last good one signs on.
+    // Half a file is not a key: the last good one signs on.
     sidebearer.write("proof.key", &other.serialize_pem()[..80]);
     let issued = issuer.issued();
     eventually("two more tokens", async || {

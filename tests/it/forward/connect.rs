@@ -64,7 +64,7 @@ async fn a_tunnel_past_a_token_or_to_what_nothing_names_is_refused_and_says_so()
         ("/v2/x".to_owned(), 400, "bad_request"),
     ] {
         let refused = answer(&world, &connect(&target)).await;
-        // A target that is no URI at all is refused before it is a request.
+        // A target that is not a URI at all is refused before it is a request.
         let (parsed, reason) = (
             refused.contains(code),
             format!(" {status} sidebearer {code}\r\n"),

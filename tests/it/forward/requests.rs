@@ -146,7 +146,7 @@ async fn redirects_of_an_upgraded_host_stay_on_the_way() {
     }
 }
 
-/// Switches protocols for whoever asks it to, and returns what comes.
+/// Switches protocols for every client that asks for it, and sends back what comes.
 fn echo() -> SocketAddr {
     server::bytes(|_, mut stream| async move {
         let head = read_head(&mut stream).await;

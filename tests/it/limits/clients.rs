@@ -140,10 +140,10 @@ async fn interim_responses_beyond_max_interim_bytes_are_left_out() {
 async fn an_http2_client_is_told_max_streams_and_the_windows() {
     let lines = "max_streams = 3\nstream_window = \"128KiB\"\nwindow_budget = \"8MiB\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
+    let mut client = FrameClient::open(sidebearer.address(), &[]).await;
     let (mut settings, mut window) = (Vec::new(), None);
     while settings.is_empty() || window.is_none() {
-        let frame = wire.next().await.unwrap();
+        let frame = client.next().await.unwrap();
         match frame.kind {
             SETTINGS if frame.flags == 0 => settings = frame.payload,
             WINDOW_UPDATE => window = Some(frame.payload),

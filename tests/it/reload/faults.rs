@@ -1,4 +1,4 @@
-//! Files that are no good for a moment: renewals go on, and it is known which file and why.
+//! Files that are not usable for a moment: renewals go on, and it is known which file and why.
 
 use std::fs;
 use std::path::Path;
@@ -226,9 +226,12 @@ async fn a_subject_token_that_is_spoiled_for_a_moment_harms_no_renewal() {
 #[tokio::test]
 async fn a_spoiled_tls_file_of_a_credential_is_on_its_status() {
     let ca = Ca::new();
-    let identity = ca.own_certificate().server(&["http/1.1"]);
+    let certified_key = ca.own_certificate().server(&["http/1.1"]);
     let token = r#"{"access_token":"tok","token_type":"Bearer","expires_in":3600}"#;
-    let address = server::serve(Some(identity), move |_| async move { response(200, token) });
+    let address = server::serve(
+        Some(certified_key),
+        move |_| async move { response(200, token) },
+    );
     let idp = Keen {
         url: format!("https://{address}/token"),
         forms: Arc::default(),

@@ -1,4 +1,4 @@
-//! Which answers say that the token is no good.
+//! Which answers say that the token is not usable.
 
 use http::{Method, Response};
 

@@ -67,7 +67,7 @@ async fn a_response_that_breaks_off_is_reset_at_once() {
         assert_eq!(end.unwrap_err().kind(), reset);
         shortest = shortest.min(start.elapsed());
     }
-    // Whoever lingers does so for a second each time.
+    // A connection that lingers does so for a second each time.
     assert!(shortest < Duration::from_millis(900), "{shortest:?}");
 }
 

@@ -71,7 +71,7 @@ async fn an_upload_that_stops_behind_its_response_ends_with_its_connection() {
     }
 }
 
-/// Writes its response while it reads the request, whoever reads it.
+/// Writes its response while it reads the request, whether or not anyone reads the response.
 fn both_ways() -> SocketAddr {
     server::bytes(|_, stream| async move {
         let (mut from, mut to) = stream.into_split();

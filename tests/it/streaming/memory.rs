@@ -23,7 +23,7 @@ use crate::support::server::{self, Body, Feed, fed, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, any_port, eventually, unprotected};
 
-/// Bytes whose place can be told, since the period is no power of two.
+/// Bytes whose place can be told, since the period is not a power of two.
 struct Pattern {
     block: Bytes,
     at: usize,

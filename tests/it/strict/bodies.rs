@@ -217,7 +217,7 @@ async fn java_and_curl_that_offer_h2c_are_answered_in_http_1_1() {
             assert!(seen.values(name).is_empty(), "{name}");
         }
     }
-    // Frames behind the offer are no request.
+    // Frames behind the offer are not a request.
     let bytes = format!("GET / HTTP/1.1\r\n{HOST}{offer}\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     let (answers, arrived) = attack(&recorder, &sidebearer, bytes.as_bytes()).await;
     assert_eq!((arrived, answers.len(), answers[1].status), (1, 2, 400));

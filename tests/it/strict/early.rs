@@ -1,5 +1,5 @@
 //! Answers that are given before anybody reads the request: the connection ends, or the next request
-//! begins exactly where RFC 9112 says, whoever answers and whatever the reason.
+//! begins exactly where RFC 9112 says, whatever answered and for whatever reason.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::sidebearer::Sidebearer;
 use crate::support::strict::Recorder;
 use crate::support::{PATIENCE, any_port, loopback};
 
-/// A request in a body, for whoever sees the end of the first one elsewhere.
+/// A request inside of a body, for a parser that sees the end of the first request elsewhere.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Every way to be answered early, in one process.

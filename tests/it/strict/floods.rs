@@ -82,10 +82,10 @@ impl Apart {
 }
 
 /// Reads until the connection ends: the code of its GOAWAY.
-async fn goaway(wire: &mut FrameClient) -> Option<u32> {
+async fn goaway(client: &mut FrameClient) -> Option<u32> {
     let mut code = None;
     let ended = tokio::time::timeout(PATIENCE, async {
-        while let Some(frame) = wire.next().await {
+        while let Some(frame) = client.next().await {
             if frame.kind == GOAWAY {
                 code = Some(frame.code());
             }
@@ -99,17 +99,17 @@ async fn goaway(wire: &mut FrameClient) -> Option<u32> {
 async fn rapid_reset_is_calmed_down_and_hardly_reaches_the_upstream() {
     let world = Apart::start().await;
     let head = get("/reset", &[]);
-    let mut wire = world.open().await;
+    let mut client = world.open().await;
     for stream in (1..).step_by(2).take(20_000) {
         let both = [
             frame(HEADERS, WHOLE, stream, &head),
             frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()),
         ];
-        if !wire.send(&both.concat()).await {
+        if !client.send(&both.concat()).await {
             break;
         }
     }
-    assert_eq!(goaway(&mut wire).await, Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway(&mut client).await, Some(ENHANCE_YOUR_CALM));
     world.assert_unmoved("rapid reset").await;
     assert!(
         world.recorder.requests().len() < 2_000,
@@ -122,11 +122,12 @@ async fn rapid_reset_is_calmed_down_and_hardly_reaches_the_upstream() {
 async fn a_continuation_flood_is_cut() {
     let world = Apart::start().await;
     for piece in [&b""[..], b"\0", &block(&[("x-more", "y".repeat(10_000))])] {
-        let mut wire = world.open().await;
-        wire.send(&frame(HEADERS, END_STREAM, 1, &get("/", &[])))
+        let mut client = world.open().await;
+        client
+            .send(&frame(HEADERS, END_STREAM, 1, &get("/", &[])))
             .await;
         let more = frame(CONTINUATION, 0, 1, piece);
-        let taken = wire.flood(&more, 64 * 1024 * 1024 / more.len()).await;
+        let taken = client.flood(&more, 64 * 1024 * 1024 / more.len()).await;
         assert!(!taken, "64 MiB of {} bytes each were taken", more.len());
     }
     world.assert_unmoved("a CONTINUATION flood").await;
@@ -146,18 +147,18 @@ async fn header_bombs_are_refused() {
     let mut entry = vec![0x40, 1, b'x', 127, 0x81, 30];
     entry.extend(vec![b'y'; 127 + 1 + 30 * 128]);
     let bomb = [get("/bomb", &[]), entry, vec![0xBE; 16_000 - 4_200]].concat();
-    let mut wire = world.open().await;
-    wire.send(&frame(HEADERS, WHOLE, 1, &bomb)).await;
-    let (outcome, goaway) = tokio::time::timeout(PATIENCE, wire.outcome(1))
+    let mut client = world.open().await;
+    client.send(&frame(HEADERS, WHOLE, 1, &bomb)).await;
+    let (outcome, goaway) = tokio::time::timeout(PATIENCE, client.outcome(1))
         .await
         .unwrap();
     // The library's own 431, or the end.
     assert!(!outcome.is_ok(), "{outcome:?} {goaway:?}");
 
     // As many as there are streams, side by side.
-    let mut wire = world.open().await;
+    let mut client = world.open().await;
     for stream in (3..503).step_by(2) {
-        if !wire.send(&frame(HEADERS, WHOLE, stream, &bomb)).await {
+        if !client.send(&frame(HEADERS, WHOLE, stream, &bomb)).await {
             break;
         }
     }
@@ -170,15 +171,15 @@ async fn header_bombs_are_refused() {
     let many = [get("/many", &[]), block(&many)].concat();
     let large = [get("/large", &[]), block(&[("x", "y".repeat(100_000))])].concat();
     for block in [many, large] {
-        let mut wire = world.open().await;
+        let mut client = world.open().await;
         let mut pieces = block.chunks(16_000);
         let mut frames = frame(HEADERS, END_STREAM, 1, pieces.next().unwrap());
         for piece in pieces {
             frames.extend(frame(CONTINUATION, 0, 1, piece));
         }
         frames.extend(frame(CONTINUATION, END_HEADERS, 1, b""));
-        wire.send(&frames).await;
-        let (outcome, _) = tokio::time::timeout(PATIENCE, wire.outcome(1))
+        client.send(&frames).await;
+        let (outcome, _) = tokio::time::timeout(PATIENCE, client.outcome(1))
             .await
             .unwrap();
         assert!(!outcome.is_ok(), "{outcome:?}");
@@ -203,9 +204,9 @@ async fn floods_of_frames_that_want_an_answer_are_held_back() {
         ("empty SETTINGS", frame(SETTINGS, 0, 0, b"")),
     ] {
         // Nobody reads the answers: sending stalls, or the connection is ended.
-        let mut wire = world.open().await;
+        let mut client = world.open().await;
         let bytes = bytes.repeat(100);
-        let flood = wire.flood(&bytes, 32 * 1024 * 1024 / bytes.len());
+        let flood = client.flood(&bytes, 32 * 1024 * 1024 / bytes.len());
         let flooded = tokio::time::timeout(Duration::from_secs(1), flood).await;
         assert!(!matches!(flooded, Ok(true)), "32 MiB of {what} were taken");
         world.assert_unmoved(what).await;
@@ -215,21 +216,22 @@ async fn floods_of_frames_that_want_an_answer_are_held_back() {
 #[tokio::test]
 async fn frames_that_say_nothing_cost_nothing() {
     let world = Apart::start().await;
-    let mut wire = world.open().await;
-    wire.send(&frame(
-        HEADERS,
-        END_HEADERS,
-        1,
-        &request("POST", "/empty", &[]),
-    ))
-    .await;
+    let mut client = world.open().await;
+    client
+        .send(&frame(
+            HEADERS,
+            END_HEADERS,
+            1,
+            &request("POST", "/empty", &[]),
+        ))
+        .await;
     let nothing = [
         frame(DATA, 0, 1, b""),
         frame(0xFA, 0, 1, &[0; 100]),
         frame(2, 0, 1, &[0, 0, 0, 0, 16]),
         frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()),
     ];
-    wire.flood(&nothing.concat().repeat(50), 2_000).await;
+    client.flood(&nothing.concat().repeat(50), 2_000).await;
     world.assert_unmoved("frames that say nothing").await;
 }
 
@@ -244,13 +246,14 @@ async fn a_window_that_never_opens_holds_nothing_but_its_stream() {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let mut stuck = Vec::new();
     for _ in 0..4 {
-        let mut wire = FrameClient::open(world.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        let mut client = FrameClient::open(world.address, &[(INITIAL_WINDOW_SIZE, 0)]).await;
         for stream in (1..41).step_by(2) {
             world.recorder.answer(big.as_bytes());
-            wire.send(&frame(HEADERS, WHOLE, stream, &get("/big", &[])))
+            client
+                .send(&frame(HEADERS, WHOLE, stream, &get("/big", &[])))
                 .await;
         }
-        stuck.push(wire);
+        stuck.push(client);
     }
     crate::support::eventually("all are answered", async || {
         let seen = world.recorder.requests();
@@ -285,18 +288,20 @@ async fn a_window_that_never_opens_holds_nothing_but_its_stream() {
 #[tokio::test]
 async fn streams_beyond_the_limit_are_refused_and_the_others_served() {
     let world = Apart::start().await;
-    let mut wire = world.open().await;
+    let mut client = world.open().await;
     // Open, and never ended: each waits for its body.
     let head = request("POST", "/open", &[("content-length", "1")]);
     let mut refused = 0;
     let mut last = 0;
     for stream in (1..1_201).step_by(2) {
-        wire.send(&frame(HEADERS, END_HEADERS, stream, &head)).await;
+        client
+            .send(&frame(HEADERS, END_HEADERS, stream, &head))
+            .await;
         last = stream;
     }
-    wire.send(&frame(PING, 0, 0, b"all read")).await;
+    client.send(&frame(PING, 0, 0, b"all read")).await;
     let ended = tokio::time::timeout(PATIENCE, async {
-        while let Some(frame) = wire.next().await {
+        while let Some(frame) = client.next().await {
             match frame.kind {
                 RST_STREAM if frame.code() == REFUSED_STREAM => refused += 1,
                 GOAWAY => break,

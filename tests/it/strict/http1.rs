@@ -242,7 +242,7 @@ async fn a_head_that_is_no_head_is_refused() {
     // A client and a server of HTTP/2 that talk past each other.
     let preface = ["PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"].map(str::to_owned);
     let all = lines.into_iter().chain(fields).chain(hosts).chain(preface);
-    // The line of none: an empty one before the request, which is no fault.
+    // An empty line before the request, which is not a fault.
     all_refused(400, all.filter(|case| !case.starts_with("\r\n"))).await;
 }
 

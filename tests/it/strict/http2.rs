@@ -13,9 +13,9 @@ const WHOLE: u8 = END_HEADERS | END_STREAM;
 
 /// One connection with these frames behind its preface: what became of stream 1.
 async fn exchange(sidebearer: &Sidebearer, frames: &[u8]) -> (Outcome, Option<u32>) {
-    let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-    wire.send(frames).await;
-    let outcome = tokio::time::timeout(PATIENCE, wire.outcome(1)).await;
+    let mut client = FrameClient::open(sidebearer.address(), &[]).await;
+    client.send(frames).await;
+    let outcome = tokio::time::timeout(PATIENCE, client.outcome(1)).await;
     outcome.unwrap_or_else(|_| panic!("no end of {}", frames.escape_ascii()))
 }
 
@@ -363,12 +363,12 @@ async fn frames_out_of_place_end_the_connection_and_no_other() {
         ]
         .concat(),
     ] {
-        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
-        wire.send(&bytes).await;
+        let mut client = FrameClient::open(sidebearer.address(), &[]).await;
+        client.send(&bytes).await;
         // An endless one would be a hang here.
         let ended = tokio::time::timeout(PATIENCE, async {
             let mut codes = Vec::new();
-            while let Some(frame) = wire.next().await {
+            while let Some(frame) = client.next().await {
                 if [RST_STREAM, GOAWAY].contains(&frame.kind) {
                     codes.push(frame.code());
                     if frame.kind == RST_STREAM {

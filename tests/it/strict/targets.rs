@@ -132,12 +132,13 @@ async fn who_asks_the_server_as_a_whole_reaches_the_upstream_of_its_root() {
             let answers = answers(&converse(&sidebearer, options.as_bytes()).await);
             assert_eq!((answers.len(), answers[0].status), (1, 200), "{answers:?}");
         }
-        let mut wire = FrameClient::open(sidebearer.address(), &[]).await;
+        let mut client = FrameClient::open(sidebearer.address(), &[]).await;
         for (stream, method) in [(1, "OPTIONS"), (3, "GET")] {
             let head = frames::request(method, "*", &[]);
-            wire.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &head))
+            client
+                .send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &head))
                 .await;
-            let (outcome, _) = wire.outcome(stream).await;
+            let (outcome, _) = client.outcome(stream).await;
             assert_eq!(outcome.is_ok(), method == "OPTIONS", "{http}: {outcome:?}");
         }
         let seen = api.seen();

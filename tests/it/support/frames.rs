@@ -138,7 +138,7 @@ impl FrameClient {
         settings: &[(u16, u32)],
     ) -> Self {
         let (reading, writing) = tokio::io::split(stream);
-        let mut wire = Self {
+        let mut client = Self {
             reading: Box::new(reading),
             writing: Box::new(writing),
         };
@@ -149,8 +149,8 @@ impl FrameClient {
         }
         let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         opening.extend(frame(SETTINGS, 0, 0, &payload));
-        wire.send(&opening).await;
-        wire
+        client.send(&opening).await;
+        client
     }
 
     /// Sends bytes; tells whether anyone was left to take them.

@@ -46,7 +46,7 @@ impl Request {
 /// What bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// A request of so many bytes.
+    /// A request, and how many bytes it has.
     Complete(Box<Request>, usize),
     /// The beginning of one.
     More,
@@ -165,7 +165,7 @@ fn request(reader: &mut Reader<'_>) -> Strict<Request> {
         return Err(Stop::Bad("lengths that differ"));
     }
     if !again.is_empty() {
-        // RFC 9110 section 8.6 lets a recipient take them for one. Whoever does not sees another end.
+        // RFC 9110 section 8.6 lets a recipient take them for one. A recipient that does not sees another end.
         request.doubts.push("a length said twice");
     }
     let options = request.values("connection").join(&b","[..]);
@@ -232,7 +232,7 @@ fn chunks(reader: &mut Reader<'_>) -> Strict<(Vec<u8>, Vec<Field>)> {
         let visible = |byte: &u8| *byte >= b' ' && *byte != 0x7F || *byte == b'\t';
         let follows = extension.trim_ascii_start();
         let extended = follows.starts_with(b";") && follows.iter().all(visible);
-        // Some pad the size. Whoever takes that takes it for the same size.
+        // Some pad the size. Every reader that accepts that reads the same size.
         let padded = extension.iter().all(|byte| b" \t".contains(byte));
         if !(1..=15).contains(&digits) || !(padded || extended) {
             return Err(Stop::Bad("a malformed chunk size"));

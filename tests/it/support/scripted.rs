@@ -39,7 +39,7 @@ impl Server {
         tls: Option<ServerConfig>,
         answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        // Certificates are for `localhost`, which is no address of this process alone.
+        // Certificates are for `localhost`, which is not an address of this process alone.
         let address = match tls {
             None => loopback(),
             Some(_) => (Ipv4Addr::LOCALHOST, 0).into(),

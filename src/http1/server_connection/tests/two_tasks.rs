@@ -116,7 +116,7 @@ async fn the_reader_of_an_upload_is_woken_though_the_response_took_its_place_at_
     connection.start_response(&head, &body, false);
     let sent = connection.poll_send_response(&mut its, &mut Some(body));
     assert!(sent.is_pending(), "more than the client has room for");
-    assert_eq!(reader.0.load(Relaxed), 1, "it has to wait anew");
+    assert_eq!(reader.0.load(Relaxed), 1, "it has to wait again");
     assert!(Pin::new(&mut upload).poll_frame(&mut readers).is_pending());
     near.write_all(b"some").await.unwrap();
     assert_eq!(reader.0.load(Relaxed), 2, "some of it has come");

@@ -31,7 +31,7 @@ impl World {
         }
     }
 
-    /// The pool of the origin with this number, asked for so many seconds after the start.
+    /// The pool of the origin with this number, asked for this many seconds after the start.
     fn pool(&self, number: u16, second: u64) -> Result<Rc<Pool>, OriginPoolError<Infallible>> {
         let address = self.listener.local_addr().unwrap();
         let now = self.start + Duration::from_secs(second);
@@ -91,7 +91,7 @@ async fn pools_in_use_are_not_removed_and_no_more_are_made() {
     let check = async {
         let world = World::new(2).await;
         let busy = world.pool(1, 1).unwrap().open(true).await.unwrap();
-        // Whoever holds it may use it.
+        // Its holder may use it at any time.
         let held = world.pool(2, 2).unwrap();
         let error = world.pool(3, 3).err().unwrap();
         assert_eq!(error, OriginPoolError::Full { max: 2 });

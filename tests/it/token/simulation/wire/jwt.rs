@@ -78,7 +78,7 @@ pub(super) fn number(claims: &Value, name: &str) -> Option<u64> {
     claims[name].as_u64()
 }
 
-/// One proof of possession that holds (RFC 9449 section 4.3), but for nonce and time.
+/// A proof of possession that is valid (RFC 9449 section 4.3), nonce and time apart.
 pub(super) struct Proof {
     pub(super) thumbprint: String,
     pub(super) issued_at: u64,

@@ -32,7 +32,7 @@ pub(super) struct Times {
     pub(super) truth: u64,
 }
 
-/// What is made is dated back by so many seconds.
+/// What is made is dated back by this many seconds.
 const BACK: u64 = 3;
 
 impl Times {
