@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use h2::Reason;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::http2;
 
 #[cfg(test)]
 pub mod in_memory;
@@ -22,6 +25,8 @@ pub enum ClientSocket {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// One stream of an HTTP/2 connection, which a CONNECT has opened.
+    Stream(Box<http2::Tunnel>),
     /// A stream in memory, for tests.
     #[cfg(test)]
     Memory(Box<dyn in_memory::InMemory>),
@@ -59,19 +64,15 @@ impl fmt::Display for Peer {
 
 impl ClientSocket {
     /// Makes its closing a reset: what was sent must not look complete. It is closed either way.
-    pub fn reset_at_close(&self) {
-        if let Some(tcp) = self.tcp() {
-            let _ = SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
-        }
-    }
-
-    /// The TCP socket below, if there is one.
-    fn tcp(&self) -> Option<&TcpStream> {
+    pub fn reset_at_close(&mut self) {
         match self {
-            Self::Tcp(socket) => Some(socket),
-            Self::Unix(_) => None,
+            Self::Tcp(socket) => {
+                let _ = SockRef::from(&*socket).set_linger(Some(std::time::Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Stream(stream) => stream.reset(Reason::CANCEL),
             #[cfg(test)]
-            Self::Memory(_) => None,
+            Self::Memory(_) => {}
         }
     }
 }
@@ -82,6 +83,7 @@ macro_rules! for_each_kind {
         match $client {
             ClientSocket::Tcp($socket) => $work,
             ClientSocket::Unix($socket) => $work,
+            ClientSocket::Stream($socket) => $work,
             #[cfg(test)]
             ClientSocket::Memory($socket) => $work,
         }

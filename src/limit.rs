@@ -16,7 +16,18 @@ pub struct ConcurrencyLimit {
 }
 
 /// What one holds until the end.
-pub type Permit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+    limit: Arc<ConcurrencyLimit>,
+}
+
+impl Permit {
+    /// Another one of the same limit, if one is free.
+    pub fn another(&self) -> Option<Self> {
+        self.limit.try_acquire()
+    }
+}
 
 impl Default for ConcurrencyLimit {
     fn default() -> Self {
@@ -54,25 +65,32 @@ impl ConcurrencyLimit {
     }
 
     /// Waits for a permit.
-    pub async fn acquire(&self) -> Permit {
+    pub async fn acquire(self: &Arc<Self>) -> Permit {
         loop {
             let permit = Arc::clone(&self.semaphore).acquire_owned().await;
             let permit = permit.expect("nothing closes the semaphore");
             if !self.take_excess() {
-                return permit;
+                return self.given(permit);
             }
             permit.forget();
         }
     }
 
     /// A permit, if one is free.
-    pub fn try_acquire(&self) -> Option<Permit> {
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         loop {
             let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
             if !self.take_excess() {
-                return Some(permit);
+                return Some(self.given(permit));
             }
             permit.forget();
+        }
+    }
+
+    fn given(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Permit {
+        Permit {
+            _permit: permit,
+            limit: Arc::clone(self),
         }
     }
 
@@ -88,7 +106,7 @@ mod tests {
 
     #[test]
     fn permits_taken_away_while_held_are_not_given_again() {
-        let limit = ConcurrencyLimit::default();
+        let limit = Arc::new(ConcurrencyLimit::default());
         assert!(limit.try_acquire().is_none());
         limit.set(3);
         let mut held: Vec<_> = (0..3).filter_map(|_| limit.try_acquire()).collect();
@@ -108,7 +126,7 @@ mod tests {
 
     #[test]
     fn raising_gives_back_what_lowering_took() {
-        let limit = ConcurrencyLimit::default();
+        let limit = Arc::new(ConcurrencyLimit::default());
         limit.set(4);
         let mut held: Vec<_> = (0..4).filter_map(|_| limit.try_acquire()).collect();
         limit.set(1);

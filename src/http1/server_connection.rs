@@ -282,8 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     }
 
     /// Gives access to the socket, unless it is closed.
-    pub fn with_socket(&self, work: impl FnOnce(&S)) {
-        if let Some(socket) = &self.0.borrow().socket {
+    pub fn with_socket(&self, work: impl FnOnce(&mut S)) {
+        if let Some(socket) = &mut self.0.borrow_mut().socket {
             work(socket);
         }
     }

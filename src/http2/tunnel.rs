@@ -1,5 +1,6 @@
-//! Both directions of an extended CONNECT (RFC 8441), as bytes.
+//! Both directions of a stream that a CONNECT has opened, extended (RFC 8441) or not, as bytes.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,6 +33,12 @@ impl Tunnel {
     /// Resets the stream, because the other side of the tunnel has failed.
     pub fn reset(&mut self, reason: Reason) {
         self.to.send_reset(reason);
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").finish_non_exhaustive()
     }
 }
 

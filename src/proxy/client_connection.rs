@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use crate::client_socket::Peer;
+use crate::limit::Permit;
 
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
@@ -27,6 +28,9 @@ pub struct ClientConnection {
     /// Interim responses to send before the next response.
     interim: Mutex<Vec<u8>>,
     max_interim: usize,
+    /// The connections that streams of this one have become.
+    inside: Mutex<Vec<Weak<Self>>>,
+    place: Option<Permit>,
     _held: Box<dyn Any + Send + Sync>,
 }
 
@@ -54,12 +58,14 @@ pub struct InFlight(Arc<ClientConnection>);
 pub struct Stalled(Arc<ClientConnection>);
 
 impl ClientConnection {
-    /// A connection of `listener` from `peer`, for which at most `max_interim` bytes of interim responses gather;
-    /// `held` is dropped when the connection, or what it was upgraded to, has ended.
+    /// A connection of `listener` from `peer`, for which at most `max_interim` bytes of interim responses gather.
+    /// `place` is its place among all connections; it and `held` are dropped when the connection, or what it was
+    /// upgraded to, has ended.
     pub fn new(
         listener: String,
         peer: Peer,
         max_interim: usize,
+        place: Option<Permit>,
         held: impl Any + Send + Sync,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -76,8 +82,31 @@ impl ClientConnection {
             has_interim: AtomicBool::new(false),
             interim: Mutex::default(),
             max_interim,
+            inside: Mutex::default(),
+            place,
             _held: Box::new(held),
         })
+    }
+
+    /// What a CONNECT has made of one stream of this connection: it is closed and cut with this one, and counts as a
+    /// request of it until its end.
+    pub fn open_inside(self: &Arc<Self>, target: ConnectTarget) -> Arc<Self> {
+        let (listener, in_flight) = (self.listener.clone(), self.begin_request());
+        let inner = Self::new(listener, self.peer, self.max_interim, None, in_flight);
+        inner.set_connect_target(target);
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.retain(|inner| inner.strong_count() > 0);
+        inside.push(Arc::downgrade(&inner));
+        drop(inside);
+        if self.is_closing() {
+            inner.close();
+        }
+        inner
+    }
+
+    /// A place among all connections beside that of this one, if one is free.
+    pub fn another_place(&self) -> Option<Permit> {
+        self.place.as_ref()?.another()
     }
 
     /// What follows on it is plain HTTP for this host and port. Once for each connection.
@@ -123,6 +152,7 @@ impl ClientConnection {
     pub fn close(&self) {
         self.closing.store(true, Relaxed);
         self.wake();
+        self.for_each_inside(Self::close);
     }
 
     /// Whether [`ClientConnection::close`] was called.
@@ -134,6 +164,7 @@ impl ClientConnection {
     pub fn cut(&self) {
         self.cut.store(true, Relaxed);
         self.wake();
+        self.for_each_inside(Self::cut);
     }
 
     /// Whether [`ClientConnection::cut`] was called.
@@ -182,6 +213,14 @@ impl ClientConnection {
             .is_some_and(|known| known.will_wake(cx.waker()))
         {
             *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn for_each_inside(&self, work: impl Fn(&Self)) {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside: Vec<_> = inside.iter().filter_map(Weak::upgrade).collect();
+        for inner in inside {
+            work(&inner);
         }
     }
 

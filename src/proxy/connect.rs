@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use h2::ext::Protocol;
 use http::request::Parts;
@@ -15,6 +16,7 @@ use super::exchange::Exchange;
 use super::failure;
 use super::open_tunnels::OpenTunnel;
 use super::passing::{self, Passage};
+use super::reply_body::Successor;
 use super::request;
 use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
@@ -23,6 +25,9 @@ use crate::config::{EgressAction, Scheme};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
 use crate::upstream::Endpoint;
+
+/// Tunnels end all the time; some place is free again soon.
+const PLACES_RETURN: Duration = Duration::from_secs(1);
 
 /// What becomes of a CONNECT.
 enum ConnectVerdict<'s> {
@@ -39,18 +44,14 @@ pub fn is_connect(head: &Parts) -> bool {
     head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none()
 }
 
-/// Answers a CONNECT. The tunnel that it asks for is open when this returns; without one, plain HTTP follows on the
-/// connection.
+/// Answers a CONNECT: what follows. A tunnel is open when this returns.
 ///
 /// # Errors
 ///
 /// `bad_request` if it is malformed or inside of another one; `loop` for a socket of this process;
 /// `interception_off` where a tunnel would send requests past their token; `destination_denied` if nothing leads
 /// there; what goes wrong while the upstream is connected to.
-pub async fn answer(
-    exchange: &mut Exchange,
-    head: &Parts,
-) -> Result<Option<Box<UpstreamTunnel>>, ProxyError> {
+pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, ProxyError> {
     let client = Arc::clone(exchange.client());
     if client.connect_target().is_some() {
         return Err(ProxyError::bad_request(
@@ -64,30 +65,23 @@ pub async fn answer(
     };
     let shard = Rc::clone(&exchange.shard);
     match judge(&shard.snapshot, exchange.listener, &asked)? {
-        ConnectVerdict::PlainHttp if head.version >= Version::HTTP_2 => Err(ProxyError::new(
-            ErrorKind::DestinationDenied,
-            "CONNECT over HTTP/2 is not available in this version: send the request itself, or CONNECT over HTTP/1.1",
-        )),
-        ConnectVerdict::PlainHttp => {
-            client.set_connect_target(asked);
-            Ok(None)
-        }
+        ConnectVerdict::PlainHttp => Ok(Successor::PlainHttp(asked)),
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
             let leads_to = authority(upstream);
-            let opened = open(exchange, asked, leads_to, &upstream.endpoint).await;
-            opened.map(Some)
+            let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await;
+            opened.map(Successor::Tunnel)
         }
         ConnectVerdict::Pass(passage) => {
             exchange.set_passage(passage);
             let origin = snapshot::origin(Scheme::Http, &asked.host, asked.port);
             let passed = shard.passed_origin(&origin, passage.reach)?;
             let leads_to = asked.to_string().into();
-            let opened = open(exchange, asked, leads_to, &passed.upstream.endpoint).await;
+            let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
             let (snapshot, listener) = (&shard.snapshot, exchange.listener);
             passing::record(snapshot, listener, passage, opened.as_ref().err());
-            opened.map(Some)
+            opened.map(Successor::Tunnel)
         }
     }
 }
@@ -95,19 +89,43 @@ pub async fn answer(
 /// Opens the tunnel that a CONNECT asks for.
 async fn open(
     exchange: &mut Exchange,
+    head: &Parts,
     asked: ConnectTarget,
     leads_to: Box<str>,
     endpoint: &Endpoint,
 ) -> Result<Box<UpstreamTunnel>, ProxyError> {
+    let place = if head.version < Version::HTTP_2 {
+        // It is the connection of the client that becomes a tunnel, and that has its place.
+        None
+    } else {
+        Some(exchange.client().another_place().ok_or_else(no_place)?)
+    };
     let opened = endpoint.open_tunnel().await;
     let (io, peer, lease) = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
     let open = OpenTunnel::new(Arc::clone(exchange.client()), asked, leads_to, peer.ip());
     // It may have been reloaded meanwhile.
     let tunnels = Rc::clone(&exchange.shard.tunnels);
-    judge_again(&tunnels.newest(), &open)
-        .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
+    let newest = tunnels.newest();
+    if !Arc::ptr_eq(&newest, &exchange.shard.snapshot) {
+        judge_again(&newest, &open)
+            .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
+    }
     let open = tunnels.add(open);
-    Ok(UpstreamTunnel::connected(io, lease, exchange, open))
+    Ok(UpstreamTunnel::connected(
+        io,
+        (lease, place),
+        exchange,
+        open,
+    ))
+}
+
+#[cold]
+fn no_place() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::Overloaded,
+        "as many connections and tunnels are open as server.max_connections allows; raise it, or keep fewer open",
+    )
+    .retry_after(PLACES_RETURN)
 }
 
 /// Judges every open tunnel of a shard by its new snapshot, and cuts those that would not be opened any more.

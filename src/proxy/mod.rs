@@ -43,7 +43,7 @@ pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
 pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
-pub use reply_body::{Reply, ReplyError};
+pub use reply_body::{Reply, ReplyError, Successor};
 pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
@@ -97,9 +97,9 @@ pub fn handle(
 /// Answers CONNECT on a forward listener: with 200, behind which a tunnel or plain HTTP follows, or with an error.
 async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> {
     match connect::answer(&mut exchange, &head).await {
-        Ok(tunnel) => {
+        Ok(successor) => {
             exchange.record_status(StatusCode::OK);
-            Response::new(Reply::connected(tunnel, exchange))
+            Response::new(Reply::connected(successor, exchange))
         }
         Err(error) => {
             let mut response = refuse(&error, exchange);

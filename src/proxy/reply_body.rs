@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::client_connection::ConnectTarget;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::forwarded;
@@ -21,7 +22,15 @@ use crate::deadline::Deadline;
 pub struct Reply {
     content: ReplySource,
     exchange: Exchange,
-    tunnel: Option<Box<UpstreamTunnel>>,
+    successor: Option<Successor>,
+}
+
+/// What a connection over HTTP/1.1, or a stream of HTTP/2, becomes behind the head of a response.
+pub enum Successor {
+    /// A tunnel.
+    Tunnel(Box<UpstreamTunnel>),
+    /// A connection that carries plain HTTP, of either version, for the host and port of a CONNECT.
+    PlainHttp(ConnectTarget),
 }
 
 enum ReplySource {
@@ -58,16 +67,16 @@ impl Reply {
         Self {
             content: ReplySource::Proxy((!body.is_empty()).then_some(body)),
             exchange,
-            tunnel: None,
+            successor: None,
         }
     }
 
-    /// No body, and `tunnel` behind it.
-    pub fn connected(tunnel: Option<Box<UpstreamTunnel>>, exchange: Exchange) -> Self {
+    /// No body: the answer to a CONNECT, behind which the connection or stream becomes something else.
+    pub fn connected(successor: Successor, exchange: Exchange) -> Self {
         Self {
             content: ReplySource::Proxy(None),
             exchange,
-            tunnel,
+            successor: Some(successor),
         }
     }
 
@@ -94,13 +103,13 @@ impl Reply {
         Self {
             content: ReplySource::Upstream(streamed),
             exchange,
-            tunnel,
+            successor: tunnel.map(Successor::Tunnel),
         }
     }
 
-    /// What the connection over HTTP/1.1, or the stream of HTTP/2, becomes behind this response.
-    pub fn take_tunnel(&mut self) -> Option<Box<UpstreamTunnel>> {
-        self.tunnel.take()
+    /// What the connection or stream becomes behind this response, if it becomes something else.
+    pub fn take_successor(&mut self) -> Option<Successor> {
+        self.successor.take()
     }
 
     /// How long the client may take to make room for the next piece.

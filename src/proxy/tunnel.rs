@@ -19,6 +19,7 @@ use super::open_tunnels::OpenTunnel;
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
+use crate::limit::Permit;
 use crate::metrics::TunnelEnd;
 use crate::snapshot::BuiltUpstream;
 use crate::upstream::{Lease, TunnelLease, UpstreamIo};
@@ -44,8 +45,11 @@ pub struct UpstreamTunnel {
 enum HeldUpstream {
     /// The connection or stream that carried the request which asked for it.
     Request(#[expect(dead_code, reason = "held until it is dropped")] Lease),
-    /// A connection of its own.
-    Connection(#[expect(dead_code, reason = "held until it is dropped")] TunnelLease),
+    /// A connection of its own, and the place of the tunnel among those of clients, if it has one of its own.
+    Connection(
+        #[expect(dead_code, reason = "held until it is dropped")] TunnelLease,
+        #[expect(dead_code, reason = "held until it is dropped")] Option<Permit>,
+    ),
 }
 
 /// A tunnel has ended otherwise than by its own end, before all was sent to the client: that side is to be reset.
@@ -122,7 +126,7 @@ impl UpstreamTunnel {
     /// One that a CONNECT has asked for, by a connection of its own.
     pub fn connected(
         io: UpstreamIo,
-        lease: TunnelLease,
+        (lease, place): (TunnelLease, Option<Permit>),
         exchange: &mut Exchange,
         open: Rc<OpenTunnel>,
     ) -> Box<Self> {
@@ -134,7 +138,7 @@ impl UpstreamTunnel {
         Box::new(Self {
             side: UpstreamSide::Connection(io),
             received: Bytes::new(),
-            held: HeldUpstream::Connection(lease),
+            held: HeldUpstream::Connection(lease, place),
             idle: Some(idle),
             buffer,
             record,

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::detect::{Detected, detect};
-use super::http1_session::{self, AfterResponse};
-use super::http2_session;
 use super::refusal::{Refusal, close, refuse};
+use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::config;
-use crate::proxy::{ClientConnection, CurrentSnapshot, UpstreamTunnel};
+use crate::proxy::{ClientConnection, CurrentSnapshot, Successor, UpstreamTunnel};
 
 /// Serves a connection to its end.
 ///
@@ -37,18 +36,29 @@ pub fn serve(
                         current.clone(),
                         Rc::clone(&limits),
                     );
-                    let Some(opened) = session.await else { return };
-                    match opened {
+                    let Some(succeeded) = session.await else {
+                        return;
+                    };
+                    let successor;
+                    (socket, received, successor) = succeeded;
+                    match successor {
                         // It may be of either version again.
-                        (same, more, AfterResponse::PlainHttp) => (socket, received) = (same, more),
-                        (socket, received, AfterResponse::Tunnel(tunnel)) => {
+                        Successor::PlainHttp(target) => client.set_connect_target(target),
+                        Successor::Tunnel(tunnel) => {
                             let joined = join(socket, received, tunnel, &client, &limits);
                             return Box::pin(joined).await;
                         }
                     }
                 }
                 Detected::Http2 => {
-                    let session = http2_session::serve(socket, read_ahead, client, current, limits);
+                    let session = http2_session::serve(
+                        socket,
+                        read_ahead,
+                        client,
+                        current,
+                        limits,
+                        serve_inside,
+                    );
                     return Box::pin(session).await;
                 }
                 Detected::Nothing => return,
@@ -58,6 +68,11 @@ pub fn serve(
             }
         }
     }
+}
+
+/// Serves what a CONNECT has made of one stream of an HTTP/2 connection.
+fn serve_inside(stream: ClientSocket, client: Arc<ClientConnection>, current: CurrentSnapshot) {
+    tokio::task::spawn_local(serve(stream, client, current));
 }
 
 /// Joins a connection with its tunnel, and ends it in the same way as that has ended.

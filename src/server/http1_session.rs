@@ -15,15 +15,9 @@ use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::TaskDeadline;
 use crate::http1::{HeadLimits, IncomingRequest, SendError, ServerConnection};
-use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
-
-/// What a connection becomes behind a response.
-pub(super) enum AfterResponse {
-    /// By a CONNECT: plain HTTP of either version follows.
-    PlainHttp,
-    /// A tunnel.
-    Tunnel(Box<proxy::UpstreamTunnel>),
-}
+use crate::proxy::{
+    self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply, Successor,
+};
 
 /// Serves a connection of which `received` has been read already. If it becomes something else, the socket is given
 /// back with what has been read of what follows.
@@ -33,7 +27,7 @@ pub fn serve(
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
-) -> impl Future<Output = Option<(ClientSocket, Bytes, AfterResponse)>> {
+) -> impl Future<Output = Option<(ClientSocket, Bytes, Successor)>> {
     let head = HeadLimits {
         bytes: limits.max_header_bytes,
         fields: limits.max_headers,
@@ -41,7 +35,6 @@ pub fn serve(
     let max_read = limits.max_header_bytes.max(limits.body_buffer);
     let mut session = Http1Session {
         connection: ServerConnection::new(socket, received, head, max_read),
-        is_inside: client.connect_target().is_some(),
         client,
         current,
         limits,
@@ -54,9 +47,9 @@ pub fn serve(
                 break end;
             }
         };
-        if let End::AfterResponse(opened) = end {
+        if let End::Succeeded(successor) = end {
             let (socket, received) = session.connection.take_socket()?;
-            return Some((socket, received, opened));
+            return Some((socket, received, successor));
         }
         Box::pin(session.end(end)).await;
         None
@@ -70,7 +63,7 @@ enum End {
     /// Between two requests, since the connection is drained: no request is under way.
     Drained,
     /// The same socket goes on as something else.
-    AfterResponse(AfterResponse),
+    Succeeded(Successor),
     /// The client has gone.
     ClientGone,
     /// By a reset: what was sent must not look complete.
@@ -79,11 +72,8 @@ enum End {
     Refused(Refusal),
 }
 
-/// A response that has begun: what is left of it, and the tunnel that the connection becomes behind it.
-type StartedResponse = (
-    Option<Box<Option<Reply>>>,
-    Option<Box<proxy::UpstreamTunnel>>,
-);
+/// A response that has begun: what is left of it, and what the connection becomes behind it.
+type StartedResponse = (Option<Box<Option<Reply>>>, Option<Successor>);
 
 struct Http1Session {
     connection: ServerConnection<ClientSocket>,
@@ -94,8 +84,6 @@ struct Http1Session {
     deadline: TaskDeadline,
     /// Whether the task is known to those who end the connection.
     is_registered: bool,
-    /// Whether a CONNECT has opened the connection before.
-    is_inside: bool,
 }
 
 impl Http1Session {
@@ -136,18 +124,15 @@ impl Http1Session {
         // Boxed, so that a connection that waits for a request is not as large as one that serves one.
         let mut handling = Box::pin(self.handle(request));
         let started = std::future::poll_fn(|cx| self.poll_start(cx, handling.as_mut()));
-        let (rest, tunnel) = started.await?;
+        let (rest, successor) = started.await?;
         drop(handling);
         if let Some(mut rest) = rest {
             std::future::poll_fn(|cx| self.poll_rest(cx, &mut rest)).await?;
         }
-        if let Some(tunnel) = tunnel {
-            return Err(End::AfterResponse(AfterResponse::Tunnel(tunnel)));
+        if let Some(successor) = successor {
+            return Err(End::Succeeded(successor));
         }
         self.finish_upload().await?;
-        if !self.is_inside && self.client.connect_target().is_some() {
-            return Err(End::AfterResponse(AfterResponse::PlainHttp));
-        }
         if self.connection.keeps_alive() {
             Ok(())
         } else {
@@ -192,10 +177,7 @@ impl Http1Session {
     }
 
     /// Begins a response: its body, and what the connection becomes behind it.
-    fn start_response(
-        &self,
-        response: Response<Reply>,
-    ) -> (Reply, Option<Box<proxy::UpstreamTunnel>>) {
+    fn start_response(&self, response: Response<Reply>) -> (Reply, Option<Successor>) {
         if let Some(interim) = self.interim() {
             self.connection.send_interim(&interim);
         }
@@ -204,8 +186,8 @@ impl Http1Session {
         let (head, mut reply) = response.into_parts();
         self.connection
             .start_response(&head, &reply, self.client.is_closing());
-        let tunnel = reply.take_tunnel();
-        (reply, tunnel)
+        let successor = reply.take_successor();
+        (reply, successor)
     }
 
     /// Ready when the response has begun, with what is left of it.
@@ -215,14 +197,14 @@ impl Http1Session {
         handling: Pin<&mut impl Future<Output = Response<Reply>>>,
     ) -> Poll<Result<StartedResponse, End>> {
         let response = ready!(self.poll_response(cx, handling))?;
-        let (reply, tunnel) = self.start_response(response);
+        let (reply, successor) = self.start_response(response);
         // Dropped as soon as it is sent, before the rest of an upload is waited for.
         let mut reply = Some(reply);
         let rest = match self.poll_rest(cx, &mut reply) {
             Poll::Ready(answered) => answered.map(|()| None)?,
             Poll::Pending => Some(Box::new(reply)),
         };
-        Poll::Ready(Ok((rest, tunnel)))
+        Poll::Ready(Ok((rest, successor)))
     }
 
     fn poll_rest(
@@ -306,7 +288,7 @@ impl Http1Session {
 
     async fn end(&mut self, end: End) {
         match end {
-            End::ClientGone | End::Drained | End::AfterResponse(_) => {}
+            End::ClientGone | End::Drained | End::Succeeded(_) => {}
             End::Reset => {
                 // The client learns at once that its response broke off.
                 self.client.reset();

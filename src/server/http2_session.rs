@@ -20,16 +20,24 @@ use crate::http2::server::{
     IncomingRequest, RequestContent, Responder, ResponseProgress, ServerConnection, ServerSettings,
     TunnelReceiver,
 };
-use crate::http2::{PingInterval, Sending, Sizes};
-use crate::proxy::{self, ClientBody, ClientConnection, CurrentSnapshot, InterimSink, Reply};
+use crate::http2::{PingInterval, Sending, Sizes, Tunnel};
+use crate::proxy::{
+    self, ClientBody, ClientConnection, CurrentSnapshot, InFlight, InterimSink, Reply, Successor,
+    UpstreamTunnel,
+};
 
-/// Serves a connection of which `received` has been read already.
+/// Serves what one stream of a connection has become, in a task of its own.
+pub(super) type ServeInside = fn(ClientSocket, Arc<ClientConnection>, CurrentSnapshot);
+
+/// Serves a connection of which `received` has been read already. Where a CONNECT makes a connection of a stream,
+/// `serve_inside` serves that.
 pub async fn serve(
     socket: ClientSocket,
     received: Bytes,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
     limits: Rc<config::Server>,
+    serve_inside: ServeInside,
 ) {
     let activity = SocketActivity::new();
     let io = ObservedSocket::new(socket, Rc::clone(&activity), received);
@@ -40,6 +48,7 @@ pub async fn serve(
             connection,
             client,
             current,
+            serve_inside,
             activity,
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
@@ -79,6 +88,7 @@ struct Http2Session {
     connection: ServerConnection<ObservedSocket>,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
+    serve_inside: ServeInside,
     activity: Rc<SocketActivity>,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -183,7 +193,7 @@ impl Http2Session {
                     }
                     let body = Some(ClientBody::Http2(body));
                     let handling = proxy::handle(shard, listener, in_flight, head, body, interim);
-                    answer(client, responder, None, Box::pin(handling)).await;
+                    answer(client, responder, Box::pin(handling), None).await;
                 });
             }
             content => {
@@ -195,7 +205,9 @@ impl Http2Session {
                 // On the heap until there is a response: its stream may last for hours.
                 let handling = proxy::handle(shard, listener, in_flight, head, body, interim);
                 let handling = Box::pin(handling);
-                tokio::task::spawn_local(answer(client, responder, receiver, handling));
+                let receiver =
+                    receiver.map(|receiver| (receiver, self.current.clone(), self.serve_inside));
+                tokio::task::spawn_local(answer(client, responder, handling, receiver));
             }
         }
     }
@@ -236,13 +248,15 @@ impl Future for Http2Session {
     }
 }
 
-/// Answers one request, unless its client resets the stream before. `receiver` is the client's direction of
-/// a tunnel that it asks for.
+/// The client's direction of what it asks for by CONNECT, and how to serve the stream if it becomes a connection.
+type Connecting = (TunnelReceiver, CurrentSnapshot, ServeInside);
+
+/// Answers one request, unless its client resets the stream before.
 async fn answer(
     client: Arc<ClientConnection>,
     responder: Rc<Responder>,
-    receiver: Option<TunnelReceiver>,
     mut handling: Pin<Box<impl Future<Output = Response<Reply>>>>,
+    connecting: Option<Connecting>,
 ) {
     let response = std::future::poll_fn(|cx| match handling.as_mut().poll(cx) {
         Poll::Ready(response) => Poll::Ready(Some(response)),
@@ -252,25 +266,44 @@ async fn answer(
         return;
     };
     drop(handling);
-    if let (Some(tunnel), Some(receiver)) = (response.body_mut().take_tunnel(), receiver) {
-        // It counts as in flight until the end of the tunnel.
-        let _in_flight = client.begin_request();
+    if let (Some(successor), Some(connecting)) = (response.body_mut().take_successor(), connecting)
+    {
+        let (receiver, current, serve_inside) = connecting;
+        // What follows counts as in flight until its end.
+        let in_flight = client.begin_request();
         let (head, _) = response.into_parts();
-        if let Ok(mut stream) = responder.connect(Response::from_parts(head, ()), receiver) {
-            // RFC 9113 section 8.5, RFC 8441 section 5.
-            let reason = if tunnel.is_connect() {
-                Reason::CONNECT_ERROR
-            } else {
-                Reason::CANCEL
-            };
-            if tunnel.join_stream(&mut stream, &client).await.is_err() {
-                stream.reset(reason);
+        let Ok(stream) = responder.connect(Response::from_parts(head, ()), receiver) else {
+            return;
+        };
+        match successor {
+            Successor::Tunnel(tunnel) => join(stream, tunnel, &client, in_flight).await,
+            Successor::PlainHttp(target) => {
+                let stream = ClientSocket::Stream(Box::new(stream));
+                serve_inside(stream, client.open_inside(target), current);
             }
         }
         return;
     }
     if let Ok(ResponseProgress::Body(sending)) = responder.send(response) {
         send(sending, &client).await;
+    }
+}
+
+/// Joins a stream with its tunnel, and ends it in the same way as that has ended.
+async fn join(
+    mut stream: Tunnel,
+    tunnel: Box<UpstreamTunnel>,
+    client: &Arc<ClientConnection>,
+    _in_flight: InFlight,
+) {
+    // RFC 9113 section 8.5, RFC 8441 section 5.
+    let reason = if tunnel.is_connect() {
+        Reason::CONNECT_ERROR
+    } else {
+        Reason::CANCEL
+    };
+    if tunnel.join_stream(&mut stream, client).await.is_err() {
+        stream.reset(reason);
     }
 }
 

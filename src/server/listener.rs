@@ -185,7 +185,7 @@ enum ListeningSocket {
 
 impl ListeningSocket {
     /// A connection, with its permit of the limit.
-    async fn accept(&self, limit: &ConcurrencyLimit) -> io::Result<(AcceptedSocket, Permit)> {
+    async fn accept(&self, limit: &Arc<ConcurrencyLimit>) -> io::Result<(AcceptedSocket, Permit)> {
         match self {
             Self::Tcp(listener) => accept_on(listener, limit, accept_tcp).await,
             Self::Unix(listener) => accept_on(listener, limit, accept_unix).await,
@@ -212,7 +212,7 @@ impl ListeningSocket {
 
 async fn accept_on<T: AsRawFd>(
     listener: &AsyncFd<T>,
-    limit: &ConcurrencyLimit,
+    limit: &Arc<ConcurrencyLimit>,
     accept: fn(&T) -> io::Result<AcceptedSocket>,
 ) -> io::Result<(AcceptedSocket, Permit)> {
     loop {

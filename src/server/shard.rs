@@ -300,8 +300,8 @@ impl ShardState {
             Ok(registered) => registered,
             Err(error) => return tracing::warn!(%error, "a shard could not register a connection"),
         };
-        let held = (load, accepted.permit);
-        let client = self.begin(socket, accepted.listener, peer, held);
+        let place = Some(accepted.permit);
+        let client = self.begin(socket, accepted.listener, peer, place, load);
         if let Some(client) = client
             && accepted.is_only_one_request
         {
@@ -309,17 +309,18 @@ impl ShardState {
         }
     }
 
-    /// Begins to serve a connection, unless its listener was removed before it got here. `held` is dropped at its
-    /// end.
+    /// Begins to serve a connection, unless its listener was removed before it got here. `place` and `held` are
+    /// dropped at its end.
     fn begin(
         self: &Rc<Self>,
         socket: ClientSocket,
         listener: String,
         peer: Peer,
+        place: Option<Permit>,
         held: impl Any + Send + Sync,
     ) -> Option<Arc<ClientConnection>> {
         let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
-        let client = ClientConnection::new(listener, peer, max_interim, held);
+        let client = ClientConnection::new(listener, peer, max_interim, place, held);
         let current = self.current(&client)?;
         tokio::task::spawn_local(connection::serve(socket, Arc::clone(&client), current));
         Some(client)

@@ -83,7 +83,7 @@ impl Endpoint {
     }
 
     /// Opens the bare bytes of one connection, for a tunnel; counted as [`connect`](Self::connect) does, and among the
-    /// same permits.
+    /// same permits. Also returns the address that answered.
     ///
     /// # Errors
     /// Which step failed and why.

@@ -68,7 +68,7 @@ impl InMemoryShard {
     /// Serves the connection of a client with this socket.
     pub fn serve(&self, socket: ClientSocket) {
         let peer = Peer::Tcp((Ipv4Addr::LOCALHOST, 50312).into());
-        let served = self.state.begin(socket, "app".to_owned(), peer, ());
+        let served = self.state.begin(socket, "app".to_owned(), peer, None, ());
         assert!(served.is_some(), "the listener is called `app`");
     }
 

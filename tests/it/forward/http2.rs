@@ -4,19 +4,24 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use h2::client::handshake;
 use h2::{Reason, RecvStream, SendStream};
 use http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::World;
 use super::tunnels::{Seen, far, leading_to, next};
+use crate::support::client::Connection;
+use crate::support::server::{Body, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, eventually};
 
 async fn client(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let (sender, connection) = handshake(stream).await.unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -159,7 +164,7 @@ async fn tunnels_end_with_the_connection_that_they_are_streams_of() {
     let (far, mut seen) = far();
     let sidebearer = Sidebearer::start(&leading_to(far, ""));
     let stream = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let (mut sender, connection) = handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let (mut sending, mut incoming) = tunnel(&mut sender, &far.to_string()).await;
     comes_back(&mut sending, &mut incoming, b"ping".to_vec()).await;
@@ -170,4 +175,147 @@ async fn tunnels_end_with_the_connection_that_they_are_streams_of() {
         sidebearer.metric(open).await == 0.0
     })
     .await;
+}
+
+/// A stream as a connection.
+fn as_connection(mut sending: SendStream<Bytes>, mut incoming: RecvStream) -> DuplexStream {
+    let (near, far) = duplex(64 << 10);
+    let (mut read, mut write) = split(far);
+    tokio::spawn(async move {
+        let mut piece = vec![0; 16 << 10];
+        while let Ok(length @ 1..) = read.read(&mut piece).await {
+            let data = Bytes::copy_from_slice(&piece[..length]);
+            sending.send_data(data, false).unwrap();
+        }
+        let _ = sending.send_data(Bytes::new(), true);
+    });
+    tokio::spawn(async move {
+        while let Some(Ok(piece)) = incoming.data().await {
+            let _ = incoming.flow_control().release_capacity(piece.len());
+            if write.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+    });
+    near
+}
+
+#[tokio::test]
+async fn plain_http_of_either_version_inside_of_a_stream_takes_the_way_of_every_request() {
+    let world = World::start();
+    let mut sender = client(world.address()).await;
+    let (sending, incoming) = tunnel(&mut sender, "crm.example.com:80").await;
+    let mut inside = Connection::over(as_connection(sending, incoming)).await;
+    let large = vec![b'x'; 300_000];
+    for (path, host, body, expected) in [
+        ("/v2/a", "crm.example.com", large.clone(), 200),
+        ("/other", "crm.example.com", Vec::new(), 403),
+        ("/v2/a", "plain.old.internal", Vec::new(), 421),
+    ] {
+        let post = http::Request::post(path).header("host", host);
+        let post = post.body(body.into()).unwrap();
+        let answer = inside.send(post).await.unwrap();
+        assert_eq!(answer.status, expected, "{path} {host}");
+    }
+    // Others of the same connection go where they name.
+    let (sending, incoming) = tunnel(&mut sender, "plain.old.internal:80").await;
+    let mut other = Connection::over(as_connection(sending, incoming)).await;
+    let get = http::Request::get("/x").header("host", "plain.old.internal");
+    let answer = other.send(get.body(Default::default()).unwrap()).await;
+    assert_eq!(answer.unwrap().text(), "plain");
+
+    let (sending, incoming) = tunnel(&mut sender, "crm.example.com:80").await;
+    let io = TokioIo::new(as_connection(sending, incoming));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    let (mut http2, connection): (hyper::client::conn::http2::SendRequest<Body>, _) =
+        handshake.await.unwrap();
+    tokio::spawn(connection);
+    let get = Request::get("http://crm.example.com/v2/b")
+        .body(whole(""))
+        .unwrap();
+    assert_eq!(http2.send_request(get).await.unwrap().status(), 200);
+
+    let seen = world.crm.seen();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|seen| (&*seen.target, seen.authorization()))
+        .collect();
+    assert_eq!(
+        seen,
+        [("/v2/a", "Bearer token-1"), ("/v2/b", "Bearer token-1")]
+    );
+    assert_eq!(world.crm.seen()[0].body.len(), large.len());
+
+    // Once for each stream.
+    let (sending, incoming) = tunnel(&mut sender, "crm.example.com:80").await;
+    let mut stream = as_connection(sending, incoming);
+    let again = "CONNECT plain.old.internal:80 HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(again.as_bytes()).await.unwrap();
+    let mut refused = String::new();
+    stream.read_to_string(&mut refused).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_head_inside_of_a_stream_is_waited_for_as_long_as_any_other() {
+    let world = World::with("[server]\nheader_timeout = \"300ms\"", |_| {
+        response(200, "")
+    });
+    let mut sender = client(world.address()).await;
+    let (sending, incoming) = tunnel(&mut sender, "crm.example.com:80").await;
+    let mut stream = as_connection(sending, incoming);
+    stream.write_all(b"GET /v2/x HTTP/1.1\r\nHo").await.unwrap();
+    let mut refused = String::new();
+    let refusal = stream.read_to_string(&mut refused);
+    timeout(PATIENCE, refusal).await.expect("it ends").unwrap();
+    assert!(refused.starts_with("HTTP/1.1 408 "), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_inside_of_a_stream_is_drained_with_its_connection() {
+    let world = World::start();
+    let mut sender = client(world.address()).await;
+    let (sending, incoming) = tunnel(&mut sender, "plain.old.internal:80").await;
+    let mut inside = Connection::over(as_connection(sending, incoming)).await;
+    let get = || {
+        let get = http::Request::get("/x").header("host", "plain.old.internal");
+        get.body(Default::default()).unwrap()
+    };
+    assert_eq!(inside.send(get()).await.unwrap().status, 200);
+    drop(sender);
+    // It waits for its next request, and does not hold the end up.
+    let ended = timeout(PATIENCE, world.sidebearer.ended()).await;
+    assert_eq!(ended.expect("it ends").cut, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_still_gets_what_comes() {
+    let (far, mut seen) = far();
+    let sidebearer = Sidebearer::start(&leading_to(far, ""));
+    let mut sender = client(sidebearer.address()).await;
+    let request = Request::connect(far.to_string()).body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    let mut incoming = answer.await.unwrap().into_body();
+    assert_eq!(incoming.data().await.unwrap().unwrap(), "bye");
+    assert_eq!(end_of(&mut incoming).await, None);
+    assert_eq!(next(&mut seen).await, Seen::End);
+}
+
+#[tokio::test]
+async fn each_tunnel_in_a_stream_has_a_place_among_the_connections() {
+    let (far, _seen) = far();
+    let config = format!("[server]\nmax_connections = 3\n{}", leading_to(far, ""));
+    let sidebearer = Sidebearer::start(&config);
+    let mut sender = client(sidebearer.address()).await;
+    let (mut one, mut from_one) = tunnel(&mut sender, &far.to_string()).await;
+    let two = tunnel(&mut sender, &far.to_string()).await;
+    let (status, ..) = connect(&mut sender, &far.to_string()).await;
+    assert_eq!(status, 503);
+    drop(two);
+    eventually("a place is free", async || {
+        connect(&mut sender, &far.to_string()).await.0 == 200
+    })
+    .await;
+    comes_back(&mut one, &mut from_one, b"goes on".to_vec()).await;
 }

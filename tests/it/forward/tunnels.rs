@@ -303,3 +303,127 @@ async fn open_tunnels_are_counted_and_shown() {
     let answered = format!("sidebearer_requests_total{{code=\"200\",{labels}}}");
     assert_eq!(sidebearer.metric(&answered).await, 1.0);
 }
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_moves_ends_after_tunnel_idle_timeout() {
+    let (far, mut seen) = far();
+    let idle = "[egress]\ntunnel_idle_timeout = \"300ms\"\n";
+    let sidebearer = Sidebearer::start(&leading_to(far, idle));
+    let mut stream = tunnel(sidebearer.address(), &far.to_string()).await;
+    assert_eq!(end_of(&mut stream).await.unwrap_or(0), 0);
+    assert!(matches!(next(&mut seen).await, Seen::End | Seen::Reset));
+    let labels = "end=\"idle\",listener=\"proxy\",upstream=\"far\"";
+    let ended = format!("sidebearer_tunnels_ended_total{{{labels}}}");
+    eventually("it is counted", async || {
+        sidebearer.metric(&ended).await == 1.0
+    })
+    .await;
+}
+
+/// Sends without end, to whoever reads.
+fn flood() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        let piece = vec![b'x'; 64 << 10];
+        while stream.write_all(&piece).await.is_ok() {}
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody_and_is_ended_when_nothing_moves() {
+    let (far, _seen) = far();
+    let (flood, any) = (flood(), any_port());
+    let config = format!(
+        r#"
+[server]
+workers = 1
+
+[egress]
+tunnel_idle_timeout = "1s"
+
+[[listeners]]
+name = "proxy"
+address = "{any}"
+kind = "forward"
+upstreams = ["far"]
+
+[[listeners]]
+name = "other"
+address = "{any}"
+kind = "forward"
+upstreams = ["flood"]
+
+[upstreams.far]
+url = "https://{far}"
+
+[upstreams.flood]
+url = "https://{flood}"
+"#
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        stalled.push(tunnel(sidebearer.address_of("other"), &flood.to_string()).await);
+    }
+    let mut other = tunnel(sidebearer.address_of("proxy"), &far.to_string()).await;
+    let labels = "end=\"idle\",listener=\"other\",upstream=\"flood\"";
+    let ended = format!("sidebearer_tunnels_ended_total{{{labels}}}");
+    eventually("they are ended", async || {
+        comes_back(&mut other, "ping").await;
+        sidebearer.metric(&ended).await == 5.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tunnels_take_no_more_than_max_connections_and_others_wait() {
+    let (far, _seen) = far();
+    let config = format!("[server]\nmax_connections = 16\n{}", leading_to(far, ""));
+    let sidebearer = Sidebearer::start(&config);
+    let proxy = sidebearer.address();
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(tunnel(proxy, &far.to_string()).await);
+    }
+    let target = far.to_string();
+    let mut waiting = std::pin::pin!(tunnel(proxy, &target));
+    let too_early = timeout(Duration::from_millis(300), waiting.as_mut()).await;
+    assert!(too_early.is_err(), "there is no place");
+    // Those that are open go on, and the admin pages have places of their own.
+    comes_back(&mut open[0], "ping").await;
+    let series = "sidebearer_tunnels{listener=\"proxy\",upstream=\"far\"}";
+    assert_eq!(sidebearer.metric(series).await, 16.0);
+    open.pop();
+    let mut last = timeout(PATIENCE, waiting).await.expect("a place is free");
+    comes_back(&mut last, "ping").await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_the_process_when_drain_timeout_is_over() {
+    let (far, mut seen) = far();
+    let config = format!(
+        "[server]\ndrain_timeout = \"300ms\"\n{}",
+        leading_to(far, "")
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let mut stream = tunnel(sidebearer.address(), &far.to_string()).await;
+    comes_back(&mut stream, "ping").await;
+    let ended = timeout(PATIENCE, sidebearer.ended()).await;
+    assert_eq!(ended.expect("it ends").cut, 1);
+    assert!(is_reset(end_of(&mut stream).await));
+    while next(&mut seen).await != Seen::Reset {}
+}
+
+#[tokio::test]
+async fn a_tunnel_to_ourselves_carries_nothing() {
+    let own = crate::support::loopback();
+    let config = format!(
+        "[[listeners]]\naddress = \"{own}\"\nkind = \"forward\"\n[upstreams.own]\nurl = \"https://{own}\"\n"
+    );
+    let sidebearer = Sidebearer::start(&config);
+    let connect = format!("CONNECT {own} HTTP/1.1\r\nHost: {own}\r\n\r\n");
+    let refused = client::raw(sidebearer.address(), connect).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 508 sidebearer loop\r\n"),
+        "{refused}"
+    );
+}
