@@ -14,7 +14,7 @@
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
-//! - [`sampling`] leaves log lines out while many requests fail alike; [`telemetry`] is the log;
+//! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
 //! - [`config`] is what the TOML files say.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.

@@ -130,7 +130,7 @@ impl Count {
             cause = self.last_cause.as_deref(),
             requests = self.requests,
             period_s = self.period.as_millis() as f64 / 1e3,
-            "more requests failed alike",
+            "more requests failed in the same way",
         );
     }
 }

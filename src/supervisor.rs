@@ -33,7 +33,7 @@ pub fn supervisor() -> (Supervisor, Panics) {
 }
 
 impl Supervisor {
-    /// For a task: it holds this until it ends.
+    /// A guard that a task holds until it ends.
     pub fn guard(&self, name: impl Into<String>) -> PanicGuard {
         PanicGuard {
             name: name.into(),
@@ -44,7 +44,7 @@ impl Supervisor {
     /// Starts a thread.
     ///
     /// # Errors
-    /// The system has none to give.
+    /// The system gives no more threads.
     pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let guard = self.guard(format!("thread {name}"));
         thread::Builder::new().name(name).spawn(move || {
@@ -56,7 +56,7 @@ impl Supervisor {
 
     /// Reports one that was found in another way.
     pub fn report(&self, name: String) {
-        // Nobody hears it only when the process is ending.
+        // This fails only when the process is ending.
         let _ = self.0.send(name);
     }
 }
@@ -70,11 +70,11 @@ impl Drop for PanicGuard {
 }
 
 impl Panics {
-    /// Waits for the next one: its name.
+    /// Waits for the next panic. Returns the name of the thread or task.
     pub async fn next(&mut self) -> String {
         match self.0.recv().await {
             Some(name) => name,
-            // Nobody is left who could die.
+            // Nothing is left that could panic.
             None => pending().await,
         }
     }

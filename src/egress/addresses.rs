@@ -124,7 +124,7 @@ impl AddressRules {
 }
 
 impl AddressRefusal {
-    /// The rule for whoever asked: nothing of the address, which they may not know.
+    /// The rule for the client: it tells nothing of the address, which the client may not know.
     pub fn rule(&self) -> &'static str {
         match self.rule {
             AddressRule::Denied(_) => "`deny` of [egress]",

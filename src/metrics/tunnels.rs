@@ -144,12 +144,12 @@ impl TunnelMetrics {
     }
 
     /// A tunnel begins.
-    pub fn begins(&self) {
+    pub fn count_begin(&self) {
         self.open.inc();
     }
 
-    /// So many bytes have gone to the upstream, and to the client.
-    pub fn moved(&self, up: usize, down: usize) {
+    /// This many bytes have gone to the upstream, and to the client.
+    pub fn count_bytes(&self, up: usize, down: usize) {
         for (counter, bytes) in self.bytes.iter().zip([up, down]) {
             if bytes > 0 {
                 counter.inc_by(bytes as u64);
@@ -158,7 +158,7 @@ impl TunnelMetrics {
     }
 
     /// A tunnel has ended.
-    pub fn ended(&self, end: TunnelEnd) {
+    pub fn count_end(&self, end: TunnelEnd) {
         self.open.dec();
         let labels = [self.listener.as_str(), &self.upstream, end.label()];
         self.ended.with_label_values(&labels).inc();

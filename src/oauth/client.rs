@@ -81,7 +81,7 @@ impl Client {
     /// # Errors
     /// A TLS file cannot be used. A problem with another file is an error of the first request that needs it.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
-        Self::presenting(None, credential, Arc::default())
+        Self::with_certificate(None, credential, Arc::default())
     }
 
     /// As [`new`](Self::new). With a client certificate, every connection presents that one, even when the
@@ -90,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn presenting(
+    pub fn with_certificate(
         certificate: Option<Arc<ClientCertificate>>,
         credential: &Credential,
         redactor: Arc<Redactor>,
@@ -112,7 +112,7 @@ impl Client {
 
     /// As [`new`](Self::new), but `transport` carries every request, so that TLS files are not read, and
     /// `wall_clock` gives the time.
-    pub fn over(
+    pub fn with_transport(
         transport: Arc<dyn Transport>,
         wall_clock: WallClock,
         credential: &Credential,
@@ -204,7 +204,7 @@ impl Client {
             // meanwhile, and with a new assertion.
             (answer, asked, during) = self.ask(answer.nonce).await?;
         }
-        if answer.may_refuse_date() && self.dates() {
+        if answer.may_refuse_date() && self.sends_dates() {
             let nonce = answer.nonce.clone();
             // Only what was dated for this very server follows its clock.
             if self.clock.learn(&answer.headers, &during) {
@@ -217,7 +217,7 @@ impl Client {
     }
 
     /// Whether its requests hold something that is dated: an assertion of ours, or a proof.
-    fn dates(&self) -> bool {
+    fn sends_dates(&self) -> bool {
         let auth = &self.credential.auth;
         let asserts = matches!(
             auth,

@@ -111,7 +111,7 @@ async fn open(
             .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
     }
     let open = tunnels.add(open);
-    Ok(UpstreamTunnel::connected(
+    Ok(UpstreamTunnel::of_connect(
         io,
         (lease, place),
         exchange,

@@ -266,7 +266,7 @@ fn check_not_switched(status: StatusCode, connects: bool) -> Result<(), ProxyErr
     }
     Err(ProxyError::new(
         ErrorKind::UpstreamProtocol,
-        "the upstream switched protocols unasked",
+        "the upstream switched protocols without being asked to",
     ))
 }
 

@@ -165,7 +165,7 @@ async fn answer(
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
     };
-    let (answer, tunnel) = tunnel::accepted(
+    let (answer, tunnel) = tunnel::take_tunnel(
         answer,
         outgoing.is_extended_connect(),
         exchange,

@@ -32,7 +32,7 @@ pub struct UpstreamTunnel {
     side: UpstreamSide,
     /// What has come of the new protocol already.
     received: Bytes,
-    /// HeldUpstream until the end.
+    /// Held until the end.
     held: HeldUpstream,
     idle: Option<Duration>,
     buffer: usize,
@@ -57,19 +57,19 @@ enum HeldUpstream {
 pub struct BrokenOff;
 
 /// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
-pub fn accepted(
+pub fn take_tunnel(
     answer: UpstreamResponse,
     connects: bool,
     exchange: &mut Exchange,
     upstream: &BuiltUpstream,
 ) -> (UpstreamResponse, Option<Box<UpstreamTunnel>>) {
     match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => upgraded(answer, exchange, upstream),
+        StatusCode::SWITCHING_PROTOCOLS => take_upgrade(answer, exchange, upstream),
         StatusCode::OK if connects => {
             let (head, incoming) = answer.into_parts();
             let tunnel = incoming.into_http2_tunnel().map(|(stream, lease)| {
                 let side = UpstreamSide::Stream(stream);
-                UpstreamTunnel::requested(side, Bytes::new(), lease, exchange, upstream)
+                UpstreamTunnel::of_request(side, Bytes::new(), lease, exchange, upstream)
             });
             (
                 UpstreamResponse::from_parts(head, ResponseBody::ended()),
@@ -80,7 +80,7 @@ pub fn accepted(
     }
 }
 
-fn upgraded(
+fn take_upgrade(
     mut answer: UpstreamResponse,
     exchange: &mut Exchange,
     upstream: &BuiltUpstream,
@@ -95,7 +95,7 @@ fn upgraded(
     let (head, incoming) = answer.into_parts();
     let tunnel = incoming.into_tunnel().map(|(io, received, lease)| {
         let side = UpstreamSide::Connection(io);
-        UpstreamTunnel::requested(side, received, lease, exchange, upstream)
+        UpstreamTunnel::of_request(side, received, lease, exchange, upstream)
     });
     (
         UpstreamResponse::from_parts(head, ResponseBody::ended()),
@@ -105,7 +105,7 @@ fn upgraded(
 
 impl UpstreamTunnel {
     /// One that a request to the upstream has asked for.
-    fn requested(
+    fn of_request(
         side: UpstreamSide,
         received: Bytes,
         lease: Lease,
@@ -124,7 +124,7 @@ impl UpstreamTunnel {
     }
 
     /// One that a CONNECT has asked for, by a connection of its own.
-    pub fn connected(
+    pub fn of_connect(
         io: UpstreamIo,
         (lease, place): (TunnelLease, Option<Permit>),
         exchange: &mut Exchange,
@@ -134,7 +134,7 @@ impl UpstreamTunnel {
         let idle = config.egress.tunnel_idle_timeout;
         let buffer = config.server.tunnel_buffer;
         let mut record = exchange.begin_tunnel_record();
-        record.connects(&open.asked.host, open.asked.port);
+        record.set_destination(&open.asked.host, open.asked.port);
         Box::new(Self {
             side: UpstreamSide::Connection(io),
             received: Bytes::new(),
@@ -216,18 +216,18 @@ impl UpstreamTunnel {
         let open = self.open;
         let end = std::future::poll_fn(|cx| {
             if let Some(reason) = open.as_ref().and_then(|open| open.poll_revoked(cx)) {
-                copy.record.revoked(reason);
+                copy.record.set_revoked(reason);
                 return Poll::Ready(TunnelEnd::Revoked);
             }
             if is_cut(cx) {
                 return Poll::Ready(TunnelEnd::Cut);
             }
             let polled = copy.poll(cx);
-            set_stalled(copy.client_stalls());
+            set_stalled(copy.is_client_stalled());
             polled
         })
         .await;
-        copy.record.ends(end);
+        copy.record.set_end(end);
         let is_orderly = matches!(end, TunnelEnd::Closed | TunnelEnd::Idle);
         if !is_orderly && !copy.is_upstream_closed() {
             copy.upstream.break_off();

@@ -28,7 +28,7 @@ pub struct TunnelRecord {
     start: Instant,
     /// Bytes from the client, and to it.
     bytes: [u64; 2],
-    /// Why it ended; if nobody says, it was cut.
+    /// Why it ended. It was cut unless something else is set.
     end: TunnelEnd,
     /// Why its permission ended.
     reason: Option<Cow<'static, str>>,
@@ -43,7 +43,7 @@ impl TunnelRecord {
         start: Instant,
         metrics: &Arc<TunnelMetrics>,
     ) -> Self {
-        metrics.begins();
+        metrics.count_begin();
         Self {
             client,
             id,
@@ -58,25 +58,25 @@ impl TunnelRecord {
     }
 
     /// A CONNECT asked for this host and port.
-    pub fn connects(&mut self, host: &str, port: u16) {
+    pub fn set_destination(&mut self, host: &str, port: u16) {
         self.host = Some(format!("{host}:{port}").into());
     }
 
-    /// So many bytes have gone to the upstream, and to the client.
-    pub fn moved(&mut self, up: usize, down: usize) {
+    /// This many bytes have gone to the upstream, and to the client.
+    pub fn count_bytes(&mut self, up: usize, down: usize) {
         let [from_client, to_client] = &mut self.bytes;
         *from_client += up as u64;
         *to_client += down as u64;
-        self.metrics.moved(up, down);
+        self.metrics.count_bytes(up, down);
     }
 
     /// It has ended.
-    pub fn ends(&mut self, end: TunnelEnd) {
+    pub fn set_end(&mut self, end: TunnelEnd) {
         self.end = end;
     }
 
     /// A reload has ended its permission.
-    pub fn revoked(&mut self, reason: Cow<'static, str>) {
+    pub fn set_revoked(&mut self, reason: Cow<'static, str>) {
         self.end = TunnelEnd::Revoked;
         self.reason = Some(reason);
     }
@@ -84,7 +84,7 @@ impl TunnelRecord {
     fn is_logged(&self) -> bool {
         match self.access {
             AccessLog::Off => false,
-            // Whoever changed the configuration looks for what that did.
+            // An operator who has changed the configuration wants to see what that did.
             AccessLog::Errors => self.reason.is_some(),
             AccessLog::All => true,
         }
@@ -93,7 +93,7 @@ impl TunnelRecord {
 
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
-        self.metrics.ended(self.end);
+        self.metrics.count_end(self.end);
         if !self.is_logged() {
             return;
         }

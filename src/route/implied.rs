@@ -57,8 +57,8 @@ impl ImpliedRoutes {
         })))
     }
 
-    /// The index of the upstream that the destination and the canonical path are at, and how many bytes of the
-    /// path its own covers.
+    /// The index of the upstream that the destination and the canonical path lead to, and how many bytes of the
+    /// path its own path covers.
     pub fn find(
         &self,
         listener: usize,

@@ -245,7 +245,7 @@ fn client(
     before: Option<&BuiltCredential>,
 ) -> Result<oauth::Client, BuildError> {
     let redactor = context.redactor(&config.name);
-    let client = oauth::Client::presenting(certificate, config, redactor);
+    let client = oauth::Client::with_certificate(certificate, config, redactor);
     let client = client.map_err(|reason| unusable(config, reason))?;
     let client = client
         .with_own_sockets(Arc::clone(&context.own_sockets))

@@ -28,7 +28,7 @@ impl EndpointContext {
         }
     }
 
-    /// Each shard keeps so many idle connections.
+    /// How many idle connections each shard keeps.
     pub fn with_idle(self, pool_idle_per_shard: usize) -> Self {
         Self {
             pool_idle_per_shard,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Judges the addresses of a host that somebody else named than the operator. It is asked for every connection,
+/// Judges the addresses of a host that was not named by the operator. It is asked for every connection,
 /// after the name was resolved, about the addresses that are then dialled.
 pub trait AddressCheck: fmt::Debug + Send + Sync {
     /// Whether a connection to `address` may be made.
@@ -12,7 +12,7 @@ pub trait AddressCheck: fmt::Debug + Send + Sync {
     /// Why not.
     fn judge(&self, address: SocketAddr) -> Result<(), ForbiddenAddress>;
 
-    /// The rule that is given where a name has no address at all. With one, whoever asks cannot tell such a name
+    /// The rule that is given where a name has no address at all. With one, a client cannot tell such a name
     /// from one whose addresses are forbidden.
     fn rule_for_none(&self) -> Option<&'static str>;
 }
@@ -22,6 +22,6 @@ pub trait AddressCheck: fmt::Debug + Send + Sync {
 pub struct ForbiddenAddress {
     /// For the operator, in words that follow the address.
     pub reason: String,
-    /// The rule for whoever asked, in words that say nothing of the address.
+    /// The rule for the client, in words that say nothing of the address.
     pub rule: &'static str,
 }

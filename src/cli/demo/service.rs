@@ -21,7 +21,7 @@ const MAX_BODY: usize = 1024 * 1024;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Answers requests until it is dropped, and its connections with it.
+/// Answers requests until the future is dropped, and all connections with it.
 pub(super) async fn serve<H>(listener: TcpListener, handler: H)
 where
     H: Fn(&Parts, &[u8]) -> Answer + Send + Sync + 'static,

@@ -69,7 +69,7 @@ impl Tls {
             value.check(naming(file, read_roots(file)));
         }
         match (&certificate_file, &key_file) {
-            (Some(certificate), Some(key)) => check_identity(certificate, key),
+            (Some(certificate), Some(key)) => check_certificate_and_key(certificate, key),
             (Some((value, _)), None) => value.error("is set without `key_file`", TOGETHER),
             (None, Some((value, _))) => value.error("is set without `certificate_file`", TOGETHER),
             (None, None) => {}
@@ -88,7 +88,7 @@ impl Tls {
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
-fn check_identity(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {
+fn check_certificate_and_key(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
     let private = key.0.check(naming(&key.1, read_key(&key.1)));

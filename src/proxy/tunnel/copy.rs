@@ -75,7 +75,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> TunnelCopy<C> {
     }
 
     /// Whether bytes wait for the client to read.
-    pub fn client_stalls(&self) -> bool {
+    pub fn is_client_stalled(&self) -> bool {
         !self.down.kept.is_empty()
     }
 
@@ -100,7 +100,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> TunnelCopy<C> {
             .down
             .poll(cx, &mut self.upstream, &mut self.client, &mut received);
         if sent > 0 || received > 0 {
-            self.record.moved(sent, received);
+            self.record.count_bytes(sent, received);
             self.last = Instant::now();
         }
         match (up, down) {

@@ -147,7 +147,7 @@ fn an_empty_http2_request_without_its_end_is_reset_after_idle_timeout() {
     });
 }
 
-/// A request over HTTP/2 that promises so many bytes, has sent `sent` of them, and waits since then.
+/// A request over HTTP/2 that promises this many bytes, has sent `sent` of them, and waits since then.
 async fn promise(shard: &InMemoryShard, length: &str, sent: &str) -> FrameClient {
     let head = request("POST", "/", &[("content-length", length)]);
     let mut client = FrameClient::over(shard.connect(), &[]).await;

@@ -39,7 +39,7 @@ const DEVIATIONS: [(&str, &str); 13] = [
     ("%0D in URI is OK", CONTROL),
     ("%0A in URI is OK", CONTROL),
 ];
-const CODING: &str = "any transfer coding but one `chunked` is refused: whoever forgets one frames the body otherwise";
+const CODING: &str = "any transfer coding but one `chunked` is refused: a recipient that forgets one frames the body otherwise";
 const CONTROL: &str =
     "an encoded control character may be decoded further on and split what it lies in";
 

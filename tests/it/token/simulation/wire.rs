@@ -179,7 +179,7 @@ async fn thirty_days(setting: Setting, refresh: Refresh, dir: TempDir, mut rng: 
     let clock = VirtualClock::with_longest_sleep(secs(120.0));
     let world = World::new(setting, clock.clone(), dir, rng.fork());
     let wall = world.clone();
-    let client = Client::over(
+    let client = Client::with_transport(
         world.clone(),
         Arc::new(move || wall.wall()),
         &setting.credential(&world),
