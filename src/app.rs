@@ -79,6 +79,7 @@ pub async fn bind(
         config,
         warnings,
         files: mut watched,
+        fingerprint,
     } = loaded;
     files::set_timeout(config.server.file_timeout);
     watched.extend(config.named_files());
@@ -116,6 +117,7 @@ pub async fn bind(
     Ok(Bound {
         reloader: Reloader {
             path,
+            started_with: fingerprint,
             builder: Arc::new(builder),
             snapshots,
             shards,

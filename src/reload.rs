@@ -22,6 +22,8 @@ use crate::watch::{Changes, Watcher};
 pub struct Reloader {
     /// The configuration file or directory.
     pub path: PathBuf,
+    /// [`config::Loaded::fingerprint`] of the configuration that it starts with.
+    pub started_with: u64,
     /// What snapshots are built with.
     pub builder: Arc<Builder>,
     /// What is being served.
@@ -81,8 +83,11 @@ impl Reloader {
 
     /// What changed after it was first read and before it was watched was reported by nobody.
     async fn catch_up(&mut self) {
-        let loaded = self.load().await;
-        if loaded.is_ok_and(|loaded| loaded.config == self.snapshots.load().config) {
+        let path = self.path.clone();
+        // Only the text: to parse it too, for the second time within a moment, would take memory that the thread
+        // keeps.
+        let now = tokio::task::spawn_blocking(move || config::fingerprint(&path)).await;
+        if now.is_ok_and(|now| now == Some(self.started_with)) {
             return;
         }
         let _ = self.reload().await;
@@ -243,6 +248,7 @@ impl Reloader {
             config,
             warnings,
             mut files,
+            ..
         } = self.load().await?;
         let old = self.snapshots.load_full();
         files.extend(config.named_files());

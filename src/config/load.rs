@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// The configuration files that were read; for a directory also the directory itself.
     pub files: Vec<PathBuf>,
+    /// What [`fingerprint`] said of them.
+    pub fingerprint: u64,
 }
 
 /// Reads and checks a file, or all `*.toml` of a directory in the order of their names, hidden
@@ -61,13 +64,32 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         return Err(Diagnostics(vec![alone(path, message, help)]));
     }
     files.extend(paths.iter().cloned());
-    let (sources, failures): (Vec<_>, Vec<_>) = paths.into_iter().map(open).unzip();
+    let sources: Vec<_> = paths.into_iter().map(open).collect();
+    let fingerprint = fingerprint_of(&sources);
+    let (sources, failures): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
     let (config, warnings) = check(path, &sources, failures)?;
     Ok(Loaded {
         config,
         warnings,
         files,
+        fingerprint,
     })
+}
+
+/// A number for the configuration files that are there now and their text: it stays the same as long as no file
+/// of them is changed, added or removed. `None` when they cannot be listed.
+pub fn fingerprint(path: &Path) -> Option<u64> {
+    let paths = list(path).ok()?.unwrap_or_else(|| vec![path.to_owned()]);
+    let sources: Vec<_> = paths.into_iter().map(open).collect();
+    Some(fingerprint_of(&sources))
+}
+
+fn fingerprint_of(sources: &[(SourceFile, Option<String>)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (source, failure) in sources {
+        (&source.path, &*source.text, failure).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The admin address that a configuration names, whatever else is wrong with it: a command asks a

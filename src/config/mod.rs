@@ -29,7 +29,7 @@ mod value;
 mod words;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use load::{Loaded, admin_address, load};
+pub use load::{Loaded, admin_address, fingerprint, load};
 pub use parse::address::is_loopback;
 pub use reference::{ReferenceTable, reference};
 pub use settings::{
