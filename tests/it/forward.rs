@@ -4,6 +4,7 @@ mod connect;
 mod destinations;
 mod egress;
 mod http2;
+mod passing;
 mod reload;
 mod requests;
 mod tunnels;
