@@ -372,7 +372,7 @@ fn passed_on(sent: &[u8], pieces: &[u8], method: &Method, who: u8, whole: &Answe
     drive(|cx| connection.poll_request(cx)).expect("a request");
     let mut trip = trip(method, ScriptedStream::new(sent, pieces), LIMITS);
     let head = head(&mut trip, |interim| {
-        connection.send_interim(&http1::interim(interim))
+        connection.send_interim(&http1::encode_interim(interim))
     });
     let mut head = head.expect("it was read before");
     scrub_response(&mut head.headers, head.status);
