@@ -33,7 +33,7 @@ use crate::server_clock::ServerClock;
 use crate::token::{
     Clock, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
 };
-use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors};
+use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors, ReadyProxy, TlsError};
 use endpoints::EndpointContext;
 
 pub use build::Builder;
@@ -146,11 +146,21 @@ pub struct Passing {
     connectors: Arc<OriginConnectors>,
     addresses: Arc<AddressRules>,
     endpoints: EndpointContext,
+    /// Those that `rules` lead to.
+    proxies: Vec<PassingProxy>,
     /// Of the CA certificates that `connectors` trust.
     roots: u64,
     /// What it was made from, as far as it decides what passes.
     rules: config::Egress,
     listeners: Vec<(String, Reach, Option<config::EgressAction>)>,
+}
+
+/// A proxy by which something passes, and what its files held.
+#[derive(Debug)]
+struct PassingProxy {
+    config: config::EgressProxy,
+    fingerprint: u64,
+    ready: Result<Arc<ReadyProxy>, TlsError>,
 }
 
 /// How an upstream's token is chosen and written.

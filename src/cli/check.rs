@@ -23,6 +23,9 @@ pub(super) fn offline(path: &Path) -> Result<Loaded, CommandError> {
     if !loaded.warnings.0.is_empty() {
         print_note(&loaded.warnings);
     }
+    if let Some(line) = config::unused_proxy(&loaded.config) {
+        print_note(format_args!("note: {line}"));
+    }
     Ok(loaded)
 }
 
@@ -165,6 +168,7 @@ fn transport(
         connect_timeout: upstream.connect_timeout,
         max_header_bytes: upstream.max_response_header_bytes,
         max_body_bytes: None,
+        proxy: upstream.egress_proxy().cloned(),
         address_policy: None,
         redactor: redactor.unwrap_or_default(),
     };

@@ -55,6 +55,7 @@ pub(super) async fn send(
         connect_timeout: timeout,
         max_header_bytes: MAX_HEADERS,
         max_body_bytes: Some(MAX_BODY),
+        proxy: None,
         address_policy: None,
         redactor: Arc::default(),
     };

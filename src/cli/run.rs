@@ -30,6 +30,9 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
     if !loaded.warnings.0.is_empty() {
         tracing::warn!("{}", loaded.warnings.to_string().trim_end());
     }
+    if let Some(line) = config::unused_proxy(&loaded.config) {
+        tracing::info!("{line}");
+    }
     let max_connections = loaded.config.server.max_connections;
     if let Some(warning) = process::raise_open_files(max_connections) {
         tracing::warn!("{warning}");

@@ -1,6 +1,7 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
 mod egress;
+mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -38,6 +39,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     headers_of_bound_tokens(draft, report);
     forward_destinations(draft, report);
     egress::check(draft, report);
+    proxies::check(draft, report);
     unused_names(draft, report);
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::report::SourceSpan;
 use super::settings::{
     Config, Credential, Egress, EgressRule, Forwarding, ListenAddress, Listener, Log,
-    OperatorListener, Route, Server, Upstream,
+    OperatorListener, ProxyChoice, Route, Server, Upstream,
 };
 use super::value::Value;
 
@@ -81,6 +81,22 @@ impl Draft {
         self.admin
             .is_none()
             .then(|| OperatorListener::default().address)
+    }
+
+    /// Gives the proxy of `[egress]` to every upstream and credential that says nothing of its own.
+    pub(super) fn settle_proxies(&mut self) {
+        let Some((egress, _)) = &self.egress else {
+            return;
+        };
+        let upstreams = self.upstreams.values_mut().flatten();
+        let upstreams = upstreams.filter_map(|(slot, _)| Some(&mut slot.as_mut()?.proxy));
+        let credentials = self.credentials.values_mut().flatten();
+        let credentials = credentials.filter_map(|(slot, _)| Some(&mut slot.as_mut()?.proxy));
+        for choice in upstreams.chain(credentials) {
+            if *choice == ProxyChoice::Unsaid {
+                *choice = egress.proxy.clone();
+            }
+        }
     }
 
     /// The whole. Only for a draft without errors: what could not be read is left out.

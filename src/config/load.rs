@@ -198,6 +198,7 @@ fn check(
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
         sections::read(&root, &FileRules { base, max_bytes }, &mut draft);
     }
+    draft.settle_proxies();
     if whole {
         cross_checks::check(&draft, &report);
     }

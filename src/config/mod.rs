@@ -25,6 +25,7 @@ mod settings;
 mod source_file;
 #[cfg(test)]
 mod tests;
+mod unused_proxy;
 mod value;
 mod words;
 
@@ -34,8 +35,10 @@ pub use parse::address::is_loopback;
 pub use reference::{ReferenceTable, reference};
 pub use settings::{
     AccessLog, AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth,
-    Config, Credential, Dialing, Dpop, Egress, EgressAction, EgressAddresses, EgressRule,
-    Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, KeepAlive, ListenAddress,
-    Listener, Log, LogFormat, NamedFile, OperatorListener, Refresh, RetryPauses, Route, Scheme,
-    Secret, SecretError, SecretSource, SecurityToken, Server, Tls, Upstream,
+    Config, Credential, Dialing, Dpop, Egress, EgressAction, EgressAddresses, EgressProxy,
+    EgressRule, EnvironmentProxies, Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion,
+    KeepAlive, ListenAddress, Listener, Log, LogFormat, NamedFile, NoProxy, OperatorListener,
+    ProxyAuthorization, ProxyChoice, ProxyScheme, Refresh, RetryPauses, Route, Scheme, Secret,
+    SecretError, SecretSource, SecurityToken, Server, Tls, Upstream,
 };
+pub use unused_proxy::unused_proxy;

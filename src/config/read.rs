@@ -264,9 +264,12 @@ impl<'a> Section<'a> {
             let message = format!("unknown key {} in {}", QuotedWord(name), self.title);
             let names: Vec<_> = declared.keys().map(|key| key.name()).collect();
             let close = did_you_mean(name, names.iter().copied());
+            let secrets = declared.keys();
+            let secrets = secrets.filter(|key| matches!(key.form(), ValueForm::Secret));
+            let secrets = secrets.map(|key| key.name());
             // Whatever is not close to a key of this section may be a secret that belongs into
             // another, and at the top even a close one: `[credential.crm]`.
-            if close.is_none() || self.is_root() {
+            if close.is_none() || self.is_root() || did_you_mean(name, secrets).is_some() {
                 self.report.hide(self.place.file, value);
             }
             let help = close.unwrap_or_else(|| format!("expected {}", one_of(&names, '`')));

@@ -25,7 +25,11 @@ pub fn reference() -> Vec<ReferenceTable> {
 /// Adds the tables that stand within this one.
 fn within(table: &Table, tables: &mut Vec<ReferenceTable>) {
     for inner in table.keys().filter_map(|key| key.form().table()) {
-        tables.push(of_table(inner));
+        // One that stands in several places is shown once.
+        let inner_table = of_table(inner);
+        if !tables.contains(&inner_table) {
+            tables.push(inner_table);
+        }
         within(inner, tables);
     }
 }

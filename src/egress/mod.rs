@@ -4,6 +4,7 @@
 
 mod addresses;
 mod hosts;
+pub mod proxy;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 
@@ -22,6 +24,17 @@ pub struct RequestLine<'r> {
     pub target: &'r PathAndQuery,
     /// Replaces the `Host` among the headers.
     pub host: &'r HeaderValue,
+    /// How it is sent to a proxy; `None` where no proxy reads it.
+    pub proxied: Option<&'r AbsoluteForm>,
+}
+
+/// How requests to a proxy are sent (RFC 9112 section 3.2.2).
+#[derive(Debug, Clone)]
+pub struct AbsoluteForm {
+    /// Scheme and authority of the server that is meant: they stand before the path.
+    pub origin: String,
+    /// The value of `Proxy-Authorization`.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Writes a request head: `headers` in their order, then `more`.
@@ -32,12 +45,13 @@ pub(super) fn request_head<'r>(
     header_case: Option<&'r HeaderCase>,
     more: &'r [(HeaderName, HeaderValue)],
 ) {
-    for part in [
-        line.method.as_str(),
-        " ",
-        line.target.as_str(),
-        " HTTP/1.1\r\n",
-    ] {
+    let (origin, target) = match line.proxied {
+        None => ("", line.target.as_str()),
+        // Asked of the server as a whole (RFC 9112 section 3.2.4).
+        Some(proxied) if line.target == "*" => (&*proxied.origin, ""),
+        Some(proxied) => (&*proxied.origin, line.target.as_str()),
+    };
+    for part in [line.method.as_str(), " ", origin, target, " HTTP/1.1\r\n"] {
         to.extend_from_slice(part.as_bytes());
     }
     let mut names = NameWriter::new(header_case);
@@ -50,6 +64,10 @@ pub(super) fn request_head<'r>(
     }
     for (name, value) in more {
         field(to, &mut names, name, value);
+    }
+    let authorization = line.proxied.and_then(|to| to.authorization.as_ref());
+    if let Some(value) = authorization {
+        field(to, &mut names, &PROXY_AUTHORIZATION, value);
     }
     to.extend_from_slice(b"\r\n");
 }

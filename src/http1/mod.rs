@@ -6,6 +6,7 @@
 
 mod body_decoder;
 mod chunked;
+mod connect_response;
 mod encode;
 mod framing;
 mod head;
@@ -19,7 +20,8 @@ mod trailers;
 mod unsolicited;
 mod write_buffer;
 
-pub use encode::{RequestLine, encode_interim};
+pub use connect_response::read_connect_response;
+pub use encode::{AbsoluteForm, RequestLine, encode_interim};
 pub use head::ReasonPhrase;
 pub use header_case::HeaderCase;
 pub use round_trip::{Error, RequestHead, RoundTrip};

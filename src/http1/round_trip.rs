@@ -26,7 +26,7 @@ mod tests;
 
 /// The most interim responses to one request. A server that sends a `102` every ten seconds can do so for
 /// three quarters of an hour.
-const MAX_INTERIM: u32 = 256;
+pub(super) const MAX_INTERIM: u32 = 256;
 
 const WRONG_LENGTH: &str = "its length is not the one that was declared";
 

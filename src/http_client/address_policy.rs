@@ -55,6 +55,11 @@ impl AddressPolicy {
         }
     }
 
+    /// Whether `discovery_hosts` lists the host of the URL.
+    pub fn is_listed(&self) -> bool {
+        self.listed != ListedAs::No
+    }
+
     /// Whether both allow the same addresses.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.issuer, self.listed) == (other.issuer, other.listed)

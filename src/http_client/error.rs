@@ -24,6 +24,8 @@ pub enum RequestErrorKind {
     Unreachable,
     /// The connection broke before the end of the response.
     Disconnected,
+    /// The proxy on the way refused.
+    ProxyRefused,
     /// There was no connection within the time for it.
     Timeout,
     /// The server is at no address where it may be: see [`AddressPolicy`](super::AddressPolicy).
@@ -82,8 +84,9 @@ impl Error {
 
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
-        let kind = match error {
+        let kind = match &error {
             ConnectError::Timeout { .. } => RequestErrorKind::Timeout,
+            ConnectError::ProxyRefused { .. } => RequestErrorKind::ProxyRefused,
             ConnectError::Forbidden { .. } | ConnectError::OwnSocket { .. } => {
                 RequestErrorKind::AddressForbidden
             }

@@ -15,7 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::error::ExchangeError;
-use crate::http1::{self, RequestHead, RequestLine, RoundTrip};
+use crate::http1::{self, AbsoluteForm, RequestHead, RequestLine, RoundTrip};
 use crate::upstream::{Connected, UpstreamIo};
 
 /// Header lines of a response over HTTP/1.1.
@@ -37,9 +37,10 @@ pub(super) struct Limits {
 type Read = Result<Option<Zeroizing<Vec<u8>>>, ExchangeError>;
 
 /// Sends `request`, whose target is in origin form, to the server of `url`, which is at the other end of
-/// the connection, and reads the response.
+/// the connection, and reads the response. `proxied`: how it is sent where a proxy reads it.
 pub(super) async fn exchange(
     connected: Connected,
+    proxied: Option<&AbsoluteForm>,
     url: &Url,
     request: Request<Bytes>,
     limits: Limits,
@@ -47,12 +48,13 @@ pub(super) async fn exchange(
     if connected.http2 {
         over_http2(connected.io, url, request, limits).await
     } else {
-        over_http1(connected.io, request, limits).await
+        over_http1(connected.io, proxied, request, limits).await
     }
 }
 
 async fn over_http1(
     io: UpstreamIo,
+    proxied: Option<&AbsoluteForm>,
     request: Request<Bytes>,
     limits: Limits,
 ) -> Result<Response<Read>, ExchangeError> {
@@ -71,6 +73,7 @@ async fn over_http1(
             method: &head.method,
             target: head.uri.path_and_query().unwrap_or(&root),
             host: head.headers.get(HOST).unwrap_or(&no_host),
+            proxied,
         },
         headers: &head.headers,
         header_case: None,

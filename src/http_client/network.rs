@@ -15,7 +15,7 @@ use super::{
     AddressPolicy, BoxFuture, Error, RequestErrorKind, Response, TlsFileFault, TlsFiles, Transport,
     UnreadableBody, display_url,
 };
-use crate::config::{Dialing, HttpVersion, NamedFile, Tls};
+use crate::config::{Dialing, EgressProxy, HttpVersion, NamedFile, Tls};
 use crate::redact::Redactor;
 use crate::upstream::{ClientCertificate, Connected, Connector, Protocols, TlsError, fingerprint};
 
@@ -38,6 +38,8 @@ pub struct NetworkSettings {
     pub max_header_bytes: usize,
     /// Of the body of a response. `None`: the head alone matters, and no body is read.
     pub max_body_bytes: Option<usize>,
+    /// Through which proxy it is reached.
+    pub proxy: Option<EgressProxy>,
     /// Where the server may be, if a server named the URL.
     pub address_policy: Option<Arc<AddressPolicy>>,
     /// Cleans what the server says before it gets into an error.
@@ -76,7 +78,7 @@ impl NetworkTransport {
         if settings.certificate.is_some() {
             (tls.certificate_file, tls.key_file) = (None, None);
         }
-        let now = fingerprint(url, &tls);
+        let now = fingerprint(url, &tls, settings.proxy.as_ref());
         let loaded = LoadedTls {
             seen: now,
             in_use: now,
@@ -119,7 +121,9 @@ impl OriginConnector {
         request: Request<Bytes>,
     ) -> Result<Response, Error> {
         let (connected, connector) = self.clone().connect().await?;
-        let peer = connected.peer;
+        let peer = (!connector.is_proxied()).then_some(connected.peer);
+        let is_read_by_proxy = connected.is_read_by_proxy;
+        let proxied = connector.absolute_form().filter(|_| is_read_by_proxy);
         let max = self.settings.max_header_bytes;
         let limits = Limits {
             header_bytes: max,
@@ -129,8 +133,13 @@ impl OriginConnector {
             Some(refused) => refused.into(),
             None => error.of(&self.display(url), max),
         };
-        let response = exchange(connected, url, request, limits).await;
+        let response = exchange(connected, proxied, url, request, limits).await;
         let (head, body) = response.map_err(failed)?.into_parts();
+        if is_read_by_proxy
+            && let Some(refused) = connector.proxy_refusal(head.status, &head.headers)
+        {
+            return Err(refused.into());
+        }
         let body = match body {
             Ok(Some(body)) => Ok(body),
             Ok(None) if limits.body_bytes.is_none() => Err(UnreadableBody::NotRead),
@@ -141,7 +150,7 @@ impl OriginConnector {
             status: head.status,
             headers: head.headers,
             body,
-            peer: Some(peer),
+            peer,
         })
     }
 
@@ -158,7 +167,7 @@ impl OriginConnector {
     /// A connector made of what the TLS files hold now. While that is unusable, as when a certificate is
     /// already new and its key is not, the connector made of what they held before stays.
     fn load(&self) -> MutexGuard<'_, LoadedTls> {
-        let now = fingerprint(&self.url, &self.tls);
+        let now = fingerprint(&self.url, &self.tls, self.settings.proxy.as_ref());
         // What is locked is replaced whole, so a panic elsewhere leaves it sound.
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.seen != now {
@@ -205,6 +214,7 @@ impl Transport for NetworkTransport {
 fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connector, TlsError> {
     let connector =
         Connector::with_certificate(settings.certificate.as_deref(), url, tls, settings.http)?
+            .through(settings.proxy.as_ref())?
             .with_dialing(settings.dialing.clone())
             .with_redactor(settings.redactor.clone());
     Ok(match settings.address_policy.clone() {

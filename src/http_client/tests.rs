@@ -21,6 +21,7 @@ fn settings(http: HttpVersion, max_body_bytes: Option<usize>) -> NetworkSettings
         connect_timeout: SOON,
         max_header_bytes: 1024,
         max_body_bytes,
+        proxy: None,
         address_policy: None,
         redactor: Arc::default(),
     }

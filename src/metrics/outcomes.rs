@@ -2,13 +2,14 @@
 
 /// How an attempt to connect to an upstream ends: `success`, or the label of a
 /// [`ConnectError`](crate::upstream::ConnectError).
-pub const CONNECT_OUTCOMES: [&str; 9] = [
+pub const CONNECT_OUTCOMES: [&str; 10] = [
     "success",
     "unresolved",
     "forbidden",
     "loop",
     "unreachable",
     "tls_failed",
+    "proxy_refused",
     "timeout",
     "no_files",
     "limit",
@@ -43,8 +44,9 @@ pub const CLIENT_ERRORS: [&str; 11] = [
 ];
 
 /// The codes of errors that it can meet afterwards, in addition to some of the former.
-pub const UPSTREAM_ERRORS: [&str; 6] = [
+pub const UPSTREAM_ERRORS: [&str; 7] = [
     "token_unavailable",
+    "egress_proxy",
     "upstream_connect",
     "upstream_tls",
     "upstream_protocol",

@@ -98,7 +98,7 @@ impl Client {
         let (settings, cleans) = (credential.clone(), redactor.clone());
         let make = move |url: &Url, policy| {
             let (certificate, redactor) = (certificate.clone(), cleans.clone());
-            let settings = network_settings(&settings, certificate, policy, redactor);
+            let settings = network_settings(url, &settings, certificate, policy, redactor);
             HttpClient::connecting(url, settings)
         };
         // The operator configured the first URL: no policy binds it.

@@ -121,9 +121,10 @@ impl ServerEndpoint {
     }
 }
 
-/// How the servers of a credential are reached. If `certificate` is set, it is presented instead of the
+/// How the server of a credential at `url` is reached. If `certificate` is set, it is presented instead of the
 /// one in the credential's files, if there is one.
 pub(super) fn network_settings(
+    url: &Url,
     credential: &Credential,
     certificate: Option<Arc<ClientCertificate>>,
     address_policy: Option<Arc<AddressPolicy>>,
@@ -138,6 +139,7 @@ pub(super) fn network_settings(
         connect_timeout: credential.fetch_timeout * 4 / 5,
         max_header_bytes: credential.max_response_bytes,
         max_body_bytes: Some(credential.max_response_bytes),
+        proxy: credential.proxy.proxy_for(url).cloned(),
         address_policy,
         redactor,
     }
@@ -146,9 +148,9 @@ pub(super) fn network_settings(
 impl From<http_client::Error> for TokenError {
     fn from(error: http_client::Error) -> Self {
         let kind = match error.kind {
-            RequestErrorKind::Unreachable | RequestErrorKind::Disconnected => {
-                TokenErrorKind::Unreachable
-            }
+            RequestErrorKind::Unreachable
+            | RequestErrorKind::ProxyRefused
+            | RequestErrorKind::Disconnected => TokenErrorKind::Unreachable,
             RequestErrorKind::Timeout => TokenErrorKind::Timeout,
             // The server refused the client, though not in the words of OAuth.
             RequestErrorKind::CertificateRefused => TokenErrorKind::Refused,

@@ -102,7 +102,8 @@ async fn open(
     };
     let opened = endpoint.open_tunnel().await;
     let (io, peer, lease) = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
-    let open = OpenTunnel::new(Arc::clone(exchange.client()), asked, leads_to, peer.ip());
+    let peer = (!endpoint.connector.is_proxied()).then_some(peer.ip());
+    let open = OpenTunnel::new(Arc::clone(exchange.client()), asked, leads_to, peer);
     // It may have been reloaded meanwhile.
     let tunnels = Rc::clone(&exchange.shard.tunnels);
     let newest = tunnels.newest();
@@ -156,7 +157,10 @@ fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'stat
             Err(LEADS_ELSEWHERE.into())
         }
         Ok(ConnectVerdict::Pass(passage)) => {
-            let judged = snapshot.egress.addresses.judge(tunnel.peer, passage.reach);
+            let Some(peer) = tunnel.peer else {
+                return Ok(());
+            };
+            let judged = snapshot.egress.addresses.judge(peer, passage.reach);
             judged.map_err(|refusal| format!("its address {refusal}").into())
         }
         Ok(ConnectVerdict::PlainHttp) => {

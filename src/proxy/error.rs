@@ -46,6 +46,8 @@ pub enum ErrorKind {
     HeaderTooLarge,
     /// No usable token.
     TokenUnavailable,
+    /// The proxy on the way to the upstream refused.
+    EgressProxy,
     /// Connection refused, name unresolvable, or reset before a response.
     UpstreamConnect,
     /// TLS handshake or certificate.
@@ -107,7 +109,7 @@ impl ProxyError {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::BrowserRequest,
         Self::NoRoute,
@@ -119,6 +121,7 @@ impl ErrorKind {
         Self::UriTooLong,
         Self::HeaderTooLarge,
         Self::TokenUnavailable,
+        Self::EgressProxy,
         Self::UpstreamConnect,
         Self::UpstreamTls,
         Self::UpstreamProtocol,
@@ -141,6 +144,7 @@ impl ErrorKind {
             Self::UriTooLong => "uri_too_long",
             Self::HeaderTooLarge => "header_too_large",
             Self::TokenUnavailable => "token_unavailable",
+            Self::EgressProxy => "egress_proxy",
             Self::UpstreamConnect => "upstream_connect",
             Self::UpstreamTls => "upstream_tls",
             Self::UpstreamProtocol => "upstream_protocol",
@@ -164,9 +168,10 @@ impl ErrorKind {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TokenUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamConnect | Self::UpstreamTls | Self::UpstreamProtocol => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::EgressProxy
+            | Self::UpstreamConnect
+            | Self::UpstreamTls
+            | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
@@ -186,6 +191,7 @@ impl ErrorKind {
             Self::UriTooLong => "The request-target is too long",
             Self::HeaderTooLarge => "The header section is too large",
             Self::TokenUnavailable => "There is no usable token",
+            Self::EgressProxy => "The proxy on the way to the upstream refused",
             Self::UpstreamConnect => "The upstream could not be reached",
             Self::UpstreamTls => "TLS with the upstream failed",
             Self::UpstreamProtocol => "The upstream's response is not valid HTTP",
@@ -209,7 +215,8 @@ impl ErrorKind {
             | Self::UriTooLong
             | Self::HeaderTooLarge => Blame::Client,
             Self::TokenUnavailable => Blame::TokenEndpoint,
-            Self::UpstreamConnect
+            Self::EgressProxy
+            | Self::UpstreamConnect
             | Self::UpstreamTls
             | Self::UpstreamProtocol
             | Self::UpstreamTimeout => Blame::Upstream,
@@ -238,6 +245,7 @@ impl ErrorKind {
             | Self::UriTooLong
             | Self::HeaderTooLarge
             | Self::TokenUnavailable
+            | Self::EgressProxy
             | Self::UpstreamTls
             | Self::Overloaded => true,
         }
@@ -258,6 +266,7 @@ impl ErrorKind {
             Self::NoRoute => "destination_not_found",
             // "Unrelated to the origin": the upstream was not asked.
             Self::TokenUnavailable => "proxy_internal_error",
+            Self::EgressProxy => "connection_refused",
             Self::UpstreamConnect => "destination_unavailable",
             Self::UpstreamTls => "tls_protocol_error",
             Self::UpstreamProtocol => "http_protocol_error",
@@ -278,6 +287,7 @@ impl ErrorKind {
             Self::RequestTimeout | Self::UpstreamTimeout => 4, // DEADLINE_EXCEEDED
             Self::UriTooLong | Self::HeaderTooLarge => 8, // RESOURCE_EXHAUSTED
             Self::TokenUnavailable
+            | Self::EgressProxy
             | Self::UpstreamConnect
             | Self::UpstreamTls
             | Self::Overloaded => 14, // UNAVAILABLE
@@ -314,6 +324,7 @@ mod tests {
             ("uri_too_long", 414),
             ("header_too_large", 431),
             ("token_unavailable", 503),
+            ("egress_proxy", 502),
             ("upstream_connect", 502),
             ("upstream_tls", 502),
             ("upstream_protocol", 502),

@@ -17,7 +17,12 @@ const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 /// There is no connection.
 #[cold]
 pub fn from_connect_error(error: Arc<ConnectError>) -> ProxyError {
-    let (kind, detail) = match *error {
+    let (kind, detail) = match &*error {
+        ConnectError::ToProxy { error: reason, .. } => to_proxy(reason),
+        ConnectError::ProxyRefused { proxy, refusal, .. } => {
+            let detail = format!("the proxy {proxy} {refusal}");
+            return ProxyError::new(ErrorKind::EgressProxy, detail).caused_by(error);
+        }
         ConnectError::Resolve { .. } => (
             ErrorKind::UpstreamConnect,
             "the upstream's host name cannot be resolved; check its url and the DNS",
@@ -62,6 +67,20 @@ pub fn from_connect_error(error: Arc<ConnectError>) -> ProxyError {
         ),
     };
     ProxyError::new(kind, detail).caused_by(error)
+}
+
+/// The proxy on the way to the upstream cannot be reached.
+fn to_proxy(error: &ConnectError) -> (ErrorKind, &'static str) {
+    match error {
+        ConnectError::Tls { .. } => (
+            ErrorKind::UpstreamTls,
+            "no TLS connection to the proxy on the way to the upstream; check its certificate and proxy_tls (the log says what is wrong)",
+        ),
+        _ => (
+            ErrorKind::UpstreamConnect,
+            "the proxy on the way to the upstream cannot be reached; check the key proxy and whether the proxy is up (the log says what is wrong)",
+        ),
+    }
 }
 
 /// The client did not send the whole request.

@@ -136,6 +136,7 @@ impl Forward<'_> {
                         None
                     }
                     Ok(answer) => {
+                        self.check_proxy(&answer)?;
                         check_not_switched(answer.status(), connects)?;
                         return check_response(answer);
                     }
@@ -148,6 +149,18 @@ impl Forward<'_> {
             retries += 1;
             checkout = self.open_connection(false).await?;
             waited = true;
+        }
+    }
+
+    /// Refuses a response of the proxy on the way that is none of the upstream.
+    fn check_proxy(&self, answer: &UpstreamResponse) -> Result<(), ProxyError> {
+        if !answer.body().is_read_by_proxy() {
+            return Ok(());
+        }
+        let connector = &self.request.upstream.endpoint.connector;
+        match connector.proxy_refusal(answer.status(), answer.headers()) {
+            Some(refused) => Err(failure::from_connect_error(Arc::new(refused))),
+            None => Ok(()),
         }
     }
 

@@ -25,8 +25,8 @@ pub struct OpenTunnel {
     pub asked: ConnectTarget,
     /// The host and port that were connected to.
     pub leads_to: Box<str>,
-    /// The address there.
-    pub peer: IpAddr,
+    /// The address there; `None` where a proxy knows it alone.
+    pub peer: Option<IpAddr>,
     revoked: Cell<Option<Cow<'static, str>>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -80,7 +80,7 @@ impl OpenTunnel {
         client: Arc<ClientConnection>,
         asked: ConnectTarget,
         leads_to: Box<str>,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
     ) -> Self {
         Self {
             client,

@@ -180,6 +180,7 @@ impl<'r> OutgoingRequest<'r> {
                 method: &self.head.method,
                 target: &self.target,
                 host: &self.upstream.host,
+                proxied: None,
             },
             headers,
             header_case: self.head.extensions.get::<HeaderCase>(),

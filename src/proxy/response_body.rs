@@ -83,6 +83,14 @@ impl ResponseBody {
         }
     }
 
+    /// Whether a proxy reads the requests on its connection, so that the response may be one of the proxy.
+    pub fn is_read_by_proxy(&self) -> bool {
+        match &self.incoming {
+            Some(IncomingResponse::Http1(exchange)) => exchange.1.is_read_by_proxy(),
+            Some(IncomingResponse::Http2(..)) | None => false,
+        }
+    }
+
     /// Prevents that another request follows on its connection.
     pub fn retire(&mut self) {
         if let Some(IncomingResponse::Http1(exchange)) = &mut self.incoming {

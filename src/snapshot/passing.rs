@@ -8,11 +8,11 @@ use url::{Host, Url};
 
 use super::context::BuildContext;
 use super::endpoints::EndpointContext;
-use super::{BuiltUpstream, Passing};
+use super::{BuiltUpstream, Passing, PassingProxy};
 use crate::config::{self, Config};
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::upstream::{
-    self, AddressCheck, Connector, ForbiddenAddress, Origin, OriginConnectors, TlsError,
+    self, AddressCheck, Connector, ForbiddenAddress, Origin, OriginConnectors, ReadyProxy, TlsError,
 };
 
 /// Idle connections that each shard keeps to one origin.
@@ -63,7 +63,13 @@ impl Passing {
             return None;
         }
         let settings = config::Upstream::unconfigured();
-        let roots = upstream::fingerprint(&settings.url, &settings.tls);
+        let roots = upstream::fingerprint(&settings.url, &settings.tls, None);
+        let proxies = config.egress.proxy.proxies();
+        let proxies = proxies.map(|proxy| PassingProxy {
+            fingerprint: upstream::fingerprint(&settings.url, &settings.tls, Some(proxy)),
+            ready: ReadyProxy::new(proxy).map(Arc::new),
+            config: proxy.clone(),
+        });
         let kept = old.filter(|old| old.roots == roots);
         let connectors = kept.map(|kept| Arc::clone(&kept.connectors));
         let connectors = connectors
@@ -75,6 +81,7 @@ impl Passing {
         });
         Some(Self {
             endpoints: EndpointContext::new(context, &settings).with_idle(IDLE_PER_ORIGIN),
+            proxies: proxies.collect(),
             settings,
             connectors,
             addresses: Arc::clone(&policy.addresses),
@@ -86,19 +93,39 @@ impl Passing {
 
     /// Whether the same passes by both, and in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.roots == other.roots && self.rules == other.rules && self.listeners == other.listeners
+        let fingerprints = |of: &Self| -> Vec<u64> {
+            let proxies = of.proxies.iter();
+            proxies.map(|proxy| proxy.fingerprint).collect()
+        };
+        self.roots == other.roots
+            && self.rules == other.rules
+            && self.listeners == other.listeners
+            && fingerprints(self) == fingerprints(other)
     }
 
     /// A connector for a host and port, by which requests of listeners with this reach pass.
     ///
     /// # Errors
     /// TLS is needed and cannot be set up.
-    pub fn connector(&self, origin: &Origin, reach: Reach) -> Result<Connector, TlsError> {
+    pub fn connector(
+        &self,
+        origin: &Origin,
+        url: &Url,
+        reach: Reach,
+    ) -> Result<Connector, TlsError> {
         let check = EgressCheck {
             rules: Arc::clone(&self.addresses),
             reach,
         };
-        let connector = self.connectors.connector(origin, Arc::new(check))?;
+        let proxy = match self.rules.proxy.proxy_for(url) {
+            Some(config) => {
+                let mut known = self.proxies.iter();
+                let known = known.find(|known| known.config == *config);
+                Some(known.ok_or(TlsError::Url)?.ready.clone()?)
+            }
+            None => None,
+        };
+        let connector = self.connectors.connector(origin, Arc::new(check), proxy)?;
         Ok(connector.with_dialing(self.settings.dialing.clone()))
     }
 
@@ -116,7 +143,7 @@ impl Passing {
         let url = Url::parse(&written).ok();
         let url = url.filter(|url| url.host().is_some_and(|parsed| parsed == *host));
         let url = url.ok_or_else(|| PassingError::Host(host.to_string()))?;
-        let connector = self.connector(origin, reach)?;
+        let connector = self.connector(origin, &url, reach)?;
         let config = config::Upstream {
             url,
             ..self.settings.clone()

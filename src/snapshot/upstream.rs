@@ -26,7 +26,7 @@ pub fn build(
     credentials: &BTreeMap<String, BuiltCredential>,
     old: Option<&Snapshot>,
 ) -> Result<Arc<BuiltUpstream>, BuildError> {
-    let fingerprint = upstream::fingerprint(&config.url, &config.tls);
+    let fingerprint = upstream::fingerprint(&config.url, &config.tls, config.egress_proxy());
     let credential = config
         .credential
         .as_ref()
@@ -102,6 +102,7 @@ fn endpoint(
     certificate: Option<&ClientCertificate>,
 ) -> Result<Arc<Endpoint>, BuildError> {
     let connector = Connector::with_certificate(certificate, &config.url, &config.tls, config.http);
+    let connector = connector.and_then(|connector| connector.through(config.egress_proxy()));
     let connector = connector.map_err(|reason| BuildError {
         table: format!("[upstreams.{}]", config.name),
         reason,

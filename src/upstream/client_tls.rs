@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::error::TlsError;
 use super::handshake;
-use super::socket::CountingSocket;
 use super::tls::{self, ClientCertificate};
 use crate::config::{self, HttpVersion};
 use crate::redact::Redactor;
@@ -79,19 +79,19 @@ impl ClientTls {
     }
 
     /// Begins TLS on a connection, and tells whether HTTP/2 is spoken on it.
-    pub(super) async fn handshake(
+    pub(super) async fn handshake<I: AsyncRead + AsyncWrite + Unpin>(
         &self,
         protocols: Protocols,
         http: HttpVersion,
-        socket: CountingSocket,
+        io: I,
         redactor: &Redactor,
-    ) -> Result<(TlsStream<CountingSocket>, bool), handshake::HandshakeFailure> {
+    ) -> Result<(TlsStream<I>, bool), handshake::HandshakeFailure> {
         let connector = match protocols {
             Protocols::Any => &self.any,
             Protocols::Http1 => &self.http1,
         };
         let stream = connector
-            .connect(self.name.clone(), socket)
+            .connect(self.name.clone(), io)
             .await
             .map_err(|e| {
                 let ca_file = self.ca_file.as_deref();

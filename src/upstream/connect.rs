@@ -1,12 +1,15 @@
-//! One connection to a server: DNS, TCP, TLS.
+//! One connection to a server: DNS, TCP, perhaps a proxy, TLS.
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::address_check::AddressCheck;
@@ -17,10 +20,13 @@ use super::dns::Resolver;
 use super::error::{ConnectError, Stage, TlsError};
 use super::handshake;
 use super::io::UpstreamIo;
+use super::proxy_hop::{ProxyHop, ReadyProxy};
 use super::socket::CountingSocket;
 use super::tls::ClientCertificate;
 use crate::address::OwnSockets;
-use crate::config::{self, Dialing, HttpVersion};
+use crate::config::{self, Dialing, EgressProxy, HttpVersion};
+use crate::egress::proxy::{ProxyRefusal, is_refused};
+use crate::http1::AbsoluteForm;
 use crate::http2;
 use crate::process::is_shortage;
 use crate::redact::Redactor;
@@ -28,13 +34,16 @@ use crate::redact::Redactor;
 /// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
 /// an earlier one.
 pub struct Connector {
+    /// Finds the server, or the proxy on the way to it.
     resolver: Resolver,
+    proxy: Option<Box<ProxyHop>>,
     http: HttpVersion,
     tls: Option<ClientTls>,
     dialing: Dialing,
     address_check: Option<Arc<dyn AddressCheck>>,
     own_sockets: Arc<OwnSockets>,
     redactor: Arc<Redactor>,
+    /// Those that the resolver finds.
     addresses: KnownAddresses,
 }
 
@@ -45,8 +54,10 @@ pub struct Connected {
     pub io: UpstreamIo,
     /// HTTP/2 is spoken, by ALPN or prior knowledge; else HTTP/1.1.
     pub http2: bool,
-    /// The address that answered.
+    /// The address that answered: that of the server, or of the proxy on the way to it.
     pub peer: SocketAddr,
+    /// A proxy reads the requests on it, which are sent in [absolute form](Connector::absolute_form).
+    pub is_read_by_proxy: bool,
 }
 
 impl Connector {
@@ -86,6 +97,7 @@ impl Connector {
     ) -> Self {
         Self {
             resolver: Resolver::new(host, port),
+            proxy: None,
             http,
             tls,
             dialing: Dialing::default(),
@@ -123,6 +135,29 @@ impl Connector {
         Self { redactor, ..self }
     }
 
+    /// Goes through this proxy, if there is one. Its files are read. Its address is not checked, and the server's
+    /// is not known.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn through(self, proxy: Option<&EgressProxy>) -> Result<Self, TlsError> {
+        Ok(match proxy {
+            Some(proxy) => self.behind(Arc::new(ReadyProxy::new(proxy)?)),
+            None => self,
+        })
+    }
+
+    /// The same with a proxy whose files have been read.
+    pub(super) fn behind(self, proxy: Arc<ReadyProxy>) -> Self {
+        let (host, port) = (self.resolver.host().clone(), self.resolver.port());
+        let reads_requests = self.tls.is_none() && self.http != HttpVersion::Http2;
+        Self {
+            resolver: proxy.resolver(),
+            proxy: Some(Box::new(ProxyHop::new(proxy, host, port, reads_requests))),
+            ..self
+        }
+    }
+
     /// Finds its host at these addresses, whatever the name.
     #[cfg(test)]
     pub(super) fn with_addresses(self, addresses: Vec<SocketAddr>) -> Self {
@@ -138,7 +173,7 @@ impl Connector {
         }
     }
 
-    /// DNS, TCP and TLS, together within `timeout`. Dropping the future closes everything.
+    /// DNS, TCP, the proxy and TLS, together within `timeout`. Dropping the future closes everything.
     ///
     /// # Errors
     /// Which step failed and why.
@@ -160,10 +195,20 @@ impl Connector {
         &self,
         timeout: Duration,
     ) -> Result<(UpstreamIo, SocketAddr), ConnectError> {
-        let (socket, peer) = self
-            .within(timeout, async |stage| self.open(stage).await)
-            .await?;
-        Ok((UpstreamIo::Tcp(socket), peer))
+        self.within(timeout, async |stage| {
+            let (socket, peer) = self.open(stage).await?;
+            let Some(proxy) = &self.proxy else {
+                return Ok((UpstreamIo::Tcp(socket), peer));
+            };
+            // Boxed, so that those who go straight are not as large.
+            let tunnel = Box::pin(async {
+                let mut io = proxy.begin(socket, stage).await?;
+                proxy.tunnel(&mut io, stage).await?;
+                Ok(io)
+            });
+            Ok((tunnel.await?, peer))
+        })
+        .await
     }
 
     async fn within<T>(
@@ -177,7 +222,10 @@ impl Connector {
             Err(_) => Err(ConnectError::Timeout {
                 authority: self.authority(),
                 within: timeout,
-                stage,
+                stage: match self.proxy {
+                    Some(_) => stage.with_proxy(),
+                    None => stage,
+                },
             }),
         }
     }
@@ -196,13 +244,32 @@ impl Connector {
     /// the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect) succeeds and
     /// the first read fails.
     pub fn certificate_refusal(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
-        let tls = self.tls.as_ref()?;
+        let Some(tls) = &self.tls else {
+            return self.proxy.as_ref()?.certificate_refusal(error);
+        };
         let reason = handshake::certificate_refusal(error, tls.has_certificate)?;
         Some(ConnectError::Tls {
             authority: self.authority(),
             reason,
             certificate_refused: true,
         })
+    }
+
+    /// How requests are sent on connections whose requests a proxy reads.
+    pub fn absolute_form(&self) -> Option<&AbsoluteForm> {
+        self.proxy.as_ref()?.absolute_form.as_ref()
+    }
+
+    /// The error if a response on such a connection is a refusal by the proxy itself.
+    pub fn proxy_refusal(&self, status: StatusCode, headers: &HeaderMap) -> Option<ConnectError> {
+        let proxy = self.proxy.as_ref().filter(|_| is_refused(status))?;
+        let refusal = ProxyRefusal::of_response(status, headers, proxy.is_authorized());
+        Some(proxy.refused(refusal))
+    }
+
+    /// Whether it goes through a proxy: the address of the server is not known then.
+    pub fn is_proxied(&self) -> bool {
+        self.proxy.is_some()
     }
 
     /// What is known of the addresses of its host.
@@ -262,32 +329,107 @@ impl Connector {
         stage: &mut Stage,
     ) -> Result<Connected, ConnectError> {
         let (socket, peer) = self.open(stage).await?;
-        let Some(tls) = &self.tls else {
-            return Ok(Connected {
-                io: UpstreamIo::Tcp(socket),
-                http2: self.http == HttpVersion::Http2 && protocols == Protocols::Any,
-                peer,
-            });
-        };
-
-        *stage = Stage::Tls;
-        let handshake = tls
-            .handshake(protocols, self.http, socket, &self.redactor)
-            .await;
-        let (stream, http2) = handshake.map_err(|failure| ConnectError::Tls {
-            authority: self.authority(),
-            reason: failure.reason,
-            certificate_refused: failure.certificate_refused,
-        })?;
-        Ok(Connected {
-            io: UpstreamIo::Tls(Box::new(stream)),
+        if let Some(proxy) = &self.proxy {
+            // Boxed, so that those who go straight are not as large.
+            return Box::pin(self.through_proxy(proxy, protocols, socket, peer, stage)).await;
+        }
+        let connected = |io, http2| Connected {
+            io,
             http2,
             peer,
+            is_read_by_proxy: false,
+        };
+        let Some(tls) = &self.tls else {
+            return Ok(connected(
+                UpstreamIo::Tcp(socket),
+                self.begins_http2(protocols),
+            ));
+        };
+        let (stream, http2) = self.begin_tls(tls, protocols, socket, stage).await?;
+        Ok(connected(UpstreamIo::Tls(Box::new(stream)), http2))
+    }
+
+    /// The rest of an attempt that has reached the proxy.
+    async fn through_proxy(
+        &self,
+        proxy: &ProxyHop,
+        protocols: Protocols,
+        socket: CountingSocket,
+        peer: SocketAddr,
+        stage: &mut Stage,
+    ) -> Result<Connected, ConnectError> {
+        let mut io = proxy.begin(socket, stage).await?;
+        let connected = |io, http2| Connected {
+            io,
+            http2,
+            peer,
+            is_read_by_proxy: false,
+        };
+        // What may be upgraded goes through a tunnel, as browsers do it (RFC 6455 section 4.1).
+        if proxy.absolute_form.is_some() && protocols == Protocols::Any {
+            return Ok(Connected {
+                is_read_by_proxy: true,
+                ..connected(io, false)
+            });
+        }
+        proxy.tunnel(&mut io, stage).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(connected(io, self.begins_http2(protocols)));
+        };
+        Ok(match io {
+            UpstreamIo::Tcp(socket) => {
+                let (stream, http2) = self.begin_tls(tls, protocols, socket, stage).await?;
+                connected(UpstreamIo::Tls(Box::new(stream)), http2)
+            }
+            with_tls => {
+                let (stream, http2) = self.begin_tls(tls, protocols, with_tls, stage).await?;
+                connected(UpstreamIo::TlsInTls(Box::new(stream)), http2)
+            }
         })
     }
 
-    /// A byte stream to the host and port: DNS and TCP.
+    async fn begin_tls<I: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        tls: &ClientTls,
+        protocols: Protocols,
+        io: I,
+        stage: &mut Stage,
+    ) -> Result<(TlsStream<I>, bool), ConnectError> {
+        *stage = Stage::Tls;
+        let handshake = tls.handshake(protocols, self.http, io, &self.redactor);
+        handshake.await.map_err(|failure| ConnectError::Tls {
+            authority: self.authority(),
+            reason: failure.reason,
+            certificate_refused: failure.certificate_refused,
+        })
+    }
+
+    /// Whether HTTP/2 is spoken without TLS, by prior knowledge (RFC 9113 section 3.3).
+    fn begins_http2(&self, protocols: Protocols) -> bool {
+        self.http == HttpVersion::Http2 && protocols == Protocols::Any
+    }
+
+    /// A byte stream to the server, or to the proxy on the way: DNS and TCP.
     async fn open(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
+        let Some(proxy) = &self.proxy else {
+            return self.dial(stage).await;
+        };
+        self.check_behind(proxy)?;
+        let opened = self.dial(stage).await;
+        opened.map_err(|error| proxy.unreachable(error))
+    }
+
+    /// Where addresses are checked: whether the server behind the proxy may be at the one that its URL names.
+    fn check_behind(&self, proxy: &ProxyHop) -> Result<(), ConnectError> {
+        let ip = match proxy.host() {
+            Host::Domain(_) => return Ok(()),
+            Host::Ipv4(ip) => IpAddr::V4(*ip),
+            Host::Ipv6(ip) => IpAddr::V6(*ip),
+        };
+        self.check(SocketAddr::new(ip, proxy.port()))
+    }
+
+    async fn dial(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
         let permit = self.resolver.acquire_permit().await;
         *stage = Stage::Resolve;
         let resolved = self.resolver.resolve(permit).await;
@@ -306,7 +448,7 @@ impl Connector {
                 Ok((socket, peer))
             });
         connected.map_err(|e| {
-            let (authority, reason) = (self.authority(), handshake::reason(&e));
+            let (authority, reason) = (self.hop(), handshake::reason(&e));
             if is_shortage(&e) {
                 ConnectError::Shortage { authority, reason }
             } else {
@@ -317,8 +459,10 @@ impl Connector {
 
     /// The error when the host has no address.
     fn unresolved(&self, reason: String) -> ConnectError {
-        let authority = self.authority();
+        let authority = self.hop();
         let check = self.address_check.as_ref();
+        // What resolves or not is the proxy then.
+        let check = check.filter(|_| self.proxy.is_none());
         match check.and_then(|check| check.rule_for_none()) {
             Some(rule) => ConnectError::Forbidden {
                 authority,
@@ -349,6 +493,14 @@ impl Connector {
                 address,
             });
         }
+        // The address of a proxy is the operator's word.
+        if self.proxy.is_some() {
+            return Ok(());
+        }
+        self.check(address)
+    }
+
+    fn check(&self, address: SocketAddr) -> Result<(), ConnectError> {
         let Some(check) = &self.address_check else {
             return Ok(());
         };
@@ -361,9 +513,21 @@ impl Connector {
             })
     }
 
+    /// Host and port that the resolver looks for.
+    fn hop(&self) -> String {
+        match self.proxy {
+            Some(_) => format!("{}:{}", self.resolver.host(), self.resolver.port()),
+            None => self.authority(),
+        }
+    }
+
+    /// Host and port of the server.
     pub(super) fn authority(&self) -> String {
-        let authority = format!("{}:{}", self.resolver.host(), self.resolver.port());
-        // Only where somebody else than the operator gave the name are addresses checked.
+        let authority = match &self.proxy {
+            Some(proxy) => proxy.authority(),
+            None => format!("{}:{}", self.resolver.host(), self.resolver.port()),
+        };
+        // Only where a server gave the name of this one are addresses checked.
         match self.address_check {
             Some(_) => self.redactor.clean(&authority),
             None => authority,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::egress::proxy::ProxyRefusal;
+
 /// Why there is no connection. Nothing of a request has been sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -68,6 +70,24 @@ pub enum ConnectError {
         /// The step that did not finish.
         stage: Stage,
     },
+    /// The proxy on the way cannot be reached.
+    #[error("no connection to {authority} through a proxy: {error}")]
+    ToProxy {
+        /// Host and port of the server.
+        authority: String,
+        /// Why there is no connection to the proxy.
+        error: Box<ConnectError>,
+    },
+    /// The proxy on the way lets nothing through.
+    #[error("no connection to {authority}: the proxy {proxy} {refusal}")]
+    ProxyRefused {
+        /// Host and port of the server.
+        authority: String,
+        /// The URL of the proxy.
+        proxy: String,
+        /// What it answers.
+        refusal: ProxyRefusal,
+    },
     /// The handshake failed, or the certificate of the server is not valid.
     #[error("no TLS connection to {authority}: {reason}")]
     Tls {
@@ -94,6 +114,25 @@ pub enum Stage {
     Tls,
     /// None of these: other connections were being opened.
     Turn,
+    /// DNS, of the proxy on the way.
+    ProxyResolve,
+    /// TCP to the proxy on the way.
+    ProxyConnect,
+    /// The TLS handshake with the proxy on the way.
+    ProxyTls,
+    /// The proxy has been asked for a tunnel.
+    ProxyAnswer,
+}
+
+impl Stage {
+    /// The same where a proxy is on the way, which is what is resolved and dialled then.
+    pub(super) fn with_proxy(self) -> Self {
+        match self {
+            Self::Resolve => Self::ProxyResolve,
+            Self::Connect => Self::ProxyConnect,
+            other => other,
+        }
+    }
 }
 
 /// Why TLS cannot be set up. The texts name files, never their content.
@@ -116,6 +155,9 @@ pub enum TlsError {
     /// No certificate can carry this name.
     #[error("{0:?} is not a valid server name")]
     ServerName(String),
+    /// The authorization at the proxy cannot be read, or used.
+    #[error("proxy_authorization: {0}")]
+    ProxyAuthorization(String),
     /// The URL names nothing that can be connected to.
     #[error("the URL names no host and port")]
     Url,
@@ -132,6 +174,8 @@ impl ConnectError {
             Self::Shortage { .. } => "no_files",
             Self::Full { .. } => "limit",
             Self::Timeout { .. } => "timeout",
+            Self::ToProxy { error, .. } => error.label(),
+            Self::ProxyRefused { .. } => "proxy_refused",
             Self::Tls { .. } => "tls_failed",
         }
     }
@@ -145,6 +189,10 @@ impl fmt::Display for Stage {
             Self::Connect => "the TCP connection",
             Self::Tls => "the TLS handshake",
             Self::Turn => "the wait behind max_connecting others",
+            Self::ProxyResolve => "the name resolution of the proxy",
+            Self::ProxyConnect => "the TCP connection to the proxy",
+            Self::ProxyTls => "the TLS handshake with the proxy",
+            Self::ProxyAnswer => "the tunnel that the proxy was asked for",
         })
     }
 }

@@ -22,6 +22,8 @@ pub enum UpstreamIo {
     Tcp(CountingSocket),
     /// `https`
     Tls(Box<TlsStream<CountingSocket>>),
+    /// `https` through a proxy that is reached over TLS itself.
+    TlsInTls(Box<TlsStream<UpstreamIo>>),
 }
 
 impl UpstreamIo {
@@ -38,14 +40,7 @@ impl UpstreamIo {
     /// it, so the system is asked.
     pub fn unsolicited(&mut self) -> Option<Unsolicited> {
         let mut bytes = [0; Unsolicited::LENGTH];
-        let read = match self {
-            Self::Tcp(socket) => socket.now().read(&mut bytes),
-            Self::Tls(stream) => {
-                let (socket, session) = stream.get_mut();
-                read_tls_now(socket, session, &mut bytes)
-            }
-        };
-        match read {
+        match ReadableNow(self).read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => Some(Unsolicited::End),
             Ok(length) => Some(Unsolicited::of(&bytes[..length])),
@@ -65,6 +60,7 @@ impl UpstreamIo {
         match self {
             Self::Tcp(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
+            Self::TlsInTls(stream) => stream.get_ref().0.socket(),
         }
     }
 
@@ -75,12 +71,31 @@ impl UpstreamIo {
     }
 }
 
-/// Reads the data of the application that the system has received, without waiting. Records of TLS itself, such
+/// Reads what the system has received, without waiting.
+struct ReadableNow<'a>(&'a mut UpstreamIo);
+
+impl Read for ReadableNow<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.0 {
+            UpstreamIo::Tcp(socket) => socket.now().read(bytes),
+            UpstreamIo::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                read_tls_now(&mut socket.now(), session, bytes)
+            }
+            UpstreamIo::TlsInTls(stream) => {
+                let (io, session) = stream.get_mut();
+                read_tls_now(&mut ReadableNow(io), session, bytes)
+            }
+        }
+    }
+}
+
+/// Reads the data of the application that has been received, without waiting. Records of TLS itself, such
 /// as session tickets and key updates, are processed (RFC 8446 section 4.6): a server may send them at any
 /// time, and the connection stays good. A server that sends them without end must not keep this thread, so
 /// that more than [`MAX_TLS_READS`] of them are an error. Nothing is read at the end of the connection.
 fn read_tls_now(
-    socket: &mut CountingSocket,
+    received: &mut dyn Read,
     session: &mut ClientConnection,
     bytes: &mut [u8],
 ) -> io::Result<usize> {
@@ -90,7 +105,7 @@ fn read_tls_now(
             return session.reader().read(bytes);
         }
         let is_at_end = state.peer_has_closed();
-        if is_at_end || session.read_tls(&mut socket.now())? == 0 {
+        if is_at_end || session.read_tls(received)? == 0 {
             return Ok(0);
         }
     }
@@ -108,6 +123,7 @@ impl AsyncRead for UpstreamIo {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            Self::TlsInTls(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
@@ -121,6 +137,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+            Self::TlsInTls(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
 
@@ -132,6 +149,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::TlsInTls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -139,6 +157,7 @@ impl AsyncWrite for UpstreamIo {
         match self {
             Self::Tcp(io) => io.is_write_vectored(),
             Self::Tls(io) => io.is_write_vectored(),
+            Self::TlsInTls(io) => io.is_write_vectored(),
         }
     }
 
@@ -146,6 +165,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_flush(cx),
             Self::Tls(io) => Pin::new(io).poll_flush(cx),
+            Self::TlsInTls(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
@@ -153,6 +173,7 @@ impl AsyncWrite for UpstreamIo {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Self::TlsInTls(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

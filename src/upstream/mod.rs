@@ -19,6 +19,7 @@ mod origin_connectors;
 mod outgoing_body;
 mod permits;
 mod pool;
+mod proxy_hop;
 mod socket;
 mod system_roots;
 mod tls;
@@ -38,5 +39,6 @@ pub use permits::{ConnectionPermit, ConnectionPermits};
 pub use pool::{
     Checkout, Http1Connection, Http2Stream, Lease, Origin, OriginPoolError, OriginPools, Pool,
 };
+pub use proxy_hop::ReadyProxy;
 pub use socket::CountingSocket;
 pub use tls::{ClientCertificate, fingerprint};

@@ -11,6 +11,7 @@ use super::client_tls::ClientTls;
 use super::connect::Connector;
 use super::error::TlsError;
 use super::pool::Origin;
+use super::proxy_hop::ReadyProxy;
 use crate::address::OwnSockets;
 use crate::config::{HttpVersion, Tls};
 
@@ -32,7 +33,7 @@ impl OriginConnectors {
         }
     }
 
-    /// A connector for this origin, which connects to what `check` allows.
+    /// A connector for this origin, which connects to what `check` allows, or goes through `proxy`.
     ///
     /// # Errors
     /// There are no CA certificates, or no certificate can carry the name.
@@ -40,6 +41,7 @@ impl OriginConnectors {
         &self,
         origin: &Origin,
         check: Arc<dyn AddressCheck>,
+        proxy: Option<Arc<ReadyProxy>>,
     ) -> Result<Connector, TlsError> {
         let Origin { scheme, host, port } = origin;
         let tls = if *scheme == Scheme::HTTPS {
@@ -49,9 +51,13 @@ impl OriginConnectors {
             None
         };
         let connector = Connector::with_tls(host.clone(), *port, tls, HttpVersion::Auto);
-        Ok(connector
+        let connector = connector
             .with_own_sockets(Arc::clone(&self.own_sockets))
-            .with_address_check(check))
+            .with_address_check(check);
+        Ok(match proxy {
+            Some(proxy) => connector.behind(proxy),
+            None => connector,
+        })
     }
 }
 

@@ -16,21 +16,28 @@ use zeroize::Zeroizing;
 use super::error::TlsError;
 use super::handshake::reason;
 use super::system_roots;
-use crate::config::{NamedFile, Tls};
+use crate::config::{EgressProxy, NamedFile, ProxyScheme, Tls};
 use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
 
-/// A number for `tls` and what its files hold now. It stays the same as long as a connector to `url` that is
-/// built from it would be the same: where there is no TLS, no file is read.
-pub fn fingerprint(url: &Url, tls: &Tls) -> u64 {
-    if url.scheme() != "https" {
-        return 0;
-    }
+/// A number for `tls` and `proxy` and what their files hold now. It stays the same as long as a connector to `url`
+/// that is built from them would be the same: where there is no TLS, no file of TLS is read.
+pub fn fingerprint(url: &Url, tls: &Tls, proxy: Option<&EgressProxy>) -> u64 {
+    let of_server = (url.scheme() == "https").then_some(tls);
+    let of_proxy = proxy.filter(|proxy| proxy.scheme == ProxyScheme::Https);
     let mut hasher = DefaultHasher::new();
-    tls.hash(&mut hasher);
-    if tls.ca_file.is_none() {
-        system_roots::fingerprint().hash(&mut hasher);
+    let secret = proxy.and_then(|proxy| proxy.authorization.as_ref()?.file());
+    let mut files: Vec<_> = secret.into_iter().collect();
+    for tls in [of_server, of_proxy.map(|proxy| &proxy.tls)]
+        .into_iter()
+        .flatten()
+    {
+        tls.hash(&mut hasher);
+        if tls.ca_file.is_none() {
+            system_roots::fingerprint().hash(&mut hasher);
+        }
+        files.extend(tls.files());
     }
-    for file in tls.files() {
+    for file in files {
         match file.read() {
             Ok(content) => content.hash(&mut hasher),
             Err(e) => e.kind().hash(&mut hasher),

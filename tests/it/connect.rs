@@ -397,7 +397,7 @@ fn the_fingerprint_follows_the_content_of_files_where_there_is_tls() {
     let tls = trusting(&ca);
     let fingerprints = || {
         ["https://localhost", "http://localhost"]
-            .map(|url| fingerprint(&Url::parse(url).unwrap(), &tls))
+            .map(|url| fingerprint(&Url::parse(url).unwrap(), &tls, None))
     };
     let [before, plain] = fingerprints();
     assert_eq!(fingerprints(), [before, plain]);

@@ -13,6 +13,7 @@ mod connect;
 mod documents;
 mod dpop;
 mod drain;
+mod egress_proxy;
 mod errors;
 mod forward;
 mod limits;

@@ -1,12 +1,13 @@
 //! `[credentials.NAME]`
 
 use super::super::kinds::{
-    Choice, Flag, FlagOr, IfAbsent, List, Parsed, SecretText, SecretsByName, Size, SubTable, Text,
-    Time, any_text,
+    Choice, Flag, FlagOr, IfAbsent, List, Parsed, Raw, SecretText, SecretsByName, Size, SubTable,
+    Text, Time, any_text,
 };
 use super::super::parse::address::host_name;
 use super::super::parse::oauth::{resource, scope, token_type};
 use super::super::settings::{BasicEncoding, Refresh, SecurityToken};
+use super::proxy::{proxy, proxy_authorization, proxy_tls};
 use super::tls::TLS_TABLE;
 use super::upstream::address_delay;
 use crate::jose::Algorithm;
@@ -266,6 +267,16 @@ keys! {
 
         /// TLS towards the authorization server. It shares nothing with that of an upstream.
         tls: SubTable = SubTable(&TLS_TABLE);
+
+        /// The [proxy](#proxies) through which the authorization server is reached: `http://`, `https://` or
+        /// `socks5h://`, with a port. `"environment"`: the one that `https_proxy` and its like name. `"none"`: none.
+        proxy: Raw = proxy("that of `[egress]`");
+
+        /// TLS towards the proxy.
+        proxy_tls: SubTable = proxy_tls();
+
+        /// What the proxy is shown: `user:password`, or a whole value of `Proxy-Authorization`.
+        proxy_authorization: SecretText = proxy_authorization();
     }
 }
 

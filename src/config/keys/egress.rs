@@ -2,9 +2,12 @@
 
 use ipnet::IpNet;
 
-use super::super::kinds::{Choice, List, Ports, TableArray, Time, any_text};
+use super::super::kinds::{
+    Choice, List, Ports, Raw, SecretText, SubTable, TableArray, Time, any_text,
+};
 use super::super::parse::egress::{allowed_prefix, prefix, rule_host};
 use super::super::settings::{EgressAction, EgressAddresses, HostPattern};
+use super::proxy::{proxy, proxy_authorization, proxy_tls};
 
 const ADDRESSES: &[(&str, EgressAddresses)] = &[
     ("public", EgressAddresses::Public),
@@ -33,6 +36,17 @@ keys! {
 
         /// The longest time in which nothing moves, either way, in a tunnel that a CONNECT has opened.
         tunnel_idle_timeout: Time = Time::new("1h", "1ms");
+
+        /// The [proxy](#proxies) through which every API, every authorization server and what passes is reached,
+        /// unless its own table says otherwise: `http://`, `https://` or `socks5h://`, with a port.
+        /// `"environment"`: the one that `https_proxy` and its like name. `"none"`: none.
+        proxy: Raw = proxy("none");
+
+        /// TLS towards the proxy.
+        proxy_tls: SubTable = proxy_tls();
+
+        /// What the proxy is shown: `user:password`, or a whole value of `Proxy-Authorization`.
+        proxy_authorization: SecretText = proxy_authorization();
 
         /// What becomes of requests for certain hosts.
         rules: TableArray = TableArray(&EGRESS_RULE_TABLE);

@@ -86,6 +86,7 @@ mod egress;
 mod listener;
 mod log;
 mod pages;
+mod proxy;
 mod root;
 mod route;
 mod secret_source;

@@ -4,11 +4,13 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::super::kinds::{
-    Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Seconds, Size, SubTable, Text, Time,
+    Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Raw, Seconds, SecretText, Size,
+    SubTable, Text, Time,
 };
 use super::super::parse::forward::host_and_port;
 use super::super::parse::http::{host, injected, prefix};
 use super::super::settings::{HostPort, HttpVersion};
+use super::proxy::{proxy, proxy_authorization, proxy_tls};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
 
@@ -151,6 +153,16 @@ keys! {
 
         /// TLS towards the API.
         tls: SubTable = SubTable(&UPSTREAM_TLS_TABLE);
+
+        /// The [proxy](#proxies) through which the API is reached: `http://`, `https://` or `socks5h://`, with a
+        /// port. `"environment"`: the one that `https_proxy` and its like name. `"none"`: none.
+        proxy: Raw = proxy("that of `[egress]`");
+
+        /// TLS towards the proxy.
+        proxy_tls: SubTable = proxy_tls();
+
+        /// What the proxy is shown: `user:password`, or a whole value of `Proxy-Authorization`.
+        proxy_authorization: SecretText = proxy_authorization();
     }
 }
 

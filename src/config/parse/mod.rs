@@ -7,4 +7,5 @@ pub(super) mod forward;
 pub(super) mod http;
 pub(super) mod listener;
 pub(super) mod oauth;
+pub(super) mod proxy;
 pub(super) mod units;

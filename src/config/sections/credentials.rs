@@ -11,7 +11,7 @@ use super::super::parse::address::{http_url, is_loopback};
 use super::super::parse::http::header;
 use super::super::read::Section;
 use super::super::settings::{
-    AuthorizationServer, Credential, Dialing, RetryPauses, SecretSource, Tls,
+    AuthorizationServer, Credential, Dialing, ProxyChoice, RetryPauses, SecretSource, Tls,
 };
 use super::secret_source::read_secret;
 use super::upstreams::no_tls;
@@ -71,6 +71,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &FileRules<'_>) -> O
         max_nonce_bytes: section.read(&CREDENTIAL.max_nonce_bytes),
         allow_plaintext,
         discovery_hosts: discovery_hosts(&section),
+        proxy: ProxyChoice::of_credential(&section, files),
         tls,
         // Last, so that the mistakes of all other keys are found.
         server: server?,

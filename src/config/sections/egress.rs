@@ -1,23 +1,30 @@
 //! Reads `[egress]` and `[[egress.rules]]`.
 
+use std::path::Path;
+
 use ipnet::IpNet;
 
 use super::super::draft::{Draft, DraftRule, NameUse};
+use super::super::file_rules::FileRules;
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 use super::super::read::Section;
-use super::super::settings::{Egress, EgressRule, HostPattern};
+use super::super::settings::{Egress, EgressRule, HostPattern, ProxyChoice};
 
 impl Default for Egress {
     fn default() -> Self {
         Section::unwritten(&EGRESS_TABLE, |section| {
-            Self::read(section, &mut Draft::default())
+            let nothing = FileRules {
+                base: Path::new(""),
+                max_bytes: 0,
+            };
+            Self::read(section, &nothing, &mut Draft::default())
         })
     }
 }
 
 impl Egress {
     /// Reads it, and adds its rules to the draft as well, with their places.
-    pub(super) fn read(section: Section<'_>, draft: &mut Draft) -> Self {
+    pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draft) -> Self {
         let (allow, deny) = (section.read(&EGRESS.allow), section.read(&EGRESS.deny));
         let (allow, deny): (Vec<_>, Vec<_>) = (
             allow.into_iter().flatten().collect(),
@@ -33,6 +40,7 @@ impl Egress {
             deny,
             ports: section.read(&EGRESS.ports),
             tunnel_idle_timeout: section.read(&EGRESS.tunnel_idle_timeout),
+            proxy: ProxyChoice::of_egress(&section, files),
             rules,
         }
     }

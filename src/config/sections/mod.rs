@@ -5,6 +5,7 @@ mod credentials;
 mod dialing;
 mod dpop;
 mod egress;
+mod egress_proxy;
 mod forward;
 mod general;
 mod grant;
@@ -65,7 +66,7 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
     }
     if let Some(section) = root.read(&ROOT.egress) {
         let place = section.place.clone();
-        let egress = (Egress::read(section, draft), place);
+        let egress = (Egress::read(section, files, draft), place);
         once(report, "[egress]", &mut draft.egress, egress);
     }
     for (name, section) in root.read(&ROOT.upstreams) {

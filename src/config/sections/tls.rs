@@ -48,7 +48,7 @@ impl Tls {
     }
 
     /// What every `tls` table may hold.
-    fn read_keys(section: &Section<'_>, files: &FileRules<'_>) -> Self {
+    pub(super) fn read_keys(section: &Section<'_>, files: &FileRules<'_>) -> Self {
         let file = |key| {
             let (value, path) = section.read(key)?;
             Some((value, files.named(path)))

@@ -10,7 +10,7 @@ use super::super::file_rules::FileRules;
 use super::super::keys::{UPSTREAM, UPSTREAM_TABLE};
 use super::super::parse::address::is_loopback;
 use super::super::read::Section;
-use super::super::settings::{Dialing, Http2, Tls, Upstream};
+use super::super::settings::{Dialing, Http2, ProxyChoice, Tls, Upstream};
 use super::super::value::Value;
 use super::super::words::QuotedWord;
 use super::forward;
@@ -61,6 +61,8 @@ pub(super) fn read(
         credential: credential.map(|(_, name)| name.to_owned()),
         hosts,
         certificate_bound: certificate_from.is_some(),
+        proxy: ProxyChoice::of_upstream(&section, files),
+        allow_plaintext,
         tls,
         // Last, so that the mistakes of all other keys are found.
         header: section.read(&UPSTREAM.header)?,
@@ -79,6 +81,8 @@ fn settings(section: &Section<'_>) -> Upstream {
         hosts: Vec::new(),
         header: AUTHORIZATION,
         certificate_bound: false,
+        proxy: ProxyChoice::Unsaid,
+        allow_plaintext: false,
         tls: Tls::default(),
         http: section.read(&UPSTREAM.http),
         host: section.read(&UPSTREAM.host),

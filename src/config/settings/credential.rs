@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::{Dialing, NamedFile, RetryPauses, SecretSource, Tls};
+use super::{Dialing, NamedFile, ProxyChoice, RetryPauses, SecretSource, Tls};
 use crate::jose::Algorithm;
 
 /// `[credentials.NAME]`
@@ -67,6 +67,8 @@ pub struct Credential {
     pub discovery_hosts: Vec<String>,
     /// TLS towards the authorization server.
     pub tls: Tls,
+    /// Through which proxy it is reached.
+    pub proxy: ProxyChoice,
 }
 
 /// Where tokens come from.
@@ -220,7 +222,8 @@ impl Credential {
 }
 
 impl Credential {
-    /// Whether tokens are asked for in the same way as by `other`: only times and limits differ.
+    /// Whether tokens are asked for in the same way as by `other`: only times, limits and
+    /// the proxy on the way differ.
     pub fn requests_tokens_as(&self, other: &Self) -> bool {
         let with_its_limits = Self {
             refresh: self.refresh,
@@ -229,6 +232,7 @@ impl Credential {
             max_lifetime: self.max_lifetime,
             fetch_timeout: self.fetch_timeout,
             dialing: self.dialing.clone(),
+            proxy: self.proxy.clone(),
             pauses: self.pauses.clone(),
             acquire_timeout: self.acquire_timeout,
             max_response_bytes: self.max_response_bytes,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::HostPattern;
+use super::{HostPattern, ProxyChoice};
 
 /// `[egress]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Egress {
     pub ports: Vec<u16>,
     /// The longest time in which nothing moves in a tunnel that a CONNECT has opened.
     pub tunnel_idle_timeout: Duration,
+    /// Through which proxy everything is reached whose own table says nothing, and what passes.
+    pub proxy: ProxyChoice,
     /// In the order of the configuration.
     pub rules: Vec<EgressRule>,
 }

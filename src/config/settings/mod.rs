@@ -3,10 +3,12 @@
 mod credential;
 mod dialing;
 mod egress;
+mod egress_proxy;
 pub(super) mod file;
 pub(super) mod forward;
 mod general;
 mod listener;
+mod no_proxy;
 mod retry_pauses;
 mod route;
 mod secret;
@@ -23,10 +25,14 @@ pub use credential::{
 };
 pub use dialing::{Dialing, KeepAlive};
 pub use egress::{Egress, EgressAction, EgressAddresses, EgressRule};
+pub use egress_proxy::{
+    EgressProxy, EnvironmentProxies, ProxyAuthorization, ProxyChoice, ProxyScheme,
+};
 pub use file::NamedFile;
 pub use forward::{Forwarding, HostPort, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
 pub use listener::{ListenAddress, Listener};
+pub use no_proxy::NoProxy;
 pub use retry_pauses::RetryPauses;
 pub use route::{HostPattern, Route};
 pub use secret::{Secret, SecretError, SecretSource};
@@ -94,13 +100,20 @@ impl Config {
 
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
     pub fn named_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
+        let mut files: Vec<_> = self
+            .egress
+            .proxy
+            .proxies()
+            .flat_map(EgressProxy::files)
+            .collect();
         for credential in self.credentials.values() {
             files.extend(credential.secrets().filter_map(SecretSource::file));
             files.extend(credential.tls.files());
+            files.extend(credential.proxy.proxies().flat_map(EgressProxy::files));
         }
         for upstream in self.upstreams.values() {
             files.extend(upstream.tls.files());
+            files.extend(upstream.proxy.proxies().flat_map(EgressProxy::files));
         }
         files.sort_unstable();
         files.dedup();

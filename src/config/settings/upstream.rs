@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use super::{Dialing, HostPort, Http2, Scheme, Tls};
+use super::{Dialing, EgressProxy, HostPort, Http2, ProxyChoice, Scheme, Tls};
 
 /// `[upstreams.NAME]`
 #[derive(Debug, Clone, PartialEq)]
@@ -65,8 +65,12 @@ pub struct Upstream {
     /// `tls.certificate_from`: connections present the certificate of `credential`, which has one;
     /// its tokens are bound to it (RFC 8705 section 3).
     pub certificate_bound: bool,
+    /// Whether its token may be sent over plain http, beyond loopback too.
+    pub allow_plaintext: bool,
     /// TLS towards the upstream.
     pub tls: Tls,
+    /// Through which proxy it is reached.
+    pub proxy: ProxyChoice,
 }
 
 /// `upstreams.NAME.http`
@@ -87,6 +91,11 @@ impl Upstream {
             && self.url == other.url
             && self.host == other.host
             && self.header == other.header
+    }
+
+    /// The proxy through which it is reached, if there is one.
+    pub fn egress_proxy(&self) -> Option<&EgressProxy> {
+        self.proxy.proxy_for(&self.url)
     }
 
     /// The path that a request begins with which names this upstream: that of `url`.

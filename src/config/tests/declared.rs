@@ -11,7 +11,10 @@ use crate::config::keys::ROOT_TABLE;
 pub(super) fn tables() -> Vec<&'static Table> {
     fn within(table: &Table, tables: &mut Vec<&'static Table>) {
         for inner in table.keys().filter_map(|key| key.form().table()) {
-            tables.push(inner);
+            // One may stand in several places.
+            if !tables.iter().any(|known| std::ptr::eq(*known, inner)) {
+                tables.push(inner);
+            }
             within(inner, tables);
         }
     }

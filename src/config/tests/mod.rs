@@ -26,6 +26,7 @@ mod good;
 mod good_auth;
 mod limits;
 mod oddities;
+mod proxies;
 
 use std::path::Path;
 
@@ -52,10 +53,11 @@ client_id = "billing"
 client_secret = { file = "secret" }
 "#;
 
-/// A directory with these files, and one named `secret`.
+/// A directory with these files, and the secrets `secret` and `pair`.
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("secret"), "s3cr3t-in-a-file\n").unwrap();
+    std::fs::write(directory.path().join("pair"), "user:hunter2\n").unwrap();
     for (name, text) in files {
         std::fs::write(directory.path().join(name), text).unwrap();
     }

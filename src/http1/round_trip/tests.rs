@@ -32,6 +32,7 @@ where
             method,
             target: &PathAndQuery::from_static("/a?b"),
             host: &HeaderValue::from_static("api"),
+            proxied: None,
         },
         headers: &headers,
         header_case: None,

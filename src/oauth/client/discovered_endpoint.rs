@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
-use url::Url;
+use url::{Host, Url};
 
 use crate::address::OwnSockets;
 use crate::config::Credential;
@@ -112,6 +112,29 @@ impl Discovery {
         Ok(now)
     }
 
+    /// Refuses a host whose address nobody sees, because a proxy resolves its name: only that of the issuer, or one
+    /// that the operator lists, may be asked then.
+    fn check_unseen(
+        &self,
+        found: &Url,
+        policy: &AddressPolicy,
+        context: &DiscoveryContext<'_>,
+    ) -> Result<(), TokenError> {
+        let Some(Host::Domain(name)) = found.host() else {
+            return Ok(());
+        };
+        let is_proxied = context.credential.proxy.proxy_for(found).is_some();
+        if !is_proxied || policy.is_listed() || found.host() == self.origin.url.host() {
+            return Ok(());
+        }
+        let message = format!(
+            "the token endpoint of issuer {} is at {}, and the address of another host cannot be checked through a proxy; discovery_hosts can name the host",
+            self.issuer,
+            context.redactor.clean(name)
+        );
+        Err(TokenError::new(TokenErrorKind::BadResponse, message))
+    }
+
     /// What the issuer's document names, and where that may be.
     async fn discover(
         &self,
@@ -146,6 +169,7 @@ impl Discovery {
                 })?;
                 let (hosts, own) = (&credential.discovery_hosts, context.own_sockets);
                 let policy = AddressPolicy::new(answer.peer, &found, hosts, own.clone());
+                self.check_unseen(&found, &policy, context)?;
                 return Ok((found, policy));
             }
             let what = match answer.status.as_u16() {

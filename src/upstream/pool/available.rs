@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::http2_connection::Http2Connection;
 use super::retirement::Age;
 use crate::deadline::Deadline;
+use crate::upstream::connect::Connected;
 use crate::upstream::io::UpstreamIo;
 use crate::upstream::permits::ConnectionPermit;
 
@@ -32,16 +33,19 @@ pub(super) struct Http1State {
     pub(super) age: Age,
     /// How long it had been idle before the request that it carries.
     pub(super) idle_for: Duration,
+    /// A proxy reads the requests on it.
+    pub(super) is_read_by_proxy: bool,
 }
 
 impl Http1State {
     /// Of a connection that has just been opened.
-    pub(super) fn new(permit: ConnectionPermit, age: Age) -> Box<Self> {
+    pub(super) fn new(permit: ConnectionPermit, age: Age, connected: &Connected) -> Box<Self> {
         Box::new(Self {
             _permit: permit,
             timer: Deadline::default(),
             age,
             idle_for: Duration::ZERO,
+            is_read_by_proxy: connected.is_read_by_proxy,
         })
     }
 }

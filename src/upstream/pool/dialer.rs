@@ -92,7 +92,7 @@ impl Dialer {
         self.make_room().await;
         let opened = self.shelf.endpoint.connect(Protocols::Http1).await;
         let (connected, permit) = opened?;
-        let state = Http1State::new(permit, self.age(&connected));
+        let state = Http1State::new(permit, self.age(&connected), &connected);
         let mut connection = Http1Connection::new(&self.shelf, connected.io, state, false);
         connection.retire();
         Ok(connection)
@@ -142,7 +142,7 @@ impl Dialer {
             });
         }
         Ok(Available::Http1 {
-            state: Http1State::new(permit, self.age(&connected)),
+            state: Http1State::new(permit, self.age(&connected), &connected),
             io: connected.io,
             reused: false,
         })

@@ -9,7 +9,7 @@ use super::available::{Available, Http1State};
 use super::http2_connection::Http2Connection;
 use super::shelf::Shelf;
 use crate::deadline::Deadline;
-use crate::http1::{RequestHead, RoundTrip};
+use crate::http1::{RequestHead, RequestLine, RoundTrip};
 use crate::http2;
 use crate::upstream::http2_io::TransportStatus;
 use crate::upstream::io::UpstreamIo;
@@ -126,6 +126,14 @@ impl Http1Connection {
         body: Option<B>,
     ) -> Box<(RoundTrip<UpstreamIo, B>, Lease)> {
         let endpoint = &self.lease.shelf.endpoint;
+        let line = RequestLine {
+            proxied: endpoint
+                .connector
+                .absolute_form()
+                .filter(|_| self.lease.is_read_by_proxy()),
+            ..request.line
+        };
+        let request = RequestHead { line, ..request };
         let trip = RoundTrip::new(
             self.io,
             request,
@@ -235,6 +243,11 @@ impl Lease {
     /// Bytes came after the response that no request had asked for.
     pub fn record_unsolicited(&self) {
         self.shelf.endpoint.record_unsolicited();
+    }
+
+    /// Whether a proxy reads the requests on the connection, so that a response may be one of the proxy.
+    pub fn is_read_by_proxy(&self) -> bool {
+        matches!(&self.leased, Leased::Http1(state) if state.is_read_by_proxy)
     }
 
     fn idle_for(&self) -> Duration {

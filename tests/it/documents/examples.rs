@@ -18,6 +18,7 @@ fn every_example_is_accepted() {
     for (name, text) in [
         ("key", key!("rsa.pkcs8.pem")),
         ("certificate", &certificate),
+        ("pair", "user:password"),
         ("text", "e30.e30.c2ln"),
     ] {
         std::fs::write(directory.path().join(name), text).unwrap();
@@ -38,6 +39,7 @@ fn load(directory: &Path, place: &str, example: &str) {
         ("key_file = \"", "key"),
         ("certificate_file = \"", "certificate"),
         ("ca_file = \"", "certificate"),
+        ("proxy_authorization = { file = \"/", "pair"),
         ("file = \"/", "text"),
     ] {
         text = replaced(&text, start, file);

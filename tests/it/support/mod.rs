@@ -30,6 +30,8 @@
 //! | fake | what it does |
 //! | --- | --- |
 //! | [`relay::delayed`] | every byte arrives half of a round trip later, as over a long way |
+//! | [`egress_proxy::HttpProxy`] | a corporate proxy: tunnels and requests in absolute form, with a password, over TLS; or answers any bytes |
+//! | [`egress_proxy::socks5`] | a SOCKS 5 proxy, with a password, and with any reply |
 //! | [`network::Network`] | two machines (network namespaces) and a cable that a test can cut: no FIN and no RST passes; says `skipped` without root |
 //!
 //! Clients:
@@ -48,6 +50,7 @@
 pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod dpop;
+pub(crate) mod egress_proxy;
 pub(crate) mod frames;
 pub(crate) mod idp;
 pub(crate) mod keys;

@@ -147,6 +147,7 @@ pub(crate) fn basic(secret: &str, encoding: BasicEncoding) -> ClientAuth {
 
 pub(crate) fn credential(token_endpoint: &str) -> Credential {
     Credential {
+        proxy: Default::default(),
         name: "crm".to_owned(),
         server: AuthorizationServer::TokenEndpoint(token_endpoint.parse().unwrap()),
         client_id: Some(literal("billing")),

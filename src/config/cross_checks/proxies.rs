@@ -1,0 +1,100 @@
+//! What does not fit together about proxies.
+
+use url::Url;
+
+use super::super::draft::Draft;
+use super::super::parse::address::is_loopback;
+use super::super::report::{Report, SourceSpan};
+use super::super::settings::{
+    AuthorizationServer, EgressAddresses, EgressProxy, HttpVersion, Upstream,
+};
+use super::super::words::QuotedWord;
+use super::egress::may_pass;
+
+/// Reports it.
+pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    for (name, slot) in &draft.upstreams {
+        let Some((Some(upstream), place)) = slot else {
+            continue;
+        };
+        if let Some(proxy) = upstream.egress_proxy() {
+            let who = format!("upstream {}", QuotedWord(name));
+            host_that_the_proxy_replaces(&who, upstream, proxy, report, place);
+            if upstream.credential.is_some() && !upstream.allow_plaintext {
+                plain_text(&who, &upstream.url, proxy, report, place);
+            }
+        }
+    }
+    for (name, slot) in &draft.credentials {
+        let Some((Some(credential), place)) = slot else {
+            continue;
+        };
+        let (AuthorizationServer::Issuer(_, url) | AuthorizationServer::TokenEndpoint(url)) =
+            &credential.server;
+        if let Some(proxy) = credential.proxy.proxy_for(url)
+            && !credential.allow_plaintext
+        {
+            let who = format!("credential {}", QuotedWord(name));
+            plain_text(&who, url, proxy, report, place);
+        }
+    }
+    passing_by_a_proxy(draft, report);
+}
+
+/// A proxy that reads a request sends the host of its target on, and no other (RFC 9112 section 3.2.2).
+fn host_that_the_proxy_replaces(
+    who: &str,
+    upstream: &Upstream,
+    proxy: &EgressProxy,
+    report: &Report<'_>,
+    place: &SourceSpan,
+) {
+    let is_read = upstream.url.scheme() == "http"
+        && upstream.http != HttpVersion::Http2
+        && proxy.takes_requests();
+    let own = &upstream.url[url::Position::BeforeHost..url::Position::AfterPort];
+    if let Some(host) = upstream
+        .host
+        .as_deref()
+        .filter(|host| is_read && *host != own)
+    {
+        let message = format!("`host` of {who} cannot be {}", QuotedWord(host));
+        let help = format!(
+            "the proxy {proxy} replaces it by that of `url`; use an https:// URL, whose requests it does not read"
+        );
+        report.error(place, message, help);
+    }
+}
+
+/// A loopback address is that of the proxy, once one is on the way.
+fn plain_text(who: &str, url: &Url, proxy: &EgressProxy, report: &Report<'_>, place: &SourceSpan) {
+    if url.scheme() == "http" && is_loopback(url) {
+        let message = format!("{who} would send secrets in plain text to the proxy {proxy}");
+        let help = "a loopback address behind a proxy is on the machine of the proxy: \
+                    set `proxy = \"none\"`, or allow it with `allow_plaintext = true`";
+        report.error(place, message, help);
+    }
+}
+
+/// Nobody sees the address that a proxy connects to.
+fn passing_by_a_proxy(draft: &Draft, report: &Report<'_>) {
+    let Some((egress, place)) = &draft.egress else {
+        return;
+    };
+    let Some(proxy) = egress.proxy.proxies().next() else {
+        return;
+    };
+    let mut listeners = draft.forward_listeners.iter();
+    let passing = listeners.find(|((name, forward), _)| may_pass(draft, name, forward));
+    if let Some(((name, _), _)) = passing
+        && egress.addresses == EgressAddresses::Public
+    {
+        let message = format!(
+            "what passes by listener {} goes through the proxy {proxy}, and its address cannot be checked",
+            QuotedWord(name)
+        );
+        let help = "set `addresses = \"any\"` in [egress] and leave the check to the proxy, or set \
+                    `proxy` of each upstream and credential in place of the one of [egress]";
+        report.error(place, message, help);
+    }
+}

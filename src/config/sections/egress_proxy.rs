@@ -1,0 +1,195 @@
+//! Reads through which proxy a server is reached.
+
+use super::super::file_rules::FileRules;
+use super::super::keys::{CREDENTIAL, EGRESS, UPSTREAM};
+use super::super::kinds::{Raw, SecretText, SubTable};
+use super::super::parse::proxy::{ProxyUrl, ProxyVariables, proxy_url, proxy_variables};
+use super::super::read::{Key, Section};
+use super::super::settings::{
+    EgressProxy, EnvironmentProxies, ProxyAuthorization, ProxyChoice, ProxyScheme, Secret,
+    SecretSource, Tls,
+};
+use super::super::value::Value;
+use super::super::words::did_you_mean;
+use super::secret_source::need_secret;
+
+/// The keys of one table.
+struct ProxyKeys {
+    proxy: &'static Key<Raw>,
+    tls: &'static Key<SubTable>,
+    authorization: &'static Key<SecretText>,
+}
+
+const OF_UPSTREAM: ProxyKeys = ProxyKeys {
+    proxy: &UPSTREAM.proxy,
+    tls: &UPSTREAM.proxy_tls,
+    authorization: &UPSTREAM.proxy_authorization,
+};
+
+const OF_CREDENTIAL: ProxyKeys = ProxyKeys {
+    proxy: &CREDENTIAL.proxy,
+    tls: &CREDENTIAL.proxy_tls,
+    authorization: &CREDENTIAL.proxy_authorization,
+};
+
+const OF_EGRESS: ProxyKeys = ProxyKeys {
+    proxy: &EGRESS.proxy,
+    tls: &EGRESS.proxy_tls,
+    authorization: &EGRESS.proxy_authorization,
+};
+
+impl ProxyChoice {
+    /// What stands in `[egress]`, for all that say nothing.
+    pub(super) fn of_egress(section: &Section<'_>, files: &FileRules<'_>) -> Self {
+        read(section, files, &OF_EGRESS)
+    }
+
+    /// What stands in the table of an upstream.
+    pub(super) fn of_upstream(section: &Section<'_>, files: &FileRules<'_>) -> Self {
+        read(section, files, &OF_UPSTREAM)
+    }
+
+    /// What stands in the table of a credential.
+    pub(super) fn of_credential(section: &Section<'_>, files: &FileRules<'_>) -> Self {
+        read(section, files, &OF_CREDENTIAL)
+    }
+}
+
+/// What `proxy` says.
+enum Written {
+    Nothing,
+    Direct,
+    Environment,
+    Url(ProxyUrl),
+}
+
+/// What is shown to a proxy, and where it is written.
+type Shown<'a> = (Value<'a>, SecretSource, Secret);
+
+fn read(section: &Section<'_>, files: &FileRules<'_>, keys: &ProxyKeys) -> ProxyChoice {
+    let proxy = section.read(keys.proxy).filter(|value| !value.is_empty());
+    // Both are read even if there is no proxy, so that their mistakes are found.
+    let tls = section
+        .read(keys.tls)
+        .map(|table| Tls::read_keys(&table, files));
+    if let Some(value) = section.written(keys.authorization) {
+        // All of it but what turns out to be no secret.
+        value.hide();
+    }
+    let authorization = section
+        .has(keys.authorization)
+        .then(|| need_secret(section, files, keys.authorization))
+        .flatten();
+    let Ok(written) = proxy.as_ref().map_or(Ok(Written::Nothing), parse) else {
+        return ProxyChoice::Unsaid;
+    };
+    refuse_unused(section, keys, &written);
+    let make = |url: ProxyUrl| EgressProxy {
+        scheme: url.scheme,
+        host: url.host,
+        port: url.port,
+        tls: tls.clone().unwrap_or_default(),
+        authorization: match &authorization {
+            Some((_, source, _)) => Some(source.clone()),
+            None => url.userinfo.map(SecretSource::Literal),
+        },
+    };
+    match written {
+        Written::Nothing => ProxyChoice::Unsaid,
+        Written::Direct => ProxyChoice::Direct,
+        Written::Url(url) => {
+            check_authorization(authorization.as_ref(), url.scheme);
+            ProxyChoice::Proxy(Box::new(make(url)))
+        }
+        Written::Environment => {
+            let Some(variables) = proxy.and_then(|value| environment(&value)) else {
+                return ProxyChoice::Unsaid;
+            };
+            let named = [&variables.http, &variables.https];
+            for (_, url) in named.into_iter().flatten() {
+                check_authorization(authorization.as_ref(), url.scheme);
+            }
+            ProxyChoice::Environment(Box::new(EnvironmentProxies {
+                http: variables.http.map(|(_, url)| make(url)),
+                https: variables.https.map(|(_, url)| make(url)),
+                no_proxy: variables.no_proxy,
+            }))
+        }
+    }
+}
+
+/// What the value says; an error has been reported.
+fn parse(value: &Value<'_>) -> Result<Written, ()> {
+    const EXPECTED: &str = "a URL such as \"http://proxy.corp:3128\", \"environment\" or \"none\"";
+    value.hide();
+    let text = value.text(EXPECTED).ok_or(())?;
+    // What stands before it may be a password.
+    if !text.contains('@') {
+        value.reveal();
+    }
+    match text {
+        "none" => Ok(Written::Direct),
+        "environment" => Ok(Written::Environment),
+        _ => {
+            let words = ["none", "environment"];
+            let parsed = proxy_url(text).map_err(|expected| {
+                let meant = (!text.contains(['.', ':'])).then(|| did_you_mean(text, words));
+                meant.flatten().map_or(expected, Into::into)
+            });
+            value.check(parsed).map(Written::Url).ok_or(())
+        }
+    }
+}
+
+/// The proxy variables of this process.
+fn environment(value: &Value<'_>) -> Option<ProxyVariables> {
+    let found = proxy_variables(|name| {
+        let held = std::env::var_os(name)?;
+        Some(held.to_string_lossy().into_owned())
+    });
+    let checked = found.and_then(|variables| {
+        for (name, url) in [&variables.http, &variables.https].into_iter().flatten() {
+            if let Some(userinfo) = &url.userinfo {
+                ProxyAuthorization::new(userinfo, url.scheme)
+                    .map_err(|expected| (*name, expected.into()))?;
+            }
+        }
+        Ok(variables)
+    });
+    checked
+        .map_err(|(name, expected)| {
+            let message = format!("leads to the variable {name}, which cannot be used");
+            value.error(&message, expected);
+        })
+        .ok()
+}
+
+/// Reports what stands beside `proxy` and could have no effect.
+fn refuse_unused(section: &Section<'_>, keys: &ProxyKeys, written: &Written) {
+    let directly = match written {
+        Written::Nothing => Some("there is no `proxy` beside it, whose default comes with its own"),
+        Written::Direct => Some("`proxy` is \"none\""),
+        Written::Environment | Written::Url(_) => None,
+    };
+    let without_tls = match written {
+        Written::Url(url) if url.scheme != ProxyScheme::Https => {
+            Some("`proxy` is not an https:// URL")
+        }
+        _ => directly,
+    };
+    for (value, why) in [
+        (section.written(keys.tls), without_tls),
+        (section.written(keys.authorization), directly),
+    ] {
+        if let (Some(value), Some(why)) = (value, why) {
+            value.error("has no effect", why);
+        }
+    }
+}
+
+fn check_authorization(authorization: Option<&Shown<'_>>, scheme: ProxyScheme) {
+    if let Some((value, _, secret)) = authorization {
+        let checked = ProxyAuthorization::new(secret, scheme);
+        value.check(checked.map_err(Into::into));
+    }
+}
