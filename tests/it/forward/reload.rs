@@ -6,9 +6,10 @@ use tokio::net::TcpStream;
 use super::tunnels::{comes_back, end_of, far, is_reset, leading_to, tunnel};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
+use crate::support::process::Process;
 use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{any_port, client};
+use crate::support::{any_port, client, eventually};
 
 const OTHER: &str = "[upstreams.other]\nurl = \"https://other.example.com\"\n";
 
@@ -217,4 +218,34 @@ async fn a_tunnel_that_opens_while_its_permission_ends_is_refused() {
         // A reset, or the end behind a refusal.
         let _ = read.expect("no tunnel is left");
     }
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_reload_cut_a_tunnel() {
+    let (far, _seen) = far();
+    let mut process = Process::start(&leading_to(far, OTHER)).await;
+    let mut open = tunnel(process.address(), &far.to_string()).await;
+    comes_back(&mut open, "ping").await;
+    let path = process.dir().join("sidebearer.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let forward = "kind = \"forward\"";
+    let after = config.replace(forward, &format!("{forward}\nupstreams = [\"other\"]"));
+    std::fs::write(&path, after).unwrap();
+    process.signal(rustix::process::Signal::HUP);
+    assert!(is_reset(end_of(&mut open).await));
+    eventually("the line is there", async || {
+        process.read_log();
+        process.told("tunnel ended").is_some()
+    })
+    .await;
+    let line = process.told("tunnel ended").unwrap();
+    for (key, expected) in [
+        ("end", "revoked"),
+        ("upstream", "far"),
+        ("host", &far.to_string()),
+    ] {
+        assert_eq!(line[key], expected, "{line}");
+    }
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.contains("no route leads to"), "{line}");
 }

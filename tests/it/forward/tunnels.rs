@@ -427,3 +427,88 @@ async fn a_tunnel_to_ourselves_carries_nothing() {
         "{refused}"
     );
 }
+
+/// What becomes of a CONNECT to `target`: a tunnel, plain HTTP, or the code of the error.
+async fn becomes(proxy: SocketAddr, target: &str) -> String {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(connect.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    if !head.starts_with("HTTP/1.1 200 ") {
+        let mut body = String::new();
+        let _ = stream.read_to_string(&mut body).await;
+        let code = body.split("urn:sidebearer:error:").nth(1).unwrap_or(&head);
+        return code.split('"').next().unwrap().to_owned();
+    }
+    // Whatever reads HTTP here refuses this.
+    stream.write_all(b"ping\r\n\r\n").await.unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await.unwrap();
+    if &answer == b"ping" {
+        "tunnel".to_owned()
+    } else {
+        "http".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn every_target_of_connect_leads_to_what_it_names_or_nowhere() {
+    const DENIED: &str = "destination_denied";
+    let (far, _seen) = far();
+    let plain = Api::start(|_| response(200, "plain"));
+    let lines = format!(
+        "[upstreams.plain]\nurl = \"http://{}\"\nhosts = [\"plain.example.com:8080\"]\n[[routes]]\nlistener = \"proxy\"\n\
+         host = \"*.routed.example.com\"\nupstream = \"far\"\n",
+        plain.address
+    );
+    let sidebearer = Sidebearer::start(&leading_to(far, &lines));
+    let (proxy, port) = (sidebearer.address(), far.port());
+    let number = match far.ip() {
+        std::net::IpAddr::V4(ip) => u32::from(ip),
+        std::net::IpAddr::V6(_) => unreachable!("the tests' own address is of IPv4"),
+    };
+    let table = [
+        (format!("{far}"), "tunnel"),
+        (format!("far.example.com:{port}"), "tunnel"),
+        (format!("FAR.Example.com.:{port}"), "tunnel"),
+        ("far.old.internal:8443".to_owned(), "tunnel"),
+        ("far.old.internal:08443".to_owned(), "tunnel"),
+        ("a.routed.example.com:443".to_owned(), "tunnel"),
+        ("far.example.com:80".to_owned(), "http"),
+        ("a.routed.example.com:80".to_owned(), "http"),
+        (format!("{}", plain.address), "http"),
+        ("plain.example.com:8080".to_owned(), "http"),
+        ("far.example.com:443".to_owned(), DENIED),
+        ("far.old.internal:443".to_owned(), DENIED),
+        ("far.old.internal:80".to_owned(), DENIED),
+        ("plain.example.com:443".to_owned(), DENIED),
+        ("routed.example.com:443".to_owned(), DENIED),
+        ("b.a.routed.example.com:443".to_owned(), DENIED),
+        ("a.routed.example.com:444".to_owned(), DENIED),
+        (format!("x.far.example.com:{port}"), DENIED),
+        (format!("{number}:{port}"), DENIED),
+        (format!("0x{number:08x}:{port}"), DENIED),
+        (format!("0{number:o}:{port}"), DENIED),
+        (format!("[::ffff:{}]:{port}", far.ip()), DENIED),
+        (format!("[64:ff9b::{}]:{port}", far.ip()), DENIED),
+        ("169.254.169.254:443".to_owned(), DENIED),
+        ("[fd00:ec2::254]:80".to_owned(), DENIED),
+        (format!("{proxy}"), "loop"),
+        (format!("localhost:{}", proxy.port()), DENIED),
+        (format!("[::ffff:{}]:{}", proxy.ip(), proxy.port()), "loop"),
+        (format!("{}", sidebearer.admin()), "loop"),
+        (format!("evil@far.example.com:{port}"), "bad_request"),
+        (format!("far..example.com:{port}"), "bad_request"),
+        (format!("*.example.com:{port}"), "bad_request"),
+        (format!("[fe80::1%25eth0]:{port}"), "bad_request"),
+        ("far.example.com:+443".to_owned(), "bad_request"),
+        ("far.example.com:443:443".to_owned(), "bad_request"),
+        (format!("far.example.com:{port}/"), "bad_request"),
+        (format!("https://far.example.com:{port}"), "bad_request"),
+    ];
+    for (target, expected) in &table {
+        let becomes = becomes(proxy, target).await;
+        assert_eq!(becomes, *expected, "{target}");
+    }
+    assert!(plain.seen().is_empty());
+}
