@@ -8,7 +8,7 @@ use crate::support::process::Process;
 use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, any_port, loopback};
+use crate::support::{PATIENCE, any_port, eventually, loopback};
 
 /// Two forward listeners: `open`, by which everything passes, and `network`, which the network can reach.
 fn listeners() -> String {
@@ -207,7 +207,7 @@ async fn an_https_target_passes_over_tls_that_is_verified() {
     std::fs::write(&roots, &ca.pem).unwrap();
     let config = format!(
         "[[listeners]]\nname = \"app\"\naddress = \"{}\"\nkind = \"forward\"\nunmatched = \"pass\"\n\
-         [egress]\naddresses = \"any\"\nports = [{}]\n",
+         [egress]\naddresses = \"any\"\nports = [{}]\n[log]\nformat = \"json\"\naccess = \"all\"\n",
         loopback(),
         api.address.port()
     );
@@ -225,6 +225,9 @@ async fn an_https_target_passes_over_tls_that_is_verified() {
     let seen = api.seen().remove(0);
     assert_eq!((seen.target.as_str(), seen.authorization()), ("/x", "Mine"));
     assert_eq!(seen.host, api.address.to_string());
+    // The access line names the rule in place of a route.
+    let named = || process.log().contains("\"route\":\"unmatched\"");
+    eventually("the access line", async || named()).await;
     // Other CA certificates: the connection that is open is not used any more.
     std::fs::write(&roots, Ca::new().pem).unwrap();
     let reloaded = client::post(process.admin(), "/reload", "").await;
