@@ -22,7 +22,6 @@ class Setting:
     grpc: bool = False  # For nginx, which proxies that apart.
     routes: int = 0  # Beside the listener's own to the upstream.
     dpop: bool = False
-    window_budget: str = "0B"
     forward: bool = False  # Clients name the API: only sidebearer.
     tunnel: bool = False  # Bytes that nobody reads, to the plain port.
 
@@ -45,7 +44,6 @@ url = "https://localhost:{site.plain}"
 [server]
 workers = {workers}
 backlog = 4096
-window_budget = "{setting.window_budget}"
 [admin]
 address = "127.0.0.1:{port + 1}"
 [[listeners]]

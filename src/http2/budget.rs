@@ -1,20 +1,18 @@
-//! The memory for unread bytes beyond the windows of streams, shared by all connections of the process.
+//! The memory for unread bytes beyond what connections always have, shared by all of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The largest share of one connection.
-const LARGEST: usize = 16 << 20;
+/// A connection gets at most this part of what is left (one quarter) at a time, so that something is left for
+/// the others.
+const PART: usize = 4;
 
-/// A connection gets at most this part of what is left (one eighth), so that something is left for
-/// connections that begin later.
-const PART: usize = 8;
-
-/// How many bytes the windows of all connections may have together, beyond those of their streams.
+/// How many bytes the windows of all connections may have together, beyond what each always has.
 #[derive(Debug)]
 pub struct Budget {
     total: AtomicUsize,
     taken: AtomicUsize,
+    shortages: AtomicUsize,
 }
 
 /// The part of the budget that one connection holds. It goes back when this is dropped.
@@ -25,11 +23,12 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    /// A budget of this many bytes.
+    /// A budget of this many bytes. Zero: no connection has wider windows than it always has.
     pub fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total: AtomicUsize::new(total),
             taken: AtomicUsize::new(0),
+            shortages: AtomicUsize::new(0),
         })
     }
 
@@ -37,17 +36,34 @@ impl Budget {
     pub fn resize(&self, total: usize) {
         self.total.store(total, Relaxed);
     }
+
+    /// How often a connection could have used more than it got.
+    pub fn shortages(&self) -> usize {
+        self.shortages.load(Relaxed)
+    }
+
+    /// Whether windows may grow at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.total.load(Relaxed) == 0
+    }
+
+    /// A connection could use more than it got.
+    pub(super) fn record_shortage(&self) {
+        self.shortages.fetch_add(1, Relaxed);
+    }
 }
 
 impl Share {
-    /// The share of a new connection.
+    /// The share of a new connection: nothing yet.
     pub(super) fn of(budget: &Arc<Budget>) -> Self {
-        let mut share = Self {
+        Self {
             budget: Arc::clone(budget),
             bytes: 0,
-        };
-        share.grow();
-        share
+        }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Its size in bytes.
@@ -55,17 +71,13 @@ impl Share {
         self.bytes
     }
 
-    /// Makes the share larger if a new connection would get a larger one now.
-    pub(super) fn grow(&mut self) {
-        if self.bytes == LARGEST {
-            return;
-        }
-        let Budget { total, taken } = &*self.budget;
+    /// Makes it as large as this, or as the budget allows.
+    pub(super) fn grow_to(&mut self, bytes: usize) {
+        let Budget { total, taken, .. } = &*self.budget;
         let mut seen = taken.load(Relaxed);
         loop {
             let left = total.load(Relaxed).saturating_sub(seen);
-            let due = (left / PART).min(LARGEST);
-            let more = due.saturating_sub(self.bytes);
+            let more = bytes.saturating_sub(self.bytes).min(left / PART);
             if more == 0 {
                 return;
             }
@@ -78,11 +90,18 @@ impl Share {
             }
         }
     }
+
+    /// Gives back what is beyond this many bytes.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.bytes -= surplus;
+        self.budget.taken.fetch_sub(surplus, Relaxed);
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Relaxed);
+        self.shrink_to(0);
     }
 }
 
@@ -92,29 +111,24 @@ mod tests {
 
     #[test]
     fn shares_never_add_up_to_more_than_there_is_and_come_back() {
-        let budget = Budget::new(32 << 20);
-        let shares: Vec<_> = (0..200).map(|_| Share::of(&budget)).collect();
-        let first: Vec<_> = shares
-            .iter()
-            .map(|share| share.bytes >> 10)
-            .take(3)
-            .collect();
-        assert_eq!(first, [4096, 3584, 3136]);
+        const MIB: usize = 1 << 20;
+        let budget = Budget::new(64 * MIB);
+        let mut shares: Vec<_> = (0..200).map(|_| Share::of(&budget)).collect();
+        for share in &mut shares {
+            share.grow_to(20 * MIB);
+        }
+        let first: Vec<_> = shares.iter().map(|share| share.bytes / MIB).collect();
+        assert_eq!(first[..4], [16, 12, 9, 6]);
+        // Whoever needs little gets it, and what it has already counts.
+        let mut modest = Share::of(&Budget::new(64 * MIB));
+        modest.grow_to(MIB);
+        modest.grow_to(2 * MIB);
+        assert_eq!(modest.bytes, 2 * MIB);
         let all: usize = shares.iter().map(|share| share.bytes).sum();
-        assert!(all <= 32 << 20 && all > 31 << 20, "{all}");
+        assert!(all <= 64 * MIB && all > 63 * MIB, "{all}");
+        shares[0].shrink_to(0);
+        assert_eq!(budget.taken.load(Relaxed), all - 16 * MIB);
         drop(shares);
         assert_eq!(budget.taken.load(Relaxed), 0);
-        // One that got little gets more when there is more.
-        let held = Share {
-            budget: Arc::clone(&budget),
-            bytes: 0,
-        };
-        budget.taken.store(32 << 20, Relaxed);
-        let mut late = Share::of(&budget);
-        assert_eq!(late.bytes, 0);
-        budget.taken.store(0, Relaxed);
-        late.grow();
-        assert_eq!(late.bytes, 4 << 20);
-        drop((held, late));
     }
 }

@@ -75,13 +75,13 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let windows = Windows::new(&settings.windows);
-        let handshake = builder(settings, &windows).handshake(io).await;
+        let handshake = builder(settings).handshake(io).await;
         let (sender, mut connection) = handshake?;
         let ping_interval = Arc::clone(&settings.ping_interval);
         let pings = connection
             .ping_pong()
             .map(|pings| Pings::new(pings, Arc::clone(&ping_interval), settings.ping_timeout));
+        let windows = Windows::new(&settings.windows);
         let driver = Driver::new(connection, pings, windows, ping_interval);
         let state = Rc::clone(driver.state());
         tokio::task::spawn_local(driver.run(arrived));
@@ -156,6 +156,21 @@ impl Connection {
         self.state.streams()
     }
 
+    /// Whether its windows have room for one stream more. Otherwise one that nobody reads could stop others.
+    pub fn has_window(&self) -> bool {
+        self.state.has_window()
+    }
+
+    /// No other connection can be had: from now on it gets streams as if its windows had room for all.
+    pub fn ignore_windows(&self) {
+        self.state.ignore_windows();
+    }
+
+    /// If it is idle and its windows have grown, they become as narrow as they were.
+    pub fn give_width_back(&self) {
+        self.state.give_width_back();
+    }
+
     /// Counts one more stream, which is open or will be.
     pub fn begin_stream(&self) {
         self.state.begin_stream();
@@ -173,7 +188,8 @@ impl Drop for Connection {
     }
 }
 
-fn builder(settings: &ClientSettings, windows: &Windows) -> Builder {
+fn builder(settings: &ClientSettings) -> Builder {
+    let windows = &settings.windows;
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -181,8 +197,8 @@ fn builder(settings: &ClientSettings, windows: &Windows) -> Builder {
         .initial_max_send_streams(INITIAL_MAX_STREAMS)
         .max_local_error_reset_streams(Some(super::MAX_FAULTY_STREAMS))
         .max_header_list_size(settings.max_header_bytes)
-        .initial_window_size(windows.stream())
-        .initial_connection_window_size(windows.connection())
+        .initial_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .data_frame_budget(settings.small_frames)
         .max_send_buffer_size(settings.send_buffer);
     builder

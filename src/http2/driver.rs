@@ -12,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Error;
 use super::frames::Arrived;
+use super::inbound::Inbound;
 use super::pings::{Next, PingInterval, Pings};
-use super::windows::{Unread, Windows};
+use super::windows::Windows;
 
 /// What the driver of a connection shares with those who use the connection.
 pub(super) struct DriverState {
-    /// What the server has sent and nobody has read.
-    pub(super) unread: Rc<Unread>,
+    pub(super) inbound: Rc<Inbound>,
     /// How often the library has been polled.
     polls: Cell<u64>,
     streams: Cell<usize>,
@@ -27,6 +27,10 @@ pub(super) struct DriverState {
     /// Nobody can send a request on it any more.
     is_unused: Cell<bool>,
     has_ended: Cell<bool>,
+    /// Others need what its windows take, if it is idle.
+    gives_width_back: Cell<bool>,
+    /// It gets more streams than its windows have room for.
+    ignores_windows: Cell<bool>,
     /// A ping was not answered in time.
     ping_failed: Cell<bool>,
     watchers: RefCell<Vec<Waker>>,
@@ -54,7 +58,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         ping_interval: Arc<PingInterval>,
     ) -> Self {
         Self {
-            state: DriverState::new(Rc::clone(windows.unread())),
+            state: DriverState::new(Rc::clone(windows.inbound())),
             connection: Box::pin(connection),
             pings,
             windows,
@@ -69,13 +73,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
     /// Drives the connection until it has ended. `arrived` tells what has come on it so far.
     pub(super) async fn run(mut self, arrived: impl Fn() -> Arrived) {
         let ended = std::future::poll_fn(|cx| {
-            let streams = self.state.streams.get();
-            self.windows
-                .adjust(cx, arrived(), streams, &mut *self.connection);
+            self.adjust_windows(arrived());
             let polled = self.poll(cx, &arrived);
-            if polled.is_pending() {
-                self.windows.after_turn(cx, &mut *self.connection);
-            }
             self.state.polls.set(self.state.polls.get() + 1);
             self.state.wake_watchers();
             polled
@@ -88,6 +87,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         // The drop tells the streams of the connection that it has ended.
         drop(self.connection);
         self.state.wake_watchers();
+    }
+
+    fn adjust_windows(&mut self, arrived: Arrived) {
+        let is_idle = self.state.streams() + self.state.uploads.get() == 0;
+        if self.state.gives_width_back.take() && is_idle {
+            // The server reads this before it reads another request.
+            self.windows.narrow(&mut *self.connection);
+        }
+        let (long, pings) = (self.state.long_bodies(), self.pings.as_mut());
+        self.windows
+            .adjust(arrived, long, pings, &mut *self.connection);
     }
 
     /// Ready when the connection has ended, with what the library says about that.
@@ -117,14 +127,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
 }
 
 impl DriverState {
-    fn new(unread: Rc<Unread>) -> Rc<Self> {
+    fn new(inbound: Rc<Inbound>) -> Rc<Self> {
         Rc::new(Self {
-            unread,
+            inbound,
             polls: Cell::default(),
             streams: Cell::default(),
             uploads: Cell::default(),
             is_unused: Cell::default(),
             has_ended: Cell::default(),
+            gives_width_back: Cell::default(),
+            ignores_windows: Cell::default(),
             ping_failed: Cell::default(),
             watchers: RefCell::default(),
             driver: RefCell::default(),
@@ -155,6 +167,27 @@ impl DriverState {
     /// Streams that are open now.
     pub(super) fn streams(&self) -> usize {
         self.streams.get()
+    }
+
+    /// Streams whose responses are not known to be short.
+    fn long_bodies(&self) -> usize {
+        self.streams.get().saturating_sub(self.inbound.short())
+    }
+
+    /// Whether the windows have room for one stream more, so that none can stop another.
+    pub(super) fn has_window(&self) -> bool {
+        self.ignores_windows.get() || self.inbound.has_room_for(self.long_bodies() + 1)
+    }
+
+    /// No other connection can be had: from now on it gets streams as if its windows had room for all.
+    pub(super) fn ignore_windows(&self) {
+        self.ignores_windows.set(true);
+    }
+
+    /// If no stream is open, the windows become as narrow as they were, and leave more to other connections.
+    pub(super) fn give_width_back(&self) {
+        self.gives_width_back.set(true);
+        self.wake_driver();
     }
 
     /// How often the library has been polled.

@@ -10,6 +10,8 @@ mod connection;
 mod driver;
 mod error;
 mod frames;
+mod inbound;
+mod inbox;
 mod pings;
 mod receiving;
 mod response;

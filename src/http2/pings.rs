@@ -35,6 +35,11 @@ impl PingInterval {
             .map(|interval| interval.saturating_mul(1 << doublings))
     }
 
+    /// Whether pings that measure the round trip may be sent: not to a server that wants fewer.
+    fn allows_measuring(&self) -> bool {
+        self.interval.is_some() && self.doublings.load(Relaxed) == 0
+    }
+
     /// The server has ended a connection with ENHANCE_YOUR_CALM: from now on each may be silent for twice
     /// as long.
     pub fn back_off(&self) {
@@ -45,7 +50,7 @@ impl PingInterval {
     }
 }
 
-/// Sends pings on a connection that carries requests and has been silent.
+/// Sends pings on a connection that carries requests and has been silent, and others that measure the round trip.
 pub struct Pings {
     pings: PingPong,
     ping_interval: Arc<PingInterval>,
@@ -54,8 +59,12 @@ pub struct Pings {
     /// How many bytes had arrived, and when the last of them did.
     read: usize,
     heard: Instant,
-    /// When the ping was sent that has not been answered yet.
+    /// Since when the connection has to answer a ping.
     asked: Option<Instant>,
+    /// When the ping was sent that measures the round trip and has not been answered yet.
+    measuring: Option<Instant>,
+    /// The shortest that was measured.
+    round_trip: Option<Duration>,
 }
 
 /// What the caller must do next.
@@ -78,7 +87,24 @@ impl Pings {
             read: 0,
             heard: Instant::now(),
             asked: None,
+            measuring: None,
+            round_trip: None,
         }
+    }
+
+    /// Measures the round trip by a ping, which the connection sends when it is polled next. To be called only
+    /// when much data has come since the last ping: servers that count pings begin anew when they send data.
+    pub fn measure(&mut self) {
+        let is_out = self.asked.is_some() || self.measuring.is_some();
+        let may = !is_out && self.ping_interval.allows_measuring();
+        if may && self.pings.send_ping(Ping::opaque()).is_ok() {
+            self.measuring = Some(Instant::now());
+        }
+    }
+
+    /// The shortest round trip that was measured. `None` also while another measurement is on its way.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.filter(|_| self.measuring.is_none())
     }
 
     /// The other end cannot answer now. The silence, and the time of a ping that was not answered, begin again.
@@ -93,21 +119,33 @@ impl Pings {
             self.read = read;
             self.heard = Instant::now();
         }
-        if let Some(asked) = self.asked {
-            // An error here is one of the connection, which reports it itself.
-            if self.pings.poll_pong(cx).is_pending() {
-                return self
-                    .timer
-                    .poll(cx, asked + self.timeout)
-                    .map(|()| Next::GiveUp);
-            }
-            self.asked = None;
+        let is_out = self.asked.is_some() || self.measuring.is_some();
+        // An error here is one of the connection, which reports it itself.
+        if is_out && self.pings.poll_pong(cx).is_ready() {
             self.heard = Instant::now();
+            self.asked = None;
+            if let Some(sent) = self.measuring.take() {
+                let took = self.heard - sent;
+                let shortest = self.round_trip.map_or(took, |known| known.min(took));
+                self.round_trip = Some(shortest);
+            }
         }
-        let Some(interval) = self.ping_interval.interval().filter(|_| busy) else {
-            return Poll::Pending;
-        };
-        std::task::ready!(self.timer.poll(cx, self.heard + interval));
+        if self.asked.is_none() {
+            let Some(interval) = self.ping_interval.interval().filter(|_| busy) else {
+                return Poll::Pending;
+            };
+            std::task::ready!(self.timer.poll(cx, self.heard + interval));
+            if self.measuring.is_some() {
+                // It has been silent, and there is a ping that it should have answered.
+                self.asked = Some(Instant::now());
+            }
+        }
+        if let Some(asked) = self.asked {
+            return self
+                .timer
+                .poll(cx, asked + self.timeout)
+                .map(|()| Next::GiveUp);
+        }
         match self.pings.send_ping(Ping::opaque()) {
             Ok(()) => {
                 self.asked = Some(Instant::now());

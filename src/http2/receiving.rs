@@ -7,44 +7,61 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
+use tokio::time::Instant;
 
-use super::windows::Unread;
+use super::inbound::Inbound;
+use super::inbox::Inbox;
 
 /// The receiving direction of a stream. What has arrived on it and was not released counts as unread.
 pub(super) struct Receiving {
-    stream: Tracking,
-    unread: Rc<Unread>,
+    body: ReceivingBody,
+    inbound: Rc<Inbound>,
 }
 
-/// Whether the unread bytes of a stream are counted.
-enum Tracking {
-    /// They are not: the stream is no longer than the window that every stream always has.
-    Untracked(RecvStream),
-    Tracked(Rc<RefCell<RecvStream>>),
+enum ReceivingBody {
+    /// It is known to fit into the window that every stream always has.
+    Short(RecvStream),
+    Long {
+        inbox: Rc<RefCell<Inbox>>,
+        pace: Pace,
+    },
+}
+
+/// How fast a stream is read.
+struct Pace {
+    /// Since when it is measured.
+    since: Instant,
+    /// How many bytes have been read since then.
+    read: usize,
+    /// Whether the reader has waited for the sender since then. Otherwise the stream is as fast as its reader,
+    /// and no window could make it faster.
+    has_waited: bool,
 }
 
 impl Receiving {
     /// A stream of at most `most` bytes, if that is known.
-    pub(super) fn new(stream: RecvStream, most: Option<u64>, unread: &Rc<Unread>) -> Self {
-        let short =
-            stream.is_end_stream() || most.is_some_and(|most| most <= unread.stream_window());
-        let stream = if short {
-            Tracking::Untracked(stream)
+    pub(super) fn new(stream: RecvStream, most: Option<u64>, inbound: &Rc<Inbound>) -> Self {
+        let is_short = stream.is_end_stream()
+            || most.is_some_and(|most| most <= u64::from(inbound.own_window()));
+        let body = if is_short {
+            inbound.begin_short();
+            ReceivingBody::Short(stream)
         } else {
-            let stream = Rc::new(RefCell::new(stream));
-            unread.watch(&stream);
-            Tracking::Tracked(stream)
+            let inbox = Rc::new(RefCell::new(Inbox::new(stream)));
+            inbound.begin_long(&inbox);
+            ReceivingBody::Long {
+                inbox,
+                pace: Pace {
+                    since: Instant::now(),
+                    read: 0,
+                    // Whoever reads the first window at once was there before it came.
+                    has_waited: true,
+                },
+            }
         };
         Self {
-            stream,
-            unread: Rc::clone(unread),
-        }
-    }
-
-    fn with<T>(&mut self, act: impl FnOnce(&mut RecvStream) -> T) -> T {
-        match &mut self.stream {
-            Tracking::Untracked(stream) => act(stream),
-            Tracking::Tracked(stream) => act(&mut stream.borrow_mut()),
+            body,
+            inbound: Rc::clone(inbound),
         }
     }
 
@@ -52,7 +69,14 @@ impl Receiving {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, h2::Error>>> {
-        self.with(|stream| stream.poll_data(cx))
+        match &mut self.body {
+            ReceivingBody::Short(stream) => stream.poll_data(cx),
+            ReceivingBody::Long { inbox, pace } => {
+                let polled = inbox.borrow_mut().poll_data(cx);
+                pace.has_waited |= polled.is_pending();
+                polled
+            }
+        }
     }
 
     pub(super) fn poll_trailers(
@@ -66,8 +90,19 @@ impl Receiving {
     pub(super) fn release(&mut self, length: usize) {
         // It fails only if more is released than has arrived.
         let _ = self.with(|stream| stream.flow_control().release_capacity(length));
-        if matches!(self.stream, Tracking::Tracked(_)) {
-            self.unread.released(length);
+        if let ReceivingBody::Long { pace, .. } = &mut self.body {
+            pace.read += length;
+            if pace.read >= self.inbound.stream_window() as usize {
+                let now = Instant::now();
+                if pace.has_waited {
+                    self.inbound.record_pace(now - pace.since);
+                }
+                *pace = Pace {
+                    since: now,
+                    read: 0,
+                    has_waited: false,
+                };
+            }
         }
     }
 
@@ -77,9 +112,25 @@ impl Receiving {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        match &self.stream {
-            Tracking::Untracked(stream) => stream.is_end_stream(),
-            Tracking::Tracked(stream) => stream.borrow().is_end_stream(),
+        match &self.body {
+            ReceivingBody::Short(stream) => stream.is_end_stream(),
+            ReceivingBody::Long { inbox, .. } => inbox.borrow().is_end_stream(),
+        }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut RecvStream) -> T) -> T {
+        match &mut self.body {
+            ReceivingBody::Short(stream) => act(stream),
+            ReceivingBody::Long { inbox, .. } => act(inbox.borrow_mut().stream()),
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        match &self.body {
+            ReceivingBody::Short(_) => self.inbound.end_short(),
+            ReceivingBody::Long { .. } => self.inbound.end_long(),
         }
     }
 }

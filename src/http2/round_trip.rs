@@ -108,13 +108,13 @@ impl RoundTrip {
                 return Poll::Ready(Err(Error::TunnelWithBody));
             }
             return Poll::Ready(Ok(response.map(|body| {
-                let body = Receiving::new(body, None, &self.state.unread);
+                let body = Receiving::new(body, None, &self.state.inbound);
                 IncomingBody::of_tunnel(body, stream, Rc::clone(&self.state))
             })));
         }
         let (state, upload) = (Rc::clone(&self.state), self.upload.take());
         Poll::Ready(Ok(response.map(|body| {
-            let body = Receiving::new(body, length, &state.unread);
+            let body = Receiving::new(body, length, &state.inbound);
             IncomingBody::new(body, length, state, upload)
         })))
     }

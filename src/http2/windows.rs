@@ -1,88 +1,74 @@
 //! The flow-control windows of one connection: how many bytes the other side may send before we have read
 //! them (RFC 9113 section 5.2).
 //!
-//! Every stream always has a window of the configured size. Beyond that, a connection gets a share of a budget
-//! that all connections of the process have in common, and its streams may use that share from the start:
-//! a large body over a slow network does not wait for one small window after another. Unread bytes reduce
-//! the window of each stream by a multiple of their number. So little memory is used for streams that are
-//! read slowly, and a stream that nobody reads leaves room for the others.
+//! Every stream begins with a window of the configured size, and the window of the connection has room for as
+//! many of those as there may be streams. Where the way to the other side is long, and a stream that is read as
+//! fast as it comes waits for its window, the windows of all streams of the connection grow. They become smaller
+//! again only while no stream is open: there are servers that cut a response off when its window is made smaller
+//! than what they have sent.
+//!
+//! While windows are wide, the window of the connection still has room for all that the open streams may
+//! leave unread, so that no stream stops another. Its memory is what the connection always has, and a share
+//! of the budget of the process. So the wider the windows are, the fewer streams the connection should carry.
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::time::Duration;
 
-use h2::RecvStream;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::budget::{Budget, Share};
 use super::frames::Arrived;
+use super::inbound::Inbound;
+use super::pings::Pings;
 
-/// By how many bytes one unread byte reduces the window of each stream.
-const UNREAD_FACTOR: usize = 16;
+/// The widest window that a stream gets by growth: enough for 80 MB/s over a round trip of 100 ms.
+const WIDEST: u32 = 8 << 20;
 
-/// After how many bytes, received and read together, the windows are computed again.
-const ADJUST_INTERVAL: usize = 64 << 10;
+/// A window grows to this many times what its stream was read by in one round trip.
+const GROWTH: u32 = 4;
 
-/// How many bytes of memory a frame costs beside its payload. The library also counts a smaller DATA frame
-/// as one of this size.
-const FRAME_COST: usize = 256;
+/// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
+const SHORTEST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// The window with which every connection begins (RFC 9113 section 6.9.2).
-const FIRST_WINDOW: usize = (1 << 16) - 1;
-/// The largest window that is allowed (RFC 9113 section 6.9.1).
-const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+/// A connection whose windows grow should have room for this many streams more than are open.
+const SPARE_STREAMS: usize = 3;
 
-/// The window of a connection has room for this many streams more than are open.
-const SPARE_STREAMS: usize = 16;
+/// After how many frames that are smaller than [`SMALL_FRAME`] on average unread ones are joined.
+const SMALL_FRAMES: usize = 512;
+
+/// The library counts a smaller DATA frame as one of this size.
+const SMALL_FRAME: usize = 256;
+
+/// After how many bytes unread ones are counted again.
+const COUNT_INTERVAL: usize = 64 << 10;
 
 /// How large the windows of one connection are to be.
 #[derive(Debug, Clone)]
 pub struct Sizes {
     /// The window that every stream always has, in bytes.
     pub stream: u32,
-    /// The most streams that are open at once.
-    pub max_streams: u32,
-    /// What all connections share beyond the windows of their streams.
+    /// The window that the connection always has, in bytes.
+    pub connection: u32,
+    /// What all connections share beyond that.
     pub budget: Arc<Budget>,
 }
 
 /// The windows of one connection.
 pub(super) struct Windows {
-    sizes: Sizes,
+    /// The window that the connection always has.
+    own_connection: u32,
     share: Share,
-    unread: Rc<Unread>,
-    /// The window of each stream that the other side was last told.
-    stream: u32,
-    /// The window of the connection that the other side was last told.
-    connection: u32,
-    /// A change of the stream windows is due, but the one before it has not been acknowledged yet.
-    change_pending: bool,
-    /// The window of the connection has room for this many streams.
-    streams: usize,
-    /// How many bytes were unread at the last adjustments. The smallest of these numbers counts: bytes that
-    /// have just arrived, and that somebody is about to read, do not reduce the windows.
-    recent_unread: [usize; 4],
-    adjustments: usize,
-    /// The number of bytes received and read at the last adjustment. Wraps.
-    progress: usize,
-    /// What had arrived when `byte_cost` was last computed.
+    inbound: Rc<Inbound>,
+    /// For how many long bodies room was wanted when there was too little.
+    crowd: usize,
+    /// How many bytes had arrived when unread ones were last counted.
+    counted: usize,
+    /// More long bodies are open than there is room for, and half of the window of the connection is unread.
+    is_crowded: bool,
+    /// What had arrived when frames were last counted.
     arrived: Arrived,
-    /// How much memory one byte costs, times [`FRAME_COST`]: more if bytes come in small frames.
-    byte_cost: usize,
-}
-
-/// What has arrived on the streams of a connection and has not been read.
-pub(super) struct Unread {
-    /// The window that every stream always has.
-    stream_window: u64,
-    streams: RefCell<Vec<Weak<RefCell<RecvStream>>>>,
-    /// When `streams` has this length, those that have been dropped are removed from it.
-    prune_at: Cell<usize>,
-    /// How many bytes have been read. Wraps.
-    released: Cell<usize>,
-    /// A task that is woken once this many more bytes have been read.
-    waiter: RefCell<Option<(usize, Waker)>>,
 }
 
 /// A connection whose windows can be changed.
@@ -93,7 +79,7 @@ pub(super) trait Resize {
     fn resize(&mut self, size: u32);
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::client::Connection<I, bytes::Bytes> {
+impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::client::Connection<I, Bytes> {
     fn resize_streams(&mut self, size: u32) -> Result<(), h2::Error> {
         self.set_initial_window_size(size)
     }
@@ -103,7 +89,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::client::Connection<I, byt
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::server::Connection<I, bytes::Bytes> {
+impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::server::Connection<I, Bytes> {
     fn resize_streams(&mut self, size: u32) -> Result<(), h2::Error> {
         self.set_initial_window_size(size)
     }
@@ -116,206 +102,159 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Resize for h2::server::Connection<I, byt
 impl Windows {
     /// The windows of a new connection.
     pub(super) fn new(sizes: &Sizes) -> Self {
-        let share = Share::of(&sizes.budget);
-        let unread = Rc::new(Unread {
-            stream_window: sizes.stream.into(),
-            streams: RefCell::default(),
-            prune_at: Cell::new(2 * SPARE_STREAMS),
-            released: Cell::new(0),
-            waiter: RefCell::default(),
-        });
-        let mut windows = Self {
-            sizes: sizes.clone(),
-            share,
-            unread,
-            stream: 0,
-            connection: 0,
-            change_pending: false,
-            streams: SPARE_STREAMS,
-            recent_unread: [0; 4],
-            adjustments: 0,
-            progress: 0,
+        Self {
+            own_connection: sizes.connection,
+            share: Share::of(&sizes.budget),
+            inbound: Inbound::new(sizes.stream, sizes.connection),
+            crowd: 0,
+            counted: 0,
+            is_crowded: false,
             arrived: Arrived::default(),
-            byte_cost: FRAME_COST,
-        };
-        windows.stream = windows.stream_for(0);
-        windows.connection = windows.connection_for(0);
-        windows
+        }
     }
 
-    /// The window of each stream that the other side was last told.
-    pub(super) fn stream(&self) -> u32 {
-        self.stream
+    pub(super) fn inbound(&self) -> &Rc<Inbound> {
+        &self.inbound
     }
 
-    /// The window of the connection that the other side was last told.
-    pub(super) fn connection(&self) -> u32 {
-        self.connection
-    }
-
-    pub(super) fn unread(&self) -> &Rc<Unread> {
-        &self.unread
-    }
-
-    /// Computes the windows again if enough has been received and read since the last time, or if more
-    /// `streams` are open than the window of the connection has room for. To be called before more is read
-    /// from the connection, when those who read bodies have had a chance to.
+    /// Lets the windows grow if a stream waits for them, or if more than fit into them are open. `long` is how
+    /// many bodies are being received, or may be, that are not known to be short. To be called before the
+    /// connection is polled.
     pub(super) fn adjust(
         &mut self,
-        cx: &Context<'_>,
         arrived: Arrived,
-        streams: usize,
+        long: usize,
+        pings: Option<&mut Pings>,
         connection: &mut impl Resize,
     ) {
-        let progress = arrived.bytes.wrapping_add(self.unread.released.get());
-        if progress.wrapping_sub(self.progress) < ADJUST_INTERVAL && streams <= self.streams {
+        self.join_small_frames(arrived);
+        if !self.inbound.has_room_for(long) {
+            self.crowd(arrived, long, connection);
+        }
+        let Some(took) = self.inbound.take_quickest() else {
             return;
+        };
+        let Some(pings) = pings.filter(|_| self.may_grow()) else {
+            return;
+        };
+        // Each growth is followed by another measurement: the shortest round trip counts, since a busy
+        // machine makes them longer.
+        match pings.round_trip() {
+            Some(round_trip) if round_trip < SHORTEST_ROUND_TRIP => {}
+            Some(round_trip) if !self.grow(long, took, round_trip, connection) => {}
+            _ => pings.measure(),
         }
-        self.progress = progress;
-        self.streams = streams + SPARE_STREAMS;
-        self.measure_cost(arrived);
-        self.resize(cx, connection);
     }
 
-    /// To be called after the connection was polled. While the windows are small, the other side may send
-    /// nothing, so that [`adjust`](Self::adjust) would not be called again.
-    ///
-    /// A change of the windows takes effect when it is acknowledged, which may have happened in this poll.
-    /// A stream whose bytes were all read before that may then have a window of zero or less, and the
-    /// library opens it only when something is released. A pending change can be made now.
-    pub(super) fn after_turn(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
-        if self.change_pending {
-            self.resize(cx, connection);
-            if !self.change_pending {
-                // The library sends the change when it is polled next, but does not ask to be polled.
-                cx.waker().wake_by_ref();
+    /// Whether more bodies have begun than there is room for, and so much is unread that what comes next may have
+    /// to wait for them.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Makes the windows as narrow as they were. To be called only while no stream is open.
+    pub(super) fn narrow(&mut self, connection: &mut impl Resize) {
+        let own = self.inbound.own_window();
+        if self.inbound.stream_window() > own && connection.resize_streams(own).is_ok() {
+            self.share.shrink_to(0);
+            self.crowd = 0;
+            self.inbound.set_windows(own, self.own_connection);
+            connection.resize(self.own_connection);
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        self.inbound.stream_window() < WIDEST && !self.share.budget().is_empty()
+    }
+
+    /// A stream was read by as much as its window, which took so long. Whether the windows grow.
+    fn grow(
+        &mut self,
+        long: usize,
+        took: Duration,
+        round_trip: Duration,
+        connection: &mut impl Resize,
+    ) -> bool {
+        let window = self.inbound.stream_window();
+        let in_round_trip = f64::from(window) * (round_trip.as_secs_f64() / took.as_secs_f64());
+        // The conversion saturates.
+        let wanted = (f64::from(GROWTH) * in_round_trip) as u32;
+        let wanted = wanted.min(window.saturating_mul(GROWTH)).min(WIDEST);
+        let least = window.saturating_mul(2).min(WIDEST);
+        if wanted < least {
+            return false;
+        }
+        let share = self.share.bytes();
+        self.take(self.inbound.unread_at_most(long + SPARE_STREAMS, wanted));
+        let short = self.inbound.unread_at_most(0, wanted);
+        let room = (self.connection_window() as usize).saturating_sub(short) / (long + 1);
+        let stream = wanted.min(saturated(room));
+        if stream < wanted {
+            self.share.budget().record_shortage();
+        }
+        let grows = stream >= least && connection.resize_streams(stream).is_ok();
+        if grows {
+            self.crowd = 0;
+            self.set(stream, connection);
+        } else {
+            self.share.shrink_to(share);
+        }
+        grows
+    }
+
+    /// More bodies are open than there is room for.
+    fn crowd(&mut self, arrived: Arrived, long: usize, connection: &mut impl Resize) {
+        if long > self.crowd {
+            self.crowd = long;
+            let stream = self.inbound.stream_window();
+            self.take(self.inbound.unread_at_most(long, stream));
+            self.set(stream, connection);
+            if self.inbound.has_room_for(long) {
+                return;
             }
+            self.share.budget().record_shortage();
         }
-        if self.stream < self.stream_for(0) {
-            self.unread.reopen();
-        }
-    }
-
-    fn resize(&mut self, cx: &Context<'_>, connection: &mut impl Resize) {
-        let unread = self.unread.bytes();
-        self.recent_unread[self.adjustments % self.recent_unread.len()] = unread;
-        self.adjustments = self.adjustments.wrapping_add(1);
-        self.share.grow();
-
-        let least_unread = self.recent_unread.iter().copied().min().unwrap_or_default();
-        let stream = self.stream_for(least_unread);
-        let differs = stream / 2 >= self.stream || stream <= self.stream / 2;
-        let fully_read = stream > self.stream && least_unread == 0;
-        self.change_pending = (differs || fully_read) && connection.resize_streams(stream).is_err();
-        if (differs || fully_read) && !self.change_pending {
-            self.stream = stream;
-        }
-        let connection_window = self.connection_for(unread);
-        if connection_window.abs_diff(self.connection) as usize >= ADJUST_INTERVAL {
-            connection.resize(connection_window);
-            self.connection = connection_window;
-        }
-        if self.stream < self.stream_for(0) {
-            self.unread.wake_when_read(ADJUST_INTERVAL, cx.waker());
+        if arrived.bytes.wrapping_sub(self.counted) >= COUNT_INTERVAL {
+            self.counted = arrived.bytes;
+            self.is_crowded |= self.inbound.unread() >= self.connection_window() as usize / 2;
         }
     }
 
-    /// Computes `byte_cost` from what has arrived since the last time.
-    fn measure_cost(&mut self, arrived: Arrived) {
-        let bytes = arrived.bytes.wrapping_sub(self.arrived.bytes);
+    /// Takes what is needed for this much unread.
+    fn take(&mut self, unread: usize) {
+        let beyond = unread.saturating_sub(self.own_connection as usize);
+        self.share.grow_to(beyond);
+    }
+
+    fn set(&self, stream: u32, connection: &mut impl Resize) {
+        let all = self.connection_window();
+        self.inbound.set_windows(stream, all);
+        connection.resize(all);
+    }
+
+    /// The window that the connection may have now.
+    fn connection_window(&self) -> u32 {
+        /// RFC 9113 section 6.9.1.
+        const LARGEST: u32 = (1 << 31) - 1;
+        let share = saturated(self.share.bytes());
+        self.own_connection.saturating_add(share).min(LARGEST)
+    }
+
+    /// The library ends a connection when the unread bytes come in too many small frames.
+    fn join_small_frames(&mut self, arrived: Arrived) {
         let frames = arrived.frames.wrapping_sub(self.arrived.frames);
-        if bytes >= ADJUST_INTERVAL / 4 {
-            self.byte_cost = FRAME_COST + frames.saturating_mul(FRAME_COST * FRAME_COST) / bytes;
+        if frames >= SMALL_FRAMES {
+            let bytes = arrived.bytes.wrapping_sub(self.arrived.bytes);
             self.arrived = arrived;
-        }
-    }
-
-    /// The window of each stream when this many bytes are unread.
-    fn stream_for(&self, unread: usize) -> u32 {
-        let cost = (unread / FRAME_COST).saturating_mul(self.byte_cost);
-        let beyond = self
-            .share
-            .bytes()
-            .saturating_sub(UNREAD_FACTOR.saturating_mul(cost));
-        size(self.sizes.stream as usize + beyond)
-    }
-
-    /// The window of the connection when this many bytes are unread: the windows that its streams always
-    /// have, and beside them the share, or what the streams that nobody reads hold if that is more.
-    fn connection_for(&self, unread: usize) -> u32 {
-        let streams = self.streams.min(self.sizes.max_streams as usize);
-        let always = streams.saturating_mul(self.sizes.stream as usize);
-        let held = unread.clamp(
-            self.share.bytes(),
-            self.share.bytes().saturating_add(always),
-        );
-        size(always.saturating_add(held).max(FIRST_WINDOW))
-    }
-}
-
-fn size(bytes: usize) -> u32 {
-    u32::try_from(bytes).map_or(LARGEST_WINDOW, |bytes| bytes.min(LARGEST_WINDOW))
-}
-
-impl Unread {
-    /// The window that every stream always has.
-    pub(super) fn stream_window(&self) -> u64 {
-        self.stream_window
-    }
-
-    /// Counts the unread bytes of this stream until it is dropped.
-    pub(super) fn watch(&self, stream: &Rc<RefCell<RecvStream>>) {
-        let mut streams = self.streams.borrow_mut();
-        if streams.len() >= self.prune_at.get() {
-            streams.retain(|stream| stream.strong_count() > 0);
-            self.prune_at.set(2 * (streams.len() + SPARE_STREAMS));
-        }
-        streams.push(Rc::downgrade(stream));
-    }
-
-    /// To be called when this many bytes have been read.
-    pub(super) fn released(&self, length: usize) {
-        self.released.set(self.released.get().wrapping_add(length));
-        let mut waiter = self.waiter.borrow_mut();
-        if let Some((left, _)) = &mut *waiter {
-            *left = left.saturating_sub(length);
-            if *left == 0
-                && let Some((_, waker)) = waiter.take()
-            {
-                waker.wake();
+            if bytes / frames < SMALL_FRAME {
+                self.inbound.join_pieces();
             }
         }
     }
+}
 
-    /// Wakes the task once this many more bytes have been read.
-    fn wake_when_read(&self, length: usize, waker: &Waker) {
-        *self.waiter.borrow_mut() = Some((length, waker.clone()));
-    }
-
-    /// How many bytes are unread.
-    fn bytes(&self) -> usize {
-        let mut bytes = 0;
-        self.for_each(|stream| bytes += stream.flow_control().used_capacity());
-        bytes
-    }
-
-    /// Makes the library announce the windows of streams that are larger than the other side was told.
-    fn reopen(&self) {
-        // Releasing zero bytes cannot fail, and makes the library look at the window.
-        self.for_each(|stream| drop(stream.flow_control().release_capacity(0)));
-    }
-
-    fn for_each(&self, mut act: impl FnMut(&mut RecvStream)) {
-        self.streams.borrow_mut().retain(|stream| {
-            let Some(stream) = stream.upgrade() else {
-                return false;
-            };
-            if let Ok(mut stream) = stream.try_borrow_mut() {
-                act(&mut stream);
-            }
-            true
-        });
-    }
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -71,9 +71,10 @@ fn settings(
     ServerSettings {
         windows: Sizes {
             stream: http2.stream_window,
-            max_streams: http2.max_streams,
+            connection: http2.connection_window(),
             budget: Arc::clone(&shard.snapshot.windows),
         },
+        max_streams: http2.max_streams,
         small_frames: http2.connection_window() as usize / 2,
         max_header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
         send_buffer: limits.body_buffer,
@@ -236,7 +237,8 @@ impl Future for Http2Session {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            if this.client.is_closing() && !this.is_draining {
+            let should_drain = this.client.is_closing() || this.connection.is_crowded();
+            if should_drain && !this.is_draining {
                 this.drain();
                 continue;
             }

@@ -78,11 +78,11 @@ keys! {
         stream_window: Size<u32> = stream_window();
 
         /// HTTP/2: how much more can be sent before it is read, over all connections of the process in both
-        /// directions. See [HTTP/2 windows](#http2-windows).
-        window_budget: Size = Size::new("0B", "0B", "64GiB");
+        /// directions, where ways are long. See [HTTP/2 windows](#http2-windows). `"0B"`: no window grows.
+        window_budget: Size = Size::new("64MiB", "0B", "64GiB");
 
         /// HTTP/2: how long a client that waits for a response may send nothing until it is sent a PING.
-        /// `"0s"`: never.
+        /// `"0s"`: never, and no window grows.
         ping_interval: Time = Time::new("30s", "0s");
 
         /// HTTP/2: how long the client may take to answer the PING. After that its connection ends.

@@ -117,17 +117,18 @@ keys! {
         max_response_headers: Integer<usize> = Integer::new(100, 1..=10_000);
 
         // More streams than most servers take on one connection need another.
-        /// HTTP/2: the most requests at the same time on one connection. The API may allow fewer.
+        /// HTTP/2: the most requests at the same time on one connection. The API may allow fewer, and
+        /// [wide windows](#http2-windows) do.
         max_streams: Integer<u32> = max_streams(100);
 
-        /// HTTP/2: how much of one response can always be sent before it is read. `server.window_budget` adds
-        /// to it.
+        /// HTTP/2: how much of one response can always be sent before it is read. More where ways
+        /// are long: see [HTTP/2 windows](#http2-windows).
         stream_window: Size<u32> = stream_window();
 
         /// HTTP/2: how long an API may send nothing on a connection on which a request waits until it is sent
-        /// a PING. `"0s"`: never. Servers of gRPC end a connection that sends them more often than every 5
-        /// minutes. Each ENHANCE_YOUR_CALM of an API doubles the interval for it, until a restart, or a reload
-        /// that changes the upstream.
+        /// a PING. `"0s"`: never, and no window grows. Servers of gRPC end a connection that sends them more
+        /// often than every 5 minutes. Each ENHANCE_YOUR_CALM of an API doubles the interval for it, and no
+        /// window grows any more, until a restart, or a reload that changes the upstream.
         ping_interval: Time = Time::new("6m", "0s");
 
         /// HTTP/2: how long the API may take to answer the PING. After that the connection ends.

@@ -36,7 +36,7 @@ const LIMITS: [Limit; 52] = [
     (SERVER, "body_buffer", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"7KiB\"", "expected 8KiB to 16MiB")),
     (SERVER, "tunnel_buffer", 8 * KIB, ("\"1KiB\"", KIB), ("\"2MiB\"", "expected 1KiB to 1MiB")),
     (SERVER, "max_interim_bytes", 64 * KIB, ("\"0B\"", 0), ("\"17MiB\"", "expected 0B to 16MiB")),
-    (SERVER, "window_budget", 0, ("\"8MiB\"", 8 * KIB * KIB), ("\"65GiB\"", "expected 0B to 64GiB")),
+    (SERVER, "window_budget", 64 * KIB * KIB, ("\"8MiB\"", 8 * KIB * KIB), ("\"65GiB\"", "expected 0B to 64GiB")),
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
     (SERVER, "max_file_bytes", KIB * KIB, ("\"1KiB\"", KIB), ("\"1000B\"", "expected 1KiB to 64MiB")),
     (SERVER, "reload_retry_interval", 10_000, ("\"7s\"", 7000), ("\"99ms\"", "expected 100ms to 8760h (a year)")),

@@ -16,7 +16,7 @@ fn settings() -> ClientSettings {
     ClientSettings {
         windows: Sizes {
             stream: 65_536,
-            max_streams: 1,
+            connection: 65_535,
             budget: super::super::Budget::new(0),
         },
         small_frames: 65_536,

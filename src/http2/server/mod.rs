@@ -33,6 +33,8 @@ pub use responder::{Responder, ResponseProgress, TunnelReceiver};
 pub struct ServerSettings {
     /// How much may arrive before it is read.
     pub windows: Sizes,
+    /// The most requests at once.
+    pub max_streams: u32,
     /// By how many bytes in all the frames of unread uploads may be shorter than 256 bytes, before the
     /// connection is ended.
     pub small_frames: usize,
@@ -82,14 +84,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
     /// # Errors
     /// What arrives is not HTTP/2, or the connection has failed.
     pub async fn begin(io: I, settings: &ServerSettings) -> Result<Self, Error> {
-        let windows = Windows::new(&settings.windows);
+        let windows = &settings.windows;
         let mut builder = Builder::new();
         builder
-            .max_concurrent_streams(settings.windows.max_streams)
+            .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(settings.max_header_bytes)
             .max_local_error_reset_streams(Some(super::MAX_FAULTY_STREAMS))
-            .initial_window_size(windows.stream())
-            .initial_connection_window_size(windows.connection())
+            .initial_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
             .data_frame_budget(settings.small_frames)
             .max_send_buffer_size(settings.send_buffer)
             .enable_connect_protocol();
@@ -105,7 +107,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         Ok(Self {
             connection,
             pings,
-            windows,
+            windows: Windows::new(windows),
             max_interim_bytes: settings.max_interim_bytes,
         })
     }
@@ -120,8 +122,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         in_flight: usize,
         stalls: bool,
     ) -> Poll<Option<IncomingRequest>> {
-        let connection = &mut self.connection;
-        self.windows.adjust(cx, arrived(), in_flight, connection);
+        let (long, pings) = (self.windows.inbound().long(), self.pings.as_mut());
+        self.windows
+            .adjust(arrived(), long, pings, &mut self.connection);
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
@@ -133,7 +136,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
                 }
                 // The library has sent the reason to the client.
                 Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending => self.windows.after_turn(cx, &mut self.connection),
+                Poll::Pending => {}
             }
             let Some(pings) = &mut self.pings else {
                 return Poll::Pending;
@@ -149,6 +152,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         }
     }
 
+    /// Whether more uploads have begun than its windows have room for, and so much is unread that new ones should
+    /// have another connection.
+    pub fn is_crowded(&self) -> bool {
+        self.windows.is_crowded()
+    }
+
     /// Takes no more requests, and ends when those that have come have been answered.
     pub fn close(&mut self) {
         self.connection.graceful_shutdown();
@@ -160,7 +169,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         respond: h2::server::SendResponse<Bytes>,
     ) -> Option<IncomingRequest> {
         let (head, stream) = request.into_parts();
-        let unread = self.windows.unread();
+        let inbound = self.windows.inbound();
         let responder = Responder::new(respond, self.max_interim_bytes);
         let length = content_length(&head.headers);
         let connects = head.method == Method::CONNECT;
@@ -169,11 +178,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
             return None;
         }
         let content = if connects {
-            RequestContent::Tunnel(TunnelReceiver(Receiving::new(stream, None, unread)))
+            RequestContent::Tunnel(TunnelReceiver(Receiving::new(stream, None, inbound)))
         } else if stream.is_end_stream() {
             RequestContent::Empty
         } else {
-            let stream = Receiving::new(stream, length, unread);
+            let stream = Receiving::new(stream, length, inbound);
             RequestContent::Body(RequestBody::new(stream, length, &head, &responder))
         };
         Some(IncomingRequest {

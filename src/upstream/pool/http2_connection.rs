@@ -93,9 +93,15 @@ impl Http2Connection {
         self.is_retired.set(true);
     }
 
-    /// There is no other connection: it gets more streams again.
+    /// There is no other connection: it gets more streams again, also more than its windows have room for.
     pub fn reinstate(&self) {
         self.is_retired.set(false);
+        self.connection.ignore_windows();
+    }
+
+    /// If it is idle and its windows have grown, they become as narrow as they were.
+    pub fn give_width_back(&self) {
+        self.connection.give_width_back();
     }
 
     /// Whether it has been retired.
@@ -105,10 +111,10 @@ impl Http2Connection {
 
     /// Whether another stream may be opened on it.
     pub fn is_available(&self) -> bool {
-        !self.is_retired.get() && self.has_room()
+        !self.is_retired.get() && self.has_room() && self.connection.has_window()
     }
 
-    /// Whether it could carry another stream, retired or not.
+    /// Whether it could carry another stream, retired or not, also if its windows have no room for it.
     pub fn has_room(&self) -> bool {
         let most = self.connection.max_streams().min(self.max_streams);
         self.streams() < most && !self.is_closed()
@@ -189,7 +195,7 @@ fn settings(endpoint: &Endpoint) -> http2::ClientSettings {
     http2::ClientSettings {
         windows: http2::Sizes {
             stream: http2.stream_window,
-            max_streams: http2.max_streams,
+            connection: http2.connection_window(),
             budget: Arc::clone(&endpoint.windows),
         },
         small_frames: always.saturating_mul(SMALL_FRAMES_PER_BYTE).min(1 << 30),

@@ -32,6 +32,8 @@ pub(super) struct Shelf {
     reported: Cell<(i64, i64)>,
     /// [`ConnectionPermits::refused`](crate::upstream::ConnectionPermits::refused) as it was last seen.
     refused: Cell<usize>,
+    /// [`Budget::shortages`](crate::http2::Budget::shortages) as it was last seen.
+    shortages: Cell<usize>,
 }
 
 struct Idle {
@@ -53,6 +55,7 @@ impl Shelf {
             active: Cell::new(0),
             reported: Cell::new((0, 0)),
             refused: Cell::new(0),
+            shortages: Cell::new(0),
         })
     }
 
@@ -173,7 +176,7 @@ impl Shelf {
         })
     }
 
-    /// An HTTP/2 connection that takes another stream although it was retired.
+    /// An HTTP/2 connection that takes another stream although it was retired, or is crowded.
     pub(super) fn retired_http2(&self) -> Option<Rc<Http2Connection>> {
         let http2 = self.http2.borrow();
         http2.iter().find(|open| open.has_room()).cloned()
@@ -226,7 +229,7 @@ impl Shelf {
     }
 
     /// Closes idle connections when another shard needs their permits, and HTTP/2 connections that have
-    /// been idle for too long or were retired.
+    /// been idle for too long or were retired. Others give their windows back when those are needed elsewhere.
     pub(super) fn sweep_surplus(&self, now: Instant) {
         let refused = self.endpoint.permits.refused();
         let is_needed_elsewhere = self.refused.replace(refused) != refused;
@@ -246,6 +249,12 @@ impl Shelf {
             let is_fresh = open.idle_for(now) < max_idle && !open.is_retired();
             is_fresh || open.streams() > 0
         });
+        let shortages = self.endpoint.windows.shortages();
+        if self.shortages.replace(shortages) != shortages {
+            let http2 = self.http2.borrow();
+            let idle = http2.iter().filter(|open| open.streams() == 0);
+            idle.for_each(|open| open.give_width_back());
+        }
     }
 
     /// Closes old connections that are idle, and retires those that are not.

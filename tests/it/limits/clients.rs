@@ -138,7 +138,7 @@ async fn interim_responses_beyond_max_interim_bytes_are_left_out() {
 
 #[tokio::test]
 async fn an_http2_client_is_told_max_streams_and_the_windows() {
-    let lines = "max_streams = 3\nstream_window = \"128KiB\"\nwindow_budget = \"8MiB\"";
+    let lines = "max_streams = 3\nstream_window = \"128KiB\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
     let mut client = FrameClient::open(sidebearer.address(), &[]).await;
     let (mut settings, mut window) = (Vec::new(), None);
@@ -157,12 +157,10 @@ async fn an_http2_client_is_told_max_streams_and_the_windows() {
         found.map(|entry| u32::from_be_bytes(entry[2..].try_into().unwrap()))
     };
     // SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_INITIAL_WINDOW_SIZE
-    let share = 1 << 20;
-    let stream = share + (128 << 10);
-    assert_eq!((setting(3), setting(4)), (Some(3), Some(stream)));
+    assert_eq!((setting(3), setting(4)), (Some(3), Some(128 << 10)));
     // A connection begins with 65,535.
     let more = u32::from_be_bytes(window.unwrap().try_into().unwrap());
-    assert_eq!(more + 65_535, share + 3 * (128 << 10));
+    assert_eq!(more + 65_535, 3 * (128 << 10));
 }
 
 #[tokio::test]

@@ -96,18 +96,16 @@ async fn an_api_is_told_the_windows() {
     let (api, mut told) = mute();
     let lines =
         "http = \"2\"\nmax_streams = 3\nstream_window = \"128KiB\"\nresponse_timeout = \"1s\"";
-    let budget = "window_budget = \"8MiB\"";
-    let sidebearer = Sidebearer::start(&config(budget, api, lines));
+    let sidebearer = Sidebearer::start(&config("", api, lines));
     assert_eq!(client::get(sidebearer.address(), "/").await.status, 504);
     let mut begin = Vec::new();
     while let Ok(read) = told.try_recv() {
         begin.extend(read);
     }
     let has = |bytes: &[u8]| begin.windows(bytes.len()).any(|window| window == bytes);
-    // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE of the connection, which begins with 65,535: an
-    // eighth of the budget, and what the streams always have.
-    assert!(has(b"\0\x04\0\x12\0\0"), "{begin:?}");
-    let more = ((1 << 20) + 3 * (128 << 10) - 65_535_u32).to_be_bytes();
+    // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE of the connection, which begins with 65,535.
+    assert!(has(b"\0\x04\0\x02\0\0"), "{begin:?}");
+    let more = (3 * (128 << 10) - 65_535_u32).to_be_bytes();
     let update = [&b"\0\0\x04\x08\0\0\0\0\0"[..], &more].concat();
     assert!(has(&update), "{begin:?}");
 }
