@@ -158,7 +158,12 @@ fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'stat
         }
         Ok(ConnectVerdict::Pass(passage)) => {
             let Some(peer) = tunnel.peer else {
-                return Ok(());
+                let rule = snapshot.egress.addresses.rule_for_none();
+                return rule.map_or(Ok(()), |rule| {
+                    let reason =
+                        format!("only its proxy knows its address, and now there is {rule}");
+                    Err(reason.into())
+                });
             };
             let judged = snapshot.egress.addresses.judge(peer, passage.reach);
             judged.map_err(|refusal| format!("its address {refusal}").into())
