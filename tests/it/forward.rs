@@ -7,6 +7,7 @@ mod http2;
 mod passing;
 mod reload;
 mod requests;
+mod tunnel_bounds;
 mod tunnels;
 
 use std::net::SocketAddr;

@@ -52,7 +52,7 @@ keys! {
         body_buffer: Size = body_buffer();
 
         /// How much a tunnel buffers in each direction while there is something to move.
-        tunnel_buffer: Size = Size::new("8KiB", "1KiB", "1MiB");
+        tunnel_buffer: Size = Size::new("32KiB", "1KiB", "1MiB");
 
         /// How much of interim responses waits for a client that does not read them. The rest is left out.
         max_interim_bytes: Size = Size::new("64KiB", "0B", "16MiB");

@@ -34,7 +34,7 @@ const LIMITS: [Limit; 52] = [
     (SERVER, "backlog", 1024, ("7", 7), ("0", "from 1 to 1000000")),
     (SERVER, "reserved_files", 32, ("0", 0), ("1000001", "from 0 to 1000000")),
     (SERVER, "body_buffer", 64 * KIB, ("\"8KiB\"", 8 * KIB), ("\"7KiB\"", "expected 8KiB to 16MiB")),
-    (SERVER, "tunnel_buffer", 8 * KIB, ("\"1KiB\"", KIB), ("\"2MiB\"", "expected 1KiB to 1MiB")),
+    (SERVER, "tunnel_buffer", 32 * KIB, ("\"1KiB\"", KIB), ("\"2MiB\"", "expected 1KiB to 1MiB")),
     (SERVER, "max_interim_bytes", 64 * KIB, ("\"0B\"", 0), ("\"17MiB\"", "expected 0B to 16MiB")),
     (SERVER, "window_budget", 64 * KIB * KIB, ("\"8MiB\"", 8 * KIB * KIB), ("\"65GiB\"", "expected 0B to 64GiB")),
     (SERVER, "max_concurrent_fetches", 32, ("7", 7), ("0", "from 1 to 10000")),
