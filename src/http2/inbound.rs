@@ -65,15 +65,15 @@ impl Inbound {
         self.long.get()
     }
 
-    /// Whether the window of the connection has room for everything that so many long bodies may leave unread,
-    /// beside the short ones: then none of them can stop another.
+    /// Whether the window of the connection has room for everything that `long` long bodies and the short ones may
+    /// leave unread: then none of them can stop another.
     pub(super) fn has_room_for(&self, long: usize) -> bool {
         let stream = self.stream_window.get();
         stream == self.own_window
             || self.unread_at_most(long, stream) <= self.connection_window.get() as usize
     }
 
-    /// How many bytes can be unread of so many long bodies, each with this window, and of the short ones.
+    /// How many bytes can be unread of `long` long bodies, each with this window, and of the short ones.
     pub(super) fn unread_at_most(&self, long: usize, stream_window: u32) -> usize {
         let short = self.short.get().saturating_mul(self.own_window as usize);
         long.saturating_mul(stream_window as usize)

@@ -93,7 +93,7 @@ impl Pings {
     }
 
     /// Measures the round trip by a ping, which the connection sends when it is polled next. To be called only
-    /// when much data has come since the last ping: servers that count pings begin anew when they send data.
+    /// when much data has come since the last ping: servers that count pings begin again at zero when they send data.
     pub fn measure(&mut self) {
         let is_out = self.asked.is_some() || self.measuring.is_some();
         let may = !is_out && self.ping_interval.allows_measuring();

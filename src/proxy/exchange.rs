@@ -40,6 +40,8 @@ pub struct Exchange {
     pub in_flight: InFlight,
     /// It is a gRPC call.
     pub grpc: bool,
+    /// A CONNECT has opened a tunnel, which gets a line at its beginning and one at its end.
+    opened_tunnel: bool,
     /// What went to the upstream.
     pub sent: SendRecord,
     /// Its method.
@@ -122,6 +124,7 @@ impl Exchange {
             passed: None,
             in_flight,
             grpc: false,
+            opened_tunnel: false,
             sent: SendRecord::default(),
             method: head.method.clone(),
             start: Instant::now(),
@@ -202,6 +205,11 @@ impl Exchange {
         self.response_bytes += data.map_or(0, Bytes::len) as u64;
     }
 
+    /// A CONNECT has opened a tunnel.
+    pub fn set_tunnel_opened(&mut self) {
+        self.opened_tunnel = true;
+    }
+
     /// It becomes a tunnel, which is counted while it is open, and has a line of its own at its end.
     pub fn begin_tunnel_record(&mut self) -> Box<TunnelRecord> {
         let access = self.shard.snapshot.config.log.access;
@@ -251,7 +259,9 @@ impl Exchange {
             AccessLog::Off => false,
             AccessLog::All => true,
             AccessLog::Errors => {
-                self.error.is_some() || self.status.is_some_and(|status| status.is_server_error())
+                self.opened_tunnel
+                    || self.error.is_some()
+                    || self.status.is_some_and(|status| status.is_server_error())
             }
         }
     }
@@ -259,7 +269,7 @@ impl Exchange {
     /// Whether it gets a line of its own; else it is counted, because many fail in the same way.
     fn has_own_line(&self) -> bool {
         let snapshot = &self.shard.snapshot;
-        if snapshot.config.log.access == AccessLog::All {
+        if snapshot.config.log.access == AccessLog::All || self.opened_tunnel {
             return true;
         }
         let failure = Failure {

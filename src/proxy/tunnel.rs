@@ -135,6 +135,7 @@ impl UpstreamTunnel {
         let buffer = config.server.tunnel_buffer;
         let mut record = exchange.begin_tunnel_record();
         record.set_destination(&open.asked.host, open.asked.port);
+        exchange.set_tunnel_opened();
         Box::new(Self {
             side: UpstreamSide::Connection(io),
             received: Bytes::new(),

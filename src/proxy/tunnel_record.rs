@@ -84,8 +84,8 @@ impl TunnelRecord {
     fn is_logged(&self) -> bool {
         match self.access {
             AccessLog::Off => false,
-            // An operator who has changed the configuration wants to see what that did.
-            AccessLog::Errors => self.reason.is_some(),
+            // Nobody reads what is in the tunnel of a CONNECT: these lines are all that tells of it.
+            AccessLog::Errors => self.host.is_some(),
             AccessLog::All => true,
         }
     }

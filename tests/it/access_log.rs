@@ -287,13 +287,13 @@ async fn a_tunnel_is_logged_at_its_end_with_what_went_each_way() {
 }
 
 #[tokio::test]
-async fn a_tunnel_by_connect_has_a_line_at_its_beginning_and_one_at_its_end() {
+async fn a_tunnel_by_connect_has_a_line_at_its_beginning_and_one_at_its_end_by_default() {
     let echo = server::bytes(|_, mut stream| async move {
         stream.read_exact(&mut [0; 4]).await.unwrap();
         stream.write_all(b"hello").await.unwrap();
     });
     let config = format!(
-        "[log]\naccess = \"all\"\n[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\n\
+        "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\n\
          [upstreams.far]\nurl = \"https://{echo}\"\n",
         any_port()
     );

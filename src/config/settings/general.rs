@@ -83,7 +83,7 @@ pub enum LogFormat {
 pub enum AccessLog {
     /// No access lines.
     Off,
-    /// Requests that ended in an error of ours or a 5xx of the upstream.
+    /// Requests that ended in an error of ours or a 5xx of the upstream, and tunnels by CONNECT.
     Errors,
     /// Every request.
     All,

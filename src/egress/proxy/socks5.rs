@@ -109,7 +109,7 @@ async fn send<I: AsyncWrite + Unpin>(io: &mut I, message: &[u8]) -> Result<(), T
     Ok(io.flush().await?)
 }
 
-/// Exactly so many bytes: what comes behind the last reply belongs to the tunnel.
+/// Reads exactly `N` bytes: what comes behind the last reply belongs to the tunnel.
 async fn receive<I: AsyncRead + Unpin, const N: usize>(io: &mut I) -> Result<[u8; N], TunnelError> {
     let mut message = [0; N];
     io.read_exact(&mut message).await.map_err(ended)?;

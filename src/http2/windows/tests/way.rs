@@ -130,7 +130,7 @@ pub(super) async fn body(connection: &Connection) -> IncomingBody {
     head(trip).await.unwrap().into_body()
 }
 
-/// Reads so many bytes at least.
+/// Reads at least this many bytes.
 pub(super) async fn read(body: &mut IncomingBody, bytes: usize) {
     let mut length = 0;
     while length < bytes {
