@@ -255,3 +255,6 @@ async fn log_when_ready(admin: Arc<Admin>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::output::{CommandError, block_on};
 use crate::admin::ReloadRequest;
-use crate::app::{self, StartError};
+use crate::app::{self, Ended, StartError};
 use crate::config::{self, Loaded};
 use crate::process;
 use crate::service_manager::ServiceManager;
@@ -74,11 +74,22 @@ pub async fn serve(path: &Path) -> Result<(), CommandError> {
         either(&mut terminate, &mut interrupt).await;
     };
     tokio::select! {
-        ended = bound.run(async { drop(told.await) }) => match ended.panicked {
-            Some(panicked) => Err(CommandError::Failed(format!("{panicked} panicked, a defect of sidebearer"))),
-            None => Ok(()),
-        },
+        ended = bound.run(async { drop(told.await) }) => outcome(ended),
         () = signals => Err(CommandError::Failed("ended at once by a second signal".to_owned())),
+    }
+}
+
+/// What the command says of how it ended.
+///
+/// # Errors
+/// A thread or task has panicked.
+pub fn outcome(ended: Ended) -> Result<(), CommandError> {
+    match ended.panicked {
+        Some(panicked) => {
+            let reason = format!("{panicked} panicked, a defect of sidebearer");
+            Err(CommandError::Failed(reason))
+        }
+        None => Ok(()),
     }
 }
 

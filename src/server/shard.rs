@@ -25,6 +25,8 @@ use crate::snapshot::Snapshot;
 use crate::supervisor::Supervisor;
 
 #[cfg(test)]
+mod defects;
+#[cfg(test)]
 pub(super) mod in_memory;
 
 /// How often a shard moves its idle connections to the newest snapshot. This is how long it may keep an old one
