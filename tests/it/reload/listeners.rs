@@ -151,8 +151,10 @@ async fn a_taken_port_refuses_the_whole_reload() {
     let taken = TcpListener::bind(loopback()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("new.sock");
-    let sidebearer = Sidebearer::start(&[listener("old", old), rest(&api)].concat());
+    let server = "[server]\nreload_retry_interval = \"200ms\"\n";
+    let sidebearer = Sidebearer::start(&[server, &listener("old", old), &rest(&api)].concat());
     let changed = [
+        server.to_owned(),
         listener("new", new),
         unix("unix", &socket, "0600"),
         listener("taken", taken.local_addr().unwrap()),
@@ -178,7 +180,7 @@ async fn a_taken_port_refuses_the_whole_reload() {
 
     // It is looked at again without a word, and what has not changed is not news.
     let failures = reloads(&sidebearer, "failure").await;
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(reloads(&sidebearer, "failure").await, failures);
     drop(taken);
     eventually("the port is free", async || {
