@@ -27,13 +27,18 @@ fn to_token_endpoint() -> AssertionForm {
     }
 }
 
+/// Signs assertions for the token endpoint with this key, by the algorithm that the key names.
+fn signed_with(key: SecretSource) -> ClientAuth {
+    ClientAuth::PrivateKeyJwt {
+        key,
+        algorithm: None,
+        form: to_token_endpoint(),
+    }
+}
+
 fn keyed(url: &str, file: &Path) -> Credential {
     Credential {
-        auth: ClientAuth::PrivateKeyJwt {
-            key: SecretSource::File(file.to_owned().into()),
-            algorithm: None,
-            form: to_token_endpoint(),
-        },
+        auth: signed_with(SecretSource::File(file.to_owned().into())),
         ..credential(url)
     }
 }
@@ -150,11 +155,7 @@ async fn an_assertion_is_dated_by_the_clock_of_the_server_that_refuses_it() {
     for (ahead, first, second) in [(-3, 1, 1), (-30, 2, 1), (120, 2, 1), (0, 1, 1)] {
         let server = with_clock(ahead).await;
         let credential = Credential {
-            auth: ClientAuth::PrivateKeyJwt {
-                key: literal(key!("p256.jwk")),
-                algorithm: None,
-                form: to_token_endpoint(),
-            },
+            auth: signed_with(literal(key!("p256.jwk"))),
             assertion_nbf: true,
             ..credential(&server.url("/token"))
         };
@@ -172,11 +173,7 @@ async fn an_assertion_is_dated_by_the_clock_of_the_server_that_refuses_it() {
 async fn a_clock_that_is_more_than_five_minutes_off_is_not_followed() {
     let server = with_clock(3600).await;
     let credential = Credential {
-        auth: ClientAuth::PrivateKeyJwt {
-            key: literal(key!("p256.jwk")),
-            algorithm: None,
-            form: to_token_endpoint(),
-        },
+        auth: signed_with(literal(key!("p256.jwk"))),
         ..credential(&server.url("/token"))
     };
     let client = Client::new(&credential).unwrap();
@@ -197,11 +194,7 @@ async fn a_clock_that_is_more_than_five_minutes_off_is_not_followed() {
 async fn every_attempt_has_an_assertion_of_its_own() {
     let server = Server::always(http("503 Busy", "", "")).await;
     let credential = Credential {
-        auth: ClientAuth::PrivateKeyJwt {
-            key: literal(key!("p256.jwk")),
-            algorithm: None,
-            form: to_token_endpoint(),
-        },
+        auth: signed_with(literal(key!("p256.jwk"))),
         ..credential(&server.url("/token"))
     };
     let client = Client::new(&credential).unwrap();
@@ -255,11 +248,7 @@ async fn a_certificate_is_named_when_it_is_of_the_key() {
         (key!("p256.jwk"), None),
     ] {
         let credential = Credential {
-            auth: ClientAuth::PrivateKeyJwt {
-                key: literal(key),
-                algorithm: None,
-                form: to_token_endpoint(),
-            },
+            auth: signed_with(literal(key)),
             tls: Tls {
                 certificate_file: Some(file.clone().into()),
                 ..Tls::default()
@@ -335,11 +324,7 @@ async fn an_echoed_assertion_reaches_no_message() {
         })
         .await;
         let credential = Credential {
-            auth: ClientAuth::PrivateKeyJwt {
-                key: literal(key!("p256.jwk")),
-                algorithm: None,
-                form: to_token_endpoint(),
-            },
+            auth: signed_with(literal(key!("p256.jwk"))),
             ..credential(&server.url("/token"))
         };
         let error = fetch(&credential).await.unwrap_err();

@@ -86,6 +86,12 @@ async fn faults(sidebearer: &Sidebearer) -> Vec<Value> {
     faults.as_array().expect("it is always there").clone()
 }
 
+/// What a file may hold in place of this JWT, and what is said of it.
+fn spoiled_jwts(jwt: &str) -> [(Option<&[u8]>, &'static str); 3] {
+    let half = Some(&jwt.as_bytes()[..20]);
+    [EMPTY, MISSING, (half, "it holds something that is no JWT")]
+}
+
 /// Spoils the file `named` in each way, which must harm no renewal and be told by `/status` in these
 /// words, then writes `next` into it. `shows` is what a server sees of its content.
 async fn spoil(
@@ -194,16 +200,8 @@ async fn a_proof_key_that_is_spoiled_for_a_moment_harms_no_renewal() {
 async fn an_assertion_that_is_spoiled_for_a_moment_harms_no_renewal() {
     let credential = "auth_method = \"client_assertion\"\nclient_assertion = { file = \"named\" }";
     let (good, next) = (jwt("one"), jwt("two"));
-    let bad = [
-        EMPTY,
-        MISSING,
-        (
-            Some(&next.as_bytes()[..20]),
-            "it holds something that is no JWT",
-        ),
-    ];
     let shows = |idp: &Keen| idp.last("client_assertion");
-    spoil(credential, [&good, &next], &bad, shows).await;
+    spoil(credential, [&good, &next], &spoiled_jwts(&next), shows).await;
 }
 
 #[tokio::test]
@@ -211,16 +209,8 @@ async fn a_subject_token_that_is_spoiled_for_a_moment_harms_no_renewal() {
     let credential = "auth_method = \"none\"\ngrant = \"token-exchange\"\n\
                       subject_token = { file = \"named\" }";
     let (good, next) = (jwt("one"), jwt("two"));
-    let bad = [
-        EMPTY,
-        MISSING,
-        (
-            Some(&next.as_bytes()[..20]),
-            "it holds something that is no JWT",
-        ),
-    ];
     let shows = |idp: &Keen| idp.last("subject_token");
-    spoil(credential, [&good, &next], &bad, shows).await;
+    spoil(credential, [&good, &next], &spoiled_jwts(&next), shows).await;
 }
 
 #[tokio::test]
