@@ -79,7 +79,7 @@ impl ShardSnapshot {
     /// An origin that requests pass to from listeners of this reach, with this shard's connections to it.
     ///
     /// # Errors
-    /// As [`PassedOrigins::get`]; `destination_denied` if nothing passes.
+    /// As `PassedOrigins::get`; `destination_denied` if nothing passes.
     pub fn passed_origin(&self, origin: &Origin, reach: Reach) -> Result<PassedOrigin, ProxyError> {
         let passing = self.snapshot.passing.as_ref();
         let passing = passing.ok_or_else(|| {

@@ -2,22 +2,20 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::address_check::AddressCheck;
 use super::addresses::KnownAddresses;
 use super::client_tls::{ClientTls, Protocols};
-use super::dial::dial;
-use super::dns::Resolver;
 use super::error::{ConnectError, Stage, TlsError};
+use super::first_hop::FirstHop;
 use super::handshake;
 use super::io::UpstreamIo;
 use super::proxy_hop::{ProxyHop, ReadyProxy};
@@ -28,23 +26,15 @@ use crate::config::{self, Dialing, EgressProxy, HttpVersion};
 use crate::egress::proxy::{ProxyRefusal, is_refused};
 use crate::http1::AbsoluteForm;
 use crate::http2;
-use crate::process::is_shortage;
 use crate::redact::Redactor;
 
 /// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
 /// an earlier one.
 pub struct Connector {
-    /// Finds the server, or the proxy on the way to it.
-    resolver: Resolver,
+    hop: FirstHop,
     proxy: Option<Box<ProxyHop>>,
     http: HttpVersion,
     tls: Option<ClientTls>,
-    dialing: Dialing,
-    address_check: Option<Arc<dyn AddressCheck>>,
-    own_sockets: Arc<OwnSockets>,
-    redactor: Arc<Redactor>,
-    /// Those that the resolver finds.
-    addresses: KnownAddresses,
 }
 
 /// An open connection.
@@ -96,43 +86,36 @@ impl Connector {
         http: HttpVersion,
     ) -> Self {
         Self {
-            resolver: Resolver::new(host, port),
+            hop: FirstHop::new(host, port),
             proxy: None,
             http,
             tls,
-            dialing: Dialing::default(),
-            address_check: None,
-            own_sockets: Arc::default(),
-            redactor: Arc::default(),
-            addresses: KnownAddresses::default(),
         }
     }
 
     /// Opens its connections with these settings.
-    pub fn with_dialing(self, dialing: Dialing) -> Self {
-        Self { dialing, ..self }
+    pub fn with_dialing(mut self, dialing: Dialing) -> Self {
+        self.hop.dialing = dialing;
+        self
     }
 
     /// Connects only to addresses that `check` allows.
-    pub fn with_address_check(self, check: Arc<dyn AddressCheck>) -> Self {
-        Self {
-            address_check: Some(check),
-            ..self
-        }
+    pub fn with_address_check(mut self, check: Arc<dyn AddressCheck>) -> Self {
+        self.hop.address_check = Some(check);
+        self
     }
 
     /// Never connects to these sockets of this process.
-    pub fn with_own_sockets(self, own_sockets: Arc<OwnSockets>) -> Self {
-        Self {
-            own_sockets,
-            ..self
-        }
+    pub fn with_own_sockets(mut self, own_sockets: Arc<OwnSockets>) -> Self {
+        self.hop.own_sockets = own_sockets;
+        self
     }
 
     /// Cleans with `redactor` what the server says in a handshake, before it becomes part of an error. Where
     /// addresses are checked, another server gave the name of this one, which is cleaned too.
-    pub fn with_redactor(self, redactor: Arc<Redactor>) -> Self {
-        Self { redactor, ..self }
+    pub fn with_redactor(mut self, redactor: Arc<Redactor>) -> Self {
+        self.hop.redactor = redactor;
+        self
     }
 
     /// Goes through this proxy, if there is one. Its files are read. Its address is not checked, and the server's
@@ -149,10 +132,10 @@ impl Connector {
 
     /// The same with a proxy whose files have been read.
     pub(super) fn behind(self, proxy: Arc<ReadyProxy>) -> Self {
-        let (host, port) = (self.resolver.host().clone(), self.resolver.port());
         let reads_requests = self.tls.is_none() && self.http != HttpVersion::Http2;
+        let (hop, (host, port)) = self.hop.through(proxy.resolver());
         Self {
-            resolver: proxy.resolver(),
+            hop,
             proxy: Some(Box::new(ProxyHop::new(proxy, host, port, reads_requests))),
             ..self
         }
@@ -168,7 +151,7 @@ impl Connector {
     #[cfg(test)]
     pub(super) fn with_answers(self, answers: impl IntoIterator<Item = Vec<SocketAddr>>) -> Self {
         Self {
-            resolver: self.resolver.with_answers(answers.into_iter().collect()),
+            hop: self.hop.with_answers(answers.into_iter().collect()),
             ..self
         }
     }
@@ -274,23 +257,17 @@ impl Connector {
 
     /// What is known of the addresses of its host.
     pub(super) fn addresses(&self) -> &KnownAddresses {
-        &self.addresses
+        &self.hop.addresses
     }
 
     /// Whether its host has a name, whose addresses a resolver knows.
     pub(super) fn is_named(&self) -> bool {
-        self.resolver.is_named()
+        self.hop.is_named()
     }
 
     /// Asks the resolver for the addresses, and records them in [`addresses`](Self::addresses).
     pub(super) async fn look_up(&self) {
-        let Some(permit) = self.resolver.try_permit() else {
-            return; // Earlier lookups have not been answered yet.
-        };
-        // A failed lookup shows nothing about the server.
-        if let Ok(answer) = self.resolver.resolve(permit).await {
-            self.addresses.record_lookup(&answer, Instant::now());
-        }
+        self.hop.look_up().await;
     }
 
     /// The error when as many connections are open as `max` allows.
@@ -396,7 +373,7 @@ impl Connector {
         stage: &mut Stage,
     ) -> Result<(TlsStream<I>, bool), ConnectError> {
         *stage = Stage::Tls;
-        let handshake = tls.handshake(protocols, self.http, io, &self.redactor);
+        let handshake = tls.handshake(protocols, self.http, io, &self.hop.redactor);
         handshake.await.map_err(|failure| ConnectError::Tls {
             authority: self.authority(),
             reason: failure.reason,
@@ -412,126 +389,16 @@ impl Connector {
     /// A byte stream to the server, or to the proxy on the way: DNS and TCP.
     async fn open(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
         let Some(proxy) = &self.proxy else {
-            return self.dial(stage).await;
+            return self.hop.dial(stage).await;
         };
-        self.check_behind(proxy)?;
-        let opened = self.dial(stage).await;
+        self.hop.check_server()?;
+        let opened = self.hop.dial(stage).await;
         opened.map_err(|error| proxy.unreachable(error))
-    }
-
-    /// Where addresses are checked: whether the server behind the proxy may be at the one that its URL names.
-    fn check_behind(&self, proxy: &ProxyHop) -> Result<(), ConnectError> {
-        let ip = match proxy.host() {
-            Host::Domain(_) => return Ok(()),
-            Host::Ipv4(ip) => IpAddr::V4(*ip),
-            Host::Ipv6(ip) => IpAddr::V6(*ip),
-        };
-        self.check(SocketAddr::new(ip, proxy.port()))
-    }
-
-    async fn dial(&self, stage: &mut Stage) -> Result<(CountingSocket, SocketAddr), ConnectError> {
-        let permit = self.resolver.acquire_permit().await;
-        *stage = Stage::Resolve;
-        let resolved = self.resolver.resolve(permit).await;
-        let addresses = resolved.map_err(|e| self.unresolved(handshake::reason(&e)))?;
-        self.addresses.record_lookup(&addresses, Instant::now());
-
-        let addresses = self.allowed(addresses)?;
-
-        *stage = Stage::Connect;
-        let connected = dial(addresses, &self.dialing)
-            .await
-            .and_then(|(socket, failed)| {
-                let peer = socket.peer_addr()?;
-                self.addresses
-                    .record_connection(peer.ip(), &failed, Instant::now());
-                Ok((socket, peer))
-            });
-        connected.map_err(|e| {
-            let (authority, reason) = (self.hop(), handshake::reason(&e));
-            if is_shortage(&e) {
-                ConnectError::Shortage { authority, reason }
-            } else {
-                ConnectError::Connect { authority, reason }
-            }
-        })
-    }
-
-    /// The error when the host has no address.
-    fn unresolved(&self, reason: String) -> ConnectError {
-        let authority = self.hop();
-        let check = self.address_check.as_ref();
-        // What resolves or not is the proxy then.
-        let check = check.filter(|_| self.proxy.is_none());
-        match check.and_then(|check| check.rule_for_none()) {
-            Some(rule) => ConnectError::Forbidden {
-                authority,
-                reason: format!("it cannot be resolved: {reason}"),
-                rule,
-            },
-            None => ConnectError::Resolve { authority, reason },
-        }
-    }
-
-    /// Those of the addresses that may be connected to.
-    fn allowed(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
-        let mut refused = None;
-        addresses.retain(|address| {
-            let judged = self.judge(*address);
-            judged.map_err(|why| refused.get_or_insert(why)).is_ok()
-        });
-        match refused {
-            Some(refused) if addresses.is_empty() => Err(refused),
-            _ => Ok(addresses),
-        }
-    }
-
-    fn judge(&self, address: SocketAddr) -> Result<(), ConnectError> {
-        if self.own_sockets.contain(address) {
-            return Err(ConnectError::OwnSocket {
-                authority: self.authority(),
-                address,
-            });
-        }
-        // The address of a proxy is the operator's word.
-        if self.proxy.is_some() {
-            return Ok(());
-        }
-        self.check(address)
-    }
-
-    fn check(&self, address: SocketAddr) -> Result<(), ConnectError> {
-        let Some(check) = &self.address_check else {
-            return Ok(());
-        };
-        check
-            .judge(address)
-            .map_err(|forbidden| ConnectError::Forbidden {
-                authority: self.authority(),
-                reason: format!("{} {}", address.ip(), forbidden.reason),
-                rule: forbidden.rule,
-            })
-    }
-
-    /// Host and port that the resolver looks for.
-    fn hop(&self) -> String {
-        match self.proxy {
-            Some(_) => format!("{}:{}", self.resolver.host(), self.resolver.port()),
-            None => self.authority(),
-        }
     }
 
     /// Host and port of the server.
     pub(super) fn authority(&self) -> String {
-        let authority = match &self.proxy {
-            Some(proxy) => proxy.authority(),
-            None => format!("{}:{}", self.resolver.host(), self.resolver.port()),
-        };
-        // Only where a server gave the name of this one are addresses checked.
-        match self.address_check {
-            Some(_) => self.redactor.clean(&authority),
-            None => authority,
-        }
+        self.hop.authority()
     }
 }
 

@@ -82,7 +82,7 @@ impl Endpoint {
         self.permitted(connecting).await
     }
 
-    /// Opens the bare bytes of one connection, for a tunnel; counted as [`connect`](Self::connect) does, and among the
+    /// Opens the bare bytes of one connection, for a tunnel; counted as `connect` does, and among the
     /// same permits. Also returns the address that answered.
     ///
     /// # Errors

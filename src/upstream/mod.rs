@@ -8,6 +8,7 @@ mod dial;
 mod dns;
 mod endpoint;
 mod error;
+mod first_hop;
 mod handshake;
 mod history;
 mod http2_io;

@@ -103,16 +103,6 @@ impl ProxyHop {
         }
     }
 
-    /// The host of the server.
-    pub(super) fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// The port of the server.
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Host and port of the server.
     pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)

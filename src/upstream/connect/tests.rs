@@ -4,6 +4,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::super::dial::dial;
 use super::*;
 use crate::config::KeepAlive;
 use crate::upstream::ForbiddenAddress;
