@@ -20,6 +20,7 @@ LOAD = ROOT / "target/release/examples/load"
 STREAMS = 8  # Of each HTTP/2 connection.
 RAMP = 0.7  # Seconds in which a load of few connections begins.
 MANY = 100  # With this many connections, it is watched whether they are all there.
+OPENING = 4  # Seconds in which so many connections are opened.
 LONGEST = 40
 
 
@@ -30,7 +31,9 @@ class Broken(Exception):
 def measure(site, proxy, workload, seconds, rate=None):
     """One round of a workload: requests/s, CPU us a request, latencies in ms, memory in the middle of it, errors."""
     with tempfile.TemporaryDirectory() as scratch:
-        command, read = command_of(proxy, workload, seconds + RAMP + 0.3, rate, Path(scratch))
+        # The load of a constant rate ends by itself: there must be some left when many connections have been opened.
+        opening = OPENING if rate and workload.connections >= MANY else 0
+        command, read = command_of(proxy, workload, seconds + RAMP + 0.3 + opening, rate, Path(scratch))
         running = subprocess.Popen(["taskset", "-c", LOAD_CORE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             # The generator of a constant rate takes a second to connect.

@@ -32,8 +32,9 @@ class Setting:
 def sidebearer_text(site, port, setting, workers=1, more=""):
     scheme, tls = ("http", "") if setting.upstream == "plain" else ("https", 'tls = { ca_file = "ca.pem" }')
     token, dpop = ("token-dpop", "dpop = true") if setting.dpop else ("token", "")
-    way = 'kind = "forward"' if setting.forward or setting.tunnel else 'upstream = "api"'
+    way = 'kind = "forward"' if setting.forward else 'upstream = "api"'
     if setting.tunnel:
+        way = 'kind = "forward"\nupstreams = ["tunnel"]'
         # A destination with TLS and without a credential, which gets bytes as they are.
         more += f"""
 [upstreams.tunnel]
@@ -133,13 +134,13 @@ http_access deny all
 cache deny all
 cache_mem 8 MB
 access_log none
-cache_log {directory}/squid-cache.log
-pid_filename {directory}/squid.pid
-coredump_dir {directory}
+cache_log /dev/null
+pid_filename none
 shutdown_lifetime 0 seconds
 max_filedescriptors {FILES}
 """)
-    command = [binary, "-N", "-f", config]
+    # Its shared memory is named after the service.
+    command = [binary, "-N", "-n", "compare", "-f", config]
     return Server("squid", command, port, directory / "squid.log", tunnel=f"localhost:{site.plain}")
 
 
