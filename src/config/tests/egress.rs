@@ -3,13 +3,6 @@ use insta::assert_snapshot;
 use super::*;
 use crate::config::{EgressAction, EgressAddresses};
 
-const FORWARD: &str = r#"
-[[listeners]]
-name = "proxy"
-address = "127.0.0.1:3128"
-kind = "forward"
-"#;
-
 #[test]
 fn without_a_word_about_it_nothing_leaves_that_no_route_leads_to() {
     let (_directory, loaded) = load_parts(&[FORWARD, UPSTREAM, CREDENTIAL]);

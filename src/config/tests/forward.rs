@@ -2,13 +2,6 @@ use insta::assert_snapshot;
 
 use super::*;
 
-const FORWARD: &str = r#"
-[[listeners]]
-name = "proxy"
-address = "127.0.0.1:3128"
-kind = "forward"
-"#;
-
 #[test]
 fn the_smallest_forward_proxy_is_one_listener_upstream_and_credential() {
     assert_eq!(accepted(&[FORWARD, UPSTREAM, CREDENTIAL]), "");

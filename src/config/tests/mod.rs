@@ -40,6 +40,13 @@ address = "127.0.0.1:7080"
 upstream = "crm"
 "#;
 
+const FORWARD: &str = r#"
+[[listeners]]
+name = "proxy"
+address = "127.0.0.1:3128"
+kind = "forward"
+"#;
+
 const UPSTREAM: &str = r#"
 [upstreams.crm]
 url = "https://crm.example.com"
