@@ -11,6 +11,7 @@
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request;
 //!   [`client_socket`] is the socket of a client.
 //! - [`snapshot`] is one immutable configuration with everything that was built from it.
+//! - [`caller`] is who is calling.
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
@@ -27,6 +28,7 @@
 pub mod address;
 pub mod admin;
 pub mod app;
+pub mod caller;
 pub mod cli;
 pub mod client_socket;
 pub mod config;

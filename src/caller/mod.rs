@@ -1,0 +1,46 @@
+//! Who is calling: the callers that the configuration names, and by what each is known.
+
+pub mod token;
+
+/// An index of the callers of a configuration, in the order of their names.
+pub type CallerIndex = u32;
+
+/// A caller, and how it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identified {
+    /// Who it is.
+    pub caller: CallerIndex,
+    /// By what.
+    pub means: Means,
+}
+
+/// By what a caller is known: one of the keys of `[callers.NAME]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Means {
+    /// The SPIFFE ID of its certificate.
+    SpiffeId,
+    /// A DNS name of its certificate.
+    CertificateName,
+    /// A token of its service account in Kubernetes.
+    ServiceAccount,
+    /// A JWT of a configured issuer.
+    Token,
+    /// The user that its process runs as.
+    User,
+    /// A key.
+    Key,
+}
+
+impl Means {
+    /// The key of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpiffeId => "spiffe_id",
+            Self::CertificateName => "certificate_name",
+            Self::ServiceAccount => "service_account",
+            Self::Token => "token",
+            Self::User => "user",
+            Self::Key => "key",
+        }
+    }
+}
