@@ -10,6 +10,7 @@ use h2::Reason;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::http2;
 
@@ -27,6 +28,8 @@ pub enum ClientSocket {
     Unix(UnixStream),
     /// One stream of an HTTP/2 connection, which a CONNECT has opened.
     Stream(Box<http2::Tunnel>),
+    /// TLS on a socket of one of the other kinds.
+    Tls(Box<TlsStream<ClientSocket>>),
     /// A stream in memory, for tests.
     #[cfg(test)]
     Memory(Box<dyn in_memory::InMemory>),
@@ -71,6 +74,8 @@ impl ClientSocket {
             }
             Self::Unix(_) => {}
             Self::Stream(stream) => stream.reset(Reason::CANCEL),
+            // A `close_notify`, which would make it look complete, is sent by a shutdown alone.
+            Self::Tls(stream) => stream.get_mut().0.reset_at_close(),
             #[cfg(test)]
             Self::Memory(_) => {}
         }
@@ -84,6 +89,7 @@ macro_rules! for_each_kind {
             ClientSocket::Tcp($socket) => $work,
             ClientSocket::Unix($socket) => $work,
             ClientSocket::Stream($socket) => $work,
+            ClientSocket::Tls($socket) => $work,
             #[cfg(test)]
             ClientSocket::Memory($socket) => $work,
         }

@@ -1,6 +1,9 @@
 //! Who is calling: the callers that the configuration names, and by what each is known.
 
+mod certificate;
 pub mod token;
+
+pub use certificate::{CertificateIdentity, CertificateIdentityError};
 
 /// An index of the callers of a configuration, in the order of their names.
 pub type CallerIndex = u32;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 
+use crate::caller::CertificateIdentity;
 use crate::client_socket::Peer;
 use crate::limit::Permit;
 
@@ -16,6 +17,8 @@ pub struct ClientConnection {
     pub listener: String,
     /// Who is at its other end.
     pub peer: Peer,
+    /// Once TLS with the client has begun: who it is by its certificate, if it presented one.
+    tls: OnceLock<Option<Arc<CertificateIdentity>>>,
     connect_target: OnceLock<ConnectTarget>,
     in_flight: AtomicUsize,
     started: AtomicU64,
@@ -71,6 +74,7 @@ impl ClientConnection {
         Arc::new(Self {
             listener,
             peer,
+            tls: OnceLock::new(),
             connect_target: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
@@ -94,6 +98,9 @@ impl ClientConnection {
         let (listener, in_flight) = (self.listener.clone(), self.begin_request());
         let inner = Self::new(listener, self.peer, self.max_interim, None, in_flight);
         inner.set_connect_target(target);
+        if let Some(certificate) = self.tls.get() {
+            inner.set_tls(certificate.clone());
+        }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         inside.retain(|inner| inner.strong_count() > 0);
         inside.push(Arc::downgrade(&inner));
@@ -107,6 +114,22 @@ impl ClientConnection {
     /// A place among all connections beside that of this one, if one is free.
     pub fn another_place(&self) -> Option<Permit> {
         self.place.as_ref()?.another()
+    }
+
+    /// The handshake of TLS is over; `certificate` is what the client presented, verified. Once for each connection,
+    /// before its first request.
+    pub fn set_tls(&self, certificate: Option<Arc<CertificateIdentity>>) {
+        let _ = self.tls.set(certificate);
+    }
+
+    /// Whether the client speaks TLS with us. Inside of a CONNECT it is the client's own connection that counts.
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Who the client is by its certificate. Its time of validity is to be looked at for each request.
+    pub fn certificate(&self) -> Option<&CertificateIdentity> {
+        self.tls.get()?.as_deref()
     }
 
     /// What follows on it is plain HTTP for this host and port. Once for each connection.
