@@ -12,6 +12,8 @@ mod error;
 mod frames;
 mod inbound;
 mod inbox;
+#[cfg(test)]
+pub mod long_way;
 mod pings;
 mod receiving;
 mod response;

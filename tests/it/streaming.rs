@@ -2,7 +2,6 @@
 
 mod broken;
 mod connect;
-mod distance;
 mod expect;
 mod framing;
 mod grpc;

@@ -8,12 +8,13 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::http2::long_way::way;
 use crate::http2::server::{self, RequestContent};
 use crate::http2::{Connection, IncomingBody, PingInterval};
 
-mod way;
+mod sending_api;
 
-use way::{SendingApi, body, connected, connected_over, read, way};
+use sending_api::{SendingApi, body, connected, connected_over, read};
 
 const OWN: u32 = 64 << 10;
 const OWN_CONNECTION: u32 = 100 * OWN;

@@ -1,5 +1,6 @@
 //! What waits while a client is served, on paused time: that it happens after so long and not before.
 
+mod distance;
 mod drain;
 mod expect;
 mod flush;

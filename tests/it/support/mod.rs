@@ -29,7 +29,6 @@
 //!
 //! | fake | what it does |
 //! | --- | --- |
-//! | [`relay::delayed`] | every byte arrives half of a round trip later, as over a long way |
 //! | [`egress_proxy::HttpProxy`] | a corporate proxy: tunnels and requests in absolute form, with a password, over TLS; or answers any bytes |
 //! | [`egress_proxy::socks5`] | a SOCKS 5 proxy, with a password, and with any reply |
 //! | [`network::Network`] | two machines (network namespaces) and a cable that a test can cut: no FIN and no RST passes; says `skipped` without root |
@@ -56,7 +55,6 @@ pub(crate) mod idp;
 pub(crate) mod keys;
 pub(crate) mod network;
 pub(crate) mod process;
-pub(crate) mod relay;
 pub(crate) mod rfc9112;
 pub(crate) mod scripted;
 pub(crate) mod server;

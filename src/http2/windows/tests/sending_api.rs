@@ -1,4 +1,4 @@
-//! A long way to an API, on virtual time: it goes on only when nothing moves any more.
+//! A connection to an API that sends, on virtual time: it goes on only when nothing moves any more.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -6,10 +6,9 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::mpsc;
+use tokio::io::DuplexStream;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::*;
 use crate::http2::{
@@ -23,39 +22,6 @@ fn request() -> Request<Option<Empty<Bytes>>> {
 
 async fn head(mut trip: RoundTrip) -> Result<Response<IncomingBody>, Error> {
     std::future::poll_fn(|cx| trip.poll_head(cx, &mut drop)).await
-}
-
-/// The two ends of a way of this length, there and back.
-pub(super) fn way(round_trip: Duration) -> (DuplexStream, DuplexStream) {
-    let ((near, a), (b, far)) = (duplex(MIB), duplex(MIB));
-    let (from_near, to_near) = tokio::io::split(a);
-    let (from_far, to_far) = tokio::io::split(b);
-    spawn_local(carry(from_near, to_far, round_trip / 2));
-    spawn_local(carry(from_far, to_near, round_trip / 2));
-    (near, far)
-}
-
-async fn carry(
-    mut from: impl AsyncRead + Unpin + 'static,
-    mut to: impl AsyncWrite + Unpin,
-    delay: Duration,
-) {
-    let (sender, mut under_way) = mpsc::unbounded_channel();
-    spawn_local(async move {
-        let mut piece = Vec::with_capacity(64 << 10);
-        while let Ok(1..) = from.read_buf(&mut piece).await {
-            let arrival = (Instant::now() + delay, std::mem::take(&mut piece));
-            if sender.send(arrival).is_err() {
-                return;
-            }
-        }
-    });
-    while let Some((at, piece)) = under_way.recv().await {
-        sleep_until(at).await;
-        if to.write_all(&piece).await.is_err() {
-            return;
-        }
-    }
 }
 
 /// What an API has sent, and how.
