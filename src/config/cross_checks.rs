@@ -1,5 +1,6 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
+mod callers;
 mod egress;
 mod proxies;
 
@@ -10,7 +11,9 @@ use http::header::AUTHORIZATION;
 use super::draft::{Draft, NameUse};
 use super::report::{Report, SourceSpan};
 use super::settings::forward::leads_to;
-use super::settings::{AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Scheme};
+use super::settings::{
+    AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Scheme, Upstream,
+};
 use super::words::{QuotedWord, did_you_mean};
 use crate::dpop;
 use crate::jose::SigningKey;
@@ -27,10 +30,12 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         .collect();
     let upstreams = draft.upstreams.keys().map(String::as_str).collect();
     let credentials = draft.credentials.keys().map(String::as_str).collect();
+    let callers = draft.callers.keys().map(String::as_str).collect();
     let used = &draft.references;
     resolve(report, "listener", &used.listeners, &listeners);
     resolve(report, "upstream", &used.upstreams, &upstreams);
     resolve(report, "credential", &used.credentials, &credentials);
+    resolve(report, "caller", &used.callers, &callers);
     presented_certificates(draft, report);
     listener_names(draft, report);
     sockets(draft, report);
@@ -38,6 +43,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);
     forward_destinations(draft, report);
+    callers::check(draft, report);
     egress::check(draft, report);
     proxies::check(draft, report);
     unused_names(draft, report);
@@ -155,7 +161,7 @@ fn shared_keys(draft: &Draft, report: &Report<'_>) {
                 .as_ref()
                 .filter(|upstream| upstream.certificate_bound)
         })
-        .filter_map(|upstream| upstream.credential.as_deref())
+        .flat_map(Upstream::credential_names)
         .collect();
     let mut seen: HashMap<Vec<u8>, (&str, &AuthorizationServer)> = HashMap::new();
     for (name, slot) in &draft.credentials {
@@ -192,7 +198,7 @@ fn key(file: &NamedFile) -> Vec<u8> {
 /// The proof of a bound token counts only together with the token under its own scheme (RFC 9449 section
 /// 7.1).
 fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
-    let bound = |name: &String| {
+    let bound = |name: &str| {
         let slot = draft.credentials.get(name);
         let credential = slot.and_then(|slot| slot.as_ref()?.0.as_ref());
         credential.is_some_and(|credential| credential.dpop.is_some())
@@ -201,7 +207,7 @@ fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
         let Some((Some(upstream), place)) = slot else {
             continue;
         };
-        if !upstream.credential.as_ref().is_some_and(bound) {
+        if !upstream.credential_names().into_iter().any(bound) {
             continue;
         }
         let prefix = upstream.header_prefix.as_ref();

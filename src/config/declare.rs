@@ -43,6 +43,8 @@ pub(super) enum ValueForm {
     Secret,
     /// A table whose keys are names and whose values are secrets.
     Secrets,
+    /// A table whose keys are names and whose values are strings.
+    Texts,
     /// A table.
     Table(&'static Table),
     /// An array of tables.
@@ -135,6 +137,7 @@ impl fmt::Display for ValueForm {
             Self::List(what) => format!("list: {what}").into(),
             Self::Secret => "string, `{ file }` or `{ env }`".into(),
             Self::Secrets => "table: strings, `{ file }` or `{ env }` by name".into(),
+            Self::Texts => "table: strings by name".into(),
             Self::Table(table) | Self::Tables(table) | Self::NamedTables(table) => {
                 format!("table: see `{}`", table.title).into()
             }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::report::SourceSpan;
 use super::settings::{
-    Config, Credential, Egress, EgressRule, Forwarding, ListenAddress, Listener, Log,
-    OperatorListener, ProxyChoice, Route, Server, Upstream,
+    Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Kubernetes, Limits,
+    ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Server, Upstream,
 };
 use super::value::Value;
 
@@ -29,6 +29,9 @@ pub(super) struct Draft {
     pub(super) route_listeners: Vec<Option<String>>,
     pub(super) upstreams: BTreeMap<String, Defined<Option<Upstream>>>,
     pub(super) credentials: BTreeMap<String, Defined<Option<Credential>>>,
+    pub(super) callers: BTreeMap<String, Defined<Option<Caller>>>,
+    /// What `[callers."*"]` says.
+    pub(super) caller_limits: Defined<Limits>,
     pub(super) references: References,
     /// Every address that is listened on.
     pub(super) sockets: Vec<(ListenAddress, SourceSpan)>,
@@ -38,6 +41,8 @@ pub(super) struct Draft {
     pub(super) log: Defined<Log>,
     pub(super) admin: Defined<OperatorListener>,
     pub(super) health: Defined<Option<OperatorListener>>,
+    pub(super) kubernetes: Defined<Option<Kubernetes>>,
+    pub(super) audit: Defined<Option<Audit>>,
 }
 
 /// Names of something that is defined elsewhere.
@@ -46,6 +51,7 @@ pub(super) struct References {
     pub(super) listeners: Vec<NameUse>,
     pub(super) upstreams: Vec<NameUse>,
     pub(super) credentials: Vec<NameUse>,
+    pub(super) callers: Vec<NameUse>,
     /// Credentials whose certificate an upstream presents.
     pub(super) certificates: Vec<NameUse>,
 }
@@ -99,6 +105,17 @@ impl Draft {
         }
     }
 
+    /// Gives the limits of `[callers."*"]` to every caller, key by key, that says nothing of its own.
+    pub(super) fn settle_limits(&mut self) {
+        let Some((default, _)) = self.caller_limits else {
+            return;
+        };
+        let callers = self.callers.values_mut().flatten();
+        for caller in callers.filter_map(|(slot, _)| slot.as_mut()) {
+            caller.limits = caller.limits.or(default);
+        }
+    }
+
     /// The whole. Only for a draft without errors: what could not be read is left out.
     pub(super) fn finish(self) -> Config {
         fn first<T>(slot: Defined<T>) -> Option<T> {
@@ -118,6 +135,9 @@ impl Draft {
             routes: self.routes.into_iter().map(|(route, _)| route).collect(),
             credentials: values(self.credentials),
             egress: first(self.egress).unwrap_or_default(),
+            callers: values(self.callers),
+            audit: first(self.audit).flatten(),
+            kubernetes: first(self.kubernetes).flatten(),
         }
     }
 }

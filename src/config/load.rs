@@ -199,6 +199,7 @@ fn check(
         sections::read(&root, &FileRules { base, max_bytes }, &mut draft);
     }
     draft.settle_proxies();
+    draft.settle_limits();
     if whole {
         cross_checks::check(&draft, &report);
     }

@@ -90,6 +90,15 @@ impl<'a> Report<'a> {
         self.add(Severity::Error, place, message.into(), help.into());
     }
 
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        let findings = self.findings.borrow();
+        let errors = findings.iter();
+        errors
+            .filter(|found| found.severity == Severity::Error)
+            .count()
+    }
+
     /// Something that works, but should be looked at.
     pub(super) fn warning(
         &self,

@@ -27,7 +27,7 @@ const MAX_INTERIM: u32 = 256;
 
 /// How much of a response is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ExchangeLimits {
     pub(super) header_bytes: usize,
     /// None of its body if `None`.
     pub(super) body_bytes: Option<usize>,
@@ -43,7 +43,7 @@ pub(super) async fn exchange(
     proxied: Option<&AbsoluteForm>,
     url: &Url,
     request: Request<Bytes>,
-    limits: Limits,
+    limits: ExchangeLimits,
 ) -> Result<Response<Read>, ExchangeError> {
     if connected.http2 {
         over_http2(connected.io, url, request, limits).await
@@ -56,7 +56,7 @@ async fn over_http1(
     io: UpstreamIo,
     proxied: Option<&AbsoluteForm>,
     request: Request<Bytes>,
-    limits: Limits,
+    limits: ExchangeLimits,
 ) -> Result<Response<Read>, ExchangeError> {
     let (mut head, body) = request.into_parts();
     // The connection serves one request: the server need not wait for a second.
@@ -96,7 +96,7 @@ async fn over_http2(
     io: UpstreamIo,
     url: &Url,
     request: Request<Bytes>,
-    limits: Limits,
+    limits: ExchangeLimits,
 ) -> Result<Response<Read>, ExchangeError> {
     let (mut head, body) = request.into_parts();
     let host = head.headers.remove(HOST);

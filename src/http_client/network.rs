@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::error::ExchangeError;
-use super::exchange::{Limits, exchange};
+use super::exchange::{ExchangeLimits, exchange};
 use super::{
     AddressPolicy, BoxFuture, Error, RequestErrorKind, Response, TlsFileFault, TlsFiles, Transport,
     UnreadableBody, display_url,
@@ -125,7 +125,7 @@ impl OriginConnector {
         let is_read_by_proxy = connected.is_read_by_proxy;
         let proxied = connector.absolute_form().filter(|_| is_read_by_proxy);
         let max = self.settings.max_header_bytes;
-        let limits = Limits {
+        let limits = ExchangeLimits {
             header_bytes: max,
             body_bytes: self.settings.max_body_bytes,
         };

@@ -89,7 +89,7 @@ fn hosts_with_credentials(draft: &Draft, report: &Report<'_>) {
         for (host, place) in rule.rule.hosts.iter().zip(&rule.hosts) {
             for (name, slot) in &draft.upstreams {
                 if let Some((Some(upstream), _)) = slot
-                    && upstream.credential.is_some()
+                    && upstream.has_credentials()
                     && is_led_to(draft, &rule.rule, name)
                     && let Some(own) = own_host(upstream, host)
                 {

@@ -1,12 +1,19 @@
 //! `[[listeners]]`
 
-use super::super::kinds::{Choice, Flag, IfAbsent, List, Parsed, Text, any_text};
+use http::HeaderName;
+
+use super::super::kinds::{
+    Choice, Flag, IfAbsent, Integer, List, OptionalTime, Parsed, SubTable, TableArray, Text, Time,
+    any_text,
+};
 use super::super::parse::address::{host_name, origin};
+use super::super::parse::caller::caller_header;
 use super::super::parse::listener::{Mode, name, octal};
 use super::super::report::Expected;
-use super::super::settings::EgressAction;
 use super::super::settings::forward::EVERY_UPSTREAM;
+use super::super::settings::{EgressAction, Enforcement};
 use super::egress::ACTIONS;
+use super::listener_tls::{CERTIFICATE_TABLE, LISTENER_TLS_TABLE};
 
 /// How requests name where they go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +27,11 @@ pub(in crate::config) enum ListenerKind {
 const KINDS: &[(&str, ListenerKind)] = &[
     ("reverse", ListenerKind::Reverse),
     ("forward", ListenerKind::Forward),
+];
+
+const ENFORCEMENTS: &[(&str, Enforcement)] = &[
+    ("enforce", Enforcement::Enforce),
+    ("report", Enforcement::Report),
 ];
 
 const REVERSE: &[&str] = &["reverse"];
@@ -80,6 +92,45 @@ keys! {
 
         /// Lets the web pages of every origin use the listener.
         allow_browsers: Flag = Flag::new(false);
+
+        /// The certificate, and whose certificates of clients are taken. Without it the listener speaks plain HTTP.
+        tls: SubTable = SubTable(&LISTENER_TLS_TABLE);
+
+        /// More certificates, chosen by the name that a client asks for (SNI).
+        certificates: TableArray = TableArray(&CERTIFICATE_TABLE);
+
+        /// Needed where keys or tokens of callers come over a network without TLS.
+        allow_plaintext: Flag = Flag::new(false);
+
+        /// With `tls`: the longest time that a handshake may take.
+        handshake_timeout: Time = Time::new("10s", "1ms");
+
+        /// With `tls`: the most handshakes at the same time. More wait.
+        max_handshakes: Integer<usize> = Integer::new(1024, 1..=1_000_000);
+
+        /// How long a connection takes new requests, less up to 15 %. After that it ends when its requests have
+        /// ended. `"0s"`: there is no limit.
+        max_connection_age: OptionalTime = OptionalTime::new(
+            "0s",
+            "`\"1h\"` with `client_ca_file`, else `\"0s\"`",
+        );
+
+        /// Who may use it, by the names of `[callers.NAME]`. `["*"]`: every caller that is known. `[]`: nobody is
+        /// identified, and everyone may use it who reaches it.
+        callers: List<String> = List::new("names of callers", any_text);
+
+        /// The header that keys and tokens of callers come in. On a forward listener it is always
+        /// `proxy-authorization`.
+        caller_header: Parsed<HeaderName> = Parsed::new(
+            "header name",
+            caller_header,
+            IfAbsent::Words("`\"authorization\"`, on a forward listener `\"proxy-authorization\"`"),
+        );
+
+        /// What becomes of requests that a list of callers would refuse. `"report"`: they are served, counted and
+        /// logged. Who cannot be identified is refused all the same, and so is a caller for whom there is no
+        /// credential.
+        enforcement: Choice<Enforcement> = Choice::new(ENFORCEMENTS, "enforce");
     }
 }
 

@@ -81,9 +81,14 @@ macro_rules! keys {
     };
 }
 
+mod audit;
+mod caller;
 mod credential;
 mod egress;
+mod kubernetes;
+mod limits;
 mod listener;
+mod listener_tls;
 mod log;
 mod pages;
 mod proxy;
@@ -94,9 +99,14 @@ mod server;
 mod tls;
 mod upstream;
 
+pub(super) use audit::{AUDIT, AUDIT_TABLE};
+pub(super) use caller::{CALLER, CALLER_TABLE, CALLER_TOKEN};
 pub(super) use credential::{AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind};
 pub(super) use egress::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
+pub(super) use kubernetes::{KUBERNETES, KUBERNETES_TABLE};
+pub(super) use limits::LIMITS;
 pub(super) use listener::{LISTENER, LISTENER_TABLE, ListenerKind};
+pub(super) use listener_tls::{CERTIFICATE, LISTENER_TLS};
 pub(super) use log::{LOG, LOG_TABLE};
 pub(super) use pages::{ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, HEALTH_TABLE};
 pub(super) use root::{ROOT, ROOT_TABLE};

@@ -2,8 +2,8 @@
 
 use super::super::kinds::{SubTable, TableArray, TablesByName};
 use super::{
-    ADMIN_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE, LISTENER_TABLE, LOG_TABLE,
-    ROUTE_TABLE, SERVER_TABLE, UPSTREAM_TABLE,
+    ADMIN_TABLE, AUDIT_TABLE, CALLER_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE,
+    KUBERNETES_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE, SERVER_TABLE, UPSTREAM_TABLE,
 };
 
 keys! {
@@ -35,5 +35,14 @@ keys! {
 
         /// The client registrations at authorization servers.
         credentials: TablesByName = TablesByName(&CREDENTIAL_TABLE);
+
+        /// Who may use listeners, and how they are known.
+        callers: TablesByName = TablesByName(&CALLER_TABLE);
+
+        /// How the tokens of service accounts are checked.
+        kubernetes: SubTable = SubTable(&KUBERNETES_TABLE);
+
+        /// The record of every decision.
+        audit: SubTable = SubTable(&AUDIT_TABLE);
     }
 }

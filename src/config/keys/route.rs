@@ -2,10 +2,11 @@
 
 use http::Method;
 
-use super::super::kinds::{IfAbsent, List, Parsed, Text};
+use super::super::kinds::{IfAbsent, List, Parsed, SubTable, Text, any_text};
 use super::super::parse::address::host_pattern;
 use super::super::parse::http::{method, route_path};
 use super::super::settings::HostPattern;
+use super::limits::LIMITS_TABLE;
 
 keys! {
     /// Which requests go to which upstream.
@@ -48,5 +49,16 @@ keys! {
             route_path,
             IfAbsent::Words("nothing: the path stays as it is"),
         );
+
+        /// Which of the callers of its listeners may use it. `["*"]`: all of them.
+        callers: List<String> = List::not_empty(
+            "names of callers",
+            any_text,
+            "the names of those who may use it, or nothing",
+            "all callers of its listeners",
+        );
+
+        /// How much all of its callers together may ask for.
+        limits: SubTable = SubTable(&LIMITS_TABLE);
     }
 }

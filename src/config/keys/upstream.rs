@@ -5,11 +5,11 @@ use http::header::AUTHORIZATION;
 
 use super::super::kinds::{
     Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Raw, Seconds, SecretText, Size,
-    SubTable, Text, Time,
+    SubTable, Text, TextsByName, Time,
 };
 use super::super::parse::forward::host_and_port;
 use super::super::parse::http::{host, injected, prefix};
-use super::super::settings::{HostPort, HttpVersion};
+use super::super::settings::{HostPort, HttpVersion, Redact};
 use super::proxy::{proxy, proxy_authorization, proxy_tls};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
@@ -19,6 +19,8 @@ const VERSIONS: &[(&str, HttpVersion)] = &[
     ("1.1", HttpVersion::Http1),
     ("2", HttpVersion::Http2),
 ];
+
+const REDACTIONS: &[(&str, Redact)] = &[("headers", Redact::Headers), ("off", Redact::Off)];
 
 keys! {
     /// An API that is protected by OAuth.
@@ -30,6 +32,10 @@ keys! {
 
         /// The credential whose token is injected. Without one, requests are passed on as they are.
         credential: Text = Text::new("name of a credential", IfAbsent::Words("none"));
+
+        /// In place of `credential`: the credential for each caller, by the names of callers. `"*"` is for every
+        /// other one; without it other callers are refused.
+        credentials: TextsByName = TextsByName;
 
         /// The version of HTTP that is spoken. `"auto"` is negotiated with an https API and HTTP/1.1 with an
         /// http API. `"2"` over http needs an API that takes HTTP/2 without negotiation.
@@ -148,6 +154,17 @@ keys! {
             prefix,
             IfAbsent::Words("the type of the token"),
         );
+
+        /// The header that the name of the caller is sent in. Copies of it that clients send are taken away.
+        forward_caller: Parsed<HeaderName> = Parsed::new(
+            "header name",
+            injected,
+            IfAbsent::Words("none"),
+        );
+
+        /// Where the token of a request is masked by `*` if it comes back. `"headers"`: in headers and trailers of
+        /// responses.
+        redact: Choice<Redact> = Choice::new(REDACTIONS, "headers");
 
         /// Needed to send a token over `http://` to a host that is not loopback.
         allow_plaintext: Flag = Flag::new(false);

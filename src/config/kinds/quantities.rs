@@ -1,6 +1,7 @@
 //! Numbers, durations and sizes.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -34,17 +35,7 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
     type Output<'a> = N;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> N {
-        let read = || {
-            let value = section.shown(key)?;
-            let (least, most) = (self.range.start(), self.range.end());
-            let parsed = value
-                .integer(format_args!("a whole number from {least} to {most}"))?
-                .filter(|number| self.range.contains(number))
-                .and_then(|number| N::try_from(number).ok());
-            let expected = || format!("expected a whole number from {least} to {most}").into();
-            value.check(parsed.ok_or_else(expected))
-        };
-        read().unwrap_or(self.default)
+        read_integer(&self.range, section, key).unwrap_or(self.default)
     }
 
     fn form(&self) -> ValueForm {
@@ -57,6 +48,62 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
     fn absent(&self) -> Absent {
         Absent::Value(self.default.to_string())
     }
+}
+
+/// A whole number, or none.
+pub(in crate::config) struct OptionalInteger<N> {
+    range: RangeInclusive<usize>,
+    /// What holds without the key, in words.
+    without: &'static str,
+    number: PhantomData<N>,
+}
+
+impl<N> OptionalInteger<N> {
+    pub(in crate::config) const fn new(
+        range: RangeInclusive<usize>,
+        without: &'static str,
+    ) -> Self {
+        Self {
+            range,
+            without,
+            number: PhantomData,
+        }
+    }
+}
+
+impl<N: TryFrom<usize> + Sync> Kind for OptionalInteger<N> {
+    type Output<'a> = Option<N>;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<N> {
+        read_integer(&self.range, section, key)
+    }
+
+    fn form(&self) -> ValueForm {
+        ValueForm::Integer {
+            least: *self.range.start(),
+            most: *self.range.end(),
+        }
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words(self.without)
+    }
+}
+
+/// The number that is written; `None` without, and after a mistake.
+fn read_integer<N: TryFrom<usize>>(
+    range: &RangeInclusive<usize>,
+    section: &Section<'_>,
+    key: &'static str,
+) -> Option<N> {
+    let value = section.shown(key)?;
+    let (least, most) = (range.start(), range.end());
+    let parsed = value
+        .integer(format_args!("a whole number from {least} to {most}"))?
+        .filter(|number| range.contains(number))
+        .and_then(|number| N::try_from(number).ok());
+    let expected = || format!("expected a whole number from {least} to {most}").into();
+    value.check(parsed.ok_or_else(expected))
 }
 
 /// An array of TCP ports, which has one at least.
@@ -156,17 +203,7 @@ impl Kind for Time {
     type Output<'a> = Duration;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Duration {
-        let read = || {
-            let value = section.shown(key)?;
-            let text = value.text(units::DURATION)?;
-            let parsed = match units::duration(text) {
-                Some(time) if (self.least.value..=LONGEST).contains(&time) => Ok(time),
-                Some(_) => Err(format!("expected {} to 8760h (a year)", self.least.text).into()),
-                None => Err(format!("expected {}", units::DURATION).into()),
-            };
-            value.check(parsed)
-        };
-        read().unwrap_or(self.default.value)
+        read_duration(&self.least, section, key).unwrap_or(self.default.value)
     }
 
     fn form(&self) -> ValueForm {
@@ -178,6 +215,54 @@ impl Kind for Time {
     fn absent(&self) -> Absent {
         self.default.absent()
     }
+}
+
+/// A duration up to a year, or none.
+pub(in crate::config) struct OptionalTime {
+    least: WithUnit<Duration>,
+    /// What holds without the key, in words.
+    without: &'static str,
+}
+
+impl OptionalTime {
+    pub(in crate::config) const fn new(least: &'static str, without: &'static str) -> Self {
+        let least = WithUnit::duration(least);
+        Self { least, without }
+    }
+}
+
+impl Kind for OptionalTime {
+    type Output<'a> = Option<Duration>;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Duration> {
+        read_duration(&self.least, section, key)
+    }
+
+    fn form(&self) -> ValueForm {
+        ValueForm::Duration {
+            least: self.least.text,
+        }
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Words(self.without)
+    }
+}
+
+/// The duration that is written; `None` without, and after a mistake.
+fn read_duration(
+    least: &WithUnit<Duration>,
+    section: &Section<'_>,
+    key: &'static str,
+) -> Option<Duration> {
+    let value = section.shown(key)?;
+    let text = value.text(units::DURATION)?;
+    let parsed = match units::duration(text) {
+        Some(time) if (least.value..=LONGEST).contains(&time) => Ok(time),
+        Some(_) => Err(format!("expected {} to 8760h (a year)", least.text).into()),
+        None => Err(format!("expected {}", units::DURATION).into()),
+    };
+    value.check(parsed)
 }
 
 /// A duration in whole seconds, as the system counts those of TCP keep-alive.

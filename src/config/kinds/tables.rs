@@ -110,3 +110,37 @@ impl Kind for SecretsByName {
         Absent::Value("{}".to_owned())
     }
 }
+
+/// A table whose keys are names and whose values are strings.
+pub(in crate::config) struct TextsByName;
+
+impl Kind for TextsByName {
+    /// Each name and where it is written, and its string; without those that are no string, or an empty one.
+    type Output<'a> = Vec<(&'a str, SourceSpan, Value<'a>, &'a str)>;
+
+    fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
+        let value = section.value(key);
+        let named = value.and_then(|value| value.names(section.title_within(key), "a table"));
+        let text = |(name, place, value): (&'a str, SourceSpan, Value<'a>)| {
+            value.reveal();
+            let text = value.text("a string")?;
+            if text.is_empty() {
+                return value.check(Err("expected a string that is not empty".into()));
+            }
+            Some((name, place, value, text))
+        };
+        named
+            .into_iter()
+            .flat_map(Section::entries)
+            .filter_map(text)
+            .collect()
+    }
+
+    fn form(&self) -> ValueForm {
+        ValueForm::Texts
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Value("{}".to_owned())
+    }
+}

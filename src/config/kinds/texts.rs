@@ -156,6 +156,13 @@ enum AbsentList {
     Empty,
     /// It has to be there, and must not be empty. What is expected, for the message.
     Required(&'static str),
+    /// Something else than an empty one.
+    Words {
+        /// What is expected in place of an empty one, for the message.
+        expected: &'static str,
+        /// What holds, in words.
+        without: &'static str,
+    },
     /// This one; but some tables have to have the key, which their section looks after.
     Default {
         default: &'static [&'static str],
@@ -197,6 +204,20 @@ impl<T> List<T> {
         }
     }
 
+    /// One that may be left out, and else not be empty: what holds without it is something else.
+    pub(in crate::config) const fn not_empty(
+        says: &'static str,
+        parse: fn(&str) -> Result<T, Expected>,
+        expected: &'static str,
+        without: &'static str,
+    ) -> Self {
+        Self {
+            says,
+            parse,
+            without: AbsentList::Words { expected, without },
+        }
+    }
+
     /// One that some tables have to have, and that holds `default` where it is left out of another.
     pub(in crate::config) const fn required_where(
         says: &'static str,
@@ -222,7 +243,7 @@ impl<T> Kind for List<T> {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<Option<T>> {
         let Some(value) = section.shown(key) else {
             return match self.without {
-                AbsentList::Empty => Vec::new(),
+                AbsentList::Empty | AbsentList::Words { .. } => Vec::new(),
                 AbsentList::Required(expected) => {
                     section.report_missing(key, expected);
                     Vec::new()
@@ -235,7 +256,9 @@ impl<T> Kind for List<T> {
         };
         let elements = value.elements("an array of strings");
         let elements = elements.and_then(|elements| match self.without {
-            AbsentList::Required(expected) if elements.is_empty() => {
+            AbsentList::Required(expected) | AbsentList::Words { expected, .. }
+                if elements.is_empty() =>
+            {
                 value.check(Err(format!("expected {expected}").into()))
             }
             _ => Some(elements),
@@ -255,6 +278,7 @@ impl<T> Kind for List<T> {
         match self.without {
             AbsentList::Empty => Absent::Value("[]".to_owned()),
             AbsentList::Required(_) => Absent::Required,
+            AbsentList::Words { without, .. } => Absent::Words(without),
             AbsentList::Default {
                 default,
                 required_where,

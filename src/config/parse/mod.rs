@@ -2,6 +2,7 @@
 //! reported here.
 
 pub(super) mod address;
+pub(super) mod caller;
 pub(super) mod egress;
 pub(super) mod forward;
 pub(super) mod http;

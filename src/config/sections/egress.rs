@@ -9,6 +9,7 @@ use super::super::file_rules::FileRules;
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 use super::super::read::Section;
 use super::super::settings::{Egress, EgressRule, HostPattern, ProxyChoice};
+use super::callers;
 
 impl Default for Egress {
     fn default() -> Self {
@@ -61,6 +62,7 @@ fn read_rule(section: &Section<'_>, draft: &mut Draft) -> Option<EgressRule> {
     let hosts = section.read(&EGRESS_RULE.hosts);
     let listeners = section.read(&EGRESS_RULE.listeners);
     let action = section.read(&EGRESS_RULE.action);
+    let callers = callers::read_list(section, &EGRESS_RULE.callers, draft);
     let host_places = section.places_within(&EGRESS_RULE.hosts);
     let listener_places = section.places_within(&EGRESS_RULE.listeners);
     let named = listeners.iter().flatten().zip(&listener_places);
@@ -76,6 +78,7 @@ fn read_rule(section: &Section<'_>, draft: &mut Draft) -> Option<EgressRule> {
     let rule = EgressRule {
         hosts: hosts.filter(|hosts| !hosts.is_empty())?,
         listeners: listeners?,
+        callers,
         action,
     };
     draft.egress_rules.push(DraftRule {

@@ -3,6 +3,10 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 use super::super::draft::{Draft, NameUse};
 use super::super::file_rules::FileRules;
@@ -11,12 +15,18 @@ use super::super::parse::address::{is_loopback_ip, socket};
 use super::super::parse::listener::Mode;
 use super::super::read::Section;
 use super::super::report::Expected;
-use super::super::settings::{HostPattern, ListenAddress, Listener, Route};
-use super::forward;
+use super::super::settings::{
+    CallerList, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
+};
+use super::{callers, forward};
 use crate::files;
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// How long a connection is kept whose client may have shown a certificate: what the certificate was checked against
+/// changes.
+const AGE_WITH_CLIENT_CERTIFICATES: Duration = Duration::from_secs(60 * 60);
 
 /// Reads one listener, and the route that its `upstream` stands for.
 pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draft) {
@@ -30,6 +40,8 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             "`allow_browsers` lets the pages of every origin in",
         );
     }
+    let tls = ListenerTls::read(&section, files);
+    let callers = callers::read_list(&section, &LISTENER.callers, draft);
     let address = section.read(&LISTENER.address);
     let name = section.read(&LISTENER.name);
     let upstream = section.read(&LISTENER.upstream);
@@ -69,6 +81,8 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             methods: Vec::new(),
             upstream: target.to_owned(),
             replace_prefix: None,
+            callers: CallerList::Unsaid,
+            limits: Limits::default(),
         };
         draft.routes.push((route, value.place));
     }
@@ -85,10 +99,56 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                 hosts: hosts.into_iter().flatten().collect(),
                 allow_browsers,
                 allow_origins: allow_origins.into_iter().flatten().collect(),
+                caller_header: caller_header(&section, forward.is_some()),
                 forward,
+                allow_plaintext: section.read(&LISTENER.allow_plaintext),
+                handshake_timeout: section.read(&LISTENER.handshake_timeout),
+                max_handshakes: section.read(&LISTENER.max_handshakes),
+                max_connection_age: max_connection_age(&section, tls.as_ref()),
+                tls,
+                callers,
+                enforcement: section.read(&LISTENER.enforcement),
             });
         }
     }
+}
+
+/// The age that is written, or what holds without it.
+fn max_connection_age(section: &Section<'_>, tls: Option<&ListenerTls>) -> Option<Duration> {
+    let asks_clients = tls.is_some_and(|tls| tls.client_ca_file.is_some());
+    let default = asks_clients.then_some(AGE_WITH_CLIENT_CERTIFICATES);
+    let written = section.read(&LISTENER.max_connection_age);
+    written.or(default).filter(|age| !age.is_zero())
+}
+
+/// The header that keys and tokens of callers come in.
+fn caller_header(section: &Section<'_>, forward: bool) -> HeaderName {
+    let written = section.read(&LISTENER.caller_header);
+    let always = if forward {
+        PROXY_AUTHORIZATION
+    } else {
+        AUTHORIZATION
+    };
+    let Some(header) = written else {
+        return always;
+    };
+    if (forward != (header == PROXY_AUTHORIZATION))
+        && let Some(value) = section.written(&LISTENER.caller_header)
+    {
+        let (message, help) = if forward {
+            (
+                "is another header than clients of a proxy send",
+                "leave it out: on a forward listener it is always `proxy-authorization`",
+            )
+        } else {
+            (
+                "is a header that clients send to proxies alone",
+                "expected another one, such as \"authorization\"",
+            )
+        };
+        value.error(message, help);
+    }
+    header
 }
 
 fn listen_address(

@@ -1,5 +1,7 @@
 //! Which sections a file has, and who reads each.
 
+mod audit;
+mod callers;
 mod client_auth;
 mod credentials;
 mod dialing;
@@ -9,6 +11,9 @@ mod egress_proxy;
 mod forward;
 mod general;
 mod grant;
+mod kubernetes;
+mod limits;
+mod listener_tls;
 mod listeners;
 mod only_with;
 mod retry_pauses;
@@ -16,13 +21,15 @@ mod routes;
 mod secret_source;
 mod tls;
 mod upstreams;
+mod user;
 
 use super::draft::{Defined, Draft};
 use super::file_rules::FileRules;
 use super::keys::ROOT;
 use super::read::Section;
 use super::report::{Report, SourceSpan};
-use super::settings::{Egress, ListenAddress, Log, OperatorListener, Server};
+use super::settings::caller::EVERY_CALLER;
+use super::settings::{Audit, Egress, Kubernetes, ListenAddress, Log, OperatorListener, Server};
 use super::words::QuotedWord;
 
 /// Adds the sections of one file to the draft.
@@ -80,6 +87,17 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
             (upstream, place),
         );
     }
+    read_callers(root, files, draft);
+    if let Some(section) = root.read(&ROOT.kubernetes) {
+        let place = section.place.clone();
+        let kubernetes = (Kubernetes::read(&section, files), place);
+        once(report, "[kubernetes]", &mut draft.kubernetes, kubernetes);
+    }
+    if let Some(section) = root.read(&ROOT.audit) {
+        let place = section.place.clone();
+        let audit = (Audit::read(&section, files), place);
+        once(report, "[audit]", &mut draft.audit, audit);
+    }
     if let Some(credentials) = root.written(&ROOT.credentials) {
         // All of it but what turns out to be no secret.
         credentials.hide();
@@ -94,6 +112,26 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
             slot,
             (credential, place),
         );
+    }
+}
+
+fn read_callers<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
+    let report = root.report;
+    if let Some(callers) = root.written(&ROOT.callers) {
+        // All of it but what turns out to be no secret.
+        callers.hide();
+    }
+    for (name, section) in root.read(&ROOT.callers) {
+        let place = section.place.clone();
+        let what = format!("caller {}", QuotedWord(name));
+        if name == EVERY_CALLER {
+            let limits = (callers::read_defaults(&section), place);
+            once(report, &what, &mut draft.caller_limits, limits);
+        } else {
+            let caller = callers::read(name, &section, files);
+            let slot = draft.callers.entry(name.to_owned()).or_default();
+            once(report, &what, slot, (caller, place));
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use super::super::draft::{Draft, NameUse};
 use super::super::keys::ROUTE;
 use super::super::read::Section;
-use super::super::settings::{HostPattern, Route};
+use super::super::settings::{HostPattern, Limits, Route};
+use super::callers;
 
 /// Reads one route.
 pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
@@ -13,6 +14,8 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     let replace_prefix = section.read_written(&ROUTE.replace_prefix);
     let methods = section.read(&ROUTE.methods);
     let upstream = section.read(&ROUTE.upstream);
+    let callers = callers::read_list(&section, &ROUTE.callers, draft);
+    let limits = Limits::read(&section, &ROUTE.limits);
     let place = section.place.clone();
 
     draft
@@ -36,6 +39,8 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
                 Some(prefix) => Some(prefix?),
                 None => None,
             },
+            callers,
+            limits,
         })
     };
     if let Some(route) = route() {

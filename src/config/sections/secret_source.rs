@@ -116,11 +116,28 @@ pub(super) fn need_secret<'a>(
         section.missing(key, key.kind.expected);
         return None;
     };
-    let (source, secret) = read(&value, files, key.kind.whitespace)?;
+    let (source, secret) = read_own(&value, files, key.kind.whitespace)?;
+    Some((value, source, secret))
+}
+
+/// Where a secret comes from that would better not be written in the configuration itself: that is warned about.
+pub(super) fn read_own_secret(
+    value: &Value<'_>,
+    files: &FileRules<'_>,
+) -> Option<(SecretSource, Secret)> {
+    read_own(value, files, Whitespace::Kept)
+}
+
+fn read_own(
+    value: &Value<'_>,
+    files: &FileRules<'_>,
+    whitespace: Whitespace,
+) -> Option<(SecretSource, Secret)> {
+    let (source, secret) = read(value, files, whitespace)?;
     if matches!(source, SecretSource::Literal(_)) {
         let message = format!("{} is written in the file itself", value.name());
         let help = "prefer `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
         value.report.warning(&value.place, message, help);
     }
-    Some((value, source, secret))
+    Some((source, secret))
 }

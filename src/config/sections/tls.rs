@@ -88,7 +88,10 @@ impl Tls {
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
 
 /// Reads the chain and the key, and reports what is wrong with either or both.
-fn check_certificate_and_key(certificate: &(Value<'_>, NamedFile), key: &(Value<'_>, NamedFile)) {
+pub(super) fn check_certificate_and_key(
+    certificate: &(Value<'_>, NamedFile),
+    key: &(Value<'_>, NamedFile),
+) {
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
     let private = key.0.check(naming(&key.1, read_key(&key.1)));
@@ -107,11 +110,11 @@ fn check_certificate_and_key(certificate: &(Value<'_>, NamedFile), key: &(Value<
 }
 
 /// What is wrong with a file, with its name.
-fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
+pub(super) fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
     read.map_err(|what| format!("{}: {what}", shown(file.path())).into())
 }
 
-fn read_roots(file: &NamedFile) -> Result<(), Expected> {
+pub(super) fn read_roots(file: &NamedFile) -> Result<(), Expected> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(file)? {
         roots

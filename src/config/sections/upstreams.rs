@@ -1,5 +1,6 @@
 //! Reads `[upstreams.NAME]`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -13,7 +14,7 @@ use super::super::read::Section;
 use super::super::settings::{Dialing, Http2, ProxyChoice, Tls, Upstream};
 use super::super::value::Value;
 use super::super::words::QuotedWord;
-use super::forward;
+use super::{callers, forward};
 
 /// Reads one upstream.
 pub(super) fn read(
@@ -24,6 +25,8 @@ pub(super) fn read(
 ) -> Option<Upstream> {
     let url = section.read(&UPSTREAM.url);
     let credential = section.read(&UPSTREAM.credential);
+    let credentials = section.read(&UPSTREAM.credentials);
+    let credentials = callers::read_credentials(credentials, draft);
     let allow_plaintext = section.read(&UPSTREAM.allow_plaintext);
     let (tls, certificate_from) = Tls::read_bindable(&section, files);
 
@@ -39,7 +42,10 @@ pub(super) fn read(
     if let Some((value, url)) = &url
         && url.scheme() == "http"
     {
-        if credential.is_some() && !allow_plaintext && !is_loopback(url) {
+        if (credential.is_some() || !credentials.is_empty())
+            && !allow_plaintext
+            && !is_loopback(url)
+        {
             value.error(
                 "would carry the token in plain text",
                 "use https, or allow it with `allow_plaintext = true`",
@@ -59,6 +65,7 @@ pub(super) fn read(
     Some(Upstream {
         name: name.to_owned(),
         credential: credential.map(|(_, name)| name.to_owned()),
+        credentials,
         hosts,
         certificate_bound: certificate_from.is_some(),
         proxy: ProxyChoice::of_upstream(&section, files),
@@ -78,6 +85,7 @@ fn settings(section: &Section<'_>) -> Upstream {
         name: String::new(),
         url: Url::parse("https://origin.invalid").expect("this is a URL"),
         credential: None,
+        credentials: BTreeMap::new(),
         hosts: Vec::new(),
         header: AUTHORIZATION,
         certificate_bound: false,
@@ -109,6 +117,8 @@ fn settings(section: &Section<'_>) -> Upstream {
             ping_interval: section.read(&UPSTREAM.ping_interval),
             ping_timeout: section.read(&UPSTREAM.ping_timeout),
         },
+        forward_caller: section.read(&UPSTREAM.forward_caller),
+        redact: section.read(&UPSTREAM.redact),
         header_prefix: section.read(&UPSTREAM.header_prefix),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{HostPattern, ProxyChoice};
+use super::{CallerList, HostPattern, ProxyChoice};
 
 /// `[egress]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct EgressRule {
     pub hosts: Vec<HostPattern>,
     /// The forward listeners whose requests it decides about; all of them when empty.
     pub listeners: Vec<String>,
+    /// The callers whose requests it decides about.
+    pub callers: CallerList,
     /// What becomes of them.
     pub action: EgressAction,
 }

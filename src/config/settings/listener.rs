@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::Forwarding;
+use http::HeaderName;
+
+use super::{CallerList, Forwarding, NamedFile};
 
 /// `[[listeners]]`
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,76 @@ pub struct Listener {
     pub allow_origins: Vec<String>,
     /// Where a forward listener leads to; `None` for a reverse listener.
     pub forward: Option<Forwarding>,
+    /// TLS towards clients; `None` without.
+    pub tls: Option<ListenerTls>,
+    /// Whether keys and tokens of callers may come in plain text over a network.
+    pub allow_plaintext: bool,
+    /// From the beginning of a TLS handshake to its end.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes at once.
+    pub max_handshakes: usize,
+    /// How long a connection takes new requests; `None`: for ever.
+    pub max_connection_age: Option<Duration>,
+    /// Who may use it.
+    pub callers: CallerList,
+    /// The header that keys and tokens of callers come in: `proxy-authorization` on a forward listener.
+    pub caller_header: HeaderName,
+    /// What becomes of what lists of callers would refuse.
+    pub enforcement: Enforcement,
+}
+
+/// `listeners.tls` and `listeners.certificates`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListenerTls {
+    /// Never empty. The first serves where none fits the name that a client asks for.
+    pub certificates: Vec<CertificateFiles>,
+    /// The CAs that certificates of clients are checked against; `None`: clients are asked for none.
+    pub client_ca_file: Option<NamedFile>,
+    /// The CRLs of these CAs.
+    pub client_crl_file: Option<NamedFile>,
+    /// Whether a client has to show a certificate.
+    pub client_certificates: ClientCertificates,
+    /// How long a CRL serves on after its `nextUpdate`.
+    pub crl_grace: Duration,
+    /// Refuse TLS 1.2.
+    pub tls13_only: bool,
+}
+
+/// A certificate of our own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// The chain in PEM, the certificate itself first.
+    pub certificate_file: NamedFile,
+    /// Its key in PEM.
+    pub key_file: NamedFile,
+}
+
+/// `listeners.tls.client_certificates`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientCertificates {
+    /// A client may show one.
+    Optional,
+    /// A client without one is refused.
+    Required,
+}
+
+/// `listeners.enforcement`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Who is not in the lists of callers is refused.
+    Enforce,
+    /// It is served all the same, counted and logged.
+    Report,
+}
+
+impl ListenerTls {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
+        let certificates = self.certificates.iter();
+        let pairs = certificates.flat_map(|pair| [&pair.certificate_file, &pair.key_file]);
+        let clients = [&self.client_ca_file, &self.client_crl_file];
+        pairs.chain(clients.into_iter().flatten())
+    }
 }
 
 /// A socket address of a listener.

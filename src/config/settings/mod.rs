@@ -1,5 +1,7 @@
 //! What a valid configuration consists of.
 
+mod audit;
+pub(super) mod caller;
 mod credential;
 mod dialing;
 mod egress;
@@ -7,11 +9,14 @@ mod egress_proxy;
 pub(super) mod file;
 pub(super) mod forward;
 mod general;
+mod kubernetes;
+mod limits;
 mod listener;
 mod no_proxy;
 mod retry_pauses;
 mod route;
 mod secret;
+pub(super) mod spiffe;
 mod tls;
 mod upstream;
 
@@ -19,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use audit::{Audit, AuditFile, AuditOverflow};
+pub use caller::{Caller, CallerList, CallerToken, IssuerKeys, ServiceAccount};
 pub use credential::{
     AssertionAudience, AssertionForm, AuthorizationServer, BasicEncoding, ClientAuth, Credential,
     Dpop, Grant, Refresh, SecurityToken,
@@ -31,13 +38,18 @@ pub use egress_proxy::{
 pub use file::NamedFile;
 pub use forward::{Forwarding, HostPort, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
-pub use listener::{ListenAddress, Listener};
+pub use kubernetes::Kubernetes;
+pub use limits::Limits;
+pub use listener::{
+    CertificateFiles, ClientCertificates, Enforcement, ListenAddress, Listener, ListenerTls,
+};
 pub use no_proxy::NoProxy;
 pub use retry_pauses::RetryPauses;
 pub use route::{HostPattern, Route};
 pub use secret::{Secret, SecretError, SecretSource};
+pub use spiffe::SpiffePattern;
 pub use tls::Tls;
-pub use upstream::{HttpVersion, Upstream};
+pub use upstream::{HttpVersion, Redact, Upstream};
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +72,24 @@ pub struct Config {
     pub credentials: BTreeMap<String, Credential>,
     /// What may leave that no route leads to.
     pub egress: Egress,
+    /// Who may use listeners, by name.
+    pub callers: BTreeMap<String, Caller>,
+    /// The record of every decision; `None` without.
+    pub audit: Option<Audit>,
+    /// How tokens of service accounts are checked; there if some caller has one.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 impl Config {
     /// Where the configuration is when nothing else is said.
     pub fn default_path() -> &'static std::path::Path {
         std::path::Path::new("/etc/sidebearer/sidebearer.toml")
+    }
+
+    /// Every credential whose token an upstream may be sent.
+    pub fn credentials_of(&self, upstream: &Upstream) -> impl Iterator<Item = &Credential> {
+        let names = upstream.credential_names().into_iter();
+        names.filter_map(|name| self.credentials.get(name))
     }
 
     /// The upstreams that a listener leads to by their own names; none for a reverse listener.
@@ -93,9 +117,7 @@ impl Config {
             .upstreams
             .values()
             .filter(|upstream| upstream.certificate_bound);
-        bound
-            .filter_map(|upstream| upstream.credential.as_deref())
-            .collect()
+        bound.flat_map(Upstream::credential_names).collect()
     }
 
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.
@@ -115,6 +137,10 @@ impl Config {
             files.extend(upstream.tls.files());
             files.extend(upstream.proxy.proxies().flat_map(EgressProxy::files));
         }
+        let tls = self.listeners.iter().flat_map(|listener| &listener.tls);
+        files.extend(tls.flat_map(ListenerTls::files));
+        files.extend(self.callers.values().flat_map(Caller::files));
+        files.extend(self.kubernetes.iter().flat_map(Kubernetes::files));
         files.sort_unstable();
         files.dedup();
         files

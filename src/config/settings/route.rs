@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::Method;
 
+use super::{CallerList, Limits};
+
 /// `[[routes]]`, and the `upstream` shorthand of a listener
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -19,6 +21,10 @@ pub struct Route {
     pub upstream: String,
     /// Replaces the matched prefix.
     pub replace_prefix: Option<String>,
+    /// Which of the callers of its listeners may use it.
+    pub callers: CallerList,
+    /// How much all of its callers together may ask for.
+    pub limits: Limits,
 }
 
 /// `routes.host`; names in lower case without port and trailing dot.

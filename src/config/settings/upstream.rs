@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -16,6 +17,9 @@ pub struct Upstream {
     pub url: Url,
     /// The credential whose token is injected; none proxies without a token.
     pub credential: Option<String>,
+    /// In place of `credential`: whose token goes with the requests of which caller. `*` is every other caller; a
+    /// caller that is not named then has none, and is refused.
+    pub credentials: BTreeMap<String, String>,
     /// Which HTTP version is spoken.
     pub http: HttpVersion,
     /// The `Host` sent; that of `url` when absent.
@@ -62,6 +66,10 @@ pub struct Upstream {
     pub header: HeaderName,
     /// What stands before the token; the token's type when absent, nothing when empty.
     pub header_prefix: Option<String>,
+    /// The header that the name of the caller is sent in.
+    pub forward_caller: Option<HeaderName>,
+    /// Where the token is masked that comes back.
+    pub redact: Redact,
     /// `tls.certificate_from`: connections present the certificate of `credential`, which has one;
     /// its tokens are bound to it (RFC 8705 section 3).
     pub certificate_bound: bool,
@@ -84,10 +92,35 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// `upstreams.NAME.redact`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redact {
+    /// In the headers and trailers of responses.
+    Headers,
+    /// Nowhere.
+    Off,
+}
+
 impl Upstream {
+    /// The names of all credentials whose tokens it may be sent.
+    pub fn credential_names(&self) -> BTreeSet<&str> {
+        let of_callers = self.credentials.values().map(String::as_str);
+        self.credential
+            .as_deref()
+            .into_iter()
+            .chain(of_callers)
+            .collect()
+    }
+
+    /// Whether it is sent tokens.
+    pub fn has_credentials(&self) -> bool {
+        self.credential.is_some() || !self.credentials.is_empty()
+    }
+
     /// Whether the same token goes to the same place, in the same header.
     pub fn sends_token_as(&self, other: &Self) -> bool {
         self.credential == other.credential
+            && self.credentials == other.credentials
             && self.url == other.url
             && self.host == other.host
             && self.header == other.header

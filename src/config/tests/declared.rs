@@ -24,12 +24,20 @@ pub(super) fn tables() -> Vec<&'static Table> {
 }
 
 /// A configuration with each table, which holds no more than it needs.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 19] = [
     ("[server]", ""),
     ("[log]", ""),
     ("[admin]", ""),
     ("[health]", "address = \"127.0.0.1:7091\"\n"),
     ("[[listeners]]", "address = \"unix:app.sock\"\n"),
+    (
+        "[listeners.tls]",
+        "certificate_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"server.pem\"\n",
+    ),
+    (
+        "[[listeners.certificates]]",
+        "certificate_file = \"server.pem\"\nkey_file = \"server.key\"\n",
+    ),
     ("[[routes]]", "upstream = \"crm\"\n"),
     ("[egress]", ""),
     ("[[egress.rules]]", "hosts = [\"example.org\"]\n"),
@@ -43,6 +51,14 @@ const NEEDED: [(&str, &str); 12] = [
         "issuer = \"https://login.example.com\"\nclient_id = \"a\"\nclient_secret = { file = \"secret\" }\n",
     ),
     ("[credentials.NAME.tls]", ""),
+    ("[callers.NAME]", "user = 1\n"),
+    (
+        "[callers.NAME.token]",
+        "issuer = \"https://login.example.com\"\naudience = \"sidebearer\"\n",
+    ),
+    ("[callers.NAME.limits]", ""),
+    ("[kubernetes]", ""),
+    ("[audit]", "file = \"stdout\"\n"),
 ];
 
 /// What a table needs in addition to a choice.
@@ -92,6 +108,7 @@ fn a_default_that_is_written_out_changes_nothing() {
     assert_eq!(NEEDED.len(), tables().len());
     assert!(defaults("[server]").lines().count() > 20);
     let directory = directory(&[]);
+    add_certificate(&directory);
     let unwritten = with_each_table(&directory, |_| String::new());
     assert_eq!(with_each_table(&directory, defaults), unwritten);
 }
@@ -99,6 +116,7 @@ fn a_default_that_is_written_out_changes_nothing() {
 #[test]
 fn a_default_that_belongs_to_a_choice_changes_nothing_either() {
     let directory = directory(&[]);
+    add_certificate(&directory);
     let mut compared = 0;
     for table in tables() {
         for key in table.keys() {

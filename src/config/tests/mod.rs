@@ -71,6 +71,15 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
+/// Adds `server.pem`, a certificate of its own, and `server.key`.
+fn add_certificate(directory: &TempDir) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["gateway.internal".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    std::fs::write(directory.path().join("server.pem"), certificate).unwrap();
+    std::fs::write(directory.path().join("server.key"), key.serialize_pem()).unwrap();
+}
+
 /// Loads these parts as one file.
 fn load_parts(parts: &[&str]) -> (TempDir, Result<Loaded, Diagnostics>) {
     let directory = directory(&[("sidebearer.toml", &parts.concat())]);

@@ -1,0 +1,72 @@
+//! `[callers.NAME]`
+
+use super::super::kinds::{IfAbsent, Parsed, Raw, SecretText, SubTable, Text, TextsByName};
+use super::super::parse::caller::{certificate_name, service_account, spiffe_pattern};
+use super::super::settings::{ServiceAccount, SpiffePattern};
+use super::limits::LIMITS_TABLE;
+use super::tls::TLS_TABLE;
+
+keys! {
+    /// Who may use listeners, and how they are known.
+    CALLER: Caller, CALLER_TABLE = "[callers.NAME]" {
+        /// The SPIFFE ID of its certificates: their one URI. `*` stands for one whole segment of the path.
+        spiffe_id: Parsed<SpiffePattern> = Parsed::new(
+            "SPIFFE ID",
+            spiffe_pattern,
+            IfAbsent::Words("none"),
+        );
+
+        /// A DNS name of its certificates.
+        certificate_name: Parsed<String> = Parsed::new(
+            "host name",
+            certificate_name,
+            IfAbsent::Words("none"),
+        );
+
+        /// Its service account in Kubernetes, `"namespace/name"`, by a token that its pod is given for this
+        /// gateway. See `[kubernetes]`.
+        service_account: Parsed<ServiceAccount> = Parsed::new(
+            "namespace and name of a service account",
+            service_account,
+            IfAbsent::Words("none"),
+        );
+
+        /// The JWTs of an authorization server that are its own.
+        token: SubTable = SubTable(&CALLER_TOKEN_TABLE);
+
+        /// The user whose processes it is, by unix sockets: a uid, or a name of `/etc/passwd`. 65534 is nobody.
+        user: Raw = Raw::new("uid or name of a user", IfAbsent::Words("none"));
+
+        /// A key that it presents. 32 visible characters or more; several lines are several keys, to rotate them.
+        key: SecretText = SecretText::secret("`{ file = \"PATH\" }` of a key", "none");
+
+        /// How much it may ask for. What `[callers."*"]` says holds where it says nothing of its own.
+        limits: SubTable = SubTable(&LIMITS_TABLE);
+    }
+}
+
+keys! {
+    /// The JWTs (RFC 7519) that are a caller's own.
+    CALLER_TOKEN: CallerToken, CALLER_TOKEN_TABLE = "[callers.NAME.token]" {
+        /// The claim `iss`, exactly. Its keys are found by discovery, unless `jwks_file` has them.
+        issuer: Text = Text::new(
+            "text, or URL where its keys are found by discovery",
+            IfAbsent::Required("the issuer of its tokens, such as \"https://login.example.com\""),
+        );
+
+        /// What the claim `aud` has to name.
+        audience: Text = Text::new(
+            "text",
+            IfAbsent::Required("what the claim `aud` of its tokens has to name"),
+        );
+
+        /// Further claims, and what each has to be, such as `{ sub = "billing" }`.
+        claims: TextsByName = TextsByName;
+
+        /// The keys of the issuer as a JWK set (RFC 7517). They are read again when the file changes.
+        jwks_file: Text = Text::new("path of a file", IfAbsent::Words("found by discovery"));
+
+        /// TLS towards the issuer.
+        tls: SubTable = SubTable(&TLS_TABLE);
+    }
+}

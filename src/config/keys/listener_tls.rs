@@ -1,0 +1,43 @@
+//! The `tls` and `certificates` of listeners.
+
+use super::super::kinds::{Choice, IfAbsent, NoValue, Text, Time};
+use super::super::settings::ClientCertificates;
+
+const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
+    ("optional", ClientCertificates::Optional),
+    ("required", ClientCertificates::Required),
+];
+
+const NEEDED: NoValue = IfAbsent::Required("the path of a PEM file");
+
+keys! {
+    /// A certificate of a listener.
+    CERTIFICATE: Certificate, CERTIFICATE_TABLE = "[[listeners.certificates]]" {
+        /// The certificate and those of its issuers in PEM.
+        certificate_file: Text = Text::new("path of a file", NEEDED);
+
+        /// Its key in PEM.
+        key_file: Text = Text::new("path of a file", NEEDED);
+    }
+}
+
+keys! {
+    /// TLS towards clients.
+    LISTENER_TLS: ListenerTls, LISTENER_TLS_TABLE = "[listeners.tls]", and CERTIFICATE_TABLE {
+        /// The CAs that certificates of clients are checked against, in PEM. Without it clients are asked for none.
+        client_ca_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
+
+        /// The CRLs of these CAs in PEM: one of each CA below the root.
+        client_crl_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
+
+        /// Whether a client may show a certificate, or has to. A certificate that is shown is always checked.
+        client_certificates: Choice<ClientCertificates> =
+            Choice::new(CLIENT_CERTIFICATES, "optional");
+
+        /// How long a CRL serves on after its `nextUpdate`. After that every certificate is refused that it is for.
+        crl_grace: Time = Time::new("24h", "0s");
+
+        /// The oldest version of TLS that is spoken.
+        min_version: Choice<bool> = Choice::new(&[("1.2", false), ("1.3", true)], "1.2");
+    }
+}

@@ -1,0 +1,90 @@
+//! Reads `tls` and `certificates` of listeners.
+
+use super::super::file_rules::FileRules;
+use super::super::keys::{CERTIFICATE, LISTENER, LISTENER_TLS};
+use super::super::permissions;
+use super::super::read::Section;
+use super::super::settings::{CertificateFiles, ListenerTls, NamedFile};
+use super::super::value::Value;
+use super::tls::{check_certificate_and_key, naming, read_roots};
+
+impl ListenerTls {
+    /// Reads TLS of a listener: `None` without `tls`, and after a mistake that leaves no certificate.
+    pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Self> {
+        let tls = section.read(&LISTENER.tls);
+        let more = section.read(&LISTENER.certificates);
+        let Some(tls) = tls else {
+            for key in [
+                LISTENER.certificates.name,
+                LISTENER.handshake_timeout.name,
+                LISTENER.max_handshakes.name,
+            ] {
+                if let Some(value) = section.value(key)
+                    && !section.has(&LISTENER.tls)
+                {
+                    value.error("has no effect", "it belongs to `tls`, which is missing");
+                }
+            }
+            return None;
+        };
+        let first = CertificateFiles::read(&tls, files);
+        let more = more.into_iter().flatten();
+        let more = more.filter_map(|section| CertificateFiles::read(&section, files));
+        let more: Vec<_> = more.collect();
+        let client_ca = file(tls.read(&LISTENER_TLS.client_ca_file), files);
+        let client_crl = file(tls.read(&LISTENER_TLS.client_crl_file), files);
+        if let Some((value, file)) = &client_ca {
+            value.check(naming(file, read_roots(file)));
+        } else if !tls.has(&LISTENER_TLS.client_ca_file) {
+            for key in [
+                LISTENER_TLS.client_crl_file.name,
+                LISTENER_TLS.client_certificates.name,
+                LISTENER_TLS.crl_grace.name,
+            ] {
+                if let Some(value) = tls.value(key) {
+                    value.error(
+                        "has no effect",
+                        "it belongs to `client_ca_file`, which is missing",
+                    );
+                }
+            }
+        }
+        let alone = |file: Option<(Value<'_>, NamedFile)>| file.map(|(_, file)| file);
+        let client_certificates = tls.read(&LISTENER_TLS.client_certificates);
+        let crl_grace = tls.read(&LISTENER_TLS.crl_grace);
+        let tls13_only = tls.read(&LISTENER_TLS.min_version);
+        Some(Self {
+            certificates: [first?].into_iter().chain(more).collect(),
+            client_ca_file: alone(client_ca),
+            client_crl_file: alone(client_crl),
+            client_certificates,
+            crl_grace,
+            tls13_only,
+        })
+    }
+}
+
+impl CertificateFiles {
+    /// Reads a certificate and its key, and reports what is wrong with either or both.
+    fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Self> {
+        let certificate = file(section.read(&CERTIFICATE.certificate_file), files);
+        let key = file(section.read(&CERTIFICATE.key_file), files);
+        let (certificate, key) = (certificate?, key?);
+        check_certificate_and_key(&certificate, &key);
+        Some(Self {
+            certificate_file: certificate.1,
+            key_file: key.1,
+        })
+    }
+}
+
+/// A file that is named, and where.
+fn file<'a>(
+    path: Option<(Value<'a>, &str)>,
+    files: &FileRules<'_>,
+) -> Option<(Value<'a>, NamedFile)> {
+    let (value, path) = path?;
+    let file = files.named(path);
+    permissions::check(&value, &file);
+    Some((value, file))
+}
