@@ -19,6 +19,7 @@ fn every_example_is_accepted() {
         ("key", key!("rsa.pkcs8.pem")),
         ("certificate", &certificate),
         ("pair", "user:password"),
+        ("caller_key", &"0".repeat(32)),
         ("text", "e30.e30.c2ln"),
     ] {
         std::fs::write(directory.path().join(name), text).unwrap();
@@ -36,6 +37,7 @@ fn load(directory: &Path, place: &str, example: &str) {
     let mut text = example.replace("/etc/sidebearer/", "");
     for (start, file) in [
         ("private_key = { file = \"", "key"),
+        ("\nkey = { file = \"", "caller_key"),
         ("key_file = \"", "key"),
         ("certificate_file = \"", "certificate"),
         ("ca_file = \"", "certificate"),
