@@ -98,7 +98,7 @@ def command_of(proxy, workload, seconds, rate, scratch):
     address = f"127.0.0.1:{proxy.port}"
     if rate:
         command = [LOAD, address, workload.path, workload.connections, f"{rate:.0f}", f"{seconds:.1f}"]
-        command += [proxy.tunnel] if proxy.tunnel else []
+        command += [f"tunnel={proxy.tunnel}"] if proxy.tunnel else []
         return list(map(str, command)), read_load
     if workload.tool == "h2load":
         log = scratch / "requests"
