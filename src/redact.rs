@@ -9,7 +9,7 @@ mod decode;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded::byte_serialize;
@@ -44,7 +44,11 @@ const PERCENT_ENCODED: AsciiSet = NON_ALPHANUMERIC
 /// Knows what must not be shown: the secrets of one credential, what was sent with them last, and
 /// its tokens. Shared by all that show text of the servers which have seen these.
 #[derive(Default)]
-pub struct Redactor(Mutex<HiddenValues>);
+pub struct Redactor {
+    own: Mutex<HiddenValues>,
+    /// What these know is hidden too.
+    parts: Vec<Arc<Redactor>>,
+}
 
 #[derive(Default)]
 struct HiddenValues {
@@ -63,6 +67,17 @@ impl Redactor {
         let redactor = Self::default();
         redactor.begin(secrets);
         redactor
+    }
+
+    /// Knows what each of `parts` knows, whenever it comes to know it.
+    pub fn of_all(parts: Vec<Arc<Self>>) -> Arc<Self> {
+        match <[_; 1]>::try_from(parts) {
+            Ok([only]) => only,
+            Err(parts) => Arc::new(Self {
+                own: Mutex::default(),
+                parts,
+            }),
+        }
     }
 
     /// From now on the secrets are these, and nothing has been sent with them. Those that they replace
@@ -134,23 +149,18 @@ impl Redactor {
 
     /// `text` with a [`PLACEHOLDER`] for each stretch of secrets; none if it would take too long to say.
     fn mask(&self, text: &str) -> Option<String> {
-        let known = self.known();
         let mut hidden = vec![false; text.len()];
-        let all = || {
-            let secrets = known.secrets.iter().chain(&known.old_secrets);
-            let sent = known.sent.iter().chain(&known.old_sent);
-            secrets.chain(sent).chain(&known.tokens)
-        };
-        for secret in all().filter(|secret| !secret.is_empty()) {
+        let all = self.all();
+        for secret in all.iter().filter(|secret| !secret.is_empty()) {
             let percent = Zeroizing::new(utf8_percent_encode(secret, &PERCENT_ENCODED).to_string());
             let form = Zeroizing::new(byte_serialize(secret.as_bytes()).collect::<String>());
-            for verbatim in [secret, &percent, &form] {
+            for verbatim in [&**secret, &percent, &form] {
                 for at in find_all(text.as_bytes(), verbatim.as_bytes()) {
                     hidden[at..at + verbatim.len()].fill(true);
                 }
             }
         }
-        let needles = Needles::of(all().map(|secret| secret.as_str()));
+        let needles = Needles::of(all.iter().map(|secret| secret.as_str()));
         if needles.any() {
             decode::each(text, |view, decoded| {
                 needles.hide(view, decoded, &mut hidden)
@@ -159,9 +169,21 @@ impl Redactor {
         Some(marked(text, &hidden))
     }
 
+    fn all(&self) -> Vec<Zeroizing<String>> {
+        let mut all: Vec<_> = {
+            let known = self.known();
+            let secrets = known.secrets.iter().chain(&known.old_secrets);
+            let sent = known.sent.iter().chain(&known.old_sent);
+            secrets.chain(sent).chain(&known.tokens).cloned().collect()
+        };
+        // One lock at a time, so that it does not matter who else has these parts, and in which order.
+        all.extend(self.parts.iter().flat_map(|part| part.all()));
+        all
+    }
+
     fn known(&self) -> MutexGuard<'_, HiddenValues> {
         // What is locked is replaced part by part, so a panic elsewhere leaves it sound.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ mod build;
 mod context;
 mod credential;
 mod endpoints;
+mod injection;
 mod listener;
 mod passing;
 mod upstream;
@@ -15,29 +16,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, Method};
 
 use crate::address::OwnSockets;
 use crate::config::{self, Config};
-use crate::dpop::{LastNonce, Nonce, ProofClaims, ProofKey};
+use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
-use crate::redact::Redactor;
 use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
-use crate::server_clock::ServerClock;
-use crate::token::{
-    Clock, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
-};
+use crate::token::{Clock, TokenSource};
 use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors, ReadyProxy, TlsError};
 use endpoints::EndpointContext;
+use injection::Injections;
 
 pub use build::Builder;
 pub use context::BuildError;
+pub use injection::{Injection, NoCredential};
 pub use passing::{PassingError, origin};
 
 /// One configuration, ready to serve.
@@ -123,8 +121,8 @@ pub struct BuiltUpstream {
     pub config: config::Upstream,
     /// How it is reached.
     pub endpoint: Arc<Endpoint>,
-    /// Which token is put where.
-    pub injection: Option<Injection>,
+    /// Which token is put into its requests, and for whom.
+    injections: Injections,
     /// Put before the request's path, without a slash at its end.
     pub base_path: String,
     /// Of the HTTP/2 request.
@@ -161,30 +159,6 @@ struct PassingProxy {
     config: config::EgressProxy,
     fingerprint: u64,
     ready: Result<Arc<ReadyProxy>, TlsError>,
-}
-
-/// How an upstream's token is chosen and written.
-#[derive(Debug)]
-pub struct Injection {
-    /// Where the token comes from.
-    pub source: Arc<TokenSource>,
-    /// The tokens that this upstream rejected.
-    pub rejections: TokenRejections,
-    /// The fresh tokens that it rejected. A reload keeps this while URL and credential stay the same.
-    pub fresh: Arc<FreshTokenRejections>,
-    /// The header it goes into.
-    pub header: HeaderName,
-    prefix: Option<String>,
-    /// The last value built with `prefix`, and the token it was built from.
-    prefixed: ArcSwapOption<(u64, HeaderValue)>,
-    /// Cleans what the upstream says, challenges for one: it sees the tokens.
-    pub redactor: Arc<Redactor>,
-    /// What the upstream wants in proofs.
-    pub nonce: Arc<LastNonce>,
-    /// By what proofs to the upstream are dated.
-    pub clock: Arc<ServerClock>,
-    /// Bytes of the largest one that is repeated.
-    pub max_nonce_bytes: usize,
 }
 
 /// A source of tokens.
@@ -273,74 +247,6 @@ impl Snapshot {
         };
         let sources = self.credentials.values().flat_map(BuiltCredential::sources);
         sources.filter(|source| !known(source)).cloned().collect()
-    }
-}
-
-impl Injection {
-    /// The token to send now, waiting for one if that can help.
-    pub async fn token(&self) -> Result<Arc<Token>, Unavailable> {
-        match self.rejections.current(&self.source) {
-            Some(token) => Ok(token),
-            None => Box::pin(self.rejections.acquire(&self.source)).await,
-        }
-    }
-
-    /// The scheme that stands before the token where the configuration names one.
-    pub fn scheme(&self) -> Option<&str> {
-        self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
-    }
-
-    /// Whether the upstream gets the token that the source holds.
-    fn sends_last_token(&self) -> bool {
-        let held = self.source.last_token();
-        self.rejections.may_inherit() || held.is_none_or(|token| !token.is_inherited())
-    }
-
-    /// What time it is for a token.
-    pub fn now(&self) -> Moment {
-        self.source.now()
-    }
-
-    /// The proof that goes with one request (RFC 9449 section 7); `None` for a bearer token.
-    pub fn prove(
-        &self,
-        token: &Token,
-        method: &Method,
-        target: [&str; 3],
-        nonce: Option<&Nonce>,
-    ) -> Option<HeaderValue> {
-        let binding = token.binding()?;
-        Some(binding.key.prove(ProofClaims {
-            method: method.as_str(),
-            target,
-            issued_at: self.clock.date(self.now().wall),
-            token_hash: Some(&binding.token_hash),
-            nonce: nonce.map(Nonce::as_str),
-        }))
-    }
-
-    /// The header's value: built once for each token.
-    pub fn value(&self, token: &Token) -> HeaderValue {
-        let Some(prefix) = &self.prefix else {
-            return token.authorization().clone();
-        };
-        let last = self.prefixed.load();
-        if let Some((id, value)) = last.as_deref()
-            && *id == token.id()
-        {
-            return value.clone();
-        }
-        let token_text = token.access_token().expose();
-        let text = match prefix.as_str() {
-            "" => zeroize::Zeroizing::new(token_text.to_owned()),
-            prefix => zeroize::Zeroizing::new(format!("{prefix} {token_text}")),
-        };
-        let mut value =
-            HeaderValue::from_str(&text).unwrap_or_else(|_| token.authorization().clone());
-        value.set_sensitive(true);
-        self.prefixed
-            .store(Some(Arc::new((token.id(), value.clone()))));
-        value
     }
 }
 

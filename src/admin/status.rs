@@ -1,5 +1,6 @@
 //! What `/readyz` and `/status` say.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
@@ -91,12 +92,21 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         .iter()
         .map(|upstream| {
             let config = &upstream.config;
-            let injection = upstream.injection.as_ref();
-            let shown = json!({
-                "url": config.url.as_str(),
-                "credential": config.credential,
-                "fresh_tokens_rejected": injection.and_then(|injection| injection.fresh.rejected()),
-            });
+            let mut shown = json!({ "url": config.url.as_str(), "credential": config.credential });
+            let rejected: HashMap<_, _> = upstream
+                .injections()
+                .map(|injection| (injection.source.name(), injection.fresh.rejected()))
+                .collect();
+            let rejected = |name: &str| rejected.get(name).and_then(Option::as_ref);
+            if config.credentials.is_empty() {
+                let credential = config.credential.as_deref();
+                shown["fresh_tokens_rejected"] = json!(credential.and_then(rejected));
+            } else {
+                let of = |name: &String| json!({ "credential": name, "fresh_tokens_rejected": rejected(name) });
+                let of_callers = config.credentials.iter();
+                let of_callers = of_callers.map(|(caller, name)| (caller.clone(), of(name)));
+                shown["credentials"] = of_callers.collect::<Map<_, _>>().into();
+            }
             (config.name.clone(), shown)
         })
         .collect();

@@ -151,13 +151,11 @@ fn transport(
     upstream: &Upstream,
     redactors: &Redactors<'_>,
 ) -> Result<NetworkTransport, String> {
-    let name = upstream.credential.as_deref();
-    let redactor = name.and_then(|name| redactors.get(name)).cloned();
-    let credential = upstream
-        .credential
-        .as_ref()
-        .filter(|_| upstream.certificate_bound);
-    let credential = credential.and_then(|name| config.credentials.get(name));
+    let names = upstream.credential_names();
+    let known = names.iter().filter_map(|name| redactors.get(*name));
+    let redactor = Redactor::of_all(known.cloned().collect());
+    let mut bound = names.iter().filter(|_| upstream.certificate_bound);
+    let credential = bound.next().and_then(|name| config.credentials.get(*name));
     let certificate = credential.map(|credential| ClientCertificate::read(&credential.tls));
     let certificate = certificate.transpose().map_err(|error| error.to_string())?;
     let settings = NetworkSettings {
@@ -170,7 +168,7 @@ fn transport(
         max_body_bytes: None,
         proxy: upstream.egress_proxy().cloned(),
         address_policy: None,
-        redactor: redactor.unwrap_or_default(),
+        redactor,
     };
     NetworkTransport::new(&upstream.url, settings).map_err(|error| error.to_string())
 }

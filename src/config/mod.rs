@@ -36,12 +36,12 @@ pub use reference::{ReferenceTable, reference};
 pub use settings::{
     AccessLog, AssertionAudience, AssertionForm, Audit, AuditFile, AuditOverflow,
     AuthorizationServer, BasicEncoding, Caller, CallerList, CallerToken, CertificateFiles,
-    ClientAuth, ClientCertificates, Config, Credential, Dialing, Dpop, Egress, EgressAction,
-    EgressAddresses, EgressProxy, EgressRule, Enforcement, EnvironmentProxies, Forwarding, Grant,
-    HostPattern, HostPort, Http2, HttpVersion, IssuerKeys, KeepAlive, Kubernetes, Limits,
-    ListenAddress, Listener, ListenerTls, Log, LogFormat, NamedFile, NoProxy, OperatorListener,
-    ProxyAuthorization, ProxyChoice, ProxyScheme, Redact, Refresh, RetryPauses, Route, Scheme,
-    Secret, SecretError, SecretSource, SecurityToken, Server, ServiceAccount, SpiffePattern, Tls,
-    Upstream,
+    ClientAuth, ClientCertificates, Config, Credential, Dialing, Dpop, EVERY_CALLER, Egress,
+    EgressAction, EgressAddresses, EgressProxy, EgressRule, Enforcement, EnvironmentProxies,
+    Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, IssuerKeys, KeepAlive,
+    Kubernetes, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat, NamedFile, NoProxy,
+    OperatorListener, ProxyAuthorization, ProxyChoice, ProxyScheme, Redact, Refresh, RetryPauses,
+    Route, Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, ServiceAccount,
+    SpiffePattern, Tls, Upstream,
 };
 pub use unused_proxy::unused_proxy;

@@ -29,9 +29,12 @@ pub const TOKEN_OUTCOMES: [&str; 8] = [
 ];
 
 /// The codes of errors that a request can meet before an upstream is found for it.
-pub const CLIENT_ERRORS: [&str; 11] = [
+pub const CLIENT_ERRORS: [&str; 14] = [
     "bad_request",
     "browser_request",
+    "caller_unknown",
+    "caller_unavailable",
+    "not_permitted",
     "no_route",
     "destination_denied",
     "interception_off",

@@ -191,10 +191,7 @@ fn judge<'s>(
     let leads = |scheme| destination::routes_to(snapshot, listener, destination(scheme));
     let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
     let over_tls: Vec<_> = leads(Scheme::Https).collect();
-    if over_tls
-        .iter()
-        .any(|taken| upstream(taken).injection.is_some())
-    {
+    if over_tls.iter().any(|taken| upstream(taken).injects()) {
         let decision = snapshot.egress.decide(listener, &asked.host);
         if decision.by_exact_host && decision.action == EgressAction::Pass {
             let passage = passing::judge(snapshot, listener, destination(Scheme::Https));

@@ -28,6 +28,12 @@ pub enum ErrorKind {
     BadRequest,
     /// Made by a browser for another site.
     BrowserRequest,
+    /// Nobody knows who sent it, where the listener has to know.
+    CallerUnknown,
+    /// Who sent it cannot be found out now.
+    CallerUnavailable,
+    /// Its caller may not use the listener or the route, or has no credential there.
+    NotPermitted,
     /// No route matched, or the `Host` is not accepted here.
     NoRoute,
     /// A forward listener may not lead there.
@@ -109,9 +115,12 @@ impl ProxyError {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::BrowserRequest,
+        Self::CallerUnknown,
+        Self::CallerUnavailable,
+        Self::NotPermitted,
         Self::NoRoute,
         Self::DestinationDenied,
         Self::InterceptionOff,
@@ -135,6 +144,9 @@ impl ErrorKind {
         match self {
             Self::BadRequest => "bad_request",
             Self::BrowserRequest => "browser_request",
+            Self::CallerUnknown => "caller_unknown",
+            Self::CallerUnavailable => "caller_unavailable",
+            Self::NotPermitted => "not_permitted",
             Self::NoRoute => "no_route",
             Self::DestinationDenied => "destination_denied",
             Self::InterceptionOff => "interception_off",
@@ -158,16 +170,20 @@ impl ErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => {
-                StatusCode::FORBIDDEN
-            }
+            Self::BrowserRequest
+            | Self::NotPermitted
+            | Self::DestinationDenied
+            | Self::InterceptionOff => StatusCode::FORBIDDEN,
+            Self::CallerUnknown => StatusCode::UNAUTHORIZED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TokenUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CallerUnavailable | Self::TokenUnavailable | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::EgressProxy
             | Self::UpstreamConnect
             | Self::UpstreamTls
@@ -182,6 +198,9 @@ impl ErrorKind {
         match self {
             Self::BadRequest => "The request is malformed or ambiguous",
             Self::BrowserRequest => "Requests that browsers make for other sites are refused",
+            Self::CallerUnknown => "Nobody knows who sent the request",
+            Self::CallerUnavailable => "Who sent the request cannot be found out now",
+            Self::NotPermitted => "The caller may not do this",
             Self::NoRoute => "No route matches the request",
             Self::DestinationDenied => "The destination is not allowed",
             Self::InterceptionOff => "A tunnel would carry the request past its token",
@@ -206,6 +225,8 @@ impl ErrorKind {
         match self {
             Self::BadRequest
             | Self::BrowserRequest
+            | Self::CallerUnknown
+            | Self::NotPermitted
             | Self::NoRoute
             | Self::DestinationDenied
             | Self::InterceptionOff
@@ -214,7 +235,7 @@ impl ErrorKind {
             | Self::RequestTimeout
             | Self::UriTooLong
             | Self::HeaderTooLarge => Blame::Client,
-            Self::TokenUnavailable => Blame::TokenEndpoint,
+            Self::CallerUnavailable | Self::TokenUnavailable => Blame::TokenEndpoint,
             Self::EgressProxy
             | Self::UpstreamConnect
             | Self::UpstreamTls
@@ -237,6 +258,9 @@ impl ErrorKind {
             | Self::Loop => false,
             Self::BadRequest
             | Self::BrowserRequest
+            | Self::CallerUnknown
+            | Self::CallerUnavailable
+            | Self::NotPermitted
             | Self::NoRoute
             | Self::DestinationDenied
             | Self::InterceptionOff
@@ -259,13 +283,15 @@ impl ErrorKind {
             | Self::RequestTimeout
             | Self::UriTooLong
             | Self::HeaderTooLarge => "http_request_error",
-            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => {
-                "http_request_denied"
-            }
+            Self::BrowserRequest
+            | Self::CallerUnknown
+            | Self::NotPermitted
+            | Self::DestinationDenied
+            | Self::InterceptionOff => "http_request_denied",
             Self::Misdirected => "http_request_error",
             Self::NoRoute => "destination_not_found",
             // "Unrelated to the origin": the upstream was not asked.
-            Self::TokenUnavailable => "proxy_internal_error",
+            Self::CallerUnavailable | Self::TokenUnavailable => "proxy_internal_error",
             Self::EgressProxy => "connection_refused",
             Self::UpstreamConnect => "destination_unavailable",
             Self::UpstreamTls => "tls_protocol_error",
@@ -281,12 +307,17 @@ impl ErrorKind {
     pub fn grpc_status(self) -> u16 {
         match self {
             Self::BadRequest | Self::UpstreamProtocol | Self::Loop => 13, // INTERNAL
-            Self::BrowserRequest | Self::DestinationDenied | Self::InterceptionOff => 7, // PERMISSION_DENIED
-            Self::Misdirected => 9, // FAILED_PRECONDITION
-            Self::NoRoute | Self::MethodNotAllowed => 12, // UNIMPLEMENTED
-            Self::RequestTimeout | Self::UpstreamTimeout => 4, // DEADLINE_EXCEEDED
-            Self::UriTooLong | Self::HeaderTooLarge => 8, // RESOURCE_EXHAUSTED
-            Self::TokenUnavailable
+            Self::BrowserRequest
+            | Self::NotPermitted
+            | Self::DestinationDenied
+            | Self::InterceptionOff => 7, // PERMISSION_DENIED
+            Self::CallerUnknown => 16,                                    // UNAUTHENTICATED
+            Self::Misdirected => 9,                                       // FAILED_PRECONDITION
+            Self::NoRoute | Self::MethodNotAllowed => 12,                 // UNIMPLEMENTED
+            Self::RequestTimeout | Self::UpstreamTimeout => 4,            // DEADLINE_EXCEEDED
+            Self::UriTooLong | Self::HeaderTooLarge => 8,                 // RESOURCE_EXHAUSTED
+            Self::CallerUnavailable
+            | Self::TokenUnavailable
             | Self::EgressProxy
             | Self::UpstreamConnect
             | Self::UpstreamTls
@@ -315,6 +346,9 @@ mod tests {
         let documented = [
             ("bad_request", 400),
             ("browser_request", 403),
+            ("caller_unknown", 401),
+            ("caller_unavailable", 503),
+            ("not_permitted", 403),
             ("no_route", 404),
             ("destination_denied", 403),
             ("interception_off", 403),

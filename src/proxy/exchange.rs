@@ -19,6 +19,7 @@ use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
+use crate::caller::Identified;
 use crate::config::AccessLog;
 use crate::sampling::Failure;
 use crate::snapshot::{BuiltUpstream, Injection};
@@ -32,6 +33,8 @@ pub struct Exchange {
     pub shard: Rc<ShardSnapshot>,
     /// The listener it came in by: an index of the snapshot.
     pub listener: usize,
+    /// Who sent it; `None` where nobody has to be known.
+    pub caller: Option<Identified>,
     /// The upstream it was matched to: an index of the snapshot.
     upstream: Option<usize>,
     /// The origin that it passes to, if no route matched.
@@ -120,6 +123,7 @@ impl Exchange {
         Self {
             shard,
             listener,
+            caller: None,
             upstream: None,
             passed: None,
             in_flight,

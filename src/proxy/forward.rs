@@ -34,7 +34,7 @@ impl Forward<'_> {
     /// opened. An upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section
     /// 9); one that refuses the proof gets one that is dated by its own clock, if that differs from ours.
     pub async fn send(&self) -> Result<UpstreamResponse, ProxyError> {
-        let injection = self.request.injection();
+        let injection = self.request.injection;
         let Some(injection) = injection.filter(|_| self.record.has_bound_token()) else {
             return self.transmit().await;
         };
@@ -218,7 +218,7 @@ impl Forward<'_> {
 
     /// Time has passed since the token was taken: one that has expired meanwhile must not be sent.
     async fn renew_if_expired(&self) -> Result<(), ProxyError> {
-        if let Some(injection) = self.request.injection()
+        if let Some(injection) = self.request.injection
             && self.record.has_expired_token(injection)
         {
             self.take_token(injection).await?;

@@ -50,7 +50,9 @@ pub use upload::ClientBody;
 
 use crate::http1::ReasonPhrase;
 use crate::route::{self, AllowedAddresses, AllowedHosts};
-use crate::snapshot::{BrowserGuard, BuiltUpstream, ListenerRules, Snapshot};
+use crate::snapshot::{
+    BrowserGuard, BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot,
+};
 use browser_guard::BrowserRefusal;
 use destination::Way;
 use exchange::Exchange;
@@ -142,9 +144,11 @@ async fn answer(
                 (upstream, pool, target, Forwarded::AsNamed, Some(passage))
             }
         };
+        let injection = choose_injection(exchange, upstream)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         scrub(exchange, snapshot, upstream, &mut request.head);
-        let outgoing = OutgoingRequest::new(upstream, request, target, tunnel, forwarded);
+        let outgoing =
+            OutgoingRequest::new(upstream, injection, request, target, tunnel, forwarded);
         (outgoing, pool, passage)
     };
     exchange.set_upload(outgoing.upload);
@@ -153,7 +157,7 @@ async fn answer(
         pool,
         record: &exchange.sent,
     };
-    if let Some(injection) = outgoing.injection() {
+    if let Some(injection) = outgoing.injection {
         forward.take_token(injection).await?;
     }
     let answer = forward.send().await;
@@ -161,7 +165,7 @@ async fn answer(
         passing::record(snapshot, exchange.listener, passage, answer.as_ref().err());
     }
     let answer = answer?;
-    let answer = match outgoing.injection() {
+    let answer = match outgoing.injection {
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
     };
@@ -237,23 +241,31 @@ fn find_way<'s>(
     }
     let way = destination::find_way(exchange, snapshot, checked, head)?;
     if let Way::Routed(taken, _) = &way
-        && snapshot.upstreams[taken.upstream as usize]
-            .injection
-            .is_some()
+        && snapshot.upstreams[taken.upstream as usize].injects()
     {
         identify(listener, checked, head)?;
     }
     Ok(way)
 }
 
+/// Whose token goes with the request, if one does.
+fn choose_injection<'u>(
+    exchange: &Exchange,
+    upstream: &'u BuiltUpstream,
+) -> Result<Option<&'u Injection>, ProxyError> {
+    let caller = exchange.caller.map(|identified| identified.caller);
+    upstream.injection_for(caller).map_err(|NoCredential| {
+        ProxyError::new(
+            ErrorKind::NotPermitted,
+            "the API may not be called with any credential in the name of this caller",
+        )
+    })
+}
+
 /// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
 /// meant for the upstream.
 fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &BuiltUpstream, head: &mut Parts) {
-    let injection = upstream.injection.as_ref();
-    headers::scrub_request(
-        &mut head.headers,
-        injection.map(|injection| &injection.header),
-    );
+    headers::scrub_request(&mut head.headers, upstream.injected_header());
     if snapshot.config.server.request_id {
         exchange.add_request_id(&mut head.headers);
     }

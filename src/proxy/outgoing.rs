@@ -40,6 +40,8 @@ pub struct ReceivedRequest {
 pub struct OutgoingRequest<'r> {
     /// The upstream.
     pub upstream: &'r BuiltUpstream,
+    /// How its token is chosen and written, if it gets one.
+    pub injection: Option<&'r Injection>,
     /// Scrubbed; with the client's `Host`, and without token.
     head: &'r Parts,
     /// The path and query, rewritten.
@@ -63,6 +65,7 @@ impl<'r> OutgoingRequest<'r> {
     /// Takes a request whose head has been scrubbed; `tunnel` is the tunnel to ask for, if any.
     pub fn new(
         upstream: &'r BuiltUpstream,
+        injection: Option<&'r Injection>,
         request: &'r ReceivedRequest,
         target: PathAndQuery,
         tunnel: Option<TunnelRequest>,
@@ -72,9 +75,7 @@ impl<'r> OutgoingRequest<'r> {
         let config = &upstream.config;
         let upload = request.upload.as_ref();
         if let Some(upload) = upload {
-            let injected = upstream.injection.as_ref();
-            let injected = injected.map(|injection| injection.header.clone());
-            upload.keep_for_replay(config.replay_buffer, injected);
+            upload.keep_for_replay(config.replay_buffer, upstream.injected_header().cloned());
         }
         let waits = |_: &&Rc<Upload>| request::expects_continue(head);
         let continue_signal = upload.filter(waits).map(|upload| {
@@ -89,6 +90,7 @@ impl<'r> OutgoingRequest<'r> {
         });
         Self {
             upstream,
+            injection,
             head,
             target,
             upload,
@@ -106,11 +108,6 @@ impl<'r> OutgoingRequest<'r> {
     /// The method.
     pub fn method(&self) -> &Method {
         &self.head.method
-    }
-
-    /// How its upstream's token is chosen and written, if it gets one.
-    pub fn injection(&self) -> Option<&'r Injection> {
-        self.upstream.injection.as_ref()
     }
 
     /// The protocols that it asks to upgrade to over HTTP/1.1.
@@ -220,7 +217,7 @@ impl<'r> OutgoingRequest<'r> {
     /// The token, and the proof that goes with it. There is no other of either: the request has been
     /// scrubbed.
     fn inject(&self, token: Option<&Token>, mut add: impl FnMut(HeaderName, HeaderValue)) {
-        let (Some(token), Some(injection)) = (token, self.injection()) else {
+        let (Some(token), Some(injection)) = (token, self.injection) else {
             return;
         };
         add(injection.header.clone(), injection.value(token));

@@ -16,6 +16,7 @@ use super::headers;
 use super::response_body::{ResponseBody, ResponseBodyError};
 use super::tunnel::UpstreamTunnel;
 use crate::deadline::Deadline;
+use crate::snapshot::BuiltUpstream;
 
 /// A response body: the upstream's, streamed, or a short one of ours. It bounds the pauses of the
 /// upstream's body and scrubs its trailers. The exchange counts what passes, and ends with it.
@@ -179,8 +180,7 @@ impl StreamedBody {
 fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            let injection = exchange.upstream().and_then(|it| it.injection.as_ref());
-            let injected = injection.map(|injection| &injection.header);
+            let injected = exchange.upstream().and_then(BuiltUpstream::injected_header);
             headers::scrub_trailers(&mut trailers, injected);
             if exchange.is_forward() {
                 forwarded::scrub_trailers(&mut trailers);

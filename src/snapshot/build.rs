@@ -12,6 +12,7 @@ use super::{
     upstream,
 };
 use crate::address::OwnSockets;
+use crate::caller::CallerIndex;
 use crate::config::{self, Config};
 use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
@@ -61,8 +62,10 @@ impl Builder {
             credentials.insert(name.clone(), built);
         }
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
+        let callers = caller_indices(&config);
         for upstream in config.upstreams.values() {
-            upstreams.push(upstream::build(&self.context, upstream, &credentials, old)?);
+            let built = upstream::build(&self.context, upstream, &credentials, &callers, old)?;
+            upstreams.push(built);
         }
         Ok(self.assemble(config, credentials, upstreams, old))
     }
@@ -98,10 +101,17 @@ impl Builder {
         if changed.is_empty() {
             return Ok(None);
         }
+        let callers = caller_indices(&old.config);
         let upstream = |known: &Arc<BuiltUpstream>| {
-            let credential = known.config.credential.as_ref();
-            if credential.is_some_and(|name| changed.contains(name)) {
-                upstream::build(&self.context, &known.config, &credentials, Some(old))
+            let named = known.config.credential_names();
+            if named.iter().any(|name| changed.contains(*name)) {
+                upstream::build(
+                    &self.context,
+                    &known.config,
+                    &credentials,
+                    &callers,
+                    Some(old),
+                )
             } else {
                 Ok(Arc::clone(known))
             }
@@ -221,6 +231,10 @@ impl Builder {
         let listeners = listeners.map(|listener| &listener.name);
         self.context.metrics.begin_egress(listeners, egress.rules());
     }
+}
+
+fn caller_indices(config: &Config) -> HashMap<&str, CallerIndex> {
+    config.callers.keys().map(String::as_str).zip(0..).collect()
 }
 
 fn via(config: &Config, instance: &str) -> Option<HeaderValue> {

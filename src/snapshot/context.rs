@@ -99,9 +99,10 @@ impl BuildContext {
         )
     }
 
-    /// The nonce that an API wants in proofs, shared by all upstreams that reach it.
-    pub fn api_nonce(&self, upstream: &config::Upstream) -> Arc<LastNonce> {
-        self.api_nonces.get(api_key(upstream), LastNonce::default)
+    /// The nonce that an API wants in proofs with the tokens of one credential, shared by all upstreams that reach it.
+    pub fn api_nonce(&self, upstream: &config::Upstream, credential: &str) -> Arc<LastNonce> {
+        let key = format!("{} {credential}", api_key(upstream));
+        self.api_nonces.get(key, LastNonce::default)
     }
 
     /// What is known of the clock of an API, shared by all upstreams that reach it.

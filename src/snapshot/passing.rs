@@ -8,6 +8,7 @@ use url::{Host, Url};
 
 use super::context::BuildContext;
 use super::endpoints::EndpointContext;
+use super::injection::Injections;
 use super::{BuiltUpstream, Passing, PassingProxy};
 use crate::config::{self, Config};
 use crate::egress::{AddressRules, EgressPolicy, Reach};
@@ -150,7 +151,11 @@ impl Passing {
         };
         let endpoint = self.endpoints.endpoint(&config, connector);
         Ok(Arc::new(BuiltUpstream::new(
-            config, endpoint, None, None, 0,
+            config,
+            endpoint,
+            Injections::default(),
+            None,
+            0,
         )))
     }
 }

@@ -1,17 +1,20 @@
 //! The upstreams of a snapshot, and what they take over from the snapshot before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
 use http::uri::Scheme;
+use http::{HeaderName, HeaderValue};
 use url::Host;
 
 use super::context::{BuildContext, BuildError};
 use super::endpoints::EndpointContext;
-use super::{BuiltCredential, BuiltUpstream, Injection, Snapshot};
+use super::injection::{CredentialsByCaller, Injection, Injections, NoCredential};
+use super::{BuiltCredential, BuiltUpstream, Snapshot};
+use crate::caller::CallerIndex;
 use crate::config;
+use crate::redact::Redactor;
 use crate::token::{FreshTokenRejections, TokenRejections};
 use crate::upstream::{self, ClientCertificate, Connector, Endpoint};
 
@@ -24,76 +27,108 @@ pub fn build(
     context: &BuildContext,
     config: &config::Upstream,
     credentials: &BTreeMap<String, BuiltCredential>,
+    callers: &HashMap<&str, CallerIndex>,
     old: Option<&Snapshot>,
 ) -> Result<Arc<BuiltUpstream>, BuildError> {
     let fingerprint = upstream::fingerprint(&config.url, &config.tls, config.egress_proxy());
-    let credential = config
-        .credential
-        .as_ref()
-        .and_then(|name| credentials.get(name));
-    let certificate = credential
-        .filter(|_| config.certificate_bound)
-        .and_then(|credential| credential.certificate.clone());
+    let names = config.credential_names().into_iter();
+    let named = names.filter_map(|name| credentials.get_key_value(name));
+    let (names, credentials): (Vec<_>, Vec<_>) =
+        named.map(|(name, it)| (name.as_str(), it)).unzip();
+    let by_caller = CredentialsByCaller::new(&config.credentials, &names, callers);
+    let mut bound = credentials.iter().filter(|_| config.certificate_bound);
+    let certificate = bound.next().and_then(|bound| bound.certificate.clone());
     let presented = certificate.as_ref().map(Arc::as_ptr);
-    let kept = old
-        .and_then(|old| old.upstream(&config.name))
+    let is_presented =
+        |by: &&Arc<BuiltUpstream>| by.certificate.as_ref().map(Arc::as_ptr) == presented;
+    let known = old.and_then(|old| old.upstream(&config.name));
+    let kept = known
         .filter(|kept| kept.config == *config && kept.fingerprint == fingerprint)
-        .filter(|kept| kept.certificate.as_ref().map(Arc::as_ptr) == presented);
+        .filter(is_presented);
     if let Some(kept) = kept
-        && match (&kept.injection, credential) {
-            (Some(injection), Some(credential)) => {
-                Arc::ptr_eq(&injection.source, &credential.source)
-                    && injection.max_nonce_bytes == credential.max_nonce_bytes
-            }
-            (None, None) => true,
-            _ => false,
-        }
+        && are_of(&kept.injections, &credentials)
     {
-        return Ok(Arc::clone(kept));
+        if kept.injections.by_caller() == by_caller.as_ref() {
+            return Ok(Arc::clone(kept));
+        }
+        // Callers have come or gone, so that the same ones have other indices.
+        let all = kept.injections.all().to_vec();
+        return Ok(Arc::new(BuiltUpstream::new(
+            config.clone(),
+            Arc::clone(&kept.endpoint),
+            Injections::new(all, by_caller),
+            certificate,
+            fingerprint,
+        )));
     }
     let endpoint = match kept {
         Some(kept) => Arc::clone(&kept.endpoint),
         None => endpoint(context, config, certificate.as_deref())?,
     };
-    // A token from before a reload goes only where tokens of this credential went before.
-    let known = old.and_then(|old| old.upstream(&config.name));
-    let may_inherit = known.is_some_and(|known| {
-        known.config.sends_token_as(config)
-            && known.certificate.as_ref().map(Arc::as_ptr) == presented
-            && known
-                .injection
-                .as_ref()
-                .is_some_and(Injection::sends_last_token)
-    });
-    let same_api = known.filter(|known| known.config.sends_token_as(config));
-    let fresh = same_api.and_then(|known| known.injection.as_ref());
-    let fresh = fresh.map(|injection| Arc::clone(&injection.fresh));
-    let injection = credential.map(|credential| Injection {
-        fresh: fresh.unwrap_or_else(|| {
-            let name = credential.source.name();
-            Arc::new(FreshTokenRejections::new(&config.name, name))
-        }),
-        source: Arc::clone(&credential.source),
-        rejections: if may_inherit {
-            TokenRejections::new()
-        } else {
-            TokenRejections::of_own_tokens()
-        },
-        header: config.header.clone(),
-        prefix: config.header_prefix.clone(),
-        prefixed: ArcSwapOption::empty(),
-        redactor: context.redactor(credential.source.name()),
-        nonce: context.api_nonce(config),
-        clock: context.api_clock(config),
-        max_nonce_bytes: credential.max_nonce_bytes,
-    });
+    let injections = injections(
+        context,
+        config,
+        &credentials,
+        known.map(Arc::as_ref),
+        known.is_some_and(|known| is_presented(&known)),
+    );
+    let injections = Injections::new(injections, by_caller);
     Ok(Arc::new(BuiltUpstream::new(
         config.clone(),
         endpoint,
-        injection,
+        injections,
         certificate,
         fingerprint,
     )))
+}
+
+/// The credentials of an upstream that is configured so. Each takes over what the `known` upstream of the same name has
+/// seen of it, if that is at the same place.
+fn injections(
+    context: &BuildContext,
+    config: &config::Upstream,
+    credentials: &[&BuiltCredential],
+    known: Option<&BuiltUpstream>,
+    same_certificate: bool,
+) -> Vec<Arc<Injection>> {
+    let known = known.filter(|known| known.config.takes_tokens_as(config));
+    let build = |credential: &&BuiltCredential| {
+        let name = credential.source.name();
+        let mut injections = known.into_iter().flat_map(|known| known.injections());
+        let known = injections.find(|known| known.source.name() == name);
+        // A token from before a reload goes only where tokens of this credential went before.
+        let may_inherit = same_certificate && known.is_some_and(Injection::sends_last_token);
+        Arc::new(Injection {
+            fresh: match known {
+                Some(known) => Arc::clone(&known.fresh),
+                None => Arc::new(FreshTokenRejections::new(&config.name, name)),
+            },
+            source: Arc::clone(&credential.source),
+            rejections: if may_inherit {
+                TokenRejections::new()
+            } else {
+                TokenRejections::of_own_tokens()
+            },
+            header: config.header.clone(),
+            prefix: config.header_prefix.clone(),
+            prefixed: ArcSwapOption::empty(),
+            redactor: context.redactor(name),
+            nonce: context.api_nonce(config, name),
+            clock: context.api_clock(config),
+            max_nonce_bytes: credential.max_nonce_bytes,
+        })
+    };
+    credentials.iter().map(build).collect()
+}
+
+/// Whether they are those of these credentials as they are now.
+fn are_of(injections: &Injections, credentials: &[&BuiltCredential]) -> bool {
+    let same = |(injection, credential): (&Arc<Injection>, &&BuiltCredential)| {
+        Arc::ptr_eq(&injection.source, &credential.source)
+            && injection.max_nonce_bytes == credential.max_nonce_bytes
+    };
+    let all = injections.all();
+    all.len() == credentials.len() && all.iter().zip(credentials).all(same)
 }
 
 fn endpoint(
@@ -110,17 +145,43 @@ fn endpoint(
     let mut connector = connector
         .with_dialing(config.dialing.clone())
         .with_own_sockets(Arc::clone(&context.own_sockets));
-    if let Some(credential) = &config.credential {
-        connector = connector.with_redactor(context.redactor(credential));
-    }
+    let redactors = config.credential_names().into_iter();
+    let redactors = redactors.map(|name| context.redactor(name)).collect();
+    connector = connector.with_redactor(Redactor::of_all(redactors));
     Ok(EndpointContext::new(context, config).endpoint(config, connector))
 }
 
 impl BuiltUpstream {
+    /// Whose token goes with a request of this caller, or of nobody known; `None` without any credential.
+    ///
+    /// # Errors
+    /// The upstream has credentials, and none of them is for the caller.
+    pub fn injection_for(
+        &self,
+        caller: Option<CallerIndex>,
+    ) -> Result<Option<&Injection>, NoCredential> {
+        self.injections.choose(caller)
+    }
+
+    /// All that some request may get.
+    pub fn injections(&self) -> impl Iterator<Item = &Injection> {
+        self.injections.all().iter().map(Arc::as_ref)
+    }
+
+    /// Whether its requests get a token.
+    pub fn injects(&self) -> bool {
+        !self.injections.all().is_empty()
+    }
+
+    /// The header that nobody else may send it: the one that its tokens go into, if it gets any.
+    pub fn injected_header(&self) -> Option<&HeaderName> {
+        self.injects().then_some(&self.config.header)
+    }
+
     pub(super) fn new(
         config: config::Upstream,
         endpoint: Arc<Endpoint>,
-        injection: Option<Injection>,
+        injections: Injections,
         certificate: Option<Arc<ClientCertificate>>,
         fingerprint: u64,
     ) -> Self {
@@ -139,7 +200,7 @@ impl BuiltUpstream {
             authority: authority.parse().expect(CHECKED),
             config,
             endpoint,
-            injection,
+            injections,
             certificate,
             fingerprint,
         }

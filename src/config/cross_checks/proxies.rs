@@ -20,7 +20,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         if let Some(proxy) = upstream.egress_proxy() {
             let who = format!("upstream {}", QuotedWord(name));
             host_that_the_proxy_replaces(&who, upstream, proxy, report, place);
-            if upstream.credential.is_some() && !upstream.allow_plaintext {
+            if upstream.has_credentials() && !upstream.allow_plaintext {
                 plain_text(&who, &upstream.url, proxy, report, place);
             }
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{Limits, NamedFile, Secret, SecretSource, SpiffePattern, Tls};
 
 /// Stands for every caller.
-pub(in crate::config) const EVERY_CALLER: &str = "*";
+pub const EVERY_CALLER: &str = "*";
 
 /// `[callers.NAME]`: known by any of its means, of which it has one at least
 #[derive(Debug, Clone, PartialEq, Eq)]

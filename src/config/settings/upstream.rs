@@ -117,13 +117,9 @@ impl Upstream {
         self.credential.is_some() || !self.credentials.is_empty()
     }
 
-    /// Whether the same token goes to the same place, in the same header.
-    pub fn sends_token_as(&self, other: &Self) -> bool {
-        self.credential == other.credential
-            && self.credentials == other.credentials
-            && self.url == other.url
-            && self.host == other.host
-            && self.header == other.header
+    /// Whether a token goes to the same place, in the same header.
+    pub fn takes_tokens_as(&self, other: &Self) -> bool {
+        self.url == other.url && self.host == other.host && self.header == other.header
     }
 
     /// The proxy through which it is reached, if there is one.
