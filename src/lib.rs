@@ -17,6 +17,7 @@
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
 //! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
+//! - [`tls`] reads certificates, keys and CRLs, and is what a listener with TLS makes of them.
 //! - [`config`] is what the TOML files say.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.
 //! - [`http1`] and [`http2`] are the two versions of HTTP on the wire.
@@ -58,6 +59,7 @@ pub mod snapshot;
 pub mod sockets;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;
 pub mod token;
 pub mod upstream;
 pub mod watch;

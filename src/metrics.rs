@@ -6,6 +6,7 @@
 
 mod egress;
 mod families;
+mod handshakes;
 mod outcomes;
 mod series;
 mod tunnels;
@@ -19,10 +20,14 @@ use prometheus::{
 };
 
 pub use egress::EgressMetrics;
-pub use outcomes::{CLIENT_ERRORS, CONNECT_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS};
+pub use handshakes::ListenerExpiry;
+pub use outcomes::{
+    CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS,
+};
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 
 use families::{VALID, counter, gauge, histogram};
+use handshakes::HandshakeSeries;
 use tunnels::TunnelSeries;
 
 /// From a cached answer on loopback to the slowest upstream that is still waited for.
@@ -54,6 +59,7 @@ pub struct Metrics {
     reload_successful: IntGauge,
     log_lines_dropped: IntCounter,
     tunnels: TunnelSeries,
+    handshakes: HandshakeSeries,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -179,6 +185,7 @@ impl Metrics {
             )
             .expect(VALID),
             tunnels: TunnelSeries::new(),
+            handshakes: HandshakeSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -201,7 +208,8 @@ impl Metrics {
             Box::new(build),
             Box::new(process_start()),
         ];
-        for collector in all.into_iter().chain(metrics.tunnels.collectors()) {
+        let all = all.into_iter().chain(metrics.tunnels.collectors());
+        for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
         }
         for outcome in ["success", "failure"] {

@@ -24,10 +24,12 @@ use crate::config::{self, Config};
 use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
+use crate::limit::ConcurrencyLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
+use crate::tls::ServerTls;
 use crate::token::{Clock, TokenSource};
 use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors, ReadyProxy, TlsError};
 use endpoints::EndpointContext;
@@ -87,6 +89,10 @@ pub struct ListenerRules {
     pub is_forward: bool,
     /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
     pub browser_guard: Option<BrowserGuard>,
+    /// What it presents to clients, and demands of them; `None` for plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// How many handshakes there may be at once; a reload keeps those that are under way in mind.
+    pub handshakes: Arc<ConcurrencyLimit>,
 }
 
 /// Who, of those that can reach a socket, may use it: programs, and few web pages.
@@ -210,6 +216,12 @@ impl Snapshot {
             let label = &self.route_labels[self.egress_route(rule)];
             Box::new(self.metrics.egress(&self.listeners[listener].name, label))
         })
+    }
+
+    /// A TLS handshake with a client of this listener has ended.
+    pub fn count_handshake(&self, listener: usize, outcome: &'static str) {
+        let listener = &self.listeners[listener].name;
+        self.metrics.count_handshake(listener, outcome);
     }
 
     /// The index in [`Snapshot::route_labels`] of the route that the own names of an upstream imply.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{self, Diagnostics, ListenAddress};
 use crate::snapshot::{BuiltCredential, Snapshot};
+use crate::tls::{ServerCertificate, ServerTls};
 
 /// How the last reload ended.
 #[derive(Debug, Clone)]
@@ -188,9 +189,29 @@ fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
         if let Some(forward) = &listener.forward {
             shown["unmatched"] = json!(forward.unmatched.word());
         }
+        let rules = snapshot.listener(&listener.name);
+        let tls = rules.and_then(|at| snapshot.listeners[at].tls.as_ref());
+        if let Some(tls) = tls {
+            shown["tls"] = listener_tls(tls);
+        }
         (listener.name.clone(), shown)
     });
     shown.collect()
+}
+
+/// What ends when, as Unix times.
+fn listener_tls(tls: &ServerTls) -> Value {
+    let certificate = |certificate: &ServerCertificate| {
+        json!({
+            "file": certificate.file.display().to_string(),
+            "expires": certificate.not_after.as_secs(),
+        })
+    };
+    json!({
+        "certificates": tls.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "verifies_clients": tls.clients.is_some(),
+        "crl_next_update": tls.next_crl_update().map(|at| at.as_secs()),
+    })
 }
 
 /// Those that are open, by listener, then by upstream.

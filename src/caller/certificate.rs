@@ -1,11 +1,16 @@
 //! What a client's certificate says of who it is.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustls::CertificateError;
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+
+use crate::tls::ServerTls;
 
 /// The longest SPIFFE ID, in bytes (SPIFFE-ID section 2.3).
 const MAX_SPIFFE_ID: usize = 2048;
@@ -25,6 +30,30 @@ pub struct CertificateIdentity {
     pub not_before: Duration,
     /// Since the Unix epoch; the certificate is not valid after.
     pub not_after: Duration,
+}
+
+/// A certificate that a client presented. It was good when the connection began.
+#[derive(Debug)]
+pub struct PresentedCertificate {
+    /// Who it says that the client is.
+    pub identity: CertificateIdentity,
+    chain: Vec<CertificateDer<'static>>,
+    /// [`ServerTls::admission`] of the last that found it good.
+    good_for: AtomicU64,
+}
+
+/// Why a certificate that was good when the connection began counts no longer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CertificateRefusal {
+    /// It has ended, or by our clock not begun yet.
+    #[error("the client's certificate is not valid at this time")]
+    NotValidNow,
+    /// The listener asks for no certificates any more.
+    #[error("the listener verifies no certificates of clients any more")]
+    NoVerifier,
+    /// The CAs or CRLs have changed, and it is not good by the new ones.
+    #[error("the client's certificate is not good any more: {0}")]
+    NotAdmitted(CertificateError),
 }
 
 /// A certificate that cannot be read.
@@ -63,6 +92,45 @@ impl CertificateIdentity {
     /// Whether the certificate is valid at this time since the Unix epoch.
     pub fn is_valid_at(&self, now: Duration) -> bool {
         (self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+impl PresentedCertificate {
+    /// One that `verifier` has found good, with the `chain` that it came with.
+    pub fn new(
+        identity: CertificateIdentity,
+        chain: &[CertificateDer<'_>],
+        verifier: &ServerTls,
+    ) -> Self {
+        Self {
+            identity,
+            chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
+            good_for: AtomicU64::new(verifier.admission),
+        }
+    }
+
+    /// Who it says that the client is, if it is still good: at `now`, a time since the Unix epoch, and by what its
+    /// listener is now. It is verified again only if CAs or CRLs have changed.
+    ///
+    /// # Errors
+    /// It is not good any more.
+    pub fn check(
+        &self,
+        listener: Option<&ServerTls>,
+        now: Duration,
+    ) -> Result<&CertificateIdentity, CertificateRefusal> {
+        if !self.identity.is_valid_at(now) {
+            return Err(CertificateRefusal::NotValidNow);
+        }
+        let listener = listener.ok_or(CertificateRefusal::NoVerifier)?;
+        if self.good_for.load(Relaxed) != listener.admission {
+            let verifier = listener.clients.as_ref();
+            let verifier = verifier.ok_or(CertificateRefusal::NoVerifier)?;
+            let verified = verifier.verify_again(&self.chain, now);
+            verified.map_err(CertificateRefusal::NotAdmitted)?;
+            self.good_for.store(listener.admission, Relaxed);
+        }
+        Ok(&self.identity)
     }
 }
 

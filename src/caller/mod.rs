@@ -3,7 +3,9 @@
 mod certificate;
 pub mod token;
 
-pub use certificate::{CertificateIdentity, CertificateIdentityError};
+pub use certificate::{
+    CertificateIdentity, CertificateIdentityError, CertificateRefusal, PresentedCertificate,
+};
 
 /// An index of the callers of a configuration, in the order of their names.
 pub type CallerIndex = u32;

@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::http1::{self, HeadError};
-use crate::upstream::{ConnectError, without_documentation_link};
+use crate::tls::without_documentation_link;
+use crate::upstream::ConnectError;
 
 /// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

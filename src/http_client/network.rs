@@ -225,7 +225,7 @@ fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connect
 
 fn fault(error: &TlsError, tls: &Tls) -> TlsFileFault {
     let (file, reason) = match error {
-        TlsError::File { path, reason } => (path.as_path(), reason.clone()),
+        TlsError::File(error) => (error.path.as_path(), error.reason.clone()),
         // Every other error that depends on the files is about the two that belong together.
         other => {
             let file = tls.key_file.as_ref().or(tls.ca_file.as_ref());

@@ -28,6 +28,25 @@ pub const TOKEN_OUTCOMES: [&str; 8] = [
     "local",
 ];
 
+/// How a TLS handshake with a client ends.
+pub const HANDSHAKE_OUTCOMES: [&str; 15] = [
+    "success",
+    "shed",
+    "timeout",
+    "client_gone",
+    "plaintext",
+    "malformed",
+    "incompatible",
+    "refused_by_client",
+    "no_certificate",
+    "unknown_ca",
+    "certificate_expired",
+    "certificate_revoked",
+    "certificate_invalid",
+    "crl_missing",
+    "crl_expired",
+];
+
 /// The codes of errors that a request can meet before an upstream is found for it.
 pub const CLIENT_ERRORS: [&str; 14] = [
     "bad_request",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 
-use crate::caller::CertificateIdentity;
+use crate::caller::PresentedCertificate;
 use crate::client_socket::Peer;
 use crate::limit::Permit;
 
@@ -18,7 +18,7 @@ pub struct ClientConnection {
     /// Who is at its other end.
     pub peer: Peer,
     /// Once TLS with the client has begun: who it is by its certificate, if it presented one.
-    tls: OnceLock<Option<Arc<CertificateIdentity>>>,
+    tls: OnceLock<Option<Arc<PresentedCertificate>>>,
     connect_target: OnceLock<ConnectTarget>,
     in_flight: AtomicUsize,
     started: AtomicU64,
@@ -118,7 +118,7 @@ impl ClientConnection {
 
     /// The handshake of TLS is over; `certificate` is what the client presented, verified. Once for each connection,
     /// before its first request.
-    pub fn set_tls(&self, certificate: Option<Arc<CertificateIdentity>>) {
+    pub fn set_tls(&self, certificate: Option<Arc<PresentedCertificate>>) {
         let _ = self.tls.set(certificate);
     }
 
@@ -127,8 +127,9 @@ impl ClientConnection {
         self.tls.get().is_some()
     }
 
-    /// Who the client is by its certificate. Its time of validity is to be looked at for each request.
-    pub fn certificate(&self) -> Option<&CertificateIdentity> {
+    /// The certificate that the client presented. Whether it is still good is to be asked for each request
+    /// ([`PresentedCertificate::check`]).
+    pub fn certificate(&self) -> Option<&PresentedCertificate> {
         self.tls.get()?.as_deref()
     }
 

@@ -24,8 +24,8 @@ use crate::config::AccessLog;
 use crate::sampling::Failure;
 use crate::snapshot::{BuiltUpstream, Injection};
 use crate::telemetry::ACCESS;
+use crate::tls::without_documentation_link;
 use crate::token::Token;
-use crate::upstream::without_documentation_link;
 
 /// One request and its response, until the end of both. Counted and logged when dropped.
 pub struct Exchange {

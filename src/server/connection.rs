@@ -7,12 +7,17 @@ use bytes::Bytes;
 
 use super::detect::{Detected, detect};
 use super::refusal::{Refusal, close, refuse};
+use super::tls::{Negotiated, PendingHandshake, handshake};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::config;
+use crate::http1::HeadError;
 use crate::proxy::{ClientConnection, CurrentSnapshot, Successor, UpstreamTunnel};
 
-/// Serves a connection to its end.
+const NOT_HTTP2: &str = "the client has chosen HTTP/2 by ALPN, and speaks something else";
+const NOT_HTTP1: &str = "the client has chosen HTTP/1.1 by ALPN, and speaks HTTP/2";
+
+/// Serves a connection to its end, from the handshake of TLS on if its listener has TLS.
 ///
 /// The task of a connection is as large as the largest state in which it may wait. What is needed only
 /// once in a connection's life is therefore boxed.
@@ -20,14 +25,34 @@ pub fn serve(
     mut socket: ClientSocket,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
+    tls: Option<PendingHandshake>,
 ) -> impl Future<Output = ()> {
     let limits = Rc::clone(&current(&client).0.limits);
     async move {
         let mut received = Bytes::new();
+        let mut negotiated = None;
+        if let Some(pending) = tls {
+            let handshake = Box::pin(handshake(socket, pending, &client, &current));
+            let Some(secured) = handshake.await else {
+                return;
+            };
+            (socket, negotiated) = secured;
+        }
         loop {
             let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
             let (detected, read_ahead) = detecting.await;
             match detected {
+                Detected::Http1 if negotiated == Some(Negotiated::Http2) => {
+                    let refusal = Refusal::Head(HeadError::Malformed(NOT_HTTP2));
+                    return Box::pin(refuse(&mut socket, refusal, &client, &current)).await;
+                }
+                Detected::Http2 if negotiated == Some(Negotiated::Http1) => {
+                    let refusal = Refusal::Head(HeadError::Malformed(NOT_HTTP1));
+                    return Box::pin(refuse(&mut socket, refusal, &client, &current)).await;
+                }
+                Detected::Tls => {
+                    return Box::pin(refuse(&mut socket, Refusal::Tls, &client, &current)).await;
+                }
                 Detected::Http1 => {
                     let session = http1_session::serve(
                         socket,
@@ -43,7 +68,10 @@ pub fn serve(
                     (socket, received, successor) = succeeded;
                     match successor {
                         // It may be of either version again.
-                        Successor::PlainHttp(target) => client.set_connect_target(target),
+                        Successor::PlainHttp(target) => {
+                            client.set_connect_target(target);
+                            negotiated = None;
+                        }
                         Successor::Tunnel(tunnel) => {
                             let joined = join(socket, received, tunnel, &client, &limits);
                             return Box::pin(joined).await;
@@ -72,7 +100,7 @@ pub fn serve(
 
 /// Serves what a CONNECT has made of one stream of an HTTP/2 connection.
 fn serve_inside(stream: ClientSocket, client: Arc<ClientConnection>, current: CurrentSnapshot) {
-    tokio::task::spawn_local(serve(stream, client, current));
+    tokio::task::spawn_local(serve(stream, client, current, None));
 }
 
 /// Joins a connection with its tunnel, and ends it in the same way as that has ended.

@@ -15,6 +15,8 @@ use crate::proxy::ClientConnection;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What TLS begins with: a record of a handshake, of a version 3.x (RFC 8446 section 5.1).
+const TLS: [u8; 2] = [22, 3];
 /// The most that is read to tell HTTP/1.1 from HTTP/2.
 const READ_AHEAD: usize = 8 * 1024;
 
@@ -24,6 +26,8 @@ pub(super) enum Detected {
     Http1,
     /// The preface of HTTP/2.
     Http2,
+    /// The beginning of TLS.
+    Tls,
     /// None: the connection has ended, or was silent for too long.
     Nothing,
     /// The beginning of the preface, of which the rest did not come in time.
@@ -96,6 +100,9 @@ async fn read_preface(
             }
         }
         let compared = read_ahead.len().min(PREFACE.len());
+        if read_ahead.starts_with(&TLS) {
+            return Detected::Tls;
+        }
         if read_ahead[..compared] != PREFACE[..compared] {
             return Detected::Http1;
         }

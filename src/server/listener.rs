@@ -13,8 +13,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::accepted::{AcceptedConnection, AcceptedSocket};
 use super::acceptor::Acceptor;
-use super::shard::{AcceptedConnection, AcceptedSocket, Shards};
+use super::shard::Shards;
 use super::socket_file::{self, SocketFile};
 use crate::config::ListenAddress;
 use crate::limit::{ConcurrencyLimit, Permit};

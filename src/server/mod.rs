@@ -1,5 +1,6 @@
 //! Sockets and threads: accepting connections, handing them to shards, serving each to its end.
 
+mod accepted;
 mod acceptor;
 mod connection;
 mod detect;
@@ -12,6 +13,7 @@ mod shard;
 mod socket_file;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use acceptor::Acceptor;
 pub use listener::{BoundListener, OpenListener, bind, bind_tcp};

@@ -16,6 +16,10 @@ use crate::telemetry::ACCESS;
 pub(super) enum Refusal {
     /// Its head did not arrive in time.
     Slow,
+    /// It is not TLS, on a listener with TLS.
+    Plaintext,
+    /// It is TLS, on a listener without.
+    Tls,
     /// Its head is not valid, or its framing is doubtful, or it is too large.
     Head(HeadError),
 }
@@ -26,6 +30,14 @@ impl Refusal {
             Self::Slow => (
                 ErrorKind::RequestTimeout,
                 "the request head did not arrive in time; send it at once, or raise header_timeout",
+            ),
+            Self::Plaintext => (
+                ErrorKind::BadRequest,
+                "plain HTTP came to a listener that speaks TLS; use https://",
+            ),
+            Self::Tls => (
+                ErrorKind::BadRequest,
+                "TLS came to a listener that speaks plain HTTP; use http://, or give the listener a certificate (tls)",
             ),
             Self::Head(HeadError::TargetTooLong) => (
                 ErrorKind::UriTooLong,

@@ -4,8 +4,6 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,11 +15,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::accepted::AcceptedConnection;
 use super::connection;
-use crate::client_socket::{ClientSocket, Peer, PeerProcess};
+use super::tls::{HandshakeTurns, PendingHandshake};
+use crate::client_socket::{ClientSocket, Peer};
 use crate::limit::Permit;
 use crate::proxy::{self, ClientConnection, CurrentSnapshot, ShardSnapshot};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ListenerRules, Snapshot};
 use crate::supervisor::Supervisor;
 
 #[cfg(test)]
@@ -45,55 +45,6 @@ pub struct Shards {
 struct Shard {
     messages: mpsc::UnboundedSender<ShardMessage>,
     load: Arc<AtomicUsize>,
-}
-
-/// A connection that was accepted, on its way to a shard.
-#[derive(Debug)]
-pub struct AcceptedConnection {
-    socket: AcceptedSocket,
-    listener: String,
-    permit: Permit,
-    /// The connection ends after its first request.
-    is_only_one_request: bool,
-}
-
-/// A socket that was accepted and is not registered with a runtime yet.
-#[derive(Debug)]
-pub enum AcceptedSocket {
-    /// TCP, and the address that it was connected from.
-    Tcp(std::net::TcpStream, SocketAddr),
-    /// A unix socket.
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl AcceptedSocket {
-    /// Registers the socket with the current runtime, and tells who is at its other end.
-    fn register(self) -> io::Result<(ClientSocket, Peer)> {
-        match self {
-            Self::Tcp(socket, peer) => {
-                let socket = tokio::net::TcpStream::from_std(socket)?;
-                Ok((ClientSocket::Tcp(socket), Peer::Tcp(peer)))
-            }
-            Self::Unix(socket) => {
-                let socket = tokio::net::UnixStream::from_std(socket)?;
-                // As they were when the peer connected, whatever has become of it since.
-                let process = socket.peer_cred().ok().map(|credentials| PeerProcess {
-                    uid: credentials.uid(),
-                    pid: credentials.pid(),
-                });
-                Ok((ClientSocket::Unix(socket), Peer::Unix(process)))
-            }
-        }
-    }
-}
-
-impl AsFd for AcceptedSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket, _) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -234,24 +185,6 @@ impl Shards {
     }
 }
 
-impl AcceptedConnection {
-    /// A connection of the listener with this name, holding its permit below `max_connections`.
-    pub fn new(socket: AcceptedSocket, listener: String, permit: Permit) -> Self {
-        Self {
-            socket,
-            listener,
-            permit,
-            is_only_one_request: false,
-        }
-    }
-
-    /// Serves one request and ends, since the listener is about to be closed.
-    pub fn only_one_request(mut self) -> Self {
-        self.is_only_one_request = true;
-        self
-    }
-}
-
 impl Drop for LoadGuard {
     fn drop(&mut self) {
         if self.load.fetch_sub(1, Relaxed) == 1 {
@@ -266,10 +199,13 @@ struct ShardState {
     shard: RefCell<Rc<ShardSnapshot>>,
     /// Those that have ended are removed by each sweep.
     connections: RefCell<Vec<OpenConnection>>,
+    turns: HandshakeTurns,
 }
 
 struct OpenConnection {
     client: Weak<ClientConnection>,
+    /// From when on it takes no more requests.
+    closes_at: Option<Instant>,
     served_by: std::rc::Weak<ServingSnapshot>,
 }
 
@@ -283,6 +219,7 @@ impl ShardState {
             snapshots: RefCell::new(Cache::new(snapshots)),
             shard: RefCell::new(shard),
             connections: RefCell::default(),
+            turns: HandshakeTurns::new(),
         })
     }
 
@@ -290,11 +227,40 @@ impl ShardState {
         let mut snapshots = self.snapshots.borrow_mut();
         let newest = snapshots.load();
         let mut shard = self.shard.borrow_mut();
-        if !Arc::ptr_eq(newest, &shard.snapshot) {
-            *shard = ShardSnapshot::new(Arc::clone(newest), Some(&shard));
-            proxy::judge_tunnels(&shard);
+        if Arc::ptr_eq(newest, &shard.snapshot) {
+            return Rc::clone(&shard);
         }
-        Rc::clone(&shard)
+        let old = Rc::clone(&shard);
+        *shard = ShardSnapshot::new(Arc::clone(newest), Some(&shard));
+        let newest = Rc::clone(&shard);
+        drop((snapshots, shard));
+        proxy::judge_tunnels(&newest);
+        self.close_admitted_otherwise(&old.snapshot, &newest);
+        newest
+    }
+
+    /// Drains the connections of listeners that do not admit the same clients any more: their CAs or CRLs have changed.
+    /// What still comes on one of them is judged by the new ones.
+    fn close_admitted_otherwise(&self, old: &Snapshot, newest: &Rc<ShardSnapshot>) {
+        let admission = |listener: &ListenerRules| listener.tls.as_ref().map(|tls| tls.admission);
+        for listener in &newest.snapshot.listeners {
+            let before = old.listener(&listener.name).map(|at| &old.listeners[at]);
+            if before.is_some_and(|before| admission(before) != admission(listener)) {
+                self.move_all_to(newest, &listener.name);
+                self.for_each_connection(Some(&listener.name), ClientConnection::close);
+            }
+        }
+    }
+
+    fn move_all_to(&self, newest: &Rc<ShardSnapshot>, listener: &str) {
+        for connection in &*self.connections.borrow() {
+            if let (Some(client), Some(served_by)) =
+                (connection.client.upgrade(), connection.served_by.upgrade())
+                && client.listener == listener
+            {
+                move_to(newest, &client, &served_by);
+            }
+        }
     }
 
     fn serve(self: &Rc<Self>, accepted: AcceptedConnection, load: LoadGuard) {
@@ -311,7 +277,7 @@ impl ShardState {
         }
     }
 
-    /// Begins to serve a connection, unless its listener was removed before it got here. `place` and `held` are
+    /// Begins to serve a connection, unless its listener was removed before it got here, or has too many TLS handshakes. `place` and `held` are
     /// dropped at its end.
     fn begin(
         self: &Rc<Self>,
@@ -324,7 +290,24 @@ impl ShardState {
         let max_interim = self.shard().snapshot.config.server.max_interim_bytes;
         let client = ClientConnection::new(listener, peer, max_interim, place, held);
         let current = self.current(&client)?;
-        tokio::task::spawn_local(connection::serve(socket, Arc::clone(&client), current));
+        let (shard, listener) = current(&client);
+        let rules = &shard.snapshot.listeners[listener];
+        let tls = match &rules.tls {
+            None => None,
+            Some(tls) => {
+                let Some(place) = rules.handshakes.try_acquire() else {
+                    shard.snapshot.count_handshake(listener, "shed");
+                    return None;
+                };
+                Some(PendingHandshake {
+                    tls: Arc::clone(tls),
+                    place,
+                    turns: self.turns.clone(),
+                })
+            }
+        };
+        let serving = connection::serve(socket, Arc::clone(&client), current, tls);
+        tokio::task::spawn_local(serving);
         Some(client)
     }
 
@@ -346,29 +329,18 @@ impl ShardState {
     fn current(self: &Rc<Self>, client: &Arc<ClientConnection>) -> Option<CurrentSnapshot> {
         let shard = self.shard();
         let listener = shard.snapshot.listener(&client.listener)?;
+        let max_age = shard.snapshot.config.listeners[listener].max_connection_age;
         let served_by = Rc::new(RefCell::new((shard, listener)));
         self.connections.borrow_mut().push(OpenConnection {
             client: Arc::downgrade(client),
+            closes_at: max_age.map(|age| Instant::now() + spread(age)),
             served_by: Rc::downgrade(&served_by),
         });
         let shard = Rc::clone(self);
         Some(Rc::new(move |client: &ClientConnection| {
-            shard.move_to_newest(client, &served_by);
+            move_to(&shard.shard(), client, &served_by);
             served_by.borrow().clone()
         }))
-    }
-
-    /// Moves a connection on to the newest snapshot. It stays with the last one that has its listener. One
-    /// that is closing stays where it is, since the name of its listener may already be another's.
-    fn move_to_newest(&self, client: &ClientConnection, served_by: &ServingSnapshot) {
-        let shard = self.shard();
-        let mut served_by = served_by.borrow_mut();
-        if !Rc::ptr_eq(&served_by.0, &shard)
-            && !client.is_closing()
-            && let Some(listener) = shard.snapshot.listener(&client.listener)
-        {
-            *served_by = (shard, listener);
-        }
     }
 
     /// Moves idle connections to the newest snapshot, so that none keeps an old one alive with its tokens and
@@ -377,16 +349,36 @@ impl ShardState {
         let shard = self.shard();
         shard.sweep(now);
         shard.snapshot.sampling.write_counts(now);
-        self.connections.borrow_mut().retain(|connection| {
+        self.connections.borrow_mut().retain_mut(|connection| {
             let Some(client) = connection.client.upgrade() else {
                 return false;
             };
             if let Some(served_by) = connection.served_by.upgrade() {
-                self.move_to_newest(&client, &served_by);
+                move_to(&shard, &client, &served_by);
+            }
+            if connection.closes_at.take_if(|at| *at <= now).is_some() {
+                client.close();
             }
             true
         });
     }
+}
+
+/// Moves a connection on to a newer snapshot. It stays with the last one that has its listener. One that is closing
+/// stays where it is, since the name of its listener may already be another's.
+fn move_to(newest: &Rc<ShardSnapshot>, client: &ClientConnection, served_by: &ServingSnapshot) {
+    let mut served_by = served_by.borrow_mut();
+    if !Rc::ptr_eq(&served_by.0, newest)
+        && !client.is_closing()
+        && let Some(listener) = newest.snapshot.listener(&client.listener)
+    {
+        *served_by = (Rc::clone(newest), listener);
+    }
+}
+
+/// Up to 15 % less, so that clients that came together do not come back together.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(1.0 - 0.15 * fastrand::f64())
 }
 
 async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, shard: Rc<ShardState>) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 
 use super::context::{BuildContext, BuildError};
-use super::listener::{implied_routes, route_labels};
+use super::listener::{expiry, implied_routes, listener_tls, route_labels};
 use super::{
     BuiltCredential, BuiltUpstream, ListenerRules, Passing, RouteTarget, Snapshot, credential,
     upstream,
@@ -18,6 +18,7 @@ use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
 use crate::route::{RoutePattern, RouteTable};
 use crate::sampling::Sampling;
+use crate::tls::ServerTls;
 use crate::token::Clock;
 
 /// Builds the snapshots of one process.
@@ -67,7 +68,8 @@ impl Builder {
             let built = upstream::build(&self.context, upstream, &credentials, &callers, old)?;
             upstreams.push(built);
         }
-        Ok(self.assemble(config, credentials, upstreams, old))
+        let tls = listener_tls(&config, old)?;
+        Ok(self.assemble(config, credentials, upstreams, tls, old))
     }
 
     /// Puts a standby certificate in use once it has a token. A new certificate in the files becomes the standby,
@@ -122,20 +124,24 @@ impl Builder {
             .map(upstream)
             .collect::<Result<_, _>>()?;
         let config = old.config.clone();
+        let tls = old.listeners.iter().map(|listener| listener.tls.clone());
         Ok(Some(self.assemble(
             config,
             credentials,
             upstreams,
+            tls.collect(),
             Some(old),
         )))
     }
 
-    /// Puts routes and listeners around what was built; `upstreams` in the order of their names.
+    /// Puts routes and listeners around what was built; `upstreams` in the order of their names, `tls` in that of the
+    /// listeners.
     fn assemble(
         &self,
         config: Config,
         credentials: BTreeMap<String, BuiltCredential>,
         upstreams: Vec<Arc<BuiltUpstream>>,
+        tls: Vec<Option<Arc<ServerTls>>>,
         old: Option<&Snapshot>,
     ) -> Snapshot {
         let names = config.upstreams.keys().map(String::as_str);
@@ -170,15 +176,16 @@ impl Builder {
         self.context
             .limit_fetches(config.server.max_concurrent_fetches);
         self.begin_metrics(&config, &egress);
+        let listeners = config.listeners.iter().zip(tls);
+        let listeners: Vec<_> = listeners
+            .map(|(listener, tls)| ListenerRules::new(&self.context, listener, &config, tls))
+            .collect();
+        self.context.metrics.show_expiry(expiry(&listeners));
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
             routes: RouteTable::build(patterns),
-            listeners: config
-                .listeners
-                .iter()
-                .map(|listener| ListenerRules::new(listener, &config))
-                .collect(),
+            listeners,
             upstreams,
             credentials,
             implied_routes: implied_routes(&config, &indices),

@@ -29,6 +29,7 @@ pub struct BuildContext {
     /// Windows of HTTP/2 for all connections.
     pub windows: Arc<Budget>,
     fetch_limits: SharedByKey<ConcurrencyLimit>,
+    handshake_limits: SharedByKey<ConcurrencyLimit>,
     redactors: SharedByKey<Redactor>,
     api_nonces: SharedByKey<LastNonce>,
     api_clocks: SharedByKey<ServerClock>,
@@ -60,6 +61,7 @@ impl BuildContext {
             own_sockets: Arc::default(),
             windows: Budget::new(0),
             fetch_limits: SharedByKey::default(),
+            handshake_limits: SharedByKey::default(),
             redactors: SharedByKey::default(),
             api_nonces: SharedByKey::default(),
             api_clocks: SharedByKey::default(),
@@ -83,6 +85,15 @@ impl BuildContext {
     pub fn fetch_limit(&self, credential: &config::Credential) -> Arc<ConcurrencyLimit> {
         self.fetch_limits
             .get(oauth::endpoint_key(credential), ConcurrencyLimit::default)
+    }
+
+    /// How many TLS handshakes a listener takes at once, whatever snapshot each began with.
+    pub fn handshake_limit(&self, listener: &config::Listener) -> Arc<ConcurrencyLimit> {
+        let limit = self
+            .handshake_limits
+            .get(listener.name.clone(), ConcurrencyLimit::default);
+        limit.set(listener.max_handshakes);
+        limit
     }
 
     /// The nonce that an authorization server wants in proofs, shared by all that ask it.

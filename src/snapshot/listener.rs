@@ -1,16 +1,65 @@
 //! What listeners demand, and where they lead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use url::Position;
 
-use super::{BrowserGuard, ListenerRules};
+use super::context::{BuildContext, BuildError};
+use super::{BrowserGuard, ListenerRules, Snapshot};
 use crate::config::{self, Config, ListenAddress};
 use crate::egress::EgressPolicy;
+use crate::metrics::ListenerExpiry;
 use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
+use crate::tls::ServerTls;
+
+/// The TLS of each listener, in their order: that of `old` where neither its settings nor its files have changed.
+///
+/// # Errors
+/// A file cannot be used.
+pub(super) fn listener_tls(
+    config: &Config,
+    old: Option<&Snapshot>,
+) -> Result<Vec<Option<Arc<ServerTls>>>, BuildError> {
+    let tls_of = |listener: &config::Listener| {
+        let Some(settings) = &listener.tls else {
+            return Ok(None);
+        };
+        let kept = old.and_then(|old| old.listeners[old.listener(&listener.name)?].tls.as_ref());
+        if let Some(kept) = kept.filter(|kept| kept.is_of(settings)) {
+            return Ok(Some(Arc::clone(kept)));
+        }
+        let read = ServerTls::read(settings).map_err(|error| BuildError {
+            table: format!("listener \"{}\", tls", listener.name),
+            reason: error.into(),
+        });
+        read.map(|tls| Some(Arc::new(tls)))
+    };
+    config.listeners.iter().map(tls_of).collect()
+}
+
+/// What the files of listeners hold, for the metrics.
+pub(super) fn expiry(listeners: &[ListenerRules]) -> impl Iterator<Item = ListenerExpiry<'_>> {
+    listeners.iter().filter_map(|listener| {
+        let tls = listener.tls.as_ref()?;
+        let certificates = tls.certificates.iter();
+        Some(ListenerExpiry {
+            listener: &listener.name,
+            certificates: certificates
+                .map(|certificate| (&*certificate.file, certificate.not_after))
+                .collect(),
+            next_crl_update: tls.next_crl_update(),
+        })
+    })
+}
 
 impl ListenerRules {
-    pub(super) fn new(listener: &config::Listener, config: &Config) -> Self {
+    pub(super) fn new(
+        context: &BuildContext,
+        listener: &config::Listener,
+        config: &Config,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Self {
         let loopback = match &listener.address {
             ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
             ListenAddress::Unix { .. } => false,
@@ -24,6 +73,8 @@ impl ListenerRules {
                 allow_origins: listener.allow_origins.clone(),
                 refuse_unmarked: true,
             }),
+            tls,
+            handshakes: context.handshake_limit(listener),
         }
     }
 }

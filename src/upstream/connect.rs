@@ -27,6 +27,7 @@ use crate::egress::proxy::{ProxyRefusal, is_refused};
 use crate::http1::AbsoluteForm;
 use crate::http2;
 use crate::redact::Redactor;
+use crate::tls::reason;
 
 /// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
 /// an earlier one.
@@ -293,7 +294,7 @@ impl Connector {
             authority: self.authority(),
             reason: match error {
                 http2::Error::Io(error) => {
-                    format!("HTTP cannot begin: {}", handshake::reason(error))
+                    format!("HTTP cannot begin: {}", reason(error))
                 }
                 error => format!("HTTP cannot begin: {error}"),
             },

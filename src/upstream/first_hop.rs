@@ -11,12 +11,12 @@ use super::addresses::KnownAddresses;
 use super::dial::dial;
 use super::dns::Resolver;
 use super::error::{ConnectError, Stage};
-use super::handshake;
 use super::socket::CountingSocket;
 use crate::address::OwnSockets;
 use crate::config::Dialing;
 use crate::process::is_shortage;
 use crate::redact::Redactor;
+use crate::tls::reason;
 
 /// The host that a connection to a server is made to first: the server itself, or the proxy on the way to it.
 pub(super) struct FirstHop {
@@ -93,7 +93,7 @@ impl FirstHop {
         let permit = self.resolver.acquire_permit().await;
         *stage = Stage::Resolve;
         let resolved = self.resolver.resolve(permit).await;
-        let addresses = resolved.map_err(|e| self.unresolved(handshake::reason(&e)))?;
+        let addresses = resolved.map_err(|e| self.unresolved(reason(&e)))?;
         self.addresses.record_lookup(&addresses, Instant::now());
 
         let addresses = self.allowed(addresses)?;
@@ -108,7 +108,7 @@ impl FirstHop {
                 Ok((socket, peer))
             });
         connected.map_err(|e| {
-            let (authority, reason) = (self.dialled_authority(), handshake::reason(&e));
+            let (authority, reason) = (self.dialled_authority(), reason(&e));
             if is_shortage(&e) {
                 ConnectError::Shortage { authority, reason }
             } else {

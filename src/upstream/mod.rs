@@ -30,7 +30,6 @@ pub use client_tls::Protocols;
 pub use connect::{Connected, Connector};
 pub use endpoint::{Endpoint, TunnelLease};
 pub use error::{ConnectError, Stage, TlsError};
-pub use handshake::without_documentation_link;
 pub use history::ConnectionHistory;
 pub use http2_io::TransportStatus;
 pub use io::UpstreamIo;

@@ -16,6 +16,7 @@ use crate::config::{EgressProxy, HttpVersion, ProxyAuthorization, ProxyScheme};
 use crate::egress::proxy::{ProxyRefusal, TunnelError, TunnelTarget, open_tunnel};
 use crate::http1::AbsoluteForm;
 use crate::redact::Redactor;
+use crate::tls::reason;
 
 /// A proxy with what its files held at one moment.
 pub struct ReadyProxy {
@@ -156,7 +157,7 @@ impl ProxyHop {
                     authority: self.authority(),
                     error: Box::new(ConnectError::Connect {
                         authority: self.proxy.shown.clone(),
-                        reason: handshake::reason(&error),
+                        reason: reason(&error),
                     }),
                 },
             },

@@ -12,8 +12,8 @@ use rustls::RootCertStore;
 use rustls_native_certs::CertificateResult;
 
 use super::error::TlsError;
-use super::handshake::reason;
 use crate::files;
+use crate::tls::reason;
 
 /// Where they are: a file that holds all of them, and directories of files.
 struct Locations {

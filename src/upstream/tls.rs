@@ -4,20 +4,18 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
-use zeroize::Zeroizing;
 
 use super::error::TlsError;
-use super::handshake::reason;
 use super::system_roots;
-use crate::config::{EgressProxy, NamedFile, ProxyScheme, Tls};
-use crate::jose::{ESCAPED_LINES, has_escaped_lines, thumbprint};
+use crate::config::{EgressProxy, ProxyScheme, Tls};
+use crate::jose::thumbprint;
+use crate::tls::{certificates_of, key_of, roots_of};
 
 /// A number for `tls` and `proxy` and what their files hold now. It stays the same as long as a connector to `url`
 /// that is built from them would be the same: where there is no TLS, no file of TLS is read.
@@ -142,53 +140,4 @@ pub(super) fn server_name(tls: &Tls, host: &Host) -> Result<ServerName<'static>,
         (None, Host::Ipv6(ip)) => return Ok(ServerName::from(std::net::IpAddr::from(*ip))),
     };
     ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))
-}
-
-fn roots_of(file: &NamedFile) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates_of(file)? {
-        roots
-            .add(certificate)
-            .map_err(|e| broken(file, format!("not usable as a CA: {e}")))?;
-    }
-    Ok(roots)
-}
-
-fn certificates_of(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates =
-        certificates.map_err(|_| broken(file, pem_error(&pem, "its PEM is malformed")))?;
-    if certificates.is_empty() {
-        return Err(broken(file, pem_error(&pem, "it holds no PEM certificate")));
-    }
-    Ok(certificates)
-}
-
-fn key_of(file: &NamedFile) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = read(file)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        broken(
-            file,
-            pem_error(&pem, "it holds no unencrypted PEM private key"),
-        )
-    })
-}
-
-fn pem_error(pem: &[u8], otherwise: &'static str) -> &'static str {
-    if has_escaped_lines(pem) {
-        return ESCAPED_LINES;
-    }
-    otherwise
-}
-
-fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    file.read().map_err(|e| broken(file, reason(&e)))
-}
-
-fn broken(file: &NamedFile, reason: impl Into<String>) -> TlsError {
-    TlsError::File {
-        path: file.path().to_owned(),
-        reason: reason.into(),
-    }
 }

@@ -17,6 +17,7 @@ mod egress_proxy;
 mod errors;
 mod forward;
 mod limits;
+mod listener_tls;
 mod log;
 mod metrics;
 mod oauth;

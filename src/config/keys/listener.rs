@@ -105,7 +105,7 @@ keys! {
         /// With `tls`: the longest time that a handshake may take.
         handshake_timeout: Time = Time::new("10s", "1ms");
 
-        /// With `tls`: the most handshakes at the same time. More wait.
+        /// With `tls`: the most handshakes at the same time. Connections beyond them are closed at once, and counted.
         max_handshakes: Integer<usize> = Integer::new(1024, 1..=1_000_000);
 
         /// How long a connection takes new requests, less up to 15 %. After that it ends when its requests have

@@ -27,7 +27,8 @@ keys! {
         /// The CAs that certificates of clients are checked against, in PEM. Without it clients are asked for none.
         client_ca_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
 
-        /// The CRLs of these CAs in PEM: one of each CA below the root.
+        /// CRLs in PEM. Where they are given, each certificate below the root needs the CRL of the CA that signed it, and one
+        /// without is refused.
         client_crl_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
 
         /// Whether a client may show a certificate, or has to. A certificate that is shown is always checked.

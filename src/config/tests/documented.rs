@@ -75,7 +75,7 @@ fn declared(path: &str) -> Option<(&'static str, u128)> {
     let tables = tables();
     let table = tables
         .iter()
-        .find(|table| table.title == format!("[{title}]"));
+        .find(|table| table.title.trim_matches(['[', ']']) == title);
     let table = table.unwrap_or_else(|| panic!("there is no table of {path}"));
     let key = table.keys().find(|key| key.name() == name);
     let key = key.unwrap_or_else(|| panic!("there is no key {path}"));

@@ -2,17 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A CA; its certificate lies in a file of its own directory.
 pub(crate) struct Ca {
@@ -64,6 +70,38 @@ impl Ca {
             .with_no_client_auth()
     }
 
+    /// The same, which presents `certificate`.
+    pub(crate) fn client_with(&self, certificate: &CertificateAndKey) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(
+                vec![certificate.certificate.clone()],
+                certificate.key.clone_key(),
+            )
+            .unwrap()
+    }
+
+    /// A CRL in PEM that revokes these, and is due to be renewed on the first day of `year`.
+    pub(crate) fn crl(&self, revoked: &[&CertificateAndKey], year: i32) -> String {
+        let revoked = revoked.iter().map(|certificate| RevokedCertParams {
+            serial_number: certificate.serial(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
@@ -81,11 +119,19 @@ impl Ca {
         self.certificate(&[&super::ip().to_string()])
     }
 
-    /// A certificate for `names` that ends with the first day of `year`.
+    /// A certificate for `names`, which may be URIs, that ends with the first day of `year`.
     pub(crate) fn certificate_until(&self, names: &[&str], year: i32) -> CertificateAndKey {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let names = names.iter().map(ToString::to_string);
+        let (uris, names): (Vec<String>, Vec<String>) =
+            names.partition(|name| name.contains("://"));
         let mut params = CertificateParams::new(names).unwrap();
+        let uris = uris
+            .into_iter()
+            .map(|uri| Ia5String::try_from(uri).unwrap());
+        params.subject_alt_names.extend(uris.map(SanType::URI));
         params.not_after = date_time_ymd(year, 1, 1);
+        params.serial_number = Some(SERIAL.fetch_add(1, Ordering::Relaxed).into());
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         CertificateAndKey {
@@ -136,6 +182,11 @@ impl CertificateAndKey {
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config
+    }
+
+    fn serial(&self) -> SerialNumber {
+        let (_, certificate) = X509Certificate::from_der(&self.certificate).unwrap();
+        SerialNumber::from_slice(certificate.raw_serial())
     }
 
     /// `x5t#S256` of the certificate (RFC 7515 section 4.1.8).

@@ -1,0 +1,187 @@
+//! The handshake with one client.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::time::{Instant, timeout};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+use super::client_hello::{self, NoHello};
+use super::failure::HandshakeFailure;
+use super::turns::HandshakeTurns;
+use crate::caller::{CertificateIdentity, PresentedCertificate};
+use crate::client_socket::ClientSocket;
+use crate::config::AccessLog;
+use crate::limit::Permit;
+use crate::proxy::{ClientConnection, CurrentSnapshot};
+use crate::sampling::Failure;
+use crate::server::refusal::{Refusal, close, refuse};
+use crate::snapshot::Snapshot;
+use crate::telemetry::ACCESS;
+use crate::tls::ServerTls;
+
+/// A handshake that is allowed to begin.
+pub struct PendingHandshake {
+    /// What the listener presents and demands.
+    pub tls: Arc<ServerTls>,
+    /// Its place among the handshakes of the listener.
+    pub place: Permit,
+    /// When it computes.
+    pub turns: HandshakeTurns,
+}
+
+/// The version of HTTP that ALPN has chosen (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Negotiated {
+    /// `http/1.1`
+    Http1,
+    /// `h2`
+    Http2,
+}
+
+/// How a handshake has ended.
+enum End {
+    Secured(Box<TlsStream<ClientSocket>>),
+    /// The client spoke plain HTTP, or something else.
+    Plaintext(ClientSocket),
+    /// The client went away before it began.
+    Silent,
+    /// It failed. The client may have been told why, if there is still a socket.
+    Failed(HandshakeFailure, Option<ClientSocket>),
+}
+
+/// Makes a connection of TLS from a socket; `None` if there is no connection to serve. The client has been told then,
+/// and the failure is counted and logged.
+pub async fn handshake(
+    socket: ClientSocket,
+    pending: PendingHandshake,
+    client: &Arc<ClientConnection>,
+    current: &CurrentSnapshot,
+) -> Option<(ClientSocket, Option<Negotiated>)> {
+    let (shard, listener) = current(client);
+    let patience = shard.snapshot.config.listeners[listener].handshake_timeout;
+    let PendingHandshake { tls, place, turns } = pending;
+    let end = {
+        let mut handshake = std::pin::pin!(timeout(patience, run(socket, &tls, &turns)));
+        poll_fn(|cx| {
+            client.register(cx);
+            if client.is_cut() {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(cx).map(Some)
+        })
+        .await?
+    };
+    drop(place);
+    let count = |outcome| shard.snapshot.count_handshake(listener, outcome);
+    let stream = match end {
+        Ok(End::Secured(stream)) => stream,
+        Ok(End::Plaintext(mut socket)) => {
+            count("plaintext");
+            refuse(&mut socket, Refusal::Plaintext, client, current).await;
+            return None;
+        }
+        Ok(End::Silent) => {
+            count("client_gone");
+            return None;
+        }
+        Ok(End::Failed(failure, socket)) => {
+            report(&shard.snapshot, client, &failure);
+            count(failure.outcome);
+            if let Some(mut socket) = socket {
+                // A close with unread bytes would reset the connection, and the alert with it.
+                close(&mut socket, &shard.limits).await;
+            }
+            return None;
+        }
+        Err(_) => {
+            let cause = "the client did not finish the handshake within handshake_timeout";
+            report(
+                &shard.snapshot,
+                client,
+                &HandshakeFailure::new("timeout", cause),
+            );
+            count("timeout");
+            return None;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let negotiated = match session.alpn_protocol() {
+        Some(b"h2") => Some(Negotiated::Http2),
+        Some(_) => Some(Negotiated::Http1),
+        None => None,
+    };
+    let certificate = match session.peer_certificates() {
+        None | Some([]) => None,
+        Some(chain) => match CertificateIdentity::read(&chain[0]) {
+            Ok(identity) => Some(PresentedCertificate::new(identity, chain, &tls)),
+            Err(error) => {
+                let failure = HandshakeFailure::new("certificate_invalid", error.to_string());
+                report(&shard.snapshot, client, &failure);
+                count(failure.outcome);
+                return None;
+            }
+        },
+    };
+    count("success");
+    client.set_tls(certificate.map(Arc::new));
+    // What admits clients may have changed meanwhile.
+    let (newest, listener) = current(client);
+    let newest = newest.snapshot.listeners[listener].tls.as_ref();
+    if newest.is_none_or(|newest| newest.admission != tls.admission) {
+        client.close();
+    }
+    Some((ClientSocket::Tls(stream), negotiated))
+}
+
+async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) -> End {
+    let accepted = match client_hello::read(&mut socket).await {
+        Ok(accepted) => accepted,
+        Err(NoHello::Plaintext) => return End::Plaintext(socket),
+        Err(NoHello::Silent) => return End::Silent,
+        Err(NoHello::Gone(error)) => return End::Failed(HandshakeFailure::of_io(&error), None),
+        Err(NoHello::Refused(error)) => {
+            return End::Failed(HandshakeFailure::of_tls(&error), Some(socket));
+        }
+    };
+    let config = Arc::clone(&tls.config);
+    // The key exchange and the signature.
+    let started = turns
+        .compute(|| StartHandshake::from_parts(accepted, socket).into_stream(config))
+        .await;
+    // The certificate of the client.
+    match turns.drive(started.into_fallible()).await {
+        Ok(stream) => End::Secured(Box::new(stream)),
+        Err((error, socket)) => End::Failed(HandshakeFailure::of_io(&error), Some(socket)),
+    }
+}
+
+/// Writes a line about a handshake that failed.
+fn report(snapshot: &Snapshot, client: &ClientConnection, failure: &HandshakeFailure) {
+    let is_logged = match snapshot.config.log.access {
+        AccessLog::Off => false,
+        AccessLog::All => true,
+        AccessLog::Errors => {
+            let kind = Failure {
+                listener: client.listener.clone(),
+                upstream: String::new(),
+                error: Some(failure.outcome),
+                status: None,
+            };
+            let cause = Some(&*failure.cause);
+            snapshot.sampling.admit(kind, cause, Instant::now())
+        }
+    };
+    if is_logged {
+        tracing::info!(
+            target: ACCESS,
+            client = %client.peer,
+            listener = client.listener,
+            error = failure.outcome,
+            cause = &*failure.cause,
+            "a TLS handshake failed",
+        );
+    }
+}

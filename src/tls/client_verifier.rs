@@ -1,0 +1,158 @@
+//! Whether a client's certificate is good.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::pem::{FileError, crls_of, roots_of};
+use super::revocation::RevocationList;
+use crate::config::{ClientCertificates, ListenerTls, NamedFile};
+
+/// Verifies the certificates of clients by the CAs of a listener and their CRLs. Each certificate below the root needs a
+/// CRL of the CA that signed it, if there are CRLs at all; one without is refused.
+#[derive(Debug)]
+pub struct ClientVerifier {
+    /// Takes CRLs of any age.
+    ageless: Arc<dyn ClientCertVerifier>,
+    lists: Vec<RevocationList>,
+    grace: Duration,
+}
+
+impl ClientVerifier {
+    /// Reads the CAs of `ca_file` and the CRLs that `settings` name.
+    pub(super) fn read(settings: &ListenerTls, ca_file: &NamedFile) -> Result<Self, FileError> {
+        let roots = Arc::new(roots_of(ca_file)?);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        let mut lists = Vec::new();
+        if let Some(file) = &settings.client_crl_file {
+            let crls = crls_of(file)?;
+            for crl in &crls {
+                let list = RevocationList::read(crl);
+                lists.push(list.ok_or_else(|| FileError::new(file, UNREADABLE_CRL))?);
+            }
+            builder = builder.with_crls(crls);
+        }
+        if settings.client_certificates == ClientCertificates::Optional {
+            builder = builder.allow_unauthenticated();
+        }
+        let ageless = builder.build().map_err(|error| {
+            let file = match (&error, &settings.client_crl_file) {
+                (VerifierBuilderError::InvalidCrl(_), Some(file)) => file,
+                _ => ca_file,
+            };
+            FileError::new(file, error.to_string())
+        })?;
+        Ok(Self {
+            ageless,
+            lists,
+            grace: settings.crl_grace,
+        })
+    }
+
+    /// Verifies a chain, the client's certificate first, that another verifier has found good.
+    ///
+    /// # Errors
+    /// This one does not; `now` is the time since the Unix epoch.
+    pub fn verify_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Duration,
+    ) -> Result<(), CertificateError> {
+        let (leaf, others) = chain.split_first().ok_or(CertificateError::BadEncoding)?;
+        let verified = self.verify_client_cert(leaf, others, UnixTime::since_unix_epoch(now));
+        match verified {
+            Ok(_) => Ok(()),
+            Err(Error::InvalidCertificate(error)) => Err(error),
+            Err(_) => Err(CertificateError::ApplicationVerificationFailure),
+        }
+    }
+
+    /// When the first of the CRLs is due to be renewed, since the Unix epoch.
+    pub fn next_crl_update(&self) -> Option<Duration> {
+        self.lists.iter().map(|list| list.next_update).min()
+    }
+
+    /// A CRL that nobody renews serves for a while, and then refuses what its CA has signed.
+    fn check_age_of_lists(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: Duration,
+    ) -> Result<(), Error> {
+        let is_outdated =
+            |list: &&RevocationList| now > list.next_update.saturating_add(self.grace);
+        let outdated: Vec<_> = self.lists.iter().filter(is_outdated).collect();
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        for certificate in std::iter::once(leaf).chain(others) {
+            let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+                return Err(CertificateError::BadEncoding.into());
+            };
+            let issuer = certificate.issuer().as_raw();
+            if outdated.iter().any(|list| *list.issuer == *issuer) {
+                return Err(CertificateError::ExpiredRevocationList.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+const UNREADABLE_CRL: &str = "one of its CRLs cannot be read, or has no nextUpdate";
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.ageless.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.ageless.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .ageless
+            .verify_client_cert(end_entity, intermediates, now)?;
+        let now = Duration::from_secs(now.as_secs());
+        self.check_age_of_lists(end_entity, intermediates, now)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.ageless
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.ageless
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.ageless.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,16 @@
+//! TLS from files: certificates, keys and CRLs, and what a listener makes of them.
+
+mod client_verifier;
+mod pem;
+mod reason;
+mod revocation;
+mod server;
+mod server_certificates;
+#[cfg(test)]
+mod tests;
+
+pub use client_verifier::ClientVerifier;
+pub use pem::{FileError, certificates_of, key_of, roots_of};
+pub use reason::{reason, without_documentation_link};
+pub use server::ServerTls;
+pub use server_certificates::ServerCertificate;

@@ -1,0 +1,210 @@
+//! Certificates of clients against CAs and CRLs, and what a change of files makes of a listener.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use rustls::CertificateError;
+use rustls::pki_types::CertificateDer;
+
+use super::*;
+use crate::config::{CertificateFiles, ClientCertificates, ListenerTls};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The first day of 2030, since the Unix epoch.
+fn in_2030() -> Duration {
+    Duration::from_secs(date_time_ymd(2030, 1, 1).unix_timestamp() as u64)
+}
+
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    der: CertificateDer<'static>,
+}
+
+fn params(name: &str, serial: u64) -> CertificateParams {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params
+}
+
+impl Ca {
+    fn new(name: &str, serial: u64, issuer: Option<&Ca>) -> Self {
+        let mut params = params(name, serial);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = match issuer {
+            Some(ca) => params.signed_by(&key, &ca.issuer),
+            None => params.self_signed(&key),
+        };
+        let certificate = certificate.unwrap();
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn leaf(&self, serial: u64) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        let leaf = params("billing.internal", serial).signed_by(&key, &self.issuer);
+        leaf.unwrap().der().clone()
+    }
+
+    /// Due to be renewed in 2030.
+    fn crl(&self, revoked: &[u64]) -> String {
+        let revoked = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2030, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+/// The settings of a listener whose files lie in `dir`; `crls` are written there.
+fn settings(dir: &Path, root: &Ca, crls: Option<&str>) -> ListenerTls {
+    let own = Ca::new("own", 1, None);
+    let key = KeyPair::generate().unwrap();
+    let leaf = params("gateway.example", 2).signed_by(&key, &own.issuer);
+    for (name, text) in [
+        ("own.pem", leaf.unwrap().pem()),
+        ("own.key", key.serialize_pem()),
+        ("ca.pem", root.pem.clone()),
+        ("ca.crl", crls.unwrap_or_default().to_owned()),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    ListenerTls {
+        certificates: vec![CertificateFiles {
+            certificate_file: dir.join("own.pem").into(),
+            key_file: dir.join("own.key").into(),
+        }],
+        client_ca_file: Some(dir.join("ca.pem").into()),
+        client_crl_file: crls.map(|_| dir.join("ca.crl").into()),
+        client_certificates: ClientCertificates::Optional,
+        crl_grace: DAY,
+        tls13_only: false,
+    }
+}
+
+/// What becomes of a chain before a listener that trusts `root` and has these CRLs.
+fn judge(
+    root: &Ca,
+    crls: Option<&str>,
+    chain: &[CertificateDer<'_>],
+    now: Duration,
+) -> Result<(), CertificateError> {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = ServerTls::read(&settings(dir.path(), root, crls)).unwrap();
+    tls.clients.unwrap().verify_again(chain, now)
+}
+
+#[test]
+fn a_crl_serves_for_its_grace_and_then_what_its_ca_signed_is_refused() {
+    let root = Ca::new("root", 1, None);
+    let (good, revoked) = ([root.leaf(7)], [root.leaf(8)]);
+    let crl = root.crl(&[8]);
+    let second = Duration::from_secs(1);
+    for now in [in_2030() - DAY, in_2030() + second, in_2030() + DAY] {
+        assert_eq!(judge(&root, Some(&crl), &good, now), Ok(()));
+        let refused = judge(&root, Some(&crl), &revoked, now);
+        assert_eq!(refused, Err(CertificateError::Revoked));
+    }
+    let refused = judge(&root, Some(&crl), &good, in_2030() + DAY + second);
+    assert_eq!(refused, Err(CertificateError::ExpiredRevocationList));
+}
+
+#[test]
+fn every_certificate_below_the_root_needs_the_crl_of_its_ca() {
+    let root = Ca::new("root", 1, None);
+    let below = Ca::new("below", 2, Some(&root));
+    let chain = [below.leaf(7), below.der.clone()];
+    let now = in_2030() - DAY;
+    assert_eq!(judge(&root, None, &chain, now), Ok(()));
+    let both = root.crl(&[]) + &below.crl(&[]);
+    assert_eq!(judge(&root, Some(&both), &chain, now), Ok(()));
+    for one in [root.crl(&[]), below.crl(&[])] {
+        let refused = judge(&root, Some(&one), &chain, now);
+        assert_eq!(refused, Err(CertificateError::UnknownRevocationStatus));
+    }
+    // The CA below is revoked by the root.
+    let revoked = root.crl(&[2]) + &below.crl(&[]);
+    let refused = judge(&root, Some(&revoked), &chain, now);
+    assert_eq!(refused, Err(CertificateError::Revoked));
+}
+
+#[test]
+fn a_crl_that_another_key_signed_is_worth_nothing() {
+    let root = Ca::new("root", 1, None);
+    let impostor = Ca::new("root", 1, None);
+    let refused = judge(&root, Some(&impostor.crl(&[])), &[root.leaf(7)], in_2030());
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[test]
+fn admission_changes_with_cas_and_crls_and_not_with_certificates() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let settings = settings(dir.path(), &root, Some(&root.crl(&[])));
+    let read = || ServerTls::read(&settings).unwrap();
+    let first = read();
+    assert!(first.is_of(&settings));
+    assert_eq!(first.admission, read().admission);
+
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let (own, key) = (Ca::new("own", 1, None), KeyPair::generate().unwrap());
+    let renewed = params("gateway.example", 3).signed_by(&key, &own.issuer);
+    write("own.pem", &renewed.unwrap().pem());
+    write("own.key", &key.serialize_pem());
+    assert!(!first.is_of(&settings));
+    assert_eq!(first.admission, read().admission);
+
+    write("ca.crl", &root.crl(&[8]));
+    let second = read();
+    assert_ne!(second.admission, first.admission);
+    write("ca.pem", &Ca::new("root", 1, None).pem);
+    assert_ne!(read().admission, second.admission);
+}
+
+#[test]
+fn nothing_is_kept_to_resume_a_session_where_certificates_of_clients_count() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let mut settings = settings(dir.path(), &root, None);
+    let config = ServerTls::read(&settings).unwrap().config;
+    assert!(!config.ticketer.enabled() && !config.session_storage.can_cache());
+    assert_eq!(config.send_tls13_tickets, 0);
+    settings.client_ca_file = None;
+    let config = ServerTls::read(&settings).unwrap().config;
+    assert!(config.ticketer.enabled() && config.send_tls13_tickets > 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_and_its_content_is_not() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let settings = settings(dir.path(), &root, Some(&root.crl(&[])));
+    for (name, reason) in [
+        ("ca.crl", "it holds no PEM CRL"),
+        ("ca.pem", "it holds no PEM certificate"),
+        ("own.key", "it holds no unencrypted PEM private key"),
+        ("own.pem", "it holds no PEM certificate"),
+    ] {
+        std::fs::write(dir.path().join(name), "s3cret").unwrap();
+        let refused = ServerTls::read(&settings).unwrap_err().to_string();
+        let expected = format!("{}: {reason}", dir.path().join(name).display());
+        assert_eq!(refused, expected);
+    }
+}

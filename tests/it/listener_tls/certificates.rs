@@ -1,0 +1,80 @@
+//! Whose certificate is presented, and whose is taken.
+
+use rustls::version::TLS12;
+
+use super::{NAME, OPTIONAL, REQUIRED, Site, WITH_CRL, connect, get, write};
+use crate::support::eventually;
+use crate::support::tls::Ca;
+
+#[tokio::test]
+async fn a_certificate_is_chosen_by_the_name_that_a_client_asks_for() {
+    let other = Ca::new();
+    let more = "certificates = [\
+        { certificate_file = \"a.pem\", key_file = \"a.key\" }, \
+        { certificate_file = \"b.pem\", key_file = \"b.key\" }]";
+    let site = Site::start_with("", more, |dir, _| {
+        write(dir.path(), "a", &other.certificate(&["a.example"]));
+        write(dir.path(), "b", &other.certificate(&["*.b.example"]));
+    });
+    for (name, ca) in [
+        ("a.example", &other),
+        ("x.b.example", &other),
+        (NAME, &site.ca),
+    ] {
+        connect(site.address(), ca.client(), name).await.unwrap();
+    }
+    // No certificate has this name: the first one is presented, which the client refuses.
+    let refused = connect(site.address(), site.ca.client(), "other.example").await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains(NAME), "{refused}");
+}
+
+#[tokio::test]
+async fn who_has_no_good_certificate_is_refused_where_one_is_required() {
+    let site = Site::start(REQUIRED, "");
+    let good = site.client(&["spiffe://corp.example/billing"]);
+    let with = |certificate| site.ca.client_with(certificate);
+    assert_eq!(get(&site, with(&good)).await.unwrap().status, 200);
+    let foreign = Ca::new().certificate(&["billing.internal"]);
+    let ended = site.clients.certificate_until(&["billing.internal"], 2020);
+    for (config, outcome) in [
+        (site.ca.client(), "no_certificate"),
+        (with(&foreign), "unknown_ca"),
+        (with(&ended), "certificate_expired"),
+    ] {
+        get(&site, config).await.unwrap_err();
+        eventually(outcome, async || site.handshakes(outcome).await == 1.0).await;
+    }
+    assert_eq!(site.api.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_is_optional_but_never_a_bad_one() {
+    let site = Site::start(OPTIONAL, "");
+    assert_eq!(get(&site, site.ca.client()).await.unwrap().status, 200);
+    let foreign = Ca::new().certificate(&["billing.internal"]);
+    get(&site, site.ca.client_with(&foreign)).await.unwrap_err();
+    assert_eq!(site.api.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused() {
+    let site = Site::start(WITH_CRL, "");
+    let (good, bad) = (site.client(&["a.internal"]), site.client(&["b.internal"]));
+    site.sidebearer
+        .write("clients.crl", &site.clients.crl(&[&bad], 4000));
+    site.sidebearer.reload().await.unwrap();
+    for versions in [rustls::ALL_VERSIONS, &[&TLS12]] {
+        let config = |certificate| {
+            let mut config = site.ca.client_with(certificate);
+            config.enable_sni = versions.len() > 1;
+            config
+        };
+        assert_eq!(get(&site, config(&good)).await.unwrap().status, 200);
+        get(&site, config(&bad)).await.unwrap_err();
+    }
+    eventually("both are counted", async || {
+        site.handshakes("certificate_revoked").await == 2.0
+    })
+    .await;
+}
