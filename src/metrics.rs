@@ -54,6 +54,7 @@ pub struct Metrics {
     token_expiry: GaugeVec,
     settings_pending: IntGaugeVec,
     token_rejections: IntCounterVec,
+    token_echoes: IntCounterVec,
     reloads: IntCounterVec,
     last_reload: Gauge,
     reload_successful: IntGauge,
@@ -164,6 +165,11 @@ impl Metrics {
                 "Tokens that an upstream rejected before their expiry.",
                 &["credential"],
             ),
+            token_echoes: counter(
+                "sidebearer_token_echoes_total",
+                "Headers of responses in which the upstream sent the token back, which was masked.",
+                &["upstream"],
+            ),
             reloads: counter(
                 "sidebearer_config_reloads_total",
                 "Configuration reloads, by outcome.",
@@ -189,7 +195,7 @@ impl Metrics {
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 17] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.egress.clone()),
@@ -201,6 +207,7 @@ impl Metrics {
             Box::new(metrics.token_expiry.clone()),
             Box::new(metrics.settings_pending.clone()),
             Box::new(metrics.token_rejections.clone()),
+            Box::new(metrics.token_echoes.clone()),
             Box::new(metrics.reloads.clone()),
             Box::new(metrics.last_reload.clone()),
             Box::new(metrics.reload_successful.clone()),
@@ -249,6 +256,11 @@ impl Metrics {
             connects: self.upstream_connects.clone(),
             upstream: upstream.to_owned(),
         }
+    }
+
+    /// Counts the headers in which one upstream sent its token back.
+    pub fn token_echoes(&self, upstream: &str) -> IntCounter {
+        self.token_echoes.with_label_values(&[upstream])
     }
 
     /// The handles of one credential.

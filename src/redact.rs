@@ -5,6 +5,7 @@
 //! shows on the way is hidden where it stands.
 
 mod decode;
+mod token_echo;
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use decode::DecodedView;
 pub use decode::is_seen;
+pub use token_echo::{SHORTEST_MASKED, mask_headers, mask_text};
 
 /// Longest text taken over from a server, in characters.
 const MAX_SHOWN: usize = 200;

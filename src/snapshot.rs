@@ -10,6 +10,7 @@ mod endpoints;
 mod injection;
 mod listener;
 mod passing;
+mod token_echoes;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use build::Builder;
 pub use context::BuildError;
 pub use injection::{Injection, NoCredential};
 pub use passing::{PassingError, origin};
+pub use token_echoes::TokenEchoes;
 
 /// One configuration, ready to serve.
 pub struct Snapshot {
@@ -129,6 +131,8 @@ pub struct BuiltUpstream {
     pub endpoint: Arc<Endpoint>,
     /// Which token is put into its requests, and for whom.
     injections: Injections,
+    /// Told when the token comes back; `None` where it may, or where there is none.
+    pub echoes: Option<Arc<TokenEchoes>>,
     /// Put before the request's path, without a slash at its end.
     pub base_path: String,
     /// Of the HTTP/2 request.

@@ -31,6 +31,16 @@ impl ReasonPhrase {
     pub fn new(reason: String) -> Self {
         Self(reason.into())
     }
+
+    /// Another one in the place of what was received, of bytes that may stand there.
+    pub fn from_bytes(reason: Vec<u8>) -> Self {
+        Self(reason.into())
+    }
+
+    /// As it stands in the status line.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Reads a whole request head.

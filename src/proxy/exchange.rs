@@ -82,6 +82,13 @@ impl SendRecord {
         self.token.borrow().clone()
     }
 
+    /// Looks at the token that it carries, if there is one.
+    pub fn with_token(&self, look: impl FnOnce(&Token)) {
+        if let Some(token) = self.token.borrow().as_deref() {
+            look(token);
+        }
+    }
+
     /// From now on it carries this token.
     pub fn set_token(&self, token: Arc<Token>) {
         *self.token.borrow_mut() = Some(token);

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::SendRecord;
 use super::failure;
 use super::outgoing::OutgoingRequest;
 use super::response::{self, Framing, UpstreamResponse};
+use super::token_echo;
 use super::token_verdict;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
@@ -127,7 +128,7 @@ impl Forward<'_> {
                 let mut attempt = self
                     .record
                     .begin_attempt(|token| Attempt::begin(self.request, checkout, token));
-                match attempt.response(self.request).await? {
+                match attempt.response(self).await? {
                     Ok(_)
                         if attempt.is_for_idle_connection()
                             && retries_left
@@ -150,6 +151,12 @@ impl Forward<'_> {
             checkout = self.open_connection(false).await?;
             waited = true;
         }
+    }
+
+    /// Passes an interim response of the upstream on.
+    fn send_interim(&self, mut interim: Response<()>) {
+        token_echo::mask_interim(self.request.upstream, self.record, &mut interim);
+        self.request.send_interim(interim);
     }
 
     /// Refuses a response of the proxy on the way that is none of the upstream.
@@ -204,7 +211,7 @@ impl Forward<'_> {
         let mut attempt = self
             .record
             .begin_attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
-        let answer = attempt.response(self.request).await?;
+        let answer = attempt.response(self).await?;
         let answer = answer.map_err(|failed| self.to_error(failed))?;
         response::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -23,6 +23,7 @@ mod response;
 mod response_body;
 mod route_taken;
 mod shard_snapshot;
+mod token_echo;
 mod token_verdict;
 mod tunnel;
 mod tunnel_record;
@@ -55,7 +56,7 @@ use crate::snapshot::{
 };
 use browser_guard::BrowserRefusal;
 use destination::Way;
-use exchange::Exchange;
+use exchange::{Exchange, SendRecord};
 use forward::Forward;
 use forwarded::Forwarded;
 use outgoing::{OutgoingRequest, ReceivedRequest};
@@ -175,7 +176,7 @@ async fn answer(
         exchange,
         outgoing.upstream,
     );
-    Ok((reply(answer, &outgoing), tunnel))
+    Ok((reply(answer, &outgoing, &exchange.sent), tunnel))
 }
 
 /// Refuses what is malformed, ambiguous, too large or in a loop.
@@ -317,7 +318,12 @@ fn target(
 }
 
 /// Makes the answer fit for the client.
-fn reply(answer: UpstreamResponse, request: &OutgoingRequest<'_>) -> UpstreamResponse {
+fn reply(
+    mut answer: UpstreamResponse,
+    request: &OutgoingRequest<'_>,
+    sent: &SendRecord,
+) -> UpstreamResponse {
+    token_echo::mask_response(request.upstream, sent, &mut answer);
     let (mut head, mut incoming) = answer.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         headers::scrub_response(&mut head.headers, head.status);

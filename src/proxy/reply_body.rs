@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::forwarded;
 use super::headers;
 use super::response_body::{ResponseBody, ResponseBodyError};
+use super::token_echo;
 use super::tunnel::UpstreamTunnel;
 use crate::deadline::Deadline;
 use crate::snapshot::BuiltUpstream;
@@ -182,6 +183,9 @@ fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
         Ok(mut trailers) => {
             let injected = exchange.upstream().and_then(BuiltUpstream::injected_header);
             headers::scrub_trailers(&mut trailers, injected);
+            if let Some(upstream) = exchange.upstream() {
+                token_echo::mask_trailers(upstream, &exchange.sent, &mut trailers);
+            }
             if exchange.is_forward() {
                 forwarded::scrub_trailers(&mut trailers);
             }

@@ -11,7 +11,7 @@ use url::Host;
 use super::context::{BuildContext, BuildError};
 use super::endpoints::EndpointContext;
 use super::injection::{CredentialsByCaller, Injection, Injections, NoCredential};
-use super::{BuiltCredential, BuiltUpstream, Snapshot};
+use super::{BuiltCredential, BuiltUpstream, Snapshot, TokenEchoes};
 use crate::caller::CallerIndex;
 use crate::config;
 use crate::redact::Redactor;
@@ -73,13 +73,18 @@ pub fn build(
         known.is_some_and(|known| is_presented(&known)),
     );
     let injections = Injections::new(injections, by_caller);
-    Ok(Arc::new(BuiltUpstream::new(
+    let mut built = BuiltUpstream::new(
         config.clone(),
         endpoint,
         injections,
         certificate,
         fingerprint,
-    )))
+    );
+    if built.injects() && config.redact == config::Redact::Headers {
+        let counter = context.metrics.token_echoes(&config.name);
+        built.echoes = Some(Arc::new(TokenEchoes::new(&config.name, counter)));
+    }
+    Ok(Arc::new(built))
 }
 
 /// The credentials of an upstream that is configured so. Each takes over what the `known` upstream of the same name has
@@ -201,6 +206,7 @@ impl BuiltUpstream {
             config,
             endpoint,
             injections,
+            echoes: None,
             certificate,
             fingerprint,
         }

@@ -39,4 +39,5 @@ mod strict;
 mod structure;
 mod support;
 mod token;
+mod token_echo;
 mod vanished;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::Forward;
 use crate::deadline::Deadline;
 use crate::http2;
 use crate::proxy::error::ProxyError;
@@ -127,15 +128,16 @@ impl Attempt {
         }
     }
 
-    /// Waits for the response to `request`, for as long as its upstream and its body may take. The
+    /// Waits for the response to the request, for as long as its upstream and its body may take. The
     /// inner error tells why this attempt got none; the outer one ends the request.
     pub(super) async fn response(
         &mut self,
-        request: &OutgoingRequest<'_>,
+        forward: &Forward<'_>,
     ) -> Result<Result<UpstreamResponse, AttemptFailure>, ProxyError> {
+        let request = forward.request;
         let mut start = None;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = self.poll_answer(cx, request) {
+            if let Poll::Ready(answer) = self.poll_answer(cx, forward) {
                 return Poll::Ready(Ok(answer));
             }
             let start = *start.get_or_insert_with(Instant::now);
@@ -156,11 +158,11 @@ impl Attempt {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        request: &OutgoingRequest<'_>,
+        forward: &Forward<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         match self {
-            Self::Http1(over) => over.poll_answer(cx, request),
-            Self::Http2(over) => over.poll_answer(cx, request),
+            Self::Http1(over) => over.poll_answer(cx, forward),
+            Self::Http2(over) => over.poll_answer(cx, forward),
             Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
     }
@@ -198,12 +200,12 @@ impl OverHttp1 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        request: &OutgoingRequest<'_>,
+        forward: &Forward<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         let Some(held) = &mut self.held else {
             return Poll::Pending;
         };
-        let mut interim = |response| request.send_interim(response);
+        let mut interim = |response| forward.send_interim(response);
         let head = ready!(held.0.poll_head(cx, &mut interim));
         let Some(mut held) = self.held.take() else {
             return Poll::Pending;
@@ -238,9 +240,9 @@ impl OverHttp2 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        request: &OutgoingRequest<'_>,
+        forward: &Forward<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
-        let mut interim = |response| request.send_interim(response);
+        let mut interim = |response| forward.send_interim(response);
         let head = ready!(self.trip.poll_head(cx, &mut interim));
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;
