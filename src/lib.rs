@@ -15,6 +15,7 @@
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
+//! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
 //! - [`tls`] reads certificates, keys and CRLs, and is what a listener with TLS makes of them.
@@ -46,6 +47,7 @@ pub mod limit;
 pub mod metrics;
 pub mod oauth;
 pub mod path;
+pub mod policy;
 pub mod process;
 pub mod proxy;
 pub mod redact;

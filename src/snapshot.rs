@@ -8,6 +8,7 @@ mod context;
 mod credential;
 mod endpoints;
 mod injection;
+mod limits;
 mod listener;
 mod passing;
 mod token_echoes;
@@ -39,6 +40,7 @@ use injection::Injections;
 pub use build::Builder;
 pub use context::BuildError;
 pub use injection::{Injection, NoCredential};
+pub use limits::LimitTable;
 pub use passing::{PassingError, origin};
 pub use token_echoes::TokenEchoes;
 
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub egress: EgressPolicy,
     /// How it leaves; `None` if nothing does.
     pub passing: Option<Passing>,
+    /// How much callers and routes may ask for.
+    pub limits: LimitTable,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
     /// How the access log names the routes, behind them those that the own names of upstreams imply, and then the

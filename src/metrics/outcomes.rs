@@ -66,12 +66,13 @@ pub const CLIENT_ERRORS: [&str; 14] = [
 ];
 
 /// The codes of errors that it can meet afterwards, in addition to some of the former.
-pub const UPSTREAM_ERRORS: [&str; 7] = [
+pub const UPSTREAM_ERRORS: [&str; 8] = [
     "token_unavailable",
     "egress_proxy",
     "upstream_connect",
     "upstream_tls",
     "upstream_protocol",
     "upstream_timeout",
+    "rate_limited",
     "overloaded",
 ];

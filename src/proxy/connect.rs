@@ -22,6 +22,7 @@ use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel::UpstreamTunnel;
 use crate::config::{EgressAction, Scheme};
+use crate::policy::AskedFor;
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
 use crate::upstream::Endpoint;
@@ -65,9 +66,13 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
     };
     let shard = Rc::clone(&exchange.shard);
     match judge(&shard.snapshot, exchange.listener, &asked)? {
-        ConnectVerdict::PlainHttp => Ok(Successor::PlainHttp(asked)),
+        ConnectVerdict::PlainHttp => {
+            exchange.admit(AskedFor::Response)?;
+            Ok(Successor::PlainHttp(asked))
+        }
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
+            exchange.admit(AskedFor::Tunnel)?;
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
             let leads_to = authority(upstream);
             let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await;
@@ -75,6 +80,7 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         }
         ConnectVerdict::Pass(passage) => {
             exchange.set_passage(passage);
+            exchange.admit(AskedFor::Tunnel)?;
             let origin = snapshot::origin(Scheme::Http, &asked.host, asked.port);
             let passed = shard.passed_origin(&origin, passage.reach)?;
             let leads_to = asked.to_string().into();

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     UpstreamProtocol,
     /// Connecting or responding took too long.
     UpstreamTimeout,
+    /// A limit of the caller or the route is reached.
+    RateLimited,
     /// A limit of ours is reached.
     Overloaded,
     /// The request already passed through this instance.
@@ -115,7 +117,7 @@ impl ProxyError {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::BrowserRequest,
         Self::CallerUnknown,
@@ -135,6 +137,7 @@ impl ErrorKind {
         Self::UpstreamTls,
         Self::UpstreamProtocol,
         Self::UpstreamTimeout,
+        Self::RateLimited,
         Self::Overloaded,
         Self::Loop,
     ];
@@ -161,6 +164,7 @@ impl ErrorKind {
             Self::UpstreamTls => "upstream_tls",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Loop => "loop",
         }
@@ -179,6 +183,7 @@ impl ErrorKind {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::CallerUnavailable | Self::TokenUnavailable | Self::Overloaded => {
@@ -215,6 +220,7 @@ impl ErrorKind {
             Self::UpstreamTls => "TLS with the upstream failed",
             Self::UpstreamProtocol => "The upstream's response is not valid HTTP",
             Self::UpstreamTimeout => "The upstream did not answer in time",
+            Self::RateLimited => "A limit of the caller or the route is reached",
             Self::Overloaded => "A limit is reached",
             Self::Loop => "The request already passed through here",
         }
@@ -234,7 +240,8 @@ impl ErrorKind {
             | Self::MethodNotAllowed
             | Self::RequestTimeout
             | Self::UriTooLong
-            | Self::HeaderTooLarge => Blame::Client,
+            | Self::HeaderTooLarge
+            | Self::RateLimited => Blame::Client,
             Self::CallerUnavailable | Self::TokenUnavailable => Blame::TokenEndpoint,
             Self::EgressProxy
             | Self::UpstreamConnect
@@ -271,6 +278,7 @@ impl ErrorKind {
             | Self::TokenUnavailable
             | Self::EgressProxy
             | Self::UpstreamTls
+            | Self::RateLimited
             | Self::Overloaded => true,
         }
     }
@@ -287,7 +295,8 @@ impl ErrorKind {
             | Self::CallerUnknown
             | Self::NotPermitted
             | Self::DestinationDenied
-            | Self::InterceptionOff => "http_request_denied",
+            | Self::InterceptionOff
+            | Self::RateLimited => "http_request_denied",
             Self::Misdirected => "http_request_error",
             Self::NoRoute => "destination_not_found",
             // "Unrelated to the origin": the upstream was not asked.
@@ -315,7 +324,7 @@ impl ErrorKind {
             Self::Misdirected => 9,                                       // FAILED_PRECONDITION
             Self::NoRoute | Self::MethodNotAllowed => 12,                 // UNIMPLEMENTED
             Self::RequestTimeout | Self::UpstreamTimeout => 4,            // DEADLINE_EXCEEDED
-            Self::UriTooLong | Self::HeaderTooLarge => 8,                 // RESOURCE_EXHAUSTED
+            Self::UriTooLong | Self::HeaderTooLarge | Self::RateLimited => 8, // RESOURCE_EXHAUSTED
             Self::CallerUnavailable
             | Self::TokenUnavailable
             | Self::EgressProxy
@@ -363,6 +372,7 @@ mod tests {
             ("upstream_tls", 502),
             ("upstream_protocol", 502),
             ("upstream_timeout", 504),
+            ("rate_limited", 429),
             ("overloaded", 503),
             ("loop", 508),
         ];

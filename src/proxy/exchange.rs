@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
+use super::admission::HeldLimits;
 use super::client_connection::{ClientConnection, InFlight};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::Passage;
@@ -21,6 +22,7 @@ use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::caller::Identified;
 use crate::config::AccessLog;
+use crate::policy::AskedFor;
 use crate::sampling::Failure;
 use crate::snapshot::{BuiltUpstream, Injection};
 use crate::telemetry::ACCESS;
@@ -62,6 +64,8 @@ pub struct Exchange {
     cause: Option<Box<str>>,
     cut: bool,
     upload: Option<Rc<Upload>>,
+    /// What it holds of limits until its end.
+    limits: HeldLimits,
     /// Of the request body, once the upload is over.
     request_bytes: u64,
     response_bytes: u64,
@@ -149,6 +153,7 @@ impl Exchange {
             cause: None,
             cut: false,
             upload: None,
+            limits: HeldLimits::default(),
             request_bytes: 0,
             response_bytes: 0,
         }
@@ -163,6 +168,20 @@ impl Exchange {
     /// No route leads anywhere, and it may pass.
     pub fn set_passage(&mut self, passage: Passage) {
         self.route = Some(self.shard.snapshot.egress_route(passage.rule));
+    }
+
+    /// Its caller and its route leave room for it.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub fn admit(&mut self, asked: AskedFor) -> Result<(), ProxyError> {
+        self.limits = HeldLimits::acquire(&self.shard.snapshot, None, self.route, asked)?;
+        Ok(())
+    }
+
+    /// What it holds of limits for the tunnel that it has become.
+    pub fn take_tunnel_limits(&mut self) -> HeldLimits {
+        self.limits.take_tunnel()
     }
 
     /// It passes to this origin.

@@ -128,7 +128,10 @@ impl Forward<'_> {
                 let mut attempt = self
                     .record
                     .begin_attempt(|token| Attempt::begin(self.request, checkout, token));
-                match attempt.response(self).await? {
+                match attempt
+                    .response(self.request, &|interim| self.send_interim(interim))
+                    .await?
+                {
                     Ok(_)
                         if attempt.is_for_idle_connection()
                             && retries_left
@@ -211,7 +214,9 @@ impl Forward<'_> {
         let mut attempt = self
             .record
             .begin_attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
-        let answer = attempt.response(self).await?;
+        let answer = attempt
+            .response(self.request, &|interim| self.send_interim(interim))
+            .await?;
         let answer = answer.map_err(|failed| self.to_error(failed))?;
         response::check_http1(answer.headers())?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -1,5 +1,6 @@
-//! The path of a request: check, identify, match, permit, scrub, token, send, judge, reply.
+//! The path of a request: check, identify, match, permit, admit, scrub, token, send, judge, reply.
 
+mod admission;
 mod browser_guard;
 mod client_connection;
 mod connect;
@@ -50,6 +51,7 @@ pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
 use crate::http1::ReasonPhrase;
+use crate::policy::AskedFor;
 use crate::route::{self, AllowedAddresses, AllowedHosts};
 use crate::snapshot::{
     BrowserGuard, BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot,
@@ -147,6 +149,11 @@ async fn answer(
         };
         let injection = choose_injection(exchange, upstream)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
+        exchange.admit(if tunnel.is_some() {
+            AskedFor::Tunnel
+        } else {
+            AskedFor::Response
+        })?;
         scrub(exchange, snapshot, upstream, &mut request.head);
         let outgoing =
             OutgoingRequest::new(upstream, injection, request, target, tunnel, forwarded);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::admission::HeldLimits;
 use super::client_connection::ClientConnection;
 use super::exchange::Exchange;
 use super::open_tunnels::OpenTunnel;
@@ -34,6 +35,8 @@ pub struct UpstreamTunnel {
     received: Bytes,
     /// Held until the end.
     held: HeldUpstream,
+    /// Held until the end.
+    limits: HeldLimits,
     idle: Option<Duration>,
     buffer: usize,
     record: Box<TunnelRecord>,
@@ -116,6 +119,7 @@ impl UpstreamTunnel {
             side,
             received,
             held: HeldUpstream::Request(lease),
+            limits: exchange.take_tunnel_limits(),
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
             record: exchange.begin_tunnel_record(),
@@ -140,6 +144,7 @@ impl UpstreamTunnel {
             side: UpstreamSide::Connection(io),
             received: Bytes::new(),
             held: HeldUpstream::Connection(lease, place),
+            limits: exchange.take_tunnel_limits(),
             idle: Some(idle),
             buffer,
             record,
@@ -233,7 +238,7 @@ impl UpstreamTunnel {
         if !is_orderly && !copy.is_upstream_closed() {
             copy.upstream.break_off();
         }
-        drop(self.held);
+        drop((self.held, self.limits));
         // Once all has been sent to the client, it does not matter how the other direction ends.
         if is_orderly || copy.is_client_closed() {
             Ok(())

@@ -8,8 +8,8 @@ use http::HeaderValue;
 use super::context::{BuildContext, BuildError};
 use super::listener::{expiry, implied_routes, listener_tls, route_labels};
 use super::{
-    BuiltCredential, BuiltUpstream, ListenerRules, Passing, RouteTarget, Snapshot, credential,
-    upstream,
+    BuiltCredential, BuiltUpstream, LimitTable, ListenerRules, Passing, RouteTarget, Snapshot,
+    credential, upstream,
 };
 use crate::address::OwnSockets;
 use crate::caller::CallerIndex;
@@ -191,6 +191,7 @@ impl Builder {
             implied_routes: implied_routes(&config, &indices),
             route_labels: route_labels(&config, &egress),
             passing,
+            limits: LimitTable::build(&config, old.map(|old| (&old.config, &old.limits))),
             own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),
             clock: Arc::clone(&self.context.clock),

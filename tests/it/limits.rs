@@ -1,5 +1,6 @@
 //! Each limit holds at the number that its key says.
 
+mod admission;
 mod clients;
 mod connections;
 mod pages;

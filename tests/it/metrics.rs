@@ -97,7 +97,8 @@ async fn every_series_that_an_alert_may_ask_for_begins_at_zero() {
         ));
     }
     for kind in ErrorKind::ALL {
-        let upstream = if kind.blame() == Blame::Client || kind == ErrorKind::Loop {
+        let before = kind.blame() == Blame::Client && kind != ErrorKind::RateLimited;
+        let upstream = if before || kind == ErrorKind::Loop {
             ""
         } else {
             "api"

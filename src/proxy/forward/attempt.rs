@@ -3,10 +3,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::Forward;
 use crate::deadline::Deadline;
 use crate::http2;
 use crate::proxy::error::ProxyError;
@@ -21,6 +20,9 @@ use crate::upstream::{Checkout, Http1Connection, Http2Stream};
 /// than this. A 408 that comes sooner, on a connection that was idle before, was sent before the request
 /// arrived.
 const CROSSES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Passes an interim response of the upstream on.
+pub(super) type InterimSender<'a> = &'a dyn Fn(Response<()>);
 
 /// A request on its way, until the head of its response has come. Dropping it closes the connection, or
 /// resets the stream.
@@ -132,12 +134,12 @@ impl Attempt {
     /// inner error tells why this attempt got none; the outer one ends the request.
     pub(super) async fn response(
         &mut self,
-        forward: &Forward<'_>,
+        request: &OutgoingRequest<'_>,
+        send_interim: InterimSender<'_>,
     ) -> Result<Result<UpstreamResponse, AttemptFailure>, ProxyError> {
-        let request = forward.request;
         let mut start = None;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = self.poll_answer(cx, forward) {
+            if let Poll::Ready(answer) = self.poll_answer(cx, send_interim) {
                 return Poll::Ready(Ok(answer));
             }
             let start = *start.get_or_insert_with(Instant::now);
@@ -158,11 +160,11 @@ impl Attempt {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward<'_>,
+        send_interim: InterimSender<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         match self {
-            Self::Http1(over) => over.poll_answer(cx, forward),
-            Self::Http2(over) => over.poll_answer(cx, forward),
+            Self::Http1(over) => over.poll_answer(cx, send_interim),
+            Self::Http2(over) => over.poll_answer(cx, send_interim),
             Self::Refused(failed) => failed.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
     }
@@ -200,12 +202,12 @@ impl OverHttp1 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward<'_>,
+        send_interim: InterimSender<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
         let Some(held) = &mut self.held else {
             return Poll::Pending;
         };
-        let mut interim = |response| forward.send_interim(response);
+        let mut interim = |response| send_interim(response);
         let head = ready!(held.0.poll_head(cx, &mut interim));
         let Some(mut held) = self.held.take() else {
             return Poll::Pending;
@@ -240,9 +242,9 @@ impl OverHttp2 {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        forward: &Forward<'_>,
+        send_interim: InterimSender<'_>,
     ) -> Poll<Result<UpstreamResponse, AttemptFailure>> {
-        let mut interim = |response| forward.send_interim(response);
+        let mut interim = |response| send_interim(response);
         let head = ready!(self.trip.poll_head(cx, &mut interim));
         let Some(stream) = self.stream.take() else {
             return Poll::Pending;

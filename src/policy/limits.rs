@@ -1,0 +1,384 @@
+//! How much one caller or one route may ask for: requests over time, requests at once, and tunnels at once.
+//!
+//! One state is shared by all shards. It is asked without a lock and without an allocation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Limits;
+
+/// Requests and tunnels end all the time; some place is free again soon.
+const PLACES_RETURN: Duration = Duration::from_secs(1);
+
+/// The limits of one caller or one route, and what of them is used.
+#[derive(Debug)]
+pub struct LimitState {
+    limits: Limits,
+    bucket: Option<TokenBucket>,
+    in_use: Arc<InUse>,
+}
+
+/// What is held at once. A reload that changes the limits keeps it.
+#[derive(Debug, Default)]
+struct InUse {
+    requests: AtomicU32,
+    tunnels: AtomicU32,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedFor {
+    /// A request and its response.
+    Response,
+    /// A request that may become a tunnel.
+    Tunnel,
+}
+
+/// What a request holds of one limit: its place, and that of the tunnel that it may become.
+#[derive(Debug)]
+pub struct LimitPermit {
+    in_use: Arc<InUse>,
+    is_request: bool,
+    is_tunnel: bool,
+}
+
+/// A limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimited {
+    /// Which one: its key.
+    pub key: &'static str,
+    /// How much it allows.
+    pub limit: u32,
+    /// When it makes sense to try again.
+    pub retry_after: Duration,
+}
+
+/// How much of the limits is used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitUse {
+    /// Requests in progress.
+    pub requests: u32,
+    /// Open tunnels, and those that are asked for.
+    pub tunnels: u32,
+}
+
+impl LimitState {
+    /// The state of these limits. Of `old`, the state before a reload, all is kept: the very same state where the limits are
+    /// the same. `None` where nothing is limited.
+    pub fn build(limits: Limits, old: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        if limits == Limits::default() {
+            return None;
+        }
+        if let Some(same) = old.filter(|old| old.limits == limits) {
+            return Some(Arc::clone(same));
+        }
+        let old_bucket = old.and_then(|old| old.bucket.as_ref());
+        let bucket = limits.requests_per_second.map(|rate| {
+            let burst = limits.burst.unwrap_or(rate);
+            TokenBucket::new(rate, burst, old_bucket)
+        });
+        Some(Arc::new(Self {
+            limits,
+            bucket,
+            in_use: old.map_or_else(Arc::default, |old| Arc::clone(&old.in_use)),
+        }))
+    }
+
+    /// A place for a request. What is refused has used nothing.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn admit(&self, asked: AskedFor) -> Result<LimitPermit, RateLimited> {
+        let Limits {
+            requests_per_second,
+            concurrent,
+            tunnels,
+            ..
+        } = self.limits;
+        // Dropped, it gives back what it has got so far.
+        let mut permit = LimitPermit {
+            in_use: Arc::clone(&self.in_use),
+            is_request: false,
+            is_tunnel: false,
+        };
+        take(&self.in_use.requests, concurrent).map_err(|limit| no_place("concurrent", limit))?;
+        permit.is_request = true;
+        if asked == AskedFor::Tunnel {
+            take(&self.in_use.tunnels, tunnels).map_err(|limit| no_place("tunnels", limit))?;
+            permit.is_tunnel = true;
+        }
+        // Last: the others can be given back.
+        if let Some(bucket) = &self.bucket {
+            bucket.take().map_err(|retry_after| RateLimited {
+                key: "requests_per_second",
+                limit: requests_per_second.unwrap_or_default(),
+                retry_after,
+            })?;
+        }
+        Ok(permit)
+    }
+
+    /// How much is used now.
+    pub fn in_use(&self) -> LimitUse {
+        LimitUse {
+            requests: self.in_use.requests.load(Relaxed),
+            tunnels: self.in_use.tunnels.load(Relaxed),
+        }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+impl LimitPermit {
+    /// The place of the tunnel that the request has become; it is held apart from that of the request.
+    pub fn take_tunnel(&mut self) -> Option<Self> {
+        std::mem::take(&mut self.is_tunnel).then(|| Self {
+            in_use: Arc::clone(&self.in_use),
+            is_request: false,
+            is_tunnel: true,
+        })
+    }
+}
+
+impl Drop for LimitPermit {
+    fn drop(&mut self) {
+        if self.is_request {
+            self.in_use.requests.fetch_sub(1, Relaxed);
+        }
+        if self.is_tunnel {
+            self.in_use.tunnels.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Counts one more, unless that exceeds the limit, which is the error. Without a limit it is counted too: a reload may
+/// bring one.
+fn take(counter: &AtomicU32, limit: Option<u32>) -> Result<(), u32> {
+    let Some(limit) = limit else {
+        counter.fetch_add(1, Relaxed);
+        return Ok(());
+    };
+    let one_more = |held: u32| (held < limit).then_some(held + 1);
+    let taken = counter.fetch_update(Relaxed, Relaxed, one_more);
+    taken.map(drop).map_err(|_| limit)
+}
+
+#[cold]
+fn no_place(key: &'static str, limit: u32) -> RateLimited {
+    RateLimited {
+        key,
+        limit,
+        retry_after: PLACES_RETURN,
+    }
+}
+
+/// A token bucket, kept as one number: the time at which it is full again (the generic cell rate algorithm of ITU-T
+/// I.371). It gives a burst at once and refills evenly.
+#[derive(Debug)]
+struct TokenBucket {
+    start: Instant,
+    /// From `start`, in nanoseconds.
+    full_at: AtomicU64,
+    /// In which one token comes, in nanoseconds.
+    interval: u64,
+    burst: u32,
+}
+
+impl TokenBucket {
+    /// A bucket of `burst` tokens into which `rate` a second come. It lacks as many as `old` lacks.
+    fn new(rate: u32, burst: u32, old: Option<&Self>) -> Self {
+        let start = old.map_or_else(Instant::now, |old| old.start);
+        let interval = 1_000_000_000 / u64::from(rate.max(1));
+        let lacks = |old: &Self| {
+            let now = old.now();
+            let missing = old.full_at.load(Relaxed).saturating_sub(now);
+            now + missing.div_ceil(old.interval).min(burst.into()) * interval
+        };
+        Self {
+            full_at: AtomicU64::new(old.map_or(0, lacks)),
+            start,
+            interval,
+            burst,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Takes one token.
+    ///
+    /// # Errors
+    /// There is none: the time until there is one.
+    fn take(&self) -> Result<(), Duration> {
+        let now = self.now();
+        // With one token in it, at least, it is full by then.
+        let latest = now + u64::from(self.burst.max(1) - 1) * self.interval;
+        let next = |full_at: u64| (full_at <= latest).then_some(full_at.max(now) + self.interval);
+        match self.full_at.fetch_update(Relaxed, Relaxed, next) {
+            Ok(_) => Ok(()),
+            Err(full_at) => Err(Duration::from_nanos(full_at - latest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    fn limits(rate: Option<u32>, burst: Option<u32>, concurrent: Option<u32>) -> Limits {
+        Limits {
+            requests_per_second: rate,
+            burst,
+            concurrent,
+            tunnels: Some(2),
+        }
+    }
+
+    fn state(limits: Limits) -> Arc<LimitState> {
+        LimitState::build(limits, None).unwrap()
+    }
+
+    /// How many are admitted until the first refusal, and that.
+    fn admitted(state: &LimitState) -> (u32, RateLimited) {
+        let mut count = 0;
+        loop {
+            match state.admit(AskedFor::Response) {
+                Ok(_) => count += 1,
+                Err(refused) => return (count, refused),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_at_once_and_then_the_rate() {
+        let state = state(limits(Some(10), Some(25), None));
+        let (burst, refused) = admitted(&state);
+        assert_eq!(burst, 25);
+        assert_eq!(refused.key, "requests_per_second");
+        assert_eq!(
+            (refused.limit, refused.retry_after),
+            (10, Duration::from_millis(100))
+        );
+        for _ in 0..50 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            assert_eq!(admitted(&state).0, 1);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(&state).0, 10);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(
+            admitted(&state).0,
+            25,
+            "a long pause gives no more than the burst"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_has_used_nothing() {
+        let state = state(limits(Some(1), Some(3), Some(1)));
+        let held = state.admit(AskedFor::Response).unwrap();
+        for _ in 0..100 {
+            assert_eq!(
+                state.admit(AskedFor::Response).unwrap_err().key,
+                "concurrent"
+            );
+        }
+        drop(held);
+        assert_eq!(
+            admitted(&state).0,
+            2,
+            "no token was taken by the refused ones"
+        );
+        for _ in 0..100 {
+            let refused = state.admit(AskedFor::Tunnel).unwrap_err();
+            assert_eq!(refused.key, "requests_per_second");
+        }
+        let free = LimitUse {
+            requests: 0,
+            tunnels: 0,
+        };
+        assert_eq!(state.in_use(), free);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_keeps_its_place_when_its_request_is_over() {
+        let state = state(limits(None, None, Some(1)));
+        let mut tunnels = Vec::new();
+        for _ in 0..2 {
+            let mut request = state.admit(AskedFor::Tunnel).unwrap();
+            tunnels.extend(request.take_tunnel());
+            assert!(request.take_tunnel().is_none());
+        }
+        let refused = state.admit(AskedFor::Tunnel).unwrap_err();
+        assert_eq!((refused.key, refused.limit), ("tunnels", 2));
+        assert!(state.admit(AskedFor::Response).is_ok());
+        tunnels.pop();
+        // A tunnel that was not opened gives its place back with the request.
+        for _ in 0..3 {
+            drop(state.admit(AskedFor::Tunnel).unwrap());
+        }
+    }
+
+    #[test]
+    fn simultaneous_requests_are_bounded_exactly() {
+        const THREADS: usize = 8;
+        let state = state(limits(Some(1), Some(1000), None));
+        let few = LimitState::build(limits(None, None, Some(7)), None).unwrap();
+        let barrier = Barrier::new(THREADS);
+        let admitted: u32 = thread::scope(|scope| {
+            let ask = || {
+                barrier.wait();
+                let mut held = Vec::new();
+                let mut admitted = 0;
+                for _ in 0..1000 {
+                    admitted += u32::from(state.admit(AskedFor::Response).is_ok());
+                    held.extend(few.admit(AskedFor::Response));
+                    assert!(few.in_use().requests <= 7);
+                }
+                barrier.wait();
+                assert_eq!(few.in_use().requests, 7);
+                barrier.wait();
+                admitted
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(ask)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        // One may come in each second that this takes.
+        assert!((1000..1030).contains(&admitted), "{admitted}");
+        assert_eq!(few.in_use().requests, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_forgets_neither_what_is_held_nor_what_was_used() {
+        let before = state(limits(Some(10), Some(20), Some(5)));
+        let held: Vec<_> = (0..5)
+            .map(|_| before.admit(AskedFor::Response).unwrap())
+            .collect();
+        let same = LimitState::build(*before.limits(), Some(&before)).unwrap();
+        assert!(Arc::ptr_eq(&before, &same));
+        let after = LimitState::build(limits(Some(1), Some(10), Some(6)), Some(&before)).unwrap();
+        let one = after.admit(AskedFor::Response).unwrap();
+        assert_eq!(
+            after.admit(AskedFor::Response).unwrap_err().key,
+            "concurrent"
+        );
+        drop((held, one));
+        assert_eq!(admitted(&after).0, 4, "six of ten have been used");
+        assert!(LimitState::build(Limits::default(), Some(&after)).is_none());
+        let again = LimitState::build(limits(None, None, Some(1)), Some(&after)).unwrap();
+        assert!(again.admit(AskedFor::Response).is_ok());
+    }
+}
