@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::report::SourceSpan;
 use super::settings::{
     Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Kubernetes, Limits,
-    ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Server, Upstream,
+    ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Secret, Server, Upstream,
 };
 use super::value::Value;
 
@@ -16,7 +16,7 @@ pub(super) type Defined<T> = Option<(T, SourceSpan)>;
 /// What was read so far, with the places that checks across sections name.
 #[derive(Default)]
 pub(super) struct Draft {
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<(Listener, SourceSpan)>,
     /// Those with mistakes included.
     pub(super) listener_names: Vec<(String, SourceSpan)>,
     /// Forward listeners by name, those with mistakes included.
@@ -30,6 +30,8 @@ pub(super) struct Draft {
     pub(super) upstreams: BTreeMap<String, Defined<Option<Upstream>>>,
     pub(super) credentials: BTreeMap<String, Defined<Option<Credential>>>,
     pub(super) callers: BTreeMap<String, Defined<Option<Caller>>>,
+    /// What each caller holds as its keys now.
+    pub(super) caller_keys: Vec<(String, Secret)>,
     /// What `[callers."*"]` says.
     pub(super) caller_limits: Defined<Limits>,
     pub(super) references: References,
@@ -125,14 +127,17 @@ impl Draft {
             let value = |(name, slot)| Some((name, first(slot).flatten()?));
             slots.into_iter().filter_map(value).collect()
         }
+        fn without_places<T>(placed: Vec<(T, SourceSpan)>) -> Vec<T> {
+            placed.into_iter().map(|(value, _)| value).collect()
+        }
         Config {
             server: first(self.server).unwrap_or_default(),
             log: first(self.log).unwrap_or_default(),
             admin: first(self.admin).unwrap_or_default(),
             health: first(self.health).flatten(),
-            listeners: self.listeners,
+            listeners: without_places(self.listeners),
             upstreams: values(self.upstreams),
-            routes: self.routes.into_iter().map(|(route, _)| route).collect(),
+            routes: without_places(self.routes),
             credentials: values(self.credentials),
             egress: first(self.egress).unwrap_or_default(),
             callers: values(self.callers),

@@ -1,13 +1,30 @@
 //! What does not fit together about callers.
 
+mod admission;
+mod credentials;
+mod identities;
+mod lists;
+mod means;
+
+use std::collections::BTreeSet;
+
 use super::super::draft::Draft;
 use super::super::report::{Report, SourceSpan};
+use super::super::sections::limits::BURST_ALONE;
 use super::super::settings::Caller;
 use super::super::words::QuotedWord;
+use admission::ListenerCallers;
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
-    identities(draft, report);
+    let listeners = ListenerCallers::of(draft);
+    identities::check(draft, report);
+    means::check(draft, report);
+    lists::check(draft, &listeners, report);
+    credentials::check(draft, &listeners, report);
+    limits(draft, report);
+    kubernetes(draft, report);
+    unused(draft, &listeners, report);
 }
 
 /// Callers without mistakes, and where they are.
@@ -16,22 +33,52 @@ fn callers(draft: &Draft) -> impl Iterator<Item = (&Caller, &SourceSpan)> {
     slots.filter_map(|(caller, place)| Some((caller.as_ref()?, place)))
 }
 
-/// One identity that two callers could claim would be nobody's.
-fn identities(draft: &Draft, report: &Report<'_>) {
-    let callers: Vec<_> = callers(draft).collect();
-    for (index, (caller, place)) in callers.iter().enumerate() {
-        for (other, _) in &callers[..index] {
-            if let (Some(pattern), Some(others)) = (&caller.spiffe_id, &other.spiffe_id)
-                && pattern.overlaps(others)
-            {
-                let message = format!(
-                    "`spiffe_id` of caller {} has IDs in common with that of {}",
-                    QuotedWord(&caller.name),
-                    QuotedWord(&other.name)
-                );
-                let help = format!("{others} and {pattern} stand for the same ID: tell them apart");
-                report.error(place, message, help);
-            }
+/// A rate may come from `[callers."*"]`, so that only the whole shows whether there is one.
+fn limits(draft: &Draft, report: &Report<'_>) {
+    for (caller, place) in callers(draft) {
+        let limits = &caller.limits;
+        if limits.burst.is_some() && limits.requests_per_second.is_none() {
+            let name = QuotedWord(&caller.name);
+            let message = format!("caller {name} has `burst` without `requests_per_second`");
+            report.error(place, message, BURST_ALONE);
         }
+    }
+}
+
+fn kubernetes(draft: &Draft, report: &Report<'_>) {
+    let mut accounts = callers(draft).filter(|(caller, _)| caller.service_account.is_some());
+    match (accounts.next(), &draft.kubernetes) {
+        (Some((caller, place)), None) => {
+            let name = QuotedWord(&caller.name);
+            let message = format!("`service_account` of caller {name} needs [kubernetes]");
+            let help = "add [kubernetes]: within a pod it needs no key of its own";
+            report.error(place, message, help);
+        }
+        (None, Some((_, place))) => {
+            let help = "no caller has a `service_account`";
+            report.warning(place, "[kubernetes] has no effect", help);
+        }
+        _ => {}
+    }
+}
+
+/// Not an error: who takes a caller out of all lists wants it refused. An error would keep the lists of before.
+fn unused(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
+    let named: BTreeSet<_> = listeners.iter().flat_map(ListenerCallers::named).collect();
+    let any = listeners.iter().any(|listener| listener.lets_any_in());
+    for (name, slot) in &draft.callers {
+        if let Some((_, place)) = slot
+            && !any
+            && !named.contains(name.as_str())
+        {
+            let message = format!("caller {} is never let in", QuotedWord(name));
+            report.warning(place, message, "no listener names it in `callers`");
+        }
+    }
+    if let Some((_, place)) = &draft.caller_limits
+        && draft.callers.is_empty()
+    {
+        let help = "it is for other callers, and there is none";
+        report.warning(place, "[callers.\"*\"] has no effect", help);
     }
 }

@@ -66,7 +66,7 @@ fn rules_without_effect(draft: &Draft, report: &Report<'_>) {
                         .listeners
                         .iter()
                         .all(|name| first.rule.is_for(name));
-                all || named
+                (all || named) && first.rule.callers.includes(&rule.rule.callers)
             };
             if let Some((_, first)) = earlier.iter().find(covers) {
                 let message = format!(

@@ -76,14 +76,15 @@ keys! {
 
         /// A forward listener: what becomes of a request that no route and no name of an upstream matches, and
         /// no rule of `[egress]`. `"deny"`: it is refused. `"pass"`: it goes on without a token to where its
-        /// client names, as far as `[egress]` allows. Not where the network can reach the listener.
+        /// client names, as far as `[egress]` allows. Where the network can reach the listener, only with
+        /// `callers`.
         unmatched: Choice<EgressAction> = Choice::new(ACTIONS, "deny"), only with kind = FORWARD;
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
 
-        /// Needed for an address that is neither loopback nor a unix socket: everyone who reaches it uses the
-        /// credentials of its upstreams.
+        /// Needed without `callers` for an address that is neither loopback nor a unix socket: everyone who reaches it
+        /// uses the credentials of its upstreams.
         allow_network: Flag = Flag::new(false);
 
         /// The origins whose web pages may use a loopback listener, such as `"https://app.example.com"`. They

@@ -12,12 +12,12 @@ use super::super::read::{Key, Section};
 use super::super::report::SourceSpan;
 use super::super::settings::caller::EVERY_CALLER;
 use super::super::settings::{
-    Caller, CallerList, CallerToken, IssuerKeys, Limits, SecretSource, Tls,
+    Caller, CallerList, CallerToken, IssuerKeys, Limits, Secret, SecretSource, Tls,
 };
 use super::super::value::Value;
 use super::super::words::QuotedWord;
-use super::secret_source::read_own_secret;
-use super::user;
+use super::secret_source::read_keys;
+use super::{limits, user};
 
 /// The fewest characters of a key: what is shorter can be guessed.
 const SHORTEST_KEY: usize = 32;
@@ -27,12 +27,21 @@ const MEANS: &str =
     "one of `spiffe_id`, `certificate_name`, `service_account`, `token`, `user` and `key`";
 
 /// Reads one caller; `None` after a mistake.
-pub(super) fn read(name: &str, section: &Section<'_>, files: &FileRules<'_>) -> Option<Caller> {
+pub(super) fn read(
+    name: &str,
+    section: &Section<'_>,
+    files: &FileRules<'_>,
+    draft: &mut Draft,
+) -> Option<Caller> {
     if let Err(help) = caller_name(name) {
         let message = format!("invalid name of caller {}", QuotedWord(name));
         section.report.error(&section.place, message, help);
     }
     let before = section.report.errors();
+    let key = read_key(section, files);
+    if let Some((_, secret)) = &key {
+        draft.caller_keys.push((name.to_owned(), secret.clone()));
+    }
     let caller = Caller {
         name: name.to_owned(),
         spiffe_id: section.read(&CALLER.spiffe_id),
@@ -42,7 +51,7 @@ pub(super) fn read(name: &str, section: &Section<'_>, files: &FileRules<'_>) -> 
         user: section
             .read(&CALLER.user)
             .and_then(|value| user::read(&value)),
-        key: read_key(section, files),
+        key: key.map(|(source, _)| source),
         limits: Limits::read(section, &CALLER.limits),
     };
     if section.report.errors() > before {
@@ -69,7 +78,9 @@ pub(super) fn read_defaults(section: &Section<'_>) -> Limits {
             );
         }
     }
-    Limits::read(section, &CALLER.limits)
+    let limits = Limits::read(section, &CALLER.limits);
+    limits::refuse_burst_alone(section, &CALLER.limits, &limits);
+    limits
 }
 
 impl Caller {
@@ -141,9 +152,9 @@ fn read_claims(section: &Section<'_>) -> BTreeMap<String, String> {
     claims
 }
 
-fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<SecretSource> {
+fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<(SecretSource, Secret)> {
     let value = section.read(&CALLER.key)?;
-    let (source, secret) = read_own_secret(&value, files)?;
+    let (source, secret) = read_keys(&value, files)?;
     let mut keys = Caller::keys_of(&secret).peekable();
     if keys.peek().is_none() {
         value.error("holds no key", "expected one key in each line");
@@ -161,7 +172,7 @@ fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<SecretSource
             value.error(&message, help);
         }
     }
-    Some(source)
+    Some((source, secret))
 }
 
 /// Reads a list of callers. That they exist is checked later.

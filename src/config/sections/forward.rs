@@ -4,13 +4,14 @@ use super::super::draft::{Draft, NameUse};
 use super::super::keys::{LISTENER, ListenerKind, UPSTREAM};
 use super::super::read::Section;
 use super::super::settings::forward::EVERY_UPSTREAM;
-use super::super::settings::{EgressAction, Forwarding, HostPort, ListenAddress};
+use super::super::settings::{CallerList, EgressAction, Forwarding, HostPort, ListenAddress};
 use super::only_with;
 
 /// Reads what only a forward listener has: where it leads to. `None` for a reverse listener.
 pub(super) fn read(
     section: &Section<'_>,
     address: Option<&ListenAddress>,
+    callers: &CallerList,
     draft: &mut Draft,
 ) -> Option<Forwarding> {
     let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
@@ -22,12 +23,13 @@ pub(super) fn read(
     }
     let on_network = address.is_some_and(ListenAddress::is_on_network);
     if on_network
+        && callers.is_unsaid()
         && unmatched == EgressAction::Pass
         && let Some(value) = section.written(&LISTENER.unmatched)
     {
         value.error(
             "lets the whole network use the listener as a proxy to anywhere",
-            "no client of it is identified: name the hosts in [[egress.rules]], or use a loopback address",
+            "say who may with `callers`, name the hosts in [[egress.rules]], or use a loopback address",
         );
     }
     Some(Forwarding {

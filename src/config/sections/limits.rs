@@ -19,3 +19,17 @@ impl Limits {
         }
     }
 }
+
+/// Reports a burst of nothing.
+pub(super) fn refuse_burst_alone(section: &Section<'_>, key: &Key<SubTable>, limits: &Limits) {
+    if limits.burst.is_some()
+        && limits.requests_per_second.is_none()
+        && let Some(value) = section.written(key)
+    {
+        value.error("has `burst` without `requests_per_second`", BURST_ALONE);
+    }
+}
+
+/// What a burst needs.
+pub(in crate::config) const BURST_ALONE: &str =
+    "a burst is what may come at once within a rate: expected both, or neither";

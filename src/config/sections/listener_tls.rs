@@ -14,16 +14,10 @@ impl ListenerTls {
         let tls = section.read(&LISTENER.tls);
         let more = section.read(&LISTENER.certificates);
         let Some(tls) = tls else {
-            for key in [
-                LISTENER.certificates.name,
-                LISTENER.handshake_timeout.name,
-                LISTENER.max_handshakes.name,
-            ] {
-                if let Some(value) = section.value(key)
-                    && !section.has(&LISTENER.tls)
-                {
-                    value.error("has no effect", "it belongs to `tls`, which is missing");
-                }
+            if let Some(value) = section.written(&LISTENER.certificates)
+                && !section.has(&LISTENER.tls)
+            {
+                value.error("has no effect", "it belongs to `tls`, which is missing");
             }
             return None;
         };

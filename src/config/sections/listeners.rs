@@ -16,7 +16,7 @@ use super::super::parse::listener::Mode;
 use super::super::read::Section;
 use super::super::report::Expected;
 use super::super::settings::{
-    CallerList, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
+    CallerList, Enforcement, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
 };
 use super::{callers, forward};
 use crate::files;
@@ -50,11 +50,13 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     let socket = address.as_ref().and_then(|(value, text)| {
         let socket = value.check(listen_address(text, mode, files))?;
         match (&socket, section.written(&LISTENER.mode)) {
-            (ListenAddress::Tcp(address), _) if !is_loopback_ip(address.ip()) && !allow_network => {
+            (ListenAddress::Tcp(address), _)
+                if !is_loopback_ip(address.ip()) && !allow_network && callers.is_unsaid() =>
+            {
                 value.error(
                     "can be reached from the network",
-                    "everyone who reaches it uses its credentials; \
-                     allow that with `allow_network = true`, or use a loopback address",
+                    "everyone who reaches it uses its credentials; say who may with `callers`, \
+                     allow it with `allow_network = true`, or use a loopback address",
                 );
             }
             (ListenAddress::Tcp(_), Some(mode)) => {
@@ -62,11 +64,24 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             }
             _ => {}
         }
+        if let ListenAddress::Unix { .. } = socket
+            && let Some(tls) = section.written(&LISTENER.tls)
+        {
+            tls.error(
+                "has no effect",
+                "a unix socket speaks plain HTTP: nobody else can listen in",
+            );
+        }
         draft.sockets.push((socket.clone(), value.place.clone()));
         Some(socket)
     });
 
-    let forward = forward::read(&section, socket.as_ref(), draft);
+    let forward = forward::read(&section, socket.as_ref(), &callers, draft);
+    let caller_header = caller_header(&section, forward.is_some());
+    let enforcement = section.read(&LISTENER.enforcement);
+    if callers.is_unsaid() {
+        refuse_without_callers(&section, enforcement);
+    }
     let place = section.place.clone();
     let name = name.or_else(|| address.map(|(_, text)| text.to_owned()));
     if let Some((value, target)) = &upstream {
@@ -90,16 +105,16 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         draft.listener_names.push((name.clone(), place.clone()));
         if let Some(forward) = &forward {
             let listener = (name.clone(), forward.clone());
-            draft.forward_listeners.push((listener, place));
+            draft.forward_listeners.push((listener, place.clone()));
         }
         if let Some(address) = socket {
-            draft.listeners.push(Listener {
+            let listener = Listener {
                 name,
                 address,
                 hosts: hosts.into_iter().flatten().collect(),
                 allow_browsers,
                 allow_origins: allow_origins.into_iter().flatten().collect(),
-                caller_header: caller_header(&section, forward.is_some()),
+                caller_header,
                 forward,
                 allow_plaintext: section.read(&LISTENER.allow_plaintext),
                 handshake_timeout: section.read(&LISTENER.handshake_timeout),
@@ -107,8 +122,9 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                 max_connection_age: max_connection_age(&section, tls.as_ref()),
                 tls,
                 callers,
-                enforcement: section.read(&LISTENER.enforcement),
-            });
+                enforcement,
+            };
+            draft.listeners.push((listener, place));
         }
     }
 }
@@ -149,6 +165,17 @@ fn caller_header(section: &Section<'_>, forward: bool) -> HeaderName {
         value.error(message, help);
     }
     header
+}
+
+/// What says how callers are treated, where nobody is identified.
+fn refuse_without_callers(section: &Section<'_>, enforcement: Enforcement) {
+    let header = section.written(&LISTENER.caller_header);
+    let report = section.written(&LISTENER.enforcement);
+    let report = report.filter(|_| enforcement == Enforcement::Report);
+    for value in [header, report].into_iter().flatten() {
+        let help = "`callers` is missing or empty: nobody is identified";
+        value.error("has no effect", help);
+    }
 }
 
 fn listen_address(

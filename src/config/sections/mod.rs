@@ -12,7 +12,7 @@ mod forward;
 mod general;
 mod grant;
 mod kubernetes;
-mod limits;
+pub(super) mod limits;
 mod listener_tls;
 mod listeners;
 mod only_with;
@@ -128,7 +128,7 @@ fn read_callers<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft
             let limits = (callers::read_defaults(&section), place);
             once(report, &what, &mut draft.caller_limits, limits);
         } else {
-            let caller = callers::read(name, &section, files);
+            let caller = callers::read(name, &section, files, draft);
             let slot = draft.callers.entry(name.to_owned()).or_default();
             once(report, &what, slot, (caller, place));
         }

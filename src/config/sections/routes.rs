@@ -4,7 +4,7 @@ use super::super::draft::{Draft, NameUse};
 use super::super::keys::ROUTE;
 use super::super::read::Section;
 use super::super::settings::{HostPattern, Limits, Route};
-use super::callers;
+use super::{callers, limits};
 
 /// Reads one route.
 pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
@@ -16,6 +16,7 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     let upstream = section.read(&ROUTE.upstream);
     let callers = callers::read_list(&section, &ROUTE.callers, draft);
     let limits = Limits::read(&section, &ROUTE.limits);
+    limits::refuse_burst_alone(&section, &ROUTE.limits, &limits);
     let place = section.place.clone();
 
     draft

@@ -120,12 +120,12 @@ pub(super) fn need_secret<'a>(
     Some((value, source, secret))
 }
 
-/// Where a secret comes from that would better not be written in the configuration itself: that is warned about.
-pub(super) fn read_own_secret(
+/// The same of the keys of a caller, one in each line.
+pub(super) fn read_keys(
     value: &Value<'_>,
     files: &FileRules<'_>,
 ) -> Option<(SecretSource, Secret)> {
-    read_own(value, files, Whitespace::Kept)
+    read_own(value, files, Whitespace::Trimmed)
 }
 
 fn read_own(

@@ -15,6 +15,7 @@ use super::super::settings::{Dialing, Http2, ProxyChoice, Tls, Upstream};
 use super::super::value::Value;
 use super::super::words::QuotedWord;
 use super::{callers, forward};
+use crate::header_names::are_equivalent;
 
 /// Reads one upstream.
 pub(super) fn read(
@@ -30,7 +31,19 @@ pub(super) fn read(
     let allow_plaintext = section.read(&UPSTREAM.allow_plaintext);
     let (tls, certificate_from) = Tls::read_bindable(&section, files);
 
-    if let Some(from) = &certificate_from {
+    if !credentials.is_empty() {
+        if let Some((value, _)) = &credential {
+            value.error(
+                "stands beside `credentials`",
+                "keep one: `credentials` has one for each caller",
+            );
+        }
+        if let Some((value, _)) = &certificate_from {
+            let help = "it belongs to one `credential`: give the upstream `certificate_file` and `key_file`, \
+                        or each caller an upstream";
+            value.error("stands beside `credentials`", help);
+        }
+    } else if let Some(from) = &certificate_from {
         bind(from, credential.as_ref().map(|(_, name)| *name), draft);
     }
     if let Some((value, target)) = &credential {
@@ -62,6 +75,16 @@ pub(super) fn read(
         forward::check_hosts(&section, url.scheme(), &hosts);
     }
     let settings = settings(&section);
+    let header = section.read(&UPSTREAM.header);
+    if let (Some(forwarded), Some(header)) = (&settings.forward_caller, &header)
+        && are_equivalent(forwarded.as_ref(), header.as_ref())
+        && let Some(value) = section.written(&UPSTREAM.forward_caller)
+    {
+        value.error(
+            "is the header of the token",
+            "expected another one, such as \"x-caller\"",
+        );
+    }
     Some(Upstream {
         name: name.to_owned(),
         credential: credential.map(|(_, name)| name.to_owned()),
@@ -72,7 +95,7 @@ pub(super) fn read(
         allow_plaintext,
         tls,
         // Last, so that the mistakes of all other keys are found.
-        header: section.read(&UPSTREAM.header)?,
+        header: header?,
         url: url?.1,
         ..settings
     })

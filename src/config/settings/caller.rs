@@ -88,6 +88,15 @@ impl CallerList {
         }
     }
 
+    /// Whether it stands for everyone whom the other one stands for. A list that says nothing stands for all.
+    pub(in crate::config) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unsaid, _) | (Self::Any, Self::Any | Self::Named(_)) => true,
+            (Self::Named(_), Self::Named(others)) => others.iter().all(|name| self.has(name)),
+            (Self::Any, Self::Unsaid) | (Self::Named(_), Self::Unsaid | Self::Any) => false,
+        }
+    }
+
     /// Whether nothing is said.
     pub fn is_unsaid(&self) -> bool {
         *self == Self::Unsaid

@@ -79,12 +79,40 @@ impl SpiffePattern {
             && segments.next().is_none()
     }
 
-    /// Whether there is an ID that both stand for.
-    pub(in crate::config) fn overlaps(&self, other: &Self) -> bool {
-        let overlap = |(a, b): (&String, &String)| a == b || a == ANY_SEGMENT || b == ANY_SEGMENT;
-        self.trust_domain == other.trust_domain
-            && self.segments.len() == other.segments.len()
-            && self.segments.iter().zip(&other.segments).all(overlap)
+    /// What it has in common with every pattern that differs only in the words of its segments.
+    pub(in crate::config) fn shape(&self) -> SpiffeShape<'_> {
+        let stars = self.segments.iter();
+        SpiffeShape {
+            trust_domain: &self.trust_domain,
+            stars: stars.map(|segment| segment == ANY_SEGMENT).collect(),
+        }
+    }
+
+    /// Its segments at these places.
+    pub(in crate::config) fn parts(&self, places: &[usize]) -> Vec<&str> {
+        places
+            .iter()
+            .map(|place| self.segments[*place].as_str())
+            .collect()
+    }
+}
+
+/// The trust domain of a pattern, and which of its segments are `*`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::config) struct SpiffeShape<'p> {
+    trust_domain: &'p str,
+    stars: Vec<bool>,
+}
+
+impl SpiffeShape<'_> {
+    /// The places of the segments in which a pattern of this shape and one of the other have to be equal, for an ID
+    /// that both stand for. `None`: there is no such ID.
+    pub(in crate::config) fn compared_with(&self, other: &Self) -> Option<Vec<usize>> {
+        if self.trust_domain != other.trust_domain || self.stars.len() != other.stars.len() {
+            return None;
+        }
+        let neither = |place: &usize| !self.stars[*place] && !other.stars[*place];
+        Some((0..self.stars.len()).filter(neither).collect())
     }
 }
 
@@ -177,6 +205,11 @@ mod tests {
         assert_eq!(SpiffePattern::parse(&long), Err(Length));
     }
 
+    fn overlap(a: &SpiffePattern, b: &SpiffePattern) -> bool {
+        let places = a.shape().compared_with(&b.shape());
+        places.is_some_and(|places| a.parts(&places) == b.parts(&places))
+    }
+
     #[test]
     fn patterns_overlap_where_one_id_could_be_both() {
         for (a, b, expected) in [
@@ -190,10 +223,10 @@ mod tests {
             ("a/b", "a", false),
         ] {
             let of = |path: &str| pattern(&format!("spiffe://corp.example/{path}"));
-            assert_eq!(of(a).overlaps(&of(b)), expected, "{a} {b}");
-            assert_eq!(of(b).overlaps(&of(a)), expected, "{b} {a}");
+            assert_eq!(overlap(&of(a), &of(b)), expected, "{a} {b}");
+            assert_eq!(overlap(&of(b), &of(a)), expected, "{b} {a}");
             let other = pattern(&format!("spiffe://other.example/{b}"));
-            assert!(!of(a).overlaps(&other), "{a} {b}");
+            assert!(!overlap(&of(a), &other), "{a} {b}");
         }
     }
 }

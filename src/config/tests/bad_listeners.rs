@@ -25,13 +25,13 @@ allow_network = false
       --> sidebearer.toml:3:11
        |
      3 | address = "0.0.0.0:8080"
-       |           ^^^^^^^^^^^^^^ everyone who reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+       |           ^^^^^^^^^^^^^^ everyone who reaches it uses its credentials; say who may with `callers`, allow it with `allow_network = true`, or use a loopback address
 
     error: `address` in [[listeners]] can be reached from the network
       --> sidebearer.toml:7:11
        |
      7 | address = "[::]:8081"
-       |           ^^^^^^^^^^^ everyone who reaches it uses its credentials; allow that with `allow_network = true`, or use a loopback address
+       |           ^^^^^^^^^^^ everyone who reaches it uses its credentials; say who may with `callers`, allow it with `allow_network = true`, or use a loopback address
     "##);
 }
 

@@ -61,6 +61,9 @@ const NEEDED: [(&str, &str); 19] = [
     ("[audit]", "file = \"stdout\"\n"),
 ];
 
+/// A unix socket speaks no TLS.
+const TLS_LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:7443\"\n";
+
 /// What a table needs in addition to a choice.
 fn needed_with(choice: &str) -> &'static str {
     match choice {
@@ -95,6 +98,9 @@ fn with_each_table(directory: &TempDir, with: impl Fn(&str) -> String) -> Config
     let mut text = String::new();
     for (title, needed) in NEEDED {
         let more = with(title);
+        if title == "[listeners.tls]" {
+            text += TLS_LISTENER;
+        }
         text += &format!("{}\n{needed}{more}\n", title.replace("NAME", "crm"));
     }
     let path = directory.path().join("sidebearer.toml");

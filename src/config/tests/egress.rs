@@ -274,7 +274,7 @@ upstream = "crm"
        --> sidebearer.toml:13:13
         |
      13 | unmatched = "pass"
-        |             ^^^^^^ no client of it is identified: name the hosts in [[egress.rules]], or use a loopback address
+        |             ^^^^^^ say who may with `callers`, name the hosts in [[egress.rules]], or use a loopback address
 
     error: `allow` in [egress] names 10.0.0.0/8, which `deny` names too
        --> sidebearer.toml:16:9

@@ -7,6 +7,7 @@ macro_rules! key {
     };
 }
 
+mod admission;
 mod any_text;
 mod bad_auth;
 mod bad_certificates;
@@ -18,6 +19,7 @@ mod bad_routes;
 mod bad_secrets;
 mod bad_upstreams;
 mod bad_values;
+mod callers;
 mod declared;
 mod documented;
 mod egress;

@@ -1,0 +1,204 @@
+//! One identity that two callers could claim would be nobody's.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+
+use super::super::super::draft::Draft;
+use super::super::super::report::{Report, SourceSpan};
+use super::super::super::settings::{Caller, CallerToken, IssuerKeys, SpiffePattern};
+use super::super::super::words::QuotedWord;
+use super::callers;
+
+/// What the API server calls a service account in a token.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount";
+
+/// Reports it.
+pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    same(draft, report, "certificate_name", |caller| {
+        caller.certificate_name.as_ref()
+    });
+    same(draft, report, "user", |caller| caller.user.as_ref());
+    same(draft, report, "service_account", |caller| {
+        caller.service_account.as_ref()
+    });
+    spiffe_ids(draft, report);
+    keys(draft, report);
+    tokens(draft, report);
+    service_account_tokens(draft, report);
+}
+
+/// Reports callers that share an identity.
+fn same<'d, T: Hash + Eq + Display + 'd>(
+    draft: &'d Draft,
+    report: &Report<'_>,
+    key: &str,
+    identity: impl Fn(&'d Caller) -> Option<&'d T>,
+) {
+    let mut seen: HashMap<&T, &str> = HashMap::new();
+    for (caller, place) in callers(draft) {
+        let Some(identity) = identity(caller) else {
+            continue;
+        };
+        if let Some(first) = seen.insert(identity, &caller.name) {
+            let message = format!(
+                "callers {} and {} have the same `{key}`",
+                QuotedWord(first),
+                QuotedWord(&caller.name)
+            );
+            let help = format!("nobody could tell whose {identity} is: leave it to one of them");
+            report.error(place, message, help);
+        }
+    }
+}
+
+/// Patterns of one shape have the same trust domain, length and stars. Two patterns have an ID in common if they are
+/// equal where neither has a star, so that the patterns of two shapes are compared by what they have there.
+fn spiffe_ids(draft: &Draft, report: &Report<'_>) {
+    type Patterns<'d> = Vec<(&'d SpiffePattern, &'d Caller, &'d SourceSpan)>;
+    let mut shapes: HashMap<_, Patterns<'_>> = HashMap::new();
+    for (caller, place) in callers(draft) {
+        if let Some(pattern) = &caller.spiffe_id {
+            let patterns = shapes.entry(pattern.shape()).or_default();
+            patterns.push((pattern, caller, place));
+        }
+    }
+    let mut shapes: Vec<_> = shapes.into_iter().collect();
+    shapes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (index, (shape, patterns)) in shapes.iter().enumerate() {
+        for (other_shape, others) in &shapes[..=index] {
+            let Some(compared) = shape.compared_with(other_shape) else {
+                continue;
+            };
+            let known: HashMap<_, _> = others
+                .iter()
+                .rev()
+                .map(|other| (other.0.parts(&compared), other))
+                .collect();
+            for (pattern, caller, place) in patterns {
+                if let Some((other, first, _)) = known.get(&pattern.parts(&compared))
+                    && first.name != caller.name
+                {
+                    let message = format!(
+                        "callers {} and {} have a `spiffe_id` in common",
+                        QuotedWord(&first.name),
+                        QuotedWord(&caller.name)
+                    );
+                    let help =
+                        format!("nobody could tell whose it is: {other} and {pattern} overlap");
+                    report.error(place, message, help);
+                }
+            }
+        }
+    }
+}
+
+/// Keys of different callers with the same value.
+fn keys(draft: &Draft, report: &Report<'_>) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (name, secret) in &draft.caller_keys {
+        for key in Caller::keys_of(secret) {
+            let first = *seen.entry(key).or_insert(name);
+            if first != name
+                && let Some(Some((_, place))) = draft.callers.get(name)
+            {
+                let message = format!(
+                    "callers {} and {} have a key in common",
+                    QuotedWord(first),
+                    QuotedWord(name)
+                );
+                report.error(
+                    place,
+                    message,
+                    "nobody could tell whose it is: give each its own",
+                );
+                break;
+            }
+        }
+    }
+}
+
+/// Where the claims of one caller are also asked of the other, every token of the other is that of both. Where each
+/// asks for a claim of its own, only a request can tell.
+fn tokens(draft: &Draft, report: &Report<'_>) {
+    let mut issuers: HashMap<&str, (&str, &IssuerKeys)> = HashMap::new();
+    let mut same: HashMap<(&str, &str), Vec<(&Caller, &CallerToken)>> = HashMap::new();
+    for (caller, place) in callers(draft) {
+        let Some(token) = &caller.token else { continue };
+        let (first, keys) = *issuers
+            .entry(&token.issuer)
+            .or_insert((&caller.name, &token.keys));
+        if *keys != token.keys {
+            let message = format!(
+                "callers {} and {} have the same issuer, and other keys or `tls` for it",
+                QuotedWord(first),
+                QuotedWord(&caller.name)
+            );
+            let help = "write `jwks_file` and `tls` alike for all callers of an issuer";
+            report.error(place, message, help);
+        }
+        let others = same.entry((&token.issuer, &token.audience)).or_default();
+        if let Some((other, _)) = others.iter().find(|(_, other)| includes(other, token)) {
+            let message = format!(
+                "a token of caller {} could be one of {} too",
+                QuotedWord(&caller.name),
+                QuotedWord(&other.name)
+            );
+            let help = "they have the same issuer and audience: give each a claim that tells them apart, such as `sub`";
+            report.error(place, message, help);
+        }
+        others.push((caller, token));
+    }
+}
+
+/// Whether every token of the one is a token of the other.
+fn includes(a: &CallerToken, b: &CallerToken) -> bool {
+    let within = |a: &CallerToken, b: &CallerToken| {
+        a.claims
+            .iter()
+            .all(|(claim, value)| b.claims.get(claim) == Some(value))
+    };
+    within(a, b) || within(b, a)
+}
+
+/// A token of a service account is a JWT as well.
+fn service_account_tokens(draft: &Draft, report: &Report<'_>) {
+    let Some((Some(kubernetes), _)) = &draft.kubernetes else {
+        return;
+    };
+    let of_cluster = |caller: &&Caller| {
+        let token = caller.token.as_ref();
+        token.is_some_and(|token| {
+            Some(&token.issuer) == kubernetes.issuer.as_ref()
+                && token.audience == kubernetes.audience
+        })
+    };
+    let by_token: Vec<_> = callers(draft)
+        .filter(|(caller, _)| of_cluster(caller))
+        .collect();
+    for (account_of, place) in callers(draft) {
+        let Some(account) = &account_of.service_account else {
+            continue;
+        };
+        let subject = format!("{SERVICE_ACCOUNT}:{}:{}", account.namespace, account.name);
+        let claims = |caller: &Caller| {
+            let token = caller.token.as_ref();
+            token.is_some_and(|token| {
+                token
+                    .claims
+                    .iter()
+                    .all(|(claim, value)| claim == "sub" && *value == subject)
+            })
+        };
+        let mut others = by_token.iter().map(|(caller, _)| *caller);
+        if let Some(other) = others.find(|other| other.name != account_of.name && claims(other)) {
+            let message = format!(
+                "a token of service account {account} of caller {} could be one of caller {} too",
+                QuotedWord(&account_of.name),
+                QuotedWord(&other.name)
+            );
+            let help = "give the `token` of the other a claim `sub` of its own";
+            report.error(place, message, help);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Lists of callers that contradict each other.
+
+use std::collections::HashMap;
+
+use super::super::super::draft::Draft;
+use super::super::super::report::{Report, SourceSpan};
+use super::super::super::settings::{CallerList, EgressRule, Route};
+use super::super::super::words::QuotedWord;
+use super::admission::{ListenerCallers, names};
+
+const ON_NOBODY: &str = "give the listener `callers`, or name other listeners here";
+
+/// Reports lists that could let in someone who is not known, and those that let nobody in.
+pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
+    for listener in listeners {
+        if listener.lets_any_in() && draft.callers.is_empty() {
+            let name = QuotedWord(&listener.listener.name);
+            let message = format!("listener {name} refuses everyone");
+            let help = "it is for every caller, and there is no [callers.NAME]";
+            report.warning(listener.place, message, help);
+        }
+    }
+    let lists = Lists::new(draft, listeners);
+    for (route, place) in &draft.routes {
+        if !route.callers.is_unsaid() {
+            lists.check_route(route, place, report);
+        }
+    }
+    for rule in &draft.egress_rules {
+        if !rule.rule.callers.is_unsaid() {
+            lists.check_rule(&rule.rule, &rule.place, report);
+        }
+    }
+}
+
+/// The lists of all listeners, found fast for thousands of routes.
+struct Lists<'l, 'd> {
+    draft: &'d Draft,
+    all: &'l [ListenerCallers<'d>],
+    by_name: HashMap<&'d str, &'l ListenerCallers<'d>>,
+}
+
+impl<'l, 'd> Lists<'l, 'd> {
+    fn new(draft: &'d Draft, all: &'l [ListenerCallers<'d>]) -> Self {
+        let by_name = all
+            .iter()
+            .map(|listener| (listener.listener.name.as_str(), listener));
+        Self {
+            draft,
+            all,
+            by_name: by_name.collect(),
+        }
+    }
+
+    fn check_route(&self, route: &Route, place: &SourceSpan, report: &Report<'_>) {
+        let one = route.listener.as_ref();
+        let one = one.map(|name| self.by_name.get(name.as_str()).copied());
+        let listeners: Vec<_> = match one {
+            Some(listener) => listener.into_iter().collect(),
+            None => self.all.iter().collect(),
+        };
+        let idle = ("route", "refuses everyone");
+        self.check(idle, &route.callers, &listeners, (place, report));
+    }
+
+    fn check_rule(&self, rule: &EgressRule, place: &SourceSpan, report: &Report<'_>) {
+        let is_for = |listener: &&ListenerCallers<'_>| {
+            listener.listener.forward.is_some() && rule.is_for(&listener.listener.name)
+        };
+        let listeners: Vec<_> = self.all.iter().filter(is_for).collect();
+        let idle = ("rule", "never decides");
+        self.check(idle, &rule.callers, &listeners, (place, report));
+    }
+
+    /// Reports one list of a route or rule, with what it is for these listeners when it lets nobody in.
+    fn check(
+        &self,
+        (what, idle): (&str, &str),
+        callers: &CallerList,
+        listeners: &[&ListenerCallers<'_>],
+        (place, report): (&SourceSpan, &Report<'_>),
+    ) {
+        let mut open = listeners.iter();
+        if let Some(open) = open.find(|listener| listener.identifies_nobody()) {
+            let name = QuotedWord(&open.listener.name);
+            let message =
+                format!("this {what} is for callers, and listener {name} identifies nobody");
+            report.error(place, message, ON_NOBODY);
+            return;
+        }
+        // That others do not exist is said of their names.
+        let defined = |caller: &&str| self.draft.callers.contains_key(*caller);
+        let named = || names(callers).filter(defined);
+        let let_in = |caller: &str| listeners.iter().any(|listener| listener.lets_in(caller));
+        let Some(first) = named().find(|caller| !let_in(caller)) else {
+            return;
+        };
+        // Not an error: who takes a caller off the list of a listener wants it refused, now.
+        if named().any(let_in) {
+            let name = QuotedWord(first);
+            let message =
+                format!("caller {name} of this {what} is let in by none of its listeners");
+            let help = "name it in `callers` of a listener, or not here";
+            report.warning(place, message, help);
+        } else if !listeners.is_empty() {
+            let help = "its listeners let none of its `callers` in";
+            report.warning(place, format!("this {what} {idle}"), help);
+        }
+    }
+}

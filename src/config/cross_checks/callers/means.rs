@@ -1,0 +1,91 @@
+//! Whether a listener can know the callers that it lets in.
+
+use super::super::super::draft::Draft;
+use super::super::super::report::{Report, SourceSpan};
+use super::super::super::settings::{Caller, CallerList, ListenAddress, Listener};
+use super::super::super::words::QuotedWord;
+
+/// Reports keys and tokens in plain text, and callers that cannot be known where they are let in.
+pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    for (listener, place) in &draft.listeners {
+        plaintext(draft, listener, place, report);
+        if let CallerList::Named(names) = &listener.callers {
+            for caller in names.iter().filter_map(|name| defined(draft, name)) {
+                if !can_know(listener, caller) {
+                    let message = format!(
+                        "caller {} cannot be known by listener {}",
+                        QuotedWord(&caller.name),
+                        QuotedWord(&listener.name)
+                    );
+                    report.warning(place, message, help(caller));
+                }
+            }
+        }
+    }
+}
+
+fn defined<'d>(draft: &'d Draft, name: &str) -> Option<&'d Caller> {
+    draft.callers.get(name)?.as_ref()?.0.as_ref()
+}
+
+/// The keys and tokens of callers are passwords: whoever reads one on the way is that caller from then on.
+fn plaintext(draft: &Draft, listener: &Listener, place: &SourceSpan, report: &Report<'_>) {
+    if listener.tls.is_some() || listener.allow_plaintext || !listener.address.is_on_network() {
+        return;
+    }
+    let exposed = |caller: &&Caller| caller.shows_a_secret();
+    let exposed = match &listener.callers {
+        CallerList::Unsaid => None,
+        CallerList::Any => super::callers(draft)
+            .map(|(caller, _)| caller)
+            .find(exposed),
+        CallerList::Named(names) => {
+            let mut callers = names.iter().filter_map(|name| defined(draft, name));
+            callers.find(exposed)
+        }
+    };
+    if let Some(caller) = exposed {
+        let message = format!(
+            "caller {} would show listener {} its key or token in plain text",
+            QuotedWord(&caller.name),
+            QuotedWord(&listener.name)
+        );
+        let help = "give the listener `tls`, or allow it with `allow_plaintext = true`";
+        report.error(place, message, help);
+    }
+}
+
+impl Caller {
+    /// Whether it is known by something that others could show as well.
+    fn shows_a_secret(&self) -> bool {
+        self.key.is_some() || self.token.is_some() || self.service_account.is_some()
+    }
+
+    /// Whether it is known by its certificate.
+    fn has_certificate(&self) -> bool {
+        self.spiffe_id.is_some() || self.certificate_name.is_some()
+    }
+}
+
+fn can_know(listener: &Listener, caller: &Caller) -> bool {
+    let takes_certificates = listener
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca_file.is_some());
+    let is_unix = matches!(listener.address, ListenAddress::Unix { .. });
+    caller.shows_a_secret()
+        || caller.has_certificate() && takes_certificates
+        || caller.user.is_some() && is_unix
+}
+
+fn help(caller: &Caller) -> &'static str {
+    match (caller.has_certificate(), caller.user.is_some()) {
+        (true, true) => {
+            "it is known by certificate where `tls` has `client_ca_file`, and as a user by unix sockets"
+        }
+        (true, false) => {
+            "it is known by certificate, and the listener has no `tls` with `client_ca_file`"
+        }
+        _ => "it is known as a user, and the listener is no unix socket",
+    }
+}
