@@ -4,6 +4,7 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
+mod callers;
 mod egress;
 mod families;
 mod handshakes;
@@ -19,13 +20,16 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use callers::{CallerKeyMetrics, CallerReviewMetrics};
 pub use egress::EgressMetrics;
 pub use handshakes::ListenerExpiry;
 pub use outcomes::{
-    CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, TOKEN_OUTCOMES, UPSTREAM_ERRORS,
+    CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, REVIEW_OUTCOMES, TOKEN_OUTCOMES,
+    UPSTREAM_ERRORS,
 };
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 
+use callers::CallerSeries;
 use families::{VALID, counter, gauge, histogram};
 use handshakes::HandshakeSeries;
 use tunnels::TunnelSeries;
@@ -61,6 +65,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounter,
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
+    callers: CallerSeries,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -192,6 +197,7 @@ impl Metrics {
             .expect(VALID),
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
+            callers: CallerSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -216,6 +222,7 @@ impl Metrics {
             Box::new(process_start()),
         ];
         let all = all.into_iter().chain(metrics.tunnels.collectors());
+        let all = all.chain(metrics.callers.collectors());
         for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
         }

@@ -7,9 +7,10 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::{Admin, ReloadRequest};
+use crate::caller::token::KeySource;
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
@@ -100,6 +101,8 @@ impl Reloader {
             .credentials
             .values()
             .flat_map(|credential| credential.secrets().filter_map(SecretSource::file))
+            // The token of the pod is read for each request to the API server.
+            .chain(snapshot.config.kubernetes.iter().map(|it| &it.token_file))
             .map(|file| file.path().to_owned())
             .collect();
         if !paths.is_subset(&secrets) {
@@ -170,6 +173,8 @@ impl Reloader {
     fn hand_over(&self, old: &Snapshot, snapshot: &Snapshot) {
         snapshot.take_over_from(old);
         self.shards.renew();
+        let (keys, old_keys) = (&snapshot.caller_tokens, &old.caller_tokens);
+        keys.forget_series_of(old_keys, &self.admin.metrics);
         for source in old.sources_not_in(snapshot) {
             source.retire();
             if !snapshot.credentials.contains_key(source.name()) {
@@ -265,6 +270,7 @@ impl Reloader {
         let built = self.on_blocking_thread(move |builder| builder.build(config, Some(&before)));
         let snapshot = built.await.map_err(|reason| self.refusal(reason))?;
         first_tokens(&snapshot, &old).await;
+        first_keys(&snapshot, &old).await;
 
         // Nothing fails from here on.
         let snapshot = Arc::new(snapshot);
@@ -316,4 +322,16 @@ async fn first_tokens(snapshot: &Snapshot, old: &Snapshot) {
             .await;
         }
     }
+}
+
+/// Gives the keys of new issuers the time to come before anyone needs them.
+async fn first_keys(snapshot: &Snapshot, old: &Snapshot) {
+    let new = snapshot.caller_tokens.sources_not_in(&old.caller_tokens);
+    let read = async {
+        for source in new {
+            source.wait_for_first_attempt().await;
+        }
+    };
+    // Without them the snapshot serves too: its requests wait, or are told why.
+    let _ = timeout(KeySource::READ_TIMEOUT, read).await;
 }

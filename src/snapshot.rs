@@ -22,6 +22,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
 use crate::address::OwnSockets;
+use crate::caller::token::TokenVerifier;
 use crate::config::{self, Config};
 use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub limits: LimitTable,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
+    /// Tells callers by their tokens.
+    pub caller_tokens: TokenVerifier,
     /// How the access log names the routes, behind them those that the own names of upstreams imply, and then the
     /// rules about what may leave.
     pub route_labels: Vec<String>,

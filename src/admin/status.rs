@@ -145,6 +145,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "upstreams": upstreams,
         "egress": egress(&snapshot.config.egress),
         "credentials": credentials,
+        "caller_tokens": snapshot.caller_tokens.status(),
     })
 }
 

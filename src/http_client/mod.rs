@@ -13,6 +13,7 @@ mod client;
 mod content_coding;
 mod error;
 mod exchange;
+mod fields;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 pub use address_policy::AddressPolicy;
 pub use client::HttpClient;
 pub use error::{Error, RequestErrorKind, UnreadableBody};
+pub use fields::{digits, max_age, retry_after};
 pub use network::{NetworkSettings, NetworkTransport};
 
 /// A boxed future; one is made for each request of our own, never for a proxied one.

@@ -47,6 +47,9 @@ pub const HANDSHAKE_OUTCOMES: [&str; 15] = [
     "crl_expired",
 ];
 
+/// How a review of a caller's token ends: the API server knows it, does not, or could not be asked.
+pub const REVIEW_OUTCOMES: [&str; 3] = ["accepted", "refused", "unavailable"];
+
 /// The codes of errors that a request can meet before an upstream is found for it.
 pub const CLIENT_ERRORS: [&str; 14] = [
     "bad_request",

@@ -20,6 +20,12 @@ struct Document {
     mtls_endpoint_aliases: Option<serde_json::Value>,
 }
 
+#[derive(Deserialize)]
+struct KeysDocument {
+    issuer: Option<String>,
+    jwks_uri: Option<String>,
+}
+
 /// What an endpoint found by discovery has to suit.
 #[derive(Clone, Copy)]
 pub struct EndpointRequirements {
@@ -71,9 +77,6 @@ pub fn names_issuer(body: &[u8]) -> bool {
 
 /// The token endpoint that the document names for `issuer`, or what is wrong with it.
 ///
-/// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
-/// another server's document would decide where the secret goes.
-///
 /// # Errors
 ///
 /// What is wrong, in words that follow the URL of the document. What the document says is cleaned.
@@ -85,8 +88,51 @@ pub fn token_endpoint(
 ) -> Result<Url, String> {
     let document: Document = serde_json::from_slice(body)
         .map_err(|_| "its issuer or token_endpoint is repeated or not text".to_owned())?;
-    let clean = |text: &str| redactor.clean(text);
-    let named = document.issuer.ok_or("it names no issuer")?;
+    check_issuer(document.issuer.as_deref(), issuer, redactor)?;
+    let aliases = document.mtls_endpoint_aliases.filter(|_| needs.certificate);
+    let alias =
+        aliases.and_then(|aliases| Some(aliases.get("token_endpoint")?.as_str()?.to_owned()));
+    let named = alias
+        .or(document.token_endpoint)
+        .ok_or("it names no token_endpoint")?;
+    let url = usable_url(&named, "token_endpoint", redactor)?;
+    if is_plaintext(&url) && !needs.allow_plaintext {
+        return Err(format!(
+            "its token_endpoint {} is not https; allow_plaintext would permit that",
+            redactor.clean(&display_url(&url))
+        ));
+    }
+    Ok(url)
+}
+
+/// Where the document says that the public keys of `issuer` are, or what is wrong with it.
+///
+/// # Errors
+///
+/// As [`token_endpoint`].
+pub fn jwks_uri(body: &[u8], issuer: &str, redactor: &Redactor) -> Result<Url, String> {
+    let document: KeysDocument = serde_json::from_slice(body)
+        .map_err(|_| "its issuer or jwks_uri is repeated or not text".to_owned())?;
+    check_issuer(document.issuer.as_deref(), issuer, redactor)?;
+    let named = document.jwks_uri.ok_or("it names no jwks_uri")?;
+    let url = usable_url(&named, "jwks_uri", redactor)?;
+    if is_plaintext(&url) {
+        let shown = redactor.clean(&display_url(&url));
+        return Err(format!("its jwks_uri {shown} is not https"));
+    }
+    Ok(url)
+}
+
+/// Whose document it is, as it says itself.
+pub fn issuer(body: &[u8]) -> Option<String> {
+    let document: KeysDocument = serde_json::from_slice(body).ok()?;
+    document.issuer.filter(|_| is_document(body))
+}
+
+/// The document's `issuer` must be the configured one to the letter (RFC 8414 section 3.3): else
+/// another server's document would decide where the secret goes, or whose tokens are good.
+fn check_issuer(named: Option<&str>, issuer: &str, redactor: &Redactor) -> Result<(), String> {
+    let named = named.ok_or("it names no issuer")?;
     if named != issuer {
         let slash = named.trim_end_matches('/') == issuer.trim_end_matches('/');
         let only = if slash {
@@ -94,27 +140,24 @@ pub fn token_endpoint(
         } else {
             ""
         };
-        let named = clean(&named);
+        let named = redactor.clean(named);
         return Err(format!(
             "its issuer is {named}, the configured one {issuer}{only}"
         ));
     }
-    let aliases = document.mtls_endpoint_aliases.filter(|_| needs.certificate);
-    let alias =
-        aliases.and_then(|aliases| Some(aliases.get("token_endpoint")?.as_str()?.to_owned()));
-    let named = alias
-        .or(document.token_endpoint)
-        .ok_or("it names no token_endpoint")?;
-    let url = Url::parse(&named).ok().filter(usable);
-    let url =
-        url.ok_or_else(|| format!("its token_endpoint {} is no usable URL", clean(&named)))?;
-    if url.scheme() == "http" && !needs.allow_plaintext && !is_loopback(&url) {
-        return Err(format!(
-            "its token_endpoint {} is not https; allow_plaintext would permit that",
-            clean(&display_url(&url))
-        ));
-    }
-    Ok(url)
+    Ok(())
+}
+
+fn usable_url(named: &str, member: &str, redactor: &Redactor) -> Result<Url, String> {
+    let url = Url::parse(named).ok().filter(usable);
+    url.ok_or_else(|| {
+        let named = redactor.clean(named);
+        format!("its {member} {named} is no usable URL")
+    })
+}
+
+fn is_plaintext(url: &Url) -> bool {
+    url.scheme() == "http" && !is_loopback(url)
 }
 
 fn usable(url: &Url) -> bool {

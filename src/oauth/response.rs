@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use super::auth::invalid_client_hint;
 use super::{TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::config::{ClientAuth, Dpop, Grant, Secret};
 use crate::dpop::{self, Nonce, ProofKey};
+use crate::http_client::{self, digits};
 use crate::redact::Redactor;
 
 const NO_LIFETIME: &str = "an expires_in that is no number of seconds";
@@ -120,14 +120,9 @@ impl EndpointResponse {
         self.status.is_client_error() && self.kind(None) == TokenErrorKind::BadResponse
     }
 
-    /// `Retry-After` as a delay from `now`; none if absent or malformed (RFC 9110 section 10.2.3).
+    /// See [`http_client::retry_after`].
     pub(super) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
-        let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Some(seconds) = digits(value) {
-            return Some(Duration::from_secs(seconds));
-        }
-        let at = httpdate::parse_http_date(value).ok()?;
-        Some(at.duration_since(now).unwrap_or_default())
+        http_client::retry_after(&self.headers, now)
     }
 
     fn parse(&self) -> Result<ResponseMembers, &'static str> {
@@ -301,12 +296,6 @@ fn expires_in(value: Option<Value>) -> Result<Option<Duration>, &'static str> {
         Some(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds).min(MAX_LIFETIME))),
         _ => Err(NO_LIFETIME),
     }
-}
-
-/// A whole number however large.
-fn digits(text: &str) -> Option<u64> {
-    let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    all.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn bad(context: &RequestContext<'_>, what: &str) -> TokenError {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::address::OwnSockets;
 use crate::caller::CallerIndex;
+use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
 use crate::config::{self, Config};
 use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
@@ -172,6 +173,7 @@ impl Builder {
         let egress = EgressPolicy::new(&config);
         let old_passing = old.and_then(|old| old.passing.as_ref());
         let passing = Passing::new(&self.context, &config, &egress, old_passing);
+        let caller_tokens = self.caller_tokens(&config, old);
         // Nothing fails from here on. The new limit also applies to credentials that did not change.
         self.context
             .limit_fetches(config.server.max_concurrent_fetches);
@@ -188,6 +190,7 @@ impl Builder {
             listeners,
             upstreams,
             credentials,
+            caller_tokens,
             implied_routes: implied_routes(&config, &indices),
             route_labels: route_labels(&config, &egress),
             passing,
@@ -206,6 +209,21 @@ impl Builder {
             metrics: Arc::clone(&self.context.metrics),
             config,
         }
+    }
+
+    fn caller_tokens(&self, config: &Config, old: Option<&Snapshot>) -> TokenVerifier {
+        let endpoints = NetworkEndpoints {
+            proxy: config.egress.proxy.clone(),
+            own_sockets: Arc::clone(&self.context.own_sockets),
+        };
+        let context = VerifierContext {
+            clock: Arc::clone(&self.context.clock),
+            metrics: &self.context.metrics,
+            endpoints: &endpoints,
+            proxy: &config.egress.proxy,
+        };
+        let old = old.map(|old| &old.caller_tokens);
+        TokenVerifier::build(&config.callers, config.kubernetes.as_ref(), old, &context)
     }
 
     fn begin_metrics(&self, config: &Config, egress: &EgressPolicy) {

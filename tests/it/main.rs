@@ -7,6 +7,7 @@ mod admin;
 mod bound;
 mod bounds;
 mod browser_guard;
+mod caller_token;
 mod chaos;
 mod cli;
 mod connect;

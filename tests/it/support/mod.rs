@@ -52,6 +52,7 @@ pub(crate) mod dpop;
 pub(crate) mod egress_proxy;
 pub(crate) mod frames;
 pub(crate) mod idp;
+pub(crate) mod jwt;
 pub(crate) mod keys;
 pub(crate) mod network;
 pub(crate) mod process;

@@ -1,9 +1,9 @@
 //! The life of a token, on virtual time: every rule by itself, then 30 days of everything at once.
 
 mod failure;
-mod fakes;
+pub(crate) mod fakes;
 mod flight;
 mod fresh;
 mod refresh;
 mod rejection;
-mod simulation;
+pub(crate) mod simulation;

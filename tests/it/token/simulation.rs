@@ -5,7 +5,7 @@
 //! `17..18` runs seed 17 again.
 
 mod pace;
-mod seeds;
+pub(crate) mod seeds;
 mod server;
 mod short;
 mod wire;
@@ -171,7 +171,7 @@ async fn disturb(clock: Arc<VirtualClock>, server: Arc<Server>, mut rng: Rng) {
     }
 }
 
-fn log_uniform(rng: &mut Rng, least: f64, most: f64) -> Duration {
+pub(crate) fn log_uniform(rng: &mut Rng, least: f64, most: f64) -> Duration {
     secs(least * (most / least).powf(rng.f64()))
 }
 

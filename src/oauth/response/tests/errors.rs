@@ -1,6 +1,7 @@
 //! Answers that bring no token: what kind of failure they are, and what is said of them.
 
 use super::*;
+use http::header::RETRY_AFTER;
 
 #[test]
 fn an_empty_refusal_of_what_the_encodings_write_differently_is_a_refusal() {

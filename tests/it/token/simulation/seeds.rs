@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::log_uniform;
 
 /// Runs each seed, on every processor: `few` of them if nothing else is asked for.
-pub(super) fn each_seed(few: u64, simulate: impl Fn(u64) + Sync) -> Range<u64> {
+pub(crate) fn each_seed(few: u64, simulate: impl Fn(u64) + Sync) -> Range<u64> {
     let seeds = seeds(few);
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
@@ -30,7 +30,7 @@ pub(super) fn each_seed(few: u64, simulate: impl Fn(u64) + Sync) -> Range<u64> {
 }
 
 /// A runtime on paused time; what sources draw on this thread descends from `seed`.
-pub(super) fn paused(seed: u64) -> Runtime {
+pub(crate) fn paused(seed: u64) -> Runtime {
     fastrand::seed(seed);
     tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -1,0 +1,236 @@
+//! The callers of one issuer, with its keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::endpoints::TokenEndpoints;
+use super::keys::KeySource;
+use super::reviews::Reviews;
+use super::rules::{AccountRules, Rules, TokenRules};
+use crate::caller::CallerIndex;
+use crate::config::{Caller, CallerToken, IssuerKeys, Kubernetes, ServiceAccount};
+use crate::metrics::Metrics;
+use crate::token::Clock;
+
+/// The callers that the tokens of one issuer tell.
+pub(super) struct Group {
+    pub(super) definition: GroupDefinition,
+    pub(super) keys: Arc<KeySource>,
+    pub(super) rules: Rules,
+    /// Whether the API server is asked too.
+    pub(super) reviews: Option<Arc<Reviews>>,
+}
+
+/// What a group was made from: the same one is the same group, under whatever indices.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum GroupDefinition {
+    Tokens {
+        issuer: String,
+        keys: IssuerKeys,
+        callers: Vec<(String, CallerToken)>,
+    },
+    ServiceAccounts {
+        kubernetes: Kubernetes,
+        callers: Vec<(String, ServiceAccount)>,
+    },
+}
+
+/// What groups are built with.
+pub(super) struct GroupContext<'a> {
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) endpoints: &'a dyn TokenEndpoints,
+    /// In the order of the configuration, which gives callers their indices.
+    pub(super) callers: &'a BTreeMap<String, Caller>,
+    /// Of reviews.
+    pub(super) places: usize,
+}
+
+impl Group {
+    /// The issuer of its tokens, as far as it is known.
+    pub(super) fn issuer(&self) -> Option<String> {
+        let named = self.keys.current().map(|keys| keys.issuer.clone());
+        named.or_else(|| self.definition.issuer().map(str::to_owned))
+    }
+}
+
+impl GroupDefinition {
+    /// Those of a configuration.
+    pub(super) fn all(
+        callers: &BTreeMap<String, Caller>,
+        kubernetes: Option<&Kubernetes>,
+    ) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for (name, caller) in callers {
+            let Some(token) = &caller.token else { continue };
+            let own = |group: &mut Self| match group {
+                Self::Tokens {
+                    issuer,
+                    keys,
+                    callers,
+                } if *issuer == token.issuer && *keys == token.keys => {
+                    callers.push((name.clone(), token.clone()));
+                    true
+                }
+                _ => false,
+            };
+            if !groups.iter_mut().any(own) {
+                groups.push(Self::Tokens {
+                    issuer: token.issuer.clone(),
+                    keys: token.keys.clone(),
+                    callers: vec![(name.clone(), token.clone())],
+                });
+            }
+        }
+        let accounts = callers
+            .iter()
+            .filter_map(|(name, caller)| Some((name.clone(), caller.service_account.clone()?)));
+        let accounts: Vec<_> = accounts.collect();
+        if let Some(kubernetes) = kubernetes.filter(|_| !accounts.is_empty()) {
+            groups.push(Self::ServiceAccounts {
+                kubernetes: kubernetes.clone(),
+                callers: accounts,
+            });
+        }
+        groups
+    }
+
+    /// The issuer of its tokens, as far as the configuration names it.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        match self {
+            Self::Tokens { issuer, .. } => Some(issuer),
+            Self::ServiceAccounts { kubernetes, .. } => kubernetes.issuer.as_deref(),
+        }
+    }
+
+    /// The name of its keys, for operators.
+    fn name(&self) -> &str {
+        self.issuer().unwrap_or("kubernetes")
+    }
+
+    /// Whether both have the same keys.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tokens { issuer, keys, .. },
+                Self::Tokens {
+                    issuer: other_issuer,
+                    keys: other_keys,
+                    ..
+                },
+            ) => issuer == other_issuer && keys == other_keys,
+            (
+                Self::ServiceAccounts { kubernetes, .. },
+                Self::ServiceAccounts {
+                    kubernetes: other, ..
+                },
+            ) => {
+                let server = |it: &Kubernetes| {
+                    let Kubernetes {
+                        issuer,
+                        api_server,
+                        token_file,
+                        ca_file,
+                        ..
+                    } = it.clone();
+                    (issuer, api_server, token_file, ca_file)
+                };
+                server(kubernetes) == server(other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether both have the same reviews.
+    fn has_reviews_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::ServiceAccounts { kubernetes, .. },
+                Self::ServiceAccounts {
+                    kubernetes: other, ..
+                },
+            ) => kubernetes == other,
+            _ => false,
+        }
+    }
+
+    /// Builds it, with the keys and reviews that one of the groups of before has.
+    pub(super) fn build(self, old: &[Group], context: &GroupContext<'_>) -> Group {
+        let kept = old
+            .iter()
+            .find(|old| old.definition.has_keys_of(&self))
+            .map(|old| Arc::clone(&old.keys));
+        // A reload says that something has changed, files for one.
+        kept.iter().for_each(|keys| keys.look_again());
+        let keys = kept.unwrap_or_else(|| {
+            KeySource::start(
+                self.name(),
+                match &self {
+                    Self::Tokens { issuer, keys, .. } => {
+                        context.endpoints.issuer_keys(issuer, keys)
+                    }
+                    Self::ServiceAccounts { kubernetes, .. } => {
+                        context.endpoints.account_keys(kubernetes)
+                    }
+                },
+                Arc::clone(context.clock),
+                context.metrics.caller_keys(self.name()),
+            )
+        });
+        let reviews = old
+            .iter()
+            .find(|old| old.definition.has_reviews_of(&self))
+            .and_then(|old| old.reviews.clone());
+        let reviews = reviews.or_else(|| {
+            let Self::ServiceAccounts { kubernetes, .. } = &self else {
+                return None;
+            };
+            let start = || {
+                Arc::new(Reviews::start(
+                    &kubernetes.audience,
+                    kubernetes.review_grace,
+                    context.endpoints.reviews(kubernetes),
+                    Arc::clone(context.clock),
+                    context.metrics.caller_reviews(),
+                    context.places,
+                ))
+            };
+            kubernetes.review.then(start)
+        });
+        Group {
+            rules: self.rules(context.callers),
+            definition: self,
+            keys,
+            reviews,
+        }
+    }
+
+    fn rules(&self, all: &BTreeMap<String, Caller>) -> Rules {
+        let names = all.keys().map(String::as_str);
+        let indices: HashMap<&str, CallerIndex> = names.zip(0..).collect();
+        let index = |name: &String| indices.get(name.as_str()).copied();
+        match self {
+            Self::Tokens { callers, .. } => {
+                let mut rules = TokenRules::default();
+                for (name, token) in callers {
+                    index(name)
+                        .into_iter()
+                        .for_each(|at| rules.add(at, token.clone()));
+                }
+                Rules::Tokens(rules)
+            }
+            Self::ServiceAccounts {
+                kubernetes,
+                callers,
+            } => {
+                let mut rules = AccountRules::new(&kubernetes.audience);
+                for (name, account) in callers {
+                    index(name)
+                        .into_iter()
+                        .for_each(|at| rules.add(at, account));
+                }
+                Rules::ServiceAccounts(rules)
+            }
+        }
+    }
+}

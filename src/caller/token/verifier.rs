@@ -1,0 +1,370 @@
+//! From a token to its caller.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::claims::Claims;
+use super::group::{Group, GroupDefinition};
+use super::keys::{KeyOutlook, KeySource, KeyVerdict, PublishedKey};
+use super::reviews::Judgement;
+use super::rules::Owner;
+use super::table::{Table, TokenDigest};
+use super::{CallerUnavailable, Verification, Verified};
+use crate::caller::{CallerIndex, Identified};
+use crate::config::{ProxyChoice, Secret};
+use crate::jose::UnverifiedJwt;
+use crate::token::Clock;
+
+/// How long a request waits for keys.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often keys are waited for: those that come may be of before the token's.
+const ROUNDS: usize = 3;
+/// How many forgeries are known by sight. Their table is their own, so that they take no place from good tokens.
+const FORGERIES: usize = 1024;
+
+const FORGED: &str = "the token is not signed by the key that it names";
+const REFUSED: &str = "the API server does not accept the token";
+
+/// What a [`TokenVerifier`](super::TokenVerifier) of one snapshot knows.
+pub(super) struct Verifier {
+    pub(super) groups: Vec<Group>,
+    /// The names of all callers, by their indices.
+    pub(super) names: Vec<String>,
+    /// Through which issuers are reached.
+    pub(super) proxy: ProxyChoice,
+    /// The tokens whose signature is good.
+    verdicts: Table<Verdict>,
+    /// The tokens whose signature is not.
+    forgeries: Table<Arc<PublishedKey>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A token whose signature is good.
+struct Verdict {
+    /// An index of [`Verifier::groups`].
+    group: usize,
+    identified: Identified,
+    /// Since the Unix epoch.
+    until: Duration,
+    key: Arc<PublishedKey>,
+}
+
+/// What a token shows without waiting.
+enum Finding {
+    Verified(Verified),
+    /// The signature is good.
+    Signed(usize, Identified),
+    /// Keys lack of these groups: all of them, or the one that the token names (`true`).
+    Missing(Vec<(usize, bool)>),
+}
+
+/// What to do about keys that lack.
+enum Remedy {
+    Wait(Vec<(Arc<KeySource>, u64)>),
+    Unavailable(CallerUnavailable),
+    Unknown,
+}
+
+impl Verifier {
+    /// One that remembers this number of tokens.
+    pub(super) fn new(
+        groups: Vec<Group>,
+        names: Vec<String>,
+        proxy: ProxyChoice,
+        places: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            groups,
+            names,
+            proxy,
+            verdicts: Table::new(places),
+            forgeries: Table::new(FORGERIES),
+            clock,
+        }
+    }
+
+    /// Whether it is of these groups, in this order.
+    pub(super) fn has(&self, definitions: &[GroupDefinition]) -> bool {
+        let own = self.groups.iter().map(|group| &group.definition);
+        own.eq(definitions)
+    }
+
+    /// Takes over what is known of tokens, where the same callers would be found again: their group is the same, and
+    /// so is every other that may have tokens of its issuer.
+    pub(super) fn take_over(&self, old: &Self) {
+        let same = |group: &Group| {
+            let known = |old: &Group| old.definition == group.definition;
+            old.groups.iter().position(known)
+        };
+        let mut indices = HashMap::new();
+        for (at, group) in self.groups.iter().enumerate() {
+            let issuer = group.issuer();
+            let is_alone = |other: &Group| {
+                let other_issuer = other.issuer();
+                same(other).is_some() || (other_issuer.is_some() && other_issuer != issuer)
+            };
+            if let Some(before) = same(group)
+                && self.groups.iter().all(is_alone)
+            {
+                indices.insert(before, at);
+            }
+        }
+        let names = self.names.iter().map(String::as_str);
+        let callers: HashMap<&str, CallerIndex> = names.zip(0..).collect();
+        old.verdicts.for_each(|digest, verdict| {
+            let Identified { caller, means } = verdict.identified;
+            let name = old.names.get(caller as usize).map(String::as_str);
+            let caller = name.and_then(|name| callers.get(name));
+            if let (Some(group), Some(caller)) = (indices.get(&verdict.group), caller) {
+                let verdict = Verdict {
+                    group: *group,
+                    identified: Identified {
+                        caller: *caller,
+                        means,
+                    },
+                    until: verdict.until,
+                    key: Arc::clone(&verdict.key),
+                };
+                self.verdicts.insert(digest, verdict, |_| false);
+            }
+        });
+    }
+
+    pub(super) fn verify(self: &Arc<Self>, token: &str) -> Verification {
+        // No digest is made of what is never read.
+        if token.len() > UnverifiedJwt::MAX_BYTES {
+            return Verification::Unknown("the token is longer than any JWT that is read");
+        }
+        let digest = TokenDigest::of(token);
+        match self.find(digest, token) {
+            Finding::Verified(verified) => verified.into(),
+            Finding::Signed(group, identified) => self.review(group, identified, digest, token),
+            Finding::Missing(missing) => match self.remedy(&missing, PATIENCE) {
+                Remedy::Unknown => Verification::Unknown(NOT_PUBLISHED),
+                Remedy::Unavailable(unavailable) => unavailable.into(),
+                Remedy::Wait(attempts) => {
+                    let (this, token) = (Arc::clone(self), Secret::new(token));
+                    Verification::Pending(Box::pin(this.wait(digest, token, attempts)))
+                }
+            },
+        }
+    }
+
+    /// What a token shows now.
+    fn find(&self, digest: TokenDigest, token: &str) -> Finding {
+        let now = self.clock.now().wall;
+        let known = self.verdicts.get(&digest, |verdict| {
+            verdict
+                .is_good(now)
+                .then_some((verdict.group, verdict.identified))
+        });
+        if let Some((group, identified)) = known.flatten() {
+            return Finding::Signed(group, identified);
+        }
+        let is_forged = self.forgeries.get(&digest, |key| !key.is_withdrawn());
+        if is_forged == Some(true) {
+            return Finding::Verified(Verified::Unknown(FORGED));
+        }
+        match self.examine(digest, token, now) {
+            Ok(finding) => finding,
+            Err(reason) => Finding::Verified(Verified::Unknown(reason)),
+        }
+    }
+
+    /// Reads the token. What costs most comes last, so that nobody is made to verify the signature of a token that
+    /// would be of no use.
+    fn examine(
+        &self,
+        digest: TokenDigest,
+        token: &str,
+        now: Duration,
+    ) -> Result<Finding, &'static str> {
+        let jwt = UnverifiedJwt::parse(token)?;
+        let claims = Claims(&jwt.claims);
+        let issuer = claims.issuer().ok_or("the token names no issuer (iss)")?;
+        let until = claims.good_until(now)?;
+        let mut reason = Err("the token is of an issuer that no caller has");
+        let (mut owner, mut signed, mut missing) = (Owner::Nobody, None, Vec::new());
+        for (at, group) in self.groups.iter().enumerate() {
+            let keys = group.keys.current();
+            let known_issuer = keys.as_ref().map(|keys| keys.issuer.as_str());
+            let known_issuer = known_issuer.or(group.definition.issuer());
+            if known_issuer.is_some_and(|known| known != issuer) {
+                continue;
+            }
+            let claimed = match group.rules.owner(claims) {
+                Ok(claimed) => claimed,
+                Err(why) => {
+                    reason = Err(why);
+                    continue;
+                }
+            };
+            let Some(keys) = keys else {
+                missing.push((at, false));
+                continue;
+            };
+            match keys.judge(&jwt) {
+                KeyVerdict::Signed(key) => {
+                    owner = owner.or(claimed);
+                    signed = Some((at, key));
+                }
+                KeyVerdict::NotPublished => missing.push((at, true)),
+                KeyVerdict::Forged(key) => {
+                    self.forgeries.insert(digest, key, |key| key.is_withdrawn());
+                    reason = Err(FORGED);
+                }
+                KeyVerdict::Misfit => {
+                    reason = Err("the key of the token is not for the way that it is signed in");
+                }
+                KeyVerdict::TooMany => {
+                    reason = Err("the token names no key (kid), and too many fit");
+                }
+            }
+        }
+        if !missing.is_empty() {
+            return Ok(Finding::Missing(missing));
+        }
+        match (owner, signed) {
+            (Owner::One(identified), Some((group, key))) => {
+                let verdict = Verdict {
+                    group,
+                    identified,
+                    until,
+                    key,
+                };
+                self.verdicts
+                    .insert(digest, verdict, |old| !old.is_good(now));
+                Ok(Finding::Signed(group, identified))
+            }
+            (Owner::Several, _) => Ok(Finding::Verified(Verified::Ambiguous)),
+            _ => reason,
+        }
+    }
+
+    /// A token whose signature is good may have to be reviewed too.
+    fn review(
+        &self,
+        group: usize,
+        identified: Identified,
+        digest: TokenDigest,
+        token: &str,
+    ) -> Verification {
+        let Some(reviews) = &self.groups[group].reviews else {
+            return Verification::Caller(identified);
+        };
+        let username = || {
+            let jwt = UnverifiedJwt::parse(token).ok();
+            let subject = jwt.and_then(|jwt| Some(Claims(&jwt.claims).subject()?.to_owned()));
+            subject.unwrap_or_default()
+        };
+        match reviews.judge(digest, token, username) {
+            Judgement::Accepted => Verification::Caller(identified),
+            Judgement::Refused => Verification::Unknown(REFUSED),
+            Judgement::Unavailable(unavailable) => unavailable.into(),
+            Judgement::Waiting(review) => Verification::Pending(Box::pin(async move {
+                let accepted = review.accepted().await?;
+                Ok(if accepted {
+                    Verified::Caller(identified)
+                } else {
+                    Verified::Unknown(REFUSED)
+                })
+            })),
+        }
+    }
+
+    fn remedy(&self, missing: &[(usize, bool)], patience: Duration) -> Remedy {
+        let (mut attempts, mut unavailable) = (Vec::new(), None);
+        for (at, unknown) in missing {
+            let group = &self.groups[*at];
+            match group.keys.outlook(*unknown, patience) {
+                KeyOutlook::Attempt(attempt) => attempts.push((Arc::clone(&group.keys), attempt)),
+                KeyOutlook::Failing(retry_after) => {
+                    let reason = group.keys.failure();
+                    let reason = reason.unwrap_or_else(|| "its keys are not known yet".to_owned());
+                    unavailable = Some(CallerUnavailable {
+                        reason,
+                        retry_after,
+                    });
+                }
+                KeyOutlook::Settled => {}
+            }
+        }
+        match unavailable {
+            _ if !attempts.is_empty() => Remedy::Wait(attempts),
+            Some(unavailable) => Remedy::Unavailable(unavailable),
+            None => Remedy::Unknown,
+        }
+    }
+
+    async fn wait(
+        self: Arc<Self>,
+        digest: TokenDigest,
+        token: Secret,
+        mut attempts: Vec<(Arc<KeySource>, u64)>,
+    ) -> Result<Verified, CallerUnavailable> {
+        let deadline = Instant::now() + PATIENCE;
+        for _ in 0..ROUNDS {
+            for (keys, attempt) in &attempts {
+                if timeout_at(deadline, keys.wait_for_attempt(*attempt))
+                    .await
+                    .is_err()
+                {
+                    return Err(too_slow(keys));
+                }
+            }
+            let missing = match self.find(digest, token.expose()) {
+                Finding::Verified(verified) => return Ok(verified),
+                Finding::Missing(missing) => missing,
+                Finding::Signed(group, identified) => {
+                    return match self.review(group, identified, digest, token.expose()) {
+                        Verification::Pending(review) => review.await,
+                        Verification::Caller(identified) => Ok(Verified::Caller(identified)),
+                        Verification::Unknown(reason) => Ok(Verified::Unknown(reason)),
+                        Verification::Ambiguous => Ok(Verified::Ambiguous),
+                    };
+                }
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            attempts = match self.remedy(&missing, left) {
+                Remedy::Wait(attempts) => attempts,
+                Remedy::Unavailable(unavailable) => return Err(unavailable),
+                Remedy::Unknown => return Ok(Verified::Unknown(NOT_PUBLISHED)),
+            };
+        }
+        match attempts.first() {
+            Some((keys, _)) => Err(too_slow(keys)),
+            None => Ok(Verified::Unknown(NOT_PUBLISHED)),
+        }
+    }
+}
+
+const NOT_PUBLISHED: &str = "the token names a key that its issuer does not publish";
+
+fn too_slow(keys: &KeySource) -> CallerUnavailable {
+    let mut reason = format!("the keys of the issuer have not come within {PATIENCE:?}");
+    if let Some(before) = keys.failure() {
+        reason = format!("{reason}; before that: {before}");
+    }
+    CallerUnavailable {
+        reason,
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+impl Verdict {
+    /// Whether the token has not ended, and the key that signed it is still published.
+    fn is_good(&self, now: Duration) -> bool {
+        now < self.until && !self.key.is_withdrawn()
+    }
+}
+
+impl From<CallerUnavailable> for Verification {
+    fn from(unavailable: CallerUnavailable) -> Self {
+        Self::Pending(Box::pin(ready(Err(unavailable))))
+    }
+}

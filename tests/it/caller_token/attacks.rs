@@ -1,0 +1,430 @@
+//! What is no token of a caller, however much it looks like one.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sidebearer::jose::{Algorithm, SigningKey};
+
+use super::fakes::{Found, ISSUER, Mood, World, billing, by_token, found};
+use crate::support::jwt::{Signer, message, set};
+use crate::support::keys::key;
+
+/// Asked twice: what is remembered of a token says the same.
+async fn refused(world: &World, what: &str, token: &str) {
+    for _ in 0..2 {
+        let found = world.verify(token).await;
+        assert!(found.is_nobody(), "{what}: {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_algorithm_that_is_taken_tells_its_caller() {
+    let signers = Signer::all();
+    let world = World::ready(&[billing()], set(&signers)).await;
+    for signer in &signers {
+        for claims in [
+            json!({}),
+            json!({ "aud": ["other", "sidebearer"] }),
+            json!({ "aud": ["sidebearer"], "nbf": world.now() + 29, "iat": 1 }),
+            json!({ "exp": world.now() as f64 - 28.5 }),
+            json!({ "sub": ["billing", "x"] }),
+        ] {
+            let token = signer.sign(&world.claims(claims.clone()));
+            for _ in 0..2 {
+                let told = world.verify(&token).await;
+                assert_eq!(told, found("billing"), "{} {claims}", signer.id);
+            }
+        }
+    }
+    assert_eq!(world.servers.issuer.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_are_not_good_tell_nobody() {
+    let signer = Signer::new("a");
+    let world = World::ready(&[billing()], set([&signer])).await;
+    let now = world.now();
+    for wrong in [
+        json!({ "exp": null }),
+        json!({ "exp": now - 31 }),
+        json!({ "exp": "never" }),
+        json!({ "nbf": now + 32 }),
+        json!({ "nbf": [] }),
+        json!({ "aud": null }),
+        json!({ "aud": "other" }),
+        json!({ "aud": "sidebearer2" }),
+        json!({ "aud": ["other"] }),
+        json!({ "aud": ["sidebearer", 1] }),
+        json!({ "aud": { "sidebearer": 1 } }),
+        json!({ "iss": null }),
+        json!({ "iss": format!("{ISSUER}/") }),
+        json!({ "iss": "https://LOGIN.example.com" }),
+        json!({ "iss": [ISSUER] }),
+        json!({ "sub": null }),
+        json!({ "sub": "Billing" }),
+        json!({ "sub": "billing " }),
+        json!({ "sub": 7 }),
+        json!({ "sub": ["billing", 7] }),
+    ] {
+        let token = signer.sign(&world.claims(wrong.clone()));
+        refused(&world, &wrong.to_string(), &token).await;
+    }
+    let token = signer.sign(&world.claims(json!({})));
+    assert_eq!(world.verify(&token).await, found("billing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_other_algorithm_is_taken() {
+    let signers = Signer::all();
+    let world = World::ready(&[billing()], set(&signers)).await;
+    let claims = world.claims(json!({}));
+    let rsa = &signers[0];
+    let unsigned = |alg: &str| {
+        let header = json!({ "alg": alg, "kid": rsa.id }).to_string();
+        message(&header, &claims.to_string())
+    };
+    for none in ["none", "None", "NONE", "", "RS256"] {
+        refused(&world, none, &format!("{}.", unsigned(none))).await;
+    }
+    refused(&world, "two parts", &unsigned("none")).await;
+    // The public key, in each of its forms, as the secret of an HMAC.
+    let jwk = rsa.public();
+    let modulus = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap()).unwrap();
+    let pem = key!("p256.public.pem").as_bytes();
+    for secret in [
+        rsa.key.public_key(),
+        &modulus,
+        jwk.to_string().as_bytes(),
+        pem,
+    ] {
+        let hmac = SigningKey::from_secret(secret, Algorithm::HS256);
+        for alg in ["HS256", "RS256", "ES256"] {
+            let message = unsigned(alg);
+            let signature = URL_SAFE_NO_PAD.encode(hmac.sign(message.as_bytes()));
+            refused(&world, alg, &format!("{message}.{signature}")).await;
+        }
+    }
+    // Signed well, but by another name.
+    for alg in [
+        json!("RS384"),
+        json!("RS512"),
+        json!("rs256"),
+        json!("RS256 "),
+        json!(null),
+        json!(["RS256"]),
+    ] {
+        let token = rsa.sign_with(&json!({ "alg": alg, "kid": rsa.id }), &claims);
+        refused(&world, &alg.to_string(), &token).await;
+    }
+    refused(
+        &world,
+        "no alg",
+        &rsa.sign_with(&json!({ "kid": rsa.id }), &claims),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_for_its_own_algorithms_alone() {
+    let signers = Signer::all();
+    let [rs256, ps256, es256, ..] = &signers[..] else {
+        panic!("five signers")
+    };
+    // One RSA key says what it is for.
+    let mut reserved = set([rs256, es256]);
+    reserved["keys"][0]["alg"] = json!("RS256");
+    let world = World::ready(&[billing()], reserved).await;
+    let claims = world.claims(json!({}));
+    assert_eq!(world.verify(&rs256.sign(&claims)).await, found("billing"));
+    let other = ps256.sign_with(&json!({ "alg": "PS256", "kid": rs256.id }), &claims);
+    refused(&world, "PS256 by a key for RS256", &other).await;
+    for (alg, kid) in [
+        ("RS256", es256.id),
+        ("ES256", rs256.id),
+        ("ES384", es256.id),
+        ("EdDSA", es256.id),
+    ] {
+        for signer in &signers {
+            let token = signer.sign_with(&json!({ "alg": alg, "kid": kid }), &claims);
+            let is_its_own = signer.key.algorithm().name() == alg && signer.id == kid;
+            assert!(!is_its_own);
+            refused(&world, &format!("{alg} by {} of {kid}", signer.id), &token).await;
+        }
+    }
+    assert_eq!(world.servers.issuer.reads(), 1, "no key lacks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_a_token_brings_are_not_looked_at() {
+    let (signer, attacker) = (Signer::new("a"), Signer::new("a"));
+    let world = World::ready(&[billing()], set([&signer])).await;
+    let claims = world.claims(json!({}));
+    let headers = [
+        json!({ "alg": "ES256", "kid": "a" }),
+        json!({ "alg": "ES256" }),
+        json!({ "alg": "ES256", "jwk": attacker.public() }),
+        json!({ "alg": "ES256", "kid": "a", "jwk": attacker.public() }),
+        json!({ "alg": "ES256", "kid": "a", "jku": "https://attacker.example/keys" }),
+        json!({ "alg": "ES256", "kid": "a", "x5u": "https://attacker.example/chain" }),
+        json!({ "alg": "ES256", "kid": "a", "x5c": ["MIIB"] }),
+        json!({ "alg": "ES256", "kid": "../a" }),
+        json!({ "alg": "ES256", "kid": 1 }),
+        json!({ "alg": "ES256", "kid": null }),
+        json!({ "alg": "ES256", "kid": ["a"] }),
+    ];
+    for header in &headers {
+        refused(
+            &world,
+            &header.to_string(),
+            &attacker.sign_with(header, &claims),
+        )
+        .await;
+    }
+    // Of a key that nobody knows: the issuer is asked, and nobody else.
+    let token = attacker.sign_with(
+        &json!({ "alg": "ES256", "kid": "b", "jku": "https://x" }),
+        &claims,
+    );
+    refused(&world, "foreign kid", &token).await;
+    assert!(world.servers.issuer.reads() <= 3);
+    // They do no harm where the signature is good.
+    let token = signer.sign_with(
+        &json!({ "alg": "ES256", "kid": "a", "jwk": attacker.public(), "typ": "at+jwt" }),
+        &claims,
+    );
+    assert_eq!(world.verify(&token).await, found("billing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_names_no_key_is_of_one_that_fits() {
+    let (signer, other) = (Signer::new("a"), Signer::new("b"));
+    let world = World::ready(&[billing()], set([&other, &signer])).await;
+    let header = json!({ "alg": "ES256" });
+    let token = signer.sign_with(&header, &world.claims(json!({})));
+    assert_eq!(world.verify(&token).await, found("billing"));
+    // With many keys it has to say which.
+    let many: Vec<_> = (0..9).map(|_| Signer::new("x")).collect();
+    let world = World::ready(&[billing()], set(&many)).await;
+    let token = many[0].sign_with(&header, &world.claims(json!({})));
+    refused(&world, "too many", &token).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_well_formed_is_no_token() {
+    let signer = Signer::new("a");
+    let world = World::ready(&[billing()], set([&signer])).await;
+    let claims = world.claims(json!({})).to_string();
+    let header = r#"{"alg":"ES256","kid":"a"}"#;
+    let good = signer.sign_text(header, &claims);
+    let cut = |text: &str, at: usize| text[..text.len() - at].to_owned();
+    let (body, signature) = good.rsplit_once('.').unwrap();
+    let twice = |member: &str| format!("{}{member}}}", cut(&claims, 1));
+    for (what, token) in [
+        ("empty", String::new()),
+        ("dots", "..".to_owned()),
+        ("more dots", "....".to_owned()),
+        ("another part", format!("{good}.")),
+        ("five parts", format!("{good}.a.b")),
+        ("no signature", format!("{body}.")),
+        ("cut", cut(&good, 1)),
+        ("padded", format!("{good}==")),
+        ("space", format!(" {good}")),
+        ("line end", format!("{good}\n")),
+        ("other base64", good.replace(['-', '_'], "+")),
+        (
+            "DER",
+            format!(
+                "{body}.{}",
+                URL_SAFE_NO_PAD.encode([0x30, 0x06, 2, 1, 1, 2, 1, 1])
+            ),
+        ),
+        (
+            "zeroes",
+            format!("{body}.{}", URL_SAFE_NO_PAD.encode([0; 64])),
+        ),
+        ("flipped", {
+            let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            bytes[20] ^= 1;
+            format!("{body}.{}", URL_SAFE_NO_PAD.encode(bytes))
+        }),
+        ("claims of another", {
+            let other = message(header, &claims.replace("3600", "3601"));
+            format!("{}.{signature}", other.replace(&body[..10], &body[..9]))
+        }),
+        (
+            "crit",
+            signer.sign_text(r#"{"alg":"ES256","kid":"a","crit":["exp"]}"#, &claims),
+        ),
+        (
+            "crit of nothing",
+            signer.sign_text(r#"{"alg":"ES256","kid":"a","crit":[]}"#, &claims),
+        ),
+        (
+            "alg twice",
+            signer.sign_text(r#"{"alg":"ES256","kid":"a","alg":"ES256"}"#, &claims),
+        ),
+        (
+            "kid twice",
+            signer.sign_text(r#"{"alg":"ES256","kid":"a","\u006bid":"a"}"#, &claims),
+        ),
+        (
+            "sub twice",
+            signer.sign_text(header, &twice(r#","sub":"billing""#)),
+        ),
+        (
+            "unknown twice",
+            signer.sign_text(header, &twice(r#","x":{"a":1,"a":1}"#)),
+        ),
+        ("a list", signer.sign_text(header, "[]")),
+        ("a header list", signer.sign_text("[]", &claims)),
+        ("no JSON", signer.sign_text(header, &cut(&claims, 1))),
+        (
+            "two",
+            signer.sign_text(header, &format!("{claims}{claims}")),
+        ),
+        ("not UTF-8", {
+            let message = format!(
+                "{}.{}",
+                body.split_once('.').unwrap().0,
+                URL_SAFE_NO_PAD.encode(b"{\"a\":\"\xFF\"}")
+            );
+            let signature = signer.key.sign(message.as_bytes());
+            format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+        }),
+        (
+            "deep",
+            signer.sign_text(
+                header,
+                &twice(&format!(",\"x\":{}{}", "[".repeat(4000), "]".repeat(4000))),
+            ),
+        ),
+        (
+            "huge",
+            signer.sign_text(
+                header,
+                &twice(&format!(",\"x\":\"{}\"", "x".repeat(20_000))),
+            ),
+        ),
+    ] {
+        refused(&world, what, &token).await;
+    }
+    assert_eq!(world.verify(&good).await, found("billing"));
+    let large = signer.sign_text(header, &twice(&format!(",\"x\":\"{}\"", "x".repeat(8_000))));
+    assert_eq!(world.verify(&large).await, found("billing"));
+    assert_eq!(world.servers.issuer.reads(), 1, "none of it makes us ask");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_too_weak_or_no_public_keys_are_left_out() {
+    let signer = Signer::new("a");
+    let small = {
+        use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+        PrivateKeyDer::from_pem_slice(key!("rsa1024.pem").as_bytes()).is_ok()
+    };
+    assert!(small, "it is a key");
+    let rsa = Signer::read(key!("rsa.jwk"), Algorithm::RS256, "r");
+    let modulus = rsa.public()["n"].as_str().unwrap().to_owned();
+    let bytes = URL_SAFE_NO_PAD.decode(&modulus).unwrap();
+    let short = URL_SAFE_NO_PAD.encode(&bytes[..bytes.len() / 2]);
+    let leading = URL_SAFE_NO_PAD.encode([&[0; 128][..], &bytes[..128]].concat());
+    let long = URL_SAFE_NO_PAD.encode(vec![0xFF; 2048]);
+    let secret = URL_SAFE_NO_PAD.encode([7; 32]);
+    let with = |member: &str, value: Value| {
+        let mut jwk = rsa.public();
+        jwk[member] = value;
+        jwk
+    };
+    let bad = [
+        with("n", json!(short)),
+        with("n", json!(leading)),
+        with("n", json!(long)),
+        with("n", json!("")),
+        with("n", json!("!")),
+        with("n", json!(1)),
+        with("e", json!("AQ")),
+        with("e", json!("AAE")),
+        with("e", json!("Ag")),
+        with("e", json!("")),
+        with("use", json!("enc")),
+        with("use", json!(1)),
+        with("key_ops", json!(["sign"])),
+        with("alg", json!("RSA-OAEP")),
+        with("alg", json!("ES256")),
+        with("alg", json!("HS256")),
+        with("kty", json!("EC")),
+        with("kty", json!("oct")),
+        json!({ "kty": "oct", "kid": "r", "k": secret }),
+        json!({ "kty": "EC", "crv": "P-521", "kid": "r", "x": secret, "y": secret }),
+        json!({ "kty": "EC", "crv": "P-384", "kid": "r", "x": secret, "y": secret }),
+        json!({ "kty": "OKP", "crv": "X25519", "kid": "r", "x": secret }),
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": "r", "x": "AA" }),
+        json!({ "kid": "r" }),
+        json!("r"),
+        json!(null),
+        json!([]),
+    ];
+    for jwk in bad {
+        let keys = json!({ "keys": [jwk, signer.public()] });
+        let world = World::ready(&[billing()], keys).await;
+        let claims = world.claims(json!({}));
+        refused(&world, &jwk.to_string(), &rsa.sign(&claims)).await;
+        let hmac = SigningKey::from_secret(&[7; 32], Algorithm::HS256);
+        let text = message(r#"{"alg":"HS256","kid":"r"}"#, &claims.to_string());
+        let signature = URL_SAFE_NO_PAD.encode(hmac.sign(text.as_bytes()));
+        refused(&world, "by the secret", &format!("{text}.{signature}")).await;
+        let good = world.verify(&signer.sign(&claims)).await;
+        assert_eq!(good, found("billing"), "beside {jwk}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_two_callers_could_claim_tells_neither() {
+    let signer = Signer::new("a");
+    let callers = [
+        billing(),
+        by_token("ops", &[("groups", "ops")]),
+        by_token("both", &[("groups", "audit"), ("sub", "audit")]),
+    ];
+    let world = World::ready(&callers, set([&signer])).await;
+    let told = async |claims: Value| world.verify(&signer.sign(&world.claims(claims))).await;
+    assert_eq!(told(json!({})).await, found("billing"));
+    assert_eq!(
+        told(json!({ "sub": "x", "groups": ["dev", "ops"] })).await,
+        found("ops")
+    );
+    assert_eq!(
+        told(json!({ "groups": ["dev", "ops"] })).await,
+        Found::Several
+    );
+    assert_eq!(
+        told(json!({ "sub": "audit", "groups": "audit" })).await,
+        found("both")
+    );
+    for nobody in [
+        json!({ "sub": "x", "groups": [["ops"]] }),
+        json!({ "sub": "audit" }),
+        json!({ "sub": "x", "groups": "audit" }),
+    ] {
+        assert!(told(nobody.clone()).await.is_nobody(), "{nobody}");
+    }
+    // Nobody is told that a forgery would be ambiguous.
+    let attacker = Signer::new("a");
+    let forged = attacker.sign(&world.claims(json!({ "groups": "ops" })));
+    assert!(world.verify(&forged).await.is_nobody());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_forgeries_takes_no_place_from_good_tokens() {
+    let (signer, attacker) = (Signer::new("a"), Signer::new("a"));
+    let world = World::ready(&[billing()], set([&signer])).await;
+    let good = signer.sign(&world.claims(json!({})));
+    assert_eq!(world.verify(&good).await, found("billing"));
+    for n in 0..3000 {
+        let forged = attacker.sign(&world.claims(json!({ "n": n })));
+        assert!(world.verify_now(&forged).is_nobody());
+    }
+    // The issuer is away and its key withdrawn would be noticed; the good one is still known by sight.
+    world.servers.issuer.is(Mood::Hangs);
+    assert_eq!(world.verify_now(&good), found("billing"));
+    assert_eq!(world.servers.issuer.reads(), 1);
+}

@@ -1,0 +1,420 @@
+//! An issuer and an API server that follow a script, and a verifier that asks them.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sidebearer::caller::token::{
+    CallerUnavailable, FoundKeys, KeyEndpoint, KeyError, Review, ReviewEndpoint, TokenEndpoints,
+    TokenVerifier, Verification, Verified, VerifierContext,
+};
+use sidebearer::config::{
+    Caller, CallerToken, IssuerKeys, Kubernetes, Limits, ProxyChoice, Secret, ServiceAccount,
+};
+use sidebearer::http_client::BoxFuture;
+use sidebearer::jose::KeySet;
+use sidebearer::metrics::Metrics;
+use sidebearer::oauth::TokenErrorKind;
+use sidebearer::token::Clock;
+use tokio::time::sleep;
+
+use crate::token::fakes::VirtualClock;
+
+pub(crate) const ISSUER: &str = "https://login.example.com";
+pub(crate) const CLUSTER: &str = "https://kubernetes.default.svc";
+pub(crate) const AUDIENCE: &str = "sidebearer";
+
+/// How an issuer or an API server answers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Mood<T> {
+    Answers(T),
+    /// After this long.
+    Slow(Duration, T),
+    Fails(TokenErrorKind),
+    Hangs,
+    Panics,
+}
+
+/// Counts what is asked at once, also when it is cut off.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) asked: AtomicUsize,
+    now: AtomicUsize,
+    pub(crate) most: AtomicUsize,
+}
+
+struct Here<'a>(&'a Load);
+
+impl<'a> Here<'a> {
+    fn new(load: &'a Load) -> Self {
+        load.asked.fetch_add(1, SeqCst);
+        load.most
+            .fetch_max(load.now.fetch_add(1, SeqCst) + 1, SeqCst);
+        Self(load)
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
+
+async fn answer<T: Clone>(mood: Mood<T>) -> Result<T, KeyError> {
+    match mood {
+        Mood::Answers(answer) => Ok(answer),
+        Mood::Slow(delay, answer) => {
+            sleep(delay).await;
+            Ok(answer)
+        }
+        Mood::Fails(kind) => Err(KeyError::new(
+            kind,
+            format!("the fake says {}", kind.label()),
+        )),
+        Mood::Hangs => pending().await,
+        Mood::Panics => panic!("this panic is part of the test"),
+    }
+}
+
+/// Publishes a JWK set.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    name: &'static str,
+    pub(crate) mood: Mutex<Mood<Value>>,
+    pub(crate) max_age: Mutex<Option<Duration>>,
+    /// The keys that were read last and could be used.
+    last_read: Mutex<Vec<Value>>,
+    pub(crate) load: Load,
+}
+
+impl Issuer {
+    fn new(name: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            mood: Mutex::new(Mood::Hangs),
+            max_age: Mutex::default(),
+            last_read: Mutex::default(),
+            load: Load::default(),
+        })
+    }
+
+    pub(crate) fn is(&self, mood: Mood<Value>) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    pub(crate) fn reads(&self) -> usize {
+        self.load.asked.load(SeqCst)
+    }
+
+    pub(crate) fn last_read(&self) -> Vec<Value> {
+        self.last_read.lock().unwrap().clone()
+    }
+}
+
+impl KeyEndpoint for Issuer {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+        Box::pin(async {
+            let _here = Here::new(&self.load);
+            let mood = self.mood.lock().unwrap().clone();
+            let published = answer(mood).await?;
+            let keys = KeySet::read(published.to_string().as_bytes());
+            let keys = keys.map_err(|what| KeyError::new(TokenErrorKind::BadResponse, what))?;
+            let read = published["keys"].as_array().cloned();
+            *self.last_read.lock().unwrap() = read.unwrap_or_default();
+            Ok(FoundKeys {
+                issuer: self.name.to_owned(),
+                keys,
+                max_age: *self.max_age.lock().unwrap(),
+            })
+        })
+    }
+}
+
+/// Reviews tokens.
+#[derive(Debug)]
+pub(crate) struct Reviewer {
+    pub(crate) mood: Mutex<Mood<Review>>,
+    pub(crate) load: Load,
+}
+
+impl Reviewer {
+    pub(crate) fn is(&self, mood: Mood<Review>) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    pub(crate) fn reviews(&self) -> usize {
+        self.load.asked.load(SeqCst)
+    }
+}
+
+/// What a good review of a service account says.
+pub(crate) fn review_of(namespace: &str, name: &str) -> Review {
+    Review {
+        is_authenticated: true,
+        audiences: vec![AUDIENCE.to_owned()],
+        username: format!("system:serviceaccount:{namespace}:{name}"),
+    }
+}
+
+impl ReviewEndpoint for Reviewer {
+    fn review<'a>(&'a self, _token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyError>> {
+        Box::pin(async {
+            let _here = Here::new(&self.load);
+            let mood = self.mood.lock().unwrap().clone();
+            answer(mood).await
+        })
+    }
+}
+
+/// A fixed issuer, a cluster, and another issuer that is never reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) cluster: Arc<Issuer>,
+    pub(crate) reviewer: Arc<Reviewer>,
+}
+
+impl TokenEndpoints for Servers {
+    fn issuer_keys(&self, issuer: &str, _keys: &IssuerKeys) -> Arc<dyn KeyEndpoint> {
+        if issuer == ISSUER {
+            return self.issuer.clone();
+        }
+        Issuer::new("https://away.example")
+    }
+
+    fn account_keys(&self, _kubernetes: &Kubernetes) -> Arc<dyn KeyEndpoint> {
+        self.cluster.clone()
+    }
+
+    fn reviews(&self, _kubernetes: &Kubernetes) -> Arc<dyn ReviewEndpoint> {
+        self.reviewer.clone()
+    }
+}
+
+/// A verifier with its clock and its servers.
+pub(crate) struct World {
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) servers: Servers,
+    pub(crate) verifier: TokenVerifier,
+    names: Vec<String>,
+}
+
+impl World {
+    /// Nobody answers yet.
+    pub(crate) fn new(callers: &[Caller], kubernetes: Option<&Kubernetes>) -> Self {
+        let mut world = Self {
+            clock: VirtualClock::new(),
+            metrics: Metrics::new(),
+            servers: Servers {
+                issuer: Issuer::new(ISSUER),
+                cluster: Issuer::new(CLUSTER),
+                reviewer: Arc::new(Reviewer {
+                    mood: Mutex::new(Mood::Hangs),
+                    load: Load::default(),
+                }),
+            },
+            verifier: TokenVerifier::default(),
+            names: Vec::new(),
+        };
+        world.reload(callers, kubernetes);
+        world
+    }
+
+    /// One whose issuer publishes `keys`, which have been read.
+    pub(crate) async fn ready(callers: &[Caller], keys: Value) -> Self {
+        let world = Self::new(callers, None);
+        world.servers.issuer.is(Mood::Answers(keys));
+        world.read().await;
+        world
+    }
+
+    /// Puts other callers in place.
+    pub(crate) fn reload(&mut self, callers: &[Caller], kubernetes: Option<&Kubernetes>) {
+        let named: BTreeMap<_, _> = callers
+            .iter()
+            .map(|caller| (caller.name.clone(), caller.clone()))
+            .collect();
+        let context = VerifierContext {
+            clock: self.clock.clone(),
+            metrics: &self.metrics,
+            endpoints: &self.servers,
+            proxy: &ProxyChoice::Unsaid,
+        };
+        self.names = named.keys().cloned().collect();
+        self.verifier = TokenVerifier::build(&named, kubernetes, Some(&self.verifier), &context);
+    }
+
+    /// Waits until all keys have been read, or failed to be.
+    pub(crate) fn read(&self) -> impl Future<Output = ()> + use<> {
+        let sources = self.verifier.sources_not_in(&TokenVerifier::default());
+        async move {
+            for source in sources {
+                source.wait_for_first_attempt().await;
+            }
+        }
+    }
+
+    /// Unix time.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().wall.as_secs()
+    }
+
+    /// Claims that are good for an hour: those of `billing`, with `more`.
+    pub(crate) fn claims(&self, more: Value) -> Value {
+        let mut claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": "billing", "exp": self.now() + 3600,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
+            }
+        }
+        claims
+    }
+
+    /// Claims of a service account that are good for an hour.
+    pub(crate) fn account(&self, namespace: &str, name: &str) -> Value {
+        json!({
+            "iss": CLUSTER,
+            "aud": [AUDIENCE],
+            "sub": format!("system:serviceaccount:{namespace}:{name}"),
+            "exp": self.now() + 3600,
+            "kubernetes.io": { "namespace": namespace, "serviceaccount": { "name": name, "uid": "1" } },
+        })
+    }
+
+    /// What is found out about a token: the name of the caller, or why there is none; waiting if need be.
+    pub(crate) async fn verify(&self, token: &str) -> Found {
+        self.begin(token).await
+    }
+
+    /// As [`verify`](Self::verify), whatever is put in place meanwhile.
+    pub(crate) fn begin(&self, token: &str) -> impl Future<Output = Found> + use<> {
+        let (verification, names) = (self.verifier.verify(token), self.names.clone());
+        async move {
+            let verified = match verification {
+                Verification::Caller(identified) => Ok(Verified::Caller(identified)),
+                Verification::Unknown(reason) => Ok(Verified::Unknown(reason)),
+                Verification::Ambiguous => Ok(Verified::Ambiguous),
+                Verification::Pending(pending) => pending.await,
+            };
+            Found::of(verified, &names)
+        }
+    }
+
+    /// As [`verify`](Self::verify), if it can be told at once.
+    pub(crate) fn verify_now(&self, token: &str) -> Found {
+        match self.verifier.verify(token) {
+            Verification::Caller(identified) => {
+                Found::of(Ok(Verified::Caller(identified)), &self.names)
+            }
+            Verification::Unknown(reason) => Found::Nobody(reason),
+            Verification::Ambiguous => Found::Several,
+            Verification::Pending(_) => Found::Later,
+        }
+    }
+}
+
+/// What is found out about a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Caller(String),
+    Nobody(&'static str),
+    Several,
+    Unavailable(String, Duration),
+    /// Something has to be waited for.
+    Later,
+}
+
+impl Found {
+    fn of(verified: Result<Verified, CallerUnavailable>, names: &[String]) -> Self {
+        match verified {
+            Ok(Verified::Caller(identified)) => {
+                Self::Caller(names[identified.caller as usize].clone())
+            }
+            Ok(Verified::Unknown(reason)) => Self::Nobody(reason),
+            Ok(Verified::Ambiguous) => Self::Several,
+            Err(CallerUnavailable {
+                reason,
+                retry_after,
+            }) => Self::Unavailable(reason, retry_after),
+        }
+    }
+
+    pub(crate) fn is_nobody(&self) -> bool {
+        matches!(self, Self::Nobody(_))
+    }
+
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(..))
+    }
+}
+
+/// A caller.
+pub(crate) fn found(name: &str) -> Found {
+    Found::Caller(name.to_owned())
+}
+
+fn nobody(name: &str) -> Caller {
+    Caller {
+        name: name.to_owned(),
+        spiffe_id: None,
+        certificate_name: None,
+        service_account: None,
+        token: None,
+        user: None,
+        key: None,
+        limits: Limits::default(),
+    }
+}
+
+/// A caller by the tokens of [`ISSUER`] with these claims.
+pub(crate) fn by_token(name: &str, claims: &[(&str, &str)]) -> Caller {
+    let claims = claims
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Caller {
+        token: Some(CallerToken {
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            claims: claims.collect(),
+            keys: IssuerKeys::Discovery(Box::default()),
+        }),
+        ..nobody(name)
+    }
+}
+
+/// `billing`, by its subject.
+pub(crate) fn billing() -> Caller {
+    by_token("billing", &[("sub", "billing")])
+}
+
+/// A caller by its service account.
+pub(crate) fn by_account(caller: &str, namespace: &str, name: &str) -> Caller {
+    Caller {
+        service_account: Some(ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }),
+        ..nobody(caller)
+    }
+}
+
+/// `[kubernetes]`
+pub(crate) fn kubernetes(review: bool) -> Kubernetes {
+    Kubernetes {
+        audience: AUDIENCE.to_owned(),
+        issuer: None,
+        review,
+        review_grace: Duration::from_secs(300),
+        api_server: None,
+        token_file: "/nowhere/token".into(),
+        ca_file: "/nowhere/ca.crt".into(),
+    }
+}
