@@ -4,7 +4,7 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
-mod callers;
+mod caller_tokens;
 mod egress;
 mod families;
 mod handshakes;
@@ -20,7 +20,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use callers::{CallerKeyMetrics, CallerReviewMetrics};
+pub use caller_tokens::{CallerKeyMetrics, CallerReviewMetrics};
 pub use egress::EgressMetrics;
 pub use handshakes::ListenerExpiry;
 pub use outcomes::{
@@ -29,7 +29,7 @@ pub use outcomes::{
 };
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 
-use callers::CallerSeries;
+use caller_tokens::CallerTokenSeries;
 use families::{VALID, counter, gauge, histogram};
 use handshakes::HandshakeSeries;
 use tunnels::TunnelSeries;
@@ -65,7 +65,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounter,
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
-    callers: CallerSeries,
+    caller_tokens: CallerTokenSeries,
 }
 
 /// Counts what one listener sends to one upstream.
@@ -197,7 +197,7 @@ impl Metrics {
             .expect(VALID),
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
-            callers: CallerSeries::new(),
+            caller_tokens: CallerTokenSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -222,7 +222,7 @@ impl Metrics {
             Box::new(process_start()),
         ];
         let all = all.into_iter().chain(metrics.tunnels.collectors());
-        let all = all.chain(metrics.callers.collectors());
+        let all = all.chain(metrics.caller_tokens.collectors());
         for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
         }

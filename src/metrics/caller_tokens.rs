@@ -11,7 +11,7 @@ use super::outcomes::{REVIEW_OUTCOMES, TOKEN_OUTCOMES};
 
 /// The series of all issuers.
 #[derive(Debug, Clone)]
-pub(super) struct CallerSeries {
+pub(super) struct CallerTokenSeries {
     fetches: IntCounterVec,
     fetched_at: GaugeVec,
     reviews: IntCounterVec,
@@ -29,7 +29,7 @@ pub struct CallerKeyMetrics {
 #[derive(Debug, Clone)]
 pub struct CallerReviewMetrics(IntCounterVec);
 
-impl CallerSeries {
+impl CallerTokenSeries {
     pub(super) fn new() -> Self {
         let fetched_at = Opts::new(
             "sidebearer_caller_keys_timestamp_seconds",
@@ -62,11 +62,11 @@ impl CallerSeries {
 impl Metrics {
     /// The handles of one issuer, all of whose series are there from here on.
     pub fn caller_keys(&self, issuer: &str) -> CallerKeyMetrics {
-        let CallerSeries {
+        let CallerTokenSeries {
             fetches,
             fetched_at,
             ..
-        } = &self.callers;
+        } = &self.caller_tokens;
         for outcome in TOKEN_OUTCOMES {
             fetches.with_label_values(&[issuer, outcome]);
         }
@@ -80,12 +80,12 @@ impl Metrics {
     /// Forgets an issuer that the configuration no longer has.
     pub fn forget_caller_keys(&self, issuer: &str) {
         // An error only says that there was no such series.
-        let _ = self.callers.fetched_at.remove_label_values(&[issuer]);
+        let _ = self.caller_tokens.fetched_at.remove_label_values(&[issuer]);
     }
 
     /// The handles of reviews, all of whose series are there from here on.
     pub fn caller_reviews(&self) -> CallerReviewMetrics {
-        let reviews = &self.callers.reviews;
+        let reviews = &self.caller_tokens.reviews;
         for outcome in REVIEW_OUTCOMES {
             reviews.with_label_values(&[outcome]);
         }
