@@ -43,17 +43,30 @@ pub struct PresentedCertificate {
 }
 
 /// Why a certificate that was good when the connection began counts no longer.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateRefusal {
     /// It has ended, or by our clock not begun yet.
-    #[error("the client's certificate is not valid at this time")]
     NotValidNow,
-    /// The listener asks for no certificates any more.
-    #[error("the listener verifies no certificates of clients any more")]
+    /// The listener verifies no certificates of clients any more.
     NoVerifier,
-    /// The CAs or CRLs have changed, and it is not good by the new ones.
-    #[error("the client's certificate is not good any more: {0}")]
-    NotAdmitted(CertificateError),
+    /// It has been revoked since.
+    Revoked,
+    /// By the CAs and CRLs of now it is not good.
+    NotAdmitted,
+}
+
+impl CertificateRefusal {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotValidNow => "the certificate of the client is not valid now",
+            Self::NoVerifier => "the listener verifies no certificates of clients any more",
+            Self::Revoked => "the certificate of the client has been revoked",
+            Self::NotAdmitted => {
+                "by the CAs and CRLs of now the certificate of the client is not good"
+            }
+        }
+    }
 }
 
 /// A certificate that cannot be read.
@@ -127,7 +140,10 @@ impl PresentedCertificate {
             let verifier = listener.clients.as_ref();
             let verifier = verifier.ok_or(CertificateRefusal::NoVerifier)?;
             let verified = verifier.verify_again(&self.chain, now);
-            verified.map_err(CertificateRefusal::NotAdmitted)?;
+            verified.map_err(|error| match error {
+                CertificateError::Revoked => CertificateRefusal::Revoked,
+                _ => CertificateRefusal::NotAdmitted,
+            })?;
             self.good_for.store(listener.admission, Relaxed);
         }
         Ok(&self.identity)

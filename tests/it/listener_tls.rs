@@ -1,7 +1,12 @@
 //! Listeners with TLS.
 
+mod bodies;
 mod certificates;
+mod forward;
+mod half_open;
+mod reload;
 mod serving;
+mod software;
 
 use std::io;
 use std::net::SocketAddr;

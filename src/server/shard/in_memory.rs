@@ -67,9 +67,14 @@ impl InMemoryShard {
 
     /// Serves the connection of a client with this socket.
     pub fn serve(&self, socket: ClientSocket) {
+        assert!(self.offer(socket), "the listener is called `app`");
+    }
+
+    /// Whether the connection of a client with this socket is served.
+    pub fn offer(&self, socket: ClientSocket) -> bool {
         let peer = Peer::Tcp((Ipv4Addr::LOCALHOST, 50312).into());
         let served = self.state.begin(socket, "app".to_owned(), peer, None, ());
-        assert!(served.is_some(), "the listener is called `app`");
+        served.is_some()
     }
 
     /// Drains all connections.

@@ -4,6 +4,7 @@ mod distance;
 mod drain;
 mod expect;
 mod flush;
+mod handshakes;
 mod pings;
 mod pools;
 mod requests;

@@ -46,3 +46,60 @@ impl HandshakeTurns {
         output
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::task::Poll;
+
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::task::spawn_local;
+
+    use super::*;
+
+    /// What 20 handshakes and a task with other work have done, in order, on a runtime such as that of a shard.
+    fn order_of(is_driven: bool) -> String {
+        let runtime = Builder::new_current_thread().build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let (order, turns) = (Rc::new(RefCell::new(String::new())), HandshakeTurns::new());
+            for _ in 0..20 {
+                let (turns, order) = (turns.clone(), Rc::clone(&order));
+                spawn_local(async move {
+                    let work = || order.borrow_mut().push('h');
+                    if is_driven {
+                        turns.drive(async { work() }).await;
+                    } else {
+                        turns.compute(work).await;
+                    }
+                });
+            }
+            while order.borrow().matches('h').count() < 20 {
+                order.borrow_mut().push('t');
+                yield_now().await;
+            }
+            order.take()
+        })
+    }
+
+    #[test]
+    fn between_two_computations_everything_else_has_its_chance() {
+        for is_driven in [false, true] {
+            let order = order_of(is_driven);
+            assert_eq!(order.matches('h').count(), 20);
+            assert!(!order.contains("hh"), "{order}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_waits_for_its_client_holds_nobody_up() {
+        let turns = HandshakeTurns::new();
+        let waiting = turns.drive(std::future::pending::<()>());
+        let mut waiting = pin!(waiting);
+        for _ in 0..3 {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx)));
+            assert!(polled.await.is_pending());
+            assert_eq!(turns.compute(|| 7).await, 7);
+        }
+    }
+}

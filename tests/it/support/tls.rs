@@ -63,8 +63,13 @@ impl Ca {
 
     /// A client that trusts this CA alone, and agrees on no protocol by ALPN.
     pub(crate) fn client(&self) -> ClientConfig {
+        self.client_of(rustls::ALL_VERSIONS)
+    }
+
+    /// The same, which speaks these versions of TLS.
+    pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(self.roots())
             .with_no_client_auth()
