@@ -8,6 +8,7 @@ mod caller_tokens;
 mod egress;
 mod families;
 mod handshakes;
+mod listeners;
 mod outcomes;
 mod series;
 mod tunnels;
@@ -22,7 +23,7 @@ use prometheus::{
 
 pub use caller_tokens::{CallerKeyMetrics, CallerReviewMetrics};
 pub use egress::EgressMetrics;
-pub use handshakes::ListenerExpiry;
+pub use listeners::ListenerExpiry;
 pub use outcomes::{
     CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, REVIEW_OUTCOMES, TOKEN_OUTCOMES,
     UPSTREAM_ERRORS,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::detect::{Detected, detect};
-use super::refusal::{Refusal, close, refuse};
+use super::refusal::{Refusal, close, part, refuse};
 use super::tls::{Negotiated, PendingHandshake, handshake};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
@@ -89,7 +89,12 @@ pub fn serve(
                     );
                     return Box::pin(session).await;
                 }
-                Detected::Nothing => return,
+                Detected::Nothing => {
+                    if !client.is_cut() {
+                        Box::pin(part(&mut socket, &limits)).await;
+                    }
+                    return;
+                }
                 Detected::Incomplete => {
                     return Box::pin(refuse(&mut socket, Refusal::Slow, &client, &current)).await;
                 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use super::refusal::{Refusal, close, refuse};
+use super::refusal::{Refusal, close, part, refuse};
 use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::deadline::TaskDeadline;
@@ -288,7 +288,8 @@ impl Http1Session {
 
     async fn end(&mut self, end: End) {
         match end {
-            End::ClientGone | End::Drained | End::Succeeded(_) => {}
+            End::ClientGone | End::Succeeded(_) => {}
+            End::Drained => part(&mut self.connection, &self.limits).await,
             End::Reset => {
                 // The client learns at once that its response broke off.
                 self.client.reset();

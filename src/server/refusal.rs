@@ -122,6 +122,12 @@ pub(super) async fn close(
     }
 }
 
+/// Closes a connection on which nothing is under way. Over TLS the client is told that this is its end.
+pub(super) async fn part(stream: &mut (impl AsyncWrite + Unpin), limits: &config::Server) {
+    // It is closed whether that succeeds or not.
+    let _ = timeout(limits.linger_timeout, stream.shutdown()).await;
+}
+
 /// Lets a client whose connection has been shut down read its answer and close. To close while bytes of it
 /// are unread would reset the connection, and the client could lose the answer.
 pub(super) async fn linger(stream: &mut (impl AsyncRead + Unpin), patience: Duration) {

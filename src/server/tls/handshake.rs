@@ -42,7 +42,7 @@ pub enum Negotiated {
 }
 
 /// How a handshake has ended.
-enum End {
+enum HandshakeEnd {
     Secured(Box<TlsStream<ClientSocket>>),
     /// The client spoke plain HTTP, or something else.
     Plaintext(ClientSocket),
@@ -77,17 +77,17 @@ pub async fn handshake(
     drop(place);
     let count = |outcome| shard.snapshot.count_handshake(listener, outcome);
     let stream = match end {
-        Ok(End::Secured(stream)) => stream,
-        Ok(End::Plaintext(mut socket)) => {
+        Ok(HandshakeEnd::Secured(stream)) => stream,
+        Ok(HandshakeEnd::Plaintext(mut socket)) => {
             count("plaintext");
             refuse(&mut socket, Refusal::Plaintext, client, current).await;
             return None;
         }
-        Ok(End::Silent) => {
+        Ok(HandshakeEnd::Silent) => {
             count("client_gone");
             return None;
         }
-        Ok(End::Failed(failure, socket)) => {
+        Ok(HandshakeEnd::Failed(failure, socket)) => {
             report(&shard.snapshot, client, &failure);
             count(failure.outcome);
             if let Some(mut socket) = socket {
@@ -136,14 +136,16 @@ pub async fn handshake(
     Some((ClientSocket::Tls(stream), negotiated))
 }
 
-async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) -> End {
+async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) -> HandshakeEnd {
     let accepted = match client_hello::read(&mut socket).await {
         Ok(accepted) => accepted,
-        Err(NoHello::Plaintext) => return End::Plaintext(socket),
-        Err(NoHello::Silent) => return End::Silent,
-        Err(NoHello::Gone(error)) => return End::Failed(HandshakeFailure::of_io(&error), None),
+        Err(NoHello::Plaintext) => return HandshakeEnd::Plaintext(socket),
+        Err(NoHello::Silent) => return HandshakeEnd::Silent,
+        Err(NoHello::Gone(error)) => {
+            return HandshakeEnd::Failed(HandshakeFailure::of_io(&error), None);
+        }
         Err(NoHello::Refused(error)) => {
-            return End::Failed(HandshakeFailure::of_tls(&error), Some(socket));
+            return HandshakeEnd::Failed(HandshakeFailure::of_tls(&error), Some(socket));
         }
     };
     let config = Arc::clone(&tls.config);
@@ -153,8 +155,8 @@ async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) 
         .await;
     // The certificate of the client.
     match turns.drive(started.into_fallible()).await {
-        Ok(stream) => End::Secured(Box::new(stream)),
-        Err((error, socket)) => End::Failed(HandshakeFailure::of_io(&error), Some(socket)),
+        Ok(stream) => HandshakeEnd::Secured(Box::new(stream)),
+        Err((error, socket)) => HandshakeEnd::Failed(HandshakeFailure::of_io(&error), Some(socket)),
     }
 }
 

@@ -134,6 +134,10 @@ async fn an_upload_that_breaks_off_does_not_arrive_as_a_whole_one() {
         async move {
             read_head(&mut stream).await;
             let mut body = Vec::new();
+            while !body.ends_with(b"ok\r\n") {
+                assert!(stream.read_buf(&mut body).await.unwrap() > 0);
+            }
+            let _ = tell.send(body.clone());
             let _ = stream.read_to_end(&mut body).await;
             let _ = tell.send(body);
         }
@@ -145,6 +149,8 @@ async fn an_upload_that_breaks_off_does_not_arrive_as_a_whole_one() {
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(b"2\r\nok\r\n").await.unwrap();
         client.flush().await.unwrap();
+        // A reset could overtake what came before it.
+        assert!(seen.recv().await.unwrap().ends_with(b"2\r\nok\r\n"));
         if is_reset {
             let linger = Some(Duration::ZERO);
             SockRef::from(client.get_ref().0)

@@ -31,8 +31,8 @@ impl SecureProxy {
         let config = format!(
             "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\n\
              tls = {{ certificate_file = \"own.pem\", key_file = \"own.key\" }}\n\
-             [upstreams.plain]\nurl = \"{}\"\nhosts = [\"plain.example.com\"]\n\
-             [upstreams.far]\nurl = \"https://{far}\"\nhosts = [\"far.example.com\"]\n",
+             [upstreams.plain]\nurl = \"{}\"\nhosts = [\"plain.example.com:80\"]\n\
+             [upstreams.far]\nurl = \"https://{far}\"\nhosts = [\"far.example.com:443\"]\n",
             any_port(),
             plain.url(),
         );
