@@ -115,6 +115,8 @@ pub struct BrowserGuard {
     pub allow_origins: Vec<String>,
     /// Whether a browser is refused that asks by name and does not say which page it asks for.
     pub refuse_unmarked: bool,
+    /// Whether its own pages have come over TLS.
+    pub is_tls: bool,
 }
 
 /// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the

@@ -60,7 +60,7 @@ pub fn admit<'r>(
     for origin in headers.get_all(ORIGIN) {
         if is_listed(origin.as_bytes(), &browser_guard.allow_origins) {
             allowed = true;
-        } else if !is_own(origin.as_bytes(), checked.authority) {
+        } else if !is_own(origin.as_bytes(), checked.authority, browser_guard.is_tls) {
             return Err(BrowserRefusal::Origin(origin));
         }
     }
@@ -155,17 +155,21 @@ impl BrowserRefusal<'_> {
 }
 
 /// Whether an `Origin` is that of a page which came from here: the very host and port that are
-/// asked, over plain HTTP, since listeners speak nothing else.
-fn is_own(origin: &[u8], authority: &str) -> bool {
-    const SCHEME: &[u8] = b"http://";
-    let Some((scheme, host)) = origin.split_at_checked(SCHEME.len()) else {
+/// asked, in the scheme that the listener speaks.
+fn is_own(origin: &[u8], authority: &str, is_tls: bool) -> bool {
+    let (scheme, usual_port): (&[u8], &[u8]) = if is_tls {
+        (b"https://", b":443")
+    } else {
+        (b"http://", b":80")
+    };
+    let Some((begins, host)) = origin.split_at_checked(scheme.len()) else {
         return false;
     };
-    let with_port_80_implied = |host| without_suffix(host, b":80");
-    let asked = with_port_80_implied(authority.as_bytes());
-    scheme.eq_ignore_ascii_case(SCHEME)
+    let with_port_implied = |host| without_suffix(host, usual_port);
+    let asked = with_port_implied(authority.as_bytes());
+    begins.eq_ignore_ascii_case(scheme)
         && !asked.is_empty()
-        && with_port_80_implied(host).eq_ignore_ascii_case(asked)
+        && with_port_implied(host).eq_ignore_ascii_case(asked)
 }
 
 /// Whether an `Origin` is one of `allowed`, which never have the port that their scheme implies.

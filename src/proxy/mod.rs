@@ -379,6 +379,7 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: false,
+        is_tls: false,
     };
     browser_guard::admit(&browser_guard, &checked, &head.headers)
         .map_err(BrowserRefusal::to_admin_error)

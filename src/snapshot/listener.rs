@@ -72,6 +72,7 @@ impl ListenerRules {
                 allow_browsers: listener.allow_browsers,
                 allow_origins: listener.allow_origins.clone(),
                 refuse_unmarked: true,
+                is_tls: tls.is_some(),
             }),
             tls,
             handshakes: context.handshake_limit(listener),

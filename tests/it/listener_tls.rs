@@ -4,6 +4,7 @@ mod bodies;
 mod certificates;
 mod forward;
 mod half_open;
+mod log;
 mod reload;
 mod serving;
 mod software;

@@ -41,6 +41,7 @@ fn with_hosts(hosts: &[&str]) -> BrowserGuard {
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: true,
+        is_tls: false,
     }
 }
 
@@ -373,5 +374,25 @@ fn programs_and_the_user_are_admitted() {
     ] {
         let refused = kind(&careful(), "localhost:7080", &headers);
         assert_eq!(refused, None, "{headers:?}");
+    }
+}
+
+#[test]
+fn the_own_pages_of_a_listener_with_tls_came_over_tls() {
+    let secured = BrowserGuard {
+        is_tls: true,
+        ..careful()
+    };
+    for (authority, origin, is_own) in [
+        ("localhost:7080", "https://localhost:7080", true),
+        ("localhost", "https://localhost", true),
+        ("localhost:443", "https://localhost", true),
+        ("localhost", "https://localhost:443", true),
+        ("localhost:7080", PAGE, false),
+        ("localhost", "http://localhost", false),
+        ("localhost", "https://localhost:80", false),
+    ] {
+        let refused = kind(&secured, authority, &[(ORIGIN, origin)]);
+        assert_eq!(refused.is_none(), is_own, "{authority} {origin}");
     }
 }

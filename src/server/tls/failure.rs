@@ -11,14 +11,14 @@ use crate::tls::reason;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HandshakeFailure {
+pub(super) struct FailedHandshake {
     /// The value of the metric label `outcome`.
     pub(super) outcome: &'static str,
     /// What is wrong, and which key may help. Nothing in it was taken from a certificate as it stands there.
     pub(super) cause: Cow<'static, str>,
 }
 
-impl HandshakeFailure {
+impl FailedHandshake {
     pub(super) fn new(outcome: &'static str, cause: impl Into<Cow<'static, str>>) -> Self {
         let cause = cause.into();
         Self { outcome, cause }

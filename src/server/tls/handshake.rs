@@ -9,7 +9,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::client_hello::{self, NoHello};
-use super::failure::HandshakeFailure;
+use super::failure::FailedHandshake;
 use super::turns::HandshakeTurns;
 use crate::caller::{CertificateIdentity, PresentedCertificate};
 use crate::client_socket::ClientSocket;
@@ -49,7 +49,7 @@ enum HandshakeEnd {
     /// The client went away before it began.
     Silent,
     /// It failed. The client may have been told why, if there is still a socket.
-    Failed(HandshakeFailure, Option<ClientSocket>),
+    Failed(FailedHandshake, Option<ClientSocket>),
 }
 
 /// Makes a connection of TLS from a socket; `None` if there is no connection to serve. The client has been told then,
@@ -101,7 +101,7 @@ pub async fn handshake(
             report(
                 &shard.snapshot,
                 client,
-                &HandshakeFailure::new("timeout", cause),
+                &FailedHandshake::new("timeout", cause),
             );
             count("timeout");
             return None;
@@ -118,7 +118,7 @@ pub async fn handshake(
         Some(chain) => match CertificateIdentity::read(&chain[0]) {
             Ok(identity) => Some(PresentedCertificate::new(identity, chain, &tls)),
             Err(error) => {
-                let failure = HandshakeFailure::new("certificate_invalid", error.to_string());
+                let failure = FailedHandshake::new("certificate_invalid", error.to_string());
                 report(&shard.snapshot, client, &failure);
                 count(failure.outcome);
                 return None;
@@ -142,10 +142,10 @@ async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) 
         Err(NoHello::Plaintext) => return HandshakeEnd::Plaintext(socket),
         Err(NoHello::Silent) => return HandshakeEnd::Silent,
         Err(NoHello::Gone(error)) => {
-            return HandshakeEnd::Failed(HandshakeFailure::of_io(&error), None);
+            return HandshakeEnd::Failed(FailedHandshake::of_io(&error), None);
         }
         Err(NoHello::Refused(error)) => {
-            return HandshakeEnd::Failed(HandshakeFailure::of_tls(&error), Some(socket));
+            return HandshakeEnd::Failed(FailedHandshake::of_tls(&error), Some(socket));
         }
     };
     let config = Arc::clone(&tls.config);
@@ -156,12 +156,12 @@ async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) 
     // The certificate of the client.
     match turns.drive(started.into_fallible()).await {
         Ok(stream) => HandshakeEnd::Secured(Box::new(stream)),
-        Err((error, socket)) => HandshakeEnd::Failed(HandshakeFailure::of_io(&error), Some(socket)),
+        Err((error, socket)) => HandshakeEnd::Failed(FailedHandshake::of_io(&error), Some(socket)),
     }
 }
 
 /// Writes a line about a handshake that failed.
-fn report(snapshot: &Snapshot, client: &ClientConnection, failure: &HandshakeFailure) {
+fn report(snapshot: &Snapshot, client: &ClientConnection, failure: &FailedHandshake) {
     let is_logged = match snapshot.config.log.access {
         AccessLog::Off => false,
         AccessLog::All => true,
