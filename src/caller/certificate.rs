@@ -43,30 +43,20 @@ pub struct PresentedCertificate {
 }
 
 /// Why a certificate that was good when the connection began counts no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateRefusal {
     /// It has ended, or by our clock not begun yet.
+    #[error("the certificate of the client is not valid now")]
     NotValidNow,
     /// The listener verifies no certificates of clients any more.
+    #[error("the listener verifies no certificates of clients any more")]
     NoVerifier,
     /// It has been revoked since.
+    #[error("the certificate of the client has been revoked")]
     Revoked,
     /// By the CAs and CRLs of now it is not good.
+    #[error("by the CAs and CRLs of now the certificate of the client is not good")]
     NotAdmitted,
-}
-
-impl CertificateRefusal {
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotValidNow => "the certificate of the client is not valid now",
-            Self::NoVerifier => "the listener verifies no certificates of clients any more",
-            Self::Revoked => "the certificate of the client has been revoked",
-            Self::NotAdmitted => {
-                "by the CAs and CRLs of now the certificate of the client is not good"
-            }
-        }
-    }
 }
 
 /// A certificate that cannot be read.

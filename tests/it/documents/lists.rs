@@ -15,8 +15,7 @@ use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::server::read_head;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::tls::Ca;
-use crate::support::{any_port, eventually, smallest};
+use crate::support::{any_port, eventually, smallest, tls};
 
 /// The cells of the rows of the table that begins with this line.
 fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
@@ -116,23 +115,9 @@ async fn the_metrics_are_those_of_the_product() {
         any_port(),
         api.address
     );
-    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
-    let own = ca.certificate(&["gateway.example"]);
-    for (name, text) in [
-        ("secret", "s3cret"),
-        ("own.pem", &own.certificate_pem),
-        ("own.key", &own.key_pem),
-        ("clients.crl", &ca.crl(&[], 4000)),
-    ] {
-        std::fs::write(dir.path().join(name), text).unwrap();
-    }
-    let secured = format!(
-        "[[listeners]]\nname = \"secured\"\naddress = \"{}\"\nupstream = \"api\"\ntls = {{ certificate_file = \"own.pem\", \
-         key_file = \"own.key\", client_ca_file = \"{}\", client_crl_file = \"clients.crl\" }}\n",
-        any_port(),
-        ca.file().display()
-    );
-    let config = smallest(&api, &Idp::start()) + &forward + &secured;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    let config = smallest(&api, &Idp::start()) + &forward + &tls::secured(dir.path());
     let sidebearer = Sidebearer::start_in(dir, &config);
     // Of durations and tunnels a series begins with the first one.
     assert_eq!(get(sidebearer.address_of("app"), "/").await.status, 200);

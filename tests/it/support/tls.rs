@@ -200,6 +200,27 @@ impl CertificateAndKey {
     }
 }
 
+/// A listener `secured` before the upstream `api`, with TLS and with CAs and CRLs of clients. Its files are written to
+/// `dir`.
+pub(crate) fn secured(dir: &Path) -> String {
+    let ca = Ca::new();
+    let own = ca.certificate(&["gateway.example"]);
+    for (name, text) in [
+        ("own.pem", &own.certificate_pem),
+        ("own.key", &own.key_pem),
+        ("clients.pem", &ca.pem),
+        ("clients.crl", &ca.crl(&[], 4000)),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    format!(
+        "[[listeners]]\nname = \"secured\"\naddress = \"{}\"\nupstream = \"api\"\n\
+         tls = {{ certificate_file = \"own.pem\", key_file = \"own.key\", client_ca_file = \"clients.pem\", \
+         client_crl_file = \"clients.crl\" }}\n",
+        super::any_port()
+    )
+}
+
 /// `x5t#S256` of a certificate in DER.
 pub(crate) fn thumbprint(certificate: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, certificate))
