@@ -283,6 +283,21 @@ impl Metrics {
         }
     }
 
+    /// The handles of the keys of one issuer of callers' tokens, all of whose series are there from here on.
+    pub fn caller_keys(&self, issuer: &str) -> CallerKeyMetrics {
+        self.caller_tokens.keys(issuer)
+    }
+
+    /// Forgets an issuer that the configuration no longer has.
+    pub fn forget_caller_keys(&self, issuer: &str) {
+        self.caller_tokens.forget_keys(issuer);
+    }
+
+    /// The handles of reviews of callers' tokens, all of whose series are there from here on.
+    pub fn caller_reviews(&self) -> CallerReviewMetrics {
+        self.caller_tokens.reviews()
+    }
+
     /// Forgets a credential that the configuration no longer has.
     pub fn forget_credential(&self, credential: &str) {
         // An error only says that there was no such series.

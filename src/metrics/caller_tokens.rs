@@ -5,7 +5,6 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts};
 
-use super::Metrics;
 use super::families::{VALID, counter};
 use super::outcomes::{REVIEW_OUTCOMES, TOKEN_OUTCOMES};
 
@@ -59,14 +58,14 @@ impl CallerTokenSeries {
     }
 }
 
-impl Metrics {
+impl CallerTokenSeries {
     /// The handles of one issuer, all of whose series are there from here on.
-    pub fn caller_keys(&self, issuer: &str) -> CallerKeyMetrics {
+    pub(super) fn keys(&self, issuer: &str) -> CallerKeyMetrics {
         let CallerTokenSeries {
             fetches,
             fetched_at,
             ..
-        } = &self.caller_tokens;
+        } = self;
         for outcome in TOKEN_OUTCOMES {
             fetches.with_label_values(&[issuer, outcome]);
         }
@@ -78,14 +77,14 @@ impl Metrics {
     }
 
     /// Forgets an issuer that the configuration no longer has.
-    pub fn forget_caller_keys(&self, issuer: &str) {
+    pub(super) fn forget_keys(&self, issuer: &str) {
         // An error only says that there was no such series.
-        let _ = self.caller_tokens.fetched_at.remove_label_values(&[issuer]);
+        let _ = self.fetched_at.remove_label_values(&[issuer]);
     }
 
     /// The handles of reviews, all of whose series are there from here on.
-    pub fn caller_reviews(&self) -> CallerReviewMetrics {
-        let reviews = &self.caller_tokens.reviews;
+    pub(super) fn reviews(&self) -> CallerReviewMetrics {
+        let reviews = &self.reviews;
         for outcome in REVIEW_OUTCOMES {
             reviews.with_label_values(&[outcome]);
         }

@@ -11,8 +11,8 @@ use tokio::task::spawn_blocking;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::keys::{FoundKeys, KeyEndpoint, KeyError, json, key_set};
-use super::origin::{Answer, Origin, Reach};
+use super::keys::{FoundKeys, KeyEndpoint, KeyFetchError, json, key_set};
+use super::origin::{AskedServer, ServerAnswer, ServerReach};
 use super::reviews::{Review, ReviewEndpoint};
 use crate::config::{Kubernetes, ProxyChoice, Secret, SecretSource, Tls};
 use crate::http_client::{BoxFuture, max_age};
@@ -30,7 +30,7 @@ const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 pub(super) struct ApiServer {
     config: Kubernetes,
     /// Or why it is not known where it is.
-    origin: Result<Origin, KeyError>,
+    origin: Result<AskedServer, KeyFetchError>,
     redactor: Arc<Redactor>,
 }
 
@@ -38,7 +38,7 @@ impl ApiServer {
     /// `variable` reads the environment of the process.
     pub(super) fn new(
         config: &Kubernetes,
-        reach: Reach,
+        reach: ServerReach,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let redactor = Arc::<Redactor>::default();
@@ -47,7 +47,7 @@ impl ApiServer {
             Some(url) => (check_url(url.clone()), reach.proxy),
             None => (url_of_pod(variable), ProxyChoice::Direct),
         };
-        let reach = Reach {
+        let reach = ServerReach {
             tls: Tls {
                 ca_file: Some(config.ca_file.clone()),
                 ..Tls::default()
@@ -57,12 +57,17 @@ impl ApiServer {
         };
         Self {
             config: config.clone(),
-            origin: url.map(|url| Origin::new(url, reach, None, Arc::clone(&redactor))),
+            origin: url.map(|url| AskedServer::new(url, reach, None, Arc::clone(&redactor))),
             redactor,
         }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, KeyError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<ServerAnswer, KeyFetchError> {
         let origin = self.origin.as_ref().map_err(Clone::clone)?;
         let mut url = origin.url.clone();
         url.set_path(path);
@@ -74,8 +79,8 @@ impl ApiServer {
         origin.ask(method, &url, headers, body).await
     }
 
-    async fn authorization(&self) -> Result<HeaderValue, KeyError> {
-        let local = |what: String| KeyError::new(TokenErrorKind::Local, what);
+    async fn authorization(&self) -> Result<HeaderValue, KeyFetchError> {
+        let local = |what: String| KeyFetchError::new(TokenErrorKind::Local, what);
         let file = SecretSource::File(self.config.token_file.clone());
         let read = spawn_blocking(move || file.read()).await;
         let token = read
@@ -91,8 +96,8 @@ impl ApiServer {
         Ok(value)
     }
 
-    async fn find_keys(&self) -> Result<FoundKeys, KeyError> {
-        let bad = |what: String| KeyError::new(TokenErrorKind::BadResponse, what);
+    async fn find_keys(&self) -> Result<FoundKeys, KeyFetchError> {
+        let bad = |what: String| KeyFetchError::new(TokenErrorKind::BadResponse, what);
         let answer = self.ask(Method::GET, DISCOVERY, Bytes::new()).await?;
         let issuer = discovery::issuer(&answer.body)
             .ok_or_else(|| bad("the API server names no issuer of its tokens".to_owned()))?;
@@ -116,7 +121,7 @@ impl ApiServer {
     }
 
     /// TokenReview (authentication.k8s.io/v1)
-    async fn ask_for_review(&self, token: &Secret) -> Result<Review, KeyError> {
+    async fn ask_for_review(&self, token: &Secret) -> Result<Review, KeyFetchError> {
         let request = ReviewRequest {
             api_version: "authentication.k8s.io/v1",
             kind: "TokenReview",
@@ -130,13 +135,13 @@ impl ApiServer {
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
         serde_json::to_writer(&mut *body, &request).map_err(|_| {
             let what = "a TokenReview could not be written: a defect of sidebearer";
-            KeyError::new(TokenErrorKind::Local, what)
+            KeyFetchError::new(TokenErrorKind::Local, what)
         })?;
         let body = Bytes::from_owner(body);
         let answer = self.ask(Method::POST, REVIEWS, body).await?;
         let answer: ReviewAnswer = serde_json::from_slice(&answer.body).map_err(|_| {
             let what = "the API server answered a TokenReview with something else";
-            KeyError::new(TokenErrorKind::BadResponse, what)
+            KeyFetchError::new(TokenErrorKind::BadResponse, what)
         })?;
         let status = answer.status;
         Ok(Review {
@@ -163,12 +168,12 @@ struct ReviewSpec<'a> {
 
 #[derive(Deserialize)]
 struct ReviewAnswer {
-    status: ReviewStatus,
+    status: ReviewedStatus,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct ReviewStatus {
+struct ReviewedStatus {
     authenticated: bool,
     audiences: Vec<String>,
     user: ReviewedUser,
@@ -181,20 +186,20 @@ struct ReviewedUser {
 }
 
 impl KeyEndpoint for ApiServer {
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>> {
         Box::pin(self.find_keys())
     }
 }
 
 impl ReviewEndpoint for ApiServer {
-    fn review<'a>(&'a self, token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyError>> {
+    fn review<'a>(&'a self, token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyFetchError>> {
         Box::pin(self.ask_for_review(token))
     }
 }
 
 /// What the environment of every pod says.
-fn url_of_pod(variable: impl Fn(&str) -> Option<String>) -> Result<Url, KeyError> {
-    let local = |what: &str| KeyError::new(TokenErrorKind::Local, what);
+fn url_of_pod(variable: impl Fn(&str) -> Option<String>) -> Result<Url, KeyFetchError> {
+    let local = |what: &str| KeyFetchError::new(TokenErrorKind::Local, what);
     let read = |name| variable(name).filter(|value| !value.is_empty());
     let host = read("KUBERNETES_SERVICE_HOST").ok_or_else(|| {
         local("KUBERNETES_SERVICE_HOST is not set, as it is in a pod; [kubernetes] api_server names another API server")
@@ -214,7 +219,7 @@ fn url_of_pod(variable: impl Fn(&str) -> Option<String>) -> Result<Url, KeyError
 }
 
 /// The token of the pod goes nowhere in clear but to this machine.
-fn check_url(url: Url) -> Result<Url, KeyError> {
+fn check_url(url: Url) -> Result<Url, KeyFetchError> {
     let is_local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -225,7 +230,7 @@ fn check_url(url: Url) -> Result<Url, KeyError> {
         return Ok(url);
     }
     let what = "[kubernetes] api_server is not https: the token of the pod is not sent in clear";
-    Err(KeyError::new(TokenErrorKind::Local, what))
+    Err(KeyFetchError::new(TokenErrorKind::Local, what))
 }
 
 #[cfg(test)]

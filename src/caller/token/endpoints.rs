@@ -5,8 +5,8 @@ use std::sync::Arc;
 use url::Url;
 
 use super::api_server::ApiServer;
-use super::keys::{IssuerEndpoint, KeyEndpoint, KeyError, KeyFile, Unusable};
-use super::origin::Reach;
+use super::keys::{IssuerEndpoint, JwksFile, KeyEndpoint, KeyFetchError, Unusable};
+use super::origin::ServerReach;
 use super::reviews::ReviewEndpoint;
 use crate::address::OwnSockets;
 use crate::config::{IssuerKeys, Kubernetes, ProxyChoice, Tls};
@@ -40,8 +40,8 @@ impl NetworkEndpoints {
         Arc::new(server)
     }
 
-    fn reach(&self, tls: Tls) -> Reach {
-        Reach {
+    fn reach(&self, tls: Tls) -> ServerReach {
+        ServerReach {
             tls,
             proxy: self.proxy.clone(),
             own_sockets: Arc::clone(&self.own_sockets),
@@ -52,7 +52,7 @@ impl NetworkEndpoints {
 impl TokenEndpoints for NetworkEndpoints {
     fn issuer_keys(&self, issuer: &str, keys: &IssuerKeys) -> Arc<dyn KeyEndpoint> {
         let tls = match keys {
-            IssuerKeys::File(file) => return Arc::new(KeyFile::new(issuer, file.clone())),
+            IssuerKeys::File(file) => return Arc::new(JwksFile::new(issuer, file.clone())),
             IssuerKeys::Discovery(tls) => tls,
         };
         match Url::parse(issuer) {
@@ -62,7 +62,7 @@ impl TokenEndpoints for NetworkEndpoints {
                 self.reach((**tls).clone()),
             )),
             // The configuration takes no such issuer.
-            Err(_) => Arc::new(Unusable(KeyError::new(
+            Err(_) => Arc::new(Unusable(KeyFetchError::new(
                 TokenErrorKind::Local,
                 "the issuer is no URL, so that its keys cannot be found",
             ))),

@@ -5,6 +5,7 @@
 //! remembered until the token ends.
 //!
 //! - `verifier`: from a token to its caller, in the order of what it costs.
+//! - `verification`: what is said about a token.
 //! - `claims`, `rules`: what a token claims, and which caller that is.
 //! - `table`: what was found out, bounded, by the digests of tokens.
 //! - `group`: the callers of one issuer, and what of them a reload takes over.
@@ -21,18 +22,15 @@ mod origin;
 mod reviews;
 mod rules;
 mod table;
+mod verification;
 mod verifier;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Identified;
 use crate::config::{Caller, Kubernetes, ProxyChoice};
 use crate::metrics::Metrics;
 use crate::token::Clock;
@@ -40,45 +38,9 @@ use group::{GroupContext, GroupDefinition};
 use verifier::Verifier;
 
 pub use endpoints::{NetworkEndpoints, TokenEndpoints};
-pub use keys::{FoundKeys, KeyEndpoint, KeyError, KeySource, KeyStatus, LastKeyError};
+pub use keys::{FoundKeys, KeyEndpoint, KeyFetchError, KeySource, KeyStatus, LastKeyError};
 pub use reviews::{Review, ReviewEndpoint, ReviewStatus};
-
-/// Who presented a token, as far as one can tell at once.
-pub enum Verification {
-    /// One caller.
-    Caller(Identified),
-    /// Nobody. The reason is for the log: it tells nothing of the token's content.
-    Unknown(&'static str),
-    /// Several callers could claim it.
-    Ambiguous,
-    /// Keys or a review of the token are being fetched. The future ends within a bound, and may be dropped.
-    Pending(PendingVerification),
-}
-
-/// Ends with what a token shows once what it takes to tell has come.
-pub type PendingVerification =
-    Pin<Box<dyn Future<Output = Result<Verified, CallerUnavailable>> + Send>>;
-
-/// Who presented a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verified {
-    /// One caller.
-    Caller(Identified),
-    /// Nobody; the reason is for the log.
-    Unknown(&'static str),
-    /// Several callers could claim it.
-    Ambiguous,
-}
-
-/// Who presented a token cannot be found out now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct CallerUnavailable {
-    /// Why, free of secrets.
-    pub reason: String,
-    /// When asking again can help.
-    pub retry_after: Duration,
-}
+pub use verification::{CallerUnavailable, PendingVerification, Verification, Verified};
 
 /// Tells callers by the tokens that they present. One for each snapshot; the default one knows nobody.
 #[derive(Clone, Default)]
@@ -198,16 +160,6 @@ impl TokenVerifier {
                 .iter()
                 .find_map(|group| Some(group.reviews.as_ref()?.status())),
         })
-    }
-}
-
-impl From<Verified> for Verification {
-    fn from(verified: Verified) -> Self {
-        match verified {
-            Verified::Caller(identified) => Self::Caller(identified),
-            Verified::Unknown(reason) => Self::Unknown(reason),
-            Verified::Ambiguous => Self::Ambiguous,
-        }
     }
 }
 

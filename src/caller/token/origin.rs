@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::keys::KeyError;
+use super::keys::KeyFetchError;
 use crate::address::OwnSockets;
 use crate::config::{Dialing, HttpVersion, ProxyChoice, Tls};
 use crate::http_client::{
@@ -27,7 +27,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// How servers are reached.
 #[derive(Debug, Clone)]
-pub(super) struct Reach {
+pub(super) struct ServerReach {
     pub(super) tls: Tls,
     pub(super) proxy: ProxyChoice,
     /// Where no document of a server may lead.
@@ -35,9 +35,9 @@ pub(super) struct Reach {
 }
 
 /// One server.
-pub(super) struct Origin {
+pub(super) struct AskedServer {
     pub(super) url: Url,
-    reach: Reach,
+    reach: ServerReach,
     /// Where it may be, if a server named it.
     pub(super) policy: Option<Arc<AddressPolicy>>,
     redactor: Arc<Redactor>,
@@ -46,17 +46,17 @@ pub(super) struct Origin {
 }
 
 /// A whole answer with status 200 or 201.
-pub(super) struct Answer {
+pub(super) struct ServerAnswer {
     pub(super) headers: HeaderMap,
     pub(super) body: Zeroizing<Vec<u8>>,
     pub(super) peer: Option<std::net::SocketAddr>,
 }
 
-impl Origin {
+impl AskedServer {
     /// What its answers say is cleaned of what `redactor` knows.
     pub(super) fn new(
         url: Url,
-        reach: Reach,
+        reach: ServerReach,
         policy: Option<Arc<AddressPolicy>>,
         redactor: Arc<Redactor>,
     ) -> Self {
@@ -70,7 +70,11 @@ impl Origin {
     }
 
     /// Asks for `url`, which is of this origin.
-    pub(super) async fn get(&self, url: &Url, headers: HeaderMap) -> Result<Answer, KeyError> {
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+    ) -> Result<ServerAnswer, KeyFetchError> {
         self.ask(Method::GET, url, headers, Bytes::new()).await
     }
 
@@ -81,7 +85,7 @@ impl Origin {
         url: &Url,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, KeyError> {
+    ) -> Result<ServerAnswer, KeyFetchError> {
         let client = self.client().await?;
         let shown = self.redactor.clean(&display_url(url));
         let response = client.send(method, url, headers, body).await?;
@@ -92,21 +96,21 @@ impl Origin {
             peer,
         } = response;
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-            let error = KeyError::new(kind_of(status), format!("{shown} answered {status}"));
+            let error = KeyFetchError::new(kind_of(status), format!("{shown} answered {status}"));
             let retry_after = http_client::retry_after(&headers, SystemTime::now());
-            return Err(KeyError {
+            return Err(KeyFetchError {
                 retry_after,
                 ..error
             });
         }
         let body = body.map_err(|unreadable| match unreadable {
             UnreadableBody::Broken(error) => error.into(),
-            other => KeyError::new(
+            other => KeyFetchError::new(
                 TokenErrorKind::BadResponse,
                 format!("{shown} answered with a body that cannot be used: {other}"),
             ),
         })?;
-        Ok(Answer {
+        Ok(ServerAnswer {
             headers,
             body,
             peer,
@@ -114,14 +118,14 @@ impl Origin {
     }
 
     /// Reads the TLS files on another thread: this one is needed while a file system hangs.
-    async fn client(&self) -> Result<HttpClient, KeyError> {
+    async fn client(&self) -> Result<HttpClient, KeyFetchError> {
         let known = || self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = known().clone() {
             return Ok(client);
         }
         let (url, settings) = (self.url.clone(), self.settings());
         let made = spawn_blocking(move || HttpClient::connecting(&url, settings)).await;
-        let local = |what: String| KeyError::new(TokenErrorKind::Local, what);
+        let local = |what: String| KeyFetchError::new(TokenErrorKind::Local, what);
         let made = made
             .map_err(|_| local("reading files panicked: a defect of sidebearer".to_owned()))?
             .map_err(|error| local(error.to_string()))?;
@@ -155,7 +159,7 @@ fn kind_of(status: StatusCode) -> TokenErrorKind {
     }
 }
 
-impl From<http_client::Error> for KeyError {
+impl From<http_client::Error> for KeyFetchError {
     fn from(error: http_client::Error) -> Self {
         let kind = match error.kind {
             RequestErrorKind::Unreachable

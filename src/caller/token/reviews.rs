@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::CallerUnavailable;
-use super::keys::KeyError;
-use super::table::{Table, TokenDigest};
+use super::keys::KeyFetchError;
+use super::table::{TokenDigest, TokenTable};
+use super::verification::CallerUnavailable;
 use crate::config::Secret;
 use crate::http_client::BoxFuture;
 use crate::limit::ConcurrencyLimit;
@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What asks the API server; a trait, so that tests of outages need no network.
 pub trait ReviewEndpoint: Send + Sync + 'static {
     /// Asks about one token, once. The caller bounds its time by dropping the future.
-    fn review<'a>(&'a self, token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyError>>;
+    fn review<'a>(&'a self, token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyFetchError>>;
 }
 
 /// What the API server says about a token: `status` of a TokenReview.
@@ -67,8 +67,8 @@ struct SharedReviews {
     runtime: Handle,
     limit: Arc<ConcurrencyLimit>,
     /// Written by the main thread alone.
-    known: Table<KnownReview>,
-    pace: Mutex<Pace>,
+    known: TokenTable<KnownReview>,
+    pace: Mutex<ReviewPace>,
 }
 
 struct KnownReview {
@@ -81,7 +81,7 @@ struct KnownReview {
 
 /// Whether the API server answers, and what it is being asked.
 #[derive(Default)]
-struct Pace {
+struct ReviewPace {
     under_way: HashMap<TokenDigest, watch::Receiver<Option<Reviewed>>>,
     failures: u32,
     not_before: Duration,
@@ -137,7 +137,7 @@ impl Reviews {
             metrics,
             runtime: Handle::current(),
             limit: Arc::new(ConcurrencyLimit::new(MOST_AT_ONCE)),
-            known: Table::new(places),
+            known: TokenTable::new(places),
             pace: Mutex::default(),
         }))
     }
@@ -266,7 +266,7 @@ impl SharedReviews {
             let mut running = Running {
                 shared: &shared,
                 digest,
-                result: Err(KeyError::new(
+                result: Err(KeyFetchError::new(
                     TokenErrorKind::Local,
                     "the review by the API server did not end: a defect of sidebearer",
                 )),
@@ -278,7 +278,7 @@ impl SharedReviews {
             drop(permit);
             running.result = review.unwrap_or_else(|_| {
                 let what = format!("the API server has not answered within {REVIEW_TIMEOUT:?}");
-                Err(KeyError::new(TokenErrorKind::Timeout, what))
+                Err(KeyFetchError::new(TokenErrorKind::Timeout, what))
             });
         });
         Ok(ended)
@@ -287,7 +287,7 @@ impl SharedReviews {
     fn finish(
         &self,
         digest: TokenDigest,
-        result: &Result<Review, KeyError>,
+        result: &Result<Review, KeyFetchError>,
         username: &str,
     ) -> Reviewed {
         let now = self.clock.now().boot;
@@ -349,7 +349,7 @@ impl SharedReviews {
         }
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+    fn pace(&self) -> std::sync::MutexGuard<'_, ReviewPace> {
         // It is changed as a whole, so that it is valid even after a panic elsewhere.
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -359,7 +359,7 @@ impl SharedReviews {
 struct Running<'a> {
     shared: &'a SharedReviews,
     digest: TokenDigest,
-    result: Result<Review, KeyError>,
+    result: Result<Review, KeyFetchError>,
     username: &'a str,
     tell: watch::Sender<Option<Reviewed>>,
 }

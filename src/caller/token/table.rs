@@ -30,7 +30,7 @@ const WAYS: usize = 4;
 
 /// Read without a lock and without an allocation, by any number of threads. An entry may be lost at any time:
 /// what it knew is found out again.
-pub(super) struct Table<T>(Box<[Slot<T>]>);
+pub(super) struct TokenTable<T>(Box<[Slot<T>]>);
 
 type Slot<T> = ArcSwapOption<Entry<T>>;
 
@@ -42,7 +42,7 @@ pub(super) struct Entry<T> {
     value: T,
 }
 
-impl<T> Table<T> {
+impl<T> TokenTable<T> {
     /// With this many places at least.
     pub(super) fn new(places: usize) -> Self {
         let places = places.next_power_of_two().max(WAYS);

@@ -1,7 +1,6 @@
 //! From a token to its caller.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use super::group::{Group, GroupDefinition};
 use super::keys::{KeyOutlook, KeySource, KeyVerdict, PublishedKey};
 use super::reviews::Judgement;
 use super::rules::Owner;
-use super::table::{Table, TokenDigest};
-use super::{CallerUnavailable, Verification, Verified};
+use super::table::{TokenDigest, TokenTable};
+use super::verification::{CallerUnavailable, Verification, Verified};
 use crate::caller::{CallerIndex, Identified};
 use crate::config::{ProxyChoice, Secret};
 use crate::jose::UnverifiedJwt;
@@ -37,9 +36,9 @@ pub(super) struct Verifier {
     /// Through which issuers are reached.
     pub(super) proxy: ProxyChoice,
     /// The tokens whose signature is good.
-    verdicts: Table<Verdict>,
+    verdicts: TokenTable<Verdict>,
     /// The tokens whose signature is not.
-    forgeries: Table<Arc<PublishedKey>>,
+    forgeries: TokenTable<Arc<PublishedKey>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -54,7 +53,7 @@ struct Verdict {
 }
 
 /// What a token shows without waiting.
-enum Finding {
+enum TokenFinding {
     Verified(Verified),
     /// The signature is good.
     Signed(usize, Identified),
@@ -82,8 +81,8 @@ impl Verifier {
             groups,
             names,
             proxy,
-            verdicts: Table::new(places),
-            forgeries: Table::new(FORGERIES),
+            verdicts: TokenTable::new(places),
+            forgeries: TokenTable::new(FORGERIES),
             clock,
         }
     }
@@ -142,9 +141,11 @@ impl Verifier {
         }
         let digest = TokenDigest::of(token);
         match self.find(digest, token) {
-            Finding::Verified(verified) => verified.into(),
-            Finding::Signed(group, identified) => self.review(group, identified, digest, token),
-            Finding::Missing(missing) => match self.remedy(&missing, PATIENCE) {
+            TokenFinding::Verified(verified) => verified.into(),
+            TokenFinding::Signed(group, identified) => {
+                self.review(group, identified, digest, token)
+            }
+            TokenFinding::Missing(missing) => match self.remedy(&missing, PATIENCE) {
                 Remedy::Unknown => Verification::Unknown(NOT_PUBLISHED),
                 Remedy::Unavailable(unavailable) => unavailable.into(),
                 Remedy::Wait(attempts) => {
@@ -156,7 +157,7 @@ impl Verifier {
     }
 
     /// What a token shows now.
-    fn find(&self, digest: TokenDigest, token: &str) -> Finding {
+    fn find(&self, digest: TokenDigest, token: &str) -> TokenFinding {
         let now = self.clock.now().wall;
         let known = self.verdicts.get(&digest, |verdict| {
             verdict
@@ -164,15 +165,15 @@ impl Verifier {
                 .then_some((verdict.group, verdict.identified))
         });
         if let Some((group, identified)) = known.flatten() {
-            return Finding::Signed(group, identified);
+            return TokenFinding::Signed(group, identified);
         }
         let is_forged = self.forgeries.get(&digest, |key| !key.is_withdrawn());
         if is_forged == Some(true) {
-            return Finding::Verified(Verified::Unknown(FORGED));
+            return TokenFinding::Verified(Verified::Unknown(FORGED));
         }
         match self.examine(digest, token, now) {
             Ok(finding) => finding,
-            Err(reason) => Finding::Verified(Verified::Unknown(reason)),
+            Err(reason) => TokenFinding::Verified(Verified::Unknown(reason)),
         }
     }
 
@@ -183,7 +184,7 @@ impl Verifier {
         digest: TokenDigest,
         token: &str,
         now: Duration,
-    ) -> Result<Finding, &'static str> {
+    ) -> Result<TokenFinding, &'static str> {
         let jwt = UnverifiedJwt::parse(token)?;
         let claims = Claims(&jwt.claims);
         let issuer = claims.issuer().ok_or("the token names no issuer (iss)")?;
@@ -227,7 +228,7 @@ impl Verifier {
             }
         }
         if !missing.is_empty() {
-            return Ok(Finding::Missing(missing));
+            return Ok(TokenFinding::Missing(missing));
         }
         match (owner, signed) {
             (Owner::One(identified), Some((group, key))) => {
@@ -239,9 +240,9 @@ impl Verifier {
                 };
                 self.verdicts
                     .insert(digest, verdict, |old| !old.is_good(now));
-                Ok(Finding::Signed(group, identified))
+                Ok(TokenFinding::Signed(group, identified))
             }
-            (Owner::Several, _) => Ok(Finding::Verified(Verified::Ambiguous)),
+            (Owner::Several, _) => Ok(TokenFinding::Verified(Verified::Ambiguous)),
             _ => reason,
         }
     }
@@ -318,9 +319,9 @@ impl Verifier {
                 }
             }
             let missing = match self.find(digest, token.expose()) {
-                Finding::Verified(verified) => return Ok(verified),
-                Finding::Missing(missing) => missing,
-                Finding::Signed(group, identified) => {
+                TokenFinding::Verified(verified) => return Ok(verified),
+                TokenFinding::Missing(missing) => missing,
+                TokenFinding::Signed(group, identified) => {
                     return match self.review(group, identified, digest, token.expose()) {
                         Verification::Pending(review) => review.await,
                         Verification::Caller(identified) => Ok(Verified::Caller(identified)),
@@ -360,11 +361,5 @@ impl Verdict {
     /// Whether the token has not ended, and the key that signed it is still published.
     fn is_good(&self, now: Duration) -> bool {
         now < self.until && !self.key.is_withdrawn()
-    }
-}
-
-impl From<CallerUnavailable> for Verification {
-    fn from(unavailable: CallerUnavailable) -> Self {
-        Self::Pending(Box::pin(ready(Err(unavailable))))
     }
 }

@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use sidebearer::jose::{Algorithm, SigningKey};
 
@@ -427,4 +429,47 @@ async fn a_flood_of_forgeries_takes_no_place_from_good_tokens() {
     world.servers.issuer.is(Mood::Hangs);
     assert_eq!(world.verify_now(&good), found("billing"));
     assert_eq!(world.servers.issuer.reads(), 1);
+}
+
+/// What becomes of a good token by a few changes.
+fn changed() -> impl Strategy<Value = Vec<(usize, u8, char)>> {
+    let characters = prop::sample::select("AZaz09-_.=+/ \n\0é{\"".chars().collect::<Vec<_>>());
+    prop::collection::vec((0..2000_usize, 0..3_u8, characters), 1..4)
+}
+
+/// However it was changed, a token either is the good one still or tells nobody, and nothing panics.
+#[test]
+fn no_change_of_a_token_tells_a_caller() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let signers = Signer::all();
+        let world = World::ready(&[billing()], set(&signers)).await;
+        let good: Vec<_> = signers
+            .iter()
+            .map(|signer| signer.sign(&world.claims(json!({}))))
+            .collect();
+        let mut runner = TestRunner::new(Config::with_cases(300));
+        let cases = (0..good.len(), changed(), any::<String>());
+        let result = runner.run(&cases, |(which, changes, noise)| {
+            prop_assert!(!matches!(world.verify_now(&noise), Found::Caller(_)));
+            let mut text: Vec<char> = good[which].chars().collect();
+            for (at, how, character) in changes {
+                let at = at % text.len();
+                match how {
+                    0 => text[at] = character,
+                    1 => text.insert(at, character),
+                    _ => drop(text.remove(at)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            let told = world.verify_now(&text);
+            prop_assert_eq!(matches!(told, Found::Caller(_)), text == good[which]);
+            Ok(())
+        });
+        result.unwrap();
+    });
 }

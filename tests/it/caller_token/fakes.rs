@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidebearer::caller::token::{
-    CallerUnavailable, FoundKeys, KeyEndpoint, KeyError, Review, ReviewEndpoint, TokenEndpoints,
-    TokenVerifier, Verification, Verified, VerifierContext,
+    CallerUnavailable, FoundKeys, KeyEndpoint, KeyFetchError, Review, ReviewEndpoint,
+    TokenEndpoints, TokenVerifier, Verification, Verified, VerifierContext,
 };
 use sidebearer::config::{
     Caller, CallerToken, IssuerKeys, Kubernetes, Limits, ProxyChoice, Secret, ServiceAccount,
@@ -63,14 +63,14 @@ impl Drop for Here<'_> {
     }
 }
 
-async fn answer<T: Clone>(mood: Mood<T>) -> Result<T, KeyError> {
+async fn answer<T: Clone>(mood: Mood<T>) -> Result<T, KeyFetchError> {
     match mood {
         Mood::Answers(answer) => Ok(answer),
         Mood::Slow(delay, answer) => {
             sleep(delay).await;
             Ok(answer)
         }
-        Mood::Fails(kind) => Err(KeyError::new(
+        Mood::Fails(kind) => Err(KeyFetchError::new(
             kind,
             format!("the fake says {}", kind.label()),
         )),
@@ -115,13 +115,14 @@ impl Issuer {
 }
 
 impl KeyEndpoint for Issuer {
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>> {
         Box::pin(async {
             let _here = Here::new(&self.load);
             let mood = self.mood.lock().unwrap().clone();
             let published = answer(mood).await?;
             let keys = KeySet::read(published.to_string().as_bytes());
-            let keys = keys.map_err(|what| KeyError::new(TokenErrorKind::BadResponse, what))?;
+            let keys =
+                keys.map_err(|what| KeyFetchError::new(TokenErrorKind::BadResponse, what))?;
             let read = published["keys"].as_array().cloned();
             *self.last_read.lock().unwrap() = read.unwrap_or_default();
             Ok(FoundKeys {
@@ -160,7 +161,7 @@ pub(crate) fn review_of(namespace: &str, name: &str) -> Review {
 }
 
 impl ReviewEndpoint for Reviewer {
-    fn review<'a>(&'a self, _token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyError>> {
+    fn review<'a>(&'a self, _token: &'a Secret) -> BoxFuture<'a, Result<Review, KeyFetchError>> {
         Box::pin(async {
             let _here = Here::new(&self.load);
             let mood = self.mood.lock().unwrap().clone();

@@ -4,6 +4,7 @@
 mod attacks;
 mod fakes;
 mod keys;
+mod network;
 mod reload;
 mod reviews;
 mod simulation;

@@ -111,7 +111,8 @@ async fn the_example_of_an_error_is_what_the_product_answers() {
 async fn the_metrics_are_those_of_the_product() {
     let api = Api::open();
     let forward = format!(
-        "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\nupstreams = [\"far\"]\n[upstreams.far]\nurl = \"https://{}\"\n",
+        "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\nupstreams = [\"far\"]\n[upstreams.far]\nurl = \"https://{}\"\n\
+         [callers.shop]\nservice_account = \"shop/app\"\n[kubernetes]\nreview = true\n",
         any_port(),
         api.address
     );

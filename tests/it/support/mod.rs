@@ -25,6 +25,12 @@
 //! | [`dpop::Issuer`] | binds its tokens to the key that asked (RFC 9449), and judges every proof by another library |
 //! | [`dpop::Referee::want`], [`dpop::Referee::be_fickle`], [`dpop::Referee::be_frugal`] | wants a nonce; a new one with each answer; one that counts once |
 //!
+//! What callers present:
+//!
+//! | fake | what it does |
+//! | --- | --- |
+//! | [`jwt::Signer`] | signs any header and any claims, with a key that an issuer publishes or with another |
+//!
 //! What stands between:
 //!
 //! | fake | what it does |

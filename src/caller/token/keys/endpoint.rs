@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use tokio::task::spawn_blocking;
 use url::{Host, Url};
 
-use super::{FoundKeys, KeyEndpoint, KeyError};
-use crate::caller::token::origin::{Origin, Reach};
+use super::{FoundKeys, KeyEndpoint, KeyFetchError};
+use crate::caller::token::origin::{AskedServer, ServerReach};
 use crate::config::NamedFile;
 use crate::http_client::{AddressPolicy, BoxFuture, display_url, max_age};
 use crate::jose::KeySet;
@@ -19,26 +19,26 @@ use crate::redact::Redactor;
 pub(in crate::caller::token) struct IssuerEndpoint {
     /// As configured, to the letter.
     issuer: String,
-    origin: Origin,
-    reach: Reach,
+    origin: AskedServer,
+    reach: ServerReach,
     redactor: Arc<Redactor>,
     /// Where its keys were last.
-    keys: Mutex<Option<Arc<Origin>>>,
+    keys: Mutex<Option<Arc<AskedServer>>>,
 }
 
 /// A file with the keys of an issuer.
-pub(in crate::caller::token) struct KeyFile {
+pub(in crate::caller::token) struct JwksFile {
     issuer: String,
     file: NamedFile,
 }
 
 impl IssuerEndpoint {
     /// `url` is that of `issuer`.
-    pub(in crate::caller::token) fn new(issuer: &str, url: Url, reach: Reach) -> Self {
+    pub(in crate::caller::token) fn new(issuer: &str, url: Url, reach: ServerReach) -> Self {
         let redactor = Arc::<Redactor>::default();
         Self {
             issuer: issuer.to_owned(),
-            origin: Origin::new(url, reach.clone(), None, Arc::clone(&redactor)),
+            origin: AskedServer::new(url, reach.clone(), None, Arc::clone(&redactor)),
             reach,
             redactor,
             keys: Mutex::default(),
@@ -46,7 +46,7 @@ impl IssuerEndpoint {
     }
 
     /// The metadata are read each time, so that keys may move.
-    async fn find(&self) -> Result<Arc<Origin>, KeyError> {
+    async fn find(&self) -> Result<Arc<AskedServer>, KeyFetchError> {
         let issuer = &self.issuer;
         let mut tried = Vec::new();
         let mut worst = None;
@@ -78,7 +78,7 @@ impl IssuerEndpoint {
             let found = discovery::jwks_uri(&answer.body, issuer, &self.redactor);
             let found = found.map_err(|what| {
                 let message = format!("{} is not usable: {what}", display_url(&url));
-                KeyError::new(TokenErrorKind::BadResponse, message)
+                KeyFetchError::new(TokenErrorKind::BadResponse, message)
             })?;
             let own = Arc::clone(&self.reach.own_sockets);
             let policy = AddressPolicy::new(answer.peer, &found, &[], own);
@@ -93,14 +93,14 @@ impl IssuerEndpoint {
         let message = format!(
             "no discovery document of issuer {issuer}: {tried}; jwks_file can name its keys instead"
         );
-        Err(KeyError {
+        Err(KeyFetchError {
             retry_after,
-            ..KeyError::new(kind, message)
+            ..KeyFetchError::new(kind, message)
         })
     }
 
     /// Through a proxy that resolves names nobody sees the address of another host.
-    fn check_unseen(&self, found: &Url) -> Result<(), KeyError> {
+    fn check_unseen(&self, found: &Url) -> Result<(), KeyFetchError> {
         let Some(Host::Domain(name)) = found.host() else {
             return Ok(());
         };
@@ -113,12 +113,12 @@ impl IssuerEndpoint {
             self.issuer,
             self.redactor.clean(name)
         );
-        Err(KeyError::new(TokenErrorKind::BadResponse, message))
+        Err(KeyFetchError::new(TokenErrorKind::BadResponse, message))
     }
 
-    fn keys_at(&self, url: Url, policy: AddressPolicy) -> Arc<Origin> {
+    fn keys_at(&self, url: Url, policy: AddressPolicy) -> Arc<AskedServer> {
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &&Arc<Origin>| {
+        let same = |known: &&Arc<AskedServer>| {
             let kept = known.policy.as_ref();
             known.url == url && kept.is_some_and(|kept| kept.is_same(&policy))
         };
@@ -126,14 +126,19 @@ impl IssuerEndpoint {
             return Arc::clone(known);
         }
         let (reach, redactor) = (self.reach.clone(), Arc::clone(&self.redactor));
-        let origin = Arc::new(Origin::new(url, reach, Some(Arc::new(policy)), redactor));
+        let origin = Arc::new(AskedServer::new(
+            url,
+            reach,
+            Some(Arc::new(policy)),
+            redactor,
+        ));
         *known = Some(Arc::clone(&origin));
         origin
     }
 }
 
 impl KeyEndpoint for IssuerEndpoint {
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>> {
         Box::pin(async {
             let keys = self.find().await?;
             let answer = keys.get(&keys.url, json()).await?;
@@ -148,20 +153,20 @@ impl KeyEndpoint for IssuerEndpoint {
     }
 }
 
-impl KeyFile {
+impl JwksFile {
     pub(in crate::caller::token) fn new(issuer: &str, file: NamedFile) -> Self {
         let issuer = issuer.to_owned();
         Self { issuer, file }
     }
 }
 
-impl KeyEndpoint for KeyFile {
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+impl KeyEndpoint for JwksFile {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>> {
         Box::pin(async {
             let file = self.file.clone();
             let local = |what: String| {
                 let path = self.file.path().display();
-                KeyError::new(TokenErrorKind::Local, format!("{path}: {what}"))
+                KeyFetchError::new(TokenErrorKind::Local, format!("{path}: {what}"))
             };
             let read = spawn_blocking(move || file.read()).await;
             let read = read
@@ -181,18 +186,18 @@ impl KeyEndpoint for KeyFile {
 }
 
 /// No keys can be read, for this reason.
-pub(in crate::caller::token) struct Unusable(pub(in crate::caller::token) KeyError);
+pub(in crate::caller::token) struct Unusable(pub(in crate::caller::token) KeyFetchError);
 
 impl KeyEndpoint for Unusable {
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>> {
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>> {
         Box::pin(std::future::ready(Err(self.0.clone())))
     }
 }
 
 /// The keys in an answer of the server at `shown`.
-pub(in crate::caller::token) fn key_set(body: &[u8], shown: &str) -> Result<KeySet, KeyError> {
+pub(in crate::caller::token) fn key_set(body: &[u8], shown: &str) -> Result<KeySet, KeyFetchError> {
     KeySet::read(body)
-        .map_err(|what| KeyError::new(TokenErrorKind::BadResponse, format!("{shown} {what}")))
+        .map_err(|what| KeyFetchError::new(TokenErrorKind::BadResponse, format!("{shown} {what}")))
 }
 
 /// What both documents are.

@@ -16,14 +16,14 @@ use crate::jose::{KeySet, UnverifiedJwt, VerifyingKey};
 use crate::oauth::TokenErrorKind;
 use crate::redact;
 
-pub(super) use endpoint::{IssuerEndpoint, KeyFile, Unusable, json, key_set};
+pub(super) use endpoint::{IssuerEndpoint, JwksFile, Unusable, json, key_set};
 pub use source::{KeySource, KeyStatus, LastKeyError};
 pub(super) use state::KeyOutlook;
 
 /// What publishes the keys of an issuer; a trait, so that tests of their life need no network.
 pub trait KeyEndpoint: Send + Sync + 'static {
     /// Reads them once. The caller bounds its time by dropping the future.
-    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyError>>;
+    fn read(&self) -> BoxFuture<'_, Result<FoundKeys, KeyFetchError>>;
 
     /// Whether it is a file, which is read again with every reload.
     fn is_file(&self) -> bool {
@@ -45,7 +45,7 @@ pub struct FoundKeys {
 /// Why the keys could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct KeyError {
+pub struct KeyFetchError {
     /// Whose fault it is; also the metric's `outcome`.
     pub kind: TokenErrorKind,
     /// What happened, free of secrets, visible ASCII.
@@ -144,7 +144,7 @@ impl PublishedKey {
     }
 }
 
-impl KeyError {
+impl KeyFetchError {
     /// A failure without `Retry-After`. What a server said in `message` must have passed a
     /// [`Redactor`](crate::redact::Redactor).
     pub fn new(kind: TokenErrorKind, message: impl AsRef<str>) -> Self {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::state::{KeyOutlook, KeyState, KeyStep};
-use super::{FoundKeys, KeyEndpoint, KeyError, PublishedKeys};
+use super::{FoundKeys, KeyEndpoint, KeyFetchError, PublishedKeys};
 use crate::metrics::CallerKeyMetrics;
 use crate::oauth::TokenErrorKind;
 use crate::token::{Clock, Moment};
@@ -174,7 +174,7 @@ impl SharedKeys {
         result
     }
 
-    fn finish(&self, result: Result<FoundKeys, KeyError>) {
+    fn finish(&self, result: Result<FoundKeys, KeyFetchError>) {
         let now = self.clock.now();
         let issuer = self.name.as_str();
         let outcome = match &result {
@@ -270,11 +270,11 @@ async fn keep_read(shared: Arc<SharedKeys>) {
             biased;
             Some(attempt) = attempts.join_next() => shared.finish(match attempt {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(KeyError::new(
+                Ok(Err(_)) => Err(KeyFetchError::new(
                     TokenErrorKind::Timeout,
                     format!("the keys have not come within {:?}", KeySource::READ_TIMEOUT),
                 )),
-                Err(_) => Err(KeyError::new(
+                Err(_) => Err(KeyFetchError::new(
                     TokenErrorKind::Local,
                     "reading the keys panicked: a defect of sidebearer",
                 )),

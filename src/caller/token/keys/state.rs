@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::{FoundKeys, KeyError, PublishedKeys};
+use super::{FoundKeys, KeyFetchError, PublishedKeys};
 use crate::token::Moment;
 
 /// How old keys get, less what is drawn so that replicas spread: where the server does not say, at least and at most.
@@ -33,7 +33,7 @@ pub(super) struct KeyState {
     /// When an unknown key was asked for last.
     unknown_at: Option<Duration>,
     failures: u32,
-    pub(super) last_failure: Option<(KeyError, Moment)>,
+    pub(super) last_failure: Option<(KeyFetchError, Moment)>,
     pub(super) last_success: Option<Moment>,
 }
 
@@ -89,7 +89,7 @@ impl KeyState {
     }
 
     /// The attempt in flight has ended. Keys of before serve on if it brought none.
-    pub(super) fn finish(&mut self, now: Moment, result: Result<FoundKeys, KeyError>) {
+    pub(super) fn finish(&mut self, now: Moment, result: Result<FoundKeys, KeyFetchError>) {
         self.in_flight = false;
         match result {
             Ok(found) => {
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(state.next_step(at(now)), KeyStep::Read);
             state.finish(
                 at(now),
-                Err(KeyError::new(TokenErrorKind::Unreachable, "away")),
+                Err(KeyFetchError::new(TokenErrorKind::Unreachable, "away")),
             );
             let pause = state.due_in(at(now));
             let most = FIRST_PAUSE
@@ -226,10 +226,10 @@ mod tests {
             let mut state = state();
             state.next_step(at(0.0));
             let retry_after = Some(Duration::from_secs(asked));
-            let error = KeyError::new(TokenErrorKind::Throttled, "slowly");
+            let error = KeyFetchError::new(TokenErrorKind::Throttled, "slowly");
             state.finish(
                 at(0.0),
-                Err(KeyError {
+                Err(KeyFetchError {
                     retry_after,
                     ..error
                 }),
@@ -279,10 +279,10 @@ mod tests {
         );
         state.next_step(at(1.0));
         let retry_after = Some(Duration::from_secs(100));
-        let error = KeyError::new(TokenErrorKind::Throttled, "slowly");
+        let error = KeyFetchError::new(TokenErrorKind::Throttled, "slowly");
         state.finish(
             at(1.0),
-            Err(KeyError {
+            Err(KeyFetchError {
                 retry_after,
                 ..error
             }),
