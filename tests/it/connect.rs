@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use crate::support::loopback;
 use crate::support::tls::{Ca, CertificateAndKey};
+use crate::support::{eventually, loopback};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -330,18 +330,15 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
     let url = format!("https://{}", silent.local_addr().unwrap());
     let ca = Ca::new();
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
-    let error = connector.connect(Protocols::Any, Duration::from_millis(200));
-    let error = error.await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ConnectError::Timeout {
-                stage: Stage::Tls,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    // On a loaded machine it may take longer to get there.
+    eventually("it gets to the handshake", async || {
+        let error = connector.connect(Protocols::Any, Duration::from_millis(200));
+        let ConnectError::Timeout { stage, .. } = error.await.unwrap_err() else {
+            panic!("it has time for no more than that")
+        };
+        matches!(stage, Stage::Tls)
+    })
+    .await;
 }
 
 #[tokio::test]

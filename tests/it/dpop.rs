@@ -13,7 +13,7 @@ use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::idp::Idp;
 use crate::support::server::{Body, response, whole};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{protected, smallest, with_patience};
+use crate::support::{eventually, protected, smallest, with_patience};
 
 /// The API, called by the host it is sent.
 fn judged(issuer: &Issuer, referee: &Referee, seen: &Seen) -> http::Response<Body> {
@@ -151,12 +151,13 @@ async fn a_bearer_token_is_not_good_enough_unless_binding_is_optional() {
         (answer.status, answer.code().as_str()),
         (503, "token_unavailable")
     );
-    let error = &sidebearer.status().await["credentials"]["api"]["last_error"];
-    let message = error["message"].as_str().unwrap();
-    assert!(
-        message.contains("a Bearer token where dpop = true asks for one that is bound"),
-        "{message}"
-    );
+    let expected = "a Bearer token where dpop = true asks for one that is bound";
+    eventually("it is told", async || {
+        let error = &sidebearer.status().await["credentials"]["api"]["last_error"];
+        let message = error["message"].as_str();
+        message.is_some_and(|message| message.contains(expected))
+    })
+    .await;
     assert!(api.seen().is_empty());
 
     let optional = "dpop = \"optional\"";

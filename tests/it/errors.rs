@@ -18,10 +18,10 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 /// The smallest configuration with short patience.
 fn impatient(api: &Api, idp: &Idp) -> String {
     format!(
-        "[server]\nheader_timeout = \"300ms\"\nmax_header_bytes = \"100KiB\"\n{}",
+        "[server]\nheader_timeout = \"1s\"\nmax_header_bytes = \"100KiB\"\n{}",
         smallest(api, idp).replace(
             "[upstreams.api]",
-            "[upstreams.api]\nstream_idle_timeout = \"300ms\"",
+            "[upstreams.api]\nstream_idle_timeout = \"1s\"",
         )
     )
 }

@@ -11,9 +11,9 @@ use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::loopback;
 use crate::support::scripted::{GOOD, Server, basic, credential, fetch, http, literal, ok};
 use crate::support::tls::Ca;
+use crate::support::{PATIENCE, loopback};
 
 /// Holds everything that one encoding or another treats specially.
 const AWKWARD: &str = "a:b@c%d+e/f&g=h i~";
@@ -303,7 +303,7 @@ async fn a_request_that_is_dropped_closes_its_connection() {
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     let mut rest = Vec::new();
-    let closed = tokio::time::timeout(Duration::from_secs(20), tcp.read_to_end(&mut rest));
+    let closed = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut rest));
     let _ = closed.await.expect("the connection ends with the request");
 }
 

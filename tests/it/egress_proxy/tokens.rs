@@ -131,8 +131,9 @@ async fn what_discovery_names_on_another_host_is_asked_only_if_it_is_listed() {
         .await;
         let proxy = HttpProxy::to(server.address).start();
         let lines = format!(
-            "proxy = \"{}\"\nacquire_timeout = \"2s\"\n{hosts}",
-            proxy.url("http")
+            "proxy = \"{}\"\nacquire_timeout = \"{}\"\n{hosts}",
+            proxy.url("http"),
+            if expected == 503 { "2s" } else { "30s" }
         );
         let config = config(&api, "http://api.internal", &lines);
         let config = config.replace("token_endpoint =", "issuer =");
@@ -140,8 +141,11 @@ async fn what_discovery_names_on_another_host_is_asked_only_if_it_is_listed() {
         let answer = client::get(sidebearer.address(), "/").await;
         assert_eq!(answer.status, expected, "{host} {hosts}");
         if expected == 503 {
-            let status = sidebearer.page("/status").await;
-            assert!(status.contains("discovery_hosts"), "{status}");
+            eventually("it is told", async || {
+                let status = sidebearer.page("/status").await;
+                status.contains("discovery_hosts")
+            })
+            .await;
             assert!(proxy.asked().iter().all(|head| !head.starts_with("POST")));
         }
     }

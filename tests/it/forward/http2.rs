@@ -259,9 +259,7 @@ async fn plain_http_of_either_version_inside_of_a_stream_takes_the_way_of_every_
 
 #[tokio::test]
 async fn a_head_inside_of_a_stream_is_waited_for_as_long_as_any_other() {
-    let world = World::with("[server]\nheader_timeout = \"300ms\"", |_| {
-        response(200, "")
-    });
+    let world = World::with("[server]\nheader_timeout = \"1s\"", |_| response(200, ""));
     let mut sender = client(world.address()).await;
     let (sending, incoming) = tunnel(&mut sender, "crm.example.com:80").await;
     let mut stream = as_connection(sending, incoming);

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::config;
+use crate::support::PATIENCE;
 use crate::support::client::{self, http2, streaming};
 use crate::support::server::{self, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
@@ -98,16 +99,16 @@ async fn an_api_is_told_the_windows() {
         "http = \"2\"\nmax_streams = 3\nstream_window = \"128KiB\"\nresponse_timeout = \"1s\"";
     let sidebearer = Sidebearer::start(&config("", api, lines));
     assert_eq!(client::get(sidebearer.address(), "/").await.status, 504);
-    let mut begin = Vec::new();
-    while let Ok(read) = told.try_recv() {
-        begin.extend(read);
-    }
-    let has = |bytes: &[u8]| begin.windows(bytes.len()).any(|window| window == bytes);
     // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE of the connection, which begins with 65,535.
-    assert!(has(b"\0\x04\0\x02\0\0"), "{begin:?}");
+    let settings = b"\0\x04\0\x02\0\0";
     let more = (3 * (128 << 10) - 65_535_u32).to_be_bytes();
     let update = [&b"\0\0\x04\x08\0\0\0\0\0"[..], &more].concat();
-    assert!(has(&update), "{begin:?}");
+    let mut begin = Vec::new();
+    let has = |begin: &[u8], bytes: &[u8]| begin.windows(bytes.len()).any(|window| window == bytes);
+    while !has(&begin, settings) || !has(&begin, &update) {
+        let read = tokio::time::timeout(PATIENCE, told.recv()).await;
+        begin.extend(read.expect("both are told").expect("both are told"));
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,9 +19,6 @@ use crate::support::process::Process;
 use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{client, tls::Ca};
-
-/// The next good content is in use this soon.
-const TAKEN_UP: Duration = Duration::from_secs(2);
 
 const EMPTY: (Option<&[u8]>, &str) = (Some(b""), "it is empty");
 const MISSING: (Option<&[u8]>, &str) = (None, "it cannot be read: No such file");
@@ -132,13 +129,11 @@ async fn spoil(
         let status = sidebearer.status().await["credentials"]["api"].clone();
         assert_eq!(status["consecutive_failures"], 0, "{status}");
 
-        let cured = Instant::now();
         fs::write(&file, good).unwrap();
         eventually("it is good again", async || {
             faults(&sidebearer).await.is_empty()
         })
         .await;
-        assert!(cured.elapsed() < TAKEN_UP, "{:?}", cured.elapsed());
     }
 
     fs::write(&file, next).unwrap();

@@ -169,7 +169,7 @@ async fn pipelined_requests_arrive_one_by_one_and_are_answered_in_order() {
 async fn an_expectation_never_shifts_what_follows() {
     let (recorder, idp) = (Recorder::start(), Idp::start());
     // The recorder never says 100: after a second the body is asked for all the same.
-    let patient = config(&recorder.url(), &idp, "").replace("stream_idle_timeout = \"300ms\"", "");
+    let patient = config(&recorder.url(), &idp, "").replace("stream_idle_timeout = \"1s\"", "");
     let sidebearer = Sidebearer::start(&patient);
     for (lines, body) in [
         ("Expect: 100-continue\r\nContent-Length: 5\r\n", "hello"),

@@ -46,7 +46,7 @@ impl World {
         let config = format!(
             r#"
 [server]
-header_timeout = "300ms"
+header_timeout = "1s"
 max_header_bytes = "8KiB"
 
 [[listeners]]

@@ -35,8 +35,7 @@ impl Apart {
     async fn start() -> Self {
         let (recorder, idp) = (Recorder::start(), Idp::start());
         // A client that does not read may take its time.
-        let patient =
-            config(&recorder.url(), &idp, "").replace("stream_idle_timeout = \"300ms\"", "");
+        let patient = config(&recorder.url(), &idp, "").replace("stream_idle_timeout = \"1s\"", "");
         let process = Process::start(&patient).await;
         let address = process.address();
         let mut this = Self {

@@ -129,7 +129,7 @@ async fn an_http2_client_that_vanishes_is_found_by_pings() {
     };
     let (socket, address) = socket(&network);
     let api = Api::serve(socket);
-    let server = "idle_timeout = \"10m\"\nping_interval = \"300ms\"\nping_timeout = \"300ms\"";
+    let server = "idle_timeout = \"10m\"\nping_interval = \"1s\"\nping_timeout = \"1s\"";
     let process = start(&network, address, server, PATIENT).await;
     let stream = TokioIo::new(network.there.connect(network.here.address(PORT)));
     let trusted = Instant::now();
@@ -141,5 +141,5 @@ async fn an_http2_client_that_vanishes_is_found_by_pings() {
     request.headers_mut().remove("host");
     let _waiting = tokio::spawn(client.send_request(request));
     api.asked().await;
-    cut_and_freed(&network, &process, trusted, Duration::from_millis(600)).await;
+    cut_and_freed(&network, &process, trusted, Duration::from_secs(2)).await;
 }
