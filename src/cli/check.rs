@@ -105,10 +105,15 @@ async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), Command
 
 /// A client that keeps away from the sockets which a process with this configuration has.
 pub(super) fn client(config: &Config, credential: &Credential) -> Result<oauth::Client, String> {
+    let client = oauth::Client::with_own_sockets(own_sockets(config), credential);
+    client.map_err(|error| error.to_string())
+}
+
+/// The sockets that a process with this configuration has.
+fn own_sockets(config: &Config) -> Arc<OwnSockets> {
     let own = OwnSockets::default();
     own.set(config.tcp_sockets());
-    let client = oauth::Client::new(credential).map_err(|error| error.to_string())?;
-    Ok(client.with_own_sockets(own.into()))
+    own.into()
 }
 
 async fn fetch(credential: &Credential, client: oauth::Client) -> Result<Fetched, String> {
@@ -168,6 +173,7 @@ fn transport(
         max_body_bytes: None,
         proxy: upstream.egress_proxy().cloned(),
         address_policy: None,
+        own_sockets: own_sockets(config),
         redactor,
     };
     NetworkTransport::new(&upstream.url, settings).map_err(|error| error.to_string())

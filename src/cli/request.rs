@@ -57,6 +57,7 @@ pub(super) async fn send(
         max_body_bytes: Some(MAX_BODY),
         proxy: None,
         address_policy: None,
+        own_sockets: Arc::default(),
         redactor: Arc::default(),
     };
     let client = HttpClient::connecting(url, settings)?;

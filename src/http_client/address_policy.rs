@@ -4,11 +4,10 @@
 //! our own listeners injects, sent to any address that this machine can reach.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use url::Url;
 
-use crate::address::{AddressKind, OwnSockets};
+use crate::address::AddressKind;
 use crate::upstream::{AddressCheck, ForbiddenAddress};
 
 /// Judges the addresses of one URL that a discovery document named.
@@ -18,7 +17,6 @@ pub struct AddressPolicy {
     issuer: AddressKind,
     /// How `discovery_hosts` lists the host of the URL, if it does.
     listed: ListedAs,
-    own: Arc<OwnSockets>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +30,8 @@ enum ListedAs {
 
 impl AddressPolicy {
     /// For `url`, which was named by a document that came from `issuer`. `hosts` are those that
-    /// `discovery_hosts` lists. `own` are the sockets of this process, where it may never lead.
-    pub fn new(
-        issuer: Option<SocketAddr>,
-        url: &Url,
-        hosts: &[String],
-        own: Arc<OwnSockets>,
-    ) -> Self {
+    /// `discovery_hosts` lists.
+    pub fn new(issuer: Option<SocketAddr>, url: &Url, hosts: &[String]) -> Self {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
         let listed = if !hosts.iter().any(|listed| listed == host) {
             ListedAs::No
@@ -51,7 +44,6 @@ impl AddressPolicy {
             // An issuer whose address is not known counts as a public one: that allows least.
             issuer: issuer.map_or(AddressKind::Public, |address| AddressKind::of(address.ip())),
             listed,
-            own,
         }
     }
 
@@ -67,12 +59,6 @@ impl AddressPolicy {
 
     /// The reason why the server may not be at `address`, in words that follow the address.
     fn reason_against(&self, address: SocketAddr) -> Result<(), String> {
-        if self.own.contain(address) {
-            return Err(format!(
-                "with port {} is a socket of this process, where no discovery document may lead",
-                address.port()
-            ));
-        }
         let kind = AddressKind::of(address.ip());
         let allowed = match self.listed {
             _ if kind == AddressKind::Public || kind == self.issuer => true,
@@ -121,9 +107,7 @@ mod tests {
         let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 443);
         let hosts = HOSTS.map(str::to_owned);
         let url = url.parse().unwrap();
-        let own = Arc::new(OwnSockets::default());
-        own.set([([127, 0, 0, 9], 443).into()]);
-        AddressPolicy::new(Some(at(issuer)), &url, &hosts, own).reason_against(at(address))
+        AddressPolicy::new(Some(at(issuer)), &url, &hosts).reason_against(at(address))
     }
 
     #[test]
@@ -176,20 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn our_own_sockets_are_never_led_to() {
-        for (issuer, url) in [
-            ("127.0.0.1", "https://127.0.0.9/t"),
-            ("1.1.1.1", "https://localhost/t"),
-        ] {
-            let why = judge(issuer, url, "127.0.0.9").unwrap_err();
-            assert!(why.contains("a socket of this process"), "{why}");
-        }
-    }
-
-    #[test]
     fn an_issuer_whose_address_is_not_known_is_taken_for_a_public_one() {
         let url = "https://as.example/t".parse().unwrap();
-        let policy = AddressPolicy::new(None, &url, &[], Arc::default());
+        let policy = AddressPolicy::new(None, &url, &[]);
         let why = policy
             .reason_against(([10, 0, 0, 1], 443).into())
             .unwrap_err();

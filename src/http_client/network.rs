@@ -15,6 +15,7 @@ use super::{
     AddressPolicy, BoxFuture, Error, RequestErrorKind, Response, TlsFileFault, TlsFiles, Transport,
     UnreadableBody, display_url,
 };
+use crate::address::OwnSockets;
 use crate::config::{Dialing, EgressProxy, HttpVersion, NamedFile, Tls};
 use crate::redact::Redactor;
 use crate::upstream::{ClientCertificate, Connected, Connector, Protocols, TlsError, fingerprint};
@@ -42,6 +43,8 @@ pub struct NetworkSettings {
     pub proxy: Option<EgressProxy>,
     /// Where the server may be, if a server named the URL.
     pub address_policy: Option<Arc<AddressPolicy>>,
+    /// The sockets of this process, none of which is ever connected to.
+    pub own_sockets: Arc<OwnSockets>,
     /// Cleans what the server says before it gets into an error.
     pub redactor: Arc<Redactor>,
 }
@@ -216,6 +219,7 @@ fn connector(url: &Url, tls: &Tls, settings: &NetworkSettings) -> Result<Connect
         Connector::with_certificate(settings.certificate.as_deref(), url, tls, settings.http)?
             .through(settings.proxy.as_ref())?
             .with_dialing(settings.dialing.clone())
+            .with_own_sockets(Arc::clone(&settings.own_sockets))
             .with_redactor(settings.redactor.clone());
     Ok(match settings.address_policy.clone() {
         Some(policy) => connector.with_address_check(policy),

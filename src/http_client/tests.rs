@@ -23,6 +23,7 @@ fn settings(http: HttpVersion, max_body_bytes: Option<usize>) -> NetworkSettings
         max_body_bytes,
         proxy: None,
         address_policy: None,
+        own_sockets: Arc::default(),
         redactor: Arc::default(),
     }
 }

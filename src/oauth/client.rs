@@ -39,7 +39,6 @@ pub struct Client {
     make_http_client: Arc<MakeHttpClient>,
     wall_clock: WallClock,
     server: EndpointSource,
-    own_sockets: Arc<OwnSockets>,
     /// Cleans what servers say to it.
     redactor: Arc<Redactor>,
     /// What the server wants in proofs.
@@ -81,10 +80,21 @@ impl Client {
     /// # Errors
     /// A TLS file cannot be used. A problem with another file is an error of the first request that needs it.
     pub fn new(credential: &Credential) -> Result<Self, TlsError> {
-        Self::with_certificate(None, credential, Arc::default())
+        Self::with_own_sockets(Arc::default(), credential)
     }
 
-    /// As [`new`](Self::new). With a client certificate, every connection presents that one, even when the
+    /// As [`new`](Self::new). No request goes to one of these sockets, which are those of this process.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_own_sockets(
+        own_sockets: Arc<OwnSockets>,
+        credential: &Credential,
+    ) -> Result<Self, TlsError> {
+        Self::with_certificate(None, credential, own_sockets, Arc::default())
+    }
+
+    /// As [`with_own_sockets`](Self::with_own_sockets). With a client certificate, every connection presents that one, even when the
     /// files of `credential` change: the tokens are bound to it (RFC 8705 section 3). All secrets are added
     /// to the redactor.
     ///
@@ -93,12 +103,14 @@ impl Client {
     pub fn with_certificate(
         certificate: Option<Arc<ClientCertificate>>,
         credential: &Credential,
+        own_sockets: Arc<OwnSockets>,
         redactor: Arc<Redactor>,
     ) -> Result<Self, TlsError> {
         let (settings, cleans) = (credential.clone(), redactor.clone());
         let make = move |url: &Url, policy| {
-            let (certificate, redactor) = (certificate.clone(), cleans.clone());
-            let settings = network_settings(url, &settings, certificate, policy, redactor);
+            let (certificate, own) = (certificate.clone(), own_sockets.clone());
+            let settings =
+                network_settings(url, &settings, certificate, policy, own, cleans.clone());
             HttpClient::connecting(url, settings)
         };
         // The operator configured the first URL: no policy binds it.
@@ -154,19 +166,12 @@ impl Client {
             make_http_client,
             wall_clock,
             server,
-            own_sockets: Arc::default(),
             redactor,
             nonce: Arc::default(),
             clock: Arc::default(),
             inputs,
             last: Mutex::new(LastInputs::NotYet),
         }
-    }
-
-    /// Sets the sockets of this process: an endpoint that discovery finds must not be one of them.
-    pub fn with_own_sockets(mut self, sockets: Arc<OwnSockets>) -> Self {
-        self.own_sockets = sockets;
-        self
     }
 
     /// Shares the last DPoP nonce of the server with other clients of the same server.
@@ -244,7 +249,6 @@ impl Client {
                 let context = DiscoveryContext {
                     credential: &self.credential,
                     make_http_client: &self.make_http_client,
-                    own_sockets: &self.own_sockets,
                     redactor: &self.redactor,
                     now: (self.wall_clock)(),
                 };

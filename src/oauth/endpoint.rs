@@ -11,6 +11,7 @@ use super::form::Form;
 use super::last_good::{FoundFaults, InputFault};
 use super::response::EndpointResponse;
 use super::{TokenError, TokenErrorKind};
+use crate::address::OwnSockets;
 use crate::config::{Credential, HttpVersion};
 use crate::dpop::Nonce;
 use crate::http_client::{
@@ -128,6 +129,7 @@ pub(super) fn network_settings(
     credential: &Credential,
     certificate: Option<Arc<ClientCertificate>>,
     address_policy: Option<Arc<AddressPolicy>>,
+    own_sockets: Arc<OwnSockets>,
     redactor: Arc<Redactor>,
 ) -> NetworkSettings {
     NetworkSettings {
@@ -141,6 +143,7 @@ pub(super) fn network_settings(
         max_body_bytes: Some(credential.max_response_bytes),
         proxy: credential.proxy.proxy_for(url).cloned(),
         address_policy,
+        own_sockets,
         redactor,
     }
 }

@@ -245,10 +245,10 @@ fn client(
     before: Option<&BuiltCredential>,
 ) -> Result<oauth::Client, BuildError> {
     let redactor = context.redactor(&config.name);
-    let client = oauth::Client::with_certificate(certificate, config, redactor);
+    let own_sockets = Arc::clone(&context.own_sockets);
+    let client = oauth::Client::with_certificate(certificate, config, own_sockets, redactor);
     let client = client.map_err(|reason| unusable(config, reason))?;
     let client = client
-        .with_own_sockets(Arc::clone(&context.own_sockets))
         .with_nonce(context.authorization_server_nonce(config))
         .with_clock(context.authorization_server_clock(config));
     Ok(match before.and_then(|before| before.proof_key.clone()) {

@@ -12,10 +12,12 @@ use http_body_util::BodyExt;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::api::Api;
 use crate::support::client::{self, get, raw, request};
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::server::{self, response};
-use crate::support::{any_port, eventually};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::{any_port, eventually, loopback};
 
 /// From a file, in a literal, as another form field and as another header.
 const SECRETS: [&str; 4] = [
@@ -392,4 +394,37 @@ async fn memory_cannot_be_dumped() {
     assert_eq!(values, ["0", "0"]);
     // The files of a process that is not dumpable belong to root, whatever user runs it.
     assert_eq!(std::fs::metadata(format!("{about}/mem")).unwrap().uid(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_is_never_sent_to_a_socket_of_this_process() {
+    let (api, listener) = (Api::open(), loopback());
+    let config = |endpoint: &str| {
+        format!(
+            "[[listeners]]\naddress = \"{listener}\"\nupstream = \"api\"\n\
+             [upstreams.api]\nurl = \"{}\"\n\
+             [[routes]]\nhost = \"protected.example\"\nupstream = \"protected\"\n\
+             [upstreams.protected]\nurl = \"https://unused.example\"\ncredential = \"back\"\n\
+             [credentials.back]\n{endpoint}\nallow_plaintext = true\nrequired = false\n\
+             client_id = \"billing\"\nclient_secret = \"s3cret-of-billing\"\n",
+            api.url()
+        )
+    };
+    let named = format!("token_endpoint = \"http://{listener}/token\"");
+    let issuer = format!("issuer = \"http://{listener}\"");
+    for endpoint in [named, issuer] {
+        let sidebearer = Sidebearer::start(&config(&endpoint));
+        // The listener itself serves.
+        assert_eq!(get(listener, "/x").await.status, 200);
+        let mut status = String::new();
+        eventually("the credential tells why", async || {
+            status = sidebearer.page("/status").await;
+            status.contains("is a socket of this process")
+        })
+        .await;
+        assert!(status.contains("\"bad_response\""), "{status}");
+        sidebearer.ended().await;
+    }
+    let paths: Vec<_> = api.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(paths, ["/x", "/x"], "nothing else has come");
 }

@@ -30,7 +30,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub(super) struct ServerReach {
     pub(super) tls: Tls,
     pub(super) proxy: ProxyChoice,
-    /// Where no document of a server may lead.
+    /// None of them is ever asked.
     pub(super) own_sockets: Arc<OwnSockets>,
 }
 
@@ -144,6 +144,7 @@ impl AskedServer {
             max_body_bytes: Some(MAX_BODY_BYTES),
             proxy: self.reach.proxy.proxy_for(&self.url).cloned(),
             address_policy: self.policy.clone(),
+            own_sockets: Arc::clone(&self.reach.own_sockets),
             redactor: Arc::clone(&self.redactor),
         }
     }

@@ -8,7 +8,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use crate::address::OwnSockets;
 use crate::config::Credential;
 use crate::http_client::{AddressPolicy, HttpClient, display_url};
 use crate::oauth::discovery::{self, EndpointRequirements};
@@ -56,7 +55,6 @@ pub(super) struct Discovery {
 pub(super) struct DiscoveryContext<'a> {
     pub(super) credential: &'a Credential,
     pub(super) make_http_client: &'a Arc<MakeHttpClient>,
-    pub(super) own_sockets: &'a Arc<OwnSockets>,
     pub(super) redactor: &'a Redactor,
     pub(super) now: SystemTime,
 }
@@ -167,8 +165,7 @@ impl Discovery {
                     let message = format!("{} is not usable: {what}", display_url(&url));
                     TokenError::new(TokenErrorKind::BadResponse, message)
                 })?;
-                let (hosts, own) = (&credential.discovery_hosts, context.own_sockets);
-                let policy = AddressPolicy::new(answer.peer, &found, hosts, own.clone());
+                let policy = AddressPolicy::new(answer.peer, &found, &credential.discovery_hosts);
                 self.check_unseen(&found, &policy, context)?;
                 return Ok((found, policy));
             }

@@ -124,7 +124,14 @@ async fn a_doubtful_document_is_read_again_and_the_old_one_serves_on_without() {
 fn a_document_is_read_again_after_a_minute_of_doubt_and_not_before() {
     let credential = credential("https://as.example");
     let url: Url = "http://127.0.0.1/token".parse().unwrap();
-    let settings = network_settings(&url, &credential, None, None, Arc::default());
+    let settings = network_settings(
+        &url,
+        &credential,
+        None,
+        None,
+        Arc::default(),
+        Arc::default(),
+    );
     let http = HttpClient::connecting(&url, settings).unwrap();
     let start = Instant::now();
     let doubtful = DiscoveredEndpoint {

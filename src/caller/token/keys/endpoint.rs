@@ -80,8 +80,7 @@ impl IssuerEndpoint {
                 let message = format!("{} is not usable: {what}", display_url(&url));
                 KeyFetchError::new(TokenErrorKind::BadResponse, message)
             })?;
-            let own = Arc::clone(&self.reach.own_sockets);
-            let policy = AddressPolicy::new(answer.peer, &found, &[], own);
+            let policy = AddressPolicy::new(answer.peer, &found, &[]);
             self.check_unseen(&found)?;
             return Ok(self.keys_at(found, policy));
         }
