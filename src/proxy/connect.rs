@@ -1,6 +1,5 @@
 //! CONNECT to a forward listener: plain HTTP inside of it is served, and a tunnel is opened where no token is owed.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +13,11 @@ use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
-use super::open_tunnels::OpenTunnel;
+use super::open_tunnels::{OpenTunnel, Revocation, TunnelAsked};
 use super::passing::{self, Passage};
 use super::reply_body::Successor;
 use super::request;
 use super::route_taken::RouteTaken;
-use super::shard_snapshot::ShardSnapshot;
 use super::tunnel::UpstreamTunnel;
 use crate::config::{EgressAction, Scheme};
 use crate::policy::AskedFor;
@@ -109,12 +107,13 @@ async fn open(
     let opened = endpoint.open_tunnel().await;
     let (io, peer, lease) = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
     let peer = (!endpoint.connector.is_proxied()).then_some(peer.ip());
-    let open = OpenTunnel::new(Arc::clone(exchange.client()), asked, leads_to, peer);
+    let client = Arc::clone(exchange.client());
+    let open = OpenTunnel::new(client, TunnelAsked::Connect(asked.clone()), leads_to, peer);
     // It may have been reloaded meanwhile.
     let tunnels = Rc::clone(&exchange.shard.tunnels);
     let newest = tunnels.newest();
     if !Arc::ptr_eq(&newest, &exchange.shard.snapshot) {
-        judge_again(&newest, &open)
+        judge_again(&newest, &open, &asked)
             .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
     }
     let open = tunnels.add(open);
@@ -122,6 +121,7 @@ async fn open(
         io,
         (lease, place),
         exchange,
+        &asked,
         open,
     ))
 }
@@ -135,22 +135,17 @@ fn no_place() -> ProxyError {
     .retry_after(PLACES_RETURN)
 }
 
-/// Judges every open tunnel of a shard by its new snapshot, and cuts those that would not be opened any more.
-pub fn judge_tunnels(shard: &ShardSnapshot) {
-    shard.tunnels.judge_again(&shard.snapshot, judge_again);
-}
-
-/// Judges a tunnel by another snapshot than the one it was opened with.
-fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'static, str>> {
-    let client = &tunnel.client;
-    let listener = snapshot.listener(&client.listener);
-    // The name of a listener that was removed may already be another's.
-    let listener = listener.filter(|_| !client.is_closing());
-    let listener = listener.ok_or("its listener was removed")?;
-    if !snapshot.listeners[listener].is_forward {
-        return Err("its listener is no forward proxy any more".into());
-    }
-    match judge(snapshot, listener, &tunnel.asked) {
+/// Judges a tunnel that a CONNECT has opened by another snapshot than the one it was opened with.
+///
+/// # Errors
+/// Why it would not be opened any more.
+pub fn judge_again(
+    snapshot: &Snapshot,
+    tunnel: &OpenTunnel,
+    asked: &ConnectTarget,
+) -> Result<(), Revocation> {
+    let listener = tunnel.listener_in(snapshot)?;
+    match judge(snapshot, listener, asked) {
         Ok(ConnectVerdict::Tunnel(taken)) => {
             let upstream = &snapshot.upstreams[taken.upstream as usize];
             if authority(upstream) == tunnel.leads_to {
@@ -159,21 +154,10 @@ fn judge_again(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Cow<'stat
                 Err(LEADS_ELSEWHERE.into())
             }
         }
-        Ok(ConnectVerdict::Pass(_)) if tunnel.asked.to_string() != *tunnel.leads_to => {
+        Ok(ConnectVerdict::Pass(_)) if asked.to_string() != *tunnel.leads_to => {
             Err(LEADS_ELSEWHERE.into())
         }
-        Ok(ConnectVerdict::Pass(passage)) => {
-            let Some(peer) = tunnel.peer else {
-                let rule = snapshot.egress.addresses.rule_for_none();
-                return rule.map_or(Ok(()), |rule| {
-                    let reason =
-                        format!("only its proxy knows its address, and now there is {rule}");
-                    Err(reason.into())
-                });
-            };
-            let judged = snapshot.egress.addresses.judge(peer, passage.reach);
-            judged.map_err(|refusal| format!("its address {refusal}").into())
-        }
+        Ok(ConnectVerdict::Pass(passage)) => tunnel.judge_address(snapshot, passage.reach),
         Ok(ConnectVerdict::PlainHttp) => {
             Err("only plain HTTP is served at the destination now".into())
         }

@@ -1,5 +1,6 @@
 //! Where a request of a forward listener goes: what its client names, and what that is here.
 
+use http::Method;
 use http::request::Parts;
 
 use super::client_connection::ConnectTarget;
@@ -42,13 +43,27 @@ pub fn find_way<'s>(
         Some(opened) => inside(opened, &host, checked.authority, head)?,
         None => named(head, &host)?,
     };
-    let (path, method) = (&*checked.path.canonical, &head.method);
+    let path = &*checked.path.canonical;
+    way_to(snapshot, listener, destination, path, &head.method)
+}
 
+/// The way of a request for a destination, whose host is in its canonical form.
+///
+/// # Errors
+/// As [`find_way`], if there is none.
+pub fn way_to<'s>(
+    snapshot: &'s Snapshot,
+    listener: usize,
+    destination: Destination<'_>,
+    path: &str,
+    method: &Method,
+) -> Result<Way<'s>, ProxyError> {
+    let host = destination.host;
     let fits = |target: &RouteTarget| {
         let (upstream, route) = (target.upstream as usize, target.route as usize);
         leads_there(snapshot, upstream, route, destination)
     };
-    let by_name = snapshot.routes.find_by_name(listener, &host, path, method);
+    let by_name = snapshot.routes.find_by_name(listener, host, path, method);
     let by_name = by_name.filter(|found| fits(found.value));
     let implied = snapshot.implied_routes.find(listener, destination, path);
     let taken = match (by_name, implied) {
@@ -58,7 +73,7 @@ pub fn find_way<'s>(
         (Some(written), _) => RouteTaken::written(&written),
         (None, Some(implied)) => RouteTaken::implied(snapshot, *implied.value),
         (None, None) => {
-            let written = snapshot.routes.find(listener, &host, path, method);
+            let written = snapshot.routes.find(listener, host, path, method);
             let written = written.filter(|found| fits(found.value));
             let Some(written) = written else {
                 let passage = passing::judge(snapshot, listener, destination)?;

@@ -14,6 +14,7 @@ mod headers;
 mod interim;
 mod open_tunnels;
 mod outgoing;
+mod passed_upgrade;
 mod passing;
 mod renewal;
 mod reply;
@@ -22,6 +23,7 @@ mod request;
 mod request_id;
 mod response;
 mod response_body;
+mod revocation;
 mod route_taken;
 mod shard_snapshot;
 mod token_echo;
@@ -40,12 +42,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, InFlight};
-pub use connect::judge_tunnels;
 pub use error::{Blame, ErrorKind, ProxyError};
 pub use headers::{scrub_request, scrub_response};
 pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
 pub use reply_body::{Reply, ReplyError, Successor};
+pub use revocation::judge_tunnels;
 pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
@@ -61,6 +63,7 @@ use destination::Way;
 use exchange::{Exchange, SendRecord};
 use forward::Forward;
 use forwarded::Forwarded;
+use open_tunnels::PassedUpgrade;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
@@ -127,9 +130,11 @@ async fn answer(
 
     // A block of its own: what was read of the head takes no room while the upstream is waited for.
     let passed;
-    let (outgoing, pool, passage) = {
+    let (outgoing, pool, passage, upgrade) = {
         let checked = check(exchange, request)?;
         let way = find_way(exchange, snapshot, &checked, &request.head)?;
+        let tunnel = request::tunnel_request(&request.head, checked.seen);
+        let mut upgrade = None;
         let (upstream, pool, target, forwarded, passage) = match way {
             Way::Routed(taken, forwarded) => {
                 let at = taken.upstream as usize;
@@ -144,11 +149,15 @@ async fn answer(
                 passed = shard.passed_origin(&origin, passage.reach)?;
                 exchange.set_passed_upstream(&passed.upstream);
                 let (upstream, pool) = (&*passed.upstream, &passed.pool);
+                upgrade = tunnel.is_some().then(|| PassedUpgrade {
+                    origin,
+                    path: checked.path.canonical.as_ref().into(),
+                    method: request.head.method.clone(),
+                });
                 (upstream, pool, target, Forwarded::AsNamed, Some(passage))
             }
         };
         let injection = choose_injection(exchange, upstream)?;
-        let tunnel = request::tunnel_request(&request.head, checked.seen);
         exchange.admit(if tunnel.is_some() {
             AskedFor::Tunnel
         } else {
@@ -157,7 +166,7 @@ async fn answer(
         scrub(exchange, snapshot, upstream, &mut request.head);
         let outgoing =
             OutgoingRequest::new(upstream, injection, request, target, tunnel, forwarded);
-        (outgoing, pool, passage)
+        (outgoing, pool, passage, upgrade)
     };
     exchange.set_upload(outgoing.upload);
     let forward = Forward {
@@ -177,12 +186,15 @@ async fn answer(
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
     };
-    let (answer, tunnel) = tunnel::take_tunnel(
+    let (answer, mut tunnel) = tunnel::take_tunnel(
         answer,
         outgoing.is_extended_connect(),
         exchange,
         outgoing.upstream,
     );
+    if let (Some(asked), Some(tunnel)) = (upgrade, &mut tunnel) {
+        passed_upgrade::open(asked, tunnel, exchange, outgoing.upstream)?;
+    }
     Ok((reply(answer, &outgoing, &exchange.sent), tunnel))
 }
 

@@ -1,4 +1,4 @@
-//! The tunnels that are open on one shard: a reload may end the permission of each.
+//! The tunnels that are open on one shard and lead where a client named: a reload may end the permission of each.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -7,8 +7,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use http::Method;
+
 use super::client_connection::{ClientConnection, ConnectTarget};
+use crate::egress::Reach;
 use crate::snapshot::Snapshot;
+use crate::upstream::Origin;
 
 /// The open tunnels of one shard, whatever snapshot each began with.
 pub struct OpenTunnels {
@@ -17,19 +21,40 @@ pub struct OpenTunnels {
     newest: RefCell<Arc<Snapshot>>,
 }
 
-/// A tunnel that a CONNECT opened, and by what it may be ended.
+/// A tunnel, and by what it may be ended.
 pub struct OpenTunnel {
     /// The connection that it came on.
     pub client: Arc<ClientConnection>,
     /// What the client asked for.
-    pub asked: ConnectTarget,
+    pub asked: TunnelAsked,
     /// The host and port that were connected to.
     pub leads_to: Box<str>,
     /// The address there; `None` where a proxy knows it alone.
     pub peer: Option<IpAddr>,
-    revoked: Cell<Option<Cow<'static, str>>>,
+    revoked: Cell<Option<Revocation>>,
     waker: RefCell<Option<Waker>>,
 }
+
+/// What a client asked for that has a tunnel.
+pub enum TunnelAsked {
+    /// A CONNECT to this host and port.
+    Connect(ConnectTarget),
+    /// An upgrade, or an extended CONNECT, to where no route leads.
+    Upgrade(PassedUpgrade),
+}
+
+/// A request that asks for a tunnel, and that passes because no route leads elsewhere.
+pub struct PassedUpgrade {
+    /// Where it is for.
+    pub origin: Origin,
+    /// Its path, as it is matched.
+    pub path: Box<str>,
+    /// Its method.
+    pub method: Method,
+}
+
+/// Why a tunnel may not stay.
+pub type Revocation = Cow<'static, str>;
 
 impl OpenTunnels {
     /// None yet.
@@ -57,7 +82,7 @@ impl OpenTunnels {
     pub fn judge_again(
         &self,
         newest: &Arc<Snapshot>,
-        judge: impl Fn(&Snapshot, &OpenTunnel) -> Result<(), Cow<'static, str>>,
+        judge: impl Fn(&Snapshot, &OpenTunnel) -> Result<(), Revocation>,
     ) {
         *self.newest.borrow_mut() = Arc::clone(newest);
         for tunnel in self.tunnels.borrow().iter().filter_map(Weak::upgrade) {
@@ -78,7 +103,7 @@ impl OpenTunnel {
     /// One that leads to the host and port in `leads_to`, at the address of `peer`.
     pub fn new(
         client: Arc<ClientConnection>,
-        asked: ConnectTarget,
+        asked: TunnelAsked,
         leads_to: Box<str>,
         peer: Option<IpAddr>,
     ) -> Self {
@@ -92,8 +117,39 @@ impl OpenTunnel {
         }
     }
 
+    /// The index of its listener in another snapshot than the one it was opened with.
+    ///
+    /// # Errors
+    /// The listener is not there any more, or is no forward proxy.
+    pub fn listener_in(&self, snapshot: &Snapshot) -> Result<usize, Revocation> {
+        let listener = snapshot.listener(&self.client.listener);
+        // The name of a listener that was removed may already be another's.
+        let listener = listener.filter(|_| !self.client.is_closing());
+        let listener = listener.ok_or("its listener was removed")?;
+        if !snapshot.listeners[listener].is_forward {
+            return Err("its listener is no forward proxy any more".into());
+        }
+        Ok(listener)
+    }
+
+    /// Judges its address by another snapshot, by which it may still pass as far as its host says.
+    ///
+    /// # Errors
+    /// Why nothing may pass there.
+    pub fn judge_address(&self, snapshot: &Snapshot, reach: Reach) -> Result<(), Revocation> {
+        let addresses = &snapshot.egress.addresses;
+        let Some(peer) = self.peer else {
+            return addresses.rule_for_none().map_or(Ok(()), |rule| {
+                let reason = format!("only its proxy knows its address, and now there is {rule}");
+                Err(reason.into())
+            });
+        };
+        let judged = addresses.judge(peer, reach);
+        judged.map_err(|refusal| format!("its address {refusal}").into())
+    }
+
     /// Why it must end now, if its permission has ended. Told once; until then the task is woken for it.
-    pub fn poll_revoked(&self, cx: &Context<'_>) -> Option<Cow<'static, str>> {
+    pub fn poll_revoked(&self, cx: &Context<'_>) -> Option<Revocation> {
         let mut waker = self.waker.borrow_mut();
         if !waker
             .as_ref()
@@ -104,7 +160,7 @@ impl OpenTunnel {
         self.revoked.take()
     }
 
-    fn revoke(&self, reason: Cow<'static, str>) {
+    fn revoke(&self, reason: Revocation) {
         self.revoked.set(Some(reason));
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();

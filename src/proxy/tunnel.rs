@@ -4,6 +4,7 @@
 mod copy;
 mod side;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,9 +15,9 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::HeldLimits;
-use super::client_connection::ClientConnection;
+use super::client_connection::{ClientConnection, ConnectTarget};
 use super::exchange::Exchange;
-use super::open_tunnels::OpenTunnel;
+use super::open_tunnels::{OpenTunnel, TunnelAsked};
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
@@ -47,7 +48,7 @@ pub struct UpstreamTunnel {
 /// What a tunnel holds of its upstream.
 enum HeldUpstream {
     /// The connection or stream that carried the request which asked for it.
-    Request(#[expect(dead_code, reason = "held until it is dropped")] Lease),
+    Request(Lease),
     /// A connection of its own, and the place of the tunnel among those of clients, if it has one of its own.
     Connection(
         #[expect(dead_code, reason = "held until it is dropped")] TunnelLease,
@@ -132,13 +133,14 @@ impl UpstreamTunnel {
         io: UpstreamIo,
         (lease, place): (TunnelLease, Option<Permit>),
         exchange: &mut Exchange,
+        asked: &ConnectTarget,
         open: Rc<OpenTunnel>,
     ) -> Box<Self> {
         let config = &exchange.shard.snapshot.config;
         let idle = config.egress.tunnel_idle_timeout;
         let buffer = config.server.tunnel_buffer;
         let mut record = exchange.begin_tunnel_record();
-        record.set_destination(&open.asked.host, open.asked.port);
+        record.set_destination(&asked.host, asked.port);
         exchange.set_tunnel_opened();
         Box::new(Self {
             side: UpstreamSide::Connection(io),
@@ -154,7 +156,21 @@ impl UpstreamTunnel {
 
     /// Whether a CONNECT has asked for it.
     pub fn is_connect(&self) -> bool {
-        self.open.is_some()
+        let asked = self.open.as_ref().map(|open| &open.asked);
+        matches!(asked, Some(TunnelAsked::Connect(_)))
+    }
+
+    /// The address of the server that it leads to, or of the proxy on the way; known of what a request has asked for.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match &self.held {
+            HeldUpstream::Request(lease) => lease.peer(),
+            HeldUpstream::Connection(..) => None,
+        }
+    }
+
+    /// From now on a reload may end its permission.
+    pub fn set_revocable(&mut self, open: Rc<OpenTunnel>) {
+        self.open = Some(open);
     }
 
     /// Joins both sides until both have ended, or nothing moves. Of the client's, `received` has been read already.

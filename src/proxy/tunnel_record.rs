@@ -84,8 +84,9 @@ impl TunnelRecord {
     fn is_logged(&self) -> bool {
         match self.access {
             AccessLog::Off => false,
-            // Nobody reads what is in the tunnel of a CONNECT: these lines are all that tells of it.
-            AccessLog::Errors => self.host.is_some(),
+            // Nobody reads what is in the tunnel of a CONNECT: these lines are all that tells of it. And nothing else
+            // tells why a reload has ended one.
+            AccessLog::Errors => self.host.is_some() || self.reason.is_some(),
             AccessLog::All => true,
         }
     }

@@ -1,5 +1,6 @@
 //! A connection while a request uses it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -248,6 +249,15 @@ impl Lease {
     /// Whether a proxy reads the requests on the connection, so that a response may be one of the proxy.
     pub fn is_read_by_proxy(&self) -> bool {
         matches!(&self.leased, Leased::Http1(state) if state.is_read_by_proxy)
+    }
+
+    /// The address that answered: that of the server, or of the proxy on the way to it.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match &self.leased {
+            Leased::Http1(state) => Some(state.age.peer()),
+            Leased::Http2(connection) => Some(connection.age().peer()),
+            Leased::Nothing => None,
+        }
     }
 
     fn idle_for(&self) -> Duration {

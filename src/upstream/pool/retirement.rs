@@ -37,6 +37,11 @@ impl Age {
             peer,
         }
     }
+
+    /// The address that the connection leads to.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
 }
 
 /// Decides which connections of one shard should be replaced.

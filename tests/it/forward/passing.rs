@@ -1,13 +1,19 @@
 //! Tunnels to what no route leads to, and requests that go on over TLS.
 
-use super::tunnels::{comes_back, end_of, far, is_reset, leading_to, tunnel};
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::tunnels::{far, leading_to};
 use crate::support::api::Api;
 use crate::support::client;
 use crate::support::idp::Idp;
 use crate::support::process::Process;
-use crate::support::server::response;
+use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
+use crate::support::tunnel::{comes_back, end_of, is_reset, tunnel};
 use crate::support::{PATIENCE, any_port, eventually, loopback};
 
 /// Two forward listeners: `open`, by which everything passes, and `network`, which the network can reach.
@@ -191,6 +197,89 @@ async fn a_reload_cuts_the_tunnels_that_may_not_pass_any_more() {
             comes_back(&mut stream, "pong").await;
         } else {
             assert!(is_reset(end_of(&mut stream).await), "{what}");
+        }
+    }
+}
+
+/// Switches protocols, and sends back what comes.
+fn chat() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(switch).await.unwrap();
+        let (mut from, mut to) = stream.split();
+        let _ = tokio::io::copy(&mut from, &mut to).await;
+    })
+}
+
+#[tokio::test]
+async fn a_reload_cuts_the_websockets_that_may_not_pass_any_more() {
+    let chat = chat();
+    let listener = "unmatched = \"pass\"\n";
+    let ports = format!("ports = [{}]\naddresses = \"any\"\n", chat.port());
+    let before = format!(
+        "[egress]\n{ports}[[listeners]]\nname = \"app\"\naddress = \"{}\"\nkind = \"forward\"\n{listener}",
+        any_port()
+    );
+    let with = |old: &str, new: &str| {
+        assert!(before.contains(old), "{old}");
+        before.replace(old, new)
+    };
+    let rule =
+        |host: &str| format!("{before}[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"deny\"\n");
+    let upstream = |url: &str| format!("{before}[upstreams.chat]\nurl = \"{url}\"\n");
+    for (change, after, stays) in [
+        ("nothing", before.clone(), true),
+        ("another host is denied", rule("other.example"), true),
+        (
+            "a route leads elsewhere",
+            upstream("http://other.example"),
+            true,
+        ),
+        (
+            "a route leads to another path there",
+            upstream(&format!("http://{chat}/other")),
+            true,
+        ),
+        (
+            "a route leads there",
+            upstream(&format!("http://{chat}/chat")),
+            false,
+        ),
+        ("the host is denied", rule(&chat.ip().to_string()), false),
+        ("nothing passes", with(listener, ""), false),
+        (
+            "the port is closed",
+            with(&ports, "addresses = \"any\"\n"),
+            false,
+        ),
+        (
+            "only public addresses",
+            with("\"any\"", "\"public\""),
+            false,
+        ),
+        (
+            "the listener has another name",
+            with("\"app\"", "\"new\""),
+            false,
+        ),
+    ] {
+        let sidebearer = Sidebearer::start(&before);
+        let mut open = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let ask = format!(
+            "GET http://{chat}/chat HTTP/1.1\r\nHost: {chat}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        );
+        open.write_all(ask.as_bytes()).await.unwrap();
+        let head = read_head(&mut open).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        comes_back(&mut open, "before").await;
+        let reloaded = sidebearer.reconfigure(&after).await;
+        reloaded.unwrap_or_else(|refused| panic!("{change}: {refused}"));
+        if stays {
+            comes_back(&mut open, change).await;
+        } else {
+            assert!(is_reset(end_of(&mut open).await), "{change}");
         }
     }
 }

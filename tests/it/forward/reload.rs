@@ -3,12 +3,13 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::tunnels::{comes_back, end_of, far, is_reset, leading_to, tunnel};
+use super::tunnels::{far, leading_to};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::process::Process;
 use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
+use crate::support::tunnel::{comes_back, end_of, is_reset, tunnel};
 use crate::support::{any_port, client, eventually};
 
 const OTHER: &str = "[upstreams.other]\nurl = \"https://other.example.com\"\n";

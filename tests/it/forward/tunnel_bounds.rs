@@ -6,10 +6,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
-use super::tunnels::{Seen, comes_back, end_of, far, is_reset, leading_to, next, tunnel};
+use super::tunnels::{Seen, far, leading_to, next};
 use crate::support::api::Api;
+use crate::support::process::{Memory, Process, scale};
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::tunnel::{comes_back, end_of, is_reset, tunnel};
 use crate::support::{PATIENCE, any_port, client, eventually};
 
 #[tokio::test]
@@ -103,6 +105,65 @@ async fn tunnels_take_no_more_than_max_connections_and_others_wait() {
     open.pop();
     let mut last = timeout(PATIENCE, waiting).await.expect("a place is free");
     comes_back(&mut last, "ping").await;
+}
+
+/// `SIDEBEARER_TEST_TUNNELS` has more than 300 of them.
+#[tokio::test]
+async fn many_open_tunnels_cost_little_and_give_everything_back() {
+    let tunnels = scale("SIDEBEARER_TEST_TUNNELS", 300);
+    let (far, _seen) = far();
+    // One place is left, and it is taken by whoever asks for another tunnel.
+    let lines = format!("max_connections = {}", 2 * tunnels);
+    let server = format!("[server]\nmax_connections = {}\n", tunnels + 1);
+    let process = Process::start(&(server + &leading_to(far, &lines))).await;
+    let (proxy, target) = (process.address(), "far.old.internal:8443");
+    let count = "sidebearer_tunnels{listener=\"proxy\",upstream=\"far\"}";
+    let active = "sidebearer_upstream_connections{state=\"active\",upstream=\"far\"}";
+
+    let (mut before, mut grown) = (None, Vec::new());
+    for _ in 0..3 {
+        let mut open = Vec::new();
+        for _ in 0..tunnels {
+            let mut stream = tunnel(proxy, target).await;
+            comes_back(&mut stream, "ping").await;
+            open.push(stream);
+        }
+        for series in [count, active] {
+            assert_eq!(process.metric(series).await, tunnels as f64, "{series}");
+        }
+        // The last place is there, and not one more.
+        let mut last = tunnel(proxy, target).await;
+        let mut waiting = std::pin::pin!(tunnel(proxy, target));
+        let too_early = timeout(Duration::from_millis(300), waiting.as_mut()).await;
+        assert!(too_early.is_err(), "there is no place");
+        comes_back(&mut last, "ping").await;
+        drop(last);
+        let last = timeout(PATIENCE, waiting).await.expect("a place is free");
+        drop(last);
+        grown.push(process.memory(Memory::Now));
+        let files = process.open_files();
+        assert!(files > 2 * tunnels, "{files} files");
+        drop(open);
+        eventually("every place is given back", async || {
+            let mut left = 0.0;
+            for series in [count, active] {
+                left += process.metric(series).await;
+            }
+            left == 0.0
+        })
+        .await;
+        let files = process.open_files();
+        let before = *before.get_or_insert(files);
+        assert!(
+            files <= before,
+            "{files} files, {before} after the first round"
+        );
+    }
+    println!("{tunnels} tunnels: {grown:?} KiB");
+    let more = grown[2].saturating_sub(grown[0]);
+    assert!(more < 2048 + grown[0] / 10, "{grown:?} KiB");
+    let each = process.memory(Memory::Peak) / tunnels;
+    assert!(tunnels < 1000 || each < 48, "{each} KiB each");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::support::api::Api;
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
+use crate::support::tunnel::{comes_back, end_of, is_reset, tunnel};
 use crate::support::{PATIENCE, any_port, client, eventually};
 
 /// What a server saw of a connection.
@@ -87,39 +88,9 @@ hosts = ["far.example.com", "far.old.internal:8443"]
     )
 }
 
-/// A connection of which a CONNECT to `target` has made a tunnel.
-pub(super) async fn tunnel(proxy: SocketAddr, target: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(proxy).await.unwrap();
-    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    stream.write_all(connect.as_bytes()).await.unwrap();
-    let head = read_head(&mut stream).await;
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    for absent in ["content-length", "transfer-encoding", "connection: close"] {
-        assert!(!head.contains(absent), "{head}");
-    }
-    stream
-}
-
-pub(super) async fn comes_back(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).await.unwrap();
-    let mut back = vec![0; text.len()];
-    stream.read_exact(&mut back).await.unwrap();
-    assert_eq!(back, text.as_bytes());
-}
-
 pub(super) async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
     let next = timeout(PATIENCE, seen.recv()).await;
     next.expect("the server sees something").unwrap()
-}
-
-/// How the next read ends.
-pub(super) async fn end_of(stream: &mut TcpStream) -> std::io::Result<usize> {
-    let read = timeout(PATIENCE, stream.read(&mut [0; 64])).await;
-    read.expect("it ends")
-}
-
-pub(super) fn is_reset(read: std::io::Result<usize>) -> bool {
-    read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@
 //! | client | what it does |
 //! | --- | --- |
 //! | [`client`] | well-behaved, HTTP/1.1 and HTTP/2; [`client::raw`] sends bytes as they are |
+//! | [`tunnel::tunnel`] | sends CONNECT, and has a tunnel |
 //! | [`frames::FrameClient`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
 //!
 //! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own.
@@ -68,6 +69,7 @@ pub(crate) mod server;
 pub(crate) mod sidebearer;
 pub(crate) mod strict;
 pub(crate) mod tls;
+pub(crate) mod tunnel;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -86,6 +88,14 @@ pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> boo
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         tokio::task::yield_now().await;
     }
+}
+
+/// The value of one series on a page of metrics; 0 when there is no such line.
+fn series(page: &str, series: &str) -> f64 {
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// A loopback IP of this process's own, so that a request meant for what has gone never reaches

@@ -155,6 +155,18 @@ impl Process {
         memory(self.id(), kind)
     }
 
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id()));
+        files.unwrap().count()
+    }
+
+    /// The value of one series of `/metrics`; 0 when there is no such line.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let page = super::client::get(self.admin(), "/metrics").await.text();
+        super::series(&page, series)
+    }
+
     /// What it has written to stderr so far: its log.
     pub(crate) fn log(&self) -> String {
         self.stderr.text.lock().unwrap().clone()

@@ -129,11 +129,7 @@ impl Sidebearer {
 
     /// The value of one series of `/metrics`; 0 when there is no such line.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let page = self.page("/metrics").await;
-        let line = page
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        super::series(&self.page("/metrics").await, series)
     }
 
     /// Waits until `/readyz` says so.
