@@ -32,12 +32,19 @@ async fn answer_with_number(number: usize, mut stream: DuplexStream, http2: bool
     }
 }
 
-fn serve_numbers(http2: bool) -> Ends {
+/// Such servers. Behind a proxy, HTTP/2 begins in a tunnel.
+fn serve_numbers(http2: bool, is_proxied: bool) -> Ends {
     let ends = Ends::default();
     let ended = Rc::clone(&ends);
-    serve(move |number, stream| {
+    serve(move |number, mut stream| {
         let ended = Rc::clone(&ended);
         async move {
+            if http2 && is_proxied {
+                let head = read_head(&mut stream).await;
+                assert!(head.starts_with("CONNECT "), "{head}");
+                let opened = b"HTTP/1.1 200 OK\r\n\r\n";
+                stream.write_all(opened).await.unwrap();
+            }
             answer_with_number(number, stream, http2).await;
             ended.borrow_mut().push((number, Instant::now()));
         }
@@ -83,10 +90,11 @@ fn no_more_than_pool_idle_connections_stay_and_not_for_longer_than_its_timeout()
 
 #[test]
 fn an_old_connection_ends_when_another_is_there_and_no_request_fails() {
+    const PROXY: &str = "proxy = \"http://127.0.0.1:80\"";
     on_paused_time(async {
-        for http in ["1.1", "2"] {
-            let ends = serve_numbers(http == "2");
-            let lines = format!("http = \"{http}\"\nmax_connection_age = \"60s\"");
+        for (http, proxy) in [("1.1", ""), ("2", ""), ("1.1", PROXY), ("2", PROXY)] {
+            let ends = serve_numbers(http == "2", !proxy.is_empty());
+            let lines = format!("http = \"{http}\"\nmax_connection_age = \"60s\"\n{proxy}");
             let shard = shard("", &lines);
             let mut client = shard.connect();
             let start = Instant::now();
@@ -104,7 +112,7 @@ fn an_old_connection_ends_when_another_is_there_and_no_request_fails() {
                 sleep(Duration::from_millis(100)).await;
             }
             let first = ends.borrow().first().map(|(number, _)| *number);
-            assert_eq!(first, Some(0), "HTTP/{http}");
+            assert_eq!(first, Some(0), "HTTP/{http} {proxy}");
         }
     });
 }

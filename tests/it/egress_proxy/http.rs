@@ -12,7 +12,7 @@ use crate::support::idp::Idp;
 use crate::support::loopback;
 use crate::support::server::{self, response};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::tls::Ca;
+use crate::support::tls::{Ca, CertificateAndKey};
 
 const CONNECT: &str = "CONNECT api.internal:8443 HTTP/1.1\r\nHost: api.internal:8443\r\n\r\n";
 
@@ -135,6 +135,59 @@ async fn the_way_to_the_proxy_may_have_tls_of_its_own() {
         assert_eq!(asked.len(), 1, "the connection is used again: {asked:?}");
         let is_tunnel = asked[0].starts_with("CONNECT api.internal:");
         assert_eq!(is_tunnel, is_secure || version == "2", "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_wants_a_client_certificate_is_shown_that_of_proxy_tls() {
+    let (ca, of_proxy, clients, strangers) = (Ca::new(), Ca::new(), Ca::new(), Ca::new());
+    let api = secure_api(&ca);
+    let behind = Api::open();
+    let own = clients.certificate(&["sidebearer"]);
+    let strange = strangers.certificate(&["sidebearer"]);
+    let dir = tempfile::tempdir().unwrap();
+    let files = |name: &str, pair: &CertificateAndKey| {
+        let [certificate, key] = ["pem", "key"].map(|end| dir.path().join(format!("{name}.{end}")));
+        std::fs::write(&certificate, &pair.certificate_pem).unwrap();
+        std::fs::write(&key, &pair.key_pem).unwrap();
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(", certificate_file = \"{certificate}\", key_file = \"{key}\"")
+    };
+    let (own, strange) = (files("own", &own), files("strange", &strange));
+    for (shown, code) in [
+        (own, ""),
+        (strange, "upstream_tls"),
+        (String::new(), "upstream_tls"),
+    ] {
+        for (target, is_secure) in [(api.address, true), (behind.address, false)] {
+            let tls = of_proxy
+                .own_certificate()
+                .demanding(&clients, &["http/1.1"]);
+            let proxy = HttpProxy::to(target).over(tls).start();
+            let lines = format!(
+                "proxy = \"{}\"\nproxy_tls = {{ ca_file = \"{}\"{shown} }}",
+                proxy.url("https"),
+                of_proxy.file().display()
+            );
+            let sidebearer = Sidebearer::start(&if is_secure {
+                secure(&ca, &lines)
+            } else {
+                plain(&lines)
+            });
+            let answer = client::get(sidebearer.address(), "/").await;
+            let status = if code.is_empty() { 200 } else { 502 };
+            assert_eq!(
+                (answer.status, &*answer.code()),
+                (status, code),
+                "{}",
+                answer.text()
+            );
+            assert_eq!(proxy.asked().len(), usize::from(code.is_empty()));
+            if !code.is_empty() {
+                let told = answer.text();
+                assert!(told.contains("the proxy on the way"), "{told}");
+            }
+        }
     }
 }
 

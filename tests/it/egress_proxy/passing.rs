@@ -1,11 +1,11 @@
 //! What passes by a forward listener, through the proxy of `[egress]`.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
 
 use crate::support::api::Api;
 use crate::support::egress_proxy::{HttpProxy, Proxy};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::tunnel::{comes_back, end_of, is_reset, tunnel};
 use crate::support::{any_port, client, server};
 
 /// A forward listener by which everything passes, through this proxy.
@@ -28,6 +28,14 @@ unmatched = "pass"
     )
 }
 
+/// A server that sends back what comes.
+fn echo() -> SocketAddr {
+    server::bytes(|_, mut stream| async move {
+        let (mut from, mut to) = stream.split();
+        let _ = tokio::io::copy(&mut from, &mut to).await;
+    })
+}
+
 #[tokio::test]
 async fn requests_and_tunnels_pass_through_the_proxy() {
     let api = Api::open();
@@ -39,24 +47,10 @@ async fn requests_and_tunnels_pass_through_the_proxy() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(proxy.asked()[0].starts_with("GET http://far.internal/x HTTP/1.1\r\n"));
 
-    let echo = server::bytes(|_, mut stream| async move {
-        let (mut from, mut to) = stream.split();
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-    });
-    let proxy = HttpProxy::to(echo).wanting("Bearer abc").start();
+    let proxy = HttpProxy::to(echo()).wanting("Bearer abc").start();
     let sidebearer = Sidebearer::start(&config(&proxy));
-    let mut tcp = TcpStream::connect(sidebearer.address()).await.unwrap();
-    let ask = "CONNECT far.internal:443 HTTP/1.1\r\nHost: far.internal:443\r\n\r\n";
-    tcp.write_all(ask.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(tcp.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 200"), "{}", head.escape_ascii());
-    tcp.write_all(b"hello").await.unwrap();
-    let mut echoed = [0; 5];
-    tcp.read_exact(&mut echoed).await.unwrap();
-    assert_eq!(&echoed, b"hello");
+    let mut open = tunnel(sidebearer.address(), "far.internal:443").await;
+    comes_back(&mut open, "hello").await;
     assert!(proxy.asked()[0].starts_with("CONNECT far.internal:443 HTTP/1.1\r\n"));
 }
 
@@ -71,4 +65,27 @@ async fn a_refusal_by_the_proxy_is_told_to_who_asked() {
         "{answer}"
     );
     assert!(answer.contains("answered 403"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reload_that_lets_only_public_addresses_pass_cuts_what_went_through_the_proxy() {
+    let proxy = HttpProxy::to(echo()).start();
+    let before = config(&proxy);
+    let sidebearer = Sidebearer::start(&before);
+    let mut open = tunnel(sidebearer.address(), "far.internal:443").await;
+    comes_back(&mut open, "before").await;
+    sidebearer.reload().await.unwrap();
+    // It stays where only new connections go another way.
+    let straight = before
+        .replace("proxy = ", "# ")
+        .replace("proxy_authorization = ", "# ");
+    sidebearer.reconfigure(&straight).await.unwrap();
+    comes_back(&mut open, "straight").await;
+    let public = straight.replace("\"any\"", "\"public\"");
+    sidebearer.reconfigure(&public).await.unwrap();
+    assert!(is_reset(end_of(&mut open).await));
+    let page = sidebearer.page("/metrics").await;
+    let revoked = page.lines().filter(|line| line.contains("end=\"revoked\""));
+    let revoked: Vec<_> = revoked.filter(|line| line.ends_with(" 1")).collect();
+    assert_eq!(revoked.len(), 1, "{page}");
 }
