@@ -6,7 +6,7 @@ use super::super::permissions;
 use super::super::read::Section;
 use super::super::settings::{CertificateFiles, ListenerTls, NamedFile};
 use super::super::value::Value;
-use super::tls::{check_certificate_and_key, naming, read_roots};
+use super::tls::{check_certificate_and_key, check_lists, check_roots};
 
 impl ListenerTls {
     /// Reads TLS of a listener: `None` without `tls`, and after a mistake that leaves no certificate.
@@ -28,7 +28,7 @@ impl ListenerTls {
         let client_ca = file(tls.read(&LISTENER_TLS.client_ca_file), files);
         let client_crl = file(tls.read(&LISTENER_TLS.client_crl_file), files);
         if let Some((value, file)) = &client_ca {
-            value.check(naming(file, read_roots(file)));
+            check_roots(value, file);
         } else if !tls.has(&LISTENER_TLS.client_ca_file) {
             for key in [
                 LISTENER_TLS.client_crl_file.name,
@@ -43,14 +43,17 @@ impl ListenerTls {
                 }
             }
         }
-        let alone = |file: Option<(Value<'_>, NamedFile)>| file.map(|(_, file)| file);
+        let without_place = |file: Option<(Value<'_>, NamedFile)>| file.map(|(_, file)| file);
         let client_certificates = tls.read(&LISTENER_TLS.client_certificates);
         let crl_grace = tls.read(&LISTENER_TLS.crl_grace);
+        if let Some((value, file)) = &client_crl {
+            check_lists(value, file, crl_grace);
+        }
         let tls13_only = tls.read(&LISTENER_TLS.min_version);
         Some(Self {
             certificates: [first?].into_iter().chain(more).collect(),
-            client_ca_file: alone(client_ca),
-            client_crl_file: alone(client_crl),
+            client_ca_file: without_place(client_ca),
+            client_crl_file: without_place(client_crl),
             client_certificates,
             crl_grace,
             tls13_only,

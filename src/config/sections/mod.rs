@@ -22,6 +22,7 @@ mod secret_source;
 mod tls;
 mod upstreams;
 mod user;
+mod validity;
 
 use super::draft::{Defined, Draft};
 use super::file_rules::FileRules;

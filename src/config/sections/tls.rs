@@ -1,8 +1,10 @@
 //! Reads `tls` tables. Files are opened once here, so that a wrong one is known before it is needed.
 
+use std::time::Duration;
+
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
@@ -14,6 +16,7 @@ use super::super::report::Expected;
 use super::super::settings::file::shown;
 use super::super::settings::{NamedFile, Tls};
 use super::super::value::Value;
+use super::validity;
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -66,7 +69,7 @@ impl Tls {
             permissions::check(value, file);
         }
         if let Some((value, file)) = &ca_file {
-            value.check(naming(file, read_roots(file)));
+            check_roots(value, file);
         }
         match (&certificate_file, &key_file) {
             (Some(certificate), Some(key)) => check_certificate_and_key(certificate, key),
@@ -95,6 +98,9 @@ pub(super) fn check_certificate_and_key(
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
     let private = key.0.check(naming(&key.1, read_key(&key.1)));
+    if let Some(chain) = &chain {
+        validity::check_certificates(&certificate.0, chain);
+    }
     let (Some(chain), Some(private)) = (chain, private) else {
         return;
     };
@@ -110,18 +116,41 @@ pub(super) fn check_certificate_and_key(
 }
 
 /// What is wrong with a file, with its name.
-pub(super) fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
+fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
     read.map_err(|what| format!("{}: {what}", shown(file.path())).into())
 }
 
-pub(super) fn read_roots(file: &NamedFile) -> Result<(), Expected> {
+/// Reads CAs, and reports what is wrong with them.
+pub(super) fn check_roots(value: &Value<'_>, file: &NamedFile) {
+    let certificates = naming(file, read_roots(file));
+    if let Some(certificates) = value.check(certificates) {
+        validity::check_certificates(value, &certificates);
+    }
+}
+
+fn read_roots(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {
+    let certificates = read_certificates(file)?;
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(file)? {
+    for certificate in &certificates {
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| format!("a certificate in the file is damaged: {error}"))?;
     }
-    Ok(())
+    Ok(certificates)
+}
+
+/// Reads CRLs, and reports what is wrong with them.
+pub(super) fn check_lists(value: &Value<'_>, file: &NamedFile, grace: Duration) {
+    let lists = read(file).and_then(|pem| {
+        let lists = CertificateRevocationListDer::pem_slice_iter(&pem);
+        let lists: Result<Vec<_>, _> = lists.collect();
+        match lists {
+            Ok(lists) if !lists.is_empty() => validity::check_lists(value, &lists, grace),
+            Ok(_) => Err("the file holds no PEM CRL".into()),
+            Err(error) => Err(damaged(&error)),
+        }
+    });
+    value.check(naming(file, lists));
 }
 
 fn read_certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {

@@ -81,7 +81,7 @@ fn declared(path: &str) -> Option<(&'static str, u128)> {
     let key = key.unwrap_or_else(|| panic!("there is no key {path}"));
     match (key.form(), key.absent()) {
         // What it limits has a number of its own.
-        (ValueForm::Boolean, _) => None,
+        (ValueForm::Boolean | ValueForm::Table(_), _) => None,
         (_, Absent::Value(value)) => Some(worth(&value).unwrap_or_else(|| panic!("{path}"))),
         (_, absent) => panic!("{path} has no default: {absent}"),
     }

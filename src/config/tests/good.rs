@@ -323,14 +323,51 @@ fn examples_load() {
             .join(example);
         let text = std::fs::read_to_string(path).unwrap();
         let directory = directory(&[]);
+        let text = with_caller_keys(&directory, &text);
+        add_certificate(&directory);
+        let (ca, list) = super::listener_tls::issuer_with_list();
+        std::fs::write(directory.path().join("clients-ca.pem"), ca).unwrap();
+        std::fs::write(directory.path().join("clients.crl"), list).unwrap();
         let here = directory.path().join("secret").display().to_string();
         let secrets = replace_paths(&text, "/run/secrets/", &here);
-        let text = secrets.replace("unix:/run/sidebearer/", "unix:");
+        let text = secrets
+            .replace("unix:/run/sidebearer/", "unix:")
+            .replace("/etc/sidebearer/tls/gateway.", "server.")
+            .replace("/etc/sidebearer/tls/", "");
         std::fs::write(directory.path().join(example), text).unwrap();
         let loaded = load(&directory.path().join(example)).unwrap_or_else(|e| panic!("{e}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         assert!(!loaded.config.credentials.is_empty());
     }
+}
+
+#[test]
+fn the_example_of_a_gateway_has_thirty_callers_known_by_every_means() {
+    let text = include_str!("../../../config/gateway.toml");
+    let callers = text.lines().filter(|line| line.starts_with("[callers."));
+    assert_eq!(callers.count(), 31, "with [callers.\"*\"]");
+    for means in [
+        "spiffe_id = ",
+        "certificate_name = ",
+        "service_account = ",
+        ".token]",
+        "user = ",
+        "key = { file",
+    ] {
+        assert!(text.contains(means), "{means}");
+    }
+}
+
+/// The text with a file for each key of a caller, whose value is like no other.
+fn with_caller_keys(directory: &TempDir, text: &str) -> String {
+    let mut parts = text.split("\"/run/secrets/callers/");
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |text, part| {
+        let (name, rest) = part.split_once('"').unwrap();
+        let key = format!("{name}{}", "0".repeat(32));
+        std::fs::write(directory.path().join(name), key).unwrap();
+        format!("{text}\"{name}\"{rest}")
+    })
 }
 
 /// Every string that begins with `prefix`, replaced whole.

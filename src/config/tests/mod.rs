@@ -27,6 +27,7 @@ mod forward;
 mod good;
 mod good_auth;
 mod limits;
+mod listener_tls;
 mod oddities;
 mod proxies;
 
