@@ -34,7 +34,8 @@ keys! {
         /// The JWTs of an authorization server that are its own.
         token: SubTable = SubTable(&CALLER_TOKEN_TABLE);
 
-        /// The user whose processes it is, by unix sockets: a uid, or a name of `/etc/passwd`. 65534 is nobody.
+        /// The user whose processes it is, by unix sockets: a uid, or a name of `/etc/passwd`, which is looked
+        /// up when the configuration is read. 65534 is nobody.
         user: Raw = Raw::new("uid or name of a user", IfAbsent::Words("none"));
 
         /// A key that it presents. 32 visible characters or more; several lines are several keys, to rotate them.

@@ -3,7 +3,7 @@
 use super::super::kinds::{Flag, HttpUrl, IfAbsent, Parsed, Text, Time, any_text};
 
 /// Where a pod finds what it is given to ask the API server.
-const OF_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(in crate::config) const OF_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 keys! {
     /// How the tokens of service accounts are checked.

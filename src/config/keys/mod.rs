@@ -103,7 +103,7 @@ pub(super) use audit::{AUDIT, AUDIT_TABLE};
 pub(super) use caller::{CALLER, CALLER_TABLE, CALLER_TOKEN};
 pub(super) use credential::{AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind};
 pub(super) use egress::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
-pub(super) use kubernetes::{KUBERNETES, KUBERNETES_TABLE};
+pub(super) use kubernetes::{KUBERNETES, KUBERNETES_TABLE, OF_POD};
 pub(super) use limits::LIMITS;
 pub(super) use listener::{LISTENER, LISTENER_TABLE, ListenerKind};
 pub(super) use listener_tls::{CERTIFICATE, LISTENER_TLS};

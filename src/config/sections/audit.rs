@@ -1,21 +1,57 @@
 //! Reads `[audit]`.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::super::file_rules::FileRules;
 use super::super::keys::AUDIT;
 use super::super::read::Section;
+use super::super::report::Expected;
 use super::super::settings::{Audit, AuditFile};
+use super::super::words::did_you_mean;
+use crate::files;
 
 /// The word for standard output.
 const STDOUT: &str = "stdout";
+/// What other programs call a stream, which would be a file here.
+const STREAMS: [&str; 3] = ["-", "stderr", "syslog"];
 
 impl Audit {
     pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Self> {
         let overflow = section.read(&AUDIT.overflow);
-        let (_, file) = section.read(&AUDIT.file)?;
-        let file = match file {
-            STDOUT => AuditFile::Stdout,
-            path => AuditFile::Path(files.path(path)),
-        };
-        Some(Self { file, overflow })
+        let (value, file) = section.read(&AUDIT.file)?;
+        let file = value.check(match file {
+            STDOUT => Ok(AuditFile::Stdout),
+            path => file_of(path, files).map(AuditFile::Path),
+        });
+        Some(Self {
+            file: file?,
+            overflow,
+        })
+    }
+}
+
+/// A file that can be there, as far as that can be known without making it.
+fn file_of(text: &str, files: &FileRules<'_>) -> Result<PathBuf, Expected> {
+    if STREAMS.contains(&text) || did_you_mean(text, [STDOUT]).is_some() {
+        return Err(format!("expected \"{STDOUT}\" or the path of a file").into());
+    }
+    let path = files.path(text);
+    let directory = path.parent().filter(|parent| *parent != Path::new(""));
+    let directory = directory.unwrap_or(Path::new(".")).to_owned();
+    let shown = directory.display().to_string();
+    let named = path.clone();
+    let found = files::run_within_timeout(&path, move || {
+        let is_directory = fs::metadata(directory)?.is_dir();
+        Ok((
+            is_directory,
+            fs::metadata(named).is_ok_and(|file| file.is_dir()),
+        ))
+    });
+    match found {
+        Ok((true, false)) => Ok(path),
+        Ok((true, true)) => Err(format!("{} is a directory", path.display()).into()),
+        Ok((false, _)) => Err(format!("{shown} is not a directory").into()),
+        Err(error) => Err(format!("the directory {shown} cannot be used: {error}").into()),
     }
 }

@@ -8,11 +8,13 @@ use super::super::keys::{CALLER, CALLER_TOKEN};
 use super::super::kinds::List;
 use super::super::parse::address::{http_url, is_loopback};
 use super::super::parse::caller::caller_name;
+use super::super::permissions;
 use super::super::read::{Key, Section};
-use super::super::report::SourceSpan;
+use super::super::report::{Expected, SourceSpan};
 use super::super::settings::caller::EVERY_CALLER;
+use super::super::settings::file::shown;
 use super::super::settings::{
-    Caller, CallerList, CallerToken, IssuerKeys, Limits, Secret, SecretSource, Tls,
+    Caller, CallerList, CallerToken, IssuerKeys, Limits, NamedFile, Secret, SecretSource, Tls,
 };
 use super::super::value::Value;
 use super::super::words::QuotedWord;
@@ -104,13 +106,16 @@ fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToke
     let tls = tls.map(|section| Tls::read_keys(&section, files));
     let (issued_by, issuer) = issuer?;
     let keys = match jwks_file {
-        Some((_, path)) => {
+        Some((named, path)) => {
+            let file = files.named(path);
+            permissions::check(&named, &file);
+            named.check(check_keys(&file));
             if tls.is_some()
                 && let Some(value) = section.written(&CALLER_TOKEN.tls)
             {
                 value.error("has no effect", "the keys are in `jwks_file`");
             }
-            IssuerKeys::File(files.named(path))
+            IssuerKeys::File(file)
         }
         None => {
             let url = issued_by.check(http_url(issuer, false))?;
@@ -129,6 +134,23 @@ fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToke
         claims,
         keys,
     })
+}
+
+/// Whether a file holds a JWK set with some key (RFC 7517 section 5). Keys of kinds that are of no use are left out later.
+fn check_keys(file: &NamedFile) -> Result<(), Expected> {
+    let name = shown(file.path());
+    let text = file.read();
+    let text = text.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
+    let set: Result<serde_json::Value, _> = serde_json::from_slice(&text);
+    let keys = set
+        .as_ref()
+        .ok()
+        .and_then(|set| set.get("keys")?.as_array());
+    match keys {
+        Some(keys) if !keys.is_empty() => Ok(()),
+        Some(_) => Err(format!("{name}: the file holds no key").into()),
+        None => Err(format!("{name}: expected a JWK set: {{ \"keys\": [...] }}").into()),
+    }
 }
 
 /// Claims that are checked anyhow.

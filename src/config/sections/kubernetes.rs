@@ -1,9 +1,12 @@
 //! Reads `[kubernetes]`.
 
 use super::super::file_rules::FileRules;
-use super::super::keys::KUBERNETES;
+use super::super::keys::{KUBERNETES, OF_POD};
+use super::super::parse::address::is_loopback;
+use super::super::permissions;
 use super::super::read::Section;
-use super::super::settings::Kubernetes;
+use super::super::settings::{Kubernetes, NamedFile, SecretSource};
+use super::tls::check_roots;
 
 impl Kubernetes {
     pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Self> {
@@ -14,14 +17,39 @@ impl Kubernetes {
         let api_server = section.read(&KUBERNETES.api_server);
         let token_file = section.read(&KUBERNETES.token_file);
         let ca_file = section.read(&KUBERNETES.ca_file);
+        if let Some((value, url)) = &api_server
+            && url.scheme() == "http"
+            && !is_loopback(url)
+        {
+            let help = "use https: the token of the gateway itself would be sent in plain text";
+            value.error("is not asked over TLS", help);
+        }
+        let (token_file, ca_file) = (files.named(&token_file?), files.named(&ca_file?));
+        // What a pod is given need not be where its configuration is checked.
+        let given = |file: &NamedFile| file.path().starts_with(OF_POD);
+        if let Some(value) = section
+            .written(&KUBERNETES.ca_file)
+            .filter(|_| !given(&ca_file))
+        {
+            permissions::check(&value, &ca_file);
+            check_roots(&value, &ca_file);
+        }
+        if let Some(value) = section
+            .written(&KUBERNETES.token_file)
+            .filter(|_| !given(&token_file))
+        {
+            permissions::check(&value, &token_file);
+            let read = SecretSource::File(token_file.clone()).read();
+            value.check(read.map_err(|error| error.to_string().into()));
+        }
         Some(Self {
             audience: audience?,
             issuer: issuer.map(|(_, issuer)| issuer.to_owned()),
             review,
             review_grace,
             api_server: api_server.map(|(_, url)| url),
-            token_file: files.named(&token_file?),
-            ca_file: files.named(&ca_file?),
+            token_file,
+            ca_file,
         })
     }
 }

@@ -11,57 +11,69 @@ use x509_parser::time::ASN1Time;
 use super::super::report::Expected;
 use super::super::value::Value;
 
-/// How long before its end a certificate is warned about.
+/// How long before its end a certificate is warned about, at most. One that lives for hours is renewed within hours: it
+/// is warned about in the last quarter of its life.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Warns of the certificate of a file that ends first, and of one that is not valid yet.
+/// Warns of certificates of a file that have ended or are about to, and of those that are not valid yet: of the first of
+/// each kind.
 pub(super) fn check_certificates(value: &Value<'_>, certificates: &[CertificateDer<'_>]) {
-    let parsed = certificates.iter();
-    let parsed = parsed.filter_map(|certificate| X509Certificate::from_der(certificate).ok());
-    let spans: Vec<_> = parsed
-        .map(|(_, certificate)| {
-            let validity = certificate.validity();
-            (time(validity.not_before), time(validity.not_after))
-        })
-        .collect();
     let now = SystemTime::now();
-    let begins = spans.iter().map(|(begins, _)| *begins).max();
-    if let Some(begins) = begins.filter(|begins| *begins > now) {
-        warn(
-            value,
-            "has a certificate that is not valid yet",
-            begins,
-            "valid from",
-        );
+    let (mut ended, mut ends_soon, mut begins) = (None, None, None);
+    for certificate in certificates {
+        // What cannot be read is reported where it is used.
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            continue;
+        };
+        let validity = certificate.validity();
+        let (first, last) = (time(validity.not_before), time(validity.not_after));
+        let life = last.duration_since(first).unwrap_or_default();
+        if last < now {
+            ended = earlier(ended, last);
+        } else if last < now + SOON.min(life / 4) {
+            ends_soon = earlier(ends_soon, last);
+        } else if first > now {
+            begins = earlier(begins, first);
+        }
     }
-    let Some(ends) = spans.iter().map(|(_, ends)| *ends).min() else {
-        return;
-    };
-    if ends < now {
-        warn(
-            value,
+    for (when, what, help) in [
+        (
+            ended,
             "has a certificate that has ended",
-            ends,
             "renew it: it ended on",
-        );
-    } else if ends < now + SOON {
-        warn(
-            value,
+        ),
+        (
+            ends_soon,
             "has a certificate that ends soon",
-            ends,
             "renew it: it ends on",
-        );
+        ),
+        (
+            begins,
+            "has a certificate that is not valid yet",
+            "it is valid from",
+        ),
+    ] {
+        if let Some(when) = when {
+            warn(value, what, when, help);
+        }
     }
 }
 
+fn earlier(first: Option<SystemTime>, other: SystemTime) -> Option<SystemTime> {
+    Some(first.map_or(other, |first| first.min(other)))
+}
+
 /// Warns of CRLs that should have been renewed.
+///
+/// # Errors
+/// One of them cannot be used at all.
 pub(super) fn check_lists(
     value: &Value<'_>,
     lists: &[CertificateRevocationListDer<'_>],
     grace: Duration,
 ) -> Result<(), Expected> {
     let now = SystemTime::now();
-    let mut first: Option<SystemTime> = None;
+    let mut first = None;
     for list in lists {
         let Ok(([], list)) = CertificateRevocationList::from_der(list) else {
             return Err("a CRL in the file is damaged".into());
@@ -69,22 +81,20 @@ pub(super) fn check_lists(
         let next = list
             .next_update()
             .ok_or("a CRL in the file does not say when the next one comes (nextUpdate)")?;
-        let next = time(next);
-        first = Some(first.map_or(next, |first| first.min(next)));
+        first = earlier(first, time(next));
     }
     if let Some(next) = first.filter(|next| *next < now) {
-        let (what, help) = if next + grace < now {
-            (
-                "has a CRL that is out of date: certificates that it is for are refused",
-                "renew it: the next one should have come on",
-            )
+        let what = if next + grace < now {
+            "has a CRL that is out of date: certificates that it is for are refused"
         } else {
-            (
-                "has a CRL that is out of date, and serves until `crl_grace` is over",
-                "renew it: the next one should have come on",
-            )
+            "has a CRL that is out of date, and serves until `crl_grace` is over"
         };
-        warn(value, what, next, help);
+        warn(
+            value,
+            what,
+            next,
+            "renew it: the next one should have come on",
+        );
     }
     Ok(())
 }

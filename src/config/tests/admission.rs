@@ -33,7 +33,7 @@ hosts = ["example.org"]
 callers = ["search"]
 
 [callers.billing]
-user = 1
+certificate_name = "a.internal"
 
 [upstreams.crm]
 url = "https://crm.example.com"
@@ -214,6 +214,16 @@ callers = ["user", "both"]
     28: warning: listener `everyone` answers every request with 404
         it has no `upstream`, and no route is for it
     "##);
+}
+
+#[test]
+fn a_listener_for_all_whom_it_cannot_know_is_told_to_refuse_them() {
+    let listener = LISTENER.to_owned() + "callers = [\"*\"]\n";
+    let user = "\n[callers.user]\nuser = 7\n";
+    let found = findings(&[&listener, user, UPSTREAM, CREDENTIAL]);
+    assert!(found.contains("refuses everyone"), "{found}");
+    let unix = listener.replace("127.0.0.1:7080", "unix:app.sock");
+    assert_eq!(findings(&[&unix, user, UPSTREAM, CREDENTIAL]), "");
 }
 
 #[test]

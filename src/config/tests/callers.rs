@@ -27,6 +27,7 @@ pub(super) fn findings(parts: &[&str]) -> String {
         "0123456789ABCDEF0123456789ABCDEF",
     )
     .unwrap();
+    std::fs::write(directory.path().join("jwks"), "{\"keys\": [{}]}").unwrap();
     add_certificate(&directory);
     let found = match load(&directory.path().join("sidebearer.toml")) {
         Ok(loaded) => loaded.warnings,
@@ -342,7 +343,7 @@ callers = ["*"]
 token = { issuer = "https://a", audience = "b", claims = { sub = "c" } }
 
 [callers.two]
-token = { issuer = "https://a", audience = "b", claims = { sub = "d" }, jwks_file = "keys" }
+token = { issuer = "https://a", audience = "b", claims = { sub = "d" }, jwks_file = "jwks" }
 
 [callers.three]
 token = { issuer = "https://b", audience = "b", jwks_file = "keys", tls = {} }
@@ -350,7 +351,51 @@ token = { issuer = "https://b", audience = "b", jwks_file = "keys", tls = {} }
     assert_snapshot!(findings(&[TEAMS, callers, UPSTREAM, CREDENTIAL]), @r##"
     13: error: callers `one` and `two` have the same issuer, and other keys or `tls` for it
         write `jwks_file` and `tls` alike for all callers of an issuer
+    17: error: invalid `jwks_file` in [callers.three.token]
+        keys: expected a JWK set: { "keys": [...] }
     17: error: `tls` in [callers.three.token] has no effect
         the keys are in `jwks_file`
+    "##);
+}
+
+#[test]
+fn what_is_named_for_service_accounts_and_the_record_is_looked_at() {
+    let callers = "callers = [\"*\"]\n[callers.app]\nservice_account = \"a/b\"\n";
+    let kubernetes = r#"
+[kubernetes]
+api_server = "http://10.0.0.1"
+token_file = "missing"
+ca_file = "keys"
+"#;
+    for (file, expected) in [
+        ("stdout", true),
+        ("audit.jsonl", true),
+        ("std-out", false),
+        ("stderr", false),
+        ("-", false),
+        ("missing/audit.jsonl", false),
+        ("keys/audit.jsonl", false),
+        (".", false),
+    ] {
+        let audit = format!("\n[audit]\nfile = \"{file}\"\n");
+        let found = findings(&[
+            TEAMS,
+            callers,
+            "[kubernetes]\n",
+            UPSTREAM,
+            CREDENTIAL,
+            &audit,
+        ]);
+        assert_eq!(found.is_empty(), expected, "{file}: {found}");
+    }
+    assert_snapshot!(findings(&[
+        TEAMS, callers, kubernetes, UPSTREAM, CREDENTIAL
+    ]), @r##"
+    12: error: `api_server` in [kubernetes] is not asked over TLS
+        use https: the token of the gateway itself would be sent in plain text
+    13: error: invalid `token_file` in [kubernetes]
+        cannot read missing: No such file or directory (os error 2)
+    14: error: invalid `ca_file` in [kubernetes]
+        keys: the file holds no PEM certificate
     "##);
 }

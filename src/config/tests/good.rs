@@ -333,7 +333,8 @@ fn examples_load() {
         let text = secrets
             .replace("unix:/run/sidebearer/", "unix:")
             .replace("/etc/sidebearer/tls/gateway.", "server.")
-            .replace("/etc/sidebearer/tls/", "");
+            .replace("/etc/sidebearer/tls/", "")
+            .replace("/var/log/sidebearer/", "");
         std::fs::write(directory.path().join(example), text).unwrap();
         let loaded = load(&directory.path().join(example)).unwrap_or_else(|e| panic!("{e}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);

@@ -181,6 +181,13 @@ fn certificates_and_lists_that_end_soon_are_warned_of() {
     let soon = one(past, [none, 29 * DAY], future);
     assert!(soon.starts_with("`client_ca_file` in [listeners.tls] has a certificate that ends soon (renew it: it ends on "), "{soon}");
     assert!(one(past, [DAY, none], future).contains("has ended"));
+    // One that lives for a day is renewed every day.
+    let hour = DAY / 24;
+    assert_eq!(
+        warnings([12 * hour, none], [none, 12 * hour], future),
+        [""; 0]
+    );
+    assert!(one([23 * hour, none], [none, hour], future).contains("ends soon"));
     assert!(one([none, DAY], future, future).contains("is not valid yet"));
     assert!(
         one(past, future, [Duration::from_secs(60), none]).contains("until `crl_grace` is over")

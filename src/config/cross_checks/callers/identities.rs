@@ -1,6 +1,6 @@
 //! One identity that two callers could claim would be nobody's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
 
@@ -24,6 +24,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     });
     spiffe_ids(draft, report);
     keys(draft, report);
+    issuers(draft, report);
     tokens(draft, report);
     service_account_tokens(draft, report);
 }
@@ -118,11 +119,9 @@ fn keys(draft: &Draft, report: &Report<'_>) {
     }
 }
 
-/// Where the claims of one caller are also asked of the other, every token of the other is that of both. Where each
-/// asks for a claim of its own, only a request can tell.
-fn tokens(draft: &Draft, report: &Report<'_>) {
+/// All callers of an issuer find its keys in the same way.
+fn issuers(draft: &Draft, report: &Report<'_>) {
     let mut issuers: HashMap<&str, (&str, &IssuerKeys)> = HashMap::new();
-    let mut same: HashMap<(&str, &str), Vec<(&Caller, &CallerToken)>> = HashMap::new();
     for (caller, place) in callers(draft) {
         let Some(token) = &caller.token else { continue };
         let (first, keys) = *issuers
@@ -137,28 +136,56 @@ fn tokens(draft: &Draft, report: &Report<'_>) {
             let help = "write `jwks_file` and `tls` alike for all callers of an issuer";
             report.error(place, message, help);
         }
-        let others = same.entry((&token.issuer, &token.audience)).or_default();
-        if let Some((other, _)) = others.iter().find(|(_, other)| includes(other, token)) {
-            let message = format!(
-                "a token of caller {} could be one of {} too",
-                QuotedWord(&caller.name),
-                QuotedWord(&other.name)
-            );
-            let help = "they have the same issuer and audience: give each a claim that tells them apart, such as `sub`";
-            report.error(place, message, help);
-        }
-        others.push((caller, token));
     }
 }
 
-/// Whether every token of the one is a token of the other.
-fn includes(a: &CallerToken, b: &CallerToken) -> bool {
-    let within = |a: &CallerToken, b: &CallerToken| {
-        a.claims
+/// Where all claims of one caller are also asked of the other, every token of the other is that of both. Where each asks
+/// for a claim of its own, only a request can tell. Callers with claims of the same names are compared by the values, so
+/// that thousands of them stay cheap.
+fn tokens(draft: &Draft, report: &Report<'_>) {
+    type Asked<'d> = (&'d CallerToken, &'d Caller, &'d SourceSpan);
+    let mut by_names: BTreeMap<(&str, &str, Vec<&str>), Vec<Asked<'_>>> = BTreeMap::new();
+    for (caller, place) in callers(draft) {
+        if let Some(token) = &caller.token {
+            let names = token.claims.keys().map(String::as_str).collect();
+            let key = (token.issuer.as_str(), token.audience.as_str(), names);
+            by_names
+                .entry(key)
+                .or_default()
+                .push((token, caller, place));
+        }
+    }
+    for ((issuer, audience, names), fewer) in &by_names {
+        let mut known: HashMap<Vec<&str>, &Caller> = HashMap::new();
+        for (token, caller, _) in fewer {
+            known.entry(values(token, names)).or_insert(caller);
+        }
+        let of_same = |key: &(&str, &str, Vec<&str>)| key.0 == *issuer && key.1 == *audience;
+        let asks_for_all =
+            |key: &(&str, &str, Vec<&str>)| names.iter().all(|name| key.2.contains(name));
+        let more = by_names
             .iter()
-            .all(|(claim, value)| b.claims.get(claim) == Some(value))
-    };
-    within(a, b) || within(b, a)
+            .filter(|(key, _)| of_same(key) && asks_for_all(key));
+        for (token, caller, place) in more.flat_map(|(_, more)| more) {
+            if let Some(first) = known.get(&values(token, names))
+                && first.name != caller.name
+            {
+                let message = format!(
+                    "a token of caller {} could be one of {} too",
+                    QuotedWord(&caller.name),
+                    QuotedWord(&first.name)
+                );
+                let help = "they have the same issuer and audience: give each a claim that tells them apart, such as `sub`";
+                report.error(place, message, help);
+            }
+        }
+    }
+}
+
+/// What a caller asks of the claims with these names.
+fn values<'d>(token: &'d CallerToken, names: &[&str]) -> Vec<&'d str> {
+    let values = names.iter().filter_map(|name| token.claims.get(*name));
+    values.map(String::as_str).collect()
 }
 
 /// A token of a service account is a JWT as well.

@@ -1,17 +1,35 @@
 //! Whether a listener can know the callers that it lets in.
 
-use super::super::super::draft::Draft;
+use super::super::super::draft::{Defined, Draft};
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::{Caller, CallerList, ListenAddress, Listener};
 use super::super::super::words::QuotedWord;
+
+const NOBODY_KNOWN: &str =
+    "none of the callers can be known there, by a certificate, a user or a key";
 
 /// Reports keys and tokens in plain text, and callers that cannot be known where they are let in.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     for (listener, place) in &draft.listeners {
         plaintext(draft, listener, place, report);
-        if let CallerList::Named(names) = &listener.callers {
-            for caller in names.iter().filter_map(|name| defined(draft, name)) {
-                if !can_know(listener, caller) {
+        match &listener.callers {
+            CallerList::Unsaid => {}
+            CallerList::Any => {
+                // One with a mistake may be the one that can be known.
+                let mut callers = draft.callers.values();
+                let cannot_know = |slot: &Defined<Option<Caller>>| {
+                    let caller = slot.as_ref().and_then(|(caller, _)| caller.as_ref());
+                    caller.is_some_and(|caller| !can_know(listener, caller))
+                };
+                if !draft.callers.is_empty() && callers.all(cannot_know) {
+                    let name = QuotedWord(&listener.name);
+                    let message = format!("listener {name} refuses everyone");
+                    report.warning(place, message, NOBODY_KNOWN);
+                }
+            }
+            CallerList::Named(names) => {
+                let callers = names.iter().filter_map(|name| defined(draft, name));
+                for caller in callers.filter(|caller| !can_know(listener, caller)) {
                     let message = format!(
                         "caller {} cannot be known by listener {}",
                         QuotedWord(&caller.name),
