@@ -85,7 +85,7 @@ struct ReviewPace {
     under_way: HashMap<TokenDigest, watch::Receiver<Option<Reviewed>>>,
     failures: u32,
     not_before: Duration,
-    last_error: Option<(String, Duration)>,
+    last_error: Option<String>,
     last_success: Option<Duration>,
 }
 
@@ -195,7 +195,7 @@ impl Reviews {
         ReviewStatus {
             answered_at: pace.last_success.map(unix),
             failures: pace.failures,
-            last_error: pace.last_error.as_ref().map(|(error, _)| error.clone()),
+            last_error: pace.last_error.clone(),
         }
     }
 }
@@ -252,7 +252,7 @@ impl SharedReviews {
             let error = pace.last_error.as_ref().filter(|_| pace.failures > 0);
             return Err(CallerUnavailable {
                 reason: match error {
-                    Some((error, _)) => format!("the API server does not review tokens: {error}"),
+                    Some(error) => format!("the API server does not review tokens: {error}"),
                     None => "too many tokens wait for a review".to_owned(),
                 },
                 retry_after: pause.max(Duration::from_secs(1)),
@@ -328,7 +328,7 @@ impl SharedReviews {
                     pace.not_before = now + pause.max(asked);
                     pace.failures = pace.failures.saturating_add(1);
                 }
-                pace.last_error = Some((error.message.clone(), now));
+                pace.last_error = Some(error.message.clone());
                 let failures = pace.failures;
                 drop(pace);
                 self.metrics.count("unavailable");

@@ -26,6 +26,7 @@ const ROUNDS: usize = 3;
 const FORGERIES: usize = 1024;
 
 const FORGED: &str = "the token is not signed by the key that it names";
+const NOT_PUBLISHED: &str = "the token names a key that its issuer does not publish";
 const REFUSED: &str = "the API server does not accept the token";
 
 /// What a [`TokenVerifier`](super::TokenVerifier) of one snapshot knows.
@@ -343,8 +344,6 @@ impl Verifier {
         }
     }
 }
-
-const NOT_PUBLISHED: &str = "the token names a key that its issuer does not publish";
 
 fn too_slow(keys: &KeySource) -> CallerUnavailable {
     let mut reason = format!("the keys of the issuer have not come within {PATIENCE:?}");

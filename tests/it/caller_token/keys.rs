@@ -6,7 +6,8 @@ use serde_json::json;
 use sidebearer::oauth::TokenErrorKind;
 use tokio::time::{Instant, sleep};
 
-use super::fakes::{Found, Mood, World, billing, found};
+use super::fakes::{Found, World, billing, found};
+use super::servers::Mood;
 use crate::support::jwt::{Signer, set};
 use crate::token::fakes::secs;
 

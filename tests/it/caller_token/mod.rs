@@ -4,7 +4,9 @@
 mod attacks;
 mod fakes;
 mod keys;
+mod malformed;
 mod network;
 mod reload;
 mod reviews;
+mod servers;
 mod simulation;

@@ -4,8 +4,9 @@ use serde_json::json;
 use sidebearer::config::IssuerKeys;
 
 use super::fakes::{
-    CLUSTER, Found, ISSUER, Mood, World, billing, by_account, by_token, found, kubernetes,
+    CLUSTER, Found, ISSUER, World, billing, by_account, by_token, found, kubernetes,
 };
+use super::servers::Mood;
 use crate::support::eventually;
 use crate::support::jwt::{Signer, set};
 

@@ -7,9 +7,8 @@ use sidebearer::caller::token::Review;
 use sidebearer::oauth::TokenErrorKind;
 use tokio::time::{Instant, sleep};
 
-use super::fakes::{
-    AUDIENCE, Found, Mood, World, by_account, by_token, found, kubernetes, review_of,
-};
+use super::fakes::{AUDIENCE, Found, World, by_account, by_token, found, kubernetes};
+use super::servers::{Mood, review_of};
 use crate::support::jwt::{Signer, set};
 use crate::token::fakes::secs;
 

@@ -15,9 +15,8 @@ use sidebearer::oauth::TokenErrorKind;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
-use super::fakes::{
-    Found, Mood, World, billing, by_account, by_token, found, kubernetes, review_of,
-};
+use super::fakes::{Found, World, billing, by_account, by_token, found, kubernetes};
+use super::servers::{Mood, review_of};
 use crate::support::jwt::Signer;
 use crate::token::fakes::secs;
 use crate::token::simulation::log_uniform;
@@ -145,7 +144,7 @@ async fn two_days(seed: u64, mut rng: Rng) {
     }
     others.iter().for_each(tokio::task::JoinHandle::abort);
     let world = truth.world.borrow();
-    let most = |load: &super::fakes::Load| load.most.load(SeqCst);
+    let most = |load: &super::servers::Load| load.most.load(SeqCst);
     assert_eq!(
         most(&world.servers.issuer.load),
         1,
@@ -282,9 +281,10 @@ async fn account(truth: &Truth, seed: u64, cluster: &Signer, tokens: &mut Tokens
 /// A token that somebody else made.
 async fn forge(truth: &Truth, seed: u64, rng: &mut Rng) {
     let attacker = Signer::new("attacker");
-    let kid = match rng.bool() {
-        true => truth.signers.borrow()[0].0.id.to_owned(),
-        false => rng.u64(..).to_string(),
+    let kid = if rng.bool() {
+        truth.signers.borrow()[0].0.id.to_owned()
+    } else {
+        rng.u64(..).to_string()
     };
     let claims = truth.world.borrow().claims(json!({}));
     let token = attacker.sign_with(&json!({ "alg": "ES256", "kid": kid }), &claims);

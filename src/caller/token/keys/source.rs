@@ -105,9 +105,12 @@ impl KeySource {
         patience: Duration,
     ) -> KeyOutlook {
         let now = self.shared.clock.now();
-        let outlook = self.shared.update(|state| match unknown {
-            true => state.await_unknown(now, patience),
-            false => state.await_keys(now, patience),
+        let outlook = self.shared.update(|state| {
+            if unknown {
+                state.await_unknown(now, patience)
+            } else {
+                state.await_keys(now, patience)
+            }
         });
         self.shared.wake.notify_one();
         outlook
