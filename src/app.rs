@@ -31,6 +31,8 @@ use crate::watch::{Changes, Watcher};
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often tasks that ended without a report are looked for.
 const LIFE_INTERVAL: Duration = Duration::from_secs(5);
+/// The last audit records have this long to be written.
+const AUDIT_FLUSH: Duration = Duration::from_secs(2);
 /// Connections that were cut have this long to close.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -98,7 +100,8 @@ pub async fn bind(
     };
     let metrics = Metrics::new();
     let builder = Builder::new(Arc::clone(&metrics), Arc::new(SystemClock), shard_count)
-        .with_own_sockets(sockets.own());
+        .with_own_sockets(sockets.own())
+        .with_supervisor(&supervisor);
     let snapshot = Arc::new(builder.build(config, None)?);
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let shards = Shards::start(shard_count, &snapshots, &supervisor)?;
@@ -214,6 +217,11 @@ impl Bound {
         }
         let sampling = &reloader.snapshots.load().sampling;
         sampling.write_all_counts(tokio::time::Instant::now());
+        if let Some(audit) = &reloader.snapshots.load().audit
+            && !audit.trail.flush(AUDIT_FLUSH)
+        {
+            tracing::error!("the last audit records could not be written in time");
+        }
         tracing::info!("ended");
         Ended { cut, panicked }
     }

@@ -8,13 +8,13 @@
 //! - [`app`] wires all parts: [`app::bind`], then [`app::Bound::run`].
 //! - [`reload`] replaces what is served; [`sockets`] opens and closes what the configuration names;
 //!   [`admin`] answers operators.
-//! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request;
-//!   [`client_socket`] is the socket of a client.
+//! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request.
 //! - [`snapshot`] is one immutable configuration with everything that was built from it.
 //! - [`caller`] is who is calling.
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
+//! - [`audit`] records decisions; [`client_socket`] is the socket of a client.
 //! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
@@ -30,6 +30,7 @@
 pub mod address;
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod caller;
 pub mod cli;
 pub mod client_socket;

@@ -4,6 +4,7 @@
 //! lock, hash or allocation. Label values come from the configuration alone, so that their number
 //! is bounded.
 
+mod audit;
 mod caller_tokens;
 mod egress;
 mod families;
@@ -21,6 +22,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use audit::AuditMetrics;
 pub use caller_tokens::{CallerKeyMetrics, CallerReviewMetrics};
 pub use egress::EgressMetrics;
 pub use listeners::ListenerExpiry;
@@ -64,6 +66,7 @@ pub struct Metrics {
     last_reload: Gauge,
     reload_successful: IntGauge,
     log_lines_dropped: IntCounter,
+    audit: AuditMetrics,
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
     caller_tokens: CallerTokenSeries,
@@ -196,6 +199,7 @@ impl Metrics {
                 "Log lines that were lost because stderr was not read in time.",
             )
             .expect(VALID),
+            audit: AuditMetrics::new(),
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
             caller_tokens: CallerTokenSeries::new(),
@@ -223,6 +227,7 @@ impl Metrics {
             Box::new(process_start()),
         ];
         let all = all.into_iter().chain(metrics.tunnels.collectors());
+        let all = all.chain(metrics.audit.collectors());
         let all = all.chain(metrics.caller_tokens.collectors());
         for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
@@ -269,6 +274,11 @@ impl Metrics {
     /// Counts the headers in which one upstream sent its token back.
     pub fn token_echoes(&self, upstream: &str) -> IntCounter {
         self.token_echoes.with_label_values(&[upstream])
+    }
+
+    /// Counts the records of the audit.
+    pub fn audit(&self) -> &AuditMetrics {
+        &self.audit
     }
 
     /// The handles of one credential.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::{Admin, ReloadRequest};
+use crate::audit::{Record, ReloadEvent};
 use crate::caller::token::KeySource;
 use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
@@ -194,6 +195,9 @@ impl Reloader {
 
     async fn reload(&mut self) -> Result<(), Diagnostics> {
         self.manager.notify_reloading();
+        if let Some(audit) = &self.snapshots.load().audit {
+            audit.trail.reopen();
+        }
         let outcome = self.try_reload().await;
         let outcome = self.report(outcome).await;
         self.manager.notify_ready(match &outcome {
@@ -206,6 +210,13 @@ impl Reloader {
     async fn report(&self, outcome: Result<Diagnostics, Diagnostics>) -> Result<(), Diagnostics> {
         self.admin.metrics.record_reload(outcome.is_ok());
         self.record(&outcome);
+        if let Some(audit) = &self.snapshots.load().audit {
+            let event = ReloadEvent {
+                at: SystemTime::now(),
+                success: outcome.is_ok(),
+            };
+            audit.trail.record(Record::Reload(event), None);
+        }
         if outcome.is_err() {
             self.reread_secrets().await;
             // Whatever is wrong with the configuration, what a file holds is not part of it.

@@ -3,6 +3,7 @@
 //! A new snapshot takes over what its configuration did not change from the one before it: tokens
 //! by credential, connections by upstream.
 
+mod audit;
 mod build;
 mod context;
 mod credential;
@@ -22,6 +23,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
 use crate::address::OwnSockets;
+use crate::audit::Auditing;
 use crate::caller::token::TokenVerifier;
 use crate::config::{self, Config};
 use crate::dpop::ProofKey;
@@ -39,7 +41,7 @@ use endpoints::EndpointContext;
 use injection::Injections;
 
 pub use build::Builder;
-pub use context::BuildError;
+pub use context::{BuildError, BuildFailure};
 pub use injection::{Injection, NoCredential};
 pub use limits::LimitTable;
 pub use passing::{PassingError, origin};
@@ -65,6 +67,8 @@ pub struct Snapshot {
     pub passing: Option<Passing>,
     /// How much callers and routes may ask for.
     pub limits: LimitTable,
+    /// Where decisions are recorded; `None` where they are not.
+    pub audit: Option<Auditing>,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
     /// Tells callers by their tokens.
@@ -235,6 +239,11 @@ impl Snapshot {
     pub fn count_handshake(&self, listener: usize, outcome: &'static str) {
         let listener = &self.listeners[listener].name;
         self.metrics.count_handshake(listener, outcome);
+        if outcome != "success"
+            && let Some(audit) = &self.audit
+        {
+            audit.trail.count_refused(listener, outcome);
+        }
     }
 
     /// The index in [`Snapshot::route_labels`] of the route that the own names of an upstream imply.

@@ -116,18 +116,23 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         .routes
         .iter()
         .zip(&snapshot.route_labels)
-        .map(|(route, label)| {
+        .enumerate()
+        .map(|(at, (route, label))| {
             let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
-            json!({
+            let mut shown = json!({
                 "match": label,
                 "methods": methods,
                 "listener": route.listener,
                 "upstream": route.upstream,
                 "replace_prefix": route.replace_prefix,
-            })
+            });
+            if let Some(limits) = snapshot.limits.route(at) {
+                shown["in_use"] = json!(limits.in_use());
+            }
+            shown
         })
         .collect();
-    json!({
+    let mut shown = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": process.ready,
         "draining": process.draining,
@@ -146,7 +151,11 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "egress": egress(&snapshot.config.egress),
         "credentials": credentials,
         "caller_tokens": snapshot.caller_tokens.status(),
-    })
+    });
+    if let Some(audit) = &snapshot.audit {
+        shown["audit"] = json!(audit.trail.status());
+    }
+    shown
 }
 
 /// What may leave that no route leads to.

@@ -8,29 +8,37 @@ use crate::snapshot::Snapshot;
 #[derive(Debug, Default)]
 pub struct HeldLimits([Option<LimitPermit>; 2]);
 
+/// A limit that leaves no room.
+#[derive(Debug)]
+pub struct LimitReached {
+    limited: RateLimited,
+    is_of_caller: bool,
+}
+
 impl HeldLimits {
     /// What a request of this caller may hold that takes this route.
     ///
     /// # Errors
-    /// `rate_limited`. The caller comes first: what it is refused has used nothing of the route, which others share.
+    /// A limit is reached. The caller's come first: what they refuse has used nothing of the route's, which others share.
     pub fn acquire(
         snapshot: &Snapshot,
         caller: Option<usize>,
         route: Option<usize>,
         asked: AskedFor,
-    ) -> Result<Self, ProxyError> {
+    ) -> Result<Self, LimitReached> {
         let limits = &snapshot.limits;
         let caller = caller.and_then(|caller| limits.caller(caller));
         let route = route.and_then(|route| limits.route(route));
-        let caller = caller.map(|limits| limits.admit(asked));
-        let caller = caller
-            .transpose()
-            .map_err(|limited| refused(&limited, "caller"))?;
-        let route = route.map(|limits| limits.admit(asked));
-        let route = route
-            .transpose()
-            .map_err(|limited| refused(&limited, "route"))?;
-        Ok(Self([caller, route]))
+        let reached = |is_of_caller| {
+            move |limited| LimitReached {
+                limited,
+                is_of_caller,
+            }
+        };
+        let caller = caller.map(|limits| limits.admit(asked).map_err(reached(true)));
+        let caller = caller.transpose()?;
+        let route = route.map(|limits| limits.admit(asked).map_err(reached(false)));
+        Ok(Self([caller, route.transpose()?]))
     }
 
     /// What the tunnel holds that the request has become. The rest ends with the request.
@@ -39,21 +47,39 @@ impl HeldLimits {
     }
 }
 
-#[cold]
-fn refused(limited: &RateLimited, whose: &str) -> ProxyError {
-    let RateLimited {
-        key,
-        limit,
-        retry_after,
-    } = limited;
-    let detail = match *key {
-        "concurrent" => format!(
-            "the {whose} has {limit} requests in progress, which is its limit ({key}); send fewer at once"
-        ),
-        "tunnels" => {
-            format!("the {whose} has {limit} tunnels open, which is its limit ({key}); close some")
+impl LimitReached {
+    /// Which one, for the audit.
+    pub fn rule(&self) -> &'static str {
+        match (self.is_of_caller, self.limited.key) {
+            (true, "concurrent") => "callers.limits.concurrent",
+            (true, "tunnels") => "callers.limits.tunnels",
+            (true, _) => "callers.limits.requests_per_second",
+            (false, "concurrent") => "routes.limits.concurrent",
+            (false, "tunnels") => "routes.limits.tunnels",
+            (false, _) => "routes.limits.requests_per_second",
         }
-        _ => format!("the {whose} may send {limit} requests a second ({key}); send fewer"),
-    };
-    ProxyError::new(ErrorKind::RateLimited, detail).retry_after(*retry_after)
+    }
+
+    /// What the client is told, who learns no name by it.
+    #[cold]
+    pub fn to_error(&self) -> ProxyError {
+        let RateLimited {
+            key,
+            limit,
+            retry_after,
+        } = self.limited;
+        let whose = if self.is_of_caller { "caller" } else { "route" };
+        let detail = match key {
+            "concurrent" => format!(
+                "requests in progress: the limit of the {whose} (concurrent) is {limit}; send fewer at once"
+            ),
+            "tunnels" => format!(
+                "open tunnels: the limit of the {whose} (tunnels) is {limit}; close some first"
+            ),
+            _ => format!(
+                "requests a second: the limit of the {whose} (requests_per_second) is {limit}; send fewer"
+            ),
+        };
+        ProxyError::new(ErrorKind::RateLimited, detail).retry_after(retry_after)
+    }
 }

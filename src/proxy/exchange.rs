@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::admission::HeldLimits;
+use super::audited::AuditNotes;
 use super::client_connection::{ClientConnection, InFlight};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::Passage;
@@ -20,6 +21,7 @@ use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
+use crate::audit::{AuditOutcome, RequestText, Subject};
 use crate::caller::Identified;
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
@@ -66,6 +68,8 @@ pub struct Exchange {
     upload: Option<Rc<Upload>>,
     /// What it holds of limits until its end.
     limits: HeldLimits,
+    /// What the audit will say; without an audit it notes nothing.
+    notes: AuditNotes,
     /// Of the request body, once the upload is over.
     request_bytes: u64,
     response_bytes: u64,
@@ -130,6 +134,8 @@ impl Exchange {
     ) -> Self {
         let config = &shard.snapshot.config;
         let id_wanted = config.log.access != AccessLog::Off || config.server.request_id;
+        let notes = shard.snapshot.audit.as_ref();
+        let notes = notes.map_or_else(AuditNotes::default, |_| AuditNotes::begin(&head.headers));
         let id = id_wanted.then(|| request_id::of_client(&head.headers));
         Self {
             shard,
@@ -154,6 +160,7 @@ impl Exchange {
             cut: false,
             upload: None,
             limits: HeldLimits::default(),
+            notes,
             request_bytes: 0,
             response_bytes: 0,
         }
@@ -170,12 +177,23 @@ impl Exchange {
         self.route = Some(self.shard.snapshot.egress_route(passage.rule));
     }
 
-    /// Its caller and its route leave room for it.
+    /// There is room for it: in the audit, and in the limits of its caller and its route.
     ///
     /// # Errors
-    /// `rate_limited`.
+    /// `overloaded` if it cannot be recorded and must be; `rate_limited`.
     pub fn admit(&mut self, asked: AskedFor) -> Result<(), ProxyError> {
-        self.limits = HeldLimits::acquire(&self.shard.snapshot, None, self.route, asked)?;
+        let snapshot = &self.shard.snapshot;
+        if let Some(audit) = &snapshot.audit {
+            let text_bytes = self.host().len() + self.uri.path().len();
+            self.notes.reserve(audit, text_bytes, asked)?;
+        }
+        let caller = self.caller.map(|identified| identified.caller as usize);
+        let admitted = HeldLimits::acquire(snapshot, caller, self.route, asked);
+        self.limits = admitted.map_err(|reached| {
+            self.notes.set_rule(reached.rule());
+            reached.to_error()
+        })?;
+        self.notes.set_admitted();
         Ok(())
     }
 
@@ -245,7 +263,21 @@ impl Exchange {
         let access = self.shard.snapshot.config.log.access;
         let id = (access != AccessLog::Off).then(|| self.id().clone());
         let (client, metrics) = (self.client().peer, self.traffic().tunnels());
-        Box::new(TunnelRecord::begin(client, id, access, self.start, metrics))
+        let mut record = TunnelRecord::begin(client, id, access, self.start, metrics);
+        if let Some(audit) = &self.shard.snapshot.audit {
+            let status = if self.method == Method::CONNECT {
+                StatusCode::OK
+            } else {
+                StatusCode::SWITCHING_PROTOCOLS
+            };
+            let names = Arc::clone(&self.shard.snapshot);
+            let subject = self.subject();
+            let audited = self
+                .notes
+                .record_tunnel(audit, names, subject, status.as_u16());
+            record.set_audited(audited);
+        }
+        Box::new(record)
     }
 
     /// The response head is sent.
@@ -312,15 +344,60 @@ impl Exchange {
         snapshot.sampling.admit(failure, self.cause.as_deref(), now)
     }
 
-    fn log(&mut self, took: Duration) {
-        let id = self.id().clone();
-        let snapshot = &self.shard.snapshot;
+    /// The host that it names, with its port.
+    fn host(&self) -> &str {
         let authority = self.uri.authority().map(|authority| authority.as_str());
         let host = authority
             .or_else(|| self.host.as_ref()?.to_str().ok())
             .unwrap_or_default();
         // What is before it is a name and a password, and the request was refused for it.
-        let host = host.rsplit('@').next().unwrap_or_default();
+        host.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// Who asks for what, for the audit.
+    fn subject(&self) -> Subject {
+        let (rule, trace_id) = self.notes.rule_and_trace();
+        let token = self.sent.token.borrow();
+        Subject {
+            caller: self
+                .caller
+                .map(|known| (known.caller, known.means.as_str())),
+            peer: self.client().peer,
+            listener: self.listener,
+            route: self.route,
+            upstream: self.upstream,
+            method: self.method.clone(),
+            text: RequestText::new(self.host(), self.uri.path()),
+            token_id: token.as_ref().and_then(|token| token.audit_id()),
+            decision: self.notes.decision(false),
+            rule,
+            trace_id,
+        }
+    }
+
+    fn record(&mut self, took: Duration) {
+        let snapshot = &self.shard.snapshot;
+        let Some(audit) = &snapshot.audit else {
+            return;
+        };
+        if self.notes.is_recorded() {
+            return;
+        }
+        let outcome = AuditOutcome {
+            error: self.error.map(ErrorKind::code),
+            status: self.status.map(|status| status.as_u16()),
+            bytes_in: Some(self.request_bytes),
+            bytes_out: Some(self.response_bytes),
+            duration: Some(took),
+        };
+        let names = Arc::clone(snapshot);
+        self.notes.record(audit, names, self.subject(), outcome);
+    }
+
+    fn log(&mut self, took: Duration) {
+        let id = self.id().clone();
+        let snapshot = &self.shard.snapshot;
+        let host = self.host();
         let token_age = self.sent.token.borrow().as_ref().map(|token| {
             let now = snapshot.clock.now();
             let age = now.boot.saturating_sub(token.issued().boot);
@@ -353,8 +430,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.start.elapsed();
         self.traffic().observe_duration(took);
+        self.set_upload(None);
+        self.record(took);
         if self.is_logged() && self.has_own_line() {
-            self.set_upload(None);
             self.log(took);
         }
     }

@@ -1,6 +1,7 @@
 //! The path of a request: check, identify, match, permit, admit, scrub, token, send, judge, reply.
 
 mod admission;
+mod audited;
 mod browser_guard;
 mod client_connection;
 mod connect;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::audited::AuditedTunnel;
 use crate::client_socket::Peer;
 use crate::config::AccessLog;
 use crate::metrics::{TunnelEnd, TunnelMetrics};
@@ -32,6 +33,7 @@ pub struct TunnelRecord {
     end: TunnelEnd,
     /// Why its permission ended.
     reason: Option<Cow<'static, str>>,
+    audited: Option<Box<AuditedTunnel>>,
 }
 
 impl TunnelRecord {
@@ -54,7 +56,13 @@ impl TunnelRecord {
             bytes: [0; 2],
             end: TunnelEnd::Cut,
             reason: None,
+            audited: None,
         }
+    }
+
+    /// Its end is to be recorded.
+    pub fn set_audited(&mut self, audited: Box<AuditedTunnel>) {
+        self.audited = Some(audited);
     }
 
     /// A CONNECT asked for this host and port.
@@ -95,6 +103,9 @@ impl TunnelRecord {
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
         self.metrics.count_end(self.end);
+        if let Some(audited) = self.audited.take() {
+            audited.record_end(self.end.label(), self.bytes, self.start.elapsed());
+        }
         if !self.is_logged() {
             return;
         }

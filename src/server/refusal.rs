@@ -71,6 +71,9 @@ pub(super) async fn refuse(
     let traffic = shard.snapshot.traffic(listener, None);
     traffic.count_error(kind.code());
     traffic.count_response(status);
+    if let Some(audit) = &shard.snapshot.audit {
+        audit.trail.count_refused(&client.listener, kind.code());
+    }
     let is_admitted = || {
         let failure = Failure {
             listener: client.listener.clone(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 
+use super::audit;
 use super::context::{BuildContext, BuildError};
 use super::listener::{expiry, implied_routes, listener_tls, route_labels};
 use super::{
@@ -12,6 +13,7 @@ use super::{
     credential, upstream,
 };
 use crate::address::OwnSockets;
+use crate::audit::Auditing;
 use crate::caller::CallerIndex;
 use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
 use crate::config::{self, Config};
@@ -19,8 +21,20 @@ use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
 use crate::route::{RoutePattern, RouteTable};
 use crate::sampling::Sampling;
+use crate::supervisor::Supervisor;
 use crate::tls::ServerTls;
 use crate::token::Clock;
+
+/// What can fail to be built.
+struct BuiltParts {
+    credentials: BTreeMap<String, BuiltCredential>,
+    /// In the order of their names.
+    upstreams: Vec<Arc<BuiltUpstream>>,
+    /// In the order of the listeners.
+    tls: Vec<Option<Arc<ServerTls>>>,
+    /// Where decisions are recorded.
+    audit: Option<Auditing>,
+}
 
 /// Builds the snapshots of one process.
 #[derive(Debug)]
@@ -41,6 +55,13 @@ impl Builder {
         }
     }
 
+    /// Panics of threads that a snapshot starts are reported there.
+    #[must_use]
+    pub fn with_supervisor(mut self, supervisor: &Supervisor) -> Self {
+        self.context.supervisor = Some(supervisor.clone());
+        self
+    }
+
     /// No discovery document may lead to these sockets.
     #[must_use]
     pub fn with_own_sockets(mut self, sockets: Arc<OwnSockets>) -> Self {
@@ -52,6 +73,7 @@ impl Builder {
     /// once, on the current runtime.
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         self.context.windows.resize(config.server.window_budget);
+        let audit = audit::build(&self.context, &config, old)?;
         let mut credentials = BTreeMap::new();
         let bound = config.certificate_bound_credentials();
         for (name, credential) in &config.credentials {
@@ -70,7 +92,13 @@ impl Builder {
             upstreams.push(built);
         }
         let tls = listener_tls(&config, old)?;
-        Ok(self.assemble(config, credentials, upstreams, tls, old))
+        let parts = BuiltParts {
+            credentials,
+            upstreams,
+            tls,
+            audit,
+        };
+        Ok(self.assemble(config, parts, old))
     }
 
     /// Puts a standby certificate in use once it has a token. A new certificate in the files becomes the standby,
@@ -126,25 +154,23 @@ impl Builder {
             .collect::<Result<_, _>>()?;
         let config = old.config.clone();
         let tls = old.listeners.iter().map(|listener| listener.tls.clone());
-        Ok(Some(self.assemble(
-            config,
+        let parts = BuiltParts {
             credentials,
             upstreams,
-            tls.collect(),
-            Some(old),
-        )))
+            tls: tls.collect(),
+            audit: old.audit.clone(),
+        };
+        Ok(Some(self.assemble(config, parts, Some(old))))
     }
 
-    /// Puts routes and listeners around what was built; `upstreams` in the order of their names, `tls` in that of the
-    /// listeners.
-    fn assemble(
-        &self,
-        config: Config,
-        credentials: BTreeMap<String, BuiltCredential>,
-        upstreams: Vec<Arc<BuiltUpstream>>,
-        tls: Vec<Option<Arc<ServerTls>>>,
-        old: Option<&Snapshot>,
-    ) -> Snapshot {
+    /// Puts routes and listeners around what was built.
+    fn assemble(&self, config: Config, parts: BuiltParts, old: Option<&Snapshot>) -> Snapshot {
+        let BuiltParts {
+            credentials,
+            upstreams,
+            tls,
+            audit,
+        } = parts;
         let names = config.upstreams.keys().map(String::as_str);
         let indices: HashMap<&str, u32> = names.zip(0..).collect();
         let patterns = config.routes.iter().zip(0..).filter_map(|(route, at)| {
@@ -183,6 +209,8 @@ impl Builder {
             .map(|(listener, tls)| ListenerRules::new(&self.context, listener, &config, tls))
             .collect();
         self.context.metrics.show_expiry(expiry(&listeners));
+        let trail = audit.as_ref().map(|audit| Arc::clone(&audit.trail));
+        self.context.audit.store(trail);
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -194,6 +222,7 @@ impl Builder {
             implied_routes: implied_routes(&config, &indices),
             route_labels: route_labels(&config, &egress),
             passing,
+            audit,
             limits: LimitTable::build(&config, old.map(|old| (&old.config, &old.limits))),
             own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),

@@ -1,9 +1,12 @@
 //! What all snapshots of one process are built with, and share.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::address::OwnSockets;
+use crate::audit::AuditSlot;
 use crate::config::{self, AuthorizationServer};
 use crate::dpop::LastNonce;
 use crate::http2::Budget;
@@ -12,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::oauth;
 use crate::redact::Redactor;
 use crate::server_clock::ServerClock;
+use crate::supervisor::Supervisor;
 use crate::token::Clock;
 use crate::upstream::TlsError;
 
@@ -35,6 +39,10 @@ pub struct BuildContext {
     api_clocks: SharedByKey<ServerClock>,
     authorization_server_nonces: SharedByKey<LastNonce>,
     authorization_server_clocks: SharedByKey<ServerClock>,
+    /// Told of panics of the thread that writes the audit.
+    pub supervisor: Option<Supervisor>,
+    /// Where the records go of what belongs to no snapshot.
+    pub audit: AuditSlot,
 }
 
 /// One value for each key, shared by all that name it and dropped with the last of them.
@@ -47,8 +55,24 @@ struct SharedByKey<T>(Mutex<HashMap<String, Weak<T>>>);
 pub struct BuildError {
     /// Which table of the configuration.
     pub table: String,
-    /// What is wrong with its TLS files.
-    pub reason: TlsError,
+    /// What is wrong with its files.
+    pub reason: BuildFailure,
+}
+
+/// What is wrong with the files of a table.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildFailure {
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of the audit.
+    #[error("{} cannot be written: {error}", file.display())]
+    Audit {
+        /// Its name.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
 }
 
 impl BuildContext {
@@ -67,6 +91,8 @@ impl BuildContext {
             api_clocks: SharedByKey::default(),
             authorization_server_nonces: SharedByKey::default(),
             authorization_server_clocks: SharedByKey::default(),
+            supervisor: None,
+            audit: AuditSlot::default(),
         }
     }
 

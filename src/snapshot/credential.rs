@@ -262,19 +262,21 @@ fn source(
     config: &config::Credential,
     client: oauth::Client,
 ) -> Arc<TokenSource> {
-    TokenSource::start(
+    let source = TokenSource::start(
         &config.name,
         Policy::from(config),
         Arc::new(client),
         context.fetch_limit(config),
         Arc::clone(&context.clock),
         context.metrics.credential(&config.name),
-    )
+    );
+    source.record_in(&context.audit);
+    source
 }
 
 fn unusable(config: &config::Credential, reason: TlsError) -> BuildError {
     BuildError {
         table: format!("[credentials.{}]", config.name),
-        reason,
+        reason: reason.into(),
     }
 }

@@ -12,6 +12,7 @@ use crate::egress::EgressPolicy;
 use crate::metrics::ListenerExpiry;
 use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
 use crate::tls::ServerTls;
+use crate::upstream::TlsError;
 
 /// The TLS of each listener, in their order: that of `old` where neither its settings nor its files have changed.
 ///
@@ -31,7 +32,7 @@ pub(super) fn listener_tls(
         }
         let read = ServerTls::read(settings).map_err(|error| BuildError {
             table: format!("listener \"{}\", tls", listener.name),
-            reason: error.into(),
+            reason: TlsError::from(error).into(),
         });
         read.map(|tls| Some(Arc::new(tls)))
     };

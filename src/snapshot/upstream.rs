@@ -145,7 +145,7 @@ fn endpoint(
     let connector = connector.and_then(|connector| connector.through(config.egress_proxy()));
     let connector = connector.map_err(|reason| BuildError {
         table: format!("[upstreams.{}]", config.name),
-        reason,
+        reason: reason.into(),
     })?;
     let mut connector = connector
         .with_dialing(config.dialing.clone())

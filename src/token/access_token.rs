@@ -4,7 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::Moment;
 use crate::config::Secret;
@@ -21,6 +26,7 @@ pub struct Token {
     binding: Option<Binding>,
     times: TokenTimes,
     inherited: bool,
+    audit_id: Option<[u8; 16]>,
 }
 
 /// The key that a token is bound to: without a proof made by it, the token is refused (RFC 9449).
@@ -71,6 +77,7 @@ impl Token {
                 token_hash: ProofKey::token_hash(access_token.expose()),
                 key,
             }),
+            audit_id: audit_id(access_token.expose()),
             access_token,
             token_type,
             times,
@@ -84,6 +91,7 @@ impl Token {
             id: self.id,
             authorization: self.authorization.clone(),
             access_token: self.access_token.clone(),
+            audit_id: self.audit_id,
             token_type: self.token_type,
             binding: self.binding.clone(),
             times: TokenTimes {
@@ -103,6 +111,11 @@ impl Token {
     /// the same value again keeps it.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// By what records name it: half of the SHA-256 of its `jti` (RFC 7519 section 4.1.7). `None` for one that shows none.
+    pub fn audit_id(&self) -> Option<[u8; 16]> {
+        self.audit_id
     }
 
     /// `TYPE TOKEN`, for the `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1);
@@ -163,6 +176,21 @@ impl Token {
     pub(super) fn refresh_at(&self) -> Moment {
         self.times.refresh_at
     }
+}
+
+fn audit_id(token: &str) -> Option<[u8; 16]> {
+    #[derive(Deserialize)]
+    struct Claims {
+        jti: String,
+    }
+    let mut parts = token.split('.');
+    let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    let hash = digest(&SHA256, claims.jti.as_bytes());
+    hash.as_ref().first_chunk().copied()
 }
 
 fn next_id() -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use super::Moment;
 use super::shared::SharedState;
 use super::state::{AttemptOutcome, NextStep, TokenState};
+use crate::audit::{Record, TokenEvent};
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 
 /// Keeps the credential supplied until the task is aborted.
@@ -90,7 +91,28 @@ fn finish(shared: &SharedState, AttemptResult { sent, result }: AttemptResult) {
     };
     shared.report();
     shared.metrics.count_token_request(outcome, took);
+    record(shared, &ended, took);
     log(shared, &ended, now, retry_in);
+}
+
+/// Records the attempt in the audit.
+fn record(shared: &SharedState, ended: &AttemptOutcome, took: Duration) {
+    let audit = shared.audit.get();
+    let Some(trail) = audit.and_then(|audit| audit.load_full()) else {
+        return;
+    };
+    let event = TokenEvent {
+        at: SystemTime::now(),
+        credential: shared.name.clone(),
+        token_id: ended
+            .result
+            .as_ref()
+            .ok()
+            .and_then(|token| token.audit_id()),
+        error: ended.result.as_ref().err().map(|error| error.kind.label()),
+        duration: took,
+    };
+    trail.record(Record::Token(event), None);
 }
 
 /// Sees a rotated secret also where no watch does.

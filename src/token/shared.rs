@@ -1,7 +1,7 @@
 //! What those who ask for a token share with the one who fetches it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::state::TokenState;
 use super::{Clock, Moment, Policy, Token};
+use crate::audit::AuditSlot;
 use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
@@ -34,6 +35,8 @@ pub(super) struct SharedState {
     pub(super) stands_by: AtomicBool,
     /// The number of the last attempt that ended.
     pub(super) ended: watch::Sender<u64>,
+    /// Where its token requests are recorded.
+    pub(super) audit: OnceLock<AuditSlot>,
 }
 
 /// What a reload may change while the tokens stay.

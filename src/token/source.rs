@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,6 +15,7 @@ use super::refresh_task::keep_supplied;
 use super::shared::{SharedState, SourceSettings};
 use super::state::{JoinOutcome, TokenState};
 use super::{Clock, CredentialStatus, Moment, Policy, Token};
+use crate::audit::AuditSlot;
 use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
@@ -64,12 +65,18 @@ impl TokenSource {
             wake: Notify::new(),
             stands_by: AtomicBool::new(false),
             ended: watch::Sender::new(0),
+            audit: OnceLock::new(),
         });
         let refresh_task = tokio::spawn(keep_supplied(shared.clone())).abort_handle();
         Arc::new(Self {
             shared,
             refresh_task,
         })
+    }
+
+    /// Where its token requests are recorded from now on. The first call decides.
+    pub fn record_in(&self, audit: &AuditSlot) {
+        let _ = self.shared.audit.set(Arc::clone(audit));
     }
 
     /// The name of the credential.

@@ -98,7 +98,8 @@ async fn every_series_that_an_alert_may_ask_for_begins_at_zero() {
     }
     for kind in ErrorKind::ALL {
         let before = kind.blame() == Blame::Client && kind != ErrorKind::RateLimited;
-        let upstream = if before || kind == ErrorKind::Loop {
+        let upstream = if before || [ErrorKind::Loop, ErrorKind::CallerUnavailable].contains(&kind)
+        {
             ""
         } else {
             "api"

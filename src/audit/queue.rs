@@ -1,0 +1,70 @@
+//! What the thread that writes shares with those who leave records.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use super::record::Record;
+use crate::metrics::AuditMetrics;
+
+/// The state of the audit.
+#[derive(Debug)]
+pub(super) struct AuditState {
+    /// How many bytes wait or are reserved.
+    pub(super) waiting: AtomicUsize,
+    pub(super) max_waiting: usize,
+    /// Nothing can be written now.
+    pub(super) failing: AtomicBool,
+    /// Nobody leaves records any more.
+    pub(super) closed: AtomicBool,
+    /// Records dropped since that was last told.
+    pub(super) untold: AtomicU64,
+    pub(super) last_error: Mutex<Option<String>>,
+    /// Refused connections since they were last written, by listener and reason.
+    pub(super) refused: Mutex<BTreeMap<(String, &'static str), u64>>,
+    pub(super) metrics: AuditMetrics,
+}
+
+#[derive(Debug)]
+pub(super) enum AuditMessage {
+    /// A record, and how many bytes it counts for.
+    Record(Record, usize),
+    /// Looks whether the file is still the one of that name.
+    Look,
+    /// Everything before it has been written.
+    Flush(SyncSender<()>),
+}
+
+/// Room for one record, reserved before there is one.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) shared: Arc<AuditState>,
+    pub(super) bytes: usize,
+}
+
+impl AuditState {
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let fits = self.waiting.fetch_add(bytes, Relaxed) + bytes <= self.max_waiting;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Relaxed);
+    }
+
+    #[cold]
+    pub(super) fn count_dropped(&self, records: u64) {
+        self.untold.fetch_add(records, Relaxed);
+        self.metrics.dropped.inc_by(records);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.give_back(self.bytes);
+    }
+}

@@ -1,0 +1,230 @@
+//! What the audit says of a request, in addition to what the log says.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName};
+
+use super::error::{ErrorKind, ProxyError};
+use crate::audit::{
+    AuditDecision, AuditOutcome, AuditTrail, AuditUnavailable, Auditing, NameBook, Place, Record,
+    RequestEvent, Subject, TunnelEvent, who_and_what,
+};
+use crate::config::AuditOverflow;
+use crate::policy::AskedFor;
+
+/// It is tried again all the time.
+const WRITTEN_AGAIN: Duration = Duration::from_secs(1);
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What is noted of a request until it is recorded.
+#[derive(Debug, Default)]
+pub struct AuditNotes {
+    /// It was let in.
+    admitted: bool,
+    rule: Option<&'static str>,
+    trace_id: Option<[u8; 16]>,
+    place: Option<Place>,
+    tunnel_place: Option<Place>,
+    recorded: bool,
+}
+
+/// A tunnel until its end, as far as the audit is concerned. It holds nothing of the snapshot.
+#[derive(Debug)]
+pub struct AuditedTunnel {
+    trail: Arc<AuditTrail>,
+    place: Option<Place>,
+    who_and_what: Box<[u8]>,
+}
+
+impl AuditNotes {
+    /// Of a request with these headers.
+    pub fn begin(headers: &HeaderMap) -> Self {
+        Self {
+            trace_id: headers
+                .get(TRACEPARENT)
+                .and_then(|parent| trace_id(parent.as_bytes())),
+            ..Self::default()
+        }
+    }
+
+    /// Reserves the room of its record, and of the end of its tunnel, before anything of it leaves.
+    ///
+    /// # Errors
+    /// `overloaded` if there is none, where a request without a record is to be refused.
+    pub fn reserve(
+        &mut self,
+        audit: &Auditing,
+        text_bytes: usize,
+        asked: AskedFor,
+    ) -> Result<(), ProxyError> {
+        if audit.overflow == AuditOverflow::Drop {
+            return Ok(());
+        }
+        let reserve = || audit.trail.reserve(text_bytes).map_err(no_record);
+        self.place = Some(reserve()?);
+        if asked == AskedFor::Tunnel {
+            self.tunnel_place = Some(reserve()?);
+        }
+        Ok(())
+    }
+
+    /// It was let in.
+    pub fn set_admitted(&mut self) {
+        self.admitted = true;
+    }
+
+    /// By which rule it was refused.
+    pub fn set_rule(&mut self, rule: &'static str) {
+        self.rule = Some(rule);
+    }
+
+    /// What was decided; `reported`: lists of callers would have refused it.
+    pub fn decision(&self, reported: bool) -> AuditDecision {
+        match (self.admitted, reported) {
+            (false, _) => AuditDecision::Denied,
+            (true, true) => AuditDecision::Reported,
+            (true, false) => AuditDecision::Allowed,
+        }
+    }
+
+    /// By which rule, and the trace that it belongs to.
+    pub fn rule_and_trace(&self) -> (Option<&'static str>, Option<[u8; 16]>) {
+        (self.rule, self.trace_id)
+    }
+
+    /// Whether it has been recorded, as the beginning of a tunnel.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// Records a request that has ended.
+    pub fn record(
+        &mut self,
+        audit: &Auditing,
+        names: Arc<dyn NameBook>,
+        subject: Subject,
+        outcome: AuditOutcome,
+    ) {
+        self.recorded = true;
+        let event = RequestEvent {
+            at: SystemTime::now(),
+            is_tunnel: false,
+            names,
+            subject,
+            outcome,
+        };
+        audit
+            .trail
+            .record(Record::Request(Box::new(event)), self.place.take());
+    }
+
+    /// Records that it has become a tunnel, whose end is to be recorded too.
+    pub fn record_tunnel(
+        &mut self,
+        audit: &Auditing,
+        names: Arc<dyn NameBook>,
+        subject: Subject,
+        status: u16,
+    ) -> Box<AuditedTunnel> {
+        self.recorded = true;
+        let who_and_what = who_and_what(&*names, &subject);
+        let outcome = AuditOutcome {
+            status: Some(status),
+            ..AuditOutcome::default()
+        };
+        let event = RequestEvent {
+            at: SystemTime::now(),
+            is_tunnel: true,
+            names,
+            subject,
+            outcome,
+        };
+        audit
+            .trail
+            .record(Record::Request(Box::new(event)), self.place.take());
+        Box::new(AuditedTunnel {
+            trail: Arc::clone(&audit.trail),
+            place: self.tunnel_place.take(),
+            who_and_what,
+        })
+    }
+}
+
+impl AuditedTunnel {
+    /// Records that it has ended: how, and how many bytes have gone to the upstream and to the client.
+    pub fn record_end(self, end: &'static str, bytes: [u64; 2], duration: Duration) {
+        let [bytes_in, bytes_out] = bytes;
+        let event = TunnelEvent {
+            at: SystemTime::now(),
+            who_and_what: self.who_and_what,
+            outcome: AuditOutcome {
+                error: (end != "closed").then_some(end),
+                status: None,
+                bytes_in: Some(bytes_in),
+                bytes_out: Some(bytes_out),
+                duration: Some(duration),
+            },
+        };
+        self.trail.record(Record::Tunnel(event), self.place);
+    }
+}
+
+#[cold]
+fn no_record(reason: AuditUnavailable) -> ProxyError {
+    let detail = match reason {
+        AuditUnavailable::Full => {
+            "as many audit records wait as there is room for, and no request is served without one"
+        }
+        AuditUnavailable::Failing => {
+            "audit records cannot be written, and no request is served without one (the log says more)"
+        }
+    };
+    ProxyError::new(ErrorKind::Overloaded, detail)
+        .retry_after(WRITTEN_AGAIN)
+        .caused_by(reason)
+}
+
+/// The id of the trace in a `traceparent` (W3C Trace Context section 3.2).
+fn trace_id(parent: &[u8]) -> Option<[u8; 16]> {
+    let [version, trace, _, _, ..] = *parent
+        .split(|byte| *byte == b'-')
+        .collect::<smallvec::SmallVec<[&[u8]; 5]>>()
+    else {
+        return None;
+    };
+    if version.len() != 2 || trace.len() != 32 {
+        return None;
+    }
+    let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    let text = std::str::from_utf8(trace)
+        .ok()
+        .filter(|text| text.bytes().all(|digit| is_digit(&digit)))?;
+    let id = u128::from_str_radix(text, 16).ok().filter(|id| *id != 0)?;
+    Some(id.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_known_by_a_valid_traceparent_alone() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let parent = format!("00-{id}-b7ad6b7169203331-01");
+        let found = trace_id(parent.as_bytes()).map(u128::from_be_bytes);
+        assert_eq!(found, u128::from_str_radix(id, 16).ok());
+        for wrong in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

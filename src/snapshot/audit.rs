@@ -1,0 +1,79 @@
+//! Where the decisions of a snapshot are recorded, and what it calls those that they are about.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Snapshot;
+use super::context::{BuildContext, BuildError, BuildFailure};
+use crate::audit::{AuditTrail, Auditing, NameBook, Subject, SubjectNames};
+use crate::config::{AuditFile, Config};
+
+/// The audit that is configured: with the open file of `old` where it is the same.
+///
+/// # Errors
+/// The file cannot be opened or made.
+pub(super) fn build(
+    context: &BuildContext,
+    config: &Config,
+    old: Option<&Snapshot>,
+) -> Result<Option<Auditing>, BuildError> {
+    let Some(audit) = &config.audit else {
+        return Ok(None);
+    };
+    let kept = old.and_then(|old| old.audit.as_ref());
+    let kept = kept.filter(|kept| *kept.trail.file() == audit.file);
+    let trail = match kept {
+        Some(kept) => Arc::clone(&kept.trail),
+        None => open(context, config, &audit.file)?,
+    };
+    Ok(Some(Auditing {
+        trail,
+        overflow: audit.overflow,
+    }))
+}
+
+fn open(
+    context: &BuildContext,
+    config: &Config,
+    file: &AuditFile,
+) -> Result<Arc<AuditTrail>, BuildError> {
+    let metrics = context.metrics.audit().clone();
+    let patience = config.server.file_timeout;
+    let opened = AuditTrail::open(file, metrics, context.supervisor.as_ref(), patience);
+    opened.map_err(|error| BuildError {
+        table: "[audit]".to_owned(),
+        reason: BuildFailure::Audit {
+            file: match file {
+                AuditFile::Stdout => PathBuf::from("stdout"),
+                AuditFile::Path(path) => path.clone(),
+            },
+            error,
+        },
+    })
+}
+
+impl NameBook for Snapshot {
+    fn names(&self, subject: &Subject) -> SubjectNames<'_> {
+        let upstream = subject.upstream.map(|at| &self.upstreams[at].config);
+        let first_rule = self.egress_route(0);
+        let label = |at: usize| self.route_labels.get(at).map(String::as_str);
+        let (route, rule) = match subject.route {
+            Some(at) if at >= first_rule => (None, label(at)),
+            at => (at.and_then(label), None),
+        };
+        SubjectNames {
+            caller: subject.caller.and_then(|(at, _)| {
+                let mut names = self.config.callers.keys();
+                names.nth(at as usize).map(String::as_str)
+            }),
+            listener: self
+                .listeners
+                .get(subject.listener)
+                .map(|it| it.name.as_str()),
+            route,
+            upstream: upstream.map(|upstream| upstream.name.as_str()),
+            credential: upstream.and_then(|upstream| upstream.credential.as_deref()),
+            rule,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What stands in the lines.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Request;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{config, records, wait_for};
+use crate::support::api::Api;
+use crate::support::client;
+use crate::support::eventually;
+use crate::support::idp::{Behaviour, Idp};
+use crate::support::server::{self, read_head};
+use crate::support::sidebearer::Sidebearer;
+
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    dir
+}
+
+fn fields(record: &Value) -> BTreeSet<&str> {
+    record
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[tokio::test]
+async fn every_decision_is_one_line_that_says_who_asked_for_what() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let claims = URL_SAFE_NO_PAD.encode(r#"{"jti":"4711"}"#);
+    let token = format!("head.{claims}.signature");
+    let answer = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":60}}"#);
+    idp.behave(Behaviour::Answers(200, answer));
+    let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", "drop");
+    let sidebearer = Sidebearer::start_in(directory(), &text);
+    sidebearer.ready().await;
+    let file = sidebearer.dir().join("audit.jsonl");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = Request::post("/crm/orders?secret=query")
+        .header("host", "localhost")
+        .header("x-value", "of-a-header")
+        .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    let answer = client::send(sidebearer.address(), request.body("12345".into()).unwrap()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        client::get(sidebearer.address(), "/elsewhere?secret=query")
+            .await
+            .status,
+        404
+    );
+    sidebearer.reload().await.unwrap();
+    assert!(sidebearer.reconfigure("nonsense").await.is_err());
+
+    let requests = wait_for(&file, "request", 2).await;
+    let [served, refused] = &requests[..] else {
+        panic!("{requests:?}");
+    };
+    let all = [
+        "bytes_in",
+        "bytes_out",
+        "credential",
+        "decision",
+        "duration_ms",
+        "event",
+        "host",
+        "listener",
+        "method",
+        "path",
+        "peer",
+        "route",
+        "status",
+        "time",
+        "token_id",
+        "trace_id",
+        "upstream",
+    ];
+    assert_eq!(fields(served), BTreeSet::from(all));
+    for (field, value) in [
+        ("credential", "crm"),
+        ("decision", "allowed"),
+        ("host", "localhost"),
+        ("listener", "app"),
+        ("method", "POST"),
+        ("path", "/crm/orders"),
+        ("route", "*/crm"),
+        ("trace_id", trace),
+        ("upstream", "api"),
+    ] {
+        assert_eq!(served[field], value, "{field}");
+    }
+    assert_eq!(
+        (&served["status"], &served["bytes_in"], &served["bytes_out"]),
+        (&200.into(), &5.into(), &2.into())
+    );
+    assert!(served["peer"].as_str().unwrap().starts_with("127."));
+    let time = served["time"].as_str().unwrap();
+    assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
+    assert_eq!(
+        (&refused["decision"], &refused["error"]),
+        (&"denied".into(), &"no_route".into())
+    );
+
+    let tokens = wait_for(&file, "token", 1).await;
+    let expected = BTreeSet::from(["credential", "duration_ms", "event", "time", "token_id"]);
+    assert_eq!(fields(&tokens[0]), expected);
+    // SHA-256 of 4711, half of it.
+    assert_eq!(tokens[0]["token_id"], "de650d61f5bd166a91f8ccec3158297d");
+    assert_eq!(served["token_id"], tokens[0]["token_id"]);
+
+    let reloads = wait_for(&file, "reload", 2).await;
+    let decisions: Vec<_> = reloads.iter().map(|reload| &reload["decision"]).collect();
+    assert_eq!(decisions, ["allowed", "denied"]);
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    for value in [
+        "query",
+        "of-a-header",
+        "s3cret",
+        "4711",
+        &token,
+        "signature",
+    ] {
+        assert!(!text.contains(value), "{value} in {text}");
+    }
+    let counted = "sidebearer_audit_records_total{outcome=\"written\"}";
+    eventually("all are counted", async || {
+        sidebearer.metric(counted).await == 5.0
+    })
+    .await;
+    assert_eq!(sidebearer.status().await["audit"]["writing"], true);
+}
+
+#[tokio::test]
+async fn a_tunnel_has_a_line_for_its_beginning_and_one_for_its_end() {
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello";
+        stream.write_all(switch).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let idp = Idp::start();
+    for overflow in ["drop", "refuse"] {
+        let text = config(
+            &format!("http://{api}"),
+            &idp.endpoint(),
+            "audit.jsonl",
+            overflow,
+        );
+        let sidebearer = Sidebearer::start_in(directory(), &text);
+        sidebearer.ready().await;
+        let file = sidebearer.dir().join("audit.jsonl");
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let head = "GET /crm/chat HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        read_head(&mut stream).await;
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        let begun = wait_for(&file, "tunnel_begin", 1).await;
+        assert_eq!(begun[0]["status"], 101);
+        assert!(
+            !records(&file)
+                .iter()
+                .any(|record| record["event"] == "tunnel_end")
+        );
+        let mut third = TcpStream::connect(sidebearer.address()).await.unwrap();
+        third.write_all(head.as_bytes()).await.unwrap();
+        let refused = read_head(&mut third).await;
+        assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+        stream.write_all(b"bytes").await.unwrap();
+        drop(stream);
+        let ended = wait_for(&file, "tunnel_end", 1).await;
+        assert_eq!(
+            (&ended[0]["bytes_in"], &ended[0]["bytes_out"]),
+            (&5.into(), &5.into())
+        );
+        for field in [
+            "peer",
+            "listener",
+            "method",
+            "host",
+            "path",
+            "route",
+            "upstream",
+            "credential",
+        ] {
+            assert_eq!(ended[0][field], begun[0][field], "{field}");
+            assert!(ended[0][field].is_string(), "{field}");
+        }
+        // Beside the one that was refused there is no line for the request.
+        let requests = wait_for(&file, "request", 1).await;
+        assert_eq!(
+            (&requests[0]["error"], &requests[0]["rule"]),
+            (&"rate_limited".into(), &"routes.limits.tunnels".into())
+        );
+    }
+}
