@@ -15,9 +15,9 @@
 //!   [`http_client`], which sends requests of our own.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
 //! - [`audit`] records decisions; [`client_socket`] is the socket of a client.
-//! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
+//! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`tls`] reads certificates, keys and CRLs, and is what a listener with TLS makes of them.
 //! - [`config`] is what the TOML files say.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.

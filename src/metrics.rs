@@ -6,6 +6,7 @@
 
 mod audit;
 mod caller_tokens;
+mod callers;
 mod egress;
 mod families;
 mod handshakes;
@@ -14,6 +15,7 @@ mod outcomes;
 mod series;
 mod tunnels;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +35,7 @@ pub use outcomes::{
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 
 use caller_tokens::CallerTokenSeries;
+use callers::{ByCaller, CALLER};
 use families::{VALID, counter, gauge, histogram};
 use handshakes::HandshakeSeries;
 use tunnels::TunnelSeries;
@@ -52,6 +55,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     errors: IntCounterVec,
+    reported: IntCounterVec,
     egress: IntCounterVec,
     request_duration: HistogramVec,
     upstream_connections: IntGaugeVec,
@@ -81,6 +85,7 @@ pub struct TrafficMetrics {
     upstream: String,
     /// One counter per status, by its hundreds and its rest; made when a status first occurs.
     codes: [OnceLock<Box<[OnceLock<IntCounter>; 100]>>; 9],
+    callers: ByCaller,
     duration: Histogram,
     tunnel_series: TunnelSeries,
     /// Made for the first tunnel.
@@ -117,12 +122,17 @@ impl Metrics {
             requests: counter(
                 "sidebearer_requests_total",
                 "Requests answered, by the status sent.",
-                &["listener", "upstream", "code"],
+                &["listener", "upstream", "code", CALLER],
             ),
             errors: counter(
                 "sidebearer_errors_total",
                 "Requests that sidebearer itself answered with an error, or cut off.",
-                &["listener", "upstream", "error"],
+                &["listener", "upstream", "error", CALLER],
+            ),
+            reported: counter(
+                "sidebearer_reported_total",
+                "Requests that a list of callers would have refused, and that were served.",
+                &["listener", CALLER],
             ),
             egress: counter(
                 "sidebearer_egress_total",
@@ -206,9 +216,10 @@ impl Metrics {
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 18] = [
+        let all: [Box<dyn prometheus::core::Collector>; 19] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
+            Box::new(metrics.reported.clone()),
             Box::new(metrics.egress.clone()),
             Box::new(metrics.request_duration.clone()),
             Box::new(metrics.upstream_connections.clone()),
@@ -246,10 +257,21 @@ impl Metrics {
             listener: listener.to_owned(),
             upstream: upstream.to_owned(),
             codes: Default::default(),
+            callers: ByCaller::default(),
             duration: self.request_duration.with_label_values(&[upstream]),
             tunnel_series: self.tunnels.clone(),
             tunnels: OnceLock::new(),
         }
+    }
+
+    /// A list of callers of this listener would have refused a request of this caller, which is served.
+    pub fn count_reported(&self, listener: &str, caller: &str) {
+        self.reported.with_label_values(&[listener, caller]).inc();
+    }
+
+    /// How many requests of each caller have been answered.
+    pub fn requests_by_caller(&self) -> HashMap<String, u64> {
+        callers::by_caller(&self.requests)
     }
 
     /// How many tunnels are open, by listener and upstream, where there have been any.
@@ -341,15 +363,27 @@ impl Metrics {
     /// The text exposition format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
-        let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let mut families = self.registry.gather();
+        callers::leave_out_nobody(&mut families);
+        let encoded = TextEncoder::new().encode(&families, &mut text);
         debug_assert!(encoded.is_ok(), "writing to memory does not fail");
         String::from_utf8(text).unwrap_or_default()
     }
 }
 
 impl TrafficMetrics {
-    /// A response head with this status was sent.
-    pub fn count_response(&self, status: http::StatusCode) {
+    /// A response head with this status was sent to this caller, who is given by index and name.
+    pub fn count_response(&self, status: http::StatusCode, caller: Option<(u32, &str)>) {
+        if let Some((caller, name)) = caller {
+            let labels = [
+                self.listener.as_str(),
+                &self.upstream,
+                status.as_str(),
+                name,
+            ];
+            let make = || self.requests.with_label_values(&labels);
+            return self.callers.count(caller, status.as_u16(), make);
+        }
         let code = usize::from(status.as_u16());
         let Some(class) = self.codes.get(code / 100 - 1) else {
             return;
@@ -357,21 +391,22 @@ impl TrafficMetrics {
         let class = class.get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
         class[code % 100]
             .get_or_init(|| {
-                let labels = [self.listener.as_str(), &self.upstream, status.as_str()];
+                let labels = [self.listener.as_str(), &self.upstream, status.as_str(), ""];
                 self.requests.with_label_values(&labels)
             })
             .inc();
     }
 
-    /// A request ended in an error of ours.
-    pub fn count_error(&self, error: &'static str) {
+    /// A request of this caller ended in an error of ours.
+    pub fn count_error(&self, error: &'static str, caller: Option<&str>) {
         debug_assert!(
             [&CLIENT_ERRORS[..], &UPSTREAM_ERRORS]
                 .concat()
                 .contains(&error),
             "{error}"
         );
-        let labels = [self.listener.as_str(), &self.upstream, error];
+        let caller = caller.unwrap_or_default();
+        let labels = [self.listener.as_str(), &self.upstream, error, caller];
         self.errors.with_label_values(&labels).inc();
     }
 

@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderValue;
 use http::uri::{Authority, Scheme};
+use http::{HeaderName, HeaderValue};
 
 use crate::address::OwnSockets;
 use crate::audit::Auditing;
+use crate::caller::Callers;
 use crate::caller::token::TokenVerifier;
 use crate::config::{self, Config};
 use crate::dpop::ProofKey;
@@ -32,6 +33,7 @@ use crate::http2::Budget;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
+use crate::policy::PermitTable;
 use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
 use crate::tls::ServerTls;
@@ -61,6 +63,10 @@ pub struct Snapshot {
     pub routes: RouteTable<RouteTarget>,
     /// Where forward listeners lead to by the own names of upstreams.
     pub implied_routes: ImpliedRoutes,
+    /// Who may be calling.
+    pub callers: Arc<Callers>,
+    /// Who may use what.
+    pub permits: PermitTable,
     /// What may leave that no route leads to.
     pub egress: EgressPolicy,
     /// How it leaves; `None` if nothing does.
@@ -106,6 +112,12 @@ pub struct ListenerRules {
     pub tls: Option<Arc<ServerTls>>,
     /// How many handshakes there may be at once; a reload keeps those that are under way in mind.
     pub handshakes: Arc<ConcurrencyLimit>,
+    /// The header that keys and tokens of callers come in.
+    pub caller_header: HeaderName,
+    /// How callers can show who they are, as challenges (RFC 9110 section 11.3).
+    pub challenges: Arc<[HeaderValue]>,
+    /// What lists of callers would refuse is served, and told.
+    pub only_reports: bool,
 }
 
 /// Who, of those that can reach a socket, may use it: programs, and few web pages.
@@ -224,6 +236,11 @@ impl Snapshot {
             let upstream = upstream.map_or("", |at| &self.upstreams[at].config.name);
             Box::new(self.metrics.traffic(listener, upstream))
         })
+    }
+
+    /// A list of callers of this listener would have refused a request, which is served.
+    pub fn count_reported(&self, listener: &str, caller: &str) {
+        self.metrics.count_reported(listener, caller);
     }
 
     /// What a rule about what may leave decides for one listener is counted here.

@@ -17,7 +17,7 @@ use libfuzzer_sys::fuzz_target;
 use sidebearer::http1::{
     self, HeadError, HeadLimits, HeaderCase, RequestHead, RequestLine, RoundTrip, ServerConnection,
 };
-use sidebearer::proxy::{scrub_request, scrub_response};
+use sidebearer::proxy::{OwnHeaders, scrub_request, scrub_response};
 use sidebearer_fuzz::measure;
 use sidebearer_fuzz::wire::{Collected, OnePieceBody, ScriptedStream, drive};
 
@@ -191,7 +191,7 @@ fn is_sound<B>(request: &Request<B>) -> bool {
 /// What is written to an upstream is read as one request, the same.
 fn forwarded(asked: &ReceivedRequest) {
     let mut head = Request::from_parts(asked.head.clone().into_parts().0, ());
-    scrub_request(head.headers_mut(), None);
+    scrub_request(head.headers_mut(), OwnHeaders::injected(None));
     let bytes = written(&head, asked.body.as_ref());
     let connection =
         ServerConnection::new(ScriptedStream::new(&bytes, b""), Bytes::new(), WIDER, READ);

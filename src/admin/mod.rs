@@ -310,6 +310,7 @@ fn full_status(admin: &Admin) -> serde_json::Value {
         draining: admin.is_draining(),
         connections: admin.shards.connection_count(),
         tunnels: admin.metrics.open_tunnels(),
+        requests: admin.metrics.requests_by_caller(),
     })
 }
 

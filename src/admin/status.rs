@@ -31,6 +31,8 @@ pub(super) struct Process<'a> {
     pub(super) connections: usize,
     /// How many are open, by listener and upstream.
     pub(super) tunnels: Vec<(String, String, i64)>,
+    /// How many requests of each caller have been answered.
+    pub(super) requests: HashMap<String, u64>,
 }
 
 /// Whether every credential that readiness waits for can be used.
@@ -146,6 +148,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "connections": process.connections,
         "tunnels": tunnels(&process.tunnels),
         "listeners": listeners(snapshot),
+        "callers": callers(process),
         "routes": routes,
         "upstreams": upstreams,
         "egress": egress(&snapshot.config.egress),
@@ -156,6 +159,16 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         shown["audit"] = json!(audit.trail.status());
     }
     shown
+}
+
+/// The callers by their names alone: by what they are known is nobody else's business.
+fn callers(process: &Process<'_>) -> Map<String, Value> {
+    let names = process.snapshot.config.callers.keys();
+    let shown = names.map(|name| {
+        let requests = process.requests.get(name).copied().unwrap_or_default();
+        (name.clone(), json!({ "requests": requests }))
+    });
+    shown.collect()
 }
 
 /// What may leave that no route leads to.

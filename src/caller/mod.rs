@@ -1,14 +1,22 @@
 //! Who is calling: the callers that the configuration names, and by what each is known.
 
 mod certificate;
+mod certificate_names;
+mod claim;
+mod directory;
+mod key;
+mod presented;
 pub mod token;
+mod user;
 
 pub use certificate::{
     CertificateIdentity, CertificateIdentityError, CertificateRefusal, PresentedCertificate,
 };
+pub use claim::{Claim, IsOfCaller};
+pub use directory::Callers;
+pub use presented::PresentedSecret;
 
-/// An index of the callers of a configuration, in the order of their names.
-pub type CallerIndex = u32;
+pub use crate::policy::CallerIndex;
 
 /// A caller, and how it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

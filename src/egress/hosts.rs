@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::{Config, EgressAction, HostPattern};
+use crate::policy::{CallerNames, CallerSet};
 
 /// What becomes of a host, and which rule says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +34,12 @@ struct HostRule {
     action: EgressAction,
     /// The indices of the listeners; `None` for all.
     listeners: Option<Box<[usize]>>,
+    /// `None`: also for nobody known.
+    callers: Option<CallerSet>,
 }
 
 impl HostRules {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, names: &CallerNames) -> Self {
         let mut rules = Self {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
@@ -63,6 +66,7 @@ impl HostRules {
                         rule: rules.labels.len(),
                         action: rule.action,
                         listeners: named.then(|| rule.listeners.iter().filter_map(index).collect()),
+                        callers: CallerSet::new(&rule.callers, names),
                     });
             }
         }
@@ -79,13 +83,20 @@ impl HostRules {
     }
 
     /// What the most specific host says that a rule for this listener names; of several rules the first.
-    pub(super) fn find(&self, listener: usize, host: &str) -> Option<EgressDecision> {
-        if let Some(found) = pick(&self.exact, host, listener) {
+    pub(super) fn find(
+        &self,
+        listener: usize,
+        host: &str,
+        is_listed: impl Fn(&CallerSet) -> bool,
+    ) -> Option<EgressDecision> {
+        let is_for =
+            |rule: &HostRule| rule.is_for(listener) && rule.callers.as_ref().is_none_or(&is_listed);
+        if let Some(found) = pick(&self.exact, host, is_for) {
             return Some(found.decision(true));
         }
         let mut rest = host;
         while let Some((_, parent)) = rest.split_once('.') {
-            if let Some(found) = pick(&self.wildcard, parent, listener) {
+            if let Some(found) = pick(&self.wildcard, parent, is_for) {
                 return Some(found.decision(false));
             }
             rest = parent;
@@ -97,9 +108,9 @@ impl HostRules {
 fn pick<'t>(
     table: &'t HashMap<Box<str>, Vec<HostRule>>,
     host: &str,
-    listener: usize,
+    is_for: impl Fn(&HostRule) -> bool,
 ) -> Option<&'t HostRule> {
-    table.get(host)?.iter().find(|rule| rule.is_for(listener))
+    table.get(host)?.iter().find(|rule| is_for(rule))
 }
 
 impl HostRule {
@@ -131,11 +142,12 @@ mod tests {
             )
         });
         std::fs::write(&path, listeners.concat() + text).unwrap();
-        HostRules::new(&load(&path).unwrap().config)
+        let config = load(&path).unwrap().config;
+        HostRules::new(&config, &CallerNames::default())
     }
 
     fn found(rules: &HostRules, listener: usize, host: &str) -> Option<(String, bool)> {
-        let found = rules.find(listener, host)?;
+        let found = rules.find(listener, host, |_| false)?;
         let label = &rules.labels[found.rule - 1];
         assert_eq!(found.by_exact_host, !label.starts_with('*'));
         Some((label.clone(), found.action == EgressAction::Pass))

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::config::{Config, EgressAction};
+use crate::policy::{CallerNames, CallerSet};
 
 pub use addresses::{AddressRefusal, AddressRules, PUBLIC_ONLY, Reach};
 pub use hosts::EgressDecision;
@@ -47,7 +48,7 @@ impl EgressPolicy {
         Self {
             addresses: Arc::new(AddressRules::new(&config.egress)),
             ports: config.egress.ports.as_slice().into(),
-            hosts: HostRules::new(config),
+            hosts: HostRules::new(config, &CallerNames::new(&config.callers)),
             listeners: listeners.collect(),
         }
     }
@@ -63,8 +64,14 @@ impl EgressPolicy {
         self.listeners[listener].0
     }
 
-    /// What becomes of requests of a listener for this host, which is in its canonical form.
-    pub fn decide(&self, listener: usize, host: &str) -> EgressDecision {
+    /// What becomes of requests of a listener for this host, which is in its canonical form. Of rules for some callers
+    /// only those count whose list of callers `is_listed`.
+    pub fn decide(
+        &self,
+        listener: usize,
+        host: &str,
+        is_listed: impl Fn(&CallerSet) -> bool,
+    ) -> EgressDecision {
         let mapped;
         let host = match ipv4_mapped(host) {
             Some(ip) => {
@@ -78,7 +85,9 @@ impl EgressPolicy {
             rule: 0,
             by_exact_host: false,
         };
-        self.hosts.find(listener, host).unwrap_or_else(unmatched)
+        self.hosts
+            .find(listener, host, is_listed)
+            .unwrap_or_else(unmatched)
     }
 
     /// How logs and metrics name the rules, by their index: [`UNMATCHED`] first, then the hosts of the rules as

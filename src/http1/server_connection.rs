@@ -169,8 +169,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         };
         // The rest of a body that nobody reads would be taken for the next request.
         let body_is_read = request.has_reader || request.body.is_done();
-        request.keep_alive &=
-            body_is_read && !close && !closes(&head.headers) && encoder != BodyEncoder::UntilClose;
+        // What has come behind a CONNECT that is refused was meant for the tunnel: it is no request.
+        let is_meant_for_tunnel = request.is_connect && !state.received.is_empty();
+        request.keep_alive &= body_is_read
+            && !is_meant_for_tunnel
+            && !close
+            && !closes(&head.headers)
+            && encoder != BodyEncoder::UntilClose;
         let framing = ResponseFraming {
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,

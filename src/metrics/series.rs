@@ -12,6 +12,13 @@ const USUAL_CODES: [&str; 5] = ["200", "500", "502", "503", "504"];
 pub(super) const MOST_AT_ZERO: usize = 100;
 
 impl Metrics {
+    /// Lets the series of these listeners, which only report what lists of callers would refuse, begin at 0.
+    pub fn begin_reported<'n>(&self, listeners: impl Iterator<Item = &'n String>) {
+        for name in listeners.take(MOST_AT_ZERO) {
+            self.reported.with_label_values(&[name, ""]);
+        }
+    }
+
     /// Lets the series of these names begin at 0, so that the first event of all is an increase.
     /// `traffic` has pairs of a listener and an upstream that a route leads to.
     pub fn begin<'n>(
@@ -33,17 +40,17 @@ impl Metrics {
         }
         if listeners.len() <= MOST_AT_ZERO {
             for (name, error) in each(listeners, &CLIENT_ERRORS) {
-                self.errors.with_label_values(&[name, "", error]);
+                self.errors.with_label_values(&[name, "", error, ""]);
             }
         }
         if traffic.len() <= MOST_AT_ZERO {
             for (listener, upstream) in traffic {
                 for error in UPSTREAM_ERRORS {
-                    let labels = [listener.as_str(), upstream, error];
+                    let labels = [listener.as_str(), upstream, error, ""];
                     self.errors.with_label_values(&labels);
                 }
                 for code in USUAL_CODES {
-                    let labels = [listener.as_str(), upstream, code];
+                    let labels = [listener.as_str(), upstream, code, ""];
                     self.requests.with_label_values(&labels);
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 
-use crate::caller::PresentedCertificate;
+use crate::caller::{Means, PresentedCertificate};
 use crate::client_socket::Peer;
 use crate::limit::Permit;
 
@@ -44,7 +44,12 @@ pub struct ConnectTarget {
     pub host: Box<str>,
     /// As the client named it.
     pub port: u16,
+    /// Who sent it; `None` where nobody has to be known.
+    pub caller: Option<NamedCaller>,
 }
+
+/// The name of a caller, which outlives a reload, and how it was known.
+pub type NamedCaller = (Box<str>, Means);
 
 impl fmt::Display for ConnectTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

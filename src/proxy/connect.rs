@@ -8,19 +8,22 @@ use h2::ext::Protocol;
 use http::request::Parts;
 use http::{Method, Version};
 
+use super::caller_rule::CallerRule;
 use super::client_connection::ConnectTarget;
 use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
+use super::identify;
 use super::open_tunnels::{OpenTunnel, Revocation, TunnelAsked};
 use super::passing::{self, Passage};
+use super::permit;
 use super::reply_body::Successor;
 use super::request;
 use super::route_taken::RouteTaken;
 use super::tunnel::UpstreamTunnel;
 use crate::config::{EgressAction, Scheme};
-use crate::policy::AskedFor;
+use crate::policy::{AskedFor, CallerIndex, CallerSet};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
 use crate::upstream::Endpoint;
@@ -58,12 +61,18 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         ));
     }
     let (host, port) = request::check_connect(head)?;
+    identify::identify(exchange, &head.headers).await?;
+    permit::permit_listener(exchange)?;
+    let shard = Rc::clone(&exchange.shard);
     let asked = ConnectTarget {
         host: route::canonical(&host).into(),
         port,
+        caller: exchange.named_caller(),
     };
-    let shard = Rc::clone(&exchange.shard);
-    match judge(&shard.snapshot, exchange.listener, &asked)? {
+    let caller = exchange.caller_index();
+    let (verdict, reported) = judge(&shard.snapshot, exchange.listener, caller, &asked)?;
+    exchange.report(reported);
+    match verdict {
         ConnectVerdict::PlainHttp => {
             exchange.admit(AskedFor::Response)?;
             Ok(Successor::PlainHttp(asked))
@@ -109,6 +118,7 @@ async fn open(
     let peer = (!endpoint.connector.is_proxied()).then_some(peer.ip());
     let client = Arc::clone(exchange.client());
     let open = OpenTunnel::new(client, TunnelAsked::Connect(asked.clone()), leads_to, peer);
+    let open = open.of_caller(exchange.named_caller());
     // It may have been reloaded meanwhile.
     let tunnels = Rc::clone(&exchange.shard.tunnels);
     let newest = tunnels.newest();
@@ -145,7 +155,9 @@ pub fn judge_again(
     asked: &ConnectTarget,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
-    match judge(snapshot, listener, asked) {
+    let caller = permit::judge_tunnel(snapshot, listener, tunnel)?;
+    let judged = judge(snapshot, listener, caller, asked);
+    match judged.map(|(verdict, _)| verdict) {
         Ok(ConnectVerdict::Tunnel(taken)) => {
             let upstream = &snapshot.upstreams[taken.upstream as usize];
             if authority(upstream) == tunnel.leads_to {
@@ -167,12 +179,14 @@ pub fn judge_again(
 
 const LEADS_ELSEWHERE: &str = "the destination leads to another host or port now";
 
-/// What becomes of a CONNECT to a host and port, and of the tunnel that it has opened, by one snapshot.
+/// What becomes of a CONNECT of a caller to a host and port, and of the tunnel that it has opened, by one snapshot; with
+/// the list of callers that would refuse it, if the listener only reports that.
 fn judge<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
+    caller: Option<CallerIndex>,
     asked: &'s ConnectTarget,
-) -> Result<ConnectVerdict<'s>, ProxyError> {
+) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
     let destination = |scheme| Destination {
         scheme,
         host: &asked.host,
@@ -181,11 +195,18 @@ fn judge<'s>(
     let leads = |scheme| destination::routes_to(snapshot, listener, destination(scheme));
     let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
     let over_tls: Vec<_> = leads(Scheme::Https).collect();
+    let pass = || {
+        let passage = passing::judge(snapshot, listener, caller, destination(Scheme::Https));
+        passage.map(|passage| (ConnectVerdict::Pass(passage), None))
+    };
     if over_tls.iter().any(|taken| upstream(taken).injects()) {
-        let decision = snapshot.egress.decide(listener, &asked.host);
+        let is_listed = |callers: &CallerSet| callers.has(caller);
+        let decision = snapshot.egress.decide(listener, &asked.host, is_listed);
         if decision.by_exact_host && decision.action == EgressAction::Pass {
-            let passage = passing::judge(snapshot, listener, destination(Scheme::Https));
-            return passage.map(ConnectVerdict::Pass);
+            return pass();
+        }
+        for taken in &over_tls {
+            permit::judge_route(snapshot, listener, taken.route, caller)?;
         }
         return Err(ProxyError::new(
             ErrorKind::InterceptionOff,
@@ -203,13 +224,13 @@ fn judge<'s>(
                  call the API as http:// through this proxy",
             ));
         }
-        return Ok(ConnectVerdict::Tunnel(first));
+        let reported = permit::judge_route(snapshot, listener, first.route, caller)?;
+        return Ok((ConnectVerdict::Tunnel(first), reported));
     }
     if leads(Scheme::Http).next().is_some() {
-        return Ok(ConnectVerdict::PlainHttp);
+        return Ok((ConnectVerdict::PlainHttp, None));
     }
-    let passage = passing::judge(snapshot, listener, destination(Scheme::Https));
-    passage.map(ConnectVerdict::Pass)
+    pass()
 }
 
 /// The host and port of an upstream.

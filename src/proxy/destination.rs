@@ -11,6 +11,7 @@ use super::passing::{self, Passage};
 use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
+use crate::policy::CallerIndex;
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, RouteTarget, Snapshot};
 use crate::upstream::Origin;
@@ -44,16 +45,18 @@ pub fn find_way<'s>(
         None => named(head, &host)?,
     };
     let path = &*checked.path.canonical;
-    way_to(snapshot, listener, destination, path, &head.method)
+    let caller = exchange.caller_index();
+    way_to(snapshot, listener, caller, destination, path, &head.method)
 }
 
-/// The way of a request for a destination, whose host is in its canonical form.
+/// The way of a request of a caller for a destination, whose host is in its canonical form.
 ///
 /// # Errors
 /// As [`find_way`], if there is none.
 pub fn way_to<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
+    caller: Option<CallerIndex>,
     destination: Destination<'_>,
     path: &str,
     method: &Method,
@@ -76,7 +79,7 @@ pub fn way_to<'s>(
             let written = snapshot.routes.find(listener, host, path, method);
             let written = written.filter(|found| fits(found.value));
             let Some(written) = written else {
-                let passage = passing::judge(snapshot, listener, destination)?;
+                let passage = passing::judge(snapshot, listener, caller, destination)?;
                 let Destination { scheme, host, port } = destination;
                 return Ok(Way::Passed(snapshot::origin(scheme, host, port), passage));
             };

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 /// A request that ends in an answer of ours; `reply` makes the response.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +17,20 @@ pub struct ProxyError {
     pub detail: Cow<'static, str>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
+    /// How the client can show who it is, where that is missing.
+    pub challenge: Option<CallerChallenge>,
     /// What caused it, for the log.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What a client is asked for that has to show who it is.
+#[derive(Debug, Clone)]
+pub struct CallerChallenge {
+    /// It is a forward proxy that asks: 407 in place of 401.
+    pub of_proxy: bool,
+    /// The challenges, one for each scheme (RFC 9110 section 11.3).
+    pub schemes: Arc<[HeaderValue]>,
 }
 
 /// The errors that clients see, by their `code`.
@@ -91,6 +103,7 @@ impl ProxyError {
             kind,
             detail: detail.into(),
             retry_after: None,
+            challenge: None,
             source: None,
         }
     }
@@ -98,6 +111,14 @@ impl ProxyError {
     /// A request that is malformed or could be read in two ways.
     pub fn bad_request(detail: &'static str) -> Self {
         Self::new(ErrorKind::BadRequest, detail)
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match &self.challenge {
+            Some(challenge) if challenge.of_proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            _ => self.kind.status(),
+        }
     }
 
     /// Says when it makes sense to try again.
@@ -170,7 +191,7 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer, unless a forward proxy asks who its client is.
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,

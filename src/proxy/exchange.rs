@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::admission::HeldLimits;
 use super::audited::AuditNotes;
-use super::client_connection::{ClientConnection, InFlight};
+use super::caller_rule::CallerRule;
+use super::client_connection::{ClientConnection, InFlight, NamedCaller};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::Passage;
 use super::request_id;
@@ -22,7 +23,7 @@ use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::audit::{AuditOutcome, RequestText, Subject};
-use crate::caller::Identified;
+use crate::caller::{CallerIndex, Identified};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
 use crate::sampling::Failure;
@@ -39,6 +40,10 @@ pub struct Exchange {
     pub listener: usize,
     /// Who sent it; `None` where nobody has to be known.
     pub caller: Option<Identified>,
+    /// The header for callers was judged, so that it must go no further.
+    judged_caller_header: bool,
+    /// The list of callers that it is not in, and is served all the same.
+    reported: Option<CallerRule>,
     /// The upstream it was matched to: an index of the snapshot.
     upstream: Option<usize>,
     /// The origin that it passes to, if no route matched.
@@ -141,6 +146,8 @@ impl Exchange {
             shard,
             listener,
             caller: None,
+            judged_caller_header: false,
+            reported: None,
             upstream: None,
             passed: None,
             in_flight,
@@ -175,6 +182,7 @@ impl Exchange {
     /// No route leads anywhere, and it may pass.
     pub fn set_passage(&mut self, passage: Passage) {
         self.route = Some(self.shard.snapshot.egress_route(passage.rule));
+        self.report(passage.reported);
     }
 
     /// There is room for it: in the audit, and in the limits of its caller and its route.
@@ -205,6 +213,50 @@ impl Exchange {
     /// It passes to this origin.
     pub fn set_passed_upstream(&mut self, upstream: &Arc<BuiltUpstream>) {
         self.passed = Some(Arc::clone(upstream));
+    }
+
+    /// Who sent it.
+    pub fn caller_index(&self) -> Option<CallerIndex> {
+        self.caller.map(|identified| identified.caller)
+    }
+
+    /// The name of who sent it.
+    pub fn caller_name(&self) -> Option<&str> {
+        let names = &self.shard.snapshot.callers.names;
+        self.caller_index().map(|caller| names.name(caller))
+    }
+
+    /// Who sent it, for what outlives the snapshot.
+    pub fn named_caller(&self) -> Option<NamedCaller> {
+        let means = self.caller?.means;
+        Some((self.caller_name()?.into(), means))
+    }
+
+    /// The header for callers is judged: it goes no further.
+    pub fn set_caller_header_judged(&mut self) {
+        self.judged_caller_header = true;
+    }
+
+    /// Whether the header for callers was judged.
+    pub fn caller_header_judged(&self) -> bool {
+        self.judged_caller_header
+    }
+
+    /// It is served though this list of callers would refuse it.
+    pub fn report(&mut self, rule: Option<CallerRule>) {
+        let Some(rule) = rule.filter(|_| self.reported.is_none()) else {
+            return;
+        };
+        self.reported = Some(rule);
+        self.notes.set_rule(rule.as_str());
+        let snapshot = &self.shard.snapshot;
+        let listener = &snapshot.listeners[self.listener].name;
+        snapshot.count_reported(listener, self.caller_name().unwrap_or_default());
+    }
+
+    /// What refuses it, for the audit.
+    pub fn set_rule(&mut self, rule: &'static str) {
+        self.notes.set_rule(rule);
     }
 
     /// Whether it came by a forward listener.
@@ -263,7 +315,8 @@ impl Exchange {
         let access = self.shard.snapshot.config.log.access;
         let id = (access != AccessLog::Off).then(|| self.id().clone());
         let (client, metrics) = (self.client().peer, self.traffic().tunnels());
-        let mut record = TunnelRecord::begin(client, id, access, self.start, metrics);
+        let caller = self.caller_name().map(Box::from);
+        let mut record = TunnelRecord::begin(client, caller, id, access, self.start, metrics);
         if let Some(audit) = &self.shard.snapshot.audit {
             let status = if self.method == Method::CONNECT {
                 StatusCode::OK
@@ -283,7 +336,8 @@ impl Exchange {
     /// The response head is sent.
     pub fn record_status(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.traffic().count_response(status);
+        let named = self.caller_index().zip(self.caller_name());
+        self.traffic().count_response(status, named);
     }
 
     /// The answer is an error of ours.
@@ -306,7 +360,7 @@ impl Exchange {
 
     fn note(&mut self, kind: ErrorKind, cause: impl FnOnce() -> String) {
         self.error = Some(kind);
-        self.traffic().count_error(kind.code());
+        self.traffic().count_error(kind.code(), self.caller_name());
         if self.is_logged() {
             self.cause = Some(cause().into());
         }
@@ -323,9 +377,16 @@ impl Exchange {
             AccessLog::Errors => {
                 self.opened_tunnel
                     || self.error.is_some()
+                    || self.reported.is_some()
                     || self.status.is_some_and(|status| status.is_server_error())
             }
         }
+    }
+
+    /// The error that it ended in, or would have ended in.
+    fn error_code(&self) -> Option<&'static str> {
+        let reported = self.reported.map(|_| ErrorKind::NotPermitted);
+        self.error.or(reported).map(ErrorKind::code)
     }
 
     /// Whether it gets a line of its own; else it is counted, because many fail in the same way.
@@ -337,7 +398,7 @@ impl Exchange {
         let failure = Failure {
             listener: snapshot.listeners[self.listener].name.clone(),
             upstream: self.upstream_name().to_owned(),
-            error: self.error.map(ErrorKind::code),
+            error: self.error_code(),
             status: self.status.map(|status| status.as_u16()),
         };
         let now = Instant::now();
@@ -369,7 +430,7 @@ impl Exchange {
             method: self.method.clone(),
             text: RequestText::new(self.host(), self.uri.path()),
             token_id: token.as_ref().and_then(|token| token.audit_id()),
-            decision: self.notes.decision(false),
+            decision: self.notes.decision(self.reported.is_some()),
             rule,
             trace_id,
         }
@@ -411,6 +472,8 @@ impl Exchange {
             host,
             path = self.uri.path(),
             listener = snapshot.listeners[self.listener].name,
+            caller = self.caller_name(),
+            reported = self.reported.map(CallerRule::as_str),
             route = self.route.map(|at| snapshot.route_labels[at].as_str()),
             upstream = self.upstream_name(),
             status = self.status.map(|status| status.as_u16()),

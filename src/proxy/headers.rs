@@ -15,14 +15,70 @@ use crate::header_names::{
 #[cfg(test)]
 mod tests;
 
+/// The headers that nobody but this process may send to an upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnHeaders<N> {
+    /// The one that the token goes into.
+    pub injected: Option<N>,
+    /// The one that showed who the caller is.
+    pub caller: Option<N>,
+    /// The one that the name of the caller goes into.
+    pub forwarded: Option<N>,
+}
+
+impl<N> OwnHeaders<N> {
+    /// None but the one that the token goes into, if there is one.
+    pub fn injected(injected: Option<N>) -> Self {
+        Self {
+            injected,
+            caller: None,
+            forwarded: None,
+        }
+    }
+}
+
+impl OwnHeaders<HeaderName> {
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> OwnHeaders<&HeaderName> {
+        OwnHeaders {
+            injected: self.injected.as_ref(),
+            caller: self.caller.as_ref(),
+            forwarded: self.forwarded.as_ref(),
+        }
+    }
+}
+
+impl OwnHeaders<&HeaderName> {
+    /// The same, to keep.
+    pub fn cloned(self) -> OwnHeaders<HeaderName> {
+        OwnHeaders {
+            injected: self.injected.cloned(),
+            caller: self.caller.cloned(),
+            forwarded: self.forwarded.cloned(),
+        }
+    }
+
+    /// Whether no client may send a header: some server takes it for one of these, or it is the proof that goes with
+    /// the token.
+    fn have(&self, name: &HeaderName) -> bool {
+        let is = |own: Option<&HeaderName>| {
+            own.is_some_and(|own| are_equivalent(name.as_ref(), own.as_ref()))
+        };
+        is(self.injected)
+            || self.injected.is_some() && *name == DPOP
+            || is(self.caller)
+            || is(self.forwarded)
+    }
+}
+
 /// Makes a request's headers fit for the upstream.
 ///
 /// Removed are the hop-by-hop headers (RFC 9110 section 7.6.1), those that any `Connection` line
-/// names, `Proxy` and `Proxy-*`, every copy of the `injected` header, and a proof that goes with it
+/// names, `Proxy` and `Proxy-*`, every copy of our `own` headers, and a proof that goes with the token
 /// (RFC 9449): in every spelling that some server takes for the same. So is what only looks like a
 /// `Content-Length`. `TE: trailers` and `Trailer` stay. Cookies that HTTP/2 split are joined (RFC
 /// 9113 section 8.2.3). For an upgrade the caller sets `Connection` and `Upgrade` again.
-pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
+pub fn scrub_request(headers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
     let mut doomed = Names::default();
     let (mut connection, mut te) = (false, false);
     let mut cookies = 0;
@@ -38,10 +94,7 @@ pub fn scrub_request(headers: &mut HeaderMap, injected: Option<&HeaderName>) {
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if is_hop_by_hop(name)
-            || is_mistaken_for_content_length(name)
-            || injected.is_some_and(|injected| is_ours(name, injected))
-        {
+        if is_hop_by_hop(name) || is_mistaken_for_content_length(name) || own.have(name) {
             doomed.push(name.clone());
         }
     }
@@ -91,7 +144,7 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
 
 /// Makes a trailer section safe to pass on: without credentials, framing, `Host`, what says how
 /// the body is to be read, and everything connection-specific (RFC 9110 section 6.5.1).
-pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
+pub fn scrub_trailers(trailers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
     const NEVER_TRAILING: [&[u8]; 9] = [
         b"authorization",
         b"content-encoding",
@@ -109,7 +162,7 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, injected: Option<&HeaderName>) {
             || NEVER_TRAILING
                 .iter()
                 .any(|never| are_equivalent(name.as_ref(), never))
-            || injected.is_some_and(|injected| is_ours(name, injected))
+            || own.have(name)
         {
             doomed.push(name.clone());
         }
@@ -183,12 +236,6 @@ impl Names {
         }
         *headers = kept;
     }
-}
-
-/// Whether no client may send it where a token is injected: some server takes it for that header, or
-/// it is the proof.
-fn is_ours(name: &HeaderName, injected: &HeaderName) -> bool {
-    *name == DPOP || are_equivalent(name.as_ref(), injected.as_ref())
 }
 
 /// What the `Connection` lines name, without what is removed anyway and what must stay: a client

@@ -3,6 +3,7 @@
 mod admission;
 mod audited;
 mod browser_guard;
+mod caller_rule;
 mod client_connection;
 mod connect;
 mod destination;
@@ -12,11 +13,13 @@ mod failure;
 mod forward;
 mod forwarded;
 mod headers;
+mod identify;
 mod interim;
 mod open_tunnels;
 mod outgoing;
 mod passed_upgrade;
 mod passing;
+mod permit;
 mod renewal;
 mod reply;
 mod reply_body;
@@ -40,11 +43,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, InFlight};
-pub use error::{Blame, ErrorKind, ProxyError};
-pub use headers::{scrub_request, scrub_response};
+pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
+pub use headers::{OwnHeaders, scrub_request, scrub_response};
 pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
 pub use reply_body::{Reply, ReplyError, Successor};
@@ -120,8 +123,7 @@ async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> 
     }
 }
 
-/// The steps of a request, in their order; any of them may wait. Identification only tells programs from web
-/// pages. A request that passes it may take every route.
+/// The steps of a request, in their order; any of them may wait.
 async fn answer(
     exchange: &mut Exchange,
     request: &mut ReceivedRequest,
@@ -133,6 +135,12 @@ async fn answer(
     let passed;
     let (outgoing, pool, passage, upgrade) = {
         let checked = check(exchange, request)?;
+        if !exchange.is_forward() {
+            let listener = &snapshot.listeners[exchange.listener];
+            admit_browsers(listener, &checked, &request.head)?;
+        }
+        identify::identify(exchange, &request.head.headers).await?;
+        permit::permit_listener(exchange)?;
         let way = find_way(exchange, snapshot, &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let mut upgrade = None;
@@ -142,6 +150,7 @@ async fn answer(
                 let upstream = &*snapshot.upstreams[at];
                 let target = target(&request.head, &checked, Some((&taken, upstream)))?;
                 exchange.set_route(&taken);
+                permit::permit_route(exchange, taken.route)?;
                 (upstream, shard.pool(at), target, forwarded, None)
             }
             Way::Passed(origin, passage) => {
@@ -164,9 +173,10 @@ async fn answer(
         } else {
             AskedFor::Response
         })?;
-        scrub(exchange, snapshot, upstream, &mut request.head);
+        let own = own_headers(exchange, snapshot, upstream);
+        scrub(exchange, snapshot, upstream, own, &mut request.head);
         let outgoing =
-            OutgoingRequest::new(upstream, injection, request, target, tunnel, forwarded);
+            OutgoingRequest::new(upstream, injection, own, request, target, tunnel, forwarded);
         (outgoing, pool, passage, upgrade)
     };
     exchange.set_upload(outgoing.upload);
@@ -231,7 +241,7 @@ fn check<'r>(
 }
 
 /// Refuses web pages that may not use the listener.
-fn identify(
+fn admit_browsers(
     listener: &ListenerRules,
     checked: &Checked<'_>,
     head: &Parts,
@@ -243,8 +253,7 @@ fn identify(
     }
 }
 
-/// The way that a request takes. Web pages are refused before it is looked for on a reverse listener, and on a forward
-/// listener where it leads to a token.
+/// The way that a request takes. On a forward listener web pages are refused where it leads to a token.
 fn find_way<'s>(
     exchange: &Exchange,
     snapshot: &'s Snapshot,
@@ -253,7 +262,6 @@ fn find_way<'s>(
 ) -> Result<Way<'s>, ProxyError> {
     let listener = &snapshot.listeners[exchange.listener];
     if !listener.is_forward {
-        identify(listener, checked, head)?;
         let (host, path) = (&checked.host, &checked.path.canonical);
         let routes = &snapshot.routes;
         let matched = routes.find(exchange.listener, host, path, &head.method);
@@ -264,29 +272,56 @@ fn find_way<'s>(
     if let Way::Routed(taken, _) = &way
         && snapshot.upstreams[taken.upstream as usize].injects()
     {
-        identify(listener, checked, head)?;
+        admit_browsers(listener, checked, head)?;
     }
     Ok(way)
 }
 
 /// Whose token goes with the request, if one does.
 fn choose_injection<'u>(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     upstream: &'u BuiltUpstream,
 ) -> Result<Option<&'u Injection>, ProxyError> {
-    let caller = exchange.caller.map(|identified| identified.caller);
-    upstream.injection_for(caller).map_err(|NoCredential| {
-        ProxyError::new(
-            ErrorKind::NotPermitted,
-            "the API may not be called with any credential in the name of this caller",
-        )
+    let chosen = upstream.injection_for(exchange.caller_index());
+    chosen.map_err(|NoCredential| {
+        const RULE: &str = "`credentials` of the upstream";
+        exchange.set_rule(RULE);
+        permit::not_permitted(RULE)
     })
+}
+
+/// The headers that the client may not send to the upstream.
+fn own_headers<'n>(
+    exchange: &Exchange,
+    snapshot: &'n Snapshot,
+    upstream: &'n BuiltUpstream,
+) -> OwnHeaders<&'n HeaderName> {
+    let listener = &snapshot.listeners[exchange.listener];
+    OwnHeaders {
+        injected: upstream.injected_header(),
+        caller: exchange
+            .caller_header_judged()
+            .then_some(&listener.caller_header),
+        forwarded: upstream.config.forward_caller.as_ref(),
+    }
 }
 
 /// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
 /// meant for the upstream.
-fn scrub(exchange: &mut Exchange, snapshot: &Snapshot, upstream: &BuiltUpstream, head: &mut Parts) {
-    headers::scrub_request(&mut head.headers, upstream.injected_header());
+fn scrub(
+    exchange: &mut Exchange,
+    snapshot: &Snapshot,
+    upstream: &BuiltUpstream,
+    own: OwnHeaders<&HeaderName>,
+    head: &mut Parts,
+) {
+    headers::scrub_request(&mut head.headers, own);
+    let caller = exchange.caller_index();
+    if let Some(header) = &upstream.config.forward_caller
+        && let Some(name) = caller.and_then(|caller| snapshot.callers.value(caller))
+    {
+        head.headers.insert(header, name.clone());
+    }
     if snapshot.config.server.request_id {
         exchange.add_request_id(&mut head.headers);
     }
@@ -366,7 +401,9 @@ fn reply(
 fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
     let mut response = reply::problem_response(error, exchange.grpc);
     let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
-    if error.kind == ErrorKind::BadRequest || connects {
+    // A client that is asked who it is asks again on the same connection.
+    let asks_again = error.challenge.is_some();
+    if error.kind == ErrorKind::BadRequest || connects && !asks_again {
         // A reader that understood the request differently sees the next one elsewhere, and what follows a CONNECT
         // may be meant for the tunnel. HTTP/2 has no such header: it is left out there.
         response

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 
 use http::Method;
 
-use super::client_connection::{ClientConnection, ConnectTarget};
+use super::client_connection::{ClientConnection, ConnectTarget, NamedCaller};
 use crate::egress::Reach;
 use crate::snapshot::Snapshot;
 use crate::upstream::Origin;
@@ -27,6 +27,8 @@ pub struct OpenTunnel {
     pub client: Arc<ClientConnection>,
     /// What the client asked for.
     pub asked: TunnelAsked,
+    /// Who asked for it, where one has to be known.
+    pub caller: Option<NamedCaller>,
     /// The host and port that were connected to.
     pub leads_to: Box<str>,
     /// The address there; `None` where a proxy knows it alone.
@@ -110,11 +112,18 @@ impl OpenTunnel {
         Self {
             client,
             asked,
+            caller: None,
             leads_to,
             peer,
             revoked: Cell::default(),
             waker: RefCell::default(),
         }
+    }
+
+    /// The same, which this caller asked for.
+    #[must_use]
+    pub fn of_caller(self, caller: Option<NamedCaller>) -> Self {
+        Self { caller, ..self }
     }
 
     /// The index of its listener in another snapshot than the one it was opened with.

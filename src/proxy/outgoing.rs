@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::error::{ErrorKind, ProxyError};
 use super::forwarded::{self, Forwarded};
+use super::headers::OwnHeaders;
 use super::interim::InterimSink;
 use super::request::{self, TunnelRequest};
 use super::upload::{AttemptBody, Upload};
@@ -66,6 +67,7 @@ impl<'r> OutgoingRequest<'r> {
     pub fn new(
         upstream: &'r BuiltUpstream,
         injection: Option<&'r Injection>,
+        own: OwnHeaders<&HeaderName>,
         request: &'r ReceivedRequest,
         target: PathAndQuery,
         tunnel: Option<TunnelRequest>,
@@ -75,7 +77,7 @@ impl<'r> OutgoingRequest<'r> {
         let config = &upstream.config;
         let upload = request.upload.as_ref();
         if let Some(upload) = upload {
-            upload.keep_for_replay(config.replay_buffer, upstream.injected_header().cloned());
+            upload.keep_for_replay(config.replay_buffer, own.cloned());
         }
         let waits = |_: &&Rc<Upload>| request::expects_continue(head);
         let continue_signal = upload.filter(waits).map(|upload| {

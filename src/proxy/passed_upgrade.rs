@@ -8,6 +8,7 @@ use super::destination::{self, Way};
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::open_tunnels::{OpenTunnel, PassedUpgrade, Revocation, TunnelAsked};
+use super::permit;
 use super::tunnel::UpstreamTunnel;
 use crate::config::Scheme;
 use crate::route::Destination;
@@ -28,6 +29,7 @@ pub fn open(
     let leads_to = format!("{}:{}", asked.origin.host, asked.origin.port).into();
     let (client, shard) = (Arc::clone(exchange.client()), &exchange.shard);
     let open = OpenTunnel::new(client, TunnelAsked::Upgrade(asked), leads_to, peer);
+    let open = open.of_caller(exchange.named_caller());
     let newest = shard.tunnels.newest();
     if let TunnelAsked::Upgrade(asked) = &open.asked
         && !Arc::ptr_eq(&newest, &shard.snapshot)
@@ -49,6 +51,7 @@ pub fn judge_again(
     asked: &PassedUpgrade,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
+    let caller = permit::judge_tunnel(snapshot, listener, tunnel)?;
     let origin = &asked.origin;
     let destination = Destination {
         scheme: if origin.scheme == UriScheme::HTTPS {
@@ -59,7 +62,8 @@ pub fn judge_again(
         host: &origin.host.to_string(),
         port: origin.port,
     };
-    match destination::way_to(snapshot, listener, destination, &asked.path, &asked.method) {
+    let (path, method) = (&asked.path, &asked.method);
+    match destination::way_to(snapshot, listener, caller, destination, path, method) {
         Ok(Way::Passed(_, passage)) => tunnel.judge_address(snapshot, passage.reach),
         Ok(Way::Routed(..)) => Err("a route leads to the destination now".into()),
         Err(error) => Err(error.detail),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::caller_rule::CallerRule;
 use super::error::{ErrorKind, ProxyError};
 use crate::config::EgressAction;
 use crate::egress::Reach;
+use crate::policy::CallerIndex;
 use crate::route::Destination;
 use crate::snapshot::{BuiltUpstream, Passing, PassingError, Snapshot};
 use crate::upstream::{Origin, OriginPoolError, OriginPools, Pool, TlsError};
@@ -27,6 +29,8 @@ pub struct Passage {
     pub reach: Reach,
     /// Whether a rule names the very host.
     pub by_exact_host: bool,
+    /// It is not in the list of callers of the rule that lets it pass, and the listener only reports that.
+    pub reported: Option<CallerRule>,
 }
 
 /// Judges a destination that no route leads to, by its host and port. A refusal is counted.
@@ -36,6 +40,7 @@ pub struct Passage {
 pub fn judge(
     snapshot: &Snapshot,
     listener: usize,
+    caller: Option<CallerIndex>,
     destination: Destination<'_>,
 ) -> Result<Passage, ProxyError> {
     let Destination { host, port, .. } = destination;
@@ -45,7 +50,15 @@ pub fn judge(
             "the destination is this process itself; leave its addresses to no_proxy",
         ));
     }
-    let decision = snapshot.egress.decide(listener, host);
+    let policy = &snapshot.egress;
+    let mut decision = policy.decide(listener, host, |callers| callers.has(caller));
+    let mut reported = None;
+    if decision.action == EgressAction::Deny && snapshot.listeners[listener].only_reports {
+        let of_all = policy.decide(listener, host, |_| true);
+        if of_all.action == EgressAction::Pass {
+            (decision, reported) = (of_all, Some(CallerRule::Egress));
+        }
+    }
     let metrics = snapshot.egress_metrics(listener, decision.rule);
     if decision.action == EgressAction::Deny {
         metrics.denied.inc();
@@ -65,6 +78,7 @@ pub fn judge(
         rule: decision.rule,
         reach: snapshot.egress.reach(listener),
         by_exact_host: decision.by_exact_host,
+        reported,
     })
 }
 

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -36,7 +39,7 @@ pub fn problem_response(error: &ProxyError, grpc: bool) -> Response<Bytes> {
         response
     } else {
         let mut response = Response::new(document(error).into());
-        *response.status_mut() = error.kind.status();
+        *response.status_mut() = error.status();
         let media_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
         response
@@ -79,7 +82,7 @@ fn document(error: &ProxyError) -> Vec<u8> {
     let problem = Problem {
         r#type: format!("urn:sidebearer:error:{}", error.kind.code()),
         title: error.kind.title(),
-        status: error.kind.status().as_u16(),
+        status: error.status().as_u16(),
         detail: &error.detail,
     };
     serde_json::to_vec(&problem).unwrap_or_default()
@@ -96,6 +99,16 @@ fn describe(error: &ProxyError, headers: &mut HeaderMap) {
     insert(headers, PROXY_STATUS, &status);
     if let Some(after) = error.retry_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
+    }
+    if let Some(challenge) = &error.challenge {
+        let name = if challenge.of_proxy {
+            PROXY_AUTHENTICATE
+        } else {
+            WWW_AUTHENTICATE
+        };
+        for scheme in &*challenge.schemes {
+            headers.append(&name, scheme.clone());
+        }
     }
     if error.kind == ErrorKind::BrowserRequest {
         // A browser that shows the refusal takes it for a page of ours, and would ask for its icon as

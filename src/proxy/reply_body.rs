@@ -12,7 +12,7 @@ use super::client_connection::ConnectTarget;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::forwarded;
-use super::headers;
+use super::headers::{self, OwnHeaders};
 use super::response_body::{ResponseBody, ResponseBodyError};
 use super::token_echo;
 use super::tunnel::UpstreamTunnel;
@@ -182,7 +182,7 @@ fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
             let injected = exchange.upstream().and_then(BuiltUpstream::injected_header);
-            headers::scrub_trailers(&mut trailers, injected);
+            headers::scrub_trailers(&mut trailers, OwnHeaders::injected(injected));
             if let Some(upstream) = exchange.upstream() {
                 token_echo::mask_trailers(upstream, &exchange.sent, &mut trailers);
             }

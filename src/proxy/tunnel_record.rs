@@ -19,6 +19,8 @@ use crate::telemetry::ACCESS;
 pub struct TunnelRecord {
     /// Who opened it.
     client: Peer,
+    /// The name of its caller.
+    caller: Option<Box<str>>,
     /// The id of the request that asked for it, where tunnels are logged.
     id: Option<HeaderValue>,
     /// The host and port that a CONNECT asked for; none after an upgrade.
@@ -37,9 +39,10 @@ pub struct TunnelRecord {
 }
 
 impl TunnelRecord {
-    /// A tunnel that `client` asked for at `start`.
+    /// A tunnel that `client` asked for at `start`, who is this `caller`.
     pub fn begin(
         client: Peer,
+        caller: Option<Box<str>>,
         id: Option<HeaderValue>,
         access: AccessLog,
         start: Instant,
@@ -48,6 +51,7 @@ impl TunnelRecord {
         metrics.count_begin();
         Self {
             client,
+            caller,
             id,
             host: None,
             access,
@@ -116,6 +120,7 @@ impl Drop for TunnelRecord {
             request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
             host = self.host.as_deref(),
             listener = self.metrics.listener(),
+            caller = self.caller.as_deref(),
             upstream = self.metrics.upstream(),
             end = self.end.label(),
             reason = self.reason.as_deref(),

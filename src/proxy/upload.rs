@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use client_body::{BodyFault, ClientBody};
 
-use super::headers;
+use super::headers::{self, OwnHeaders};
 
 /// A request body, read once from the client and offered to one attempt after another.
 pub struct Upload {
@@ -36,8 +36,8 @@ struct UploadState {
     kept: Option<Vec<u8>>,
     keep: usize,
     trailers: Option<HeaderMap>,
-    /// A token must not leave by a trailer either.
-    injected: Option<HeaderName>,
+    /// They must not leave by a trailer either.
+    own: OwnHeaders<HeaderName>,
     attempt: u32,
     /// The last attempt goes on.
     attempted: bool,
@@ -94,7 +94,7 @@ impl Upload {
                 kept: None,
                 keep: 0,
                 trailers: None,
-                injected: None,
+                own: OwnHeaders::injected(None),
                 attempt: 0,
                 attempted: false,
                 last: false,
@@ -112,16 +112,16 @@ impl Upload {
         })
     }
 
-    /// Before the first attempt: keeps at most `most` bytes for another one, and keeps the `injected`
-    /// header out of the trailers.
-    pub fn keep_for_replay(&self, most: usize, injected: Option<HeaderName>) {
+    /// Before the first attempt: keeps at most `most` bytes for another one, and keeps our `own`
+    /// headers out of the trailers.
+    pub fn keep_for_replay(&self, most: usize, own: OwnHeaders<HeaderName>) {
         let fits = self
             .declared_length
             .is_none_or(|length| length <= most as u64);
         let mut state = self.state.borrow_mut();
         state.kept = fits.then(Vec::new);
         state.keep = most;
-        state.injected = injected;
+        state.own = own;
     }
 
     /// Holds the first byte back until `go_ahead` is ready.
@@ -300,7 +300,7 @@ impl UploadState {
             }
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                headers::scrub_trailers(&mut trailers, self.injected.as_ref());
+                headers::scrub_trailers(&mut trailers, self.own.as_ref());
                 if self.kept.is_some() {
                     self.trailers = Some(trailers.clone());
                 }

@@ -69,8 +69,8 @@ pub(super) async fn refuse(
     let (shard, listener) = current(client);
     let patience = shard.snapshot.config.server.linger_timeout;
     let traffic = shard.snapshot.traffic(listener, None);
-    traffic.count_error(kind.code());
-    traffic.count_response(status);
+    traffic.count_error(kind.code(), None);
+    traffic.count_response(status, None);
     if let Some(audit) = &shard.snapshot.audit {
         audit.trail.count_refused(&client.listener, kind.code());
     }

@@ -14,11 +14,12 @@ use super::{
 };
 use crate::address::OwnSockets;
 use crate::audit::Auditing;
-use crate::caller::CallerIndex;
 use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
-use crate::config::{self, Config};
+use crate::caller::{CallerIndex, Callers};
+use crate::config::{self, Config, Enforcement};
 use crate::egress::EgressPolicy;
 use crate::metrics::Metrics;
+use crate::policy::PermitTable;
 use crate::route::{RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::supervisor::Supervisor;
@@ -30,6 +31,7 @@ struct BuiltParts {
     credentials: BTreeMap<String, BuiltCredential>,
     /// In the order of their names.
     upstreams: Vec<Arc<BuiltUpstream>>,
+    callers: Arc<Callers>,
     /// In the order of the listeners.
     tls: Vec<Option<Arc<ServerTls>>>,
     /// Where decisions are recorded.
@@ -92,9 +94,12 @@ impl Builder {
             upstreams.push(built);
         }
         let tls = listener_tls(&config, old)?;
+        let known = old.map(|old| &*old.callers);
+        let callers = Arc::new(Callers::build(&config, known));
         let parts = BuiltParts {
             credentials,
             upstreams,
+            callers,
             tls,
             audit,
         };
@@ -157,6 +162,7 @@ impl Builder {
         let parts = BuiltParts {
             credentials,
             upstreams,
+            callers: Arc::clone(&old.callers),
             tls: tls.collect(),
             audit: old.audit.clone(),
         };
@@ -168,6 +174,7 @@ impl Builder {
         let BuiltParts {
             credentials,
             upstreams,
+            callers,
             tls,
             audit,
         } = parts;
@@ -219,6 +226,8 @@ impl Builder {
             upstreams,
             credentials,
             caller_tokens,
+            permits: PermitTable::new(&config, &callers.names),
+            callers,
             implied_routes: implied_routes(&config, &indices),
             route_labels: route_labels(&config, &egress),
             passing,
@@ -285,6 +294,10 @@ impl Builder {
             .filter(|listener| listener.forward.is_some());
         let listeners = listeners.map(|listener| &listener.name);
         self.context.metrics.begin_egress(listeners, egress.rules());
+        let reporting = config.listeners.iter();
+        let reporting = reporting.filter(|listener| listener.enforcement == Enforcement::Report);
+        let reporting = reporting.map(|listener| &listener.name);
+        self.context.metrics.begin_reported(reporting);
     }
 }
 

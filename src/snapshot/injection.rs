@@ -116,7 +116,10 @@ impl CredentialsByCaller {
 
     fn credential_of(&self, caller: CallerIndex) -> Option<u32> {
         let named = self.named.binary_search_by_key(&caller, |known| known.0);
-        named.map_or(self.others, |at| Some(self.named[at].1))
+        match named {
+            Ok(at) => Some(self.named[at].1),
+            Err(_) => self.others,
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use url::Position;
 
 use super::context::{BuildContext, BuildError};
 use super::{BrowserGuard, ListenerRules, Snapshot};
-use crate::config::{self, Config, ListenAddress};
+use crate::config::{self, Config, Enforcement, ListenAddress};
 use crate::egress::EgressPolicy;
 use crate::metrics::ListenerExpiry;
 use crate::route::{AllowedAddresses, AllowedHosts, ImpliedRoute, ImpliedRoutes};
@@ -77,8 +79,43 @@ impl ListenerRules {
             }),
             tls,
             handshakes: context.handshake_limit(listener),
+            caller_header: listener.caller_header.clone(),
+            challenges: challenges(listener, config),
+            only_reports: listener.enforcement == Enforcement::Report,
         }
     }
+}
+
+/// The challenges for what the callers of a listener are known by. Certificates and users have no scheme of HTTP,
+/// and a challenge there must be (RFC 9110 section 15.5.2): theirs only tells a reader what is wanted.
+fn challenges(listener: &config::Listener, config: &Config) -> Arc<[HeaderValue]> {
+    let callers = config.callers.values();
+    let callers: Vec<_> = callers
+        .filter(|caller| listener.callers.has(&caller.name))
+        .collect();
+    let any = |means: fn(&config::Caller) -> bool| callers.iter().any(|caller| means(caller));
+    let mut challenges = Vec::new();
+    let secrets = any(|it| it.key.is_some() || it.token.is_some() || it.service_account.is_some());
+    if secrets && [AUTHORIZATION, PROXY_AUTHORIZATION].contains(&listener.caller_header) {
+        // Some clients know the first one alone.
+        challenges.push(HeaderValue::from_static(
+            "Basic realm=\"sidebearer\", charset=\"UTF-8\"",
+        ));
+        challenges.push(HeaderValue::from_static("Bearer realm=\"sidebearer\""));
+    } else if secrets {
+        let key = format!(
+            "Key realm=\"sidebearer\", header=\"{}\"",
+            listener.caller_header
+        );
+        challenges.extend(HeaderValue::from_str(&key));
+    }
+    if any(|it| it.spiffe_id.is_some() || it.certificate_name.is_some()) {
+        challenges.push(HeaderValue::from_static("Certificate realm=\"sidebearer\""));
+    }
+    if any(|it| it.user.is_some()) || challenges.is_empty() {
+        challenges.push(HeaderValue::from_static("User realm=\"sidebearer\""));
+    }
+    challenges.into()
 }
 
 /// Where forward listeners lead to by the own names of the upstreams, whose `indices` are given.

@@ -9,6 +9,7 @@ mod bound;
 mod bounds;
 mod browser_guard;
 mod caller_token;
+mod callers;
 mod chaos;
 mod cli;
 mod connect;

@@ -116,9 +116,14 @@ async fn the_metrics_are_those_of_the_product() {
         any_port(),
         api.address
     );
+    let reporting = format!(
+        "[[listeners]]\nname = \"known\"\naddress = \"{}\"\nupstream = \"far\"\ncallers = [\"billing\"]\n\
+         enforcement = \"report\"\n[callers.billing]\nuser = \"12345\"\n",
+        any_port()
+    );
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
-    let config = smallest(&api, &Idp::start()) + &forward + &tls::secured(dir.path());
+    let config = smallest(&api, &Idp::start()) + &forward + &tls::secured(dir.path()) + &reporting;
     let sidebearer = Sidebearer::start_in(dir, &config);
     // Of durations and tunnels a series begins with the first one.
     assert_eq!(get(sidebearer.address_of("app"), "/").await.status, 200);

@@ -106,6 +106,26 @@ fn trailers_cannot_carry_credentials_framing_or_host() {
         ("te", "trailers"),
         ("upgrade", "x"),
     ]);
-    scrub_trailers(&mut trailers, Some(&injected));
+    scrub_trailers(&mut trailers, OwnHeaders::injected(Some(&injected)));
     assert_eq!(names(&sorted(&trailers)), ["grpc-status", "x-checksum"]);
+}
+
+#[test]
+fn trailers_cannot_carry_what_shows_or_names_a_caller() {
+    let (caller, forwarded) = ("x-caller-key", "x-caller");
+    let mut trailers = map(&[
+        (caller, "a"),
+        ("x_caller.key", "a"),
+        (forwarded, "a"),
+        ("x_caller", "a"),
+        ("x-caller-other", "a"),
+    ]);
+    let [caller, forwarded] = [caller, forwarded].map(HeaderName::from_static);
+    let own = OwnHeaders {
+        injected: None,
+        caller: Some(&caller),
+        forwarded: Some(&forwarded),
+    };
+    scrub_trailers(&mut trailers, own);
+    assert_eq!(names(&sorted(&trailers)), ["x-caller-other"]);
 }

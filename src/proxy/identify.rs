@@ -1,0 +1,179 @@
+//! Who is calling: by the connection, or by what each request shows.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+
+use super::client_connection::{ClientConnection, NamedCaller};
+use super::error::{CallerChallenge, ErrorKind, ProxyError};
+use super::exchange::Exchange;
+use crate::caller::token::{PendingVerification, Verification, Verified};
+use crate::caller::{Claim, Identified, PresentedSecret};
+use crate::client_socket::Peer;
+use crate::snapshot::{ListenerRules, Snapshot};
+
+/// How far one knows who is calling.
+enum Identification {
+    /// Its caller; `None` where nobody has to be known.
+    Over(Option<Identified>),
+    /// What its token has to be verified with is being fetched. The caller that the connection has shown is given, if
+    /// there is one.
+    Pending(PendingVerification, Option<Identified>),
+}
+
+/// Finds out who sent a request.
+///
+/// A connection that shows its caller by a certificate or by its user leaves `Authorization` to the API, and so does
+/// what stands inside of a CONNECT whose caller is known; another header for callers is judged all the same. On any
+/// other connection each request has to show its own. What was judged is noted: it never goes any further.
+///
+/// # Errors
+/// `caller_unknown` for nobody, for two, or for what is no caller's; `caller_unavailable` if that cannot be told now.
+pub async fn identify(exchange: &mut Exchange, headers: &HeaderMap) -> Result<(), ProxyError> {
+    exchange.caller = match begin(exchange, headers)? {
+        Identification::Over(caller) => caller,
+        Identification::Pending(pending, of_connection) => {
+            Some(Box::pin(wait(exchange, pending, of_connection)).await?)
+        }
+    };
+    Ok(())
+}
+
+fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification, ProxyError> {
+    let shard = Rc::clone(&exchange.shard);
+    let (snapshot, listener) = (&*shard.snapshot, exchange.listener);
+    if !snapshot.permits.identifies(listener) {
+        return Ok(Identification::Over(None));
+    }
+    let rules = &snapshot.listeners[listener];
+    let unknown = |reason: &'static str| caller_unknown(rules, reason);
+    let client = exchange.client();
+    let opened_by = client
+        .connect_target()
+        .and_then(|target| target.caller.as_ref());
+    let of_connection = match by_connection(snapshot, rules, client, opened_by) {
+        Ok(Claim::Of(identified)) => Ok(Some(identified)),
+        Ok(Claim::Several) => return Err(unknown("the connection shows two callers")),
+        Ok(Claim::Nobody) => Ok(None),
+        Err(reason) => Err(reason),
+    };
+    let known = *of_connection.as_ref().unwrap_or(&None);
+    if known.is_some() && rules.caller_header == AUTHORIZATION {
+        return Ok(Identification::Over(known));
+    }
+    exchange.set_caller_header_judged();
+    let mut values = headers.get_all(&rules.caller_header).iter();
+    let Some(value) = values.next() else {
+        return match (known, of_connection) {
+            (Some(known), _) => Ok(Identification::Over(Some(known))),
+            (None, Err(reason)) => Err(caller_unknown(rules, reason)),
+            (None, Ok(_)) => Err(unknown("the request shows no caller")),
+        };
+    };
+    if values.next().is_some() {
+        return Err(unknown("the header for callers came more than once"));
+    }
+    let bare = ![AUTHORIZATION, PROXY_AUTHORIZATION].contains(&rules.caller_header);
+    let secret = PresentedSecret::read(value, bare).map_err(unknown)?;
+    let secret = secret.expose().map_err(unknown)?;
+    let verified = match (snapshot.callers).by_secret(secret, &snapshot.caller_tokens) {
+        Verification::Caller(identified) => Verified::Caller(identified),
+        Verification::Unknown(reason) => Verified::Unknown(reason),
+        Verification::Ambiguous => Verified::Ambiguous,
+        Verification::Pending(pending) => return Ok(Identification::Pending(pending, known)),
+    };
+    conclude(rules, verified, known).map(|identified| Identification::Over(Some(identified)))
+}
+
+/// Waits for what a token has to be verified with.
+async fn wait(
+    exchange: &Exchange,
+    pending: PendingVerification,
+    of_connection: Option<Identified>,
+) -> Result<Identified, ProxyError> {
+    let verified = pending.await.map_err(|unavailable| {
+        ProxyError::new(
+            ErrorKind::CallerUnavailable,
+            "what the caller's token has to be verified with cannot be had now (the log says more)",
+        )
+        .retry_after(unavailable.retry_after)
+        .caused_by(unavailable)
+    })?;
+    let rules = &exchange.shard.snapshot.listeners[exchange.listener];
+    conclude(rules, verified, of_connection)
+}
+
+/// Who it is, if the connection shows nobody else.
+fn conclude(
+    rules: &ListenerRules,
+    verified: Verified,
+    of_connection: Option<Identified>,
+) -> Result<Identified, ProxyError> {
+    let shown = match verified {
+        Verified::Caller(identified) => identified,
+        Verified::Unknown(reason) => return Err(caller_unknown(rules, reason)),
+        Verified::Ambiguous => {
+            return Err(caller_unknown(
+                rules,
+                "two callers could claim what the header holds",
+            ));
+        }
+    };
+    match of_connection {
+        Some(known) if known.caller != shown.caller => Err(caller_unknown(
+            rules,
+            "the connection and the header show two callers",
+        )),
+        Some(known) => Ok(known),
+        None => Ok(shown),
+    }
+}
+
+/// Whose a connection is, by one snapshot: by its certificate, by the user at its other end, or by the caller of the
+/// CONNECT that it stands inside of.
+///
+/// # Errors
+/// Why a certificate does not count.
+pub fn by_connection(
+    snapshot: &Snapshot,
+    rules: &ListenerRules,
+    client: &ClientConnection,
+    opened_by: Option<&NamedCaller>,
+) -> Result<Claim<Identified>, Cow<'static, str>> {
+    let callers = &snapshot.callers;
+    let mut claim = Claim::Nobody;
+    if let Peer::Unix(Some(process)) = client.peer {
+        claim = claim.and(callers.by_user(process.uid));
+    }
+    if let Some(certificate) = client.certificate() {
+        let now = snapshot.clock.now().wall;
+        let checked = certificate.check(rules.tls.as_deref(), now);
+        let identity = checked.map_err(|refusal| refusal.to_string())?;
+        claim = claim.and(callers.by_certificate(identity));
+    }
+    if let Some((name, means)) = opened_by {
+        // Who opened it may have been removed meanwhile.
+        let caller = callers
+            .names
+            .index(name)
+            .ok_or("the caller of the CONNECT was removed")?;
+        let means = *means;
+        claim = claim.and(Claim::Of(Identified { caller, means }));
+    }
+    Ok(claim)
+}
+
+/// Nobody knows who is calling. Only the log is told why.
+#[cold]
+fn caller_unknown(rules: &ListenerRules, reason: impl Into<Cow<'static, str>>) -> ProxyError {
+    let detail = "the listener serves callers that it knows: send what one is known by";
+    let mut error = ProxyError::new(ErrorKind::CallerUnknown, detail).caused_by(reason.into());
+    error.challenge = Some(CallerChallenge {
+        of_proxy: rules.is_forward,
+        schemes: Arc::clone(&rules.challenges),
+    });
+    error
+}

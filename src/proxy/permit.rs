@@ -1,0 +1,105 @@
+//! What lists of callers say about a request.
+
+use super::caller_rule::CallerRule;
+use super::error::{ErrorKind, ProxyError};
+use super::exchange::Exchange;
+use super::identify;
+use super::open_tunnels::{OpenTunnel, Revocation};
+use crate::caller::Claim;
+use crate::policy::CallerIndex;
+use crate::snapshot::Snapshot;
+
+/// Refuses a request whose caller may not use the listener.
+///
+/// # Errors
+/// `not_permitted`.
+pub fn permit_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
+    let (snapshot, caller) = (&exchange.shard.snapshot, exchange.caller_index());
+    let judged = judge_listener(snapshot, exchange.listener, caller);
+    let judged = judged.inspect_err(|_| exchange.set_rule(CallerRule::Listener.as_str()));
+    exchange.report(judged?);
+    Ok(())
+}
+
+/// Refuses a request whose caller may not take the route with this index.
+///
+/// # Errors
+/// `not_permitted`.
+pub fn permit_route(exchange: &mut Exchange, route: u32) -> Result<(), ProxyError> {
+    let (snapshot, caller) = (&exchange.shard.snapshot, exchange.caller_index());
+    let judged = judge_route(snapshot, exchange.listener, route, caller);
+    let judged = judged.inspect_err(|_| exchange.set_rule(CallerRule::Route.as_str()));
+    exchange.report(judged?);
+    Ok(())
+}
+
+/// Judges the caller of an open tunnel by another snapshot, and finds its index there; `None` where nobody has to be
+/// known.
+///
+/// # Errors
+/// Why it may not use the listener any more.
+pub fn judge_tunnel(
+    snapshot: &Snapshot,
+    listener: usize,
+    tunnel: &OpenTunnel,
+) -> Result<Option<CallerIndex>, Revocation> {
+    if !snapshot.permits.identifies(listener) {
+        return Ok(None);
+    }
+    let (rules, caller) = (&snapshot.listeners[listener], tunnel.caller.as_ref());
+    let Claim::Of(known) = identify::by_connection(snapshot, rules, &tunnel.client, caller)? else {
+        return Err("its caller is not known any more".into());
+    };
+    judge_listener(snapshot, listener, Some(known.caller))
+        .map_err(|_| "its caller may not use the listener any more")?;
+    Ok(Some(known.caller))
+}
+
+/// Judges the list of the listener.
+///
+/// # Errors
+/// `not_permitted`, unless the listener only reports: then the list is returned.
+pub fn judge_listener(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+) -> Result<Option<CallerRule>, ProxyError> {
+    let may = snapshot.permits.may_use_listener(listener, caller);
+    refuse_unless(may, snapshot, listener, CallerRule::Listener)
+}
+
+/// Judges the list of the route with this index.
+///
+/// # Errors
+/// As [`judge_listener`].
+pub fn judge_route(
+    snapshot: &Snapshot,
+    listener: usize,
+    route: u32,
+    caller: Option<CallerIndex>,
+) -> Result<Option<CallerRule>, ProxyError> {
+    let may = snapshot.permits.may_take_route(route, caller);
+    refuse_unless(may, snapshot, listener, CallerRule::Route)
+}
+
+fn refuse_unless(
+    may: bool,
+    snapshot: &Snapshot,
+    listener: usize,
+    rule: CallerRule,
+) -> Result<Option<CallerRule>, ProxyError> {
+    if may {
+        Ok(None)
+    } else if snapshot.listeners[listener].only_reports {
+        Ok(Some(rule))
+    } else {
+        Err(not_permitted(rule.as_str()))
+    }
+}
+
+/// The caller is known, and what it asks for is not for it. Only the log is told by what.
+#[cold]
+pub fn not_permitted(rule: &'static str) -> ProxyError {
+    let detail = "the caller may not use this listener or route, or has no credential there";
+    ProxyError::new(ErrorKind::NotPermitted, detail).caused_by(rule)
+}
