@@ -7,6 +7,8 @@ mod revocation;
 mod server;
 mod server_certificates;
 #[cfg(test)]
+pub mod test_certificates;
+#[cfg(test)]
 mod tests;
 
 pub use client_verifier::ClientVerifier;

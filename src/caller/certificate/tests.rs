@@ -4,6 +4,7 @@ use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType, date_time_ymd};
 
 use super::*;
+use crate::tls::test_certificates::{Ca, in_2030, settings};
 
 fn uri(text: &str) -> SanType {
     SanType::URI(Ia5String::try_from(text).unwrap())
@@ -137,4 +138,52 @@ fn a_certificate_is_valid_from_its_first_second_to_its_last() {
     ] {
         assert_eq!(identity.is_valid_at(now), is_valid, "{now:?}");
     }
+}
+
+#[test]
+fn a_presented_certificate_is_verified_again_when_cas_or_crls_have_changed() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let mut settings = settings(dir.path(), &root, Some(&root.crl(&[])));
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let first = ServerTls::read(&settings).unwrap();
+    let now = in_2030() - Duration::from_secs(1);
+    let present = |serial| {
+        let chain = [root.leaf(serial)];
+        let identity = CertificateIdentity::read(&chain[0]).unwrap();
+        PresentedCertificate::new(identity, &chain, &first)
+    };
+    let (good, revoked) = (present(7), present(8));
+    let check = |certificate: &PresentedCertificate, tls: Option<&ServerTls>| {
+        certificate.check(tls, now).map(drop)
+    };
+    for certificate in [&good, &revoked] {
+        assert_eq!(check(certificate, Some(&first)), Ok(()));
+        let later = Duration::from_secs(10_000 * 365 * 24 * 3600);
+        let ended = certificate.check(Some(&first), later).map(drop);
+        assert_eq!(ended, Err(CertificateRefusal::NotValidNow));
+        let none = check(certificate, None);
+        assert_eq!(none, Err(CertificateRefusal::NoVerifier));
+    }
+
+    write("ca.crl", &root.crl(&[8]));
+    let second = ServerTls::read(&settings).unwrap();
+    assert_eq!(check(&good, Some(&second)), Ok(()));
+    let refused = Err(CertificateRefusal::Revoked);
+    assert_eq!(check(&revoked, Some(&second)), refused);
+    // It is not forgotten, nor is what was found good by others.
+    assert_eq!(check(&revoked, Some(&second)), refused);
+    assert_eq!(check(&revoked, Some(&first)), Ok(()));
+
+    write("ca.pem", &Ca::new("root", 1, None).pem);
+    let refused = Err(CertificateRefusal::NotAdmitted);
+    assert_eq!(
+        check(&good, Some(&ServerTls::read(&settings).unwrap())),
+        refused
+    );
+    settings.client_ca_file = None;
+    let refused = Err(CertificateRefusal::NoVerifier);
+    assert_eq!(
+        check(&good, Some(&ServerTls::read(&settings).unwrap())),
+        refused
+    );
 }

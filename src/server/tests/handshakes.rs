@@ -123,7 +123,9 @@ fn handshakes_beyond_max_handshakes_are_closed_at_once_and_counted_until_others_
         kept.write_all(GET).await.unwrap();
         assert!(read_head(&mut kept).await.starts_with("HTTP/1.1 200 "));
         sleep(secs(8)).await;
-        site.connect().await;
+        let mut new = site.connect().await;
+        new.write_all(GET).await.unwrap();
+        assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200 "));
         assert_eq!(site.handshakes("success"), 2.0);
     });
 }

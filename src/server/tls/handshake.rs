@@ -75,65 +75,67 @@ pub async fn handshake(
         .await?
     };
     drop(place);
-    let count = |outcome| shard.snapshot.count_handshake(listener, outcome);
-    let stream = match end {
-        Ok(HandshakeEnd::Secured(stream)) => stream,
+    let snapshot = &shard.snapshot;
+    let (failed, socket) = match end {
+        Ok(HandshakeEnd::Secured(stream)) => match establish(&stream, &tls, client) {
+            Ok(negotiated) => {
+                snapshot.count_handshake(listener, "success");
+                // What admits clients may have changed meanwhile.
+                let (newest, listener) = current(client);
+                let newest = newest.snapshot.listeners[listener].tls.as_ref();
+                if newest.is_none_or(|newest| newest.admission != tls.admission) {
+                    client.close();
+                }
+                return Some((ClientSocket::Tls(stream), negotiated));
+            }
+            Err(failed) => (failed, None),
+        },
         Ok(HandshakeEnd::Plaintext(mut socket)) => {
-            count("plaintext");
+            snapshot.count_handshake(listener, "plaintext");
             refuse(&mut socket, Refusal::Plaintext, client, current).await;
             return None;
         }
         Ok(HandshakeEnd::Silent) => {
-            count("client_gone");
+            snapshot.count_handshake(listener, "client_gone");
             return None;
         }
-        Ok(HandshakeEnd::Failed(failure, socket)) => {
-            report(&shard.snapshot, client, &failure);
-            count(failure.outcome);
-            if let Some(mut socket) = socket {
-                // A close with unread bytes would reset the connection, and the alert with it.
-                close(&mut socket, &shard.limits).await;
-            }
-            return None;
-        }
+        Ok(HandshakeEnd::Failed(failed, socket)) => (failed, socket),
         Err(_) => {
             let cause = "the client did not finish the handshake within handshake_timeout";
-            report(
-                &shard.snapshot,
-                client,
-                &FailedHandshake::new("timeout", cause),
-            );
-            count("timeout");
-            return None;
+            (FailedHandshake::new("timeout", cause), None)
         }
     };
+    report(snapshot, client, &failed);
+    snapshot.count_handshake(listener, failed.outcome);
+    if let Some(mut socket) = socket {
+        // A close with unread bytes would reset the connection, and the alert with it.
+        close(&mut socket, &shard.limits).await;
+    }
+    None
+}
+
+/// Notes what the client has presented; the version of HTTP that was chosen.
+fn establish(
+    stream: &TlsStream<ClientSocket>,
+    tls: &ServerTls,
+    client: &ClientConnection,
+) -> Result<Option<Negotiated>, FailedHandshake> {
     let (_, session) = stream.get_ref();
-    let negotiated = match session.alpn_protocol() {
+    let chain = session.peer_certificates().unwrap_or_default();
+    let certificate = match chain.first() {
+        None => None,
+        Some(leaf) => {
+            let identity = CertificateIdentity::read(leaf)
+                .map_err(|error| FailedHandshake::new("certificate_invalid", error.to_string()))?;
+            Some(Arc::new(PresentedCertificate::new(identity, chain, tls)))
+        }
+    };
+    client.set_tls(certificate);
+    Ok(match session.alpn_protocol() {
         Some(b"h2") => Some(Negotiated::Http2),
         Some(_) => Some(Negotiated::Http1),
         None => None,
-    };
-    let certificate = match session.peer_certificates() {
-        None | Some([]) => None,
-        Some(chain) => match CertificateIdentity::read(&chain[0]) {
-            Ok(identity) => Some(PresentedCertificate::new(identity, chain, &tls)),
-            Err(error) => {
-                let failure = FailedHandshake::new("certificate_invalid", error.to_string());
-                report(&shard.snapshot, client, &failure);
-                count(failure.outcome);
-                return None;
-            }
-        },
-    };
-    count("success");
-    client.set_tls(certificate.map(Arc::new));
-    // What admits clients may have changed meanwhile.
-    let (newest, listener) = current(client);
-    let newest = newest.snapshot.listeners[listener].tls.as_ref();
-    if newest.is_none_or(|newest| newest.admission != tls.admission) {
-        client.close();
-    }
-    Some((ClientSocket::Tls(stream), negotiated))
+    })
 }
 
 async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) -> HandshakeEnd {
