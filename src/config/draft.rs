@@ -84,6 +84,12 @@ impl NameUse {
 }
 
 impl Draft {
+    /// Callers without mistakes, and where they are.
+    pub(super) fn sound_callers(&self) -> impl Iterator<Item = (&Caller, &SourceSpan)> {
+        let slots = self.callers.values().flatten();
+        slots.filter_map(|(caller, place)| Some((caller.as_ref()?, place)))
+    }
+
     /// The admin address if none is configured.
     pub(super) fn default_admin(&self) -> Option<SocketAddr> {
         self.admin

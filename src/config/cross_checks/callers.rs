@@ -9,9 +9,8 @@ mod means;
 use std::collections::BTreeSet;
 
 use super::super::draft::Draft;
-use super::super::report::{Report, SourceSpan};
+use super::super::report::Report;
 use super::super::sections::limits::BURST_ALONE;
-use super::super::settings::Caller;
 use super::super::words::QuotedWord;
 use admission::ListenerCallers;
 
@@ -27,15 +26,9 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     unused(draft, &listeners, report);
 }
 
-/// Callers without mistakes, and where they are.
-fn callers(draft: &Draft) -> impl Iterator<Item = (&Caller, &SourceSpan)> {
-    let slots = draft.callers.values().flatten();
-    slots.filter_map(|(caller, place)| Some((caller.as_ref()?, place)))
-}
-
 /// A rate may come from `[callers."*"]`, so that only the whole shows whether there is one.
 fn limits(draft: &Draft, report: &Report<'_>) {
-    for (caller, place) in callers(draft) {
+    for (caller, place) in draft.sound_callers() {
         let limits = &caller.limits;
         if limits.burst.is_some() && limits.requests_per_second.is_none() {
             let name = QuotedWord(&caller.name);
@@ -46,7 +39,9 @@ fn limits(draft: &Draft, report: &Report<'_>) {
 }
 
 fn kubernetes(draft: &Draft, report: &Report<'_>) {
-    let mut accounts = callers(draft).filter(|(caller, _)| caller.service_account.is_some());
+    let mut accounts = draft
+        .sound_callers()
+        .filter(|(caller, _)| caller.service_account.is_some());
     match (accounts.next(), &draft.kubernetes) {
         (Some((caller, place)), None) => {
             let name = QuotedWord(&caller.name);

@@ -229,4 +229,38 @@ mod tests {
             assert!(!overlap(&of(a), &other), "{a} {b}");
         }
     }
+
+    /// All paths of these segments that have at most three.
+    fn paths(segments: &[&str]) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..3 {
+            let longer = last.iter().flat_map(|path| {
+                let segments = segments.iter();
+                segments.map(move |segment| format!("{path}/{segment}"))
+            });
+            last = longer.collect();
+            all.extend(last.iter().cloned());
+        }
+        let named = all
+            .iter()
+            .map(|path| format!("spiffe://corp.example{path}"));
+        named.collect()
+    }
+
+    #[test]
+    fn patterns_overlap_exactly_where_some_id_is_matched_by_both() {
+        // What is neither `a` nor `b` is matched by stars alone, so that `c` stands for all of it.
+        let ids = paths(&["a", "b", "c"]);
+        let patterns: Vec<_> = paths(&["a", "b", "*"])
+            .iter()
+            .map(|text| pattern(text))
+            .collect();
+        for a in &patterns {
+            for b in &patterns {
+                let both = ids.iter().any(|id| a.matches(id) && b.matches(id));
+                assert_eq!(overlap(a, b), both, "{a} {b}");
+            }
+        }
+    }
 }

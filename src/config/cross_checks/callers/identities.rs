@@ -8,7 +8,6 @@ use super::super::super::draft::Draft;
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::{Caller, CallerToken, IssuerKeys, SpiffePattern};
 use super::super::super::words::QuotedWord;
-use super::callers;
 
 /// What the API server calls a service account in a token.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount";
@@ -37,7 +36,7 @@ fn same<'d, T: Hash + Eq + Display + 'd>(
     identity: impl Fn(&'d Caller) -> Option<&'d T>,
 ) {
     let mut seen: HashMap<&T, &str> = HashMap::new();
-    for (caller, place) in callers(draft) {
+    for (caller, place) in draft.sound_callers() {
         let Some(identity) = identity(caller) else {
             continue;
         };
@@ -58,7 +57,7 @@ fn same<'d, T: Hash + Eq + Display + 'd>(
 fn spiffe_ids(draft: &Draft, report: &Report<'_>) {
     type Patterns<'d> = Vec<(&'d SpiffePattern, &'d Caller, &'d SourceSpan)>;
     let mut shapes: HashMap<_, Patterns<'_>> = HashMap::new();
-    for (caller, place) in callers(draft) {
+    for (caller, place) in draft.sound_callers() {
         if let Some(pattern) = &caller.spiffe_id {
             let patterns = shapes.entry(pattern.shape()).or_default();
             patterns.push((pattern, caller, place));
@@ -122,7 +121,7 @@ fn keys(draft: &Draft, report: &Report<'_>) {
 /// All callers of an issuer find its keys in the same way.
 fn issuers(draft: &Draft, report: &Report<'_>) {
     let mut issuers: HashMap<&str, (&str, &IssuerKeys)> = HashMap::new();
-    for (caller, place) in callers(draft) {
+    for (caller, place) in draft.sound_callers() {
         let Some(token) = &caller.token else { continue };
         let (first, keys) = *issuers
             .entry(&token.issuer)
@@ -145,7 +144,7 @@ fn issuers(draft: &Draft, report: &Report<'_>) {
 fn tokens(draft: &Draft, report: &Report<'_>) {
     type Asked<'d> = (&'d CallerToken, &'d Caller, &'d SourceSpan);
     let mut by_names: BTreeMap<(&str, &str, Vec<&str>), Vec<Asked<'_>>> = BTreeMap::new();
-    for (caller, place) in callers(draft) {
+    for (caller, place) in draft.sound_callers() {
         if let Some(token) = &caller.token {
             let names = token.claims.keys().map(String::as_str).collect();
             let key = (token.issuer.as_str(), token.audience.as_str(), names);
@@ -200,10 +199,11 @@ fn service_account_tokens(draft: &Draft, report: &Report<'_>) {
                 && token.audience == kubernetes.audience
         })
     };
-    let by_token: Vec<_> = callers(draft)
+    let by_token: Vec<_> = draft
+        .sound_callers()
         .filter(|(caller, _)| of_cluster(caller))
         .collect();
-    for (account_of, place) in callers(draft) {
+    for (account_of, place) in draft.sound_callers() {
         let Some(account) = &account_of.service_account else {
             continue;
         };

@@ -54,7 +54,8 @@ fn plaintext(draft: &Draft, listener: &Listener, place: &SourceSpan, report: &Re
     let exposed = |caller: &&Caller| caller.shows_a_secret();
     let exposed = match &listener.callers {
         CallerList::Unsaid => None,
-        CallerList::Any => super::callers(draft)
+        CallerList::Any => draft
+            .sound_callers()
             .map(|(caller, _)| caller)
             .find(exposed),
         CallerList::Named(names) => {
