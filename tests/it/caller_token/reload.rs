@@ -54,6 +54,31 @@ async fn a_caller_that_was_removed_is_told_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_token_is_of_the_same_caller_under_another_index() {
+    let (signer, cluster) = (Signer::new("a"), Signer::new("c"));
+    let app = by_account("app", "billing", "app");
+    let kubernetes = kubernetes(false);
+    let mut world = World::new(&[app.clone(), billing()], Some(&kubernetes));
+    world.servers.issuer.is(Mood::Answers(set([&signer])));
+    world.servers.cluster.is(Mood::Answers(set([&cluster])));
+    world.read().await;
+    let token = signer.sign(&world.claims(json!({})));
+    assert_eq!(world.verify_now(&token), found("billing"));
+    // Only accounts change: the tokens of the issuer stay known.
+    let others = [
+        by_account("aaa", "a", "a"),
+        app.clone(),
+        billing(),
+        by_account("zzz", "z", "z"),
+    ];
+    world.reload(&others, Some(&kubernetes));
+    assert_eq!(world.verify_now(&token), found("billing"));
+    world.reload(&[billing()], None);
+    assert_eq!(world.verify_now(&token), found("billing"));
+    assert_eq!(world.servers.issuer.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_could_claim_a_known_token_too_makes_it_ambiguous() {
     let signer = Signer::new("a");
     let mut world = World::ready(&[billing()], set([&signer])).await;
