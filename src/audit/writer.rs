@@ -84,11 +84,15 @@ impl AuditWriter {
             if ended || refused_is_due || !self.flushes.is_empty() {
                 self.add_refused();
             }
+            // Else more of them wait, and there are enough for another batch.
+            let all_taken = self.batch.len() < BATCH;
             self.settle();
             if ended {
                 return;
             }
-            thread::sleep(GATHER);
+            if all_taken {
+                thread::sleep(GATHER);
+            }
         }
     }
 

@@ -241,6 +241,72 @@ async fn a_tunnel_has_its_place_while_it_lives_and_none_among_the_requests() {
     .await;
 }
 
+/// Asks for a tunnel by CONNECT; the connection, and the status of the answer.
+async fn connect(address: SocketAddr, target: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    stream.write_all(connect.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    (stream, head[9..12].to_owned())
+}
+
+#[tokio::test]
+async fn a_tunnel_of_connect_has_its_place_and_its_lines_in_the_audit() {
+    let far = server::bytes(|_, mut stream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let any = any_port();
+    let text = format!(
+        r#"
+[audit]
+file = "audit.jsonl"
+overflow = "refuse"
+
+[[listeners]]
+name = "proxy"
+address = "{any}"
+kind = "forward"
+
+[[routes]]
+host = "far.internal"
+upstream = "far"
+limits = {{ tunnels = 1 }}
+
+[upstreams.far]
+url = "https://{far}"
+"#
+    );
+    let sidebearer = Sidebearer::start(&text);
+    let address = sidebearer.address();
+    let target = "far.internal:443";
+    let (tunnel, status) = connect(address, target).await;
+    assert_eq!(status, "200");
+    assert_eq!(connect(address, target).await.1, "429");
+    drop(tunnel);
+    let mut last = None;
+    eventually("its place is free", async || {
+        let (tunnel, status) = connect(address, target).await;
+        last = Some(tunnel);
+        status == "200"
+    })
+    .await;
+    drop(last);
+    eventually(
+        "both tunnels have a beginning and an end in the audit",
+        async || {
+            let text = std::fs::read_to_string(sidebearer.dir().join("audit.jsonl")).unwrap();
+            let count = |event: &str| {
+                let lines = text.lines().filter(|line| line.contains(event));
+                lines
+                    .filter(|line| line.contains("\"host\":\"far.internal:443\""))
+                    .count()
+            };
+            count("\"tunnel_begin\"") == 2 && count("\"tunnel_end\"") == 2
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_reload_keeps_what_is_in_progress() {
     let (api, arrived, gate) = holding();
