@@ -17,8 +17,8 @@ use crate::cli::{self, CommandError};
 const CONFIG: &str = "SIDEBEARER_TEST_CONFIG";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the product with the configuration that the environment names, if it does. Each line that comes is a word
-/// that the first shard obeys.
+/// Runs the product with the configuration that the environment names, if it does. Each line that comes is what
+/// becomes of the first shard, or of the thread that accepts.
 #[test]
 fn process_under_test() {
     let Some(path) = std::env::var_os(CONFIG) else {
@@ -27,15 +27,8 @@ fn process_under_test() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let code = match runtime.unwrap().block_on(run(path.as_ref())) {
-        Ok(()) => 0,
-        Err(failure) => {
-            cli::print_note(&failure);
-            failure.exit_code()
-        }
-    };
-    crate::telemetry::flush();
-    std::process::exit(code.into());
+    let ended = runtime.unwrap().block_on(run(path.as_ref()));
+    std::process::exit(cli::conclude(ended).into());
 }
 
 async fn run(path: &Path) -> Result<(), CommandError> {
@@ -49,15 +42,20 @@ async fn run(path: &Path) -> Result<(), CommandError> {
 
 fn obey(bound: &Bound) {
     let shards = Arc::clone(&bound.reloader.shards);
+    let acceptor = bound.reloader.admin.acceptor.clone();
     println!("admin at {}", bound.admin().unwrap());
     let (release, released) = mpsc::channel();
     let released = Arc::new(Mutex::new(released));
     std::thread::spawn(move || {
         for word in std::io::stdin().lines() {
             match word.unwrap().as_str() {
-                "stick" => {
+                "stick shard" => {
                     let released = Arc::clone(&released);
                     shards.run_on_first(move || released.lock().unwrap().recv().unwrap());
+                }
+                "stick accept" => {
+                    let released = Arc::clone(&released);
+                    acceptor.run_on_thread(move || released.lock().unwrap().recv().unwrap());
                 }
                 "release" => release.send(()).unwrap(),
                 "panic" => shards.run_on_first(|| panic!("a defect")),
@@ -150,7 +148,13 @@ fn wait_until_fed(manager: &UnixDatagram) {
 }
 
 #[test]
-fn a_stuck_shard_fails_livez_and_starves_the_watchdog_until_it_goes_on() {
+fn a_stuck_thread_fails_livez_and_starves_the_watchdog_until_it_goes_on() {
+    for thread in ["shard", "accept"] {
+        stick(thread);
+    }
+}
+
+fn stick(thread: &str) {
     let mut manager = None;
     let mut process = UnderTest::start(|command, dir| {
         let socket = dir.join("notify");
@@ -165,7 +169,7 @@ fn a_stuck_shard_fails_livez_and_starves_the_watchdog_until_it_goes_on() {
     let answer = livez(admin);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
-    process.say("stick");
+    process.say(&format!("stick {thread}"));
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let answer = livez(admin);
@@ -181,7 +185,7 @@ fn a_stuck_shard_fails_livez_and_starves_the_watchdog_until_it_goes_on() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(
         !was_fed(&manager),
-        "the watchdog is fed though a shard is stuck"
+        "the watchdog is fed though {thread} is stuck"
     );
 
     process.say("release");

@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use self::output::block_on;
-pub use self::output::{CommandError, print_note};
+pub use self::output::{CommandError, conclude, print_note};
 use crate::process;
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews

@@ -39,6 +39,19 @@ impl CommandError {
     }
 }
 
+/// Says why a command failed, if it did, and waits until all that it said is written. What the process ends with.
+pub fn conclude(ended: Result<(), CommandError>) -> u8 {
+    let code = ended.map_or_else(
+        |failure| {
+            print_note(&failure);
+            failure.exit_code()
+        },
+        |()| 0,
+    );
+    telemetry::flush();
+    code
+}
+
 /// Writes a line for people to stderr. Once there is a log, this does not wait for a reader.
 pub fn print_note(text: impl std::fmt::Display) {
     let text = text.to_string();

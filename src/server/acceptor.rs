@@ -44,6 +44,12 @@ impl Acceptor {
         matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(())))
     }
 
+    /// Runs this on the thread, as a defect would that takes for ever.
+    #[cfg(test)]
+    pub fn run_on_thread(&self, work: impl FnOnce() + Send + 'static) {
+        self.handle.spawn(async { work() });
+    }
+
     /// The runtime that its tasks and sockets belong to.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle

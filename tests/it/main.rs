@@ -23,6 +23,7 @@ mod limits;
 mod listener_tls;
 mod log;
 mod metrics;
+mod moving_names;
 mod oauth;
 mod oauth_assertion;
 mod oauth_discovery;
