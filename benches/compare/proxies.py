@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers import FILES, PROXY_CORE, Server, write
+from servers import CALLER, FILES, PROXY_CORE, Server, write
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "sidebearer"
@@ -24,6 +24,8 @@ class Setting:
     dpop: bool = False
     forward: bool = False  # Clients name the API: only sidebearer.
     tunnel: bool = False  # Bytes that nobody reads, to the plain port.
+    mtls: bool = False  # Clients present certificates.
+    gateway: bool = False  # And are told apart by them, limited and, by sidebearer, audited.
 
     def port(self, site):
         return getattr(site, self.upstream)
@@ -39,6 +41,18 @@ def sidebearer_text(site, port, setting, workers=1, more=""):
         more += f"""
 [upstreams.tunnel]
 url = "https://localhost:{site.plain}"
+"""
+    if setting.mtls:
+        way += """
+tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_certificates = "required" }"""
+    if setting.gateway:
+        way += '\ncallers = ["bench"]'
+        more += f"""
+[callers.bench]
+certificate_name = "{CALLER}"
+limits = {{ requests_per_second = 1000000, burst = 1000000, concurrent = 100000 }}
+[audit]
+file = "audit-{port}.jsonl"
 """
     routes = "".join(f'[[routes]]\npath = "/r/{at}"\nupstream = "api"\n' for at in range(setting.routes))
     return f"""
@@ -69,7 +83,7 @@ def sidebearer(binary, site, port, setting, workers=1, cores=PROXY_CORE, more=""
     target = f"http://localhost:{setting.port(site)}" if setting.forward else ""
     tunnel = f"localhost:{site.plain}" if setting.tunnel else ""
     command = [binary, "run", "--config", config]
-    return Server(name, command, port, site.directory / "sidebearer.log", cores, target=target, tunnel=tunnel)
+    return Server(name, command, port, site.directory / "sidebearer.log", cores, target=target, tunnel=tunnel, is_tls=setting.mtls)
 
 
 def relay(binary, site, port, setting):
@@ -93,6 +107,15 @@ def nginx(binary, site, port, setting):
         http2, proxied = f"http2; listen 127.0.0.1:{port + 1}", f"""
       grpc_pass grpcs://api; grpc_set_header Host localhost; grpc_set_header Authorization "Bearer compared";
       {tls.replace("proxy_", "grpc_")}"""
+    clients, permitted = "", ""
+    if setting.mtls:
+        http2 = "ssl http2"
+        clients = f"""
+    ssl_protocols TLSv1.3; ssl_certificate {directory}/server.pem; ssl_certificate_key {directory}/server.key;
+    ssl_client_certificate {directory}/ca.pem; ssl_verify_client on; ssl_session_cache off; ssl_session_tickets off;
+    if ($permitted = 0) {{ return 403; }}"""
+        permitted = f"""
+  map $ssl_client_s_dn $permitted {{ default 0; "CN={CALLER}" 1; }}"""
     config = write(directory, "nginx.conf", f"""
 daemon off; worker_processes 1; worker_rlimit_nofile {FILES}; pid {directory}/nginx.pid; error_log stderr;
 events {{ worker_connections 4096; }}
@@ -100,15 +123,15 @@ http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 300s;
   client_body_temp_path {directory}/p1; proxy_temp_path {directory}/p2; fastcgi_temp_path {directory}/p3;
   uwsgi_temp_path {directory}/p4; scgi_temp_path {directory}/p5;
-  upstream api {{ server 127.0.0.1:{setting.port(site)}; keepalive 4096; keepalive_requests 100000000; }}
+  upstream api {{ server 127.0.0.1:{setting.port(site)}; keepalive 4096; keepalive_requests 100000000; }}{permitted}
   server {{
-    listen 127.0.0.1:{port} backlog=4096 {http2};
+    listen 127.0.0.1:{port} backlog=4096 {http2};{clients}
     client_body_buffer_size 128k; client_max_body_size 0; proxy_request_buffering off;
     location / {{ {proxied} }}
   }}
 }}
 """)
-    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log", http1=port + setting.grpc)
+    return Server("nginx", [binary, "-c", config], port, directory / "nginx.log", http1=port + setting.grpc, is_tls=setting.mtls)
 
 
 def nginx_stream(binary, site, port):
@@ -165,6 +188,10 @@ backend api
         return Server("haproxy", [binary, "-f", config], port, directory / "haproxy.log")
     alpn = "h2" if setting.http == "2" else "http/1.1"
     tls = f"ssl verify required ca-file {directory}/ca.pem verifyhost localhost sni str(localhost) alpn {alpn}"
+    clients, permitted = "", ""
+    if setting.mtls:
+        clients = f"ssl crt {directory}/both.pem ca-file {directory}/ca.pem verify required alpn h2,http/1.1 ssl-min-ver TLSv1.3 no-tls-tickets"
+        permitted = f"http-request deny unless {{ ssl_c_s_dn(cn) -m str {CALLER} }}"
     config = write(directory, "haproxy.cfg", f"""
 global
   nbthread 1
@@ -179,14 +206,15 @@ defaults
   timeout connect 5s
   http-reuse always
 frontend in
-  bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{port} backlog 4096 {clients}
+  {permitted}
   default_backend api
 backend api
   http-request set-header Authorization "Bearer compared"
   http-request set-header Host localhost
   server one 127.0.0.1:{setting.port(site)} {"" if setting.upstream == "plain" else tls} pool-max-conn -1
 """)
-    return Server("haproxy", [binary, "-f", config], port, directory / "haproxy.log")
+    return Server("haproxy", [binary, "-f", config], port, directory / "haproxy.log", is_tls=setting.mtls)
 
 
 def envoy(binary, site, port, setting):
@@ -205,6 +233,25 @@ def envoy(binary, site, port, setting):
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: { http2_protocol_options: {} }"""
     options = ("" if setting.upstream == "plain" else tls) + (http2 if setting.http == "2" else "")
+    clients, permitted = "", ""
+    if setting.mtls:
+        clients = f"""
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          disable_stateless_session_resumption: true
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_params: {{ tls_minimum_protocol_version: TLSv1_3 }}
+            tls_certificates: [{{ certificate_chain: {{ filename: {directory}/server.pem }}, private_key: {{ filename: {directory}/server.key }} }}]
+            validation_context: {{ trusted_ca: {{ filename: {directory}/ca.pem }} }}"""
+        permitted = f"""
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules: {{ policies: {{ bench: {{ permissions: [{{ any: true }}], principals: [{{ authenticated: {{ principal_name: {{ exact: {CALLER} }} }} }}] }} }} }}"""
     config = write(directory, "envoy.yaml", f"""
 static_resources:
   secrets:
@@ -213,7 +260,8 @@ static_resources:
   listeners:
   - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
     filter_chains:
-    - filters:
+    - {clients}
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -222,7 +270,7 @@ static_resources:
           route_config:
             virtual_hosts:
             - {{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: api, host_rewrite_literal: localhost, timeout: 60s }} }}] }}
-          http_filters:
+          http_filters:{permitted}
           - name: envoy.filters.http.credential_injector
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.credential_injector.v3.CredentialInjector
@@ -243,7 +291,7 @@ static_resources:
     load_assignment: {{ cluster_name: api, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {setting.port(site)} }} }} }} }}] }}] }}{options}
 """)
     command = [binary, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-    return Server("envoy", command, port, directory / "envoy.log")
+    return Server("envoy", command, port, directory / "envoy.log", is_tls=setting.mtls)
 
 
 def unable(name, setting):

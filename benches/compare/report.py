@@ -7,7 +7,7 @@ import chart
 from proxies import OURS
 from rest import STATIC
 from workloads import HTTP1 as BESIDE
-from workloads import REVERSE, WORKLOADS
+from workloads import NOBODY, REVERSE, WORKLOADS
 
 HTTP1 = BESIDE[0]
 
@@ -22,6 +22,8 @@ RATIOS = [
     ("small-1000", "relay", "cpu", 1.25),
     *((workload, REVERSE[0], "cpu", 1.05) for workload in ("forward-32", "forward-1000")),
     *((workload, rival, "cpu", 1.0) for workload in ("tunnel-32", "tunnel-1000") for rival in ("nginx", "haproxy", "squid")),
+    *((workload, NOBODY[0], "cpu", 1.15) for workload in ("gateway-32", "gateway-http2-32")),
+    ("handshakes-32", "nginx", "cpu", 1.11),  # Which is 0.9 of the handshakes.
     ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("light-32", "envoy", "p99", 1.0),
 ]
 # Below what a figure is to stay: at rest by whose, which and its unit, and for each connection by whose.

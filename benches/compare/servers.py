@@ -17,6 +17,7 @@ BODY = "x" * 64
 LARGE = 64 * 1024
 MESSAGE = 1024
 FILES = 20000
+CALLER = "caller.internal"  # What the certificate of the load names.
 
 
 # Whatever the environment says of proxies: all of this is on one machine.
@@ -42,14 +43,15 @@ class Site:
 class Server:
     """One process, with its children."""
 
-    def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None, target="", tunnel=""):
-        """`target`: what stands before the path in a request to it; `tunnel`: where each connection to it leads by CONNECT."""
-        self.name, self.port, self.http1, self.target, self.tunnel = name, port, http1 or port, target, tunnel
+    def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None, target="", tunnel="", is_tls=False):
+        """`target`: what stands before the path in a request to it; `tunnel`: where each connection to it leads by CONNECT;
+        `is_tls`: it wants a client certificate."""
+        self.name, self.port, self.http1, self.target, self.tunnel, self.is_tls = name, port, http1 or port, target, tunnel, is_tls
         # Else a server that listens there already would answer in its place.
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 raise RuntimeError(f"port {port} is in use")
-        self.began = time.monotonic()
+        self.log, self.began = log, time.monotonic()
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
                 ["taskset", "-c", core, *map(str, command)], stdout=out, stderr=out, stdin=subprocess.DEVNULL
@@ -198,5 +200,10 @@ def certificates(directory):
     openssl("req", "-x509", *curve, "-days", "2", "-subj", "/CN=compare CA", "-keyout", "ca.key", "-out", "ca.pem")
     openssl("req", *curve, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
     write(directory, "server.ext", "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
-    openssl("x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-extfile", "server.ext", "-out", "server.pem")
+    write(directory, "client.ext", f"subjectAltName=DNS:{CALLER}\nbasicConstraints=CA:FALSE\n")
+    openssl("req", *curve, "-subj", f"/CN={CALLER}", "-keyout", "client.key", "-out", "client.csr")
+    for name in ("server", "client"):
+        openssl("x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+    # HAProxy reads both from one file.
+    write(directory, "both.pem", (directory / "server.pem").read_text() + (directory / "server.key").read_text())

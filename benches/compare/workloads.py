@@ -37,6 +37,7 @@ class Workload:
     beside: tuple = ()  # Its name and its setting.
     reload: bool = False
     rate: int = 0  # Requests/s, constant.
+    load: tuple = ()  # Options of the generator of a constant rate.
     half_of: str = ""  # At half of the lowest maximum that these proxies reached in this workload.
     counts: int = 1  # Requests that the upstream counts for each: those beyond the first it makes to itself, on connections of their own.
     # It has so many times as many: what the machine does besides decides about the p99 and, where the cache does, about the
@@ -50,6 +51,9 @@ HTTP1 = (f"{OURS}, HTTP/1.1", Setting(http="1.1"))
 REVERSE = (f"{OURS}, reverse", Setting())
 TUNNEL = Setting(tunnel=True)
 TUNNEL_RATE = 8000
+MTLS, GATEWAY = Setting(mtls=True), Setting(mtls=True, gateway=True)
+NOBODY = (f"{OURS}, nobody told apart", MTLS)
+GATEWAYS = ("nginx", "haproxy", "envoy")
 
 WORKLOADS = {
     "small-1": Workload("64 bytes, one connection", connections=1, beside=HTTP1),
@@ -84,6 +88,13 @@ WORKLOADS = {
         rate=TUNNEL_RATE, setting=TUNNEL, rivals=("nginx", "haproxy", "squid"), often=2),
     "tunnel-1000": Workload(
         "as tunnel-32, 1,000 connections", connections=1000, rate=TUNNEL_RATE, setting=TUNNEL, rivals=("nginx", "haproxy", "squid"), often=2),
+    "gateway-32": Workload(
+        "kept connections with client certificates: callers told apart, permitted, limited, audited; the second one does none of it, the others tell apart and permit",
+        rate=5000, setting=GATEWAY, beside=NOBODY, rivals=GATEWAYS, often=2),
+    "gateway-http2-32": Workload(
+        "as gateway-32, HTTP/2 to the clients", rate=5000, load=("http=2",), setting=GATEWAY, beside=NOBODY, rivals=GATEWAYS, often=2),
+    "handshakes-32": Workload(
+        "a full handshake with a client certificate for each request", rate=300, load=("connections=new",), setting=MTLS, rivals=GATEWAYS, often=2),
     "dpop-32": Workload(
         "a DPoP proof for each request, which none of the others makes", setting=Setting(dpop=True), beside=(f"{OURS}, Bearer", Setting()), rivals=()),
 }
@@ -126,7 +137,7 @@ def compare(site, there, arguments, results, port=18100):
 def answering(server):
     """The server, once it answers, or once it listens if it has no page at "/"."""
     try:
-        if server.target or server.tunnel:
+        if server.target or server.tunnel or server.is_tls:
             server.listens()
         else:
             server.answers()
