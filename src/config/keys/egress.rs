@@ -67,13 +67,8 @@ keys! {
         /// The forward listeners it is for. An empty list stands for all.
         listeners: List<String> = List::new("names of listeners", any_text);
 
-        /// The callers it is for. `["*"]`: every caller that is known.
-        callers: List<String> = List::not_empty(
-            "names of callers",
-            any_text,
-            "the names of callers, or nothing",
-            "everyone",
-        );
+        /// The callers it is for. `["*"]`: every caller that is known. An empty list stands for all clients.
+        callers: List<String> = List::new("names of callers", any_text);
 
         /// What takes the place of `unmatched` of the listener for these hosts. `"pass"`: a request goes on to
         /// them without a token. `"deny"`: it is refused.

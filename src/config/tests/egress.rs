@@ -31,6 +31,8 @@ action = "pass"
 
 [[egress.rules]]
 hosts = ["secret.example.org"]
+listeners = []
+callers = []
 "#;
     assert_eq!(accepted(&[FORWARD, text, UPSTREAM, CREDENTIAL]), "");
     let (_directory, loaded) = load_parts(&[FORWARD, text, UPSTREAM, CREDENTIAL]);
@@ -57,6 +59,8 @@ hosts = ["secret.example.org"]
     assert_eq!(hosts, expected);
     let actions: Vec<_> = egress.rules.iter().map(|rule| rule.action).collect();
     assert_eq!(actions, [EgressAction::Pass, EgressAction::Deny]);
+    let for_all = &egress.rules[1];
+    assert!(for_all.listeners.is_empty() && for_all.callers.is_unsaid());
 }
 
 #[test]
