@@ -54,7 +54,9 @@ fn open(
 
 impl NameBook for Snapshot {
     fn names(&self, subject: &Subject) -> SubjectNames<'_> {
-        let upstream = subject.upstream.map(|at| &self.upstreams[at].config);
+        let upstream = subject.upstream.map(|at| &self.upstreams[at]);
+        let caller = subject.caller.map(|(caller, _)| caller);
+        let injection = upstream.and_then(|upstream| upstream.injection_for(caller).ok().flatten());
         let first_rule = self.egress_route(0);
         let label = |at: usize| self.route_labels.get(at).map(String::as_str);
         let (route, rule) = match subject.route {
@@ -62,17 +64,14 @@ impl NameBook for Snapshot {
             at => (at.and_then(label), None),
         };
         SubjectNames {
-            caller: subject.caller.and_then(|(at, _)| {
-                let mut names = self.config.callers.keys();
-                names.nth(at as usize).map(String::as_str)
-            }),
+            caller: caller.map(|caller| self.callers.names.name(caller)),
             listener: self
                 .listeners
                 .get(subject.listener)
                 .map(|it| it.name.as_str()),
             route,
-            upstream: upstream.map(|upstream| upstream.name.as_str()),
-            credential: upstream.and_then(|upstream| upstream.credential.as_deref()),
+            upstream: upstream.map(|upstream| upstream.config.name.as_str()),
+            credential: injection.map(|injection| injection.source.name()),
             rule,
         }
     }

@@ -241,6 +241,89 @@ async fn a_tunnel_has_its_place_while_it_lives_and_none_among_the_requests() {
     .await;
 }
 
+const KEYS: [(&str, &str); 2] = [
+    ("billing", "billing-0123456789abcdef0123456789abcdef"),
+    ("search", "search-0123456789abcdef0123456789abcdef"),
+];
+
+#[tokio::test]
+async fn each_caller_has_limits_of_its_own_and_the_audit_names_it() {
+    let (api, arrived, gate) = holding();
+    let any = any_port();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, key) in KEYS {
+        std::fs::write(dir.path().join(name), key).unwrap();
+    }
+    let text = format!(
+        r#"
+[audit]
+file = "audit.jsonl"
+
+[callers."*"]
+limits = {{ concurrent = 1 }}
+
+[callers.billing]
+key = {{ file = "billing" }}
+limits = {{ concurrent = 2 }}
+
+[callers.search]
+key = {{ file = "search" }}
+
+[[listeners]]
+name = "app"
+address = "{any}"
+upstream = "api"
+callers = ["*"]
+
+[upstreams.api]
+url = "http://{api}"
+"#
+    );
+    let sidebearer = Sidebearer::start_in(dir, &text);
+    let address = sidebearer.address();
+    let mut asked = JoinSet::new();
+    let ask = |key: &str| {
+        let mut get = streaming(Method::GET, "/", whole(""));
+        let value = format!("Bearer {key}").parse().unwrap();
+        get.headers_mut().insert("authorization", value);
+        async move { status(http1(address).await.send_request(get).await) }
+    };
+    for (_, key) in KEYS {
+        for _ in 0..2 {
+            asked.spawn(ask(key));
+        }
+    }
+    let refused = asked.join_next().await.unwrap().unwrap();
+    assert_eq!(refused, (429, Some("1".to_owned())), "one of search");
+    eventually("the others arrive", async || arrived.load(SeqCst) == 3).await;
+    assert_eq!(ask(KEYS[0].1).await.0, 429);
+    gate.add_permits(3);
+    assert!(asked.join_all().await.iter().all(|answer| answer.0 == 200));
+    eventually("all are in the audit", async || {
+        let text = std::fs::read_to_string(sidebearer.dir().join("audit.jsonl")).unwrap();
+        let count = |caller: &str, decision: &str| {
+            let lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let is_one = |record: &serde_json::Value| {
+                record["caller"] == caller
+                    && record["means"] == "key"
+                    && record["decision"] == decision
+            };
+            lines.filter(is_one).count()
+        };
+        let counts = [
+            count("billing", "allowed"),
+            count("billing", "denied"),
+            count("search", "allowed"),
+            count("search", "denied"),
+        ];
+        assert!(!text.contains("0123456789abcdef"), "{text}");
+        counts == [2, 1, 1, 1]
+    })
+    .await;
+}
+
 /// Asks for a tunnel by CONNECT; the connection, and the status of the answer.
 async fn connect(address: SocketAddr, target: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
