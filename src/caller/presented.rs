@@ -6,13 +6,13 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 
 /// A key or token, as it stands in a header.
-pub struct PresentedSecret<'h>(Place<'h>);
+pub struct PresentedSecret<'h>(SecretForm<'h>);
 
 #[expect(
     clippy::large_enum_variant,
     reason = "it lives for one look, and an allocation would cost more"
 )]
-enum Place<'h> {
+enum SecretForm<'h> {
     Written(&'h str),
     /// The password of `Basic`; most fit here without an allocation.
     Decoded(SmallVec<[u8; 256]>),
@@ -30,11 +30,11 @@ impl<'h> PresentedSecret<'h> {
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim_start_matches(' ');
         if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
-            Ok(Self(Place::Written(rest)))
+            Ok(Self(SecretForm::Written(rest)))
         } else if scheme.eq_ignore_ascii_case("basic") && !rest.is_empty() {
-            password(rest).map(|password| Self(Place::Decoded(password)))
+            password(rest).map(|password| Self(SecretForm::Decoded(password)))
         } else if bare {
-            Ok(Self(Place::Written(text)))
+            Ok(Self(SecretForm::Written(text)))
         } else {
             Err("the header has neither the scheme Bearer nor Basic")
         }
@@ -46,8 +46,8 @@ impl<'h> PresentedSecret<'h> {
     /// It is not UTF-8.
     pub fn expose(&self) -> Result<&str, &'static str> {
         match &self.0 {
-            Place::Written(secret) => Ok(secret),
-            Place::Decoded(secret) => {
+            SecretForm::Written(secret) => Ok(secret),
+            SecretForm::Decoded(secret) => {
                 str::from_utf8(secret).map_err(|_| "the password is not UTF-8")
             }
         }

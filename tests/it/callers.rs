@@ -1,5 +1,6 @@
 //! Who is calling, what it may do, and whose token goes with its requests.
 
+mod matrix;
 mod presented;
 mod reload;
 mod secrecy;
