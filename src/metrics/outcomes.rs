@@ -51,10 +51,11 @@ pub const HANDSHAKE_OUTCOMES: [&str; 15] = [
 pub const REVIEW_OUTCOMES: [&str; 3] = ["accepted", "refused", "unavailable"];
 
 /// The codes of errors that a request can meet before an upstream is found for it.
-pub const CLIENT_ERRORS: [&str; 13] = [
+pub const CLIENT_ERRORS: [&str; 14] = [
     "bad_request",
     "browser_request",
     "caller_unknown",
+    "caller_unavailable",
     "not_permitted",
     "no_route",
     "destination_denied",
@@ -67,10 +68,8 @@ pub const CLIENT_ERRORS: [&str; 13] = [
     "loop",
 ];
 
-/// The codes of errors that it can meet afterwards, in addition to some of the former. Of these `caller_unavailable` comes
-/// before, and counts here because it is not the client's fault.
-pub const UPSTREAM_ERRORS: [&str; 9] = [
-    "caller_unavailable",
+/// The codes of errors that it can meet afterwards, in addition to some of the former.
+pub const UPSTREAM_ERRORS: [&str; 8] = [
     "token_unavailable",
     "egress_proxy",
     "upstream_connect",
