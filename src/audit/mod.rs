@@ -29,7 +29,7 @@ use output::AuditOutput;
 use queue::{AuditMessage, AuditState};
 use writer::AuditWriter;
 
-pub use queue::Place;
+pub use queue::RecordPlace;
 pub use record::{
     AuditDecision, AuditOutcome, NameBook, Record, ReloadEvent, RequestEvent, RequestText, Subject,
     SubjectNames, TokenEvent, TunnelEvent, who_and_what,
@@ -154,7 +154,7 @@ impl AuditTrail {
     ///
     /// # Errors
     /// There is none, or nothing can be written.
-    pub fn reserve(&self, text_bytes: usize) -> Result<Place, AuditUnavailable> {
+    pub fn reserve(&self, text_bytes: usize) -> Result<RecordPlace, AuditUnavailable> {
         if self.shared.failing.load(Relaxed) {
             return Err(AuditUnavailable::Failing);
         }
@@ -162,14 +162,14 @@ impl AuditTrail {
         if !self.shared.take(bytes) {
             return Err(AuditUnavailable::Full);
         }
-        Ok(Place {
+        Ok(RecordPlace {
             shared: Arc::clone(&self.shared),
             bytes,
         })
     }
 
     /// Leaves a record. Without a reserved place it is dropped and counted where there is no room.
-    pub fn record(&self, record: Record, place: Option<Place>) {
+    pub fn record(&self, record: Record, place: Option<RecordPlace>) {
         let bytes = match place {
             Some(mut place) => std::mem::take(&mut place.bytes),
             None => {

@@ -38,7 +38,7 @@ pub(super) enum AuditMessage {
 
 /// Room for one record, reserved before there is one.
 #[derive(Debug)]
-pub struct Place {
+pub struct RecordPlace {
     pub(super) shared: Arc<AuditState>,
     pub(super) bytes: usize,
 }
@@ -63,7 +63,7 @@ impl AuditState {
     }
 }
 
-impl Drop for Place {
+impl Drop for RecordPlace {
     fn drop(&mut self) {
         self.shared.give_back(self.bytes);
     }

@@ -197,7 +197,7 @@ struct WhoAndWhat<'r> {
 }
 
 #[derive(Serialize)]
-struct Count {
+struct RefusedCount {
     count: u64,
 }
 
@@ -330,7 +330,7 @@ pub(super) fn write_refused(
             ..AuditOutcome::default()
         },
     );
-    append(to, &Count { count });
+    append(to, &RefusedCount { count });
     end(to);
 }
 

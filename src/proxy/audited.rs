@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName};
 
 use super::error::{ErrorKind, ProxyError};
 use crate::audit::{
-    AuditDecision, AuditOutcome, AuditTrail, AuditUnavailable, Auditing, NameBook, Place, Record,
-    RequestEvent, Subject, TunnelEvent, who_and_what,
+    AuditDecision, AuditOutcome, AuditTrail, AuditUnavailable, Auditing, NameBook, Record,
+    RecordPlace, RequestEvent, Subject, TunnelEvent, who_and_what,
 };
 use crate::config::AuditOverflow;
 use crate::policy::AskedFor;
@@ -25,8 +25,8 @@ pub struct AuditNotes {
     admitted: bool,
     rule: Option<&'static str>,
     trace_id: Option<[u8; 16]>,
-    place: Option<Place>,
-    tunnel_place: Option<Place>,
+    place: Option<RecordPlace>,
+    tunnel_place: Option<RecordPlace>,
     recorded: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct AuditNotes {
 #[derive(Debug)]
 pub struct AuditedTunnel {
     trail: Arc<AuditTrail>,
-    place: Option<Place>,
+    place: Option<RecordPlace>,
     who_and_what: Box<[u8]>,
 }
 

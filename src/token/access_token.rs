@@ -180,7 +180,7 @@ impl Token {
 
 fn audit_id(token: &str) -> Option<[u8; 16]> {
     #[derive(Deserialize)]
-    struct Claims {
+    struct JtiClaim {
         jti: String,
     }
     let mut parts = token.split('.');
@@ -188,7 +188,7 @@ fn audit_id(token: &str) -> Option<[u8; 16]> {
         return None;
     };
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    let claims: JtiClaim = serde_json::from_slice(&claims).ok()?;
     let hash = digest(&SHA256, claims.jti.as_bytes());
     hash.as_ref().first_chunk().copied()
 }
