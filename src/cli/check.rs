@@ -8,7 +8,7 @@ use super::confirmation::{ConfirmationKeys, decode};
 use super::output::{CommandError, block_on, print, print_note};
 use super::probe::{self, ProbeTarget};
 use crate::address::OwnSockets;
-use crate::config::{self, Config, Credential, Loaded, Upstream};
+use crate::config::{self, Config, Credential, EVERY_CALLER, Loaded, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
 use crate::redact::Redactor;
@@ -204,7 +204,12 @@ async fn send(
     tokens: &BTreeMap<&str, (&Credential, Fetched)>,
     redactors: &Redactors<'_>,
 ) -> Result<String, String> {
-    let obtained = match &upstream.credential {
+    // Of several credentials, one for each caller, the one that most callers have.
+    let of_callers = || {
+        let others = upstream.credentials.get(EVERY_CALLER);
+        others.or_else(|| upstream.credentials.values().next())
+    };
+    let obtained = match upstream.credential.as_ref().or_else(of_callers) {
         Some(name) => match tokens.get(name.as_str()) {
             Some((credential, (client, token))) => Some((*credential, client, token)),
             None => return Err(format!("not sent: there is no token of credential {name}")),
