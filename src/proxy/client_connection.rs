@@ -24,6 +24,7 @@ pub struct ClientConnection {
     started: AtomicU64,
     stalled: AtomicUsize,
     closing: AtomicBool,
+    orphaned: AtomicBool,
     cut: AtomicBool,
     reset: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -85,6 +86,7 @@ impl ClientConnection {
             started: AtomicU64::new(0),
             stalled: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -110,7 +112,9 @@ impl ClientConnection {
         inside.retain(|inner| inner.strong_count() > 0);
         inside.push(Arc::downgrade(&inner));
         drop(inside);
-        if self.is_closing() {
+        if self.is_orphaned() {
+            inner.orphan();
+        } else if self.is_closing() {
             inner.close();
         }
         inner
@@ -182,6 +186,19 @@ impl ClientConnection {
         self.closing.store(true, Relaxed);
         self.wake();
         self.for_each_inside(Self::close);
+    }
+
+    /// Its listener is being removed: it is closed, and what the name of the listener stands for from now on is not its
+    /// concern.
+    pub fn orphan(&self) {
+        self.orphaned.store(true, Relaxed);
+        self.close();
+        self.for_each_inside(Self::orphan);
+    }
+
+    /// Whether [`ClientConnection::orphan`] was called.
+    pub fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Relaxed)
     }
 
     /// Whether [`ClientConnection::close`] was called.

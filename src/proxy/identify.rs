@@ -11,7 +11,7 @@ use super::client_connection::{ClientConnection, NamedCaller};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use crate::caller::token::{PendingVerification, Verification, Verified};
-use crate::caller::{Claim, Identified, PresentedSecret};
+use crate::caller::{CertificateIdentity, CertificateRefusal, Claim, Identified, PresentedSecret};
 use crate::client_socket::Peer;
 use crate::snapshot::{ListenerRules, Snapshot};
 
@@ -45,10 +45,13 @@ pub async fn identify(exchange: &mut Exchange, headers: &HeaderMap) -> Result<()
 fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification, ProxyError> {
     let shard = Rc::clone(&exchange.shard);
     let (snapshot, listener) = (&*shard.snapshot, exchange.listener);
+    let rules = &snapshot.listeners[listener];
+    // Whoever else it shows, and where nobody is identified: the listener takes no such clients.
+    good_certificate(snapshot, rules, exchange.client())
+        .map_err(|refusal| caller_unknown(rules, refusal.to_string()))?;
     if !snapshot.permits.identifies(listener) {
         return Ok(Identification::Over(None));
     }
-    let rules = &snapshot.listeners[listener];
     let unknown = |reason: &'static str| caller_unknown(rules, reason);
     let client = exchange.client();
     let opened_by = client
@@ -132,6 +135,22 @@ fn conclude(
     }
 }
 
+/// Who a connection is by its certificate, which is looked at by this snapshot and now; `None` without one.
+///
+/// # Errors
+/// It is not good any more.
+pub fn good_certificate<'c>(
+    snapshot: &Snapshot,
+    rules: &ListenerRules,
+    client: &'c ClientConnection,
+) -> Result<Option<&'c CertificateIdentity>, CertificateRefusal> {
+    let Some(certificate) = client.certificate() else {
+        return Ok(None);
+    };
+    let now = snapshot.clock.now().wall;
+    certificate.check(rules.tls.as_deref(), now).map(Some)
+}
+
 /// Whose a connection is, by one snapshot: by its certificate, by the user at its other end, or by the caller of the
 /// CONNECT that it stands inside of.
 ///
@@ -148,10 +167,8 @@ pub fn by_connection(
     if let Peer::Unix(Some(process)) = client.peer {
         claim = claim.and(callers.by_user(process.uid));
     }
-    if let Some(certificate) = client.certificate() {
-        let now = snapshot.clock.now().wall;
-        let checked = certificate.check(rules.tls.as_deref(), now);
-        let identity = checked.map_err(|refusal| refusal.to_string())?;
+    let certificate = good_certificate(snapshot, rules, client);
+    if let Some(identity) = certificate.map_err(|refusal| refusal.to_string())? {
         claim = claim.and(callers.by_certificate(identity));
     }
     if let Some((name, means)) = opened_by {

@@ -133,7 +133,7 @@ impl OpenTunnel {
     pub fn listener_in(&self, snapshot: &Snapshot) -> Result<usize, Revocation> {
         let listener = snapshot.listener(&self.client.listener);
         // The name of a listener that was removed may already be another's.
-        let listener = listener.filter(|_| !self.client.is_closing());
+        let listener = listener.filter(|_| !self.client.is_orphaned());
         let listener = listener.ok_or("its listener was removed")?;
         if !snapshot.listeners[listener].is_forward {
             return Err("its listener is no forward proxy any more".into());

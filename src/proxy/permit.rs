@@ -43,10 +43,12 @@ pub fn judge_tunnel(
     listener: usize,
     tunnel: &OpenTunnel,
 ) -> Result<Option<CallerIndex>, Revocation> {
+    let (rules, caller) = (&snapshot.listeners[listener], tunnel.caller.as_ref());
+    identify::good_certificate(snapshot, rules, &tunnel.client)
+        .map_err(|refusal| refusal.to_string())?;
     if !snapshot.permits.identifies(listener) {
         return Ok(None);
     }
-    let (rules, caller) = (&snapshot.listeners[listener], tunnel.caller.as_ref());
     let Claim::Of(known) = identify::by_connection(snapshot, rules, &tunnel.client, caller)? else {
         return Err("its caller is not known any more".into());
     };

@@ -273,7 +273,7 @@ impl ShardState {
         if let Some(client) = client
             && accepted.is_only_one_request
         {
-            client.close();
+            client.orphan();
         }
     }
 
@@ -364,12 +364,12 @@ impl ShardState {
     }
 }
 
-/// Moves a connection on to a newer snapshot. It stays with the last one that has its listener. One that is closing
-/// stays where it is, since the name of its listener may already be another's.
+/// Moves a connection on to a newer snapshot. It stays with the last one that has its listener. One whose listener
+/// is being removed stays where it is, since that name may already be another's.
 fn move_to(newest: &Rc<ShardSnapshot>, client: &ClientConnection, served_by: &ServingSnapshot) {
     let mut served_by = served_by.borrow_mut();
     if !Rc::ptr_eq(&served_by.0, newest)
-        && !client.is_closing()
+        && !client.is_orphaned()
         && let Some(listener) = newest.snapshot.listener(&client.listener)
     {
         *served_by = (Rc::clone(newest), listener);
@@ -395,7 +395,7 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<ShardMessage>, shard: Rc<ShardSt
         match message {
             Some(ShardMessage::Serve(accepted, load)) => shard.serve(accepted, load),
             Some(ShardMessage::Close(listener)) => {
-                shard.for_each_connection(listener.as_deref(), ClientConnection::close)
+                shard.for_each_connection(listener.as_deref(), ClientConnection::orphan)
             }
             Some(ShardMessage::Renew) => drop(shard.shard()),
             Some(ShardMessage::Cut) => shard.for_each_connection(None, ClientConnection::cut),

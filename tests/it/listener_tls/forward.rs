@@ -20,6 +20,7 @@ use crate::support::tls::Ca;
 /// A proxy that is reached over TLS, and leads to `plain.example.com` and, by tunnels, to `far.example.com`.
 pub(super) struct SecureProxy {
     pub(super) ca: Ca,
+    clients: Ca,
     pub(super) plain: Api,
     pub(super) sidebearer: Sidebearer,
 }
@@ -28,9 +29,13 @@ impl SecureProxy {
     pub(super) fn start(far: SocketAddr) -> Self {
         let (ca, plain, dir) = (Ca::new(), Api::open(), tempfile::tempdir().unwrap());
         write(dir.path(), "own", &ca.certificate(&[NAME]));
+        let clients = Ca::new();
+        std::fs::write(dir.path().join("clients.pem"), &clients.pem).unwrap();
+        std::fs::write(dir.path().join("clients.crl"), clients.crl(&[], 4000)).unwrap();
         let config = format!(
             "[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\n\
-             tls = {{ certificate_file = \"own.pem\", key_file = \"own.key\" }}\n\
+             tls = {{ certificate_file = \"own.pem\", key_file = \"own.key\", client_ca_file = \"clients.pem\", \
+             client_crl_file = \"clients.crl\" }}\n\
              [upstreams.plain]\nurl = \"{}\"\nhosts = [\"plain.example.com:80\"]\n\
              [upstreams.far]\nurl = \"https://{far}\"\nhosts = [\"far.example.com:443\"]\n",
             any_port(),
@@ -38,6 +43,7 @@ impl SecureProxy {
         );
         Self {
             ca,
+            clients,
             plain,
             sidebearer: Sidebearer::start_in(dir, &config),
         }
@@ -127,4 +133,38 @@ async fn plain_http_inside_of_a_connect_is_served() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
     assert_eq!(proxy.plain.seen()[0].target, "/inside");
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_its_connection_but_not_its_certificate() {
+    let proxy = SecureProxy::start(far());
+    let (good, bad) = (
+        proxy.clients.certificate(&["a.internal"]),
+        proxy.clients.certificate(&["b.internal"]),
+    );
+    let mut tunnels = Vec::new();
+    for certificate in [&good, &bad] {
+        let address = proxy.sidebearer.address();
+        let config = proxy.ca.client_with(certificate);
+        let mut stream = connect(address, config, NAME).await.unwrap();
+        let ask = "CONNECT far.example.com:443 HTTP/1.1\r\nHost: far.example.com:443\r\n\r\n";
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        tunnels.push(stream);
+    }
+    let crl = proxy.clients.crl(&[&bad], 4000);
+    proxy.sidebearer.write("clients.crl", &crl);
+    // The second time the connections are about to end already.
+    for _ in 0..2 {
+        proxy.sidebearer.reload().await.unwrap();
+        let mut back = [0; 2];
+        tunnels[0].write_all(b"on").await.unwrap();
+        tunnels[0].read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"on");
+    }
+    let cut = tunnels[1].read(&mut [0]).await;
+    assert!(
+        cut.is_err(),
+        "a cut tunnel does not end as a whole one does"
+    );
 }

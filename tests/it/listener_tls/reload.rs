@@ -103,6 +103,42 @@ async fn a_change_of_cas_or_crls_ends_open_connections_gracefully() {
 }
 
 #[tokio::test]
+async fn a_revoked_certificate_counts_no_longer_on_a_living_connection() {
+    let identified = "callers = [\"a\"]\n[callers.a]\nspiffe_id = \"spiffe://corp.example/*\"";
+    for listener in ["", identified] {
+        let site = Site::start(WITH_CRL, listener);
+        let names = ["spiffe://corp.example/a"];
+        let (good, revoked) = (site.client(&names), site.client(&names));
+        let ask = |stream| {
+            let head = frames::get("/", &[]);
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+        };
+        let mut connections = Vec::new();
+        for certificate in [&good, &revoked] {
+            let config = speaking(site.ca.client_with(certificate), &["h2"]);
+            let stream = connect(site.address(), config, NAME).await.unwrap();
+            let mut client = FrameClient::over(stream, &[]).await;
+            client.send(&ask(1)).await;
+            assert!(client.outcome(1).await.0.is_ok());
+            connections.push(client);
+        }
+        let crl = site.clients.crl(&[&revoked], 4000);
+        site.sidebearer.write("clients.crl", &crl);
+        site.sidebearer.reload().await.unwrap();
+        // They do not know yet that their connections end.
+        for (client, is_good) in connections.iter_mut().zip([true, false]) {
+            client.send(&ask(3)).await;
+            let (outcome, _) = client.outcome(3).await;
+            assert_eq!(outcome.is_ok(), is_good, "{outcome:?}");
+            if !is_good {
+                assert_eq!(outcome.code(), "caller_unknown");
+            }
+        }
+        assert_eq!(site.api.seen().len(), 3);
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_something_else_leaves_connections_open() {
     let site = Site::start(WITH_CRL, "");
     let config = site.ca.client_with(&site.client(&["a.internal"]));
