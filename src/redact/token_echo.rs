@@ -89,6 +89,10 @@ impl<'t> TokenEcho<'t> {
         let mut found: Ranges = memmem::find_iter(text, self.token)
             .map(|at| at..at + self.token.len())
             .collect();
+        // Shorter texts have no room for it: two bytes of the token may stand outside of whole groups.
+        if text.len() < (self.token.len() - 2) / 3 * 4 {
+            return found;
+        }
         for head in self.encoded_heads() {
             let candidates = memmem::find_iter(text, &head.text);
             found.extend(candidates.filter_map(|at| self.encoded_at(text, at, head)));
