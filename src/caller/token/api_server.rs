@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 use zeroize::Zeroizing;
 
 use super::keys::{FoundKeys, KeyEndpoint, KeyFetchError, json, key_set};
@@ -210,12 +210,10 @@ fn url_of_pod(variable: impl Fn(&str) -> Option<String>) -> Result<Url, KeyFetch
         Err(_) => host,
     };
     let url = Url::parse(&format!("https://{host}:{port}/")).ok();
-    url.filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty())
-        .ok_or_else(|| {
-            local(
-                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT make no URL of an API server",
-            )
-        })
+    let is_bare = |url: &Url| url[Position::AfterPort..] == *"/" && url.username().is_empty();
+    url.filter(is_bare).ok_or_else(|| {
+        local("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT make no URL of an API server")
+    })
 }
 
 /// The token of the pod goes nowhere in clear but to this machine.
