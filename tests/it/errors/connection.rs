@@ -35,7 +35,7 @@ async fn what_the_library_refuses_gets_the_same_form() {
             "\u{16}\u{3}\u{1}\u{2}hello tls".repeat(20),
             400,
             "bad_request",
-            "well-formed",
+            "speaks plain HTTP",
         ),
         (
             format!("{}no colon\r\n\r\n", &GET[..GET.len() - 2]),
