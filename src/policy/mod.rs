@@ -1,7 +1,7 @@
 //! What is decided about a request once its route and its caller are known.
 //!
-//! - [`permit`]: which callers may use a listener or a route.
-//! - [`limits`]: how much a caller or a route may ask for.
+//! - `permit`: which callers may use a listener or a route.
+//! - `limits`: how much a caller or a route may ask for.
 
 mod limits;
 mod permit;
