@@ -7,35 +7,40 @@
 mod audit;
 mod caller_tokens;
 mod callers;
+mod credentials;
 mod egress;
 mod families;
 mod handshakes;
 mod listeners;
 mod outcomes;
 mod series;
+mod traffic;
 mod tunnels;
+mod upstreams;
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 pub use audit::AuditMetrics;
 pub use caller_tokens::{CallerKeyMetrics, CallerReviewMetrics};
+pub use credentials::CredentialMetrics;
 pub use egress::EgressMetrics;
 pub use listeners::ListenerExpiry;
 pub use outcomes::{
     CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, REVIEW_OUTCOMES, TOKEN_OUTCOMES,
     UPSTREAM_ERRORS,
 };
+pub use traffic::TrafficMetrics;
 pub use tunnels::{TunnelEnd, TunnelMetrics};
+pub use upstreams::UpstreamMetrics;
 
 use caller_tokens::CallerTokenSeries;
-use callers::{ByCaller, CALLER};
+use callers::CALLER;
 use families::{VALID, counter, gauge, histogram};
 use handshakes::HandshakeSeries;
 use tunnels::TunnelSeries;
@@ -74,44 +79,6 @@ pub struct Metrics {
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
     caller_tokens: CallerTokenSeries,
-}
-
-/// Counts what one listener sends to one upstream.
-#[derive(Debug)]
-pub struct TrafficMetrics {
-    requests: IntCounterVec,
-    errors: IntCounterVec,
-    listener: String,
-    upstream: String,
-    /// One counter per status, by its hundreds and its rest; made when a status first occurs.
-    codes: [OnceLock<Box<[OnceLock<IntCounter>; 100]>>; 9],
-    callers: ByCaller,
-    duration: Histogram,
-    tunnel_series: TunnelSeries,
-    /// Made for the first tunnel.
-    tunnels: OnceLock<Arc<TunnelMetrics>>,
-}
-
-/// Counts the connections to one upstream.
-#[derive(Debug, Clone)]
-pub struct UpstreamMetrics {
-    /// Connections that carry a request now.
-    pub active: IntGauge,
-    /// Connections kept for the next request.
-    pub idle: IntGauge,
-    connects: IntCounterVec,
-    upstream: String,
-}
-
-/// Counts the token requests of one credential.
-#[derive(Debug, Clone)]
-pub struct CredentialMetrics {
-    requests: IntCounterVec,
-    duration: Histogram,
-    expiry: Gauge,
-    settings_pending: IntGauge,
-    rejections: IntCounter,
-    credential: String,
 }
 
 impl Metrics {
@@ -249,70 +216,9 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// The handles of one listener and upstream; an empty upstream stands for "none matched".
-    pub fn traffic(&self, listener: &str, upstream: &str) -> TrafficMetrics {
-        TrafficMetrics {
-            requests: self.requests.clone(),
-            errors: self.errors.clone(),
-            listener: listener.to_owned(),
-            upstream: upstream.to_owned(),
-            codes: Default::default(),
-            callers: ByCaller::default(),
-            duration: self.request_duration.with_label_values(&[upstream]),
-            tunnel_series: self.tunnels.clone(),
-            tunnels: OnceLock::new(),
-        }
-    }
-
-    /// A list of callers of this listener would have refused a request of this caller, which is served.
-    pub fn count_reported(&self, listener: &str, caller: &str) {
-        self.reported.with_label_values(&[listener, caller]).inc();
-    }
-
-    /// How many requests of each caller have been answered.
-    pub fn requests_by_caller(&self) -> HashMap<String, u64> {
-        callers::by_caller(&self.requests)
-    }
-
-    /// How many tunnels are open, by listener and upstream, where there have been any.
-    pub fn open_tunnels(&self) -> Vec<(String, String, i64)> {
-        self.tunnels.open()
-    }
-
-    /// The handles of one upstream's connections.
-    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
-        UpstreamMetrics {
-            active: self
-                .upstream_connections
-                .with_label_values(&[upstream, "active"]),
-            idle: self
-                .upstream_connections
-                .with_label_values(&[upstream, "idle"]),
-            connects: self.upstream_connects.clone(),
-            upstream: upstream.to_owned(),
-        }
-    }
-
-    /// Counts the headers in which one upstream sent its token back.
-    pub fn token_echoes(&self, upstream: &str) -> IntCounter {
-        self.token_echoes.with_label_values(&[upstream])
-    }
-
     /// Counts the records of the audit.
     pub fn audit(&self) -> &AuditMetrics {
         &self.audit
-    }
-
-    /// The handles of one credential.
-    pub fn credential(&self, credential: &str) -> CredentialMetrics {
-        CredentialMetrics {
-            requests: self.token_requests.clone(),
-            duration: self.token_request_duration.with_label_values(&[credential]),
-            expiry: self.token_expiry.with_label_values(&[credential]),
-            settings_pending: self.settings_pending.with_label_values(&[credential]),
-            rejections: self.token_rejections.with_label_values(&[credential]),
-            credential: credential.to_owned(),
-        }
     }
 
     /// The handles of the keys of one issuer of callers' tokens, all of whose series are there from here on.
@@ -328,13 +234,6 @@ impl Metrics {
     /// The handles of reviews of callers' tokens, all of whose series are there from here on.
     pub fn caller_reviews(&self) -> CallerReviewMetrics {
         self.caller_tokens.reviews()
-    }
-
-    /// Forgets a credential that the configuration no longer has.
-    pub fn forget_credential(&self, credential: &str) {
-        // An error only says that there was no such series.
-        let _ = self.token_expiry.remove_label_values(&[credential]);
-        let _ = self.settings_pending.remove_label_values(&[credential]);
     }
 
     /// The configuration that the process starts with is in place.
@@ -368,93 +267,6 @@ impl Metrics {
         let encoded = TextEncoder::new().encode(&families, &mut text);
         debug_assert!(encoded.is_ok(), "writing to memory does not fail");
         String::from_utf8(text).unwrap_or_default()
-    }
-}
-
-impl TrafficMetrics {
-    /// A response head with this status was sent to this caller, who is given by index and name.
-    pub fn count_response(&self, status: http::StatusCode, caller: Option<(u32, &str)>) {
-        if let Some((caller, name)) = caller {
-            let labels = [
-                self.listener.as_str(),
-                &self.upstream,
-                status.as_str(),
-                name,
-            ];
-            let make = || self.requests.with_label_values(&labels);
-            return self.callers.count(caller, status.as_u16(), make);
-        }
-        let code = usize::from(status.as_u16());
-        let Some(class) = self.codes.get(code / 100 - 1) else {
-            return;
-        };
-        let class = class.get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
-        class[code % 100]
-            .get_or_init(|| {
-                let labels = [self.listener.as_str(), &self.upstream, status.as_str(), ""];
-                self.requests.with_label_values(&labels)
-            })
-            .inc();
-    }
-
-    /// A request of this caller ended in an error of ours.
-    pub fn count_error(&self, error: &'static str, caller: Option<&str>) {
-        debug_assert!(
-            [&CLIENT_ERRORS[..], &UPSTREAM_ERRORS]
-                .concat()
-                .contains(&error),
-            "{error}"
-        );
-        let caller = caller.unwrap_or_default();
-        let labels = [self.listener.as_str(), &self.upstream, error, caller];
-        self.errors.with_label_values(&labels).inc();
-    }
-
-    /// Where tunnels are counted.
-    pub fn tunnels(&self) -> &Arc<TunnelMetrics> {
-        let handles = || self.tunnel_series.of(&self.listener, &self.upstream);
-        self.tunnels.get_or_init(handles)
-    }
-
-    /// A request ended, its response body included.
-    pub fn observe_duration(&self, duration: Duration) {
-        self.duration.observe(duration.as_secs_f64());
-    }
-}
-
-impl UpstreamMetrics {
-    /// An attempt to connect ended with one of [`CONNECT_OUTCOMES`].
-    pub fn count_connect(&self, outcome: &'static str) {
-        debug_assert!(CONNECT_OUTCOMES.contains(&outcome), "{outcome}");
-        self.connects
-            .with_label_values(&[self.upstream.as_str(), outcome])
-            .inc();
-    }
-}
-
-impl CredentialMetrics {
-    /// A token request ended with one of [`TOKEN_OUTCOMES`].
-    pub fn count_token_request(&self, outcome: &'static str, took: Duration) {
-        debug_assert!(TOKEN_OUTCOMES.contains(&outcome), "{outcome}");
-        self.requests
-            .with_label_values(&[self.credential.as_str(), outcome])
-            .inc();
-        self.duration.observe(took.as_secs_f64());
-    }
-
-    /// Whether settings that a reload changed have not brought a token yet.
-    pub fn set_settings_pending(&self, pending: bool) {
-        self.settings_pending.set(i64::from(pending));
-    }
-
-    /// The current token's expiry since the Unix epoch; zero without one.
-    pub fn set_expiry(&self, at: Duration) {
-        self.expiry.set(at.as_secs_f64());
-    }
-
-    /// An upstream rejected the current token.
-    pub fn count_rejection(&self) {
-        self.rejections.inc();
     }
 }
 

@@ -1,10 +1,11 @@
 //! The record of one request: what is counted and logged when it has ended.
 
-use std::cell::{Cell, RefCell};
+mod access_line;
+mod audit_record;
+
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -19,18 +20,15 @@ use super::error::{ErrorKind, ProxyError};
 use super::passing::Passage;
 use super::request_id;
 use super::route_taken::RouteTaken;
+use super::send_record::SendRecord;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
-use crate::audit::{AuditOutcome, RequestText, Subject};
 use crate::caller::{CallerIndex, Identified};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
-use crate::sampling::Failure;
-use crate::snapshot::{BuiltUpstream, Injection};
-use crate::telemetry::ACCESS;
+use crate::snapshot::BuiltUpstream;
 use crate::tls::without_documentation_link;
-use crate::token::Token;
 
 /// One request and its response, until the end of both. Counted and logged when dropped.
 pub struct Exchange {
@@ -78,55 +76,6 @@ pub struct Exchange {
     /// Of the request body, once the upload is over.
     request_bytes: u64,
     response_bytes: u64,
-}
-
-/// How a request was sent to its upstream. It is written down at once, because the future that sends the request may
-/// be dropped at any time.
-#[derive(Debug, Default)]
-pub struct SendRecord {
-    attempts: Cell<u32>,
-    /// The token that it carries, or will.
-    token: RefCell<Option<Arc<Token>>>,
-}
-
-impl SendRecord {
-    /// The token that it carries.
-    pub fn token(&self) -> Option<Arc<Token>> {
-        self.token.borrow().clone()
-    }
-
-    /// Looks at the token that it carries, if there is one.
-    pub fn with_token(&self, look: impl FnOnce(&Token)) {
-        if let Some(token) = self.token.borrow().as_deref() {
-            look(token);
-        }
-    }
-
-    /// From now on it carries this token.
-    pub fn set_token(&self, token: Arc<Token>) {
-        *self.token.borrow_mut() = Some(token);
-    }
-
-    /// Whether its token is bound to a key, so that a proof goes with it.
-    pub fn has_bound_token(&self) -> bool {
-        let token = self.token.borrow();
-        token
-            .as_ref()
-            .is_some_and(|token| token.binding().is_some())
-    }
-
-    /// Whether its token may no longer be sent.
-    pub fn has_expired_token(&self, injection: &Injection) -> bool {
-        let token = self.token.borrow();
-        let token = token.as_ref();
-        token.is_some_and(|token| !token.is_usable(injection.now()))
-    }
-
-    /// Counts an attempt, which `begin` begins with the token that is to be sent.
-    pub fn begin_attempt<T>(&self, begin: impl FnOnce(Option<&Token>) -> T) -> T {
-        self.attempts.update(|sent| sent + 1);
-        begin(self.token.borrow().as_deref())
-    }
 }
 
 impl Exchange {
@@ -317,17 +266,7 @@ impl Exchange {
         let (client, metrics) = (self.client().peer, self.traffic().tunnels());
         let caller = self.caller_name().map(Box::from);
         let mut record = TunnelRecord::begin(client, caller, id, access, self.start, metrics);
-        if let Some(audit) = &self.shard.snapshot.audit {
-            let status = if self.method == Method::CONNECT {
-                StatusCode::OK
-            } else {
-                StatusCode::SWITCHING_PROTOCOLS
-            };
-            let names = Arc::clone(&self.shard.snapshot);
-            let subject = self.subject();
-            let audited = self
-                .notes
-                .record_tunnel(audit, names, subject, status.as_u16());
+        if let Some(audited) = self.record_tunnel() {
             record.set_audited(audited);
         }
         Box::new(record)
@@ -370,41 +309,6 @@ impl Exchange {
         self.shard.snapshot.traffic(self.listener, self.upstream)
     }
 
-    fn is_logged(&self) -> bool {
-        match self.shard.snapshot.config.log.access {
-            AccessLog::Off => false,
-            AccessLog::All => true,
-            AccessLog::Errors => {
-                self.opened_tunnel
-                    || self.error.is_some()
-                    || self.reported.is_some()
-                    || self.status.is_some_and(|status| status.is_server_error())
-            }
-        }
-    }
-
-    /// The error that it ended in, or would have ended in.
-    fn error_code(&self) -> Option<&'static str> {
-        let reported = self.reported.map(|_| ErrorKind::NotPermitted);
-        self.error.or(reported).map(ErrorKind::code)
-    }
-
-    /// Whether it gets a line of its own; else it is counted, because many fail in the same way.
-    fn has_own_line(&self) -> bool {
-        let snapshot = &self.shard.snapshot;
-        if snapshot.config.log.access == AccessLog::All || self.opened_tunnel {
-            return true;
-        }
-        let failure = Failure {
-            listener: snapshot.listeners[self.listener].name.clone(),
-            upstream: self.upstream_name().to_owned(),
-            error: self.error_code(),
-            status: self.status.map(|status| status.as_u16()),
-        };
-        let now = Instant::now();
-        snapshot.sampling.admit(failure, self.cause.as_deref(), now)
-    }
-
     /// The host that it names, with its port.
     fn host(&self) -> &str {
         let authority = self.uri.authority().map(|authority| authority.as_str());
@@ -413,79 +317,6 @@ impl Exchange {
             .unwrap_or_default();
         // What is before it is a name and a password, and the request was refused for it.
         host.rsplit('@').next().unwrap_or_default()
-    }
-
-    /// Who asks for what, for the audit.
-    fn subject(&self) -> Subject {
-        let (rule, trace_id) = self.notes.rule_and_trace();
-        let token = self.sent.token.borrow();
-        Subject {
-            caller: self
-                .caller
-                .map(|known| (known.caller, known.means.as_str())),
-            peer: self.client().peer,
-            listener: self.listener,
-            route: self.route,
-            upstream: self.upstream,
-            method: self.method.clone(),
-            text: RequestText::new(self.host(), self.uri.path()),
-            token_id: token.as_ref().and_then(|token| token.audit_id()),
-            decision: self.notes.decision(self.reported.is_some()),
-            rule,
-            trace_id,
-        }
-    }
-
-    fn record(&mut self, took: Duration) {
-        let snapshot = &self.shard.snapshot;
-        let Some(audit) = &snapshot.audit else {
-            return;
-        };
-        if self.notes.is_recorded() {
-            return;
-        }
-        let outcome = AuditOutcome {
-            error: self.error.map(ErrorKind::code),
-            status: self.status.map(|status| status.as_u16()),
-            bytes_in: Some(self.request_bytes),
-            bytes_out: Some(self.response_bytes),
-            duration: Some(took),
-        };
-        let names = Arc::clone(snapshot);
-        self.notes.record(audit, names, self.subject(), outcome);
-    }
-
-    fn log(&mut self, took: Duration) {
-        let id = self.id().clone();
-        let snapshot = &self.shard.snapshot;
-        let host = self.host();
-        let token_age = self.sent.token.borrow().as_ref().map(|token| {
-            let now = snapshot.clock.now();
-            let age = now.boot.saturating_sub(token.issued().boot);
-            age.as_millis() as f64 / 1e3
-        });
-        tracing::info!(
-            target: ACCESS,
-            client = %self.in_flight.client().peer,
-            request_id = id.to_str().ok(),
-            method = %self.method,
-            host,
-            path = self.uri.path(),
-            listener = snapshot.listeners[self.listener].name,
-            caller = self.caller_name(),
-            reported = self.reported.map(CallerRule::as_str),
-            route = self.route.map(|at| snapshot.route_labels[at].as_str()),
-            upstream = self.upstream_name(),
-            status = self.status.map(|status| status.as_u16()),
-            error = self.error.map(ErrorKind::code),
-            cause = self.cause.as_deref(),
-            cut = self.cut,
-            attempts = self.sent.attempts.get(),
-            request_bytes = self.request_bytes,
-            response_bytes = self.response_bytes,
-            duration_ms = took.as_micros() as f64 / 1e3,
-            token_age_s = token_age,
-        );
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::error::{ErrorKind, ProxyError};
-use super::exchange::SendRecord;
 use super::failure;
 use super::outgoing::OutgoingRequest;
 use super::response::{self, Framing, UpstreamResponse};
+use super::send_record::SendRecord;
 use super::token_echo;
 use super::token_verdict;
 use crate::dpop::Nonce;

@@ -29,21 +29,21 @@ mod response;
 mod response_body;
 mod revocation;
 mod route_taken;
+mod scrub;
+mod send_record;
 mod shard_snapshot;
+mod target;
 mod token_echo;
 mod token_verdict;
 mod tunnel;
 mod tunnel_record;
 mod upload;
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
@@ -58,13 +58,13 @@ pub use upload::ClientBody;
 
 use crate::http1::ReasonPhrase;
 use crate::policy::AskedFor;
-use crate::route::{self, AllowedAddresses, AllowedHosts};
+use crate::route::{AllowedAddresses, AllowedHosts};
 use crate::snapshot::{
     BrowserGuard, BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot,
 };
 use browser_guard::BrowserRefusal;
 use destination::Way;
-use exchange::{Exchange, SendRecord};
+use exchange::Exchange;
 use forward::Forward;
 use forwarded::Forwarded;
 use open_tunnels::PassedUpgrade;
@@ -72,6 +72,7 @@ use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
 use route_taken::RouteTaken;
+use send_record::SendRecord;
 use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
@@ -148,13 +149,13 @@ async fn answer(
             Way::Routed(taken, forwarded) => {
                 let at = taken.upstream as usize;
                 let upstream = &*snapshot.upstreams[at];
-                let target = target(&request.head, &checked, Some((&taken, upstream)))?;
+                let target = target::write(&request.head, &checked, Some((&taken, upstream)))?;
                 exchange.set_route(&taken);
                 permit::permit_route(exchange, taken.route)?;
                 (upstream, shard.pool(at), target, forwarded, None)
             }
             Way::Passed(origin, passage) => {
-                let target = target(&request.head, &checked, None)?;
+                let target = target::write(&request.head, &checked, None)?;
                 exchange.set_passage(passage);
                 passed = shard.passed_origin(&origin, passage.reach)?;
                 exchange.set_passed_upstream(&passed.upstream);
@@ -173,8 +174,8 @@ async fn answer(
         } else {
             AskedFor::Response
         })?;
-        let own = own_headers(exchange, snapshot, upstream);
-        scrub(exchange, snapshot, upstream, own, &mut request.head);
+        let own = scrub::own_headers(exchange, snapshot, upstream);
+        scrub::scrub(exchange, snapshot, upstream, own, &mut request.head);
         let outgoing =
             OutgoingRequest::new(upstream, injection, own, request, target, tunnel, forwarded);
         (outgoing, pool, passage, upgrade)
@@ -287,88 +288,6 @@ fn choose_injection<'u>(
         const RULE: &str = "`credentials` of the upstream";
         exchange.set_rule(RULE);
         permit::not_permitted(RULE)
-    })
-}
-
-/// The headers that the client may not send to the upstream.
-fn own_headers<'n>(
-    exchange: &Exchange,
-    snapshot: &'n Snapshot,
-    upstream: &'n BuiltUpstream,
-) -> OwnHeaders<&'n HeaderName> {
-    let listener = &snapshot.listeners[exchange.listener];
-    OwnHeaders {
-        injected: upstream.injected_header(),
-        caller: exchange
-            .caller_header_judged()
-            .then_some(&listener.caller_header),
-        forwarded: upstream.config.forward_caller.as_ref(),
-    }
-}
-
-/// Makes the head fit for the upstream: nothing of it can be taken for our token, and all of it is
-/// meant for the upstream.
-fn scrub(
-    exchange: &mut Exchange,
-    snapshot: &Snapshot,
-    upstream: &BuiltUpstream,
-    own: OwnHeaders<&HeaderName>,
-    head: &mut Parts,
-) {
-    headers::scrub_request(&mut head.headers, own);
-    let caller = exchange.caller_index();
-    if let Some(header) = &upstream.config.forward_caller
-        && let Some(name) = caller.and_then(|caller| snapshot.callers.value(caller))
-    {
-        head.headers.insert(header, name.clone());
-    }
-    if snapshot.config.server.request_id {
-        exchange.add_request_id(&mut head.headers);
-    }
-    if let Some(via) = &snapshot.via {
-        headers::append_via(&mut head.headers, via);
-    }
-}
-
-/// The path and query to send: what was matched, byte for byte as it came, rewritten as the route and
-/// upstream say.
-fn target(
-    head: &Parts,
-    checked: &Checked<'_>,
-    route: Option<(&RouteTaken<'_>, &BuiltUpstream)>,
-) -> Result<PathAndQuery, ProxyError> {
-    let path = &checked.path;
-    if path.is_asterisk() {
-        return Ok(PathAndQuery::from_static("*"));
-    }
-    let base_path = match route {
-        Some((taken, upstream)) if !taken.has_base_path => upstream.base_path.as_str(),
-        _ => "",
-    };
-    let replacement = route.and_then(|(taken, _)| taken.replace_prefix);
-    let unchanged =
-        matches!(path.written, Cow::Borrowed(_)) && replacement.is_none() && base_path.is_empty();
-    if unchanged
-        && let Some(target) = head.uri.path_and_query()
-        // An absolute target may leave an empty path out, and it was matched as "/".
-        && target.as_str().starts_with('/')
-    {
-        return Ok(target.clone());
-    }
-    let replace = replacement.map(|(prefix_len, with)| (path.written_len(prefix_len), with));
-    let mut target = String::with_capacity(base_path.len() + path.written.len() + 64);
-    route::write_target(
-        base_path,
-        &path.written,
-        replace,
-        checked.query,
-        &mut target,
-    );
-    PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| {
-        ProxyError::new(
-            ErrorKind::BadRequest,
-            "the target is not a valid path and query",
-        )
     })
 }
 

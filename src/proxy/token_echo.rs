@@ -2,8 +2,8 @@
 
 use http::{Extensions, HeaderMap, HeaderName, Response};
 
-use super::exchange::SendRecord;
 use super::response::UpstreamResponse;
+use super::send_record::SendRecord;
 use crate::http1::ReasonPhrase;
 use crate::redact;
 use crate::snapshot::BuiltUpstream;

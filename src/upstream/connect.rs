@@ -1,12 +1,12 @@
 //! One connection to a server: DNS, TCP, perhaps a proxy, TLS.
 
-use std::error::Error;
+mod failures;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
@@ -16,18 +16,14 @@ use super::addresses::KnownAddresses;
 use super::client_tls::{ClientTls, Protocols};
 use super::error::{ConnectError, Stage, TlsError};
 use super::first_hop::FirstHop;
-use super::handshake;
 use super::io::UpstreamIo;
 use super::proxy_hop::{ProxyHop, ReadyProxy};
 use super::socket::CountingSocket;
 use super::tls::ClientCertificate;
 use crate::address::OwnSockets;
 use crate::config::{self, Dialing, EgressProxy, HttpVersion};
-use crate::egress::proxy::{ProxyRefusal, is_refused};
 use crate::http1::AbsoluteForm;
-use crate::http2;
 use crate::redact::Redactor;
-use crate::tls::reason;
 
 /// Makes connections to one origin. Files are read when it is built. A connection resumes the TLS session of
 /// an earlier one.
@@ -223,32 +219,9 @@ impl Connector {
         }
     }
 
-    /// If a connection failed because the server refused our client certificate, or wants one and we have
-    /// none: what the server says about it. With TLS 1.3 the server checks the certificate when our side of
-    /// the handshake is done (RFC 8446 section 4.4.2.4), so that [`connect`](Self::connect) succeeds and
-    /// the first read fails.
-    pub fn certificate_refusal(&self, error: &(dyn Error + 'static)) -> Option<ConnectError> {
-        let Some(tls) = &self.tls else {
-            return self.proxy.as_ref()?.certificate_refusal(error);
-        };
-        let reason = handshake::certificate_refusal(error, tls.has_certificate)?;
-        Some(ConnectError::Tls {
-            authority: self.authority(),
-            reason,
-            certificate_refused: true,
-        })
-    }
-
     /// How requests are sent on connections whose requests a proxy reads.
     pub fn absolute_form(&self) -> Option<&AbsoluteForm> {
         self.proxy.as_ref()?.absolute_form.as_ref()
-    }
-
-    /// The error if a response on such a connection is a refusal by the proxy itself.
-    pub fn proxy_refusal(&self, status: StatusCode, headers: &HeaderMap) -> Option<ConnectError> {
-        let proxy = self.proxy.as_ref().filter(|_| is_refused(status))?;
-        let refusal = ProxyRefusal::of_response(status, headers, proxy.is_authorized());
-        Some(proxy.refused(refusal))
     }
 
     /// Whether it goes through a proxy: the address of the server is not known then.
@@ -269,36 +242,6 @@ impl Connector {
     /// Asks the resolver for the addresses, and records them in [`addresses`](Self::addresses).
     pub(super) async fn look_up(&self) {
         self.hop.look_up().await;
-    }
-
-    /// The error when as many connections are open as `max` allows.
-    pub(super) fn too_many_connections(&self, max: usize) -> ConnectError {
-        ConnectError::Full {
-            authority: self.authority(),
-            max,
-        }
-    }
-
-    /// The error when a request has waited `within` that time for other connections to be opened, and got none.
-    pub(super) fn waited_too_long(&self, within: Duration) -> ConnectError {
-        ConnectError::Timeout {
-            authority: self.authority(),
-            within,
-            stage: Stage::Turn,
-        }
-    }
-
-    /// The error when a connection was made, but HTTP/2 cannot begin on it.
-    pub(super) fn http2_failed(&self, error: &http2::Error) -> ConnectError {
-        ConnectError::Connect {
-            authority: self.authority(),
-            reason: match error {
-                http2::Error::Io(error) => {
-                    format!("HTTP cannot begin: {}", reason(error))
-                }
-                error => format!("HTTP cannot begin: {error}"),
-            },
-        }
     }
 
     async fn attempt(

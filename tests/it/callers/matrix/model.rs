@@ -1,0 +1,209 @@
+//! What there is to combine, and what has to become of each combination.
+
+/// The callers: two with keys, one with a SPIFFE ID and a key, one with a name in its certificate.
+pub(super) const WITH_KEYS: [&str; 3] = ["alpha", "beta", "gamma"];
+pub(super) const SPIFFE_ID: &str = "spiffe://corp.example/ns/x/sa/gamma";
+pub(super) const DNS_NAME: &str = "delta.internal";
+
+pub(super) struct Listener {
+    pub(super) name: &'static str,
+    pub(super) forward: bool,
+    pub(super) tls: bool,
+    /// `None`: it identifies nobody.
+    pub(super) callers: Option<&'static [&'static str]>,
+    pub(super) header: &'static str,
+    pub(super) report: bool,
+}
+
+pub(super) const LISTENERS: [Listener; 7] = [
+    Listener {
+        name: "two",
+        forward: false,
+        tls: false,
+        callers: Some(&["alpha", "beta"]),
+        header: "authorization",
+        report: false,
+    },
+    Listener {
+        name: "any",
+        forward: false,
+        tls: false,
+        callers: Some(&["*"]),
+        header: "x-caller-key",
+        report: false,
+    },
+    Listener {
+        name: "report",
+        forward: false,
+        tls: false,
+        callers: Some(&["alpha"]),
+        header: "authorization",
+        report: true,
+    },
+    Listener {
+        name: "open",
+        forward: false,
+        tls: false,
+        callers: None,
+        header: "authorization",
+        report: false,
+    },
+    Listener {
+        name: "tls",
+        forward: false,
+        tls: true,
+        callers: Some(&["*"]),
+        header: "authorization",
+        report: false,
+    },
+    Listener {
+        name: "tls-header",
+        forward: false,
+        tls: true,
+        callers: Some(&["alpha", "gamma", "delta"]),
+        header: "x-caller-key",
+        report: false,
+    },
+    Listener {
+        name: "proxy",
+        forward: true,
+        tls: false,
+        callers: Some(&["alpha", "gamma"]),
+        header: "proxy-authorization",
+        report: false,
+    },
+];
+
+/// `callers` of the route, by its name; no route for the last one.
+pub(super) const LISTS: [(&str, Option<&[&str]>); 4] = [
+    ("all", None),
+    ("any", Some(&["*"])),
+    ("alpha", Some(&["alpha"])),
+    ("others", Some(&["beta", "gamma"])),
+];
+pub(super) const NO_ROUTE: &str = "nowhere";
+
+/// The credentials of upstreams, by their names: which one for whom.
+pub(super) const UPSTREAMS: [(&str, &[(&str, &str)]); 4] = [
+    ("plain", &[]),
+    ("single", &[("", "one")]),
+    ("named", &[("alpha", "ca"), ("gamma", "cg")]),
+    ("rest", &[("alpha", "ca"), ("*", "cr")]),
+];
+
+/// What a client shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    pub(super) certificate: Option<&'static str>,
+    /// By what scheme, and whose key; `x` is nobody's.
+    pub(super) key: Option<(&'static str, &'static str)>,
+}
+
+pub(super) const SHOWN: [Shown; 11] = [
+    shown(None, None),
+    shown(None, Some(("Bearer", "alpha"))),
+    shown(None, Some(("Basic", "beta"))),
+    shown(None, Some(("Bearer", "x"))),
+    shown(None, Some(("Digest", "alpha"))),
+    shown(Some(SPIFFE_ID), None),
+    shown(Some(DNS_NAME), None),
+    shown(Some("stranger.internal"), None),
+    shown(Some("stranger.internal"), Some(("Basic", "alpha"))),
+    shown(Some(SPIFFE_ID), Some(("Bearer", "gamma"))),
+    shown(Some(SPIFFE_ID), Some(("Bearer", "alpha"))),
+];
+
+pub(super) const fn shown(
+    certificate: Option<&'static str>,
+    key: Option<(&'static str, &'static str)>,
+) -> Shown {
+    Shown { certificate, key }
+}
+
+/// What has to become of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Status and code.
+    Refused(u16, &'static str),
+    /// The credential whose token the API sees, and the caller whose name.
+    Served(Option<&'static str>, Option<&'static str>),
+}
+
+/// The model.
+pub(super) fn expected(shown: Shown, listener: &Listener, list: &str, upstream: &str) -> Expected {
+    let unknown = Expected::Refused(if listener.forward { 407 } else { 401 }, "caller_unknown");
+    let not_permitted = Expected::Refused(403, "not_permitted");
+    let mut caller = None;
+    if let Some(permitted) = listener.callers {
+        let by_certificate = match shown.certificate.filter(|_| listener.tls) {
+            Some(SPIFFE_ID) => Some("gamma"),
+            Some(DNS_NAME) => Some("delta"),
+            _ => None,
+        };
+        let by_key = match shown.key {
+            None => Ok(None),
+            Some(("Digest", _)) if listener.header != "x-caller-key" => Err(()),
+            Some(("Digest", _) | (_, "x")) => Err(()),
+            Some((_, owner)) => Ok(Some(owner)),
+        };
+        caller = match (by_certificate, by_key) {
+            (Some(known), _) if listener.header == "authorization" => Some(known),
+            (_, Err(())) | (None, Ok(None)) => return unknown,
+            (Some(one), Ok(Some(other))) if one != other => return unknown,
+            (known, Ok(by_key)) => known.or(by_key),
+        };
+        if !listener.report && !is_in(permitted, caller) {
+            return not_permitted;
+        }
+    }
+    if list == NO_ROUTE {
+        return if listener.forward {
+            // An upstream has its own name on a forward listener, which no list narrows.
+            served(caller, upstream).unwrap_or(not_permitted)
+        } else {
+            Expected::Refused(404, "no_route")
+        };
+    }
+    let (_, permitted) = LISTS.iter().find(|(name, _)| *name == list).unwrap();
+    if !listener.report && !permitted.is_none_or(|permitted| is_in(permitted, caller)) {
+        return not_permitted;
+    }
+    served(caller, upstream).unwrap_or(not_permitted)
+}
+
+pub(super) fn is_in(list: &[&str], caller: Option<&str>) -> bool {
+    caller.is_some_and(|caller| list.contains(&"*") || list.contains(&caller))
+}
+
+pub(super) fn served(caller: Option<&'static str>, upstream: &str) -> Option<Expected> {
+    let (_, credentials) = UPSTREAMS
+        .iter()
+        .find(|(name, _)| *name == upstream)
+        .unwrap();
+    let of = |who: &str| credentials.iter().find(|(caller, _)| *caller == who);
+    let credential = match credentials {
+        [] => None,
+        [("", only)] => Some(*only),
+        _ => {
+            let of_caller = caller.and_then(|caller| of(caller).or(of("*")));
+            Some(of_caller?.1)
+        }
+    };
+    Some(Expected::Served(credential, caller))
+}
+
+/// Routes of a listener: each list with each upstream. A listener that identifies nobody can have no lists, and no
+/// credentials for callers.
+pub(super) fn paths(listener: &Listener) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let identifies = listener.callers.is_some();
+    let lists = LISTS
+        .iter()
+        .filter(move |(_, list)| identifies || list.is_none());
+    let names = lists.map(|(name, _)| *name).chain([NO_ROUTE]);
+    names.flat_map(move |list| {
+        let upstreams = UPSTREAMS.iter();
+        let upstreams =
+            upstreams.filter(move |(name, _)| identifies || ["plain", "single"].contains(name));
+        upstreams.map(move |(upstream, _)| (list, *upstream))
+    })
+}
