@@ -73,7 +73,7 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
         return match (known, of_connection) {
             (Some(known), _) => Ok(Identification::Over(Some(known))),
             (None, Err(reason)) => Err(caller_unknown(rules, reason)),
-            (None, Ok(_)) => Err(unknown("the request shows no caller")),
+            (None, Ok(_)) => Err(unknown(nothing_shown(exchange.client()))),
         };
     };
     if values.next().is_some() {
@@ -89,6 +89,18 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
         Verification::Pending(pending) => return Ok(Identification::Pending(pending, known)),
     };
     conclude(rules, verified, known).map(|identified| Identification::Over(Some(identified)))
+}
+
+/// What is missing where a request shows nothing of its own.
+#[cold]
+fn nothing_shown(client: &ClientConnection) -> &'static str {
+    if client.certificate().is_some() {
+        return "the client's certificate is of no caller, and the request shows none";
+    }
+    match client.peer {
+        Peer::Unix(Some(_)) => "the client's user is no caller, and the request shows none",
+        _ => "the request shows no caller",
+    }
 }
 
 /// Waits for what a token has to be verified with.

@@ -95,6 +95,13 @@ impl FailedHandshake {
                     date(*not_before)
                 ),
             ),
+            // The error type of the verifier is not exported by rustls. Its text is the name of the variant.
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                Self::new(
+                    "certificate_invalid",
+                    "the client presents a CA certificate as its own; it needs one signed by a CA",
+                )
+            }
             other => Self::new(
                 "certificate_invalid",
                 format!("the client's certificate is refused: {other}"),

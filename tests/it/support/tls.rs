@@ -119,6 +119,17 @@ impl Ca {
         self.certificate_until(names, 4000)
     }
 
+    /// Its own certificate, with its key.
+    pub(crate) fn itself(&self) -> CertificateAndKey {
+        let key_pem = self.issuer.key().serialize_pem();
+        CertificateAndKey {
+            certificate: CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap(),
+            key: PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap(),
+            certificate_pem: self.pem.clone(),
+            key_pem,
+        }
+    }
+
     /// A certificate for the servers of this process, by their IP.
     pub(crate) fn own_certificate(&self) -> CertificateAndKey {
         self.certificate(&[&super::ip().to_string()])
