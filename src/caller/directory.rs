@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::certificate_names::CertificateOwners;
-use super::key::{self, KeyOwners};
+use super::key::{self, KeyDigest, KeyOwners};
 use super::token::{TokenVerifier, Verification};
 use super::user::UserOwners;
 use super::{CertificateIdentity, Claim, Identified, Means};
@@ -75,6 +75,11 @@ impl Callers {
     /// Whose the user is that a process runs as.
     pub fn by_user(&self, uid: u32) -> Claim<Identified> {
         self.users.owner(uid).by(Means::User)
+    }
+
+    /// Whose the key is of which this is kept.
+    pub fn by_key_digest(&self, key: &KeyDigest) -> Claim<Identified> {
+        self.keys.owner_by_digest(key).by(Means::Key)
     }
 
     /// Whose a secret is: a key, or else a token.

@@ -6,7 +6,8 @@ use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use super::Claim;
 use crate::policy::CallerIndex;
 
-type KeyDigest = [u8; SHA256_OUTPUT_LEN];
+/// What is kept of a key.
+pub type KeyDigest = [u8; SHA256_OUTPUT_LEN];
 
 /// Whose each key is. Only digests are kept: a key is found by the beginning of its digest, and the rest is compared
 /// in a time that tells nothing.
@@ -30,14 +31,18 @@ impl KeyOwners {
         if self.owners.is_empty() {
             return Claim::Nobody;
         }
-        let digest = digest_of(key);
-        let start = beginning(&digest);
+        self.owner_by_digest(&digest_of(key))
+    }
+
+    /// Whose the key is of which this is kept.
+    pub fn owner_by_digest(&self, digest: &KeyDigest) -> Claim<CallerIndex> {
+        let start = beginning(digest);
         let first = self
             .owners
             .partition_point(|(known, _)| beginning(known) < start);
         let alike = self.owners[first..].iter();
         let alike = alike.take_while(|(known, _)| beginning(known) == start);
-        let owners = alike.filter(|(known, _)| verify_slices_are_equal(known, &digest).is_ok());
+        let owners = alike.filter(|(known, _)| verify_slices_are_equal(known, digest).is_ok());
         owners.fold(Claim::Nobody, |claim, (_, owner)| {
             claim.and(Claim::Of(*owner))
         })
@@ -50,7 +55,7 @@ impl KeyOwners {
     }
 }
 
-/// What is kept of a key.
+/// Makes of a key what is kept of it.
 pub fn digest_of(key: &[u8]) -> KeyDigest {
     let mut bytes = [0; SHA256_OUTPUT_LEN];
     bytes.copy_from_slice(digest(&SHA256, key).as_ref());

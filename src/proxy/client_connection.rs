@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 
-use crate::caller::{Means, PresentedCertificate};
+use crate::caller::{KeyDigest, Means, PresentedCertificate};
 use crate::client_socket::Peer;
 use crate::limit::Permit;
 
@@ -49,8 +49,16 @@ pub struct ConnectTarget {
     pub caller: Option<NamedCaller>,
 }
 
-/// The name of a caller, which outlives a reload, and how it was known.
-pub type NamedCaller = (Box<str>, Means);
+/// A caller, for what outlives the snapshot that it was known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCaller {
+    /// Its name.
+    pub name: Box<str>,
+    /// How it was known.
+    pub means: Means,
+    /// What is kept of the key that it showed, if it was known by one.
+    pub key: Option<Box<KeyDigest>>,
+}
 
 impl fmt::Display for ConnectTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

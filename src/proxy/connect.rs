@@ -155,6 +155,9 @@ pub fn judge_again(
     asked: &ConnectTarget,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
+    if !snapshot.listeners[listener].is_forward {
+        return Err("its listener is no forward proxy any more".into());
+    }
     let caller = permit::judge_tunnel(snapshot, listener, tunnel)?;
     let judged = judge(snapshot, listener, caller, asked);
     match judged.map(|(verdict, _)| verdict) {

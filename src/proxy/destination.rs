@@ -40,13 +40,26 @@ pub fn find_way<'s>(
 ) -> Result<Way<'s>, ProxyError> {
     let host = route::canonical(&checked.host);
     let listener = exchange.listener;
-    let destination = match exchange.client().connect_target() {
-        Some(opened) => inside(opened, &host, checked.authority, head)?,
-        None => named(head, &host)?,
-    };
+    let destination = asked(exchange, &host, checked, head)?;
     let path = &*checked.path.canonical;
     let caller = exchange.caller_index();
     way_to(snapshot, listener, caller, destination, path, &head.method)
+}
+
+/// The destination that a request of a forward listener is for, whose host is given in its canonical form.
+///
+/// # Errors
+/// `bad_request` and `misdirected`, as [`find_way`].
+pub fn asked<'r>(
+    exchange: &Exchange,
+    host: &'r str,
+    checked: &Checked<'_>,
+    head: &Parts,
+) -> Result<Destination<'r>, ProxyError> {
+    match exchange.client().connect_target() {
+        Some(opened) => inside(opened, host, checked.authority, head),
+        None => named(head, host),
+    }
 }
 
 /// The way of a request of a caller for a destination, whose host is in its canonical form.

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION, UPGRADE};
+use http::{HeaderMap, Method};
 
 use super::client_connection::{ClientConnection, NamedCaller};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use crate::caller::token::{PendingVerification, Verification, Verified};
-use crate::caller::{CertificateIdentity, CertificateRefusal, Claim, Identified, PresentedSecret};
+use crate::caller::{
+    self, CertificateIdentity, CertificateRefusal, Claim, Identified, Means, PresentedSecret,
+};
 use crate::client_socket::Peer;
 use crate::snapshot::{ListenerRules, Snapshot};
 
@@ -83,7 +85,13 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
     let secret = PresentedSecret::read(value, bare).map_err(unknown)?;
     let secret = secret.expose().map_err(unknown)?;
     let verified = match (snapshot.callers).by_secret(secret, &snapshot.caller_tokens) {
-        Verification::Caller(identified) => Verified::Caller(identified),
+        Verification::Caller(identified) => {
+            let outlives = exchange.method == Method::CONNECT || headers.contains_key(UPGRADE);
+            if outlives && identified.means == Means::Key {
+                exchange.set_caller_key(caller::digest_of(secret.as_bytes()));
+            }
+            Verified::Caller(identified)
+        }
         Verification::Unknown(reason) => Verified::Unknown(reason),
         Verification::Ambiguous => Verified::Ambiguous,
         Verification::Pending(pending) => return Ok(Identification::Pending(pending, known)),
@@ -183,14 +191,20 @@ pub fn by_connection(
     if let Some(identity) = certificate.map_err(|refusal| refusal.to_string())? {
         claim = claim.and(callers.by_certificate(identity));
     }
-    if let Some((name, means)) = opened_by {
-        // Who opened it may have been removed meanwhile.
+    if let Some(opener) = opened_by {
+        // Who opened it may have been removed meanwhile, or the key that it showed.
         let caller = callers
             .names
-            .index(name)
-            .ok_or("the caller of the CONNECT was removed")?;
-        let means = *means;
-        claim = claim.and(Claim::Of(Identified { caller, means }));
+            .index(&opener.name)
+            .ok_or("the caller that opened it was removed")?;
+        let means = opener.means;
+        let opener_now = Claim::Of(Identified { caller, means });
+        if let Some(key) = &opener.key
+            && callers.by_key_digest(key) != opener_now
+        {
+            return Err("the key that opened it is its caller's no longer".into());
+        }
+        claim = claim.and(opener_now);
     }
     Ok(claim)
 }

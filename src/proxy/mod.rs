@@ -17,7 +17,6 @@ mod identify;
 mod interim;
 mod open_tunnels;
 mod outgoing;
-mod passed_upgrade;
 mod passing;
 mod permit;
 mod renewal;
@@ -37,6 +36,7 @@ mod token_echo;
 mod token_verdict;
 mod tunnel;
 mod tunnel_record;
+mod upgrade;
 mod upload;
 
 use std::future::Future;
@@ -67,7 +67,6 @@ use destination::Way;
 use exchange::Exchange;
 use forward::Forward;
 use forwarded::Forwarded;
-use open_tunnels::PassedUpgrade;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
@@ -144,7 +143,6 @@ async fn answer(
         permit::permit_listener(exchange)?;
         let way = find_way(exchange, snapshot, &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
-        let mut upgrade = None;
         let (upstream, pool, target, forwarded, passage) = match way {
             Way::Routed(taken, forwarded) => {
                 let at = taken.upstream as usize;
@@ -160,15 +158,17 @@ async fn answer(
                 passed = shard.passed_origin(&origin, passage.reach)?;
                 exchange.set_passed_upstream(&passed.upstream);
                 let (upstream, pool) = (&*passed.upstream, &passed.pool);
-                upgrade = tunnel.is_some().then(|| PassedUpgrade {
-                    origin,
-                    path: checked.path.canonical.as_ref().into(),
-                    method: request.head.method.clone(),
-                });
                 (upstream, pool, target, Forwarded::AsNamed, Some(passage))
             }
         };
         let injection = choose_injection(exchange, upstream)?;
+        let upgrade = match &tunnel {
+            Some(_) if passage.is_some() || exchange.caller.is_some() => {
+                let routed = passage.is_none().then_some(upstream);
+                Some(upgrade::asked(exchange, &checked, &request.head, routed)?)
+            }
+            _ => None,
+        };
         exchange.admit(if tunnel.is_some() {
             AskedFor::Tunnel
         } else {
@@ -205,7 +205,7 @@ async fn answer(
         outgoing.upstream,
     );
     if let (Some(asked), Some(tunnel)) = (upgrade, &mut tunnel) {
-        passed_upgrade::open(asked, tunnel, exchange, outgoing.upstream)?;
+        upgrade::open(asked, tunnel, exchange, outgoing.upstream)?;
     }
     Ok((reply(answer, &outgoing, &exchange.sent), tunnel))
 }

@@ -1,4 +1,5 @@
-//! The tunnels that are open on one shard and lead where a client named: a reload may end the permission of each.
+//! The tunnels that are open on one shard and lead where a client named, or are of a caller that has to be known: a reload
+//! may end the permission of each.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -29,7 +30,7 @@ pub struct OpenTunnel {
     pub asked: TunnelAsked,
     /// Who asked for it, where one has to be known.
     pub caller: Option<NamedCaller>,
-    /// The host and port that were connected to.
+    /// The host and port that were connected to, or the upstream of the route.
     pub leads_to: Box<str>,
     /// The address there; `None` where a proxy knows it alone.
     pub peer: Option<IpAddr>,
@@ -41,18 +42,28 @@ pub struct OpenTunnel {
 pub enum TunnelAsked {
     /// A CONNECT to this host and port.
     Connect(ConnectTarget),
-    /// An upgrade, or an extended CONNECT, to where no route leads.
-    Upgrade(PassedUpgrade),
+    /// An upgrade, or an extended CONNECT.
+    Upgrade(AskedUpgrade),
 }
 
-/// A request that asks for a tunnel, and that passes because no route leads elsewhere.
-pub struct PassedUpgrade {
-    /// Where it is for.
-    pub origin: Origin,
+/// A request that asks for a tunnel in another way than by CONNECT.
+pub struct AskedUpgrade {
+    /// Whom it is for.
+    pub host: UpgradeHost,
     /// Its path, as it is matched.
     pub path: Box<str>,
     /// Its method.
     pub method: Method,
+    /// The name of the upstream that a route leads to; `None` if it passes because none does.
+    pub upstream: Option<Box<str>>,
+}
+
+/// Whom a request is for that asks for a tunnel.
+pub enum UpgradeHost {
+    /// Of a reverse listener: its host, as it is matched.
+    Named(Box<str>),
+    /// Of a forward listener: its destination.
+    Destination(Origin),
 }
 
 /// Why a tunnel may not stay.
@@ -102,7 +113,7 @@ impl OpenTunnels {
 }
 
 impl OpenTunnel {
-    /// One that leads to the host and port in `leads_to`, at the address of `peer`.
+    /// One that leads to `leads_to`, at the address of `peer`.
     pub fn new(
         client: Arc<ClientConnection>,
         asked: TunnelAsked,
@@ -129,16 +140,12 @@ impl OpenTunnel {
     /// The index of its listener in another snapshot than the one it was opened with.
     ///
     /// # Errors
-    /// The listener is not there any more, or is no forward proxy.
+    /// The listener is not there any more.
     pub fn listener_in(&self, snapshot: &Snapshot) -> Result<usize, Revocation> {
         let listener = snapshot.listener(&self.client.listener);
         // The name of a listener that was removed may already be another's.
         let listener = listener.filter(|_| !self.client.is_orphaned());
-        let listener = listener.ok_or("its listener was removed")?;
-        if !snapshot.listeners[listener].is_forward {
-            return Err("its listener is no forward proxy any more".into());
-        }
-        Ok(listener)
+        listener.ok_or_else(|| "its listener was removed".into())
     }
 
     /// Judges its address by another snapshot, by which it may still pass as far as its host says.

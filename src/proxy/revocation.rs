@@ -2,7 +2,7 @@
 
 use super::open_tunnels::{OpenTunnel, Revocation, TunnelAsked};
 use super::shard_snapshot::ShardSnapshot;
-use super::{connect, passed_upgrade};
+use super::{connect, upgrade};
 use crate::snapshot::Snapshot;
 
 /// Judges every open tunnel of a shard by its new snapshot, and cuts those that would not be opened any more.
@@ -13,6 +13,6 @@ pub fn judge_tunnels(shard: &ShardSnapshot) {
 fn judge(snapshot: &Snapshot, tunnel: &OpenTunnel) -> Result<(), Revocation> {
     match &tunnel.asked {
         TunnelAsked::Connect(asked) => connect::judge_again(snapshot, tunnel, asked),
-        TunnelAsked::Upgrade(asked) => passed_upgrade::judge_again(snapshot, tunnel, asked),
+        TunnelAsked::Upgrade(asked) => upgrade::judge_again(snapshot, tunnel, asked),
     }
 }

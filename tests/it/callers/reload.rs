@@ -116,3 +116,149 @@ async fn a_tunnel_ends_when_its_caller_may_not_use_it_any_more() {
     tunnels[1].write_all(b"x").await.unwrap();
     assert_eq!(tunnels[1].read(&mut byte).await.unwrap(), 1);
 }
+
+/// An API that answers every request with an upgrade, and sends back what comes.
+async fn echo_after_upgrade() -> std::net::SocketAddr {
+    let api = TcpListener::bind(any_port()).await.unwrap();
+    let address = api.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = api.accept().await {
+            tokio::spawn(async move {
+                let switch: &[u8] =
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+                head(&mut socket).await;
+                socket.write_all(switch).await.unwrap();
+                let (mut read, mut write) = socket.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    address
+}
+
+/// Reads a head, and no byte more.
+async fn head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Sends a head, and gives the status line of the answer.
+async fn asked(socket: &mut TcpStream, request: &str) -> String {
+    socket.write_all(request.as_bytes()).await.unwrap();
+    head(socket).await.lines().next().unwrap().to_owned()
+}
+
+/// Whether what is sent comes back; else the tunnel has ended.
+async fn echoes(tunnel: &mut TcpStream) -> bool {
+    let _ = tunnel.write_all(b"x").await;
+    tunnel.read_u8().await.is_ok()
+}
+
+#[tokio::test]
+async fn an_upgrade_ends_when_its_caller_may_not_have_it_any_more() {
+    let api = echo_after_upgrade().await;
+    let dir = tempfile::tempdir().unwrap();
+    let all = ["listed", "routed", "replaced", "removed", "staying"];
+    let keys = with_keys(dir.path(), &all);
+    let without = with_keys(dir.path(), &["listed", "routed", "replaced", "staying"]);
+    let address = any_port();
+    let config = |keys: &str, of_listener: &str, of_route: &str| {
+        format!(
+            "{keys}[[listeners]]\nname = \"app\"\naddress = \"{address}\"\ncallers = {of_listener}\n\
+             [[routes]]\npath = \"/chat\"\nupstream = \"api\"\ncallers = {of_route}\n\
+             [upstreams.api]\nurl = \"http://{api}\"\n"
+        )
+    };
+    let site = Sidebearer::start_in(dir, &config(&keys, "[\"*\"]", "[\"*\"]"));
+    let mut tunnels = Vec::new();
+    for caller in all {
+        let mut tunnel = TcpStream::connect(site.address()).await.unwrap();
+        let of_caller = format!("Authorization: Bearer {}", key(caller));
+        let upgrade = format!(
+            "GET /chat/{caller} HTTP/1.1\r\nHost: localhost\r\n{of_caller}\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"
+        );
+        let status = asked(&mut tunnel, &upgrade).await;
+        assert_eq!(status, "HTTP/1.1 101 Switching Protocols");
+        assert!(echoes(&mut tunnel).await);
+        tunnels.push(tunnel);
+    }
+    let of_listener = "[\"routed\", \"replaced\", \"staying\"]";
+    let of_route = "[\"listed\", \"replaced\", \"staying\"]";
+    let narrow = config(&without, of_listener, of_route);
+    site.write("replaced.key", &key("next"));
+    site.reconfigure(&narrow).await.unwrap();
+    for (caller, tunnel) in all.iter().zip(&mut tunnels) {
+        if *caller == "staying" {
+            assert!(echoes(tunnel).await, "{caller}");
+        } else {
+            let ended = tunnel.read_u8().await;
+            assert!(ended.is_err(), "{caller}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_ends_when_its_caller_has_no_credential_any_more() {
+    let api = echo_after_upgrade().await;
+    let dir = tempfile::tempdir().unwrap();
+    let keys = with_keys(dir.path(), &["alpha", "beta"]);
+    let credential = super::credential("own", dir.path());
+    let address = any_port();
+    let config = |credentials: &str| {
+        format!(
+            "{keys}{credential}[[listeners]]\nname = \"app\"\naddress = \"{address}\"\ncallers = [\"*\"]\n\
+             upstream = \"api\"\n[upstreams.api]\nurl = \"http://{api}\"\ncredentials = {credentials}\n"
+        )
+    };
+    let site = Sidebearer::start_in(dir, &config("{ \"*\" = \"own\" }"));
+    let mut tunnels = Vec::new();
+    for caller in ["alpha", "beta"] {
+        let mut tunnel = TcpStream::connect(site.address()).await.unwrap();
+        let of_caller = format!("Authorization: Bearer {}", key(caller));
+        let upgrade = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\n{of_caller}\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"
+        );
+        let status = asked(&mut tunnel, &upgrade).await;
+        assert_eq!(status, "HTTP/1.1 101 Switching Protocols");
+        tunnels.push(tunnel);
+    }
+    site.reconfigure(&config("{ beta = \"own\" }"))
+        .await
+        .unwrap();
+    let ended = tunnels[0].read_u8().await;
+    assert!(ended.is_err());
+    assert!(echoes(&mut tunnels[1]).await);
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_serves_no_more_inside_of_its_connect() {
+    let api = Api::open();
+    let dir = tempfile::tempdir().unwrap();
+    let keys = with_keys(dir.path(), &["alpha", "beta"]);
+    let target = api.url().replace("http://", "");
+    let config = format!(
+        "{keys}[[listeners]]\nname = \"app\"\naddress = \"{}\"\nkind = \"forward\"\n\
+         callers = [\"*\"]\n[upstreams.api]\nurl = \"http://{target}\"\n",
+        any_port()
+    );
+    let site = Sidebearer::start_in(dir, &config);
+    let inside = format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let mut opened = Vec::new();
+    for caller in ["alpha", "beta"] {
+        let mut client = TcpStream::connect(site.address()).await.unwrap();
+        let of_caller = format!("Proxy-Authorization: Bearer {}", key(caller));
+        let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{of_caller}\r\n\r\n");
+        assert_eq!(asked(&mut client, &connect).await, "HTTP/1.1 200 OK");
+        opened.push(client);
+    }
+    site.write("alpha.key", &key("next"));
+    site.reload().await.unwrap();
+    let mut statuses = Vec::new();
+    for client in &mut opened {
+        statuses.push(asked(client, &inside).await[9..12].to_owned());
+    }
+    assert_eq!(statuses, ["407", "200"]);
+}
