@@ -75,6 +75,11 @@ impl AuditNotes {
         self.admitted = true;
     }
 
+    /// It was let in, and is refused all the same by what only the way to its destination shows.
+    pub fn set_denied(&mut self) {
+        self.admitted = false;
+    }
+
     /// By which rule it was refused.
     pub fn set_rule(&mut self, rule: &'static str) {
         self.rule = Some(rule);

@@ -23,6 +23,8 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// How the client can show who it is, where that is missing.
     pub challenge: Option<CallerChallenge>,
+    /// The index of the rule about what may leave that refused it.
+    pub egress_rule: Option<usize>,
     /// What caused it, for the log.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
@@ -46,6 +48,7 @@ impl ProxyError {
             detail: detail.into(),
             retry_after: None,
             challenge: None,
+            egress_rule: None,
             source: None,
         }
     }

@@ -24,7 +24,7 @@ use super::send_record::SendRecord;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
-use crate::caller::{CallerIndex, Identified};
+use crate::caller::{CallerIndex, Identified, KeyDigest, Means};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
 use crate::snapshot::BuiltUpstream;
@@ -38,6 +38,8 @@ pub struct Exchange {
     pub listener: usize,
     /// Who sent it; `None` where nobody has to be known.
     pub caller: Option<Identified>,
+    /// What is kept of the key that its caller showed, if the connection that it asks for has to be judged by it again.
+    caller_key: Option<Box<KeyDigest>>,
     /// The header for callers was judged, so that it must go no further.
     judged_caller_header: bool,
     /// The list of callers that it is not in, and is served all the same.
@@ -95,6 +97,7 @@ impl Exchange {
             shard,
             listener,
             caller: None,
+            caller_key: None,
             judged_caller_header: false,
             reported: None,
             upstream: None,
@@ -178,7 +181,17 @@ impl Exchange {
     /// Who sent it, for what outlives the snapshot.
     pub fn named_caller(&self) -> Option<NamedCaller> {
         let means = self.caller?.means;
-        Some((self.caller_name()?.into(), means))
+        let key = self.caller_key.as_ref().filter(|_| means == Means::Key);
+        Some(NamedCaller {
+            name: self.caller_name()?.into(),
+            means,
+            key: key.cloned(),
+        })
+    }
+
+    /// It asks for a connection that outlives it, and showed this key of its caller.
+    pub fn set_caller_key(&mut self, key: KeyDigest) {
+        self.caller_key = Some(Box::new(key));
     }
 
     /// The header for callers is judged: it goes no further.
@@ -281,6 +294,14 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn record_error(&mut self, error: &ProxyError) {
+        if let (None, Some(rule)) = (self.route, error.egress_rule) {
+            self.route = Some(self.shard.snapshot.egress_route(rule));
+        }
+        // Some addresses show only when they are dialled, and a reload may have ended a permission meanwhile.
+        if let ErrorKind::DestinationDenied | ErrorKind::Loop | ErrorKind::NotPermitted = error.kind
+        {
+            self.notes.set_denied();
+        }
         self.note(error.kind, || match &error.source {
             Some(cause) => describe_with_causes(cause.as_ref()),
             None => error.detail.to_string(),

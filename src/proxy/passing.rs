@@ -60,19 +60,23 @@ pub fn judge(
         }
     }
     let metrics = snapshot.egress_metrics(listener, decision.rule);
-    if decision.action == EgressAction::Deny {
+    let refusal = if decision.action == EgressAction::Deny {
         metrics.denied.inc();
-        return Err(denied_by_host(snapshot, decision.rule));
-    }
-    if is_unusual_ipv4(host) {
+        Some(denied_by_host(snapshot, decision.rule))
+    } else if is_unusual_ipv4(host) {
         metrics.denied_address.inc();
         let detail = "an IPv4 address is written as four decimal numbers";
-        return Err(ProxyError::new(ErrorKind::DestinationDenied, detail));
-    }
-    if !snapshot.egress.allows_port(port) {
+        Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
+    } else if !snapshot.egress.allows_port(port) {
         metrics.denied_port.inc();
         let detail = format!("port {port} is none of `ports` of [egress]");
-        return Err(ProxyError::new(ErrorKind::DestinationDenied, detail));
+        Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
+    } else {
+        None
+    };
+    if let Some(mut error) = refusal {
+        error.egress_rule = Some(decision.rule);
+        return Err(error);
     }
     Ok(Passage {
         rule: decision.rule,

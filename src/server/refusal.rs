@@ -71,7 +71,10 @@ pub(super) async fn refuse(
     let traffic = shard.snapshot.traffic(listener, None);
     traffic.count_error(kind.code(), None);
     traffic.count_response(status, None);
-    if let Some(audit) = &shard.snapshot.audit {
+    // Plain HTTP in the place of TLS is counted as a handshake that failed.
+    if let Some(audit) = &shard.snapshot.audit
+        && !matches!(refusal, Refusal::Plaintext)
+    {
         audit.trail.count_refused(&client.listener, kind.code());
     }
     let is_admitted = || {

@@ -205,3 +205,40 @@ async fn a_tunnel_has_a_line_for_its_beginning_and_one_for_its_end() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_may_not_leave_is_denied_by_the_rule_that_decided() {
+    let dir = tempfile::tempdir().unwrap();
+    let any = crate::support::any_port();
+    let text = format!(
+        "[audit]\nfile = \"audit.jsonl\"\n\
+         [[listeners]]\nname = \"app\"\naddress = \"{any}\"\nkind = \"forward\"\nunmatched = \"pass\"\n\
+         [[egress.rules]]\nhosts = [\"*.denied.example\"]\naction = \"deny\"\n\
+         [upstreams.api]\nurl = \"https://crm.example.com\"\n"
+    );
+    let sidebearer = Sidebearer::start_in(dir, &text);
+    // By its host, by its port, and by its address, which shows when it is dialled.
+    for target in [
+        "http://a.denied.example/",
+        "http://other.example:22/",
+        "http://10.0.0.1/",
+    ] {
+        let request = Request::get(target).body("".into()).unwrap();
+        let answer = client::send(sidebearer.address(), request).await;
+        assert_eq!(answer.code(), "destination_denied", "{target}");
+    }
+    let file = sidebearer.dir().join("audit.jsonl");
+    let requests = wait_for(&file, "request", 3).await;
+    let decided: Vec<_> = requests
+        .iter()
+        .map(|line| (line["decision"].as_str().unwrap(), line["rule"].as_str()))
+        .collect();
+    assert_eq!(
+        decided,
+        [
+            ("denied", Some("*.denied.example")),
+            ("denied", Some("unmatched")),
+            ("denied", Some("unmatched"))
+        ]
+    );
+}

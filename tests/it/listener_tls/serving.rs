@@ -77,6 +77,25 @@ async fn plain_http_gets_a_400_that_says_so() {
 }
 
 #[tokio::test]
+async fn plain_http_is_one_refused_connection_in_the_audit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("audit.jsonl");
+    let site = Site::start("", &format!("[audit]\nfile = {file:?}"));
+    raw(site.address(), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    site.sidebearer.ended().await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let refused: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("\"event\":\"refused\""))
+        .collect();
+    assert_eq!(refused.len(), 1, "{text}");
+    assert!(
+        refused[0].contains("\"error\":\"plaintext\",\"count\":1"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn tls_to_a_listener_without_it_gets_a_400_that_says_so() {
     let api = Api::open();
     let sidebearer = Sidebearer::start(&unprotected(&api.url(), ""));
