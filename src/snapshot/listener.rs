@@ -86,7 +86,7 @@ impl ListenerRules {
     }
 }
 
-/// The challenges for what the callers of a listener are known by. Certificates and users have no scheme of HTTP,
+/// The challenges for what the callers of a listener are known by, as far as it can come there. Certificates and users have no scheme of HTTP,
 /// and a challenge there must be (RFC 9110 section 15.5.2): theirs only tells a reader what is wanted.
 fn challenges(listener: &config::Listener, config: &Config) -> Arc<[HeaderValue]> {
     let callers = config.callers.values();
@@ -109,10 +109,12 @@ fn challenges(listener: &config::Listener, config: &Config) -> Arc<[HeaderValue]
         );
         challenges.extend(HeaderValue::from_str(&key));
     }
-    if any(|it| it.spiffe_id.is_some() || it.certificate_name.is_some()) {
+    let verifies_clients = (listener.tls.as_ref()).is_some_and(|tls| tls.client_ca_file.is_some());
+    if verifies_clients && any(|it| it.spiffe_id.is_some() || it.certificate_name.is_some()) {
         challenges.push(HeaderValue::from_static("Certificate realm=\"sidebearer\""));
     }
-    if any(|it| it.user.is_some()) || challenges.is_empty() {
+    let knows_users = matches!(listener.address, ListenAddress::Unix { .. });
+    if knows_users && any(|it| it.user.is_some()) || challenges.is_empty() {
         challenges.push(HeaderValue::from_static("User realm=\"sidebearer\""));
     }
     challenges.into()

@@ -17,8 +17,10 @@ use crate::support::sidebearer::Sidebearer;
 fn site(api: &Api, listener: &str) -> Sidebearer {
     let dir = tempfile::tempdir().unwrap();
     let callers = with_keys(dir.path(), &["alpha", "beta"]);
+    // It cannot be known by plain HTTP over TCP.
+    let elsewhere = "[callers.elsewhere]\ncertificate_name = \"a.internal\"\nuser = 4711\n";
     let config = format!(
-        "{callers}[[listeners]]\nname = \"app\"\naddress = \"{}\"\ncallers = [\"*\"]\n{listener}\n\
+        "{callers}{elsewhere}[[listeners]]\nname = \"app\"\naddress = \"{}\"\ncallers = [\"*\"]\n{listener}\n\
          [upstreams.api]\nurl = \"{}\"\nforward_caller = \"x-caller\"\n",
         any_port(),
         api.url()
