@@ -139,6 +139,12 @@ impl<'a> Value<'a> {
         self.value.get_ref().is_table()
     }
 
+    /// Whether it is a table with nothing in it.
+    pub(super) fn is_empty_table(&self) -> bool {
+        let table = self.value.get_ref().as_table();
+        table.is_some_and(|table| table.is_empty())
+    }
+
     /// What is read, or a report of what was expected. The value itself is on the quoted line,
     /// masked where it has to be; the message never repeats it.
     pub(super) fn check<T>(&self, parsed: Result<T, Expected>) -> Option<T> {

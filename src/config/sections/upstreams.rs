@@ -28,6 +28,13 @@ pub(super) fn read(
     let credential = section.read(&UPSTREAM.credential);
     let credentials = section.read(&UPSTREAM.credentials);
     let credentials = callers::read_credentials(credentials, draft);
+    if let Some(value) = section.written(&UPSTREAM.credentials)
+        && value.is_empty_table()
+        && credential.is_none()
+    {
+        let help = "expected at least one caller and its credential; without `credentials` requests carry no token";
+        value.error("names nobody", help);
+    }
     let allow_plaintext = section.read(&UPSTREAM.allow_plaintext);
     let (tls, certificate_from) = Tls::read_bindable(&section, files);
 

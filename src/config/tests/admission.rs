@@ -315,6 +315,10 @@ forward_caller = "Authorization"
 [upstreams.plain]
 url = "http://crm.example.com"
 credentials = { billing = "crm" }
+
+[upstreams.nobody]
+url = "https://crm.example.com"
+credentials = {}
 "#;
     assert_snapshot!(findings(&[TEAMS, BILLING, text, CREDENTIAL]), @r##"
     15: error: `credential` in [upstreams.crm] stands beside `credentials`
@@ -329,6 +333,10 @@ credentials = { billing = "crm" }
         no listener and no route names it
     21: error: `url` in [upstreams.plain] would carry the token in plain text
         use https, or allow it with `allow_plaintext = true`
+    24: warning: upstream `nobody` is never used
+        no listener and no route names it
+    26: error: `credentials` in [upstreams.nobody] names nobody
+        expected at least one caller and its credential; without `credentials` requests carry no token
     "##);
 }
 
