@@ -46,6 +46,11 @@ pub enum Means {
 }
 
 impl Means {
+    /// Whether it is a connection that shows it, for all of its requests.
+    pub fn is_of_connection(self) -> bool {
+        matches!(self, Self::SpiffeId | Self::CertificateName | Self::User)
+    }
+
     /// The key of the configuration.
     pub fn as_str(self) -> &'static str {
         match self {

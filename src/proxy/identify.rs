@@ -191,22 +191,34 @@ pub fn by_connection(
     if let Some(identity) = certificate.map_err(|refusal| refusal.to_string())? {
         claim = claim.and(callers.by_certificate(identity));
     }
-    if let Some(opener) = opened_by {
-        // Who opened it may have been removed meanwhile, or the key that it showed.
-        let caller = callers
-            .names
-            .index(&opener.name)
-            .ok_or("the caller that opened it was removed")?;
-        let means = opener.means;
-        let opener_now = Claim::Of(Identified { caller, means });
-        if let Some(key) = &opener.key
-            && callers.by_key_digest(key) != opener_now
-        {
-            return Err("the key that opened it is its caller's no longer".into());
-        }
-        claim = claim.and(opener_now);
+    // By what the connection shows itself it has just been judged.
+    if let Some(opener) = opened_by.filter(|opener| !opener.means.is_of_connection()) {
+        claim = claim.and(Claim::Of(opener_of(snapshot, opener)?));
     }
     Ok(claim)
+}
+
+/// The caller by whose key or token a connection was opened.
+///
+/// # Errors
+/// It was removed meanwhile, or is known by that no more.
+fn opener_of(snapshot: &Snapshot, opener: &NamedCaller) -> Result<Identified, &'static str> {
+    let (callers, means) = (&snapshot.callers, opener.means);
+    let known = callers.names.index(&opener.name);
+    let known = known.zip(snapshot.config.callers.get(&*opener.name));
+    let (caller, now) = known.ok_or("the caller that opened it was removed")?;
+    let identified = Identified { caller, means };
+    let is_known = match (means, &opener.key) {
+        (Means::Token, _) => now.token.is_some(),
+        (Means::ServiceAccount, _) => now.service_account.is_some(),
+        (_, Some(key)) => callers.by_key_digest(key) == Claim::Of(identified),
+        (_, None) => false,
+    };
+    if is_known {
+        Ok(identified)
+    } else {
+        Err("its caller is not known any more by what opened it")
+    }
 }
 
 /// Nobody knows who is calling. Only the log is told why.

@@ -2,8 +2,8 @@
 
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::{key, with_keys};
 use crate::support::any_port;
@@ -137,7 +137,7 @@ async fn echo_after_upgrade() -> std::net::SocketAddr {
 }
 
 /// Reads a head, and no byte more.
-async fn head(socket: &mut TcpStream) -> String {
+async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await.unwrap());
@@ -146,7 +146,7 @@ async fn head(socket: &mut TcpStream) -> String {
 }
 
 /// Sends a head, and gives the status line of the answer.
-async fn asked(socket: &mut TcpStream, request: &str) -> String {
+async fn asked(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
     socket.write_all(request.as_bytes()).await.unwrap();
     head(socket).await.lines().next().unwrap().to_owned()
 }
@@ -261,4 +261,29 @@ async fn a_key_that_is_replaced_serves_no_more_inside_of_its_connect() {
         statuses.push(asked(client, &inside).await[9..12].to_owned());
     }
     assert_eq!(statuses, ["407", "200"]);
+}
+
+#[tokio::test]
+async fn a_user_that_is_its_callers_no_more_serves_no_more_inside_of_its_connect() {
+    let api = Api::open();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("app.sock");
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(dir.path()).unwrap());
+    let target = api.url().replace("http://", "");
+    let config = |user: u32| {
+        format!(
+            "[callers.alpha]\nuser = {user}\n[[listeners]]\nname = \"app\"\naddress = \"unix:{}\"\n\
+             kind = \"forward\"\ncallers = [\"*\"]\n[upstreams.api]\nurl = \"http://{target}\"\n",
+            socket.display()
+        )
+    };
+    let site = Sidebearer::start_in(dir, &config(own));
+    let mut client = UnixStream::connect(&socket).await.unwrap();
+    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    assert_eq!(asked(&mut client, &connect).await, "HTTP/1.1 200 OK");
+    let inside = format!("HEAD / HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    assert_eq!(asked(&mut client, &inside).await, "HTTP/1.1 200 OK");
+    site.reconfigure(&config(own + 1)).await.unwrap();
+    let refused = asked(&mut client, &inside).await;
+    assert!(refused.starts_with("HTTP/1.1 407 "), "{refused}");
 }
