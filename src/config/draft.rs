@@ -66,6 +66,8 @@ pub(super) struct DraftRule {
     pub(super) hosts: Vec<SourceSpan>,
     /// One for each of its listeners.
     pub(super) listeners: Vec<SourceSpan>,
+    /// A list of callers that is written and names nobody.
+    pub(super) empty_callers: Option<SourceSpan>,
 }
 
 /// A name, and where it is used.

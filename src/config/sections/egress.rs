@@ -81,11 +81,14 @@ fn read_rule(section: &Section<'_>, draft: &mut Draft) -> Option<EgressRule> {
         callers,
         action,
     };
+    let written = section.written(&EGRESS_RULE.callers);
+    let empty_callers = written.filter(|_| rule.callers.is_unsaid());
     draft.egress_rules.push(DraftRule {
         rule: rule.clone(),
         place: section.place.clone(),
         hosts: host_places,
         listeners: listener_places,
+        empty_callers: empty_callers.map(|value| value.place),
     });
     Some(rule)
 }

@@ -1,5 +1,6 @@
 use insta::assert_snapshot;
 
+use super::callers::findings;
 use super::*;
 use crate::config::{EgressAction, EgressAddresses};
 
@@ -371,4 +372,28 @@ fn a_listener_that_leads_to_no_upstream_but_lets_hosts_pass_is_of_use() {
     let open = listener.clone() + "unmatched = \"pass\"\n";
     assert_eq!(accepted(&[&open]), "");
     assert!(accepted(&[&listener]).contains("leads nowhere"));
+}
+
+#[test]
+fn an_empty_list_of_callers_that_lets_every_client_pass_is_warned_of() {
+    let rule = |action: &str, callers: &str| {
+        format!(
+            "\n[[egress.rules]]\nhosts = [\"a.example.org\"]\naction = \"{action}\"\n{callers}\n"
+        )
+    };
+    let callers = "callers = [\"*\"]\n\n[callers.billing]\nkey = { file = \"keys\" }\n";
+    let found =
+        |listener: &str, rule: &str| findings(&[FORWARD, listener, rule, UPSTREAM, CREDENTIAL]);
+    assert_snapshot!(found(callers, &rule("pass", "callers = []")), @r##"
+    14: warning: this rule is for every client of listener `proxy`
+        name callers, or leave `callers` out if every client is meant
+    "##);
+    for (listener, rule) in [
+        ("", rule("pass", "callers = []")),
+        (callers, rule("pass", "")),
+        (callers, rule("deny", "callers = []")),
+        (callers, rule("pass", "callers = [\"*\"]")),
+    ] {
+        assert_eq!(found(listener, &rule), "", "{rule}");
+    }
 }

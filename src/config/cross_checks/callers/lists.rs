@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::super::draft::Draft;
 use super::super::super::report::{Report, SourceSpan};
-use super::super::super::settings::{CallerList, EgressRule, Route};
+use super::super::super::settings::{CallerList, EgressAction, EgressRule, Route};
 use super::super::super::words::QuotedWord;
 use super::admission::{ListenerCallers, names};
 
@@ -29,6 +29,8 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
     for rule in &draft.egress_rules {
         if !rule.rule.callers.is_unsaid() {
             lists.check_rule(&rule.rule, &rule.place, report);
+        } else if let Some(place) = &rule.empty_callers {
+            lists.check_open_rule(&rule.rule, place, report);
         }
     }
 }
@@ -64,12 +66,30 @@ impl<'l, 'd> Lists<'l, 'd> {
     }
 
     fn check_rule(&self, rule: &EgressRule, place: &SourceSpan, report: &Report<'_>) {
-        let is_for = |listener: &&ListenerCallers<'_>| {
-            listener.listener.forward.is_some() && rule.is_for(&listener.listener.name)
-        };
-        let listeners: Vec<_> = self.all.iter().filter(is_for).collect();
+        let listeners: Vec<_> = self.of_rule(rule).collect();
         let idle = ("rule", "never decides");
         self.check(idle, &rule.callers, &listeners, (place, report));
+    }
+
+    /// An empty list reads as if it let nobody pass.
+    fn check_open_rule(&self, rule: &EgressRule, place: &SourceSpan, report: &Report<'_>) {
+        let identifies = |listener: &&ListenerCallers<'_>| !listener.identifies_nobody();
+        let mut listeners = self.of_rule(rule).filter(identifies);
+        if rule.action == EgressAction::Pass
+            && let Some(first) = listeners.next()
+        {
+            let name = QuotedWord(&first.listener.name);
+            let message = format!("this rule is for every client of listener {name}");
+            let help = "name callers, or leave `callers` out if every client is meant";
+            report.warning(place, message, help);
+        }
+    }
+
+    /// The listeners whose requests a rule decides about.
+    fn of_rule(&self, rule: &EgressRule) -> impl Iterator<Item = &'l ListenerCallers<'d>> {
+        self.all.iter().filter(|listener| {
+            listener.listener.forward.is_some() && rule.is_for(&listener.listener.name)
+        })
     }
 
     /// Reports one list of a route or rule, with what it is for these listeners when it lets nobody in.
