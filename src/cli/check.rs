@@ -8,10 +8,11 @@ use super::confirmation::{ConfirmationKeys, decode};
 use super::output::{CommandError, block_on, print, print_note};
 use super::probe::{self, ProbeTarget};
 use crate::address::OwnSockets;
+use crate::caller::token::{KeyEndpoint, KeySource, NetworkEndpoints, key_endpoints};
 use crate::config::{self, Config, Credential, EVERY_CALLER, Loaded, Upstream};
 use crate::http_client::{NetworkSettings, NetworkTransport};
 use crate::oauth::{self, TokenEndpoint, TokenResponse};
-use crate::redact::Redactor;
+use crate::redact::{self, Redactor};
 use crate::upstream::{ClientCertificate, Connected};
 
 /// Checks without touching the network. Warnings are printed; they are not errors.
@@ -52,7 +53,8 @@ pub(super) fn run(path: &Path, online: bool, tries: &[ProbeTarget]) -> Result<()
     print("ok")
 }
 
-/// Fetches each token, connects to each upstream and sends what is to be tried; tells how each went.
+/// Fetches each token, reads the keys of each issuer of callers, connects to each upstream and sends what is to be
+/// tried; tells how each went.
 async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), CommandError> {
     let mut failed = 0;
     let mut tokens = BTreeMap::new();
@@ -78,6 +80,13 @@ async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), Command
                 .ok()
                 .map(|fetched| (name.as_str(), (credential, fetched))),
         );
+    }
+    let endpoints = NetworkEndpoints {
+        proxy: config.egress.proxy.clone(),
+        own_sockets: own_sockets(config),
+    };
+    for (name, keys) in key_endpoints(&config.callers, config.kubernetes.as_ref(), &endpoints) {
+        report("keys of", &name, read_keys(&name, &*keys).await);
     }
     for (name, upstream) in &config.upstreams {
         let connected = connect(config, upstream, &redactors).await;
@@ -148,6 +157,27 @@ fn judge(
         Some(Ok(bound)) => Ok(format!("{good}, bound {bound}{clock}")),
         Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}{clock}")),
     }
+}
+
+/// How many keys an issuer of tokens of callers publishes.
+async fn read_keys(name: &str, keys: &dyn KeyEndpoint) -> Result<String, String> {
+    let within = KeySource::READ_TIMEOUT;
+    let found = tokio::time::timeout(within, keys.read()).await;
+    let found = found.map_err(|_| format!("no answer within {within:?}"))?;
+    let found = found.map_err(|error| error.message)?;
+    let mut count = match found.keys.keys.len() {
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    };
+    if let Some((left_out, reason)) = found.keys.left_out {
+        count += &format!(" and {left_out} left out, the first of which {reason}");
+    }
+    Ok(if found.issuer == name {
+        count
+    } else {
+        // Kubernetes, whose issuer the configuration need not name.
+        format!("{count}; the issuer is {}", redact::visible(&found.issuer))
+    })
 }
 
 /// The way to the API of an upstream, of whose answers the head is enough.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::endpoints::TokenEndpoints;
-use super::keys::KeySource;
+use super::keys::{KeyEndpoint, KeySource};
 use super::reviews::Reviews;
 use super::rules::{AccountRules, Rules, TokenRules};
 use crate::caller::CallerIndex;
@@ -108,6 +108,18 @@ impl GroupDefinition {
         self.issuer().unwrap_or("kubernetes")
     }
 
+    /// The name of its keys, and where they are.
+    pub(super) fn key_endpoint(
+        &self,
+        endpoints: &dyn TokenEndpoints,
+    ) -> (&str, Arc<dyn KeyEndpoint>) {
+        let endpoint = match self {
+            Self::Tokens { issuer, keys, .. } => endpoints.issuer_keys(issuer, keys),
+            Self::ServiceAccounts { kubernetes, .. } => endpoints.account_keys(kubernetes),
+        };
+        (self.name(), endpoint)
+    }
+
     /// Whether both have the same keys.
     fn has_keys_of(&self, other: &Self) -> bool {
         match (self, other) {
@@ -163,19 +175,9 @@ impl GroupDefinition {
         // A reload says that something has changed, files for one.
         kept.iter().for_each(|keys| keys.look_again());
         let keys = kept.unwrap_or_else(|| {
-            KeySource::start(
-                self.name(),
-                match &self {
-                    Self::Tokens { issuer, keys, .. } => {
-                        context.endpoints.issuer_keys(issuer, keys)
-                    }
-                    Self::ServiceAccounts { kubernetes, .. } => {
-                        context.endpoints.account_keys(kubernetes)
-                    }
-                },
-                Arc::clone(context.clock),
-                context.metrics.caller_keys(self.name()),
-            )
+            let (name, endpoint) = self.key_endpoint(context.endpoints);
+            let metrics = context.metrics.caller_keys(name);
+            KeySource::start(name, endpoint, Arc::clone(context.clock), metrics)
         });
         let reviews = old
             .iter()

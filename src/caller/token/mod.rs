@@ -163,6 +163,21 @@ impl TokenVerifier {
     }
 }
 
+/// Where the keys are of each issuer whose tokens tell callers, and of the API server of Kubernetes; with the name of
+/// each, for operators.
+pub fn key_endpoints(
+    callers: &BTreeMap<String, Caller>,
+    kubernetes: Option<&Kubernetes>,
+    endpoints: &dyn TokenEndpoints,
+) -> Vec<(String, Arc<dyn KeyEndpoint>)> {
+    let named = |definition: GroupDefinition| {
+        let (name, endpoint) = definition.key_endpoint(endpoints);
+        (name.to_owned(), endpoint)
+    };
+    let definitions = GroupDefinition::all(callers, kubernetes);
+    definitions.into_iter().map(named).collect()
+}
+
 impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenVerifier").finish_non_exhaustive()

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
 use super::{ask, directory};
+use crate::support::any_port;
 use crate::support::api::{Api, unauthorized};
 use crate::support::dpop::{Issuer, Referee, guard};
 use crate::support::idp::{Behaviour, Idp};
+use crate::support::jwt::{Signer, set};
 use crate::support::keys::part;
 use crate::support::process::{command, run};
 use crate::support::server::response;
@@ -156,4 +160,87 @@ async fn a_secret_of_the_environment_loses_one_newline_as_a_file_does() {
         assert_eq!(checked.code, 2, "{checked:?}");
         assert!(checked.stderr.contains("is empty"), "{checked:?}");
     }
+}
+
+/// An issuer and an API server of Kubernetes in one, with these keys.
+fn publisher(keys: serde_json::Value) -> Api {
+    Api::start(move |seen| {
+        let issuer = format!("http://{}", seen.host);
+        let document = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks") });
+        match seen.target.as_str() {
+            "/.well-known/openid-configuration" => response(200, document.to_string()),
+            "/openid/v1/jwks" => response(200, keys.to_string()),
+            _ => response(404, "not here"),
+        }
+    })
+}
+
+#[tokio::test]
+async fn check_online_reads_the_keys_of_the_issuers_of_callers() {
+    let (api, idp, ca) = (Api::open(), Idp::start(), Ca::new());
+    let [one, two] = ["a", "b"].map(Signer::new);
+    let mut with_secret = set([&one]);
+    let secret = json!({ "kty": "oct", "k": "AAAA" });
+    with_secret["keys"].as_array_mut().unwrap().push(secret);
+    let (login, cluster) = (publisher(set([&one, &two])), publisher(with_secret));
+    let broken = Api::start(|_| response(503, "later"));
+    let callers = format!(
+        r#"
+[[listeners]]
+name = "callers"
+address = "{}"
+upstream = "api"
+callers = ["*"]
+
+[callers.billing]
+token = {{ issuer = "{login}", audience = "sidebearer", claims = {{ sub = "billing" }} }}
+
+[callers.search]
+service_account = "shop/search"
+
+[kubernetes]
+audience = "sidebearer"
+api_server = "{}"
+token_file = "secret"
+ca_file = "{}"
+"#,
+        any_port(),
+        cluster.url(),
+        ca.file().display(),
+        login = login.url(),
+    );
+    let config = smallest(&api, &idp) + &callers;
+    let (_dir, path) = directory(&config);
+    let checked = ask(&["check", "--online", "--config", &path]).await;
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let told = [
+        format!("ok      keys of {}: 2 keys\n", login.url()),
+        format!(
+            "ok      keys of kubernetes: 1 key and 1 left out, the first of which is a secret, which nobody publishes; the issuer is {}\n",
+            cluster.url()
+        ),
+    ];
+    for told in told {
+        assert!(checked.stderr.contains(&told), "{told}: {checked:?}");
+    }
+    assert!(
+        cluster
+            .seen()
+            .iter()
+            .all(|seen| seen.authorization() == "Bearer s3cret")
+    );
+    assert!(
+        login
+            .seen()
+            .iter()
+            .all(|seen| seen.authorization().is_empty())
+    );
+
+    let (_dir, path) = directory(&config.replace(&login.url(), &broken.url()));
+    let checked = ask(&["check", "--online", "--config", &path]).await;
+    assert_eq!(checked.code, 1, "{checked:?}");
+    let told = format!("FAILED  keys of {}: ", broken.url());
+    let mut lines = checked.stderr.lines();
+    let told = lines.find(|line| line.starts_with(&told));
+    assert!(told.is_some_and(|line| line.contains("503")), "{checked:?}");
 }
