@@ -148,22 +148,28 @@ pub(super) fn network_settings(
     }
 }
 
-impl From<http_client::Error> for TokenError {
-    fn from(error: http_client::Error) -> Self {
-        let kind = match error.kind {
+impl From<RequestErrorKind> for TokenErrorKind {
+    fn from(kind: RequestErrorKind) -> Self {
+        match kind {
             RequestErrorKind::Unreachable
             | RequestErrorKind::ProxyRefused
-            | RequestErrorKind::Disconnected => TokenErrorKind::Unreachable,
-            RequestErrorKind::Timeout => TokenErrorKind::Timeout,
+            | RequestErrorKind::Disconnected => Self::Unreachable,
+            RequestErrorKind::Timeout => Self::Timeout,
             // The server refused the client, though not in the words of OAuth.
-            RequestErrorKind::CertificateRefused => TokenErrorKind::Refused,
-            RequestErrorKind::Internal => TokenErrorKind::Local,
+            RequestErrorKind::CertificateRefused => Self::Refused,
+            RequestErrorKind::Internal => Self::Local,
             // The server named a URL, or sent a response, that cannot be used.
             RequestErrorKind::InvalidRequest
             | RequestErrorKind::AddressForbidden
             | RequestErrorKind::HeadTooLarge
-            | RequestErrorKind::InvalidResponse => TokenErrorKind::BadResponse,
-        };
+            | RequestErrorKind::InvalidResponse => Self::BadResponse,
+        }
+    }
+}
+
+impl From<http_client::Error> for TokenError {
+    fn from(error: http_client::Error) -> Self {
+        let kind = error.kind.into();
         let hint = if error.kind == RequestErrorKind::HeadTooLarge {
             "; max_response_bytes bounds them"
         } else {

@@ -13,8 +13,7 @@ use super::keys::KeyFetchError;
 use crate::address::OwnSockets;
 use crate::config::{Dialing, HttpVersion, ProxyChoice, Tls};
 use crate::http_client::{
-    self, AddressPolicy, HttpClient, NetworkSettings, RequestErrorKind, Response, UnreadableBody,
-    display_url,
+    self, AddressPolicy, HttpClient, NetworkSettings, Response, UnreadableBody, display_url,
 };
 use crate::oauth::TokenErrorKind;
 use crate::redact::Redactor;
@@ -162,18 +161,6 @@ fn kind_of(status: StatusCode) -> TokenErrorKind {
 
 impl From<http_client::Error> for KeyFetchError {
     fn from(error: http_client::Error) -> Self {
-        let kind = match error.kind {
-            RequestErrorKind::Unreachable
-            | RequestErrorKind::ProxyRefused
-            | RequestErrorKind::Disconnected => TokenErrorKind::Unreachable,
-            RequestErrorKind::Timeout => TokenErrorKind::Timeout,
-            RequestErrorKind::CertificateRefused => TokenErrorKind::Refused,
-            RequestErrorKind::Internal => TokenErrorKind::Local,
-            RequestErrorKind::InvalidRequest
-            | RequestErrorKind::AddressForbidden
-            | RequestErrorKind::HeadTooLarge
-            | RequestErrorKind::InvalidResponse => TokenErrorKind::BadResponse,
-        };
-        Self::new(kind, error.message)
+        Self::new(error.kind.into(), error.message)
     }
 }
