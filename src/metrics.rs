@@ -13,6 +13,7 @@ mod families;
 mod handshakes;
 mod listeners;
 mod outcomes;
+mod process;
 mod series;
 mod traffic;
 mod tunnels;
@@ -35,6 +36,7 @@ pub use outcomes::{
     CLIENT_ERRORS, CONNECT_OUTCOMES, HANDSHAKE_OUTCOMES, REVIEW_OUTCOMES, TOKEN_OUTCOMES,
     UPSTREAM_ERRORS,
 };
+pub use process::ProcessState;
 pub use traffic::TrafficMetrics;
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 pub use upstreams::UpstreamMetrics;
@@ -43,6 +45,7 @@ use caller_tokens::CallerTokenSeries;
 use callers::CALLER;
 use families::{VALID, counter, gauge, histogram};
 use handshakes::HandshakeSeries;
+use process::ProcessSeries;
 use tunnels::TunnelSeries;
 
 /// From a cached answer on loopback to the slowest upstream that is still waited for.
@@ -79,6 +82,7 @@ pub struct Metrics {
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
     caller_tokens: CallerTokenSeries,
+    process: ProcessSeries,
 }
 
 impl Metrics {
@@ -180,10 +184,11 @@ impl Metrics {
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
             caller_tokens: CallerTokenSeries::new(),
+            process: ProcessSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 19] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.reported.clone()),
@@ -202,11 +207,11 @@ impl Metrics {
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.log_lines_dropped.clone()),
             Box::new(build),
-            Box::new(process_start()),
         ];
         let all = all.into_iter().chain(metrics.tunnels.collectors());
         let all = all.chain(metrics.audit.collectors());
         let all = all.chain(metrics.caller_tokens.collectors());
+        let all = all.chain(metrics.process.collectors());
         for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
         }
@@ -268,16 +273,6 @@ impl Metrics {
         debug_assert!(encoded.is_ok(), "writing to memory does not fail");
         String::from_utf8(text).unwrap_or_default()
     }
-}
-
-fn process_start() -> Gauge {
-    let start = Gauge::new(
-        "process_start_time_seconds",
-        "When the process started, Unix time.",
-    )
-    .expect(VALID);
-    start.set(unix_now());
-    start
 }
 
 fn unix_now() -> f64 {

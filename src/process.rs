@@ -3,11 +3,13 @@
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 /// Open files that are not client connections: pools, files, sockets of our own.
 const SPARE_FILES: u64 = 256;
@@ -15,6 +17,19 @@ const SPARE_FILES: u64 = 256;
 /// Files that neither clients nor upstreams get: probes must be answered, and files read, when
 /// there are no more.
 static RESERVED_FILES: AtomicU64 = AtomicU64::new(32);
+
+/// What the process takes from the system at one moment.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    /// Time of CPUs that it has used, all threads together.
+    pub cpu: Duration,
+    /// Memory of it that is in RAM.
+    pub resident_bytes: u64,
+    /// Open files, sockets included.
+    pub open_files: u64,
+    /// How many may be open; none if there is no limit.
+    pub open_files_limit: Option<u64>,
+}
 
 /// Makes sure that tokens and secrets in memory never reach a core file, and that other processes
 /// of the same user cannot read them by `ptrace` or `/proc`
@@ -42,6 +57,24 @@ pub fn raise_open_files(max_connections: usize) -> Option<String> {
         Err(_) => limit.current,
     };
     too_few_files(now, max_connections)
+}
+
+/// What the process takes from the system now. It counts open files one by one, so that it takes some milliseconds
+/// with thousands of them; `None` without `/proc`.
+pub fn usage() -> Option<Usage> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = resident.trim().strip_suffix(" kB")?.parse().ok()?;
+    let files = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some(Usage {
+        cpu: clock_gettime(ClockId::ProcessCPUTime).try_into().ok()?,
+        resident_bytes: kibibytes * 1024,
+        // The directory itself is open meanwhile.
+        open_files: (files as u64).saturating_sub(1),
+        open_files_limit: getrlimit(Resource::Nofile).current,
+    })
 }
 
 /// Whether a socket cannot be opened because the process or the system is at its limit.
@@ -132,6 +165,20 @@ mod tests {
             warning.contains("20255") && warning.contains("20256"),
             "{warning}"
         );
+    }
+
+    #[test]
+    fn the_use_of_the_system_is_that_of_this_process() {
+        let before = usage().unwrap();
+        let files: Vec<_> = (0..50)
+            .map(|_| std::fs::File::open("/dev/null").unwrap())
+            .collect();
+        let now = usage().unwrap();
+        assert!(now.cpu > Duration::ZERO && now.cpu >= before.cpu, "{now:?}");
+        assert!(now.resident_bytes > 1 << 20, "{now:?}");
+        // Tests beside this one open and close files too.
+        assert!(now.open_files >= files.len() as u64, "{now:?}");
+        assert_eq!(now.open_files_limit, getrlimit(Resource::Nofile).current);
     }
 
     #[test]

@@ -29,7 +29,8 @@ use self::io::WriteTimeout;
 pub use self::status::Reload;
 
 use crate::config::{self, Config, Diagnostics};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessState};
+use crate::process;
 use crate::proxy::admit_to_admin;
 use crate::route::AllowedAddresses;
 use crate::server::{Acceptor, Shards};
@@ -263,7 +264,7 @@ async fn respond(
                 &status::readiness(&admin.snapshots.load(), ready, admin.is_draining()),
             )
         }
-        ("/metrics", _) if get => metrics(admin),
+        ("/metrics", _) if get => metrics(admin).await,
         ("/status", Scope::All) if get => page(StatusCode::OK, &full_status(admin)),
         ("/reload", Scope::All) if head.method == Method::POST => reload(admin).await,
         ("/livez" | "/readyz" | "/startupz" | "/metrics", _)
@@ -323,7 +324,16 @@ fn health(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {
     page(status, body)
 }
 
-fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+async fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let usage = tokio::task::spawn_blocking(process::usage);
+    let (responding, usage) = tokio::join!(admin.is_alive(), usage);
+    admin.metrics.show_process(&ProcessState {
+        // An error only says that the process is ending.
+        usage: usage.ok().flatten(),
+        responding,
+        client_connections: admin.shards.connection_count(),
+        client_connections_limit: admin.snapshots.load().config.server.max_connections,
+    });
     for credential in admin.snapshots.load().credentials.values() {
         credential.source.report();
     }

@@ -58,12 +58,20 @@ async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
         r#"sidebearer_config_reloads_total{outcome="failure"} 0"#,
         "sidebearer_config_last_reload_timestamp_seconds ",
         "sidebearer_log_lines_dropped_total ",
+        "sidebearer_threads_responding 1",
+        "sidebearer_client_connections 1",
+        "sidebearer_client_connections_limit 10000",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
         concat!(
             r#"sidebearer_build_info{version=""#,
             env!("CARGO_PKG_VERSION"),
             r#""} 1"#
         ),
     ];
+    let _open = client::Connection::open(sidebearer.address()).await;
     // What has an end is counted after it: the client may be told before.
     let mut page = String::new();
     for series in expected {
@@ -73,7 +81,15 @@ async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
         })
         .await;
     }
-    assert!(!page.to_ascii_lowercase().contains("client"), "{page}");
+    let page = page.to_ascii_lowercase();
+    for word in [
+        "client-path",
+        "client-query",
+        "clientmethod",
+        "client.example",
+    ] {
+        assert!(!page.contains(word), "{word} in {page}");
+    }
 }
 
 #[tokio::test]
