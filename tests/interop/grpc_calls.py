@@ -8,6 +8,7 @@ usage: grpc_calls.py SIDEBEARER DIRECTORY
 import http.server
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -73,12 +74,14 @@ def start_api(options):
     return server, port
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [it.getsockname()[1] for it in sockets]
-    for it in sockets:
-        it.close()
-    return ports
+def free_port():
+    """A port that the system gives to no socket that asks for any, and that another script hardly draws."""
+    while True:
+        try:
+            with socket.create_server(("127.0.0.1", random.randrange(10_000, 32_000))) as it:
+                return it.getsockname()[1]
+        except OSError:
+            pass
 
 
 def check(claim, good):
@@ -113,7 +116,7 @@ def run(sidebearer, directory):
     threading.Thread(target=tokens.serve_forever, daemon=True).start()
     # One server with the limits that every gRPC server has, and one that may be asked more often.
     apis = {"usual": start_api([]), "lenient": start_api(LENIENT)}
-    admin, *listeners = free_ports(1 + len(apis))
+    admin, *listeners = [free_port() for _ in range(1 + len(apis))]
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(apis, listeners)}
     config = [f'[server]\nping_interval = "{PING_INTERVAL}"\n[admin]\naddress = "127.0.0.1:{admin}"\n']
     for name, (_, port) in apis.items():

@@ -4,7 +4,7 @@ import sys
 import httpx
 
 file = os.environ.get("BODY_FILE")
-with httpx.Client(timeout=30) as client:
+with httpx.Client(http2=True, timeout=30) as client:
     for url in sys.argv[1:]:
         answer = client.post(url, content=open(file, "rb")) if file else client.get(url)
-        print(answer.text, answer.status_code, sep="\t")
+        print(answer.text, answer.status_code, answer.http_version, sep="\t")

@@ -16,7 +16,7 @@ class Client {
                 request.POST(BodyPublishers.ofFile(Path.of(file)));
             }
             var answer = client.send(request.build(), BodyHandlers.ofString());
-            System.out.println(answer.body() + "\t" + answer.statusCode());
+            System.out.println(answer.body() + "\t" + answer.statusCode() + "\t" + answer.version());
         }
     }
 }

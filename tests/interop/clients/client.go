@@ -20,7 +20,7 @@ func main() {
 			os.Exit(1)
 		}
 		response.Body.Close()
-		fmt.Printf("%s\t%d\n", body, response.StatusCode)
+		fmt.Printf("%s\t%d\t%s\n", body, response.StatusCode, response.Proto)
 	}
 }
 
