@@ -13,6 +13,7 @@
 //! - [`caller`] is who is calling.
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own.
+//! - [`interception`] is what ends the TLS of clients, and what they need to trust it.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
 //! - [`audit`] records decisions; [`client_socket`] is the socket of a client.
 //! - [`sampling`] leaves log lines out while many requests fail in the same way; [`telemetry`] is the log;
@@ -20,6 +21,7 @@
 //! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`tls`] reads certificates, keys and CRLs, and is what a listener with TLS makes of them.
 //! - [`config`] is what the TOML files say.
+//! - [`ca`] makes a certification authority that may sign for few names alone, and signs with it.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.
 //! - [`http1`] and [`http2`] are the two versions of HTTP on the wire.
 //! - [`service_manager`] tells systemd; [`watch`] tells when files change; [`files`] reads them within a
@@ -31,6 +33,7 @@ pub mod address;
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod ca;
 pub mod caller;
 pub mod cli;
 pub mod client_socket;
@@ -43,6 +46,7 @@ pub mod header_names;
 pub mod http1;
 pub mod http2;
 pub mod http_client;
+pub mod interception;
 pub mod jose;
 pub mod limit;
 pub mod metrics;

@@ -30,6 +30,7 @@ use crate::config::{self, Config};
 use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
+use crate::interception::Interception;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
@@ -71,6 +72,8 @@ pub struct Snapshot {
     pub egress: EgressPolicy,
     /// How it leaves; `None` if nothing does.
     pub passing: Option<Passing>,
+    /// What ends the TLS of clients; `None` without `[interception]`.
+    pub interception: Option<Arc<Interception>>,
     /// How much callers and routes may ask for.
     pub limits: LimitTable,
     /// Where decisions are recorded; `None` where they are not.

@@ -3,6 +3,7 @@
 //! Results go to stdout, text for people to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage
 //! or configuration.
 
+mod ca;
 mod check;
 mod confirmation;
 pub mod demo;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
+pub use self::ca::{CaCommand, CreateCa};
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
 use crate::process;
@@ -72,6 +74,9 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Make the CA of [interception] beforehand, or replace it
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Have a running sidebearer read its configuration again; exit 2 if it is refused
     Reload {
         /// What to ask; default: /reload at the admin address of the configuration
@@ -129,6 +134,7 @@ impl Command {
                 config,
                 reveal,
             } => token::run(&config.path, &name, reveal),
+            Self::Ca(command) => ca::run(&command),
             Self::Demo { once } => demo::start(once),
             Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
@@ -172,6 +178,14 @@ mod tests {
             Command::Demo { once: true }
         ));
         assert!(matches!(
+            parse("ca create --domain example.com --domain example.org --out /ca --successor").unwrap(),
+            Command::Ca(CaCommand::Create(CreateCa { domains, successor: true, .. })) if domains.len() == 2
+        ));
+        assert!(matches!(
+            parse("ca switch /ca").unwrap(),
+            Command::Ca(CaCommand::Switch { directory }) if directory.as_os_str() == "/ca"
+        ));
+        assert!(matches!(
             parse("reload --config /c.toml").unwrap(),
             Command::Reload { url: None, config: ConfigPath { path } } if path.as_os_str() == "/c.toml"
         ));
@@ -191,6 +205,10 @@ mod tests {
             "check --try crm=/me",
             "check --online --try crm",
             "health --url nonsense",
+            "ca",
+            "ca create --out /ca",
+            "ca create --domain example.com",
+            "ca switch",
         ] {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
         }

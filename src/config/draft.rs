@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use super::report::SourceSpan;
 use super::settings::{
-    Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Kubernetes, Limits,
-    ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Secret, Server, Upstream,
+    Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Interception, Kubernetes,
+    Limits, ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Secret, Server,
+    Upstream,
 };
 use super::value::Value;
 
@@ -23,6 +24,7 @@ pub(super) struct Draft {
     pub(super) forward_listeners: Vec<((String, Forwarding), SourceSpan)>,
     pub(super) routes: Vec<(Route, SourceSpan)>,
     pub(super) egress: Defined<Egress>,
+    pub(super) interception: Defined<Option<Interception>>,
     /// The rules of `egress`, with their places.
     pub(super) egress_rules: Vec<DraftRule>,
     /// The listener of every route, those with mistakes included.
@@ -148,6 +150,7 @@ impl Draft {
             routes: without_places(self.routes),
             credentials: values(self.credentials),
             egress: first(self.egress).unwrap_or_default(),
+            interception: first(self.interception).flatten(),
             callers: values(self.callers),
             audit: first(self.audit).flatten(),
             kubernetes: first(self.kubernetes).flatten(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 
 use super::audit;
-use super::context::{BuildContext, BuildError};
+use super::context::{BuildContext, BuildError, BuildFailure};
 use super::listener::{expiry, implied_routes, listener_tls, route_labels};
 use super::{
     BuiltCredential, BuiltUpstream, LimitTable, ListenerRules, Passing, RouteTarget, Snapshot,
@@ -18,6 +18,7 @@ use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
 use crate::caller::{CallerIndex, Callers};
 use crate::config::{self, Config, Enforcement};
 use crate::egress::EgressPolicy;
+use crate::interception::Interception;
 use crate::metrics::Metrics;
 use crate::policy::PermitTable;
 use crate::route::{RoutePattern, RouteTable};
@@ -36,6 +37,8 @@ struct BuiltParts {
     tls: Vec<Option<Arc<ServerTls>>>,
     /// Where decisions are recorded.
     audit: Option<Auditing>,
+    /// What ends the TLS of clients.
+    interception: Option<Arc<Interception>>,
 }
 
 /// Builds the snapshots of one process.
@@ -94,6 +97,7 @@ impl Builder {
             upstreams.push(built);
         }
         let tls = listener_tls(&config, old)?;
+        let interception = interception(&config, old)?;
         let known = old.map(|old| &*old.callers);
         let callers = Arc::new(Callers::build(&config, known));
         let parts = BuiltParts {
@@ -102,6 +106,7 @@ impl Builder {
             callers,
             tls,
             audit,
+            interception,
         };
         Ok(self.assemble(config, parts, old))
     }
@@ -165,6 +170,7 @@ impl Builder {
             callers: Arc::clone(&old.callers),
             tls: tls.collect(),
             audit: old.audit.clone(),
+            interception: old.interception.clone(),
         };
         Ok(Some(self.assemble(config, parts, Some(old))))
     }
@@ -177,6 +183,7 @@ impl Builder {
             callers,
             tls,
             audit,
+            interception,
         } = parts;
         let names = config.upstreams.keys().map(String::as_str);
         let indices: HashMap<&str, u32> = names.zip(0..).collect();
@@ -232,6 +239,7 @@ impl Builder {
             route_labels: route_labels(&config, &egress),
             passing,
             audit,
+            interception,
             limits: LimitTable::build(&config, old.map(|old| (&old.config, &old.limits))),
             own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),
@@ -303,6 +311,22 @@ impl Builder {
 
 fn caller_indices(config: &Config) -> HashMap<&str, CallerIndex> {
     config.callers.keys().map(String::as_str).zip(0..).collect()
+}
+
+/// The CA and what it has signed: that of `old` where neither its settings nor its files have changed.
+fn interception(
+    config: &Config,
+    old: Option<&Snapshot>,
+) -> Result<Option<Arc<Interception>>, BuildError> {
+    let Some(settings) = &config.interception else {
+        return Ok(None);
+    };
+    let old = old.and_then(|old| old.interception.as_ref());
+    let opened = Interception::open(settings, old).map_err(|error| BuildError {
+        table: "[interception]".to_owned(),
+        reason: BuildFailure::Interception(error),
+    });
+    opened.map(Some)
 }
 
 fn via(config: &Config, instance: &str) -> Option<HeaderValue> {

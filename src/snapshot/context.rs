@@ -10,6 +10,7 @@ use crate::audit::AuditSlot;
 use crate::config::{self, AuthorizationServer};
 use crate::dpop::LastNonce;
 use crate::http2::Budget;
+use crate::interception::InterceptionError;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::Metrics;
 use crate::oauth;
@@ -65,6 +66,9 @@ pub enum BuildFailure {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The CA, or what clients need to trust it.
+    #[error(transparent)]
+    Interception(#[from] InterceptionError),
     /// The file of the audit.
     #[error("{} cannot be written: {error}", file.display())]
     Audit {

@@ -41,4 +41,5 @@ pub use pool::{
 };
 pub use proxy_hop::ReadyProxy;
 pub use socket::CountingSocket;
+pub use system_roots::certificates as system_certificates;
 pub use tls::{ClientCertificate, fingerprint};

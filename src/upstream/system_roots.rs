@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls_native_certs::CertificateResult;
 
 use super::error::TlsError;
@@ -81,6 +82,13 @@ pub(super) fn read() -> Result<Arc<RootCertStore>, TlsError> {
     let roots = Arc::new(store_of(found)?);
     *last = Some((fingerprint, roots.clone()));
     Ok(roots)
+}
+
+/// The certificates themselves, for clients of ours. Read anew each time; none where the system has none, or its file
+/// system does not answer. Blocks.
+pub fn certificates() -> Vec<CertificateDer<'static>> {
+    let found = bounded(|_| rustls_native_certs::load_native_certs());
+    found.map(|found| found.certs).unwrap_or_default()
 }
 
 /// A number that changes when [`read`] would read them again.

@@ -3,7 +3,8 @@
 use super::super::kinds::{SubTable, TableArray, TablesByName};
 use super::{
     ADMIN_TABLE, AUDIT_TABLE, CALLER_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE,
-    KUBERNETES_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE, SERVER_TABLE, UPSTREAM_TABLE,
+    INTERCEPTION_TABLE, KUBERNETES_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE, SERVER_TABLE,
+    UPSTREAM_TABLE,
 };
 
 keys! {
@@ -29,6 +30,9 @@ keys! {
 
         /// What may leave that no route leads to.
         egress: SubTable = SubTable(&EGRESS_TABLE);
+
+        /// The CA that ends the TLS of clients.
+        interception: SubTable = SubTable(&INTERCEPTION_TABLE);
 
         /// The APIs.
         upstreams: TablesByName = TablesByName(&UPSTREAM_TABLE);

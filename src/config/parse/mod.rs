@@ -6,6 +6,7 @@ pub(super) mod caller;
 pub(super) mod egress;
 pub(super) mod forward;
 pub(super) mod http;
+pub(super) mod interception;
 pub(super) mod listener;
 pub(super) mod oauth;
 pub(super) mod proxy;

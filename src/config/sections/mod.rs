@@ -11,6 +11,7 @@ mod egress_proxy;
 mod forward;
 mod general;
 mod grant;
+mod interception;
 mod kubernetes;
 pub(super) mod limits;
 mod listener_tls;
@@ -30,7 +31,9 @@ use super::keys::ROOT;
 use super::read::Section;
 use super::report::{Report, SourceSpan};
 use super::settings::caller::EVERY_CALLER;
-use super::settings::{Audit, Egress, Kubernetes, ListenAddress, Log, OperatorListener, Server};
+use super::settings::{
+    Audit, Egress, Interception, Kubernetes, ListenAddress, Log, OperatorListener, Server,
+};
 use super::words::QuotedWord;
 
 /// Adds the sections of one file to the draft.
@@ -76,6 +79,16 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         let place = section.place.clone();
         let egress = (Egress::read(section, files, draft), place);
         once(report, "[egress]", &mut draft.egress, egress);
+    }
+    if let Some(section) = root.read(&ROOT.interception) {
+        let place = section.place.clone();
+        let interception = (Interception::read(&section, files), place);
+        once(
+            report,
+            "[interception]",
+            &mut draft.interception,
+            interception,
+        );
     }
     for (name, section) in root.read(&ROOT.upstreams) {
         let place = section.place.clone();

@@ -13,7 +13,7 @@ use super::super::value::Value;
 
 /// How long before its end a certificate is warned about, at most. One that lives for hours is renewed within hours: it
 /// is warned about in the last quarter of its life.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Warns of certificates of a file that have ended or are about to, and of those that are not valid yet: of the first of
 /// each kind.

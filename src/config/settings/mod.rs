@@ -9,6 +9,7 @@ mod egress_proxy;
 pub(super) mod file;
 pub(super) mod forward;
 mod general;
+mod interception;
 mod kubernetes;
 mod limits;
 mod listener;
@@ -38,6 +39,7 @@ pub use egress_proxy::{
 pub use file::NamedFile;
 pub use forward::{Forwarding, HostPort, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
+pub use interception::Interception;
 pub use kubernetes::Kubernetes;
 pub use limits::Limits;
 pub use listener::{
@@ -72,6 +74,8 @@ pub struct Config {
     pub credentials: BTreeMap<String, Credential>,
     /// What may leave that no route leads to.
     pub egress: Egress,
+    /// The CA that ends the TLS of clients; `None` without.
+    pub interception: Option<Interception>,
     /// Who may use listeners, by name.
     pub callers: BTreeMap<String, Caller>,
     /// The record of every decision; `None` without.
@@ -143,9 +147,8 @@ impl Config {
         files.extend(self.kubernetes.iter().flat_map(Kubernetes::files));
         files.sort_unstable();
         files.dedup();
-        files
-            .into_iter()
-            .map(|file| file.path().to_owned())
-            .collect()
+        let files = files.into_iter().map(|file| file.path().to_owned());
+        let of_ca = self.interception.iter().flat_map(Interception::files);
+        files.chain(of_ca).collect()
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn tables() -> Vec<&'static Table> {
 }
 
 /// A configuration with each table, which holds no more than it needs.
-const NEEDED: [(&str, &str); 19] = [
+const NEEDED: [(&str, &str); 20] = [
     ("[server]", ""),
     ("[log]", ""),
     ("[admin]", ""),
@@ -57,6 +57,7 @@ const NEEDED: [(&str, &str); 19] = [
         "issuer = \"https://login.example.com\"\naudience = \"sidebearer\"\n",
     ),
     ("[callers.NAME.limits]", ""),
+    ("[interception]", "domains = [\"example.com\"]\n"),
     ("[kubernetes]", ""),
     ("[audit]", "file = \"stdout\"\n"),
 ];

@@ -1,0 +1,157 @@
+//! The files of a CA: who may read them, and what becomes of them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn directory() -> (TempDir, KeyDirectory) {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = KeyDirectory::new(dir.path().join("ca"));
+    (dir, directory)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn example() -> Vec<String> {
+    domains(&["example.com"])
+}
+
+/// What is said, with the directory left out.
+fn refused<T>(directory: &KeyDirectory, result: Result<T, KeyDirectoryError>) -> String {
+    let Err(error) = result else {
+        panic!("it was taken");
+    };
+    error
+        .to_string()
+        .replace(&directory.path().display().to_string(), "CA")
+}
+
+#[test]
+fn a_directory_or_key_that_others_can_use_is_refused() {
+    let (_dir, directory) = directory();
+    directory.create(&example()).unwrap();
+    let key = directory.file(KEY_FILE);
+    for (path, mode, expected) in [
+        (
+            directory.path(),
+            0o755,
+            "CA: every user of the machine can look into it; take that away: chmod o= CA",
+        ),
+        (
+            directory.path(),
+            0o701,
+            "CA: every user of the machine can look into it; take that away: chmod o= CA",
+        ),
+        (
+            &key,
+            0o604,
+            "CA/issuer.key: every user of the machine can use the key; take that away: chmod 0600 CA/issuer.key",
+        ),
+        (
+            &key,
+            0o602,
+            "CA/issuer.key: every user of the machine can use the key; take that away: chmod 0600 CA/issuer.key",
+        ),
+        (
+            &key,
+            0o620,
+            "CA/issuer.key: a group of users can use the key; take that away: chmod 0600 CA/issuer.key (a key of root may be readable by a group)",
+        ),
+    ] {
+        let before = fs::metadata(path).unwrap().permissions();
+        set_mode(path, mode);
+        assert_eq!(refused(&directory, directory.read()), expected);
+        assert_eq!(
+            refused(&directory, directory.read_or_create(&example())),
+            expected
+        );
+        fs::set_permissions(path, before).unwrap();
+        directory.read().unwrap();
+    }
+    // The key of the successor is as good as a key.
+    directory.create_successor(&example()).unwrap();
+    set_mode(&directory.file(NEXT_KEY_FILE), 0o644);
+    assert!(refused(&directory, directory.read()).starts_with("CA/next.key: every user"));
+}
+
+#[test]
+fn what_is_there_is_never_replaced_but_by_a_switch() {
+    let (_dir, directory) = directory();
+    let missing = "CA/issuer.pem is missing: without an issuer there is nothing to succeed; make one without --successor";
+    assert_eq!(
+        refused(&directory, directory.create_successor(&example())),
+        missing
+    );
+    directory.create(&example()).unwrap();
+    let key = fs::read(directory.file(KEY_FILE)).unwrap();
+    assert_eq!(
+        refused(&directory, directory.create(&example())),
+        "CA/issuer.key is there already; nothing was changed"
+    );
+    directory.create_successor(&example()).unwrap();
+    let again = refused(&directory, directory.create_successor(&example()));
+    assert_eq!(again, "CA/next.key is there already; nothing was changed");
+    assert_eq!(fs::read(directory.file(KEY_FILE)).unwrap(), key);
+    // What is left of one that was ended in the middle does not keep the next from its work.
+    let (_dir, directory) = self::directory();
+    fs::create_dir(directory.path()).unwrap();
+    set_mode(directory.path(), 0o700);
+    fs::write(directory.file(".issuer.key.new"), "half of a k").unwrap();
+    directory.create(&example()).unwrap();
+    directory.read().unwrap();
+}
+
+#[test]
+fn half_of_an_issuer_is_refused_and_not_completed() {
+    for (gone, left) in [(KEY_FILE, CHAIN_FILE), (CHAIN_FILE, KEY_FILE)] {
+        let (_dir, directory) = directory();
+        directory.create(&example()).unwrap();
+        fs::remove_file(directory.file(gone)).unwrap();
+        let expected =
+            format!("CA/{left} is there without {gone}: put both there, or take it away");
+        assert_eq!(
+            refused(&directory, directory.read_or_create(&example())),
+            expected
+        );
+        assert!(!directory.file(gone).exists());
+    }
+}
+
+#[test]
+fn a_switch_that_was_interrupted_is_finished() {
+    let now = SystemTime::now();
+    let (_dir, directory) = directory();
+    directory.create(&example()).unwrap();
+    let missing = "CA/next.pem is missing: `sidebearer ca create --successor` makes it";
+    assert_eq!(refused(&directory, directory.switch(now)), missing);
+    let old = certificates(&fs::read(directory.file(CHAIN_FILE)).unwrap()).unwrap();
+    directory.create_successor(&example()).unwrap();
+    let next = fs::read(directory.file(NEXT_CHAIN_FILE)).unwrap();
+
+    // A successor without its key is not switched to.
+    let key = fs::read(directory.file(NEXT_KEY_FILE)).unwrap();
+    fs::remove_file(directory.file(NEXT_KEY_FILE)).unwrap();
+    let half = "CA/next.pem is there without next.key: put both there, or take it away";
+    assert_eq!(refused(&directory, directory.switch(now)), half);
+    // Interrupted when the key had its place.
+    fs::write(directory.file(KEY_FILE), &key).unwrap();
+    assert_eq!(directory.switch(now).unwrap(), Switched::Finished);
+    assert_eq!(fs::read(directory.file(CHAIN_FILE)).unwrap(), next);
+    let kept = certificates(&fs::read(directory.file(PREVIOUS_FILE)).unwrap()).unwrap();
+    assert_eq!(kept, old[1..]);
+    assert!(!directory.file(NEXT_CHAIN_FILE).exists());
+
+    // The roots of all before it stay.
+    directory.create_successor(&example()).unwrap();
+    assert_eq!(directory.switch(now).unwrap(), Switched::Whole);
+    let kept = certificates(&fs::read(directory.file(PREVIOUS_FILE)).unwrap()).unwrap();
+    assert_eq!(kept.len(), 2);
+    let (others, issuer) = directory.read().unwrap();
+    assert!(others.next.is_none() && issuer.is_some());
+}

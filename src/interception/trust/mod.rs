@@ -1,0 +1,12 @@
+//! What clients need to trust the CA: files in the form that each kind of client reads, and variables that name them.
+
+mod directory;
+mod files;
+#[cfg(test)]
+mod tests;
+mod truststore;
+mod variables;
+
+pub use directory::write;
+pub use files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE};
+pub use variables::variables;

@@ -1,0 +1,136 @@
+//! The variables by which runtimes find the roots that they trust.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::files::{BUNDLE_FILE, CA_FILE, TRUSTSTORE_FILE, put};
+use super::truststore::PASSWORD;
+
+/// Which variables name which file: those that replace the roots of a runtime name all of them, those that add to them
+/// ours alone.
+const FILES: [(&str, &str); 10] = [
+    ("SSL_CERT_FILE", BUNDLE_FILE),
+    ("NODE_EXTRA_CA_CERTS", CA_FILE),
+    ("REQUESTS_CA_BUNDLE", BUNDLE_FILE),
+    ("CURL_CA_BUNDLE", BUNDLE_FILE),
+    ("GIT_SSL_CAINFO", BUNDLE_FILE),
+    ("AWS_CA_BUNDLE", BUNDLE_FILE),
+    ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", BUNDLE_FILE),
+    ("DENO_CERT", CA_FILE),
+    ("CARGO_HTTP_CAINFO", BUNDLE_FILE),
+    ("PIP_CERT", BUNDLE_FILE),
+];
+
+/// The variable that every Java virtual machine reads its options from.
+const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+
+/// The variables of `env.sh` and their values for a program that would inherit `inherited`. A file that an inherited
+/// variable names goes on to count: the value is then a file in `directory` with what both hold. Options for Java are
+/// appended to those inherited. `directory` has been [written](super::write()). Blocks.
+///
+/// # Errors
+/// A file that is named cannot be read, or the one with both cannot be written.
+pub fn variables(
+    directory: &Path,
+    inherited: impl Fn(&str) -> Option<OsString>,
+) -> io::Result<Vec<(&'static str, OsString)>> {
+    let mut variables = Vec::with_capacity(FILES.len() + 1);
+    for (variable, file) in FILES {
+        let ours = directory.join(file);
+        let named = inherited(variable).filter(|named| !named.is_empty() && *named != ours);
+        let path = match named {
+            None => ours,
+            Some(named) => joined(directory, variable, &PathBuf::from(named))?,
+        };
+        variables.push((variable, path.into_os_string()));
+    }
+    let mut options = inherited(JAVA_OPTIONS).unwrap_or_default();
+    if !options.is_empty() {
+        options.push(" ");
+    }
+    options.push(java_options(directory));
+    variables.push((JAVA_OPTIONS, options));
+    Ok(variables)
+}
+
+/// A file in `directory` with what `named` holds, and our roots.
+fn joined(directory: &Path, variable: &str, named: &Path) -> io::Result<PathBuf> {
+    let failed = |error: io::Error| {
+        let message = format!("{variable}: {}: {error}", named.display());
+        io::Error::new(error.kind(), message)
+    };
+    let mut content = fs::read(named).map_err(failed)?;
+    if !content.is_empty() && !content.ends_with(b"\n") {
+        content.push(b'\n');
+    }
+    content.extend(fs::read(directory.join(CA_FILE))?);
+    let name = format!("{variable}.pem");
+    put(directory, &name, &content)?;
+    Ok(directory.join(name))
+}
+
+/// The options by which Java trusts the roots in `directory`, and sends credentials to a proxy over CONNECT, in the
+/// form in which [`JAVA_OPTIONS`] has them.
+fn java_options(directory: &Path) -> OsString {
+    let truststore = directory.join(TRUSTSTORE_FILE);
+    let mut options = OsString::from("-Djavax.net.ssl.trustStore=");
+    options.push(quoted_for_java(truststore.as_os_str()));
+    options.push(format!(
+        " -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword={PASSWORD} \
+         -Djdk.http.auth.tunneling.disabledSchemes="
+    ));
+    options
+}
+
+/// Java takes white space for the end of an option, and quotes away.
+fn quoted_for_java(text: &OsStr) -> OsString {
+    let is_plain = |byte: &u8| !byte.is_ascii_whitespace() && !matches!(byte, b'\'' | b'"');
+    if text.as_bytes().iter().all(is_plain) {
+        return text.to_owned();
+    }
+    quoted(text, b"'\"'\"'")
+}
+
+/// A word that a shell takes as it is.
+fn quoted_for_shell(text: &OsStr) -> OsString {
+    quoted(text, b"'\\''")
+}
+
+/// `text` in single quotes; those in it are written as `quote`.
+fn quoted(text: &OsStr, quote: &[u8]) -> OsString {
+    let mut bytes = vec![b'\''];
+    for byte in text.as_bytes() {
+        match byte {
+            b'\'' => bytes.extend(quote),
+            byte => bytes.push(*byte),
+        }
+    }
+    bytes.push(b'\'');
+    OsString::from_vec(bytes)
+}
+
+/// What sets the variables in a POSIX shell.
+pub(super) fn shell(directory: &Path) -> OsString {
+    let mut text = OsString::from(
+        "# Makes programs that are started from this shell trust the CA of sidebearer.\n",
+    );
+    for (variable, file) in FILES {
+        let path = directory.join(file);
+        text.push(format!("export {variable}="));
+        text.push(quoted_for_shell(path.as_os_str()));
+        text.push("\n");
+    }
+    // What is there stays. Read a second time, it is not added again.
+    let options = quoted_for_shell(&java_options(directory));
+    text.push("case \" ${JAVA_TOOL_OPTIONS-} \" in\n  *' '");
+    text.push(&options);
+    text.push(
+        "' '*) ;;\n  *) export JAVA_TOOL_OPTIONS=\"${JAVA_TOOL_OPTIONS:+$JAVA_TOOL_OPTIONS }\"",
+    );
+    text.push(&options);
+    text.push(" ;;\nesac\n");
+    text
+}
