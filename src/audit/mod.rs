@@ -1,13 +1,14 @@
 //! The record of every decision: one JSON line for each request, tunnel, token request and reload, and counts of refused
 //! connections.
 //!
-//! - `record`: what is recorded, and how it is written.
+//! - `record`: what is recorded; `line`: how it is written.
 //! - `output`: the file, or standard output.
 //! - `queue`: what waits to be written.
 //! - `writer`: the thread that writes.
 //!
 //! Whoever leaves a record never waits. A thread of its own formats and writes them.
 
+mod line;
 mod output;
 mod queue;
 mod record;
@@ -29,10 +30,11 @@ use output::AuditOutput;
 use queue::{AuditMessage, AuditState};
 use writer::AuditWriter;
 
+pub use line::who_and_what;
 pub use queue::RecordPlace;
 pub use record::{
     AuditDecision, AuditOutcome, NameBook, Record, ReloadEvent, RequestEvent, RequestText, Subject,
-    SubjectNames, TokenEvent, TunnelEvent, who_and_what,
+    SubjectNames, TokenEvent, TunnelEvent,
 };
 
 /// How many bytes of records may wait to be written, and be reserved for requests in progress.

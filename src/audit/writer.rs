@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::line::write_refused;
 use super::output::{AuditOutput, Change};
 use super::queue::{AuditMessage, AuditState};
-use super::record::write_refused;
 
 /// How many bytes are written at once.
 const BATCH: usize = 64 << 10;
