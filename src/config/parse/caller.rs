@@ -10,6 +10,7 @@ use super::super::settings::spiffe::{SCHEME, SpiffePatternError};
 use super::super::settings::{ServiceAccount, SpiffePattern};
 use super::address::host_name;
 use super::http::injected;
+use crate::header_names::are_equivalent;
 
 /// The name of a caller, which is sent in headers.
 pub(in crate::config) fn caller_name(text: &str) -> Result<(), Expected> {
@@ -72,5 +73,45 @@ pub(in crate::config) fn caller_header(text: &str) -> Result<HeaderName, Expecte
     if text.eq_ignore_ascii_case(PROXY_AUTHORIZATION.as_str()) {
         return Ok(PROXY_AUTHORIZATION);
     }
-    injected(text)
+    let header = injected(text)?;
+    let is_taken = TAKEN_HEADERS.iter().any(|taken| {
+        let beginning = text.get(..taken.len()).unwrap_or_default();
+        let is_whole = beginning.len() == text.len() || taken.ends_with('-');
+        is_whole && are_equivalent(beginning.as_bytes(), taken.as_bytes())
+    });
+    if is_taken {
+        return Err(
+            "HTTP gives this header another meaning: expected one such as \"x-api-key\"".into(),
+        );
+    }
+    Ok(header)
 }
+
+/// The headers that clients send of themselves, or that say something about the message. Those that end with `-` stand
+/// for all that begin so.
+const TAKEN_HEADERS: [&str; 24] = [
+    "accept",
+    "accept-",
+    "access-control-",
+    "cache-control",
+    "content-",
+    "cookie",
+    "date",
+    "forwarded",
+    "from",
+    "grpc-",
+    "if-",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "sec-",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "warning",
+    "x-forwarded-",
+];

@@ -43,15 +43,19 @@ fn file_of(text: &str, files: &FileRules<'_>) -> Result<PathBuf, Expected> {
     let named = path.clone();
     let found = files::run_within_timeout(&path, move || {
         let is_directory = fs::metadata(directory)?.is_dir();
-        Ok((
-            is_directory,
-            fs::metadata(named).is_ok_and(|file| file.is_dir()),
-        ))
+        let there = fs::symlink_metadata(named).ok();
+        Ok((is_directory, there.map(|file| file.file_type())))
     });
     match found {
-        Ok((true, false)) => Ok(path),
-        Ok((true, true)) => Err(format!("{} is a directory", path.display()).into()),
         Ok((false, _)) => Err(format!("{shown} is not a directory").into()),
+        Ok((true, Some(kind))) if kind.is_dir() => {
+            Err(format!("{} is a directory", path.display()).into())
+        }
+        Ok((true, Some(kind))) if kind.is_symlink() => {
+            let what = "is a symbolic link, which is not followed: name the file that it leads to";
+            Err(format!("{} {what}", path.display()).into())
+        }
+        Ok((true, _)) => Ok(path),
         Err(error) => Err(format!("the directory {shown} cannot be used: {error}").into()),
     }
 }

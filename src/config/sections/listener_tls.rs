@@ -6,7 +6,7 @@ use super::super::permissions;
 use super::super::read::Section;
 use super::super::settings::{CertificateFiles, ListenerTls, NamedFile};
 use super::super::value::Value;
-use super::tls::{check_certificate_and_key, check_lists, check_roots};
+use super::tls::{check_certificate_and_key, check_client_cas, check_lists};
 
 impl ListenerTls {
     /// Reads TLS of a listener: `None` without `tls`, and after a mistake that leaves no certificate.
@@ -27,8 +27,18 @@ impl ListenerTls {
         let more: Vec<_> = more.collect();
         let client_ca = file(tls.read(&LISTENER_TLS.client_ca_file), files);
         let client_crl = file(tls.read(&LISTENER_TLS.client_crl_file), files);
-        if let Some((value, file)) = &client_ca {
-            check_roots(value, file);
+        let cas = client_ca
+            .as_ref()
+            .and_then(|(value, file)| check_client_cas(value, file));
+        if client_ca.is_some() {
+            if let Some(value) = tls.value(LISTENER_TLS.crl_grace.name)
+                && !tls.has(&LISTENER_TLS.client_crl_file)
+            {
+                value.error(
+                    "has no effect",
+                    "it belongs to `client_crl_file`, which is missing",
+                );
+            }
         } else if !tls.has(&LISTENER_TLS.client_ca_file) {
             for key in [
                 LISTENER_TLS.client_crl_file.name,
@@ -47,7 +57,7 @@ impl ListenerTls {
         let client_certificates = tls.read(&LISTENER_TLS.client_certificates);
         let crl_grace = tls.read(&LISTENER_TLS.crl_grace);
         if let Some((value, file)) = &client_crl {
-            check_lists(value, file, crl_grace);
+            check_lists(value, file, crl_grace, &cas.unwrap_or_default());
         }
         let tls13_only = tls.read(&LISTENER_TLS.min_version);
         Some(Self {

@@ -41,6 +41,15 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         );
     }
     let tls = ListenerTls::read(&section, files);
+    if !section.has(&LISTENER.tls) {
+        let handshake = [
+            &LISTENER.handshake_timeout.name,
+            &LISTENER.max_handshakes.name,
+        ];
+        for value in handshake.into_iter().filter_map(|key| section.value(key)) {
+            value.error("has no effect", "it belongs to `tls`, which is missing");
+        }
+    }
     let callers = callers::read_list(&section, &LISTENER.callers, draft);
     let address = section.read(&LISTENER.address);
     let name = section.read(&LISTENER.name);

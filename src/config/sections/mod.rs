@@ -18,6 +18,7 @@ mod listener_tls;
 mod listeners;
 mod only_with;
 mod retry_pauses;
+mod revocation;
 mod routes;
 mod secret_source;
 mod tls;

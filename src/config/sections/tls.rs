@@ -16,7 +16,7 @@ use super::super::report::Expected;
 use super::super::settings::file::shown;
 use super::super::settings::{NamedFile, Tls};
 use super::super::value::Value;
-use super::validity;
+use super::{revocation, validity};
 
 impl Tls {
     /// Reads the `tls` table of a credential.
@@ -128,6 +128,20 @@ pub(super) fn check_roots(value: &Value<'_>, file: &NamedFile) {
     }
 }
 
+/// Reads the CAs of certificates of clients, and reports what is wrong with them; those that can be used.
+pub(super) fn check_client_cas(
+    value: &Value<'_>,
+    file: &NamedFile,
+) -> Option<Vec<CertificateDer<'static>>> {
+    let certificates = read_roots(file).and_then(|certificates| {
+        validity::check_are_cas(&certificates)?;
+        Ok(certificates)
+    });
+    let certificates = value.check(naming(file, certificates))?;
+    validity::check_certificates(value, &certificates);
+    Some(certificates)
+}
+
 fn read_roots(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {
     let certificates = read_certificates(file)?;
     let mut roots = RootCertStore::empty();
@@ -139,13 +153,21 @@ fn read_roots(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected
     Ok(certificates)
 }
 
-/// Reads CRLs, and reports what is wrong with them.
-pub(super) fn check_lists(value: &Value<'_>, file: &NamedFile, grace: Duration) {
+/// Reads CRLs, and reports what is wrong with them, alone or for certificates of these CAs.
+pub(super) fn check_lists(
+    value: &Value<'_>,
+    file: &NamedFile,
+    grace: Duration,
+    cas: &[CertificateDer<'_>],
+) {
     let lists = read(file).and_then(|pem| {
         let lists = CertificateRevocationListDer::pem_slice_iter(&pem);
         let lists: Result<Vec<_>, _> = lists.collect();
         match lists {
-            Ok(lists) if !lists.is_empty() => validity::check_lists(value, &lists, grace),
+            Ok(lists) if !lists.is_empty() => {
+                validity::check_lists(value, &lists, grace)?;
+                revocation::check_lists_of_cas(value, &lists, cas)
+            }
             Ok(_) => Err("the file holds no PEM CRL".into()),
             Err(error) => Err(damaged(&error)),
         }

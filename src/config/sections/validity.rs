@@ -7,9 +7,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 use super::super::report::Expected;
 use super::super::value::Value;
+use super::super::words::QuotedWord;
 
 /// How long before its end a certificate is warned about, at most. One that lives for hours is renewed within hours: it
 /// is warned about in the last quarter of its life.
@@ -57,6 +59,28 @@ pub(super) fn check_certificates(value: &Value<'_>, certificates: &[CertificateD
             warn(value, what, when, help);
         }
     }
+}
+
+/// Refuses a certificate that is no CA's (RFC 5280 section 4.2.1.9): it has signed none of a client.
+///
+/// # Errors
+/// Whose it is.
+pub(super) fn check_are_cas(certificates: &[CertificateDer<'_>]) -> Result<(), Expected> {
+    for certificate in certificates {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            continue;
+        };
+        // Version 1 has no extensions that could tell.
+        if certificate.version() == X509Version::V3 && !certificate.is_ca() {
+            let subject = certificate.subject().to_string();
+            return Err(format!(
+                "{} in the file is no CA: expected the one that signs the certificates of clients",
+                QuotedWord(&subject)
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn earlier(first: Option<SystemTime>, other: SystemTime) -> Option<SystemTime> {

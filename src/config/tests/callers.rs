@@ -13,7 +13,7 @@ pub(super) const TEAMS: &str = r#"
 name = "teams"
 address = "0.0.0.0:8443"
 upstream = "crm"
-tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "server.pem" }
+tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "clients.pem" }
 "#;
 
 /// Two lines with a key each, of 32 characters.
@@ -28,6 +28,7 @@ pub(super) fn findings(parts: &[&str]) -> String {
     )
     .unwrap();
     std::fs::write(directory.path().join("jwks"), "{\"keys\": [{}]}").unwrap();
+    std::os::unix::fs::symlink("elsewhere", directory.path().join("link")).unwrap();
     add_certificate(&directory);
     let found = match load(&directory.path().join("sidebearer.toml")) {
         Ok(loaded) => loaded.warnings,
@@ -376,6 +377,7 @@ ca_file = "keys"
         ("missing/audit.jsonl", false),
         ("keys/audit.jsonl", false),
         (".", false),
+        ("link", false),
     ] {
         let audit = format!("\n[audit]\nfile = \"{file}\"\n");
         let found = findings(&[

@@ -32,7 +32,7 @@ const NEEDED: [(&str, &str); 20] = [
     ("[[listeners]]", "address = \"unix:app.sock\"\n"),
     (
         "[listeners.tls]",
-        "certificate_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"server.pem\"\n",
+        "certificate_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"clients.pem\"\nclient_crl_file = \"clients.crl\"\n",
     ),
     (
         "[[listeners.certificates]]",
@@ -85,12 +85,18 @@ fn written_default(key: &dyn Declared) -> Option<String> {
     }
 }
 
+/// Of a listener, what has no effect without TLS.
+const WITH_TLS: [&str; 2] = ["handshake_timeout", "max_handshakes"];
+
 /// Every key of the table that has a default which can be written, with just that; but those that belong
-/// to a choice.
+/// to a choice. `TLS_LISTENER` stands for the keys of a listener that need TLS.
 fn defaults(title: &str) -> String {
     let tables = tables();
+    let has_tls = title == TLS_LISTENER;
+    let title = if has_tls { "[[listeners]]" } else { title };
     let table = tables.iter().find(|table| table.title == title).unwrap();
     let keys = table.keys().filter(|key| key.only_with().is_none());
+    let keys = keys.filter(|key| has_tls == WITH_TLS.contains(&key.name()));
     keys.filter_map(written_default).collect()
 }
 
@@ -101,6 +107,7 @@ fn with_each_table(directory: &TempDir, with: impl Fn(&str) -> String) -> Config
         let more = with(title);
         if title == "[listeners.tls]" {
             text += TLS_LISTENER;
+            text += &with(TLS_LISTENER);
         }
         text += &format!("{}\n{needed}{more}\n", title.replace("NAME", "crm"));
     }

@@ -28,12 +28,17 @@ fn what_belongs_to_tls_is_refused_without_it() {
         listener(&format!("tls = {{ {CERTIFICATE} }}")).replace("127.0.0.1:7443", "unix:app.sock"),
         listener("tls = { certificate_file = \"server.pem\", key_file = \"other.key\" }").replace("7443", "7446"),
         listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"other.key\" }}")).replace("7443", "7447"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"server.pem\", client_crl_file = \"server.pem\" }}")).replace("7443", "7448"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"server.pem\" }}")).replace("7443", "7448"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", crl_grace = \"1h\" }}")).replace("7443", "7449"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"server.pem\" }}")).replace("7443", "7450"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"foreign.crl\" }}")).replace("7443", "7451"),
     ].concat();
     let other = KeyPair::generate().unwrap().serialize_pem();
     let directory = directory(&[
         ("sidebearer.toml", &[&text, UPSTREAM, CREDENTIAL].concat()),
         ("other.key", &other),
+        ("ca.pem", &issuer_with_list().0),
+        ("foreign.crl", &issuer_with_list().1),
     ]);
     add_certificate(&directory);
     let refused = load(&directory.path().join("sidebearer.toml")).unwrap_err();
@@ -105,10 +110,28 @@ fn what_belongs_to_tls_is_refused_without_it() {
         |                                                                                    ^^^^^^^^^^^ other.key: the file holds no PEM certificate
 
     error: invalid `client_crl_file` in [listeners.tls]
-       --> sidebearer.toml:36:116
+       --> sidebearer.toml:36:112
         |
-     36 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "server.pem", client_crl_file = "server.pem" }
-        |                                                                                                                    ^^^^^^^^^^^^ server.pem: the file holds no PEM CRL
+     36 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "server.pem" }
+        |                                                                                                                ^^^^^^^^^^^^ server.pem: the file holds no PEM CRL
+
+    error: `crl_grace` in [listeners.tls] has no effect
+       --> sidebearer.toml:41:106
+        |
+     41 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", crl_grace = "1h" }
+        |                                                                                                          ^^^^ it belongs to `client_crl_file`, which is missing
+
+    error: invalid `client_ca_file` in [listeners.tls]
+       --> sidebearer.toml:46:84
+        |
+     46 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "server.pem" }
+        |                                                                                    ^^^^^^^^^^^^ server.pem: `CN=rcgen self signed cert` in the file is no CA: expected the one that signs the certificates of clients
+
+    error: invalid `client_crl_file` in [listeners.tls]
+       --> sidebearer.toml:51:112
+        |
+     51 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "foreign.crl" }
+        |                                                                                                                ^^^^^^^^^^^^^ foreign.crl: none of the CRLs in the file is of a CA of `client_ca_file`
     "##);
 }
 
@@ -193,6 +216,41 @@ fn certificates_and_lists_that_end_soon_are_warned_of() {
         one(past, future, [Duration::from_secs(60), none]).contains("until `crl_grace` is over")
     );
     assert!(one(past, future, [2 * DAY, none]).contains("are refused"));
+}
+
+#[test]
+fn a_ca_without_a_list_is_warned_of_where_others_have_one() {
+    let (ours, list) = issuer_with_list();
+    let mut params = issuer();
+    let name = rcgen::DnType::CommonName;
+    params.distinguished_name.push(name, "another");
+    let another = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let tls = format!(
+        "tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\" }}"
+    );
+    for (cas, expected) in [
+        (ours.clone(), String::new()),
+        (
+            ours + &another.pem(),
+            "`client_crl_file` in [listeners.tls] has no CRL of a CA of `client_ca_file` \
+             (what `CN=another` has signed is refused)"
+                .to_owned(),
+        ),
+    ] {
+        let text = [&listener(&tls), UPSTREAM, CREDENTIAL].concat();
+        let directory = directory(&[
+            ("sidebearer.toml", &text),
+            ("ca.pem", &cas),
+            ("crl.pem", &list),
+        ]);
+        add_certificate(&directory);
+        let loaded = load(&directory.path().join("sidebearer.toml")).unwrap();
+        let found = loaded.warnings.iter();
+        let found: Vec<_> = found
+            .map(|it| format!("{} ({})", it.message, it.help))
+            .collect();
+        assert_eq!(found.concat(), expected);
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod egress;
 mod forward;
 mod good;
 mod good_auth;
+mod identification;
 mod limits;
 mod listener_tls;
 mod oddities;
@@ -74,12 +75,15 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-/// Adds `server.pem`, a certificate of its own, and `server.key`.
+/// Adds `server.pem`, a certificate of its own, and `server.key`; and `clients.pem`, a CA, with its CRL `clients.crl`.
 fn add_certificate(directory: &TempDir) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["gateway.internal".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
     std::fs::write(directory.path().join("server.pem"), certificate).unwrap();
+    let (ca, list) = listener_tls::issuer_with_list();
+    std::fs::write(directory.path().join("clients.pem"), ca).unwrap();
+    std::fs::write(directory.path().join("clients.crl"), list).unwrap();
     std::fs::write(directory.path().join("server.key"), key.serialize_pem()).unwrap();
 }
 
