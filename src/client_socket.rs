@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -51,6 +51,16 @@ pub struct PeerProcess {
     pub uid: u32,
     /// Its number, unless it lives in a namespace that this process cannot see.
     pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// Its address, if it has one.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// As the log says it: `192.0.2.7:50312`, `[2001:db8::7]:50312`, or `uid:1000`.

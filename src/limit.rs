@@ -1,9 +1,13 @@
 //! How many of something there may be at once.
 
+mod fair;
+
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use fair::{FairLimit, FairPermit};
 
 /// A number of permits, one of which is held by each that does something. The number may change at any
 /// time. A new limit has none.

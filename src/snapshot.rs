@@ -31,7 +31,7 @@ use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
 use crate::interception::Interception;
-use crate::limit::ConcurrencyLimit;
+use crate::limit::FairLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::policy::PermitTable;
@@ -114,7 +114,7 @@ pub struct ListenerRules {
     /// What it presents to clients, and demands of them; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
     /// How many handshakes there may be at once; a reload keeps those that are under way in mind.
-    pub handshakes: Arc<ConcurrencyLimit>,
+    pub handshakes: Arc<FairLimit>,
     /// The header that keys and tokens of callers come in.
     pub caller_header: HeaderName,
     /// How callers can show who they are, as challenges (RFC 9110 section 11.3).

@@ -295,7 +295,7 @@ impl ShardState {
         let tls = match &rules.tls {
             None => None,
             Some(tls) => {
-                let Some(place) = rules.handshakes.try_acquire() else {
+                let Some(place) = rules.handshakes.try_acquire(peer.ip()) else {
                     shard.snapshot.count_handshake(listener, "shed");
                     return None;
                 };

@@ -11,7 +11,7 @@ use crate::config::{self, AuthorizationServer};
 use crate::dpop::LastNonce;
 use crate::http2::Budget;
 use crate::interception::InterceptionError;
-use crate::limit::ConcurrencyLimit;
+use crate::limit::{ConcurrencyLimit, FairLimit};
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::redact::Redactor;
@@ -34,7 +34,7 @@ pub struct BuildContext {
     /// Windows of HTTP/2 for all connections.
     pub windows: Arc<Budget>,
     fetch_limits: SharedByKey<ConcurrencyLimit>,
-    handshake_limits: SharedByKey<ConcurrencyLimit>,
+    handshake_limits: SharedByKey<FairLimit>,
     redactors: SharedByKey<Redactor>,
     api_nonces: SharedByKey<LastNonce>,
     api_clocks: SharedByKey<ServerClock>,
@@ -118,10 +118,10 @@ impl BuildContext {
     }
 
     /// How many TLS handshakes a listener takes at once, whatever snapshot each began with.
-    pub fn handshake_limit(&self, listener: &config::Listener) -> Arc<ConcurrencyLimit> {
+    pub fn handshake_limit(&self, listener: &config::Listener) -> Arc<FairLimit> {
         let limit = self
             .handshake_limits
-            .get(listener.name.clone(), ConcurrencyLimit::default);
+            .get(listener.name.clone(), FairLimit::default);
         limit.set(listener.max_handshakes);
         limit
     }

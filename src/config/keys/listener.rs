@@ -106,7 +106,8 @@ keys! {
         /// With `tls`: the longest time that a handshake may take.
         handshake_timeout: Time = Time::new("10s", "1ms");
 
-        /// With `tls`: the most handshakes at the same time. Connections beyond them are closed at once, and counted.
+        /// With `tls`: the most handshakes at the same time. Once more than half of them are taken, no client gets more
+        /// than a quarter, by its address. Connections beyond them are closed at once, and counted.
         max_handshakes: Integer<usize> = Integer::new(1024, 1..=1_000_000);
 
         /// How long a connection takes new requests, less up to 15 %. After that it ends when its requests have

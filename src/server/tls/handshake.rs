@@ -14,7 +14,7 @@ use super::turns::HandshakeTurns;
 use crate::caller::{CertificateIdentity, PresentedCertificate};
 use crate::client_socket::ClientSocket;
 use crate::config::AccessLog;
-use crate::limit::Permit;
+use crate::limit::FairPermit;
 use crate::proxy::{ClientConnection, CurrentSnapshot};
 use crate::sampling::Failure;
 use crate::server::refusal::{Refusal, close, refuse};
@@ -27,7 +27,7 @@ pub struct PendingHandshake {
     /// What the listener presents and demands.
     pub tls: Arc<ServerTls>,
     /// Its place among the handshakes of the listener.
-    pub place: Permit,
+    pub place: FairPermit,
     /// When it computes.
     pub turns: HandshakeTurns,
 }

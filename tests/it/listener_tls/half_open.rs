@@ -59,7 +59,8 @@ async fn half_open_handshakes_hold_up_nobody() {
         handshakes(&process, "shed").await + late == half_open
     })
     .await;
-    assert!(handshakes(&process, "timeout").await >= half_open / 2);
+    // One address has half of the places.
+    assert!(handshakes(&process, "timeout").await >= half_open / 4);
     for mut stream in waiting {
         // By an end or by a reset.
         let _ = stream.read(&mut [0]).await;
