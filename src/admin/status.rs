@@ -1,12 +1,14 @@
 //! What `/readyz` and `/status` say.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Diagnostics, ListenAddress};
+use crate::config::{self, Diagnostics, Limits, ListenAddress};
+use crate::policy::LimitState;
 use crate::snapshot::{BuiltCredential, Snapshot};
 use crate::tls::{ServerCertificate, ServerTls};
 
@@ -128,9 +130,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
                 "upstream": route.upstream,
                 "replace_prefix": route.replace_prefix,
             });
-            if let Some(limits) = snapshot.limits.route(at) {
-                shown["in_use"] = json!(limits.in_use());
-            }
+            show_limits(&mut shown, snapshot.limits.route(at));
             shown
         })
         .collect();
@@ -163,12 +163,35 @@ pub(super) fn full(process: &Process<'_>) -> Value {
 
 /// The callers by their names alone: by what they are known is nobody else's business.
 fn callers(process: &Process<'_>) -> Map<String, Value> {
-    let names = process.snapshot.config.callers.keys();
-    let shown = names.map(|name| {
+    let names = process.snapshot.config.callers.keys().enumerate();
+    let shown = names.map(|(at, name)| {
         let requests = process.requests.get(name).copied().unwrap_or_default();
-        (name.clone(), json!({ "requests": requests }))
+        let mut shown = json!({ "requests": requests });
+        show_limits(&mut shown, process.snapshot.limits.caller(at));
+        (name.clone(), shown)
     });
     shown.collect()
+}
+
+/// How much one caller or one route may ask for, and what of it is used now.
+fn show_limits(shown: &mut Value, state: Option<&Arc<LimitState>>) {
+    let Some(state) = state else { return };
+    let Limits {
+        requests_per_second,
+        burst,
+        concurrent,
+        tunnels,
+    } = *state.limits();
+    let all = [
+        ("requests_per_second", requests_per_second),
+        ("burst", burst),
+        ("concurrent", concurrent),
+        ("tunnels", tunnels),
+    ];
+    let limits = all.into_iter();
+    let limits = limits.filter_map(|(key, limit)| Some((key.to_owned(), json!(limit?))));
+    shown["limits"] = limits.collect::<Map<_, _>>().into();
+    shown["in_use"] = json!(state.in_use());
 }
 
 /// What may leave that no route leads to.

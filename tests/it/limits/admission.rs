@@ -10,6 +10,7 @@ use std::time::Instant;
 use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -244,6 +245,17 @@ url = "http://{api}"
     let refused = asked.join_next().await.unwrap().unwrap();
     assert_eq!(refused, (429, Some("1".to_owned())), "one of search");
     eventually("the others arrive", async || arrived.load(SeqCst) == 3).await;
+    let status = sidebearer.status().await;
+    let shown = [("billing", 2, 2), ("search", 1, 1)].map(|(caller, limit, used)| {
+        let caller = &status["callers"][caller];
+        let expected = json!({
+            "requests": caller["requests"],
+            "limits": { "concurrent": limit },
+            "in_use": { "requests": used, "tunnels": 0 },
+        });
+        *caller == expected
+    });
+    assert_eq!(shown, [true, true], "{status}");
     assert_eq!(ask(KEYS[0].1).await.0, 429);
     gate.add_permits(3);
     assert!(asked.join_all().await.iter().all(|answer| answer.0 == 200));
