@@ -22,8 +22,8 @@ use super::reply_body::Successor;
 use super::request;
 use super::route_taken::RouteTaken;
 use super::tunnel::UpstreamTunnel;
-use crate::config::{EgressAction, Scheme};
-use crate::policy::{AskedFor, CallerIndex, CallerSet};
+use crate::config::Scheme;
+use crate::policy::{AskedFor, CallerIndex};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
 use crate::upstream::Endpoint;
@@ -198,15 +198,14 @@ fn judge<'s>(
     let leads = |scheme| destination::routes_to(snapshot, listener, destination(scheme));
     let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
     let over_tls: Vec<_> = leads(Scheme::Https).collect();
-    let pass = || {
-        let passage = passing::judge(snapshot, listener, caller, destination(Scheme::Https));
-        passage.map(|passage| (ConnectVerdict::Pass(passage), None))
+    let pass = |judged: Result<Passage, ProxyError>| {
+        judged.map(|passage| (ConnectVerdict::Pass(passage), None))
     };
     if over_tls.iter().any(|taken| upstream(taken).injects()) {
-        let is_listed = |callers: &CallerSet| callers.has(caller);
-        let decision = snapshot.egress.decide(listener, &asked.host, is_listed);
-        if decision.by_exact_host && decision.action == EgressAction::Pass {
-            return pass();
+        let destination = destination(Scheme::Https);
+        if let Some(judged) = passing::judge_by_exact_host(snapshot, listener, caller, destination)
+        {
+            return pass(judged);
         }
         for taken in &over_tls {
             permit::judge_route(snapshot, listener, taken.route, caller)?;
@@ -233,7 +232,12 @@ fn judge<'s>(
     if leads(Scheme::Http).next().is_some() {
         return Ok((ConnectVerdict::PlainHttp, None));
     }
-    pass()
+    pass(passing::judge(
+        snapshot,
+        listener,
+        caller,
+        destination(Scheme::Https),
+    ))
 }
 
 /// The host and port of an upstream.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::caller_rule::CallerRule;
 use super::error::{ErrorKind, ProxyError};
 use crate::config::EgressAction;
-use crate::egress::Reach;
+use crate::egress::{EgressDecision, Reach};
 use crate::policy::CallerIndex;
 use crate::route::Destination;
 use crate::snapshot::{BuiltUpstream, Passing, PassingError, Snapshot};
@@ -27,8 +27,6 @@ pub struct Passage {
     pub rule: usize,
     /// Who can reach the listener.
     pub reach: Reach,
-    /// Whether a rule names the very host.
-    pub by_exact_host: bool,
     /// It is not in the list of callers of the rule that lets it pass, and the listener only reports that.
     pub reported: Option<CallerRule>,
 }
@@ -43,6 +41,55 @@ pub fn judge(
     caller: Option<CallerIndex>,
     destination: Destination<'_>,
 ) -> Result<Passage, ProxyError> {
+    let decided = decide(snapshot, listener, caller, destination.host, passes);
+    conclude(snapshot, listener, destination, decided)
+}
+
+/// The same by a rule that names the very host; `None` if none of them lets it pass.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_by_exact_host(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    destination: Destination<'_>,
+) -> Option<Result<Passage, ProxyError>> {
+    let passes_exactly = |decision: &EgressDecision| decision.by_exact_host && passes(decision);
+    let decided = decide(snapshot, listener, caller, destination.host, passes_exactly);
+    passes_exactly(&decided.0).then(|| conclude(snapshot, listener, destination, decided))
+}
+
+fn passes(decision: &EgressDecision) -> bool {
+    decision.action == EgressAction::Pass
+}
+
+/// What the rules say about a host. If that is not what is `wanted`, and the listener only reports what lists of callers
+/// refuse: what they say where everyone is listed, if that is wanted.
+fn decide(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    host: &str,
+    wanted: impl Fn(&EgressDecision) -> bool,
+) -> (EgressDecision, Option<CallerRule>) {
+    let policy = &snapshot.egress;
+    let decision = policy.decide(listener, host, |callers| callers.has(caller));
+    if !wanted(&decision) && snapshot.listeners[listener].only_reports {
+        let of_all = policy.decide(listener, host, |_| true);
+        if wanted(&of_all) {
+            return (of_all, Some(CallerRule::Egress));
+        }
+    }
+    (decision, None)
+}
+
+fn conclude(
+    snapshot: &Snapshot,
+    listener: usize,
+    destination: Destination<'_>,
+    (decision, reported): (EgressDecision, Option<CallerRule>),
+) -> Result<Passage, ProxyError> {
     let Destination { host, port, .. } = destination;
     if is_own_socket(snapshot, host, port) {
         return Err(ProxyError::new(
@@ -50,17 +97,8 @@ pub fn judge(
             "the destination is this process itself; leave its addresses to no_proxy",
         ));
     }
-    let policy = &snapshot.egress;
-    let mut decision = policy.decide(listener, host, |callers| callers.has(caller));
-    let mut reported = None;
-    if decision.action == EgressAction::Deny && snapshot.listeners[listener].only_reports {
-        let of_all = policy.decide(listener, host, |_| true);
-        if of_all.action == EgressAction::Pass {
-            (decision, reported) = (of_all, Some(CallerRule::Egress));
-        }
-    }
     let metrics = snapshot.egress_metrics(listener, decision.rule);
-    let refusal = if decision.action == EgressAction::Deny {
+    let refusal = if !passes(&decision) {
         metrics.denied.inc();
         Some(denied_by_host(snapshot, decision.rule))
     } else if is_unusual_ipv4(host) {
@@ -81,7 +119,6 @@ pub fn judge(
     Ok(Passage {
         rule: decision.rule,
         reach: snapshot.egress.reach(listener),
-        by_exact_host: decision.by_exact_host,
         reported,
     })
 }

@@ -150,6 +150,61 @@ async fn only_a_rule_for_the_very_host_opens_a_tunnel_past_a_token() {
 }
 
 #[tokio::test]
+async fn a_tunnel_past_a_token_for_other_callers_is_reported_where_lists_only_report() {
+    let ((far, _seen), idp) = (far(), Idp::start());
+    let dir = tempfile::tempdir().unwrap();
+    let key = |caller: &str| format!("{caller}-0123456789abcdef0123456789abcdef");
+    for caller in ["alpha", "beta"] {
+        std::fs::write(dir.path().join(caller), key(caller)).unwrap();
+    }
+    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    let config = |listener: &str| {
+        format!(
+            "[callers.alpha]\nkey = {{ file = \"alpha\" }}\n[callers.beta]\nkey = {{ file = \"beta\" }}\n\
+             [[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\ncallers = [\"*\"]\n\
+             {listener}\n[upstreams.far]\nurl = \"https://{far}\"\ncredential = \"far\"\n\
+             [credentials.far]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\n\
+             client_secret = {{ file = \"secret\" }}\n\
+             [egress]\naddresses = \"any\"\nports = [{}]\n\
+             [[egress.rules]]\nhosts = [\"{}\"]\ncallers = [\"alpha\"]\naction = \"pass\"\n",
+            any_port(),
+            idp.endpoint(),
+            far.port(),
+            far.ip(),
+        )
+    };
+    let sidebearer = Sidebearer::start_in(dir, &config(""));
+    let answer = async |caller: &str| {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let shown = format!("Proxy-Authorization: Bearer {}\r\n", key(caller));
+        let connect = format!("CONNECT {far} HTTP/1.1\r\nHost: {far}\r\n{shown}\r\n");
+        stream.write_all(connect.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        head.lines().next().unwrap().to_owned()
+    };
+    let reported = r#"sidebearer_reported_total{caller="beta",listener="proxy"}"#;
+    for (listener, of_beta, count) in [
+        ("", "HTTP/1.1 403 sidebearer interception_off", 0.0),
+        (
+            "unmatched = \"pass\"",
+            "HTTP/1.1 403 sidebearer interception_off",
+            0.0,
+        ),
+        ("enforcement = \"report\"", "HTTP/1.1 200 OK", 1.0),
+        (
+            "enforcement = \"report\"\nunmatched = \"pass\"",
+            "HTTP/1.1 200 OK",
+            2.0,
+        ),
+    ] {
+        sidebearer.reconfigure(&config(listener)).await.unwrap();
+        assert_eq!(answer("alpha").await, "HTTP/1.1 200 OK", "{listener}");
+        assert_eq!(answer("beta").await, of_beta, "{listener}");
+        assert_eq!(sidebearer.metric(reported).await, count, "{listener}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_cuts_the_tunnels_that_may_not_pass_any_more() {
     let (far, _seen) = far();
     let (ip, port) = (far.ip(), far.port());
