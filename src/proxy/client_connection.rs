@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use crate::caller::{KeyDigest, Means, PresentedCertificate};
 use crate::client_socket::Peer;
@@ -56,8 +57,24 @@ pub struct NamedCaller {
     pub name: Box<str>,
     /// How it was known.
     pub means: Means,
-    /// What is kept of the key that it showed, if it was known by one.
-    pub key: Option<Box<KeyDigest>>,
+    /// What is kept of the key or token that it showed, if it was known by one.
+    pub shown: Option<ShownSecret>,
+}
+
+/// What is kept of a key or token that a caller showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShownSecret {
+    /// A key, by which its caller can be looked for again.
+    Key(Box<KeyDigest>),
+    /// A token that ends to be good at this time since the Unix epoch.
+    TokenUntil(Duration),
+}
+
+impl NamedCaller {
+    /// Whether what it showed has ended at `now`, a time since the Unix epoch.
+    pub fn has_ended(&self, now: Duration) -> bool {
+        matches!(self.shown, Some(ShownSecret::TokenUntil(until)) if now >= until)
+    }
 }
 
 impl fmt::Display for ConnectTarget {

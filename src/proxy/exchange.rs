@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::admission::HeldLimits;
 use super::audited::AuditNotes;
 use super::caller_rule::CallerRule;
-use super::client_connection::{ClientConnection, InFlight, NamedCaller};
+use super::client_connection::{ClientConnection, InFlight, NamedCaller, ShownSecret};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::Passage;
 use super::request_id;
@@ -24,7 +24,7 @@ use super::send_record::SendRecord;
 use super::shard_snapshot::ShardSnapshot;
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
-use crate::caller::{CallerIndex, Identified, KeyDigest, Means};
+use crate::caller::{CallerIndex, Identified};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
 use crate::snapshot::BuiltUpstream;
@@ -38,8 +38,8 @@ pub struct Exchange {
     pub listener: usize,
     /// Who sent it; `None` where nobody has to be known.
     pub caller: Option<Identified>,
-    /// What is kept of the key that its caller showed, if the connection that it asks for has to be judged by it again.
-    caller_key: Option<Box<KeyDigest>>,
+    /// What is kept of the key or token that its caller showed, if what it asks for outlives it.
+    shown: Option<Box<ShownSecret>>,
     /// The header for callers was judged, so that it must go no further.
     judged_caller_header: bool,
     /// The list of callers that it is not in, and is served all the same.
@@ -97,7 +97,7 @@ impl Exchange {
             shard,
             listener,
             caller: None,
-            caller_key: None,
+            shown: None,
             judged_caller_header: false,
             reported: None,
             upstream: None,
@@ -181,17 +181,20 @@ impl Exchange {
     /// Who sent it, for what outlives the snapshot.
     pub fn named_caller(&self) -> Option<NamedCaller> {
         let means = self.caller?.means;
-        let key = self.caller_key.as_ref().filter(|_| means == Means::Key);
+        let opener = self.client().connect_target();
+        let opener = opener.and_then(|target| target.caller.as_ref());
+        let of_opener = || opener.and_then(|opener| opener.shown.as_ref());
+        let shown = self.shown.as_deref().or_else(of_opener);
         Some(NamedCaller {
             name: self.caller_name()?.into(),
             means,
-            key: key.cloned(),
+            shown: shown.filter(|_| !means.is_of_connection()).cloned(),
         })
     }
 
-    /// It asks for a connection that outlives it, and showed this key of its caller.
-    pub fn set_caller_key(&mut self, key: KeyDigest) {
-        self.caller_key = Some(Box::new(key));
+    /// It asks for what outlives it, and its caller is known by this alone.
+    pub fn set_shown(&mut self, shown: ShownSecret) {
+        self.shown = Some(Box::new(shown));
     }
 
     /// The header for callers is judged: it goes no further.

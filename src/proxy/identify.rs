@@ -7,10 +7,10 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION, UPGRADE};
 use http::{HeaderMap, Method};
 
-use super::client_connection::{ClientConnection, NamedCaller};
+use super::client_connection::{ClientConnection, NamedCaller, ShownSecret};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
-use crate::caller::token::{PendingVerification, Verification, Verified};
+use crate::caller::token::{self, PendingVerification, Verification, Verified};
 use crate::caller::{
     self, CertificateIdentity, CertificateRefusal, Claim, Identified, Means, PresentedSecret,
 };
@@ -84,19 +84,36 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
     let bare = ![AUTHORIZATION, PROXY_AUTHORIZATION].contains(&rules.caller_header);
     let secret = PresentedSecret::read(value, bare).map_err(unknown)?;
     let secret = secret.expose().map_err(unknown)?;
-    let verified = match (snapshot.callers).by_secret(secret, &snapshot.caller_tokens) {
-        Verification::Caller(identified) => {
-            let outlives = exchange.method == Method::CONNECT || headers.contains_key(UPGRADE);
-            if outlives && identified.means == Means::Key {
-                exchange.set_caller_key(caller::digest_of(secret.as_bytes()));
-            }
-            Verified::Caller(identified)
-        }
+    let verification = (snapshot.callers).by_secret(secret, &snapshot.caller_tokens);
+    let outlives = exchange.method == Method::CONNECT || headers.contains_key(UPGRADE);
+    if outlives
+        && known.is_none()
+        && let Some(shown) = kept_of(secret, &verification)
+    {
+        exchange.set_shown(shown);
+    }
+    let verified = match verification {
+        Verification::Caller(identified) => Verified::Caller(identified),
         Verification::Unknown(reason) => Verified::Unknown(reason),
         Verification::Ambiguous => Verified::Ambiguous,
         Verification::Pending(pending) => return Ok(Identification::Pending(pending, known)),
     };
     conclude(rules, verified, known).map(|identified| Identification::Over(Some(identified)))
+}
+
+/// What is kept of a key or token for what outlives its request.
+fn kept_of(secret: &str, verification: &Verification) -> Option<ShownSecret> {
+    match verification {
+        Verification::Caller(identified) if identified.means == Means::Key => {
+            let digest = caller::digest_of(secret.as_bytes());
+            Some(ShownSecret::Key(Box::new(digest)))
+        }
+        // Only tokens are waited for.
+        Verification::Caller(_) | Verification::Pending(_) => {
+            token::end_of(secret).map(ShownSecret::TokenUntil)
+        }
+        Verification::Unknown(_) | Verification::Ambiguous => None,
+    }
 }
 
 /// What is missing where a request shows nothing of its own.
@@ -201,18 +218,23 @@ pub fn by_connection(
 /// The caller by whose key or token a connection was opened.
 ///
 /// # Errors
-/// It was removed meanwhile, or is known by that no more.
+/// It was removed meanwhile, is known by that no more, or its token has ended.
 fn opener_of(snapshot: &Snapshot, opener: &NamedCaller) -> Result<Identified, &'static str> {
     let (callers, means) = (&snapshot.callers, opener.means);
     let known = callers.names.index(&opener.name);
     let known = known.zip(snapshot.config.callers.get(&*opener.name));
     let (caller, now) = known.ok_or("the caller that opened it was removed")?;
     let identified = Identified { caller, means };
-    let is_known = match (means, &opener.key) {
-        (Means::Token, _) => now.token.is_some(),
-        (Means::ServiceAccount, _) => now.service_account.is_some(),
-        (_, Some(key)) => callers.by_key_digest(key) == Claim::Of(identified),
-        (_, None) => false,
+    if opener.has_ended(snapshot.clock.now().wall) {
+        return Err("the token that opened it has ended");
+    }
+    let is_known = match (means, &opener.shown) {
+        (Means::Token, Some(ShownSecret::TokenUntil(_))) => now.token.is_some(),
+        (Means::ServiceAccount, Some(ShownSecret::TokenUntil(_))) => now.service_account.is_some(),
+        (Means::Key, Some(ShownSecret::Key(key))) => {
+            callers.by_key_digest(key) == Claim::Of(identified)
+        }
+        _ => false,
     };
     if is_known {
         Ok(identified)

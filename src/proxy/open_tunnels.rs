@@ -1,5 +1,5 @@
 //! The tunnels that are open on one shard and lead where a client named, or are of a caller that has to be known: a reload
-//! may end the permission of each.
+//! may end the permission of each, and so may time.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use http::Method;
 
@@ -105,10 +106,18 @@ impl OpenTunnels {
         }
     }
 
-    /// Forgets those that have ended.
-    pub fn sweep(&self) {
-        let mut tunnels = self.tunnels.borrow_mut();
-        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+    /// Forgets those that have ended, and cuts those whose caller is known by what has ended at `now`, a time since the
+    /// Unix epoch.
+    pub fn sweep(&self, now: Duration) {
+        self.tunnels.borrow_mut().retain(|tunnel| {
+            let Some(tunnel) = tunnel.upgrade() else {
+                return false;
+            };
+            if let Some(reason) = tunnel.outlived(now) {
+                tunnel.revoke(reason);
+            }
+            true
+        });
     }
 }
 
@@ -162,6 +171,17 @@ impl OpenTunnel {
         };
         let judged = addresses.judge(peer, reach);
         judged.map_err(|refusal| format!("its address {refusal}").into())
+    }
+
+    /// What its client showed and has ended at `now`, if something has.
+    fn outlived(&self, now: Duration) -> Option<Revocation> {
+        let certificate = self.client.certificate();
+        if certificate.is_some_and(|certificate| now > certificate.identity.not_after) {
+            return Some("the certificate of its client has ended".into());
+        }
+        let caller = self.caller.as_ref();
+        let has_ended = caller.is_some_and(|caller| caller.has_ended(now));
+        has_ended.then(|| "the token that opened it has ended".into())
     }
 
     /// Why it must end now, if its permission has ended. Told once; until then the task is woken for it.

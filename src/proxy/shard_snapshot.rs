@@ -91,9 +91,9 @@ impl ShardSnapshot {
         self.passed.get(passing, origin, reach)
     }
 
-    /// Closes connections that have been idle for too long, and forgets tunnels that have ended.
+    /// Closes connections that have been idle for too long, and cuts tunnels whose certificate or token has ended.
     pub fn sweep(&self, now: Instant) {
-        self.tunnels.sweep();
+        self.tunnels.sweep(self.snapshot.clock.now().wall);
         for pool in self.pools.iter().filter_map(OnceCell::get) {
             pool.sweep(now);
         }

@@ -87,7 +87,7 @@ impl TunnelRecord {
         self.end = end;
     }
 
-    /// A reload has ended its permission.
+    /// A reload has ended its permission, or what its client showed has ended.
     pub fn set_revoked(&mut self, reason: Cow<'static, str>) {
         self.end = TunnelEnd::Revoked;
         self.reason = Some(reason);

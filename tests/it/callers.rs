@@ -1,12 +1,19 @@
 //! Who is calling, what it may do, and whose token goes with its requests.
 
+mod certificates;
+mod ending;
 mod matrix;
 mod presented;
 mod reload;
 mod secrecy;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::any_port;
 use crate::support::idp::Idp;
 
 /// A key that the caller of this name has.
@@ -34,4 +41,60 @@ fn credential(name: &str, dir: &Path) -> String {
          client_secret = {{ file = \"secret\" }}\n",
         idp.endpoint()
     )
+}
+
+/// A server that sends back what comes.
+async fn echo() -> SocketAddr {
+    let listener = TcpListener::bind(any_port()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(send_back(socket));
+        }
+    });
+    address
+}
+
+async fn send_back(mut socket: TcpStream) {
+    let (mut read, mut write) = socket.split();
+    let _ = tokio::io::copy(&mut read, &mut write).await;
+}
+
+/// An API that answers every request with an upgrade, and sends back what comes.
+async fn echo_after_upgrade() -> SocketAddr {
+    let api = TcpListener::bind(any_port()).await.unwrap();
+    let address = api.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = api.accept().await {
+            tokio::spawn(async move {
+                let switch: &[u8] =
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+                head(&mut socket).await;
+                socket.write_all(switch).await.unwrap();
+                send_back(socket).await;
+            });
+        }
+    });
+    address
+}
+
+/// Reads a head, and no byte more.
+async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Sends a head, and gives the status line of the answer.
+async fn asked(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
+    socket.write_all(request.as_bytes()).await.unwrap();
+    head(socket).await.lines().next().unwrap().to_owned()
+}
+
+/// Whether what is sent comes back; else the tunnel has ended.
+async fn echoes(tunnel: &mut TcpStream) -> bool {
+    let _ = tunnel.write_all(b"x").await;
+    tunnel.read_u8().await.is_ok()
 }

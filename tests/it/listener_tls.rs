@@ -37,10 +37,10 @@ struct Site {
 }
 
 /// The name that clients ask for.
-const NAME: &str = "gateway.example";
+pub(crate) const NAME: &str = "gateway.example";
 
 /// Writes a certificate and its key as `NAME.pem` and `NAME.key`.
-fn write(dir: &std::path::Path, name: &str, certificate: &CertificateAndKey) {
+pub(crate) fn write(dir: &std::path::Path, name: &str, certificate: &CertificateAndKey) {
     let pem = &certificate.certificate_pem;
     std::fs::write(dir.join(format!("{name}.pem")), pem).unwrap();
     std::fs::write(dir.join(format!("{name}.key")), &certificate.key_pem).unwrap();
@@ -107,7 +107,7 @@ impl Site {
 }
 
 /// The handshake of a client that asks for `name`.
-async fn connect(
+pub(crate) async fn connect(
     address: SocketAddr,
     config: ClientConfig,
     name: &str,

@@ -22,17 +22,22 @@ impl<'a> Claims<'a> {
         self.text("sub")
     }
 
-    /// Since the Unix epoch, when the token ends to be good, which it is now: `exp` with what the clocks may differ
-    /// by.
+    /// Since the Unix epoch, when the token ends to be good: `exp` with what the clocks may differ by.
+    ///
+    /// # Errors
+    /// It has no end.
+    pub(super) fn end(self) -> Result<Duration, &'static str> {
+        let end = self.0.get("exp").ok_or("the token has no end (exp)")?;
+        let end = date(end).ok_or("the end of the token is no date (exp)")?;
+        Ok(end.saturating_add(LEEWAY))
+    }
+
+    /// Since the Unix epoch, when the token ends to be good, which it is now.
     ///
     /// # Errors
     /// Why it is not good now.
     pub(super) fn good_until(self, now: Duration) -> Result<Duration, &'static str> {
-        let end = match self.0.get("exp") {
-            None => return Err("the token has no end (exp)"),
-            Some(end) => date(end).ok_or("the end of the token is no date (exp)")?,
-        };
-        let end = end.saturating_add(LEEWAY);
+        let end = self.end()?;
         if now >= end {
             return Err("the token has expired");
         }

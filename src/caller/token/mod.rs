@@ -28,12 +28,15 @@ mod verifier;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::{Caller, Kubernetes, ProxyChoice};
+use crate::jose::UnverifiedJwt;
 use crate::metrics::Metrics;
 use crate::token::Clock;
+use claims::Claims;
 use group::{GroupContext, GroupDefinition};
 use verifier::Verifier;
 
@@ -41,6 +44,12 @@ pub use endpoints::{NetworkEndpoints, TokenEndpoints};
 pub use keys::{FoundKeys, KeyEndpoint, KeyFetchError, KeySource, KeyStatus, LastKeyError};
 pub use reviews::{Review, ReviewEndpoint, ReviewStatus};
 pub use verification::{CallerUnavailable, PendingVerification, Verification, Verified};
+
+/// When a token ends to be good, since the Unix epoch; `None` of what is no token, or has no end.
+pub fn end_of(token: &str) -> Option<Duration> {
+    let jwt = UnverifiedJwt::parse(token).ok()?;
+    Claims(&jwt.claims).end().ok()
+}
 
 /// Tells callers by the tokens that they present. One for each snapshot; the default one knows nobody.
 #[derive(Clone, Default)]

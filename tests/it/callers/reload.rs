@@ -2,10 +2,10 @@
 
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
-use super::{key, with_keys};
+use super::{asked, echo, echo_after_upgrade, echoes, key, with_keys};
 use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client;
@@ -78,16 +78,7 @@ async fn a_key_is_good_until_a_reload_replaces_it() {
 
 #[tokio::test]
 async fn a_tunnel_ends_when_its_caller_may_not_use_it_any_more() {
-    let echo = TcpListener::bind(any_port()).await.unwrap();
-    let target = echo.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = echo.accept().await {
-            tokio::spawn(async move {
-                let (mut read, mut write) = socket.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
-            });
-        }
-    });
+    let target = echo().await;
     let dir = tempfile::tempdir().unwrap();
     let keys = with_keys(dir.path(), &["alpha", "beta"]);
     let address = any_port();
@@ -115,46 +106,6 @@ async fn a_tunnel_ends_when_its_caller_may_not_use_it_any_more() {
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     tunnels[1].write_all(b"x").await.unwrap();
     assert_eq!(tunnels[1].read(&mut byte).await.unwrap(), 1);
-}
-
-/// An API that answers every request with an upgrade, and sends back what comes.
-async fn echo_after_upgrade() -> std::net::SocketAddr {
-    let api = TcpListener::bind(any_port()).await.unwrap();
-    let address = api.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = api.accept().await {
-            tokio::spawn(async move {
-                let switch: &[u8] =
-                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
-                head(&mut socket).await;
-                socket.write_all(switch).await.unwrap();
-                let (mut read, mut write) = socket.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
-            });
-        }
-    });
-    address
-}
-
-/// Reads a head, and no byte more.
-async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// Sends a head, and gives the status line of the answer.
-async fn asked(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
-    socket.write_all(request.as_bytes()).await.unwrap();
-    head(socket).await.lines().next().unwrap().to_owned()
-}
-
-/// Whether what is sent comes back; else the tunnel has ended.
-async fn echoes(tunnel: &mut TcpStream) -> bool {
-    let _ = tunnel.write_all(b"x").await;
-    tunnel.read_u8().await.is_ok()
 }
 
 #[tokio::test]

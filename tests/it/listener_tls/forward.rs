@@ -1,6 +1,7 @@
 //! A forward listener over TLS: an `https://` proxy.
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, Request};
 use hyper::client::conn::http2;
@@ -10,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{NAME, connect, speaking, write};
-use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client;
 use crate::support::server::{self, read_head, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
+use crate::support::{any_port, eventually};
 
 /// A proxy that is reached over TLS, and leads to `plain.example.com` and, by tunnels, to `far.example.com`.
 pub(super) struct SecureProxy {
@@ -133,6 +134,52 @@ async fn plain_http_inside_of_a_connect_is_served() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
     assert_eq!(proxy.plain.seen()[0].target, "/inside");
+}
+
+#[tokio::test]
+async fn what_a_certificate_has_opened_ends_with_it() {
+    let proxy = SecureProxy::start(far());
+    let ask = async |stream: &mut TlsStream<TcpStream>, line: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: plain.example.com\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        read_head(stream).await[9..12].to_owned()
+    };
+    let plain = "HEAD http://plain.example.com/";
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut good_for = 4;
+    // On a busy machine opening takes its time.
+    let (until, mut kept, mut tunnel) = loop {
+        let until = Duration::from_secs(now().as_secs() + good_for);
+        let certificate = (proxy.clients).certificate_ending(&["a.internal"], UNIX_EPOCH + until);
+        let open = async || {
+            let config = proxy.ca.client_with(&certificate);
+            let connected = connect(proxy.sidebearer.address(), config, NAME);
+            connected.await.unwrap()
+        };
+        let opening = async {
+            let (mut kept, mut tunnel) = (open().await, open().await);
+            assert_eq!(ask(&mut kept, plain).await, "200");
+            assert_eq!(ask(&mut tunnel, "CONNECT far.example.com:443").await, "200");
+            (kept, tunnel)
+        };
+        let opened = tokio::time::timeout(Duration::from_secs(good_for - 1), opening).await;
+        if let Ok((kept, tunnel)) = opened {
+            break (until, kept, tunnel);
+        }
+        good_for *= 4;
+    };
+    eventually("a request is refused", async || {
+        let status = ask(&mut kept, plain).await;
+        if status == "200" {
+            return false;
+        }
+        assert_eq!(status, "407");
+        assert!(now() > until, "refused before the end of the certificate");
+        true
+    })
+    .await;
+    let cut = tunnel.read(&mut [0]).await;
+    assert!(cut.is_err(), "{cut:?}");
 }
 
 #[tokio::test]

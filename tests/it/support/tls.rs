@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -18,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A CA; its certificate lies in a file of its own directory.
@@ -137,6 +139,15 @@ impl Ca {
 
     /// A certificate for `names`, which may be URIs, that ends with the first day of `year`.
     pub(crate) fn certificate_until(&self, names: &[&str], year: i32) -> CertificateAndKey {
+        self.sign(names, date_time_ymd(year, 1, 1))
+    }
+
+    /// A certificate for `names`, which may be URIs, that ends then. It has whole seconds.
+    pub(crate) fn certificate_ending(&self, names: &[&str], end: SystemTime) -> CertificateAndKey {
+        self.sign(names, end.into())
+    }
+
+    fn sign(&self, names: &[&str], end: OffsetDateTime) -> CertificateAndKey {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let names = names.iter().map(ToString::to_string);
         let (uris, names): (Vec<String>, Vec<String>) =
@@ -146,7 +157,7 @@ impl Ca {
             .into_iter()
             .map(|uri| Ia5String::try_from(uri).unwrap());
         params.subject_alt_names.extend(uris.map(SanType::URI));
-        params.not_after = date_time_ymd(year, 1, 1);
+        params.not_after = end;
         params.serial_number = Some(SERIAL.fetch_add(1, Ordering::Relaxed).into());
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
