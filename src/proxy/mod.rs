@@ -135,12 +135,13 @@ async fn answer(
     let passed;
     let (outgoing, pool, passage, upgrade) = {
         let checked = check(exchange, request)?;
+        identify::identify(exchange, &request.head.headers).await?;
+        permit::permit_listener(exchange)?;
         if !exchange.is_forward() {
+            // Behind identification: its answers tell which hosts there are.
             let listener = &snapshot.listeners[exchange.listener];
             admit_browsers(listener, &checked, &request.head)?;
         }
-        identify::identify(exchange, &request.head.headers).await?;
-        permit::permit_listener(exchange)?;
         let way = find_way(exchange, snapshot, &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let (upstream, pool, target, forwarded, passage) = match way {

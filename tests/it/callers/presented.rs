@@ -66,6 +66,29 @@ async fn nobody_is_told_how_to_show_who_it_is_and_keeps_its_connection() {
 }
 
 #[tokio::test]
+async fn nobody_learns_which_hosts_there_are() {
+    let api = Api::open();
+    let site = site(&api, REVERSE);
+    let ask = async |host: &str, shown: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{shown}Connection: close\r\n\r\n");
+        let answer = client::raw(site.address(), head).await;
+        let without_date = |line: &&str| !line.to_ascii_lowercase().starts_with("date:");
+        answer
+            .lines()
+            .filter(without_date)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let (known, unknown) = ("localhost", "unknown.example");
+    let refused = ask(known, "").await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert_eq!(ask(unknown, "").await, refused);
+    let shown = format!("Authorization: {}\r\n", basic("alpha"));
+    assert!(ask(known, &shown).await.starts_with("HTTP/1.1 200 "));
+    assert!(ask(unknown, &shown).await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
 async fn a_call_of_grpc_is_refused_in_its_own_form() {
     let site = site(&Api::open(), REVERSE);
     let mut call = request(Method::POST, "/", "");
