@@ -15,6 +15,7 @@ mod forwarded;
 mod headers;
 mod identify;
 mod interim;
+mod max_forwards;
 mod open_tunnels;
 mod outgoing;
 mod passing;
@@ -175,6 +176,9 @@ async fn answer(
         } else {
             AskedFor::Response
         })?;
+        if max_forwards::ends_here(&mut request.head)? {
+            return Ok((max_forwards::answer(), None));
+        }
         let own = scrub::own_headers(exchange, snapshot, upstream);
         scrub::scrub(exchange, snapshot, upstream, own, &mut request.head);
         let outgoing =

@@ -272,6 +272,23 @@ async fn a_request_that_comes_round_is_a_loop() {
     let own = format!("http://{}", sidebearer.address());
     let looping = config.replacen(&api.url(), &own, 1);
     sidebearer.reconfigure(&looping).await.unwrap();
+#[tokio::test]
+async fn options_is_answered_here_where_nobody_may_pass_it_on() {
+    let (idp, api) = (Idp::start(), Api::open());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    let mut statuses = Vec::new();
+    for left in ["0", "1", "many"] {
+        let mut request = client::request(Method::OPTIONS, "/", "");
+        let headers = request.headers_mut();
+        headers.insert("max-forwards", left.parse().unwrap());
+        statuses.push(client::send(sidebearer.address(), request).await.status);
+    }
+    assert_eq!(statuses, [204, 200, 400]);
+    let seen = api.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].header("max-forwards"), "0");
+}
+
     let answer = client::get(sidebearer.address(), "/").await;
     assert_eq!((answer.status, &*answer.code()), (508, "loop"));
     assert_eq!(api.seen().len(), 0);
