@@ -203,15 +203,7 @@ async fn answer(
         Some(injection) => renewal::judge(injection, &forward, answer).await?,
         None => answer,
     };
-    let (answer, mut tunnel) = tunnel::take_tunnel(
-        answer,
-        outgoing.is_extended_connect(),
-        exchange,
-        outgoing.upstream,
-    );
-    if let (Some(asked), Some(tunnel)) = (upgrade, &mut tunnel) {
-        upgrade::open(asked, tunnel, exchange, outgoing.upstream)?;
-    }
+    let (answer, tunnel) = tunnel::take_tunnel(answer, &outgoing, exchange, upgrade)?;
     Ok((reply(answer, &outgoing, &exchange.sent), tunnel))
 }
 

@@ -4,23 +4,26 @@
 mod copy;
 mod side;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::HeldLimits;
 use super::client_connection::{ClientConnection, ConnectTarget};
+use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::open_tunnels::{OpenTunnel, TunnelAsked};
+use super::open_tunnels::{AskedUpgrade, OpenTunnel, TunnelAsked};
+use super::outgoing::OutgoingRequest;
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
+use super::upgrade;
 use crate::limit::Permit;
 use crate::metrics::TunnelEnd;
 use crate::snapshot::BuiltUpstream;
@@ -48,7 +51,7 @@ pub struct UpstreamTunnel {
 /// What a tunnel holds of its upstream.
 enum HeldUpstream {
     /// The connection or stream that carried the request which asked for it.
-    Request(Lease),
+    Request(#[expect(dead_code, reason = "held until it is dropped")] Lease),
     /// A connection of its own, and the place of the tunnel among those of clients, if it has one of its own.
     Connection(
         #[expect(dead_code, reason = "held until it is dropped")] TunnelLease,
@@ -60,35 +63,43 @@ enum HeldUpstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokenOff;
 
-/// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT.
+/// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT. A reload may
+/// end what is `asked`, where it is given.
+///
+/// # Errors
+/// A reload has ended it already. It has not begun then, for the audit neither.
 pub fn take_tunnel(
     answer: UpstreamResponse,
-    connects: bool,
+    request: &OutgoingRequest<'_>,
     exchange: &mut Exchange,
-    upstream: &BuiltUpstream,
-) -> (UpstreamResponse, Option<Box<UpstreamTunnel>>) {
-    match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => take_upgrade(answer, exchange, upstream),
-        StatusCode::OK if connects => {
+    asked: Option<AskedUpgrade>,
+) -> Result<(UpstreamResponse, Option<Box<UpstreamTunnel>>), ProxyError> {
+    let (head, taken) = match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => take_upgrade(answer),
+        StatusCode::OK if request.is_extended_connect() => {
             let (head, incoming) = answer.into_parts();
-            let tunnel = incoming.into_http2_tunnel().map(|(stream, lease)| {
-                let side = UpstreamSide::Stream(stream);
-                UpstreamTunnel::of_request(side, Bytes::new(), lease, exchange, upstream)
-            });
-            (
-                UpstreamResponse::from_parts(head, ResponseBody::ended()),
-                tunnel,
-            )
+            let taken = incoming.into_http2_tunnel();
+            let taken =
+                taken.map(|(stream, lease)| (UpstreamSide::Stream(stream), Bytes::new(), lease));
+            (head, taken)
         }
-        _ => (answer, None),
-    }
+        _ => return Ok((answer, None)),
+    };
+    let answer = UpstreamResponse::from_parts(head, ResponseBody::ended());
+    let Some((side, received, lease)) = taken else {
+        return Ok((answer, None));
+    };
+    let open = |asked| upgrade::open(asked, lease.peer(), exchange, request.upstream);
+    let open = asked.map(open).transpose()?;
+    let tunnel =
+        UpstreamTunnel::of_request(side, received, lease, exchange, request.upstream, open);
+    Ok((answer, Some(tunnel)))
 }
 
-fn take_upgrade(
-    mut answer: UpstreamResponse,
-    exchange: &mut Exchange,
-    upstream: &BuiltUpstream,
-) -> (UpstreamResponse, Option<Box<UpstreamTunnel>>) {
+/// What leads to the upstream, what has come of the new protocol, and what it holds of the upstream.
+type TakenTunnel = (UpstreamSide, Bytes, Lease);
+
+fn take_upgrade(mut answer: UpstreamResponse) -> (Parts, Option<TakenTunnel>) {
     let protocol = answer.headers().get(header::UPGRADE).cloned();
     super::headers::scrub_response(answer.headers_mut(), StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
@@ -97,14 +108,9 @@ fn take_upgrade(
         headers.insert(header::UPGRADE, protocol);
     }
     let (head, incoming) = answer.into_parts();
-    let tunnel = incoming.into_tunnel().map(|(io, received, lease)| {
-        let side = UpstreamSide::Connection(io);
-        UpstreamTunnel::of_request(side, received, lease, exchange, upstream)
-    });
-    (
-        UpstreamResponse::from_parts(head, ResponseBody::ended()),
-        tunnel,
-    )
+    let taken = incoming.into_tunnel();
+    let taken = taken.map(|(io, received, lease)| (UpstreamSide::Connection(io), received, lease));
+    (head, taken)
 }
 
 impl UpstreamTunnel {
@@ -115,6 +121,7 @@ impl UpstreamTunnel {
         lease: Lease,
         exchange: &mut Exchange,
         upstream: &BuiltUpstream,
+        open: Option<Rc<OpenTunnel>>,
     ) -> Box<Self> {
         Box::new(Self {
             side,
@@ -124,7 +131,7 @@ impl UpstreamTunnel {
             idle: upstream.config.stream_idle_timeout,
             buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
             record: exchange.begin_tunnel_record(),
-            open: None,
+            open,
         })
     }
 
@@ -158,19 +165,6 @@ impl UpstreamTunnel {
     pub fn is_connect(&self) -> bool {
         let asked = self.open.as_ref().map(|open| &open.asked);
         matches!(asked, Some(TunnelAsked::Connect(_)))
-    }
-
-    /// The address of the server that it leads to, or of the proxy on the way; known of what a request has asked for.
-    pub fn peer(&self) -> Option<IpAddr> {
-        match &self.held {
-            HeldUpstream::Request(lease) => lease.peer(),
-            HeldUpstream::Connection(..) => None,
-        }
-    }
-
-    /// From now on a reload may end its permission.
-    pub fn set_revocable(&mut self, open: Rc<OpenTunnel>) {
-        self.open = Some(open);
     }
 
     /// Joins both sides until both have ended, or nothing moves. Of the client's, `received` has been read already.

@@ -1,6 +1,8 @@
 //! Tunnels that a request has asked for by an upgrade or extended CONNECT. A reload may end the permission of those whose
 //! caller has to be known, and of those that lead where no route leads, as it may that of a CONNECT.
 
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -14,7 +16,6 @@ use super::open_tunnels::{AskedUpgrade, OpenTunnel, Revocation, TunnelAsked, Upg
 use super::permit;
 use super::request::Checked;
 use super::route_taken::RouteTaken;
-use super::tunnel::UpstreamTunnel;
 use crate::config::Scheme;
 use crate::policy::CallerIndex;
 use crate::route::{self, Destination};
@@ -46,18 +47,18 @@ pub fn asked(
     })
 }
 
-/// The tunnel is open that `asked` has asked for, to `upstream`.
+/// The tunnel opens that `asked` has asked for, to `upstream`, at this address.
 ///
 /// # Errors
 /// `not_permitted` or `destination_denied` if a reload has ended its permission meanwhile.
 pub fn open(
     asked: AskedUpgrade,
-    tunnel: &mut UpstreamTunnel,
+    peer: Option<IpAddr>,
     exchange: &Exchange,
     upstream: &BuiltUpstream,
-) -> Result<(), ProxyError> {
+) -> Result<Rc<OpenTunnel>, ProxyError> {
     let is_proxied = upstream.endpoint.connector.is_proxied();
-    let peer = tunnel.peer().filter(|_| !is_proxied);
+    let peer = peer.filter(|_| !is_proxied);
     let leads_to = match &asked.host {
         UpgradeHost::Destination(origin) => format!("{}:{}", origin.host, origin.port).into(),
         UpgradeHost::Named(_) => upstream.config.name.as_str().into(),
@@ -75,8 +76,7 @@ pub fn open(
     {
         judge_again(&newest, &open, asked).map_err(|reason| ProxyError::new(refusal, reason))?;
     }
-    tunnel.set_revocable(shard.tunnels.add(open));
-    Ok(())
+    Ok(shard.tunnels.add(open))
 }
 
 /// Judges such a tunnel by another snapshot than the one it was opened with.

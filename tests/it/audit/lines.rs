@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +10,7 @@ use http::Request;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::{config, records, wait_for};
 use crate::support::api::Api;
@@ -204,6 +206,62 @@ async fn a_tunnel_has_a_line_for_its_beginning_and_one_for_its_end() {
             (&"rate_limited".into(), &"routes.limits.tunnels".into())
         );
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_a_reload_turns_away_while_it_opens_was_no_tunnel() {
+    let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (arrives, opens) = (Arc::clone(&arrived), Arc::clone(&gate));
+    let api = server::bytes(move |_, mut stream| {
+        let (arrives, opens) = (Arc::clone(&arrives), Arc::clone(&opens));
+        async move {
+            read_head(&mut stream).await;
+            arrives.add_permits(1);
+            opens.acquire().await.unwrap().forget();
+            let switch =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+            let _ = stream.write_all(switch).await;
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let key = |caller: &str| format!("{caller}-0123456789abcdef0123456789abcdef");
+    for caller in ["alpha", "beta"] {
+        std::fs::write(dir.path().join(caller), key(caller)).unwrap();
+    }
+    let any = crate::support::any_port();
+    let config = |callers: &str| {
+        format!(
+            "[server]\nworkers = 1\n[audit]\nfile = \"audit.jsonl\"\n\
+             [callers.alpha]\nkey = {{ file = \"alpha\" }}\n[callers.beta]\nkey = {{ file = \"beta\" }}\n\
+             [[listeners]]\nname = \"app\"\naddress = \"{any}\"\nupstream = \"api\"\ncallers = {callers}\n\
+             [upstreams.api]\nurl = \"http://{api}\"\n"
+        )
+    };
+    let sidebearer = Sidebearer::start_in(dir, &config("[\"alpha\", \"beta\"]"));
+    let ask = async |more: &str| {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let shown = format!("Authorization: Bearer {}\r\n", key("alpha"));
+        let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{shown}{more}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut upgrade = ask("Connection: upgrade\r\nUpgrade: chat\r\n").await;
+    arrived.acquire().await.unwrap().forget();
+    sidebearer.reconfigure(&config("[\"beta\"]")).await.unwrap();
+    // The only shard has the new snapshot when it has answered this.
+    let refused = read_head(&mut ask("").await).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    gate.add_permits(1);
+    let turned_away = read_head(&mut upgrade).await;
+    assert!(turned_away.starts_with("HTTP/1.1 403 "), "{turned_away}");
+    let file = sidebearer.dir().join("audit.jsonl");
+    for request in wait_for(&file, "request", 2).await {
+        let expected = (&"denied".into(), &"not_permitted".into(), &403.into());
+        let found = (&request["decision"], &request["error"], &request["status"]);
+        assert_eq!(found, expected);
+    }
+    let is_of_tunnel = |record: &Value| record["event"].as_str().unwrap().starts_with("tunnel");
+    assert!(!records(&file).iter().any(is_of_tunnel));
 }
 
 #[tokio::test]
