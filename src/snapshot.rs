@@ -14,6 +14,7 @@ mod listener;
 mod passing;
 mod token_echoes;
 mod upstream;
+mod via;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,6 +50,7 @@ pub use injection::{Injection, NoCredential};
 pub use limits::LimitTable;
 pub use passing::{PassingError, origin};
 pub use token_echoes::TokenEchoes;
+pub use via::Via;
 
 /// One configuration, ready to serve.
 pub struct Snapshot {
@@ -90,7 +92,7 @@ pub struct Snapshot {
     /// What tokens live by.
     pub clock: Arc<dyn Clock>,
     /// `Via` of this process, when it is sent.
-    pub via: Option<HeaderValue>,
+    pub via: Option<Via>,
     /// The TCP sockets that this process listens on.
     pub own_sockets: Arc<OwnSockets>,
     /// Which lines about failed requests are left out.

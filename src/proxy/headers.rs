@@ -171,7 +171,7 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
     doomed.remove_from(trailers);
 }
 
-/// Adds our entry (`1.1 sidebearer-ID`) behind those of the proxies before us (RFC 9110 section
+/// Adds our entry (such as `1.1 sidebearer-ID`) behind those of the proxies before us (RFC 9110 section
 /// 7.6.3).
 pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {
     headers.append(VIA, entry.clone());

@@ -204,7 +204,7 @@ async fn answer(
         None => answer,
     };
     let (answer, tunnel) = tunnel::take_tunnel(answer, &outgoing, exchange, upgrade)?;
-    Ok((reply(answer, &outgoing, &exchange.sent), tunnel))
+    Ok((reply(answer, &outgoing, &exchange.sent, snapshot), tunnel))
 }
 
 /// Refuses what is malformed, ambiguous, too large or in a loop.
@@ -293,6 +293,7 @@ fn reply(
     mut answer: UpstreamResponse,
     request: &OutgoingRequest<'_>,
     sent: &SendRecord,
+    snapshot: &Snapshot,
 ) -> UpstreamResponse {
     token_echo::mask_response(request.upstream, sent, &mut answer);
     let (mut head, mut incoming) = answer.into_parts();
@@ -300,6 +301,12 @@ fn reply(
         headers::scrub_response(&mut head.headers, head.status);
     }
     request.scrub_response(&mut head.headers);
+    // A gateway need not name itself to its clients (RFC 9110 section 7.6.3).
+    if request.is_by_proxy()
+        && let Some(via) = &snapshot.via
+    {
+        headers::append_via(&mut head.headers, via.entry(head.version));
+    }
     if let Some(upload) = request.upload
         && upload.decline_body()
     {

@@ -237,6 +237,11 @@ impl<'r> OutgoingRequest<'r> {
         }
     }
 
+    /// Whether it came by a forward listener.
+    pub fn is_by_proxy(&self) -> bool {
+        self.forwarded != Forwarded::No
+    }
+
     /// Makes the headers of a response fit for the way that the request came by.
     pub fn scrub_response(&self, headers: &mut HeaderMap) {
         let host = || self.head.headers.get(header::HOST)?.to_str().ok();

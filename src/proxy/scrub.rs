@@ -43,6 +43,6 @@ pub fn scrub(
         exchange.add_request_id(&mut head.headers);
     }
     if let Some(via) = &snapshot.via {
-        headers::append_via(&mut head.headers, via);
+        headers::append_via(&mut head.headers, via.entry(head.version));
     }
 }

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderValue;
-
 use super::audit;
 use super::context::{BuildContext, BuildError, BuildFailure};
 use super::listener::{expiry, implied_routes, listener_tls, route_labels};
 use super::{
-    BuiltCredential, BuiltUpstream, LimitTable, ListenerRules, Passing, RouteTarget, Snapshot,
+    BuiltCredential, BuiltUpstream, LimitTable, ListenerRules, Passing, RouteTarget, Snapshot, Via,
     credential, upstream,
 };
 use crate::address::OwnSockets;
@@ -244,7 +242,11 @@ impl Builder {
             own_sockets: Arc::clone(&self.context.own_sockets),
             instance: self.instance.clone(),
             clock: Arc::clone(&self.context.clock),
-            via: via(&config, &self.instance),
+            via: config
+                .server
+                .via
+                .then(|| Via::new(&self.instance))
+                .flatten(),
             sampling: Arc::clone(&self.sampling),
             windows: Arc::clone(&self.context.windows),
             traffic: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
@@ -327,9 +329,4 @@ fn interception(
         reason: BuildFailure::Interception(error),
     });
     opened.map(Some)
-}
-
-fn via(config: &Config, instance: &str) -> Option<HeaderValue> {
-    let value = HeaderValue::from_str(&format!("1.1 {instance}"));
-    config.server.via.then(|| value.ok()).flatten()
 }

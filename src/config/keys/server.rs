@@ -88,8 +88,9 @@ keys! {
         /// HTTP/2: how long the client may take to answer the PING. After that its connection ends.
         ping_timeout: Time = Time::new("20s", "1ms");
 
-        /// Whether requests carry `Via: 1.1 sidebearer-ID`. The ID is random for each process. Loops are
-        /// found by it.
+        /// Whether requests carry `Via: 1.1 sidebearer-ID`, and responses of forward listeners too, with the version
+        /// of HTTP that the message came by (`1.0`, `1.1`, `2.0`). The ID is random for each process. Loops are found
+        /// by it.
         via: Flag = Flag::new(true);
 
         /// Whether the id of the access line is sent to the API as `x-request-id`. It is the client's own id

@@ -75,6 +75,7 @@ async fn what_is_between_client_and_proxy_never_passes() {
     let answer = answer.await.to_ascii_lowercase();
     assert!(answer.starts_with("http/1.1 200 "), "{answer}");
     assert!(answer.contains("x-kept: 1"), "{answer}");
+    assert!(answer.contains("\r\nvia: 1.1 sidebearer-"), "{answer}");
     assert!(
         !answer.contains("alt-svc") && !answer.contains("proxy-"),
         "{answer}"
