@@ -10,12 +10,13 @@ use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::World;
 use super::tunnels::{Seen, far, leading_to, next};
 use crate::support::client::Connection;
-use crate::support::server::{Body, response, whole};
+use crate::support::server::{self, Body, read_head, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{PATIENCE, eventually};
 
@@ -99,6 +100,42 @@ async fn each_stream_is_a_tunnel_of_its_own() {
     assert_eq!(end_of(&mut from_other).await, None);
     other.send_data("more".into(), false).unwrap();
     while next(&mut seen).await != Seen::Bytes("more".to_owned()) {}
+}
+
+#[tokio::test]
+async fn nothing_is_dialled_for_a_client_that_has_gone() {
+    // A proxy on the way that never answers.
+    let (saw, mut seen) = mpsc::unbounded_channel();
+    let proxy = server::bytes(move |_, mut stream| {
+        let saw = saw.clone();
+        async move {
+            read_head(&mut stream).await;
+            saw.send("asked").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            saw.send("given up").unwrap();
+        }
+    });
+    let lines = format!("proxy = \"http://{proxy}\"\nconnect_timeout = \"600s\"\n");
+    let config = leading_to(proxy, "").replace("hosts = ", &format!("{lines}hosts = "));
+    let sidebearer = Sidebearer::start(&config);
+    let mut expect = async |what: &str| {
+        let next = timeout(PATIENCE, seen.recv()).await;
+        assert_eq!(next.expect(what), Some(what));
+    };
+    let target = "far.old.internal:8443";
+    let mut http1 = TcpStream::connect(sidebearer.address()).await.unwrap();
+    let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    http1.write_all(connect.as_bytes()).await.unwrap();
+    expect("asked").await;
+    drop(http1);
+    expect("given up").await;
+    let mut sender = client(sidebearer.address()).await;
+    let request = Request::connect(target).body(()).unwrap();
+    let (answer, mut sending) = sender.send_request(request, false).unwrap();
+    expect("asked").await;
+    sending.send_reset(Reason::CANCEL);
+    expect("given up").await;
+    drop(answer);
 }
 
 #[tokio::test]

@@ -177,6 +177,29 @@ async fn the_end_of_one_side_of_a_tunnel_is_that_of_the_other() {
 }
 
 #[tokio::test]
+async fn each_stream_that_is_a_tunnel_has_a_place_in_the_limits_while_it_lives() {
+    let (api, _seen) = websockets();
+    let config = unprotected(&format!("http://{api}"), "http = \"2\"");
+    let limits = "[[routes]]\npath = \"/chat\"\nupstream = \"api\"\nlimits = { tunnels = 1 }\n";
+    let sidebearer = Sidebearer::start(&format!("{config}{limits}"));
+    let mut sender = client(sidebearer.address()).await;
+    let (mut sending, mut incoming) = opened(&mut sender).await;
+    let mut another = client(sidebearer.address()).await;
+    for sender in [&mut sender, &mut another] {
+        let (refused, _) = ask(sender, "/chat");
+        assert_eq!(refused.await.unwrap().status(), 429);
+    }
+    comes_back(&mut sending, &mut incoming, b"on".to_vec()).await;
+    sending.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(rest(&mut incoming).await, b"bye");
+    eventually("its place is free", async || {
+        let (answer, _sending) = ask(&mut another, "/chat");
+        answer.await.unwrap().status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_upstream_without_extended_connect_is_never_asked_for_it() {
     // HTTP/2 that does not offer it; HTTP/1.1.
     let without = server::bytes(move |_, stream| async move {

@@ -63,6 +63,51 @@ async fn a_tunnel_has_its_place_while_it_lives_and_none_among_the_requests() {
     .await;
 }
 
+#[tokio::test]
+async fn an_upgrade_that_passes_has_its_place_among_those_of_its_caller() {
+    let far = server::bytes(|_, mut stream| async move {
+        if read_head(&mut stream).await.contains("chat") {
+            let switch =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+            stream.write_all(switch).await.unwrap();
+        }
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let key = "billing-0123456789abcdef0123456789abcdef";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), key).unwrap();
+    let text = format!(
+        "[callers.billing]\nkey = {{ file = \"key\" }}\nlimits = {{ tunnels = 1 }}\n\
+         [[listeners]]\nname = \"app\"\naddress = \"{}\"\nkind = \"forward\"\nunmatched = \"pass\"\n\
+         callers = [\"*\"]\n[egress]\naddresses = \"any\"\nports = [{}]\n",
+        any_port(),
+        far.port()
+    );
+    let sidebearer = Sidebearer::start_in(dir, &text);
+    let ask = async |line: &str, more: &str| {
+        let mut stream = TcpStream::connect(sidebearer.address()).await.unwrap();
+        let shown = format!("Host: {far}\r\nProxy-Authorization: Bearer {key}\r\n");
+        let head = format!("{line} HTTP/1.1\r\n{shown}{more}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        (stream, head[9..12].to_owned())
+    };
+    let upgrade = "Connection: upgrade\r\nUpgrade: chat\r\n";
+    let chat = &format!("GET http://{far}/");
+    let connect = &format!("CONNECT {far}");
+    for (line, more, status) in [(chat, upgrade, "101"), (connect, "", "200")] {
+        let mut open = None;
+        eventually("the place is free", async || {
+            let (stream, answered) = ask(line, more).await;
+            open = (answered == status).then_some(stream);
+            open.is_some()
+        })
+        .await;
+        assert_eq!(ask(chat, upgrade).await.1, "429");
+        assert_eq!(ask(connect, "").await.1, "429");
+    }
+}
+
 /// Asks for a tunnel by CONNECT; the connection, and the status of the answer.
 async fn connect(address: SocketAddr, target: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
