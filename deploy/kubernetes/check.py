@@ -1,8 +1,9 @@
-"""Whether what is deployed can do its work and no more: python3 check.py sidecar MANIFESTS, or python3 check.py gateway
-MANIFESTS CONFIGURATION.
+"""Whether what is deployed can do its work and no more: python3 check.py sidecar MANIFESTS..., or python3 check.py gateway
+MANIFESTS, or python3 check.py configuration MANIFESTS, which prints the sidebearer.toml in them.
 
 The sidecar can be lifted into any pod: all that its container needs stands on itself, and is the same everywhere. The parts
-of the gateway belong together, and it has no right that it does not use. Both fit the pod security level "restricted"."""
+of the gateway belong together, and it has no right that it does not use. Both fit the pod security level "restricted", and
+no secret stands in a ConfigMap."""
 
 import re
 import sys
@@ -21,11 +22,49 @@ RESTRICTED = {
 NEEDS_NOTHING_OF = ("securityContext", "hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
 
 
+# Keys of sidebearer.toml whose values are secrets: never text, always where the secret is read from.
+SECRETS = {
+    "client_secret",
+    "private_key",
+    "client_assertion",
+    "assertion",
+    "subject_token",
+    "actor_token",
+    "dpop_key",
+    "proxy_authorization",
+    "key",
+}
+
+
 def pods(manifests):
     for manifest in manifests:
-        template = (manifest or {}).get("spec", {}).get("template")
+        if manifest["kind"] == "Pod":
+            yield f"Pod {manifest['metadata']['name']}", manifest["spec"]
+        template = manifest.get("spec", {}).get("template")
         if template:
             yield f"{manifest['kind']} {manifest['metadata']['name']}", template["spec"]
+
+
+def secrets_in(value, path=""):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in SECRETS and isinstance(inner, str):
+                yield f"{path}{key}"
+            yield from secrets_in(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from secrets_in(inner, path)
+
+
+def configurations(manifests):
+    """The text of each sidebearer.toml, which has no secret in it."""
+    for manifest in manifests:
+        if manifest["kind"] != "ConfigMap" or "sidebearer.toml" not in manifest["data"]:
+            continue
+        text = manifest["data"]["sidebearer.toml"]
+        found = list(secrets_in(tomllib.loads(text)))
+        assert not found, f"ConfigMap {manifest['metadata']['name']}: {found} is written in the file itself"
+        yield text
 
 
 def check_pod(name, pod, container):
@@ -60,38 +99,53 @@ def seconds(duration):
     return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", duration))
 
 
-def check_gateway(manifests, configuration):
+def check_gateway(manifests):
     of_kind = {}
     for manifest in manifests:
-        assert manifest["kind"] not in of_kind, f"two of {manifest['kind']}"
-        of_kind[manifest["kind"]] = manifest
-    deployment = of_kind["Deployment"]["spec"]
+        of_kind.setdefault(manifest["kind"], []).append(manifest)
+
+    def one(kind):
+        (manifest,) = of_kind[kind]
+        return manifest
+
+    (text,) = configurations(manifests)
+    configuration = tomllib.loads(text)
+    deployment = one("Deployment")["spec"]
     pod = deployment["template"]["spec"]
     (container,) = pod["containers"]
     check_pod("gateway", pod, container)
 
     labels = deployment["template"]["metadata"]["labels"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     selectors = {
         "Deployment": deployment["selector"]["matchLabels"],
-        "Service": of_kind["Service"]["spec"]["selector"],
-        "PodDisruptionBudget": of_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
-        "NetworkPolicy": of_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        "PodDisruptionBudget": one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        "NetworkPolicy": one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     }
+    for service in of_kind["Service"]:
+        spec = service["spec"]
+        selectors[f"Service {service['metadata']['name']}"] = spec["selector"]
+        targets = {port["targetPort"] for port in spec["ports"]}
+        assert targets <= set(ports), f"{targets} are not all ports of the pod"
+        # Metrics have a Service of their own, which has no address that clients could use.
+        assert "health" not in targets or (targets == {"health"} and spec["clusterIP"] == "None"), targets
     for kind, selector in selectors.items():
         assert selector.items() <= labels.items(), f"{kind} is for other pods"
-    target = of_kind["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
-    assert (target["kind"], target["name"]) == ("Deployment", of_kind["Deployment"]["metadata"]["name"])
+    for monitor in of_kind.get("ServiceMonitor", []):
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        (service,) = [found for found in of_kind["Service"] if wanted.items() <= found["metadata"]["labels"].items()]
+        names = {port["name"] for port in service["spec"]["ports"]}
+        assert {(end["port"], end["path"]) for end in monitor["spec"]["endpoints"]} == {("health", "/metrics")}
+        assert "health" in names, f"{service['metadata']['name']} leads to no metrics"
+    target = one("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", one("Deployment")["metadata"]["name"])
     assert "replicas" not in deployment, "the autoscaler says how many"
 
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     addresses = [listener["address"] for listener in configuration["listeners"]] + [configuration["health"]["address"]]
     listened = {int(address.rsplit(":", 1)[1]) for address in addresses}
     assert set(ports.values()) == listened, f"ports {ports}, listened on {listened}"
-    let_in = {port["port"] for rule in of_kind["NetworkPolicy"]["spec"]["ingress"] for port in rule["ports"]}
+    let_in = {port["port"] for rule in one("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]}
     assert let_in == set(ports), f"let in is {let_in}"
-    for port in of_kind["Service"]["spec"]["ports"]:
-        assert port["targetPort"] in ports, f"{port['targetPort']} is no port"
-    assert "health" not in {port["targetPort"] for port in of_kind["Service"]["spec"]["ports"]}
 
     server = configuration["server"]
     ending = seconds(server["shutdown_delay"]) + seconds(server["drain_timeout"])
@@ -100,21 +154,26 @@ def check_gateway(manifests, configuration):
     for path in re.findall(r"'(/run/secrets/[^']*)'", str(configuration)):
         assert any(path.startswith(mount) for mount in mounts), f"{path} is mounted nowhere"
 
-    account = of_kind["ServiceAccount"]["metadata"]["name"]
+    account = one("ServiceAccount")["metadata"]["name"]
     assert pod["serviceAccountName"] == account
     review = configuration["kubernetes"]["review"]
     assert ("ClusterRole" in of_kind) == review, "TokenReview is a right for `review = true`, and for nothing else"
     assert not {"Role", "RoleBinding"} & of_kind.keys()
 
 
-def main(what, path, *more):
-    with open(path, encoding="utf-8") as file:
-        manifests = list(yaml.safe_load_all(file))
+def main(what, *paths):
+    manifests = []
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            manifests += [manifest for manifest in yaml.safe_load_all(file) if manifest]
     if what == "sidecar":
+        list(configurations(manifests))
         check_sidecar(manifests)
+    elif what == "gateway":
+        check_gateway(manifests)
     else:
-        with open(more[0], "rb") as file:
-            check_gateway(manifests, tomllib.load(file))
+        (text,) = configurations(manifests)
+        print(text, end="")
 
 
 main(*sys.argv[1:])
