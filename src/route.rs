@@ -21,7 +21,7 @@ use http::Method;
 
 use crate::config::HostPattern;
 
-pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_loopback_host};
+pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_address, is_loopback_host};
 pub use implied::{Destination, ImpliedRoute, ImpliedRoutes};
 
 #[cfg(test)]

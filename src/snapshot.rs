@@ -111,6 +111,8 @@ pub struct ListenerRules {
     pub name: String,
     /// Whether its requests name where they go by an absolute URL.
     pub is_forward: bool,
+    /// Whether the TLS of clients is ended inside of a CONNECT to what a route leads to.
+    pub intercepts: bool,
     /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
     pub browser_guard: Option<BrowserGuard>,
     /// What it presents to clients, and demands of them; `None` for plain HTTP.
@@ -136,8 +138,6 @@ pub struct BrowserGuard {
     pub allow_origins: Vec<String>,
     /// Whether a browser is refused that asks by name and does not say which page it asks for.
     pub refuse_unmarked: bool,
-    /// Whether its own pages have come over TLS.
-    pub is_tls: bool,
 }
 
 /// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the
@@ -255,6 +255,17 @@ impl Snapshot {
             let label = &self.route_labels[self.egress_route(rule)];
             Box::new(self.metrics.egress(&self.listeners[listener].name, label))
         })
+    }
+
+    /// A TLS handshake inside of a CONNECT to this listener has ended.
+    pub fn count_interception(&self, listener: usize, outcome: &'static str) {
+        let listener = &self.listeners[listener].name;
+        self.metrics.count_interception(listener, outcome);
+        if outcome != "success"
+            && let Some(audit) = &self.audit
+        {
+            audit.trail.count_refused(listener, outcome);
+        }
     }
 
     /// A TLS handshake with a client of this listener has ended.

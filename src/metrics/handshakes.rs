@@ -9,6 +9,7 @@ use super::families::{VALID, counter};
 #[derive(Debug, Clone)]
 pub(super) struct HandshakeSeries {
     pub(super) handshakes: IntCounterVec,
+    pub(super) interceptions: IntCounterVec,
     pub(super) certificate_expiry: GaugeVec,
     pub(super) crl_next_update: GaugeVec,
 }
@@ -24,6 +25,11 @@ impl HandshakeSeries {
                 "TLS handshakes with clients, by outcome.",
                 &["listener", "outcome"],
             ),
+            interceptions: counter(
+                "sidebearer_intercepted_handshakes_total",
+                "TLS handshakes that are ended inside of a CONNECT, by outcome.",
+                &["listener", "outcome"],
+            ),
             certificate_expiry: times(
                 "sidebearer_listener_certificate_expiry_timestamp_seconds",
                 "When a certificate of a listener ends, Unix time.",
@@ -37,9 +43,10 @@ impl HandshakeSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 3] {
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 4] {
         [
             Box::new(self.handshakes.clone()),
+            Box::new(self.interceptions.clone()),
             Box::new(self.certificate_expiry.clone()),
             Box::new(self.crl_next_update.clone()),
         ]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Metrics;
-use super::outcomes::HANDSHAKE_OUTCOMES;
+use super::outcomes::{HANDSHAKE_OUTCOMES, INTERCEPTION_OUTCOMES};
 
 /// What the files of one listener with TLS hold.
 #[derive(Debug, Clone)]
@@ -23,6 +23,22 @@ impl Metrics {
         debug_assert!(HANDSHAKE_OUTCOMES.contains(&outcome), "{outcome}");
         let labels = [listener, outcome];
         self.handshakes.handshakes.with_label_values(&labels).inc();
+    }
+
+    /// A handshake inside of a CONNECT to this listener ended with one of [`INTERCEPTION_OUTCOMES`].
+    pub fn count_interception(&self, listener: &str, outcome: &'static str) {
+        debug_assert!(INTERCEPTION_OUTCOMES.contains(&outcome), "{outcome}");
+        let labels = [listener, outcome];
+        let series = &self.handshakes.interceptions;
+        series.with_label_values(&labels).inc();
+    }
+
+    /// These listeners intercept: their series are there before the first handshake.
+    pub fn begin_interception<'a>(&self, listeners: impl Iterator<Item = &'a String>) {
+        let series = &self.handshakes.interceptions;
+        for listener in listeners {
+            series.with_label_values(&[listener.as_str(), "success"]);
+        }
     }
 
     /// Shows what ends when, of all listeners with TLS that there are.

@@ -47,6 +47,20 @@ pub const HANDSHAKE_OUTCOMES: [&str; 15] = [
     "crl_expired",
 ];
 
+/// How a TLS handshake inside of a CONNECT ends.
+pub const INTERCEPTION_OUTCOMES: [&str; 10] = [
+    "success",
+    "shed",
+    "timeout",
+    "client_gone",
+    "plaintext",
+    "malformed",
+    "incompatible",
+    "refused_by_client",
+    "misdirected",
+    "no_leaf",
+];
+
 /// How a review of a caller's token ends: the API server knows it, does not, or could not be asked.
 pub const REVIEW_OUTCOMES: [&str; 3] = ["accepted", "refused", "unavailable"];
 

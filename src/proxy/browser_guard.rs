@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{ErrorKind, ProxyError};
 use super::request::{Checked, is_browser};
+use crate::config::Scheme;
 use crate::route::is_loopback_host;
 use crate::snapshot::BrowserGuard;
 
@@ -39,13 +40,14 @@ pub enum BrowserRefusal<'r> {
     Unmarked,
 }
 
-/// Refuses what a foreign web page may have caused.
+/// Refuses what a foreign web page may have caused, where those that have come from here have come in the `own` scheme.
 ///
 /// # Errors
 ///
 /// The header that decided.
 pub fn admit<'r>(
     browser_guard: &BrowserGuard,
+    own: Scheme,
     checked: &'r Checked<'_>,
     headers: &'r HeaderMap,
 ) -> Result<(), BrowserRefusal<'r>> {
@@ -60,7 +62,7 @@ pub fn admit<'r>(
     for origin in headers.get_all(ORIGIN) {
         if is_listed(origin.as_bytes(), &browser_guard.allow_origins) {
             allowed = true;
-        } else if !is_own(origin.as_bytes(), checked.authority, browser_guard.is_tls) {
+        } else if !is_own(origin.as_bytes(), checked.authority, own) {
             return Err(BrowserRefusal::Origin(origin));
         }
     }
@@ -155,12 +157,11 @@ impl BrowserRefusal<'_> {
 }
 
 /// Whether an `Origin` is that of a page which came from here: the very host and port that are
-/// asked, in the scheme that the listener speaks.
-fn is_own(origin: &[u8], authority: &str, is_tls: bool) -> bool {
-    let (scheme, usual_port): (&[u8], &[u8]) = if is_tls {
-        (b"https://", b":443")
-    } else {
-        (b"http://", b":80")
+/// asked, in the scheme that is spoken.
+fn is_own(origin: &[u8], authority: &str, own: Scheme) -> bool {
+    let (scheme, usual_port): (&[u8], &[u8]) = match own {
+        Scheme::Https => (b"https://", b":443"),
+        Scheme::Http => (b"http://", b":80"),
     };
     let Some((begins, host)) = origin.split_at_checked(scheme.len()) else {
         return false;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::caller::{KeyDigest, Means, PresentedCertificate};
 use crate::client_socket::Peer;
+use crate::config::Scheme;
 use crate::limit::Permit;
+use crate::route::Destination;
 
 /// What a connection and its requests tell each other. All of it happens on one thread; atomics
 /// only because hyper wants what it upgrades to be `Send`.
@@ -20,7 +22,7 @@ pub struct ClientConnection {
     pub peer: Peer,
     /// Once TLS with the client has begun: who it is by its certificate, if it presented one.
     tls: OnceLock<Option<Arc<PresentedCertificate>>>,
-    connect_target: OnceLock<ConnectTarget>,
+    target: OnceLock<ConnectionTarget>,
     in_flight: AtomicUsize,
     started: AtomicU64,
     stalled: AtomicUsize,
@@ -39,15 +41,19 @@ pub struct ClientConnection {
     _held: Box<dyn Any + Send + Sync>,
 }
 
-/// The host and port of a CONNECT that was answered 200: what follows on the connection is plain HTTP for it.
+/// What all requests of one connection are for, since a CONNECT has said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectTarget {
+pub struct ConnectionTarget {
+    /// `https` if TLS is ended inside of it.
+    pub scheme: Scheme,
     /// In its canonical form.
     pub host: Box<str>,
     /// As the client named it.
     pub port: u16,
-    /// Who sent it; `None` where nobody has to be known.
+    /// Who opened it; `None` where nobody has to be known.
     pub caller: Option<NamedCaller>,
+    /// Whether a client that speaks HTTP/2 on it is told that extended CONNECT (RFC 8441) is understood.
+    pub extended_connect: bool,
 }
 
 /// A caller, for what outlives the snapshot that it was known by.
@@ -77,7 +83,18 @@ impl NamedCaller {
     }
 }
 
-impl fmt::Display for ConnectTarget {
+impl ConnectionTarget {
+    /// As a destination.
+    pub fn destination(&self) -> Destination<'_> {
+        Destination {
+            scheme: self.scheme,
+            host: &self.host,
+            port: self.port,
+        }
+    }
+}
+
+impl fmt::Display for ConnectionTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
@@ -106,7 +123,7 @@ impl ClientConnection {
             listener,
             peer,
             tls: OnceLock::new(),
-            connect_target: OnceLock::new(),
+            target: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
             stalled: AtomicUsize::new(0),
@@ -125,11 +142,10 @@ impl ClientConnection {
     }
 
     /// What a CONNECT has made of one stream of this connection: it is closed and cut with this one, and counts as a
-    /// request of it until its end.
-    pub fn open_inside(self: &Arc<Self>, target: ConnectTarget) -> Arc<Self> {
+    /// request of it until its end. `place` is its own among all connections, if it has one.
+    pub fn open_inside(self: &Arc<Self>, place: Option<Permit>) -> Arc<Self> {
         let (listener, in_flight) = (self.listener.clone(), self.begin_request());
-        let inner = Self::new(listener, self.peer, self.max_interim, None, in_flight);
-        inner.set_connect_target(target);
+        let inner = Self::new(listener, self.peer, self.max_interim, place, in_flight);
         if let Some(certificate) = self.tls.get() {
             inner.set_tls(certificate.clone());
         }
@@ -167,14 +183,14 @@ impl ClientConnection {
         self.tls.get()?.as_deref()
     }
 
-    /// What follows on it is plain HTTP for this host and port. Once for each connection.
-    pub fn set_connect_target(&self, target: ConnectTarget) {
-        let _ = self.connect_target.set(target);
+    /// All requests that follow on it are for this. Once for each connection.
+    pub fn set_target(&self, target: ConnectionTarget) {
+        let _ = self.target.set(target);
     }
 
-    /// The host and port of the CONNECT that opened it, if one did.
-    pub fn connect_target(&self) -> Option<&ConnectTarget> {
-        self.connect_target.get()
+    /// What all its requests are for, if a CONNECT has opened it.
+    pub fn target(&self) -> Option<&ConnectionTarget> {
+        self.target.get()
     }
 
     /// A request begins.
@@ -211,6 +227,14 @@ impl ClientConnection {
         self.closing.store(true, Relaxed);
         self.wake();
         self.for_each_inside(Self::close);
+    }
+
+    /// Closes it, or those of its streams that have become connections, as far as `is_over` says so of what they are for.
+    pub fn close_where(&self, is_over: &dyn Fn(&ConnectionTarget) -> bool) {
+        if self.target().is_some_and(is_over) {
+            self.close();
+        }
+        self.for_each_inside(|inner| inner.close_where(is_over));
     }
 
     /// Its listener is being removed: it is closed, and what the name of the listener stands for from now on is not its

@@ -1,4 +1,5 @@
-//! CONNECT to a forward listener: plain HTTP inside of it is served, and a tunnel is opened where no token is owed.
+//! CONNECT to a forward listener: plain HTTP inside of it is served, TLS is ended where the listener intercepts, and a
+//! tunnel is opened where no token is owed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::caller_rule::CallerRule;
-use super::client_connection::ConnectTarget;
+use super::client_connection::ConnectionTarget;
 use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
 use super::identify;
+use super::intercept;
 use super::open_tunnels::{OpenTunnel, Revocation, TunnelAsked};
 use super::passing::{self, Passage};
 use super::permit;
@@ -23,6 +25,7 @@ use super::request;
 use super::route_taken::RouteTaken;
 use super::tunnel::UpstreamTunnel;
 use crate::config::Scheme;
+use crate::limit::Permit;
 use crate::policy::{AskedFor, CallerIndex};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
@@ -35,6 +38,8 @@ const PLACES_RETURN: Duration = Duration::from_secs(1);
 enum ConnectVerdict<'s> {
     /// Plain HTTP is served inside of it.
     PlainHttp,
+    /// TLS is ended inside of it, for what the route leads to; `None` where the client has yet to name that.
+    Intercept(Option<RouteTaken<'s>>),
     /// It is a tunnel to an upstream without a credential.
     Tunnel(RouteTaken<'s>),
     /// It is a tunnel to where the client names, as far as the addresses there allow.
@@ -55,7 +60,7 @@ pub fn is_connect(head: &Parts) -> bool {
 /// there; what goes wrong while the upstream is connected to.
 pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, ProxyError> {
     let client = Arc::clone(exchange.client());
-    if client.connect_target().is_some() {
+    if client.target().is_some() {
         return Err(ProxyError::bad_request(
             "the connection has been opened by a CONNECT already",
         ));
@@ -64,10 +69,12 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
     identify::identify(exchange, &head.headers).await?;
     permit::permit_listener(exchange)?;
     let shard = Rc::clone(&exchange.shard);
-    let asked = ConnectTarget {
+    let asked = ConnectionTarget {
+        scheme: Scheme::Http,
         host: route::canonical(&host).into(),
         port,
         caller: exchange.named_caller(),
+        extended_connect: true,
     };
     let caller = exchange.caller_index();
     let (verdict, reported) = judge(&shard.snapshot, exchange.listener, caller, &asked)?;
@@ -76,6 +83,17 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         ConnectVerdict::PlainHttp => {
             exchange.admit(AskedFor::Response)?;
             Ok(Successor::PlainHttp(asked))
+        }
+        ConnectVerdict::Intercept(taken) => {
+            exchange.admit(AskedFor::Response)?;
+            // The limits of the route are for the requests that follow.
+            if let Some(taken) = &taken {
+                exchange.set_route(taken);
+            }
+            let upstream = taken.map(|taken| taken.upstream as usize);
+            let place = place_of_stream(exchange, head)?;
+            let pending = intercept::prepare(exchange, asked, upstream, place).await;
+            pending.map(Successor::Intercepted)
         }
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
@@ -103,16 +121,11 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
 async fn open(
     exchange: &mut Exchange,
     head: &Parts,
-    asked: ConnectTarget,
+    asked: ConnectionTarget,
     leads_to: Box<str>,
     endpoint: &Endpoint,
 ) -> Result<Box<UpstreamTunnel>, ProxyError> {
-    let place = if head.version < Version::HTTP_2 {
-        // It is the connection of the client that becomes a tunnel, and that has its place.
-        None
-    } else {
-        Some(exchange.client().another_place().ok_or_else(no_place)?)
-    };
+    let place = place_of_stream(exchange, head)?;
     let opened = endpoint.open_tunnel().await;
     let (io, peer, lease) = opened.map_err(|error| failure::from_connect_error(Arc::new(error)))?;
     let peer = (!endpoint.connector.is_proxied()).then_some(peer.ip());
@@ -136,6 +149,16 @@ async fn open(
     ))
 }
 
+/// The place among all connections of what a CONNECT makes of a stream. Over HTTP/1.1 it is the connection of the client
+/// itself, which has its place.
+fn place_of_stream(exchange: &Exchange, head: &Parts) -> Result<Option<Permit>, ProxyError> {
+    if head.version < Version::HTTP_2 {
+        return Ok(None);
+    }
+    let place = exchange.client().another_place().ok_or_else(no_place)?;
+    Ok(Some(place))
+}
+
 #[cold]
 fn no_place() -> ProxyError {
     ProxyError::new(
@@ -152,7 +175,7 @@ fn no_place() -> ProxyError {
 pub fn judge_again(
     snapshot: &Snapshot,
     tunnel: &OpenTunnel,
-    asked: &ConnectTarget,
+    asked: &ConnectionTarget,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
     if !snapshot.listeners[listener].is_forward {
@@ -176,6 +199,9 @@ pub fn judge_again(
         Ok(ConnectVerdict::PlainHttp) => {
             Err("only plain HTTP is served at the destination now".into())
         }
+        Ok(ConnectVerdict::Intercept(_)) => {
+            Err("TLS with the destination is intercepted now".into())
+        }
         Err(error) => Err(error.detail),
     }
 }
@@ -188,7 +214,7 @@ fn judge<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
     caller: Option<CallerIndex>,
-    asked: &'s ConnectTarget,
+    asked: &'s ConnectionTarget,
 ) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
     let destination = |scheme| Destination {
         scheme,
@@ -201,19 +227,24 @@ fn judge<'s>(
     let pass = |judged: Result<Passage, ProxyError>| {
         judged.map(|passage| (ConnectVerdict::Pass(passage), None))
     };
-    if over_tls.iter().any(|taken| upstream(taken).injects()) {
+    let intercepts = snapshot.listeners[listener].intercepts;
+    let injects = over_tls.iter().any(|taken| upstream(taken).injects());
+    if injects || intercepts && !over_tls.is_empty() {
         let destination = destination(Scheme::Https);
         if let Some(judged) = passing::judge_by_exact_host(snapshot, listener, caller, destination)
         {
             return pass(judged);
+        }
+        if intercepts {
+            return judge_interception(snapshot, listener, caller, asked, over_tls);
         }
         for taken in &over_tls {
             permit::judge_route(snapshot, listener, taken.route, caller)?;
         }
         return Err(ProxyError::new(
             ErrorKind::InterceptionOff,
-            "a tunnel would carry the request past its token: call the API as http:// through this proxy, or by the \
-             address of a reverse listener",
+            "a tunnel would carry the request past its token: set `intercept = true` on the listener, or call the API as \
+             http:// through this proxy",
         ));
     }
     let mut over_tls = over_tls.into_iter();
@@ -232,12 +263,44 @@ fn judge<'s>(
     if leads(Scheme::Http).next().is_some() {
         return Ok((ConnectVerdict::PlainHttp, None));
     }
+    if intercepts
+        && route::is_address(&asked.host)
+        && intercept::has_names_at(snapshot, listener, asked.port)
+    {
+        return Ok((ConnectVerdict::Intercept(None), None));
+    }
     pass(passing::judge(
         snapshot,
         listener,
         caller,
         destination(Scheme::Https),
     ))
+}
+
+/// Judges a CONNECT to what `over_tls` leads to, on a listener that intercepts. It intercepts upstreams without a
+/// credential too: limits, callers and paths hold for all requests to what is matched, and a reload that gives such an
+/// upstream a credential changes nothing for its clients.
+fn judge_interception<'s>(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    asked: &ConnectionTarget,
+    over_tls: Vec<RouteTaken<'s>>,
+) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
+    // The name that has to be covered is that of the handshake.
+    if !route::is_address(&asked.host) && !intercept::covers(snapshot, &asked.host) {
+        let detail = intercept::outside_of_domains(&asked.host);
+        return Err(ProxyError::new(ErrorKind::InterceptionOff, detail));
+    }
+    // Each request is judged by its own route. A caller that may take none of them gets no further.
+    let mut refusal = None;
+    for taken in over_tls {
+        match permit::judge_route(snapshot, listener, taken.route, caller) {
+            Ok(reported) => return Ok((ConnectVerdict::Intercept(Some(taken)), reported)),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| permit::not_permitted(CallerRule::Route.as_str())))
 }
 
 /// The host and port of an upstream.

@@ -3,7 +3,7 @@
 use http::Method;
 use http::request::Parts;
 
-use super::client_connection::ConnectTarget;
+use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::forwarded::Forwarded;
@@ -24,7 +24,7 @@ pub enum Way<'s> {
     Passed(Origin, Passage),
 }
 
-/// The way of a request of a forward listener. First by a route: one that was written, or one that the own names of an
+/// The way of a request of a forward listener, and the scheme that it names. First by a route: one that was written, or one that the own names of an
 /// upstream imply. Of two that name the very host, the one with the longer path wins, and a written one if both are
 /// equal; routes for a wildcard or any host come behind. Where none leads, the rules about what may leave decide.
 ///
@@ -37,13 +37,14 @@ pub fn find_way<'s>(
     snapshot: &'s Snapshot,
     checked: &Checked<'_>,
     head: &Parts,
-) -> Result<Way<'s>, ProxyError> {
+) -> Result<(Way<'s>, Scheme), ProxyError> {
     let host = route::canonical(&checked.host);
     let listener = exchange.listener;
     let destination = asked(exchange, &host, checked, head)?;
     let path = &*checked.path.canonical;
     let caller = exchange.caller_index();
-    way_to(snapshot, listener, caller, destination, path, &head.method)
+    let way = way_to(snapshot, listener, caller, destination, path, &head.method)?;
+    Ok((way, destination.scheme))
 }
 
 /// The destination that a request of a forward listener is for, whose host is given in its canonical form.
@@ -51,13 +52,13 @@ pub fn find_way<'s>(
 /// # Errors
 /// `bad_request` and `misdirected`, as [`find_way`].
 pub fn asked<'r>(
-    exchange: &Exchange,
+    exchange: &'r Exchange,
     host: &'r str,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<Destination<'r>, ProxyError> {
-    match exchange.client().connect_target() {
-        Some(opened) => inside(opened, host, checked.authority, head),
+    match exchange.client().target() {
+        Some(opened) => inside(exchange, opened, host, checked.authority, head),
         None => named(head, host),
     }
 }
@@ -116,14 +117,10 @@ fn named<'r>(head: &Parts, host: &'r str) -> Result<Destination<'r>, ProxyError>
             "this is a forward proxy, which takes whole URLs: set http_proxy to its address, or call a reverse listener",
         ));
     };
-    let usual_port = match scheme {
-        Scheme::Https => 443,
-        Scheme::Http => 80,
-    };
     Ok(Destination {
         scheme,
         host,
-        port: authority.port_u16().unwrap_or(usual_port),
+        port: authority.port_u16().unwrap_or(usual_port(scheme)),
     })
 }
 
@@ -139,8 +136,9 @@ fn scheme_of(head: &Parts) -> Option<Scheme> {
 
 /// What a request inside of a CONNECT names: the same as that, or nothing.
 fn inside<'r>(
-    opened: &ConnectTarget,
-    host: &'r str,
+    exchange: &Exchange,
+    opened: &'r ConnectionTarget,
+    host: &str,
     authority: &str,
     head: &Parts,
 ) -> Result<Destination<'r>, ProxyError> {
@@ -148,19 +146,62 @@ fn inside<'r>(
     let port = match port {
         Some(Ok(port)) => port,
         // What stands behind the last colon belongs to an IPv6 address.
-        Some(Err(_)) | None => 80,
+        Some(Err(_)) | None => usual_port(opened.scheme),
     };
-    if *host != *opened.host || port != opened.port || scheme_of(head) == Some(Scheme::Https) {
-        return Err(ProxyError::new(
-            ErrorKind::Misdirected,
-            "the request is not for the host and port of the CONNECT that it stands in: open another connection",
-        ));
-    }
-    Ok(Destination {
-        scheme: Scheme::Http,
+    let is_same = is_same(
+        &exchange.shard.snapshot,
+        exchange.listener,
+        opened,
         host,
         port,
+    );
+    if !is_same || scheme_of(head).is_some_and(|scheme| scheme != opened.scheme) {
+        return Err(ProxyError::new(
+            ErrorKind::Misdirected,
+            "the request is not for the scheme, host and port of the CONNECT that it stands in: open another connection",
+        ));
+    }
+    Ok(opened.destination())
+}
+
+/// Whether a host and port are another name for what a connection is for: those of an upstream's `url`, its `hosts`, and
+/// its `host` count as one.
+pub fn is_same(
+    snapshot: &Snapshot,
+    listener: usize,
+    target: &ConnectionTarget,
+    host: &str,
+    port: u16,
+) -> bool {
+    if *host == *target.host && port == target.port {
+        return true;
+    }
+    let config = &snapshot.config;
+    let mut upstreams = config.forwarded_by(&config.listeners[listener]);
+    upstreams.any(|upstream| {
+        let is_own = |host: &str, port| {
+            let mut own = upstream.destinations();
+            own.any(|own| (own.0, &*own.1, own.2) == (target.scheme, host, port))
+        };
+        let is_sent = || {
+            let sent = upstream.host.as_deref().unwrap_or_default();
+            let (name, sent_port) = match sent.rsplit_once(':') {
+                Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+                _ => (sent, None),
+            };
+            let any = [target.port, usual_port(target.scheme)];
+            name.eq_ignore_ascii_case(host)
+                && sent_port.map_or(any.contains(&port), |sent: u16| sent == port)
+        };
+        is_own(&target.host, target.port) && (is_own(host, port) || is_sent())
     })
+}
+
+fn usual_port(scheme: Scheme) -> u16 {
+    match scheme {
+        Scheme::Https => 443,
+        Scheme::Http => 80,
+    }
 }
 
 /// The routes that a destination has, whatever the path.
@@ -214,16 +255,14 @@ fn leads_there(
         return false;
     }
     let upstream = &snapshot.upstreams[upstream];
-    let usual_port = match destination.scheme {
-        Scheme::Https if !is_https(upstream) => return false,
-        Scheme::Https => 443,
-        Scheme::Http => 80,
-    };
+    if destination.scheme == Scheme::Https && !is_https(upstream) {
+        return false;
+    }
     let is_named = || {
         let mut hosts = upstream.config.hosts.iter();
         hosts.any(|named| named.host == destination.host && named.port == Some(destination.port))
     };
-    destination.port == usual_port
+    destination.port == usual_port(destination.scheme)
         || upstream.config.url.port_or_known_default() == Some(destination.port)
         || is_named()
 }

@@ -181,7 +181,7 @@ impl Exchange {
     /// Who sent it, for what outlives the snapshot.
     pub fn named_caller(&self) -> Option<NamedCaller> {
         let means = self.caller?.means;
-        let opener = self.client().connect_target();
+        let opener = self.client().target();
         let opener = opener.and_then(|target| target.caller.as_ref());
         let of_opener = || opener.and_then(|opener| opener.shown.as_ref());
         let shown = self.shown.as_deref().or_else(of_opener);

@@ -56,9 +56,7 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
     }
     let unknown = |reason: &'static str| caller_unknown(rules, reason);
     let client = exchange.client();
-    let opened_by = client
-        .connect_target()
-        .and_then(|target| target.caller.as_ref());
+    let opened_by = client.target().and_then(|target| target.caller.as_ref());
     let of_connection = match by_connection(snapshot, rules, client, opened_by) {
         Ok(Claim::Of(identified)) => Ok(Some(identified)),
         Ok(Claim::Several) => return Err(unknown("the connection shows two callers")),

@@ -14,6 +14,7 @@ mod forward;
 mod forwarded;
 mod headers;
 mod identify;
+mod intercept;
 mod interim;
 mod max_forwards;
 mod open_tunnels;
@@ -46,9 +47,10 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 
-pub use client_connection::{ClientConnection, InFlight};
+pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
+pub use intercept::{NamedDestination, PendingInterception, is_still_intercepted, name_inside};
 pub use interim::InterimSink;
 pub use reply::problem_bytes_http1;
 pub use reply_body::{Reply, ReplyError, Successor};
@@ -57,6 +59,7 @@ pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::UpstreamTunnel;
 pub use upload::ClientBody;
 
+use crate::config::Scheme;
 use crate::http1::ReasonPhrase;
 use crate::policy::AskedFor;
 use crate::route::{AllowedAddresses, AllowedHosts};
@@ -141,7 +144,11 @@ async fn answer(
         if !exchange.is_forward() {
             // Behind identification: its answers tell which hosts there are.
             let listener = &snapshot.listeners[exchange.listener];
-            admit_browsers(listener, &checked, &request.head)?;
+            let own = match listener.tls {
+                Some(_) => Scheme::Https,
+                None => Scheme::Http,
+            };
+            admit_browsers(listener, own, &checked, &request.head)?;
         }
         let way = find_way(exchange, snapshot, &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
@@ -238,14 +245,15 @@ fn check<'r>(
     Ok(checked)
 }
 
-/// Refuses web pages that may not use the listener.
+/// Refuses web pages that may not use the listener, whose own pages have come in the `own` scheme.
 fn admit_browsers(
     listener: &ListenerRules,
+    own: Scheme,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(), ProxyError> {
     match &listener.browser_guard {
-        Some(guard) => browser_guard::admit(guard, checked, &head.headers)
+        Some(guard) => browser_guard::admit(guard, own, checked, &head.headers)
             .map_err(BrowserRefusal::to_listener_error),
         None => Ok(()),
     }
@@ -266,11 +274,11 @@ fn find_way<'s>(
         let matched = matched.ok_or_else(no_route)?;
         return Ok(Way::Routed(RouteTaken::written(&matched), Forwarded::No));
     }
-    let way = destination::find_way(exchange, snapshot, checked, head)?;
+    let (way, scheme) = destination::find_way(exchange, snapshot, checked, head)?;
     if let Way::Routed(taken, _) = &way
         && snapshot.upstreams[taken.upstream as usize].injects()
     {
-        admit_browsers(listener, checked, head)?;
+        admit_browsers(listener, scheme, checked, head)?;
     }
     Ok(way)
 }
@@ -352,9 +360,8 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: false,
-        is_tls: false,
     };
-    browser_guard::admit(&browser_guard, &checked, &head.headers)
+    browser_guard::admit(&browser_guard, Scheme::Http, &checked, &head.headers)
         .map_err(BrowserRefusal::to_admin_error)
 }
 

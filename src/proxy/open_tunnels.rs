@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::client_connection::{ClientConnection, ConnectTarget, NamedCaller};
+use super::client_connection::{ClientConnection, ConnectionTarget, NamedCaller};
 use crate::egress::Reach;
 use crate::snapshot::Snapshot;
 use crate::upstream::Origin;
@@ -42,7 +42,7 @@ pub struct OpenTunnel {
 /// What a client asked for that has a tunnel.
 pub enum TunnelAsked {
     /// A CONNECT to this host and port.
-    Connect(ConnectTarget),
+    Connect(ConnectionTarget),
     /// An upgrade, or an extended CONNECT.
     Upgrade(AskedUpgrade),
 }

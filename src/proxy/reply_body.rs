@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::client_connection::ConnectTarget;
+use super::client_connection::ConnectionTarget;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
 use super::forwarded;
 use super::headers::{self, OwnHeaders};
+use super::intercept::PendingInterception;
 use super::response_body::{ResponseBody, ResponseBodyError};
 use super::token_echo;
 use super::tunnel::UpstreamTunnel;
@@ -32,7 +33,9 @@ pub enum Successor {
     /// A tunnel.
     Tunnel(Box<UpstreamTunnel>),
     /// A connection that carries plain HTTP, of either version, for the host and port of a CONNECT.
-    PlainHttp(ConnectTarget),
+    PlainHttp(ConnectionTarget),
+    /// A connection on which TLS follows that is ended here, and in it HTTP for the destination of a CONNECT.
+    Intercepted(Box<PendingInterception>),
 }
 
 enum ReplySource {

@@ -14,6 +14,7 @@ use super::passing::{PassedOrigin, PassedOrigins};
 use crate::config;
 use crate::egress::Reach;
 use crate::snapshot::Snapshot;
+use crate::tls::HandshakeTurns;
 use crate::upstream::{Endpoint, Origin, Pool};
 
 /// A snapshot with the pools of one shard.
@@ -24,6 +25,8 @@ pub struct ShardSnapshot {
     pub limits: Rc<config::Server>,
     /// Those of this shard, whatever snapshot they began with.
     pub tunnels: Rc<OpenTunnels>,
+    /// Whose turn it is to compute on this shard.
+    pub turns: HandshakeTurns,
     pools: Vec<OnceCell<Rc<Pool>>>,
     passed: Rc<PassedOrigins>,
 }
@@ -55,6 +58,7 @@ impl ShardSnapshot {
             || OpenTunnels::new(Arc::clone(&snapshot)),
             |old| Rc::clone(&old.tunnels),
         );
+        let turns = old.map_or_else(HandshakeTurns::default, |old| old.turns.clone());
         let passed = old.filter(|old| match (&snapshot.passing, &old.snapshot.passing) {
             (Some(now), Some(before)) => now.is_same(before),
             _ => false,
@@ -65,6 +69,7 @@ impl ShardSnapshot {
             snapshot,
             limits,
             tunnels,
+            turns,
             pools,
             passed: passed.unwrap_or_else(|| Rc::new(PassedOrigins::new())),
         })

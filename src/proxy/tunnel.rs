@@ -15,7 +15,7 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::HeldLimits;
-use super::client_connection::{ClientConnection, ConnectTarget};
+use super::client_connection::{ClientConnection, ConnectionTarget};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::open_tunnels::{AskedUpgrade, OpenTunnel, TunnelAsked};
@@ -140,7 +140,7 @@ impl UpstreamTunnel {
         io: UpstreamIo,
         (lease, place): (TunnelLease, Option<Permit>),
         exchange: &mut Exchange,
-        asked: &ConnectTarget,
+        asked: &ConnectionTarget,
         open: Rc<OpenTunnel>,
     ) -> Box<Self> {
         let config = &exchange.shard.snapshot.config;

@@ -79,6 +79,11 @@ pub fn is_loopback_host(host: &str) -> bool {
     host == "localhost" || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
+/// Whether it is an IP address and no name, IPv6 in brackets.
+pub fn is_address(host: &str) -> bool {
+    ip(host).is_some()
+}
+
 /// The address that a host is, IPv6 in brackets.
 fn ip(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {

@@ -1,6 +1,5 @@
 //! Routes that nobody wrote: the own names of upstreams, which clients of forward listeners use.
 
-use compact_str::{CompactString, format_compact};
 use http::Method;
 
 use super::{Match, RoutePattern, RouteTable};
@@ -19,7 +18,15 @@ pub struct Destination<'r> {
 
 /// The upstreams by the destinations that are their own names, for each forward listener.
 #[derive(Debug)]
-pub struct ImpliedRoutes(RouteTable<u32>);
+pub struct ImpliedRoutes {
+    /// Their listeners, schemes and ports, in order.
+    ways: Vec<Way>,
+    /// By hosts and paths. In the place of listeners there are indices of `ways`.
+    hosts: RouteTable<u32>,
+}
+
+/// A listener, a scheme and a port.
+type Way = (usize, Scheme, u16);
 
 /// One such destination.
 #[derive(Debug)]
@@ -41,20 +48,24 @@ impl ImpliedRoutes {
             .into_iter()
             .map(|route| {
                 let (scheme, host, port) = &route.destination;
-                let (scheme, port) = (*scheme, *port);
-                let key = key(Destination { scheme, host, port });
-                (HostPattern::Exact(key.into()), route)
+                let way = (route.listener, *scheme, *port);
+                (way, HostPattern::Exact(host.clone()), route)
             })
             .collect();
-        Self(RouteTable::build(routes.iter().map(|(host, route)| {
+        let mut ways: Vec<_> = routes.iter().map(|(way, ..)| *way).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        let patterns = routes.iter().map(|(way, host, route)| {
             let pattern = RoutePattern {
-                listener: Some(route.listener),
+                listener: ways.binary_search(way).ok(),
                 host,
                 path: route.path,
                 methods: &[],
             };
             (pattern, route.upstream)
-        })))
+        });
+        let hosts = RouteTable::build(patterns);
+        Self { ways, hosts }
     }
 
     /// The index of the upstream that the destination and the canonical path lead to, and how many bytes of the
@@ -65,15 +76,10 @@ impl ImpliedRoutes {
         destination: Destination<'_>,
         path: &str,
     ) -> Option<Match<'_, u32>> {
-        let key = key(destination);
-        self.0.find(listener, &key, path, &Method::GET)
+        let Destination { scheme, host, port } = destination;
+        let way = self.ways.binary_search(&(listener, scheme, port)).ok()?;
+        self.hosts.find_by_name(way, host, path, &Method::GET)
     }
-}
-
-/// A destination in the place of a host. No host holds a colon outside of brackets.
-fn key(destination: Destination<'_>) -> CompactString {
-    let Destination { scheme, host, port } = destination;
-    format_compact!("{scheme}:{port}:{host}")
 }
 
 #[cfg(test)]

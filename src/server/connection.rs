@@ -7,17 +7,29 @@ use bytes::Bytes;
 
 use super::detect::{Detected, detect};
 use super::refusal::{Refusal, close, part, refuse};
-use super::tls::{Negotiated, PendingHandshake, handshake};
+use super::tls::{Negotiated, PendingHandshake, handshake, intercept};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::config;
 use crate::http1::HeadError;
-use crate::proxy::{ClientConnection, CurrentSnapshot, Successor, UpstreamTunnel};
+use crate::proxy::{
+    ClientConnection, CurrentSnapshot, PendingInterception, Successor, UpstreamTunnel,
+};
 
 const NOT_HTTP2: &str = "the client has chosen HTTP/2 by ALPN, and speaks something else";
 const NOT_HTTP1: &str = "the client has chosen HTTP/1.1 by ALPN, and speaks HTTP/2";
 
-/// Serves a connection to its end, from the handshake of TLS on if its listener has TLS.
+/// What a connection begins with.
+pub enum Beginning {
+    /// HTTP of either version, known by its first bytes.
+    Http,
+    /// The handshake of a listener with TLS.
+    Tls(PendingHandshake),
+    /// TLS that is ended inside of a CONNECT.
+    Intercepted(Box<PendingInterception>),
+}
+
+/// Serves a connection to its end.
 ///
 /// The task of a connection is as large as the largest state in which it may wait. What is needed only
 /// once in a connection's life is therefore boxed.
@@ -25,19 +37,23 @@ pub fn serve(
     mut socket: ClientSocket,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
-    tls: Option<PendingHandshake>,
+    beginning: Beginning,
 ) -> impl Future<Output = ()> {
     let limits = Rc::clone(&current(&client).0.limits);
     async move {
         let mut received = Bytes::new();
-        let mut negotiated = None;
-        if let Some(pending) = tls {
-            let handshake = Box::pin(handshake(socket, pending, &client, &current));
-            let Some(secured) = handshake.await else {
-                return;
-            };
-            (socket, negotiated) = secured;
-        }
+        let mut negotiated;
+        let secured = match beginning {
+            Beginning::Http => Some((socket, None)),
+            Beginning::Tls(pending) => {
+                Box::pin(handshake(socket, pending, &client, &current)).await
+            }
+            Beginning::Intercepted(pending) => {
+                Box::pin(intercept(socket, Bytes::new(), pending, &client, &current)).await
+            }
+        };
+        let Some(secured) = secured else { return };
+        (socket, negotiated) = secured;
         loop {
             let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
             let (detected, read_ahead) = detecting.await;
@@ -69,8 +85,16 @@ pub fn serve(
                     match successor {
                         // It may be of either version again.
                         Successor::PlainHttp(target) => {
-                            client.set_connect_target(target);
+                            client.set_target(target);
                             negotiated = None;
+                        }
+                        Successor::Intercepted(pending) => {
+                            let begun = std::mem::take(&mut received);
+                            let handshake = intercept(socket, begun, pending, &client, &current);
+                            let Some(secured) = Box::pin(handshake).await else {
+                                return;
+                            };
+                            (socket, negotiated) = secured;
                         }
                         Successor::Tunnel(tunnel) => {
                             let joined = join(socket, received, tunnel, &client, &limits);
@@ -104,8 +128,14 @@ pub fn serve(
 }
 
 /// Serves what a CONNECT has made of one stream of an HTTP/2 connection.
-fn serve_inside(stream: ClientSocket, client: Arc<ClientConnection>, current: CurrentSnapshot) {
-    tokio::task::spawn_local(serve(stream, client, current, None));
+fn serve_inside(
+    stream: ClientSocket,
+    client: Arc<ClientConnection>,
+    current: CurrentSnapshot,
+    pending: Option<Box<PendingInterception>>,
+) {
+    let beginning = pending.map_or(Beginning::Http, Beginning::Intercepted);
+    tokio::task::spawn_local(serve(stream, client, current, beginning));
 }
 
 /// Joins a connection with its tunnel, and ends it in the same way as that has ended.

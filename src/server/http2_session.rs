@@ -22,12 +22,13 @@ use crate::http2::server::{
 };
 use crate::http2::{PingInterval, Sending, Sizes, Tunnel};
 use crate::proxy::{
-    self, ClientBody, ClientConnection, CurrentSnapshot, InFlight, InterimSink, Reply, Successor,
-    UpstreamTunnel,
+    self, ClientBody, ClientConnection, CurrentSnapshot, InFlight, InterimSink,
+    PendingInterception, Reply, Successor, UpstreamTunnel,
 };
 
 /// Serves what one stream of a connection has become, in a task of its own.
-pub(super) type ServeInside = fn(ClientSocket, Arc<ClientConnection>, CurrentSnapshot);
+pub(super) type ServeInside =
+    fn(ClientSocket, Arc<ClientConnection>, CurrentSnapshot, Option<Box<PendingInterception>>);
 
 /// Serves a connection of which `received` has been read already. Where a CONNECT makes a connection of a stream,
 /// `serve_inside` serves that.
@@ -81,6 +82,7 @@ fn settings(
         max_interim_bytes: limits.max_interim_bytes,
         ping_interval: PingInterval::new(http2.ping_interval),
         ping_timeout: http2.ping_timeout,
+        extended_connect: client.target().is_none_or(|target| target.extended_connect),
     }
 }
 
@@ -280,8 +282,14 @@ async fn answer(
         match successor {
             Successor::Tunnel(tunnel) => join(stream, tunnel, &client, in_flight).await,
             Successor::PlainHttp(target) => {
+                let inner = client.open_inside(None);
+                inner.set_target(target);
+                serve_inside(ClientSocket::Stream(Box::new(stream)), inner, current, None);
+            }
+            Successor::Intercepted(mut pending) => {
                 let stream = ClientSocket::Stream(Box::new(stream));
-                serve_inside(stream, client.open_inside(target), current);
+                let inner = client.open_inside(pending.place_of_stream.take());
+                serve_inside(stream, inner, current, Some(pending));
             }
         }
         return;

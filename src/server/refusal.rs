@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Slow,
     /// It is not TLS, on a listener with TLS.
     Plaintext,
+    /// It is not TLS, inside of a CONNECT where TLS is ended.
+    PlaintextInside,
     /// It is TLS, on a listener without.
     Tls,
     /// Its head is not valid, or its framing is doubtful, or it is too large.
@@ -34,6 +36,10 @@ impl Refusal {
             Self::Plaintext => (
                 ErrorKind::BadRequest,
                 "plain HTTP came to a listener that speaks TLS; use https://",
+            ),
+            Self::PlaintextInside => (
+                ErrorKind::BadRequest,
+                "plain HTTP came inside of a CONNECT to a port of https; use https://, or send http:// to this proxy",
             ),
             Self::Tls => (
                 ErrorKind::BadRequest,
@@ -73,7 +79,7 @@ pub(super) async fn refuse(
     traffic.count_response(status, None);
     // Plain HTTP in the place of TLS is counted as a handshake that failed.
     if let Some(audit) = &shard.snapshot.audit
-        && !matches!(refusal, Refusal::Plaintext)
+        && !matches!(refusal, Refusal::Plaintext | Refusal::PlaintextInside)
     {
         audit.trail.count_refused(&client.listener, kind.code());
     }

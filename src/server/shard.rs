@@ -16,11 +16,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::accepted::AcceptedConnection;
-use super::connection;
-use super::tls::{HandshakeTurns, PendingHandshake};
+use super::connection::{self, Beginning};
+use super::tls::PendingHandshake;
 use crate::client_socket::{ClientSocket, Peer};
+use crate::config::Scheme;
 use crate::limit::Permit;
-use crate::proxy::{self, ClientConnection, CurrentSnapshot, ShardSnapshot};
+use crate::proxy::{self, ClientConnection, ConnectionTarget, CurrentSnapshot, ShardSnapshot};
 use crate::snapshot::{ListenerRules, Snapshot};
 use crate::supervisor::Supervisor;
 
@@ -199,7 +200,6 @@ struct ShardState {
     shard: RefCell<Rc<ShardSnapshot>>,
     /// Those that have ended are removed by each sweep.
     connections: RefCell<Vec<OpenConnection>>,
-    turns: HandshakeTurns,
 }
 
 struct OpenConnection {
@@ -219,7 +219,6 @@ impl ShardState {
             snapshots: RefCell::new(Cache::new(snapshots)),
             shard: RefCell::new(shard),
             connections: RefCell::default(),
-            turns: HandshakeTurns::new(),
         })
     }
 
@@ -236,6 +235,7 @@ impl ShardState {
         drop((snapshots, shard));
         proxy::judge_tunnels(&newest);
         self.close_admitted_otherwise(&old.snapshot, &newest);
+        self.close_intercepted_no_more(&newest.snapshot);
         newest
     }
 
@@ -248,6 +248,22 @@ impl ShardState {
             if before.is_some_and(|before| admission(before) != admission(listener)) {
                 self.move_all_to(newest, &listener.name);
                 self.for_each_connection(Some(&listener.name), ClientConnection::close);
+            }
+        }
+    }
+
+    /// Drains connections whose TLS was ended here, for destinations for which it is not any more: their clients come
+    /// back by other ones.
+    fn close_intercepted_no_more(&self, newest: &Snapshot) {
+        for (at, listener) in newest.listeners.iter().enumerate() {
+            if listener.is_forward {
+                let is_over = |target: &ConnectionTarget| {
+                    target.scheme == Scheme::Https
+                        && !proxy::is_still_intercepted(newest, at, target)
+                };
+                self.for_each_connection(Some(&listener.name), |client| {
+                    client.close_where(&is_over);
+                });
             }
         }
     }
@@ -292,21 +308,20 @@ impl ShardState {
         let current = self.current(&client)?;
         let (shard, listener) = current(&client);
         let rules = &shard.snapshot.listeners[listener];
-        let tls = match &rules.tls {
-            None => None,
+        let beginning = match &rules.tls {
+            None => Beginning::Http,
             Some(tls) => {
                 let Some(place) = rules.handshakes.try_acquire(peer.ip()) else {
                     shard.snapshot.count_handshake(listener, "shed");
                     return None;
                 };
-                Some(PendingHandshake {
+                Beginning::Tls(PendingHandshake {
                     tls: Arc::clone(tls),
                     place,
-                    turns: self.turns.clone(),
                 })
             }
         };
-        let serving = connection::serve(socket, Arc::clone(&client), current, tls);
+        let serving = connection::serve(socket, Arc::clone(&client), current, beginning);
         tokio::task::spawn_local(serving);
         Some(client)
     }

@@ -304,6 +304,12 @@ impl Builder {
             .filter(|listener| listener.forward.is_some());
         let listeners = listeners.map(|listener| &listener.name);
         self.context.metrics.begin_egress(listeners, egress.rules());
+        let intercepting = config.listeners.iter().filter(|listener| {
+            let forward = listener.forward.as_ref();
+            forward.is_some_and(|forward| forward.intercept)
+        });
+        let intercepting = intercepting.map(|listener| &listener.name);
+        self.context.metrics.begin_interception(intercepting);
         let reporting = config.listeners.iter();
         let reporting = reporting.filter(|listener| listener.enforcement == Enforcement::Report);
         let reporting = reporting.map(|listener| &listener.name);

@@ -70,12 +70,12 @@ impl ListenerRules {
         Self {
             name: listener.name.clone(),
             is_forward: listener.forward.is_some(),
+            intercepts: listener.forward.as_ref().is_some_and(|to| to.intercept),
             browser_guard: loopback.then(|| BrowserGuard {
                 allowed_hosts: allowed_hosts(listener, config),
                 allow_browsers: listener.allow_browsers,
                 allow_origins: listener.allow_origins.clone(),
                 refuse_unmarked: true,
-                is_tls: tls.is_some(),
             }),
             tls,
             handshakes: context.handshake_limit(listener),

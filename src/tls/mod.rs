@@ -1,4 +1,4 @@
-//! TLS from files: certificates, keys and CRLs, and what a listener makes of them.
+//! TLS from files: certificates, keys and CRLs, and what a listener makes of them; and whose turn it is to compute.
 
 mod client_verifier;
 mod pem;
@@ -10,9 +10,11 @@ mod server_certificates;
 pub mod test_certificates;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use client_verifier::ClientVerifier;
 pub use pem::{FileError, certificates_of, key_of, roots_of};
 pub use reason::{reason, without_documentation_link};
 pub use server::ServerTls;
 pub use server_certificates::ServerCertificate;
+pub use turns::HandshakeTurns;

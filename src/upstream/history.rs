@@ -1,7 +1,7 @@
 //! What earlier connections to an endpoint have shown, for all shards.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,21 @@ pub struct ConnectionHistory {
     /// When the last connection was made; zero if the last attempt has failed.
     last_connect: AtomicU64,
     next_lookup: AtomicU64,
+    /// What the server speaks, as a number of [`SpokenHttp`], and until when this counts.
+    spoken: AtomicU8,
+    spoken_until: AtomicU64,
+}
+
+/// What a server speaks over TLS, as it has chosen by ALPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpokenHttp {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2 {
+        /// It takes extended CONNECT (RFC 8441).
+        extended_connect: bool,
+    },
 }
 
 /// An idle connection that was closed by the upstream.
@@ -65,6 +80,8 @@ impl Default for ConnectionHistory {
             has_closes: AtomicBool::new(false),
             last_connect: AtomicU64::new(0),
             next_lookup: AtomicU64::new(millis(LOOKUP_INTERVAL)),
+            spoken: AtomicU8::new(0),
+            spoken_until: AtomicU64::new(0),
         }
     }
 }
@@ -157,6 +174,38 @@ impl ConnectionHistory {
     pub fn has_connected_since(&self, since: Instant) -> bool {
         let last_connect = self.last_connect.load(Relaxed);
         last_connect > 0 && last_connect >= self.millis(since)
+    }
+
+    /// What the server speaks, if that was seen not long ago.
+    pub fn spoken(&self, now: Instant) -> Option<SpokenHttp> {
+        if self.millis(now) >= self.spoken_until.load(Relaxed) {
+            return None;
+        }
+        Some(match self.spoken.load(Relaxed) {
+            0 => SpokenHttp::Http1,
+            number => SpokenHttp::Http2 {
+                extended_connect: number == 2,
+            },
+        })
+    }
+
+    /// This is what the server speaks.
+    pub fn record_spoken(&self, spoken: SpokenHttp, now: Instant) {
+        let number = match spoken {
+            SpokenHttp::Http1 => 0,
+            SpokenHttp::Http2 { extended_connect } => 1 + u8::from(extended_connect),
+        };
+        self.spoken.store(number, Relaxed);
+        let until = self.millis(now).saturating_add(millis(REMEMBERED));
+        self.spoken_until.store(until, Relaxed);
+    }
+
+    /// A connection speaks HTTP/2, or HTTP/1.1: what was known is out of date if it says otherwise.
+    pub fn record_version(&self, http2: bool, now: Instant) {
+        let known = self.spoken(now);
+        if known.is_some_and(|known| http2 != matches!(known, SpokenHttp::Http2 { .. })) {
+            self.spoken_until.store(0, Relaxed);
+        }
     }
 
     /// Whether it is time to look the addresses up. The caller that gets `true` must do it: no other one

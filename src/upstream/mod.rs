@@ -30,7 +30,7 @@ pub use client_tls::Protocols;
 pub use connect::{Connected, Connector};
 pub use endpoint::{Endpoint, TunnelLease};
 pub use error::{ConnectError, Stage, TlsError};
-pub use history::ConnectionHistory;
+pub use history::{ConnectionHistory, SpokenHttp};
 pub use http2_io::TransportStatus;
 pub use io::UpstreamIo;
 pub use origin_connectors::OriginConnectors;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
+use super::history::SpokenHttp;
 
 mod available;
 mod dialer;
@@ -71,6 +72,35 @@ impl Pool {
     /// Why there is no connection.
     pub async fn open_dedicated(&self) -> Result<Http1Connection, ConnectError> {
         self.dialer.open_dedicated().await
+    }
+
+    /// What the server speaks. A connection is opened if that is not known, and kept for the next request.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn spoken(&self) -> Result<SpokenHttp, Arc<ConnectError>> {
+        let endpoint = self.endpoint();
+        if endpoint.connector.speaks_only_http1() {
+            return Ok(SpokenHttp::Http1);
+        }
+        if let Some(known) = endpoint.history.spoken(Instant::now()) {
+            return Ok(known);
+        }
+        let checkout = match self.take() {
+            Some(open) => open,
+            None => self.open(true).await?,
+        };
+        let spoken = match checkout {
+            Checkout::Http1(connection) => {
+                connection.give_back();
+                SpokenHttp::Http1
+            }
+            Checkout::Http2(stream) => SpokenHttp::Http2 {
+                extended_connect: stream.supports_connect().await,
+            },
+        };
+        endpoint.history.record_spoken(spoken, Instant::now());
+        Ok(spoken)
     }
 
     /// Closes what has been idle or open for too long, and brings the gauges up to date.

@@ -19,6 +19,7 @@ mod drain;
 mod egress_proxy;
 mod errors;
 mod forward;
+mod interception;
 mod limits;
 mod listener_tls;
 mod log;

@@ -80,6 +80,10 @@ keys! {
         /// `callers`.
         unmatched: Choice<EgressAction> = Choice::new(ACTIONS, "deny"), only with kind = FORWARD;
 
+        /// A forward listener: ends the TLS of clients inside of CONNECT where an upstream is matched, with certificates
+        /// of the CA of `[interception]`, so that tokens can be put into requests to `https://` URLs.
+        intercept: Flag = Flag::new(false), only with kind = FORWARD;
+
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
 
@@ -103,11 +107,12 @@ keys! {
         /// Needed where keys or tokens of callers come over a network without TLS.
         allow_plaintext: Flag = Flag::new(false);
 
-        /// With `tls`: the longest time that a handshake may take.
+        /// With `tls` or `intercept`: the longest time that a handshake may take.
         handshake_timeout: Time = Time::new("10s", "1ms");
 
-        /// With `tls`: the most handshakes at the same time. Once more than half of them are taken, no client gets more
-        /// than a quarter, by its address. Connections beyond them are closed at once, and counted.
+        /// With `tls` or `intercept`: the most handshakes at the same time. Once more than half of them are taken, no client
+        /// gets more than a quarter, by its address. Connections beyond them are closed at once, and counted; a CONNECT whose
+        /// TLS is to be ended is refused.
         max_handshakes: Integer<usize> = Integer::new(1024, 1..=1_000_000);
 
         /// How long a connection takes new requests, less up to 15 %. After that it ends when its requests have

@@ -18,6 +18,7 @@ pub(super) fn read(
     only_with::check(section, &LISTENER.kind, word);
     let upstreams = section.read(&LISTENER.upstreams);
     let unmatched = section.read(&LISTENER.unmatched);
+    let intercept = section.read(&LISTENER.intercept);
     if kind != Some(ListenerKind::Forward) {
         return None;
     }
@@ -35,6 +36,7 @@ pub(super) fn read(
     Some(Forwarding {
         upstreams: read_upstreams(section, upstreams, on_network, draft),
         unmatched,
+        intercept,
     })
 }
 

@@ -11,6 +11,8 @@ pub struct Forwarding {
     pub upstreams: Vec<String>,
     /// What becomes of what nothing matches.
     pub unmatched: EgressAction,
+    /// Whether the TLS of clients is ended where an upstream is matched, with certificates of the CA of `[interception]`.
+    pub intercept: bool,
 }
 
 /// The scheme that a client names.

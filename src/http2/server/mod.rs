@@ -48,6 +48,8 @@ pub struct ServerSettings {
     pub ping_interval: Arc<PingInterval>,
     /// How long it has to answer a ping.
     pub ping_timeout: Duration,
+    /// Whether the client is told that extended CONNECT (RFC 8441) is understood.
+    pub extended_connect: bool,
 }
 
 /// A connection of a client.
@@ -93,8 +95,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
             .initial_window_size(windows.stream)
             .initial_connection_window_size(windows.connection)
             .data_frame_budget(settings.small_frames)
-            .max_send_buffer_size(settings.send_buffer)
-            .enable_connect_protocol();
+            .max_send_buffer_size(settings.send_buffer);
+        if settings.extended_connect {
+            builder.enable_connect_protocol();
+        }
         let mut connection = builder.handshake(io).await?;
         let pings = connection.ping_pong();
         let pings = pings.map(|pings| {

@@ -214,6 +214,7 @@ async fn receive(io: DuplexStream, budget: Arc<Budget>) {
         max_interim_bytes: 0,
         ping_interval: PingInterval::new(PING_INTERVAL),
         ping_timeout: PING_TIMEOUT,
+        extended_connect: true,
     };
     let mut connection = server::ServerConnection::begin(io, &settings)
         .await

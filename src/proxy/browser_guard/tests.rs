@@ -41,7 +41,6 @@ fn with_hosts(hosts: &[&str]) -> BrowserGuard {
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: true,
-        is_tls: false,
     }
 }
 
@@ -83,7 +82,7 @@ fn refusal(
     headers: &[(HeaderName, &str)],
 ) -> Option<(ErrorKind, String)> {
     let (checked, headers) = (checked(authority), map(headers));
-    let refused = admit(browser_guard, &checked, &headers).err()?;
+    let refused = admit(browser_guard, Scheme::Http, &checked, &headers).err()?;
     let error = refused.to_listener_error();
     Some((error.kind, error.detail.into_owned()))
 }
@@ -379,10 +378,6 @@ fn programs_and_the_user_are_admitted() {
 
 #[test]
 fn the_own_pages_of_a_listener_with_tls_came_over_tls() {
-    let secured = BrowserGuard {
-        is_tls: true,
-        ..careful()
-    };
     for (authority, origin, is_own) in [
         ("localhost:7080", "https://localhost:7080", true),
         ("localhost", "https://localhost", true),
@@ -392,7 +387,8 @@ fn the_own_pages_of_a_listener_with_tls_came_over_tls() {
         ("localhost", "http://localhost", false),
         ("localhost", "https://localhost:80", false),
     ] {
-        let refused = kind(&secured, authority, &[(ORIGIN, origin)]);
-        assert_eq!(refused.is_none(), is_own, "{authority} {origin}");
+        let (checked, headers) = (checked(authority), map(&[(ORIGIN, origin)]));
+        let admitted = admit(&careful(), Scheme::Https, &checked, &headers);
+        assert_eq!(admitted.is_ok(), is_own, "{authority} {origin}");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 
+use bytes::BytesMut;
 use rustls::server::{Accepted, Acceptor};
+use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client_socket::ClientSocket;
@@ -13,7 +15,7 @@ const HANDSHAKE: u8 = 22;
 const READ: usize = 4 * 1024;
 
 /// Why there is no handshake to go on with.
-pub(super) enum NoHello {
+pub enum NoHello {
     /// What came is not TLS.
     Plaintext,
     /// The client has gone, without a word.
@@ -21,29 +23,35 @@ pub(super) enum NoHello {
     /// The client has gone.
     Gone(io::Error),
     /// It is TLS, but not a message that can be answered. The client has been told.
-    Refused(rustls::Error),
+    Refused(Error),
 }
 
-/// Reads the first message of a client.
-pub(super) async fn read(socket: &mut ClientSocket) -> Result<Accepted, NoHello> {
+/// Reads the first message of a client, up to the 64 KiB that the TLS library takes. `received` is what has been read
+/// already, and afterwards all that has been: who does not answer the message can pass it on as it came.
+pub async fn read(socket: &mut ClientSocket, received: &mut BytesMut) -> Result<Accepted, NoHello> {
     let mut acceptor = Acceptor::default();
-    let mut received = Vec::with_capacity(READ);
-    let mut is_first = true;
+    let mut taken = 0;
     loop {
-        received.clear();
-        match socket.read_buf(&mut received).await {
-            Ok(0) | Err(_) if is_first => return Err(NoHello::Silent),
-            Ok(0) => return Err(NoHello::Gone(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) => return Err(NoHello::Gone(error)),
-            Ok(_) => {}
+        if taken == received.len() {
+            received.reserve(READ);
+            match socket.read_buf(received).await {
+                Ok(0) | Err(_) if received.is_empty() => return Err(NoHello::Silent),
+                Ok(0) => return Err(NoHello::Gone(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) => return Err(NoHello::Gone(error)),
+                Ok(_) => {}
+            }
         }
-        if std::mem::take(&mut is_first) && received.first() != Some(&HANDSHAKE) {
+        if received.first() != Some(&HANDSHAKE) {
             return Err(NoHello::Plaintext);
         }
-        let mut rest = &received[..];
-        while !rest.is_empty() {
-            if acceptor.read_tls(&mut rest).is_err() {
-                let error = rustls::Error::General("the first message is too long".to_owned());
+        // In pieces: the library makes room for a long message only once it has seen how long it is.
+        let mut piece = &received[taken..];
+        piece = &piece[..piece.len().min(READ)];
+        match acceptor.read_tls(&mut piece) {
+            Ok(length) => taken += length,
+            Err(_) => {
+                refuse(socket, AlertDescription::DecodeError).await;
+                let error = Error::General("the first message is too long".to_owned());
                 return Err(NoHello::Refused(error));
             }
         }
@@ -54,9 +62,23 @@ pub(super) async fn read(socket: &mut ClientSocket) -> Result<Accepted, NoHello>
                 let mut bytes = Vec::new();
                 // To memory it can be written.
                 let _ = alert.write_all(&mut bytes);
+                if bytes.is_empty() {
+                    refuse(socket, AlertDescription::DecodeError).await;
+                }
                 let _ = socket.write_all(&bytes).await;
+                let _ = socket.flush().await;
                 return Err(NoHello::Refused(error));
             }
         }
     }
+}
+
+/// Answers the first message of a client with a fatal alert (RFC 8446 section 6).
+pub async fn refuse(socket: &mut ClientSocket, alert: AlertDescription) {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    let record = [ALERT, 3, 3, 0, 2, FATAL, alert.into()];
+    // A client that has gone needs no answer.
+    let _ = socket.write_all(&record).await;
+    let _ = socket.flush().await;
 }

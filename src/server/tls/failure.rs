@@ -2,11 +2,18 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error};
+use tokio::time::Instant;
 
+use crate::config::AccessLog;
+use crate::proxy::ClientConnection;
+use crate::sampling::Failure;
+use crate::snapshot::Snapshot;
+use crate::telemetry::ACCESS;
 use crate::tls::reason;
 
 /// Why a handshake failed.
@@ -110,12 +117,70 @@ impl FailedHandshake {
     }
 }
 
+/// Whether a client says by it that it does not trust the certificate that it was shown.
+pub(super) fn distrusts(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+    )
+}
+
+/// The handshake of a client inside of a CONNECT.
+pub(super) struct Intercepted<'a> {
+    /// The host and port that it is for.
+    pub(super) destination: &'a str,
+    /// The name of the upstream that it leads to; empty if it leads to none.
+    pub(super) upstream: &'a str,
+    /// Where clients find what they have to trust.
+    pub(super) trust_directory: Option<&'a Path>,
+}
+
+impl FailedHandshake {
+    /// Writes a line about it, unless many fail in the same way.
+    pub(super) fn report(
+        &self,
+        snapshot: &Snapshot,
+        client: &ClientConnection,
+        inside: Option<Intercepted<'_>>,
+    ) {
+        let is_logged = match snapshot.config.log.access {
+            AccessLog::Off => false,
+            AccessLog::All => true,
+            AccessLog::Errors => {
+                let upstream = inside.as_ref().map_or("", |inside| inside.upstream);
+                let kind = Failure {
+                    listener: client.listener.clone(),
+                    upstream: upstream.to_owned(),
+                    error: Some(self.outcome),
+                    status: None,
+                };
+                let cause = Some(&*self.cause);
+                snapshot.sampling.admit(kind, cause, Instant::now())
+            }
+        };
+        if is_logged {
+            let inside = inside.as_ref();
+            let trust_directory = inside.and_then(|inside| inside.trust_directory);
+            tracing::info!(
+                target: ACCESS,
+                client = %client.peer,
+                listener = client.listener,
+                destination = inside.map(|inside| inside.destination),
+                error = self.outcome,
+                cause = &*self.cause,
+                trust_directory = trust_directory.map(|path| path.display().to_string()),
+                "a TLS handshake failed",
+            );
+        }
+    }
+}
+
 fn alert_meaning(alert: AlertDescription) -> Cow<'static, str> {
     match alert {
-        AlertDescription::UnknownCA
-        | AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::CertificateExpired => format!(
+        alert if distrusts(alert) => format!(
             "the client does not trust the listener's certificate (alert {alert:?}); check its names, its dates, that \
              certificate_file has the intermediate certificates, and which CAs the client trusts"
         )

@@ -4,23 +4,19 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use tokio::time::{Instant, timeout};
+use bytes::BytesMut;
+use tokio::time::timeout;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::client_hello::{self, NoHello};
 use super::failure::FailedHandshake;
-use super::turns::HandshakeTurns;
 use crate::caller::{CertificateIdentity, PresentedCertificate};
 use crate::client_socket::ClientSocket;
-use crate::config::AccessLog;
 use crate::limit::FairPermit;
 use crate::proxy::{ClientConnection, CurrentSnapshot};
-use crate::sampling::Failure;
 use crate::server::refusal::{Refusal, close, refuse};
-use crate::snapshot::Snapshot;
-use crate::telemetry::ACCESS;
-use crate::tls::ServerTls;
+use crate::tls::{HandshakeTurns, ServerTls};
 
 /// A handshake that is allowed to begin.
 pub struct PendingHandshake {
@@ -28,8 +24,6 @@ pub struct PendingHandshake {
     pub tls: Arc<ServerTls>,
     /// Its place among the handshakes of the listener.
     pub place: FairPermit,
-    /// When it computes.
-    pub turns: HandshakeTurns,
 }
 
 /// The version of HTTP that ALPN has chosen (RFC 7301).
@@ -62,9 +56,9 @@ pub async fn handshake(
 ) -> Option<(ClientSocket, Option<Negotiated>)> {
     let (shard, listener) = current(client);
     let patience = shard.snapshot.config.listeners[listener].handshake_timeout;
-    let PendingHandshake { tls, place, turns } = pending;
+    let PendingHandshake { tls, place } = pending;
     let end = {
-        let mut handshake = std::pin::pin!(timeout(patience, run(socket, &tls, &turns)));
+        let mut handshake = std::pin::pin!(timeout(patience, run(socket, &tls, &shard.turns)));
         poll_fn(|cx| {
             client.register(cx);
             if client.is_cut() {
@@ -105,7 +99,7 @@ pub async fn handshake(
             (FailedHandshake::new("timeout", cause), None)
         }
     };
-    report(snapshot, client, &failed);
+    failed.report(snapshot, client, None);
     snapshot.count_handshake(listener, failed.outcome);
     if let Some(mut socket) = socket {
         // A close with unread bytes would reset the connection, and the alert with it.
@@ -139,7 +133,7 @@ fn establish(
 }
 
 async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) -> HandshakeEnd {
-    let accepted = match client_hello::read(&mut socket).await {
+    let accepted = match client_hello::read(&mut socket, &mut BytesMut::new()).await {
         Ok(accepted) => accepted,
         Err(NoHello::Plaintext) => return HandshakeEnd::Plaintext(socket),
         Err(NoHello::Silent) => return HandshakeEnd::Silent,
@@ -159,33 +153,5 @@ async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) 
     match turns.drive(started.into_fallible()).await {
         Ok(stream) => HandshakeEnd::Secured(Box::new(stream)),
         Err((error, socket)) => HandshakeEnd::Failed(FailedHandshake::of_io(&error), Some(socket)),
-    }
-}
-
-/// Writes a line about a handshake that failed.
-fn report(snapshot: &Snapshot, client: &ClientConnection, failure: &FailedHandshake) {
-    let is_logged = match snapshot.config.log.access {
-        AccessLog::Off => false,
-        AccessLog::All => true,
-        AccessLog::Errors => {
-            let kind = Failure {
-                listener: client.listener.clone(),
-                upstream: String::new(),
-                error: Some(failure.outcome),
-                status: None,
-            };
-            let cause = Some(&*failure.cause);
-            snapshot.sampling.admit(kind, cause, Instant::now())
-        }
-    };
-    if is_logged {
-        tracing::info!(
-            target: ACCESS,
-            client = %client.peer,
-            listener = client.listener,
-            error = failure.outcome,
-            cause = &*failure.cause,
-            "a TLS handshake failed",
-        );
     }
 }

@@ -1,9 +1,9 @@
-//! TLS with clients: the handshake, whose turn it is to compute, and why one fails.
+//! TLS with clients: the handshake of a listener or inside of a CONNECT, and why one fails.
 
 mod client_hello;
 mod failure;
 mod handshake;
-mod turns;
+mod intercept;
 
 pub use handshake::{Negotiated, PendingHandshake, handshake};
-pub use turns::HandshakeTurns;
+pub use intercept::intercept;

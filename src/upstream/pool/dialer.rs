@@ -135,6 +135,8 @@ impl Dialer {
         let endpoint = &self.shelf.endpoint;
         let (connected, permit) = endpoint.connect(Protocols::Any).await?;
         self.is_http1.set(!connected.http2);
+        let history = &endpoint.history;
+        history.record_version(connected.http2, Instant::now());
         if connected.http2 {
             return Ok(Available::Http2 {
                 connection: self.begin_http2(connected, permit).await?,

@@ -99,7 +99,6 @@ impl Http1Connection {
     }
 
     /// Gives it back without a request.
-    #[cfg(test)]
     pub(super) fn give_back(self) {
         self.lease.release(self.io);
     }

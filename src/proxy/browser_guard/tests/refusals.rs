@@ -39,7 +39,7 @@ fn the_refusal_names_the_origin_and_the_key() {
         BrowserRefusal::to_listener_error,
         BrowserRefusal::to_admin_error,
     ] {
-        let detail = error(admit(&careful(), &checked, &headers).unwrap_err()).detail;
+        let detail = error(admit(&careful(), Scheme::Http, &checked, &headers).unwrap_err()).detail;
         assert!(
             detail.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             "{detail}"
@@ -72,7 +72,7 @@ fn a_refusal_names_the_header_that_decided() {
         let all = ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Origin"];
         assert_eq!(all.into_iter().filter(is_named).count(), 1, "{detail}");
         let (checked, headers) = (checked("localhost"), map(&headers));
-        let refused = admit(&careful(), &checked, &headers)
+        let refused = admit(&careful(), Scheme::Http, &checked, &headers)
             .unwrap_err()
             .to_admin_error();
         let (name, value) = named.split_once(' ').unwrap();

@@ -10,17 +10,19 @@ use tokio::task::yield_now;
 
 /// Lets the handshakes of one shard compute one after the other, and everything else that is ready between two of them:
 /// a signature takes as long as dozens of requests, and hundreds of clients may ask for one at once.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct HandshakeTurns(Arc<Semaphore>);
 
-impl HandshakeTurns {
+impl Default for HandshakeTurns {
     /// Those of one shard.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
+}
 
+impl HandshakeTurns {
     /// Computes when it is its turn.
-    pub(super) async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
         // The semaphore is never closed: without a permit the work is done all the same.
         let _turn = self.0.acquire().await;
         let done = work();
@@ -30,7 +32,7 @@ impl HandshakeTurns {
     }
 
     /// Polls a future only in turns.
-    pub(super) async fn drive<F: Future>(&self, future: F) -> F::Output {
+    pub async fn drive<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut waiting: Option<Pin<Box<dyn Future<Output = _>>>> = None;
         let (output, _turn) = std::future::poll_fn(|cx| {
@@ -62,7 +64,10 @@ mod tests {
     fn order_of(is_driven: bool) -> String {
         let runtime = Builder::new_current_thread().build_local(LocalOptions::default());
         runtime.unwrap().block_on(async {
-            let (order, turns) = (Rc::new(RefCell::new(String::new())), HandshakeTurns::new());
+            let (order, turns) = (
+                Rc::new(RefCell::new(String::new())),
+                HandshakeTurns::default(),
+            );
             for _ in 0..20 {
                 let (turns, order) = (turns.clone(), Rc::clone(&order));
                 spawn_local(async move {
@@ -93,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handshake_that_waits_for_its_client_holds_nobody_up() {
-        let turns = HandshakeTurns::new();
+        let turns = HandshakeTurns::default();
         let waiting = turns.drive(std::future::pending::<()>());
         let mut waiting = pin!(waiting);
         for _ in 0..3 {

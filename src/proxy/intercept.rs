@@ -1,0 +1,172 @@
+//! TLS that is ended inside of a CONNECT: for which destinations, and that all of a connection names the same one.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::client_connection::ConnectionTarget;
+use super::destination;
+use super::error::{ErrorKind, ProxyError};
+use super::exchange::Exchange;
+use super::failure;
+use crate::config::Scheme;
+use crate::limit::{FairPermit, Permit};
+use crate::route;
+use crate::snapshot::Snapshot;
+use crate::upstream::SpokenHttp;
+
+/// Written routes lead there from every host.
+const USUAL_PORT: u16 = 443;
+
+/// Handshakes end all the time; some place is free again soon.
+const PLACES_RETURN: Duration = Duration::from_secs(1);
+
+/// A handshake that is to follow on a connection.
+#[derive(Debug)]
+pub struct PendingInterception {
+    /// What the connection was opened for. Where that is an address, the client names the host in its handshake.
+    pub target: ConnectionTarget,
+    /// What the API speaks, which the client is offered; `None`: that is to be found out once its name is known.
+    pub spoken: Option<SpokenHttp>,
+    /// The place of the handshake among those of the listener.
+    pub place: FairPermit,
+    /// The place of the connection among all, if it is a stream of another one.
+    pub place_of_stream: Option<Permit>,
+}
+
+/// The destination that all of a connection names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NamedDestination {
+    /// What its requests are for.
+    pub target: ConnectionTarget,
+    /// The index of the upstream that it leads to, the first one if paths tell several apart.
+    pub upstream: Option<usize>,
+}
+
+/// Prepares the handshake that follows a CONNECT to the upstream with this index, which is connected to first unless it is
+/// known what it speaks; `None` where the client has yet to name it.
+///
+/// # Errors
+/// `overloaded` if as many handshakes are under way as may be; what goes wrong while the upstream is connected to: the
+/// client can be told that only before its CONNECT is answered.
+pub async fn prepare(
+    exchange: &mut Exchange,
+    target: ConnectionTarget,
+    upstream: Option<usize>,
+    place_of_stream: Option<Permit>,
+) -> Result<Box<PendingInterception>, ProxyError> {
+    let shard = Rc::clone(&exchange.shard);
+    let snapshot = &shard.snapshot;
+    let handshakes = &snapshot.listeners[exchange.listener].handshakes;
+    let Some(place) = handshakes.try_acquire(exchange.client().peer.ip()) else {
+        snapshot.count_interception(exchange.listener, "shed");
+        return Err(too_many_handshakes());
+    };
+    let spoken = match upstream {
+        Some(upstream) => {
+            let spoken = shard.pool(upstream).spoken().await;
+            Some(spoken.map_err(failure::from_connect_error)?)
+        }
+        None => None,
+    };
+    Ok(Box::new(PendingInterception {
+        target: ConnectionTarget {
+            scheme: Scheme::Https,
+            ..target
+        },
+        spoken,
+        place,
+        place_of_stream,
+    }))
+}
+
+#[cold]
+fn too_many_handshakes() -> ProxyError {
+    ProxyError::new(
+        ErrorKind::Overloaded,
+        "as many TLS handshakes are under way as max_handshakes of the listener allows; raise it, or keep connections open",
+    )
+    .retry_after(PLACES_RETURN)
+}
+
+/// The destination that a client names in the first message of its handshake, by its server name (SNI), on a
+/// connection that was opened for `target`. Without a server name it is what the connection was opened for; where
+/// that is an address, the server name decides.
+///
+/// # Errors
+/// Why it is none that TLS is ended for here: it is another one, no route leads there, or the CA may not sign for it.
+pub fn name_inside(
+    snapshot: &Snapshot,
+    listener: usize,
+    target: &ConnectionTarget,
+    server_name: Option<&str>,
+) -> Result<NamedDestination, Cow<'static, str>> {
+    let named = server_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    let host = match named {
+        Some(name) if route::is_address(&target.host) => name.into(),
+        Some(name) if destination::is_same(snapshot, listener, target, &name, target.port) => {
+            name.into()
+        }
+        Some(name) => {
+            let reason = format!(
+                "the handshake names {name:?}, and the connection was opened for {:?}",
+                target.host
+            );
+            return Err(reason.into());
+        }
+        None => target.host.clone(),
+    };
+    let inside = ConnectionTarget {
+        scheme: Scheme::Https,
+        host,
+        ..target.clone()
+    };
+    let leads_to = destination::routes_to(snapshot, listener, inside.destination()).next();
+    let Some(taken) = leads_to else {
+        return Err(format!("no route leads to https://{inside}").into());
+    };
+    if !covers(snapshot, &inside.host) {
+        return Err(outside_of_domains(&inside.host).into());
+    }
+    let upstream = Some(taken.upstream as usize);
+    Ok(NamedDestination {
+        target: inside,
+        upstream,
+    })
+}
+
+/// Whether a client that names a host of this port in its handshake could lead to an upstream.
+pub fn has_names_at(snapshot: &Snapshot, listener: usize, port: u16) -> bool {
+    let config = &snapshot.config;
+    let mut upstreams = config.forwarded_by(&config.listeners[listener]);
+    let is_there = |own: (Scheme, String, u16)| own.0 == Scheme::Https && own.2 == port;
+    port == USUAL_PORT || upstreams.any(|upstream| upstream.destinations().any(is_there))
+}
+
+/// Whether TLS with the target of a connection would still be ended by this snapshot.
+pub fn is_still_intercepted(
+    snapshot: &Snapshot,
+    listener: usize,
+    target: &ConnectionTarget,
+) -> bool {
+    snapshot.listeners[listener].intercepts
+        && covers(snapshot, &target.host)
+        && destination::routes_to(snapshot, listener, target.destination())
+            .next()
+            .is_some()
+}
+
+/// Whether the CA may sign for this host.
+pub fn covers(snapshot: &Snapshot, host: &str) -> bool {
+    let interception = snapshot.interception.as_ref();
+    interception.is_some_and(|interception| interception.covers(host))
+}
+
+/// Why there is no certificate for it.
+#[cold]
+pub fn outside_of_domains(host: &str) -> String {
+    format!(
+        "no certificate can be made for {host:?}, which is outside of `domains` of [interception]: add its domain, or \
+         call the API as http:// through this proxy"
+    )
+}

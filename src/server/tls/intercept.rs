@@ -1,0 +1,236 @@
+//! The handshake with a client whose TLS is ended inside of a CONNECT, with a certificate of our own CA.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use rustls::{AlertDescription, Error};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+use super::client_hello::{self, NoHello};
+use super::failure::{FailedHandshake, Intercepted, distrusts};
+use super::handshake::Negotiated;
+use crate::client_socket::ClientSocket;
+use crate::interception::MirroredAlpn;
+use crate::proxy::{
+    self, ClientConnection, CurrentSnapshot, NamedDestination, PendingInterception, ShardSnapshot,
+};
+use crate::server::refusal::{Refusal, close, refuse};
+use crate::upstream::SpokenHttp;
+
+/// How a handshake has ended.
+enum InterceptionEnd {
+    Secured(Box<TlsStream<ClientSocket>>),
+    /// The client spoke plain HTTP, or something else.
+    Plaintext(ClientSocket),
+    /// The client went away before it began.
+    Silent,
+    /// It failed. The client may have been told why, if there is still a socket.
+    Failed(FailedHandshake, Option<ClientSocket>),
+}
+
+/// What a handshake was for, as far as that became known.
+struct Asked {
+    /// The destination that the connection was opened for, then the one that the client names in its first message.
+    named: NamedDestination,
+    spoken: Option<SpokenHttp>,
+}
+
+/// Makes a connection of TLS from a socket of which `received` has been read already; `None` if there is no connection
+/// to serve. The client has been told then, and the failure is counted and logged. There is never a tunnel instead: it
+/// would carry requests past their token.
+///
+/// From then on all requests of the client are for the destination of its handshake.
+pub async fn intercept(
+    socket: ClientSocket,
+    received: Bytes,
+    pending: Box<PendingInterception>,
+    client: &Arc<ClientConnection>,
+    current: &CurrentSnapshot,
+) -> Option<(ClientSocket, Option<Negotiated>)> {
+    let (shard, listener) = current(client);
+    let PendingInterception {
+        target,
+        spoken,
+        place,
+        ..
+    } = *pending;
+    let mut asked = Asked {
+        named: NamedDestination {
+            target,
+            upstream: None,
+        },
+        spoken,
+    };
+    let end = {
+        let mut handshake = pin!(run(socket, received, &mut asked, &shard, listener));
+        poll_fn(|cx| {
+            client.register(cx);
+            if client.is_cut() {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(cx).map(Some)
+        })
+        .await?
+    };
+    drop(place);
+    let snapshot = &shard.snapshot;
+    let (failed, socket) = match end {
+        InterceptionEnd::Secured(stream) => {
+            snapshot.count_interception(listener, "success");
+            let negotiated = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Some(Negotiated::Http2),
+                Some(_) => Some(Negotiated::Http1),
+                None => None,
+            };
+            client.set_target(asked.named.target);
+            return Some((ClientSocket::Tls(stream), negotiated));
+        }
+        InterceptionEnd::Plaintext(mut socket) => {
+            snapshot.count_interception(listener, "plaintext");
+            refuse(&mut socket, Refusal::PlaintextInside, client, current).await;
+            return None;
+        }
+        InterceptionEnd::Silent => {
+            snapshot.count_interception(listener, "client_gone");
+            return None;
+        }
+        InterceptionEnd::Failed(failed, socket) => (failed, socket),
+    };
+    let upstream = asked.named.upstream.map(|at| &snapshot.upstreams[at]);
+    let interception = snapshot.config.interception.as_ref();
+    let inside = Intercepted {
+        destination: &asked.named.target.to_string(),
+        upstream: upstream.map_or("", |upstream| &upstream.config.name),
+        trust_directory: interception.map(|known| &*known.trust_directory),
+    };
+    failed.report(snapshot, client, Some(inside));
+    snapshot.count_interception(listener, failed.outcome);
+    if let Some(mut socket) = socket {
+        // A close with unread bytes would reset the connection, and the alert with it.
+        close(&mut socket, &shard.limits).await;
+    }
+    None
+}
+
+async fn run(
+    mut socket: ClientSocket,
+    received: Bytes,
+    asked: &mut Asked,
+    shard: &Rc<ShardSnapshot>,
+    listener: usize,
+) -> InterceptionEnd {
+    let snapshot = &shard.snapshot;
+    let patience = snapshot.config.listeners[listener].handshake_timeout;
+    let mut until = Instant::now() + patience;
+    let mut received = BytesMut::from(received);
+    let hello = timeout_at(until, client_hello::read(&mut socket, &mut received));
+    let accepted = match hello.await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(NoHello::Plaintext)) => return InterceptionEnd::Plaintext(socket),
+        Ok(Err(NoHello::Silent)) => return InterceptionEnd::Silent,
+        Ok(Err(NoHello::Gone(error))) => {
+            return InterceptionEnd::Failed(FailedHandshake::of_io(&error), None);
+        }
+        Ok(Err(NoHello::Refused(error))) => {
+            return InterceptionEnd::Failed(FailedHandshake::of_tls(&error), Some(socket));
+        }
+        Err(_) => return InterceptionEnd::Failed(late(), None),
+    };
+    drop(received);
+    let name = accepted.client_hello().server_name().map(str::to_owned);
+    let named = proxy::name_inside(snapshot, listener, &asked.named.target, name.as_deref());
+    match named {
+        Ok(named) => asked.named = named,
+        Err(reason) => {
+            client_hello::refuse(&mut socket, AlertDescription::UnrecognisedName).await;
+            let failed = FailedHandshake::new("misdirected", reason);
+            return InterceptionEnd::Failed(failed, Some(socket));
+        }
+    }
+    let began = Instant::now();
+    let spoken = match (asked.spoken, asked.named.upstream) {
+        (None, Some(upstream)) => shard.pool(upstream).spoken().await.ok(),
+        (known, _) => known,
+    };
+    // The client is not to blame for the time that the API takes.
+    until += began.elapsed();
+    let alpn = match spoken {
+        Some(SpokenHttp::Http1) => MirroredAlpn::Http1,
+        // What is wrong with the API each request is told, in the version that its client speaks.
+        Some(SpokenHttp::Http2 { .. }) | None => MirroredAlpn::Http2AndHttp1,
+    };
+    asked.named.target.extended_connect = matches!(
+        spoken,
+        Some(SpokenHttp::Http2 {
+            extended_connect: true
+        })
+    );
+    let Some(interception) = &snapshot.interception else {
+        // A reload has ended it since the connection was opened.
+        client_hello::refuse(&mut socket, AlertDescription::AccessDenied).await;
+        let failed = FailedHandshake::new("no_leaf", "[interception] was removed by a reload");
+        return InterceptionEnd::Failed(failed, Some(socket));
+    };
+    // A key and a signature, if there is no leaf for the name yet.
+    let host = &asked.named.target.host;
+    let made = shard
+        .turns
+        .compute(|| interception.server_config(host, alpn));
+    let config = match made.await {
+        Ok(config) => config,
+        Err(error) => {
+            client_hello::refuse(&mut socket, AlertDescription::InternalError).await;
+            let failed = FailedHandshake::new("no_leaf", error.to_string());
+            return InterceptionEnd::Failed(failed, Some(socket));
+        }
+    };
+    // The key exchange and the signature.
+    let started = shard
+        .turns
+        .compute(|| StartHandshake::from_parts(accepted, socket).into_stream(config))
+        .await;
+    match timeout_at(until, shard.turns.drive(started.into_fallible())).await {
+        Ok(Ok(stream)) => InterceptionEnd::Secured(Box::new(stream)),
+        Ok(Err((error, socket))) => InterceptionEnd::Failed(of_distrust(&error), Some(socket)),
+        Err(_) => InterceptionEnd::Failed(late(), None),
+    }
+}
+
+fn late() -> FailedHandshake {
+    let cause = "the client did not finish the handshake within handshake_timeout";
+    FailedHandshake::new("timeout", cause)
+}
+
+/// Why it failed once our certificate had been shown: most often the client does not trust it.
+fn of_distrust(error: &io::Error) -> FailedHandshake {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match tls {
+        Some(Error::AlertReceived(alert)) if distrusts(*alert) => FailedHandshake::new(
+            "refused_by_client",
+            format!(
+                "the client does not trust the CA of [interception] (alert {alert:?}): give it what lies in trust_directory"
+            ),
+        ),
+        Some(Error::AlertReceived(alert)) => FailedHandshake::new(
+            "refused_by_client",
+            format!("the client ended the handshake with the alert {alert:?}"),
+        ),
+        Some(Error::NoApplicationProtocol) => FailedHandshake::new(
+            "incompatible",
+            "the client speaks HTTP/2 alone, and the API HTTP/1.1 alone",
+        ),
+        Some(_) => FailedHandshake::of_io(error),
+        None => FailedHandshake::new(
+            "client_gone",
+            "the client closed the connection when it was shown our certificate: perhaps it does not trust the CA of \
+             [interception]; give it what lies in trust_directory",
+        ),
+    }
+}

@@ -1,0 +1,144 @@
+//! Who is calling, inside: the caller of the CONNECT, and what limits say.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::{CRM, config, get, secure, trusted, trusting};
+use crate::support::api::Api;
+use crate::support::client::Connection;
+use crate::support::idp::Idp;
+use crate::support::server::{read_head, response};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::tls::Ca;
+
+const KEY: &str = "billing-key-0123456789abcdef0123456789abcdef";
+
+struct Known {
+    api: Api,
+    sidebearer: Sidebearer,
+    _idp: Idp,
+    _ca: Ca,
+}
+
+/// A listener that only `billing` may use, with more lines of its table.
+fn known(caller: &str, more: &str) -> Known {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let tls = ca.own_certificate().server(&["http/1.1"]);
+    let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    for (name, key) in [
+        ("billing", KEY),
+        ("search", &KEY.replace("billing", "search")),
+    ] {
+        std::fs::write(dir.path().join(format!("{name}.key")), key).unwrap();
+    }
+    let config = config(
+        api.address,
+        "callers = [\"billing\", \"search\"]",
+        &ca,
+        &idp,
+    );
+    let callers = format!(
+        "[callers.billing]\nkey = {{ file = \"billing.key\" }}\n{caller}\n[callers.search]\nkey = {{ file = \"search.key\" }}\n"
+    );
+    Known {
+        sidebearer: Sidebearer::start_in(dir, &format!("{config}{more}\n{callers}")),
+        api,
+        _idp: idp,
+        _ca: ca,
+    }
+}
+
+fn connect_as(key: &str) -> String {
+    let basic = STANDARD.encode(format!("billing:{key}"));
+    format!("CONNECT {CRM} HTTP/1.1\r\nHost: {CRM}\r\nProxy-Authorization: Basic {basic}\r\n\r\n")
+}
+
+impl Known {
+    async fn open(&self) -> Connection {
+        let proxy = self.sidebearer.address_of("proxy");
+        let mut stream = TcpStream::connect(proxy).await.unwrap();
+        stream.write_all(connect_as(KEY).as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let client = trusting(&trusted(&self.sidebearer), &["http/1.1"]);
+        let stream = secure(stream, "crm.example.com", client).await;
+        Connection::over(stream.unwrap()).await
+    }
+
+    async fn refusal(&self, connect: &str) -> String {
+        let proxy = self.sidebearer.address_of("proxy");
+        let mut stream = TcpStream::connect(proxy).await.unwrap();
+        stream.write_all(connect.as_bytes()).await.unwrap();
+        read_head(&mut stream).await
+    }
+}
+
+#[tokio::test]
+async fn the_caller_of_connect_is_that_of_all_requests_inside() {
+    let known = known("", "");
+    let mut connection = known.open().await;
+    for _ in 0..2 {
+        let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for seen in known.api.seen() {
+        assert_eq!(seen.authorization(), "Bearer token-1");
+        assert_eq!(seen.header("proxy-authorization"), "");
+    }
+    // What is shown inside has to be of the same caller.
+    let mut request = get("/x", "crm.example.com");
+    let other = STANDARD.encode(format!("x:{}", KEY.replace("billing", "search")));
+    let headers = request.headers_mut();
+    headers.insert(
+        "proxy-authorization",
+        format!("Basic {other}").parse().unwrap(),
+    );
+    assert_eq!(connection.send(request).await.unwrap().status, 407);
+    let nobody = connect_as("wrong-key-0123456789abcdef0123456789abcdef");
+    let refused = known.refusal(&nobody).await;
+    assert!(refused.starts_with("HTTP/1.1 407 "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_caller_that_may_take_no_route_there_is_refused_before_anything_leaves() {
+    let route = "[[routes]]\nhost = \"crm.example.com\"\npath = \"/\"\nlistener = \"proxy\"\nupstream = \"crm\"\ncallers = [\"search\"]\n";
+    let known = known("", route);
+    // By its own name the upstream is open to everyone, for paths that no route is for.
+    let mut connection = known.open().await;
+    let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+    assert_eq!((answer.status, &*answer.code()), (403, "not_permitted"));
+    assert!(known.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn limits_of_a_caller_count_requests_inside() {
+    let limits = "limits = { requests_per_second = 1, burst = 3 }";
+    let known = known(limits, "");
+    let mut connection = known.open().await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+        statuses.push(answer.status);
+    }
+    // The CONNECT was the first.
+    assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_caller_that_a_reload_removes_is_unknown_inside() {
+    let known = known("", "");
+    let mut connection = known.open().await;
+    let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+    assert_eq!(answer.status, 200);
+    known
+        .sidebearer
+        .write("billing.key", &KEY.replace("0123", "3210"));
+    known.sidebearer.reload().await.unwrap();
+    let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+    assert_eq!((answer.status, &*answer.code()), (407, "caller_unknown"));
+    assert_eq!(known.api.seen().len(), 1);
+}

@@ -1,0 +1,174 @@
+//! One destination for each connection: CONNECT, the server name and every host inside name the same one.
+
+use http::Request;
+use rustls::AlertDescription;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{CRM, Site, get, over_http2};
+use crate::support::client::{self, Connection};
+use crate::support::ip;
+use crate::support::server::whole;
+use crate::support::tunnel::tunnel;
+
+fn alert_of(error: &std::io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_server_name_that_differs_from_connect_is_refused() {
+    let site = Site::speaking(&["h2", "http/1.1"]);
+    for name in ["open.example.com", "evil.example", "example.com"] {
+        let refused = site.connect(CRM, name, &["h2", "http/1.1"]).await;
+        let alert = alert_of(&refused.unwrap_err());
+        assert_eq!(alert, Some(AlertDescription::UnrecognisedName), "{name}");
+    }
+    site.counted("misdirected", 3.0).await;
+    assert_eq!(site.handshakes("success").await, 0.0);
+}
+
+#[tokio::test]
+async fn names_of_one_upstream_count_as_one() {
+    let site = Site::speaking(&["h2", "http/1.1"]);
+    let own = site.crm.address.to_string();
+    let old = "crm.old.example.com";
+    for (target, name, host) in [
+        (CRM, "crm.example.com", "crm.example.com"),
+        (CRM, "crm.example.com", "CRM.example.com:443"),
+        (CRM, "crm.example.com", old),
+        (CRM, "crm.example.com", "api.example.com"),
+        (CRM, old, "crm.example.com"),
+        ("crm.old.example.com:443", old, "crm.example.com"),
+        ("CRM.example.com.:443", "crm.example.com", "crm.example.com"),
+        (&own, &ip().to_string(), &own),
+    ] {
+        let stream = site.connect(target, name, &["http/1.1"]).await;
+        let stream = stream.unwrap_or_else(|error| panic!("{target} {name}: {error}"));
+        let mut connection = Connection::over(stream).await;
+        let answer = connection.send(get("/x", host)).await.unwrap();
+        assert_eq!(
+            answer.status,
+            200,
+            "{target} {name} {host}: {}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_another_destination_is_misdirected() {
+    let site = Site::speaking(&["h2", "http/1.1"]);
+    let mut stream = site
+        .connect(CRM, "crm.example.com", &["http/1.1"])
+        .await
+        .unwrap();
+    for (target, host) in [
+        ("/x", "open.example.com"),
+        ("/x", "evil.example"),
+        ("/x", "crm.example.com:8443"),
+        ("/x", "crm.example.com:80"),
+        ("https://open.example.com/x", "crm.example.com"),
+        ("http://crm.example.com/x", "crm.example.com"),
+        ("http://crm.example.com:443/x", "crm.example.com"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = crate::support::server::read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 421 "), "{target} {host}: {head}");
+        let length = head.split("content-length: ").nth(1).unwrap();
+        let length = length.split("\r\n").next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains("urn:sidebearer:error:misdirected"), "{body}");
+    }
+    assert!(site.crm.seen().is_empty() && site.open.seen().is_empty());
+    let labels = "error=\"misdirected\",listener=\"proxy\",upstream=\"\"";
+    let series = format!("sidebearer_errors_total{{{labels}}}");
+    assert_eq!(site.sidebearer.metric(&series).await, 7.0);
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_is_used_for_another_host_is_told_so() {
+    let site = Site::speaking(&["h2", "http/1.1"]);
+    let mut sender = site.http2().await;
+    for (uri, status) in [
+        ("https://crm.example.com/x", 200),
+        ("https://open.example.com/x", 421),
+        ("https://crm.example.com:8443/x", 421),
+        ("http://crm.example.com/x", 421),
+        ("https://crm.old.example.com/x", 200),
+    ] {
+        let request = Request::get(uri).body(whole("")).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let answer = client::read(answer).await.unwrap();
+        assert_eq!(answer.status, status, "{uri}");
+    }
+    assert_eq!(site.crm.seen().len(), 2);
+    assert!(site.open.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_connect_inside_is_refused() {
+    let site = Site::speaking(&["http/1.1"]);
+    let stream = site.connect(CRM, "crm.example.com", &["http/1.1"]).await;
+    let mut stream = stream.unwrap();
+    let connect = "CONNECT open.example.com:443 HTTP/1.1\r\nHost: open.example.com:443\r\n\r\n";
+    stream.write_all(connect.as_bytes()).await.unwrap();
+    let mut refused = String::new();
+    stream.read_to_string(&mut refused).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+#[tokio::test]
+async fn without_a_server_name_the_host_of_connect_counts() {
+    let site = Site::speaking(&["http/1.1"]);
+    let mut config = site.client(&["http/1.1"]);
+    config.enable_sni = false;
+    let stream = tunnel(site.proxy(), CRM).await;
+    let stream = super::secure(stream, "crm.example.com", config).await;
+    let mut connection = Connection::over(stream.unwrap()).await;
+    let answer = connection.send(get("/x", "crm.example.com")).await;
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_connect_to_an_address_takes_its_name_from_the_handshake() {
+    let site = Site::speaking(&["h2", "http/1.1"]);
+    let foreign = "192.0.2.7:443";
+    let stream = site.connect(foreign, "crm.example.com", &["h2"]).await;
+    let mut sender = over_http2(stream.unwrap()).await;
+    for (uri, status) in [
+        ("https://crm.example.com/x", 200),
+        ("https://open.example.com/x", 421),
+        ("https://192.0.2.7/x", 421),
+    ] {
+        let request = Request::get(uri).body(whole("")).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{uri}");
+    }
+    for name in ["evil.example", "nobody.example.com", "192.0.2.7"] {
+        let refused = site.connect(foreign, name, &["h2"]).await;
+        let alert = alert_of(&refused.unwrap_err());
+        assert_eq!(alert, Some(AlertDescription::UnrecognisedName), "{name}");
+    }
+    assert_eq!(site.crm.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_nothing_names_is_refused_before_any_handshake() {
+    let site = Site::speaking(&["http/1.1"]);
+    for (target, code) in [
+        ("evil.example:443", "destination_denied"),
+        ("nobody.example.com:443", "destination_denied"),
+        ("crm.example.com:8443", "destination_denied"),
+    ] {
+        let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        let refused = client::raw(site.proxy(), connect).await;
+        let reason = format!(" 403 sidebearer {code}\r\n");
+        assert!(refused.contains(&reason), "{target}: {refused}");
+    }
+    assert_eq!(site.handshakes("success").await, 0.0);
+}

@@ -1,0 +1,137 @@
+//! What the log and the audit say of interception.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{CRM, config, get, secure, trusting};
+use crate::support::api::Api;
+use crate::support::client::Connection;
+use crate::support::idp::Idp;
+use crate::support::process::Process;
+use crate::support::server::response;
+use crate::support::tls::Ca;
+use crate::support::tunnel::tunnel;
+
+/// A process that logs and records all, and its API.
+async fn start(ca: &Ca, idp: &Idp, audit: &Path, access: &str) -> (Process, Api) {
+    let tls = ca.own_certificate().server(&["http/1.1"]);
+    let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    let audit = audit.join("audit.jsonl");
+    let config = format!(
+        "[log]\nformat = \"json\"\naccess = \"{access}\"\n[audit]\nfile = \"{}\"\n{}",
+        audit.display(),
+        config(api.address, "", ca, idp)
+    );
+    (Process::start_in(dir, &config).await, api)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+async fn log_of(process: Process) -> Vec<Value> {
+    process.signal(Signal::TERM);
+    lines(&process.ended().await.stderr)
+}
+
+#[tokio::test]
+async fn a_client_that_distrusts_us_is_one_line_that_says_what_to_do() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let kept = tempfile::tempdir().unwrap();
+    let (process, _api) = start(&ca, &idp, kept.path(), "errors").await;
+    for _ in 0..12 {
+        let stream = tunnel(process.address(), CRM).await;
+        let refused = secure(stream, "crm.example.com", Ca::new().client()).await;
+        refused.unwrap_err();
+    }
+    let trust = process.dir().join("trust");
+    let log = log_of(process).await;
+    let of = |message: &str| -> Vec<&Value> {
+        let is = |line: &&Value| line["message"] == message;
+        log.iter().filter(is).collect()
+    };
+    let failed = of("a TLS handshake failed");
+    assert_eq!(failed.len(), 10, "{log:?}");
+    for line in failed {
+        assert_eq!(line["listener"], "proxy");
+        assert_eq!(line["destination"], CRM);
+        assert_eq!(line["error"], "refused_by_client");
+        assert_eq!(line["trust_directory"], trust.to_str().unwrap());
+        let cause = line["cause"].as_str().unwrap();
+        assert!(cause.contains("alert UnknownCA"), "{cause}");
+    }
+    let counted = of("more requests failed in the same way");
+    assert_eq!(counted.len(), 1, "{log:?}");
+    assert_eq!(counted[0]["requests"], 2);
+    assert_eq!(counted[0]["upstream"], "crm");
+}
+
+#[tokio::test]
+async fn requests_inside_are_requests_and_no_tunnel() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let kept = tempfile::tempdir().unwrap();
+    let (process, _api) = start(&ca, &idp, kept.path(), "all").await;
+    let trust = std::fs::read_to_string(process.dir().join("trust/ca.pem")).unwrap();
+    let stream = tunnel(process.address(), CRM).await;
+    let client = trusting(&trust, &["http/1.1"]);
+    let stream = secure(stream, "crm.example.com", client).await.unwrap();
+    let mut connection = Connection::over(stream).await;
+    for host in ["crm.example.com", "evil.example"] {
+        connection.send(get("/x?secret=1", host)).await.unwrap();
+    }
+    let log = log_of(process).await;
+    let access: Vec<_> = log
+        .iter()
+        .filter(|line| line["method"].is_string())
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            (
+                text("method"),
+                text("host"),
+                text("path"),
+                line["status"].as_u64(),
+                text("upstream"),
+                text("error"),
+            )
+        })
+        .collect();
+    let line = |method: &str, host: &str, path: &str, status, upstream: &str, error: &str| {
+        (
+            method.to_owned(),
+            host.to_owned(),
+            path.to_owned(),
+            Some(status),
+            upstream.to_owned(),
+            error.to_owned(),
+        )
+    };
+    assert_eq!(
+        access,
+        [
+            line("CONNECT", CRM, "", 200, "crm", ""),
+            line("GET", "crm.example.com", "/x", 200, "crm", ""),
+            line("GET", "evil.example", "/x", 421, "", "misdirected"),
+        ]
+    );
+    let records = lines(&std::fs::read_to_string(kept.path().join("audit.jsonl")).unwrap());
+    let events: Vec<_> = records
+        .iter()
+        .map(|record| (record["event"].as_str().unwrap(), record["method"].as_str()))
+        .filter(|(event, _)| *event != "token")
+        .collect();
+    let request = "request";
+    assert_eq!(
+        events,
+        [
+            (request, Some("CONNECT")),
+            (request, Some("GET")),
+            (request, Some("GET"))
+        ]
+    );
+}
