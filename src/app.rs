@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{Admin, ReloadRequest};
-use crate::config::Loaded;
+use crate::config::{ConfigSource, Loaded};
 use crate::files;
 use crate::metrics::Metrics;
 use crate::process;
@@ -53,6 +52,26 @@ pub struct Ended {
     pub panicked: Option<String>,
 }
 
+/// Whether requests can be served.
+pub struct Readiness(Arc<Admin>);
+
+impl Readiness {
+    /// Returns once they can.
+    pub async fn reached(&self) {
+        // Nothing changes before that.
+        self.0.wait_for_first_attempts().await;
+        let mut ticks = tokio::time::interval(READINESS_INTERVAL);
+        while !self.0.is_ready() {
+            ticks.tick().await;
+        }
+    }
+
+    /// Why they cannot: a sentence for each credential that has no token.
+    pub fn obstacles(&self) -> Vec<String> {
+        self.0.obstacles()
+    }
+}
+
 /// Why a process could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -67,13 +86,13 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Binds every socket and starts every thread of a configuration read from `path`. From here on
+/// Binds every socket and starts every thread of a configuration read from `source`. From here on
 /// connections are accepted and tokens fetched; [`Bound::run`] keeps it going.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left behind.
 pub async fn bind(
-    path: PathBuf,
+    source: impl Into<ConfigSource>,
     loaded: Loaded,
     log: Option<LogHandle>,
 ) -> Result<Bound, StartError> {
@@ -119,7 +138,7 @@ pub async fn bind(
     metrics.record_load();
     Ok(Bound {
         reloader: Reloader {
-            path,
+            source: source.into(),
             started_with: fingerprint,
             builder: Arc::new(builder),
             snapshots,
@@ -150,6 +169,11 @@ impl Bound {
     /// The health address, the port filled in.
     pub fn health(&self) -> Option<SocketAddr> {
         self.reloader.sockets.health()
+    }
+
+    /// Tells when requests can be served.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(Arc::clone(&self.reloader.admin))
     }
 
     /// Asks for reloads, as SIGHUP does.

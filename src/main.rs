@@ -3,7 +3,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use mimalloc::MiMalloc;
 use sidebearer::cli::{self, Cli};
 
@@ -12,5 +11,5 @@ use sidebearer::cli::{self, Cli};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    cli::conclude(Cli::parse().command.execute()).into()
+    cli::conclude(Cli::from_arguments().command.execute()).into()
 }

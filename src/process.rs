@@ -44,6 +44,46 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The limits of the process as it was started with, for a program that it starts: ours are other ones.
+#[derive(Debug, Clone)]
+pub struct InheritedLimits {
+    core: Rlimit,
+    files: Rlimit,
+}
+
+impl InheritedLimits {
+    /// Keeps them, and makes sure that tokens and secrets in memory never reach a core file, and that other processes
+    /// of the same user cannot read them, as [`forbid_core_dumps`] does. Only soft limits change, which can be had
+    /// back.
+    pub fn keep() -> std::io::Result<Self> {
+        let inherited = Self {
+            core: getrlimit(Resource::Core),
+            files: getrlimit(Resource::Nofile),
+        };
+        set_soft(Resource::Core, Some(0))?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        Ok(inherited)
+    }
+
+    /// Does what starts a program under the limits that were inherited. Ours hold again afterwards. A file that is
+    /// opened meanwhile on another thread may meet the lower limit.
+    pub fn during<T>(&self, start: impl FnOnce() -> T) -> std::io::Result<T> {
+        let files = getrlimit(Resource::Nofile).current;
+        set_soft(Resource::Core, self.core.current)?;
+        set_soft(Resource::Nofile, self.files.current)?;
+        let started = start();
+        set_soft(Resource::Nofile, files)?;
+        set_soft(Resource::Core, Some(0))?;
+        Ok(started)
+    }
+}
+
+fn set_soft(resource: Resource, current: Option<u64>) -> std::io::Result<()> {
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current, maximum })?;
+    Ok(())
+}
+
 /// Raises the soft open-files limit to the hard one. Returns a warning when that is not enough
 /// for `max_connections` clients, each of which may need an upstream connection too.
 pub fn raise_open_files(max_connections: usize) -> Option<String> {

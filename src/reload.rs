@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admin::{Admin, ReloadRequest};
 use crate::audit::{Record, ReloadEvent};
 use crate::caller::token::KeySource;
-use crate::config::{self, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
+use crate::config::{self, ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
@@ -22,8 +22,8 @@ use crate::watch::{Changes, Watcher};
 
 /// Replaces what is served, as a whole or not at all.
 pub struct Reloader {
-    /// The configuration file or directory.
-    pub path: PathBuf,
+    /// Where the configuration is read from.
+    pub source: ConfigSource,
     /// [`config::Loaded::fingerprint`] of the configuration that it starts with.
     pub started_with: u64,
     /// What snapshots are built with.
@@ -85,7 +85,7 @@ impl Reloader {
 
     /// What changed after it was first read and before it was watched was reported by nobody.
     async fn catch_up(&mut self) {
-        let path = self.path.clone();
+        let path = self.source.path.clone();
         // Only the text: to parse it too, for the second time within a moment, would take memory that the thread
         // keeps.
         let now = tokio::task::spawn_blocking(move || config::fingerprint(&path)).await;
@@ -231,7 +231,7 @@ impl Reloader {
         match outcome {
             Ok(warnings) => {
                 let generation = self.snapshots.load().generation;
-                tracing::info!(generation, path = %self.path.display(), "configuration reloaded");
+                tracing::info!(generation, path = %self.source.path.display(), "configuration reloaded");
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
@@ -240,7 +240,7 @@ impl Reloader {
             }
             Err(refused) => {
                 tracing::error!(
-                    path = %self.path.display(),
+                    path = %self.source.path.display(),
                     "configuration refused, the last good one keeps serving:\n{}",
                     refused.to_string().trim_end(),
                 );
@@ -250,8 +250,8 @@ impl Reloader {
     }
 
     async fn load(&self) -> Result<Loaded, Diagnostics> {
-        let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
         loaded.unwrap_or_else(|error| {
             Err(self.refusal(format!("the configuration cannot be read: {error}")))
         })
@@ -312,7 +312,7 @@ impl Reloader {
 
     fn refusal(&self, message: String) -> Diagnostics {
         let help = "the last good configuration keeps serving".to_owned();
-        Diagnostics(vec![Diagnostic::of_file(&self.path, message, help)])
+        Diagnostics(vec![Diagnostic::of_file(&self.source.path, message, help)])
     }
 }
 

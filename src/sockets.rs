@@ -106,7 +106,7 @@ impl Sockets {
             admin: bind_operator_socket(
                 "admin",
                 self.admin.as_ref(),
-                Some(&config.admin),
+                config.admin.as_ref(),
                 backlog,
             )?,
             health: bind_operator_socket(
@@ -192,7 +192,7 @@ impl Sockets {
             let key = ListenerKey::of(listener);
             if let Some(bound) = pending.listeners.remove(&key) {
                 let (shards, limit) = (Arc::clone(shards), Arc::clone(&self.limit));
-                let open = bound.accept(&self.acceptor, &listener.name, shards, limit);
+                let open = bound.accept(&self.acceptor, listener, shards, limit);
                 let address = match open.local_address() {
                     Some(local) => local.to_string(),
                     None => key.to_string(),
@@ -207,7 +207,7 @@ impl Sockets {
             "admin",
             self.admin.take(),
             pending.admin,
-            Some(&config.admin),
+            config.admin.as_ref(),
             admin,
             Scope::All,
         );

@@ -128,6 +128,19 @@ impl Admin {
         ready
     }
 
+    /// Waits for the end of the first attempt of every credential that readiness waits for.
+    pub async fn wait_for_first_attempts(&self) {
+        let snapshot = self.snapshots.load_full();
+        for credential in status::required_credentials(&snapshot) {
+            credential.source.wait_for_first_attempt().await;
+        }
+    }
+
+    /// Why requests cannot be served: a sentence for each credential that readiness waits for.
+    pub fn obstacles(&self) -> Vec<String> {
+        status::obstacles(&self.snapshots.load())
+    }
+
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
@@ -135,11 +148,11 @@ impl Admin {
 }
 
 impl Scope {
-    fn page(self, config: &Config) -> &config::OperatorListener {
+    /// Its section; `None` for a socket that is just being taken away.
+    fn page(self, config: &Config) -> Option<&config::OperatorListener> {
         match self {
-            Self::All => &config.admin,
-            // A socket that is just being taken away may have no section any more.
-            Self::Health => config.health.as_ref().unwrap_or(&config.admin),
+            Self::All => config.admin.as_ref(),
+            Self::Health => config.health.as_ref(),
         }
     }
 }
@@ -164,8 +177,11 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
                 continue;
             };
             open.retain(|connection| !connection.is_finished());
-            let most = scope.page(&admin.snapshots.load().config).max_connections;
-            while open.len() >= most
+            let snapshot = admin.snapshots.load();
+            let Some(page) = scope.page(&snapshot.config) else {
+                continue;
+            };
+            while open.len() >= page.max_connections
                 && let Some(oldest) = open.pop_front()
             {
                 oldest.abort();
@@ -187,7 +203,12 @@ async fn serve_connection(
     scope: Scope,
     addresses: AllowedAddresses,
 ) {
-    let timeout = scope.page(&admin.snapshots.load().config).header_timeout;
+    let timeout = scope
+        .page(&admin.snapshots.load().config)
+        .map(|page| page.header_timeout);
+    let Some(timeout) = timeout else {
+        return;
+    };
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
         async move {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Diagnostics, Limits, ListenAddress};
+use crate::config::{self, Diagnostics, EgressPorts, Limits, ListenAddress};
 use crate::policy::LimitState;
 use crate::snapshot::{BuiltCredential, Snapshot};
 use crate::tls::{ServerCertificate, ServerTls};
@@ -37,16 +37,35 @@ pub(super) struct Process<'a> {
     pub(super) requests: HashMap<String, u64>,
 }
 
+/// The credentials that readiness waits for.
+pub(super) fn required_credentials(snapshot: &Snapshot) -> impl Iterator<Item = &BuiltCredential> {
+    let configs = &snapshot.config.credentials;
+    let credentials = snapshot.credentials.iter();
+    credentials
+        .filter(|(name, _)| configs.get(*name).is_some_and(|config| config.required))
+        .map(|(_, credential)| credential)
+}
+
 /// Whether every credential that readiness waits for can be used.
 pub(super) fn credentials_ready(snapshot: &Snapshot) -> bool {
-    snapshot.credentials.iter().all(|(name, credential)| {
-        let required = snapshot
-            .config
-            .credentials
-            .get(name)
-            .is_some_and(|config| config.required);
-        !required || counts_as_ready(credential)
-    })
+    required_credentials(snapshot).all(counts_as_ready)
+}
+
+/// Why it is not so: a sentence for each credential.
+pub(super) fn obstacles(snapshot: &Snapshot) -> Vec<String> {
+    let unready = required_credentials(snapshot).filter(|credential| !counts_as_ready(credential));
+    let sentences = unready.map(|credential| {
+        let status = credential.source.status();
+        let reason = status.last_error.map_or_else(
+            || "its token endpoint has not answered yet".to_owned(),
+            |error| error.message,
+        );
+        format!(
+            "credential {:?} has no token: {reason}",
+            credential.source.name()
+        )
+    });
+    sentences.collect()
 }
 
 /// One that a reload brought does not make a ready process unready: it counts after its first
@@ -202,11 +221,15 @@ fn egress(egress: &config::Egress) -> Value {
         let hosts: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
         json!({ "hosts": hosts, "listeners": rule.listeners, "action": rule.action.word() })
     };
+    let ports = match &egress.ports {
+        EgressPorts::Any => json!("any"),
+        EgressPorts::Only(ports) => json!(ports),
+    };
     json!({
         "addresses": egress.addresses.word(),
         "allow": prefixes(&egress.allow),
         "deny": prefixes(&egress.deny),
-        "ports": egress.ports,
+        "ports": ports,
         "rules": egress.rules.iter().map(rule).collect::<Vec<_>>(),
     })
 }

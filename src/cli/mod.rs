@@ -1,12 +1,13 @@
 //! The command line: what can be asked, and how it ends.
 //!
 //! Results go to stdout, text for people to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage
-//! or configuration.
+//! or configuration. `exec` ends as the program that it runs, or with 125 to 127.
 
 mod ca;
 mod check;
 mod confirmation;
 pub mod demo;
+mod exec;
 mod health;
 mod output;
 mod probe;
@@ -15,7 +16,9 @@ mod request;
 pub mod run;
 pub mod token;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
@@ -23,7 +26,7 @@ use url::Url;
 pub use self::ca::{CaCommand, CreateCa};
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
-use crate::process;
+use crate::{config, process};
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
 /// them and injects them into the requests that pass through it.
@@ -68,6 +71,25 @@ pub enum Command {
         #[arg(long)]
         reveal: bool,
     },
+    /// Run a program whose requests get tokens; ends with its exit code
+    #[command(
+        after_help = "Exit codes: those of the program, 128 and the number of the signal that ended it; \
+                            125 it was not started, 126 it cannot be executed, 127 it was not found."
+    )]
+    Exec {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
+        /// How long the tokens may take before the program is started
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::parse_duration)]
+        ready_timeout: Duration,
+        /// Log as [log] of the configuration says, not failures alone
+        #[arg(long)]
+        verbose: bool,
+        /// The program and its arguments
+        #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Start an authorization server, a protected API and sidebearer between them, on loopback
     Demo {
         /// Send one request through, print the answer and exit
@@ -111,12 +133,49 @@ pub struct ConfigPath {
     pub path: PathBuf,
 }
 
+impl Cli {
+    /// The arguments of this process. After wrong ones it ends with 2, for `exec` with 125: 2 may be what the program
+    /// ends with.
+    pub fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let is_exec = std::env::args_os()
+                .nth(1)
+                .is_some_and(|name| name == "exec");
+            if is_exec && error.use_stderr() {
+                // If it cannot be written, there is nowhere left to say it.
+                let _ = error.print();
+                std::process::exit(exec::FAILED.into());
+            }
+            error.exit()
+        })
+    }
+}
+
 impl Command {
-    /// Does it. Returns when it is done.
+    /// Does it. Returns when it is done what the process ends with.
     ///
     /// # Errors
     /// What [`CommandError`] says; nothing has been printed about it yet.
-    pub fn execute(self) -> Result<(), CommandError> {
+    pub fn execute(self) -> Result<u8, CommandError> {
+        match self {
+            // It keeps the limits of the process for the program.
+            Self::Exec {
+                config,
+                ready_timeout,
+                verbose,
+                command,
+            } => exec::run(exec::Request {
+                path: config.path,
+                ready_timeout,
+                verbose,
+                command,
+            }),
+            other => other.execute_alone().map(|()| 0),
+        }
+    }
+
+    /// Does it, if it runs no program.
+    fn execute_alone(self) -> Result<(), CommandError> {
         if let Err(error) = process::forbid_core_dumps() {
             print_note(format_args!(
                 "warning: core dumps cannot be switched off: {error}"
@@ -135,6 +194,7 @@ impl Command {
                 reveal,
             } => token::run(&config.path, &name, reveal),
             Self::Ca(command) => ca::run(&command),
+            Self::Exec { .. } => Ok(()),
             Self::Demo { once } => demo::start(once),
             Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,

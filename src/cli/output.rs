@@ -21,6 +21,14 @@ pub enum CommandError {
     /// The configuration is refused.
     #[error("{0}")]
     Configuration(Diagnostics),
+    /// A program was to be run, and was not, or not to its end.
+    #[error("sidebearer exec: {reason}")]
+    Exec {
+        /// 125, or for what the program is itself to blame for 126 or 127.
+        code: u8,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl From<Diagnostics> for CommandError {
@@ -35,19 +43,17 @@ impl CommandError {
         match self {
             Self::Failed(_) | Self::Bind(_) => 1,
             Self::Usage(_) | Self::Configuration(_) => 2,
+            Self::Exec { code, .. } => *code,
         }
     }
 }
 
 /// Says why a command failed, if it did, and waits until all that it said is written. What the process ends with.
-pub fn conclude(ended: Result<(), CommandError>) -> u8 {
-    let code = ended.map_or_else(
-        |failure| {
-            print_note(&failure);
-            failure.exit_code()
-        },
-        |()| 0,
-    );
+pub fn conclude(ended: Result<u8, CommandError>) -> u8 {
+    let code = ended.unwrap_or_else(|failure| {
+        print_note(&failure);
+        failure.exit_code()
+    });
     telemetry::flush();
     code
 }

@@ -143,7 +143,7 @@ impl Draft {
         Config {
             server: first(self.server).unwrap_or_default(),
             log: first(self.log).unwrap_or_default(),
-            admin: first(self.admin).unwrap_or_default(),
+            admin: Some(first(self.admin).unwrap_or_default()),
             health: first(self.health).flatten(),
             listeners: without_places(self.listeners),
             upstreams: values(self.upstreams),

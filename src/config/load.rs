@@ -15,6 +15,7 @@ use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::draft::Draft;
 use super::file_rules::FileRules;
 use super::keys::{ROOT, ROOT_TABLE, SERVER};
+use super::program::{self, ProgramSettings};
 use super::read::Section;
 use super::report::{Report, SourceSpan};
 use super::settings::Config;
@@ -41,6 +42,34 @@ pub struct Loaded {
     pub fingerprint: u64,
 }
 
+/// A configuration file or directory, and what it is read for.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    /// A file, or a directory of `*.toml` files.
+    pub path: PathBuf,
+    /// The program that it is read for; `None` to serve its listeners.
+    pub program: Option<ProgramSettings>,
+}
+
+impl From<PathBuf> for ConfigSource {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            program: None,
+        }
+    }
+}
+
+impl ConfigSource {
+    /// Reads and checks it, as [`load`] does.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Loaded, Diagnostics> {
+        load_for(&self.path, self.program.as_ref())
+    }
+}
+
 /// Reads and checks a file, or all `*.toml` of a directory in the order of their names, hidden
 /// ones left out. Secrets, keys and certificates that it names must be there and readable.
 ///
@@ -49,6 +78,10 @@ pub struct Loaded {
 /// Every problem of every file, warnings included; what lies across sections only when each
 /// file could be parsed.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_for(path, None)
+}
+
+fn load_for(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, Diagnostics> {
     let (paths, mut files) = match list(path) {
         Ok(Some(paths)) => (paths, vec![path.to_owned()]),
         Ok(None) => (vec![path.to_owned()], Vec::new()),
@@ -67,7 +100,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let sources: Vec<_> = paths.into_iter().map(open).collect();
     let fingerprint = fingerprint_of(&sources);
     let (sources, failures): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-    let (config, warnings) = check(path, &sources, failures)?;
+    let (config, warnings) = check(path, &sources, failures, program)?;
     Ok(Loaded {
         config,
         warnings,
@@ -166,6 +199,7 @@ fn check(
     path: &Path,
     sources: &[SourceFile],
     failures: Vec<Option<String>>,
+    program: Option<&ProgramSettings>,
 ) -> Result<(Config, Diagnostics), Diagnostics> {
     let report = Report::new(sources);
     let mut whole = true;
@@ -196,7 +230,14 @@ fn check(
     for (file, table) in &tables {
         let root = Section::root(&report, *file, table.get_ref(), &ROOT_TABLE);
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
-        sections::read(&root, &FileRules { base, max_bytes }, &mut draft);
+        let files = FileRules { base, max_bytes };
+        if program.is_none() {
+            sections::read_ways_in(&root, &files, &mut draft);
+        }
+        sections::read(&root, &files, &mut draft);
+    }
+    if let Some(program) = program {
+        program::adapt(&mut draft, program, &report);
     }
     draft.settle_proxies();
     draft.settle_limits();
@@ -210,10 +251,20 @@ fn check(
             .0
             .push(alone(path, "there is no listener".to_owned(), help));
     }
+    if whole && program.is_some() && draft.upstreams.is_empty() {
+        let help = "expected at least one [upstreams.NAME]: an API that the program calls";
+        found
+            .0
+            .push(alone(path, "there is no upstream".to_owned(), help));
+    }
     if found.has_errors() {
         Err(found)
     } else {
-        Ok((draft.finish(), found))
+        let mut config = draft.finish();
+        if program.is_some() {
+            config.admin = None;
+        }
+        Ok((config, found))
     }
 }
 

@@ -17,6 +17,7 @@ mod kinds;
 mod load;
 mod parse;
 mod permissions;
+mod program;
 mod read;
 mod reference;
 mod report;
@@ -30,19 +31,21 @@ mod value;
 mod words;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use load::{Loaded, admin_address, fingerprint, load};
+pub use load::{ConfigSource, Loaded, admin_address, fingerprint, load};
 pub use parse::address::is_loopback;
 pub use parse::interception::domain as interception_domain;
+pub use parse::units::parse_duration;
+pub use program::{PROGRAM_LISTENER, ProgramSettings};
 pub use reference::{ReferenceTable, reference};
 pub use settings::{
     AccessLog, AssertionAudience, AssertionForm, Audit, AuditFile, AuditOverflow,
     AuthorizationServer, BasicEncoding, Caller, CallerList, CallerToken, CertificateFiles,
     ClientAuth, ClientCertificates, Config, Credential, Dialing, Dpop, EVERY_CALLER, Egress,
-    EgressAction, EgressAddresses, EgressProxy, EgressRule, Enforcement, EnvironmentProxies,
-    Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, Interception, IssuerKeys,
-    KeepAlive, Kubernetes, Limits, ListenAddress, Listener, ListenerTls, Log, LogFormat, NamedFile,
-    NoProxy, OperatorListener, ProxyAuthorization, ProxyChoice, ProxyScheme, Redact, Refresh,
-    RetryPauses, Route, Scheme, Secret, SecretError, SecretSource, SecurityToken, Server,
-    ServiceAccount, SpiffePattern, Tls, Upstream,
+    EgressAction, EgressAddresses, EgressPorts, EgressProxy, EgressRule, Enforcement,
+    EnvironmentProxies, Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, Interception,
+    IssuerKeys, KeepAlive, Kubernetes, Limits, ListenAddress, Listener, ListenerTls, Log,
+    LogFormat, NamedFile, NoProxy, OperatorListener, ProxyAuthorization, ProxyChoice, ProxyScheme,
+    Redact, Refresh, RetryPauses, Route, Scheme, Secret, SecretError, SecretSource, SecurityToken,
+    Server, ServiceAccount, SpiffePattern, Tls, Upstream,
 };
 pub use unused_proxy::unused_proxy;

@@ -9,7 +9,7 @@ pub mod proxy;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::config::{Config, EgressAction};
+use crate::config::{Config, EgressAction, EgressPorts};
 use crate::policy::{CallerNames, CallerSet};
 
 pub use addresses::{AddressRefusal, AddressRules, PUBLIC_ONLY, Reach};
@@ -21,7 +21,7 @@ use hosts::HostRules;
 pub struct EgressPolicy {
     /// Which addresses may be dialled.
     pub addresses: Arc<AddressRules>,
-    ports: Box<[u16]>,
+    ports: EgressPorts,
     hosts: HostRules,
     /// For each listener: who can reach it, and what becomes of what no rule names.
     listeners: Box<[(Reach, EgressAction)]>,
@@ -47,7 +47,7 @@ impl EgressPolicy {
         });
         Self {
             addresses: Arc::new(AddressRules::new(&config.egress)),
-            ports: config.egress.ports.as_slice().into(),
+            ports: config.egress.ports.clone(),
             hosts: HostRules::new(config, &CallerNames::new(&config.callers)),
             listeners: listeners.collect(),
         }
@@ -98,7 +98,7 @@ impl EgressPolicy {
 
     /// Whether this port may be dialled.
     pub fn allows_port(&self, port: u16) -> bool {
-        self.ports.contains(&port)
+        self.ports.includes(port)
     }
 }
 

@@ -96,6 +96,7 @@ impl TunnelRecord {
     fn is_logged(&self) -> bool {
         match self.access {
             AccessLog::Off => false,
+            AccessLog::Failures => self.reason.is_some(),
             // Nobody reads what is in the tunnel of a CONNECT: these lines are all that tells of it. And nothing else
             // tells why a reload has ended one.
             AccessLog::Errors => self.host.is_some() || self.reason.is_some(),

@@ -17,7 +17,8 @@ use super::accepted::{AcceptedConnection, AcceptedSocket};
 use super::acceptor::Acceptor;
 use super::shard::Shards;
 use super::socket_file::{self, SocketFile};
-use crate::config::ListenAddress;
+use super::user_check::UserCheck;
+use crate::config::{self, ListenAddress};
 use crate::limit::{ConcurrencyLimit, Permit};
 use crate::process::{is_reserved, is_shortage, shortage};
 
@@ -107,13 +108,18 @@ impl BoundListener {
     pub fn accept(
         self,
         acceptor: &Acceptor,
-        name: &str,
+        listener: &config::Listener,
         shards: Arc<Shards>,
         limit: Arc<ConcurrencyLimit>,
     ) -> OpenListener {
         let (pause, paused) = oneshot::channel();
+        let name = listener.name.clone();
         let guard = acceptor.supervisor().guard(format!("listener {name}"));
-        let name = name.to_owned();
+        let _inside = acceptor.handle().enter();
+        let entrance = match listener.only_uid {
+            None => Entrance::Open(shards),
+            Some(uid) => Entrance::Checked(UserCheck::start(uid, shards, acceptor.supervisor())),
+        };
         OpenListener {
             socket: Arc::clone(&self.socket),
             local_address: self.local_address,
@@ -121,7 +127,9 @@ impl BoundListener {
             pause,
             task: acceptor.handle().spawn(async move {
                 let _guard = guard;
-                accept(self, name, shards, limit, paused).await
+                let bound = accept(self, name, &entrance, limit, paused).await;
+                entrance.close().await;
+                bound
             }),
         }
     }
@@ -164,6 +172,30 @@ impl OpenListener {
     pub async fn pause(self) -> Option<BoundListener> {
         let _ = self.pause.send(());
         self.task.await.ok()
+    }
+}
+
+/// How connections reach the shards.
+enum Entrance {
+    /// At once.
+    Open(Arc<Shards>),
+    /// After a look at who connected.
+    Checked(UserCheck),
+}
+
+impl Entrance {
+    fn admit(&self, accepted: AcceptedConnection) {
+        match self {
+            Self::Open(shards) => shards.serve(accepted),
+            Self::Checked(check) => check.admit(accepted),
+        }
+    }
+
+    /// Returns when every connection that was admitted is with a shard, or closed.
+    async fn close(self) {
+        if let Self::Checked(check) = self {
+            check.finish().await;
+        }
     }
 }
 
@@ -245,7 +277,7 @@ fn accept_unix(listener: &UnixListener) -> io::Result<AcceptedSocket> {
 async fn accept(
     bound: BoundListener,
     name: String,
-    shards: Arc<Shards>,
+    entrance: &Entrance,
     limit: Arc<ConcurrencyLimit>,
     mut paused: oneshot::Receiver<()>,
 ) -> BoundListener {
@@ -273,7 +305,7 @@ async fn accept(
                     tracing::info!(listener, "accepting again");
                 }
                 is_last_descriptor = is_reserved(&socket);
-                shards.serve(AcceptedConnection::new(socket, name.clone(), permit));
+                entrance.admit(AcceptedConnection::new(socket, name.clone(), permit));
             }
             Err(error) if is_shortage(&error) => {
                 if !std::mem::replace(&mut is_short, true) {
@@ -289,7 +321,7 @@ async fn accept(
     while let Some(permit) = limit.try_acquire()
         && let Ok(socket) = bound.socket.accept_now()
     {
-        shards.serve(AcceptedConnection::new(socket, name.clone(), permit).only_one_request());
+        entrance.admit(AcceptedConnection::new(socket, name.clone(), permit).only_one_request());
     }
     bound
 }

@@ -14,6 +14,7 @@ mod socket_file;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod user_check;
 
 pub use acceptor::Acceptor;
 pub use listener::{BoundListener, OpenListener, bind, bind_tcp};

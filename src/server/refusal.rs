@@ -98,7 +98,7 @@ pub(super) async fn refuse(
     };
     let is_logged = match shard.snapshot.config.log.access {
         AccessLog::Off => false,
-        AccessLog::Errors => is_admitted(),
+        AccessLog::Failures | AccessLog::Errors => is_admitted(),
         AccessLog::All => true,
     };
     if is_logged {

@@ -18,6 +18,7 @@ mod dpop;
 mod drain;
 mod egress_proxy;
 mod errors;
+mod exec;
 mod forward;
 mod interception;
 mod limits;

@@ -8,6 +8,14 @@ pub(in crate::config) const DURATION: &str = "a duration such as \"30s\", \"500m
 /// What a size looks like.
 pub(in crate::config) const SIZE: &str = "a size such as \"64KiB\", \"1MiB\" or \"512B\"";
 
+/// A duration as the configuration and arguments have it, such as `30s` or `1m30s`.
+///
+/// # Errors
+/// What was expected in its place.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| format!("expected {DURATION}"))
+}
+
 /// Whole numbers with `ms`, `s`, `m` or `h`, one after the other: `1m30s`.
 pub(in crate::config) const fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.as_bytes();

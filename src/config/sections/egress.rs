@@ -8,7 +8,7 @@ use super::super::draft::{Draft, DraftRule, NameUse};
 use super::super::file_rules::FileRules;
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 use super::super::read::Section;
-use super::super::settings::{Egress, EgressRule, HostPattern, ProxyChoice};
+use super::super::settings::{Egress, EgressPorts, EgressRule, HostPattern, ProxyChoice};
 use super::callers;
 
 impl Default for Egress {
@@ -39,7 +39,7 @@ impl Egress {
             addresses: section.read(&EGRESS.addresses),
             allow,
             deny,
-            ports: section.read(&EGRESS.ports),
+            ports: EgressPorts::Only(section.read(&EGRESS.ports)),
             tunnel_idle_timeout: section.read(&EGRESS.tunnel_idle_timeout),
             proxy: ProxyChoice::of_egress(&section, files),
             rules,

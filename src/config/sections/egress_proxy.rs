@@ -5,6 +5,7 @@ use super::super::keys::{CREDENTIAL, EGRESS, UPSTREAM};
 use super::super::kinds::{Raw, SecretText, SubTable};
 use super::super::parse::proxy::{ProxyUrl, ProxyVariables, proxy_url, proxy_variables};
 use super::super::read::{Key, Section};
+use super::super::report::{Expected, Report, SourceSpan};
 use super::super::settings::{
     EgressProxy, EnvironmentProxies, ProxyAuthorization, ProxyChoice, ProxyScheme, Secret,
     SecretSource, Tls,
@@ -44,6 +45,46 @@ impl ProxyChoice {
         read(section, files, &OF_EGRESS)
     }
 
+    /// What the environment says, for a program that would have used its proxies itself: `HTTP_PROXY` counts too,
+    /// except in a CGI program, and loopback is always reached directly. Reports a variable that cannot be used.
+    pub(in crate::config) fn inherited(report: &Report<'_>, place: &SourceSpan) -> Self {
+        let variables = usable_variables(|name| match name {
+            "http_proxy" => held(name).or_else(|| {
+                let outside_of_cgi = held("REQUEST_METHOD").is_none();
+                outside_of_cgi.then(|| held("HTTP_PROXY")).flatten()
+            }),
+            "no_proxy" => {
+                let list = held(name).or_else(|| held("NO_PROXY"));
+                Some(match list {
+                    Some(list) if list == "*" => list,
+                    list => format!("{},{LOOPBACK}", list.unwrap_or_default()),
+                })
+            }
+            _ => held(name),
+        });
+        let make = |(_, url): (_, ProxyUrl)| EgressProxy {
+            scheme: url.scheme,
+            host: url.host,
+            port: url.port,
+            tls: Tls::default(),
+            authorization: url.userinfo.map(SecretSource::Literal),
+        };
+        match variables {
+            Ok(variables) if variables.http.is_none() && variables.https.is_none() => Self::Unsaid,
+            Ok(variables) => Self::Environment(Box::new(EnvironmentProxies {
+                http: variables.http.map(make),
+                https: variables.https.map(make),
+                no_proxy: variables.no_proxy,
+            })),
+            Err((name, expected)) => {
+                let message = format!("the proxy that {name} names cannot be used");
+                let help = format!("{expected}; or say `proxy` in [egress]");
+                report.error(place, message, help);
+                Self::Unsaid
+            }
+        }
+    }
+
     /// What stands in the table of an upstream.
     pub(super) fn of_upstream(section: &Section<'_>, files: &FileRules<'_>) -> Self {
         read(section, files, &OF_UPSTREAM)
@@ -54,6 +95,9 @@ impl ProxyChoice {
         read(section, files, &OF_CREDENTIAL)
     }
 }
+
+/// What no proxy is needed for: it would look for it on its own machine.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// What `proxy` says.
 enum Written {
@@ -141,22 +185,29 @@ fn parse(value: &Value<'_>) -> Result<Written, ()> {
     }
 }
 
+/// What a variable of this process holds.
+fn held(name: &str) -> Option<String> {
+    let held = std::env::var_os(name)?;
+    Some(held.to_string_lossy().into_owned()).filter(|held| !held.is_empty())
+}
+
+/// The proxies that variables name, with users and passwords that can be shown to them.
+fn usable_variables(
+    get: impl Fn(&str) -> Option<String>,
+) -> Result<ProxyVariables, (&'static str, Expected)> {
+    let variables = proxy_variables(get)?;
+    for (name, url) in [&variables.http, &variables.https].into_iter().flatten() {
+        if let Some(userinfo) = &url.userinfo {
+            ProxyAuthorization::new(userinfo, url.scheme)
+                .map_err(|expected| (*name, expected.into()))?;
+        }
+    }
+    Ok(variables)
+}
+
 /// The proxy variables of this process.
 fn environment(value: &Value<'_>) -> Option<ProxyVariables> {
-    let found = proxy_variables(|name| {
-        let held = std::env::var_os(name)?;
-        Some(held.to_string_lossy().into_owned())
-    });
-    let checked = found.and_then(|variables| {
-        for (name, url) in [&variables.http, &variables.https].into_iter().flatten() {
-            if let Some(userinfo) = &url.userinfo {
-                ProxyAuthorization::new(userinfo, url.scheme)
-                    .map_err(|expected| (*name, expected.into()))?;
-            }
-        }
-        Ok(variables)
-    });
-    checked
+    usable_variables(held)
         .map_err(|(name, expected)| {
             let message = format!("leads to the variable {name}, which cannot be used");
             value.error(&message, expected);

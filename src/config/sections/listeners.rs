@@ -132,6 +132,7 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                 tls,
                 callers,
                 enforcement,
+                only_uid: None,
             };
             draft.listeners.push((listener, place));
         }

@@ -37,18 +37,9 @@ use super::settings::{
 };
 use super::words::QuotedWord;
 
-/// Adds the sections of one file to the draft.
-pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
+/// Adds to the draft what one file says of clients and operators: where they come in, and who they are.
+pub(super) fn read_ways_in<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
     let report = root.report;
-    if let Some(section) = root.read(&ROOT.server) {
-        let place = section.place.clone();
-        let server = (Server::read(section), place);
-        once(report, "[server]", &mut draft.server, server);
-    }
-    if let Some(section) = root.read(&ROOT.log) {
-        let place = section.place.clone();
-        once(report, "[log]", &mut draft.log, (Log::read(section), place));
-    }
     if let Some(section) = root.read(&ROOT.admin) {
         let place = section.place.clone();
         let (admin, address) = OperatorListener::read_admin(section);
@@ -72,6 +63,26 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         if let Some(section) = section {
             listeners::read(section, files, draft);
         }
+    }
+    read_callers(root, files, draft);
+    if let Some(section) = root.read(&ROOT.kubernetes) {
+        let place = section.place.clone();
+        let kubernetes = (Kubernetes::read(&section, files), place);
+        once(report, "[kubernetes]", &mut draft.kubernetes, kubernetes);
+    }
+}
+
+/// Adds all other sections of one file to the draft.
+pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
+    let report = root.report;
+    if let Some(section) = root.read(&ROOT.server) {
+        let place = section.place.clone();
+        let server = (Server::read(section), place);
+        once(report, "[server]", &mut draft.server, server);
+    }
+    if let Some(section) = root.read(&ROOT.log) {
+        let place = section.place.clone();
+        once(report, "[log]", &mut draft.log, (Log::read(section), place));
     }
     for section in root.read(&ROOT.routes).into_iter().flatten() {
         routes::read(section, draft);
@@ -101,12 +112,6 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
             slot,
             (upstream, place),
         );
-    }
-    read_callers(root, files, draft);
-    if let Some(section) = root.read(&ROOT.kubernetes) {
-        let place = section.place.clone();
-        let kubernetes = (Kubernetes::read(&section, files), place);
-        once(report, "[kubernetes]", &mut draft.kubernetes, kubernetes);
     }
     if let Some(section) = root.read(&ROOT.audit) {
         let place = section.place.clone();

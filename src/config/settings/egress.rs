@@ -17,7 +17,7 @@ pub struct Egress {
     /// Prefixes that may not.
     pub deny: Vec<IpNet>,
     /// The ports that may be connected to.
-    pub ports: Vec<u16>,
+    pub ports: EgressPorts,
     /// The longest time in which nothing moves in a tunnel that a CONNECT has opened.
     pub tunnel_idle_timeout: Duration,
     /// Through which proxy everything is reached whose own table says nothing, and what passes.
@@ -48,6 +48,15 @@ pub enum EgressAddresses {
     Any,
 }
 
+/// `egress.ports`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EgressPorts {
+    /// Every port: for a program that `exec` has started.
+    Any,
+    /// These.
+    Only(Vec<u16>),
+}
+
 /// What becomes of a request or tunnel for a destination that no route leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressAction {
@@ -61,6 +70,16 @@ impl EgressRule {
     /// Whether it decides about requests of this forward listener.
     pub fn is_for(&self, listener: &str) -> bool {
         self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
+    }
+}
+
+impl EgressPorts {
+    /// Whether this port may be connected to.
+    pub fn includes(&self, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(ports) => ports.contains(&port),
+        }
     }
 }
 

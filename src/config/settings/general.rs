@@ -83,6 +83,8 @@ pub enum LogFormat {
 pub enum AccessLog {
     /// No access lines.
     Off,
+    /// Requests that ended in an error of ours: for a program that `exec` has started.
+    Failures,
     /// Requests that ended in an error of ours or a 5xx of the upstream, and tunnels by CONNECT.
     Errors,
     /// Every request.

@@ -40,6 +40,8 @@ pub struct Listener {
     pub caller_header: HeaderName,
     /// What becomes of what lists of callers would refuse.
     pub enforcement: Enforcement,
+    /// Connections of other users of this machine are closed; `None`: of nobody.
+    pub only_uid: Option<u32>,
 }
 
 /// `listeners.tls` and `listeners.certificates`

@@ -32,7 +32,7 @@ pub use credential::{
     Dpop, Grant, Refresh, SecurityToken,
 };
 pub use dialing::{Dialing, KeepAlive};
-pub use egress::{Egress, EgressAction, EgressAddresses, EgressRule};
+pub use egress::{Egress, EgressAction, EgressAddresses, EgressPorts, EgressRule};
 pub use egress_proxy::{
     EgressProxy, EnvironmentProxies, ProxyAuthorization, ProxyChoice, ProxyScheme,
 };
@@ -60,8 +60,8 @@ pub struct Config {
     pub server: Server,
     /// Logging.
     pub log: Log,
-    /// The admin socket.
-    pub admin: OperatorListener,
+    /// The admin socket; `None` for a program that `exec` has started.
+    pub admin: Option<OperatorListener>,
     /// The optional second socket with health and metrics only.
     pub health: Option<OperatorListener>,
     /// Where the service's requests arrive; names are unique.
@@ -111,7 +111,7 @@ impl Config {
             ListenAddress::Tcp(address) => Some(address),
             ListenAddress::Unix { .. } => None,
         });
-        let pages = [&self.admin].into_iter().chain(&self.health);
+        let pages = self.admin.iter().chain(&self.health);
         listeners.chain(pages.map(|page| page.address))
     }
 
@@ -122,6 +122,26 @@ impl Config {
             .values()
             .filter(|upstream| upstream.certificate_bound);
         bound.flat_map(Upstream::credential_names).collect()
+    }
+
+    /// The environment variables that it reads secrets from.
+    pub fn secret_variables(&self) -> BTreeSet<&str> {
+        let credentials = self.credentials.values();
+        let upstreams = self.upstreams.values();
+        let proxies = (credentials.clone().map(|credential| &credential.proxy))
+            .chain(upstreams.map(|upstream| &upstream.proxy))
+            .chain([&self.egress.proxy]);
+        let for_proxies = proxies.flat_map(ProxyChoice::proxies);
+        credentials
+            .flat_map(Credential::secrets)
+            .chain(for_proxies.filter_map(|proxy| proxy.authorization.as_ref()))
+            .chain(
+                self.callers
+                    .values()
+                    .filter_map(|caller| caller.key.as_ref()),
+            )
+            .filter_map(SecretSource::variable)
+            .collect()
     }
 
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.

@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 
 use super::callers::findings;
 use super::*;
-use crate::config::{EgressAction, EgressAddresses};
+use crate::config::{EgressAction, EgressAddresses, EgressPorts};
 
 #[test]
 fn without_a_word_about_it_nothing_leaves_that_no_route_leads_to() {
@@ -11,7 +11,7 @@ fn without_a_word_about_it_nothing_leaves_that_no_route_leads_to() {
     let forward = config.listeners[0].forward.as_ref().unwrap();
     assert_eq!(forward.unmatched, EgressAction::Deny);
     assert_eq!(config.egress.addresses, EgressAddresses::Public);
-    assert_eq!(config.egress.ports, [80, 443]);
+    assert_eq!(config.egress.ports, EgressPorts::Only(vec![80, 443]));
     assert!(config.egress.allow.is_empty() && config.egress.deny.is_empty());
     assert!(config.egress.rules.is_empty());
 }
@@ -45,7 +45,7 @@ callers = []
     let allowed = "10.20.0.0/16 192.0.2.7/32 2001:db8::/32 ::/0";
     assert_eq!(shown(&egress.allow), allowed);
     assert_eq!(shown(&egress.deny), "64:ff9b::/96 ::ffff:0.0.0.0/96");
-    assert_eq!(egress.ports, [443, 8443]);
+    assert_eq!(egress.ports, EgressPorts::Only(vec![443, 8443]));
     let hosts: Vec<_> = egress.rules[0]
         .hosts
         .iter()

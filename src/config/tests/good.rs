@@ -36,7 +36,10 @@ fn smallest_file_gets_the_documented_defaults() {
         buffer: 4 << 20,
     };
     assert_eq!(config.log, log);
-    assert_eq!(config.admin.address.to_string(), "127.0.0.1:7090");
+    assert_eq!(
+        config.admin.as_ref().unwrap().address.to_string(),
+        "127.0.0.1:7090"
+    );
     assert_eq!(config.health, None);
 
     let [listener] = &config.listeners[..] else {
@@ -217,7 +220,10 @@ allow_plaintext = true
     };
     assert_eq!(config.log, log);
     assert_eq!(config.health.unwrap().address.to_string(), "0.0.0.0:7091");
-    assert_eq!(config.admin.address.to_string(), "0.0.0.0:7092");
+    assert_eq!(
+        config.admin.as_ref().unwrap().address.to_string(),
+        "0.0.0.0:7092"
+    );
     let socket = ListenAddress::Unix {
         path: path("app.sock"),
         mode: 0o600,

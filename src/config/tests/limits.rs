@@ -92,7 +92,7 @@ fn value(config: &Config, section: &str, key: &str) -> u128 {
         _ => &crm.http2,
     };
     let page = match section {
-        ADMIN => &config.admin,
+        ADMIN => config.admin.as_ref().unwrap(),
         _ => config.health.as_ref().unwrap(),
     };
     let count = |count: usize| count as u128;

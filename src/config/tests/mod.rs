@@ -30,6 +30,7 @@ mod identification;
 mod limits;
 mod listener_tls;
 mod oddities;
+mod program;
 mod proxies;
 
 use std::path::Path;

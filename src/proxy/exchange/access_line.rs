@@ -17,6 +17,7 @@ impl Exchange {
         match self.shard.snapshot.config.log.access {
             AccessLog::Off => false,
             AccessLog::All => true,
+            AccessLog::Failures => self.error.is_some(),
             AccessLog::Errors => {
                 self.opened_tunnel
                     || self.error.is_some()

@@ -149,7 +149,7 @@ impl FailedHandshake {
         let is_logged = match snapshot.config.log.access {
             AccessLog::Off => false,
             AccessLog::All => true,
-            AccessLog::Errors => {
+            AccessLog::Failures | AccessLog::Errors => {
                 let upstream = inside.as_ref().map_or("", |inside| inside.upstream);
                 let kind = Failure {
                     listener: client.listener.clone(),

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
@@ -201,6 +201,29 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// As [`Process::spawn`], with an input to write to.
+    pub(crate) fn spawn_typed(mut command: Command, dir: TempDir) -> Self {
+        command.stdin(Stdio::piped());
+        Self::spawn(command, dir)
+    }
+
+    /// The input of a process that was started with one.
+    pub(crate) fn take_keys(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// What it has ended with, if it has, whoever holds its output open.
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(status.code().unwrap_or(-1))
+    }
+
+    /// The same for one that may have ended.
+    pub(crate) fn signal_if_there(&self, signal: Signal) {
+        // It has not been waited for, so that the number is still its own.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
     /// Waits for its end.

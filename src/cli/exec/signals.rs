@@ -1,0 +1,174 @@
+//! The signals that come to this process, and who sent them.
+//!
+//! What a terminal sends goes to the whole process group, and the program is in it: it is not passed on. What a
+//! process sends to this one alone (`kill`, `docker stop`) is. Only who sent a signal tells the two apart.
+
+use std::fs::File;
+use std::io;
+use std::thread;
+
+use rustix::process::{Pid, Signal, getpid, getppid, getsid, kill_process};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Those that end a program by default, and that it may handle.
+const PASSED_ON: [Signal; 6] = [
+    Signal::TERM,
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+];
+
+/// A signal that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) signal: Signal,
+    pub(super) sender: Sender,
+}
+
+/// Who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// The system: a terminal, to the whole process group.
+    System,
+    /// A process; without a number if it is outside of our namespace.
+    Process(Option<Pid>),
+}
+
+/// What comes.
+pub(super) struct Signals(UnboundedReceiver<Arrival>);
+
+impl Signals {
+    /// Signals are watched from now on. Those that this process was started to ignore (`nohup`) stay ignored, and the
+    /// program that it starts ignores them too.
+    ///
+    /// # Errors
+    /// The system has no thread or no file to give.
+    pub(super) fn watch() -> io::Result<Self> {
+        let ignored = ignored();
+        let job_control = [Signal::TSTP, Signal::CONT];
+        let watched = PASSED_ON.into_iter().chain(job_control);
+        let watched = watched.filter(|signal| !is_within(*signal, ignored));
+        // If its end were ignored, nobody would learn how the program has ended.
+        let watched = watched.chain([Signal::CHILD]).map(Signal::as_raw);
+        let mut signals = SignalsInfo::<WithOrigin>::new(watched)?;
+        let (sender, arrivals) = unbounded_channel();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for origin in signals.forever() {
+                    let Some(signal) = Signal::from_named_raw(origin.signal) else {
+                        continue;
+                    };
+                    let sent_by = match origin.process {
+                        None => Sender::System,
+                        Some(process) => Sender::Process(Pid::from_raw(process.pid)),
+                    };
+                    let arrival = Arrival {
+                        signal,
+                        sender: sent_by,
+                    };
+                    if sender.send(arrival).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self(arrivals))
+    }
+
+    /// The next one. Cancel safe.
+    pub(super) async fn next(&mut self) -> Arrival {
+        match self.0.recv().await {
+            Some(arrival) => arrival,
+            // The thread has ended: no more will come.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next one that asks to end. Cancel safe.
+    pub(super) async fn next_to_end(&mut self) -> Signal {
+        loop {
+            let Arrival { signal, .. } = self.next().await;
+            if PASSED_ON.contains(&signal) {
+                return signal;
+            }
+            if signal == Signal::TSTP {
+                stop_with_the_job();
+            }
+        }
+    }
+}
+
+impl Arrival {
+    /// Whether the program, which is `program`, has to be sent it too. What it has sent itself to its process group has
+    /// reached it.
+    pub(super) fn is_for(&self, program: Pid) -> bool {
+        let alone = match self.sender {
+            Sender::System => false,
+            Sender::Process(sender) => sender != Some(program),
+        };
+        alone && (PASSED_ON.contains(&self.signal) || self.signal == Signal::TSTP)
+    }
+}
+
+/// Stops this process where a shell waits for it that can let it go on: there is a terminal, and the parent is of the
+/// same session. Returns whether it was stopped, once it goes on: the shell takes the terminal back only when all of a
+/// job is stopped.
+pub(super) fn stop_with_the_job() -> bool {
+    let session = |process: Option<Pid>| getsid(process).ok();
+    let has_shell = || getppid().is_some_and(|parent| session(Some(parent)) == session(None));
+    let has_terminal = || File::open("/dev/tty").is_ok();
+    has_shell() && has_terminal() && kill_process(getpid(), Signal::STOP).is_ok()
+}
+
+/// The signals that this process ignores, as the system writes them: a number with a bit for each.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default()
+}
+
+fn is_within(signal: Signal, mask: u64) -> bool {
+    mask >> (signal.as_raw() - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(signal: Signal, sender: Sender) -> Arrival {
+        Arrival { signal, sender }
+    }
+
+    #[test]
+    fn what_a_terminal_or_the_program_itself_sends_is_not_sent_twice() {
+        let program = Pid::from_raw(7).unwrap();
+        let other = Sender::Process(Pid::from_raw(8));
+        for signal in PASSED_ON {
+            assert!(arrival(signal, other).is_for(program));
+            // The container's host.
+            assert!(arrival(signal, Sender::Process(None)).is_for(program));
+            assert!(!arrival(signal, Sender::System).is_for(program));
+            assert!(!arrival(signal, Sender::Process(Some(program))).is_for(program));
+        }
+        assert!(arrival(Signal::TSTP, other).is_for(program));
+        assert!(!arrival(Signal::TSTP, Sender::System).is_for(program));
+        assert!(!arrival(Signal::CHILD, other).is_for(program));
+        assert!(!arrival(Signal::CONT, other).is_for(program));
+    }
+
+    #[test]
+    fn a_mask_has_a_bit_for_each_signal() {
+        assert!(is_within(Signal::HUP, 0x1));
+        assert!(is_within(Signal::PIPE, 0x1000));
+        assert!(!is_within(Signal::INT, 0x1001));
+        // The standard library ignores it before anything of ours runs.
+        assert!(is_within(Signal::PIPE, ignored()));
+    }
+}

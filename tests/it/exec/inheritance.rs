@@ -1,0 +1,129 @@
+//! What the program inherits: as if nothing stood between it and whoever starts it.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::World;
+use crate::support::process::{Ended, run};
+
+/// Runs `exec` by a shell that first does `prepare`.
+async fn within(world: &World, prepare: &str, program: &[&str]) -> Ended {
+    let exec = world.exec(program);
+    let words = [exec.get_program()].into_iter().chain(exec.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    alone(prepare, &words).await
+}
+
+/// Runs the program itself in the same way.
+async fn alone(prepare: &str, program: &[&str]) -> Ended {
+    let mut shell = Command::new("sh");
+    let script = format!("{prepare}; exec \"$0\" \"$@\"");
+    shell.arg("-c").arg(script).args(program);
+    shell.stdin(Stdio::null()).env_remove("http_proxy");
+    run(shell).await
+}
+
+#[tokio::test]
+async fn its_limits_are_those_that_sidebearer_was_started_with() {
+    let world = World::start();
+    let show = "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Hc";
+    let prepare = "ulimit -Sn 200; ulimit -Hn 900; ulimit -Sc 0; ulimit -Hc 4000; ulimit -Sc 2000";
+    let ended = within(&world, prepare, &["sh", "-c", show]).await;
+    assert_eq!(ended.stdout, "200\n900\n2000\n4000\n", "{ended:?}");
+}
+
+#[tokio::test]
+async fn it_may_leave_a_core_and_be_looked_into_and_sidebearer_may_not() {
+    let world = World::start();
+    // The environment of a process is shown to those alone who may look into it.
+    let show = "cat /proc/$$/environ >/dev/null && echo own; stat -c %u /proc/$$/environ /proc/$PPID/environ; id -u";
+    let ended = world.shell(show).await;
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines[..2], ["own", lines[3]], "{ended:?}");
+    assert_eq!(lines[2], "0", "{ended:?}");
+}
+
+#[tokio::test]
+async fn signals_that_were_ignored_stay_so_and_no_others_are() {
+    let world = World::start();
+    let show = ["cat", "/proc/self/status"];
+    // Without 32 and 33, which the C library keeps for itself: nobody can send them to a program that it starts.
+    let masks = |ended: &Ended| {
+        ["SigBlk", "SigIgn", "SigCgt"].map(|field| {
+            let mask = ended
+                .stdout
+                .lines()
+                .find_map(|line| line.strip_prefix(field));
+            let mask = mask.unwrap().trim_start_matches(':').trim();
+            u64::from_str_radix(mask, 16).unwrap() & !(0b11 << 31)
+        })
+    };
+    // As `nohup` does, and a shell without jobs to what it starts with `&`.
+    for prepare in [":", "trap '' HUP INT QUIT USR1"] {
+        let [exec, alone] = [
+            within(&world, prepare, &show).await,
+            alone(prepare, &show).await,
+        ];
+        assert_eq!(masks(&exec), masks(&alone), "{prepare}: {exec:?}");
+        let ignored = masks(&exec)[1];
+        assert_eq!(ignored & 0b111, if prepare == ":" { 0 } else { 0b111 });
+    }
+}
+
+#[tokio::test]
+async fn it_has_the_files_that_were_open_and_none_of_sidebearers() {
+    let world = World::start();
+    let show = "for file in /proc/$$/fd/*; do printf '%s ' ${file##*/}; done; cat <&7";
+    let given = world.path("given");
+    std::fs::write(&given, "given").unwrap();
+    let prepare = format!("exec 7<{}", given.display());
+    let program = ["bash", "-c", show];
+    let ended = within(&world, &prepare, &program).await;
+    assert!(ended.stdout.ends_with(" 7 given"), "{ended:?}");
+    assert_eq!(ended.stdout, alone(&prepare, &program).await.stdout);
+}
+
+#[tokio::test]
+async fn sockets_and_a_watchdog_that_were_for_exec_are_for_the_program() {
+    let world = World::start();
+    let prepare = "export LISTEN_PID=$$ LISTEN_FDS=1 WATCHDOG_PID=1; exec 3</dev/null";
+    let show = "echo $LISTEN_PID $LISTEN_FDS $WATCHDOG_PID; echo $$ 1 1; [ -e /proc/$$/fd/3 ]";
+    let ended = within(
+        &world,
+        prepare,
+        &["sh", "-c", show, "name", "an 'argument'"],
+    )
+    .await;
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!((ended.code, lines[0]), (0, lines[1]), "{ended:?}");
+    let ended = within(&world, prepare, &["no-such-program"]).await;
+    assert_eq!(ended.code, 127, "{ended:?}");
+}
+
+#[tokio::test]
+async fn its_input_is_that_of_sidebearer() {
+    let world = World::start();
+    let mut exec = world.exec(&["cat"]);
+    exec.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut exec = exec.spawn().unwrap();
+    let mut stdin = exec.stdin.take().unwrap();
+    stdin.write_all(b"some input").unwrap();
+    drop(stdin);
+    let output = tokio::task::spawn_blocking(move || exec.wait_with_output().unwrap());
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"some input");
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_ends_it_as_it_would_alone() {
+    let world = World::start();
+    let exec = world.exec(&["yes"]);
+    let mut shell = Command::new("bash");
+    shell
+        .arg("-c")
+        .arg("\"$0\" \"$@\" | head -n 1; echo ${PIPESTATUS[0]}");
+    shell.arg(exec.get_program()).args(exec.get_args());
+    let ended = run(shell).await;
+    assert_eq!(ended.stdout, "y\n141\n", "{ended:?}");
+}
