@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{Admin, ReloadRequest};
 use crate::config::{ConfigSource, Loaded};
 use crate::files;
+use crate::interception::Interceptor;
 use crate::metrics::Metrics;
 use crate::process;
 use crate::reload::Reloader;
@@ -111,6 +112,10 @@ pub async fn bind(
     let acceptor = Acceptor::start(supervisor.clone())?;
     let mut sockets = Sockets::new(acceptor.clone());
     let pending = sockets.bind(&config).await?;
+    if let Some(settings) = &config.interception {
+        // A CA that is made now is no change that has to be taken notice of.
+        Interceptor::make_issuer(settings);
+    }
     // Before anything is built from these files: what changes from here on is reported.
     let (watcher, changes) = Watcher::start(watched, &supervisor).await?;
     let shard_count = match config.server.workers {

@@ -11,6 +11,7 @@ mod credentials;
 mod egress;
 mod families;
 mod handshakes;
+mod interception;
 mod listeners;
 mod outcomes;
 mod process;
@@ -19,8 +20,9 @@ mod traffic;
 mod tunnels;
 mod upstreams;
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -43,8 +45,9 @@ pub use upstreams::UpstreamMetrics;
 
 use caller_tokens::CallerTokenSeries;
 use callers::CALLER;
-use families::{VALID, counter, gauge, histogram};
+use families::{VALID, counter, gauge, histogram, unix_now};
 use handshakes::HandshakeSeries;
+use interception::InterceptionSeries;
 use process::ProcessSeries;
 use tunnels::TunnelSeries;
 
@@ -82,6 +85,7 @@ pub struct Metrics {
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
     caller_tokens: CallerTokenSeries,
+    interception: InterceptionSeries,
     process: ProcessSeries,
 }
 
@@ -184,6 +188,7 @@ impl Metrics {
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
             caller_tokens: CallerTokenSeries::new(),
+            interception: InterceptionSeries::new(),
             process: ProcessSeries::new(),
         };
         let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
@@ -211,6 +216,7 @@ impl Metrics {
         let all = all.into_iter().chain(metrics.tunnels.collectors());
         let all = all.chain(metrics.audit.collectors());
         let all = all.chain(metrics.caller_tokens.collectors());
+        let all = all.chain(metrics.interception.collectors());
         let all = all.chain(metrics.process.collectors());
         for collector in all.chain(metrics.handshakes.collectors()) {
             metrics.registry.register(collector).expect(VALID);
@@ -247,6 +253,16 @@ impl Metrics {
         self.reload_successful.set(1);
     }
 
+    /// Shows the process as it is now. What the system does not tell is NaN, which Prometheus takes for unknown.
+    pub fn show_process(&self, state: &ProcessState) {
+        self.process.show(state);
+    }
+
+    /// Shows which issuers of intercepted hosts there are, by their files, and when each ends, since the Unix epoch.
+    pub fn show_issuers(&self, issuers: impl Iterator<Item = (PathBuf, Duration)>) {
+        self.interception.show(issuers);
+    }
+
     /// Counts a reload.
     pub fn record_reload(&self, success: bool) {
         let outcome = if success { "success" } else { "failure" };
@@ -273,9 +289,4 @@ impl Metrics {
         debug_assert!(encoded.is_ok(), "writing to memory does not fail");
         String::from_utf8(text).unwrap_or_default()
     }
-}
-
-fn unix_now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
 }

@@ -31,7 +31,7 @@ use crate::config::{self, Config};
 use crate::dpop::ProofKey;
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::http2::Budget;
-use crate::interception::Interception;
+use crate::interception::Interceptor;
 use crate::limit::FairLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
@@ -75,7 +75,7 @@ pub struct Snapshot {
     /// How it leaves; `None` if nothing does.
     pub passing: Option<Passing>,
     /// What ends the TLS of clients; `None` without `[interception]`.
-    pub interception: Option<Arc<Interception>>,
+    pub interception: Option<Arc<Interceptor>>,
     /// How much callers and routes may ask for.
     pub limits: LimitTable,
     /// Where decisions are recorded; `None` where they are not.

@@ -1,13 +1,16 @@
 //! What `/readyz` and `/status` say.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, Diagnostics, EgressPorts, Limits, ListenAddress};
+use crate::interception::Interceptor;
 use crate::policy::LimitState;
 use crate::snapshot::{BuiltCredential, Snapshot};
 use crate::tls::{ServerCertificate, ServerTls};
@@ -174,6 +177,9 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "credentials": credentials,
         "caller_tokens": snapshot.caller_tokens.status(),
     });
+    if let Some(ca) = &snapshot.interception {
+        shown["interception"] = interception(ca);
+    }
     if let Some(audit) = &snapshot.audit {
         shown["audit"] = json!(audit.trail.status());
     }
@@ -281,6 +287,28 @@ fn listener_tls(tls: &ServerTls) -> Value {
         "verifies_clients": tls.clients.is_some(),
         "crl_next_update": tls.next_crl_update().map(|at| at.as_secs()),
     })
+}
+
+/// What may be signed for, the roots that clients are given, by the SHA-256 of each, and what ends when, as Unix times.
+fn interception(ca: &Interceptor) -> Value {
+    let certificate = |(file, ends): (PathBuf, Duration)| json!({ "file": file.display().to_string(), "expires": ends.as_secs() });
+    let settings = ca.settings();
+    json!({
+        "domains": settings.domains,
+        "trust_directory": settings.trust_directory.display().to_string(),
+        "certificates": ca.expiry().map(certificate).collect::<Vec<_>>(),
+        "roots_sha256": ca.published().iter().map(|root| fingerprint(root)).collect::<Vec<_>>(),
+    })
+}
+
+/// As other tools show it, without colons.
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = digest(&SHA256, certificate);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect()
 }
 
 /// Those that are open, by listener, then by upstream.

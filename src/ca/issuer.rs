@@ -15,8 +15,8 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
 use super::certificates::{NO_CERTIFICATE, certificates};
-use super::leaf::{SCHEMES, key_identifier};
 use super::name::CertifiedName;
+use super::signing::{SCHEMES, key_identifier};
 
 /// The certificate of an issuer and those above it.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub enum IssuerError {
 }
 
 /// What is read of one certificate of a chain.
-struct Certificate<'a> {
+struct CaCertificate<'a> {
     parsed: X509Certificate<'a>,
     /// How it is called in messages.
     place: &'static str,
@@ -82,7 +82,7 @@ impl Chain {
             } else {
                 "a certificate above the issuer"
             };
-            let certificate = Certificate::parse(place, certificate)?;
+            let certificate = CaCertificate::parse(place, certificate)?;
             certificate.check(now)?;
             chain.push(certificate);
         }
@@ -94,7 +94,7 @@ impl Chain {
             .iter()
             .map(|each| seconds(each.parsed.validity().not_after.timestamp()));
         let (not_before, not_after) = (begins.max(), ends.min());
-        let is_constrained = chain.iter().any(Certificate::is_constrained);
+        let is_constrained = chain.iter().any(CaCertificate::is_constrained);
         let issuer = chain.first().map(|issuer| {
             let issuer = &issuer.parsed;
             let public_key = issuer.public_key().raw.to_owned();
@@ -192,7 +192,7 @@ impl Issuer {
     }
 }
 
-impl<'a> Certificate<'a> {
+impl<'a> CaCertificate<'a> {
     fn parse(place: &'static str, der: &'a [u8]) -> Result<Self, IssuerError> {
         match X509Certificate::from_der(der) {
             Ok(([], parsed)) => Ok(Self { parsed, place }),
@@ -240,9 +240,9 @@ impl<'a> Certificate<'a> {
 }
 
 /// That each is signed by the next, as far as their names say, and the last by itself.
-fn check_order(chain: &[Certificate<'_>]) -> Result<(), IssuerError> {
+fn check_order(chain: &[CaCertificate<'_>]) -> Result<(), IssuerError> {
     const EXPECTED: &str = "expected the issuer first, then those above it, the root last";
-    let names = |at: &Certificate<'_>| {
+    let names = |at: &CaCertificate<'_>| {
         (
             at.parsed.issuer().as_raw().to_owned(),
             at.parsed.subject().as_raw().to_owned(),

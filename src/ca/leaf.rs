@@ -7,14 +7,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
-use rustls::pki_types::{
-    AlgorithmIdentifier, CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, alg_id,
-};
+use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 use yasna::models::{GeneralizedTime, ObjectIdentifier, UTCTime};
@@ -22,15 +18,7 @@ use yasna::{DERWriter, DERWriterSeq, Tag, construct_der};
 
 use super::issuer::{Chain, Issuer};
 use super::name::CertifiedName;
-
-/// With which schemes an issuer signs, and how that is written in a certificate.
-pub(super) const SCHEMES: [(SignatureScheme, AlgorithmIdentifier); 5] = [
-    (SignatureScheme::ECDSA_NISTP256_SHA256, alg_id::ECDSA_SHA256),
-    (SignatureScheme::ECDSA_NISTP384_SHA384, alg_id::ECDSA_SHA384),
-    (SignatureScheme::ECDSA_NISTP521_SHA512, alg_id::ECDSA_SHA512),
-    (SignatureScheme::ED25519, alg_id::ED25519),
-    (SignatureScheme::RSA_PKCS1_SHA256, alg_id::RSA_PKCS1_SHA256),
-];
+use super::signing::{SCHEMES, key_identifier};
 
 /// Clocks of clients may be behind.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
@@ -105,7 +93,7 @@ impl Issuer {
             .into_iter()
             .find(|(scheme, _)| *scheme == signer.scheme());
         let (_, algorithm) = known.ok_or_else(|| failed("the issuer cannot sign"))?;
-        let contents = Contents {
+        let contents = LeafContents {
             chain: &self.chain,
             algorithm,
             serial,
@@ -139,7 +127,7 @@ impl Issuer {
 }
 
 /// What is signed (RFC 5280 section 4.1).
-struct Contents<'a> {
+struct LeafContents<'a> {
     chain: &'a Chain,
     algorithm: AlgorithmIdentifier,
     serial: [u8; 16],
@@ -149,7 +137,7 @@ struct Contents<'a> {
     public_key: &'a [u8],
 }
 
-impl Contents<'_> {
+impl LeafContents<'_> {
     fn write(&self, writer: DERWriter<'_>) {
         writer.write_sequence(|writer| {
             const VERSION_3: u8 = 2;
@@ -220,13 +208,6 @@ impl Contents<'_> {
             CertifiedName::Ip(IpAddr::V6(ip)) => address(writer, &ip.octets()),
         }
     }
-}
-
-/// Tells a key from others: the first 160 bits of a hash of it (RFC 7093).
-pub(super) fn key_identifier(public_key: &[u8]) -> [u8; 20] {
-    let mut identifier = [0; 20];
-    identifier.copy_from_slice(&digest(&SHA256, public_key).as_ref()[..20]);
-    identifier
 }
 
 fn write_algorithm(writer: &mut DERWriterSeq<'_>, algorithm: &AlgorithmIdentifier) {

@@ -8,6 +8,7 @@ mod issuer;
 mod key_directory;
 mod leaf;
 mod name;
+mod signing;
 #[cfg(test)]
 mod tests;
 

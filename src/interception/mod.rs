@@ -1,4 +1,4 @@
-//! Interception: what ends the TLS of clients with certificates of our own CA, and what clients need to trust it.
+//! Interceptor: what ends the TLS of clients with certificates of our own CA, and what clients need to trust it.
 //!
 //! Which connections are intercepted is decided elsewhere; here is what is presented on them.
 
@@ -34,7 +34,7 @@ pub use crate::ca::LeafError;
 pub use error::InterceptionError;
 
 /// One CA of ours and the certificates that it has signed; shared by all shards.
-pub struct Interception {
+pub struct Interceptor {
     settings: config::Interception,
     issuer: Issuer,
     /// What is to sign after it.
@@ -56,7 +56,7 @@ pub enum MirroredAlpn {
     Http2AndHttp1,
 }
 
-impl Interception {
+impl Interceptor {
     /// Reads or makes the CA in the key directory, and writes the trust directory. Where neither settings nor files have
     /// changed it is `old`. Blocks: where snapshots are built.
     ///
@@ -86,6 +86,11 @@ impl Interception {
             error,
         })?;
         Ok(opened)
+    }
+
+    /// Makes the CA where none is. What fails is told by [`open`](Self::open). Blocks.
+    pub fn make_issuer(settings: &config::Interception) {
+        let _ = read_or_create(settings);
     }
 
     fn new(
@@ -264,9 +269,9 @@ fn template() -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-impl fmt::Debug for Interception {
+impl fmt::Debug for Interceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interception")
+        f.debug_struct("Interceptor")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -35,10 +35,10 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_ca_is_made_at_the_first_start_and_kept() {
     let (_dir, settings) = settings();
-    let first = Interception::open(&settings, None).unwrap();
+    let first = Interceptor::open(&settings, None).unwrap();
     assert_eq!(mode(&settings.key_directory), 0o700);
     assert_eq!(mode(&settings.key_directory.join("issuer.key")), 0o600);
-    let again = Interception::open(&settings, None).unwrap();
+    let again = Interceptor::open(&settings, None).unwrap();
     assert_eq!(first.published(), again.published());
     let names = std::fs::read_dir(&settings.key_directory).unwrap();
     let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
@@ -54,7 +54,7 @@ fn processes_that_start_at_once_end_with_one_ca() {
             .map(|_| {
                 let settings = settings.clone();
                 thread::spawn(move || {
-                    Interception::open(&settings, None)
+                    Interceptor::open(&settings, None)
                         .unwrap()
                         .published()
                         .to_vec()
@@ -70,18 +70,18 @@ fn processes_that_start_at_once_end_with_one_ca() {
 #[test]
 fn what_did_not_change_is_taken_over_with_its_certificates() {
     let (_dir, mut settings) = settings();
-    let first = Interception::open(&settings, None).unwrap();
+    let first = Interceptor::open(&settings, None).unwrap();
     let config = first
         .server_config("api.example.com", MirroredAlpn::Http1)
         .unwrap();
-    let second = Interception::open(&settings, Some(&first)).unwrap();
+    let second = Interceptor::open(&settings, Some(&first)).unwrap();
     assert!(Arc::ptr_eq(&first, &second));
     let kept = second
         .server_config("api.example.com", MirroredAlpn::Http1)
         .unwrap();
     assert!(Arc::ptr_eq(&config, &kept));
     settings.leaf_lifetime = 2 * DAY;
-    let third = Interception::open(&settings, Some(&second)).unwrap();
+    let third = Interceptor::open(&settings, Some(&second)).unwrap();
     assert!(!Arc::ptr_eq(&second, &third));
     assert_eq!(second.published(), third.published());
 }
@@ -89,11 +89,11 @@ fn what_did_not_change_is_taken_over_with_its_certificates() {
 #[test]
 fn a_successor_is_published_before_it_signs_and_its_predecessor_after_that() {
     let (_dir, settings) = settings();
-    let first = Interception::open(&settings, None).unwrap();
+    let first = Interceptor::open(&settings, None).unwrap();
     let old = first.published().to_vec();
     let directory = KeyDirectory::new(&settings.key_directory);
     directory.create_successor(&settings.domains).unwrap();
-    let second = Interception::open(&settings, Some(&first)).unwrap();
+    let second = Interceptor::open(&settings, Some(&first)).unwrap();
     assert_eq!(second.published()[..1], old);
     assert_eq!(second.published().len(), 2);
     assert_eq!(second.issuer.chain().root(), &old[0]);
@@ -103,7 +103,7 @@ fn a_successor_is_published_before_it_signs_and_its_predecessor_after_that() {
         directory.switch(SystemTime::now()).unwrap(),
         Switched::Whole
     );
-    let third = Interception::open(&settings, Some(&second)).unwrap();
+    let third = Interceptor::open(&settings, Some(&second)).unwrap();
     assert_eq!(third.issuer.chain().root(), &second.published()[1]);
     assert_eq!(third.published()[1..], old);
     assert_eq!(third.expiry().count(), 1);
@@ -114,7 +114,7 @@ fn a_successor_is_published_before_it_signs_and_its_predecessor_after_that() {
 #[test]
 fn only_hosts_within_the_domains_get_a_certificate() {
     let (_dir, settings) = settings();
-    let interception = Interception::open(&settings, None).unwrap();
+    let interception = Interceptor::open(&settings, None).unwrap();
     for host in ["example.com", "a.b.example.com", "10.1.2.3"] {
         assert!(interception.covers(host));
         interception
@@ -137,7 +137,7 @@ fn only_hosts_within_the_domains_get_a_certificate() {
 #[test]
 fn a_flood_of_names_keeps_few_certificates_and_those_that_are_used() {
     let (_dir, settings) = settings();
-    let interception = Interception::open(&settings, None).unwrap();
+    let interception = Interceptor::open(&settings, None).unwrap();
     let used = || {
         interception
             .server_config("used.example.com", MirroredAlpn::Http1)
@@ -157,7 +157,7 @@ fn a_flood_of_names_keeps_few_certificates_and_those_that_are_used() {
 #[test]
 fn a_certificate_is_renewed_in_the_last_third_of_its_life_and_when_a_clock_was_set_back() {
     let (_dir, settings) = settings();
-    let interception = Interception::open(&settings, None).unwrap();
+    let interception = Interceptor::open(&settings, None).unwrap();
     let now = SystemTime::now();
     let leaf = |at| interception.leaf("example.com", at).unwrap().http1;
     let first = leaf(now);
@@ -171,7 +171,7 @@ fn a_certificate_is_renewed_in_the_last_third_of_its_life_and_when_a_clock_was_s
 
 /// What a client that trusts the published roots agrees on, and the certificate that it is shown.
 fn handshake(
-    interception: &Interception,
+    interception: &Interceptor,
     host: &str,
     alpn: MirroredAlpn,
     offered: &[&str],
@@ -206,7 +206,7 @@ fn handshake(
 #[test]
 fn a_client_is_offered_what_the_api_speaks_and_nothing_else() {
     let (_dir, settings) = settings();
-    let interception = Interception::open(&settings, None).unwrap();
+    let interception = Interceptor::open(&settings, None).unwrap();
     let agreed = |alpn, offered: &[&str]| {
         handshake(&interception, "api.example.com", alpn, offered).unwrap()
     };
@@ -233,9 +233,9 @@ fn a_client_is_offered_what_the_api_speaks_and_nothing_else() {
 #[test]
 fn a_file_that_cannot_be_used_is_named_and_its_content_is_not() {
     let (_dir, settings) = settings();
-    Interception::open(&settings, None).unwrap();
+    Interceptor::open(&settings, None).unwrap();
     let file = |name: &str| settings.key_directory.join(name);
-    let refused = || Interception::open(&settings, None).unwrap_err().to_string();
+    let refused = || Interceptor::open(&settings, None).unwrap_err().to_string();
     let starts = |text: &str| {
         let shown = refused();
         assert!(shown.starts_with(text), "{shown}");
@@ -274,7 +274,7 @@ fn a_file_that_cannot_be_used_is_named_and_its_content_is_not() {
     ));
     let mut other = settings.clone();
     other.domains.push("example.net".to_owned());
-    let shown = Interception::open(&other, None).unwrap_err().to_string();
+    let shown = Interceptor::open(&other, None).unwrap_err().to_string();
     assert!(
         shown.contains("issuer.pem: the issuer may not sign for \"example.net\": "),
         "{shown}"

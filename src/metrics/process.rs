@@ -4,8 +4,7 @@
 use prometheus::core::Collector;
 use prometheus::{Counter, Gauge, IntGauge};
 
-use super::families::VALID;
-use super::{Metrics, unix_now};
+use super::families::{VALID, unix_now};
 use crate::process::Usage;
 
 /// The series about the process.
@@ -83,33 +82,25 @@ impl ProcessSeries {
             Box::new(self.client_connections_limit.clone()),
         ]
     }
-}
 
-impl Metrics {
-    /// Shows the process as it is now. What the system does not tell is NaN, which Prometheus takes for unknown.
-    pub fn show_process(&self, state: &ProcessState) {
-        let series = &self.process;
+    /// Shows the process as it is now.
+    pub(super) fn show(&self, state: &ProcessState) {
         if let Some(usage) = &state.usage {
-            let used = usage.cpu.as_secs_f64() - series.cpu.get();
-            series.cpu.inc_by(used.max(0.0));
+            let used = usage.cpu.as_secs_f64() - self.cpu.get();
+            self.cpu.inc_by(used.max(0.0));
         }
         let told = |number: Option<u64>| number.map_or(f64::NAN, |number| number as f64);
         let usage = state.usage.as_ref();
-        series
-            .resident
+        self.resident
             .set(told(usage.map(|usage| usage.resident_bytes)));
-        series
-            .open_files
+        self.open_files
             .set(told(usage.map(|usage| usage.open_files)));
         let limit = usage.map(|usage| usage.open_files_limit.map_or(f64::INFINITY, |n| n as f64));
-        series.open_files_limit.set(limit.unwrap_or(f64::NAN));
-        series.threads_responding.set(i64::from(state.responding));
+        self.open_files_limit.set(limit.unwrap_or(f64::NAN));
+        self.threads_responding.set(i64::from(state.responding));
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        series
-            .client_connections
-            .set(whole(state.client_connections));
-        series
-            .client_connections_limit
+        self.client_connections.set(whole(state.client_connections));
+        self.client_connections_limit
             .set(whole(state.client_connections_limit));
     }
 }

@@ -16,7 +16,7 @@ use crate::caller::token::{NetworkEndpoints, TokenVerifier, VerifierContext};
 use crate::caller::{CallerIndex, Callers};
 use crate::config::{self, Config, Enforcement};
 use crate::egress::EgressPolicy;
-use crate::interception::Interception;
+use crate::interception::Interceptor;
 use crate::metrics::Metrics;
 use crate::policy::PermitTable;
 use crate::route::{RoutePattern, RouteTable};
@@ -36,7 +36,7 @@ struct BuiltParts {
     /// Where decisions are recorded.
     audit: Option<Auditing>,
     /// What ends the TLS of clients.
-    interception: Option<Arc<Interception>>,
+    interception: Option<Arc<Interceptor>>,
 }
 
 /// Builds the snapshots of one process.
@@ -221,6 +221,8 @@ impl Builder {
             .map(|(listener, tls)| ListenerRules::new(&self.context, listener, &config, tls))
             .collect();
         self.context.metrics.show_expiry(expiry(&listeners));
+        let issuers = interception.iter().flat_map(|ca| ca.expiry());
+        self.context.metrics.show_issuers(issuers);
         let trail = audit.as_ref().map(|audit| Arc::clone(&audit.trail));
         self.context.audit.store(trail);
         let cells = config.listeners.len() * (upstreams.len() + 1);
@@ -325,12 +327,12 @@ fn caller_indices(config: &Config) -> HashMap<&str, CallerIndex> {
 fn interception(
     config: &Config,
     old: Option<&Snapshot>,
-) -> Result<Option<Arc<Interception>>, BuildError> {
+) -> Result<Option<Arc<Interceptor>>, BuildError> {
     let Some(settings) = &config.interception else {
         return Ok(None);
     };
     let old = old.and_then(|old| old.interception.as_ref());
-    let opened = Interception::open(settings, old).map_err(|error| BuildError {
+    let opened = Interceptor::open(settings, old).map_err(|error| BuildError {
         table: "[interception]".to_owned(),
         reason: BuildFailure::Interception(error),
     });

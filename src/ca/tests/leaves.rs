@@ -8,7 +8,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::UnixTime;
 use x509_parser::extensions::ParsedExtension;
 
-use super::super::leaf::{SCHEMES, key_identifier};
+use super::super::signing::{SCHEMES, key_identifier};
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

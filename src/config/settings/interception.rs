@@ -1,5 +1,6 @@
 //! `[interception]`
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ pub struct Interception {
     pub leaf_lifetime: Duration,
 }
 
+/// The file with the CAs of the system, if they are in one.
+fn system_roots() -> Option<PathBuf> {
+    let named = env::var_os(openssl_probe::ENV_CERT_FILE).map(PathBuf::from);
+    named.or_else(|| openssl_probe::probe().cert_file)
+}
+
 impl Interception {
     /// Whether the CA may sign for this host, which is in lower case, without trailing dot, IPv6 in brackets.
     pub fn covers(&self, host: &str) -> bool {
@@ -36,8 +43,10 @@ impl Interception {
             ca::NEXT_CHAIN_FILE,
             ca::PREVIOUS_FILE,
         ];
-        let roots = self.roots_file.as_ref();
-        let roots = roots.map(|file| file.path().to_owned());
+        let roots = match &self.roots_file {
+            Some(file) => Some(file.path().to_owned()),
+            None => system_roots(),
+        };
         let held = names.map(|name| directory.file(name));
         held.into_iter().chain(roots)
     }

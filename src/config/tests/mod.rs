@@ -27,6 +27,7 @@ mod forward;
 mod good;
 mod good_auth;
 mod identification;
+mod interception;
 mod limits;
 mod listener_tls;
 mod oddities;

@@ -123,7 +123,12 @@ async fn the_metrics_are_those_of_the_product() {
     );
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
-    let config = smallest(&api, &Idp::start()) + &forward + &tls::secured(dir.path()) + &reporting;
+    let interception = "[interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"example.com\"]\n";
+    let config = smallest(&api, &Idp::start())
+        + &forward
+        + &tls::secured(dir.path())
+        + &reporting
+        + interception;
     let sidebearer = Sidebearer::start_in(dir, &config);
     // Of durations and tunnels a series begins with the first one.
     assert_eq!(get(sidebearer.address_of("app"), "/").await.status, 200);
