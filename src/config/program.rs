@@ -1,6 +1,7 @@
 //! A configuration as `sidebearer exec` uses it: the APIs and credentials of the files, and in place of their ways in
 //! one listener for the program that it starts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +10,17 @@ use tracing::Level;
 
 use super::draft::Draft;
 use super::file_rules::FileRules;
-use super::keys::{ROOT_TABLE, UPSTREAM};
+use super::keys::{INTERCEPTION, INTERCEPTION_TABLE, ROOT_TABLE, UPSTREAM};
 use super::read::Section;
 use super::report::{Report, SourceSpan};
 use super::sections;
 use super::settings::{
-    AccessLog, AuditFile, Egress, EgressAddresses, EgressPorts, EgressRule, HostPattern, Log,
-    LogFormat, ProxyChoice, Route, Server,
+    AccessLog, AuditFile, Egress, EgressAddresses, EgressPorts, EgressRule, HostPattern,
+    Interception, Log, LogFormat, ProxyChoice, Route, Scheme, Server, Upstream,
 };
 use super::source_file::SourceFile;
 use super::words::QuotedWord;
+use crate::ca::CertifiedName;
 use crate::process;
 
 /// What of it is not in the files.
@@ -28,6 +30,9 @@ pub struct ProgramSettings {
     pub uid: u32,
     /// Whether the log is as `[log]` says; else it tells of failures alone.
     pub verbose: bool,
+    /// A directory that only this user may use, for a CA that lives no longer than the program; `None` where none can be
+    /// made, which matters if an API is called by `https`.
+    pub directory: Option<PathBuf>,
 }
 
 /// The name of the listener.
@@ -41,6 +46,8 @@ address = "127.0.0.1:0"
 kind = "forward"
 unmatched = "pass"
 "#;
+/// One more line of it, where an API is called by `https`.
+const INTERCEPT: &str = "intercept = true\n";
 
 /// Shards, where the configuration does not say how many: more would make the start slower, and serve one program no
 /// faster.
@@ -57,8 +64,8 @@ pub(super) fn adapt(draft: &mut Draft, settings: &ProgramSettings, report: &Repo
         file: 0,
         span: None,
     };
-    draft.interception = None;
     keep_what_is_for_all(draft);
+    add_ca(draft, settings, (report, &whole));
     refuse_other_callers(draft, report);
     refuse_audit_on_stdout(draft, report);
 
@@ -125,6 +132,44 @@ fn refuse_other_callers(draft: &mut Draft, report: &Report<'_>) {
     }
 }
 
+/// A CA for the hosts that are called by `https`, if there are any.
+fn add_ca(
+    draft: &mut Draft,
+    settings: &ProgramSettings,
+    (report, place): (&Report<'_>, &SourceSpan),
+) {
+    let upstreams = draft.upstreams.values().flatten();
+    let upstreams = upstreams.filter_map(|(upstream, _)| upstream.as_ref());
+    let destinations = upstreams.flat_map(Upstream::destinations);
+    let by_https = destinations.filter(|(scheme, _, _)| *scheme == Scheme::Https);
+    let hosts: BTreeSet<String> = by_https.map(|(_, host, _)| host).collect();
+    // What no certificate can be for cannot be called by `https` either.
+    let hosts = hosts
+        .into_iter()
+        .filter(|host| CertifiedName::parse(host).is_some());
+    let domains: Vec<_> = hosts.collect();
+    if domains.is_empty() {
+        return;
+    }
+    let Some(directory) = &settings.directory else {
+        let message =
+            "an API that is called by https needs a directory for a CA, and none can be made";
+        let help = "expected TMPDIR, XDG_RUNTIME_DIR, /dev/shm or /tmp to be a directory that this user may write in";
+        report.error(place, message, help);
+        return;
+    };
+    let interception = Interception {
+        key_directory: directory.join("ca"),
+        trust_directory: directory.join("trust"),
+        domains,
+        roots_file: None,
+        leaf_lifetime: Section::unwritten(&INTERCEPTION_TABLE, |section| {
+            section.read(&INTERCEPTION.leaf_lifetime)
+        }),
+    };
+    draft.interception = Some((Some(interception), place.clone()));
+}
+
 fn refuse_audit_on_stdout(draft: &Draft, report: &Report<'_>) {
     if let Some((Some(audit), place)) = &draft.audit
         && audit.file == AuditFile::Stdout
@@ -135,7 +180,9 @@ fn refuse_audit_on_stdout(draft: &Draft, report: &Report<'_>) {
 }
 
 fn add_listener(draft: &mut Draft, settings: &ProgramSettings, place: &SourceSpan) {
-    let sources = [SourceFile::new(PathBuf::new(), LISTENER.to_owned())];
+    let intercepts = draft.interception.is_some();
+    let text = [LISTENER, if intercepts { INTERCEPT } else { "" }].concat();
+    let sources = [SourceFile::new(PathBuf::new(), text)];
     // It has no mistakes.
     let report = Report::new(&sources);
     let (table, _) = DeTable::parse_recoverable(&sources[0].text);

@@ -3,6 +3,7 @@
 mod codes;
 mod environment;
 mod inheritance;
+mod interception;
 mod jobs;
 mod signals;
 mod terminal;
@@ -57,8 +58,11 @@ impl World {
         )
     }
 
+    /// Puts a configuration there as a whole: one that is running reads it at any moment.
     fn configure(&self, config: &str) {
-        std::fs::write(self.path("app.toml"), config).unwrap();
+        let beside = self.path(".app.toml.new");
+        std::fs::write(&beside, config).unwrap();
+        std::fs::rename(beside, self.path("app.toml")).unwrap();
     }
 
     /// A file beside the configuration.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use url::Host;
 
 use crate::config::{Config, NoProxy};
+use crate::interception::trust;
 
 /// The names of the proxy variables, which programs read in one case or the other.
 const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"];
@@ -57,6 +60,8 @@ pub(super) struct Environment {
     secrets: Vec<String>,
     /// The hosts of upstreams: the program must not go around the proxy to them.
     upstreams: Vec<Host>,
+    /// Where what is needed to trust the CA is, if there is one.
+    trust: Option<PathBuf>,
 }
 
 /// What differs for the program from what this process has inherited.
@@ -83,12 +88,23 @@ impl Environment {
             upstreams: hosts
                 .filter_map(|(_, host, _)| Host::parse(&host).ok())
                 .collect(),
+            trust: (config.interception.as_ref()).map(|ca| ca.trust_directory.clone()),
         }
     }
 
-    /// With the proxy, which listens at `proxy`.
-    pub(super) fn with_proxy(self, proxy: SocketAddr) -> Variables {
-        let mut set = BTreeMap::new();
+    /// With the proxy, which listens at `proxy`. Blocks: files that are named already are read.
+    ///
+    /// # Errors
+    /// One of these files cannot be read.
+    pub(super) fn with_proxy(self, proxy: SocketAddr) -> io::Result<Variables> {
+        let mut set = match &self.trust {
+            None => BTreeMap::new(),
+            Some(directory) => {
+                let inherited = |name: &str| self.inherited.get(OsStr::new(name)).cloned();
+                let variables = trust::variables(directory, inherited)?;
+                variables.into_iter().collect()
+            }
+        };
         let url = OsString::from(format!("http://{proxy}"));
         for name in PROXIES {
             set.insert(name, url.clone());
@@ -111,13 +127,14 @@ impl Environment {
         }
         set.insert(NODE, "1".into());
         let hosts: Vec<_> = direct.iter().filter_map(|(_, hosts)| *hosts).collect();
-        let java = self.inherited.get(OsStr::new(JAVA));
-        set.insert(JAVA, appended(java, &java_options(proxy, &hosts.join("|"))));
-        Variables {
+        let options = java_options(proxy, &hosts.join("|"));
+        let before = set.get(JAVA).or(self.inherited.get(OsStr::new(JAVA)));
+        set.insert(JAVA, appended(before, &options));
+        Ok(Variables {
             inherited: self.inherited,
             removed: self.secrets,
             set,
-        }
+        })
     }
 
     fn exempts_an_upstream(&self, entry: &str) -> bool {

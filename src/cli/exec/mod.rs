@@ -4,6 +4,7 @@
 //! credential has its first token, with the limits, the signals and the open files that this process was started with.
 
 mod environment;
+mod private;
 mod program;
 mod signals;
 
@@ -54,11 +55,17 @@ pub(super) fn run(request: Request) -> Result<u8, CommandError> {
 
 async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandError> {
     let mut signals = Signals::watch().map_err(failed("cannot watch for signals"))?;
+    // Removed when this function is left, however that is.
+    let private = private::directory();
+    let directory = private
+        .as_ref()
+        .map(|directory| directory.path().to_owned());
     let source = ConfigSource {
         path: request.path,
         program: Some(ProgramSettings {
             uid: geteuid().as_raw(),
             verbose: request.verbose,
+            directory,
         }),
     };
     let loaded = source.load().map_err(|refused| {
@@ -91,7 +98,9 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
         {
             return Ok(code);
         }
-        let started = Program::start(&request.command, &environment.with_proxy(proxy), &limits);
+        let variables = environment.with_proxy(proxy);
+        let variables = variables.map_err(failed("what it trusts cannot be read"))?;
+        let started = Program::start(&request.command, &variables, &limits);
         let started = program.insert(started.map_err(|it| failure_with(it.code, it.reason))?);
         Ok(started.ended(&mut signals).await)
     };

@@ -37,7 +37,7 @@ use super::settings::{
 };
 use super::words::QuotedWord;
 
-/// Adds to the draft what one file says of clients and operators: where they come in, and who they are.
+/// Adds to the draft what one file says of clients and operators: where they come in, who they are, and whom they trust.
 pub(super) fn read_ways_in<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
     let report = root.report;
     if let Some(section) = root.read(&ROOT.admin) {
@@ -70,6 +70,16 @@ pub(super) fn read_ways_in<'a>(root: &Section<'a>, files: &FileRules<'_>, draft:
         let kubernetes = (Kubernetes::read(&section, files), place);
         once(report, "[kubernetes]", &mut draft.kubernetes, kubernetes);
     }
+    if let Some(section) = root.read(&ROOT.interception) {
+        let place = section.place.clone();
+        let interception = (Interception::read(&section, files), place);
+        once(
+            report,
+            "[interception]",
+            &mut draft.interception,
+            interception,
+        );
+    }
 }
 
 /// Adds all other sections of one file to the draft.
@@ -91,16 +101,6 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         let place = section.place.clone();
         let egress = (Egress::read(section, files, draft), place);
         once(report, "[egress]", &mut draft.egress, egress);
-    }
-    if let Some(section) = root.read(&ROOT.interception) {
-        let place = section.place.clone();
-        let interception = (Interception::read(&section, files), place);
-        once(
-            report,
-            "[interception]",
-            &mut draft.interception,
-            interception,
-        );
     }
     for (name, section) in root.read(&ROOT.upstreams) {
         let place = section.place.clone();

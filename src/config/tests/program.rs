@@ -16,7 +16,11 @@ fn load(text: &str, verbose: bool) -> (TempDir, Result<Loaded, Diagnostics>) {
     let path = directory.path().join("app.toml");
     std::fs::write(directory.path().join("secret"), "s3cret\n").unwrap();
     std::fs::write(&path, text).unwrap();
-    let program = Some(ProgramSettings { uid: 1000, verbose });
+    let program = Some(ProgramSettings {
+        uid: 1000,
+        verbose,
+        directory: Some("/private".into()),
+    });
     let loaded = ConfigSource { path, program }.load();
     (directory, loaded)
 }
@@ -81,6 +85,36 @@ listeners = ["proxy"]
     };
     let one = HostPattern::Exact("one.example.org".to_owned());
     assert_eq!(rule.hosts, [one]);
+}
+
+#[test]
+fn the_ca_is_for_the_hosts_that_are_called_by_https_alone() {
+    let other = "[interception]\nkey_directory = \"/nowhere\"\n";
+    let upstreams = r#"
+[upstreams.erp]
+url = "https://erp.example.com:8443/v2"
+hosts = ["erp.internal", "odd_name.internal:443"]
+
+[upstreams.plain]
+url = "http://plain.example.com"
+"#;
+    let with = config(&[other, UPSTREAM, upstreams, CREDENTIAL]);
+    assert!(with.listeners[0].forward.as_ref().unwrap().intercept);
+    let ca = with.interception.unwrap();
+    let hosts = [
+        "crm.example.com",
+        "erp.example.com",
+        "erp.internal",
+        "odd_name.internal",
+    ];
+    assert_eq!(ca.domains, hosts);
+    assert!(ca.key_directory.starts_with("/private"));
+    assert_ne!(ca.key_directory, ca.trust_directory);
+
+    let plain = UPSTREAM.replace("https://", "http://") + "allow_plaintext = true\n";
+    let without = config(&[&plain, CREDENTIAL]);
+    assert!(!without.listeners[0].forward.as_ref().unwrap().intercept);
+    assert_eq!(without.interception, None);
 }
 
 #[test]
