@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Metrics;
 use super::outcomes::{HANDSHAKE_OUTCOMES, INTERCEPTION_OUTCOMES};
+use super::series::MOST_AT_ZERO;
 
 /// What the files of one listener with TLS hold.
 #[derive(Debug, Clone)]
@@ -36,8 +37,10 @@ impl Metrics {
     /// These listeners intercept: their series are there before the first handshake.
     pub fn begin_interception<'a>(&self, listeners: impl Iterator<Item = &'a String>) {
         let series = &self.handshakes.interceptions;
-        for listener in listeners {
-            series.with_label_values(&[listener.as_str(), "success"]);
+        for listener in listeners.take(MOST_AT_ZERO) {
+            for outcome in INTERCEPTION_OUTCOMES {
+                series.with_label_values(&[listener.as_str(), outcome]);
+            }
         }
     }
 
@@ -46,10 +49,13 @@ impl Metrics {
         let series = &self.handshakes;
         series.certificate_expiry.reset();
         series.crl_next_update.reset();
-        for listener in listeners {
+        for (place, listener) in listeners.enumerate() {
             let name = listener.listener;
-            // So that the series is there before the first.
-            series.handshakes.with_label_values(&[name, "success"]);
+            if place < MOST_AT_ZERO {
+                for outcome in HANDSHAKE_OUTCOMES {
+                    series.handshakes.with_label_values(&[name, outcome]);
+                }
+            }
             for (file, end) in listener.certificates {
                 let file = file.display().to_string();
                 let expiry = series.certificate_expiry.with_label_values(&[name, &*file]);
