@@ -6,6 +6,7 @@ mod examples;
 mod links;
 mod lists;
 pub(crate) mod modules;
+mod monitoring;
 
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,7 @@ use crate::support::sidebearer::Sidebearer;
 use crate::support::{any_port, eventually, smallest, tls};
 
 /// The cells of the rows of the table that begins with this line.
-fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
+pub(super) fn table<'d>(text: &'d str, head: &str) -> Vec<Vec<&'d str>> {
     let (_, rows) = text
         .split_once(head)
         .unwrap_or_else(|| panic!("no table {head}"));
@@ -172,18 +172,6 @@ async fn the_access_line_is_that_of_the_product() {
         keys.collect::<BTreeSet<_>>()
     };
     assert_eq!(keys(&example), keys(&line));
-}
-
-#[test]
-fn the_alerts_are_those_of_the_rules() {
-    let rules = include_str!("../../../deploy/prometheus/alerts.yaml");
-    let names = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "));
-    let document = Document::read("docs/operations.md");
-    let rows = table(&document.text, "| alert | means |");
-    let documented: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    assert_eq!(documented, names.collect::<Vec<_>>());
 }
 
 #[test]
