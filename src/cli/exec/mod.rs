@@ -9,6 +9,7 @@ mod program;
 mod signals;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -55,6 +56,11 @@ pub(super) fn run(request: Request) -> Result<u8, CommandError> {
 
 async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandError> {
     let mut signals = Signals::watch().map_err(failed("cannot watch for signals"))?;
+    // Without it every connection would be closed.
+    let who_connects = File::open("/proc/net/tcp");
+    who_connects.map_err(failed(
+        "/proc/net/tcp, which tells who connects, cannot be read",
+    ))?;
     // Removed when this function is left, however that is.
     let private = private::directory();
     let directory = private
