@@ -48,7 +48,7 @@ pub use build::Builder;
 pub use context::{BuildError, BuildFailure};
 pub use injection::{Injection, NoCredential};
 pub use limits::LimitTable;
-pub use passing::{PassingError, origin};
+pub use passing::{PassingError, PassingWay, origin, origin_at};
 pub use token_echoes::TokenEchoes;
 pub use via::Via;
 

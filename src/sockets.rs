@@ -26,7 +26,7 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Sockets {
     acceptor: Acceptor,
-    listeners: HashMap<ListenerKey, (String, OpenListener)>,
+    listeners: HashMap<ListenerKey, NamedListener>,
     admin: Option<OperatorSocket>,
     health: Option<OperatorSocket>,
     limit: Arc<ConcurrencyLimit>,
@@ -60,6 +60,15 @@ enum ListenerKey {
     Unix(PathBuf),
 }
 
+/// A socket that accepts for a listener.
+#[derive(Debug)]
+struct NamedListener {
+    name: String,
+    /// Whether it is at the address that is configured, and not at the other loopback address of a redirected listener.
+    is_configured: bool,
+    open: OpenListener,
+}
+
 /// A socket that serves the admin or health pages.
 #[derive(Debug)]
 struct OperatorSocket {
@@ -89,16 +98,34 @@ impl Sockets {
         let backlog = config.server.backlog;
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
-            let key = ListenerKey::of(listener);
-            let open = self.listeners.get(&key).map(|(_, open)| open.file());
-            let bound = self.bind_listener(&listener.address, open, backlog);
-            let bound = bound.await.map_err(|source| BindError {
-                what: format!("listener {}", listener.name),
-                address: key.to_string(),
-                source,
-            })?;
-            if let Some(bound) = bound {
-                listeners.insert(key, bound);
+            let mut port = None;
+            for mut address in listener.addresses() {
+                let key = ListenerKey::of(&address, &listener.name);
+                if let (ListenAddress::Tcp(address), Some(port)) = (&mut address, port) {
+                    address.set_port(port);
+                }
+                let known = self.listeners.get(&key).map(|known| &known.open);
+                let open = known.map(OpenListener::file);
+                let bound = match self.bind_listener(&address, open, backlog).await {
+                    Err(error) if port.is_some() && is_without_family(&error) => {
+                        let (name, address) = (&listener.name, key.to_string());
+                        tracing::info!(
+                            listener = name,
+                            address,
+                            "this machine has no such address: nothing can be redirected to it"
+                        );
+                        None
+                    }
+                    bound => bound.map_err(|source| BindError {
+                        what: format!("listener {}", listener.name),
+                        address: key.to_string(),
+                        source,
+                    })?,
+                };
+                let local = bound.as_ref().and_then(BoundListener::local_address);
+                let local = local.or_else(|| known?.local_address());
+                port = port.or(local.map(|local| local.port()));
+                listeners.extend(bound.map(|bound| (key, bound)));
             }
         }
         let pending = PendingSockets {
@@ -157,20 +184,28 @@ impl Sockets {
         let names: HashMap<ListenerKey, &str> = config
             .listeners
             .iter()
-            .map(|listener| (ListenerKey::of(listener), listener.name.as_str()))
+            .flat_map(|listener| {
+                let addresses = listener.addresses();
+                addresses.map(|address| {
+                    (
+                        ListenerKey::of(&address, &listener.name),
+                        listener.name.as_str(),
+                    )
+                })
+            })
             .collect();
-        let removed = self.listeners.extract_if(|key, (name, _)| {
-            names.get(key) != Some(&name.as_str()) || pending.listeners.contains_key(key)
+        let removed = self.listeners.extract_if(|key, known| {
+            names.get(key) != Some(&known.name.as_str()) || pending.listeners.contains_key(key)
         });
         let removed: Vec<_> = removed.collect();
-        for (key, (name, listener)) in removed {
+        for (key, NamedListener { name, open, .. }) in removed {
             if names.contains_key(&key) && !pending.listeners.contains_key(&key) {
                 // Under its new name it goes on with the same socket, so that no client is refused.
-                if let Some(bound) = listener.pause().await {
+                if let Some(bound) = open.pause().await {
                     pending.listeners.insert(key, bound);
                 }
             } else {
-                listener.stop().await;
+                open.stop().await;
             }
             shards.drain(Some(&name));
         }
@@ -188,8 +223,13 @@ impl Sockets {
         self.limit.set(config.server.max_connections);
         process::reserve_files(config.server.reserved_files);
         files::set_timeout(config.server.file_timeout);
-        for listener in &config.listeners {
-            let key = ListenerKey::of(listener);
+        let addresses = config.listeners.iter().flat_map(|listener| {
+            let addresses = listener.addresses();
+            addresses.map(move |address| (listener, address))
+        });
+        for (listener, address) in addresses {
+            let key = ListenerKey::of(&address, &listener.name);
+            let is_configured = address == listener.address;
             if let Some(bound) = pending.listeners.remove(&key) {
                 let (shards, limit) = (Arc::clone(shards), Arc::clone(&self.limit));
                 let open = bound.accept(&self.acceptor, listener, shards, limit);
@@ -198,9 +238,15 @@ impl Sockets {
                     None => key.to_string(),
                 };
                 tracing::info!(listener = listener.name, address, "listening");
-                self.listeners.insert(key, (listener.name.clone(), open));
-            } else if let Some((_, open)) = self.listeners.get(&key) {
-                adapt(open, listener, config.server.backlog).await;
+                let named = NamedListener {
+                    name: listener.name.clone(),
+                    is_configured,
+                    open,
+                };
+                self.listeners.insert(key, named);
+            } else if let Some(known) = self.listeners.get_mut(&key) {
+                known.is_configured = is_configured;
+                adapt(&known.open, listener, config.server.backlog).await;
             }
         }
         self.admin = open_operator_socket(
@@ -229,17 +275,16 @@ impl Sockets {
 
     /// Stops accepting. The admin pages stay.
     pub async fn stop_accepting(&mut self) {
-        for (_, (_, listener)) in self.listeners.drain() {
-            listener.stop().await;
+        for (_, known) in self.listeners.drain() {
+            known.open.stop().await;
         }
     }
 
     /// The TCP addresses by listener name, with the ports that the system chose.
     pub fn addresses(&self) -> HashMap<String, SocketAddr> {
-        let bound = self
-            .listeners
-            .values()
-            .filter_map(|(name, listener)| Some((name.clone(), listener.local_address()?)));
+        let configured = self.listeners.values().filter(|known| known.is_configured);
+        let bound =
+            configured.filter_map(|known| Some((known.name.clone(), known.open.local_address()?)));
         bound.collect()
     }
 
@@ -259,7 +304,7 @@ impl Sockets {
         let listeners = self.listeners.values();
         let pages = [&self.admin, &self.health].into_iter().flatten();
         listeners
-            .filter_map(|(_, listener)| listener.local_address())
+            .filter_map(|known| known.open.local_address())
             .chain(pages.map(|page| page.local_address))
     }
 }
@@ -276,10 +321,11 @@ impl PendingSockets {
 }
 
 impl ListenerKey {
-    fn of(listener: &config::Listener) -> Self {
-        match &listener.address {
+    /// Of the listener of this name at this one of its addresses.
+    fn of(address: &ListenAddress, name: &str) -> Self {
+        match address {
             ListenAddress::Tcp(address) if address.port() == 0 => {
-                Self::AnyPort(*address, listener.name.clone())
+                Self::AnyPort(*address, name.to_owned())
             }
             ListenAddress::Tcp(address) => Self::Tcp(*address),
             ListenAddress::Unix { path, .. } => Self::Unix(path.clone()),
@@ -313,6 +359,12 @@ async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
             tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
         }
     }
+}
+
+/// Whether this machine has no address of the family, as one without IPv6.
+fn is_without_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Does what the file system may hold up on another thread, within the time that it may take.

@@ -1,9 +1,11 @@
 """Whether what is deployed can do its work and no more: python3 check.py sidecar MANIFESTS..., or python3 check.py gateway
-MANIFESTS, or python3 check.py configuration MANIFESTS, which prints the sidebearer.toml in them.
+MANIFESTS, or python3 check.py redirected MANIFESTS, or python3 check.py configuration MANIFESTS, which prints the
+sidebearer.toml in them.
 
 The sidecar can be lifted into any pod: all that its container needs stands on itself, and is the same everywhere. The parts
 of the gateway belong together, and it has no right that it does not use. Both fit the pod security level "restricted", and
-no secret stands in a ConfigMap."""
+no secret stands in a ConfigMap. Where connections are redirected, one init container may do that, and everything else still
+fits the level."""
 
 import re
 import sys
@@ -94,6 +96,34 @@ def check_sidecar(manifests):
         assert lifted == first, f"{name}: not the same sidecar as in the others"
 
 
+def check_redirected(manifests):
+    (text,) = configurations(manifests)
+    (listener,) = [it for it in tomllib.loads(text)["listeners"] if it["kind"] == "redirected"]
+    ((name, pod),) = pods(manifests)
+    # Directly before the sidecar: what comes earlier is not redirected, what comes later is served.
+    redirect, sidecar = pod["initContainers"][-2:]
+    assert sidecar["name"] == "sidebearer" and sidecar["restartPolicy"] == "Always", f"{name}: no native sidecar"
+    assert "restartPolicy" not in redirect, f"{name}: {redirect['name']} stays"
+    for container in [sidecar, *pod["containers"]]:
+        check_pod(name, pod, container)
+    context = redirect["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}, f"{name}: {context['capabilities']}"
+    for key in ("allowPrivilegeEscalation", "seccompProfile"):
+        assert context[key] == RESTRICTED[key], f"{name}: {key} is {context[key]}"
+    assert context["readOnlyRootFilesystem"] and "privileged" not in context, f"{name}: {context}"
+
+    user = sidecar["securityContext"]["runAsUser"]
+    users = [container["securityContext"]["runAsUser"] for container in pod["containers"]]
+    assert user not in users, f"{name}: connections of the app are not redirected, it is user {user} too"
+    (table,) = [it["data"]["redirect.nft"] for it in manifests if "redirect.nft" in it.get("data", {})]
+    port = listener["address"].rsplit(":", 1)[1]
+    assert table.count(f"meta skuid {user} accept") == 2, f"{name}: the table is for another user than {user}"
+    assert f"redirect to :{port}\n" in table, f"{name}: the table leads to another port than {port}"
+    (namespace,) = [it for it in manifests if it["kind"] == "Namespace"]
+    labels = namespace["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "privileged", "NET_ADMIN is allowed nowhere else"
+
+
 def seconds(duration):
     units = {"s": 1, "m": 60, "h": 3600}
     return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", duration))
@@ -171,6 +201,8 @@ def main(what, *paths):
         check_sidecar(manifests)
     elif what == "gateway":
         check_gateway(manifests)
+    elif what == "redirected":
+        check_redirected(manifests)
     else:
         (text,) = configurations(manifests)
         print(text, end="")

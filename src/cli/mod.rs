@@ -11,6 +11,7 @@ mod exec;
 mod health;
 mod output;
 mod probe;
+pub mod redirect;
 mod reload;
 mod request;
 pub mod run;
@@ -99,6 +100,12 @@ pub enum Command {
     /// Make the CA of [interception] beforehand, or replace it
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Have the system lead connections to a listener of kind "redirected"
+    Redirect {
+        /// What to do about it.
+        #[command(subcommand)]
+        command: redirect::RedirectCommand,
+    },
     /// Have a running sidebearer read its configuration again; exit 2 if it is refused
     Reload {
         /// What to ask; default: /reload at the admin address of the configuration
@@ -196,6 +203,7 @@ impl Command {
             Self::Ca(command) => ca::run(&command),
             Self::Exec { .. } => Ok(()),
             Self::Demo { once } => demo::start(once),
+            Self::Redirect { command } => redirect::run(command),
             Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
         }
@@ -244,6 +252,10 @@ mod tests {
         assert!(matches!(
             parse("ca switch /ca").unwrap(),
             Command::Ca(CaCommand::Switch { directory }) if directory.as_os_str() == "/ca"
+        ));
+        assert!(matches!(
+            parse("redirect print --to 15001 --ports 80,443 --uid 64201").unwrap(),
+            Command::Redirect { .. }
         ));
         assert!(matches!(
             parse("reload --config /c.toml").unwrap(),

@@ -265,7 +265,8 @@ fn forward_destinations(draft: &Draft, report: &Report<'_>) {
             && !used
         {
             let message = format!("`hosts` of upstream {} has no effect", QuotedWord(name));
-            let help = "it is for listeners of `kind` \"forward\", and there is none";
+            let help =
+                "it is for listeners of `kind` \"forward\" or \"redirected\", and there is none";
             report.warning(place, message, help);
         }
     }

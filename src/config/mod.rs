@@ -45,7 +45,7 @@ pub use settings::{
     EnvironmentProxies, Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, Interception,
     IssuerKeys, KeepAlive, Kubernetes, Limits, ListenAddress, Listener, ListenerTls, Log,
     LogFormat, NamedFile, NoProxy, OperatorListener, ProxyAuthorization, ProxyChoice, ProxyScheme,
-    Redact, Refresh, RetryPauses, Route, Scheme, Secret, SecretError, SecretSource, SecurityToken,
-    Server, ServiceAccount, SpiffePattern, Tls, Upstream,
+    Redact, RedirectedEgress, Redirection, Refresh, RetryPauses, Route, Scheme, Secret,
+    SecretError, SecretSource, SecurityToken, Server, ServiceAccount, SpiffePattern, Tls, Upstream,
 };
 pub use unused_proxy::unused_proxy;

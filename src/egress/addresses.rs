@@ -15,12 +15,16 @@ pub enum Reach {
     Machine,
     /// Other machines.
     Network,
+    /// Nobody by its address: the system redirects connections of this machine to it.
+    Redirected,
 }
 
 /// Which addresses may be dialled for what no route leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AddressRules {
     addresses: EgressAddresses,
+    /// The same for redirected listeners.
+    redirected: EgressAddresses,
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
 }
@@ -53,6 +57,7 @@ impl AddressRules {
     pub fn new(egress: &Egress) -> Self {
         Self {
             addresses: egress.addresses,
+            redirected: egress.redirected.addresses,
             allow: egress.allow.clone(),
             deny: egress.deny.clone(),
         }
@@ -90,7 +95,12 @@ impl AddressRules {
         if let Listed::Denied(prefix) = listed {
             return Err(AddressRule::Denied(prefix));
         }
-        let only_public = self.addresses == EgressAddresses::Public;
+        let addresses = if reach == Reach::Redirected {
+            self.redirected
+        } else {
+            self.addresses
+        };
+        let only_public = addresses == EgressAddresses::Public;
         if listed == Listed::No && only_public && kind != AddressKind::Public {
             return Err(AddressRule::NotPublic(kind));
         }
@@ -175,6 +185,7 @@ mod tests {
         };
         AddressRules {
             addresses,
+            redirected: addresses,
             allow: allow.iter().map(prefix).collect(),
             deny: deny.iter().map(prefix).collect(),
         }

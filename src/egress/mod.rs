@@ -22,6 +22,8 @@ pub struct EgressPolicy {
     /// Which addresses may be dialled.
     pub addresses: Arc<AddressRules>,
     ports: EgressPorts,
+    /// By redirected listeners.
+    redirected_ports: EgressPorts,
     hosts: HostRules,
     /// For each listener: who can reach it, and what becomes of what no rule names.
     listeners: Box<[(Reach, EgressAction)]>,
@@ -34,7 +36,9 @@ impl EgressPolicy {
     /// The rules of `config`.
     pub fn new(config: &Config) -> Self {
         let listeners = config.listeners.iter().map(|listener| {
-            let reach = if listener.address.is_on_network() {
+            let reach = if listener.redirection().is_some() {
+                Reach::Redirected
+            } else if listener.address.is_on_network() {
                 Reach::Network
             } else {
                 Reach::Machine
@@ -48,6 +52,7 @@ impl EgressPolicy {
         Self {
             addresses: Arc::new(AddressRules::new(&config.egress)),
             ports: config.egress.ports.clone(),
+            redirected_ports: config.egress.redirected.ports.clone(),
             hosts: HostRules::new(config, &CallerNames::new(&config.callers)),
             listeners: listeners.collect(),
         }
@@ -96,9 +101,13 @@ impl EgressPolicy {
         std::iter::once(UNMATCHED).chain(self.hosts.labels())
     }
 
-    /// Whether this port may be dialled.
-    pub fn allows_port(&self, port: u16) -> bool {
-        self.ports.includes(port)
+    /// Whether this port may be dialled for requests of the listener with this index.
+    pub fn allows_port(&self, listener: usize, port: u16) -> bool {
+        let ports = match self.reach(listener) {
+            Reach::Redirected => &self.redirected_ports,
+            Reach::Machine | Reach::Network => &self.ports,
+        };
+        ports.includes(port)
     }
 }
 

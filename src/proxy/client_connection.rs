@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
@@ -23,6 +24,7 @@ pub struct ClientConnection {
     /// Once TLS with the client has begun: who it is by its certificate, if it presented one.
     tls: OnceLock<Option<Arc<PresentedCertificate>>>,
     target: OnceLock<ConnectionTarget>,
+    original_destination: OnceLock<SocketAddr>,
     in_flight: AtomicUsize,
     started: AtomicU64,
     stalled: AtomicUsize,
@@ -124,6 +126,7 @@ impl ClientConnection {
             peer,
             tls: OnceLock::new(),
             target: OnceLock::new(),
+            original_destination: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             started: AtomicU64::new(0),
             stalled: AtomicUsize::new(0),
@@ -191,6 +194,16 @@ impl ClientConnection {
     /// What all its requests are for, if a CONNECT has opened it.
     pub fn target(&self) -> Option<&ConnectionTarget> {
         self.target.get()
+    }
+
+    /// The system has redirected it here on its way to this address. Once for each connection, before its first request.
+    pub fn set_original_destination(&self, address: SocketAddr) {
+        let _ = self.original_destination.set(address);
+    }
+
+    /// Where it was on its way to, if the system has redirected it here.
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        self.original_destination.get().copied()
     }
 
     /// A request begins.

@@ -1,6 +1,7 @@
 //! CONNECT to a forward listener: plain HTTP inside of it is served, TLS is ended where the listener intercepts, and a
 //! tunnel is opened where no token is owed.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::limit::Permit;
 use crate::policy::{AskedFor, CallerIndex};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, Snapshot};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Origin};
 
 /// Tunnels end all the time; some place is free again soon.
 const PLACES_RETURN: Duration = Duration::from_secs(1);
@@ -68,7 +69,6 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
     let (host, port) = request::check_connect(head)?;
     identify::identify(exchange, &head.headers).await?;
     permit::permit_listener(exchange)?;
-    let shard = Rc::clone(&exchange.shard);
     let asked = ConnectionTarget {
         scheme: Scheme::Http,
         host: route::canonical(&host).into(),
@@ -76,8 +76,24 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         caller: exchange.named_caller(),
         extended_connect: true,
     };
+    lead(exchange, head, asked).await
+}
+
+/// Leads a connection on whose client is known: one that a CONNECT has opened, or that was redirected here. A tunnel is open
+/// when this returns.
+///
+/// # Errors
+/// As [`answer`], but for what is wrong with a CONNECT itself.
+pub async fn lead(
+    exchange: &mut Exchange,
+    head: &Parts,
+    asked: ConnectionTarget,
+) -> Result<Successor, ProxyError> {
+    let shard = Rc::clone(&exchange.shard);
+    let original = exchange.client().original_destination();
     let caller = exchange.caller_index();
-    let (verdict, reported) = judge(&shard.snapshot, exchange.listener, caller, &asked)?;
+    let verdict = judge(&shard.snapshot, exchange.listener, caller, &asked, original);
+    let (verdict, reported) = verdict?;
     exchange.report(reported);
     match verdict {
         ConnectVerdict::PlainHttp => {
@@ -106,9 +122,9 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         ConnectVerdict::Pass(passage) => {
             exchange.set_passage(passage);
             exchange.admit(AskedFor::Tunnel)?;
-            let origin = snapshot::origin(Scheme::Http, &asked.host, asked.port);
-            let passed = shard.passed_origin(&origin, passage.reach)?;
-            let leads_to = asked.to_string().into();
+            let origin = passes_to(&asked, original);
+            let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
+            let leads_to = format!("{}:{}", origin.host, origin.port).into();
             let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
             let (snapshot, listener) = (&shard.snapshot, exchange.listener);
             passing::record(snapshot, listener, passage, opened.as_ref().err());
@@ -178,11 +194,13 @@ pub fn judge_again(
     asked: &ConnectionTarget,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
-    if !snapshot.listeners[listener].is_forward {
-        return Err("its listener is no forward proxy any more".into());
+    let original = tunnel.client.original_destination();
+    let is_redirected = snapshot.config.listeners[listener].redirection().is_some();
+    if !snapshot.listeners[listener].is_forward || is_redirected != original.is_some() {
+        return Err("its listener is of another kind now".into());
     }
     let caller = permit::judge_tunnel(snapshot, listener, tunnel)?;
-    let judged = judge(snapshot, listener, caller, asked);
+    let judged = judge(snapshot, listener, caller, asked, original);
     match judged.map(|(verdict, _)| verdict) {
         Ok(ConnectVerdict::Tunnel(taken)) => {
             let upstream = &snapshot.upstreams[taken.upstream as usize];
@@ -192,10 +210,13 @@ pub fn judge_again(
                 Err(LEADS_ELSEWHERE.into())
             }
         }
-        Ok(ConnectVerdict::Pass(_)) if asked.to_string() != *tunnel.leads_to => {
-            Err(LEADS_ELSEWHERE.into())
+        Ok(ConnectVerdict::Pass(passage)) => {
+            let origin = passes_to(asked, original);
+            if format!("{}:{}", origin.host, origin.port) != *tunnel.leads_to {
+                return Err(LEADS_ELSEWHERE.into());
+            }
+            tunnel.judge_address(snapshot, passage.reach)
         }
-        Ok(ConnectVerdict::Pass(passage)) => tunnel.judge_address(snapshot, passage.reach),
         Ok(ConnectVerdict::PlainHttp) => {
             Err("only plain HTTP is served at the destination now".into())
         }
@@ -208,13 +229,24 @@ pub fn judge_again(
 
 const LEADS_ELSEWHERE: &str = "the destination leads to another host or port now";
 
+/// Where a connection passes to that no route leads on: to where its client names, or, if it was redirected, to where it was
+/// on its way to.
+fn passes_to(asked: &ConnectionTarget, original: Option<SocketAddr>) -> Origin {
+    original.map_or_else(
+        || snapshot::origin(Scheme::Http, &asked.host, asked.port),
+        snapshot::origin_at,
+    )
+}
+
 /// What becomes of a CONNECT of a caller to a host and port, and of the tunnel that it has opened, by one snapshot; with
-/// the list of callers that would refuse it, if the listener only reports that.
+/// the list of callers that would refuse it, if the listener only reports that. The same of a connection that was redirected
+/// on its way to `original`: it is known to be TLS if `asked` is `https`, and to be nothing that is read here if not.
 fn judge<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
     caller: Option<CallerIndex>,
     asked: &'s ConnectionTarget,
+    original: Option<SocketAddr>,
 ) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
     let destination = |scheme| Destination {
         scheme,
@@ -227,6 +259,10 @@ fn judge<'s>(
     let pass = |judged: Result<Passage, ProxyError>| {
         judged.map(|passage| (ConnectVerdict::Pass(passage), None))
     };
+    if original.is_some() && asked.scheme == Scheme::Http {
+        let destination = destination(Scheme::Https);
+        return pass(passing::judge(snapshot, listener, caller, destination));
+    }
     let intercepts = snapshot.listeners[listener].intercepts;
     let injects = over_tls.iter().any(|taken| upstream(taken).injects());
     if injects || intercepts && !over_tls.is_empty() {
@@ -260,10 +296,11 @@ fn judge<'s>(
         let reported = permit::judge_route(snapshot, listener, first.route, caller)?;
         return Ok((ConnectVerdict::Tunnel(first), reported));
     }
-    if leads(Scheme::Http).next().is_some() {
+    if original.is_none() && leads(Scheme::Http).next().is_some() {
         return Ok((ConnectVerdict::PlainHttp, None));
     }
     if intercepts
+        && original.is_none()
         && route::is_address(&asked.host)
         && intercept::has_names_at(snapshot, listener, asked.port)
     {

@@ -1,7 +1,11 @@
-//! Where a request of a forward listener goes: what its client names, and what that is here.
+//! Where a request of a forward or redirected listener goes: what its client names, and what that is here.
 
-use http::Method;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
 use http::request::Parts;
+use http::uri::Scheme as UriScheme;
+use http::{Method, Version};
 
 use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
@@ -38,16 +42,34 @@ pub fn find_way<'s>(
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(Way<'s>, Scheme), ProxyError> {
-    let host = route::canonical(&checked.host);
+    let host = host(exchange, checked);
     let listener = exchange.listener;
     let destination = asked(exchange, &host, checked, head)?;
     let path = &*checked.path.canonical;
     let caller = exchange.caller_index();
     let way = way_to(snapshot, listener, caller, destination, path, &head.method)?;
+    let way = match (way, exchange.client().original_destination()) {
+        // What its host resolves to here is of no account.
+        (Way::Passed(named, passage), Some(original)) if named.scheme == UriScheme::HTTP => {
+            Way::Passed(snapshot::origin_at(original), passage)
+        }
+        (way, _) => way,
+    };
     Ok((way, destination.scheme))
 }
 
-/// The destination that a request of a forward listener is for, whose host is given in its canonical form.
+/// The host that a request is for, in its canonical form. One without a host, on a redirected connection, is for the address
+/// that this was made to.
+pub fn host<'r>(exchange: &Exchange, checked: &'r Checked<'_>) -> Cow<'r, str> {
+    match exchange.client().original_destination() {
+        Some(original) if checked.host.is_empty() => {
+            snapshot::origin_at(original).host.to_string().into()
+        }
+        _ => route::canonical(&checked.host),
+    }
+}
+
+/// The destination that a request of a forward or redirected listener is for, whose host is given in its canonical form.
 ///
 /// # Errors
 /// `bad_request` and `misdirected`, as [`find_way`].
@@ -59,8 +81,35 @@ pub fn asked<'r>(
 ) -> Result<Destination<'r>, ProxyError> {
     match exchange.client().target() {
         Some(opened) => inside(exchange, opened, host, checked.authority, head),
-        None => named(head, host),
+        None => match exchange.client().original_destination() {
+            Some(original) => redirected(original, host, head),
+            None => named(head, host),
+        },
     }
+}
+
+/// What a request of plain HTTP names on a redirected connection: a host, at the port that the connection was made to. A
+/// client that knows of no proxy says in `Host` what it has resolved.
+fn redirected<'r>(
+    original: SocketAddr,
+    host: &'r str,
+    head: &Parts,
+) -> Result<Destination<'r>, ProxyError> {
+    if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
+        return Err(ProxyError::bad_request(
+            "the connection was redirected here on its way to a server, and the request is for a proxy",
+        ));
+    }
+    if scheme_of(head) == Some(Scheme::Https) {
+        return Err(ProxyError::bad_request(
+            "the :scheme is https on a connection without TLS",
+        ));
+    }
+    Ok(Destination {
+        scheme: Scheme::Http,
+        host,
+        port: original.port(),
+    })
 }
 
 /// The way of a request of a caller for a destination, whose host is in its canonical form.

@@ -15,8 +15,10 @@ pub enum Forwarded {
     No,
     /// By a forward listener, in the scheme that the client names.
     AsNamed,
-    /// By a forward listener, over TLS where the client names `http`.
+    /// By a forward or redirected listener, over TLS where the client names `http`.
     OverTls,
+    /// By a redirected listener, to the address that the client was connecting to: under the host that it names.
+    ToOriginal,
 }
 
 /// Makes the headers of a response fit for a client of a forward listener: without other ways to the API, which would

@@ -21,6 +21,7 @@ mod open_tunnels;
 mod outgoing;
 mod passing;
 mod permit;
+mod redirected;
 mod renewal;
 mod reply;
 mod reply_body;
@@ -52,14 +53,16 @@ pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
 pub use intercept::{NamedDestination, PendingInterception, is_still_intercepted, name_inside};
 pub use interim::InterimSink;
+pub use redirected::{RedirectedAs, lead_redirected};
 pub use reply::problem_bytes_http1;
 pub use reply_body::{Reply, ReplyError, Successor};
 pub use revocation::judge_tunnels;
 pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
-pub use tunnel::UpstreamTunnel;
+pub use tunnel::{FirstToSpeak, UpstreamTunnel};
 pub use upload::ClientBody;
 
 use crate::config::Scheme;
+use crate::egress::Reach;
 use crate::http1::ReasonPhrase;
 use crate::policy::AskedFor;
 use crate::route::{AllowedAddresses, AllowedHosts};
@@ -164,10 +167,16 @@ async fn answer(
             Way::Passed(origin, passage) => {
                 let target = target::write(&request.head, &checked, None)?;
                 exchange.set_passage(passage);
-                passed = shard.passed_origin(&origin, passage.reach)?;
+                passed =
+                    shard.passed_origin(&origin, passage.way(&origin, request.head.version))?;
                 exchange.set_passed_upstream(&passed.upstream);
                 let (upstream, pool) = (&*passed.upstream, &passed.pool);
-                (upstream, pool, target, Forwarded::AsNamed, Some(passage))
+                let forwarded = if passage.reach == Reach::Redirected {
+                    Forwarded::ToOriginal
+                } else {
+                    Forwarded::AsNamed
+                };
+                (upstream, pool, target, forwarded, Some(passage))
             }
         };
         let injection = choose_injection(exchange, upstream)?;

@@ -196,6 +196,14 @@ impl OpenTunnel {
         self.revoked.take()
     }
 
+    /// Whether it must end now. The task is woken when that is so.
+    pub fn is_revoked(&self, cx: &Context<'_>) -> bool {
+        let revoked = self.poll_revoked(cx);
+        let is_revoked = revoked.is_some();
+        self.revoked.set(revoked);
+        is_revoked
+    }
+
     fn revoke(&self, reason: Revocation) {
         self.revoked.set(Some(reason));
         if let Some(waker) = &*self.waker.borrow() {

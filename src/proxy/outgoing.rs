@@ -178,7 +178,7 @@ impl<'r> OutgoingRequest<'r> {
             line: RequestLine {
                 method: &self.head.method,
                 target: &self.target,
-                host: &self.upstream.host,
+                host: self.named_host().unwrap_or(&self.upstream.host),
                 proxied: None,
             },
             headers,
@@ -192,7 +192,8 @@ impl<'r> OutgoingRequest<'r> {
     pub fn to_http2(&self, token: Option<&Token>) -> Request<Option<AttemptBody>> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.upstream.scheme.clone());
-        uri.authority = Some(self.upstream.authority.clone());
+        let authority = self.named_authority();
+        uri.authority = Some(authority.unwrap_or_else(|| self.upstream.authority.clone()));
         uri.path_and_query = Some(self.target.clone());
         let mut request = Request::new(self.upload.map(Upload::begin_attempt));
         *request.method_mut() = self.head.method.clone();
@@ -214,6 +215,19 @@ impl<'r> OutgoingRequest<'r> {
             signal.notify_one();
         }
         request
+    }
+
+    /// The `Host` of the client, where the upstream is the very server that it was connecting to.
+    fn named_host(&self) -> Option<&HeaderValue> {
+        let host = self.head.headers.get(header::HOST);
+        host.filter(|_| self.forwarded == Forwarded::ToOriginal)
+    }
+
+    /// The same for HTTP/2, where it may have come as `:authority`.
+    fn named_authority(&self) -> Option<Authority> {
+        let authority = self.head.uri.authority().cloned();
+        let authority = authority.filter(|_| self.forwarded == Forwarded::ToOriginal);
+        authority.or_else(|| self.named_host()?.to_str().ok()?.parse().ok())
     }
 
     /// The token, and the proof that goes with it. There is no other of either: the request has been

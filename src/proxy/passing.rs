@@ -4,15 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Version;
+use http::uri::Scheme as UriScheme;
 use tokio::time::Instant;
 
 use super::caller_rule::CallerRule;
 use super::error::{ErrorKind, ProxyError};
-use crate::config::EgressAction;
+use crate::config::{EgressAction, HttpVersion};
 use crate::egress::{EgressDecision, Reach};
 use crate::policy::CallerIndex;
 use crate::route::Destination;
-use crate::snapshot::{BuiltUpstream, Passing, PassingError, Snapshot};
+use crate::snapshot::{BuiltUpstream, Passing, PassingError, PassingWay, Snapshot};
 use crate::upstream::{Origin, OriginPoolError, OriginPools, Pool, TlsError};
 
 /// Origins that no route leads to and that each shard keeps connections to, for listeners of each reach. More than
@@ -29,6 +31,21 @@ pub struct Passage {
     pub reach: Reach,
     /// It is not in the list of callers of the rule that lets it pass, and the listener only reports that.
     pub reported: Option<CallerRule>,
+}
+
+impl Passage {
+    /// How a request passes to an origin that came by this version of HTTP. What is redirected is spoken on in the version that
+    /// its client chose for the very server: without TLS, nothing tells which ones that server knows.
+    pub fn way(&self, origin: &Origin, version: Version) -> PassingWay {
+        let reach = self.reach;
+        let is_redirected = reach == Reach::Redirected && origin.scheme == UriScheme::HTTP;
+        let http = if is_redirected && version == Version::HTTP_2 {
+            HttpVersion::Http2
+        } else {
+            HttpVersion::Auto
+        };
+        PassingWay { reach, http }
+    }
 }
 
 /// Judges a destination that no route leads to, by its host and port. A refusal is counted.
@@ -105,7 +122,7 @@ fn conclude(
         metrics.denied_address.inc();
         let detail = "an IPv4 address is written as four decimal numbers";
         Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
-    } else if !snapshot.egress.allows_port(port) {
+    } else if !snapshot.egress.allows_port(listener, port) {
         metrics.denied_port.inc();
         let detail = format!("port {port} is none of `ports` of [egress]");
         Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
@@ -188,6 +205,10 @@ pub struct PassedOrigin {
 pub struct PassedOrigins {
     of_machine: OriginPools<Arc<BuiltUpstream>>,
     of_network: OriginPools<Arc<BuiltUpstream>>,
+    /// Where the system had found them on their way to, over HTTP/1.1.
+    redirected: OriginPools<Arc<BuiltUpstream>>,
+    /// The same over HTTP/2.
+    redirected_http2: OriginPools<Arc<BuiltUpstream>>,
 }
 
 impl PassedOrigins {
@@ -196,6 +217,8 @@ impl PassedOrigins {
         Self {
             of_machine: OriginPools::new(MOST_ORIGINS),
             of_network: OriginPools::new(MOST_ORIGINS),
+            redirected: OriginPools::new(MOST_ORIGINS),
+            redirected_http2: OriginPools::new(MOST_ORIGINS),
         }
     }
 
@@ -208,14 +231,16 @@ impl PassedOrigins {
         &self,
         passing: &Passing,
         origin: &Origin,
-        reach: Reach,
+        way: PassingWay,
     ) -> Result<PassedOrigin, ProxyError> {
-        let pools = match reach {
-            Reach::Machine => &self.of_machine,
-            Reach::Network => &self.of_network,
+        let pools = match (way.reach, way.http) {
+            (Reach::Machine, _) => &self.of_machine,
+            (Reach::Network, _) => &self.of_network,
+            (Reach::Redirected, HttpVersion::Http2) => &self.redirected_http2,
+            (Reach::Redirected, _) => &self.redirected,
         };
         let make = || {
-            let upstream = passing.upstream(origin, reach)?;
+            let upstream = passing.upstream(origin, way)?;
             Ok((Arc::clone(&upstream.endpoint), upstream))
         };
         let found = pools.pool(origin, Instant::now(), make);
@@ -225,8 +250,14 @@ impl PassedOrigins {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self, now: Instant) {
-        self.of_machine.sweep(now);
-        self.of_network.sweep(now);
+        for pools in [
+            &self.of_machine,
+            &self.of_network,
+            &self.redirected,
+            &self.redirected_http2,
+        ] {
+            pools.sweep(now);
+        }
     }
 }
 

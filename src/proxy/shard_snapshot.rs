@@ -12,8 +12,7 @@ use super::error::{ErrorKind, ProxyError};
 use super::open_tunnels::OpenTunnels;
 use super::passing::{PassedOrigin, PassedOrigins};
 use crate::config;
-use crate::egress::Reach;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{PassingWay, Snapshot};
 use crate::tls::HandshakeTurns;
 use crate::upstream::{Endpoint, Origin, Pool};
 
@@ -81,11 +80,15 @@ impl ShardSnapshot {
             .get_or_init(|| Pool::new(Arc::clone(&self.snapshot.upstreams[upstream].endpoint)))
     }
 
-    /// An origin that requests pass to from listeners of this reach, with this shard's connections to it.
+    /// An origin that requests pass to in this way, with this shard's connections to it.
     ///
     /// # Errors
     /// As `PassedOrigins::get`; `destination_denied` if nothing passes.
-    pub fn passed_origin(&self, origin: &Origin, reach: Reach) -> Result<PassedOrigin, ProxyError> {
+    pub fn passed_origin(
+        &self,
+        origin: &Origin,
+        way: PassingWay,
+    ) -> Result<PassedOrigin, ProxyError> {
         let passing = self.snapshot.passing.as_ref();
         let passing = passing.ok_or_else(|| {
             ProxyError::new(
@@ -93,7 +96,7 @@ impl ShardSnapshot {
                 "nothing may leave that no route leads to",
             )
         })?;
-        self.passed.get(passing, origin, reach)
+        self.passed.get(passing, origin, way)
     }
 
     /// Closes connections that have been idle for too long, and cuts tunnels whose certificate or token has ended.

@@ -4,15 +4,18 @@
 mod copy;
 mod side;
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderValue, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
 
 use super::admission::HeldLimits;
 use super::client_connection::{ClientConnection, ConnectionTarget};
@@ -24,12 +27,17 @@ use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
 use super::upgrade;
+use crate::client_socket::ClientSocket;
+use crate::deadline::Deadline;
 use crate::limit::Permit;
 use crate::metrics::TunnelEnd;
 use crate::snapshot::BuiltUpstream;
 use crate::upstream::{Lease, TunnelLease, UpstreamIo};
 use copy::TunnelCopy;
 use side::UpstreamSide;
+
+/// What is read at once of a server whose client waits for it to speak.
+const READ_AHEAD: usize = 1024;
 
 /// What leads to the upstream: a connection, or a stream of HTTP/2. It is to be joined with the client's once the
 /// answer that says so has been sent.
@@ -57,6 +65,17 @@ enum HeldUpstream {
         #[expect(dead_code, reason = "held until it is dropped")] TunnelLease,
         #[expect(dead_code, reason = "held until it is dropped")] Option<Permit>,
     ),
+}
+
+/// Which side of a tunnel says something first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstToSpeak {
+    /// The client.
+    Client,
+    /// The server; or one of both has ended, or may stay no longer, and joining them is the end of it.
+    Server,
+    /// Neither did in the time that a tunnel may be idle.
+    Nobody,
 }
 
 /// A tunnel has ended otherwise than by its own end, before all was sent to the client: that side is to be reset.
@@ -167,6 +186,46 @@ impl UpstreamTunnel {
         matches!(asked, Some(TunnelAsked::Connect(_)))
     }
 
+    /// Waits until one side says something. What the client says is added to `received`, what the server says is kept.
+    pub async fn first_to_speak(
+        &mut self,
+        socket: &mut ClientSocket,
+        received: &mut BytesMut,
+        client: &ClientConnection,
+    ) -> FirstToSpeak {
+        let mut ahead = BytesMut::with_capacity(READ_AHEAD);
+        let until = self.idle.map(|idle| Instant::now() + idle);
+        let mut deadline = Deadline::default();
+        let open = self.open.clone();
+        let first = {
+            let mut from_client = pin!(socket.read_buf(received));
+            let mut from_server = pin!(self.side.read_buf(&mut ahead));
+            poll_fn(|cx| {
+                client.register(cx);
+                let is_over = open.as_ref().is_some_and(|open| open.is_revoked(cx));
+                if is_over || client.is_cut() || from_server.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(FirstToSpeak::Server);
+                }
+                if let Poll::Ready(read) = from_client.as_mut().poll(cx) {
+                    return Poll::Ready(match read {
+                        Ok(0) | Err(_) => FirstToSpeak::Server,
+                        Ok(_) => FirstToSpeak::Client,
+                    });
+                }
+                match until {
+                    Some(until) => deadline.poll(cx, until).map(|()| FirstToSpeak::Nobody),
+                    None => Poll::Pending,
+                }
+            })
+            .await
+        };
+        if first == FirstToSpeak::Nobody {
+            self.record.set_end(TunnelEnd::Idle);
+        }
+        self.received = ahead.freeze();
+        first
+    }
+
     /// Joins both sides until both have ended, or nothing moves. Of the client's, `received` has been read already.
     ///
     /// # Errors
@@ -230,7 +289,7 @@ impl UpstreamTunnel {
         let mut copy = TunnelCopy::new(client, self.side, received, self.buffer, self.record);
         copy.idle = self.idle;
         let open = self.open;
-        let end = std::future::poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             if let Some(reason) = open.as_ref().and_then(|open| open.poll_revoked(cx)) {
                 copy.record.set_revoked(reason);
                 return Poll::Ready(TunnelEnd::Revoked);

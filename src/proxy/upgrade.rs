@@ -18,7 +18,7 @@ use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::Scheme;
 use crate::policy::CallerIndex;
-use crate::route::{self, Destination};
+use crate::route::Destination;
 use crate::snapshot::{self, BuiltUpstream, NoCredential, Snapshot};
 
 /// What a request asks for, which a route leads to the `routed` upstream, or which passes.
@@ -32,7 +32,7 @@ pub fn asked(
     routed: Option<&BuiltUpstream>,
 ) -> Result<AskedUpgrade, ProxyError> {
     let host = if exchange.is_forward() {
-        let host = route::canonical(&checked.host);
+        let host = destination::host(exchange, checked);
         let Destination { scheme, host, port } =
             destination::asked(exchange, &host, checked, head)?;
         UpgradeHost::Destination(snapshot::origin(scheme, host, port))

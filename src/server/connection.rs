@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::detect::{Detected, detect};
+use super::redirected::{self, Begun};
 use super::refusal::{Refusal, close, part, refuse};
 use super::tls::{Negotiated, PendingHandshake, handshake, intercept};
 use super::{http1_session, http2_session};
@@ -27,6 +28,8 @@ pub enum Beginning {
     Tls(PendingHandshake),
     /// TLS that is ended inside of a CONNECT.
     Intercepted(Box<PendingInterception>),
+    /// Whatever the system has redirected here.
+    Redirected,
 }
 
 /// Serves a connection to its end.
@@ -50,6 +53,20 @@ pub fn serve(
             }
             Beginning::Intercepted(pending) => {
                 Box::pin(intercept(socket, Bytes::new(), pending, &client, &current)).await
+            }
+            Beginning::Redirected => {
+                let begun = Box::pin(redirected::begin(socket, &client, &current)).await;
+                let Some((socket, read, begun)) = begun else {
+                    return;
+                };
+                received = read;
+                match begun {
+                    Begun::Session(negotiated) => Some((socket, negotiated)),
+                    Begun::Tunnel(tunnel) => {
+                        let joined = join(socket, received, tunnel, &client, &limits);
+                        return Box::pin(joined).await;
+                    }
+                }
             }
         };
         let Some(secured) = secured else { return };

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
@@ -16,9 +17,9 @@ use crate::proxy::ClientConnection;
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What TLS begins with: a record of a handshake, of a version 3.x (RFC 8446 section 5.1).
-const TLS: [u8; 2] = [22, 3];
-/// The most that is read to tell HTTP/1.1 from HTTP/2.
-const READ_AHEAD: usize = 8 * 1024;
+pub(super) const TLS: [u8; 2] = [22, 3];
+/// The most that is read to tell what a connection speaks.
+pub(super) const READ_AHEAD: usize = 8 * 1024;
 
 /// What the first bytes of a connection are.
 pub(super) enum Detected {
@@ -53,50 +54,17 @@ async fn read_preface(
     client: &ClientConnection,
     limits: &config::Server,
 ) -> Detected {
-    // When the connection began, and once something has arrived, when its first byte did.
-    let mut since = Instant::now();
-    let mut deadline = Deadline::default();
-    let mut closing_since = None;
-    let mut read = async |read_ahead: &mut BytesMut| {
-        let is_first = read_ahead.is_empty();
-        let at = if is_first {
-            since + limits.idle_timeout
-        } else {
-            since + limits.header_timeout
-        };
-        let mut reading = pin!(socket.read_buf(read_ahead));
-        let read = std::future::poll_fn(|cx| {
-            client.register(cx);
-            if client.is_cut() {
-                return Poll::Ready(None);
-            }
-            // The first request of a new connection may be on its way: it is still served.
-            let at = if client.is_closing() {
-                at.min(*closing_since.get_or_insert_with(Instant::now) + limits.linger_timeout)
-            } else {
-                at
-            };
-            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
-                return Poll::Ready(Some(read.unwrap_or(0)));
-            }
-            deadline.poll(cx, at).map(|()| None)
-        })
-        .await;
-        if is_first {
-            since = Instant::now();
-        }
-        read
-    };
+    let mut reader = FirstReader::new(client, limits, limits.idle_timeout);
     read_ahead.reserve(READ_AHEAD);
     loop {
         let has_begun = !read_ahead.is_empty();
         let is_undecided = read_ahead.len() < PREFACE.len() && PREFACE.starts_with(read_ahead);
         if is_undecided {
-            match read(read_ahead).await {
-                Some(0) => return Detected::Nothing,
-                None if has_begun && !client.is_cut() => return Detected::Incomplete,
-                None => return Detected::Nothing,
-                Some(_) => {}
+            match reader.read(socket, read_ahead).await {
+                FirstRead::Closed => return Detected::Nothing,
+                FirstRead::Late if has_begun && !client.is_cut() => return Detected::Incomplete,
+                FirstRead::Late => return Detected::Nothing,
+                FirstRead::Some => {}
             }
         }
         let compared = read_ahead.len().min(PREFACE.len());
@@ -109,5 +77,93 @@ async fn read_preface(
         if compared == PREFACE.len() {
             return Detected::Http2;
         }
+    }
+}
+
+/// Reads the first bytes of a connection.
+pub(super) struct FirstReader<'c> {
+    client: &'c ClientConnection,
+    limits: &'c config::Server,
+    /// How long the first byte may take.
+    silence: Duration,
+    /// When the connection began, and once something has arrived, when its first byte did.
+    since: Instant,
+    deadline: Deadline,
+    closing_since: Option<Instant>,
+}
+
+/// What came of one read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstRead {
+    /// Some bytes.
+    Some,
+    /// The end.
+    Closed,
+    /// Nothing in time, or the connection is cut.
+    Late,
+}
+
+impl<'c> FirstReader<'c> {
+    /// For a connection that begins now, of which the first byte may take as long as `silence`.
+    pub(super) fn new(
+        client: &'c ClientConnection,
+        limits: &'c config::Server,
+        silence: Duration,
+    ) -> Self {
+        Self {
+            client,
+            limits,
+            silence,
+            since: Instant::now(),
+            deadline: Deadline::default(),
+            closing_since: None,
+        }
+    }
+
+    /// Whether nothing more comes of the connection, whatever its client still says.
+    pub(super) fn is_ending(&self) -> bool {
+        self.client.is_cut() || self.client.is_closing()
+    }
+
+    /// Reads once. What is there already counts as the first bytes.
+    pub(super) async fn read(
+        &mut self,
+        socket: &mut ClientSocket,
+        read_ahead: &mut BytesMut,
+    ) -> FirstRead {
+        let is_first = read_ahead.is_empty();
+        let patience = if is_first {
+            self.silence
+        } else {
+            self.limits.header_timeout
+        };
+        let at = self.since + patience;
+        let (client, limits) = (self.client, self.limits);
+        let mut reading = pin!(socket.read_buf(read_ahead));
+        let read = std::future::poll_fn(|cx| {
+            client.register(cx);
+            if client.is_cut() {
+                return Poll::Ready(FirstRead::Late);
+            }
+            // The first request of a new connection may be on its way: it is still served.
+            let at = if client.is_closing() {
+                let since = *self.closing_since.get_or_insert_with(Instant::now);
+                at.min(since + limits.linger_timeout)
+            } else {
+                at
+            };
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(match read {
+                    Ok(0) | Err(_) => FirstRead::Closed,
+                    Ok(_) => FirstRead::Some,
+                });
+            }
+            self.deadline.poll(cx, at).map(|()| FirstRead::Late)
+        })
+        .await;
+        if is_first {
+            self.since = Instant::now();
+        }
+        read
     }
 }

@@ -8,6 +8,7 @@ mod http1_session;
 mod http2_session;
 mod listener;
 mod observed_socket;
+mod redirected;
 mod refusal;
 mod shard;
 mod socket_file;

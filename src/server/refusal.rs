@@ -9,6 +9,7 @@ use crate::config::{self, AccessLog};
 use crate::http1::HeadError;
 use crate::proxy::{self, ClientConnection, CurrentSnapshot, ErrorKind, ProxyError};
 use crate::sampling::Failure;
+use crate::snapshot::Snapshot;
 use crate::telemetry::ACCESS;
 
 /// Why there is no request to answer.
@@ -71,15 +72,39 @@ pub(super) async fn refuse(
     current: &CurrentSnapshot,
 ) {
     let error = refusal.error();
-    let (kind, status) = (error.kind, error.kind.status());
     let (shard, listener) = current(client);
     let patience = shard.snapshot.config.server.linger_timeout;
-    let traffic = shard.snapshot.traffic(listener, None);
-    traffic.count_error(kind.code(), None);
-    traffic.count_response(status, None);
+    shard
+        .snapshot
+        .traffic(listener, None)
+        .count_response(error.kind.status(), None);
     // Plain HTTP in the place of TLS is counted as a handshake that failed.
-    if let Some(audit) = &shard.snapshot.audit
-        && !matches!(refusal, Refusal::Plaintext | Refusal::PlaintextInside)
+    let is_audited = !matches!(refusal, Refusal::Plaintext | Refusal::PlaintextInside);
+    report(&error, is_audited, client, &shard.snapshot, listener);
+    let answer = proxy::problem_bytes_http1(&error, true);
+    let sent = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    };
+    if let Ok(Ok(())) = timeout(patience, sent).await {
+        linger(stream, patience).await;
+    }
+}
+
+/// Counts and logs what is refused before it is a request.
+pub(super) fn report(
+    error: &ProxyError,
+    is_audited: bool,
+    client: &ClientConnection,
+    snapshot: &Snapshot,
+    listener: usize,
+) {
+    let (kind, status) = (error.kind, error.kind.status());
+    snapshot
+        .traffic(listener, None)
+        .count_error(kind.code(), None);
+    if let Some(audit) = &snapshot.audit
+        && is_audited
     {
         audit.trail.count_refused(&client.listener, kind.code());
     }
@@ -91,12 +116,9 @@ pub(super) async fn refuse(
             status: Some(status.as_u16()),
         };
         let now = Instant::now();
-        shard
-            .snapshot
-            .sampling
-            .admit(failure, Some(&error.detail), now)
+        snapshot.sampling.admit(failure, Some(&error.detail), now)
     };
-    let is_logged = match shard.snapshot.config.log.access {
+    let is_logged = match snapshot.config.log.access {
         AccessLog::Off => false,
         AccessLog::Failures | AccessLog::Errors => is_admitted(),
         AccessLog::All => true,
@@ -111,14 +133,6 @@ pub(super) async fn refuse(
             cause = &*error.detail,
             "refused before it was a request",
         );
-    }
-    let answer = proxy::problem_bytes_http1(&error, true);
-    let sent = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await
-    };
-    if let Ok(Ok(())) = timeout(patience, sent).await {
-        linger(stream, patience).await;
     }
 }
 

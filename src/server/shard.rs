@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::accepted::AcceptedConnection;
 use super::connection::{self, Beginning};
+use super::redirected;
 use super::tls::PendingHandshake;
 use crate::client_socket::{ClientSocket, Peer};
 use crate::config::Scheme;
@@ -309,6 +310,19 @@ impl ShardState {
         let (shard, listener) = current(&client);
         let rules = &shard.snapshot.listeners[listener];
         let beginning = match &rules.tls {
+            None if shard.snapshot.config.listeners[listener]
+                .redirection()
+                .is_some() =>
+            {
+                let original = redirected::original_destination(&socket);
+                let own_sockets = &shard.snapshot.own_sockets;
+                let Some(original) = original.filter(|it| !own_sockets.contain(*it)) else {
+                    redirected::report_own(&client, &shard.snapshot, listener);
+                    return None;
+                };
+                client.set_original_destination(original);
+                Beginning::Redirected
+            }
             None => Beginning::Http,
             Some(tls) => {
                 let Some(place) = rules.handshakes.try_acquire(peer.ip()) else {

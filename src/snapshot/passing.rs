@@ -1,6 +1,6 @@
 //! The origins that clients name and no route leads to, as upstreams.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::uri::Scheme;
@@ -10,7 +10,7 @@ use super::context::BuildContext;
 use super::endpoints::EndpointContext;
 use super::injection::Injections;
 use super::{BuiltUpstream, Passing, PassingProxy};
-use crate::config::{self, Config};
+use crate::config::{self, Config, HttpVersion};
 use crate::egress::{AddressRules, EgressPolicy, Reach};
 use crate::upstream::{
     self, AddressCheck, Connector, ForbiddenAddress, Origin, OriginConnectors, ReadyProxy, TlsError,
@@ -18,6 +18,15 @@ use crate::upstream::{
 
 /// Idle connections that each shard keeps to one origin.
 const IDLE_PER_ORIGIN: usize = 4;
+
+/// How requests pass to an origin. Those that pass in different ways share no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassingWay {
+    /// Who can reach the listener that they come by.
+    pub reach: Reach,
+    /// What is spoken with the origin.
+    pub http: HttpVersion,
+}
 
 /// Why there is no upstream for an origin.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +113,7 @@ impl Passing {
             && fingerprints(self) == fingerprints(other)
     }
 
-    /// A connector for a host and port, by which requests of listeners with this reach pass.
+    /// A connector for a host and port, by which requests pass in this way.
     ///
     /// # Errors
     /// TLS is needed and cannot be set up.
@@ -112,13 +121,15 @@ impl Passing {
         &self,
         origin: &Origin,
         url: &Url,
-        reach: Reach,
+        PassingWay { reach, http }: PassingWay,
     ) -> Result<Connector, TlsError> {
         let check = EgressCheck {
             rules: Arc::clone(&self.addresses),
             reach,
         };
-        let proxy = match self.rules.proxy.proxy_for(url) {
+        let proxy = self.rules.proxy.proxy_for(url);
+        // What is redirected was on its way to that very address.
+        let proxy = match proxy.filter(|_| reach != Reach::Redirected) {
             Some(config) => {
                 let mut known = self.proxies.iter();
                 let known = known.find(|known| known.config == *config);
@@ -126,27 +137,30 @@ impl Passing {
             }
             None => None,
         };
-        let connector = self.connectors.connector(origin, Arc::new(check), proxy)?;
+        let connector = self
+            .connectors
+            .connector(origin, http, Arc::new(check), proxy)?;
         Ok(connector.with_dialing(self.settings.dialing.clone()))
     }
 
-    /// The upstream that an origin is, by which requests of listeners with this reach pass.
+    /// The upstream that an origin is, by which requests pass in this way.
     ///
     /// # Errors
     /// The origin has no URL, or TLS is needed and cannot be set up.
     pub fn upstream(
         &self,
         origin: &Origin,
-        reach: Reach,
+        way: PassingWay,
     ) -> Result<Arc<BuiltUpstream>, PassingError> {
         let Origin { scheme, host, port } = origin;
         let written = format!("{scheme}://{host}:{port}/");
         let url = Url::parse(&written).ok();
         let url = url.filter(|url| url.host().is_some_and(|parsed| parsed == *host));
         let url = url.ok_or_else(|| PassingError::Host(host.to_string()))?;
-        let connector = self.connector(origin, &url, reach)?;
+        let connector = self.connector(origin, &url, way)?;
         let config = config::Upstream {
             url,
+            http: way.http,
             ..self.settings.clone()
         };
         let endpoint = self.endpoints.endpoint(&config, connector);
@@ -173,4 +187,17 @@ pub fn origin(scheme: config::Scheme, host: &str, port: u16) -> Origin {
         config::Scheme::Https => Scheme::HTTPS,
     };
     Origin { scheme, host, port }
+}
+
+/// The origin at this address, without TLS of ours.
+pub fn origin_at(address: SocketAddr) -> Origin {
+    let host = match address.ip() {
+        IpAddr::V4(ip) => Host::Ipv4(ip),
+        IpAddr::V6(ip) => Host::Ipv6(ip),
+    };
+    Origin {
+        scheme: Scheme::HTTP,
+        host,
+        port: address.port(),
+    }
 }

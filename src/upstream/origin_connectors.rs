@@ -15,8 +15,7 @@ use super::proxy_hop::ReadyProxy;
 use crate::address::OwnSockets;
 use crate::config::{HttpVersion, Tls};
 
-/// Makes connectors for origins that nobody configured, all with the same settings: HTTP/2 if an https server
-/// takes it, and the CA certificates of the system. They are read once, so that nothing is read while a request
+/// Makes connectors for origins that nobody configured, all with the same settings: the CA certificates of the system. They are read once, so that nothing is read while a request
 /// waits.
 pub struct OriginConnectors {
     tls: Result<ClientTls, TlsError>,
@@ -33,13 +32,14 @@ impl OriginConnectors {
         }
     }
 
-    /// A connector for this origin, which connects to what `check` allows, or goes through `proxy`.
+    /// A connector for this origin, which speaks `http`, and connects to what `check` allows or goes through `proxy`.
     ///
     /// # Errors
     /// There are no CA certificates, or no certificate can carry the name.
     pub fn connector(
         &self,
         origin: &Origin,
+        http: HttpVersion,
         check: Arc<dyn AddressCheck>,
         proxy: Option<Arc<ReadyProxy>>,
     ) -> Result<Connector, TlsError> {
@@ -50,7 +50,7 @@ impl OriginConnectors {
         } else {
             None
         };
-        let connector = Connector::with_tls(host.clone(), *port, tls, HttpVersion::Auto);
+        let connector = Connector::with_tls(host.clone(), *port, tls, http);
         let connector = connector
             .with_own_sockets(Arc::clone(&self.own_sockets))
             .with_address_check(check);

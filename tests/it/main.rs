@@ -35,6 +35,7 @@ mod oauth_mtls;
 mod oauth_secrets;
 mod pool;
 mod proxy;
+mod redirected;
 
 mod reload;
 mod renewal;

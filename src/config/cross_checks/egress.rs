@@ -17,7 +17,8 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         draft.egress_rules.first(),
         draft.forward_listeners.is_empty(),
     ) {
-        let help = "they are for listeners of `kind` \"forward\", and there is none";
+        let help =
+            "they are for listeners of `kind` \"forward\" or \"redirected\", and there is none";
         report.warning(&first.place, "the rules of [egress] have no effect", help);
     }
 }
@@ -41,11 +42,14 @@ fn listeners_of_rules(draft: &Draft, report: &Report<'_>) {
     for rule in &draft.egress_rules {
         let named = rule.rule.listeners.iter().zip(&rule.listeners);
         for (name, place) in named.filter(|(name, _)| is_reverse(name)) {
-            let message = format!("listener {} is no forward listener", QuotedWord(name));
+            let message = format!(
+                "listener {} is neither a forward nor a redirected listener",
+                QuotedWord(name)
+            );
             let forward = draft.forward_listeners.iter();
             let close = did_you_mean(name, forward.map(|((name, _), _)| name.as_str()));
             let help = close.unwrap_or_else(|| {
-                "only requests of forward listeners go where no route leads".to_owned()
+                "only requests of such listeners go where no route leads".to_owned()
             });
             report.error(place, message, help);
         }

@@ -85,7 +85,10 @@ fn passing_by_a_proxy(draft: &Draft, report: &Report<'_>) {
         return;
     };
     let mut listeners = draft.forward_listeners.iter();
-    let passing = listeners.find(|((name, forward), _)| may_pass(draft, name, forward));
+    let passing = listeners.find(|((name, forward), _)| {
+        // What is redirected goes to its own address, by no proxy.
+        forward.redirection.is_none() && may_pass(draft, name, forward)
+    });
     if let Some(((name, _), _)) = passing
         && egress.addresses == EgressAddresses::Public
     {

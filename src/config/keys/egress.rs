@@ -9,12 +9,12 @@ use super::super::parse::egress::{allowed_prefix, prefix, rule_host};
 use super::super::settings::{EgressAction, EgressAddresses, HostPattern};
 use super::proxy::{proxy, proxy_authorization, proxy_tls};
 
-const ADDRESSES: &[(&str, EgressAddresses)] = &[
-    ("public", EgressAddresses::Public),
-    ("any", EgressAddresses::Any),
+const ADDRESSES: &[(&str, Option<EgressAddresses>)] = &[
+    ("public", Some(EgressAddresses::Public)),
+    ("any", Some(EgressAddresses::Any)),
 ];
 
-pub(super) const ACTIONS: &[(&str, EgressAction)] =
+const ACTIONS: &[(&str, EgressAction)] =
     &[("pass", EgressAction::Pass), ("deny", EgressAction::Deny)];
 
 keys! {
@@ -22,7 +22,11 @@ keys! {
     EGRESS: Egress, EGRESS_TABLE = "[egress]" {
         /// Which addresses may be connected to that neither `allow` nor `deny` holds. `"public"`: those that
         /// are globally reachable by the special-purpose registries of the IANA. `"any"`: all.
-        addresses: Choice<EgressAddresses> = Choice::new(ADDRESSES, "public");
+        addresses: Choice<Option<EgressAddresses>> = Choice::wordless(
+            ADDRESSES,
+            None,
+            "`\"public\"`, for redirected listeners `\"any\"`",
+        );
 
         /// Addresses or prefixes, such as `"10.20.0.0/16"`, that may be connected to. The longest prefix of
         /// `allow` and `deny` decides. An address that embeds an IPv4 address counts as that one.
@@ -32,9 +36,9 @@ keys! {
         deny: List<IpNet> = List::new("IP addresses and prefixes", prefix);
 
         /// The ports that may be connected to.
-        ports: Ports = Ports::new(&[80, 443]);
+        ports: Ports = Ports::new("`[80, 443]`, for redirected listeners all");
 
-        /// The longest time in which nothing moves, either way, in a tunnel that a CONNECT has opened.
+        /// The longest time in which nothing moves, either way, in the tunnel of a CONNECT or of a redirected connection.
         tunnel_idle_timeout: Time = Time::new("1h", "1ms");
 
         /// The [proxy](#proxies) through which every API, every authorization server and what passes is reached,
@@ -64,7 +68,7 @@ keys! {
             "host names such as [\"*.example.com\"]",
         );
 
-        /// The forward listeners it is for. An empty list stands for all.
+        /// The forward and redirected listeners it is for. An empty list stands for all.
         listeners: List<String> = List::new("names of listeners", any_text);
 
         /// The callers it is for. `["*"]`: every caller that is known. An empty list stands for all clients.

@@ -12,7 +12,6 @@ use super::super::parse::listener::{Mode, name, octal};
 use super::super::report::Expected;
 use super::super::settings::forward::EVERY_UPSTREAM;
 use super::super::settings::{EgressAction, Enforcement};
-use super::egress::ACTIONS;
 use super::listener_tls::{CERTIFICATE_TABLE, LISTENER_TLS_TABLE};
 
 /// How requests name where they go.
@@ -22,11 +21,14 @@ pub(in crate::config) enum ListenerKind {
     Reverse,
     /// By an absolute URL.
     Forward,
+    /// By where the system found them on their way to.
+    Redirected,
 }
 
 const KINDS: &[(&str, ListenerKind)] = &[
     ("reverse", ListenerKind::Reverse),
     ("forward", ListenerKind::Forward),
+    ("redirected", ListenerKind::Redirected),
 ];
 
 const ENFORCEMENTS: &[(&str, Enforcement)] = &[
@@ -34,8 +36,16 @@ const ENFORCEMENTS: &[(&str, Enforcement)] = &[
     ("report", Enforcement::Report),
 ];
 
+const UNMATCHED: &[(&str, Option<EgressAction>)] = &[
+    ("pass", Some(EgressAction::Pass)),
+    ("deny", Some(EgressAction::Deny)),
+];
+
 const REVERSE: &[&str] = &["reverse"];
-const FORWARD: &[&str] = &["forward"];
+const LEADING_BY_NAME: &[&str] = &["forward", "redirected"];
+const REDIRECTED: &[&str] = &["redirected"];
+/// What needs clients that know of the listener.
+const CALLED: &[&str] = &["reverse", "forward"];
 
 keys! {
     /// Where the requests of the service arrive.
@@ -51,7 +61,8 @@ keys! {
         name: Parsed<String> = Parsed::new("name", name, IfAbsent::Words("the address"));
 
         /// How requests name where they go. `"reverse"`: by path and `Host`, as to a server. `"forward"`: by an
-        /// absolute URL, as to a proxy (`http_proxy`).
+        /// absolute URL, as to a proxy (`http_proxy`). `"redirected"`: clients know nothing of it, and the system
+        /// [redirects](redirection.md) their connections to it; `address` is on loopback, and stands for `127.0.0.1` and `::1`.
         kind: Choice<ListenerKind> = Choice::new(KINDS, "reverse");
 
         /// The permissions of a unix socket.
@@ -65,31 +76,38 @@ keys! {
         /// The upstream that all requests of this listener go to, unless a route for them says otherwise.
         upstream: Text = Text::new("name of an upstream", IfAbsent::Words("none")), only with kind = REVERSE;
 
-        /// A forward listener: the upstreams that it leads to by their own names, which are the host of `url`
-        /// and `hosts`. `["*"]` is all of them.
+        /// The upstreams that it leads to by their own names, which are the host of `url` and `hosts`. `["*"]` is all of
+        /// them.
         upstreams: List<String> = List::required_where(
             "names of upstreams",
             any_text,
             "the network can reach the listener",
             &[EVERY_UPSTREAM],
-        ), only with kind = FORWARD;
+        ), only with kind = LEADING_BY_NAME;
 
-        /// A forward listener: what becomes of a request that no route and no name of an upstream matches, and
-        /// no rule of `[egress]`. `"deny"`: it is refused. `"pass"`: it goes on without a token to where its
-        /// client names, as far as `[egress]` allows. Where the network can reach the listener, only with
-        /// `callers`.
-        unmatched: Choice<EgressAction> = Choice::new(ACTIONS, "deny"), only with kind = FORWARD;
+        /// What becomes of a request that no route and no name of an upstream matches, and no rule of `[egress]`.
+        /// `"deny"`: it is refused. `"pass"`: it goes on without a token to where its client names, or was on its way to,
+        /// as far as `[egress]` allows. Where the network can reach the listener, only with `callers`.
+        unmatched: Choice<Option<EgressAction>> = Choice::wordless(
+            UNMATCHED,
+            None,
+            "`\"deny\"`, on a redirected listener `\"pass\"`",
+        ), only with kind = LEADING_BY_NAME;
 
-        /// A forward listener: ends the TLS of clients inside of CONNECT where an upstream is matched, with certificates
-        /// of the CA of `[interception]`, so that tokens can be put into requests to `https://` URLs.
-        intercept: Flag = Flag::new(false), only with kind = FORWARD;
+        /// How long a client may say nothing until its connection is led on to where it was on its way to: in some
+        /// protocols the server speaks first.
+        detect_timeout: Time = Time::new("1s", "1ms"), only with kind = REDIRECTED;
+
+        /// Ends the TLS of clients where an upstream is matched, inside of CONNECT or on a redirected connection, with
+        /// certificates of the CA of `[interception]`, so that tokens can be put into requests to `https://` URLs.
+        intercept: Flag = Flag::new(false), only with kind = LEADING_BY_NAME;
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
         hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
 
         /// Needed without `callers` for an address that is neither loopback nor a unix socket: everyone who reaches it
         /// uses the credentials of its upstreams.
-        allow_network: Flag = Flag::new(false);
+        allow_network: Flag = Flag::new(false), only with kind = CALLED;
 
         /// The origins whose web pages may use a loopback listener, such as `"https://app.example.com"`. They
         /// are also let in where an app relays their `Origin`.
@@ -99,13 +117,13 @@ keys! {
         allow_browsers: Flag = Flag::new(false);
 
         /// The certificate, and whose certificates of clients are taken. Without it the listener speaks plain HTTP.
-        tls: SubTable = SubTable(&LISTENER_TLS_TABLE);
+        tls: SubTable = SubTable(&LISTENER_TLS_TABLE), only with kind = CALLED;
 
         /// More certificates, chosen by the name that a client asks for (SNI).
-        certificates: TableArray = TableArray(&CERTIFICATE_TABLE);
+        certificates: TableArray = TableArray(&CERTIFICATE_TABLE), only with kind = CALLED;
 
         /// Needed where keys or tokens of callers come over a network without TLS.
-        allow_plaintext: Flag = Flag::new(false);
+        allow_plaintext: Flag = Flag::new(false), only with kind = CALLED;
 
         /// With `tls` or `intercept`: the longest time that a handshake may take.
         handshake_timeout: Time = Time::new("10s", "1ms");
@@ -124,7 +142,7 @@ keys! {
 
         /// Who may use it, by the names of `[callers.NAME]`. `["*"]`: every caller that is known. `[]`: nobody is
         /// identified, and everyone may use it who reaches it.
-        callers: List<String> = List::new("names of callers", any_text);
+        callers: List<String> = List::new("names of callers", any_text), only with kind = CALLED;
 
         /// The header that keys and tokens of callers come in. On a forward listener it is always
         /// `proxy-authorization`.
@@ -132,12 +150,12 @@ keys! {
             "header name",
             caller_header,
             IfAbsent::Words("`\"authorization\"`, on a forward listener `\"proxy-authorization\"`"),
-        );
+        ), only with kind = CALLED;
 
         /// What becomes of requests that a list of callers would refuse. `"report"`: they are served, counted and
         /// logged. Who cannot be identified is refused all the same, and so is a caller for whom there is no
         /// credential.
-        enforcement: Choice<Enforcement> = Choice::new(ENFORCEMENTS, "enforce");
+        enforcement: Choice<Enforcement> = Choice::new(ENFORCEMENTS, "enforce"), only with kind = CALLED;
     }
 }
 

@@ -106,37 +106,35 @@ fn read_integer<N: TryFrom<usize>>(
     value.check(parsed.ok_or_else(expected))
 }
 
-/// An array of TCP ports, which has one at least.
+/// An array of TCP ports, which has one at least; without the key it is for the reader to say.
 pub(in crate::config) struct Ports {
-    default: &'static [u16],
+    without: &'static str,
 }
 
 impl Ports {
-    pub(in crate::config) const fn new(default: &'static [u16]) -> Self {
-        Self { default }
+    /// `without` says what holds without the key.
+    pub(in crate::config) const fn new(without: &'static str) -> Self {
+        Self { without }
     }
 }
 
 impl Kind for Ports {
-    type Output<'a> = Vec<u16>;
+    type Output<'a> = Option<Vec<u16>>;
 
-    fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<u16> {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Vec<u16>> {
         const EXPECTED: &str = "an array of port numbers";
-        let read = || {
-            let value = section.shown(key)?;
-            let elements = value.elements(EXPECTED)?;
-            if elements.is_empty() {
-                return value.check(Err("expected one port at least".into()));
-            }
-            let port = |element: Value<'_>| {
-                let number = element.integer("a port number from 1 to 65535")?;
-                let number = number.and_then(|number| u16::try_from(number).ok());
-                let port = number.filter(|port| *port != 0);
-                element.check(port.ok_or("expected a port number from 1 to 65535".into()))
-            };
-            elements.into_iter().map(port).collect::<Option<_>>()
+        let value = section.shown(key)?;
+        let elements = value.elements(EXPECTED)?;
+        if elements.is_empty() {
+            return value.check(Err("expected one port at least".into()));
+        }
+        let port = |element: Value<'_>| {
+            let number = element.integer("a port number from 1 to 65535")?;
+            let number = number.and_then(|number| u16::try_from(number).ok());
+            let port = number.filter(|port| *port != 0);
+            element.check(port.ok_or("expected a port number from 1 to 65535".into()))
         };
-        read().unwrap_or_else(|| self.default.to_vec())
+        elements.into_iter().map(port).collect()
     }
 
     fn form(&self) -> ValueForm {
@@ -144,7 +142,7 @@ impl Kind for Ports {
     }
 
     fn absent(&self) -> Absent {
-        Absent::Value(format!("{:?}", self.default))
+        Absent::Words(self.without)
     }
 }
 

@@ -8,8 +8,13 @@ use super::super::draft::{Draft, DraftRule, NameUse};
 use super::super::file_rules::FileRules;
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 use super::super::read::Section;
-use super::super::settings::{Egress, EgressPorts, EgressRule, HostPattern, ProxyChoice};
+use super::super::settings::{
+    Egress, EgressAddresses, EgressPorts, EgressRule, HostPattern, ProxyChoice, RedirectedEgress,
+};
 use super::callers;
+
+/// The ports of http and https.
+const USUAL_PORTS: [u16; 2] = [80, 443];
 
 impl Default for Egress {
     fn default() -> Self {
@@ -32,14 +37,19 @@ impl Egress {
             deny.into_iter().flatten().collect(),
         );
         refuse_ties(&section, &allow, &deny);
+        let (addresses, ports) = (section.read(&EGRESS.addresses), section.read(&EGRESS.ports));
         let rules = section.read(&EGRESS.rules);
         let rules = rules.into_iter().flatten();
         let rules: Vec<_> = rules.filter_map(|rule| read_rule(&rule, draft)).collect();
         Self {
-            addresses: section.read(&EGRESS.addresses),
+            addresses: addresses.unwrap_or(EgressAddresses::Public),
             allow,
             deny,
-            ports: EgressPorts::Only(section.read(&EGRESS.ports)),
+            ports: EgressPorts::Only(ports.clone().unwrap_or_else(|| USUAL_PORTS.to_vec())),
+            redirected: RedirectedEgress {
+                addresses: addresses.unwrap_or(EgressAddresses::Any),
+                ports: ports.map_or(EgressPorts::Any, EgressPorts::Only),
+            },
             tunnel_idle_timeout: section.read(&EGRESS.tunnel_idle_timeout),
             proxy: ProxyChoice::of_egress(&section, files),
             rules,

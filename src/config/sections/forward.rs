@@ -1,28 +1,40 @@
-//! Reads what only forward listeners, and the upstreams that they lead to, have.
+//! Reads what only forward and redirected listeners, and the upstreams that they lead to, have.
 
 use super::super::draft::{Draft, NameUse};
 use super::super::keys::{LISTENER, ListenerKind, UPSTREAM};
 use super::super::read::Section;
 use super::super::settings::forward::EVERY_UPSTREAM;
-use super::super::settings::{CallerList, EgressAction, Forwarding, HostPort, ListenAddress};
+use super::super::settings::{
+    CallerList, EgressAction, Forwarding, HostPort, ListenAddress, Redirection,
+};
 use super::only_with;
 
-/// Reads what only a forward listener has: where it leads to. `None` for a reverse listener.
+/// The kind of a listener. Keys are reported that do not belong to it. `None` after a mistake.
+pub(super) fn read_kind(section: &Section<'_>) -> Option<ListenerKind> {
+    let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
+    only_with::check(section, &LISTENER.kind, word);
+    kind
+}
+
+/// Reads what only forward and redirected listeners have: where they lead to. `None` for a reverse listener.
 pub(super) fn read(
     section: &Section<'_>,
+    kind: Option<ListenerKind>,
     address: Option<&ListenAddress>,
     callers: &CallerList,
     draft: &mut Draft,
 ) -> Option<Forwarding> {
-    let (word, kind) = section.choose(&LISTENER.kind, |_| true).unzip();
-    only_with::check(section, &LISTENER.kind, word);
     let upstreams = section.read(&LISTENER.upstreams);
     let unmatched = section.read(&LISTENER.unmatched);
     let intercept = section.read(&LISTENER.intercept);
-    if kind != Some(ListenerKind::Forward) {
-        return None;
-    }
-    let on_network = address.is_some_and(ListenAddress::is_on_network);
+    let detect_timeout = section.read(&LISTENER.detect_timeout);
+    let (redirection, usual) = match kind? {
+        ListenerKind::Reverse => return None,
+        ListenerKind::Forward => (None, EgressAction::Deny),
+        ListenerKind::Redirected => (Some(Redirection { detect_timeout }), EgressAction::Pass),
+    };
+    let unmatched = unmatched.unwrap_or(usual);
+    let on_network = redirection.is_none() && address.is_some_and(ListenAddress::is_on_network);
     if on_network
         && callers.is_unsaid()
         && unmatched == EgressAction::Pass
@@ -37,6 +49,7 @@ pub(super) fn read(
         upstreams: read_upstreams(section, upstreams, on_network, draft),
         unmatched,
         intercept,
+        redirection,
     })
 }
 

@@ -10,11 +10,12 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 use super::super::draft::{Draft, NameUse};
 use super::super::file_rules::FileRules;
-use super::super::keys::LISTENER;
+use super::super::keys::{LISTENER, ListenerKind};
 use super::super::parse::address::{is_loopback_ip, socket};
 use super::super::parse::listener::Mode;
 use super::super::read::Section;
 use super::super::report::Expected;
+use super::super::settings::listener::other_loopback;
 use super::super::settings::{
     CallerList, Enforcement, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
 };
@@ -56,9 +57,19 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     let upstream = section.read(&LISTENER.upstream);
     let mode = section.read(&LISTENER.mode);
 
+    let kind = forward::read_kind(&section);
+    let is_redirected = kind == Some(ListenerKind::Redirected);
     let socket = address.as_ref().and_then(|(value, text)| {
         let socket = value.check(listen_address(text, mode, files))?;
         match (&socket, section.written(&LISTENER.mode)) {
+            // There the system redirects connections to, and nobody else has any business there.
+            (socket, _) if is_redirected && (socket.is_on_network() || socket.is_unix()) => {
+                value.error(
+                    "is no loopback address",
+                    "the system redirects connections to one: write \"127.0.0.1:15001\", which stands for \"[::1]:15001\" \
+                     as well",
+                );
+            }
             (ListenAddress::Tcp(address), _)
                 if !is_loopback_ip(address.ip()) && !allow_network && callers.is_unsaid() =>
             {
@@ -82,11 +93,17 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             );
         }
         draft.sockets.push((socket.clone(), value.place.clone()));
+        if let ListenAddress::Tcp(address) = socket
+            && is_redirected
+        {
+            let other = ListenAddress::Tcp(other_loopback(address));
+            draft.sockets.push((other, value.place.clone()));
+        }
         Some(socket)
     });
 
-    let forward = forward::read(&section, socket.as_ref(), &callers, draft);
-    let caller_header = caller_header(&section, forward.is_some());
+    let forward = forward::read(&section, kind, socket.as_ref(), &callers, draft);
+    let caller_header = caller_header(&section, kind == Some(ListenerKind::Forward));
     let enforcement = section.read(&LISTENER.enforcement);
     if callers.is_unsaid() {
         refuse_without_callers(&section, enforcement);

@@ -18,7 +18,9 @@ pub struct Egress {
     pub deny: Vec<IpNet>,
     /// The ports that may be connected to.
     pub ports: EgressPorts,
-    /// The longest time in which nothing moves in a tunnel that a CONNECT has opened.
+    /// What of both holds for redirected listeners.
+    pub redirected: RedirectedEgress,
+    /// The longest time in which nothing moves in the tunnel of a CONNECT or of a redirected connection.
     pub tunnel_idle_timeout: Duration,
     /// Through which proxy everything is reached whose own table says nothing, and what passes.
     pub proxy: ProxyChoice,
@@ -26,12 +28,22 @@ pub struct Egress {
     pub rules: Vec<EgressRule>,
 }
 
+/// Where connections of redirected listeners may pass: what their apps reached before is kept from them only where that
+/// is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectedEgress {
+    /// Which addresses.
+    pub addresses: EgressAddresses,
+    /// Which ports.
+    pub ports: EgressPorts,
+}
+
 /// `[[egress.rules]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressRule {
     /// Never empty. A wildcard stands for names of any depth.
     pub hosts: Vec<HostPattern>,
-    /// The forward listeners whose requests it decides about; all of them when empty.
+    /// The forward and redirected listeners whose requests it decides about; all of them when empty.
     pub listeners: Vec<String>,
     /// The callers whose requests it decides about.
     pub callers: CallerList,
@@ -51,7 +63,7 @@ pub enum EgressAddresses {
 /// `egress.ports`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EgressPorts {
-    /// Every port: for a program that `exec` has started.
+    /// Every port.
     Any,
     /// These.
     Only(Vec<u16>),
@@ -67,7 +79,7 @@ pub enum EgressAction {
 }
 
 impl EgressRule {
-    /// Whether it decides about requests of this forward listener.
+    /// Whether it decides about requests of this listener.
     pub fn is_for(&self, listener: &str) -> bool {
         self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
     }

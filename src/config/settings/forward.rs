@@ -1,10 +1,11 @@
-//! Forward listeners: which destinations lead where by themselves.
+//! Forward and redirected listeners: which destinations lead where by themselves.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::EgressAction;
 
-/// Where a forward listener leads to.
+/// Where a forward or redirected listener leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forwarding {
     /// The upstreams that it leads to by their own names, `*` for all.
@@ -13,6 +14,15 @@ pub struct Forwarding {
     pub unmatched: EgressAction,
     /// Whether the TLS of clients is ended where an upstream is matched, with certificates of the CA of `[interception]`.
     pub intercept: bool,
+    /// Its connections are redirected to it by the system; `None`: its clients know it as a proxy.
+    pub redirection: Option<Redirection>,
+}
+
+/// How a listener takes connections that the system has redirected to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirection {
+    /// How long a client may say nothing until it is taken for one that waits for its server to speak first.
+    pub detect_timeout: Duration,
 }
 
 /// The scheme that a client names.

@@ -1,12 +1,12 @@
 //! `[[listeners]]`
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{CallerList, Forwarding, NamedFile};
+use super::{CallerList, Forwarding, NamedFile, Redirection};
 
 /// `[[listeners]]`
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Listener {
     /// The origins whose pages are let through anyhow, as browsers spell them: lower case, and no
     /// port that the scheme implies.
     pub allow_origins: Vec<String>,
-    /// Where a forward listener leads to; `None` for a reverse listener.
+    /// Where a forward or redirected listener leads to; `None` for a reverse listener.
     pub forward: Option<Forwarding>,
     /// TLS towards clients; `None` without.
     pub tls: Option<ListenerTls>,
@@ -112,6 +112,34 @@ pub enum ListenAddress {
     },
 }
 
+impl Listener {
+    /// How it takes connections that the system has redirected to it, if it is for those.
+    pub fn redirection(&self) -> Option<Redirection> {
+        self.forward.as_ref()?.redirection
+    }
+
+    /// The sockets that it listens on. A redirected listener has the loopback address of the other family as well: the
+    /// system redirects connections to the one of their own.
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
+        let other = match self.address {
+            ListenAddress::Tcp(address) if self.redirection().is_some() => {
+                Some(ListenAddress::Tcp(other_loopback(address)))
+            }
+            _ => None,
+        };
+        std::iter::once(self.address.clone()).chain(other)
+    }
+}
+
+/// The loopback address of the other family, with the same port.
+pub(in crate::config) fn other_loopback(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match address.ip().to_canonical() {
+        IpAddr::V4(_) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv4Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 impl ListenAddress {
     /// Whether other machines can reach it.
     pub fn is_on_network(&self) -> bool {
@@ -119,5 +147,10 @@ impl ListenAddress {
             Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
             Self::Unix { .. } => false,
         }
+    }
+
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix { .. })
     }
 }

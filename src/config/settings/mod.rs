@@ -12,7 +12,7 @@ mod general;
 mod interception;
 mod kubernetes;
 mod limits;
-mod listener;
+pub(super) mod listener;
 mod no_proxy;
 mod retry_pauses;
 mod route;
@@ -32,12 +32,14 @@ pub use credential::{
     Dpop, Grant, Refresh, SecurityToken,
 };
 pub use dialing::{Dialing, KeepAlive};
-pub use egress::{Egress, EgressAction, EgressAddresses, EgressPorts, EgressRule};
+pub use egress::{
+    Egress, EgressAction, EgressAddresses, EgressPorts, EgressRule, RedirectedEgress,
+};
 pub use egress_proxy::{
     EgressProxy, EnvironmentProxies, ProxyAuthorization, ProxyChoice, ProxyScheme,
 };
 pub use file::NamedFile;
-pub use forward::{Forwarding, HostPort, Scheme};
+pub use forward::{Forwarding, HostPort, Redirection, Scheme};
 pub use general::{AccessLog, Http2, Log, LogFormat, OperatorListener, Server};
 pub use interception::Interception;
 pub use kubernetes::Kubernetes;
@@ -107,7 +109,8 @@ impl Config {
     /// Every TCP address that it binds, as it was written.
     pub fn tcp_sockets(&self) -> impl Iterator<Item = SocketAddr> {
         let listeners = self.listeners.iter();
-        let listeners = listeners.filter_map(|listener| match listener.address {
+        let listeners = listeners.flat_map(Listener::addresses);
+        let listeners = listeners.filter_map(|address| match address {
             ListenAddress::Tcp(address) => Some(address),
             ListenAddress::Unix { .. } => None,
         });

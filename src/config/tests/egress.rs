@@ -305,11 +305,11 @@ upstream = "crm"
      37 | listeners = ["prxoy", "7080"]
         |              ^^^^^^^ did you mean `proxy`?
 
-    error: listener `7080` is no forward listener
+    error: listener `7080` is neither a forward nor a redirected listener
        --> sidebearer.toml:37:23
         |
      37 | listeners = ["prxoy", "7080"]
-        |                       ^^^^^^ only requests of forward listeners go where no route leads
+        |                       ^^^^^^ only requests of such listeners go where no route leads
     "##);
 }
 
@@ -360,7 +360,7 @@ fn rules_without_a_forward_listener_are_warned_of() {
       --> sidebearer.toml:6:1
        |
      6 | [[egress.rules]]
-       | ^^^^^^^^^^^^^^^^ they are for listeners of `kind` "forward", and there is none
+       | ^^^^^^^^^^^^^^^^ they are for listeners of `kind` "forward" or "redirected", and there is none
     "##);
 }
 

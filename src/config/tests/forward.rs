@@ -26,7 +26,7 @@ fn what_is_not_built_or_not_possible_is_refused() {
     let text = r#"
 [[listeners]]
 address = "127.0.0.1:1"
-kind = "redirected"
+kind = "tproxy"
 upstream = "crm"
 
 [[listeners]]
@@ -56,8 +56,8 @@ allow_network = true
     error: invalid `kind` in [[listeners]]
       --> sidebearer.toml:4:8
        |
-     4 | kind = "redirected"
-       |        ^^^^^^^^^^^^ expected "reverse" or "forward"
+     4 | kind = "tproxy"
+       |        ^^^^^^^^ expected "reverse", "forward" or "redirected"
 
     error: `upstream` in [[listeners]] does not belong to `kind = "forward"`
        --> sidebearer.toml:11:12
@@ -75,13 +75,13 @@ allow_network = true
        --> sidebearer.toml:17:13
         |
      17 | upstreams = ["crm"]
-        |             ^^^^^^^ it belongs to "forward"
+        |             ^^^^^^^ it belongs to "forward" or "redirected"
 
     error: `unmatched` in [[listeners]] does not belong to `kind = "reverse"`
        --> sidebearer.toml:18:13
         |
      18 | unmatched = "deny"
-        |             ^^^^^^ it belongs to "forward"
+        |             ^^^^^^ it belongs to "forward" or "redirected"
 
     error: `upstreams` in [[listeners]] names upstreams beside "*"
        --> sidebearer.toml:23:13
@@ -188,6 +188,6 @@ fn hosts_without_a_forward_listener_are_warned_of() {
       --> sidebearer.toml:6:1
        |
      6 | [upstreams.crm]
-       | ^^^^^^^^^^^^^^^ it is for listeners of `kind` "forward", and there is none
+       | ^^^^^^^^^^^^^^^ it is for listeners of `kind` "forward" or "redirected", and there is none
     "##);
 }

@@ -33,6 +33,7 @@ mod listener_tls;
 mod oddities;
 mod program;
 mod proxies;
+mod redirected;
 
 use std::path::Path;
 

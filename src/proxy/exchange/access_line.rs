@@ -66,6 +66,7 @@ impl Exchange {
             method = %self.method,
             host,
             path = self.uri.path(),
+            original = self.client().original_destination().map(tracing::field::display),
             listener = snapshot.listeners[self.listener].name,
             caller = self.caller_name(),
             reported = self.reported.map(CallerRule::as_str),

@@ -22,8 +22,13 @@ pub enum NoHello {
     Silent,
     /// The client has gone.
     Gone(io::Error),
-    /// It is TLS, but not a message that can be answered. The client has been told.
-    Refused(Error),
+    /// It is TLS, but not a message that can be answered.
+    Refused {
+        /// What is wrong with it.
+        error: Error,
+        /// What tells the client, in bytes.
+        alert: Vec<u8>,
+    },
 }
 
 /// Reads the first message of a client, up to the 64 KiB that the TLS library takes. `received` is what has been read
@@ -50,35 +55,43 @@ pub async fn read(socket: &mut ClientSocket, received: &mut BytesMut) -> Result<
         match acceptor.read_tls(&mut piece) {
             Ok(length) => taken += length,
             Err(_) => {
-                refuse(socket, AlertDescription::DecodeError).await;
-                let error = Error::General("the first message is too long".to_owned());
-                return Err(NoHello::Refused(error));
+                return Err(NoHello::Refused {
+                    error: Error::General("the first message is too long".to_owned()),
+                    alert: record(AlertDescription::DecodeError).to_vec(),
+                });
             }
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
             Ok(None) => {}
-            Err((error, mut alert)) => {
-                let mut bytes = Vec::new();
+            Err((error, mut unsent)) => {
+                let mut alert = Vec::new();
                 // To memory it can be written.
-                let _ = alert.write_all(&mut bytes);
-                if bytes.is_empty() {
-                    refuse(socket, AlertDescription::DecodeError).await;
+                let _ = unsent.write_all(&mut alert);
+                if alert.is_empty() {
+                    alert = record(AlertDescription::DecodeError).to_vec();
                 }
-                let _ = socket.write_all(&bytes).await;
-                let _ = socket.flush().await;
-                return Err(NoHello::Refused(error));
+                return Err(NoHello::Refused { error, alert });
             }
         }
     }
 }
 
-/// Answers the first message of a client with a fatal alert (RFC 8446 section 6).
+/// Answers the first message of a client with a fatal alert.
 pub async fn refuse(socket: &mut ClientSocket, alert: AlertDescription) {
+    tell(socket, &record(alert)).await;
+}
+
+/// Sends an alert.
+pub async fn tell(socket: &mut ClientSocket, alert: &[u8]) {
+    // A client that has gone needs no answer.
+    let _ = socket.write_all(alert).await;
+    let _ = socket.flush().await;
+}
+
+/// A record with a fatal alert (RFC 8446 section 6).
+fn record(alert: AlertDescription) -> [u8; 7] {
     const ALERT: u8 = 21;
     const FATAL: u8 = 2;
-    let record = [ALERT, 3, 3, 0, 2, FATAL, alert.into()];
-    // A client that has gone needs no answer.
-    let _ = socket.write_all(&record).await;
-    let _ = socket.flush().await;
+    [ALERT, 3, 3, 0, 2, FATAL, alert.into()]
 }

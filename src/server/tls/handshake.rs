@@ -140,7 +140,8 @@ async fn run(mut socket: ClientSocket, tls: &ServerTls, turns: &HandshakeTurns) 
         Err(NoHello::Gone(error)) => {
             return HandshakeEnd::Failed(FailedHandshake::of_io(&error), None);
         }
-        Err(NoHello::Refused(error)) => {
+        Err(NoHello::Refused { error, alert }) => {
+            client_hello::tell(&mut socket, &alert).await;
             return HandshakeEnd::Failed(FailedHandshake::of_tls(&error), Some(socket));
         }
     };

@@ -138,7 +138,8 @@ async fn run(
         Ok(Err(NoHello::Gone(error))) => {
             return InterceptionEnd::Failed(FailedHandshake::of_io(&error), None);
         }
-        Ok(Err(NoHello::Refused(error))) => {
+        Ok(Err(NoHello::Refused { error, alert })) => {
+            client_hello::tell(&mut socket, &alert).await;
             return InterceptionEnd::Failed(FailedHandshake::of_tls(&error), Some(socket));
         }
         Err(_) => return InterceptionEnd::Failed(late(), None),

@@ -1,6 +1,6 @@
 //! TLS with clients: the handshake of a listener or inside of a CONNECT, and why one fails.
 
-mod client_hello;
+pub mod client_hello;
 mod failure;
 mod handshake;
 mod intercept;

@@ -25,6 +25,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("install ", "changes the system"),
     ("systemd-sysusers", "changes the system"),
     ("systemctl ", "changes the system"),
+    ("nft ", "changes the system"),
 ];
 
 /// An API, an authorization server, and where sidebearer stands between them.

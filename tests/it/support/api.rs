@@ -8,6 +8,7 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 
 use super::idp::Idp;
+use super::loopback;
 use super::server::{self, Body, response};
 
 /// A request that arrived whole.
@@ -51,9 +52,22 @@ impl Api {
         tls: Option<rustls::ServerConfig>,
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
+        Self::on(
+            std::net::TcpListener::bind(loopback()).unwrap(),
+            tls,
+            answer,
+        )
+    }
+
+    /// The same on a socket that a test has made.
+    pub(crate) fn on(
+        socket: std::net::TcpListener,
+        tls: Option<rustls::ServerConfig>,
+        answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (keep, answer) = (Arc::clone(&seen), Arc::new(answer));
-        let address = server::serve(tls, move |request| {
+        let address = server::serve_on(socket, tls, move |request| {
             let (keep, answer) = (Arc::clone(&keep), Arc::clone(&answer));
             async move {
                 let (head, body) = request.into_parts();

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
+use super::loopback;
 use super::server::{self, Body, response};
 
 /// What it does with the next token requests.
@@ -48,6 +49,11 @@ struct State {
 impl Idp {
     /// A healthy one with the secret `s3cret`, whose tokens live for an hour.
     pub(crate) fn start() -> Self {
+        Self::on(std::net::TcpListener::bind(loopback()).unwrap())
+    }
+
+    /// The same on a socket that a test has made.
+    pub(crate) fn on(socket: std::net::TcpListener) -> Self {
         let state = Arc::new(State {
             behaviour: Mutex::new(Behaviour::Healthy),
             secret: Mutex::new("s3cret".to_owned()),
@@ -59,7 +65,7 @@ impl Idp {
             gate: Semaphore::new(0),
         });
         let serving = Arc::clone(&state);
-        let address = server::serve(None, move |request| {
+        let address = server::serve_on(socket, None, move |request| {
             let state = Arc::clone(&serving);
             async move { state.answer(request).await }
         });

@@ -37,7 +37,7 @@
 //! | --- | --- |
 //! | [`egress_proxy::HttpProxy`] | a corporate proxy: tunnels and requests in absolute form, with a password, over TLS; or answers any bytes |
 //! | [`egress_proxy::socks5`] | a SOCKS 5 proxy, with a password, and with any reply |
-//! | [`network::Network`] | two machines (network namespaces) and a cable that a test can cut: no FIN and no RST passes; says `skipped` without root |
+//! | [`network::Network`] | two machines (network namespaces) and a cable that a test can cut: no FIN and no RST passes; says `skipped` without root; with `nft`, one redirects its own connections |
 //!
 //! Clients:
 //!

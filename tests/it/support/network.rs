@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::process::Process;
@@ -43,14 +45,14 @@ impl Network {
         let cable = format!("link add {CARD} netns {one} type veth peer name {CARD} netns {other}");
         let laid = here.begin().and_then(|()| there.begin());
         if let Err(why) = laid.and_then(|()| ip(&cable)) {
-            // Past the harness, which keeps what passing tests print to itself.
-            let line = format!("skipped: 1 test, for want of network namespaces: {why}\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            skip("network namespaces", &why);
             return None;
         }
         for machine in &machines {
             let [a, b, c, d] = machine.ip;
             machine.ip(&format!("addr add {a}.{b}.{c}.{d}/24 dev {CARD}"));
+            // Taken at once, without a look for others that have it.
+            machine.ip(&format!("addr add {}/64 dev {CARD} nodad", machine.ipv6()));
             machine.ip(&format!("link set {CARD} up"));
             machine.ip("link set lo up");
         }
@@ -84,6 +86,40 @@ impl Machine {
         (self.ip, port).into()
     }
 
+    /// The same of IPv6.
+    pub(crate) fn address_v6(&self, port: u16) -> SocketAddr {
+        (self.ipv6(), port).into()
+    }
+
+    fn ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd53, 0, 0, 0, 0, 0, 0, self.ip[3].into())
+    }
+
+    /// Loads a file of `nft`.
+    ///
+    /// # Errors
+    /// What it says, or why it cannot be run.
+    pub(crate) fn nft(&self, file: &str) -> Result<(), String> {
+        let mut command = Command::new("nft");
+        command.args(["-f", "-"]);
+        let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.within(|| command.spawn());
+        let mut child = child.map_err(|error| format!("nft cannot be run (nftables): {error}"))?;
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(file.as_bytes())
+            .unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(format!("nft: {}", said.trim()))
+        }
+    }
+
     /// Does something on this machine: a socket that is made there stays there.
     pub(crate) fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let entered = || {
@@ -97,7 +133,11 @@ impl Machine {
 
     /// Takes a port at the cable.
     pub(crate) fn listen(&self, port: u16) -> std::net::TcpListener {
-        let address = self.address(port);
+        self.listen_at(self.address(port))
+    }
+
+    /// Takes an address.
+    pub(crate) fn listen_at(&self, address: SocketAddr) -> std::net::TcpListener {
         self.within(|| std::net::TcpListener::bind(address).unwrap())
     }
 
@@ -107,6 +147,32 @@ impl Machine {
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
         TcpStream::from_std(stream).unwrap()
+    }
+
+    /// Runs sidebearer with this configuration as another user, beside files that a test has put there.
+    pub(crate) async fn run_as(&self, user: u32, dir: TempDir, config: &str) -> Process {
+        let spawn = |command: Command, dir: TempDir| {
+            // The user may not be let in where the binary was built.
+            let binary = dir.path().join("sidebearer");
+            // By another process: as long as this one has the file open for writing, it cannot be run.
+            let copied = Command::new("cp")
+                .arg(command.get_program())
+                .arg(&binary)
+                .status();
+            assert!(copied.unwrap().success());
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            let files = files.map(|file| file.unwrap().path());
+            for file in files.chain([dir.path().to_owned()]) {
+                std::os::unix::fs::chown(file, Some(user), Some(user)).unwrap();
+            }
+            let mut own = Command::new(binary);
+            own.args(command.get_args())
+                .stdin(Stdio::null())
+                .uid(user)
+                .gid(user);
+            self.within(|| Process::spawn(own, dir))
+        };
+        Process::start_by(spawn, dir, config).await
     }
 
     /// Runs sidebearer with this configuration.
@@ -132,6 +198,12 @@ impl Drop for Machine {
         // It may never have begun.
         let _ = ip(&format!("netns del {}", self.name));
     }
+}
+
+/// Says that a test goes no further, past the harness, which keeps what passing tests print to itself.
+pub(crate) fn skip(want: &str, why: &str) {
+    let line = format!("skipped: 1 test, for want of {want}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// `ip` of iproute2.
