@@ -65,7 +65,9 @@ impl<T> RouteTable<T> {
     pub fn build<'a>(routes: impl IntoIterator<Item = (RoutePattern<'a>, T)>) -> Self {
         let mut gathered: HashMap<(&HostPattern, &str), Vec<Candidate<T>>> = HashMap::new();
         for (pattern, value) in routes {
-            let candidates = gathered.entry((pattern.host, pattern.path)).or_default();
+            let candidates = gathered.entry((pattern.host, pattern.path));
+            // Nearly always it is the only one.
+            let candidates = candidates.or_insert_with(|| Vec::with_capacity(1));
             candidates.push(Candidate {
                 listener: pattern.listener.map(narrow),
                 methods: pattern.methods.into(),

@@ -138,7 +138,11 @@ impl Draft {
             slots.into_iter().filter_map(value).collect()
         }
         fn without_places<T>(placed: Vec<(T, SourceSpan)>) -> Vec<T> {
-            placed.into_iter().map(|(value, _)| value).collect()
+            // Into memory of its own: what `collect` returns would be the old piece, with room for the places too, and
+            // for as many elements again as came last.
+            let mut values = Vec::with_capacity(placed.len());
+            values.extend(placed.into_iter().map(|(value, _)| value));
+            values
         }
         Config {
             server: first(self.server).unwrap_or_default(),

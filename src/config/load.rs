@@ -5,7 +5,9 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -82,6 +84,18 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 }
 
 fn load_for(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, Diagnostics> {
+    // On a thread of its own, since reading takes several times the memory of what it returns: the allocator keeps for a
+    // thread what that has freed, until it ends.
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("configuration".to_owned());
+        match builder.spawn_scoped(scope, || load_here(path, program)) {
+            Ok(reading) => reading.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => load_here(path, program),
+        }
+    })
+}
+
+fn load_here(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, Diagnostics> {
     let (paths, mut files) = match list(path) {
         Ok(Some(paths)) => (paths, vec![path.to_owned()]),
         Ok(None) => (vec![path.to_owned()], Vec::new()),
