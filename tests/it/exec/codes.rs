@@ -86,19 +86,21 @@ async fn nothing_is_started_without_a_token() {
     let world = World::start();
     world.idp.behave(Behaviour::Answers(503, "busy".to_owned()));
     let marker = world.path("started");
-    let ended = run(world.exec_with(
-        &["--ready-timeout", "200ms"],
-        &["touch", marker.to_str().unwrap()],
-    ));
-    let ended = ended.await;
-    assert_eq!(ended.code, 125, "{ended:?}");
-    assert!(
-        ended.stderr.contains("not ready within 200ms")
-            && ended.stderr.contains("credential \"crm\" has no token")
-            && ended.stderr.contains("503"),
-        "{ended:?}"
-    );
-    assert!(!marker.exists());
+    let touch = ["touch", marker.to_str().unwrap()];
+    // On a busy machine the answer of the token endpoint may take longer than that.
+    for patience in ["200ms", "2s", "20s"] {
+        let ended = run(world.exec_with(&["--ready-timeout", patience], &touch)).await;
+        assert_eq!(ended.code, 125, "{ended:?}");
+        let reason = format!(
+            "not ready within {patience}, so that nothing was started: credential \"crm\" has no token: "
+        );
+        let (_, why) = ended.stderr.split_once(&reason).unwrap();
+        assert!(!marker.exists());
+        if !why.starts_with("its token endpoint has not answered yet") {
+            return assert!(why.contains("503"), "{why}");
+        }
+    }
+    panic!("it never answered");
 }
 
 #[tokio::test]
