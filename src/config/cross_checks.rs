@@ -2,6 +2,7 @@
 
 mod callers;
 mod egress;
+mod interception;
 mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -45,6 +46,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     forward_destinations(draft, report);
     callers::check(draft, report);
     egress::check(draft, report);
+    interception::check(draft, report);
     proxies::check(draft, report);
     unused_names(draft, report);
 }

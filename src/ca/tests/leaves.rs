@@ -254,3 +254,25 @@ fn every_kind_of_key_of_an_issuer_can_sign() {
             .unwrap();
     }
 }
+
+#[test]
+fn the_name_of_a_companys_issuer_is_repeated_byte_by_byte() {
+    let chain = include_bytes!("../../../tests/keys/company-issuer.pem");
+    let key = include_bytes!("../../../tests/keys/company-issuer.key.pem");
+    let issuer = Issuer::read(chain, key, SystemTime::now()).unwrap();
+    issuer
+        .check_domains(&domains(&["example.com"]), SystemTime::now())
+        .unwrap();
+    let name = CertifiedName::parse("api.example.com").unwrap();
+    let leaf = issuer.sign(&name, SystemTime::now(), DAY).unwrap();
+    let [end, above] = &leaf.certified.cert[..] else {
+        panic!("{} certificates", leaf.certified.cert.len());
+    };
+    let (end, above) = (parsed(end), parsed(above));
+    assert_eq!(end.issuer().as_raw(), above.subject().as_raw());
+    let shown = end.issuer().to_string();
+    assert_eq!(
+        shown,
+        "DC=com, DC=example, OU=Networks, OU=Proxies, serialNumber=7 + CN=Issuing CA"
+    );
+}

@@ -13,8 +13,20 @@ domains = ["example.com"]
 
 /// What is found where `prepare` has made files, without the lines that are quoted.
 fn found(interception: &str, prepare: impl FnOnce(&Path)) -> String {
-    let parts = [FORWARD, UPSTREAM, CREDENTIAL, interception].concat();
-    let directory = directory(&[("sidebearer.toml", &parts)]);
+    let parts = [
+        FORWARD,
+        "intercept = true\n",
+        UPSTREAM,
+        CREDENTIAL,
+        interception,
+    ]
+    .concat();
+    found_in(&parts, prepare)
+}
+
+/// The same of a whole file.
+fn found_in(text: &str, prepare: impl FnOnce(&Path)) -> String {
+    let directory = directory(&[("sidebearer.toml", text)]);
     prepare(directory.path());
     let found = match load(&directory.path().join("sidebearer.toml")) {
         Ok(loaded) => loaded.warnings,
@@ -47,7 +59,8 @@ fn domains_have_one_form_and_relative_directories_lie_beside_the_file() {
         "[\"example.com\"]",
         "[\"Example.COM.\", \"10.1.2.3\", \"[2001:DB8::0]\", \"localhost\", \"github.io\"]\nleaf_lifetime = \"1h\"",
     );
-    let (directory, loaded) = load_parts(&[FORWARD, UPSTREAM, CREDENTIAL, &text]);
+    let (directory, loaded) =
+        load_parts(&[FORWARD, "intercept = true\n", UPSTREAM, CREDENTIAL, &text]);
     let config = loaded.unwrap().config;
     let interception = config.interception.as_ref().unwrap();
     assert_eq!(
@@ -232,5 +245,72 @@ fn directories_that_cannot_be_written_are_refused() {
     assert_eq!(
         found(&same, |_| ()),
         "error: `trust_directory` is the directory of the key\n    expected another one: clients have to read it, and may not read the key\n",
+    );
+}
+
+#[test]
+fn what_is_intercepted_has_to_be_in_the_domains() {
+    let listener = [FORWARD, "intercept = true\n"].concat();
+    let upstreams = r#"
+[upstreams.crm]
+url = "https://crm.example.com"
+hosts = ["crm.example.org:8443", "crm.example.net:80"]
+
+[upstreams.plain]
+url = "http://plain.example.org"
+"#;
+    let outside = "clients would be shown no certificate for it: add it there, or leave it out of what listeners with `intercept` lead to";
+    let found = |more: &str| found_in(&[&listener, upstreams, INTERCEPTION, more].concat(), |_| ());
+    let expected = format!(
+        "error: upstream `crm` is called `crm.example.net`, which is not in `domains` of [interception]\n    {outside}\n"
+    );
+    assert_eq!(found(""), expected);
+    let upstreams = "\n[upstreams.crm]\nurl = \"https://crm.example.com\"\n[upstreams.plain]\nurl = \"http://plain.example.org\"\n";
+    let found = |more: &str| found_in(&[&listener, upstreams, INTERCEPTION, more].concat(), |_| ());
+    assert_eq!(found(""), "");
+    for (route, is_outside) in [
+        ("host = \"crm.example.org\"\nupstream = \"crm\"", true),
+        ("host = \"*.example.org\"\nupstream = \"crm\"", true),
+        ("host = \"*.example.com\"\nupstream = \"crm\"", false),
+        ("host = \"example.com\"\nupstream = \"crm\"", false),
+        ("path = \"/crm\"\nupstream = \"crm\"", false),
+        ("host = \"crm.example.org\"\nupstream = \"plain\"", false),
+    ] {
+        let shown = found(&format!("\n[[routes]]\n{route}\n"));
+        let expected = "which is not in `domains` of [interception]\n";
+        assert_eq!(shown.contains(expected), is_outside, "{route}: {shown}");
+        assert_eq!(shown.is_empty(), !is_outside, "{route}: {shown}");
+    }
+}
+
+#[test]
+fn interception_needs_a_ca_and_a_ca_interception() {
+    let listener = [FORWARD, "intercept = true\n"].concat();
+    let without = found_in(&[&listener, UPSTREAM, CREDENTIAL].concat(), |_| ());
+    let expected = "error: `intercept` without a CA\n    [interception] is missing: it needs at least `domains`, such as [\"example.com\"]\n";
+    assert_eq!(without, expected);
+    let unused = found_in(
+        &[FORWARD, UPSTREAM, CREDENTIAL, INTERCEPTION].concat(),
+        |_| (),
+    );
+    let expected =
+        "warning: [interception] has no effect\n    no listener has `intercept = true`\n";
+    assert_eq!(unused, expected);
+}
+
+#[test]
+fn a_listener_on_the_network_needs_a_ca_that_is_there() {
+    let listener = FORWARD.replace("127.0.0.1:3128", "0.0.0.0:3128");
+    let listener = [
+        &listener,
+        "intercept = true\nallow_network = true\nupstreams = [\"*\"]\n",
+    ]
+    .concat();
+    let text = [&listener, UPSTREAM, CREDENTIAL, INTERCEPTION].concat();
+    let expected = "error: listener `proxy` can be reached from the network, and there is no CA yet\n    make it beforehand, so that not every replica makes its own: sidebearer ca create --domain DOMAIN --out KEY_DIRECTORY\n";
+    assert_eq!(found_in(&text, |_| ()), expected);
+    assert_eq!(
+        found_in(&text, |directory| with_ca(directory, &["example.com"])),
+        ""
     );
 }

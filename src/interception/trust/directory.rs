@@ -1,7 +1,8 @@
 //! Writes the trust directory.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
@@ -10,6 +11,9 @@ use super::files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE, put};
 use super::truststore::truststore;
 use super::variables::shell;
 use crate::ca::to_pem;
+
+/// Everyone may look into a directory that is made here.
+const OPEN: u32 = 0o755;
 
 /// Writes the files for clients that are to trust the roots `own` and `others`, and makes the directory if need be. Each
 /// is written whole and put in the place of the one before; one that would not change is left alone. Blocks.
@@ -21,7 +25,11 @@ pub fn write(
     own: &[CertificateDer<'static>],
     others: &[CertificateDer<'static>],
 ) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    if !directory.is_dir() {
+        fs::create_dir_all(directory)?;
+        // Whatever the process keeps from others by default: clients are others.
+        fs::set_permissions(directory, Permissions::from_mode(OPEN))?;
+    }
     let mut all: Vec<&CertificateDer<'static>> = Vec::new();
     for root in own.iter().chain(others) {
         if !all.contains(&root) {

@@ -32,6 +32,7 @@ fn files_are_replaced_as_a_whole_and_only_when_they_would_change() {
     let others = [others, own.clone()].concat();
     write(&trust, &own, &others).unwrap();
     assert_eq!(read(&trust, CA_FILE), own);
+    assert_eq!(fs::metadata(&trust).unwrap().mode() & 0o777, 0o755);
     assert_eq!(read(&trust, BUNDLE_FILE), [&own[..], &others[..2]].concat());
     let all = [CA_FILE, BUNDLE_FILE, TRUSTSTORE_FILE, SHELL_FILE];
     let states = || {
