@@ -2,11 +2,10 @@ import java.io.FileInputStream;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
-import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
-import javax.net.ssl.X509ExtendedTrustManager;
+import javax.net.ssl.X509TrustManager;
 
-/** Whether Java's PKIX takes a chain, the leaf first, for a host: TRUSTSTORE CHAIN HOST. */
+/** Whether Java's PKIX takes a chain, the leaf first: TRUSTSTORE CHAIN. */
 class Judge {
     public static void main(String[] arguments) throws Exception {
         var store = KeyStore.getInstance("PKCS12");
@@ -15,20 +14,12 @@ class Judge {
         }
         var managers = TrustManagerFactory.getInstance("PKIX");
         managers.init(store);
-        var manager = (X509ExtendedTrustManager) managers.getTrustManagers()[0];
+        var manager = (X509TrustManager) managers.getTrustManagers()[0];
         X509Certificate[] chain;
         try (var file = new FileInputStream(arguments[1])) {
             var certificates = CertificateFactory.getInstance("X.509").generateCertificates(file);
             chain = certificates.toArray(X509Certificate[]::new);
         }
-        var context = SSLContext.getInstance("TLS");
-        context.init(null, null, null);
-        var engine = context.createSSLEngine(arguments[2], 443);
-        var parameters = engine.getSSLParameters();
-        parameters.setEndpointIdentificationAlgorithm("HTTPS");
-        engine.setSSLParameters(parameters);
-        engine.setUseClientMode(true);
-        engine.beginHandshake();
-        manager.checkServerTrusted(chain, "UNKNOWN", engine);
+        manager.checkServerTrusted(chain, "UNKNOWN");
     }
 }
