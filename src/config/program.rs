@@ -142,7 +142,16 @@ fn add_ca(
     let upstreams = upstreams.filter_map(|(upstream, _)| upstream.as_ref());
     let destinations = upstreams.flat_map(Upstream::destinations);
     let by_https = destinations.filter(|(scheme, _, _)| *scheme == Scheme::Https);
-    let hosts: BTreeSet<String> = by_https.map(|(_, host, _)| host).collect();
+    let mut hosts: BTreeSet<String> = by_https.map(|(_, host, _)| host).collect();
+    for (route, _) in &draft.routes {
+        let upstream = draft.upstreams.get(&route.upstream);
+        let upstream = upstream.and_then(|slot| slot.as_ref()?.0.as_ref());
+        if let HostPattern::Exact(host) | HostPattern::Wildcard(host) = &route.host
+            && upstream.is_some_and(|upstream| upstream.url.scheme() == "https")
+        {
+            hosts.insert(host.clone());
+        }
+    }
     // What no certificate can be for cannot be called by `https` either.
     let hosts = hosts
         .into_iter()
