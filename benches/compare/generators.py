@@ -99,7 +99,8 @@ def command_of(proxy, workload, seconds, rate, scratch):
     if rate:
         command = [LOAD, address, workload.path, workload.connections, f"{rate:.0f}", f"{seconds:.1f}"]
         command += [f"tunnel={proxy.tunnel}"] if proxy.tunnel else []
-        command += [f"tls={proxy.log.parent}"] if proxy.is_tls else []
+        command += [f"inside={proxy.inside}"] if proxy.inside else []
+        command += [f"tls={proxy.trust}"] if proxy.is_tls or proxy.inside else []
         command += workload.load
         return list(map(str, command)), read_load
     if workload.tool == "h2load":

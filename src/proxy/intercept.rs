@@ -1,7 +1,6 @@
 //! TLS that is ended inside of a CONNECT: for which destinations, and that all of a connection names the same one.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::client_connection::ConnectionTarget;
@@ -9,6 +8,8 @@ use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
+use super::shard_snapshot::ShardSnapshot;
+use super::tunnel::UpstreamTunnel;
 use crate::config::Scheme;
 use crate::limit::{FairPermit, Permit};
 use crate::route;
@@ -22,7 +23,6 @@ const USUAL_PORT: u16 = 443;
 const PLACES_RETURN: Duration = Duration::from_secs(1);
 
 /// A handshake that is to follow on a connection.
-#[derive(Debug)]
 pub struct PendingInterception {
     /// What the connection was opened for. Where that is an address, the client names the host in its handshake.
     pub target: ConnectionTarget,
@@ -32,6 +32,17 @@ pub struct PendingInterception {
     pub place: FairPermit,
     /// The place of the connection among all, if it is a stream of another one.
     pub place_of_stream: Option<Permit>,
+    /// What becomes of it if the client names nothing that a route leads to.
+    pub otherwise: Option<Box<UpstreamTunnel>>,
+}
+
+/// Why TLS is not ended for what a client names in its handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotIntercepted {
+    /// In words for the log.
+    pub reason: Cow<'static, str>,
+    /// No route leads there.
+    pub is_unmatched: bool,
 }
 
 /// The destination that all of a connection names.
@@ -43,41 +54,41 @@ pub struct NamedDestination {
     pub upstream: Option<usize>,
 }
 
-/// Prepares the handshake that follows a CONNECT to the upstream with this index, which is connected to first unless it is
-/// known what it speaks; `None` where the client has yet to name it.
+/// Prepares the handshake that follows a CONNECT.
 ///
 /// # Errors
-/// `overloaded` if as many handshakes are under way as may be; what goes wrong while the upstream is connected to: the
-/// client can be told that only before its CONNECT is answered.
-pub async fn prepare(
-    exchange: &mut Exchange,
+/// `overloaded` if as many handshakes are under way as may be.
+pub fn prepare(
+    exchange: &Exchange,
     target: ConnectionTarget,
-    upstream: Option<usize>,
     place_of_stream: Option<Permit>,
 ) -> Result<Box<PendingInterception>, ProxyError> {
-    let shard = Rc::clone(&exchange.shard);
-    let snapshot = &shard.snapshot;
+    let snapshot = &exchange.shard.snapshot;
     let handshakes = &snapshot.listeners[exchange.listener].handshakes;
     let Some(place) = handshakes.try_acquire(exchange.client().peer.ip()) else {
         snapshot.count_interception(exchange.listener, "shed");
         return Err(too_many_handshakes());
-    };
-    let spoken = match upstream {
-        Some(upstream) => {
-            let spoken = shard.pool(upstream).spoken().await;
-            Some(spoken.map_err(failure::from_connect_error)?)
-        }
-        None => None,
     };
     Ok(Box::new(PendingInterception {
         target: ConnectionTarget {
             scheme: Scheme::Https,
             ..target
         },
-        spoken,
+        spoken: None,
         place,
         place_of_stream,
+        otherwise: None,
     }))
+}
+
+/// What the upstream with this index speaks, which is connected to unless that is known. It is found out before a CONNECT is
+/// answered, since only then its client can be told what goes wrong.
+///
+/// # Errors
+/// What goes wrong while the upstream is connected to.
+pub async fn spoken_by(shard: &ShardSnapshot, upstream: usize) -> Result<SpokenHttp, ProxyError> {
+    let spoken = shard.pool(upstream).spoken().await;
+    spoken.map_err(failure::from_connect_error)
 }
 
 #[cold]
@@ -87,6 +98,16 @@ fn too_many_handshakes() -> ProxyError {
         "as many TLS handshakes are under way as max_handshakes of the listener allows; raise it, or keep connections open",
     )
     .retry_after(PLACES_RETURN)
+}
+
+impl NotIntercepted {
+    #[cold]
+    fn new(reason: String, is_unmatched: bool) -> Self {
+        Self {
+            reason: reason.into(),
+            is_unmatched,
+        }
+    }
 }
 
 /// The destination that a client names in the first message of its handshake, by its server name (SNI), on a
@@ -100,7 +121,7 @@ pub fn name_inside(
     listener: usize,
     target: &ConnectionTarget,
     server_name: Option<&str>,
-) -> Result<NamedDestination, Cow<'static, str>> {
+) -> Result<NamedDestination, NotIntercepted> {
     let named = server_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
     let host = match named {
         Some(name) if route::is_address(&target.host) => name.into(),
@@ -112,7 +133,7 @@ pub fn name_inside(
                 "the handshake names {name:?}, and the connection was opened for {:?}",
                 target.host
             );
-            return Err(reason.into());
+            return Err(NotIntercepted::new(reason, false));
         }
         None => target.host.clone(),
     };
@@ -123,10 +144,12 @@ pub fn name_inside(
     };
     let leads_to = destination::routes_to(snapshot, listener, inside.destination()).next();
     let Some(taken) = leads_to else {
-        return Err(format!("no route leads to https://{inside}").into());
+        let reason = format!("no route leads to https://{inside}");
+        return Err(NotIntercepted::new(reason, true));
     };
     if !covers(snapshot, &inside.host) {
-        return Err(outside_of_domains(&inside.host).into());
+        let reason = outside_of_domains(&inside.host);
+        return Err(NotIntercepted::new(reason, false));
     }
     let upstream = Some(taken.upstream as usize);
     Ok(NamedDestination {

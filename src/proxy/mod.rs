@@ -51,7 +51,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
-pub use intercept::{NamedDestination, PendingInterception, is_still_intercepted, name_inside};
+pub use intercept::{
+    NamedDestination, NotIntercepted, PendingInterception, is_still_intercepted, name_inside,
+};
 pub use interim::InterimSink;
 pub use redirected::{RedirectedAs, lead_redirected};
 pub use reply::problem_bytes_http1;

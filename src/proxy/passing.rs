@@ -77,6 +77,18 @@ pub fn judge_by_exact_host(
     passes_exactly(&decided.0).then(|| conclude(snapshot, listener, destination, decided))
 }
 
+/// Judges a destination that may pass by the rules about its host; `None` if they deny it. That is not counted, since
+/// something else may lead there.
+pub fn judge_if_host_passes(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    destination: Destination<'_>,
+) -> Option<Result<Passage, ProxyError>> {
+    let decided = decide(snapshot, listener, caller, destination.host, passes);
+    passes(&decided.0).then(|| conclude(snapshot, listener, destination, decided))
+}
+
 fn passes(decision: &EgressDecision) -> bool {
     decision.action == EgressAction::Pass
 }

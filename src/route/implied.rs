@@ -20,13 +20,13 @@ pub struct Destination<'r> {
 #[derive(Debug)]
 pub struct ImpliedRoutes {
     /// Their listeners, schemes and ports, in order.
-    ways: Vec<Way>,
+    ways: Vec<WayIn>,
     /// By hosts and paths. In the place of listeners there are indices of `ways`.
     hosts: RouteTable<u32>,
 }
 
 /// A listener, a scheme and a port.
-type Way = (usize, Scheme, u16);
+type WayIn = (usize, Scheme, u16);
 
 /// One such destination.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::detect::{Detected, detect};
 use super::redirected::{self, Begun};
 use super::refusal::{Refusal, close, part, refuse};
-use super::tls::{Negotiated, PendingHandshake, handshake, intercept};
+use super::tls::{Intercepted, Negotiated, PendingHandshake, handshake, intercept};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::config;
@@ -40,38 +40,51 @@ pub fn serve(
     mut socket: ClientSocket,
     client: Arc<ClientConnection>,
     current: CurrentSnapshot,
-    beginning: Beginning,
+    mut beginning: Beginning,
 ) -> impl Future<Output = ()> {
     let limits = Rc::clone(&current(&client).0.limits);
     async move {
         let mut received = Bytes::new();
-        let mut negotiated;
-        let secured = match beginning {
-            Beginning::Http => Some((socket, None)),
-            Beginning::Tls(pending) => {
-                Box::pin(handshake(socket, pending, &client, &current)).await
-            }
-            Beginning::Intercepted(pending) => {
-                Box::pin(intercept(socket, Bytes::new(), pending, &client, &current)).await
-            }
-            Beginning::Redirected => {
-                let begun = Box::pin(redirected::begin(socket, &client, &current)).await;
-                let Some((socket, read, begun)) = begun else {
-                    return;
-                };
-                received = read;
-                match begun {
-                    Begun::Session(negotiated) => Some((socket, negotiated)),
-                    Begun::Tunnel(tunnel) => {
-                        let joined = join(socket, received, tunnel, &client, &limits);
-                        return Box::pin(joined).await;
+        loop {
+            let negotiated;
+            match std::mem::replace(&mut beginning, Beginning::Http) {
+                Beginning::Http => negotiated = None,
+                Beginning::Tls(pending) => {
+                    let handshake = Box::pin(handshake(socket, pending, &client, &current));
+                    let Some(secured) = handshake.await else {
+                        return;
+                    };
+                    (socket, negotiated) = secured;
+                }
+                Beginning::Redirected => {
+                    let begun = Box::pin(redirected::begin(socket, &client, &current)).await;
+                    let Some((begun_socket, read, begun)) = begun else {
+                        return;
+                    };
+                    (socket, received) = (begun_socket, read);
+                    match begun {
+                        Begun::Session(version) => negotiated = version,
+                        Begun::Tunnel(tunnel) => {
+                            let joined = join(socket, received, tunnel, &client, &limits);
+                            return Box::pin(joined).await;
+                        }
+                    }
+                }
+                Beginning::Intercepted(pending) => {
+                    let begun = std::mem::take(&mut received);
+                    let handshake = intercept(socket, begun, pending, &client, &current);
+                    match Box::pin(handshake).await {
+                        None => return,
+                        Some(Intercepted::Secured(secured, version)) => {
+                            (socket, negotiated) = (secured, version);
+                        }
+                        Some(Intercepted::Tunnel(socket, received, tunnel)) => {
+                            let joined = join(socket, received, tunnel, &client, &limits);
+                            return Box::pin(joined).await;
+                        }
                     }
                 }
             }
-        };
-        let Some(secured) = secured else { return };
-        (socket, negotiated) = secured;
-        loop {
             let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
             let (detected, read_ahead) = detecting.await;
             match detected {
@@ -101,17 +114,9 @@ pub fn serve(
                     (socket, received, successor) = succeeded;
                     match successor {
                         // It may be of either version again.
-                        Successor::PlainHttp(target) => {
-                            client.set_target(target);
-                            negotiated = None;
-                        }
+                        Successor::PlainHttp(target) => client.set_target(target),
                         Successor::Intercepted(pending) => {
-                            let begun = std::mem::take(&mut received);
-                            let handshake = intercept(socket, begun, pending, &client, &current);
-                            let Some(secured) = Box::pin(handshake).await else {
-                                return;
-                            };
-                            (socket, negotiated) = secured;
+                            beginning = Beginning::Intercepted(pending);
                         }
                         Successor::Tunnel(tunnel) => {
                             let joined = join(socket, received, tunnel, &client, &limits);

@@ -22,8 +22,7 @@ impl Connection {
             Some(config) => Box::new(tls::over(stream, config)?),
             None => Box::new(stream),
         };
-        let host = load.tunnel.clone();
-        let host = host.unwrap_or_else(|| load.address.to_string());
+        let host = load.authority();
         let mut connection = Self {
             stream,
             head: format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", load.path),

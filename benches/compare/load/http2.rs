@@ -41,7 +41,7 @@ impl Connection {
     /// Sends one request: the status of its answer.
     pub fn ask(&mut self, load: &Load) -> Result<u16, Error> {
         let scheme = if load.tls.is_some() { "https" } else { "http" };
-        let uri = format!("{scheme}://{}{}", load.address, load.path);
+        let uri = format!("{scheme}://{}{}", load.authority(), load.path);
         let request = Request::get(uri).body(()).map_err(Error::other)?;
         let exchange = async {
             let mut requests = self.requests.clone().ready().await?;

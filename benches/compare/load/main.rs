@@ -9,6 +9,7 @@
 //! usage: load ADDRESS PATH CONNECTIONS RATE SECONDS [OPTION=VALUE]...
 //!
 //! - `tunnel=HOST:PORT`: each connection begins with CONNECT to it, and the requests go through the tunnel.
+//! - `inside=HOST:PORT`: each connection begins with CONNECT to it, and TLS begins inside of that.
 //! - `tls=DIRECTORY`: over TLS; the server is called localhost, and the directory has `ca.pem`, and perhaps
 //!   `client.pem` and `client.key`, which are presented.
 //! - `http=2`: over HTTP/2, one stream at a time on each connection.
@@ -21,7 +22,7 @@ mod http2;
 mod tls;
 
 use std::collections::HashMap;
-use std::io::Error;
+use std::io::{Error, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ struct Load {
     address: SocketAddr,
     path: String,
     tunnel: Option<String>,
+    inside: Option<String>,
     tls: Option<Arc<ClientConfig>>,
     is_http2: bool,
     is_always_new: bool,
@@ -106,6 +108,7 @@ impl Load {
             address,
             path,
             tunnel: options.remove("tunnel"),
+            inside: options.remove("inside"),
             tls: tls.transpose()?,
             is_http2,
             is_always_new: options
@@ -119,10 +122,29 @@ impl Load {
     }
 
     fn connect(&self) -> Result<TcpStream, Error> {
-        let stream = TcpStream::connect(self.address)?;
+        let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(HOPELESS))?;
+        if let Some(to) = &self.inside {
+            let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+            stream.write_all(connect.as_bytes())?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                head.push(byte[0]);
+            }
+            if !head.starts_with(b"HTTP/1.1 200 ") {
+                return Err(Error::other("CONNECT was refused"));
+            }
+        }
         Ok(stream)
+    }
+
+    /// Host and port, as requests name them.
+    fn authority(&self) -> String {
+        let named = self.tunnel.as_ref().or(self.inside.as_ref());
+        named.map_or_else(|| self.address.to_string(), String::clone)
     }
 }
 

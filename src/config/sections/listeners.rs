@@ -42,13 +42,16 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         );
     }
     let tls = ListenerTls::read(&section, files);
-    if !section.has(&LISTENER.tls) {
+    if !section.has(&LISTENER.tls) && !section.read(&LISTENER.intercept) {
         let handshake = [
             &LISTENER.handshake_timeout.name,
             &LISTENER.max_handshakes.name,
         ];
         for value in handshake.into_iter().filter_map(|key| section.value(key)) {
-            value.error("has no effect", "it belongs to `tls`, which is missing");
+            value.error(
+                "has no effect",
+                "it belongs to `tls` and `intercept`, and neither is there",
+            );
         }
     }
     let callers = callers::read_list(&section, &LISTENER.callers, draft);

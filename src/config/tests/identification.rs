@@ -171,8 +171,8 @@ fn handshakes_are_bounded_only_where_there_are_any() {
     let listener = LISTENER.to_owned() + "handshake_timeout = \"5s\"\nmax_handshakes = 7\n";
     assert_snapshot!(findings(&[&listener, UPSTREAM, CREDENTIAL]), @r##"
     5: error: `handshake_timeout` in [[listeners]] has no effect
-        it belongs to `tls`, which is missing
+        it belongs to `tls` and `intercept`, and neither is there
     6: error: `max_handshakes` in [[listeners]] has no effect
-        it belongs to `tls`, which is missing
+        it belongs to `tls` and `intercept`, and neither is there
     "##);
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::detect::{FirstRead, FirstReader, READ_AHEAD};
 use super::refusal::{Refusal, close, part, refuse, report};
 use super::tls::client_hello::{self, NoHello};
-use super::tls::{Negotiated, intercept};
+use super::tls::{Intercepted, Negotiated, intercept};
 use crate::client_socket::ClientSocket;
 use crate::proxy::{
     self, ClientConnection, CurrentSnapshot, ErrorKind, FirstToSpeak, ProxyError, RedirectedAs,
@@ -215,8 +215,14 @@ async fn begin_tls(
         Successor::Tunnel(tunnel) => Some((socket, received, Begun::Tunnel(tunnel))),
         Successor::Intercepted(pending) => {
             let intercepted = intercept(socket, received, pending, client, current);
-            let (socket, negotiated) = Box::pin(intercepted).await?;
-            Some((socket, Bytes::new(), Begun::Session(negotiated)))
+            Some(match Box::pin(intercepted).await? {
+                Intercepted::Secured(socket, negotiated) => {
+                    (socket, Bytes::new(), Begun::Session(negotiated))
+                }
+                Intercepted::Tunnel(socket, received, tunnel) => {
+                    (socket, received, Begun::Tunnel(tunnel))
+                }
+            })
         }
         // That is for a CONNECT, of which nobody knows what follows.
         Successor::PlainHttp(_) => None,

@@ -129,7 +129,7 @@ pub(super) fn distrusts(alert: AlertDescription) -> bool {
 }
 
 /// The handshake of a client inside of a CONNECT.
-pub(super) struct Intercepted<'a> {
+pub(super) struct HandshakeInside<'a> {
     /// The host and port that it is for.
     pub(super) destination: &'a str,
     /// The name of the upstream that it leads to; empty if it leads to none.
@@ -144,7 +144,7 @@ impl FailedHandshake {
         &self,
         snapshot: &Snapshot,
         client: &ClientConnection,
-        inside: Option<Intercepted<'_>>,
+        inside: Option<HandshakeInside<'_>>,
     ) {
         let is_logged = match snapshot.config.log.access {
             AccessLog::Off => false,

@@ -6,27 +6,43 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::{AlertDescription, Error};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::client_hello::{self, NoHello};
-use super::failure::{FailedHandshake, Intercepted, distrusts};
+use super::failure::{FailedHandshake, HandshakeInside, distrusts};
 use super::handshake::Negotiated;
 use crate::client_socket::ClientSocket;
 use crate::interception::MirroredAlpn;
 use crate::proxy::{
-    self, ClientConnection, CurrentSnapshot, NamedDestination, PendingInterception, ShardSnapshot,
+    self, ClientConnection, CurrentSnapshot, NamedDestination, NotIntercepted, PendingInterception,
+    ShardSnapshot, UpstreamTunnel,
 };
 use crate::server::refusal::{Refusal, close, refuse};
 use crate::upstream::SpokenHttp;
 
+/// How long a client that names an address may say nothing. Then it is taken for one that waits for its server to begin.
+const DETECT: Duration = Duration::from_secs(1);
+
+/// What a connection has become.
+pub enum Intercepted {
+    /// One of TLS that is ended here, and the version of HTTP that was chosen.
+    Secured(ClientSocket, Option<Negotiated>),
+    /// A tunnel, of which some has been read already: no route leads to what the client names.
+    Tunnel(ClientSocket, Bytes, Box<UpstreamTunnel>),
+}
+
 /// How a handshake has ended.
 enum InterceptionEnd {
     Secured(Box<TlsStream<ClientSocket>>),
+    /// The client named nothing that a route leads to, or spoke something else, and this was read of it.
+    Unmatched(ClientSocket, Bytes),
     /// The client spoke plain HTTP, or something else.
     Plaintext(ClientSocket),
     /// The client went away before it began.
@@ -40,11 +56,13 @@ struct Asked {
     /// The destination that the connection was opened for, then the one that the client names in its first message.
     named: NamedDestination,
     spoken: Option<SpokenHttp>,
+    /// It goes on as a tunnel if the client names nothing that a route leads to.
+    may_pass: bool,
 }
 
 /// Makes a connection of TLS from a socket of which `received` has been read already; `None` if there is no connection
-/// to serve. The client has been told then, and the failure is counted and logged. There is never a tunnel instead: it
-/// would carry requests past their token.
+/// to serve. The client has been told then, and the failure is counted and logged. There is never a tunnel in the place of
+/// an interception that fails: it would carry requests past their token.
 ///
 /// From then on all requests of the client are for the destination of its handshake.
 pub async fn intercept(
@@ -53,12 +71,13 @@ pub async fn intercept(
     pending: Box<PendingInterception>,
     client: &Arc<ClientConnection>,
     current: &CurrentSnapshot,
-) -> Option<(ClientSocket, Option<Negotiated>)> {
+) -> Option<Intercepted> {
     let (shard, listener) = current(client);
     let PendingInterception {
         target,
         spoken,
         place,
+        otherwise,
         ..
     } = *pending;
     let mut asked = Asked {
@@ -67,6 +86,7 @@ pub async fn intercept(
             upstream: None,
         },
         spoken,
+        may_pass: otherwise.is_some(),
     };
     let end = {
         let mut handshake = pin!(run(socket, received, &mut asked, &shard, listener));
@@ -90,7 +110,10 @@ pub async fn intercept(
                 None => None,
             };
             client.set_target(asked.named.target);
-            return Some((ClientSocket::Tls(stream), negotiated));
+            return Some(Intercepted::Secured(ClientSocket::Tls(stream), negotiated));
+        }
+        InterceptionEnd::Unmatched(socket, received) => {
+            return otherwise.map(|tunnel| Intercepted::Tunnel(socket, received, tunnel));
         }
         InterceptionEnd::Plaintext(mut socket) => {
             snapshot.count_interception(listener, "plaintext");
@@ -105,7 +128,7 @@ pub async fn intercept(
     };
     let upstream = asked.named.upstream.map(|at| &snapshot.upstreams[at]);
     let interception = snapshot.config.interception.as_ref();
-    let inside = Intercepted {
+    let inside = HandshakeInside {
         destination: &asked.named.target.to_string(),
         upstream: upstream.map_or("", |upstream| &upstream.config.name),
         trust_directory: interception.map(|known| &*known.trust_directory),
@@ -130,9 +153,19 @@ async fn run(
     let patience = snapshot.config.listeners[listener].handshake_timeout;
     let mut until = Instant::now() + patience;
     let mut received = BytesMut::from(received);
+    if asked.may_pass && received.is_empty() {
+        // Whoever speaks first, and the end too, is for the tunnel.
+        let first = timeout(DETECT, socket.read_buf(&mut received)).await;
+        if !matches!(first, Ok(Ok(1..))) {
+            return InterceptionEnd::Unmatched(socket, Bytes::new());
+        }
+    }
     let hello = timeout_at(until, client_hello::read(&mut socket, &mut received));
     let accepted = match hello.await {
         Ok(Ok(accepted)) => accepted,
+        Ok(Err(NoHello::Plaintext)) if asked.may_pass => {
+            return InterceptionEnd::Unmatched(socket, received.freeze());
+        }
         Ok(Err(NoHello::Plaintext)) => return InterceptionEnd::Plaintext(socket),
         Ok(Err(NoHello::Silent)) => return InterceptionEnd::Silent,
         Ok(Err(NoHello::Gone(error))) => {
@@ -144,17 +177,20 @@ async fn run(
         }
         Err(_) => return InterceptionEnd::Failed(late(), None),
     };
-    drop(received);
     let name = accepted.client_hello().server_name().map(str::to_owned);
     let named = proxy::name_inside(snapshot, listener, &asked.named.target, name.as_deref());
     match named {
         Ok(named) => asked.named = named,
-        Err(reason) => {
+        Err(refused) if refused.is_unmatched && asked.may_pass => {
+            return InterceptionEnd::Unmatched(socket, received.freeze());
+        }
+        Err(NotIntercepted { reason, .. }) => {
             client_hello::refuse(&mut socket, AlertDescription::UnrecognisedName).await;
             let failed = FailedHandshake::new("misdirected", reason);
             return InterceptionEnd::Failed(failed, Some(socket));
         }
     }
+    drop(received);
     let began = Instant::now();
     let spoken = match (asked.spoken, asked.named.upstream) {
         (None, Some(upstream)) => shard.pool(upstream).spoken().await.ok(),

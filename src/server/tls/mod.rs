@@ -6,4 +6,4 @@ mod handshake;
 mod intercept;
 
 pub use handshake::{Negotiated, PendingHandshake, handshake};
-pub use intercept::intercept;
+pub use intercept::{Intercepted, intercept};

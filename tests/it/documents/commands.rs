@@ -19,6 +19,11 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo run --release -- demo", "`cli.rs` runs the demo"),
     ("SIDEBEARER_", "tests at full size: CI runs them"),
     (".ci/run", "it takes half an hour"),
+    (
+        ". /run/sidebearer/trust/",
+        "needs a CA; tests/it/interception has clients that trust one",
+    ),
+    ("https_proxy=", "the same"),
     ("docker ", "needs Docker"),
     ("kubectl ", "needs a cluster"),
     ("helm ", "needs a cluster; CI renders the charts"),

@@ -123,11 +123,16 @@ async fn the_metrics_are_those_of_the_product() {
     );
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
+    let intercepting = format!(
+        "[[listeners]]\nname = \"intercepting\"\naddress = \"{}\"\nkind = \"forward\"\nintercept = true\nupstreams = []\n",
+        any_port()
+    );
     let interception = "[interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"example.com\"]\n";
     let config = smallest(&api, &Idp::start())
         + &forward
         + &tls::secured(dir.path())
         + &reporting
+        + &intercepting
         + interception;
     let sidebearer = Sidebearer::start_in(dir, &config);
     // Of durations and tunnels a series begins with the first one.

@@ -5,9 +5,13 @@ use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{CRM, Site, get, over_http2};
+use crate::support::api::Api;
 use crate::support::client::{self, Connection};
+use crate::support::idp::Idp;
 use crate::support::ip;
-use crate::support::server::whole;
+use crate::support::server::{self, response, whole};
+use crate::support::sidebearer::Sidebearer;
+use crate::support::tls::Ca;
 use crate::support::tunnel::tunnel;
 
 fn alert_of(error: &std::io::Error) -> Option<AlertDescription> {
@@ -171,4 +175,79 @@ async fn a_host_that_nothing_names_is_refused_before_any_handshake() {
         assert!(refused.contains(&reason), "{target}: {refused}");
     }
     assert_eq!(site.handshakes("success").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_connect_to_an_address_passes_if_its_handshake_names_nothing_that_is_matched() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let tls = ca.certificate(&["elsewhere.example"]).server(&[]);
+    let other = Api::with_tls(Some(tls), |_| response(200, "elsewhere"));
+    let crm = Api::with_tls(Some(ca.own_certificate().server(&["http/1.1"])), |_| {
+        response(200, "crm")
+    });
+    // An own name of the upstream at the port of the other server.
+    let port = other.address.port();
+    let config = super::config(crm.address, "unmatched = \"pass\"", &ca, &idp).replace(
+        "hosts = [",
+        &format!("hosts = [\"crm.example.com:{port}\", "),
+    );
+    let egress = format!("\n[egress]\naddresses = \"any\"\nports = [{port}]\n");
+    let sidebearer = Sidebearer::start(&(config + &egress));
+    let (proxy, target) = (sidebearer.address_of("proxy"), other.address.to_string());
+    let ours = super::trusted(&sidebearer);
+    for (name, pem, served) in [
+        ("crm.example.com", &ours, "crm"),
+        ("elsewhere.example", &ca.pem, "elsewhere"),
+        ("crm.example.com", &ours, "crm"),
+    ] {
+        let stream = tunnel(proxy, &target).await;
+        let client = super::trusting(pem, &["http/1.1"]);
+        let stream = super::secure(stream, name, client).await;
+        let mut connection = Connection::over(stream.unwrap()).await;
+        let host = format!("{name}:{port}");
+        let answer = connection.send(get("/x", &host)).await.unwrap();
+        assert_eq!(answer.text(), served, "{name}");
+    }
+    assert_eq!(other.seen().len(), 1);
+    assert_eq!(super::handshakes(&sidebearer, "success").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_connect_to_an_address_passes_whatever_its_protocol_is() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let greets = server::bytes(|_, mut stream| async move {
+        stream.write_all(b"220 ready\r\n").await.unwrap();
+        let mut line = [0; 6];
+        stream.read_exact(&mut line).await.unwrap();
+        stream.write_all(&line).await.unwrap();
+    });
+    let port = greets.port();
+    let config = super::config(greets, "unmatched = \"pass\"", &ca, &idp)
+        .replace(
+            &format!("url = \"https://{greets}\""),
+            "url = \"https://crm.example.com\"",
+        )
+        .replace(
+            "hosts = [",
+            &format!("hosts = [\"crm.example.com:{port}\", "),
+        );
+    let egress = format!("\n[egress]\naddresses = \"any\"\nports = [{port}]\n");
+    let sidebearer = Sidebearer::start(&(config + &egress));
+    let target = greets.to_string();
+    // One that waits for its server to begin, and one that does not.
+    for begins in [false, true] {
+        let mut stream = tunnel(sidebearer.address_of("proxy"), &target).await;
+        if begins {
+            stream.write_all(b"EHLO x").await.unwrap();
+        }
+        let mut greeting = [0; 11];
+        stream.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"220 ready\r\n");
+        if !begins {
+            stream.write_all(b"EHLO x").await.unwrap();
+        }
+        let mut back = [0; 6];
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"EHLO x");
+    }
 }
