@@ -8,7 +8,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, get, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{eventually, smallest, tls};
+use crate::support::{eventually, smallest};
 
 #[tokio::test]
 async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
@@ -142,24 +142,4 @@ async fn every_series_that_an_alert_may_ask_for_begins_at_zero() {
             .await,
         1.0
     );
-}
-
-#[tokio::test]
-async fn alerts_ask_for_metrics_that_there_are() {
-    let alerts = include_str!("../../deploy/prometheus/alerts.yaml");
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
-    let config = smallest(&Api::open(), &Idp::start()) + &tls::secured(dir.path());
-    let sidebearer = Sidebearer::start_in(dir, &config);
-    let page = sidebearer.page("/metrics").await;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = alerts.split(|c| !is_part(c));
-    let metrics: Vec<_> = words
-        .filter(|word| word.starts_with("sidebearer_"))
-        .collect();
-    assert!(metrics.len() > 5, "{metrics:?}");
-    for metric in metrics {
-        let is_type = |line: &str| line.starts_with(&format!("# TYPE {metric} "));
-        assert!(page.lines().any(is_type), "{metric}");
-    }
 }
