@@ -20,7 +20,7 @@ def pod(labels=None, **spec):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers, **spec}}
 
 
-OWN = {"name": "sidebearer", "image": "sidebearer:0.0.9"}
+OWN = {"name": "sidebearer", "image": "other:1.0.0"}
 BARE = pod()
 FULL = pod(
     initContainers=[{"name": "migrate", "image": "migrate:1.0.0"}],

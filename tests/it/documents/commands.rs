@@ -28,6 +28,11 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("kubectl ", "needs a cluster"),
     ("helm ", "needs a cluster; CI renders the charts"),
     ("install ", "changes the system"),
+    (
+        "deploy/debian/build ",
+        "needs the release build: CI makes the package",
+    ),
+    ("apt-get ", "changes the system"),
     ("systemd-sysusers", "changes the system"),
     ("systemctl ", "changes the system"),
     ("nft ", "changes the system"),
