@@ -127,13 +127,18 @@ async fn the_metrics_are_those_of_the_product() {
         "[[listeners]]\nname = \"intercepting\"\naddress = \"{}\"\nkind = \"forward\"\nintercept = true\nupstreams = []\n",
         any_port()
     );
-    let interception = "[interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"example.com\"]\n";
+    let interception = format!(
+        "[[listeners]]\nname = \"inside\"\naddress = \"{}\"\nkind = \"forward\"\nupstreams = [\"far\"]\nintercept = true\n\
+         [interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"{}\"]\n",
+        any_port(),
+        api.address.ip()
+    );
     let config = smallest(&api, &Idp::start())
         + &forward
         + &tls::secured(dir.path())
         + &reporting
         + &intercepting
-        + interception;
+        + &interception;
     let sidebearer = Sidebearer::start_in(dir, &config);
     // Of durations and tunnels a series begins with the first one.
     assert_eq!(get(sidebearer.address_of("app"), "/").await.status, 200);
