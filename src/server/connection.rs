@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::detect::{Detected, detect};
 use super::redirected::{self, Begun};
 use super::refusal::{Refusal, close, part, refuse};
-use super::tls::{Intercepted, Negotiated, PendingHandshake, handshake, intercept};
+use super::tls::{Intercepted, Negotiated, PendingHandshake, handshake, intercept, report_silence};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
 use crate::config;
@@ -19,6 +21,10 @@ use crate::proxy::{
 
 const NOT_HTTP2: &str = "the client has chosen HTTP/2 by ALPN, and speaks something else";
 const NOT_HTTP1: &str = "the client has chosen HTTP/1.1 by ALPN, and speaks HTTP/2";
+
+/// Until when the end of a connection without a request tells of its handshake: a client that opens a connection
+/// for later keeps it longer.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// What a connection begins with.
 pub enum Beginning {
@@ -85,6 +91,7 @@ pub fn serve(
                     }
                 }
             }
+            let ready_at = Instant::now();
             let detecting = Box::pin(detect(&mut socket, received, &client, &limits));
             let (detected, read_ahead) = detecting.await;
             match detected {
@@ -137,6 +144,9 @@ pub fn serve(
                 }
                 Detected::Nothing => {
                     if !client.is_cut() {
+                        if ready_at.elapsed() < AT_ONCE {
+                            report_silence(&client, &current);
+                        }
                         Box::pin(part(&mut socket, &limits)).await;
                     }
                     return;

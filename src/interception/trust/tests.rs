@@ -141,7 +141,7 @@ fn files_that_a_program_trusts_already_go_on_to_count() {
     }
     assert_eq!(value("PIP_CERT"), trust.join(BUNDLE_FILE));
     assert_eq!(value("CURL_CA_BUNDLE"), trust.join(BUNDLE_FILE));
-    assert_eq!(value("DENO_CERT"), trust.join(CA_FILE));
+    assert_eq!(value("DENO_CERT"), trust.join(BUNDLE_FILE));
     let gone = variables(&trust, |name| {
         (name == "GIT_SSL_CAINFO").then(|| "/nowhere/ca.pem".into())
     });

@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use super::files::{BUNDLE_FILE, CA_FILE, TRUSTSTORE_FILE, put};
 use super::truststore::PASSWORD;
 
-/// Which variables name which file: those that replace the roots of a runtime name all of them, those that add to them
-/// ours alone.
-const FILES: [(&str, &str); 10] = [
-    ("SSL_CERT_FILE", BUNDLE_FILE),
-    ("NODE_EXTRA_CA_CERTS", CA_FILE),
-    ("REQUESTS_CA_BUNDLE", BUNDLE_FILE),
-    ("CURL_CA_BUNDLE", BUNDLE_FILE),
-    ("GIT_SSL_CAINFO", BUNDLE_FILE),
-    ("AWS_CA_BUNDLE", BUNDLE_FILE),
-    ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", BUNDLE_FILE),
-    ("DENO_CERT", CA_FILE),
-    ("CARGO_HTTP_CAINFO", BUNDLE_FILE),
-    ("PIP_CERT", BUNDLE_FILE),
+/// The variables that name the file with all roots. Node and Deno add them to those that they bring along, so that they
+/// trust what every other runtime does, the CAs of a company too.
+const VARIABLES: [&str; 10] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "DENO_CERT",
+    "CARGO_HTTP_CAINFO",
+    "PIP_CERT",
 ];
 
 /// The variable that every Java virtual machine reads its options from.
@@ -37,12 +37,12 @@ pub fn variables(
     directory: &Path,
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> io::Result<Vec<(&'static str, OsString)>> {
-    let mut variables = Vec::with_capacity(FILES.len() + 1);
-    for (variable, file) in FILES {
-        let ours = directory.join(file);
+    let mut variables = Vec::with_capacity(VARIABLES.len() + 1);
+    let ours = directory.join(BUNDLE_FILE);
+    for variable in VARIABLES {
         let named = inherited(variable).filter(|named| !named.is_empty() && *named != ours);
         let path = match named {
-            None => ours,
+            None => ours.clone(),
             Some(named) => joined(directory, variable, &PathBuf::from(named))?,
         };
         variables.push((variable, path.into_os_string()));
@@ -117,10 +117,10 @@ pub(super) fn shell(directory: &Path) -> OsString {
     let mut text = OsString::from(
         "# Makes programs that are started from this shell trust the CA of sidebearer.\n",
     );
-    for (variable, file) in FILES {
-        let path = directory.join(file);
+    let bundle = quoted_for_shell(directory.join(BUNDLE_FILE).as_os_str());
+    for variable in VARIABLES {
         text.push(format!("export {variable}="));
-        text.push(quoted_for_shell(path.as_os_str()));
+        text.push(&bundle);
         text.push("\n");
     }
     // What is there stays. Read a second time, it is not added again.

@@ -19,12 +19,14 @@ use super::client_hello::{self, NoHello};
 use super::failure::{FailedHandshake, HandshakeInside, distrusts};
 use super::handshake::Negotiated;
 use crate::client_socket::ClientSocket;
+use crate::config::Scheme;
 use crate::interception::MirroredAlpn;
 use crate::proxy::{
     self, ClientConnection, CurrentSnapshot, NamedDestination, NotIntercepted, PendingInterception,
     ShardSnapshot, UpstreamTunnel,
 };
 use crate::server::refusal::{Refusal, close, refuse};
+use crate::snapshot::Snapshot;
 use crate::upstream::SpokenHttp;
 
 /// How long a client that names an address may say nothing. Then it is taken for one that waits for its server to begin.
@@ -126,20 +128,52 @@ pub async fn intercept(
         }
         InterceptionEnd::Failed(failed, socket) => (failed, socket),
     };
-    let upstream = asked.named.upstream.map(|at| &snapshot.upstreams[at]);
-    let interception = snapshot.config.interception.as_ref();
-    let inside = HandshakeInside {
-        destination: &asked.named.target.to_string(),
-        upstream: upstream.map_or("", |upstream| &upstream.config.name),
-        trust_directory: interception.map(|known| &*known.trust_directory),
-    };
-    failed.report(snapshot, client, Some(inside));
+    report(&failed, &asked.named, snapshot, client);
     snapshot.count_interception(listener, failed.outcome);
     if let Some(mut socket) = socket {
         // A close with unread bytes would reset the connection, and the alert with it.
         close(&mut socket, &shard.limits).await;
     }
     None
+}
+
+/// Writes a line about a client that has finished its handshake and closed the connection at once, without a request, if
+/// TLS was ended for it here. That is how a client ends it that verifies our certificate only then, such as one that is
+/// built with GnuTLS.
+#[cold]
+pub fn report_silence(client: &ClientConnection, current: &CurrentSnapshot) {
+    let Some(target) = client
+        .target()
+        .filter(|target| target.scheme == Scheme::Https)
+    else {
+        return;
+    };
+    let (shard, listener) = current(client);
+    let snapshot = &shard.snapshot;
+    if let Ok(named) = proxy::name_inside(snapshot, listener, target, None) {
+        let failed = FailedHandshake::new(
+            "client_gone",
+            "the client closed the connection when the handshake was done, without a request: perhaps it does not trust \
+             the CA of [interception]; give it what lies in trust_directory",
+        );
+        report(&failed, &named, snapshot, client);
+    }
+}
+
+fn report(
+    failed: &FailedHandshake,
+    named: &NamedDestination,
+    snapshot: &Snapshot,
+    client: &ClientConnection,
+) {
+    let upstream = named.upstream.map(|at| &snapshot.upstreams[at]);
+    let interception = snapshot.config.interception.as_ref();
+    let inside = HandshakeInside {
+        destination: &named.target.to_string(),
+        upstream: upstream.map_or("", |upstream| &upstream.config.name),
+        trust_directory: interception.map(|known| &*known.trust_directory),
+    };
+    failed.report(snapshot, client, Some(inside));
 }
 
 async fn run(

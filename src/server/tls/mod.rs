@@ -6,4 +6,4 @@ mod handshake;
 mod intercept;
 
 pub use handshake::{Negotiated, PendingHandshake, handshake};
-pub use intercept::{Intercepted, intercept};
+pub use intercept::{Intercepted, intercept, report_silence};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{CRM, config, get, secure, trusting};
 use crate::support::api::Api;
@@ -70,6 +71,40 @@ async fn a_client_that_distrusts_us_is_one_line_that_says_what_to_do() {
     assert_eq!(counted.len(), 1, "{log:?}");
     assert_eq!(counted[0]["requests"], 2);
     assert_eq!(counted[0]["upstream"], "crm");
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_after_its_handshake_is_told_as_one_that_may_distrust_us() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let kept = tempfile::tempdir().unwrap();
+    let (process, _api) = start(&ca, &idp, kept.path(), "errors").await;
+    let trust = process.dir().join("trust");
+    let pem = std::fs::read_to_string(trust.join("ca.pem")).unwrap();
+    for sends in [false, true] {
+        let stream = tunnel(process.address(), CRM).await;
+        let client = trusting(&pem, &["http/1.1"]);
+        let mut stream = secure(stream, "crm.example.com", client).await.unwrap();
+        if sends {
+            let mut connection = Connection::over(stream).await;
+            let answer = connection.send(get("/x", "crm.example.com")).await;
+            assert_eq!(answer.unwrap().status, 200);
+        } else {
+            stream.shutdown().await.unwrap();
+            let end = stream.read(&mut [0]).await;
+            assert!(matches!(end, Ok(0)), "{end:?}");
+        }
+    }
+    let log = log_of(process).await;
+    let failed: Vec<_> = log
+        .iter()
+        .filter(|line| line["message"] == "a TLS handshake failed")
+        .collect();
+    assert_eq!(failed.len(), 1, "{log:?}");
+    assert_eq!(failed[0]["destination"], CRM);
+    assert_eq!(failed[0]["error"], "client_gone");
+    assert_eq!(failed[0]["trust_directory"], trust.to_str().unwrap());
+    let cause = failed[0]["cause"].as_str().unwrap();
+    assert!(cause.contains("without a request"), "{cause}");
 }
 
 #[tokio::test]
