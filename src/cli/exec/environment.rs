@@ -113,7 +113,12 @@ impl Environment {
             .into_iter()
             .filter(|(entry, _)| !self.exempts_an_upstream(entry))
             .collect();
-        let entries: Vec<_> = direct.iter().map(|(entry, _)| *entry).collect();
+        // Python's httpx does not start where it finds a network of IPv6.
+        let entries: Vec<_> = direct
+            .iter()
+            .map(|(entry, _)| *entry)
+            .filter(|entry| !(entry.contains(':') && entry.contains('/')))
+            .collect();
         let entries = OsString::from(entries.join(","));
         for name in NO_PROXIES {
             set.insert(name, entries.clone());
