@@ -84,6 +84,8 @@ impl World {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
         command.env_remove("JAVA_TOOL_OPTIONS");
+        // What a killed one leaves behind goes with the test.
+        command.env("TMPDIR", self.dir.path());
         command
     }
 

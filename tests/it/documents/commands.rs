@@ -1,5 +1,6 @@
 //! What the documents tell people to type works.
 
+use std::path::Path;
 use std::process::Command;
 
 use clap::Parser;
@@ -119,11 +120,13 @@ client_secret = {{ file = "secret" }}
         for (documented, here) in &self.replaced {
             line = line.replace(documented, here);
         }
-        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_sidebearer"));
+        let binary = Path::new(env!("CARGO_BIN_EXE_sidebearer"));
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", binary.parent().unwrap().display());
         let mut command = Command::new("sh");
         command.args(["-ec", &line]).env("PATH", path);
+        // What a command writes is not to lie in the checkout.
+        command.current_dir(Path::new(&self.config).parent().unwrap());
         command.env("SIDEBEARER_CONFIG", &self.config);
         for variable in [
             "no_proxy",
