@@ -2,14 +2,17 @@
 //!
 //! Everything here blocks, and is run where that is allowed.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod error;
+mod files;
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
+
+pub use error::KeyDirectoryError;
 
 use super::certificates::{certificates, to_pem};
 use super::create::create;
@@ -25,14 +28,6 @@ pub const NEXT_KEY_FILE: &str = "next.key";
 pub const NEXT_CHAIN_FILE: &str = "next.pem";
 /// The roots of issuers that were in use before.
 pub const PREVIOUS_FILE: &str = "previous.pem";
-
-/// No file of a CA is longer.
-const MOST_BYTES: u64 = 1 << 20;
-/// Any permission of those who are neither the owner nor in the group.
-const OTHERS: u32 = 0o007;
-/// What the group may not do with a key, and may not do at all unless the key is root's.
-const GROUP_CHANGES: u32 = 0o030;
-const GROUP: u32 = 0o070;
 
 /// The directory of a CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,62 +49,6 @@ pub struct HeldIssuer {
     pub chain: Vec<u8>,
     /// PEM.
     pub key: Zeroizing<Vec<u8>>,
-}
-
-/// Why the directory of a CA cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyDirectoryError {
-    /// The system refuses.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// What was looked at, or made.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// Others than its owner may use it.
-    #[error("{}: {what}; {help}", path.display())]
-    Permissions {
-        /// The directory, or a key in it.
-        path: PathBuf,
-        /// Who may do what.
-        what: String,
-        /// What to do.
-        help: String,
-    },
-    /// One of two files that belong together is missing.
-    #[error("{} is there without {other}: put both there, or take it away", path.display())]
-    Half {
-        /// The one that is there.
-        path: PathBuf,
-        /// The name of the other.
-        other: &'static str,
-    },
-    /// What is to be made is there already.
-    #[error("{} is there already; nothing was changed", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What is needed is not there.
-    #[error("{} is missing: {help}", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// How it comes there.
-        help: &'static str,
-    },
-    /// A file does not hold what it should.
-    #[error("{}: {error}", path.display())]
-    Issuer {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: IssuerError,
-    },
-    /// A CA cannot be made for these domains.
-    #[error("no CA can be made: {0}")]
-    Create(#[from] rcgen::Error),
 }
 
 /// What a switch to the next issuer has done.
@@ -310,39 +249,6 @@ impl KeyDirectory {
         })
     }
 
-    /// Writes a file whole and puts it in the place of what is there.
-    fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), KeyDirectoryError> {
-        let new = format!(".{name}.new");
-        let write = || {
-            let path = self.file(&new);
-            // Left behind by a process that was ended: only the holder of the lock is here.
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(path)?;
-            file.write_all(content)?;
-            file.sync_all()
-        };
-        write().map_err(|error| self.io(name, error))?;
-        self.rename(&new, name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), KeyDirectoryError> {
-        fs::rename(self.file(from), self.file(to)).map_err(|error| self.io(to, error))
-    }
-
-    /// So that names outlive a power failure. Where the file system cannot do that, they need not.
-    fn sync(&self) {
-        if let Ok(directory) = File::open(&self.path) {
-            let _ = directory.sync_all();
-        }
-    }
-
     fn refuse_existing(&self, names: [&str; 2]) -> Result<(), KeyDirectoryError> {
         for name in names {
             if self.metadata(name)?.is_some() {
@@ -352,117 +258,5 @@ impl KeyDirectory {
             }
         }
         Ok(())
-    }
-
-    /// Makes the directory if need be, and keeps other processes from changing what is in it until the file is closed.
-    fn lock(&self) -> Result<File, KeyDirectoryError> {
-        let lock = || {
-            if fs::metadata(&self.path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-                if let Some(parent) = self.path.parent() {
-                    fs::create_dir_all(parent)?;
-                }
-                match DirBuilder::new().mode(0o700).create(&self.path) {
-                    Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                    _ => {}
-                }
-            }
-            let directory = File::open(&self.path)?;
-            flock(&directory, FlockOperation::LockExclusive)?;
-            Ok(directory)
-        };
-        let directory = lock().map_err(|error| self.io("", error))?;
-        let found = directory.metadata().map_err(|error| self.io("", error))?;
-        self.check_directory(&found)?;
-        Ok(directory)
-    }
-
-    /// Whether nobody else can look into it or put files there. What lies on a file system that is mounted read-only was
-    /// given, and its keys alone are looked at.
-    fn check_directory(&self, found: &Metadata) -> Result<(), KeyDirectoryError> {
-        let path = || self.path.clone();
-        if !found.is_dir() {
-            let error = io::Error::from(ErrorKind::NotADirectory);
-            return Err(KeyDirectoryError::Io {
-                path: path(),
-                error,
-            });
-        }
-        let read_only =
-            statvfs(&self.path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
-        if found.mode() & OTHERS != 0 && !read_only {
-            return Err(KeyDirectoryError::Permissions {
-                path: path(),
-                what: "every user of the machine can look into it".to_owned(),
-                help: format!("take that away: chmod o= {}", self.path.display()),
-            });
-        }
-        Ok(())
-    }
-
-    /// A key, if it is there.
-    fn key(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyDirectoryError> {
-        let Some(found) = self.metadata(name)? else {
-            return Ok(None);
-        };
-        let (mode, owner) = (found.mode(), found.uid());
-        let path = self.file(name);
-        let refused = |what: &str, help: String| {
-            let what = what.to_owned();
-            Err(KeyDirectoryError::Permissions {
-                path: path.clone(),
-                what,
-                help,
-            })
-        };
-        let shown = path.display();
-        if mode & OTHERS != 0 {
-            return refused(
-                "every user of the machine can use the key",
-                format!("take that away: chmod 0600 {shown}"),
-            );
-        }
-        if mode & GROUP_CHANGES != 0 || (mode & GROUP != 0 && owner != 0) {
-            let help = format!(
-                "take that away: chmod 0600 {shown} (a key of root may be readable by a group)"
-            );
-            return refused("a group of users can use the key", help);
-        }
-        self.content(name)
-    }
-
-    fn content(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyDirectoryError> {
-        let Some(found) = self.metadata(name)? else {
-            return Ok(None);
-        };
-        if !found.is_file() || found.len() > MOST_BYTES {
-            let error = io::Error::other("it is no regular file of up to 1 MiB");
-            return Err(self.io(name, error));
-        }
-        match fs::read(self.file(name)) {
-            Ok(content) => Ok(Some(Zeroizing::new(content))),
-            Err(error) => Err(self.io(name, error)),
-        }
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, KeyDirectoryError> {
-        match fs::metadata(self.file(name)) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.io(name, error)),
-        }
-    }
-
-    fn half(&self, there: &str, other: &'static str) -> KeyDirectoryError {
-        let path = self.file(there);
-        KeyDirectoryError::Half { path, other }
-    }
-
-    fn io(&self, name: &str, error: io::Error) -> KeyDirectoryError {
-        let path = if name.is_empty() {
-            self.path.clone()
-        } else {
-            self.file(name)
-        };
-        KeyDirectoryError::Io { path, error }
     }
 }

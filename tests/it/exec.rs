@@ -11,7 +11,9 @@ mod users;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Once};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use tempfile::TempDir;
 
 use crate::support::api::Api;
@@ -35,6 +37,7 @@ impl World {
 
     /// With more lines of the configuration.
     fn with(lines: &str) -> Self {
+        heed_ignored_signals();
         let idp = Idp::start();
         let api = Api::protected_by(&idp);
         let world = Self {
@@ -104,6 +107,24 @@ impl World {
         said(&process, "ready").await;
         process
     }
+}
+
+/// Makes what is started from here on begin with the usual way of all signals. A shell without jobs has what it starts
+/// with `&` ignore some of them, and what is ignored stays so in all that is started. For the tests themselves nothing
+/// changes.
+fn heed_ignored_signals() {
+    static HEEDED: Once = Once::new();
+    HEEDED.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM] {
+            if ignored & 1 << (signal - 1) != 0 {
+                // A signal with a handler has its usual way again in a program that is started.
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
 }
 
 /// Waits for a line of the program.

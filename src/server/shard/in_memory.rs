@@ -7,6 +7,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::*;
+use crate::client_socket::{ClientSocket, Peer};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::snapshot::Builder as SnapshotBuilder;
