@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use tokio::time::Instant;
 
-use super::LoadGuard;
 use crate::client_socket::{ClientSocket, Peer};
 use crate::config::Scheme;
 use crate::limit::Permit;
@@ -105,7 +104,11 @@ impl ShardState {
         }
     }
 
-    pub(super) fn serve(self: &Rc<Self>, accepted: AcceptedConnection, load: LoadGuard) {
+    pub(super) fn serve(
+        self: &Rc<Self>,
+        accepted: AcceptedConnection,
+        load: impl Any + Send + Sync,
+    ) {
         let (socket, peer) = match accepted.socket.register() {
             Ok(registered) => registered,
             Err(error) => return tracing::warn!(%error, "a shard could not register a connection"),
