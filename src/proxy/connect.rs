@@ -59,7 +59,7 @@ pub fn is_connect(head: &Parts) -> bool {
 ///
 /// # Errors
 ///
-/// `bad_request` if it is malformed or inside of another one; `loop` for a socket of this process;
+/// `bad_request` if it is malformed, inside of another one or on a redirected connection; `loop` for a socket of this process;
 /// `interception_off` where a tunnel would send requests past their token; `destination_denied` if nothing leads
 /// there; what goes wrong while the upstream is connected to.
 pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, ProxyError> {
@@ -67,6 +67,11 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
     if client.target().is_some() {
         return Err(ProxyError::bad_request(
             "the connection has been opened by a CONNECT already",
+        ));
+    }
+    if client.original_destination().is_some() {
+        return Err(ProxyError::bad_request(
+            "the connection was redirected here on its way to a server, and a CONNECT is for a proxy",
         ));
     }
     let (host, port) = request::check_connect(head)?;

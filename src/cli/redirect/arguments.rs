@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use clap::Args;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+
+/// Stands for no user at all: `(uid_t) -1`.
+const NOBODY: u32 = u32::MAX;
 
 /// Which connections to redirect, and where to.
 #[derive(Debug, Args)]
@@ -22,7 +25,7 @@ pub struct PrintArguments {
     )]
     pub(super) ports: Vec<PortRange>,
     /// The user that sidebearer runs as, a number: its own connections are not redirected
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(..i64::from(NOBODY)))]
     pub(super) uid: u32,
     /// Destinations that are left alone: an address, a prefix or a port; may be repeated
     #[arg(long, value_name = "ADDRESS|PREFIX|PORT", value_delimiter = ',')]
@@ -70,10 +73,24 @@ impl FromStr for Exclusion {
             Ok(ip) => Some(IpNet::from(ip)),
             Err(_) => text.parse::<IpNet>().ok(),
         };
-        let prefix = prefix.map(|prefix| Self::Addresses(prefix.trunc()));
+        let prefix = prefix.map(|prefix| Self::Addresses(canonical(prefix).trunc()));
         prefix
             .ok_or_else(|| "expected an address, a prefix such as 10.0.0.0/8, or a port".to_owned())
     }
+}
+
+/// A prefix of IPv4 addresses that is written inside of IPv6 (RFC 4291 section 2.5.5.2), as what it stands for:
+/// connections to them are of IPv4.
+fn canonical(prefix: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = prefix else {
+        return prefix;
+    };
+    let ip = mapped.addr().to_ipv4_mapped();
+    let length = mapped.prefix_len().checked_sub(96);
+    let unmapped = ip
+        .zip(length)
+        .and_then(|(ip, length)| Ipv4Net::new(ip, length).ok());
+    unmapped.map_or(prefix, IpNet::V4)
 }
 
 impl fmt::Display for PortRange {

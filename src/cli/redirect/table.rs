@@ -263,6 +263,7 @@ mod tests {
             ("--to 15001", "--uid <UID>"),
             ("--uid 1", "--to <PORT>"),
             ("--to 1 --uid root", "invalid digit"),
+            ("--to 1 --uid 4294967295", "4294967295 is not in"),
             (
                 "--to 1 --uid 1 --ports 0",
                 "expected a port from 1 to 65535",

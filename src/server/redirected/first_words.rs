@@ -5,6 +5,12 @@ use crate::server::detect::{READ_AHEAD, TLS};
 /// The longest method of HTTP that is looked for.
 const LONGEST_METHOD: usize = 64;
 
+/// The methods that are registered (RFC 9110 section 16.1.1).
+const METHODS: &str = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE \
+                       MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI \
+                       PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE \
+                       UPDATEREDIRECTREF VERSION-CONTROL";
+
 /// What the first bytes of a client are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstWords {
@@ -35,6 +41,16 @@ pub fn first_words(bytes: &[u8]) -> Option<FirstWords> {
     } else {
         FirstWords::Other
     })
+}
+
+/// Whether what has been said may still become TLS or a request whose method is known: its rest is waited for. What else
+/// is only the beginning of a line may be all that another protocol says before its server answers.
+pub fn may_become_http(bytes: &[u8]) -> bool {
+    if bytes.first() == Some(&TLS[0]) || !bytes.iter().all(|byte| is_token(*byte)) {
+        return true;
+    }
+    let methods = METHODS.split_ascii_whitespace();
+    { methods }.any(|method| method.as_bytes().starts_with(bytes))
 }
 
 /// Whether it is the first line of a request: a method, a path or `*`, and a version of HTTP. A line that is longer than what
@@ -134,6 +150,25 @@ mod tests {
             b"\x16",
         ] {
             assert_eq!(first_words(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_another_protocol_is_told_from_that_of_a_request() {
+        for bytes in [
+            &b"G"[..],
+            b"GET",
+            b"GET ",
+            b"GET /a",
+            b"foo /a",
+            b"PR",
+            b"\x16",
+            b"",
+        ] {
+            assert!(may_become_http(bytes), "{}", bytes.escape_ascii());
+        }
+        for bytes in [&b"JDWP-Handshake"[..], b"PING", b"SSH-2.0", b"get", b"GETS"] {
+            assert!(!may_become_http(bytes), "{}", bytes.escape_ascii());
         }
     }
 

@@ -9,13 +9,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::AlertDescription;
 use socket2::SockRef;
 use tokio::time::timeout;
 
-use super::detect::{FirstRead, FirstReader, READ_AHEAD};
+use super::detect::{FirstRead, FirstReader, READ_AHEAD, TLS};
 use super::refusal::{Refusal, close, part, refuse, report};
 use super::tls::client_hello::{self, NoHello};
 use super::tls::{Intercepted, Negotiated, intercept};
@@ -25,7 +26,7 @@ use crate::proxy::{
     Successor, UpstreamTunnel,
 };
 use crate::snapshot::Snapshot;
-use first_words::{FirstWords, first_words};
+use first_words::{FirstWords, first_words, may_become_http};
 
 /// What is read at once of a connection on which nothing has been said.
 const READ_OF_SILENT: usize = 1024;
@@ -86,7 +87,7 @@ pub(super) async fn begin(
     let mut open = None;
     loop {
         let reader = FirstReader::new(client, &limits, silence);
-        let tunnel = match listen(reader, &mut socket, &mut received).await {
+        let tunnel = match listen(reader, silence, &mut socket, &mut received).await {
             Heard::Words(FirstWords::Http) => {
                 return Some((socket, received.freeze(), Begun::Session(None)));
             }
@@ -113,6 +114,10 @@ pub(super) async fn begin(
                     FirstToSpeak::Nobody => return None,
                 }
             }
+            Heard::Fragment if received.starts_with(&TLS[..1]) => {
+                part(&mut socket, &limits).await;
+                return None;
+            }
             Heard::Fragment => {
                 refuse(&mut socket, Refusal::Slow, client, current).await;
                 return None;
@@ -131,7 +136,7 @@ enum Heard {
     Words(FirstWords),
     /// Nothing, and perhaps its end: the server may be the first to speak.
     Silence,
-    /// The beginning of a request, of which the rest did not come in time.
+    /// The beginning of a request or of TLS, of which the rest did not come in time.
     Fragment,
     /// The connection ends here.
     End,
@@ -139,6 +144,7 @@ enum Heard {
 
 async fn listen(
     mut reader: FirstReader<'_>,
+    silence: Duration,
     socket: &mut ClientSocket,
     received: &mut BytesMut,
 ) -> Heard {
@@ -147,7 +153,17 @@ async fn listen(
             return Heard::Words(words);
         }
         let has_begun = !received.is_empty();
-        match reader.read(socket, received).await {
+        let is_other = has_begun && !may_become_http(received);
+        let reading = reader.read(socket, received);
+        let read = if is_other {
+            match timeout(silence, reading).await {
+                Ok(read) => read,
+                Err(_) => return Heard::Words(FirstWords::Other),
+            }
+        } else {
+            reading.await
+        };
+        match read {
             FirstRead::Some => {}
             _ if reader.is_ending() => return Heard::End,
             FirstRead::Late | FirstRead::Closed if !has_begun => return Heard::Silence,

@@ -53,6 +53,35 @@ async fn a_port_that_the_upstream_does_not_have_is_no_match() {
 }
 
 #[tokio::test]
+async fn a_connect_on_a_connection_that_was_redirected_opens_nothing() {
+    let Some(world) = World::with("", "[egress]\nports = [80]\n").await else {
+        return;
+    };
+    let mut stream = world.connect(world.network.there.address(80));
+    // What comes first decides who reads on. The CONNECT is read here.
+    let connect = "CONNECT other.example.com:443 HTTP/1.1\r\nHost: other.example.com:443\r\n\r\n";
+    for (request, status, end) in [
+        (
+            "GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n",
+            "200",
+            "other",
+        ),
+        (connect, "400", "}"),
+    ] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_nothing_matches_goes_on_to_its_own_address_as_it_was_sent() {
     let Some(world) = World::start().await else {
         return;

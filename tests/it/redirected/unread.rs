@@ -120,6 +120,18 @@ async fn a_request_after_a_long_silence_still_gets_its_token() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_and_waits_for_its_server_is_led_on() {
+    let Some(world) = World::with("detect_timeout = \"10ms\"", "").await else {
+        return;
+    };
+    echo(&world, 443);
+    // The first words of a debugger of Java, of which the second ones come only when they are repeated.
+    let mut stream = world.connect(world.network.there.address(443));
+    comes_back(&mut stream, "JDWP-Handshake").await;
+    comes_back(&mut stream, "PING").await;
+}
+
+#[tokio::test]
 async fn half_a_request_is_never_led_on() {
     let Some(world) = World::with("", "[server]\nheader_timeout = \"300ms\"").await else {
         return;
