@@ -1,13 +1,18 @@
 //! The program: how it is started, and what becomes of it.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, kill_process, wait, waitid,
+};
+use tokio::sync::oneshot;
 
 use super::environment::Variables;
 use super::signals::{self, Signals};
@@ -15,6 +20,9 @@ use crate::process::InheritedLimits;
 
 /// What a shell runs that the system cannot: a script without `#!`.
 const SHELL: &str = "/bin/sh";
+
+/// As much of it is looked at as bash does.
+const FIRST_LINE: u64 = 80;
 
 /// The exit codes of `env`, `nohup` and shells.
 const CANNOT_START: u8 = 125;
@@ -25,6 +33,8 @@ const BY_SIGNAL: i32 = 128;
 /// A program that runs, or is stopped.
 pub(super) struct Program {
     id: Pid,
+    /// Tells once that it has ended. Whoever started this process may have blocked the signal that does.
+    end: Option<oneshot::Receiver<()>>,
     is_stopped: bool,
     /// What it has ended with.
     code: Option<u8>,
@@ -65,6 +75,7 @@ impl Program {
         if let Err(error) = &started
             && Errno::from_io_error(error) == Some(Errno::NOEXEC)
             && let Some(script) = found(name)
+            && is_script(&script)
         {
             let mut shell = Command::new(SHELL);
             shell.arg(script).args(arguments);
@@ -74,6 +85,7 @@ impl Program {
         match started {
             Ok(id) => Ok(Self {
                 id,
+                end: tells_of_end(id),
                 is_stopped: false,
                 code: None,
             }),
@@ -101,7 +113,13 @@ impl Program {
             if let Some(code) = self.code {
                 return code;
             }
-            let arrival = signals.next().await;
+            let arrival = tokio::select! {
+                arrival = signals.next() => arrival,
+                () = told(&mut self.end) => {
+                    self.end = None;
+                    continue;
+                }
+            };
             if arrival.is_for(self.id) {
                 self.signal(arrival.signal);
             }
@@ -128,6 +146,27 @@ impl Program {
         if std::mem::take(&mut self.is_stopped) {
             self.signal(Signal::CONT);
         }
+    }
+}
+
+/// What tells of the end of a process, by a thread of its own; `None` if the system gives none.
+fn tells_of_end(id: Pid) -> Option<oneshot::Receiver<()>> {
+    let (sender, end) = oneshot::channel();
+    let wait = move || {
+        // It is only looked at here, and waited for elsewhere.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(id), options), Err(Errno::INTR)) {}
+        let _ = sender.send(());
+    };
+    let thread = thread::Builder::new().name("program".to_owned());
+    thread.spawn(wait).ok().map(|_| end)
+}
+
+/// Waits for what tells of an end; for ever without one. Cancel safe.
+async fn told(end: &mut Option<oneshot::Receiver<()>>) {
+    match end {
+        Some(end) => drop(end.await),
+        None => std::future::pending().await,
     }
 }
 
@@ -198,6 +237,15 @@ fn found(name: &OsStr) -> Option<PathBuf> {
     let directories = std::env::split_paths(&path);
     let mut files = directories.map(|directory| directory.join(Path::new(name)));
     files.find(|file| file.is_file())
+}
+
+/// Whether a file that the system cannot execute is meant for a shell. As shells do, it is known by the first line, which
+/// has no zero byte: programs for other machines have.
+fn is_script(file: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(FIRST_LINE).read_to_end(&mut beginning));
+    let mut lines = beginning.split(|byte| *byte == b'\n');
+    read.is_ok() && lines.next().is_some_and(|line| !line.contains(&0))
 }
 
 /// How many bytes the system has to copy for a new program.

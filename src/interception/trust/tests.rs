@@ -142,11 +142,34 @@ fn files_that_a_program_trusts_already_go_on_to_count() {
     assert_eq!(value("PIP_CERT"), trust.join(BUNDLE_FILE));
     assert_eq!(value("CURL_CA_BUNDLE"), trust.join(BUNDLE_FILE));
     assert_eq!(value("DENO_CERT"), trust.join(BUNDLE_FILE));
-    let gone = variables(&trust, |name| {
-        (name == "GIT_SSL_CAINFO").then(|| "/nowhere/ca.pem".into())
-    });
-    let expected = "GIT_SSL_CAINFO: /nowhere/ca.pem: No such file or directory (os error 2)";
-    assert_eq!(gone.unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_directory_counts_with_its_files_and_what_is_not_there_with_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (trust, named) = (dir.path().join("trust"), dir.path().join("certs"));
+    let (own, others, theirs) = (roots(), roots(), roots());
+    write(&trust, &own, &others).unwrap();
+    fs::create_dir_all(named.join("java")).unwrap();
+    fs::write(named.join("a.0"), ca::to_pem(&theirs)).unwrap();
+    fs::write(named.join("README"), "no certificate").unwrap();
+    let held = |path: &Path| {
+        let set = variables(&trust, |name| {
+            (name == "REQUESTS_CA_BUNDLE").then(|| path.into())
+        })?;
+        let (_, bundle) = set
+            .iter()
+            .find(|(name, _)| *name == "REQUESTS_CA_BUNDLE")
+            .unwrap();
+        Ok::<_, std::io::Error>(ca::certificates(&fs::read(bundle)?).unwrap())
+    };
+    assert_eq!(held(&named).unwrap(), [&theirs[..], &own[..]].concat());
+    assert_eq!(held(Path::new("/nowhere/ca.pem")).unwrap(), own);
+    let endless = held(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(
+        endless.starts_with("REQUESTS_CA_BUNDLE: /dev/zero: it is no file"),
+        "{endless}"
+    );
 }
 
 #[test]

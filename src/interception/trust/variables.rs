@@ -24,6 +24,9 @@ const VARIABLES: [&str; 10] = [
     "PIP_CERT",
 ];
 
+/// No list of roots is longer.
+const MOST_BYTES: u64 = 16 << 20;
+
 /// The variable that every Java virtual machine reads its options from.
 const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
@@ -62,7 +65,7 @@ fn joined(directory: &Path, variable: &str, named: &Path) -> io::Result<PathBuf>
         let message = format!("{variable}: {}: {error}", named.display());
         io::Error::new(error.kind(), message)
     };
-    let mut content = fs::read(named).map_err(failed)?;
+    let mut content = roots_at(named).map_err(failed)?;
     if !content.is_empty() && !content.ends_with(b"\n") {
         content.push(b'\n');
     }
@@ -70,6 +73,44 @@ fn joined(directory: &Path, variable: &str, named: &Path) -> io::Result<PathBuf>
     let name = format!("{variable}.pem");
     put(directory, &name, &content)?;
     Ok(directory.join(name))
+}
+
+/// The certificates that a program finds at a path: those of a file, or those of the files of a directory, such as Python's
+/// requests and curl take it. None if there is nothing: the program would find none either.
+fn roots_at(path: &Path) -> io::Result<Vec<u8>> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found?,
+    };
+    if !found.is_dir() {
+        return file_of_roots(path, MOST_BYTES);
+    }
+    let entries: Result<Vec<_>, _> = fs::read_dir(path)?.collect();
+    let mut files: Vec<_> = entries?.iter().map(fs::DirEntry::path).collect();
+    files.sort_unstable();
+    let mut all = Vec::new();
+    for file in files {
+        let left = MOST_BYTES - all.len() as u64;
+        // A file that cannot be read is none for the program either.
+        let Ok(content) = file_of_roots(&file, left) else {
+            continue;
+        };
+        if memchr::memmem::find(&content, b"-----BEGIN CERTIFICATE-----").is_some() {
+            all.extend(content);
+            all.push(b'\n');
+        }
+    }
+    Ok(all)
+}
+
+fn file_of_roots(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() || found.len() >= most {
+        return Err(io::Error::other(
+            "it is no file with certificates of up to 16 MiB, and no directory of such files",
+        ));
+    }
+    fs::read(path)
 }
 
 /// The options by which Java trusts the roots in `directory`, and sends credentials to a proxy over CONNECT, in the

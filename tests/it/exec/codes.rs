@@ -37,6 +37,8 @@ async fn what_cannot_be_started_ends_with_125_to_127_and_the_reason() {
     };
     let plain = file("plain", "text", 0o644);
     let broken = file("broken", "#!/nowhere/interpreter\n", 0o755);
+    // As one for another machine.
+    let foreign = file("foreign", "\x7fELF\0\0\0\0\0\0\0\0", 0o755);
     let directory = world.dir.path().to_str().unwrap();
     for (program, code, reason) in [
         ("no-such-program", 127, "\"no-such-program\" was not found"),
@@ -48,6 +50,7 @@ async fn what_cannot_be_started_ends_with_125_to_127_and_the_reason() {
         (&plain, 126, "cannot be executed: Permission denied"),
         (directory, 126, "cannot be executed: Permission denied"),
         (&broken, 126, "what its first line names was not found"),
+        (&foreign, 126, "cannot be executed: Exec format error"),
     ] {
         let ended = run(world.exec(&[program])).await;
         assert_eq!((ended.code, &*ended.stdout), (code, ""), "{ended:?}");

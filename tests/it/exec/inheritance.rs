@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::World;
+use super::{World, skip, works};
 use crate::support::process::{Ended, run};
 
 /// Runs `exec` by a shell that first does `prepare`.
@@ -68,6 +68,20 @@ async fn signals_that_were_ignored_stay_so_and_no_others_are() {
         let ignored = masks(&exec)[1];
         assert_eq!(ignored & 0b111, if prepare == ":" { 0 } else { 0b111 });
     }
+}
+
+#[tokio::test]
+async fn its_end_is_seen_where_the_signal_that_tells_of_it_is_blocked() {
+    let block = ["env", "--block-signal=CHLD"];
+    if !works(block[0], &[block[1], "true"]) {
+        return skip("env --block-signal (coreutils 8.31)");
+    }
+    let world = World::start();
+    let exec = world.exec(&["sh", "-c", "sleep 0.3; exit 7"]);
+    let words = [exec.get_program()].into_iter().chain(exec.get_args());
+    let words = words.map(|word| word.to_str().unwrap());
+    let ended = alone(":", &block.into_iter().chain(words).collect::<Vec<_>>()).await;
+    assert_eq!(ended.code, 7, "{ended:?}");
 }
 
 #[tokio::test]
