@@ -84,7 +84,7 @@ pub enum Command {
         /// How long the tokens may take before the program is started
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::parse_duration)]
         ready_timeout: Duration,
-        /// Log as [log] of the configuration says, not failures alone
+        /// Log as the table `log` of the configuration says, not failures alone
         #[arg(long)]
         verbose: bool,
         /// The program and its arguments
@@ -97,7 +97,7 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Make the CA of [interception] beforehand, or replace it
+    /// Make the CA of interception beforehand, or replace it
     #[command(subcommand)]
     Ca(CaCommand),
     /// Have the system lead connections to a listener of kind "redirected"

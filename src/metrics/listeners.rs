@@ -26,7 +26,7 @@ impl Metrics {
         self.handshakes.handshakes.with_label_values(&labels).inc();
     }
 
-    /// A handshake inside of a CONNECT to this listener ended with one of [`INTERCEPTION_OUTCOMES`].
+    /// A handshake inside of a CONNECT to this listener ended so: with one of `INTERCEPTION_OUTCOMES`.
     pub fn count_interception(&self, listener: &str, outcome: &'static str) {
         debug_assert!(INTERCEPTION_OUTCOMES.contains(&outcome), "{outcome}");
         let labels = [listener, outcome];
