@@ -24,8 +24,9 @@ fn main() {
         let config = directory.path().join(format!("{scheme}.toml"));
         let text = format!(
             "[upstreams.crm]\nurl = \"{scheme}://crm.example.com\"\ncredential = \"crm\"\n\
-             [credentials.crm]\ntoken_endpoint = \"http://{address}/token\"\nclient_id = \"billing\"\n\
-             client_secret = \"s3cret\"\n"
+             allow_plaintext = {}\n[credentials.crm]\ntoken_endpoint = \"http://{address}/token\"\nclient_id = \"billing\"\n\
+             client_secret = \"s3cret\"\n",
+            scheme == "http"
         );
         std::fs::write(&config, text).expect("a file");
         let mut differences: Vec<_> = (0..ROUNDS)
