@@ -1,5 +1,7 @@
 //! Signals that come to `exec`, and those that come to the program.
 
+use std::process::Command;
+
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{CALL, World, said};
@@ -23,6 +25,20 @@ async fn number(process: &Process) -> Pid {
     })
     .await;
     Pid::from_raw(number.unwrap()).unwrap()
+}
+
+/// The same command in a session of its own, which has no terminal even where the tests have one: no shell waits for it
+/// as a job. It keeps its process number, since what is started here leads no process group.
+fn without_terminal(command: &Command) -> Command {
+    let mut alone = Command::new("setsid");
+    alone.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => alone.env(name, value),
+            None => alone.env_remove(name),
+        };
+    }
+    alone
 }
 
 #[tokio::test]
@@ -89,7 +105,8 @@ async fn a_stopped_program_goes_on_when_exec_is_told_to() {
         "echo $$; echo ready; while ! [ -e {} ]; do sleep 0.02; done; {CALL}",
         go.display()
     );
-    let process = world.begin(&script).await;
+    let exec = world.exec(&["sh", "-c", &script]);
+    let process = world.begin_as(without_terminal(&exec)).await;
     let program = number(&process).await;
     kill_process(program, Signal::STOP).unwrap();
     eventually("stopped", async || state(program) == Some('T')).await;
