@@ -2,10 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::caller::{KeyDigest, Means, PresentedCertificate};
@@ -322,6 +324,19 @@ impl ClientConnection {
         {
             *waker = Some(cx.waker().clone());
         }
+    }
+
+    /// Waits for the end of `work`; `None` if [`ClientConnection::cut`] was called before. The caller pins what is waited for,
+    /// so that nothing large is moved: the state of a handshake takes kilobytes.
+    pub async fn until_cut<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|cx| {
+            self.register(cx);
+            if self.is_cut() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     fn for_each_inside(&self, work: impl Fn(&Self)) {

@@ -3,12 +3,10 @@
 
 mod first_words;
 
-use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -181,7 +179,7 @@ async fn lead_unread(
     current: &CurrentSnapshot,
 ) -> Option<Box<UpstreamTunnel>> {
     let led = proxy::lead_redirected(client, current, RedirectedAs::Unread);
-    match until_cut(client, led).await {
+    match client.until_cut(pin!(led)).await {
         Some(Ok(Successor::Tunnel(tunnel))) => Some(tunnel),
         _ => {
             socket.reset_at_close();
@@ -201,7 +199,7 @@ async fn begin_tls(
     let patience = shard.snapshot.config.listeners[listener].handshake_timeout;
     drop(shard);
     let hello = timeout(patience, client_hello::read(&mut socket, &mut received));
-    let accepted = match until_cut(client, hello).await? {
+    let accepted = match client.until_cut(pin!(hello)).await? {
         Ok(Ok(accepted)) => Some(accepted),
         // It names nobody whom we know, and may well be understood where it was on its way to.
         Ok(Err(NoHello::Refused { .. })) => None,
@@ -219,7 +217,7 @@ async fn begin_tls(
     let hello = accepted.as_ref().map(|accepted| accepted.client_hello());
     let name = hello.as_ref().and_then(|hello| hello.server_name());
     let led = proxy::lead_redirected(client, current, RedirectedAs::Tls(name));
-    let successor = match until_cut(client, led).await? {
+    let successor = match client.until_cut(pin!(led)).await? {
         Ok(successor) => successor,
         Err(error) => {
             refuse_tls(&mut socket, &error, client, current).await;
@@ -263,17 +261,4 @@ async fn refuse_tls(
     } else {
         socket.reset_at_close();
     }
-}
-
-/// Waits for what may take its time; `None` if the connection is cut before.
-async fn until_cut<T>(client: &ClientConnection, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        client.register(cx);
-        if client.is_cut() {
-            return Poll::Ready(None);
-        }
-        work.as_mut().poll(cx).map(Some)
-    })
-    .await
 }

@@ -1,8 +1,7 @@
 //! The handshake with one client.
 
-use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::BytesMut;
 use tokio::time::timeout;
@@ -58,15 +57,8 @@ pub async fn handshake(
     let patience = shard.snapshot.config.listeners[listener].handshake_timeout;
     let PendingHandshake { tls, place } = pending;
     let end = {
-        let mut handshake = std::pin::pin!(timeout(patience, run(socket, &tls, &shard.turns)));
-        poll_fn(|cx| {
-            client.register(cx);
-            if client.is_cut() {
-                return Poll::Ready(None);
-            }
-            handshake.as_mut().poll(cx).map(Some)
-        })
-        .await?
+        let handshake = pin!(timeout(patience, run(socket, &tls, &shard.turns)));
+        client.until_cut(handshake).await?
     };
     drop(place);
     let snapshot = &shard.snapshot;

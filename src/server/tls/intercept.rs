@@ -1,11 +1,9 @@
 //! The handshake with a client whose TLS is ended inside of a CONNECT, with a certificate of our own CA.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -91,15 +89,8 @@ pub async fn intercept(
         may_pass: otherwise.is_some(),
     };
     let end = {
-        let mut handshake = pin!(run(socket, received, &mut asked, &shard, listener));
-        poll_fn(|cx| {
-            client.register(cx);
-            if client.is_cut() {
-                return Poll::Ready(None);
-            }
-            handshake.as_mut().poll(cx).map(Some)
-        })
-        .await?
+        let handshake = pin!(run(socket, received, &mut asked, &shard, listener));
+        client.until_cut(handshake).await?
     };
     drop(place);
     let snapshot = &shard.snapshot;
