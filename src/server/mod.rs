@@ -14,10 +14,11 @@ mod shard;
 mod socket_file;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 mod user_check;
 
 pub use acceptor::Acceptor;
 pub use listener::{BoundListener, OpenListener, bind, bind_tcp};
+pub use redirected::{FirstWords, first_words, may_become_http};
 pub use shard::Shards;
 pub use socket_file::SocketFile;

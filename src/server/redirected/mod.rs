@@ -24,7 +24,7 @@ use crate::proxy::{
     Successor, UpstreamTunnel,
 };
 use crate::snapshot::Snapshot;
-use first_words::{FirstWords, first_words, may_become_http};
+pub use first_words::{FirstWords, first_words, may_become_http};
 
 /// What is read at once of a connection on which nothing has been said.
 const READ_OF_SILENT: usize = 1024;
