@@ -3,7 +3,7 @@
 //! Everything here blocks, and is run where that is allowed.
 
 mod error;
-mod files;
+pub(super) mod files;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::{KeyDirectory, KeyDirectoryError};
@@ -13,6 +14,8 @@ use super::{KeyDirectory, KeyDirectoryError};
 const MOST_BYTES: u64 = 1 << 20;
 /// Any permission of those who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
+/// What would let a group replace the files of a directory.
+const GROUP_WRITES: u32 = 0o020;
 /// What the group may not do with a key, and may not do at all unless the key is root's.
 const GROUP_CHANGES: u32 = 0o030;
 const GROUP: u32 = 0o070;
@@ -98,7 +101,36 @@ impl KeyDirectory {
                 help: format!("take that away: chmod o= {}", self.path.display()),
             });
         }
-        Ok(())
+        if found.mode() & GROUP_WRITES != 0 && !read_only {
+            return Err(KeyDirectoryError::Permissions {
+                path: path(),
+                what: "a group of users can replace the files in it".to_owned(),
+                help: format!("take that away: chmod g-w {}", self.path.display()),
+            });
+        }
+        self.check_owner("", found)
+    }
+
+    /// Whether it belongs to somebody who may replace it.
+    fn check_owner(&self, name: &str, found: &Metadata) -> Result<(), KeyDirectoryError> {
+        let (user, owner) = (geteuid().as_raw(), found.uid());
+        if !is_foreign(user, owner) {
+            return Ok(());
+        }
+        let path = if name.is_empty() {
+            self.path.clone()
+        } else {
+            self.file(name)
+        };
+        let help = format!(
+            "give it to the user of this process: chown {user} {}",
+            path.display()
+        );
+        Err(KeyDirectoryError::Permissions {
+            path,
+            what: format!("it belongs to another user ({owner}), who can replace it"),
+            help,
+        })
     }
 
     /// A key, if it is there.
@@ -106,6 +138,7 @@ impl KeyDirectory {
         let Some(found) = self.metadata(name)? else {
             return Ok(None);
         };
+        self.check_owner(name, &found)?;
         let (mode, owner) = (found.mode(), found.uid());
         let path = self.file(name);
         let refused = |what: &str, help: String| {
@@ -170,4 +203,10 @@ impl KeyDirectory {
         };
         KeyDirectoryError::Io { path, error }
     }
+}
+
+/// Whether what belongs to `owner` is in the hands of somebody whom `user` need not trust. Root can change everything
+/// anyway, and itself works for those to whom it belongs.
+pub(in crate::ca) fn is_foreign(user: u32, owner: u32) -> bool {
+    user != 0 && owner != 0 && owner != user
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
+use crate::ca::key_directory::files;
 
 fn directory() -> (TempDir, KeyDirectory) {
     let dir = tempfile::tempdir().unwrap();
@@ -49,6 +50,11 @@ fn a_directory_or_key_that_others_can_use_is_refused() {
             "CA: every user of the machine can look into it; take that away: chmod o= CA",
         ),
         (
+            directory.path(),
+            0o720,
+            "CA: a group of users can replace the files in it; take that away: chmod g-w CA",
+        ),
+        (
             &key,
             0o604,
             "CA/issuer.key: every user of the machine can use the key; take that away: chmod 0600 CA/issuer.key",
@@ -78,6 +84,20 @@ fn a_directory_or_key_that_others_can_use_is_refused() {
     directory.create_successor(&example()).unwrap();
     set_mode(&directory.file(NEXT_KEY_FILE), 0o644);
     assert!(refused(&directory, directory.read()).starts_with("CA/next.key: every user"));
+}
+
+#[test]
+fn what_another_user_owns_is_refused_to_all_but_root() {
+    let (root, we, other) = (0, 1000, 1001);
+    for (user, owner, is_foreign) in [
+        (we, we, false),
+        (we, root, false),
+        (we, other, true),
+        // It works for those to whom it belongs.
+        (root, other, false),
+    ] {
+        assert_eq!(files::is_foreign(user, owner), is_foreign, "{user} {owner}");
+    }
 }
 
 #[test]
