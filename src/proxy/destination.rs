@@ -207,7 +207,7 @@ fn inside<'r>(
     if !is_same || scheme_of(head).is_some_and(|scheme| scheme != opened.scheme) {
         return Err(ProxyError::new(
             ErrorKind::Misdirected,
-            "the request is not for the scheme, host and port of the CONNECT that it stands in: open another connection",
+            "the request is not for the scheme, host and port that its connection was opened for: open another one",
         ));
     }
     Ok(opened.destination())

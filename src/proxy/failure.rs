@@ -25,7 +25,7 @@ pub fn from_connect_error(error: Arc<ConnectError>) -> ProxyError {
         }
         ConnectError::Resolve { .. } => (
             ErrorKind::UpstreamConnect,
-            "the upstream's host name cannot be resolved; check its url and the DNS",
+            "the host name cannot be resolved; check it where it is written (the url of an upstream, or the URL that the client asks for), and the DNS",
         ),
         ConnectError::Forbidden { rule, .. } => {
             let detail = format!(
