@@ -7,6 +7,7 @@
 mod audit;
 mod caller_tokens;
 mod callers;
+mod counts;
 mod credentials;
 mod egress;
 mod families;
@@ -31,6 +32,9 @@ use prometheus::{
 
 pub use audit::AuditMetrics;
 pub use caller_tokens::{CallerKeyMetrics, CallerReviewMetrics};
+pub use counts::{
+    AnswerCounts, CallerCounts, ConnectionCounts, DurationCounts, RequestCounts, UpstreamCounts,
+};
 pub use credentials::CredentialMetrics;
 pub use egress::EgressMetrics;
 pub use listeners::ListenerExpiry;

@@ -227,7 +227,6 @@ impl Reloader {
 
     fn record(&self, outcome: &Result<Diagnostics, Diagnostics>) {
         let mut last = self.admin.last_reload();
-        last.at = SystemTime::now();
         match outcome {
             Ok(warnings) => {
                 let generation = self.snapshots.load().generation;
@@ -235,8 +234,7 @@ impl Reloader {
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
-                last.refused = None;
-                last.warnings = warnings.clone();
+                last.succeed(warnings.clone());
             }
             Err(refused) => {
                 tracing::error!(
@@ -244,7 +242,7 @@ impl Reloader {
                     "configuration refused, the last good one keeps serving:\n{}",
                     refused.to_string().trim_end(),
                 );
-                last.refused = Some(refused.clone());
+                last.refuse(refused.clone());
             }
         }
     }

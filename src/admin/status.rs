@@ -9,8 +9,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Diagnostics, EgressPorts, Limits, ListenAddress};
+use crate::config::{
+    self, AuthorizationServer, Diagnostics, EgressPorts, Limits, ListenAddress, Refresh,
+};
 use crate::interception::Interceptor;
+use crate::metrics::RequestCounts;
 use crate::policy::LimitState;
 use crate::snapshot::{BuiltCredential, Snapshot};
 use crate::tls::{ServerCertificate, ServerTls};
@@ -24,6 +27,65 @@ pub struct Reload {
     pub refused: Option<Diagnostics>,
     /// What should be looked at in the configuration that serves.
     pub warnings: Diagnostics,
+    /// Since when that serves.
+    pub loaded_at: SystemTime,
+    /// The last one that was refused, also when a good one has followed.
+    pub last_refused: Option<RefusedReload>,
+}
+
+/// A configuration that was refused.
+#[derive(Debug, Clone)]
+pub struct RefusedReload {
+    /// When.
+    pub at: SystemTime,
+    /// Why.
+    pub diagnostics: Diagnostics,
+}
+
+impl Reload {
+    /// Of a process that has just loaded its first configuration.
+    pub fn first(warnings: Diagnostics) -> Self {
+        let now = SystemTime::now();
+        Self {
+            at: now,
+            refused: None,
+            warnings,
+            loaded_at: now,
+            last_refused: None,
+        }
+    }
+
+    /// A configuration was put in place, about which this should be looked at.
+    pub fn succeed(&mut self, warnings: Diagnostics) {
+        self.at = SystemTime::now();
+        self.refused = None;
+        self.warnings = warnings;
+        self.loaded_at = self.at;
+    }
+
+    /// A configuration was refused.
+    pub fn refuse(&mut self, diagnostics: Diagnostics) {
+        self.at = SystemTime::now();
+        self.refused = Some(diagnostics.clone());
+        self.last_refused = Some(RefusedReload {
+            at: self.at,
+            diagnostics,
+        });
+    }
+
+    fn shown(&self) -> Value {
+        let refused = self.last_refused.as_ref();
+        json!({
+            "at": unix(self.at),
+            "outcome": if self.refused.is_some() { "failure" } else { "success" },
+            "diagnostics": self.refused.as_ref().cloned().unwrap_or_default(),
+            "warnings": self.warnings,
+            "last_refused": refused.map(|refused| json!({
+                "at": unix(refused.at),
+                "text": refused.diagnostics.to_string(),
+            })),
+        })
+    }
 }
 
 /// What `/status` is made from.
@@ -36,8 +98,9 @@ pub(super) struct Process<'a> {
     pub(super) connections: usize,
     /// How many are open, by listener and upstream.
     pub(super) tunnels: Vec<(String, String, i64)>,
-    /// How many requests of each caller have been answered.
-    pub(super) requests: HashMap<String, u64>,
+    /// What has been counted of requests.
+    pub(super) requests: RequestCounts,
+    pub(super) started_at: SystemTime,
 }
 
 /// The credentials that readiness waits for.
@@ -112,14 +175,20 @@ pub(super) fn full(process: &Process<'_>) -> Value {
     let credentials: Map<String, Value> = snapshot
         .credentials
         .iter()
-        .map(|(name, credential)| (name.clone(), credential_status(credential)))
+        .map(|(name, credential)| {
+            let config = snapshot.config.credentials.get(name);
+            (name.clone(), credential_status(credential, config))
+        })
         .collect();
     let upstreams: Map<String, Value> = snapshot
         .upstreams
         .iter()
         .map(|upstream| {
             let config = &upstream.config;
-            let mut shown = json!({ "url": config.url.as_str(), "credential": config.credential });
+            let counts = process.requests.upstreams.get(&config.name);
+            let mut shown = json!(counts.cloned().unwrap_or_default());
+            shown["url"] = json!(config.url.as_str());
+            shown["credential"] = json!(config.credential);
             let rejected: HashMap<_, _> = upstream
                 .injections()
                 .map(|injection| (injection.source.name(), injection.fresh.rejected()))
@@ -160,16 +229,13 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "ready": process.ready,
         "draining": process.draining,
-        "snapshot": { "generation": snapshot.generation },
-        "reload": {
-            "at": unix(reload.at),
-            "outcome": if reload.refused.is_some() { "failure" } else { "success" },
-            "diagnostics": reload.refused.as_ref().cloned().unwrap_or_default(),
-            "warnings": reload.warnings,
-        },
+        "time": unix(SystemTime::now()),
+        "started_at": unix(process.started_at),
+        "snapshot": { "generation": snapshot.generation, "loaded_at": unix(reload.loaded_at) },
+        "reload": reload.shown(),
         "connections": process.connections,
         "tunnels": tunnels(&process.tunnels),
-        "listeners": listeners(snapshot),
+        "listeners": listeners_with_counts(process),
         "callers": callers(process),
         "routes": routes,
         "upstreams": upstreams,
@@ -190,8 +256,8 @@ pub(super) fn full(process: &Process<'_>) -> Value {
 fn callers(process: &Process<'_>) -> Map<String, Value> {
     let names = process.snapshot.config.callers.keys().enumerate();
     let shown = names.map(|(at, name)| {
-        let requests = process.requests.get(name).copied().unwrap_or_default();
-        let mut shown = json!({ "requests": requests });
+        let counts = process.requests.callers.get(name);
+        let mut shown = json!(counts.cloned().unwrap_or_default());
         show_limits(&mut shown, process.snapshot.limits.caller(at));
         (name.clone(), shown)
     });
@@ -242,8 +308,19 @@ fn egress(egress: &config::Egress) -> Value {
 
 /// For a credential whose tokens are bound to a certificate also the thumbprint of that, and of the one that
 /// is to take its place.
-fn credential_status(credential: &BuiltCredential) -> Value {
+fn credential_status(credential: &BuiltCredential, config: Option<&config::Credential>) -> Value {
     let mut shown = json!(credential.source.status());
+    if let Some(config) = config {
+        shown["required"] = json!(config.required);
+        shown["refresh"] = json!(match config.refresh {
+            Refresh::Eager => "eager",
+            Refresh::Lazy => "lazy",
+        });
+        shown["server"] = json!(match &config.server {
+            AuthorizationServer::Issuer(issuer, _) => issuer,
+            AuthorizationServer::TokenEndpoint(endpoint) => endpoint.as_str(),
+        });
+    }
     if let Some(certificate) = &credential.certificate {
         shown["certificate"] = json!(certificate.thumbprint());
     }
@@ -272,6 +349,17 @@ fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
         (listener.name.clone(), shown)
     });
     shown.collect()
+}
+
+fn listeners_with_counts(process: &Process<'_>) -> Map<String, Value> {
+    let mut shown = listeners(process.snapshot);
+    for (name, listener) in &mut shown {
+        let counts = process.requests.listeners.get(name);
+        let counts = counts.cloned().unwrap_or_default();
+        listener["responses"] = json!(counts.responses);
+        listener["errors"] = json!(counts.errors);
+    }
+    shown
 }
 
 /// What ends when, as Unix times.

@@ -1,11 +1,9 @@
 //! What is counted for each caller.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use prometheus::core::Collector;
+use prometheus::IntCounter;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec};
 
 /// The label with the name of a caller.
 pub(super) const CALLER: &str = "caller";
@@ -75,21 +73,6 @@ impl ByStatus {
     }
 }
 
-/// The values of all series of requests, by their callers.
-pub(super) fn by_caller(requests: &IntCounterVec) -> HashMap<String, u64> {
-    let mut counted = HashMap::new();
-    for series in requests.collect().iter().flat_map(MetricFamily::get_metric) {
-        let mut labels = series.get_label().iter();
-        let caller = labels.find(|label| label.name() == CALLER);
-        let caller = caller.map_or("", |label| label.value());
-        if !caller.is_empty() {
-            let value = series.get_counter().get_value() as u64;
-            *counted.entry(caller.to_owned()).or_default() += value;
-        }
-    }
-    counted
-}
-
 /// A series without a caller has no such label.
 pub(super) fn leave_out_nobody(families: &mut [MetricFamily]) {
     for series in families.iter_mut().flat_map(MetricFamily::mut_metric) {
@@ -133,8 +116,6 @@ mod tests {
         }
         traffic.count_response(http::StatusCode::FORBIDDEN, Some((0, "a")));
         traffic.count_response(http::StatusCode::OK, None);
-        let expected = [("a".to_owned(), 3), ("b".to_owned(), 1)];
-        assert_eq!(metrics.requests_by_caller(), HashMap::from(expected));
         let text = metrics.render();
         for line in [
             r#"sidebearer_requests_total{caller="a",code="200",listener="in",upstream="crm"} 2"#,

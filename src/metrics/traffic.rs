@@ -1,13 +1,12 @@
 //! What is counted of the requests and responses of clients.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use super::Metrics;
-use super::callers::{self, ByCaller};
+use super::callers::ByCaller;
 use super::outcomes::{CLIENT_ERRORS, UPSTREAM_ERRORS};
 use super::tunnels::{TunnelMetrics, TunnelSeries};
 
@@ -46,11 +45,6 @@ impl Metrics {
     /// A list of callers of this listener would have refused a request of this caller, which is served.
     pub fn count_reported(&self, listener: &str, caller: &str) {
         self.reported.with_label_values(&[listener, caller]).inc();
-    }
-
-    /// How many requests of each caller have been answered.
-    pub fn requests_by_caller(&self) -> HashMap<String, u64> {
-        callers::by_caller(&self.requests)
     }
 
     /// How many tunnels are open, by listener and upstream, where there have been any.

@@ -11,6 +11,10 @@ use crate::oauth::{InputFault, TokenError};
 pub struct CredentialStatus {
     /// Where it is in its life.
     pub state: CredentialPhase,
+    /// When the last token was asked for.
+    pub issued_at: Option<u64>,
+    /// From when on the last token is to be renewed.
+    pub refresh_at: Option<u64>,
     /// When the last token expires, or expired.
     pub expires_at: Option<u64>,
     /// From when on the last token is not sent.
@@ -78,6 +82,8 @@ impl CredentialStatus {
                 (false, false, Some(_)) => CredentialPhase::BackingOff,
                 (false, false, None) => CredentialPhase::Idle,
             },
+            issued_at: token.map(|token| token.issued().wall.as_secs()),
+            refresh_at: token.map(|token| token.refresh_at().wall.as_secs()),
             expires_at: token.map(|token| token.expires().wall.as_secs()),
             usable_until: token.map(|token| token.usable_until().wall.as_secs()),
             next_attempt: state.due_in(now).map(|wait| now.plus(wait).wall.as_secs()),

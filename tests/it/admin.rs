@@ -148,9 +148,17 @@ async fn status_shows_what_is_served() {
     assert_eq!(status["routes"][0]["upstream"], "api");
     assert_eq!(status["upstreams"]["api"]["credential"], "api");
     let credential = &status["credentials"]["api"];
-    for key in ["state", "expires_at", "next_attempt"] {
+    for key in ["state", "next_attempt"] {
         assert!(!credential[key].is_null(), "{key} in {status}");
     }
+    let times = ["issued_at", "refresh_at", "usable_until", "expires_at"];
+    let times = times.map(|key| credential[key].as_u64().expect(key));
+    assert!(times.is_sorted(), "{times:?}");
+    assert_eq!(times[3] - times[0], 3600);
+    assert_eq!(credential["server"], idp.endpoint());
+    assert_eq!(credential["required"], true);
+    let started = status["started_at"].as_u64().unwrap();
+    assert!(started <= times[0] && times[0] <= status["time"].as_u64().unwrap());
 
     let generation = status["snapshot"]["generation"].as_u64().unwrap();
     let reloaded = client::post(sidebearer.admin(), "/reload", "").await;
@@ -160,6 +168,49 @@ async fn status_shows_what_is_served() {
     );
     let status = sidebearer.status().await;
     assert_eq!(status["snapshot"]["generation"], generation + 1);
+}
+
+#[tokio::test]
+async fn status_counts_the_requests_of_listeners_and_upstreams() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.ready().await;
+    assert_eq!(get(sidebearer.address(), "/").await.status, 200);
+    let mut foreign = request(Method::GET, "/", "");
+    let host = http::HeaderValue::from_static("foreign.example");
+    foreign.headers_mut().insert("host", host);
+    let refused = client::send(sidebearer.address(), foreign).await;
+    assert_eq!(refused.status, 404);
+    let mut status = Value::Null;
+    eventually("the request has ended", async || {
+        status = sidebearer.status().await;
+        status["upstreams"]["api"]["duration"]["count"] == 1
+    })
+    .await;
+    let upstream = &status["upstreams"]["api"];
+    assert_eq!(upstream["responses"]["2xx"], 1);
+    assert!(upstream["connections"]["idle"].is_u64(), "{upstream}");
+    let slowest = upstream["duration"]["buckets"].as_array().unwrap();
+    assert_eq!(slowest.last().unwrap(), &serde_json::json!([60.0, 1]));
+    let listener = &status["listeners"]["app"];
+    assert_eq!(listener["responses"]["2xx"], 1);
+    assert_eq!(listener["errors"]["no_route"], 1);
+}
+
+#[tokio::test]
+async fn the_last_refused_reload_stays_known_when_a_good_one_follows() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let config = smallest(&api, &idp);
+    let sidebearer = Sidebearer::start(&config);
+    assert!(sidebearer.status().await["reload"]["last_refused"].is_null());
+    let loaded = &sidebearer.status().await["snapshot"]["loaded_at"];
+    let refused = sidebearer.reconfigure("[[listener]]\n").await;
+    let text = refused.unwrap_err().to_string();
+    sidebearer.reconfigure(&config).await.unwrap();
+    let status = sidebearer.status().await;
+    assert_eq!(status["reload"]["outcome"], "success");
+    assert_eq!(status["reload"]["last_refused"]["text"], text);
+    assert!(status["snapshot"]["loaded_at"].as_u64() >= loaded.as_u64());
 }
 
 #[tokio::test]

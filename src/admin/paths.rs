@@ -1,0 +1,218 @@
+//! Which path answers what, and to whom.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Admin, Scope, status};
+use crate::metrics::ProcessState;
+use crate::process;
+use crate::proxy::admit_to_admin;
+use crate::route::AllowedAddresses;
+use crate::telemetry;
+
+/// One path.
+struct KnownPath {
+    path: &'static str,
+    /// Asked for by POST, and not by GET or HEAD.
+    changes: bool,
+    /// Whether everyone may ask for it who reaches `[health]`.
+    health: bool,
+}
+
+/// All paths, as an answer about an unknown one lists them.
+const PATHS: [KnownPath; 6] = [
+    KnownPath::shown("/livez", true),
+    KnownPath::shown("/readyz", true),
+    KnownPath::shown("/startupz", true),
+    KnownPath::shown("/metrics", true),
+    KnownPath::shown("/status", false),
+    KnownPath {
+        path: "/reload",
+        changes: true,
+        health: false,
+    },
+];
+
+impl KnownPath {
+    const fn shown(path: &'static str, health: bool) -> Self {
+        Self {
+            path,
+            changes: false,
+            health,
+        }
+    }
+
+    fn is_in(&self, scope: Scope) -> bool {
+        self.health || scope == Scope::All
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        if self.changes {
+            method == Method::POST
+        } else {
+            method == Method::GET || method == Method::HEAD
+        }
+    }
+}
+
+impl fmt::Display for KnownPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = if self.changes { "POST " } else { "" };
+        write!(f, "{method}{}", self.path)
+    }
+}
+
+pub(super) async fn answer(
+    admin: &Arc<Admin>,
+    scope: Scope,
+    addresses: AllowedAddresses,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let (head, _) = request.into_parts();
+    let mut response = respond(admin, scope, addresses, &head).await;
+    let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
+    if has_body(&head.headers) || refused.contains(&response.status()) {
+        // No page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+/// Whether a request says that it has a body, however it says so.
+fn has_body(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || lengths.into_iter().any(|length| length != "0")
+}
+
+async fn respond(
+    admin: &Arc<Admin>,
+    scope: Scope,
+    addresses: AllowedAddresses,
+    head: &Parts,
+) -> Response<Full<Bytes>> {
+    if scope == Scope::All
+        && let Err(error) = admit_to_admin(head, addresses)
+    {
+        let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
+        return json_answer(error.kind.status(), &refusal);
+    }
+    let path = head.uri.path();
+    let paths = || PATHS.iter().filter(|known| known.is_in(scope));
+    let Some(known) = paths().find(|known| known.path == path) else {
+        let pages: Vec<String> = paths().map(|known| known.to_string()).collect();
+        let body = json!({ "error": "not_found", "pages": pages });
+        return json_answer(StatusCode::NOT_FOUND, &body);
+    };
+    if !known.takes(&head.method) {
+        return method_not_allowed(known);
+    }
+    match path {
+        "/livez" => {
+            let alive = admin.is_alive().await;
+            let threads = if alive { "responding" } else { "stuck" };
+            health(alive, &json!({ "threads": threads }))
+        }
+        "/metrics" => metrics(admin).await,
+        "/status" => json_answer(StatusCode::OK, &admin.status()),
+        "/reload" => reload(admin).await,
+        // `/readyz` and `/startupz`.
+        _ => {
+            let ready = admin.is_ready();
+            let good = ready || path == "/startupz" && admin.was_ready.load(Relaxed);
+            let snapshot = admin.snapshots.load();
+            let body = status::readiness(&snapshot, ready, admin.is_draining());
+            health(good, &body)
+        }
+    }
+}
+
+fn method_not_allowed(known: &KnownPath) -> Response<Full<Bytes>> {
+    let body = json!({ "error": "method_not_allowed" });
+    let mut response = json_answer(StatusCode::METHOD_NOT_ALLOWED, &body);
+    let allowed = HeaderValue::from_static(if known.changes { "POST" } else { "GET, HEAD" });
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+fn health(good: bool, body: &Value) -> Response<Full<Bytes>> {
+    let status = if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json_answer(status, body)
+}
+
+async fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let usage = tokio::task::spawn_blocking(process::usage);
+    let (responding, usage) = tokio::join!(admin.is_alive(), usage);
+    admin.metrics.show_process(&ProcessState {
+        // An error only says that the process is ending.
+        usage: usage.ok().flatten(),
+        responding,
+        client_connections: admin.shards.connection_count(),
+        client_connections_limit: admin.snapshots.load().config.server.max_connections,
+    });
+    for credential in admin.snapshots.load().credentials.values() {
+        credential.source.report();
+    }
+    admin
+        .metrics
+        .set_log_lines_dropped(telemetry::dropped_lines());
+    let mut response = Response::new(Full::from(admin.metrics.render()));
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}
+
+async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
+    let (answer, answered) = oneshot::channel();
+    let asked = admin.reloads.send(answer).await.is_ok();
+    match answered.await {
+        Ok(Ok(())) => {
+            let generation = admin.snapshots.load().generation;
+            json_answer(
+                StatusCode::OK,
+                &json!({ "reloaded": true, "generation": generation }),
+            )
+        }
+        Ok(Err(diagnostics)) => {
+            let text = diagnostics.to_string();
+            let body = json!({ "reloaded": false, "diagnostics": diagnostics, "text": text });
+            json_answer(StatusCode::UNPROCESSABLE_ENTITY, &body)
+        }
+        Err(_) => {
+            debug_assert!(
+                !asked || admin.is_draining(),
+                "reloads are answered until the end"
+            );
+            json_answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({ "reloaded": false, "reason": "the process is ending" }),
+            )
+        }
+    }
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{body:#}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
