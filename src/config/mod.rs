@@ -49,3 +49,4 @@ pub use settings::{
     SecretError, SecretSource, SecurityToken, Server, ServiceAccount, SpiffePattern, Tls, Upstream,
 };
 pub use unused_proxy::unused_proxy;
+pub use words::did_you_mean;

@@ -2,11 +2,11 @@
 
 use http::request::Parts;
 
-use super::arrival::Arrival;
 use super::browser_guard::{self, BrowserRefusal};
 use super::destination::{self, Way};
 use super::error::{ErrorKind, ProxyError};
 use super::forwarded::Forwarded;
+use super::reception::Reception;
 use super::request::{self, Checked};
 use super::route_taken::RouteTaken;
 use crate::config::Scheme;
@@ -59,20 +59,20 @@ pub fn admit_browsers(
 /// # Errors
 /// `no_route`; by a forward listener as [`destination::find_way`].
 pub fn find_way<'s>(
-    arrival: &Arrival<'s, '_>,
+    reception: &Reception<'s, '_>,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<Way<'s>, ProxyError> {
-    let snapshot = arrival.snapshot;
-    let listener = &snapshot.listeners[arrival.listener];
+    let snapshot = reception.snapshot;
+    let listener = &snapshot.listeners[reception.listener];
     if !listener.is_forward {
         let (host, path) = (&checked.host, &checked.path.canonical);
         let routes = &snapshot.routes;
-        let matched = routes.find(arrival.listener, host, path, &head.method);
+        let matched = routes.find(reception.listener, host, path, &head.method);
         let matched = matched.ok_or_else(no_route)?;
         return Ok(Way::Routed(RouteTaken::written(&matched), Forwarded::No));
     }
-    let (way, scheme) = destination::find_way(arrival, checked, head)?;
+    let (way, scheme) = destination::find_way(reception, checked, head)?;
     if let Way::Routed(taken, _) = &way
         && snapshot.upstreams[taken.upstream as usize].injects()
     {

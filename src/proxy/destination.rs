@@ -7,11 +7,11 @@ use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Version};
 
-use super::arrival::Arrival;
 use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
 use super::forwarded::Forwarded;
 use super::passing::{self, Passage};
+use super::reception::Reception;
 use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
@@ -37,19 +37,19 @@ pub enum Way<'s> {
 /// `bad_request` if the target is not absolute and not inside of a CONNECT; `misdirected` if that is for another
 /// host; `loop` if it is a socket of this process; `destination_denied` if it may not leave.
 pub fn find_way<'s>(
-    arrival: &Arrival<'s, '_>,
+    reception: &Reception<'s, '_>,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(Way<'s>, Scheme), ProxyError> {
-    let host = host(arrival, checked);
-    let destination = asked(arrival, &host, checked, head)?;
+    let host = host(reception, checked);
+    let destination = asked(reception, &host, checked, head)?;
     let path = &*checked.path.canonical;
-    let Arrival {
+    let Reception {
         snapshot,
         listener,
         caller,
         client,
-    } = *arrival;
+    } = *reception;
     let way = way_to(snapshot, listener, caller, destination, path, &head.method)?;
     let way = match (way, client.original_destination()) {
         // What its host resolves to here is of no account.
@@ -63,8 +63,8 @@ pub fn find_way<'s>(
 
 /// The host that a request is for, in its canonical form. One without a host, on a redirected connection, is for the address
 /// that this was made to.
-pub fn host<'r>(arrival: &Arrival<'_, '_>, checked: &'r Checked<'_>) -> Cow<'r, str> {
-    match arrival.client.original_destination() {
+pub fn host<'r>(reception: &Reception<'_, '_>, checked: &'r Checked<'_>) -> Cow<'r, str> {
+    match reception.client.original_destination() {
         Some(original) if checked.host.is_empty() => {
             snapshot::origin_at(original).host.to_string().into()
         }
@@ -77,14 +77,14 @@ pub fn host<'r>(arrival: &Arrival<'_, '_>, checked: &'r Checked<'_>) -> Cow<'r, 
 /// # Errors
 /// `bad_request` and `misdirected`, as [`find_way`].
 pub fn asked<'r>(
-    arrival: &Arrival<'_, 'r>,
+    reception: &Reception<'_, 'r>,
     host: &'r str,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<Destination<'r>, ProxyError> {
-    match arrival.client.target() {
-        Some(opened) => inside(arrival, opened, host, checked.authority, head),
-        None => match arrival.client.original_destination() {
+    match reception.client.target() {
+        Some(opened) => inside(reception, opened, host, checked.authority, head),
+        None => match reception.client.original_destination() {
             Some(original) => redirected(original, host, head),
             None => named(head, host),
         },
@@ -204,7 +204,7 @@ fn scheme_of(head: &Parts) -> Option<Scheme> {
 
 /// What a request inside of a CONNECT names: the same as that, or nothing.
 fn inside<'r>(
-    arrival: &Arrival<'_, '_>,
+    reception: &Reception<'_, '_>,
     opened: &'r ConnectionTarget,
     host: &str,
     authority: &str,
@@ -216,7 +216,7 @@ fn inside<'r>(
         // What stands behind the last colon belongs to an IPv6 address.
         Some(Err(_)) | None => usual_port(opened.scheme),
     };
-    let is_same = is_same(arrival.snapshot, arrival.listener, opened, host, port);
+    let is_same = is_same(reception.snapshot, reception.listener, opened, host, port);
     if !is_same || scheme_of(head).is_some_and(|scheme| scheme != opened.scheme) {
         return Err(ProxyError::new(
             ErrorKind::Misdirected,
@@ -306,7 +306,7 @@ pub fn routes_to<'s>(
 /// Whether a written route, which knows no schemes and no ports, leads there: never from `https` to an `http`
 /// upstream, nor from a port that neither the scheme nor the upstream has. A route for any host does so only if it
 /// is for this listener alone: else each request for any other host would be taken for it.
-fn leads_there(
+pub fn leads_there(
     snapshot: &Snapshot,
     upstream: usize,
     route: usize,

@@ -13,12 +13,12 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::admission::HeldLimits;
-use super::arrival::Arrival;
 use super::audited::AuditNotes;
 use super::caller_rule::CallerRule;
 use super::client_connection::{ClientConnection, InFlight, NamedCaller, ShownSecret};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::{self, Passage};
+use super::reception::Reception;
 use super::request_id;
 use super::route_taken::RouteTaken;
 use super::send_record::SendRecord;
@@ -169,8 +169,8 @@ impl Exchange {
     }
 
     /// How it has come, to be decided about by its snapshot.
-    pub fn arrival<'s>(&self, snapshot: &'s Snapshot) -> Arrival<'s, '_> {
-        Arrival {
+    pub fn reception<'s>(&self, snapshot: &'s Snapshot) -> Reception<'s, '_> {
+        Reception {
             snapshot,
             listener: self.listener,
             caller: self.caller_index(),

@@ -1,7 +1,6 @@
 //! The path of a request: check, identify, match, permit, admit, scrub, token, send, judge, reply.
 
 mod admission;
-mod arrival;
 mod audited;
 mod browser_guard;
 mod caller_rule;
@@ -11,6 +10,7 @@ mod decide;
 mod destination;
 mod error;
 mod exchange;
+mod explain;
 mod failure;
 mod forward;
 mod forwarded;
@@ -23,6 +23,7 @@ mod open_tunnels;
 mod outgoing;
 mod passing;
 mod permit;
+mod reception;
 mod redirected;
 mod renewal;
 mod reply;
@@ -52,6 +53,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
+pub use explain::{ExplainState, explain};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
 pub use intercept::{
     NamedDestination, NotIntercepted, PendingInterception, is_still_intercepted, name_inside,
@@ -154,7 +156,7 @@ async fn answer(
             };
             decide::admit_browsers(listener, own, &checked, &request.head)?;
         }
-        let way = decide::find_way(&exchange.arrival(snapshot), &checked, &request.head)?;
+        let way = decide::find_way(&exchange.reception(snapshot), &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let (upstream, pool, target, forwarded, passage) = match way {
             Way::Routed(taken, forwarded) => {

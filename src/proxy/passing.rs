@@ -282,8 +282,9 @@ impl PassedOrigins {
     }
 }
 
+/// The answer where there is no upstream for an origin.
 #[cold]
-fn no_pool(error: OriginPoolError<PassingError>) -> ProxyError {
+pub fn no_pool(error: OriginPoolError<PassingError>) -> ProxyError {
     let (kind, detail) = match &error {
         OriginPoolError::Full { .. } => (
             ErrorKind::Overloaded,

@@ -6,7 +6,7 @@ use crate::snapshot::Snapshot;
 
 /// How a request has come, to be decided about by one snapshot.
 #[derive(Clone, Copy)]
-pub struct Arrival<'s, 'c> {
+pub struct Reception<'s, 'c> {
     /// What decides.
     pub snapshot: &'s Snapshot,
     /// The listener it came in by: an index of the snapshot.
