@@ -33,6 +33,8 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(100);
 const LIFE_INTERVAL: Duration = Duration::from_secs(5);
 /// The last audit records have this long to be written.
 const AUDIT_FLUSH: Duration = Duration::from_secs(2);
+/// The last spans of traces have this long to be sent.
+const TRACE_FLUSH: Duration = Duration::from_secs(2);
 /// Connections that were cut have this long to close.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -250,6 +252,14 @@ impl Bound {
             && !audit.trail.flush(AUDIT_FLUSH)
         {
             tracing::error!("the last audit records could not be written in time");
+        }
+        let tracer = reloader.snapshots.load().tracer.clone();
+        if let Some(tracer) = tracer
+            && tokio::time::timeout(TRACE_FLUSH, tracer.flush())
+                .await
+                .is_err()
+        {
+            tracing::warn!("the last traces could not be sent in time");
         }
         tracing::info!("ended");
         Ended { cut, panicked }

@@ -10,10 +10,9 @@
 //!   [`admin`] answers operators.
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request.
 //! - [`snapshot`] is one immutable configuration with everything that was built from it.
-//! - [`explanation`] says what would become of a request.
 //! - [`caller`] is who is calling.
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
-//!   [`http_client`], which sends requests of our own.
+//!   [`http_client`], which sends requests of our own; [`trace`] is what is recorded of all this, for a collector.
 //! - [`interception`] is what ends the TLS of clients, and what they need to trust it.
 //! - [`upstream`] makes and keeps connections to APIs and authorization servers.
 //! - [`audit`] records decisions; [`client_socket`] is the socket of a client.
@@ -42,7 +41,6 @@ pub mod config;
 pub mod deadline;
 pub mod dpop;
 pub mod egress;
-pub mod explanation;
 pub mod files;
 pub mod header_names;
 pub mod http1;
@@ -70,5 +68,6 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod trace;
 pub mod upstream;
 pub mod watch;

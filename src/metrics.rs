@@ -17,6 +17,7 @@ mod listeners;
 mod outcomes;
 mod process;
 mod series;
+mod spans;
 mod traffic;
 mod tunnels;
 mod upstreams;
@@ -43,6 +44,7 @@ pub use outcomes::{
     UPSTREAM_ERRORS,
 };
 pub use process::ProcessState;
+pub use spans::SpanMetrics;
 pub use traffic::TrafficMetrics;
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 pub use upstreams::UpstreamMetrics;
@@ -86,6 +88,7 @@ pub struct Metrics {
     reload_successful: IntGauge,
     log_lines_dropped: IntCounter,
     audit: AuditMetrics,
+    spans: SpanMetrics,
     tunnels: TunnelSeries,
     handshakes: HandshakeSeries,
     caller_tokens: CallerTokenSeries,
@@ -189,6 +192,7 @@ impl Metrics {
             )
             .expect(VALID),
             audit: AuditMetrics::new(),
+            spans: SpanMetrics::new(),
             tunnels: TunnelSeries::new(),
             handshakes: HandshakeSeries::new(),
             caller_tokens: CallerTokenSeries::new(),
@@ -219,6 +223,7 @@ impl Metrics {
         ];
         let all = all.into_iter().chain(metrics.tunnels.collectors());
         let all = all.chain(metrics.audit.collectors());
+        let all = all.chain(metrics.spans.collectors());
         let all = all.chain(metrics.caller_tokens.collectors());
         let all = all.chain(metrics.interception.collectors());
         let all = all.chain(metrics.process.collectors());
@@ -234,6 +239,11 @@ impl Metrics {
     /// Counts the records of the audit.
     pub fn audit(&self) -> &AuditMetrics {
         &self.audit
+    }
+
+    /// Counts the spans of traces.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
     }
 
     /// The handles of the keys of one issuer of callers' tokens, all of whose series are there from here on.

@@ -104,6 +104,14 @@ impl Reloader {
             .flat_map(|credential| credential.secrets().filter_map(SecretSource::file))
             // The token of the pod is read for each request to the API server.
             .chain(snapshot.config.kubernetes.iter().map(|it| &it.token_file))
+            // The headers of a collector are read for each request to it.
+            .chain(
+                snapshot
+                    .config
+                    .tracing
+                    .iter()
+                    .flat_map(|it| it.secrets().filter_map(SecretSource::file)),
+            )
             .map(|file| file.path().to_owned())
             .collect();
         if !paths.is_subset(&secrets) {

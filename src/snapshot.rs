@@ -40,6 +40,7 @@ use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
 use crate::tls::ServerTls;
 use crate::token::{Clock, TokenSource};
+use crate::trace::Tracer;
 use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors, ReadyProxy, TlsError};
 use endpoints::EndpointContext;
 use injection::Injections;
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub limits: LimitTable,
     /// Where decisions are recorded; `None` where they are not.
     pub audit: Option<Auditing>,
+    /// What takes the spans of traces; `None` where nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// By name.
     pub credentials: BTreeMap<String, BuiltCredential>,
     /// Tells callers by their tokens.

@@ -24,6 +24,8 @@ pub(super) enum ValueForm {
     BooleanOr(&'static str),
     /// A whole number.
     Integer { least: usize, most: usize },
+    /// A number from 0 to 1.
+    Ratio,
     /// A string such as `"1m30s"`.
     Duration { least: &'static str },
     /// The same, without a fraction of a second.
@@ -124,6 +126,7 @@ impl fmt::Display for ValueForm {
             Self::Boolean => "`true` or `false`".into(),
             Self::BooleanOr(word) => format!("`true`, `false` or `\"{word}\"`").into(),
             Self::Integer { least, most } => format!("whole number, {least} to {most}").into(),
+            Self::Ratio => "number, 0 to 1".into(),
             Self::Duration { least: "0s" } => "duration".into(),
             Self::Duration { least } => format!("duration, at least {least}").into(),
             Self::Seconds { most } => format!("duration, whole seconds, 1s to {most}s").into(),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::report::SourceSpan;
+use super::otel::{self, WrittenTracing};
+use super::report::{Report, SourceSpan};
 use super::settings::{
     Audit, Caller, Config, Credential, Egress, EgressRule, Forwarding, Interception, Kubernetes,
     Limits, ListenAddress, Listener, Log, OperatorListener, ProxyChoice, Route, Secret, Server,
-    Upstream,
+    Tracing, Upstream,
 };
 use super::value::Value;
 
@@ -47,6 +48,10 @@ pub(super) struct Draft {
     pub(super) health: Defined<Option<OperatorListener>>,
     pub(super) kubernetes: Defined<Option<Kubernetes>>,
     pub(super) audit: Defined<Option<Audit>>,
+    /// What the file says of traces.
+    pub(super) tracing: Defined<WrittenTracing>,
+    /// What follows from that and from the environment.
+    pub(super) settled_tracing: Option<Tracing>,
 }
 
 /// Names of something that is defined elsewhere.
@@ -128,6 +133,16 @@ impl Draft {
         }
     }
 
+    /// Adds to what the file says of traces what the variables say that `get` tells.
+    pub(super) fn settle_tracing(
+        &mut self,
+        report: &Report<'_>,
+        get: impl Fn(&str) -> Option<String>,
+    ) {
+        let written = self.tracing.take();
+        self.settled_tracing = otel::settle(written, report, get);
+    }
+
     /// The whole. Only for a draft without errors: what could not be read is left out.
     pub(super) fn finish(self) -> Config {
         fn first<T>(slot: Defined<T>) -> Option<T> {
@@ -157,6 +172,7 @@ impl Draft {
             interception: first(self.interception).flatten(),
             callers: values(self.callers),
             audit: first(self.audit).flatten(),
+            tracing: self.settled_tracing,
             kubernetes: first(self.kubernetes).flatten(),
         }
     }

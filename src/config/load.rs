@@ -23,7 +23,7 @@ use super::report::{Report, SourceSpan};
 use super::settings::Config;
 use super::settings::file::MAX_BYTES;
 use super::source_file::SourceFile;
-use super::{cross_checks, permissions, sections};
+use super::{cross_checks, otel, permissions, sections};
 use crate::files;
 
 /// What has more in one file is not TOML at all.
@@ -253,6 +253,11 @@ fn check(
     if let Some(program) = program {
         program::adapt(&mut draft, program, &report);
     }
+    // Those of `exec` are meant for its program.
+    let for_program = program.is_some();
+    draft.settle_tracing(&report, |name| {
+        (!for_program).then(|| otel::variable(name)).flatten()
+    });
     draft.settle_proxies();
     draft.settle_limits();
     if whole {

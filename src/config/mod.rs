@@ -15,6 +15,7 @@ mod file_rules;
 mod keys;
 mod kinds;
 mod load;
+mod otel;
 mod parse;
 mod permissions;
 mod program;
@@ -44,9 +45,9 @@ pub use settings::{
     EgressAction, EgressAddresses, EgressPorts, EgressProxy, EgressRule, Enforcement,
     EnvironmentProxies, Forwarding, Grant, HostPattern, HostPort, Http2, HttpVersion, Interception,
     IssuerKeys, KeepAlive, Kubernetes, Limits, ListenAddress, Listener, ListenerTls, Log,
-    LogFormat, NamedFile, NoProxy, OperatorListener, ProxyAuthorization, ProxyChoice, ProxyScheme,
-    Redact, RedirectedEgress, Redirection, Refresh, RetryPauses, Route, Scheme, Secret,
-    SecretError, SecretSource, SecurityToken, Server, ServiceAccount, SpiffePattern, Tls, Upstream,
+    LogFormat, NamedFile, NoProxy, OperatorListener, Propagators, ProxyAuthorization, ProxyChoice,
+    ProxyScheme, Redact, RedirectedEgress, Redirection, Refresh, RetryPauses, Route, Sampler,
+    Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, ServiceAccount,
+    SpiffePattern, Tls, Tracing, Upstream,
 };
 pub use unused_proxy::unused_proxy;
-pub use words::did_you_mean;

@@ -121,6 +121,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The text of a decimal number, with or without a fraction.
+    pub(super) fn number(&self, expected: impl fmt::Display) -> Option<String> {
+        match self.value.get_ref() {
+            DeValue::Integer(integer) => Some(integer.to_string()),
+            DeValue::Float(float) => Some(float.as_str().to_owned()),
+            _ => self.mistyped(expected),
+        }
+    }
+
     /// What it is, if it is a boolean.
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.value.get_ref() {

@@ -336,6 +336,11 @@ impl TokenEndpoint for Client {
         Box::pin(self.fetch())
     }
 
+    fn address(&self) -> Option<(String, u16)> {
+        let url = first_url(&self.credential);
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
+
     fn secret_changed(&self) -> bool {
         self.differs(self.inputs.read())
     }

@@ -40,6 +40,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Sends one token request (RFC 6749 section 4.4). The caller bounds its time.
     fn request(&self) -> BoxFuture<'_, Result<TokenResponse, TokenError>>;
 
+    /// Host and port of the server that its first request goes to, if there is one.
+    fn address(&self) -> Option<(String, u16)> {
+        None
+    }
+
     /// Looks at the secrets again: whether what a request would be made of now differs from what
     /// the last one was made of.
     fn secret_changed(&self) -> bool;

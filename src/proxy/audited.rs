@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName};
-
 use super::error::{ErrorKind, ProxyError};
 use crate::audit::{
     AuditDecision, AuditOutcome, AuditTrail, AuditUnavailable, Auditing, NameBook, Record,
@@ -12,11 +10,10 @@ use crate::audit::{
 };
 use crate::config::AuditOverflow;
 use crate::policy::AskedFor;
+use crate::trace::TraceId;
 
 /// It is tried again all the time.
 const WRITTEN_AGAIN: Duration = Duration::from_secs(1);
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is noted of a request until it is recorded.
 #[derive(Debug, Default)]
@@ -39,12 +36,10 @@ pub struct AuditedTunnel {
 }
 
 impl AuditNotes {
-    /// Of a request with these headers.
-    pub fn begin(headers: &HeaderMap) -> Self {
+    /// Of a request that belongs to this trace.
+    pub fn begin(trace: Option<TraceId>) -> Self {
         Self {
-            trace_id: headers
-                .get(TRACEPARENT)
-                .and_then(|parent| trace_id(parent.as_bytes())),
+            trace_id: trace.map(TraceId::to_bytes),
             ..Self::default()
         }
     }
@@ -189,47 +184,4 @@ fn no_record(reason: AuditUnavailable) -> ProxyError {
     ProxyError::new(ErrorKind::Overloaded, detail)
         .retry_after(WRITTEN_AGAIN)
         .caused_by(reason)
-}
-
-/// The id of the trace in a `traceparent` (W3C Trace Context section 3.2).
-fn trace_id(parent: &[u8]) -> Option<[u8; 16]> {
-    let [version, trace, _, _, ..] = *parent
-        .split(|byte| *byte == b'-')
-        .collect::<smallvec::SmallVec<[&[u8]; 5]>>()
-    else {
-        return None;
-    };
-    if version.len() != 2 || trace.len() != 32 {
-        return None;
-    }
-    let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    let text = std::str::from_utf8(trace)
-        .ok()
-        .filter(|text| text.bytes().all(|digit| is_digit(&digit)))?;
-    let id = u128::from_str_radix(text, 16).ok().filter(|id| *id != 0)?;
-    Some(id.to_be_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_is_known_by_a_valid_traceparent_alone() {
-        let id = "0af7651916cd43dd8448eb211c80319c";
-        let parent = format!("00-{id}-b7ad6b7169203331-01");
-        let found = trace_id(parent.as_bytes()).map(u128::from_be_bytes);
-        assert_eq!(found, u128::from_str_radix(id, 16).ok());
-        for wrong in [
-            "",
-            "00",
-            "00-0af7651916cd43dd8448eb211c80319c",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
-        }
-    }
 }

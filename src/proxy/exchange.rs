@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::admission::HeldLimits;
@@ -17,19 +17,20 @@ use super::audited::AuditNotes;
 use super::caller_rule::CallerRule;
 use super::client_connection::{ClientConnection, InFlight, NamedCaller, ShownSecret};
 use super::error::{ErrorKind, ProxyError};
-use super::passing::{self, Passage};
-use super::reception::Reception;
+use super::passing::Passage;
 use super::request_id;
 use super::route_taken::RouteTaken;
 use super::send_record::SendRecord;
 use super::shard_snapshot::ShardSnapshot;
+use super::traced::{AnsweredRequest, RequestTrace};
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::caller::{CallerIndex, Identified};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
-use crate::snapshot::{BuiltUpstream, Snapshot};
+use crate::snapshot::BuiltUpstream;
 use crate::tls::without_documentation_link;
+use crate::trace::trace_of;
 
 /// One request and its response, until the end of both. Counted and logged when dropped.
 pub struct Exchange {
@@ -57,6 +58,8 @@ pub struct Exchange {
     opened_tunnel: bool,
     /// What went to the upstream.
     pub sent: SendRecord,
+    /// The trace that it belongs to.
+    pub trace: RequestTrace,
     /// Its method.
     pub method: Method,
     start: Instant,
@@ -91,8 +94,11 @@ impl Exchange {
     ) -> Self {
         let config = &shard.snapshot.config;
         let id_wanted = config.log.access != AccessLog::Off || config.server.request_id;
+        let trace = RequestTrace::begin(shard.snapshot.tracer.as_ref(), head);
         let notes = shard.snapshot.audit.as_ref();
-        let notes = notes.map_or_else(AuditNotes::default, |_| AuditNotes::begin(&head.headers));
+        let notes = notes.map_or_else(AuditNotes::default, |_| {
+            AuditNotes::begin(trace.id().or_else(|| trace_of(&head.headers)))
+        });
         let id = id_wanted.then(|| request_id::of_client(&head.headers));
         Self {
             shard,
@@ -107,6 +113,7 @@ impl Exchange {
             grpc: false,
             opened_tunnel: false,
             sent: SendRecord::default(),
+            trace,
             method: head.method.clone(),
             start: Instant::now(),
             http1: head.version < Version::HTTP_2,
@@ -166,16 +173,6 @@ impl Exchange {
     /// It passes to this origin.
     pub fn set_passed_upstream(&mut self, upstream: &Arc<BuiltUpstream>) {
         self.passed = Some(Arc::clone(upstream));
-    }
-
-    /// How it has come, to be decided about by its snapshot.
-    pub fn reception<'s>(&self, snapshot: &'s Snapshot) -> Reception<'s, '_> {
-        Reception {
-            snapshot,
-            listener: self.listener,
-            caller: self.caller_index(),
-            client: self.client(),
-        }
     }
 
     /// Who sent it.
@@ -245,8 +242,12 @@ impl Exchange {
         self.in_flight.client()
     }
 
-    /// The id of this request: the client's, or one of ours.
-    pub fn id(&mut self) -> &HeaderValue {
+    /// The upstream gets the id of this request: once, whatever the client sent.
+    pub fn add_request_id(&mut self, headers: &mut HeaderMap) {
+        headers.insert(request_id::HEADER, self.id().clone());
+    }
+
+    fn id(&mut self) -> &HeaderValue {
         self.id.get_or_insert_with(request_id::random)
     }
 
@@ -289,6 +290,7 @@ impl Exchange {
         let (client, metrics) = (self.client().peer, self.traffic().tunnels());
         let caller = self.caller_name().map(Box::from);
         let mut record = TunnelRecord::begin(client, caller, id, access, self.start, metrics);
+        record.set_trace(self.trace.id());
         if let Some(audited) = self.record_tunnel() {
             record.set_audited(audited);
         }
@@ -304,11 +306,8 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn record_error(&mut self, error: &ProxyError) {
-        if let Some(denial) = error.egress {
-            let snapshot = &self.shard.snapshot;
-            passing::count_denial(snapshot, self.listener, denial);
-            let route = snapshot.egress_route(denial.rule);
-            self.route.get_or_insert(route);
+        if let (None, Some(rule)) = (self.route, error.egress_rule) {
+            self.route = Some(self.shard.snapshot.egress_route(rule));
         }
         // Some addresses show only when they are dialled, and a reload may have ended a permission meanwhile.
         if let ErrorKind::DestinationDenied | ErrorKind::Loop | ErrorKind::NotPermitted = error.kind
@@ -343,6 +342,37 @@ impl Exchange {
         self.shard.snapshot.traffic(self.listener, self.upstream)
     }
 
+    /// Records the span for its answer, if its trace is recorded.
+    fn end_trace(&mut self) {
+        let mut trace = std::mem::take(&mut self.trace);
+        trace.end(|| {
+            let snapshot = &self.shard.snapshot;
+            let listener = &snapshot.listeners[self.listener];
+            AnsweredRequest {
+                method: &self.method,
+                scheme: self.uri.scheme_str().unwrap_or(match listener.tls {
+                    Some(_) => "https",
+                    None => "http",
+                }),
+                host: self.host(),
+                path: self.uri.path(),
+                route: self.route.map(|at| snapshot.route_labels[at].as_str()),
+                listener: &listener.name,
+                upstream: self.upstream().map(|it| it.config.name.as_str()),
+                caller: self.caller_name(),
+                client: self
+                    .client()
+                    .peer
+                    .ip()
+                    .map(|ip| ip.to_canonical().to_string()),
+                status: self.status,
+                error: self.error.map(ErrorKind::code),
+                cut: self.cut,
+            }
+        });
+        self.trace = trace;
+    }
+
     /// The host that it names, with its port.
     fn host(&self) -> &str {
         let authority = self.uri.authority().map(|authority| authority.as_str());
@@ -360,6 +390,7 @@ impl Drop for Exchange {
         self.traffic().observe_duration(took);
         self.set_upload(None);
         self.record(took);
+        self.end_trace();
         if self.is_logged() && self.has_own_line() {
             self.log(took);
         }

@@ -10,13 +10,15 @@ use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::error::{ErrorKind, ProxyError};
 use super::failure;
-use super::outgoing::OutgoingRequest;
+use super::outgoing::{AttemptHeaders, OutgoingRequest};
 use super::response::{self, Framing, UpstreamResponse};
 use super::send_record::SendRecord;
 use super::token_echo;
 use super::token_verdict;
+use super::traced::RequestTrace;
 use crate::dpop::Nonce;
 use crate::snapshot::Injection;
+use crate::token::Token;
 use crate::upstream::{Checkout, Pool};
 use attempt::{Attempt, AttemptFailure};
 
@@ -28,6 +30,8 @@ pub struct Forward<'r> {
     pub pool: &'r Rc<Pool>,
     /// The token that it carries, and how often it is sent.
     pub record: &'r SendRecord,
+    /// What is recorded of that.
+    pub trace: &'r RequestTrace,
 }
 
 impl Forward<'_> {
@@ -37,10 +41,10 @@ impl Forward<'_> {
     pub async fn send(&self) -> Result<UpstreamResponse, ProxyError> {
         let injection = self.request.injection;
         let Some(injection) = injection.filter(|_| self.record.has_bound_token()) else {
-            return self.transmit().await;
+            return self.note(self.transmit().await);
         };
         let sent = injection.now().wall;
-        let mut answer = self.transmit().await?;
+        let mut answer = self.note(self.transmit().await)?;
         let nonce = self.take_nonce(injection, &mut answer);
         let dated =
             self.learn_clock(injection, &answer, sent) && token_verdict::refuses_proof(&answer);
@@ -53,7 +57,7 @@ impl Forward<'_> {
         }
         drop(answer);
         self.request.set_nonce(nonce.clone());
-        let mut answer = Box::pin(self.transmit()).await?;
+        let mut answer = self.note(Box::pin(self.transmit()).await)?;
         let next = self.take_nonce(injection, &mut answer);
         let last = next.or(nonce);
         last.into_iter()
@@ -92,8 +96,21 @@ impl Forward<'_> {
         bound.then(|| Nonce::take(response.headers_mut(), injection.max_nonce_bytes))?
     }
 
+    /// Notes how the last attempt went.
+    fn note(
+        &self,
+        outcome: Result<UpstreamResponse, ProxyError>,
+    ) -> Result<UpstreamResponse, ProxyError> {
+        match &outcome {
+            Ok(answer) => self.trace.note_answer(answer.status()),
+            Err(error) => self.trace.note_failure(error.kind.code()),
+        }
+        outcome
+    }
+
     /// Sends it on one connection after another, until there is an answer or no other attempt is safe.
     async fn transmit(&self) -> Result<UpstreamResponse, ProxyError> {
+        self.trace.begin_attempt(self.request);
         if let Some(protocol) = self.request.upgrade() {
             return Box::pin(self.send_upgrade(protocol)).await;
         }
@@ -125,18 +142,18 @@ impl Forward<'_> {
             // Beyond it the upstream is closing connections as fast as they open.
             let retries_left = retries < self.request.upstream.config.max_retries;
             let failed = {
-                let mut attempt = self
-                    .record
-                    .begin_attempt(|token| Attempt::begin(self.request, checkout, token));
+                let mut attempt =
+                    self.begin_attempt(|headers| Attempt::begin(self.request, checkout, headers));
                 match attempt
                     .response(self.request, &|interim| self.send_interim(interim))
                     .await?
                 {
-                    Ok(_)
+                    Ok(answer)
                         if attempt.is_for_idle_connection()
                             && retries_left
                             && self.request.can_replay() =>
                     {
+                        self.trace.note_answer(answer.status());
                         None
                     }
                     Ok(answer) => {
@@ -151,6 +168,7 @@ impl Forward<'_> {
                 self.check_retry(failed, retries)?;
             }
             retries += 1;
+            self.trace.begin_attempt(self.request);
             checkout = self.open_connection(false).await?;
             waited = true;
         }
@@ -187,11 +205,10 @@ impl Forward<'_> {
             && failure::is_closed_early(&failed.error);
         let again = (not_processed || unnoticed) && self.request.can_restart(failed.unsent);
         let retries_left = retries < self.request.upstream.config.max_retries;
-        if again && retries_left && failed.alert.is_none() {
-            Ok(())
-        } else {
-            Err(self.to_error(failed))
-        }
+        let retried = again && retries_left && failed.alert.is_none();
+        let error = self.to_error(failed);
+        self.trace.note_failure(error.kind.code());
+        if retried { Ok(()) } else { Err(error) }
     }
 
     /// A connection when none is free. Without `reuse` it is a new one: an old one has failed.
@@ -212,8 +229,7 @@ impl Forward<'_> {
             (header::UPGRADE, protocol.clone()),
         ];
         let mut attempt = self
-            .record
-            .begin_attempt(|token| Attempt::over_http1(self.request, connection, token, &asks));
+            .begin_attempt(|headers| Attempt::over_http1(self.request, connection, headers, &asks));
         let answer = attempt
             .response(self.request, &|interim| self.send_interim(interim))
             .await?;
@@ -240,12 +256,28 @@ impl Forward<'_> {
 
     /// The token to send now, waiting for one if that can help.
     pub async fn take_token(&self, injection: &Injection) -> Result<(), ProxyError> {
-        let token = injection
-            .token()
-            .await
-            .map_err(failure::from_unavailable_token)?;
+        let token = match injection.ready_token() {
+            Some(token) => token,
+            None => Box::pin(self.wait_for_token(injection)).await?,
+        };
         self.record.set_token(token);
         Ok(())
+    }
+
+    async fn wait_for_token(&self, injection: &Injection) -> Result<Arc<Token>, ProxyError> {
+        let wait = self.trace.wait_for_token(&injection.source);
+        let token = injection.acquire().await;
+        let token = token.map_err(failure::from_unavailable_token);
+        let error = token.as_ref().err().map(|error| error.kind.code());
+        wait.end(injection.source.last_fetch(), error);
+        token
+    }
+
+    /// Begins an attempt, with what is written into it alone.
+    fn begin_attempt<T>(&self, begin: impl FnOnce(AttemptHeaders<'_>) -> T) -> T {
+        let trace = self.trace.headers();
+        self.record
+            .begin_attempt(|token| begin(AttemptHeaders { token, trace }))
     }
 
     fn to_error(&self, failed: AttemptFailure) -> ProxyError {

@@ -26,6 +26,7 @@ use crate::dpop::{DPOP, Nonce};
 use crate::http1::{HeaderCase, RequestHead, RequestLine};
 use crate::snapshot::{BuiltUpstream, Injection};
 use crate::token::Token;
+use crate::trace::TraceHeaders;
 
 /// A request as the server hands it over.
 pub struct ReceivedRequest {
@@ -60,6 +61,15 @@ pub struct OutgoingRequest<'r> {
     /// Notified when the upstream says 100: the client waits for it before it sends the body.
     continue_signal: Option<Arc<Notify>>,
     interim: &'r InterimSink,
+}
+
+/// What is written into one attempt alone.
+#[derive(Clone, Copy)]
+pub struct AttemptHeaders<'a> {
+    /// The token that it carries.
+    pub token: Option<&'a Token>,
+    /// Its span.
+    pub trace: Option<TraceHeaders>,
 }
 
 impl<'r> OutgoingRequest<'r> {
@@ -112,6 +122,11 @@ impl<'r> OutgoingRequest<'r> {
         &self.head.method
     }
 
+    /// The path of its target.
+    pub fn path(&self) -> &str {
+        self.target.path()
+    }
+
     /// The protocols that it asks to upgrade to over HTTP/1.1.
     pub fn upgrade(&self) -> Option<&HeaderValue> {
         match self.tunnel.as_deref() {
@@ -156,12 +171,12 @@ impl<'r> OutgoingRequest<'r> {
     /// addition to those of the client.
     pub fn send_http1<T>(
         &self,
-        token: Option<&Token>,
+        written: AttemptHeaders<'_>,
         more: &[(HeaderName, HeaderValue)],
         send: impl FnOnce(RequestHead<'_>, Option<AttemptBody>) -> T,
     ) -> T {
         let mut added = More::new();
-        self.inject(token, |name, value| added.push((name, value)));
+        self.write(written, |name, value| added.push((name, value)));
         added.extend(more.iter().cloned());
         let headers = &self.head.headers;
         if self.says_empty && !headers.contains_key(header::CONTENT_LENGTH) {
@@ -189,7 +204,7 @@ impl<'r> OutgoingRequest<'r> {
     }
 
     /// The head and the body of an attempt over HTTP/2.
-    pub fn to_http2(&self, token: Option<&Token>) -> Request<Option<AttemptBody>> {
+    pub fn to_http2(&self, written: AttemptHeaders<'_>) -> Request<Option<AttemptBody>> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.upstream.scheme.clone());
         let authority = self.named_authority();
@@ -204,7 +219,7 @@ impl<'r> OutgoingRequest<'r> {
         let headers = request.headers_mut();
         headers.remove(header::HOST);
         headers.remove(header::EXPECT);
-        self.inject(token, |name, value| {
+        self.write(written, |name, value| {
             headers.insert(name, value);
         });
         if let Some(TunnelRequest::ExtendedConnect(protocol)) = self.tunnel.as_deref() {
@@ -230,8 +245,15 @@ impl<'r> OutgoingRequest<'r> {
         authority.or_else(|| self.named_host()?.to_str().ok()?.parse().ok())
     }
 
-    /// The token, and the proof that goes with it. There is no other of either: the request has been
-    /// scrubbed.
+    /// What stands in one attempt alone. There is no other of any: the request has been scrubbed.
+    fn write(&self, written: AttemptHeaders<'_>, mut add: impl FnMut(HeaderName, HeaderValue)) {
+        self.inject(written.token, &mut add);
+        if let Some(trace) = written.trace {
+            trace.write(add);
+        }
+    }
+
+    /// The token, and the proof that goes with it.
     fn inject(&self, token: Option<&Token>, mut add: impl FnMut(HeaderName, HeaderValue)) {
         let (Some(token), Some(injection)) = (token, self.injection) else {
             return;
@@ -314,7 +336,7 @@ impl<'r> OutgoingRequest<'r> {
 }
 
 /// Headers in addition to those of the client: so few that they need no allocation.
-type More = SmallVec<[(HeaderName, HeaderValue); 4]>;
+type More = SmallVec<[(HeaderName, HeaderValue); 6]>;
 
 /// Whether servers may take a request without content for one that lacks its length (RFC 9110 section
 /// 8.6). In HTTP/2 the end of the stream says it.

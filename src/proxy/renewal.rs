@@ -81,11 +81,12 @@ async fn renew_and_replay(
         note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     }
-    let Some(newer) = injection
-        .rejections
-        .renew(&injection.source, &rejected)
-        .await
-    else {
+    let wait = forward.trace.wait_for_token(&injection.source);
+    let newer = injection.rejections.renew(&injection.source, &rejected);
+    let newer = newer.await;
+    let error = newer.is_none().then_some("token_unavailable");
+    wait.end(injection.source.last_fetch(), error);
+    let Some(newer) = newer else {
         note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     };

@@ -11,6 +11,7 @@ use crate::client_socket::Peer;
 use crate::config::AccessLog;
 use crate::metrics::{TunnelEnd, TunnelMetrics};
 use crate::telemetry::ACCESS;
+use crate::trace::TraceId;
 
 /// A tunnel until its end. Counted and logged when dropped.
 ///
@@ -23,6 +24,8 @@ pub struct TunnelRecord {
     caller: Option<Box<str>>,
     /// The id of the request that asked for it, where tunnels are logged.
     id: Option<HeaderValue>,
+    /// The trace of that request.
+    trace: Option<TraceId>,
     /// The host and port that a CONNECT asked for; none after an upgrade.
     host: Option<Box<str>>,
     access: AccessLog,
@@ -53,6 +56,7 @@ impl TunnelRecord {
             client,
             caller,
             id,
+            trace: None,
             host: None,
             access,
             metrics: Arc::clone(metrics),
@@ -67,6 +71,11 @@ impl TunnelRecord {
     /// Its end is to be recorded.
     pub fn set_audited(&mut self, audited: Box<AuditedTunnel>) {
         self.audited = Some(audited);
+    }
+
+    /// The request that asked for it belongs to this trace.
+    pub fn set_trace(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
     }
 
     /// A CONNECT asked for this host and port.
@@ -119,6 +128,7 @@ impl Drop for TunnelRecord {
             target: ACCESS,
             client = %self.client,
             request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            trace_id = self.trace.map(tracing::field::display),
             host = self.host.as_deref(),
             listener = self.metrics.listener(),
             caller = self.caller.as_deref(),

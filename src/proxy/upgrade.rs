@@ -32,10 +32,9 @@ pub fn asked(
     routed: Option<&BuiltUpstream>,
 ) -> Result<AskedUpgrade, ProxyError> {
     let host = if exchange.is_forward() {
-        let reception = exchange.reception(&exchange.shard.snapshot);
-        let host = destination::host(&reception, checked);
+        let host = destination::host(exchange, checked);
         let Destination { scheme, host, port } =
-            destination::asked(&reception, &host, checked, head)?;
+            destination::asked(exchange, &host, checked, head)?;
         UpgradeHost::Destination(snapshot::origin(scheme, host, port))
     } else {
         UpgradeHost::Named(checked.host.as_ref().into())

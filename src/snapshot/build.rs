@@ -24,6 +24,7 @@ use crate::sampling::Sampling;
 use crate::supervisor::Supervisor;
 use crate::tls::ServerTls;
 use crate::token::Clock;
+use crate::trace::Tracer;
 
 /// What can fail to be built.
 struct BuiltParts {
@@ -35,6 +36,8 @@ struct BuiltParts {
     tls: Vec<Option<Arc<ServerTls>>>,
     /// Where decisions are recorded.
     audit: Option<Auditing>,
+    /// What takes the spans of traces.
+    tracer: Option<Arc<Tracer>>,
     /// What ends the TLS of clients.
     interception: Option<Arc<Interceptor>>,
 }
@@ -77,24 +80,7 @@ impl Builder {
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         self.context.windows.resize(config.server.window_budget);
         let audit = audit::build(&self.context, &config, old)?;
-        let mut parts = self.parts(&config, old)?;
-        parts.interception = interception(&config, old)?;
-        parts.audit = audit;
-        Ok(self.assemble(config, parts, old))
-    }
-
-    /// Builds a snapshot that only tells what it would do: files are read and none is written. Its credentials fetch as
-    /// soon as the current runtime gets to it, which must not be.
-    ///
-    /// # Errors
-    /// A file that cannot be used.
-    pub fn preview(&self, config: Config) -> Result<Snapshot, BuildError> {
-        let parts = self.parts(&config, None)?;
-        Ok(self.assemble(config, parts, None))
-    }
-
-    /// Without what is written to.
-    fn parts(&self, config: &Config, old: Option<&Snapshot>) -> Result<BuiltParts, BuildError> {
+        let tracer = self.tracer(&config, old)?;
         let mut credentials = BTreeMap::new();
         let bound = config.certificate_bound_credentials();
         for (name, credential) in &config.credentials {
@@ -107,22 +93,25 @@ impl Builder {
             credentials.insert(name.clone(), built);
         }
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
-        let callers = caller_indices(config);
+        let callers = caller_indices(&config);
         for upstream in config.upstreams.values() {
             let built = upstream::build(&self.context, upstream, &credentials, &callers, old)?;
             upstreams.push(built);
         }
-        let tls = listener_tls(config, old)?;
+        let tls = listener_tls(&config, old)?;
+        let interception = interception(&config, old)?;
         let known = old.map(|old| &*old.callers);
-        let callers = Arc::new(Callers::build(config, known));
-        Ok(BuiltParts {
+        let callers = Arc::new(Callers::build(&config, known));
+        let parts = BuiltParts {
             credentials,
             upstreams,
             callers,
             tls,
-            audit: None,
-            interception: None,
-        })
+            audit,
+            tracer,
+            interception,
+        };
+        Ok(self.assemble(config, parts, old))
     }
 
     /// Puts a standby certificate in use once it has a token. A new certificate in the files becomes the standby,
@@ -184,6 +173,7 @@ impl Builder {
             callers: Arc::clone(&old.callers),
             tls: tls.collect(),
             audit: old.audit.clone(),
+            tracer: old.tracer.clone(),
             interception: old.interception.clone(),
         };
         Ok(Some(self.assemble(config, parts, Some(old))))
@@ -197,6 +187,7 @@ impl Builder {
             callers,
             tls,
             audit,
+            tracer,
             interception,
         } = parts;
         let names = config.upstreams.keys().map(String::as_str);
@@ -241,6 +232,7 @@ impl Builder {
         self.context.metrics.show_issuers(issuers);
         let trail = audit.as_ref().map(|audit| Arc::clone(&audit.trail));
         self.context.audit.store(trail);
+        self.context.tracer.store(tracer.clone());
         let cells = config.listeners.len() * (upstreams.len() + 1);
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
@@ -255,6 +247,7 @@ impl Builder {
             route_labels: route_labels(&config, &egress),
             passing,
             audit,
+            tracer,
             interception,
             limits: LimitTable::build(&config, old.map(|old| (&old.config, &old.limits))),
             own_sockets: Arc::clone(&self.context.own_sockets),
@@ -275,6 +268,31 @@ impl Builder {
             metrics: Arc::clone(&self.context.metrics),
             config,
         }
+    }
+
+    /// What takes spans: that of `old` where the settings are the same.
+    ///
+    /// # Errors
+    /// A TLS file cannot be used.
+    fn tracer(
+        &self,
+        config: &Config,
+        old: Option<&Snapshot>,
+    ) -> Result<Option<Arc<Tracer>>, BuildError> {
+        let Some(settings) = &config.tracing else {
+            return Ok(None);
+        };
+        let kept = old.and_then(|old| old.tracer.as_ref());
+        if let Some(kept) = kept.filter(|kept| kept.is_of(settings)) {
+            return Ok(Some(Arc::clone(kept)));
+        }
+        let own_sockets = Arc::clone(&self.context.own_sockets);
+        let metrics = self.context.metrics.spans().clone();
+        let started = Tracer::start(settings, &self.instance, own_sockets, metrics);
+        started.map(Some).map_err(|error| BuildError {
+            table: "[tracing]".to_owned(),
+            reason: BuildFailure::Tls(error),
+        })
     }
 
     fn caller_tokens(&self, config: &Config, old: Option<&Snapshot>) -> TokenVerifier {

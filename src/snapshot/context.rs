@@ -18,6 +18,7 @@ use crate::redact::Redactor;
 use crate::server_clock::ServerClock;
 use crate::supervisor::Supervisor;
 use crate::token::Clock;
+use crate::trace::TracerSlot;
 use crate::upstream::TlsError;
 
 /// What the parts of a snapshot are built with.
@@ -44,6 +45,8 @@ pub struct BuildContext {
     pub supervisor: Option<Supervisor>,
     /// Where the records go of what belongs to no snapshot.
     pub audit: AuditSlot,
+    /// Where it is traced.
+    pub tracer: TracerSlot,
 }
 
 /// One value for each key, shared by all that name it and dropped with the last of them.
@@ -97,6 +100,7 @@ impl BuildContext {
             authorization_server_clocks: SharedByKey::default(),
             supervisor: None,
             audit: AuditSlot::default(),
+            tracer: TracerSlot::default(),
         }
     }
 

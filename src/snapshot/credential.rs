@@ -271,6 +271,7 @@ fn source(
         context.metrics.credential(&config.name),
     );
     source.record_in(&context.audit);
+    source.trace_in(&context.tracer);
     source
 }
 

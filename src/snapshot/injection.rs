@@ -124,12 +124,14 @@ impl CredentialsByCaller {
 }
 
 impl Injection {
-    /// The token to send now, waiting for one if that can help.
-    pub async fn token(&self) -> Result<Arc<Token>, Unavailable> {
-        match self.rejections.current(&self.source) {
-            Some(token) => Ok(token),
-            None => Box::pin(self.rejections.acquire(&self.source)).await,
-        }
+    /// The token to send now, if there is one.
+    pub fn ready_token(&self) -> Option<Arc<Token>> {
+        self.rejections.current(&self.source)
+    }
+
+    /// The token to send, waiting for one if that can help.
+    pub async fn acquire(&self) -> Result<Arc<Token>, Unavailable> {
+        self.rejections.acquire(&self.source).await
     }
 
     /// The scheme that stands before the token where the configuration names one.
@@ -164,19 +166,6 @@ impl Injection {
             token_hash: Some(&binding.token_hash),
             nonce: nonce.map(Nonce::as_str),
         }))
-    }
-
-    /// The header's value with `***` in the place of the token, whose type is `token_type` if none has come yet.
-    pub fn masked_value(&self, token_type: &str) -> String {
-        match self.prefix.as_deref() {
-            Some("") => "***".to_owned(),
-            Some(prefix) => format!("{prefix} ***"),
-            None => {
-                let held = self.source.last_token();
-                let token_type = held.as_ref().map_or(token_type, |held| held.token_type());
-                format!("{token_type} ***")
-            }
-        }
     }
 
     /// The header's value: built once for each token.

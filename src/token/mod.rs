@@ -21,6 +21,7 @@ mod shared;
 mod source;
 mod state;
 mod status;
+mod traced_fetch;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use super::Moment;
 use super::shared::SharedState;
 use super::state::{AttemptOutcome, NextStep, TokenState};
+use super::traced_fetch::TracedFetch;
 use crate::audit::{Record, TokenEvent};
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 
@@ -45,12 +46,14 @@ pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
 struct AttemptResult {
     sent: Moment,
     result: Result<TokenResponse, TokenError>,
+    trace: Option<TracedFetch>,
 }
 
 impl AttemptResult {
     fn panicked(now: Moment) -> Self {
         Self {
             sent: now,
+            trace: None,
             result: Err(TokenError {
                 kind: TokenErrorKind::Local,
                 message: "the token request panicked: a defect of sidebearer".to_owned(),
@@ -63,6 +66,7 @@ impl AttemptResult {
 async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
     let _permit = shared.gate.acquire().await;
     let sent = shared.clock.now();
+    let trace = TracedFetch::begin(&shared);
     let settings = shared.settings.load_full();
     let limit = settings.policy.fetch_timeout;
     let result = timeout(limit, settings.endpoint.request())
@@ -74,13 +78,24 @@ async fn fetch(shared: Arc<SharedState>) -> AttemptResult {
                 retry_after: None,
             })
         });
-    AttemptResult { sent, result }
+    AttemptResult {
+        sent,
+        result,
+        trace,
+    }
 }
 
-fn finish(shared: &SharedState, AttemptResult { sent, result }: AttemptResult) {
+fn finish(shared: &SharedState, attempt: AttemptResult) {
+    let AttemptResult {
+        sent,
+        result,
+        trace,
+    } = attempt;
     let now = shared.clock.now();
     let (ended, begun, retry_in) = shared.update(|state| {
         let ended = state.finish_attempt(now, sent, result);
+        let error = ended.result.as_ref().err().map(|error| error.kind.label());
+        state.set_fetch(trace.and_then(|trace| trace.end(shared, error)));
         (ended, state.attempts_begun(), state.pause(now))
     });
     shared.ended.send_replace(begun);

@@ -14,6 +14,7 @@ use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
+use crate::trace::TracerSlot;
 
 /// What the source and its refresh task share.
 pub(super) struct SharedState {
@@ -37,6 +38,10 @@ pub(super) struct SharedState {
     pub(super) ended: watch::Sender<u64>,
     /// Where its token requests are recorded.
     pub(super) audit: OnceLock<AuditSlot>,
+    /// Where they are traced.
+    pub(super) tracer: OnceLock<TracerSlot>,
+    /// Someone waits whose trace is recorded: so is the token request that is waited for.
+    pub(super) record_fetch: AtomicBool,
 }
 
 /// What a reload may change while the tokens stay.

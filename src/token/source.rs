@@ -20,6 +20,7 @@ use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
 use crate::metrics::CredentialMetrics;
 use crate::oauth::TokenEndpoint;
+use crate::trace::{TraceContext, TracerSlot};
 
 /// The source of one credential's tokens, shared by every thread that serves traffic.
 ///
@@ -66,6 +67,8 @@ impl TokenSource {
             stands_by: AtomicBool::new(false),
             ended: watch::Sender::new(0),
             audit: OnceLock::new(),
+            tracer: OnceLock::new(),
+            record_fetch: AtomicBool::new(false),
         });
         let refresh_task = tokio::spawn(keep_supplied(shared.clone())).abort_handle();
         Arc::new(Self {
@@ -77,6 +80,21 @@ impl TokenSource {
     /// Where its token requests are recorded from now on. The first call decides.
     pub fn record_in(&self, audit: &AuditSlot) {
         let _ = self.shared.audit.set(Arc::clone(audit));
+    }
+
+    /// Where its token requests are traced from now on. The first call decides.
+    pub fn trace_in(&self, tracer: &TracerSlot) {
+        let _ = self.shared.tracer.set(Arc::clone(tracer));
+    }
+
+    /// The token request that is under way is recorded, or the next one, whatever share of them is.
+    pub fn record_fetch(&self) {
+        self.shared.record_fetch.store(true, Ordering::Relaxed);
+    }
+
+    /// The span of the last token request that has ended, if it was recorded.
+    pub fn last_fetch(&self) -> Option<TraceContext> {
+        self.shared.with_state(|state, _| state.last_fetch())
     }
 
     /// The name of the credential.

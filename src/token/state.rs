@@ -10,6 +10,7 @@ use super::schedule::{Backoff, PAUSE_AFTER_SUCCESS, longest_pause, margin, refre
 use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
+use crate::trace::{TraceContext, TraceId};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ pub(super) struct TokenState {
     backoff: Backoff,
     last_failure: Option<FailedAttempt>,
     last_success: Option<Moment>,
+    /// The span of the attempt that ended last, if it was recorded.
+    last_fetch: Option<TraceContext>,
 }
 
 /// An attempt that brought no token.
@@ -49,6 +52,8 @@ pub(super) struct FailedAttempt {
     pub(super) at: Moment,
     /// How long the old token was still usable then.
     pub(super) usable_for: Duration,
+    /// Its trace, if it was recorded.
+    pub(super) trace: Option<TraceId>,
 }
 
 /// What the refresh task is to do now.
@@ -101,6 +106,7 @@ impl TokenState {
             backoff: Backoff::default(),
             last_failure: None,
             last_success: None,
+            last_fetch: None,
         }
     }
 
@@ -244,6 +250,7 @@ impl TokenState {
                     error: error.clone(),
                     at: now,
                     usable_for,
+                    trace: None,
                 });
                 AttemptOutcome {
                     result: Err(error),
@@ -253,6 +260,21 @@ impl TokenState {
                 }
             }
         }
+    }
+
+    /// The attempt that has just ended was recorded as this span, or was not.
+    pub(super) fn set_fetch(&mut self, span: Option<TraceContext>) {
+        self.last_fetch = span;
+        if let Some(failure) = &mut self.last_failure
+            && self.backoff.failures() > 0
+        {
+            failure.trace = span.map(|span| span.trace);
+        }
+    }
+
+    /// The span of the attempt that ended last, if it was recorded.
+    pub(super) fn last_fetch(&self) -> Option<TraceContext> {
+        self.last_fetch
     }
 
     /// Ends the pause after an error that a change of ours can cure.

@@ -64,6 +64,8 @@ pub struct LastError {
     pub message: String,
     /// When.
     pub at: u64,
+    /// Its trace, if it was recorded.
+    pub trace_id: Option<String>,
 }
 
 impl CredentialStatus {
@@ -92,6 +94,7 @@ impl CredentialStatus {
                 kind: failure.error.kind.label(),
                 message: failure.error.message.clone(),
                 at: failure.at.wall.as_secs(),
+                trace_id: failure.trace.map(|trace| trace.to_string()),
             }),
             fetches: state.attempts_begun(),
             consecutive_failures: state.failures(),

@@ -98,6 +98,7 @@ mod route;
 mod secret_source;
 mod server;
 mod tls;
+mod tracing;
 mod upstream;
 
 pub(super) use audit::{AUDIT, AUDIT_TABLE};
@@ -116,4 +117,5 @@ pub(super) use route::{ROUTE, ROUTE_TABLE};
 pub(super) use secret_source::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 pub(super) use server::{SERVER, SERVER_TABLE};
 pub(super) use tls::{TLS, UPSTREAM_TLS};
+pub(super) use tracing::{TRACING, TRACING_TABLE};
 pub(super) use upstream::{UPSTREAM, UPSTREAM_TABLE};

@@ -4,7 +4,7 @@ use super::super::kinds::{SubTable, TableArray, TablesByName};
 use super::{
     ADMIN_TABLE, AUDIT_TABLE, CALLER_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE,
     INTERCEPTION_TABLE, KUBERNETES_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE, SERVER_TABLE,
-    UPSTREAM_TABLE,
+    TRACING_TABLE, UPSTREAM_TABLE,
 };
 
 keys! {
@@ -48,5 +48,8 @@ keys! {
 
         /// The record of every decision.
         audit: SubTable = SubTable(&AUDIT_TABLE);
+
+        /// Traces, and the collector that gets them.
+        tracing: SubTable = SubTable(&TRACING_TABLE);
     }
 }

@@ -8,7 +8,9 @@ mod tables;
 mod texts;
 
 pub(super) use choices::{Choice, Chosen, Flag, FlagOr};
-pub(super) use quantities::{Integer, OptionalInteger, OptionalTime, Ports, Seconds, Size, Time};
+pub(super) use quantities::{
+    Integer, OptionalInteger, OptionalTime, Ports, Ratio, Seconds, Size, Time,
+};
 pub(super) use secrets::{SecretText, Whitespace};
 pub(super) use tables::{SecretsByName, SubTable, TableArray, TablesByName, TextsByName};
 pub(super) use texts::{HttpUrl, IfAbsent, List, NoValue, Parsed, Raw, Text, any_text};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::declare::{Absent, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Kind, Section};
+use super::super::report::Expected;
 use super::super::value::Value;
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
@@ -28,6 +29,14 @@ impl<N> Integer<N> {
         N: Copy,
     {
         Self { default, range }
+    }
+
+    /// What holds without the key.
+    pub(in crate::config) const fn default(&self) -> N
+    where
+        N: Copy,
+    {
+        self.default
     }
 }
 
@@ -104,6 +113,54 @@ fn read_integer<N: TryFrom<usize>>(
         .and_then(|number| N::try_from(number).ok());
     let expected = || format!("expected a whole number from {least} to {most}").into();
     value.check(parsed.ok_or_else(expected))
+}
+
+/// A number from 0 to 1, with or without a fraction.
+pub(in crate::config) struct Ratio {
+    /// What holds without the key.
+    default: &'static str,
+}
+
+impl Ratio {
+    pub(in crate::config) const fn new(default: &'static str) -> Self {
+        Self { default }
+    }
+
+    /// What holds without the key.
+    pub(in crate::config) fn default(&self) -> f64 {
+        Self::parse(self.default).unwrap_or_default()
+    }
+
+    /// What is written.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub(in crate::config) fn parse(text: &str) -> Result<f64, Expected> {
+        let number = text.parse().ok();
+        let number = number.filter(|number| (0.0..=1.0).contains(number));
+        number.ok_or("expected a number from 0 to 1".into())
+    }
+}
+
+impl Kind for Ratio {
+    type Output<'a> = f64;
+
+    fn read(&self, section: &Section<'_>, key: &'static str) -> f64 {
+        let read = || {
+            let value = section.shown(key)?;
+            let written = value.number("a number from 0 to 1")?;
+            value.check(Self::parse(&written))
+        };
+        read().unwrap_or_else(|| self.default())
+    }
+
+    fn form(&self) -> ValueForm {
+        ValueForm::Ratio
+    }
+
+    fn absent(&self) -> Absent {
+        Absent::Value(self.default.to_owned())
+    }
 }
 
 /// An array of TCP ports, which has one at least; without the key it is for the reader to say.

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::super::file_rules::FileRules;
 use super::super::keys::CREDENTIAL;
 use super::super::parse::address::{http_url, is_loopback};
-use super::super::parse::http::header;
 use super::super::read::Section;
 use super::super::settings::{
     AuthorizationServer, Credential, Dialing, ProxyChoice, RetryPauses, SecretSource, Tls,
 };
 use super::secret_source::read_secret;
 use super::upstreams::no_tls;
-use super::{client_auth, dpop, grant};
-use crate::header_names::are_equivalent;
+use super::{client_auth, dpop, grant, secret_headers};
 
 /// Form fields of a token request that have their own keys.
 const FIELDS: [&str; 14] = [
@@ -56,7 +53,11 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &FileRules<'_>) -> O
         audience: section.read(&CREDENTIAL.audience),
         resources: some(section.read(&CREDENTIAL.resources)),
         extra_parameters: extra_parameters(&section, files),
-        token_headers: token_headers(&section, files),
+        token_headers: secret_headers::read(
+            section.read(&CREDENTIAL.token_headers),
+            &HEADERS,
+            files,
+        ),
         refresh: section.read(&CREDENTIAL.refresh),
         required: section.read(&CREDENTIAL.required),
         default_lifetime: section.read(&CREDENTIAL.default_lifetime),
@@ -166,42 +167,4 @@ fn extra_parameters(
         }
     }
     parameters
-}
-
-fn token_headers(section: &Section<'_>, files: &FileRules<'_>) -> Vec<(HeaderName, SecretSource)> {
-    let mut headers: Vec<(HeaderName, SecretSource)> = Vec::new();
-    let Some(entries) = section.read(&CREDENTIAL.token_headers) else {
-        return headers;
-    };
-    let report = section.report;
-    for (name, place, value) in entries.entries() {
-        let is = |ours: &&str| are_equivalent(name.as_bytes(), ours.as_bytes());
-        let parsed = header(name).and_then(|name| {
-            if HEADERS.iter().any(is) {
-                Err("sidebearer sets this header itself".into())
-            } else if headers.iter().any(|(other, _)| *other == name) {
-                Err("header names differ by more than case".into())
-            } else {
-                Ok(name)
-            }
-        });
-        let found = read_secret(&value, files);
-        if let Some((_, secret)) = &found
-            && HeaderValue::from_str(secret.expose()).is_err()
-        {
-            value.error(
-                "cannot be a header's value",
-                "expected visible characters and spaces",
-            );
-        }
-        match (parsed, found) {
-            (Ok(name), Some((source, _))) => headers.push((name, source)),
-            (Ok(_), None) => {}
-            (Err(help), _) => {
-                let message = format!("invalid header {}", value.name());
-                report.error(&place, message, help);
-            }
-        }
-    }
-    headers
 }

@@ -20,8 +20,10 @@ mod only_with;
 mod retry_pauses;
 mod revocation;
 mod routes;
+mod secret_headers;
 mod secret_source;
 mod tls;
+mod tracing;
 mod upstreams;
 mod user;
 mod validity;
@@ -117,6 +119,11 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         let place = section.place.clone();
         let audit = (Audit::read(&section, files), place);
         once(report, "[audit]", &mut draft.audit, audit);
+    }
+    if let Some(section) = root.read(&ROOT.tracing) {
+        let place = section.place.clone();
+        let tracing = (tracing::read(&section, files), place);
+        once(report, "[tracing]", &mut draft.tracing, tracing);
     }
     if let Some(credentials) = root.written(&ROOT.credentials) {
         // All of it but what turns out to be no secret.

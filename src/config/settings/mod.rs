@@ -19,6 +19,7 @@ mod route;
 mod secret;
 pub(super) mod spiffe;
 mod tls;
+mod tracing;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,7 @@ pub use route::{HostPattern, Route};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use spiffe::SpiffePattern;
 pub use tls::Tls;
+pub use tracing::{Propagators, Sampler, Tracing};
 pub use upstream::{HttpVersion, Redact, Upstream};
 
 /// One whole, valid configuration.
@@ -82,6 +84,8 @@ pub struct Config {
     pub callers: BTreeMap<String, Caller>,
     /// The record of every decision; `None` without.
     pub audit: Option<Audit>,
+    /// Traces, and where they are sent; `None` without.
+    pub tracing: Option<Tracing>,
     /// How tokens of service accounts are checked; there if some caller has one.
     pub kubernetes: Option<Kubernetes>,
 }
@@ -143,6 +147,7 @@ impl Config {
                     .values()
                     .filter_map(|caller| caller.key.as_ref()),
             )
+            .chain(self.tracing.iter().flat_map(Tracing::secrets))
             .filter_map(SecretSource::variable)
             .collect()
     }
@@ -168,6 +173,7 @@ impl Config {
         files.extend(tls.flat_map(ListenerTls::files));
         files.extend(self.callers.values().flat_map(Caller::files));
         files.extend(self.kubernetes.iter().flat_map(Kubernetes::files));
+        files.extend(self.tracing.iter().flat_map(Tracing::files));
         files.sort_unstable();
         files.dedup();
         let files = files.into_iter().map(|file| file.path().to_owned());

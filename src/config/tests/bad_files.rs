@@ -79,7 +79,7 @@ fn an_unknown_section_is_told_each_known_one_once() {
       --> sidebearer.toml:1:2
        |
      1 | [tokens]
-       |  ^^^^^^ expected `server`, `log`, `admin`, `health`, `listeners`, `routes`, `egress`, `interception`, `upstreams`, `credentials`, `callers`, `kubernetes` or `audit`
+       |  ^^^^^^ expected `server`, `log`, `admin`, `health`, `listeners`, `routes`, `egress`, `interception`, `upstreams`, `credentials`, `callers`, `kubernetes`, `audit` or `tracing`
     ");
 }
 

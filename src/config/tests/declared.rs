@@ -24,7 +24,7 @@ pub(super) fn tables() -> Vec<&'static Table> {
 }
 
 /// A configuration with each table, which holds no more than it needs.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 21] = [
     ("[server]", ""),
     ("[log]", ""),
     ("[admin]", ""),
@@ -60,6 +60,7 @@ const NEEDED: [(&str, &str); 20] = [
     ("[interception]", "domains = [\"example.com\"]\n"),
     ("[kubernetes]", ""),
     ("[audit]", "file = \"stdout\"\n"),
+    ("[tracing]", "endpoint = \"http://127.0.0.1:4318\"\n"),
 ];
 
 /// A unix socket speaks no TLS.

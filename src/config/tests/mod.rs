@@ -34,6 +34,7 @@ mod oddities;
 mod program;
 mod proxies;
 mod redirected;
+mod traces;
 
 use std::path::Path;
 

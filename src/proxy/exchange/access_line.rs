@@ -63,6 +63,7 @@ impl Exchange {
             target: ACCESS,
             client = %self.in_flight.client().peer,
             request_id = id.to_str().ok(),
+            trace_id = self.trace.id().map(tracing::field::display),
             method = %self.method,
             host,
             path = self.uri.path(),

@@ -10,10 +10,9 @@ use crate::deadline::Deadline;
 use crate::http2;
 use crate::proxy::error::ProxyError;
 use crate::proxy::failure::{self, ExchangeFailure};
-use crate::proxy::outgoing::OutgoingRequest;
+use crate::proxy::outgoing::{AttemptHeaders, OutgoingRequest};
 use crate::proxy::response::UpstreamResponse;
 use crate::proxy::response_body::{Http1Exchange, ResponseBody};
-use crate::token::Token;
 use crate::upstream::{Checkout, Http1Connection, Http2Stream};
 
 /// A server that gives up on a request that it has, or on one that is slow to come, has waited for longer
@@ -78,11 +77,11 @@ impl Attempt {
     pub(super) fn begin(
         request: &OutgoingRequest<'_>,
         checkout: Checkout,
-        token: Option<&Token>,
+        headers: AttemptHeaders<'_>,
     ) -> Self {
         match checkout {
-            Checkout::Http1(connection) => Self::over_http1(request, connection, token, &[]),
-            Checkout::Http2(stream) => Self::over_http2(request, stream, token),
+            Checkout::Http1(connection) => Self::over_http1(request, connection, headers, &[]),
+            Checkout::Http2(stream) => Self::over_http2(request, stream, headers),
         }
     }
 
@@ -90,11 +89,11 @@ impl Attempt {
     pub(super) fn over_http1(
         request: &OutgoingRequest<'_>,
         connection: Http1Connection,
-        token: Option<&Token>,
+        headers: AttemptHeaders<'_>,
         more: &[(HeaderName, HeaderValue)],
     ) -> Self {
         let reused = connection.reused;
-        let held = request.send_http1(token, more, |head, body| connection.begin(head, body));
+        let held = request.send_http1(headers, more, |head, body| connection.begin(head, body));
         Self::Http1(OverHttp1 {
             written: held.0.io().bytes_written(),
             held: Some(held),
@@ -107,13 +106,13 @@ impl Attempt {
     fn over_http2(
         request: &OutgoingRequest<'_>,
         stream: Http2Stream,
-        token: Option<&Token>,
+        headers: AttemptHeaders<'_>,
     ) -> Self {
         let (written, read) = (
             stream.transport().bytes_written(),
             stream.transport().bytes_read(),
         );
-        match stream.send(request.to_http2(token)) {
+        match stream.send(request.to_http2(headers)) {
             Ok(trip) => Self::Http2(OverHttp2 {
                 timer: stream.timer(),
                 stream: Some(stream),

@@ -25,6 +25,12 @@
 //! | [`dpop::Issuer`] | binds its tokens to the key that asked (RFC 9449), and judges every proof by another library |
 //! | [`dpop::Referee::want`], [`dpop::Referee::be_fickle`], [`dpop::Referee::be_frugal`] | wants a nonce; a new one with each answer; one that counts once |
 //!
+//! Servers that stand for a collector of traces:
+//!
+//! | fake | what it does |
+//! | --- | --- |
+//! | [`collector::Collector::start`], [`collector::Collector::answering`] | reads OTLP by another library and keeps the spans; or answers as a test wants |
+//!
 //! What callers present:
 //!
 //! | fake | what it does |
@@ -55,6 +61,7 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod dpop;
 pub(crate) mod egress_proxy;
 pub(crate) mod frames;
