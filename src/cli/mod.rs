@@ -15,6 +15,7 @@ pub mod redirect;
 mod reload;
 mod request;
 pub mod run;
+mod schema;
 pub mod token;
 
 use std::ffi::OsString;
@@ -124,6 +125,8 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Print the JSON Schema of the configuration, by which editors complete and check it
+    Schema,
 }
 
 /// Which configuration.
@@ -205,6 +208,7 @@ impl Command {
             Self::Demo { once } => demo::start(once),
             Self::Redirect { command } => redirect::run(command),
             Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
+            Self::Schema => schema::run(),
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
         }
     }
@@ -245,6 +249,7 @@ mod tests {
             parse("demo --once").unwrap(),
             Command::Demo { once: true }
         ));
+        assert!(matches!(parse("schema").unwrap(), Command::Schema));
         assert!(matches!(
             parse("ca create --domain example.com --domain example.org --out /ca --successor").unwrap(),
             Command::Ca(CaCommand::Create(CreateCa { domains, successor: true, .. })) if domains.len() == 2

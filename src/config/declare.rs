@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::rules::Rule;
 use super::words::one_of;
 
 /// A choice that another key of the same table has to make.
@@ -13,6 +14,20 @@ pub(super) struct OnlyWith {
     pub(super) selector: &'static str,
     /// Its values with which the key means something.
     pub(super) choices: &'static [&'static str],
+}
+
+impl fmt::Display for OnlyWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let choices = self.choices.iter();
+        let choices: Vec<_> = choices.map(|choice| format!("\"{choice}\"")).collect();
+        let choices: Vec<_> = choices.iter().map(String::as_str).collect();
+        write!(
+            f,
+            "Only with `{}` {}.",
+            self.selector,
+            one_of(&choices, '`')
+        )
+    }
 }
 
 /// The form of a value.
@@ -27,7 +42,10 @@ pub(super) enum ValueForm {
     /// A number from 0 to 1.
     Ratio,
     /// A string such as `"1m30s"`.
-    Duration { least: &'static str },
+    Duration {
+        least: &'static str,
+        most: &'static str,
+    },
     /// The same, without a fraction of a second.
     Seconds { most: u64 },
     /// A string such as `"64KiB"`.
@@ -37,29 +55,93 @@ pub(super) enum ValueForm {
     },
     /// One of several strings.
     Words(Vec<&'static str>),
-    /// A string, and what it says.
-    Text(&'static str),
-    /// An array, and what its elements say.
-    List(&'static str),
+    /// A string.
+    Text(TextForm),
+    /// An array.
+    List(ListForm),
     /// A string, `{ file = "PATH" }` or `{ env = "NAME" }`.
-    Secret,
+    Secret { empty_is_absent: bool },
     /// A table whose keys are names and whose values are secrets.
-    Secrets,
+    Secrets(NameForm),
     /// A table whose keys are names and whose values are strings.
-    Texts,
+    Texts(NameForm),
     /// A table.
     Table(&'static Table),
     /// An array of tables.
     Tables(&'static Table),
     /// Tables by name.
-    NamedTables(&'static Table),
+    NamedTables(&'static Table, NameForm),
+}
+
+/// The form of a string.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TextForm {
+    /// What it says.
+    pub(super) says: &'static str,
+    /// What the whole of every good one matches.
+    pub(super) pattern: Option<&'static str>,
+    /// Whether an empty one is as good as none.
+    pub(super) empty_is_absent: bool,
+    /// A whole number from 0 to this may take its place.
+    pub(super) or_number: Option<u32>,
+}
+
+/// The form of an array.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListForm {
+    /// What its elements say.
+    pub(super) says: &'static str,
+    pub(super) elements: ElementForm,
+    /// Whether it may be empty.
+    pub(super) may_be_empty: bool,
+    /// An element that stands for all others, and therefore alone.
+    pub(super) every: Option<&'static str>,
+}
+
+/// The form of the elements of an array.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ElementForm {
+    /// Strings, and what the whole of every good one matches.
+    Text(Option<&'static str>),
+    /// Numbers of TCP ports.
+    Port,
+}
+
+/// The form of names that a configuration gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NameForm {
+    /// What the whole of every good one matches.
+    pub(super) pattern: Option<&'static str>,
+    /// Those that cannot be given.
+    pub(super) taken: &'static [&'static str],
+    /// The one that stands for all others.
+    pub(super) every: Option<EveryName>,
+}
+
+/// A name that stands for all others, and has less to say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EveryName {
+    pub(super) name: &'static str,
+    /// The keys that its table may have.
+    pub(super) keys: &'static [&'static str],
+    /// What they have to do with each other.
+    pub(super) rules: &'static [Rule],
+}
+
+impl NameForm {
+    /// Any names.
+    pub(super) const ANY: Self = Self {
+        pattern: None,
+        taken: &[],
+        every: None,
+    };
 }
 
 impl ValueForm {
     /// The keys that stand within it, if it holds tables of keys.
     pub(super) fn table(&self) -> Option<&'static Table> {
         match self {
-            Self::Table(table) | Self::Tables(table) | Self::NamedTables(table) => Some(table),
+            Self::Table(table) | Self::Tables(table) | Self::NamedTables(table, _) => Some(table),
             _ => None,
         }
     }
@@ -70,6 +152,8 @@ impl ValueForm {
 pub(super) enum Absent {
     /// Nothing: it has to be there.
     Required,
+    /// Nothing: it has to be there wherever its choice is made; in words.
+    RequiredByChoice(&'static str),
     /// The same as with this value, which is written in TOML.
     Value(String),
     /// The same as with this value; but in some tables it has to be there.
@@ -97,8 +181,10 @@ pub(super) struct Table {
     pub(super) title: &'static str,
     /// Its own keys.
     pub(super) own: &'static [&'static dyn Declared],
-    /// A table whose keys it has as well, before its own.
+    /// A table whose keys and rules it has as well, before its own.
     pub(super) and: Option<&'static Table>,
+    /// What its keys have to do with each other.
+    pub(super) rules: &'static [&'static [Rule]],
 }
 
 impl Table {
@@ -106,6 +192,12 @@ impl Table {
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static dyn Declared> {
         let shared = self.and.map_or(&[][..], |table| table.own);
         shared.iter().chain(self.own).copied()
+    }
+
+    /// What its keys have to do with each other.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        let shared = self.and.map_or(&[][..], |table| table.rules);
+        shared.iter().chain(self.rules).copied().flatten()
     }
 
     /// Whether it has the keys that are declared under this title.
@@ -127,8 +219,8 @@ impl fmt::Display for ValueForm {
             Self::BooleanOr(word) => format!("`true`, `false` or `\"{word}\"`").into(),
             Self::Integer { least, most } => format!("whole number, {least} to {most}").into(),
             Self::Ratio => "number, 0 to 1".into(),
-            Self::Duration { least: "0s" } => "duration".into(),
-            Self::Duration { least } => format!("duration, at least {least}").into(),
+            Self::Duration { least: "0s", .. } => "duration".into(),
+            Self::Duration { least, .. } => format!("duration, at least {least}").into(),
             Self::Seconds { most } => format!("duration, whole seconds, 1s to {most}s").into(),
             Self::Size { least, most } => format!("size, {least} to {most}").into(),
             Self::Words(words) => {
@@ -136,12 +228,12 @@ impl fmt::Display for ValueForm {
                 let quoted: Vec<_> = quoted.iter().map(String::as_str).collect();
                 one_of(&quoted, '`').into()
             }
-            Self::Text(what) => (*what).into(),
-            Self::List(what) => format!("list: {what}").into(),
-            Self::Secret => "string, `{ file }` or `{ env }`".into(),
-            Self::Secrets => "table: strings, `{ file }` or `{ env }` by name".into(),
-            Self::Texts => "table: strings by name".into(),
-            Self::Table(table) | Self::Tables(table) | Self::NamedTables(table) => {
+            Self::Text(text) => text.says.into(),
+            Self::List(list) => format!("list: {}", list.says).into(),
+            Self::Secret { .. } => "string, `{ file }` or `{ env }`".into(),
+            Self::Secrets(_) => "table: strings, `{ file }` or `{ env }` by name".into(),
+            Self::Texts(_) => "table: strings by name".into(),
+            Self::Table(table) | Self::Tables(table) | Self::NamedTables(table, _) => {
                 format!("table: see `{}`", table.title).into()
             }
         };
@@ -158,7 +250,7 @@ impl fmt::Display for Absent {
                 value,
                 required_where,
             } => write!(f, "`{value}`; required where {required_where}"),
-            Self::Words(words) => f.write_str(words),
+            Self::Words(words) | Self::RequiredByChoice(words) => f.write_str(words),
         }
     }
 }

@@ -22,6 +22,8 @@ mod program;
 mod read;
 mod reference;
 mod report;
+mod rules;
+mod schema;
 mod sections;
 mod settings;
 mod source_file;
@@ -38,6 +40,7 @@ pub use parse::interception::domain as interception_domain;
 pub use parse::units::parse_duration;
 pub use program::{PROGRAM_LISTENER, ProgramSettings};
 pub use reference::{ReferenceTable, reference};
+pub use schema::schema;
 pub use settings::{
     AccessLog, AssertionAudience, AssertionForm, Audit, AuditFile, AuditOverflow,
     AuthorizationServer, BasicEncoding, Caller, CallerList, CallerToken, CertificateFiles,

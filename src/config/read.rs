@@ -265,7 +265,7 @@ impl<'a> Section<'a> {
             let names: Vec<_> = declared.keys().map(|key| key.name()).collect();
             let close = did_you_mean(name, names.iter().copied());
             let secrets = declared.keys();
-            let secrets = secrets.filter(|key| matches!(key.form(), ValueForm::Secret));
+            let secrets = secrets.filter(|key| matches!(key.form(), ValueForm::Secret { .. }));
             let secrets = secrets.map(|key| key.name());
             // Whatever is not close to a key of this section may be a secret that belongs into
             // another, and at the top even a close one: `[credential.crm]`.

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use super::declare::{Declared, OnlyWith, Table};
+use super::declare::{Declared, Table};
 use super::keys;
-use super::words::one_of;
 
 /// One table of the reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +44,9 @@ fn of_table(table: &Table) -> ReferenceTable {
 
 fn row(key: &dyn Declared) -> String {
     let mut meaning = key.meaning();
-    if let Some(OnlyWith { selector, choices }) = key.only_with() {
-        let choices: Vec<_> = choices
-            .iter()
-            .map(|choice| format!("\"{choice}\""))
-            .collect();
-        let choices: Vec<_> = choices.iter().map(String::as_str).collect();
-        let choices = one_of(&choices, '`');
+    if let Some(only_with) = key.only_with() {
         // Writing into a string cannot fail.
-        let _ = write!(meaning, " Only with `{selector}` {choices}.");
+        let _ = write!(meaning, " {only_with}");
     }
     let (name, form, absent) = (key.name(), key.form(), key.absent());
     format!("| `{name}` | {form} | {absent} | {meaning} |\n")

@@ -1,13 +1,18 @@
 //! `[credentials.NAME]`
 
+use super::super::declare::NameForm;
 use super::super::kinds::{
     Choice, Flag, FlagOr, IfAbsent, List, Parsed, Raw, SecretText, SecretsByName, Size, SubTable,
-    Text, Time, any_text,
+    Text, Time,
 };
-use super::super::parse::address::host_name;
-use super::super::parse::oauth::{resource, scope, token_type};
+use super::super::parse::address::{HOST_NAME, HTTP_URL, HTTP_URL_WITH_QUERY};
+use super::super::parse::http::HEADER;
+use super::super::parse::oauth::{RESOURCE, SCOPE, TOKEN_TYPE};
+use super::super::parse::syntax::ANY_TEXT;
+use super::super::rules::Condition::{All, Always, Any, Is, Not, On, Says, Within, Written};
+use super::super::rules::Rule;
 use super::super::settings::{BasicEncoding, Refresh, SecurityToken};
-use super::proxy::{proxy, proxy_authorization, proxy_tls};
+use super::proxy::{PROXY_RULES, proxy, proxy_authorization, proxy_tls};
 use super::tls::TLS_TABLE;
 use super::upstream::address_delay;
 use crate::jose::Algorithm;
@@ -72,15 +77,38 @@ const GRANTS: &[(&str, GrantKind)] = &[
 
 const TOKEN_TYPES: &[(&str, Option<&str>)] = &[("Bearer", Some("Bearer")), ("DPoP", Some("DPoP"))];
 
+/// Form fields of a token request that have their own keys, and the name of none.
+pub(in crate::config) const TAKEN_PARAMETERS: &[&str] = &[
+    "",
+    "actor_token",
+    "actor_token_type",
+    "assertion",
+    "audience",
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "grant_type",
+    "requested_token_type",
+    "resource",
+    "scope",
+    "subject_token",
+    "subject_token_type",
+];
+
+/// Headers of a token request that are set already.
+pub(in crate::config) const TAKEN_HEADERS: &[&str] =
+    &["accept", "authorization", "content-type", "dpop"];
+
 keys! {
     /// A client registration at an authorization server.
-    CREDENTIAL: Credential, CREDENTIAL_TABLE = "[credentials.NAME]" {
+    CREDENTIAL: Credential, CREDENTIAL_TABLE = "[credentials.NAME]", rules RULES {
         /// The URL that issues tokens.
-        token_endpoint: Text = Text::new("URL", ONE_OF_TWO);
+        token_endpoint: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL_WITH_QUERY);
 
         /// The issuer, whose token endpoint is found by discovery (RFC 8414, OpenID Connect Discovery). The
         /// `issuer` in the document must be equal to it.
-        issuer: Text = Text::new("URL", ONE_OF_TWO);
+        issuer: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL);
 
         /// The identifier of the client. Where a token of someone else says who asks, none is needed.
         client_id: SecretText = SecretText::secret(
@@ -95,14 +123,14 @@ keys! {
         client_secret: SecretText = SecretText::secret(
             "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`",
             "required by its method",
-        ), only with auth_method = WITH_SECRET;
+        ).required_by_choice(), only with auth_method = WITH_SECRET;
 
         /// The client's own key: PEM (PKCS#8, PKCS#1, SEC1) or a JWK, not encrypted. RSA of 2048 bits or
         /// more, EC on P-256 or P-384, or Ed25519.
         private_key: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a PEM or JWK file",
             "required by its method",
-        ), only with auth_method = &["private_key_jwt"];
+        ).required_by_choice(), only with auth_method = &["private_key_jwt"];
 
         /// How assertions are signed. The algorithms that begin with `HS` sign with a secret, the others with
         /// a private key.
@@ -115,7 +143,7 @@ keys! {
         /// The `kid` of assertions. None is made up.
         key_id: Parsed<String> = Parsed::new(
             "text",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Words("that of the JWK"),
         ), only with auth_method = SIGNING;
 
@@ -123,7 +151,7 @@ keys! {
         client_assertion: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a JWT",
             "required by its method",
-        ), only with auth_method = &["client_assertion"];
+        ).required_by_choice(), only with auth_method = &["client_assertion"];
 
         /// Whether assertions say from when on they are valid (`nbf`), which is a few seconds ago. A server
         /// whose clock is behind may refuse them for it.
@@ -150,7 +178,7 @@ keys! {
         dpop_key: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a PEM or JWK file",
             "a key that is made at the start",
-        );
+        ).empty_is_absent();
 
         /// What the client has been granted: what it may do itself, what a JWT says, or a token in exchange
         /// for [one that someone else issued](credentials.md#how-a-workload-uses-a-token-it-was-given).
@@ -160,13 +188,13 @@ keys! {
         assertion: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a JWT",
             "required by its grant",
-        ), only with grant = &["jwt-bearer"];
+        ).required_by_choice(), only with grant = &["jwt-bearer"];
 
         /// The token that is exchanged.
         subject_token: SecretText = SecretText::key_or_token(
             "`{ file = \"PATH\" }` of a token",
             "required by its grant",
-        ), only with grant = &["token-exchange"];
+        ).required_by_choice(), only with grant = &["token-exchange"];
 
         /// What `subject_token` is (RFC 8693 section 3).
         subject_token_type: Parsed<String> = token_type_of_a_jwt(),
@@ -185,25 +213,30 @@ keys! {
         /// The type of token that is asked for.
         requested_token_type: Parsed<String> = Parsed::new(
             "URI",
-            token_type,
+            TOKEN_TYPE,
             IfAbsent::Words("the server's choice"),
         ), only with grant = &["token-exchange"];
 
         /// The scopes that are requested. If there are none, no `scope` is sent.
-        scopes: List<String> = List::new("scopes", scope);
+        scopes: List<String> = List::new("scopes", SCOPE);
 
         /// The parameter `audience` of token requests.
-        audience: Parsed<String> = Parsed::new("text", any_text, IfAbsent::Words("none"));
+        audience: Parsed<String> = Parsed::new("text", ANY_TEXT, IfAbsent::Words("none"));
 
         /// The parameters `resource` of token requests (RFC 8707).
-        resources: List<String> = List::new("URIs", resource);
+        resources: List<String> = List::new("URIs", RESOURCE);
 
         /// More form fields of token requests. A field that has a key of its own, or is always sent, cannot
         /// be named.
-        extra_parameters: SecretsByName = SecretsByName;
+        extra_parameters: SecretsByName =
+            SecretsByName(NameForm { taken: TAKEN_PARAMETERS, ..NameForm::ANY });
 
         /// More headers of token requests. A header that is always sent cannot be named.
-        token_headers: SecretsByName = SecretsByName;
+        token_headers: SecretsByName = SecretsByName(NameForm {
+            pattern: HEADER.pattern,
+            taken: TAKEN_HEADERS,
+            ..NameForm::ANY
+        });
 
         /// When tokens are renewed: `"eager"` in the background, `"lazy"` when a request needs one.
         refresh: Choice<Refresh> = Choice::new(
@@ -263,7 +296,7 @@ keys! {
         /// Hosts that the document of `issuer` may name although they are at private addresses and the issuer
         /// is not, as with split DNS. A name stands for private addresses. A loopback or link-local address
         /// has to be written out: `"127.0.0.1"`, `"localhost"`.
-        discovery_hosts: List<String> = List::new("host names", host_name);
+        discovery_hosts: List<String> = List::new("host names", HOST_NAME);
 
         /// TLS towards the authorization server. It shares nothing with that of an upstream.
         tls: SubTable = SubTable(&TLS_TABLE);
@@ -280,6 +313,82 @@ keys! {
     }
 }
 
+const RULES: &[&[Rule]] = &[
+    &[
+        Rule {
+            says: "Either `token_endpoint` or `issuer`.",
+            when: Always,
+            then: Any(&[Says("token_endpoint"), Says("issuer")]),
+        },
+        Rule {
+            says: "Either `token_endpoint` or `issuer`, not both.",
+            when: Says("issuer"),
+            then: Not(&Says("token_endpoint")),
+        },
+        Rule {
+            says: "`discovery_hosts` belongs to `issuer`.",
+            when: Says("discovery_hosts"),
+            then: Not(&Written("token_endpoint")),
+        },
+        Rule {
+            says: "`client_id` is required, unless the client shows a token of someone else.",
+            when: Not(&Any(&[
+                Is("auth_method", &["client_assertion"]),
+                All(&[
+                    Is("auth_method", &["none"]),
+                    Not(&Is("grant", &["client_credentials"])),
+                ]),
+            ])),
+            then: Written("client_id"),
+        },
+        Rule {
+            says: "With `tls_client_auth` and `self_signed_tls_client_auth`, `tls` has a `certificate_file`.",
+            when: Is(
+                "auth_method",
+                &["tls_client_auth", "self_signed_tls_client_auth"],
+            ),
+            then: Within("tls", &Says("certificate_file")),
+        },
+        Rule {
+            says: "A secret signs with `HS256`, `HS384` or `HS512`.",
+            when: All(&[
+                Is("auth_method", &["client_secret_jwt"]),
+                Written("signing_alg"),
+            ]),
+            then: Is("signing_alg", SYMMETRIC),
+        },
+        Rule {
+            says: "A private key does not sign with `HS256`, `HS384` or `HS512`.",
+            when: Is("auth_method", &["private_key_jwt"]),
+            then: Not(&Is("signing_alg", SYMMETRIC)),
+        },
+        Rule {
+            says: "`assertion_audience = \"issuer\"` needs `issuer`.",
+            when: All(&[
+                Is("auth_method", SIGNING),
+                Is("assertion_audience", &["issuer"]),
+            ]),
+            then: Says("issuer"),
+        },
+        Rule {
+            says: "`actor_token_type` belongs to `actor_token`.",
+            when: Written("actor_token_type"),
+            then: Any(&[
+                Written("actor_token"),
+                Not(&Is("grant", &["token-exchange"])),
+            ]),
+        },
+        Rule {
+            says: "`dpop_key` belongs to `dpop`.",
+            when: Says("dpop_key"),
+            then: On("dpop"),
+        },
+    ],
+    PROXY_RULES,
+];
+
+const SYMMETRIC: &[&str] = &["HS256", "HS384", "HS512"];
+
 const ONE_OF_TWO: super::super::kinds::NoValue =
     IfAbsent::Words("required: either `token_endpoint` or `issuer`");
 
@@ -290,7 +399,7 @@ const FIRST_REFUSED: &str = "2s";
 const fn token_type_of_a_jwt() -> Parsed<String> {
     Parsed::new(
         "URI",
-        token_type,
+        TOKEN_TYPE,
         IfAbsent::Value(|| SecurityToken::JWT.to_owned()),
     )
 }

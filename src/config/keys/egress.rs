@@ -2,24 +2,27 @@
 
 use ipnet::IpNet;
 
-use super::super::kinds::{
-    Choice, List, Ports, Raw, SecretText, SubTable, TableArray, Time, any_text,
-};
-use super::super::parse::egress::{allowed_prefix, prefix, rule_host};
+use super::super::kinds::{Choice, List, Ports, Raw, SecretText, SubTable, TableArray, Time};
+use super::super::parse::egress::{ALLOWED_PREFIX, PREFIX, RULE_HOST};
+use super::super::parse::syntax::ANY_TEXT;
+use super::super::rules::Rule;
+use super::super::settings::caller::EVERY_CALLER;
 use super::super::settings::{EgressAction, EgressAddresses, HostPattern};
-use super::proxy::{proxy, proxy_authorization, proxy_tls};
+use super::proxy::{PROXY_RULES, proxy, proxy_authorization, proxy_tls};
 
 const ADDRESSES: &[(&str, Option<EgressAddresses>)] = &[
     ("public", Some(EgressAddresses::Public)),
     ("any", Some(EgressAddresses::Any)),
 ];
 
+const RULES: &[&[Rule]] = &[PROXY_RULES];
+
 const ACTIONS: &[(&str, EgressAction)] =
     &[("pass", EgressAction::Pass), ("deny", EgressAction::Deny)];
 
 keys! {
     /// What may leave that no route leads to.
-    EGRESS: Egress, EGRESS_TABLE = "[egress]" {
+    EGRESS: Egress, EGRESS_TABLE = "[egress]", rules RULES {
         /// Which addresses may be connected to that neither `allow` nor `deny` holds. `"public"`: those that
         /// are globally reachable by the special-purpose registries of the IANA. `"any"`: all.
         addresses: Choice<Option<EgressAddresses>> = Choice::wordless(
@@ -30,10 +33,10 @@ keys! {
 
         /// Addresses or prefixes, such as `"10.20.0.0/16"`, that may be connected to. The longest prefix of
         /// `allow` and `deny` decides. An address that embeds an IPv4 address counts as that one.
-        allow: List<IpNet> = List::new("IP addresses and prefixes", allowed_prefix);
+        allow: List<IpNet> = List::new("IP addresses and prefixes", ALLOWED_PREFIX);
 
         /// Addresses or prefixes that may not be connected to, whatever `addresses` says.
-        deny: List<IpNet> = List::new("IP addresses and prefixes", prefix);
+        deny: List<IpNet> = List::new("IP addresses and prefixes", PREFIX);
 
         /// The ports that may be connected to.
         ports: Ports = Ports::new("`[80, 443]`, for redirected listeners all");
@@ -64,15 +67,15 @@ keys! {
         /// any depth. The most specific host of all rules decides; of rules that name the same one, the first.
         hosts: List<HostPattern> = List::required(
             "host names, or `*.` and a host name",
-            rule_host,
+            RULE_HOST,
             "host names such as [\"*.example.com\"]",
         );
 
         /// The forward and redirected listeners it is for. An empty list stands for all.
-        listeners: List<String> = List::new("names of listeners", any_text);
+        listeners: List<String> = List::new("names of listeners", ANY_TEXT);
 
         /// The callers it is for. `["*"]`: every caller that is known. An empty list stands for all clients.
-        callers: List<String> = List::new("names of callers", any_text);
+        callers: List<String> = List::new("names of callers", ANY_TEXT).or_every(EVERY_CALLER);
 
         /// What takes the place of `unmatched` of the listener for these hosts. `"pass"`: a request goes on to
         /// them without a token. `"deny"`: it is refused.

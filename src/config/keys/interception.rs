@@ -1,7 +1,8 @@
 //! `[interception]`
 
-use super::super::kinds::{IfAbsent, List, Parsed, Text, Time, any_text};
-use super::super::parse::interception::domain;
+use super::super::kinds::{IfAbsent, List, Parsed, Text, Time};
+use super::super::parse::interception::DOMAIN;
+use super::super::parse::syntax::ANY_TEXT;
 
 keys! {
     /// The CA that ends the TLS of clients, so that tokens can be put in.
@@ -10,7 +11,7 @@ keys! {
         /// the first start if neither is there.
         key_directory: Parsed<String> = Parsed::new(
             "path of a directory",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Value(|| "/var/lib/sidebearer/ca".to_owned()),
         );
 
@@ -18,7 +19,7 @@ keys! {
         /// `env.sh`.
         trust_directory: Parsed<String> = Parsed::new(
             "path of a directory",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Value(|| "/run/sidebearer/trust".to_owned()),
         );
 
@@ -26,7 +27,7 @@ keys! {
         /// be intercepted.
         domains: List<String> = List::required(
             "domains and IP addresses",
-            domain,
+            DOMAIN,
             "domains such as [\"example.com\"]",
         );
 

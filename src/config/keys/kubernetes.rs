@@ -1,6 +1,7 @@
 //! `[kubernetes]`
 
-use super::super::kinds::{Flag, HttpUrl, IfAbsent, Parsed, Text, Time, any_text};
+use super::super::kinds::{Flag, HttpUrl, IfAbsent, Parsed, Text, Time};
+use super::super::parse::syntax::ANY_TEXT;
 
 /// Where a pod finds what it is given to ask the API server.
 pub(in crate::config) const OF_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -11,7 +12,7 @@ keys! {
         /// What the claim `aud` of a token has to name: the `audience` of the projected volume.
         audience: Parsed<String> = Parsed::new(
             "text",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Value(|| "sidebearer".to_owned()),
         );
 
@@ -32,14 +33,14 @@ keys! {
         /// The token that the API server is asked with.
         token_file: Parsed<String> = Parsed::new(
             "path of a file",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Value(|| format!("{OF_POD}/token")),
         );
 
         /// The CA of the API server in PEM.
         ca_file: Parsed<String> = Parsed::new(
             "path of a file",
-            any_text,
+            ANY_TEXT,
             IfAbsent::Value(|| format!("{OF_POD}/ca.crt")),
         );
     }

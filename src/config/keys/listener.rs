@@ -4,12 +4,14 @@ use http::HeaderName;
 
 use super::super::kinds::{
     Choice, Flag, IfAbsent, Integer, List, OptionalTime, Parsed, SubTable, TableArray, Text, Time,
-    any_text,
 };
-use super::super::parse::address::{host_name, origin};
-use super::super::parse::caller::caller_header;
-use super::super::parse::listener::{Mode, name, octal};
-use super::super::report::Expected;
+use super::super::parse::address::{LISTEN_ADDRESS, ORIGIN, UNIX_SOCKET};
+use super::super::parse::caller::CALLER_HEADER;
+use super::super::parse::listener::{ACCEPTED_HOST, Mode, NAME, OCTAL};
+use super::super::parse::syntax::ANY_TEXT;
+use super::super::rules::Condition::{All, Any, Is, Matches, Not, On, Says, Written};
+use super::super::rules::Rule;
+use super::super::settings::caller::EVERY_CALLER;
 use super::super::settings::forward::EVERY_UPSTREAM;
 use super::super::settings::{EgressAction, Enforcement};
 use super::listener_tls::{CERTIFICATE_TABLE, LISTENER_TLS_TABLE};
@@ -49,16 +51,16 @@ const CALLED: &[&str] = &["reverse", "forward"];
 
 keys! {
     /// Where the requests of the service arrive.
-    LISTENER: Listener, LISTENER_TABLE = "[[listeners]]" {
+    LISTENER: Listener, LISTENER_TABLE = "[[listeners]]", rules RULES {
         /// Where it listens: `"127.0.0.1:7080"`, or `"unix:/run/sidebearer/app.sock"` for a unix socket. A
         /// socket file that nobody listens on any more is replaced.
         address: Text = Text::new(
             "IP address and port, or `unix:` and a path",
             IfAbsent::Required("an address such as \"127.0.0.1:7080\""),
-        );
+        ).matching(LISTEN_ADDRESS);
 
         /// Its name in routes, logs and metrics.
-        name: Parsed<String> = Parsed::new("name", name, IfAbsent::Words("the address"));
+        name: Parsed<String> = Parsed::new("name", NAME, IfAbsent::Words("the address"));
 
         /// How requests name where they go. `"reverse"`: by path and `Host`, as to a server. `"forward"`: by an
         /// absolute URL, as to a proxy (`http_proxy`). `"redirected"`: clients know nothing of it, and the system
@@ -69,7 +71,7 @@ keys! {
         mode: Parsed<Mode> = Parsed::strict(
             "octal number as a string",
             "an octal string such as \"0660\"",
-            octal,
+            OCTAL,
             IfAbsent::Value(|| Mode(0o660)),
         );
 
@@ -80,10 +82,10 @@ keys! {
         /// them.
         upstreams: List<String> = List::required_where(
             "names of upstreams",
-            any_text,
+            ANY_TEXT,
             "the network can reach the listener",
             &[EVERY_UPSTREAM],
-        ), only with kind = LEADING_BY_NAME;
+        ).or_every(EVERY_UPSTREAM), only with kind = LEADING_BY_NAME;
 
         /// What becomes of a request that no route and no name of an upstream matches, and no rule of `[egress]`.
         /// `"deny"`: it is refused. `"pass"`: it goes on without a token to where its client names, or was on its way to,
@@ -103,7 +105,7 @@ keys! {
         intercept: Flag = Flag::new(false), only with kind = LEADING_BY_NAME;
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
-        hosts: List<String> = List::new("host names", accepted_host), only with kind = REVERSE;
+        hosts: List<String> = List::new("host names", ACCEPTED_HOST), only with kind = REVERSE;
 
         /// Needed without `callers` for an address that is neither loopback nor a unix socket: everyone who reaches it
         /// uses the credentials of its upstreams.
@@ -111,7 +113,7 @@ keys! {
 
         /// The origins whose web pages may use a loopback listener, such as `"https://app.example.com"`. They
         /// are also let in where an app relays their `Origin`.
-        allow_origins: List<String> = List::new("origins", origin);
+        allow_origins: List<String> = List::new("origins", ORIGIN);
 
         /// Lets the web pages of every origin use the listener.
         allow_browsers: Flag = Flag::new(false);
@@ -142,13 +144,13 @@ keys! {
 
         /// Who may use it, by the names of `[callers.NAME]`. `["*"]`: every caller that is known. `[]`: nobody is
         /// identified, and everyone may use it who reaches it.
-        callers: List<String> = List::new("names of callers", any_text), only with kind = CALLED;
+        callers: List<String> = List::new("names of callers", ANY_TEXT).or_every(EVERY_CALLER), only with kind = CALLED;
 
         /// The header that keys and tokens of callers come in. On a forward listener it is always
         /// `proxy-authorization`.
         caller_header: Parsed<HeaderName> = Parsed::new(
             "header name",
-            caller_header,
+            CALLER_HEADER,
             IfAbsent::Words("`\"authorization\"`, on a forward listener `\"proxy-authorization\"`"),
         ), only with kind = CALLED;
 
@@ -159,9 +161,35 @@ keys! {
     }
 }
 
-fn accepted_host(text: &str) -> Result<String, Expected> {
-    match text {
-        "*" => Ok(text.to_owned()),
-        _ => host_name(text),
-    }
-}
+const RULES: &[&[Rule]] = &[&[
+    Rule {
+        says: "`certificates` belongs to `tls`.",
+        when: Written("certificates"),
+        then: Written("tls"),
+    },
+    Rule {
+        says: "`handshake_timeout` and `max_handshakes` belong to `tls` and `intercept`.",
+        when: Any(&[Written("handshake_timeout"), Written("max_handshakes")]),
+        then: Any(&[Written("tls"), On("intercept")]),
+    },
+    Rule {
+        says: "`caller_header` and `enforcement = \"report\"` belong to `callers`.",
+        when: Any(&[Written("caller_header"), Is("enforcement", &["report"])]),
+        then: Says("callers"),
+    },
+    Rule {
+        says: "`allow_origins` has no effect with `allow_browsers = true`.",
+        when: On("allow_browsers"),
+        then: Not(&Written("allow_origins")),
+    },
+    Rule {
+        says: "Only a unix socket has a `mode`.",
+        when: Written("mode"),
+        then: Matches("address", UNIX_SOCKET),
+    },
+    Rule {
+        says: "A unix socket speaks no `tls`, and nothing is redirected to one.",
+        when: Matches("address", UNIX_SOCKET),
+        then: All(&[Not(&Written("tls")), Not(&Is("kind", REDIRECTED))]),
+    },
+]];

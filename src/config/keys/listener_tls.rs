@@ -1,6 +1,8 @@
 //! The `tls` and `certificates` of listeners.
 
 use super::super::kinds::{Choice, IfAbsent, NoValue, Text, Time};
+use super::super::rules::Condition::{All, Any, Says, Written};
+use super::super::rules::Rule;
 use super::super::settings::ClientCertificates;
 
 const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
@@ -9,6 +11,23 @@ const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
 ];
 
 const NEEDED: NoValue = IfAbsent::Required("the path of a PEM file");
+
+const RULES: &[&[Rule]] = &[&[
+    Rule {
+        says: "`client_crl_file`, `client_certificates` and `crl_grace` belong to `client_ca_file`.",
+        when: Any(&[
+            Written("client_crl_file"),
+            Written("client_certificates"),
+            Written("crl_grace"),
+        ]),
+        then: Written("client_ca_file"),
+    },
+    Rule {
+        says: "`crl_grace` belongs to `client_crl_file`.",
+        when: All(&[Says("client_ca_file"), Written("crl_grace")]),
+        then: Written("client_crl_file"),
+    },
+]];
 
 keys! {
     /// A certificate of a listener.
@@ -23,7 +42,7 @@ keys! {
 
 keys! {
     /// TLS towards clients.
-    LISTENER_TLS: ListenerTls, LISTENER_TLS_TABLE = "[listeners.tls]", and CERTIFICATE_TABLE {
+    LISTENER_TLS: ListenerTls, LISTENER_TLS_TABLE = "[listeners.tls]", and CERTIFICATE_TABLE, rules RULES {
         /// The CAs that certificates of clients are checked against, in PEM. Without it clients are asked for none.
         client_ca_file: Text = Text::new("path of a file", IfAbsent::Words("none"));
 

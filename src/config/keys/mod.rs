@@ -17,12 +17,13 @@
 /// static `SERVER_TABLE` that lists them. A key that nobody reads is a field that nobody reads, and
 /// the compiler warns of it: the list is made of the declarations, not of the fields.
 ///
-/// `, and OTHER_TABLE` behind the title lets the table have the keys of another one, too. `, only with
-/// auth_method = &["none"]` behind a key says that it means nothing with other choices.
+/// `, and OTHER_TABLE` behind the title lets the table have the keys of another one, too, and `, rules RULES` says what
+/// its keys have to do with each other. `, only with auth_method = &["none"]` behind a key says that it means nothing
+/// with other choices.
 macro_rules! keys {
     (
         $(#[$about:meta])*
-        $keys:ident: $type:ident, $table:ident = $title:literal $(, and $and:ident)? {
+        $keys:ident: $type:ident, $table:ident = $title:literal $(, and $and:ident)? $(, rules $rules:ident)? {
             $(
                 $(#[doc = $meaning:literal])+
                 $key:ident: $kind:ty = $made:expr $(, only with $selector:ident = $choices:expr)?;
@@ -50,6 +51,7 @@ macro_rules! keys {
                     $(&keys!(@key $title, $key, $made, [$($meaning)+] $(, $selector, $choices)?),)+
                 ],
                 and: keys!(@and $($and)?),
+                rules: keys!(@rules $($rules)?),
             };
     };
     (@and) => {
@@ -57,6 +59,12 @@ macro_rules! keys {
     };
     (@and $and:ident) => {
         Some(&$and)
+    };
+    (@rules) => {
+        &[]
+    };
+    (@rules $rules:ident) => {
+        $rules
     };
     (@key $title:literal, $key:ident, $made:expr, [$($meaning:literal)+]) => {
         $crate::config::read::Key::new(
@@ -102,8 +110,10 @@ mod tracing;
 mod upstream;
 
 pub(super) use audit::{AUDIT, AUDIT_TABLE};
-pub(super) use caller::{CALLER, CALLER_TABLE, CALLER_TOKEN};
-pub(super) use credential::{AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind};
+pub(super) use caller::{CALLER, CALLER_TABLE, CALLER_TOKEN, CHECKED_CLAIMS};
+pub(super) use credential::{
+    AuthMethod, CREDENTIAL, CREDENTIAL_TABLE, GrantKind, TAKEN_HEADERS, TAKEN_PARAMETERS,
+};
 pub(super) use egress::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 pub(super) use interception::{INTERCEPTION, INTERCEPTION_TABLE};
 pub(super) use kubernetes::{KUBERNETES, KUBERNETES_TABLE, OF_POD};
@@ -112,10 +122,10 @@ pub(super) use listener::{LISTENER, LISTENER_TABLE, ListenerKind};
 pub(super) use listener_tls::{CERTIFICATE, LISTENER_TLS};
 pub(super) use log::{LOG, LOG_TABLE};
 pub(super) use pages::{ADMIN, ADMIN_TABLE, DEFAULT_ADMIN, HEALTH, HEALTH_TABLE};
-pub(super) use root::{ROOT, ROOT_TABLE};
+pub(super) use root::{OF_EVERY_CALLER, ROOT, ROOT_TABLE};
 pub(super) use route::{ROUTE, ROUTE_TABLE};
 pub(super) use secret_source::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 pub(super) use server::{SERVER, SERVER_TABLE};
 pub(super) use tls::{TLS, UPSTREAM_TLS};
-pub(super) use tracing::{TRACING, TRACING_TABLE};
+pub(super) use tracing::{TAKEN_TRACE_HEADERS, TRACING, TRACING_TABLE};
 pub(super) use upstream::{UPSTREAM, UPSTREAM_TABLE};

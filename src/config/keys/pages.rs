@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::super::kinds::{Flag, IfAbsent, Integer, Parsed, Time};
-use super::super::parse::address::socket;
+use super::super::parse::address::SOCKET;
 
 /// The admin address if none is configured.
 pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
@@ -41,7 +41,7 @@ keys! {
 }
 
 const fn address(without: IfAbsent<SocketAddr>) -> Parsed<SocketAddr> {
-    Parsed::new("IP address and port", socket, without)
+    Parsed::new("IP address and port", SOCKET, without)
 }
 
 /// Probes, scrapers and a few people: more than this at once is someone's mistake.

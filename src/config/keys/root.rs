@@ -1,10 +1,21 @@
 //! The file as a whole.
 
+use super::super::declare::EveryName;
 use super::super::kinds::{SubTable, TableArray, TablesByName};
+use super::super::parse::caller::CALLER_NAME;
+use super::super::settings::caller::EVERY_CALLER;
+use super::limits::BURST_RULES;
 use super::{
     ADMIN_TABLE, AUDIT_TABLE, CALLER_TABLE, CREDENTIAL_TABLE, EGRESS_TABLE, HEALTH_TABLE,
     INTERCEPTION_TABLE, KUBERNETES_TABLE, LISTENER_TABLE, LOG_TABLE, ROUTE_TABLE, SERVER_TABLE,
     TRACING_TABLE, UPSTREAM_TABLE,
+};
+
+/// What is said of every caller.
+pub(in crate::config) const OF_EVERY_CALLER: EveryName = EveryName {
+    name: EVERY_CALLER,
+    keys: &["limits"],
+    rules: BURST_RULES,
 };
 
 keys! {
@@ -35,13 +46,14 @@ keys! {
         interception: SubTable = SubTable(&INTERCEPTION_TABLE);
 
         /// The APIs.
-        upstreams: TablesByName = TablesByName(&UPSTREAM_TABLE);
+        upstreams: TablesByName = TablesByName::new(&UPSTREAM_TABLE);
 
         /// The client registrations at authorization servers.
-        credentials: TablesByName = TablesByName(&CREDENTIAL_TABLE);
+        credentials: TablesByName = TablesByName::new(&CREDENTIAL_TABLE);
 
         /// Who may use listeners, and how they are known.
-        callers: TablesByName = TablesByName(&CALLER_TABLE);
+        callers: TablesByName = TablesByName::new(&CALLER_TABLE)
+            .or_every(CALLER_NAME.pattern, OF_EVERY_CALLER);
 
         /// How the tokens of service accounts are checked.
         kubernetes: SubTable = SubTable(&KUBERNETES_TABLE);

@@ -1,11 +1,32 @@
 //! The `tls` tables of upstreams and credentials.
 
 use super::super::kinds::{Choice, IfAbsent, Parsed, Text};
-use super::super::parse::address::server_name;
+use super::super::parse::address::SERVER_NAME;
+use super::super::rules::Condition::{Any, Not, Says, Written};
+use super::super::rules::Rule;
+
+const RULES: &[&[Rule]] = &[&[
+    Rule {
+        says: "`certificate_file` and `key_file` belong together.",
+        when: Says("certificate_file"),
+        then: Says("key_file"),
+    },
+    Rule {
+        says: "`key_file` and `certificate_file` belong together.",
+        when: Says("key_file"),
+        then: Says("certificate_file"),
+    },
+]];
+
+const UPSTREAM_RULES: &[&[Rule]] = &[&[Rule {
+    says: "`certificate_from` takes the place of `certificate_file` and `key_file`.",
+    when: Says("certificate_from"),
+    then: Not(&Any(&[Written("certificate_file"), Written("key_file")])),
+}]];
 
 keys! {
     /// TLS towards an authorization server, and what it has in common with that towards an upstream.
-    TLS: Tls, TLS_TABLE = "[credentials.NAME.tls]" {
+    TLS: Tls, TLS_TABLE = "[credentials.NAME.tls]", rules RULES {
         /// CA certificates in PEM. They replace those of the system.
         ca_file: Text = Text::new("path of a file", IfAbsent::Words("those of the system"));
 
@@ -18,7 +39,7 @@ keys! {
         /// The name that the certificate of the server must carry.
         server_name: Parsed<String> = Parsed::new(
             "host name or IP address",
-            server_name,
+            SERVER_NAME,
             IfAbsent::Words("the host of the URL"),
         );
 
@@ -29,7 +50,7 @@ keys! {
 
 keys! {
     /// TLS towards an upstream.
-    UPSTREAM_TLS: UpstreamTls, UPSTREAM_TLS_TABLE = "[upstreams.NAME.tls]", and TLS_TABLE {
+    UPSTREAM_TLS: UpstreamTls, UPSTREAM_TLS_TABLE = "[upstreams.NAME.tls]", and TLS_TABLE, rules UPSTREAM_RULES {
         /// The credential of the upstream, named once more: connections present the certificate of that
         /// credential, which its tokens are
         /// [bound to](credentials.md#how-a-token-is-bound-to-a-certificate). It takes the place of

@@ -1,9 +1,15 @@
 //! `[tracing]`
 
+use super::super::declare::NameForm;
 use super::super::kinds::{
     Choice, HttpUrl, IfAbsent, Integer, Ratio, SecretsByName, SubTable, TextsByName, Time,
 };
+use super::super::parse::http::HEADER;
 use super::tls::TLS_TABLE;
+
+/// Headers of the requests to a collector that are set already.
+pub(in crate::config) const TAKEN_TRACE_HEADERS: &[&str] =
+    &["accept", "content-encoding", "content-type"];
 
 keys! {
     /// Traces of requests and of token requests, and the collector that gets them by OTLP.
@@ -14,14 +20,18 @@ keys! {
         ));
 
         /// Headers of the requests to the collector.
-        headers: SecretsByName = SecretsByName;
+        headers: SecretsByName = SecretsByName(NameForm {
+            pattern: HEADER.pattern,
+            taken: TAKEN_TRACE_HEADERS,
+            ..NameForm::ANY
+        });
 
         /// Which share of the traces that begin here is recorded. A trace that began elsewhere is recorded if it is
         /// recorded there.
         sample: Ratio = Ratio::new("0.01");
 
         /// What the collector is told of this process. `service.name` is `sidebearer` unless it stands here.
-        resource: TextsByName = TextsByName;
+        resource: TextsByName = TextsByName(NameForm::ANY);
 
         /// Whether the requests to the collector are compressed.
         compression: Choice<bool> = Choice::new(&[("none", false), ("gzip", true)], "none");

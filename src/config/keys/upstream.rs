@@ -3,14 +3,17 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
+use super::super::declare::NameForm;
 use super::super::kinds::{
     Choice, Flag, HttpUrl, IfAbsent, Integer, List, Parsed, Raw, Seconds, SecretText, Size,
     SubTable, Text, TextsByName, Time,
 };
-use super::super::parse::forward::host_and_port;
-use super::super::parse::http::{host, injected, prefix};
+use super::super::parse::forward::HOST_AND_PORT;
+use super::super::parse::http::{HOST, INJECTED, PREFIX};
+use super::super::rules::Condition::{All, Any, Not, Says, Within, Written};
+use super::super::rules::Rule;
 use super::super::settings::{HostPort, HttpVersion, Redact};
-use super::proxy::{proxy, proxy_authorization, proxy_tls};
+use super::proxy::{PROXY_RULES, proxy, proxy_authorization, proxy_tls};
 use super::server::{body_buffer, max_streams, stream_window};
 use super::tls::UPSTREAM_TLS_TABLE;
 
@@ -24,7 +27,7 @@ const REDACTIONS: &[(&str, Redact)] = &[("headers", Redact::Headers), ("off", Re
 
 keys! {
     /// An API that is protected by OAuth.
-    UPSTREAM: Upstream, UPSTREAM_TABLE = "[upstreams.NAME]" {
+    UPSTREAM: Upstream, UPSTREAM_TABLE = "[upstreams.NAME]", rules RULES {
         /// The API. Its path is put before the path of the request: `/v2` and `/x` make `/v2/x`.
         url: HttpUrl = HttpUrl::new(
             IfAbsent::Required("a URL such as \"https://api.example.com\""),
@@ -35,7 +38,7 @@ keys! {
 
         /// In place of `credential`: the credential for each caller, by the names of callers. `"*"` is for every
         /// other one; without it other callers are refused.
-        credentials: TextsByName = TextsByName;
+        credentials: TextsByName = TextsByName(NameForm::ANY);
 
         /// The version of HTTP that is spoken. `"auto"` is negotiated with an https API and HTTP/1.1 with an
         /// http API. `"2"` over http needs an API that takes HTTP/2 without negotiation.
@@ -44,13 +47,13 @@ keys! {
         /// The value of `Host` that is sent.
         host: Parsed<String> = Parsed::new(
             "host name with or without a port",
-            host,
+            HOST,
             IfAbsent::Words("that of `url`"),
         );
 
         /// Further names of the API, with or without a port, that clients of forward listeners use for it, such
         /// as `"crm.old.internal"`. A name without a port stands for the ports that the host of `url` has.
-        hosts: List<HostPort> = List::new("host names with or without a port", host_and_port);
+        hosts: List<HostPort> = List::new("host names with or without a port", HOST_AND_PORT);
 
         /// How long it may take until a connection is made: DNS, TCP and TLS together.
         connect_timeout: Time = Time::new("5s", "1ms");
@@ -143,7 +146,7 @@ keys! {
         /// The header that the token goes into.
         header: Parsed<HeaderName> = Parsed::new(
             "header name",
-            injected,
+            INJECTED,
             IfAbsent::Value(|| AUTHORIZATION),
         );
 
@@ -151,14 +154,14 @@ keys! {
         header_prefix: Parsed<String> = Parsed::strict(
             "visible ASCII characters",
             "a string",
-            prefix,
+            PREFIX,
             IfAbsent::Words("the type of the token"),
         );
 
         /// The header that the name of the caller is sent in. Copies of it that clients send are taken away.
         forward_caller: Parsed<HeaderName> = Parsed::new(
             "header name",
-            injected,
+            INJECTED,
             IfAbsent::Words("none"),
         );
 
@@ -183,6 +186,27 @@ keys! {
         proxy_authorization: SecretText = proxy_authorization();
     }
 }
+
+const RULES: &[&[Rule]] = &[
+    &[
+        Rule {
+            says: "Either `credential` or `credentials`, not both.",
+            when: Says("credential"),
+            then: Not(&Says("credentials")),
+        },
+        Rule {
+            says: "`credentials` names one caller at least.",
+            when: Written("credentials"),
+            then: Any(&[Says("credentials"), Says("credential")]),
+        },
+        Rule {
+            says: "`certificate_from` of `tls` belongs to one `credential`.",
+            when: Within("tls", &Says("certificate_from")),
+            then: All(&[Says("credential"), Not(&Says("credentials"))]),
+        },
+    ],
+    PROXY_RULES,
+];
 
 /// How long one address stays silent before the next is tried: RFC 8305 section 8 has the bounds.
 pub(super) const fn address_delay() -> Time {

@@ -13,4 +13,4 @@ pub(super) use quantities::{
 };
 pub(super) use secrets::{SecretText, Whitespace};
 pub(super) use tables::{SecretsByName, SubTable, TableArray, TablesByName, TextsByName};
-pub(super) use texts::{HttpUrl, IfAbsent, List, NoValue, Parsed, Raw, Text, any_text};
+pub(super) use texts::{HttpUrl, IfAbsent, List, NoValue, Parsed, Raw, Text};

@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::declare::{Absent, ValueForm};
+use super::super::declare::{Absent, ElementForm, ListForm, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Kind, Section};
 use super::super::report::Expected;
 use super::super::value::Value;
 
 /// Durations beyond a year are mistakes, and some clocks cannot count them.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST: WithUnit<Duration> = WithUnit::duration("8760h");
 
 /// What Linux takes for the times of TCP keep-alive (tcp(7)).
 const MOST_SECONDS: u64 = 32_767;
@@ -195,7 +195,12 @@ impl Kind for Ports {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::List("port numbers")
+        ValueForm::List(ListForm {
+            says: "port numbers",
+            elements: ElementForm::Port,
+            may_be_empty: false,
+            every: None,
+        })
     }
 
     fn absent(&self) -> Absent {
@@ -262,9 +267,7 @@ impl Kind for Time {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Duration {
-            least: self.least.text,
-        }
+        duration_form(&self.least)
     }
 
     fn absent(&self) -> Absent {
@@ -294,13 +297,18 @@ impl Kind for OptionalTime {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Duration {
-            least: self.least.text,
-        }
+        duration_form(&self.least)
     }
 
     fn absent(&self) -> Absent {
         Absent::Words(self.without)
+    }
+}
+
+fn duration_form(least: &WithUnit<Duration>) -> ValueForm {
+    ValueForm::Duration {
+        least: least.text,
+        most: LONGEST.text,
     }
 }
 
@@ -313,8 +321,8 @@ fn read_duration(
     let value = section.shown(key)?;
     let text = value.text(units::DURATION)?;
     let parsed = match units::duration(text) {
-        Some(time) if (least.value..=LONGEST).contains(&time) => Ok(time),
-        Some(_) => Err(format!("expected {} to 8760h (a year)", least.text).into()),
+        Some(time) if (least.value..=LONGEST.value).contains(&time) => Ok(time),
+        Some(_) => Err(format!("expected {} to {} (a year)", least.text, LONGEST.text).into()),
         None => Err(format!("expected {}", units::DURATION).into()),
     };
     value.check(parsed)

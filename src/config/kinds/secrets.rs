@@ -20,6 +20,10 @@ pub(in crate::config) struct SecretText {
     pub(in crate::config) whitespace: Whitespace,
     /// What holds without the key, in words.
     without: &'static str,
+    /// Whether the choice that it belongs to needs it.
+    required_by_choice: bool,
+    /// Whether an empty string is as good as absent.
+    empty_is_absent: bool,
 }
 
 impl SecretText {
@@ -29,6 +33,8 @@ impl SecretText {
             expected,
             whitespace: Whitespace::Kept,
             without,
+            required_by_choice: false,
+            empty_is_absent: false,
         }
     }
 
@@ -40,7 +46,23 @@ impl SecretText {
         Self {
             expected,
             whitespace: Whitespace::Trimmed,
-            without,
+            ..Self::secret(expected, without)
+        }
+    }
+
+    /// One that the choice needs which it belongs to: `without` says so.
+    pub(in crate::config) const fn required_by_choice(self) -> Self {
+        Self {
+            required_by_choice: true,
+            ..self
+        }
+    }
+
+    /// One whose empty string is as good as absent.
+    pub(in crate::config) const fn empty_is_absent(self) -> Self {
+        Self {
+            empty_is_absent: true,
+            ..self
         }
     }
 }
@@ -53,10 +75,16 @@ impl Kind for SecretText {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Secret
+        ValueForm::Secret {
+            empty_is_absent: self.empty_is_absent,
+        }
     }
 
     fn absent(&self) -> Absent {
-        Absent::Words(self.without)
+        if self.required_by_choice {
+            Absent::RequiredByChoice(self.without)
+        } else {
+            Absent::Words(self.without)
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a key may hold: tables of keys, and of names.
 
-use super::super::declare::{Absent, Table, ValueForm};
+use super::super::declare::{Absent, EveryName, NameForm, Table, ValueForm};
 use super::super::parse::listener;
 use super::super::read::{Kind, Section};
 use super::super::report::SourceSpan;
@@ -57,7 +57,34 @@ impl Kind for TableArray {
 }
 
 /// A table of tables by name, each under `[key.NAME]`.
-pub(in crate::config) struct TablesByName(pub(in crate::config) &'static Table);
+pub(in crate::config) struct TablesByName {
+    table: &'static Table,
+    names: NameForm,
+}
+
+impl TablesByName {
+    pub(in crate::config) const fn new(table: &'static Table) -> Self {
+        let names = NameForm {
+            pattern: listener::NAME.pattern,
+            ..NameForm::ANY
+        };
+        Self { table, names }
+    }
+
+    /// With names as `pattern` has them, one of which stands for all others.
+    pub(in crate::config) const fn or_every(
+        self,
+        pattern: Option<&'static str>,
+        every: EveryName,
+    ) -> Self {
+        let names = NameForm {
+            pattern,
+            every: Some(every),
+            ..self.names
+        };
+        Self { names, ..self }
+    }
+}
 
 impl Kind for TablesByName {
     type Output<'a> = Vec<(&'a str, Section<'a>)>;
@@ -65,7 +92,7 @@ impl Kind for TablesByName {
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
         let value = section.value(key);
         let named = value.and_then(|value| {
-            let expected = format!("tables, each under {}", self.0.title);
+            let expected = format!("tables, each under {}", self.table.title);
             value.names(section.title_within(key), expected)
         });
         let Some(named) = named else {
@@ -73,17 +100,17 @@ impl Kind for TablesByName {
         };
         let report = named.report;
         let table = |(name, place, value): (&'a str, SourceSpan, Value<'a>)| {
-            if let Err(help) = listener::name(name) {
+            if let Err(help) = (listener::NAME.parse)(name) {
                 report.error(&place, format!("invalid name {}", QuotedWord(name)), help);
             }
             let title = format!("[{key}.{}]", name.escape_debug());
-            Some((name, value.table(title.into(), "a table", self.0)?))
+            Some((name, value.table(title.into(), "a table", self.table)?))
         };
         named.entries().filter_map(table).collect()
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::NamedTables(self.0)
+        ValueForm::NamedTables(self.table, self.names)
     }
 
     fn absent(&self) -> Absent {
@@ -92,7 +119,7 @@ impl Kind for TablesByName {
 }
 
 /// A table whose keys are names and whose values are secrets, or where they are read from.
-pub(in crate::config) struct SecretsByName;
+pub(in crate::config) struct SecretsByName(pub(in crate::config) NameForm);
 
 impl Kind for SecretsByName {
     type Output<'a> = Option<Section<'a>>;
@@ -103,7 +130,7 @@ impl Kind for SecretsByName {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Secrets
+        ValueForm::Secrets(self.0)
     }
 
     fn absent(&self) -> Absent {
@@ -112,7 +139,7 @@ impl Kind for SecretsByName {
 }
 
 /// A table whose keys are names and whose values are strings.
-pub(in crate::config) struct TextsByName;
+pub(in crate::config) struct TextsByName(pub(in crate::config) NameForm);
 
 impl Kind for TextsByName {
     /// Each name and where it is written, and its string; without those that are no string, or an empty one.
@@ -137,7 +164,7 @@ impl Kind for TextsByName {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Texts
+        ValueForm::Texts(self.0)
     }
 
     fn absent(&self) -> Absent {

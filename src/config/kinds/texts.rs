@@ -5,10 +5,10 @@ use std::fmt;
 
 use url::Url;
 
-use super::super::declare::{Absent, ValueForm};
-use super::super::parse::address;
+use super::super::declare::{Absent, ElementForm, ListForm, TextForm, ValueForm};
+use super::super::parse::address::{HTTP_URL, http_url};
+use super::super::parse::syntax::Syntax;
 use super::super::read::{Kind, Section};
-use super::super::report::Expected;
 use super::super::value::Value;
 
 /// What holds without the key.
@@ -48,11 +48,22 @@ pub(in crate::config) struct Text {
     /// What the string says, for the documentation.
     says: &'static str,
     without: NoValue,
+    /// What the whole of every good one matches.
+    pattern: Option<&'static str>,
 }
 
 impl Text {
     pub(in crate::config) const fn new(says: &'static str, without: NoValue) -> Self {
-        Self { says, without }
+        Self {
+            says,
+            without,
+            pattern: None,
+        }
+    }
+
+    /// One that the section reads by a syntax with this pattern.
+    pub(in crate::config) const fn matching(self, pattern: Option<&'static str>) -> Self {
+        Self { pattern, ..self }
     }
 }
 
@@ -65,7 +76,12 @@ impl Kind for Text {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Text(self.says)
+        ValueForm::Text(TextForm {
+            says: self.says,
+            pattern: self.pattern,
+            empty_is_absent: true,
+            or_number: None,
+        })
     }
 
     fn absent(&self) -> Absent {
@@ -77,7 +93,7 @@ impl Kind for Text {
 pub(in crate::config) struct Parsed<T> {
     /// What the string says, for the documentation.
     says: &'static str,
-    parse: fn(&str) -> Result<T, Expected>,
+    syntax: Syntax<T>,
     /// What is expected in place of another type.
     expected: &'static str,
     /// Whether an empty string is as good as absent.
@@ -89,12 +105,12 @@ impl<T> Parsed<T> {
     /// An empty string is as good as absent.
     pub(in crate::config) const fn new(
         says: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
+        syntax: Syntax<T>,
         without: IfAbsent<T>,
     ) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             expected: "a string",
             empty_is_absent: true,
             without,
@@ -105,12 +121,12 @@ impl<T> Parsed<T> {
     pub(in crate::config) const fn strict(
         says: &'static str,
         expected: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
+        syntax: Syntax<T>,
         without: IfAbsent<T>,
     ) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             expected,
             empty_is_absent: false,
             without,
@@ -132,21 +148,21 @@ impl<T: fmt::Display> Kind for Parsed<T> {
             };
         };
         let text = value.text(self.expected)?;
-        value.check((self.parse)(text))
+        value.check((self.syntax.parse)(text))
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Text(self.says)
+        ValueForm::Text(TextForm {
+            says: self.says,
+            pattern: self.syntax.pattern,
+            empty_is_absent: self.empty_is_absent,
+            or_number: None,
+        })
     }
 
     fn absent(&self) -> Absent {
         self.without.absent()
     }
-}
-
-/// Takes any text, unchanged.
-pub(in crate::config) fn any_text(text: &str) -> Result<String, Expected> {
-    Ok(text.to_owned())
 }
 
 /// What holds without a list.
@@ -175,63 +191,74 @@ enum AbsentList {
 pub(in crate::config) struct List<T> {
     /// What each string says, for the documentation.
     says: &'static str,
-    parse: fn(&str) -> Result<T, Expected>,
+    syntax: Syntax<T>,
     without: AbsentList,
+    /// A string that stands for all others, and therefore alone.
+    every: Option<&'static str>,
 }
 
 impl<T> List<T> {
-    pub(in crate::config) const fn new(
-        says: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
-    ) -> Self {
+    pub(in crate::config) const fn new(says: &'static str, syntax: Syntax<T>) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             without: AbsentList::Empty,
+            every: None,
         }
     }
 
     /// One that may not be empty.
     pub(in crate::config) const fn required(
         says: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
+        syntax: Syntax<T>,
         expected: &'static str,
     ) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             without: AbsentList::Required(expected),
+            every: None,
         }
     }
 
     /// One that may be left out, and else not be empty: what holds without it is something else.
     pub(in crate::config) const fn not_empty(
         says: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
+        syntax: Syntax<T>,
         expected: &'static str,
         without: &'static str,
     ) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             without: AbsentList::Words { expected, without },
+            every: None,
         }
     }
 
     /// One that some tables have to have, and that holds `default` where it is left out of another.
     pub(in crate::config) const fn required_where(
         says: &'static str,
-        parse: fn(&str) -> Result<T, Expected>,
+        syntax: Syntax<T>,
         required_where: &'static str,
         default: &'static [&'static str],
     ) -> Self {
         Self {
             says,
-            parse,
+            syntax,
             without: AbsentList::Default {
                 default,
                 required_where,
             },
+            every: None,
+        }
+    }
+
+    /// One in which this string stands for all others, and therefore alone.
+    pub(in crate::config) const fn or_every(self, every: &'static str) -> Self {
+        Self {
+            every: Some(every),
+            ..self
         }
     }
 }
@@ -249,7 +276,7 @@ impl<T> Kind for List<T> {
                     Vec::new()
                 }
                 AbsentList::Default { default, .. } => {
-                    let default = default.iter().map(|text| (self.parse)(text).ok());
+                    let default = default.iter().map(|text| (self.syntax.parse)(text).ok());
                     default.collect()
                 }
             };
@@ -265,13 +292,18 @@ impl<T> Kind for List<T> {
         });
         let parsed = |element: Value<'_>| {
             let text = element.text("a string")?;
-            element.check((self.parse)(text))
+            element.check((self.syntax.parse)(text))
         };
         elements.into_iter().flatten().map(parsed).collect()
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::List(self.says)
+        ValueForm::List(ListForm {
+            says: self.says,
+            elements: ElementForm::Text(self.syntax.pattern),
+            may_be_empty: matches!(self.without, AbsentList::Empty | AbsentList::Default { .. }),
+            every: self.every,
+        })
     }
 
     fn absent(&self) -> Absent {
@@ -296,11 +328,34 @@ pub(in crate::config) struct Raw {
     /// What the string says, for the documentation.
     says: &'static str,
     without: NoValue,
+    /// What the whole of every good one matches.
+    pattern: Option<&'static str>,
+    /// A whole number from 0 to this may take its place.
+    or_number: Option<u32>,
 }
 
 impl Raw {
+    /// A string; an empty one is as good as absent.
     pub(in crate::config) const fn new(says: &'static str, without: NoValue) -> Self {
-        Self { says, without }
+        Self {
+            says,
+            without,
+            pattern: None,
+            or_number: None,
+        }
+    }
+
+    /// One that the section reads by a syntax with this pattern.
+    pub(in crate::config) const fn matching(self, pattern: Option<&'static str>) -> Self {
+        Self { pattern, ..self }
+    }
+
+    /// A string that is not empty, or a whole number from 0 to this.
+    pub(in crate::config) const fn or_number(self, most: u32) -> Self {
+        Self {
+            or_number: Some(most),
+            ..self
+        }
     }
 }
 
@@ -312,7 +367,12 @@ impl Kind for Raw {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Text(self.says)
+        ValueForm::Text(TextForm {
+            says: self.says,
+            pattern: self.pattern,
+            empty_is_absent: self.or_number.is_none(),
+            or_number: self.or_number,
+        })
     }
 
     fn absent(&self) -> Absent {
@@ -337,7 +397,7 @@ impl Kind for HttpUrl {
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
         self.without.check(section, key);
         let (value, text) = section.text(key)?;
-        let parsed = address::http_url(text, false);
+        let parsed = http_url(text, false);
         if parsed.is_err() && text.contains('@') {
             // What stands before it may be a password.
             value.hide();
@@ -347,7 +407,12 @@ impl Kind for HttpUrl {
     }
 
     fn form(&self) -> ValueForm {
-        ValueForm::Text("URL")
+        ValueForm::Text(TextForm {
+            says: "URL",
+            pattern: HTTP_URL,
+            empty_is_absent: true,
+            or_number: None,
+        })
     }
 
     fn absent(&self) -> Absent {

@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use super::super::report::Expected;
 use super::super::settings::HostPattern;
+use super::syntax::Syntax;
 use crate::path::canonical_path;
 
 /// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
@@ -24,6 +25,20 @@ pub(in crate::config) fn is_loopback_ip(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
+/// An IP address and a port.
+pub(in crate::config) const SOCKET: Syntax<SocketAddr> = Syntax::new(
+    concat!(
+        "(?:",
+        pattern!(ipv4),
+        r"|\[",
+        pattern!(ipv6),
+        r"(?:%[0-9]+)?\]):(?:0+|",
+        pattern!(port),
+        ")"
+    ),
+    socket,
+);
+
 /// `IP:port`
 pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
     const EXPECTED: &str = "expected an IP address and a port, such as \"127.0.0.1:7080\"";
@@ -37,6 +52,9 @@ pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
         _ => Err(EXPECTED.into()),
     }
 }
+
+/// A host name or IP address.
+pub(in crate::config) const HOST_NAME: Syntax<String> = Syntax::new(pattern!(host), host_name);
 
 /// A host name or IP literal as requests are compared with it: lower case, without trailing dot;
 /// IPv6 in brackets and its shortest form.
@@ -67,6 +85,10 @@ pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
     Ok(name)
 }
 
+/// A host name or IP address, or `*.` and a host name.
+pub(in crate::config) const HOST_PATTERN: Syntax<HostPattern> =
+    Syntax::new(concat!(r"(?:\*\.)?", pattern!(host)), host_pattern);
+
 /// A host name, IP literal, or `*.` and a host name.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
     if text == "*" {
@@ -90,6 +112,34 @@ pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expecte
     }
     Ok(HostPattern::Wildcard(parent))
 }
+
+macro_rules! http_url {
+    () => {
+        r"[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#@\\]+(?:/[^\s?#\\]*)?"
+    };
+}
+
+/// What the whole of every good URL matches.
+pub(in crate::config) const HTTP_URL: Option<&str> = Some(http_url!());
+
+/// The same of a URL that may have a query.
+pub(in crate::config) const HTTP_URL_WITH_QUERY: Option<&str> =
+    Some(concat!(http_url!(), r"(?:\?[^\s#]*)?"));
+
+/// What the whole of every address of a unix socket matches, and of no other.
+pub(in crate::config) const UNIX_SOCKET: Option<&str> = Some(r"unix:[\s\S]*");
+
+/// What the whole of every good address of a listener matches.
+pub(in crate::config) const LISTEN_ADDRESS: Option<&str> = Some(concat!(
+    r"(?:unix:(?:[\s\S]*[^/])|",
+    "(?:",
+    pattern!(ipv4),
+    r"|\[",
+    pattern!(ipv6),
+    r"(?:%[0-9]+)?\]):(?:0+|",
+    pattern!(port),
+    "))"
+));
 
 /// An absolute `http` or `https` URL with a canonical path, as it was written: what the URL
 /// parser would mend is refused.
@@ -127,6 +177,10 @@ pub(in crate::config) fn http_url(text: &str, query: bool) -> Result<Url, Expect
     }
 }
 
+/// An origin.
+pub(in crate::config) const ORIGIN: Syntax<String> =
+    Syntax::new(concat!(pattern!(scheme), r"://[^\s/?#@\\]+"), origin);
+
 /// A scheme, host and port as browsers spell them in `Origin` (RFC 6454 section 6.2).
 pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = "expected an origin such as \"https://app.example.com\"";
@@ -160,6 +214,10 @@ pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
         .then(|| text.to_ascii_lowercase())
         .ok_or(EXPECTED.into())
 }
+
+/// A host name or IP address, the latter without brackets.
+pub(in crate::config) const SERVER_NAME: Syntax<String> =
+    Syntax::new("[0-9A-Za-z._:-]+", server_name);
 
 /// The name that the certificate of a server must carry.
 pub(in crate::config) fn server_name(text: &str) -> Result<String, Expected> {

@@ -10,7 +10,11 @@ use super::super::settings::spiffe::{SCHEME, SpiffePatternError};
 use super::super::settings::{ServiceAccount, SpiffePattern};
 use super::address::host_name;
 use super::http::injected;
+use super::syntax::Syntax;
 use crate::header_names::are_equivalent;
+
+/// The name of a caller.
+pub(in crate::config) const CALLER_NAME: Syntax<()> = Syntax::new("[!-~]+", caller_name);
 
 /// The name of a caller, which is sent in headers.
 pub(in crate::config) fn caller_name(text: &str) -> Result<(), Expected> {
@@ -18,6 +22,12 @@ pub(in crate::config) fn caller_name(text: &str) -> Result<(), Expected> {
     let name = (visible && !text.is_empty()).then_some(());
     name.ok_or("expected visible ASCII characters without spaces".into())
 }
+
+/// A SPIFFE ID or a pattern of them.
+pub(in crate::config) const SPIFFE_PATTERN: Syntax<SpiffePattern> = Syntax::new(
+    r"spiffe://[0-9a-z._-]{1,255}(?:/(?:\*|[0-9A-Za-z._-]+))*",
+    spiffe_pattern,
+);
 
 /// A SPIFFE ID, in which `*` may stand for a segment.
 pub(in crate::config) fn spiffe_pattern(text: &str) -> Result<SpiffePattern, Expected> {
@@ -37,6 +47,10 @@ pub(in crate::config) fn spiffe_pattern(text: &str) -> Result<SpiffePattern, Exp
     })
 }
 
+/// A DNS name.
+pub(in crate::config) const CERTIFICATE_NAME: Syntax<String> =
+    Syntax::new(pattern!(domain), certificate_name);
+
 /// A DNS name of a certificate.
 pub(in crate::config) fn certificate_name(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = "expected a host name such as \"billing.internal\"";
@@ -47,6 +61,12 @@ pub(in crate::config) fn certificate_name(text: &str) -> Result<String, Expected
     let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
     (!is_address).then_some(name).ok_or(EXPECTED.into())
 }
+
+/// A service account.
+pub(in crate::config) const SERVICE_ACCOUNT: Syntax<ServiceAccount> = Syntax::new(
+    "[0-9a-z](?:[0-9a-z-]*[0-9a-z])?/[0-9a-z](?:[0-9a-z.-]*[0-9a-z])?",
+    service_account,
+);
 
 /// `namespace/name`
 pub(in crate::config) fn service_account(text: &str) -> Result<ServiceAccount, Expected> {
@@ -67,6 +87,10 @@ pub(in crate::config) fn service_account(text: &str) -> Result<ServiceAccount, E
         name: name.to_owned(),
     })
 }
+
+/// The name of a header that callers send.
+pub(in crate::config) const CALLER_HEADER: Syntax<HeaderName> =
+    Syntax::new(pattern!(header), caller_header);
 
 /// A header that a key or token of a caller can come in.
 pub(in crate::config) fn caller_header(text: &str) -> Result<HeaderName, Expected> {

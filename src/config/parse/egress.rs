@@ -7,7 +7,20 @@ use ipnet::IpNet;
 use super::super::report::Expected;
 use super::super::settings::HostPattern;
 use super::address::host_pattern;
+use super::syntax::Syntax;
 use crate::address;
+
+/// An IP address or a prefix.
+pub(in crate::config) const PREFIX: Syntax<IpNet> = Syntax::new(
+    concat!(
+        "(?:",
+        pattern!(ipv4),
+        "|",
+        pattern!(ipv6),
+        ")(?:/[0-9]{1,3})?"
+    ),
+    prefix,
+);
 
 /// An IP address, or a prefix whose further bits are zero.
 pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
@@ -26,6 +39,18 @@ pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
     Ok(prefix)
 }
 
+/// An IP address or a prefix that addresses are compared with.
+pub(in crate::config) const ALLOWED_PREFIX: Syntax<IpNet> = Syntax::new(
+    concat!(
+        "(?:",
+        pattern!(ipv4),
+        "|",
+        pattern!(ipv6),
+        ")(?:/[0-9]{1,3})?"
+    ),
+    allowed_prefix,
+);
+
 /// The same, if addresses are compared with it: those that embed an IPv4 address are compared as that one.
 pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
     let prefix = prefix(text)?;
@@ -36,6 +61,10 @@ pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
         _ => Ok(prefix),
     }
 }
+
+/// The host of a rule.
+pub(in crate::config) const RULE_HOST: Syntax<HostPattern> =
+    Syntax::new(concat!(r"(?:\*\.)?", pattern!(host)), rule_host);
 
 /// A host name, an IP address, or `*.` and a host name.
 pub(in crate::config) fn rule_host(text: &str) -> Result<HostPattern, Expected> {

@@ -3,6 +3,13 @@
 use super::super::report::Expected;
 use super::super::settings::HostPort;
 use super::address::host_name;
+use super::syntax::Syntax;
+
+/// A host name or IP address, with or without a port.
+pub(in crate::config) const HOST_AND_PORT: Syntax<HostPort> = Syntax::new(
+    concat!(pattern!(host), "(?::", pattern!(port), ")?"),
+    host_and_port,
+);
 
 /// A host name or IP address, with or without a port.
 pub(in crate::config) fn host_and_port(text: &str) -> Result<HostPort, Expected> {

@@ -4,8 +4,13 @@ use http::uri::Authority;
 use http::{HeaderName, Method};
 
 use super::super::report::Expected;
+use super::syntax::Syntax;
 use crate::header_names::{are_equivalent, is_hop_by_hop};
 use crate::path::canonical_path;
+
+/// A path without a query.
+pub(in crate::config) const ROUTE_PATH: Syntax<String> =
+    Syntax::new(r#"/[!"$->@-\[\]-~]*"#, route_path);
 
 /// Routes match the path alone, so that a query in one could never match.
 pub(in crate::config) fn route_path(text: &str) -> Result<String, Expected> {
@@ -17,6 +22,10 @@ pub(in crate::config) fn route_path(text: &str) -> Result<String, Expected> {
         Err(error) => Err(error.to_string().into()),
     }
 }
+
+/// A method.
+pub(in crate::config) const METHOD: Syntax<Method> =
+    Syntax::new("[!#$%&'*+.^_`|~0-9A-Z-]+", method);
 
 pub(in crate::config) fn method(text: &str) -> Result<Method, Expected> {
     const EXPECTED: &str = "expected a method such as \"GET\"";
@@ -30,6 +39,9 @@ pub(in crate::config) fn method(text: &str) -> Result<Method, Expected> {
     }
     Ok(method)
 }
+
+/// The name of a header.
+pub(in crate::config) const HEADER: Syntax<HeaderName> = Syntax::new(pattern!(header), header);
 
 /// A header name that may be given a value of our own: not one that frames the message, routes
 /// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some servers take for one of
@@ -49,6 +61,9 @@ pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
     Ok(name)
 }
 
+/// The name of a header that a token may be put into.
+pub(in crate::config) const INJECTED: Syntax<HeaderName> = Syntax::new(pattern!(header), injected);
+
 /// A header name that a token may be put into.
 pub(in crate::config) fn injected(text: &str) -> Result<HeaderName, Expected> {
     let name = header(text)?;
@@ -58,12 +73,18 @@ pub(in crate::config) fn injected(text: &str) -> Result<HeaderName, Expected> {
     Ok(name)
 }
 
+/// What stands before a token.
+pub(in crate::config) const PREFIX: Syntax<String> = Syntax::new("[!-~]*", prefix);
+
 /// What stands before a token. Unlike other strings, an empty one differs from none.
 pub(in crate::config) fn prefix(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     let prefix = visible.then(|| text.to_owned());
     prefix.ok_or("expected visible ASCII characters without spaces".into())
 }
+
+/// A value of `Host`.
+pub(in crate::config) const HOST: Syntax<String> = Syntax::new(r"[^\s/?#@\\]+", host);
 
 /// A value of `Host`.
 pub(in crate::config) fn host(text: &str) -> Result<String, Expected> {

@@ -2,6 +2,10 @@
 
 use super::super::report::Expected;
 use super::address::host_name;
+use super::syntax::Syntax;
+
+/// A domain or an IP address.
+pub(in crate::config) const DOMAIN: Syntax<String> = Syntax::new(pattern!(host), domain);
 
 /// What a CA may sign for: a domain, which stands for all names below it, too, or an IP address. In the form in which
 /// hosts are compared with it.

@@ -1,8 +1,13 @@
-//! Names, and the permissions of a unix socket.
+//! NameForm, and the permissions of a unix socket.
 
 use std::fmt;
 
 use super::super::report::Expected;
+use super::address::host_name;
+use super::syntax::Syntax;
+
+/// A name.
+pub(in crate::config) const NAME: Syntax<String> = Syntax::new(r"[^\x00-\x1F\x7F-\x9F]+", name);
 
 /// A name as it stands in logs, metrics and other sections.
 pub(in crate::config) fn name(text: &str) -> Result<String, Expected> {
@@ -10,6 +15,18 @@ pub(in crate::config) fn name(text: &str) -> Result<String, Expected> {
         return Err("expected a name without control characters".into());
     }
     Ok(text.to_owned())
+}
+
+/// A value of `Host` that a listener accepts.
+pub(in crate::config) const ACCEPTED_HOST: Syntax<String> =
+    Syntax::new(concat!(r"(?:\*|", pattern!(host), ")"), accepted_host);
+
+/// A host name or IP address, or `*` for any.
+fn accepted_host(text: &str) -> Result<String, Expected> {
+    match text {
+        "*" => Ok(text.to_owned()),
+        _ => host_name(text),
+    }
 }
 
 /// The permissions of a unix socket.
@@ -21,6 +38,9 @@ impl fmt::Display for Mode {
         write!(f, "{:04o}", self.0)
     }
 }
+
+/// The permissions of a unix socket.
+pub(in crate::config) const OCTAL: Syntax<Mode> = Syntax::new("0*[0-7]{1,3}", octal);
 
 pub(in crate::config) fn octal(text: &str) -> Result<Mode, Expected> {
     u32::from_str_radix(text, 8)

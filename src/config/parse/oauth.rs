@@ -4,6 +4,10 @@ use url::Url;
 
 use super::super::report::Expected;
 use super::super::settings::SecurityToken;
+use super::syntax::Syntax;
+
+/// A scope.
+pub(in crate::config) const SCOPE: Syntax<String> = Syntax::new(r"[!#-\[\]-~]+", scope);
 
 /// RFC 6749 section 3.3
 pub(in crate::config) fn scope(text: &str) -> Result<String, Expected> {
@@ -17,6 +21,10 @@ pub(in crate::config) fn scope(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
 }
 
+/// A resource.
+pub(in crate::config) const RESOURCE: Syntax<String> =
+    Syntax::new(concat!(pattern!(scheme), r":[!\x22$-~]*"), resource);
+
 /// RFC 8707 section 2
 pub(in crate::config) fn resource(text: &str) -> Result<String, Expected> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -25,6 +33,10 @@ pub(in crate::config) fn resource(text: &str) -> Result<String, Expected> {
     }
     Ok(text.to_owned())
 }
+
+/// A type of tokens.
+pub(in crate::config) const TOKEN_TYPE: Syntax<String> =
+    Syntax::new(concat!(pattern!(scheme), ":[!-~]*"), token_type);
 
 /// RFC 8693 section 3
 pub(in crate::config) fn token_type(text: &str) -> Result<String, Expected> {

@@ -46,6 +46,19 @@ const FOR_HTTP: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 const FOR_HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const EXEMPT: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
+/// What the whole of every good choice of a proxy matches.
+pub(in crate::config) const PROXY: Option<&str> = Some(concat!(
+    "(?:none|environment|(?:[Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh])://",
+    pattern!(host),
+    ":",
+    pattern!(port),
+    "/?)"
+));
+
+/// What the whole of every choice matches with which TLS to the proxy may be spoken.
+pub(in crate::config) const TLS_PROXY: Option<&str> =
+    Some(r"(?:environment|[Hh][Tt][Tt][Pp][Ss]://[\s\S]*)");
+
 /// The URL of a proxy as the configuration has it.
 pub(in crate::config) fn proxy_url(text: &str) -> Result<ProxyUrl, Expected> {
     const EXPECTED: &str =

@@ -5,6 +5,12 @@ use std::time::Duration;
 /// What a duration looks like.
 pub(in crate::config) const DURATION: &str = "a duration such as \"30s\", \"500ms\" or \"1m30s\"";
 
+/// What the whole of every duration matches.
+pub(in crate::config) const DURATION_PATTERN: &str = "(?:[0-9]+(?:ms|s|m|h))+";
+
+/// What the whole of every size matches.
+pub(in crate::config) const SIZE_PATTERN: &str = "[0-9]+(?:B|KiB|MiB|GiB)";
+
 /// What a size looks like.
 pub(in crate::config) const SIZE: &str = "a size such as \"64KiB\", \"1MiB\" or \"512B\"";
 

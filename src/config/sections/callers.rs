@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::draft::{Draft, NameUse};
 use super::super::file_rules::FileRules;
-use super::super::keys::{CALLER, CALLER_TOKEN};
+use super::super::keys::{CALLER, CALLER_TOKEN, CHECKED_CLAIMS, OF_EVERY_CALLER};
 use super::super::kinds::List;
 use super::super::parse::address::{http_url, is_loopback};
 use super::super::parse::caller::caller_name;
@@ -71,7 +71,7 @@ pub(super) fn read(
 /// Reads `[callers."*"]`, which has limits alone.
 pub(super) fn read_defaults(section: &Section<'_>) -> Limits {
     for key in section.declared_keys() {
-        if key.name() != CALLER.limits.name
+        if !OF_EVERY_CALLER.keys.contains(&key.name())
             && let Some(value) = section.value(key.name())
         {
             value.error(
@@ -153,13 +153,10 @@ fn check_keys(file: &NamedFile) -> Result<(), Expected> {
     }
 }
 
-/// Claims that are checked anyhow.
-const CLAIMS: [&str; 5] = ["aud", "exp", "iat", "iss", "nbf"];
-
 fn read_claims(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut claims = BTreeMap::new();
     for (name, place, value, text) in section.read(&CALLER_TOKEN.claims) {
-        if name.is_empty() || CLAIMS.contains(&name) {
+        if CHECKED_CLAIMS.contains(&name) {
             let message = format!("invalid claim {}", value.name());
             let help = match name {
                 "" => "expected a name",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use super::super::file_rules::FileRules;
-use super::super::keys::CREDENTIAL;
+use super::super::keys::{CREDENTIAL, TAKEN_HEADERS, TAKEN_PARAMETERS};
 use super::super::parse::address::{http_url, is_loopback};
 use super::super::read::Section;
 use super::super::settings::{
@@ -14,27 +14,6 @@ use super::super::settings::{
 use super::secret_source::read_secret;
 use super::upstreams::no_tls;
 use super::{client_auth, dpop, grant, secret_headers};
-
-/// Form fields of a token request that have their own keys.
-const FIELDS: [&str; 14] = [
-    "actor_token",
-    "actor_token_type",
-    "assertion",
-    "audience",
-    "client_assertion",
-    "client_assertion_type",
-    "client_id",
-    "client_secret",
-    "grant_type",
-    "requested_token_type",
-    "resource",
-    "scope",
-    "subject_token",
-    "subject_token_type",
-];
-
-/// Headers of a token request that are set already.
-const HEADERS: [&str; 4] = ["accept", "authorization", "content-type", "dpop"];
 
 /// Reads one credential.
 pub(super) fn read(name: &str, section: Section<'_>, files: &FileRules<'_>) -> Option<Credential> {
@@ -55,7 +34,7 @@ pub(super) fn read(name: &str, section: Section<'_>, files: &FileRules<'_>) -> O
         extra_parameters: extra_parameters(&section, files),
         token_headers: secret_headers::read(
             section.read(&CREDENTIAL.token_headers),
-            &HEADERS,
+            TAKEN_HEADERS,
             files,
         ),
         refresh: section.read(&CREDENTIAL.refresh),
@@ -150,7 +129,7 @@ fn extra_parameters(
     };
     let report = section.report;
     for (name, place, value) in entries.entries() {
-        if name.is_empty() || FIELDS.contains(&name) {
+        if TAKEN_PARAMETERS.contains(&name) {
             let message = format!("invalid parameter {}", value.name());
             let help = match name {
                 "" => "expected a name".to_owned(),

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::super::file_rules::FileRules;
-use super::super::keys::TRACING;
+use super::super::keys::{TAKEN_TRACE_HEADERS, TRACING};
 use super::super::otel::{WrittenExporter, WrittenTracing, traces_path};
 use super::super::parse::address::is_loopback;
 use super::super::read::Section;
 use super::super::settings::Tls;
 use super::secret_headers;
 use super::upstreams::no_tls;
-
-/// Headers of the requests to a collector that are set already.
-const HEADERS: [&str; 3] = ["accept", "content-encoding", "content-type"];
 
 /// What is written of traces; what is left out is for the environment to say.
 pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> WrittenTracing {
@@ -23,7 +20,7 @@ pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> WrittenTraci
         // All of it but what turns out to be no secret.
         value.hide();
     }
-    let headers = secret_headers::read(headers, &HEADERS, files);
+    let headers = secret_headers::read(headers, TAKEN_TRACE_HEADERS, files);
     let endpoint = section.read(&TRACING.endpoint).map(|(value, url)| {
         let plain = url.scheme() == "http";
         if plain && !headers.is_empty() && !is_loopback(&url) {

@@ -82,7 +82,7 @@ fn written_default(key: &dyn Declared) -> Option<String> {
         Absent::Value(value) | Absent::ValueOrRequired { value, .. } => {
             Some(format!("{} = {value}\n", key.name()))
         }
-        Absent::Required | Absent::Words(_) => None,
+        Absent::Required | Absent::RequiredByChoice(_) | Absent::Words(_) => None,
     }
 }
 

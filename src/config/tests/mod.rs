@@ -31,9 +31,11 @@ mod interception;
 mod limits;
 mod listener_tls;
 mod oddities;
+mod patterns;
 mod program;
 mod proxies;
 mod redirected;
+mod schema;
 mod traces;
 
 use std::path::Path;
