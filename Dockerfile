@@ -13,11 +13,13 @@ RUN apk add --no-cache ca-certificates linux-headers musl-dev python3
 WORKDIR /src
 COPY . .
 ARG TARGETARCH
+# The commit, which `--version` says: there is no clone here.
+ARG REVISION=unknown
 # The cache mounts keep compiled dependencies from build to build, those of each architecture apart; target/ is therefore not
 # part of the layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked --target-dir "target/$TARGETARCH" && \
+    SIDEBEARER_COMMIT="$REVISION" cargo build --release --locked --target-dir "target/$TARGETARCH" && \
     mkdir -p /image/etc/ssl/certs /image/usr/share/doc/sidebearer && \
     cp "target/$TARGETARCH/release/sidebearer" /image/sidebearer && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \

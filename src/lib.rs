@@ -27,12 +27,13 @@
 //! - [`service_manager`] tells systemd; [`watch`] tells when files change; [`files`] reads them within a
 //!   time limit; [`supervisor`] tells which thread or task has died.
 //! - The ground: [`path`], [`header_names`], [`address`], [`redact`], [`server_clock`], [`metrics`],
-//!   [`limit`], [`deadline`] and [`process`].
+//!   [`limit`], [`deadline`], [`process`] and [`build_info`].
 
 pub mod address;
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod build_info;
 pub mod ca;
 pub mod caller;
 pub mod cli;

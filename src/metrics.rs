@@ -49,6 +49,8 @@ pub use traffic::TrafficMetrics;
 pub use tunnels::{TunnelEnd, TunnelMetrics};
 pub use upstreams::UpstreamMetrics;
 
+use crate::build_info;
+
 use caller_tokens::CallerTokenSeries;
 use callers::CALLER;
 use families::{VALID, counter, gauge, histogram, unix_now};
@@ -199,8 +201,10 @@ impl Metrics {
             interception: InterceptionSeries::new(),
             process: ProcessSeries::new(),
         };
-        let build = gauge("sidebearer_build_info", "Always 1.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build = gauge("sidebearer_build_info", "Always 1.", &["commit", "version"]);
+        build
+            .with_label_values(&[build_info::COMMIT, build_info::VERSION])
+            .set(1);
         let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),

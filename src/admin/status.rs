@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
+use crate::build_info;
 use crate::config::{
     self, AuthorizationServer, Diagnostics, EgressPorts, Limits, ListenAddress, Refresh,
 };
@@ -226,7 +227,8 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         })
         .collect();
     let mut shown = json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": build_info::VERSION,
+        "commit": build_info::COMMIT,
         "ready": process.ready,
         "draining": process.draining,
         "time": unix(SystemTime::now()),

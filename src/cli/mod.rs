@@ -28,14 +28,15 @@ use url::Url;
 pub use self::ca::{CaCommand, CreateCa};
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
-use crate::{config, process};
+use crate::{build_info, config, process};
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
 /// them and injects them into the requests that pass through it.
 #[derive(Debug, Parser)]
 #[command(
     name = "sidebearer",
-    version,
+    version = build_info::VERSION,
+    long_version = build_info::DESCRIPTION,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.\n\
                   New here? Try: sidebearer demo"
 )]

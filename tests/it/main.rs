@@ -8,6 +8,7 @@ mod audit;
 mod bound;
 mod bounds;
 mod browser_guard;
+mod build_script;
 mod ca;
 mod caller_token;
 mod callers;

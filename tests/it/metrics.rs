@@ -66,7 +66,7 @@ async fn metrics_are_all_there_and_labels_come_from_the_configuration_alone() {
         "process_open_fds ",
         "process_max_fds ",
         concat!(
-            r#"sidebearer_build_info{version=""#,
+            r#"sidebearer_build_info{commit="unknown",version=""#,
             env!("CARGO_PKG_VERSION"),
             r#""} 1"#
         ),
