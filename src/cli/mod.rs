@@ -5,10 +5,12 @@
 
 mod ca;
 mod check;
+mod completions;
 mod confirmation;
 pub mod demo;
 mod exec;
 mod health;
+mod man;
 mod output;
 mod probe;
 pub mod redirect;
@@ -22,7 +24,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use url::Url;
 
 pub use self::ca::{CaCommand, CreateCa};
@@ -90,7 +92,7 @@ pub enum Command {
         #[arg(long)]
         verbose: bool,
         /// The program and its arguments
-        #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true)]
+        #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// Start an authorization server, a protected API and sidebearer between them, on loopback
@@ -126,6 +128,13 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Print what a shell completes commands and options by
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the page of the manual, in roff
+    Man,
     /// Print the JSON Schema of the configuration, by which editors complete and check it
     Schema,
 }
@@ -209,6 +218,8 @@ impl Command {
             Self::Demo { once } => demo::start(once),
             Self::Redirect { command } => redirect::run(command),
             Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
+            Self::Completions { shell } => completions::run(shell, &mut Cli::command()),
+            Self::Man => man::run(Cli::command()),
             Self::Schema => schema::run(),
             Self::Health { url, config } => block_on(health::run(url, &config.path))?,
         }
@@ -227,7 +238,6 @@ mod tests {
 
     #[test]
     fn every_command_of_the_manual_is_understood() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
 
         assert!(matches!(
@@ -250,6 +260,13 @@ mod tests {
             parse("demo --once").unwrap(),
             Command::Demo { once: true }
         ));
+        assert!(matches!(
+            parse("completions zsh").unwrap(),
+            Command::Completions {
+                shell: clap_complete::Shell::Zsh
+            }
+        ));
+        assert!(matches!(parse("man").unwrap(), Command::Man));
         assert!(matches!(parse("schema").unwrap(), Command::Schema));
         assert!(matches!(
             parse("ca create --domain example.com --domain example.org --out /ca --successor").unwrap(),
@@ -287,6 +304,8 @@ mod tests {
             "ca create --out /ca",
             "ca create --domain example.com",
             "ca switch",
+            "completions",
+            "completions tcsh",
         ] {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
         }

@@ -1,5 +1,6 @@
 //! The commands of the real binary: what they print, where, and how they end.
 
+mod about_itself;
 mod online;
 
 use rustix::process::Signal;
