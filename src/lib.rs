@@ -10,6 +10,7 @@
 //!   [`admin`] answers operators.
 //! - [`server`] accepts connections and hands them to shards; [`proxy`] is the way of a request.
 //! - [`snapshot`] is one immutable configuration with everything that was built from it.
+//! - [`explanation`] says what would become of a request.
 //! - [`caller`] is who is calling.
 //! - [`token`] is the life of a token; [`oauth`] is what is sent to an authorization server, by
 //!   [`http_client`], which sends requests of our own; [`trace`] is what is recorded of all this, for a collector.
@@ -42,6 +43,7 @@ pub mod config;
 pub mod deadline;
 pub mod dpop;
 pub mod egress;
+pub mod explanation;
 pub mod files;
 pub mod header_names;
 pub mod http1;

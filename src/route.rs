@@ -105,6 +105,18 @@ impl<T> RouteTable<T> {
         path: &str,
         method: &Method,
     ) -> Option<Match<'_, T>> {
+        self.find_where(listener, host, path, method, |_| true)
+    }
+
+    /// The most specific of the routes of a request whose value is one of those that count.
+    pub fn find_where(
+        &self,
+        listener: usize,
+        host: &str,
+        path: &str,
+        method: &Method,
+        counts: impl Fn(&T) -> bool,
+    ) -> Option<Match<'_, T>> {
         let parent = match host.find('.') {
             Some(0) | None => None,
             Some(dot) => Some(&host[dot..]),
@@ -118,21 +130,22 @@ impl<T> RouteTable<T> {
         ]
         .into_iter()
         .filter_map(|(host, lengths)| Some((host?, lengths)))
-        .find_map(|(host, lengths)| self.longest(host, lengths, listener, path, method))
+        .find_map(|(host, lengths)| self.longest(host, lengths, listener, path, method, &counts))
     }
 
-    /// The most specific of the routes that name the very host.
-    pub fn find_by_name(
+    /// The same of the routes that name the very host.
+    pub fn find_by_name_where(
         &self,
         listener: usize,
         host: &str,
         path: &str,
         method: &Method,
+        counts: impl Fn(&T) -> bool,
     ) -> Option<Match<'_, T>> {
         if host.starts_with('.') {
             return None;
         }
-        self.longest(host, &self.exact, listener, path, method)
+        self.longest(host, &self.exact, listener, path, method, &counts)
     }
 
     fn longest(
@@ -142,6 +155,7 @@ impl<T> RouteTable<T> {
         listener: usize,
         path: &str,
         method: &Method,
+        counts: &impl Fn(&T) -> bool,
     ) -> Option<Match<'_, T>> {
         if lengths.0.is_empty() {
             return None;
@@ -151,7 +165,7 @@ impl<T> RouteTable<T> {
             let prefix = &path[..prefix_len];
             let is_it = |entry: &PrefixEntry<T>| entry.parts() == (host, prefix);
             let entry = self.entries.find(hash(hasher.clone(), prefix), is_it)?;
-            let value = entry.candidates.pick(listener, method)?;
+            let value = entry.candidates.pick(listener, method, counts)?;
             Some(Match { value, prefix_len })
         };
         lengths.boundaries_of(path).find_map(at)
@@ -304,9 +318,9 @@ impl<T> From<Vec<Candidate<T>>> for Candidates<T> {
 }
 
 impl<T> Candidates<T> {
-    fn pick(&self, listener: usize, method: &Method) -> Option<&T> {
+    fn pick(&self, listener: usize, method: &Method, counts: impl Fn(&T) -> bool) -> Option<&T> {
         let sorted = match self {
-            Self::One(value) => return Some(value),
+            Self::One(value) => return Some(value).filter(|value| counts(value)),
             Self::Several(sorted) => sorted,
         };
         let pick_of = |listener| {
@@ -314,7 +328,7 @@ impl<T> Candidates<T> {
             sorted[first..]
                 .iter()
                 .take_while(|c| c.listener == listener)
-                .find(|c| c.any_method() || c.methods.contains(method))
+                .find(|c| (c.any_method() || c.methods.contains(method)) && counts(&c.value))
         };
         let best = match (pick_of(Some(narrow(listener))), pick_of(None)) {
             (Some(named), Some(default)) if named.any_method() && !default.any_method() => default,

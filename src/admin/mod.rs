@@ -1,10 +1,12 @@
 //! What an operator asks of a running process: health, metrics, status, reload.
 //!
 //! - `connections`: the sockets, and each connection served to its end.
+//! - `explain`: what `POST /explain` answers.
 //! - `paths`: which path answers what, and to whom.
 //! - `status`: what `/readyz` and `/status` say.
 
 mod connections;
+mod explain;
 mod io;
 mod paths;
 mod status;

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Admin, Scope, status};
+use super::{Admin, Scope, explain, status};
 use crate::metrics::ProcessState;
 use crate::process;
 use crate::proxy::admit_to_admin;
@@ -23,31 +23,36 @@ use crate::telemetry;
 struct KnownPath {
     path: &'static str,
     /// Asked for by POST, and not by GET or HEAD.
-    changes: bool,
+    by_post: bool,
     /// Whether everyone may ask for it who reaches `[health]`.
     health: bool,
 }
 
 /// All paths, as an answer about an unknown one lists them.
-const PATHS: [KnownPath; 6] = [
+const PATHS: [KnownPath; 7] = [
     KnownPath::shown("/livez", true),
     KnownPath::shown("/readyz", true),
     KnownPath::shown("/startupz", true),
     KnownPath::shown("/metrics", true),
     KnownPath::shown("/status", false),
-    KnownPath {
-        path: "/reload",
-        changes: true,
-        health: false,
-    },
+    KnownPath::asked("/explain"),
+    KnownPath::asked("/reload"),
 ];
 
 impl KnownPath {
     const fn shown(path: &'static str, health: bool) -> Self {
         Self {
             path,
-            changes: false,
+            by_post: false,
             health,
+        }
+    }
+
+    const fn asked(path: &'static str) -> Self {
+        Self {
+            path,
+            by_post: true,
+            health: false,
         }
     }
 
@@ -56,7 +61,7 @@ impl KnownPath {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        if self.changes {
+        if self.by_post {
             method == Method::POST
         } else {
             method == Method::GET || method == Method::HEAD
@@ -66,7 +71,7 @@ impl KnownPath {
 
 impl fmt::Display for KnownPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = if self.changes { "POST " } else { "" };
+        let method = if self.by_post { "POST " } else { "" };
         write!(f, "{method}{}", self.path)
     }
 }
@@ -77,11 +82,11 @@ pub(super) async fn answer(
     addresses: AllowedAddresses,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let (head, _) = request.into_parts();
-    let mut response = respond(admin, scope, addresses, &head).await;
+    let (head, body) = request.into_parts();
+    let mut response = respond(admin, scope, addresses, &head, body).await;
     let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
     if has_body(&head.headers) || refused.contains(&response.status()) {
-        // No page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
+        // Hardly any page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
@@ -100,6 +105,7 @@ async fn respond(
     scope: Scope,
     addresses: AllowedAddresses,
     head: &Parts,
+    body: Incoming,
 ) -> Response<Full<Bytes>> {
     if scope == Scope::All
         && let Err(error) = admit_to_admin(head, addresses)
@@ -125,6 +131,10 @@ async fn respond(
         }
         "/metrics" => metrics(admin).await,
         "/status" => json_answer(StatusCode::OK, &admin.status()),
+        "/explain" => {
+            let (status, body) = explain::answer(admin, body).await;
+            json_answer(status, &body)
+        }
         "/reload" => reload(admin).await,
         // `/readyz` and `/startupz`.
         _ => {
@@ -140,7 +150,7 @@ async fn respond(
 fn method_not_allowed(known: &KnownPath) -> Response<Full<Bytes>> {
     let body = json!({ "error": "method_not_allowed" });
     let mut response = json_answer(StatusCode::METHOD_NOT_ALLOWED, &body);
-    let allowed = HeaderValue::from_static(if known.changes { "POST" } else { "GET, HEAD" });
+    let allowed = HeaderValue::from_static(if known.by_post { "POST" } else { "GET, HEAD" });
     response.headers_mut().insert(header::ALLOW, allowed);
     response
 }

@@ -9,6 +9,7 @@ mod completions;
 mod confirmation;
 pub mod demo;
 mod exec;
+mod explain;
 mod health;
 mod man;
 mod output;
@@ -30,6 +31,7 @@ use url::Url;
 pub use self::ca::{CaCommand, CreateCa};
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
+use crate::explanation::Question;
 use crate::{build_info, config, process};
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
@@ -75,6 +77,28 @@ pub enum Command {
         /// Show the token itself, a secret
         #[arg(long)]
         reveal: bool,
+    },
+    /// Tell what would become of a request, and why
+    Explain {
+        /// The method of the request
+        method: String,
+        /// A path, as in /crm/v2/x; for a forward or redirected listener a whole URL
+        url: String,
+        /// The listener that it comes to; default: each one that could take it
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+        /// Who sends it: NAME in [callers.NAME]
+        #[arg(long, value_name = "NAME")]
+        caller: Option<String>,
+        /// Ask the running sidebearer, and show tokens, connections and limits as they are now
+        #[arg(long)]
+        live: bool,
+        /// What to ask; default: /explain at the admin address of the configuration
+        #[arg(long = "url", value_name = "URL", requires = "live")]
+        asked: Option<Url>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigPath,
     },
     /// Run a program whose requests get tokens; ends with its exit code
     #[command(
@@ -213,6 +237,27 @@ impl Command {
                 config,
                 reveal,
             } => token::run(&config.path, &name, reveal),
+            Self::Explain {
+                method,
+                url,
+                listener,
+                caller,
+                live,
+                asked,
+                config,
+            } => {
+                let question = Question {
+                    method,
+                    url,
+                    listener,
+                    caller,
+                };
+                if live {
+                    block_on(explain::run_live(&question, asked, &config.path))?
+                } else {
+                    explain::run(&question, &config.path)
+                }
+            }
             Self::Ca(command) => ca::run(&command),
             Self::Exec { .. } => Ok(()),
             Self::Demo { once } => demo::start(once),
@@ -257,6 +302,13 @@ mod tests {
             Command::Token { name, reveal: true, .. } if name == "crm"
         ));
         assert!(matches!(
+            parse("explain GET /crm/v2/x --listener app --caller billing").unwrap(),
+            Command::Explain {
+                caller: Some(_),
+                ..
+            }
+        ));
+        assert!(matches!(
             parse("demo --once").unwrap(),
             Command::Demo { once: true }
         ));
@@ -297,6 +349,7 @@ mod tests {
             "serve",
             "token",
             "run --conf x",
+            "explain /crm",
             "check --try crm=/me",
             "check --online --try crm",
             "health --url nonsense",

@@ -43,6 +43,19 @@ pub(super) async fn send(
     url: &Url,
     timeout: Duration,
 ) -> Result<(StatusCode, String), RequestError> {
+    send_body(method, url, Bytes::new(), timeout).await
+}
+
+/// The same with a body.
+///
+/// # Errors
+/// As [`send`].
+pub(super) async fn send_body(
+    method: Method,
+    url: &Url,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<(StatusCode, String), RequestError> {
     if url.scheme() != "http" {
         return Err(RequestError::Scheme);
     }
@@ -61,7 +74,7 @@ pub(super) async fn send(
         redactor: Arc::default(),
     };
     let client = HttpClient::connecting(url, settings)?;
-    let sending = client.send(method, url, HeaderMap::new(), Bytes::new());
+    let sending = client.send(method, url, HeaderMap::new(), body);
     let sent = tokio::time::timeout(timeout, sending).await;
     let response = sent.map_err(|_| RequestError::Timeout(timeout))??;
     let body = response.body.unwrap_or_default();

@@ -16,10 +16,7 @@ impl fmt::Display for QuotedWord<'_> {
 }
 
 /// "did you mean ...?", when a known name is close.
-pub(super) fn did_you_mean<'k>(
-    name: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<String> {
+pub fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     let close = name.chars().count().div_ceil(3).min(3);
     let lower = name.to_lowercase().replace('-', "_");
     known

@@ -1,6 +1,7 @@
 //! CONNECT to a forward listener: plain HTTP inside of it is served, TLS is ended where the listener intercepts, and a
 //! tunnel is opened where no token is owed.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::caller_rule::CallerRule;
-use super::client_connection::ConnectionTarget;
+use super::client_connection::{ClientConnection, ConnectionTarget};
 use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
@@ -36,7 +37,7 @@ use crate::upstream::{Endpoint, Origin};
 const PLACES_RETURN: Duration = Duration::from_secs(1);
 
 /// What becomes of a CONNECT.
-enum ConnectVerdict<'s> {
+pub enum ConnectVerdict<'s> {
     /// Plain HTTP is served inside of it.
     PlainHttp,
     /// TLS is ended inside of it, for what the route leads to.
@@ -63,18 +64,7 @@ pub fn is_connect(head: &Parts) -> bool {
 /// `interception_off` where a tunnel would send requests past their token; `destination_denied` if nothing leads
 /// there; what goes wrong while the upstream is connected to.
 pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, ProxyError> {
-    let client = Arc::clone(exchange.client());
-    if client.target().is_some() {
-        return Err(ProxyError::bad_request(
-            "the connection has been opened by a CONNECT already",
-        ));
-    }
-    if client.original_destination().is_some() {
-        return Err(ProxyError::bad_request(
-            "the connection was redirected here on its way to a server, and a CONNECT is for a proxy",
-        ));
-    }
-    let (host, port) = request::check_connect(head)?;
+    let (host, port) = check(exchange.client(), head)?;
     identify::identify(exchange, &head.headers).await?;
     permit::permit_listener(exchange)?;
     let asked = ConnectionTarget {
@@ -85,6 +75,27 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
         extended_connect: true,
     };
     lead(exchange, head, asked).await
+}
+
+/// The host and port that a CONNECT asks for on this connection.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check<'r>(
+    client: &ClientConnection,
+    head: &'r Parts,
+) -> Result<(Cow<'r, str>, u16), ProxyError> {
+    if client.target().is_some() {
+        return Err(ProxyError::bad_request(
+            "the connection has been opened by a CONNECT already",
+        ));
+    }
+    if client.original_destination().is_some() {
+        return Err(ProxyError::bad_request(
+            "the connection was redirected here on its way to a server, and a CONNECT is for a proxy",
+        ));
+    }
+    request::check_connect(head)
 }
 
 /// Leads a connection on whose client is known: one that a CONNECT has opened, or that was redirected here. A tunnel is open
@@ -267,7 +278,7 @@ const LEADS_ELSEWHERE: &str = "the destination leads to another host or port now
 
 /// Where a connection passes to that no route leads on: to where its client names, or, if it was redirected, to where it was
 /// on its way to.
-fn passes_to(asked: &ConnectionTarget, original: Option<SocketAddr>) -> Origin {
+pub fn passes_to(asked: &ConnectionTarget, original: Option<SocketAddr>) -> Origin {
     original.map_or_else(
         || snapshot::origin(Scheme::Http, &asked.host, asked.port),
         snapshot::origin_at,
@@ -277,7 +288,7 @@ fn passes_to(asked: &ConnectionTarget, original: Option<SocketAddr>) -> Origin {
 /// What becomes of a CONNECT of a caller to a host and port, and of the tunnel that it has opened, by one snapshot; with
 /// the list of callers that would refuse it, if the listener only reports that. The same of a connection that was redirected
 /// on its way to `original`: it is known to be TLS if `asked` is `https`, and to be nothing that is read here if not.
-fn judge<'s>(
+pub fn judge<'s>(
     snapshot: &'s Snapshot,
     listener: usize,
     caller: Option<CallerIndex>,

@@ -9,9 +9,9 @@ use http::{Method, Version};
 
 use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
-use super::exchange::Exchange;
 use super::forwarded::Forwarded;
 use super::passing::{self, Passage};
+use super::reception::Reception;
 use super::request::Checked;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Scheme};
@@ -37,18 +37,21 @@ pub enum Way<'s> {
 /// `bad_request` if the target is not absolute and not inside of a CONNECT; `misdirected` if that is for another
 /// host; `loop` if it is a socket of this process; `destination_denied` if it may not leave.
 pub fn find_way<'s>(
-    exchange: &Exchange,
-    snapshot: &'s Snapshot,
+    reception: &Reception<'s, '_>,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(Way<'s>, Scheme), ProxyError> {
-    let host = host(exchange, checked);
-    let listener = exchange.listener;
-    let destination = asked(exchange, &host, checked, head)?;
+    let host = host(reception, checked);
+    let destination = asked(reception, &host, checked, head)?;
     let path = &*checked.path.canonical;
-    let caller = exchange.caller_index();
+    let Reception {
+        snapshot,
+        listener,
+        caller,
+        client,
+    } = *reception;
     let way = way_to(snapshot, listener, caller, destination, path, &head.method)?;
-    let way = match (way, exchange.client().original_destination()) {
+    let way = match (way, client.original_destination()) {
         // What its host resolves to here is of no account.
         (Way::Passed(named, passage), Some(original)) if named.scheme == UriScheme::HTTP => {
             Way::Passed(snapshot::origin_at(original), passage)
@@ -60,8 +63,8 @@ pub fn find_way<'s>(
 
 /// The host that a request is for, in its canonical form. One without a host, on a redirected connection, is for the address
 /// that this was made to.
-pub fn host<'r>(exchange: &Exchange, checked: &'r Checked<'_>) -> Cow<'r, str> {
-    match exchange.client().original_destination() {
+pub fn host<'r>(reception: &Reception<'_, '_>, checked: &'r Checked<'_>) -> Cow<'r, str> {
+    match reception.client.original_destination() {
         Some(original) if checked.host.is_empty() => {
             snapshot::origin_at(original).host.to_string().into()
         }
@@ -74,14 +77,14 @@ pub fn host<'r>(exchange: &Exchange, checked: &'r Checked<'_>) -> Cow<'r, str> {
 /// # Errors
 /// `bad_request` and `misdirected`, as [`find_way`].
 pub fn asked<'r>(
-    exchange: &'r Exchange,
+    reception: &Reception<'_, 'r>,
     host: &'r str,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<Destination<'r>, ProxyError> {
-    match exchange.client().target() {
-        Some(opened) => inside(exchange, opened, host, checked.authority, head),
-        None => match exchange.client().original_destination() {
+    match reception.client.target() {
+        Some(opened) => inside(reception, opened, host, checked.authority, head),
+        None => match reception.client.original_destination() {
             Some(original) => redirected(original, host, head),
             None => named(head, host),
         },
@@ -124,30 +127,10 @@ pub fn way_to<'s>(
     path: &str,
     method: &Method,
 ) -> Result<Way<'s>, ProxyError> {
-    let host = destination.host;
-    let fits = |target: &RouteTarget| {
-        let (upstream, route) = (target.upstream as usize, target.route as usize);
-        leads_there(snapshot, upstream, route, destination)
-    };
-    let by_name = snapshot.routes.find_by_name(listener, host, path, method);
-    let by_name = by_name.filter(|found| fits(found.value));
-    let implied = snapshot.implied_routes.find(listener, destination, path);
-    let taken = match (by_name, implied) {
-        (Some(written), Some(implied)) if written.prefix_len < implied.prefix_len => {
-            RouteTaken::implied(snapshot, *implied.value)
-        }
-        (Some(written), _) => RouteTaken::written(&written),
-        (None, Some(implied)) => RouteTaken::implied(snapshot, *implied.value),
-        (None, None) => {
-            let written = snapshot.routes.find(listener, host, path, method);
-            let written = written.filter(|found| fits(found.value));
-            let Some(written) = written else {
-                let passage = passing::judge(snapshot, listener, caller, destination)?;
-                let Destination { scheme, host, port } = destination;
-                return Ok(Way::Passed(snapshot::origin(scheme, host, port), passage));
-            };
-            RouteTaken::written(&written)
-        }
+    let Some(taken) = route_to(snapshot, listener, destination, path, method, |_| true) else {
+        let passage = passing::judge(snapshot, listener, caller, destination)?;
+        let Destination { scheme, host, port } = destination;
+        return Ok(Way::Passed(snapshot::origin(scheme, host, port), passage));
     };
     let upstream = &snapshot.upstreams[taken.upstream as usize];
     let forwarded = if destination.scheme == Scheme::Http && is_https(upstream) {
@@ -156,6 +139,42 @@ pub fn way_to<'s>(
         Forwarded::AsNamed
     };
     Ok(Way::Routed(taken, forwarded))
+}
+
+/// The route that leads to a destination, whose host is in its canonical form: of the routes that count, by the indices of
+/// their labels.
+pub fn route_to<'s>(
+    snapshot: &'s Snapshot,
+    listener: usize,
+    destination: Destination<'_>,
+    path: &str,
+    method: &Method,
+    counts: impl Fn(u32) -> bool,
+) -> Option<RouteTaken<'s>> {
+    let host = destination.host;
+    let fits = |target: &RouteTarget| {
+        let (upstream, route) = (target.upstream as usize, target.route as usize);
+        leads_there(snapshot, upstream, route, destination)
+    };
+    let is_counted = |target: &RouteTarget| counts(target.route);
+    let routes = &snapshot.routes;
+    let by_name = routes.find_by_name_where(listener, host, path, method, is_counted);
+    let by_name = by_name.filter(|found| fits(found.value));
+    let is_counted_upstream = |upstream| counts(snapshot.implied_route(upstream));
+    let implied =
+        (snapshot.implied_routes).find_where(listener, destination, path, is_counted_upstream);
+    match (by_name, implied) {
+        (Some(written), Some(implied)) if written.prefix_len < implied.prefix_len => {
+            Some(RouteTaken::implied(snapshot, *implied.value))
+        }
+        (Some(written), _) => Some(RouteTaken::written(&written)),
+        (None, Some(implied)) => Some(RouteTaken::implied(snapshot, *implied.value)),
+        (None, None) => {
+            let written = routes.find_where(listener, host, path, method, is_counted);
+            let written = written.filter(|found| fits(found.value))?;
+            Some(RouteTaken::written(&written))
+        }
+    }
 }
 
 /// What the target names, whose host is given in its canonical form.
@@ -185,7 +204,7 @@ fn scheme_of(head: &Parts) -> Option<Scheme> {
 
 /// What a request inside of a CONNECT names: the same as that, or nothing.
 fn inside<'r>(
-    exchange: &Exchange,
+    reception: &Reception<'_, '_>,
     opened: &'r ConnectionTarget,
     host: &str,
     authority: &str,
@@ -197,13 +216,7 @@ fn inside<'r>(
         // What stands behind the last colon belongs to an IPv6 address.
         Some(Err(_)) | None => usual_port(opened.scheme),
     };
-    let is_same = is_same(
-        &exchange.shard.snapshot,
-        exchange.listener,
-        opened,
-        host,
-        port,
-    );
+    let is_same = is_same(reception.snapshot, reception.listener, opened, host, port);
     if !is_same || scheme_of(head).is_some_and(|scheme| scheme != opened.scheme) {
         return Err(ProxyError::new(
             ErrorKind::Misdirected,
@@ -293,7 +306,7 @@ pub fn routes_to<'s>(
 /// Whether a written route, which knows no schemes and no ports, leads there: never from `https` to an `http`
 /// upstream, nor from a port that neither the scheme nor the upstream has. A route for any host does so only if it
 /// is for this listener alone: else each request for any other host would be taken for it.
-fn leads_there(
+pub fn leads_there(
     snapshot: &Snapshot,
     upstream: usize,
     route: usize,

@@ -23,11 +23,31 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// How the client can show who it is, where that is missing.
     pub challenge: Option<CallerChallenge>,
-    /// The index of the rule about what may leave that refused it.
-    pub egress_rule: Option<usize>,
+    /// The rule about what may leave that refused it.
+    pub egress: Option<EgressDenial>,
     /// What caused it, for the log.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// A rule about what may leave refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EgressDenial {
+    /// The index of the rule (see [`EgressPolicy::rules`](crate::egress::EgressPolicy::rules)).
+    pub rule: usize,
+    /// What of the destination it is that may not be.
+    pub by: DeniedBy,
+}
+
+/// What of a destination may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeniedBy {
+    /// Its host.
+    Host,
+    /// How its address is written.
+    Address,
+    /// Its port.
+    Port,
 }
 
 /// What a client is asked for that has to show who it is.
@@ -48,7 +68,7 @@ impl ProxyError {
             detail: detail.into(),
             retry_after: None,
             challenge: None,
-            egress_rule: None,
+            egress: None,
             source: None,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::admission::HeldLimits;
@@ -17,7 +17,8 @@ use super::audited::AuditNotes;
 use super::caller_rule::CallerRule;
 use super::client_connection::{ClientConnection, InFlight, NamedCaller, ShownSecret};
 use super::error::{ErrorKind, ProxyError};
-use super::passing::Passage;
+use super::passing::{self, Passage};
+use super::reception::Reception;
 use super::request_id;
 use super::route_taken::RouteTaken;
 use super::send_record::SendRecord;
@@ -28,7 +29,7 @@ use super::upload::Upload;
 use crate::caller::{CallerIndex, Identified};
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
-use crate::snapshot::BuiltUpstream;
+use crate::snapshot::{BuiltUpstream, Snapshot};
 use crate::tls::without_documentation_link;
 use crate::trace::trace_of;
 
@@ -175,6 +176,16 @@ impl Exchange {
         self.passed = Some(Arc::clone(upstream));
     }
 
+    /// How it has come, to be decided about by its snapshot.
+    pub fn reception<'s>(&self, snapshot: &'s Snapshot) -> Reception<'s, '_> {
+        Reception {
+            snapshot,
+            listener: self.listener,
+            caller: self.caller_index(),
+            client: self.client(),
+        }
+    }
+
     /// Who sent it.
     pub fn caller_index(&self) -> Option<CallerIndex> {
         self.caller.map(|identified| identified.caller)
@@ -242,12 +253,8 @@ impl Exchange {
         self.in_flight.client()
     }
 
-    /// The upstream gets the id of this request: once, whatever the client sent.
-    pub fn add_request_id(&mut self, headers: &mut HeaderMap) {
-        headers.insert(request_id::HEADER, self.id().clone());
-    }
-
-    fn id(&mut self) -> &HeaderValue {
+    /// The id of this request: the client's, or one of ours.
+    pub fn id(&mut self) -> &HeaderValue {
         self.id.get_or_insert_with(request_id::random)
     }
 
@@ -306,8 +313,11 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn record_error(&mut self, error: &ProxyError) {
-        if let (None, Some(rule)) = (self.route, error.egress_rule) {
-            self.route = Some(self.shard.snapshot.egress_route(rule));
+        if let Some(denial) = error.egress {
+            let snapshot = &self.shard.snapshot;
+            passing::count_denial(snapshot, self.listener, denial);
+            let route = snapshot.egress_route(denial.rule);
+            self.route.get_or_insert(route);
         }
         // Some addresses show only when they are dialled, and a reload may have ended a permission meanwhile.
         if let ErrorKind::DestinationDenied | ErrorKind::Loop | ErrorKind::NotPermitted = error.kind

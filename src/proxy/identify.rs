@@ -243,7 +243,7 @@ fn opener_of(snapshot: &Snapshot, opener: &NamedCaller) -> Result<Identified, &'
 
 /// Nobody knows who is calling. Only the log is told why.
 #[cold]
-fn caller_unknown(rules: &ListenerRules, reason: impl Into<Cow<'static, str>>) -> ProxyError {
+pub fn caller_unknown(rules: &ListenerRules, reason: impl Into<Cow<'static, str>>) -> ProxyError {
     let detail = "the listener serves callers that it knows: send what one is known by";
     let mut error = ProxyError::new(ErrorKind::CallerUnknown, detail).caused_by(reason.into());
     error.challenge = Some(CallerChallenge {

@@ -181,7 +181,7 @@ pub fn is_still_intercepted(
 
 /// Whether the CA may sign for this host.
 pub fn covers(snapshot: &Snapshot, host: &str) -> bool {
-    let interception = snapshot.interception.as_ref();
+    let interception = snapshot.config.interception.as_ref();
     interception.is_some_and(|interception| interception.covers(host))
 }
 

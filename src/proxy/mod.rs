@@ -6,9 +6,11 @@ mod browser_guard;
 mod caller_rule;
 mod client_connection;
 mod connect;
+mod decide;
 mod destination;
 mod error;
 mod exchange;
+mod explain;
 mod failure;
 mod forward;
 mod forwarded;
@@ -21,6 +23,7 @@ mod open_tunnels;
 mod outgoing;
 mod passing;
 mod permit;
+mod reception;
 mod redirected;
 mod renewal;
 mod reply;
@@ -51,6 +54,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
+pub use explain::{ExplainState, explain};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
 pub use intercept::{
     NamedDestination, NotIntercepted, PendingInterception, is_still_intercepted, name_inside,
@@ -69,9 +73,7 @@ use crate::egress::Reach;
 use crate::http1::ReasonPhrase;
 use crate::policy::AskedFor;
 use crate::route::{AllowedAddresses, AllowedHosts};
-use crate::snapshot::{
-    BrowserGuard, BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot,
-};
+use crate::snapshot::{BrowserGuard, BuiltUpstream, Injection, NoCredential, Snapshot};
 use browser_guard::BrowserRefusal;
 use destination::Way;
 use exchange::Exchange;
@@ -80,7 +82,6 @@ use forwarded::Forwarded;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
-use route_taken::RouteTaken;
 use send_record::SendRecord;
 use upload::Upload;
 
@@ -154,9 +155,9 @@ async fn answer(
                 Some(_) => Scheme::Https,
                 None => Scheme::Http,
             };
-            admit_browsers(listener, own, &checked, &request.head)?;
+            decide::admit_browsers(listener, own, &checked, &request.head)?;
         }
-        let way = find_way(exchange, snapshot, &checked, &request.head)?;
+        let way = decide::find_way(&exchange.reception(snapshot), &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let (upstream, pool, target, forwarded, passage) = match way {
             Way::Routed(taken, forwarded) => {
@@ -198,8 +199,13 @@ async fn answer(
         if max_forwards::ends_here(&mut request.head)? {
             return Ok((max_forwards::answer(), None));
         }
-        let own = scrub::own_headers(exchange, snapshot, upstream);
-        scrub::scrub(exchange, snapshot, upstream, own, &mut request.head);
+        let judged = exchange.caller_header_judged();
+        let own = scrub::own_headers(&snapshot.listeners[exchange.listener], judged, upstream);
+        let id = snapshot.config.server.request_id;
+        let id = id.then(|| exchange.id().clone());
+        let caller = exchange.caller_index();
+        scrub::scrub(snapshot, caller, id, upstream, own, &mut request.head);
+        exchange.trace.scrub(&mut request.head.headers);
         let outgoing =
             OutgoingRequest::new(upstream, injection, own, request, target, tunnel, forwarded);
         (outgoing, pool, passage, upgrade)
@@ -233,67 +239,11 @@ fn check<'r>(
     request: &'r ReceivedRequest,
 ) -> Result<Checked<'r>, ProxyError> {
     let head = &request.head;
-    let snapshot = &exchange.shard.snapshot;
-    let checked = request::check(head).inspect_err(|_| {
+    let checked = decide::check_head(&exchange.shard.snapshot, head).inspect_err(|_| {
         exchange.grpc = request::is_grpc(&head.headers);
     })?;
-    let seen = checked.seen;
-    exchange.grpc = seen.grpc;
-    if head.headers.len() > snapshot.config.server.max_headers {
-        // Over HTTP/1.1 they have been counted.
-        return Err(ProxyError::new(
-            ErrorKind::HeaderTooLarge,
-            "the request has too many headers; send fewer, or raise max_headers",
-        ));
-    }
-    if seen.via
-        && snapshot.via.is_some()
-        && request::has_passed_through(&head.headers, &snapshot.instance)
-    {
-        return Err(ProxyError::new(
-            ErrorKind::Loop,
-            "the request already passed through this instance; look for an upstream whose url leads back here",
-        ));
-    }
+    exchange.grpc = checked.seen.grpc;
     Ok(checked)
-}
-
-/// Refuses web pages that may not use the listener, whose own pages have come in the `own` scheme.
-fn admit_browsers(
-    listener: &ListenerRules,
-    own: Scheme,
-    checked: &Checked<'_>,
-    head: &Parts,
-) -> Result<(), ProxyError> {
-    match &listener.browser_guard {
-        Some(guard) => browser_guard::admit(guard, own, checked, &head.headers)
-            .map_err(BrowserRefusal::to_listener_error),
-        None => Ok(()),
-    }
-}
-
-/// The way that a request takes. On a forward listener web pages are refused where it leads to a token.
-fn find_way<'s>(
-    exchange: &Exchange,
-    snapshot: &'s Snapshot,
-    checked: &Checked<'_>,
-    head: &Parts,
-) -> Result<Way<'s>, ProxyError> {
-    let listener = &snapshot.listeners[exchange.listener];
-    if !listener.is_forward {
-        let (host, path) = (&checked.host, &checked.path.canonical);
-        let routes = &snapshot.routes;
-        let matched = routes.find(exchange.listener, host, path, &head.method);
-        let matched = matched.ok_or_else(no_route)?;
-        return Ok(Way::Routed(RouteTaken::written(&matched), Forwarded::No));
-    }
-    let (way, scheme) = destination::find_way(exchange, snapshot, checked, head)?;
-    if let Way::Routed(taken, _) = &way
-        && snapshot.upstreams[taken.upstream as usize].injects()
-    {
-        admit_browsers(listener, scheme, checked, head)?;
-    }
-    Ok(way)
 }
 
 /// Whose token goes with the request, if one does.
@@ -376,12 +326,4 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
     };
     browser_guard::admit(&browser_guard, Scheme::Http, &checked, &head.headers)
         .map_err(BrowserRefusal::to_admin_error)
-}
-
-#[cold]
-fn no_route() -> ProxyError {
-    ProxyError::new(
-        ErrorKind::NoRoute,
-        "no route matches this host, path and method; add one to [[routes]], or an upstream to the listener",
-    )
 }

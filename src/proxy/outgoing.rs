@@ -64,7 +64,7 @@ pub struct OutgoingRequest<'r> {
 }
 
 /// What is written into one attempt alone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct AttemptHeaders<'a> {
     /// The token that it carries.
     pub token: Option<&'a Token>,

@@ -9,7 +9,7 @@ use http::uri::Scheme as UriScheme;
 use tokio::time::Instant;
 
 use super::caller_rule::CallerRule;
-use super::error::{ErrorKind, ProxyError};
+use super::error::{DeniedBy, EgressDenial, ErrorKind, ProxyError};
 use crate::config::{EgressAction, HttpVersion};
 use crate::egress::{EgressDecision, Reach};
 use crate::policy::CallerIndex;
@@ -48,7 +48,7 @@ impl Passage {
     }
 }
 
-/// Judges a destination that no route leads to, by its host and port. A refusal is counted.
+/// Judges a destination that no route leads to, by its host and port.
 ///
 /// # Errors
 /// `loop` if it is written as a socket of this process; else `destination_denied`, with the rule that decided.
@@ -77,8 +77,8 @@ pub fn judge_by_exact_host(
     passes_exactly(&decided.0).then(|| conclude(snapshot, listener, destination, decided))
 }
 
-/// Judges a destination that may pass by the rules about its host; `None` if they deny it. That is not counted, since
-/// something else may lead there.
+/// Judges a destination that may pass by the rules about its host; `None` if they deny it, since something
+/// else may lead there.
 pub fn judge_if_host_passes(
     snapshot: &Snapshot,
     listener: usize,
@@ -126,23 +126,22 @@ fn conclude(
             "the destination is this process itself; leave its addresses to no_proxy",
         ));
     }
-    let metrics = snapshot.egress_metrics(listener, decision.rule);
     let refusal = if !passes(&decision) {
-        metrics.denied.inc();
-        Some(denied_by_host(snapshot, decision.rule))
+        Some((DeniedBy::Host, denied_by_host(snapshot, decision.rule)))
     } else if is_unusual_ipv4(host) {
-        metrics.denied_address.inc();
         let detail = "an IPv4 address is written as four decimal numbers";
-        Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
+        let error = ProxyError::new(ErrorKind::DestinationDenied, detail);
+        Some((DeniedBy::Address, error))
     } else if !snapshot.egress.allows_port(listener, port) {
-        metrics.denied_port.inc();
         let detail = format!("port {port} is none of `ports` of [egress]");
-        Some(ProxyError::new(ErrorKind::DestinationDenied, detail))
+        let error = ProxyError::new(ErrorKind::DestinationDenied, detail);
+        Some((DeniedBy::Port, error))
     } else {
         None
     };
-    if let Some(mut error) = refusal {
-        error.egress_rule = Some(decision.rule);
+    if let Some((by, mut error)) = refusal {
+        let rule = decision.rule;
+        error.egress = Some(EgressDenial { rule, by });
         return Err(error);
     }
     Ok(Passage {
@@ -150,6 +149,16 @@ fn conclude(
         reach: snapshot.egress.reach(listener),
         reported,
     })
+}
+
+/// Counts a request that was refused by its host and port.
+pub fn count_denial(snapshot: &Snapshot, listener: usize, denial: EgressDenial) {
+    let metrics = snapshot.egress_metrics(listener, denial.rule);
+    match denial.by {
+        DeniedBy::Host => metrics.denied.inc(),
+        DeniedBy::Address => metrics.denied_address.inc(),
+        DeniedBy::Port => metrics.denied_port.inc(),
+    }
 }
 
 /// Counts a request that passed, or that was refused when its address was judged.
@@ -273,8 +282,9 @@ impl PassedOrigins {
     }
 }
 
+/// The answer where there is no upstream for an origin.
 #[cold]
-fn no_pool(error: OriginPoolError<PassingError>) -> ProxyError {
+pub fn no_pool(error: OriginPoolError<PassingError>) -> ProxyError {
     let (kind, detail) = match &error {
         OriginPoolError::Full { .. } => (
             ErrorKind::Overloaded,

@@ -32,9 +32,10 @@ pub fn asked(
     routed: Option<&BuiltUpstream>,
 ) -> Result<AskedUpgrade, ProxyError> {
     let host = if exchange.is_forward() {
-        let host = destination::host(exchange, checked);
+        let reception = exchange.reception(&exchange.shard.snapshot);
+        let host = destination::host(&reception, checked);
         let Destination { scheme, host, port } =
-            destination::asked(exchange, &host, checked, head)?;
+            destination::asked(&reception, &host, checked, head)?;
         UpgradeHost::Destination(snapshot::origin(scheme, host, port))
     } else {
         UpgradeHost::Named(checked.host.as_ref().into())

@@ -76,9 +76,22 @@ impl ImpliedRoutes {
         destination: Destination<'_>,
         path: &str,
     ) -> Option<Match<'_, u32>> {
+        self.find_where(listener, destination, path, |_| true)
+    }
+
+    /// The same of the upstreams that count.
+    pub fn find_where(
+        &self,
+        listener: usize,
+        destination: Destination<'_>,
+        path: &str,
+        counts: impl Fn(u32) -> bool,
+    ) -> Option<Match<'_, u32>> {
         let Destination { scheme, host, port } = destination;
         let way = self.ways.binary_search(&(listener, scheme, port)).ok()?;
-        self.hosts.find_by_name(way, host, path, &Method::GET)
+        let counts = |upstream: &u32| counts(*upstream);
+        self.hosts
+            .find_by_name_where(way, host, path, &Method::GET, counts)
     }
 }
 

@@ -80,7 +80,25 @@ impl Builder {
     pub fn build(&self, config: Config, old: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         self.context.windows.resize(config.server.window_budget);
         let audit = audit::build(&self.context, &config, old)?;
-        let tracer = self.tracer(&config, old)?;
+        let mut parts = self.parts(&config, old)?;
+        parts.interception = interception(&config, old)?;
+        parts.audit = audit;
+        parts.tracer = self.tracer(&config, old)?;
+        Ok(self.assemble(config, parts, old))
+    }
+
+    /// Builds a snapshot that only tells what it would do: files are read and none is written. Its credentials fetch as
+    /// soon as the current runtime gets to it, which must not be.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn preview(&self, config: Config) -> Result<Snapshot, BuildError> {
+        let parts = self.parts(&config, None)?;
+        Ok(self.assemble(config, parts, None))
+    }
+
+    /// Without what is written to.
+    fn parts(&self, config: &Config, old: Option<&Snapshot>) -> Result<BuiltParts, BuildError> {
         let mut credentials = BTreeMap::new();
         let bound = config.certificate_bound_credentials();
         for (name, credential) in &config.credentials {
@@ -93,25 +111,23 @@ impl Builder {
             credentials.insert(name.clone(), built);
         }
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
-        let callers = caller_indices(&config);
+        let callers = caller_indices(config);
         for upstream in config.upstreams.values() {
             let built = upstream::build(&self.context, upstream, &credentials, &callers, old)?;
             upstreams.push(built);
         }
-        let tls = listener_tls(&config, old)?;
-        let interception = interception(&config, old)?;
+        let tls = listener_tls(config, old)?;
         let known = old.map(|old| &*old.callers);
-        let callers = Arc::new(Callers::build(&config, known));
-        let parts = BuiltParts {
+        let callers = Arc::new(Callers::build(config, known));
+        Ok(BuiltParts {
             credentials,
             upstreams,
             callers,
             tls,
-            audit,
-            tracer,
-            interception,
-        };
-        Ok(self.assemble(config, parts, old))
+            audit: None,
+            tracer: None,
+            interception: None,
+        })
     }
 
     /// Puts a standby certificate in use once it has a token. A new certificate in the files becomes the standby,

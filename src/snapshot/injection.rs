@@ -168,6 +168,19 @@ impl Injection {
         }))
     }
 
+    /// The header's value with `***` in the place of the token, whose type is `token_type` if none has come yet.
+    pub fn masked_value(&self, token_type: &str) -> String {
+        match self.prefix.as_deref() {
+            Some("") => "***".to_owned(),
+            Some(prefix) => format!("{prefix} ***"),
+            None => {
+                let held = self.source.last_token();
+                let token_type = held.as_ref().map_or(token_type, |held| held.token_type());
+                format!("{token_type} ***")
+            }
+        }
+    }
+
     /// The header's value: built once for each token.
     pub fn value(&self, token: &Token) -> HeaderValue {
         let Some(prefix) = &self.prefix else {

@@ -93,6 +93,14 @@ impl TokenRejections {
         Some(token)
     }
 
+    /// Whether the token that the source holds is in quarantine for this upstream.
+    pub fn is_quarantined(&self, source: &TokenSource) -> bool {
+        let held = source.last_token();
+        let quarantined = self.quarantined.load(Ordering::Acquire);
+        held.is_some_and(|token| token.id() == quarantined)
+            && self.attempt_to_wait_for(source).is_some()
+    }
+
     /// As [`TokenSource::acquire`], but waits for the shared attempt while the token is in quarantine for
     /// this upstream. When that brings nothing in time, the token in quarantine serves on.
     ///

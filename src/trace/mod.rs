@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 pub use context::{SpanId, TraceContext, TraceId};
-pub use propagation::{Carriers, Incoming, TraceHeaders, trace_of};
+pub use propagation::{Carriers, Incoming, TRACEPARENT, TraceHeaders, trace_of};
 pub use span::{AttributeValue, Span, SpanKind};
 pub use tracer::Tracer;
 

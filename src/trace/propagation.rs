@@ -10,7 +10,8 @@ use super::hex;
 use super::{TraceContext, TraceId};
 use crate::config::Propagators;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header of W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// How much memory the values of headers share.

@@ -229,6 +229,21 @@ impl Connector {
         self.proxy.is_some()
     }
 
+    /// Judges the server as [`connect`](Self::connect) does before anything is dialled, as far as that shows without a
+    /// resolver.
+    ///
+    /// # Errors
+    /// Its host is written as an address that may not be connected to.
+    pub fn check_written(&self) -> Result<(), ConnectError> {
+        self.hop.check_server()?;
+        self.hop.check_written()
+    }
+
+    /// The URL of the proxy that it goes through, without what that is shown.
+    pub fn proxy(&self) -> Option<&str> {
+        self.proxy.as_ref().map(|hop| hop.proxy_url())
+    }
+
     /// What is known of the addresses of its host.
     pub(super) fn addresses(&self) -> &KnownAddresses {
         &self.hop.addresses
@@ -341,7 +356,7 @@ impl Connector {
     }
 
     /// Host and port of the server.
-    pub(super) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         self.hop.authority()
     }
 }

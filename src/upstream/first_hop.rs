@@ -173,6 +173,19 @@ impl FirstHop {
             })
     }
 
+    /// As [`dial`](Self::dial) judges it, as far as that shows without a resolver: an address that the host is written as.
+    ///
+    /// # Errors
+    /// It may not be connected to.
+    pub(super) fn check_written(&self) -> Result<(), ConnectError> {
+        let ip = match self.resolver.host() {
+            Host::Ipv4(ip) => IpAddr::V4(*ip),
+            Host::Ipv6(ip) => IpAddr::V6(*ip),
+            Host::Domain(_) => return Ok(()),
+        };
+        self.judge(SocketAddr::new(ip, self.resolver.port()))
+    }
+
     /// Where addresses are checked: whether the server behind a proxy may be at the one that its URL names.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ pub struct ConnectionHistory {
     has_closes: AtomicBool,
     /// When the last connection was made; zero if the last attempt has failed.
     last_connect: AtomicU64,
+    /// Whether there has been an attempt.
+    has_tried: AtomicBool,
     next_lookup: AtomicU64,
     /// What the server speaks, as a number of [`SpokenHttp`], and until when this counts.
     spoken: AtomicU8,
@@ -79,6 +81,7 @@ impl Default for ConnectionHistory {
             closes: Mutex::default(),
             has_closes: AtomicBool::new(false),
             last_connect: AtomicU64::new(0),
+            has_tried: AtomicBool::new(false),
             next_lookup: AtomicU64::new(millis(LOOKUP_INTERVAL)),
             spoken: AtomicU8::new(0),
             spoken_until: AtomicU64::new(0),
@@ -168,6 +171,13 @@ impl ConnectionHistory {
             0
         };
         self.last_connect.store(last_connect, Relaxed);
+        self.has_tried.store(true, Relaxed);
+    }
+
+    /// Whether the last attempt to connect has succeeded; `None` before the first.
+    pub fn last_connect_succeeded(&self) -> Option<bool> {
+        let has_tried = self.has_tried.load(Relaxed);
+        has_tried.then(|| self.last_connect.load(Relaxed) > 0)
     }
 
     /// Whether a connection was made since then, and no attempt has failed after it.

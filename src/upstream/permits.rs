@@ -33,6 +33,11 @@ impl ConnectionPermits {
         self.max
     }
 
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.max - self.free.available_permits()
+    }
+
     /// One, if one is free.
     pub fn take(&self) -> Option<ConnectionPermit> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok();

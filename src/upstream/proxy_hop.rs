@@ -104,6 +104,11 @@ impl ProxyHop {
         }
     }
 
+    /// The URL of the proxy, for messages.
+    pub(super) fn proxy_url(&self) -> &str {
+        &self.proxy.shown
+    }
+
     /// Host and port of the server.
     pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)

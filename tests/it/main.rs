@@ -21,6 +21,7 @@ mod drain;
 mod egress_proxy;
 mod errors;
 mod exec;
+mod explain;
 mod forward;
 mod interception;
 mod limits;

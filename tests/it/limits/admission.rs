@@ -250,6 +250,7 @@ url = "http://{api}"
         let caller = &status["callers"][caller];
         let expected = json!({
             "requests": caller["requests"],
+            "rate_limited": caller["rate_limited"],
             "limits": { "concurrent": limit },
             "in_use": { "requests": used, "tunnels": 0 },
         });

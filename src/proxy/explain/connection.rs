@@ -1,0 +1,247 @@
+//! What a CONNECT and a redirected connection become, and what stands inside of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::Version;
+
+use super::asked::{AskedRequest, AskedUrl};
+use super::steps::Steps;
+use super::stop::{Stop, always, unless, way_denied};
+use crate::config::Scheme;
+use crate::explanation::{ExplainedConnection, ExplainedUpstream, LostRoute};
+use crate::policy::CallerIndex;
+use crate::proxy::client_connection::{ClientConnection, ConnectionTarget};
+use crate::proxy::connect::{self, ConnectVerdict};
+use crate::proxy::destination;
+use crate::proxy::error::{ErrorKind, ProxyError};
+use crate::proxy::intercept;
+use crate::proxy::passing::Passage;
+use crate::route::{self, Destination};
+use crate::snapshot;
+
+/// What follows on a connection whose way is known.
+pub(super) enum Follows {
+    /// Nothing that is read here, or nothing that was asked about.
+    Nothing,
+    /// Plain HTTP.
+    PlainHttp,
+    /// Requests inside of TLS.
+    Requests(ConnectionTarget),
+}
+
+impl Steps<'_> {
+    /// A CONNECT to this host and port.
+    pub(super) fn connect(
+        &mut self,
+        client: &ClientConnection,
+        asked: &AskedRequest,
+        authority: &str,
+    ) -> Result<Follows, Stop> {
+        if !self.rules().is_forward {
+            self.shown.asked = format!("CONNECT {authority}");
+            self.request(client, asked.head(authority, authority)?)?;
+            return Ok(Follows::Nothing);
+        }
+        if self.shown.asked.is_empty() {
+            self.shown.asked = format!("CONNECT {authority}");
+        }
+        let mut head = asked.head(authority, authority)?;
+        head.method = http::Method::CONNECT;
+        let (host, port) = connect::check(client, &head).map_err(always)?;
+        let caller = self.identify()?.map(|identified| identified.caller);
+        self.permit_listener(caller)?;
+        let target = ConnectionTarget {
+            scheme: Scheme::Http,
+            host: route::canonical(&host).into(),
+            port,
+            caller: None,
+            extended_connect: true,
+        };
+        self.lead(client, target, caller)
+    }
+
+    /// A request for an https URL that its client sends inside of a CONNECT.
+    pub(super) fn inside_of_connect(
+        &mut self,
+        client: &ClientConnection,
+        asked: &AskedRequest,
+        url: &AskedUrl,
+    ) -> Result<(), Stop> {
+        let authority = format!("{}:{}", url.host(), url.port());
+        self.shown.asked = format!(
+            "CONNECT {authority}, and inside of it, over TLS, {} {} with Host: {}",
+            asked.method, url.path, url.authority
+        );
+        match self.connect(client, asked, &authority)? {
+            Follows::Nothing => Ok(()),
+            Follows::PlainHttp => Err(unless("`url` of the upstream")(ProxyError::bad_request(
+                "only plain HTTP is served inside of the CONNECT, since the upstream is reached by http: call it as http://",
+            ))),
+            Follows::Requests(target) => self.requests(client, asked, url, target),
+        }
+    }
+
+    /// A request on a connection that the system has redirected here.
+    pub(super) fn redirected(
+        &mut self,
+        client: &ClientConnection,
+        asked: &AskedRequest,
+        url: &AskedUrl,
+    ) -> Result<(), Stop> {
+        let bare = url.host().trim_start_matches('[').trim_end_matches(']');
+        let ip = bare.parse::<IpAddr>();
+        // Its client has resolved the name, and what it has found is not known here.
+        self.is_elsewhere = ip.is_err();
+        let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        client.set_original_destination(SocketAddr::new(ip, url.port()));
+        let (method, path, authority) = (&asked.method, &url.path, &url.authority);
+        let over = match url.scheme {
+            Scheme::Http => "",
+            Scheme::Https => ", over TLS,",
+        };
+        self.shown.asked = format!(
+            "{method} {path} with Host: {authority}{over} on a connection to port {}",
+            url.port()
+        );
+        if url.scheme == Scheme::Http {
+            return self.request(client, asked.head(path, authority)?);
+        }
+        let target = ConnectionTarget {
+            scheme: Scheme::Https,
+            host: route::canonical(&url.host().to_ascii_lowercase()).into(),
+            port: url.port(),
+            caller: None,
+            extended_connect: true,
+        };
+        match self.lead(client, target, None)? {
+            Follows::Requests(target) => self.requests(client, asked, url, target),
+            Follows::Nothing | Follows::PlainHttp => Ok(()),
+        }
+    }
+
+    /// Leads a connection on whose client is known.
+    fn lead(
+        &mut self,
+        client: &ClientConnection,
+        target: ConnectionTarget,
+        caller: Option<CallerIndex>,
+    ) -> Result<Follows, Stop> {
+        let snapshot = self.snapshot;
+        let original = client.original_destination();
+        let verdict = connect::judge(snapshot, self.listener, caller, &target, original);
+        let (verdict, reported) = match verdict {
+            Ok(judged) => judged,
+            Err(error) => {
+                if error.kind == ErrorKind::InterceptionOff {
+                    self.show_owed(&target);
+                }
+                return Err(self.denied(error));
+            }
+        };
+        self.report(reported);
+        match verdict {
+            ConnectVerdict::PlainHttp => {
+                self.shown.connection = Some(ExplainedConnection::PlainHttp);
+                Ok(Follows::PlainHttp)
+            }
+            ConnectVerdict::Intercept(taken) => {
+                self.shown.connection = Some(ExplainedConnection::Intercepted);
+                self.show_route(&taken);
+                self.dial(&snapshot.upstreams[taken.upstream as usize], false)?;
+                Ok(Follows::Requests(target))
+            }
+            ConnectVerdict::InterceptByName(passage) => {
+                self.shown.connection = Some(ExplainedConnection::InterceptedByName);
+                if let Some(passage) = passage {
+                    self.tunnel_past_routes(client, &target, passage)?;
+                }
+                Ok(Follows::Requests(target))
+            }
+            ConnectVerdict::Tunnel(taken) => {
+                self.shown.connection = Some(ExplainedConnection::Tunnel);
+                self.show_route(&taken);
+                let upstream = &snapshot.upstreams[taken.upstream as usize];
+                self.show_limits(caller);
+                self.show_state(upstream, None);
+                self.dial(upstream, true)?;
+                Ok(Follows::Nothing)
+            }
+            ConnectVerdict::Pass(passage) => {
+                self.shown.connection = Some(ExplainedConnection::Tunnel);
+                self.tunnel_past_routes(client, &target, passage)?;
+                Ok(Follows::Nothing)
+            }
+        }
+    }
+
+    /// What a tunnel would lead past.
+    fn show_owed(&mut self, target: &ConnectionTarget) {
+        let destination = Destination {
+            scheme: Scheme::Https,
+            ..target.destination()
+        };
+        let snapshot = self.snapshot;
+        let mut routes = destination::routes_to(snapshot, self.listener, destination);
+        self.shown.lost.extend(routes.next().map(|taken| {
+            LostRoute {
+                route: snapshot.route_labels[taken.route as usize].clone(),
+                upstream: snapshot.upstreams[taken.upstream as usize]
+                    .config
+                    .name
+                    .clone(),
+                reason: "its requests have to be read, and nothing reads them inside of this TLS"
+                    .to_owned(),
+            }
+        }));
+    }
+
+    fn tunnel_past_routes(
+        &mut self,
+        client: &ClientConnection,
+        target: &ConnectionTarget,
+        passage: Passage,
+    ) -> Result<(), Stop> {
+        let origin = if self.is_elsewhere {
+            snapshot::origin(Scheme::Http, &target.host, target.port)
+        } else {
+            connect::passes_to(target, client.original_destination())
+        };
+        let way = passage.way(&origin, Version::HTTP_11);
+        let passed = self.pass(&origin, passage, way)?;
+        // It has no scheme.
+        let url = passed.endpoint.connector.authority();
+        self.shown.upstream = Some(ExplainedUpstream { name: None, url });
+        self.dial(&passed, true)
+    }
+
+    /// A request inside of TLS that is ended here. A client whose URL holds an address names nothing in its handshake.
+    fn requests(
+        &mut self,
+        client: &ClientConnection,
+        asked: &AskedRequest,
+        url: &AskedUrl,
+        target: ConnectionTarget,
+    ) -> Result<(), Stop> {
+        let name = url.host().to_ascii_lowercase();
+        let name = (!route::is_address(&name)).then_some(&*name);
+        let named = intercept::name_inside(self.snapshot, self.listener, &target, name);
+        let named = match named {
+            Ok(named) => named,
+            // It is a tunnel, as it was shown.
+            Err(refused) if refused.is_unmatched && self.shown.upstream.is_some() => {
+                self.shown.connection = Some(ExplainedConnection::Tunnel);
+                return Ok(());
+            }
+            Err(refused) => {
+                let error = ProxyError::new(ErrorKind::Misdirected, refused.reason);
+                return Err(way_denied(error));
+            }
+        };
+        self.shown.connection = Some(ExplainedConnection::Intercepted);
+        client.set_target(named.target);
+        self.is_inside = true;
+        // From here on it is the request that counts.
+        self.forget_way();
+        self.request(client, asked.head(&url.path, &url.authority)?)
+    }
+}

@@ -1,0 +1,376 @@
+//! The steps of one request by one listener, in the order of `answer`.
+
+use http::Version;
+use http::request::Parts;
+
+use super::asked::{AskedRequest, AskedUrl, Target, own_host};
+use super::lost::{self, Matched};
+use super::sent::{self, Leaving};
+use super::state::{self, ExplainState};
+use super::stop::{Stop, always, unless, way_denied};
+use crate::caller::{CallerIndex, Identified, Means};
+use crate::client_socket::Peer;
+use crate::config::{self, ListenAddress, Scheme};
+use crate::egress::Reach;
+use crate::explanation::{ExplainedCaller, ExplainedListener, Explanation, QuestionError};
+use crate::proxy::client_connection::ClientConnection;
+use crate::proxy::decide;
+use crate::proxy::destination::{self, Way};
+use crate::proxy::error::ProxyError;
+use crate::proxy::forwarded::Forwarded;
+use crate::proxy::identify;
+use crate::proxy::permit;
+use crate::proxy::reception::Reception;
+use crate::proxy::request::Checked;
+use crate::proxy::route_taken::RouteTaken;
+use crate::proxy::target;
+use crate::snapshot::{BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot};
+
+/// One request on its way by one listener.
+pub(super) struct Steps<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) listener: usize,
+    caller: Option<CallerIndex>,
+    state: ExplainState,
+    /// It stands inside of a CONNECT whose caller is known.
+    pub(super) is_inside: bool,
+    /// The address that its connection was on its way to is not known.
+    pub(super) is_elsewhere: bool,
+    /// The index of the route that it takes.
+    pub(super) route: Option<u32>,
+    pub(super) shown: Explanation,
+}
+
+impl<'s> Steps<'s> {
+    /// A request of this caller comes in by the listener with this index.
+    pub(super) fn begin(
+        snapshot: &'s Snapshot,
+        listener: usize,
+        caller: Option<CallerIndex>,
+        state: ExplainState,
+    ) -> Self {
+        let config = &snapshot.config.listeners[listener];
+        let kind = match (&config.forward, config.redirection()) {
+            (None, _) => "reverse",
+            (Some(_), None) => "forward",
+            (Some(_), Some(_)) => "redirected",
+        };
+        let shown = Explanation {
+            listener: ExplainedListener {
+                name: config.name.clone(),
+                address: match &config.address {
+                    ListenAddress::Tcp(address) => address.to_string(),
+                    ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+                },
+                kind: kind.to_owned(),
+            },
+            ..Explanation::default()
+        };
+        Self {
+            snapshot,
+            listener,
+            caller,
+            state,
+            is_inside: false,
+            is_elsewhere: false,
+            route: None,
+            shown,
+        }
+    }
+
+    /// Takes them.
+    ///
+    /// # Errors
+    /// What is asked is no request.
+    pub(super) fn take(mut self, asked: &AskedRequest) -> Result<Explanation, QuestionError> {
+        match self.arrive(asked) {
+            Ok(()) => {}
+            Err(Stop::Refused(error, change)) => self.show_refusal(&error, change),
+            Err(Stop::Question(error)) => return Err(error),
+        }
+        if self.state == ExplainState::Shown && self.shown.state.is_none() {
+            self.shown.state = Some(state::now(self.snapshot, None, None));
+        }
+        Ok(self.shown)
+    }
+
+    fn arrive(&mut self, asked: &AskedRequest) -> Result<(), Stop> {
+        let config = &self.snapshot.config.listeners[self.listener];
+        let client = self.client();
+        let own = own_host(config);
+        match &asked.target {
+            Target::Authority(authority) => self.connect(&client, asked, authority).map(drop),
+            Target::Path(path) => {
+                self.shown.asked = format!("{} {path} with Host: {own}", asked.method);
+                self.request(&client, asked.head(path, &own)?)
+            }
+            Target::Url(url) if config.redirection().is_some() => {
+                self.redirected(&client, asked, url)
+            }
+            Target::Url(url) if config.forward.is_some() && url.scheme == Scheme::Https => {
+                self.inside_of_connect(&client, asked, url)
+            }
+            Target::Url(url) if config.forward.is_some() => {
+                let whole = format!("http://{}{}", url.authority, url.path);
+                self.shown.asked = format!("{} {whole}", asked.method);
+                self.request(&client, asked.head(&whole, &url.authority)?)
+            }
+            Target::Url(url) => self.reverse(&client, asked, url),
+        }
+    }
+
+    fn reverse(
+        &mut self,
+        client: &ClientConnection,
+        asked: &AskedRequest,
+        url: &AskedUrl,
+    ) -> Result<(), Stop> {
+        let AskedUrl {
+            authority, path, ..
+        } = url;
+        self.shown.asked = format!("{} {path} with Host: {authority}", asked.method);
+        let speaks_tls = self.rules().tls.is_some();
+        if speaks_tls != (url.scheme == Scheme::Https) {
+            return Err(always(ProxyError::bad_request(if speaks_tls {
+                "plain HTTP comes to a listener that speaks TLS: use https://"
+            } else {
+                "TLS comes to a listener that speaks plain HTTP: use http://, or give the listener a certificate (tls)"
+            })));
+        }
+        self.request(client, asked.head(path, authority)?)
+    }
+
+    /// The steps of a request, in their order.
+    pub(super) fn request(
+        &mut self,
+        client: &ClientConnection,
+        mut head: Parts,
+    ) -> Result<(), Stop> {
+        let (snapshot, listener) = (self.snapshot, self.listener);
+        let method = head.method.clone();
+        // It stays while its head is scrubbed.
+        let received = head.clone();
+        let checked = decide::check_head(snapshot, &received).map_err(always)?;
+        let caller = self.identify()?;
+        let reception = Reception {
+            snapshot,
+            listener,
+            caller: caller.map(|identified| identified.caller),
+            client,
+        };
+        self.permit_listener(reception.caller)?;
+        let rules = self.rules();
+        if !rules.is_forward {
+            let own = match rules.tls {
+                Some(_) => Scheme::Https,
+                None => Scheme::Http,
+            };
+            decide::admit_browsers(rules, own, &checked, &received)
+                .map_err(unless("`hosts` of the listener"))?;
+        }
+        let way = decide::find_way(&reception, &checked, &received);
+        let taken = match &way {
+            Ok(Way::Routed(taken, _)) => Some(taken),
+            _ => None,
+        };
+        self.show_lost(&reception, &checked, &received, taken);
+        let passed;
+        let (upstream, path, forwarded) = match way.map_err(|error| self.denied(error))? {
+            Way::Routed(taken, forwarded) => {
+                let upstream = &*snapshot.upstreams[taken.upstream as usize];
+                let routed = Some((&taken, upstream));
+                let path = target::write(&received, &checked, routed).map_err(always)?;
+                self.show_route(&taken);
+                self.permit_route(&taken, reception.caller)?;
+                (upstream, path, forwarded)
+            }
+            Way::Passed(origin, passage) => {
+                let path = target::write(&received, &checked, None).map_err(always)?;
+                let way = passage.way(&origin, received.version);
+                passed = self.pass(&origin, passage, way)?;
+                let forwarded = if passage.reach == Reach::Redirected {
+                    Forwarded::ToOriginal
+                } else {
+                    Forwarded::AsNamed
+                };
+                (&*passed, path, forwarded)
+            }
+        };
+        let injection = self.choose_injection(upstream, reception.caller)?;
+        self.show_limits(reception.caller);
+        self.show_state(upstream, injection);
+        let leaving = Leaving {
+            upstream,
+            injection,
+            target: path,
+            forwarded,
+            caller_header_judged: self.judges_caller_header(caller),
+        };
+        head.method = method;
+        head.version = Version::HTTP_11;
+        let mut sent = sent::head(&reception, head, leaving);
+        if self.state == ExplainState::Left {
+            // The process that will run has another one.
+            for (_, value) in &mut sent.headers {
+                *value = value.replace(&snapshot.instance, "sidebearer-ID");
+            }
+        }
+        self.shown.sent = Some(sent);
+        self.dial(upstream, false)
+    }
+
+    pub(super) fn rules(&self) -> &'s ListenerRules {
+        &self.snapshot.listeners[self.listener]
+    }
+
+    /// The connection that it comes on.
+    fn client(&self) -> std::sync::Arc<ClientConnection> {
+        let peer = match self.snapshot.config.listeners[self.listener].address {
+            ListenAddress::Tcp(address) => Peer::Tcp(address),
+            ListenAddress::Unix { .. } => Peer::Unix(None),
+        };
+        ClientConnection::new(self.rules().name.clone(), peer, 0, None, ())
+    }
+
+    /// Who sends it: the caller that is named, if it can show itself here.
+    pub(super) fn identify(&mut self) -> Result<Option<Identified>, Stop> {
+        const CHANGE: &str =
+            "`callers` of the listener, or what callers are known by in [callers.NAME]";
+        let snapshot = self.snapshot;
+        if !snapshot.permits.identifies(self.listener) {
+            return Ok(None);
+        }
+        let rules = self.rules();
+        let unknown = |reason: String| unless(CHANGE)(identify::caller_unknown(rules, reason));
+        let Some(caller) = self.caller else {
+            return Err(unknown("the request shows no caller".to_owned()));
+        };
+        let name = snapshot.callers.names.name(caller);
+        let config = &snapshot.config.listeners[self.listener];
+        let means = snapshot.config.callers.get(name);
+        let Some(means) = means.and_then(|known| means_at(known, config)) else {
+            return Err(unknown(format!(
+                "the caller {name:?} is known by nothing that comes to this listener: certificates need its \
+                 tls.client_ca_file, and users a unix socket"
+            )));
+        };
+        self.shown.caller = Some(ExplainedCaller {
+            name: name.to_owned(),
+            by: means.as_str().to_owned(),
+        });
+        Ok(Some(Identified { caller, means }))
+    }
+
+    /// Whether the header for callers is judged, so that it goes no further.
+    fn judges_caller_header(&self, caller: Option<Identified>) -> bool {
+        let by_connection = |known: Identified| self.is_inside || known.means.is_of_connection();
+        let of_api = self.rules().caller_header == http::header::AUTHORIZATION;
+        caller.is_some_and(|known| !(by_connection(known) && of_api))
+    }
+
+    pub(super) fn permit_listener(&mut self, caller: Option<CallerIndex>) -> Result<(), Stop> {
+        let judged = permit::judge_listener(self.snapshot, self.listener, caller);
+        let reported = judged.map_err(unless("`callers` of the listener"))?;
+        self.report(reported);
+        Ok(())
+    }
+
+    pub(super) fn permit_route(
+        &mut self,
+        taken: &RouteTaken<'_>,
+        caller: Option<CallerIndex>,
+    ) -> Result<(), Stop> {
+        let judged = permit::judge_route(self.snapshot, self.listener, taken.route, caller);
+        let reported = judged.map_err(unless("`callers` of the route"))?;
+        self.report(reported);
+        Ok(())
+    }
+
+    fn choose_injection<'u>(
+        &mut self,
+        upstream: &'u BuiltUpstream,
+        caller: Option<CallerIndex>,
+    ) -> Result<Option<&'u Injection>, Stop> {
+        const RULE: &str = "`credentials` of the upstream";
+        let chosen = upstream.injection_for(caller);
+        let chosen = chosen.map_err(|NoCredential| unless(RULE)(permit::not_permitted(RULE)))?;
+        self.shown.credential = chosen.map(|injection| injection.source.name().to_owned());
+        Ok(chosen)
+    }
+
+    /// The rule that refuses a way.
+    pub(super) fn denied(&mut self, error: ProxyError) -> Stop {
+        if let Some(denial) = error.egress {
+            self.show_rule(denial.rule);
+        }
+        way_denied(error)
+    }
+
+    fn show_lost(
+        &mut self,
+        reception: &Reception<'_, '_>,
+        checked: &Checked<'_>,
+        head: &Parts,
+        taken: Option<&RouteTaken<'_>>,
+    ) {
+        let host = destination::host(reception, checked);
+        let destination = if self.rules().is_forward {
+            match destination::asked(reception, &host, checked, head) {
+                Ok(destination) => Some(destination),
+                Err(_) => return,
+            }
+        } else {
+            None
+        };
+        let host = if destination.is_some() {
+            &*host
+        } else {
+            &*checked.host
+        };
+        let matched = Matched {
+            listener: self.listener,
+            host,
+            destination,
+            path: &checked.path.canonical,
+            method: &head.method,
+        };
+        self.shown.lost = lost::routes(self.snapshot, matched, taken);
+    }
+
+    pub(super) fn show_limits(&mut self, caller: Option<CallerIndex>) {
+        let limits = &self.snapshot.limits;
+        let shows_use = self.state == ExplainState::Shown;
+        let of_caller = caller.and_then(|caller| limits.caller(caller as usize));
+        let of_route = self.route.and_then(|route| limits.route(route as usize));
+        for (of, found) in [("caller", of_caller), ("route", of_route)] {
+            let shown = found.map(|found| state::limits(of, found, shows_use));
+            self.shown.limits.extend(shown.into_iter().flatten());
+        }
+    }
+
+    pub(super) fn show_state(&mut self, upstream: &BuiltUpstream, injection: Option<&Injection>) {
+        if self.state == ExplainState::Shown {
+            let configured = (!upstream.config.name.is_empty()).then_some(upstream);
+            self.shown.state = Some(state::now(self.snapshot, configured, injection));
+        }
+    }
+}
+
+/// By what a caller can be known that comes to a listener.
+fn means_at(caller: &config::Caller, listener: &config::Listener) -> Option<Means> {
+    let verifies = (listener.tls.as_ref()).is_some_and(|tls| tls.client_ca_file.is_some());
+    let is_unix = listener.address.is_unix();
+    [
+        (Means::Key, caller.key.is_some()),
+        (Means::Token, caller.token.is_some()),
+        (Means::ServiceAccount, caller.service_account.is_some()),
+        (Means::SpiffeId, verifies && caller.spiffe_id.is_some()),
+        (
+            Means::CertificateName,
+            verifies && caller.certificate_name.is_some(),
+        ),
+        (Means::User, is_unix && caller.user.is_some()),
+    ]
+    .into_iter()
+    .find_map(|(means, can)| can.then_some(means))
+}
