@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admin::{Admin, ReloadRequest};
 use crate::config::{ConfigSource, Loaded};
 use crate::files;
+use crate::handed_sockets::{HandedSocketError, HandedSockets};
 use crate::interception::Interceptor;
 use crate::metrics::Metrics;
 use crate::process;
@@ -81,6 +82,9 @@ pub enum StartError {
     /// A socket.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket that was handed over.
+    #[error(transparent)]
+    Handed(#[from] HandedSocketError),
     /// A file that changed since it was checked.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -99,6 +103,19 @@ pub async fn bind(
     loaded: Loaded,
     log: Option<LogHandle>,
 ) -> Result<Bound, StartError> {
+    bind_with(source, loaded, log, HandedSockets::default()).await
+}
+
+/// The same with sockets that were handed over, each of which has to be for something in the configuration.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_with(
+    source: impl Into<ConfigSource>,
+    loaded: Loaded,
+    log: Option<LogHandle>,
+    handed: HandedSockets,
+) -> Result<Bound, StartError> {
     let Loaded {
         config,
         warnings,
@@ -112,7 +129,8 @@ pub async fn bind(
         log.report_to(&supervisor);
     }
     let acceptor = Acceptor::start(supervisor.clone())?;
-    let mut sockets = Sockets::new(acceptor.clone());
+    handed.check(&config)?;
+    let mut sockets = Sockets::new(acceptor.clone(), handed);
     let pending = sockets.bind(&config).await?;
     if let Some(settings) = &config.interception {
         // A CA that is made now is no change that has to be taken notice of.

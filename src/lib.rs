@@ -21,6 +21,7 @@
 //!   [`route`] finds the route of a request; [`egress`] says what may leave that no route leads to.
 //! - [`policy`] is what is decided about a request once its route and its caller are known.
 //! - [`tls`] reads certificates, keys and CRLs, and is what a listener with TLS makes of them.
+//! - [`handed_sockets`] are those that systemd has opened.
 //! - [`config`] is what the TOML files say.
 //! - [`ca`] makes a certification authority that may sign for few names alone, and signs with it.
 //! - [`dpop`] proves that a token is ours (RFC 9449); [`jose`] is keys and signatures.
@@ -45,6 +46,7 @@ pub mod dpop;
 pub mod egress;
 pub mod explanation;
 pub mod files;
+pub mod handed_sockets;
 pub mod header_names;
 pub mod http1;
 pub mod http2;

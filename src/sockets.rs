@@ -14,9 +14,10 @@ use crate::address::OwnSockets;
 use crate::admin::{self, Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
 use crate::files;
+use crate::handed_sockets::HandedSockets;
 use crate::limit::ConcurrencyLimit;
 use crate::process;
-use crate::server::{self, Acceptor, BoundListener, OpenListener, Shards, SocketFile};
+use crate::server::{self, Acceptor, BoundListener, OpenListener, Shards};
 
 /// How long a shard may take to take over its connections. One that takes longer is stuck, and nobody waits
 /// for it.
@@ -31,6 +32,8 @@ pub struct Sockets {
     health: Option<OperatorSocket>,
     limit: Arc<ConcurrencyLimit>,
     own: Arc<OwnSockets>,
+    /// Those that need not be bound.
+    handed: HandedSockets,
 }
 
 /// Sockets that are bound for a configuration that does not serve yet. The kernel already queues connections
@@ -78,8 +81,8 @@ struct OperatorSocket {
 }
 
 impl Sockets {
-    /// No sockets yet.
-    pub fn new(acceptor: Acceptor) -> Self {
+    /// No sockets yet but those that were handed over.
+    pub fn new(acceptor: Acceptor, handed: HandedSockets) -> Self {
         Self {
             acceptor,
             listeners: HashMap::new(),
@@ -87,10 +90,11 @@ impl Sockets {
             health: None,
             limit: Arc::default(),
             own: Arc::default(),
+            handed,
         }
     }
 
-    /// Binds those sockets of `config` that are not open yet. Nothing changes for the sockets that are open.
+    /// Binds those sockets of `config` that are not open yet and were not handed over. Nothing changes for the sockets that are open.
     ///
     /// # Errors
     /// The first socket that cannot be bound. Those bound before it are closed again.
@@ -105,8 +109,10 @@ impl Sockets {
                     address.set_port(port);
                 }
                 let known = self.listeners.get(&key).map(|known| &known.open);
-                let open = known.map(OpenListener::file);
-                let bound = match self.bind_listener(&address, open, backlog).await {
+                let bound = match self
+                    .bind_listener(&listener.name, &address, known, backlog)
+                    .await
+                {
                     Err(error) if port.is_some() && is_without_family(&error) => {
                         let (name, address) = (&listener.name, key.to_string());
                         tracing::info!(
@@ -135,12 +141,14 @@ impl Sockets {
                 self.admin.as_ref(),
                 config.admin.as_ref(),
                 backlog,
+                &self.handed,
             )?,
             health: bind_operator_socket(
                 "health",
                 self.health.as_ref(),
                 config.health.as_ref(),
                 backlog,
+                &self.handed,
             )?,
         };
         // Connections can be made to them from here on.
@@ -149,13 +157,23 @@ impl Sockets {
         Ok(pending)
     }
 
-    /// Nothing for one that is `open`, unless the file of a unix socket is no longer in its place.
+    /// Nothing for one that is `open`, unless the file of a unix socket that was bound here is no longer in its place.
     async fn bind_listener(
         &self,
+        name: &str,
         address: &ListenAddress,
-        open: Option<Option<Arc<SocketFile>>>,
+        open: Option<&OpenListener>,
         backlog: i32,
     ) -> io::Result<Option<BoundListener>> {
+        if open.is_some_and(OpenListener::is_handed) {
+            return Ok(None);
+        }
+        if open.is_none()
+            && let Some(socket) = self.handed.find(name, address)?
+        {
+            return server::adopt(&self.acceptor, socket).map(Some);
+        }
+        let open = open.map(OpenListener::file);
         let path = match (address, &open) {
             (ListenAddress::Unix { path, .. }, _) => path.clone(),
             (ListenAddress::Tcp(_), Some(_)) => return Ok(None),
@@ -350,6 +368,10 @@ impl Drop for OperatorSocket {
 
 /// Lets a socket that stays follow the new configuration.
 async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
+    if open.is_handed() {
+        // Its backlog and its mode are those of its unit.
+        return;
+    }
     if let Err(error) = open.set_backlog(backlog) {
         tracing::error!(listener = listener.name, %error, "cannot set the backlog");
     }
@@ -381,6 +403,7 @@ fn bind_operator_socket(
     open: Option<&OperatorSocket>,
     page: Option<&config::OperatorListener>,
     backlog: i32,
+    handed: &HandedSockets,
 ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
     let Some(address) = page.map(|page| page.address) else {
         return Ok(None);
@@ -388,7 +411,12 @@ fn bind_operator_socket(
     if open.is_some_and(|page| page.configured == address) {
         return Ok(None);
     }
-    let listener = server::bind_tcp(address, backlog)
+    let handed = handed.find(what, &ListenAddress::Tcp(address));
+    let socket = handed.and_then(|handed| match handed {
+        Some(socket) => socket.set_nonblocking(true).map(|()| socket),
+        None => server::bind_tcp(address, backlog),
+    });
+    let listener = socket
         .and_then(|socket| TcpListener::from_std(socket.into()))
         .map_err(|source| BindError {
             what: what.to_owned(),

@@ -9,13 +9,17 @@ use super::output::{CommandError, block_on};
 use crate::admin::ReloadRequest;
 use crate::app::{self, Ended, StartError};
 use crate::config::{self, Loaded};
+use crate::handed_sockets::HandedSockets;
 use crate::process;
 use crate::service_manager::ServiceManager;
 use crate::telemetry::{self, LogHandle};
 
 /// The whole command.
 pub(super) fn run(path: &Path) -> Result<(), CommandError> {
-    block_on(serve(path))?
+    // Before there is any other thread.
+    let handed = HandedSockets::take();
+    let handed = handed.map_err(|error| CommandError::Usage(error.to_string()))?;
+    block_on(serve_on(handed, path))?
 }
 
 /// Reads the configuration, starts the log and raises the limits: everything before sockets.
@@ -45,15 +49,20 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
 /// # Errors
 /// What kept it from starting; a second signal; a thread that died.
 pub async fn serve(path: &Path) -> Result<(), CommandError> {
+    serve_on(HandedSockets::default(), path).await
+}
+
+async fn serve_on(handed: HandedSockets, path: &Path) -> Result<(), CommandError> {
     let failed =
         |error: std::io::Error| CommandError::Failed(format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let (loaded, log) = prepare(path)?;
-    let bound = app::bind(path.to_owned(), loaded, Some(log)).await;
+    let bound = app::bind_with(path.to_owned(), loaded, Some(log), handed).await;
     let bound = bound.map_err(|error| match error {
         StartError::Bind(error) => CommandError::Bind(error.to_string()),
+        StartError::Handed(error) => CommandError::Usage(error.to_string()),
         error => CommandError::Failed(error.to_string()),
     })?;
     let manager = ServiceManager::from_environment(bound.supervisor()).map_err(|error| {

@@ -31,6 +31,8 @@ pub struct BoundListener {
     socket: Arc<ListeningSocket>,
     local_address: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
+    /// Somebody else has bound it, and goes on to hold it.
+    is_handed: bool,
 }
 
 impl BoundListener {
@@ -47,6 +49,7 @@ pub struct OpenListener {
     socket: Arc<ListeningSocket>,
     local_address: Option<SocketAddr>,
     file: Option<Arc<SocketFile>>,
+    is_handed: bool,
     pause: oneshot::Sender<()>,
     task: JoinHandle<BoundListener>,
 }
@@ -83,6 +86,27 @@ pub fn bind(
         socket: Arc::new(socket),
         local_address,
         file,
+        is_handed: false,
+    })
+}
+
+/// Takes over a socket that listens already, for the thread that accepts.
+///
+/// # Errors
+/// The system's.
+pub fn adopt(acceptor: &Acceptor, socket: Socket) -> io::Result<BoundListener> {
+    let _inside = acceptor.handle().enter();
+    socket.set_nonblocking(true)?;
+    let local_address = socket.local_addr()?.as_socket();
+    let socket = match local_address {
+        Some(_) => ListeningSocket::Tcp(register(socket.into())?),
+        None => ListeningSocket::Unix(register(socket.into())?),
+    };
+    Ok(BoundListener {
+        socket: Arc::new(socket),
+        local_address,
+        file: None,
+        is_handed: true,
     })
 }
 
@@ -124,6 +148,7 @@ impl BoundListener {
             socket: Arc::clone(&self.socket),
             local_address: self.local_address,
             file: self.file.clone(),
+            is_handed: self.is_handed,
             pause,
             task: acceptor.handle().spawn(async move {
                 let _guard = guard;
@@ -141,7 +166,12 @@ impl OpenListener {
         self.local_address
     }
 
-    /// The file of a unix socket.
+    /// Whether somebody else has bound it.
+    pub fn is_handed(&self) -> bool {
+        self.is_handed
+    }
+
+    /// The file of a unix socket that was bound here.
     pub fn file(&self) -> Option<Arc<SocketFile>> {
         self.file.clone()
     }
@@ -316,6 +346,10 @@ async fn accept(
             // The client went away before its connection was accepted.
             Err(error) => tracing::debug!(listener, %error, "a connection could not be accepted"),
         }
+    }
+    if bound.is_handed {
+        // Who holds the socket keeps what is queued for the next process.
+        return bound;
     }
     // Connections that were queued before the end saw an open port: they are served.
     while let Some(permit) = limit.try_acquire()

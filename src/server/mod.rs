@@ -18,7 +18,7 @@ pub mod tls;
 mod user_check;
 
 pub use acceptor::Acceptor;
-pub use listener::{BoundListener, OpenListener, bind, bind_tcp};
+pub use listener::{BoundListener, OpenListener, adopt, bind, bind_tcp};
 pub use redirected::{FirstWords, first_words, may_become_http};
 pub use shard::Shards;
 pub use socket_file::SocketFile;

@@ -23,6 +23,7 @@ mod errors;
 mod exec;
 mod explain;
 mod forward;
+mod handed_sockets;
 mod interception;
 mod limits;
 mod listener_tls;
