@@ -54,7 +54,7 @@ pub(super) struct Draft {
     pub(super) settled_tracing: Option<Tracing>,
 }
 
-/// NameForm of something that is defined elsewhere.
+/// Names of something that is defined elsewhere.
 #[derive(Default)]
 pub(super) struct References {
     pub(super) listeners: Vec<NameUse>,

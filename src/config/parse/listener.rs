@@ -1,4 +1,4 @@
-//! NameForm, and the permissions of a unix socket.
+//! Names, and the permissions of a unix socket.
 
 use std::fmt;
 

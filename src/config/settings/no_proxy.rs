@@ -10,7 +10,7 @@ use url::Host;
 pub struct NoProxy {
     /// It is `*` and nothing else.
     everything: bool,
-    /// NameForm without the dots around them, addresses, and networks such as `10.0.0.0/8`.
+    /// Names without the dots around them, addresses, and networks such as `10.0.0.0/8`.
     entries: Vec<String>,
 }
 

@@ -75,7 +75,7 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-/// Why a secret could not be read. NameForm the place, never the content.
+/// Why a secret could not be read. Names the place, never the content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
