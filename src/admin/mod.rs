@@ -4,15 +4,20 @@
 //! - `explain`: what `POST /explain` answers.
 //! - `paths`: which path answers what, and to whom.
 //! - `status`: what `/readyz` and `/status` say.
+//! - `page`: the page that shows it.
+//! - `live`: the status as it changes; `events` sends that to those who watch.
 
 mod connections;
+mod events;
 mod explain;
 mod io;
+mod live;
+mod page;
 mod paths;
 mod status;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -20,6 +25,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::connections::serve;
+use self::live::LiveStatus;
 pub use self::status::Reload;
 
 use crate::config::{self, Config, Diagnostics};
@@ -48,6 +54,7 @@ pub struct Admin {
     was_ready: AtomicBool,
     last_reload: Mutex<Reload>,
     started_at: SystemTime,
+    watched: Mutex<Weak<LiveStatus>>,
 }
 
 /// Someone wants the configuration read again, and to know how that went.
@@ -82,6 +89,7 @@ impl Admin {
             was_ready: AtomicBool::new(false),
             last_reload: Mutex::new(Reload::first(warnings)),
             started_at: SystemTime::now(),
+            watched: Mutex::default(),
         })
     }
 

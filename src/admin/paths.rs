@@ -7,17 +7,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Admin, Scope, explain, status};
+use super::events::EventStream;
+use super::live::MOST_WATCHERS;
+use super::{Admin, Scope, explain, page, status};
 use crate::metrics::ProcessState;
 use crate::process;
 use crate::proxy::admit_to_admin;
 use crate::route::AllowedAddresses;
 use crate::telemetry;
+
+/// A page, or what has no end yet.
+type AnswerBody = Either<Full<Bytes>, EventStream>;
 
 /// One path.
 struct KnownPath {
@@ -29,12 +34,14 @@ struct KnownPath {
 }
 
 /// All paths, as an answer about an unknown one lists them.
-const PATHS: [KnownPath; 7] = [
+const PATHS: [KnownPath; 9] = [
+    KnownPath::shown("/", false),
     KnownPath::shown("/livez", true),
     KnownPath::shown("/readyz", true),
     KnownPath::shown("/startupz", true),
     KnownPath::shown("/metrics", true),
     KnownPath::shown("/status", false),
+    KnownPath::shown("/events", false),
     KnownPath::asked("/explain"),
     KnownPath::asked("/reload"),
 ];
@@ -81,7 +88,7 @@ pub(super) async fn answer(
     scope: Scope,
     addresses: AllowedAddresses,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
     let mut response = respond(admin, scope, addresses, &head, body).await;
     let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
@@ -106,24 +113,26 @@ async fn respond(
     addresses: AllowedAddresses,
     head: &Parts,
     body: Incoming,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     if scope == Scope::All
         && let Err(error) = admit_to_admin(head, addresses)
     {
         let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
-        return json_answer(error.kind.status(), &refusal);
+        return json_answer(error.kind.status(), &refusal).map(Either::Left);
     }
     let path = head.uri.path();
     let paths = || PATHS.iter().filter(|known| known.is_in(scope));
     let Some(known) = paths().find(|known| known.path == path) else {
         let pages: Vec<String> = paths().map(|known| known.to_string()).collect();
         let body = json!({ "error": "not_found", "pages": pages });
-        return json_answer(StatusCode::NOT_FOUND, &body);
+        return json_answer(StatusCode::NOT_FOUND, &body).map(Either::Left);
     };
     if !known.takes(&head.method) {
-        return method_not_allowed(known);
+        return method_not_allowed(known).map(Either::Left);
     }
-    match path {
+    let answer = match path {
+        "/" => page::answer(),
+        "/events" => return events(admin, &head.method),
         "/livez" => {
             let alive = admin.is_alive().await;
             let threads = if alive { "responding" } else { "stuck" };
@@ -144,7 +153,30 @@ async fn respond(
             let body = status::readiness(&snapshot, ready, admin.is_draining());
             health(good, &body)
         }
-    }
+    };
+    answer.map(Either::Left)
+}
+
+/// The status as it changes.
+fn events(admin: &Arc<Admin>, method: &Method) -> Response<AnswerBody> {
+    let body = if method == Method::HEAD {
+        Either::Left(Full::default())
+    } else {
+        let Some(stream) = EventStream::begin(admin) else {
+            let detail =
+                format!("{MOST_WATCHERS} streams of events are open already: close one of them");
+            let body = json!({ "error": "too_many_streams", "detail": detail });
+            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &body).map(Either::Left);
+        };
+        Either::Right(stream)
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/event-stream");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let fresh = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, fresh);
+    response
 }
 
 fn method_not_allowed(known: &KnownPath) -> Response<Full<Bytes>> {

@@ -1,4 +1,7 @@
-//! What an operator can ask: health, metrics, status, reload.
+//! What an operator can ask: health, metrics, status, reload; and the page that shows it.
+
+mod events;
+mod page;
 
 use std::time::{Duration, Instant};
 
@@ -258,13 +261,15 @@ async fn other_pages_and_methods_are_refused_without_cors() {
         assert_plain(&answer);
         answer
     };
-    for path in ["/", "/livezz", "/status/", "/metrics/x", "/debug"] {
+    for path in ["/index.html", "/livezz", "/status/", "/metrics/x", "/debug"] {
         assert_eq!(ask(Method::GET, path).await.status, 404, "{path}");
     }
     for (method, path, allowed) in [
         (Method::POST, "/livez", "GET, HEAD"),
         (Method::DELETE, "/metrics", "GET, HEAD"),
         (Method::OPTIONS, "/status", "GET, HEAD"),
+        (Method::POST, "/", "GET, HEAD"),
+        (Method::POST, "/events", "GET, HEAD"),
         (Method::OPTIONS, "/reload", "POST"),
         (Method::GET, "/reload", "POST"),
     ] {
@@ -302,7 +307,7 @@ async fn the_health_socket_has_health_and_metrics_only() {
             .insert("host", "pod.example".parse().unwrap());
         assert_eq!(client::send(port, probe).await.status, 200, "{path}");
     }
-    for path in ["/status", "/reload", "/"] {
+    for path in ["/status", "/reload", "/", "/events"] {
         for method in [Method::GET, Method::POST] {
             let answer = client::send(port, request(method, path, "")).await;
             assert_eq!(answer.status, 404, "{path}");
