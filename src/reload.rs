@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admin::{Admin, ReloadRequest};
 use crate::audit::{Record, ReloadEvent};
 use crate::caller::token::KeySource;
-use crate::config::{self, ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
+use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
@@ -85,10 +85,10 @@ impl Reloader {
 
     /// What changed after it was first read and before it was watched was reported by nobody.
     async fn catch_up(&mut self) {
-        let path = self.source.path.clone();
+        let origin = self.source.origin.clone();
         // Only the text: to parse it too, for the second time within a moment, would take memory that the thread
         // keeps.
-        let now = tokio::task::spawn_blocking(move || config::fingerprint(&path)).await;
+        let now = tokio::task::spawn_blocking(move || origin.fingerprint()).await;
         if now.is_ok_and(|now| now == Some(self.started_with)) {
             return;
         }
@@ -238,7 +238,7 @@ impl Reloader {
         match outcome {
             Ok(warnings) => {
                 let generation = self.snapshots.load().generation;
-                tracing::info!(generation, path = %self.source.path.display(), "configuration reloaded");
+                tracing::info!(generation, path = %self.source.origin, "configuration reloaded");
                 if !warnings.is_empty() {
                     tracing::warn!("{}", warnings.to_string().trim_end());
                 }
@@ -246,7 +246,7 @@ impl Reloader {
             }
             Err(refused) => {
                 tracing::error!(
-                    path = %self.source.path.display(),
+                    path = %self.source.origin,
                     "configuration refused, the last good one keeps serving:\n{}",
                     refused.to_string().trim_end(),
                 );
@@ -318,7 +318,11 @@ impl Reloader {
 
     fn refusal(&self, message: String) -> Diagnostics {
         let help = "the last good configuration keeps serving".to_owned();
-        Diagnostics(vec![Diagnostic::of_file(&self.source.path, message, help)])
+        Diagnostics(vec![Diagnostic::of_file(
+            self.source.origin.path(),
+            message,
+            help,
+        )])
     }
 }
 

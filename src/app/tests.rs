@@ -32,7 +32,7 @@ fn process_under_test() {
 }
 
 async fn run(path: &Path) -> Result<(), CommandError> {
-    let (loaded, log) = cli::run::prepare(path)?;
+    let (loaded, log) = cli::run::prepare(&path.into())?;
     let bound = bind(path.to_owned(), loaded, Some(log)).await.unwrap();
     let manager = ServiceManager::from_environment(bound.supervisor()).unwrap();
     let bound = bound.with_service_manager(manager);

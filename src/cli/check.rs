@@ -1,26 +1,16 @@
 //! `sidebearer check`: every problem of a configuration, or "ok".
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-
-use super::confirmation::{ConfirmationKeys, decode};
+use super::online;
 use super::output::{CommandError, block_on, print, print_note};
-use super::probe::{self, ProbeTarget};
-use crate::address::OwnSockets;
-use crate::caller::token::{KeyEndpoint, KeySource, NetworkEndpoints, key_endpoints};
-use crate::config::{self, Config, Credential, EVERY_CALLER, Loaded, Upstream};
-use crate::http_client::{NetworkSettings, NetworkTransport};
-use crate::oauth::{self, TokenEndpoint, TokenResponse};
-use crate::redact::{self, Redactor};
-use crate::upstream::{ClientCertificate, Connected};
+use super::probe::ProbeTarget;
+use crate::config::{self, ConfigOrigin, ConfigSource, Loaded};
 
 /// Checks without touching the network. Warnings are printed; they are not errors.
 ///
 /// # Errors
 /// Every problem at once, as [`CommandError::Configuration`].
-pub(super) fn offline(path: &Path) -> Result<Loaded, CommandError> {
-    let loaded = config::load(path)?;
+pub(super) fn offline(source: impl Into<ConfigSource>) -> Result<Loaded, CommandError> {
+    let loaded = source.into().load()?;
     if !loaded.warnings.0.is_empty() {
         print_note(&loaded.warnings);
     }
@@ -30,15 +20,13 @@ pub(super) fn offline(path: &Path) -> Result<Loaded, CommandError> {
     Ok(loaded)
 }
 
-/// A token, and the client that it came to.
-type Fetched = (oauth::Client, TokenResponse);
-
-/// What cleans the text of the servers that see a credential, by its name.
-type Redactors<'a> = BTreeMap<&'a str, Arc<Redactor>>;
-
 /// The whole command.
-pub(super) fn run(path: &Path, online: bool, tries: &[ProbeTarget]) -> Result<(), CommandError> {
-    let loaded = offline(path)?;
+pub(super) fn run(
+    origin: ConfigOrigin,
+    is_online: bool,
+    tries: &[ProbeTarget],
+) -> Result<(), CommandError> {
+    let loaded = offline(origin)?;
     for ProbeTarget { upstream, .. } in tries {
         if !loaded.config.upstreams.contains_key(upstream) {
             let names: Vec<_> = loaded.config.upstreams.keys().map(String::as_str).collect();
@@ -47,208 +35,8 @@ pub(super) fn run(path: &Path, online: bool, tries: &[ProbeTarget]) -> Result<()
             return Err(CommandError::Usage(message));
         }
     }
-    if online {
-        block_on(go_online(&loaded.config, tries))??;
+    if is_online {
+        block_on(online::try_out(&loaded.config, tries))??;
     }
     print("ok")
-}
-
-/// Fetches each token, reads the keys of each issuer of callers, connects to each upstream and sends what is to be
-/// tried; tells how each went.
-async fn go_online(config: &Config, tries: &[ProbeTarget]) -> Result<(), CommandError> {
-    let mut failed = 0;
-    let mut tokens = BTreeMap::new();
-    let mut redactors = Redactors::new();
-    let mut report = |what: &str, name: &str, outcome: Result<String, String>| match outcome {
-        Ok(good) => print_note(format_args!("ok      {what} {name}: {good}")),
-        Err(reason) => {
-            failed += 1;
-            print_note(format_args!("FAILED  {what} {name}: {reason}"));
-        }
-    };
-    for (name, credential) in &config.credentials {
-        let fetched = match client(config, credential) {
-            Ok(client) => {
-                redactors.insert(name, client.redactor());
-                fetch(credential, client).await
-            }
-            Err(error) => Err(error),
-        };
-        report("credential", name, judge(config, credential, &fetched));
-        tokens.extend(
-            fetched
-                .ok()
-                .map(|fetched| (name.as_str(), (credential, fetched))),
-        );
-    }
-    let endpoints = NetworkEndpoints {
-        proxy: config.egress.proxy.clone(),
-        own_sockets: own_sockets(config),
-    };
-    for (name, keys) in key_endpoints(&config.callers, config.kubernetes.as_ref(), &endpoints) {
-        report("keys of", &name, read_keys(&name, &*keys).await);
-    }
-    for (name, upstream) in &config.upstreams {
-        let connected = connect(config, upstream, &redactors).await;
-        report(
-            "upstream",
-            name,
-            connected.map(|connected| describe(&connected)),
-        );
-    }
-    for target in tries {
-        let Some(upstream) = config.upstreams.get(&target.upstream) else {
-            continue;
-        };
-        report(
-            "try",
-            &target.upstream,
-            send(config, upstream, target, &tokens, &redactors).await,
-        );
-    }
-    match failed {
-        0 => Ok(()),
-        _ => Err(CommandError::Failed(format!("{failed} failed, see above"))),
-    }
-}
-
-/// A client that keeps away from the sockets which a process with this configuration has.
-pub(super) fn client(config: &Config, credential: &Credential) -> Result<oauth::Client, String> {
-    let client = oauth::Client::with_own_sockets(own_sockets(config), credential);
-    client.map_err(|error| error.to_string())
-}
-
-/// The sockets that a process with this configuration has.
-fn own_sockets(config: &Config) -> Arc<OwnSockets> {
-    let own = OwnSockets::default();
-    own.set(config.tcp_sockets());
-    own.into()
-}
-
-async fn fetch(credential: &Credential, client: oauth::Client) -> Result<Fetched, String> {
-    let within = credential.fetch_timeout;
-    let answer = tokio::time::timeout(within, client.request()).await;
-    let answer = answer.map_err(|_| format!("no answer within {within:?}"))?;
-    let clock = client.clock_difference();
-    let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
-    let token = answer.map_err(|error| error.message + &clock)?;
-    Ok((client, token))
-}
-
-/// What came, and whether it is bound to what the client holds.
-fn judge(
-    config: &Config,
-    credential: &Credential,
-    fetched: &Result<Fetched, String>,
-) -> Result<String, String> {
-    let (client, token) = fetched.as_ref().map_err(String::clone)?;
-    let clock = client.clock_difference();
-    let clock = clock.map_or_else(String::new, |difference| format!("; {difference}"));
-    let lifetime = match token.expires_in {
-        Some(lifetime) => format!("for {} s", lifetime.as_secs()),
-        None => "without expires_in".to_owned(),
-    };
-    let method = credential.auth.name();
-    let good = format!("a {} token {lifetime}, by {method}", token.token_type);
-    let jwt = decode(token.access_token.expose());
-    let keys = ConfirmationKeys::of(config, credential, client, token);
-    match keys.confirm(jwt.as_ref().map(|jwt| &jwt.claims)) {
-        None => Ok(good + &clock),
-        Some(Ok(bound)) => Ok(format!("{good}, bound {bound}{clock}")),
-        Some(Err(wrong)) => Err(format!("{good}, but bound {wrong}{clock}")),
-    }
-}
-
-/// How many keys an issuer of tokens of callers publishes.
-async fn read_keys(name: &str, keys: &dyn KeyEndpoint) -> Result<String, String> {
-    let within = KeySource::READ_TIMEOUT;
-    let found = tokio::time::timeout(within, keys.read()).await;
-    let found = found.map_err(|_| format!("no answer within {within:?}"))?;
-    let found = found.map_err(|error| error.message)?;
-    let mut count = match found.keys.keys.len() {
-        1 => "1 key".to_owned(),
-        count => format!("{count} keys"),
-    };
-    if let Some((left_out, reason)) = found.keys.left_out {
-        count += &format!(" and {left_out} left out, the first of which {reason}");
-    }
-    Ok(if found.issuer == name {
-        count
-    } else {
-        // Kubernetes, whose issuer the configuration need not name.
-        format!("{count}; the issuer is {}", redact::visible(&found.issuer))
-    })
-}
-
-/// The way to the API of an upstream, of whose answers the head is enough.
-fn transport(
-    config: &Config,
-    upstream: &Upstream,
-    redactors: &Redactors<'_>,
-) -> Result<NetworkTransport, String> {
-    let names = upstream.credential_names();
-    let known = names.iter().filter_map(|name| redactors.get(*name));
-    let redactor = Redactor::of_all(known.cloned().collect());
-    let mut bound = names.iter().filter(|_| upstream.certificate_bound);
-    let credential = bound.next().and_then(|name| config.credentials.get(*name));
-    let certificate = credential.map(|credential| ClientCertificate::read(&credential.tls));
-    let certificate = certificate.transpose().map_err(|error| error.to_string())?;
-    let settings = NetworkSettings {
-        tls: upstream.tls.clone(),
-        certificate: certificate.map(Arc::new),
-        http: upstream.http,
-        dialing: upstream.dialing.clone(),
-        connect_timeout: upstream.connect_timeout,
-        max_header_bytes: upstream.max_response_header_bytes,
-        max_body_bytes: None,
-        proxy: upstream.egress_proxy().cloned(),
-        address_policy: None,
-        own_sockets: own_sockets(config),
-        redactor,
-    };
-    NetworkTransport::new(&upstream.url, settings).map_err(|error| error.to_string())
-}
-
-async fn connect(
-    config: &Config,
-    upstream: &Upstream,
-    redactors: &Redactors<'_>,
-) -> Result<Connected, String> {
-    let connected = transport(config, upstream, redactors)?.connect().await;
-    connected.map_err(|error| error.to_string())
-}
-
-fn describe(connected: &Connected) -> String {
-    let version = if connected.http2 {
-        "HTTP/2"
-    } else {
-        "HTTP/1.1"
-    };
-    format!("{} answers, {version}", connected.peer)
-}
-
-async fn send(
-    config: &Config,
-    upstream: &Upstream,
-    target: &ProbeTarget,
-    tokens: &BTreeMap<&str, (&Credential, Fetched)>,
-    redactors: &Redactors<'_>,
-) -> Result<String, String> {
-    // Of several credentials, one for each caller, the one that most callers have.
-    let of_callers = || {
-        let others = upstream.credentials.get(EVERY_CALLER);
-        others.or_else(|| upstream.credentials.values().next())
-    };
-    let obtained = match upstream.credential.as_ref().or_else(of_callers) {
-        Some(name) => match tokens.get(name.as_str()) {
-            Some((credential, (client, token))) => Some((*credential, client, token)),
-            None => return Err(format!("not sent: there is no token of credential {name}")),
-        },
-        None => None,
-    };
-    let transport = transport(config, upstream, redactors)?;
-    let answer = probe::get(upstream, &target.path, obtained, &transport);
-    let within = upstream.response_timeout;
-    let answer = tokio::time::timeout(within, answer).await;
-    answer.unwrap_or_else(|_| Err(format!("no answer within {within:?}")))
 }

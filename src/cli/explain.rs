@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::check;
-use super::health::admin_page;
 use super::output::{CommandError, block_on, print};
 use super::request::{RequestError, send_body};
 use crate::address::OwnSockets;
@@ -34,16 +33,11 @@ pub(super) fn run(question: &Question, config: &Path) -> Result<(), CommandError
     print(explained)
 }
 
-/// Asks `url`, or `/explain` at the admin address that the configuration names, also when there are mistakes in it.
+/// Asks `url`.
 ///
 /// # Errors
 /// What is wrong with the question, or why there was no answer.
-pub(super) async fn run_live(
-    question: &Question,
-    url: Option<Url>,
-    config: &Path,
-) -> Result<(), CommandError> {
-    let url = url.unwrap_or_else(|| admin_page(config, "/explain"));
+pub(super) async fn run_live(question: &Question, url: Url) -> Result<(), CommandError> {
     let body = json!(question).to_string().into();
     match send_body(Method::POST, &url, body, TIMEOUT).await {
         Ok((StatusCode::OK, text)) => match serde_json::from_str::<Explanations>(&text) {

@@ -1,7 +1,5 @@
 //! `sidebearer health`: asks a running sidebearer whether it is ready.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -9,18 +7,15 @@ use url::Url;
 
 use super::output::CommandError;
 use super::request::{RequestError, send};
-use crate::config;
 
 /// Everything together; probes are impatient.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Done when a GET of `url` is answered 200. Without a URL, `/readyz` at the admin address of the
-/// configuration, which may have mistakes elsewhere, or at the default one when it names none.
+/// Done when a GET of `url` is answered 200.
 ///
 /// # Errors
 /// The answer, or why there was none.
-pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandError> {
-    let url = url.unwrap_or_else(|| admin_page(config, "/readyz"));
+pub(super) async fn run(url: Url) -> Result<(), CommandError> {
     match send(Method::GET, &url, TIMEOUT).await {
         Ok((StatusCode::OK, _)) => Ok(()),
         Ok((status, text)) => Err(CommandError::Failed(format!(
@@ -29,20 +24,6 @@ pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandEr
         Err(reason @ RequestError::Scheme) => Err(CommandError::Usage(format!("{url}: {reason}"))),
         Err(reason) => Err(CommandError::Failed(format!("{url}: {reason}"))),
     }
-}
-
-/// A page at the admin address that the configuration names, whatever else is wrong with it; at the
-/// default one where it names none.
-pub(super) fn admin_page(config: &Path, page: &str) -> Url {
-    let address = config::admin_address(config)
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)));
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, address.port());
-    Url::parse(&format!("http://{address}{page}")).expect("an address and a path make a URL")
 }
 
 #[cfg(test)]
@@ -69,7 +50,7 @@ mod tests {
     }
 
     async fn check(url: Url) -> Result<(), CommandError> {
-        run(Some(url), Path::new("/nowhere")).await
+        run(url).await
     }
 
     #[tokio::test]
@@ -112,11 +93,5 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(failure.exit_code(), 2);
-    }
-
-    #[test]
-    fn without_a_configuration_the_default_admin_address_is_asked() {
-        let url = admin_page(Path::new("/nowhere/sidebearer.toml"), "/readyz");
-        assert_eq!(url.as_str(), "http://127.0.0.1:7090/readyz");
     }
 }

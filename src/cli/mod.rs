@@ -3,6 +3,8 @@
 //! Results go to stdout, text for people to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage
 //! or configuration. `exec` ends as the program that it runs, or with 125 to 127.
 
+mod admin_address;
+mod arguments;
 mod ca;
 mod check;
 mod completions;
@@ -11,7 +13,9 @@ pub mod demo;
 mod exec;
 mod explain;
 mod health;
+mod init;
 mod man;
+mod online;
 mod output;
 mod probe;
 pub mod redirect;
@@ -19,16 +23,19 @@ mod reload;
 mod request;
 pub mod run;
 mod schema;
+mod terminal;
 pub mod token;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use url::Url;
 
+pub use self::admin_address::AdminAddress;
+pub use self::arguments::{ConfigArguments, ConfigChoice, ConfigPath};
 pub use self::ca::{CaCommand, CreateCa};
+pub use self::init::InitArguments;
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
 use crate::explanation::Question;
@@ -54,12 +61,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve until SIGTERM; reload on SIGHUP and when a file changes
-    Run(ConfigPath),
+    Run(ConfigChoice),
     /// Check the configuration: every problem, or "ok"
     Check {
         /// The configuration.
         #[command(flatten)]
-        config: ConfigPath,
+        config: ConfigChoice,
         /// Fetch each token and connect to each upstream too
         #[arg(long)]
         online: bool,
@@ -67,6 +74,8 @@ pub enum Command {
         #[arg(long = "try", value_name = "UPSTREAM=/PATH", requires = "online")]
         tries: Vec<probe::ProbeTarget>,
     },
+    /// Write the smallest configuration, and try it; asks on a terminal for what no argument says
+    Init(InitArguments),
     /// Fetch one token and show its type, lifetime and decoded claims
     Token {
         /// The credential: NAME in [credentials.NAME]
@@ -96,6 +105,9 @@ pub enum Command {
         /// What to ask; default: /explain at the admin address of the configuration
         #[arg(long = "url", value_name = "URL", requires = "live")]
         asked: Option<Url>,
+        /// Where a process without a configuration file has its admin address.
+        #[command(flatten)]
+        admin: AdminAddress,
         /// The configuration.
         #[command(flatten)]
         config: ConfigPath,
@@ -139,6 +151,9 @@ pub enum Command {
         /// What to ask; default: /reload at the admin address of the configuration
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
+        /// Where a process without a configuration file has its admin address.
+        #[command(flatten)]
+        admin: AdminAddress,
         /// The configuration.
         #[command(flatten)]
         config: ConfigPath,
@@ -148,6 +163,9 @@ pub enum Command {
         /// What to ask; default: /readyz at the admin address of the configuration
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
+        /// Where a process without a configuration file has its admin address.
+        #[command(flatten)]
+        admin: AdminAddress,
         /// The configuration.
         #[command(flatten)]
         config: ConfigPath,
@@ -161,20 +179,6 @@ pub enum Command {
     Man,
     /// Print the JSON Schema of the configuration, by which editors complete and check it
     Schema,
-}
-
-/// Which configuration.
-#[derive(Debug, Args)]
-pub struct ConfigPath {
-    /// Configuration file, or a directory of *.toml files
-    #[arg(
-        long = "config",
-        value_name = "PATH",
-        env = "SIDEBEARER_CONFIG",
-        hide_env_values = true,
-        default_value = "/etc/sidebearer/sidebearer.toml"
-    )]
-    pub path: PathBuf,
 }
 
 impl Cli {
@@ -226,12 +230,13 @@ impl Command {
             ));
         }
         match self {
-            Self::Run(config) => run::run(&config.path),
+            Self::Run(config) => run::run(config.origin),
             Self::Check {
                 config,
                 online,
                 tries,
-            } => check::run(&config.path, online, &tries),
+            } => check::run(config.origin, online, &tries),
+            Self::Init(request) => init::run(request),
             Self::Token {
                 name,
                 config,
@@ -244,6 +249,7 @@ impl Command {
                 caller,
                 live,
                 asked,
+                admin,
                 config,
             } => {
                 let question = Question {
@@ -253,7 +259,8 @@ impl Command {
                     caller,
                 };
                 if live {
-                    block_on(explain::run_live(&question, asked, &config.path))?
+                    let url = asked.map_or_else(|| admin.page(&config, "/explain"), Ok)?;
+                    block_on(explain::run_live(&question, url))?
                 } else {
                     explain::run(&question, &config.path)
                 }
@@ -262,11 +269,17 @@ impl Command {
             Self::Exec { .. } => Ok(()),
             Self::Demo { once } => demo::start(once),
             Self::Redirect { command } => redirect::run(command),
-            Self::Reload { url, config } => block_on(reload::run(url, &config.path))?,
+            Self::Reload { url, admin, config } => {
+                let url = url.map_or_else(|| admin.page(&config, "/reload"), Ok)?;
+                block_on(reload::run(url))?
+            }
+            Self::Health { url, admin, config } => {
+                let url = url.map_or_else(|| admin.page(&config, "/readyz"), Ok)?;
+                block_on(health::run(url))?
+            }
             Self::Completions { shell } => completions::run(shell, &mut Cli::command()),
             Self::Man => man::run(Cli::command()),
             Self::Schema => schema::run(),
-            Self::Health { url, config } => block_on(health::run(url, &config.path))?,
         }
     }
 }
@@ -274,7 +287,7 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Diagnostics;
+    use crate::config::{ConfigOrigin, Diagnostics};
 
     fn parse(arguments: &str) -> Result<Command, clap::Error> {
         let arguments = ["sidebearer"].into_iter().chain(arguments.split(' '));
@@ -287,7 +300,7 @@ mod tests {
 
         assert!(matches!(
             parse("run --config /c.toml").unwrap(),
-            Command::Run(ConfigPath { path }) if path.as_os_str() == "/c.toml"
+            Command::Run(ConfigChoice { origin: ConfigOrigin::Path(path) }) if path.as_os_str() == "/c.toml"
         ));
         assert!(matches!(
             parse("check --online").unwrap(),
@@ -334,7 +347,7 @@ mod tests {
         ));
         assert!(matches!(
             parse("reload --config /c.toml").unwrap(),
-            Command::Reload { url: None, config: ConfigPath { path } } if path.as_os_str() == "/c.toml"
+            Command::Reload { url: None, config: ConfigPath { path }, .. } if path.as_os_str() == "/c.toml"
         ));
         assert!(matches!(
             parse("health --url http://127.0.0.1:1/readyz").unwrap(),

@@ -68,6 +68,13 @@ pub fn print_note(text: impl std::fmt::Display) {
     }
 }
 
+/// Asks a person something, on a line that the answer ends.
+pub(super) fn print_prompt(text: impl std::fmt::Display) {
+    // If stderr cannot be written, there is nowhere left to report it.
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
 /// Writes a result to stdout. A reader that has had enough (`| head`) is not a failure.
 pub(super) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();

@@ -1,26 +1,22 @@
 //! `sidebearer reload`: asks a running sidebearer to read its configuration again.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::health::admin_page;
 use super::output::{CommandError, print, print_note};
 use super::request::{RequestError, send};
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Done when the configuration was taken. Asks `url`, or `/reload` at the admin address that the
-/// configuration names, also when there are mistakes in it.
+/// Done when a POST to `url` has brought the configuration in use.
 ///
 /// # Errors
 /// The mistakes for which it was refused, or why there was no answer.
-pub(super) async fn run(url: Option<Url>, config: &Path) -> Result<(), CommandError> {
-    let url = url.unwrap_or_else(|| admin_page(config, "/reload"));
+pub(super) async fn run(url: Url) -> Result<(), CommandError> {
     match send(Method::POST, &url, TIMEOUT).await {
         Ok((StatusCode::OK, text)) => print(match field(&text, "generation") {
             Some(generation) => format!("reloaded: snapshot {generation}"),

@@ -1,33 +1,31 @@
 //! `sidebearer run`: serves until it is told to stop.
 
-use std::path::Path;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::output::{CommandError, block_on};
 use crate::admin::ReloadRequest;
 use crate::app::{self, Ended, StartError};
-use crate::config::{self, Loaded};
+use crate::config::{self, Argument, ConfigOrigin, ConfigSource, Loaded};
 use crate::handed_sockets::HandedSockets;
 use crate::process;
 use crate::service_manager::ServiceManager;
 use crate::telemetry::{self, LogHandle};
 
 /// The whole command.
-pub(super) fn run(path: &Path) -> Result<(), CommandError> {
+pub(super) fn run(origin: ConfigOrigin) -> Result<(), CommandError> {
     // Before there is any other thread.
     let handed = HandedSockets::take();
     let handed = handed.map_err(|error| CommandError::Usage(error.to_string()))?;
-    block_on(serve_on(handed, path))?
+    block_on(serve_on(handed, origin.into()))?
 }
 
 /// Reads the configuration, starts the log and raises the limits: everything before sockets.
 ///
 /// # Errors
 /// Every problem of the configuration at once.
-pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
-    let loaded = config::load(path)?;
+pub fn prepare(source: &ConfigSource) -> Result<(Loaded, LogHandle), CommandError> {
+    let loaded = source.load()?;
     let log = telemetry::init(&loaded.config.log)
         .map_err(|error| CommandError::Failed(format!("cannot start the log: {error}")))?;
     // From here on stderr may be read by a machine: warnings are log lines too.
@@ -36,6 +34,10 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
     }
     if let Some(line) = config::unused_proxy(&loaded.config) {
         tracing::info!("{line}");
+    }
+    if let ConfigOrigin::Arguments(arguments) = &source.origin {
+        let names: Vec<_> = arguments.iter().map(Argument::name).collect();
+        tracing::info!(arguments = names.join(" "), "configured without a file");
     }
     let max_connections = loaded.config.server.max_connections;
     if let Some(warning) = process::raise_open_files(max_connections) {
@@ -48,18 +50,18 @@ pub fn prepare(path: &Path) -> Result<(Loaded, LogHandle), CommandError> {
 ///
 /// # Errors
 /// What kept it from starting; a second signal; a thread that died.
-pub async fn serve(path: &Path) -> Result<(), CommandError> {
-    serve_on(HandedSockets::default(), path).await
+pub async fn serve(source: ConfigSource) -> Result<(), CommandError> {
+    serve_on(HandedSockets::default(), source).await
 }
 
-async fn serve_on(handed: HandedSockets, path: &Path) -> Result<(), CommandError> {
+async fn serve_on(handed: HandedSockets, source: ConfigSource) -> Result<(), CommandError> {
     let failed =
         |error: std::io::Error| CommandError::Failed(format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
-    let (loaded, log) = prepare(path)?;
-    let bound = app::bind_with(path.to_owned(), loaded, Some(log), handed).await;
+    let (loaded, log) = prepare(&source)?;
+    let bound = app::bind_with(source, loaded, Some(log), handed).await;
     let bound = bound.map_err(|error| match error {
         StartError::Bind(error) => CommandError::Bind(error.to_string()),
         StartError::Handed(error) => CommandError::Usage(error.to_string()),

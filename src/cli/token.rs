@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::check;
 use super::confirmation::{ConfirmationKeys, Jwt, decode};
 use super::output::{CommandError, block_on, print};
+use super::{check, online};
 use crate::config::{Config, Credential};
 use crate::oauth::{TokenEndpoint, TokenResponse};
 use crate::redact::{Redactor, is_seen};
@@ -17,7 +17,7 @@ use crate::redact::{Redactor, is_seen};
 pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), CommandError> {
     let loaded = check::offline(path)?;
     let credential = credential(&loaded.config, name)?;
-    let client = check::client(&loaded.config, credential).map_err(CommandError::Failed)?;
+    let client = online::client(&loaded.config, credential).map_err(CommandError::Failed)?;
     block_on(show(&client, &loaded.config, credential, reveal))?
 }
 

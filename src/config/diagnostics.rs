@@ -20,7 +20,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
-    /// The file, as it was named; the directory when there is no single file to blame.
+    /// The file, as it was named; the directory when there is no single file to blame. Without a file, `command line`
+    /// or `environment`.
     pub file: String,
     /// The line, from 1; absent when the finding is about the file as a whole.
     pub line: Option<usize>,
@@ -33,6 +34,9 @@ pub struct Diagnostic {
     /// The line itself; kept out of what programs read.
     #[serde(skip)]
     pub(super) quote: Option<Quote>,
+    /// What it is about, where there is no file.
+    #[serde(skip)]
+    pub(super) argument: Option<&'static str>,
 }
 
 /// A source line made fit to be shown: secrets masked, one column a character.
@@ -62,6 +66,7 @@ impl Diagnostic {
             message,
             help,
             quote: None,
+            argument: None,
         }
     }
 }
@@ -75,6 +80,16 @@ impl Diagnostics {
     /// Whether nothing was found at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The first error about what was given for an argument, by its name.
+    pub fn about_argument(&self, name: &str) -> Option<&Diagnostic> {
+        let errors = self
+            .iter()
+            .filter(|found| found.severity == Severity::Error);
+        errors
+            .into_iter()
+            .find(|found| found.argument == Some(name))
     }
 
     /// The findings in order.
@@ -121,7 +136,7 @@ impl fmt::Display for Diagnostic {
         match &self.quote {
             Some(quote) => {
                 writeln!(f, " {gutter} |")?;
-                writeln!(f, " {line} | {}", quote.text)?;
+                writeln!(f, " {line:1} | {}", quote.text)?;
                 let indent = " ".repeat(quote.start);
                 let carets = "^".repeat(quote.width);
                 writeln!(f, " {gutter} | {indent}{carets} {}", self.help)

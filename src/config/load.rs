@@ -1,6 +1,7 @@
 //! From files to a [`Config`].
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
@@ -13,6 +14,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
+use super::arguments::{ArgumentText, Arguments};
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::draft::Draft;
 use super::file_rules::FileRules;
@@ -38,26 +40,76 @@ pub struct Loaded {
     pub config: Config,
     /// Findings that do not refuse it.
     pub warnings: Diagnostics,
-    /// The configuration files that were read; for a directory also the directory itself.
+    /// The configuration files that were read; for a directory also the directory itself; none without a file.
     pub files: Vec<PathBuf>,
-    /// What [`fingerprint`] said of them.
+    /// What [`ConfigOrigin::fingerprint`] said of it.
     pub fingerprint: u64,
 }
 
-/// A configuration file or directory, and what it is read for.
+/// Where a configuration comes from, and what it is read for.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
-    /// A file, or a directory of `*.toml` files.
-    pub path: PathBuf,
+    /// Where it comes from.
+    pub origin: ConfigOrigin,
     /// The program that it is read for; `None` to serve its listeners.
     pub program: Option<ProgramSettings>,
 }
 
-impl From<PathBuf> for ConfigSource {
+/// Where a configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOrigin {
+    /// A file, or a directory of `*.toml` files.
+    Path(PathBuf),
+    /// No file: what was said at the start stays what it is.
+    Arguments(Arguments),
+}
+
+impl From<PathBuf> for ConfigOrigin {
     fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&Path> for ConfigOrigin {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+impl<O: Into<ConfigOrigin>> From<O> for ConfigSource {
+    fn from(origin: O) -> Self {
         Self {
-            path,
+            origin: origin.into(),
             program: None,
+        }
+    }
+}
+
+/// The path, or `command line`.
+impl fmt::Display for ConfigOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().display().fmt(f)
+    }
+}
+
+impl ConfigOrigin {
+    /// The path, or what stands in its place in messages.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Arguments(_) => Path::new(ArgumentText::PLACE),
+        }
+    }
+
+    /// A number for the text of the configuration as it is now: it stays the same as long as no file of it is changed,
+    /// added or removed. `None` when they cannot be listed.
+    pub fn fingerprint(&self) -> Option<u64> {
+        match self {
+            Self::Path(path) => fingerprint(path),
+            Self::Arguments(arguments) => {
+                let source = SourceFile::of_arguments(arguments);
+                Some(fingerprint_of(&[(source, None)]))
+            }
         }
     }
 }
@@ -68,7 +120,7 @@ impl ConfigSource {
     /// # Errors
     /// As [`load`].
     pub fn load(&self) -> Result<Loaded, Diagnostics> {
-        load_for(&self.path, self.program.as_ref())
+        load_for(&self.origin, self.program.as_ref())
     }
 }
 
@@ -80,28 +132,57 @@ impl ConfigSource {
 /// Every problem of every file, warnings included; what lies across sections only when each
 /// file could be parsed.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    load_for(path, None)
+    load_for(&path.into(), None)
 }
 
-fn load_for(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, Diagnostics> {
+fn load_for(
+    origin: &ConfigOrigin,
+    program: Option<&ProgramSettings>,
+) -> Result<Loaded, Diagnostics> {
     // On a thread of its own, since reading takes several times the memory of what it returns: the allocator keeps for a
     // thread what that has freed, until it ends.
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("configuration".to_owned());
-        match builder.spawn_scoped(scope, || load_here(path, program)) {
+        match builder.spawn_scoped(scope, || load_here(origin, program)) {
             Ok(reading) => reading.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => load_here(path, program),
+            Err(_) => load_here(origin, program),
         }
     })
 }
 
-fn load_here(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, Diagnostics> {
+fn load_here(
+    origin: &ConfigOrigin,
+    program: Option<&ProgramSettings>,
+) -> Result<Loaded, Diagnostics> {
+    let (files, sources) = match origin {
+        ConfigOrigin::Path(path) => open_all(path)?,
+        ConfigOrigin::Arguments(arguments) => (
+            Vec::new(),
+            vec![(SourceFile::of_arguments(arguments), None)],
+        ),
+    };
+    let fingerprint = fingerprint_of(&sources);
+    let (sources, failures): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+    let (config, warnings) = check(origin.path(), &sources, failures, program)?;
+    Ok(Loaded {
+        config,
+        warnings,
+        files,
+        fingerprint,
+    })
+}
+
+/// What stands in a file, or why it cannot be read.
+type OpenedFile = (SourceFile, Option<String>);
+
+/// The files of a path, and for a directory also the directory itself; and each configuration file opened.
+fn open_all(path: &Path) -> Result<(Vec<PathBuf>, Vec<OpenedFile>), Diagnostics> {
     let (paths, mut files) = match list(path) {
         Ok(Some(paths)) => (paths, vec![path.to_owned()]),
         Ok(None) => (vec![path.to_owned()], Vec::new()),
         Err(error) => {
             let message = format!("cannot read the configuration: {error}");
-            let help = "name a file or directory with --config or SIDEBEARER_CONFIG";
+            let help = "name a file or directory with --config or SIDEBEARER_CONFIG, or make one by `sidebearer init`";
             return Err(Diagnostics(vec![alone(path, message, help)]));
         }
     };
@@ -111,27 +192,16 @@ fn load_here(path: &Path, program: Option<&ProgramSettings>) -> Result<Loaded, D
         return Err(Diagnostics(vec![alone(path, message, help)]));
     }
     files.extend(paths.iter().cloned());
-    let sources: Vec<_> = paths.into_iter().map(open).collect();
-    let fingerprint = fingerprint_of(&sources);
-    let (sources, failures): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
-    let (config, warnings) = check(path, &sources, failures, program)?;
-    Ok(Loaded {
-        config,
-        warnings,
-        files,
-        fingerprint,
-    })
+    Ok((files, paths.into_iter().map(open).collect()))
 }
 
-/// A number for the configuration files that are there now and their text: it stays the same as long as no file
-/// of them is changed, added or removed. `None` when they cannot be listed.
-pub fn fingerprint(path: &Path) -> Option<u64> {
+fn fingerprint(path: &Path) -> Option<u64> {
     let paths = list(path).ok()?.unwrap_or_else(|| vec![path.to_owned()]);
     let sources: Vec<_> = paths.into_iter().map(open).collect();
     Some(fingerprint_of(&sources))
 }
 
-fn fingerprint_of(sources: &[(SourceFile, Option<String>)]) -> u64 {
+fn fingerprint_of(sources: &[OpenedFile]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (source, failure) in sources {
         (&source.path, &*source.text, failure).hash(&mut hasher);
@@ -174,7 +244,7 @@ fn list_now(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
 }
 
 /// The text of a file, or an empty one and why.
-fn open(path: PathBuf) -> (SourceFile, Option<String>) {
+fn open(path: PathBuf) -> OpenedFile {
     let read = read(&path)
         .map_err(|error| format!("cannot read the file: {error}"))
         .and_then(|bytes| {
@@ -226,7 +296,9 @@ fn check(
             continue;
         }
         let place = SourceSpan { file, span: None };
-        permissions::check_configuration(&report, &place, &source.path);
+        if source.arguments.is_none() {
+            permissions::check_configuration(&report, &place, &source.path);
+        }
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
             report.syntax_error(file, error);
@@ -308,5 +380,6 @@ fn alone(path: &Path, message: String, help: &str) -> Diagnostic {
         message,
         help: help.to_owned(),
         quote: None,
+        argument: None,
     }
 }

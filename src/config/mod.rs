@@ -7,6 +7,7 @@
 //! What a key may hold and what it means is declared once, in `keys`. The readers of `sections` go by
 //! that, and fill in the types of `settings`, one for each table.
 
+mod arguments;
 mod cross_checks;
 mod declare;
 mod diagnostics;
@@ -33,8 +34,12 @@ mod unused_proxy;
 mod value;
 mod words;
 
+pub use arguments::{
+    ARGUMENT_KEYS, Argument, ArgumentKey, Arguments, ArgumentsError, SECRET_VARIABLE,
+    misspelt_variable,
+};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use load::{ConfigSource, Loaded, admin_address, fingerprint, load};
+pub use load::{ConfigOrigin, ConfigSource, Loaded, admin_address, load};
 pub use parse::address::is_loopback;
 pub use parse::interception::domain as interception_domain;
 pub use parse::units::parse_duration;

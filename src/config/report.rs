@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::arguments::ArgumentText;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::settings::file::is_no_name;
 use super::source_file::SourceFile;
@@ -232,8 +233,18 @@ impl<'a> Report<'a> {
             let start = found.place.span.as_ref().map(|span| span.start);
             (found.place.file, start)
         });
-        let diagnostics = findings.into_iter().map(|found| {
+        let mut diagnostics = Vec::with_capacity(findings.len());
+        for found in findings {
             let source = &self.sources[found.place.file];
+            if let Some(made) = &source.arguments {
+                let hidden = &hidden_of_file[found.place.file];
+                let told = of_arguments(made, found, hidden);
+                // An argument may stand at several places.
+                if !diagnostics.contains(&told) {
+                    diagnostics.push(told);
+                }
+                continue;
+            }
             let span = found.place.span;
             let quote = span.as_ref().map(|span| {
                 match found.quoting {
@@ -244,7 +255,7 @@ impl<'a> Report<'a> {
                 source.quote(span, &hidden_of_file[found.place.file])
             });
             let (line, column) = span.map(|span| source.position(span.start)).unzip();
-            Diagnostic {
+            diagnostics.push(Diagnostic {
                 severity: found.severity,
                 file: source.path.display().to_string(),
                 line,
@@ -252,9 +263,10 @@ impl<'a> Report<'a> {
                 message: found.message,
                 help: found.help,
                 quote,
-            }
-        });
-        Diagnostics(diagnostics.collect())
+                argument: None,
+            });
+        }
+        Diagnostics(diagnostics)
     }
 
     fn add(&self, severity: Severity, place: &SourceSpan, message: String, help: String) {
@@ -265,5 +277,24 @@ impl<'a> Report<'a> {
             help,
             quoting: Quoting::Parsed,
         });
+    }
+}
+
+/// What was found in a text that nobody has seen, in terms of what it was made of.
+fn of_arguments(made: &ArgumentText, found: Finding, hidden: &[Range<usize>]) -> Diagnostic {
+    let said = found.place.span.and_then(|span| made.said_at(span.start));
+    let file = match said {
+        Some(said) if said.argument.by_variable => "environment",
+        _ => ArgumentText::PLACE,
+    };
+    Diagnostic {
+        severity: found.severity,
+        file: file.to_owned(),
+        line: None,
+        column: None,
+        message: made.retell(&found.message, said),
+        help: made.retell(&found.help, said),
+        quote: said.map(|said| said.quote(hidden)),
+        argument: said.map(|said| said.argument.key.name),
     }
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::arguments::{ArgumentText, Arguments};
 use super::diagnostics::Quote;
 
 /// Of one length, so that it says nothing about what it hides.
 const MASK: &str = "***";
 
-/// One configuration file.
+/// One configuration file, or what stands in its place.
 pub(super) struct SourceFile {
     /// As it was named.
     pub(super) path: PathBuf,
@@ -18,6 +19,8 @@ pub(super) struct SourceFile {
     pub(super) text: Zeroizing<String>,
     /// Where its lines begin: thousands of findings are placed without reading it all for each.
     starts: Vec<usize>,
+    /// What it is made of, if it is no file.
+    pub(super) arguments: Option<ArgumentText>,
 }
 
 impl SourceFile {
@@ -28,6 +31,17 @@ impl SourceFile {
             path,
             starts: starts.collect(),
             text: Zeroizing::new(text),
+            arguments: None,
+        }
+    }
+
+    /// What a file would hold that says the same as these arguments.
+    pub(super) fn of_arguments(arguments: &Arguments) -> Self {
+        let made = ArgumentText::new(arguments);
+        let source = Self::new(PathBuf::from(ArgumentText::PLACE), made.text.clone());
+        Self {
+            arguments: Some(made),
+            ..source
         }
     }
 

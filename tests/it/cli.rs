@@ -1,7 +1,11 @@
 //! The commands of the real binary: what they print, where, and how they end.
 
 mod about_itself;
+mod init;
 mod online;
+mod progress;
+mod terminal;
+mod without_file;
 
 use rustix::process::Signal;
 use tempfile::TempDir;

@@ -56,12 +56,16 @@ pub struct Demo {
 pub(super) fn start(once: bool) -> Result<(), CommandError> {
     block_on(async {
         let demo = prepare(USUAL_PORTS).await?;
-        match run(demo, once, serve).await {
+        match run(demo, once, serve_file).await {
             // Someone took a port since it was seen free.
-            Err(CommandError::Bind(_)) => run(prepare([0, 0]).await?, once, serve).await,
+            Err(CommandError::Bind(_)) => run(prepare([0, 0]).await?, once, serve_file).await,
             ended => ended,
         }
     })?
+}
+
+async fn serve_file(path: &Path) -> Result<(), CommandError> {
+    serve(path.into()).await
 }
 
 /// Runs `sidebearer` with the configuration at the path it is given, and cleans up when that

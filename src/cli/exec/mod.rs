@@ -67,7 +67,7 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
         .as_ref()
         .map(|directory| directory.path().to_owned());
     let source = ConfigSource {
-        path: request.path,
+        origin: request.path.into(),
         program: Some(ProgramSettings {
             uid: geteuid().as_raw(),
             verbose: request.verbose,

@@ -156,7 +156,7 @@ fn missing_path_is_refused() {
     assert_snapshot!(shown(&directory, &refused), @r##"
     error: cannot read the configuration: No such file or directory (os error 2)
       --> nowhere.toml
-       = name a file or directory with --config or SIDEBEARER_CONFIG
+       = name a file or directory with --config or SIDEBEARER_CONFIG, or make one by `sidebearer init`
     "##);
 }
 

@@ -9,6 +9,7 @@ macro_rules! key {
 
 mod admission;
 mod any_text;
+mod arguments;
 mod bad_auth;
 mod bad_certificates;
 mod bad_credentials;

@@ -21,7 +21,11 @@ fn load(text: &str, verbose: bool) -> (TempDir, Result<Loaded, Diagnostics>) {
         verbose,
         directory: Some("/private".into()),
     });
-    let loaded = ConfigSource { path, program }.load();
+    let loaded = ConfigSource {
+        origin: path.into(),
+        program,
+    }
+    .load();
     (directory, loaded)
 }
 

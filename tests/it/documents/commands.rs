@@ -56,7 +56,8 @@ impl World {
         let socket = dir.path().join("app.sock");
         let socket = socket.to_str().unwrap();
         let file = dir.path().join("sidebearer.toml");
-        std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "s3cret\n").unwrap();
         // The name in the documents is a host of the upstream's `url`, which is another one here.
         let text = format!(
             r#"
@@ -103,6 +104,7 @@ client_secret = {{ file = "secret" }}
                 ("/run/sidebearer/app.sock", socket.to_owned()),
                 ("/etc/sidebearer/sidebearer.toml", config.clone()),
                 ("/run/sidebearer-check.toml", format!("{config}.check")),
+                ("/run/secrets/crm", secret.to_str().unwrap().to_owned()),
             ],
             config,
         };
@@ -171,12 +173,17 @@ async fn every_command_works() {
                 if line == "sidebearer run" {
                     continue; // It is what everything else talks to.
                 }
+                let mut typed =
+                    world.shell(&line.replace("sidebearer run --", "sidebearer check --"));
+                if line.starts_with("sidebearer run --") {
+                    typed.env_remove("SIDEBEARER_CONFIG");
+                }
                 if line.contains("curl ") && !has_curl {
                     eprintln!("skipped: {place}: {line}: there is no curl");
                     continue;
                 }
                 let before = world.api.seen().len();
-                let ended = run(world.shell(&line)).await;
+                let ended = run(typed).await;
                 assert_eq!(ended.code, 0, "{place}: {line}: {ended:?}");
                 if line.contains("curl ") && line.contains("/v2/") {
                     let requests = world.api.seen();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use sidebearer::cli::Cli;
+use sidebearer::config::ARGUMENT_KEYS;
 use sidebearer::proxy::{Blame, ErrorKind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -44,11 +45,37 @@ fn the_variables_that_make_tests_larger_are_in_the_documents() {
     let variables = full_size.lines().filter_map(|line| line.split_once('='));
     let variables: BTreeSet<_> = variables.map(|(name, _)| name.trim()).collect();
     assert!(variables.len() >= 4, "{variables:?}");
-    for path in ["README.md", "CONTRIBUTING.md"] {
-        let document = Document::read(path);
-        for name in &variables {
-            assert!(document.text.contains(name), "{path}: {name}");
-        }
+    let document = Document::read("CONTRIBUTING.md");
+    for name in &variables {
+        assert!(document.text.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_arguments_of_a_configuration_are_those_of_the_product() {
+    let document = Document::read("docs/configuration.md");
+    let rows = table(
+        &document.text,
+        "| argument | variable | what it says | key |",
+    );
+    let documented: Vec<_> = rows
+        .iter()
+        .map(|row| (row[0], row[1].to_owned(), row[2]))
+        .collect();
+    let known = ARGUMENT_KEYS.iter().map(|key| {
+        let variable = format!("`{}`", key.variable);
+        (key, variable, key.help)
+    });
+    assert_eq!(documented.len(), known.len());
+    for ((argument, variable, help), (key, known_variable, known_help)) in
+        documented.into_iter().zip(known)
+    {
+        assert_eq!((variable, help), (known_variable, known_help));
+        let is_named = argument.trim_matches('`').split(' ').next() == Some(&key.flag());
+        assert!(
+            is_named || argument == "none" && key.is_variable_only(),
+            "{argument}"
+        );
     }
 }
 
@@ -198,8 +225,16 @@ fn the_commands_are_those_of_the_product() {
     let known = cli.get_subcommands();
     assert_eq!(documented, known.map(clap::Command::get_name).collect());
     for command in cli.get_subcommands() {
-        for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+        // Those that stand in place of a file have a table of their own.
+        let takes_arguments = command.get_arguments().any(|it| it.get_id() == "upstream");
+        let known =
+            |long: &str| takes_arguments && ARGUMENT_KEYS.iter().any(|key| key.name == long);
+        let shown = command.get_arguments().filter(|it| !it.is_hide_set());
+        for long in shown.filter_map(clap::Arg::get_long) {
             let option = format!("--{long}");
+            if known(long) {
+                continue;
+            }
             assert!(usage.contains(&option), "{}: {option}", command.get_name());
         }
     }

@@ -1,0 +1,86 @@
+//! Where a running sidebearer is asked.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use clap::Args;
+use url::Url;
+
+use super::arguments::ConfigPath;
+use super::output::CommandError;
+use crate::config;
+
+/// The admin address of a process that was started without a file.
+#[derive(Debug, Args)]
+pub struct AdminAddress {
+    /// The admin address of a sidebearer that runs without a configuration file
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SIDEBEARER_ADMIN",
+        hide_env_values = true
+    )]
+    admin: Option<String>,
+}
+
+impl AdminAddress {
+    /// A page there. If nothing was said, one at the admin address that the configuration names, whatever else is wrong with
+    /// it, or at the default one.
+    ///
+    /// # Errors
+    /// What was said is no address.
+    pub(super) fn page(&self, config: &ConfigPath, page: &str) -> Result<Url, CommandError> {
+        // An empty variable is as good as none.
+        let Some(said) = self.admin.as_ref().filter(|said| !said.is_empty()) else {
+            return Ok(configured_page(&config.path, page));
+        };
+        let address = said.parse().map_err(|_| {
+            let expected = "expected an IP address and a port, such as \"127.0.0.1:7090\"";
+            CommandError::Usage(format!("invalid --admin or SIDEBEARER_ADMIN: {expected}"))
+        })?;
+        Ok(page_at(address, page))
+    }
+}
+
+fn configured_page(config: &Path, page: &str) -> Url {
+    let address = config::admin_address(config)
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)));
+    page_at(address, page)
+}
+
+fn page_at(address: SocketAddr, page: &str) -> Url {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(ip, address.port());
+    Url::parse(&format!("http://{address}{page}")).expect("an address and a path make a URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_configuration_the_default_admin_address_is_asked() {
+        let url = configured_page(Path::new("/nowhere/sidebearer.toml"), "/readyz");
+        assert_eq!(url.as_str(), "http://127.0.0.1:7090/readyz");
+    }
+
+    #[test]
+    fn what_was_said_is_asked_and_nothing_else() {
+        let config = ConfigPath {
+            path: "/nowhere/sidebearer.toml".into(),
+        };
+        let page = |said: &str| {
+            let admin = Some(said.to_owned());
+            let page = AdminAddress { admin }.page(&config, "/readyz");
+            page.map(String::from)
+        };
+        assert_eq!(page("[::1]:9").unwrap(), "http://[::1]:9/readyz");
+        assert_eq!(page("0.0.0.0:9").unwrap(), "http://127.0.0.1:9/readyz");
+        assert_eq!(page("").unwrap(), "http://127.0.0.1:7090/readyz");
+        assert_eq!(page("localhost").unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,195 @@
+//! `run` and `check` by arguments and variables, without a file.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::support::api::Api;
+use crate::support::client::get;
+use crate::support::idp::Idp;
+use crate::support::process::{Process, command, run};
+use crate::support::{any_port, eventually};
+
+/// An API, its authorization server, and the file with the secret.
+pub(super) struct Setup {
+    pub(super) api: Api,
+    pub(super) idp: Idp,
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl Setup {
+    pub(super) fn new() -> Self {
+        let (api, idp, dir) = (Api::open(), Idp::start(), tempfile::tempdir().unwrap());
+        std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+        Self { api, idp, dir }
+    }
+
+    /// What has to be given, by its name as an argument.
+    pub(super) fn given(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("listen", any_port().to_string()),
+            ("upstream", self.api.url()),
+            ("token-endpoint", self.idp.endpoint()),
+            ("client-id", "billing".to_owned()),
+            ("client-secret-file", self.path("secret")),
+            ("admin", any_port().to_string()),
+        ]
+    }
+
+    pub(super) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+/// Gives one of them.
+pub(super) fn add(command: &mut Command, name: &str, value: &str, by_variable: bool) {
+    if by_variable {
+        let name = name.to_uppercase().replace('-', "_");
+        command.env(format!("SIDEBEARER_{name}"), value);
+    } else {
+        command.arg(format!("--{name}={value}"));
+    }
+}
+
+#[tokio::test]
+async fn arguments_and_variables_serve_without_a_file() {
+    // All arguments, all variables, every second one.
+    for variables in [0b000000, 0b111111, 0b101010] {
+        let setup = Setup::new();
+        let mut started = command(&["run"]);
+        for (at, (name, value)) in setup.given().iter().enumerate() {
+            add(&mut started, name, value, variables >> at & 1 == 1);
+        }
+        let process = Process::spawn(started, tempfile::tempdir().unwrap());
+        eventually("listening", async || process.told("admin").is_some()).await;
+        let answer = get(process.address(), "/").await;
+        assert_eq!(answer.text(), "ok");
+        assert_eq!(setup.api.seen()[0].authorization(), "Bearer token-1");
+        let log = process.log();
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_without_a_file_reads_the_secret_again() {
+    let setup = Setup::new();
+    let mut started = command(&["run"]);
+    for (name, value) in setup.given() {
+        add(&mut started, name, &value, false);
+    }
+    let process = Process::spawn(started, tempfile::tempdir().unwrap());
+    eventually("listening", async || process.told("admin").is_some()).await;
+    process.signal(Signal::HUP);
+    eventually("reloaded", async || {
+        process.told("configuration reloaded").is_some()
+    })
+    .await;
+    let told = process.told("configuration reloaded").unwrap();
+    assert_eq!(told["path"], "command line");
+
+    std::fs::write(setup.path("secret"), "another\n").unwrap();
+    eventually("the secret is noticed", async || {
+        process.log().contains("a secret has changed")
+    })
+    .await;
+    assert_eq!(get(process.address(), "/").await.text(), "ok");
+}
+
+#[tokio::test]
+async fn a_file_and_arguments_do_not_mix() {
+    for (file, argument) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut mixed = command(&["check"]);
+        add(&mut mixed, "config", "/nowhere.toml", file);
+        add(&mut mixed, "upstream", "https://crm.example.com", argument);
+        let ended = run(mixed).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        let names = [
+            if file {
+                "SIDEBEARER_CONFIG"
+            } else {
+                "--config"
+            },
+            if argument {
+                "SIDEBEARER_UPSTREAM"
+            } else {
+                "--upstream"
+            },
+        ];
+        for name in names {
+            assert!(ended.stderr.contains(name), "{name}: {ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_no_argument_and_is_not_repeated() {
+    for arguments in [
+        &["check", "--client-secret", "pa55word"][..],
+        &["check", "--client-secret=pa55word"],
+        &["run", "--client-id", "billing", "--client-secret"],
+    ] {
+        let ended = run(command(arguments)).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.stderr.contains("--client-secret-file"), "{ended:?}");
+        assert!(!ended.stderr.contains("pa55word"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_may_hold_the_secret_which_is_never_shown() {
+    let setup = Setup::new();
+    for secret in ["s3cret", "s3cret "] {
+        let mut checked = command(&["check", "--online"]);
+        for (name, value) in setup.given() {
+            if name != "client-secret-file" {
+                add(&mut checked, name, &value, true);
+            }
+        }
+        checked.env("SIDEBEARER_CLIENT_SECRET", secret);
+        let ended = run(checked).await;
+        assert_eq!(ended.code, i32::from(secret != "s3cret"), "{ended:?}");
+        assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
+    }
+    let mut twice = command(&["check", "--client-secret-file", "/s"]);
+    twice.env("SIDEBEARER_CLIENT_SECRET", "s3cret");
+    let ended = run(twice).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let both = "--client-secret-file and SIDEBEARER_CLIENT_SECRET cannot be given together";
+    assert!(ended.stderr.contains(both), "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_empty_variable_is_none_and_an_empty_argument_is_missed() {
+    let mut empty = command(&["check", "--config", "/nowhere.toml"]);
+    empty
+        .env("SIDEBEARER_UPSTREAM", "")
+        .env("SIDEBEARER_CLIENT_SECRET", "");
+    let ended = run(empty).await;
+    assert!(ended.stderr.contains("/nowhere.toml"), "{ended:?}");
+    // `--upstream "$URL"` does not read another configuration because URL is empty.
+    let ended = run(command(&["check", "--upstream", ""])).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("--upstream is missing"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_text_or_misspelt_is_told_by_its_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = OsStr::from_bytes(b"https://\xff");
+    let mut by_argument = command(&["check", "--upstream"]);
+    by_argument.arg(bytes);
+    let mut by_variable = command(&["check"]);
+    by_variable.env("SIDEBEARER_AUDIENCE", bytes);
+    let mut misspelt = command(&["check", "--upstream", "https://crm.example.com"]);
+    misspelt.env("SIDEBEARER_SCOPE", "read");
+    for (wrong, told) in [
+        (by_argument, "--upstream is not UTF-8 text"),
+        (by_variable, "SIDEBEARER_AUDIENCE is not UTF-8 text"),
+        (misspelt, "did you mean SIDEBEARER_SCOPES?"),
+    ] {
+        let ended = run(wrong).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+}
