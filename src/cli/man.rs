@@ -36,6 +36,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "NOTIFY_SOCKET, WATCHDOG_USEC",
         "How the service manager is told of ready, reloading and stopping, and that all threads answer.",
     ),
+    (
+        "LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES",
+        "run: the sockets that the service manager has opened.",
+    ),
+    (
+        "OTEL_*",
+        "The collector of traces and what it is told, where [tracing] says nothing.",
+    ),
     ("NO_COLOR", "If it is not empty, the log has no colours."),
 ];
 
