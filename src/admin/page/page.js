@@ -189,7 +189,7 @@ const credentialRow = ([name, it]) => [
   it.server && h("p", { class: "soft" }, foreign(it.server)),
   it.expires_at !== undefined && it.expires_at !== null && life(it),
   it.rotation && h("p", { class: "soft" }, "A new certificate stands by until a token is bound to it."),
-  it.last_error && h("details", {}, h("summary", {}, time(it.last_error.at, () => `Last error ${ago(it.last_error.at)}`), ` (${it.last_error.kind})`), h("p", {}, foreign(it.last_error.message, 2000)), it.consecutive_failures > 0 && h("p", { class: "soft" }, `${many(it.consecutive_failures, "failure")} in a row. `, next(it))),
+  it.last_error && h("details", {}, h("summary", {}, time(it.last_error.at, () => `Last error ${ago(it.last_error.at)}`), ` (${it.last_error.kind})`), h("p", {}, foreign(it.last_error.message, 2000)), it.last_error.trace_id && h("p", { class: "soft" }, "Trace ", h("code", {}, it.last_error.trace_id)), it.consecutive_failures > 0 && h("p", { class: "soft" }, `${many(it.consecutive_failures, "failure")} in a row. `, next(it))),
 ];
 function upstreamRow([name, it]) {
   const [level, word] = judgeUpstream(name, it);
@@ -355,7 +355,7 @@ function take(event) {
   ahead = status.time - Date.now() / 1000;
   if (name === "status") samples.length = 0;
   if (samples.length === 0) sample();
-  say($("about"), `sidebearer ${status.version}, running since ${clock(status.started_at)}`);
+  say($("about"), `sidebearer ${status.version}${status.commit ? ` (${status.commit})` : ""}, running since ${clock(status.started_at)}`);
   try {
     draw();
   } catch (error) {

@@ -28,7 +28,7 @@ function upstream(url, credential, answered, usual, failed = 0, more = {}) {
 export function well(at, second) {
   const served = (rate) => 90_000 + Math.round(rate * second * (1 + Math.sin(second / 7) / 6));
   return {
-    version: "0.1.0", time: at + second, started_at: at - 412_000, ready: true, draining: false, connections: 14, tunnels: {},
+    version: "0.1.0", commit: "6d0c4b1f93a2", time: at + second, started_at: at - 412_000, ready: true, draining: false, connections: 14, tunnels: {},
     snapshot: { generation: 7, loaded_at: at - 9000 },
     reload: { at: at - 9000, outcome: "success", diagnostics: [], warnings: [], last_refused: null },
     routes: [{}, {}, {}], egress: { addresses: "public", allow: [], deny: [], ports: [80, 443], rules: [] }, caller_tokens: null,
@@ -60,7 +60,7 @@ export function well(at, second) {
 export function night(at, second) {
   const state = well(at, second);
   const message = "https://id.example.net/realms/finance/token answered 503 temporarily_unavailable (down for maintenance until four)";
-  Object.assign(state.credentials.invoices, { issued_at: at - 6560, refresh_at: at - 900, usable_until: at + 610, expires_at: at + 640, next_attempt: at + second + 21, consecutive_failures: 9, last_error: { kind: "server_error", at: at - 9, message } });
+  Object.assign(state.credentials.invoices, { issued_at: at - 6560, refresh_at: at - 900, usable_until: at + 610, expires_at: at + 640, next_attempt: at + second + 21, consecutive_failures: 9, last_error: { kind: "server_error", at: at - 9, message, trace_id: "4bf92f3577b34da6a3ce929d0e0e4736" } });
   state.reload = { ...state.reload, at: at - 760, outcome: "failure", last_refused: { at: at - 760, text: REFUSED } };
   return state;
 }

@@ -78,6 +78,7 @@ async fn the_page_may_do_nothing_but_what_it_needs() {
 async fn without_scripts_the_page_says_where_else_to_look() {
     let (api, idp) = (Api::open(), Idp::start());
     let sidebearer = Sidebearer::start(&smallest(&api, &idp));
+    sidebearer.ready().await;
     let page = get(sidebearer.admin(), "/").await.text();
     let instead = inside(&page, "noscript");
     for path in ["status", "metrics", "readyz"] {
