@@ -1,5 +1,7 @@
 //! The open sockets: those that stay, those that a new configuration adds, and those that it removes.
 
+mod operator;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -8,16 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::address::OwnSockets;
-use crate::admin::{self, Admin, Scope};
+use crate::admin::{Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
 use crate::files;
 use crate::handed_sockets::HandedSockets;
 use crate::limit::ConcurrencyLimit;
 use crate::process;
 use crate::server::{self, Acceptor, BoundListener, OpenListener, Shards};
+use operator::OperatorSocket;
 
 /// How long a shard may take to take over its connections. One that takes longer is stuck, and nobody waits
 /// for it.
@@ -70,14 +72,6 @@ struct NamedListener {
     /// Whether it is at the address that is configured, and not at the other loopback address of a redirected listener.
     is_configured: bool,
     open: OpenListener,
-}
-
-/// A socket that serves the admin or health pages.
-#[derive(Debug)]
-struct OperatorSocket {
-    configured: SocketAddr,
-    local_address: SocketAddr,
-    task: JoinHandle<()>,
 }
 
 impl Sockets {
@@ -136,25 +130,41 @@ impl Sockets {
         }
         let pending = PendingSockets {
             listeners,
-            admin: bind_operator_socket(
-                "admin",
-                self.admin.as_ref(),
-                config.admin.as_ref(),
-                backlog,
-                &self.handed,
-            )?,
-            health: bind_operator_socket(
+            admin: self.bind_page("admin", self.admin.as_ref(), config.admin.as_ref(), backlog)?,
+            health: self.bind_page(
                 "health",
                 self.health.as_ref(),
                 config.health.as_ref(),
                 backlog,
-                &self.handed,
             )?,
         };
         // Connections can be made to them from here on.
         self.own
             .set(self.local_addresses().chain(pending.local_addresses()));
         Ok(pending)
+    }
+
+    /// The socket of the admin or health pages; nothing for one that is `open`.
+    fn bind_page(
+        &self,
+        what: &str,
+        open: Option<&OperatorSocket>,
+        page: Option<&config::OperatorListener>,
+        backlog: i32,
+    ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
+        let Some(address) = page.map(|page| page.address) else {
+            return Ok(None);
+        };
+        if open.is_some_and(|page| page.configured == address) {
+            return Ok(None);
+        }
+        let bound = operator::bind(what, address, backlog, &self.handed);
+        let bound = bound.map_err(|source| BindError {
+            what: what.to_owned(),
+            address: address.to_string(),
+            source,
+        })?;
+        Ok(Some((address, bound)))
     }
 
     /// Nothing for one that is `open`, unless the file of a unix socket that was bound here is no longer in its place.
@@ -267,7 +277,7 @@ impl Sockets {
                 adapt(&known.open, listener, config.server.backlog).await;
             }
         }
-        self.admin = open_operator_socket(
+        self.admin = operator::open(
             "admin",
             self.admin.take(),
             pending.admin,
@@ -275,7 +285,7 @@ impl Sockets {
             admin,
             Scope::All,
         );
-        self.health = open_operator_socket(
+        self.health = operator::open(
             "health",
             self.health.take(),
             pending.health,
@@ -360,12 +370,6 @@ impl std::fmt::Display for ListenerKey {
     }
 }
 
-impl Drop for OperatorSocket {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Lets a socket that stays follow the new configuration.
 async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
     if open.is_handed() {
@@ -396,53 +400,4 @@ async fn off_thread<T: Send + 'static>(
 ) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(move || files::run_within_timeout(&path, work)).await;
     done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-}
-
-fn bind_operator_socket(
-    what: &str,
-    open: Option<&OperatorSocket>,
-    page: Option<&config::OperatorListener>,
-    backlog: i32,
-    handed: &HandedSockets,
-) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
-    let Some(address) = page.map(|page| page.address) else {
-        return Ok(None);
-    };
-    if open.is_some_and(|page| page.configured == address) {
-        return Ok(None);
-    }
-    let handed = handed.find(what, &ListenAddress::Tcp(address));
-    let socket = handed.and_then(|handed| match handed {
-        Some(socket) => socket.set_nonblocking(true).map(|()| socket),
-        None => server::bind_tcp(address, backlog),
-    });
-    let listener = socket
-        .and_then(|socket| TcpListener::from_std(socket.into()))
-        .map_err(|source| BindError {
-            what: what.to_owned(),
-            address: address.to_string(),
-            source,
-        })?;
-    Ok(Some((address, listener)))
-}
-
-fn open_operator_socket(
-    what: &str,
-    open: Option<OperatorSocket>,
-    pending: Option<(SocketAddr, TcpListener)>,
-    page: Option<&config::OperatorListener>,
-    admin: &Arc<Admin>,
-    scope: Scope,
-) -> Option<OperatorSocket> {
-    page?;
-    let Some((configured, listener)) = pending else {
-        return open;
-    };
-    let local_address = listener.local_addr().unwrap_or(configured);
-    tracing::info!(address = %local_address, "{what}");
-    Some(OperatorSocket {
-        configured,
-        local_address,
-        task: admin::serve(listener, Arc::clone(admin), scope),
-    })
 }

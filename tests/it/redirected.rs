@@ -3,6 +3,7 @@
 //! iproute2 and nftables; where they are missing, each test says `skipped`.
 
 mod connections;
+mod explained;
 mod requests;
 mod table;
 mod tls;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::configured;
 use crate::support::api::{Api, Seen};
 use crate::support::client::post;
 use crate::support::egress_proxy::{HttpProxy, Proxy};
@@ -20,7 +21,7 @@ use crate::support::idp::Idp;
 use crate::support::process::{Process, command, run};
 use crate::support::server::{read_head, response};
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, eventually, ip, loopback};
+use crate::support::{PATIENCE, eventually, loopback};
 
 /// The key of a caller.
 pub(super) fn key(caller: &str) -> String {
@@ -73,182 +74,16 @@ impl Site {
         for caller in ["billing", "audit"] {
             std::fs::write(dir.path().join(caller), key(caller)).unwrap();
         }
-        let config = format!(
-            r#"
-[log]
-format = "json"
-access = "all"
-
-[interception]
-key_directory = "ca"
-trust_directory = "trust"
-domains = ["example.com", "{ip}"]
-
-[[listeners]]
-name = "app"
-address = "{app}"
-upstream = "crm"
-hosts = ["crm.internal"]
-
-[[listeners]]
-name = "gate"
-address = "{gate}"
-callers = ["billing", "audit"]
-
-[[listeners]]
-name = "proxy"
-address = "{proxy}"
-kind = "forward"
-upstreams = ["crm", "web", "secure", "bare", "round"]
-
-[[listeners]]
-name = "known"
-address = "{known}"
-kind = "forward"
-callers = ["billing", "audit"]
-intercept = true
-
-[[listeners]]
-name = "open"
-address = "{open}"
-kind = "forward"
-upstreams = ["crm"]
-unmatched = "pass"
-
-[callers.billing]
-key = {{ file = "billing" }}
-limits = {{ concurrent = 50 }}
-
-[callers.audit]
-key = {{ file = "audit" }}
-
-[upstreams.crm]
-url = "http://{crm}/v2"
-hosts = ["crm.example.com:80"]
-credential = "crm"
-
-[upstreams.web]
-url = "http://{web}"
-hosts = ["web.example.com:80"]
-forward_caller = "x-caller"
-
-[upstreams.secure]
-url = "https://{secure}"
-hosts = ["secure.example.com:443"]
-host = "api.example.com"
-credential = "crm"
-tls = {{ ca_file = "{ca_file}", server_name = "{ip}" }}
-
-[upstreams.bare]
-url = "https://{secure}/bare"
-hosts = ["bare.example.com:443"]
-tls = {{ ca_file = "{ca_file}", server_name = "{ip}" }}
-
-[upstreams.own]
-url = "http://{web}/own"
-hosts = ["own.example.com:80"]
-credentials = {{ billing = "crm" }}
-
-[upstreams.far]
-url = "http://far.example.net"
-proxy = "http://{corporate}"
-
-[upstreams.round]
-url = "http://{app}"
-hosts = ["round.example.com:80"]
-
-[[routes]]
-path = "/web"
-upstream = "web"
-
-[[routes]]
-path = "/web/only"
-methods = ["POST"]
-upstream = "crm"
-
-[[routes]]
-path = "/cut/"
-replace_prefix = "/"
-upstream = "web"
-
-[[routes]]
-path = "/new"
-replace_prefix = "/old"
-upstream = "crm"
-
-[[routes]]
-host = "*.tenants.example"
-upstream = "web"
-
-[[routes]]
-host = "one.tenants.example"
-path = "/deep"
-upstream = "crm"
-
-[[routes]]
-path = "/own"
-listener = "gate"
-upstream = "own"
-
-[[routes]]
-path = "/audit"
-listener = "gate"
-callers = ["audit"]
-limits = {{ requests_per_second = 1000 }}
-upstream = "web"
-
-[[routes]]
-path = "/far"
-upstream = "far"
-
-[[routes]]
-path = "/round"
-upstream = "round"
-
-[[routes]]
-host = "web.example.com"
-path = "/written"
-upstream = "crm"
-
-[egress]
-allow = ["{ip}"]
-ports = [80, 443, {far_port}, {web_port}]
-
-[[egress.rules]]
-hosts = ["*.denied.example", "denied.example"]
-action = "deny"
-
-[[egress.rules]]
-hosts = ["{ip}"]
-listeners = ["known"]
-callers = ["billing"]
-action = "pass"
-
-[[egress.rules]]
-hosts = ["{ip}"]
-listeners = ["proxy"]
-action = "pass"
-
-[credentials.crm]
-token_endpoint = "{endpoint}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-"#,
-            ip = ip(),
-            app = listeners["app"],
-            gate = listeners["gate"],
-            proxy = listeners["proxy"],
-            known = listeners["known"],
-            open = listeners["open"],
-            crm = crm.address,
-            web = web.address,
-            secure = secure.address,
-            ca_file = ca.file().display(),
-            corporate = corporate.address,
-            far_port = far.address.port(),
-            web_port = web.address.port(),
-            endpoint = idp.endpoint(),
-        );
+        let config = configured::config(&configured::Places {
+            listeners: &listeners,
+            crm: crm.address,
+            web: web.address,
+            secure: secure.address,
+            far: far.address,
+            corporate: corporate.address,
+            ca_file: &ca.file(),
+            token_endpoint: &idp.endpoint(),
+        });
         let path = dir.path().join("sidebearer.toml");
         std::fs::write(&path, &config).unwrap();
         let checked = run(command(&["check", "--config", path.to_str().unwrap()])).await;

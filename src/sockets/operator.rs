@@ -1,0 +1,71 @@
+//! The sockets of the admin and health pages.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin, Scope};
+use crate::config::{self, ListenAddress};
+use crate::handed_sockets::HandedSockets;
+use crate::server;
+
+/// A socket that serves the admin or health pages.
+#[derive(Debug)]
+pub(super) struct OperatorSocket {
+    /// The address of the configuration.
+    pub(super) configured: SocketAddr,
+    /// With the port that the system chose.
+    pub(super) local_address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// The socket that was handed over for the pages of this name, or one that is bound now.
+///
+/// # Errors
+/// The system's.
+pub(super) fn bind(
+    what: &str,
+    address: SocketAddr,
+    backlog: i32,
+    handed: &HandedSockets,
+) -> io::Result<TcpListener> {
+    let socket = match handed.find(what, &ListenAddress::Tcp(address))? {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            socket
+        }
+        None => server::bind_tcp(address, backlog)?,
+    };
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves on the socket that is pending, or goes on with the one that is open.
+pub(super) fn open(
+    what: &str,
+    open: Option<OperatorSocket>,
+    pending: Option<(SocketAddr, TcpListener)>,
+    page: Option<&config::OperatorListener>,
+    admin: &Arc<Admin>,
+    scope: Scope,
+) -> Option<OperatorSocket> {
+    page?;
+    let Some((configured, listener)) = pending else {
+        return open;
+    };
+    let local_address = listener.local_addr().unwrap_or(configured);
+    tracing::info!(address = %local_address, "{what}");
+    Some(OperatorSocket {
+        configured,
+        local_address,
+        task: admin::serve(listener, Arc::clone(admin), scope),
+    })
+}
+
+impl Drop for OperatorSocket {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
