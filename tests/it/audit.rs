@@ -52,7 +52,7 @@ fn records(file: &Path) -> Vec<Value> {
 }
 
 /// Waits for this many records of an event.
-async fn wait_for(file: &Path, event: &str, count: usize) -> Vec<Value> {
+pub(crate) async fn wait_for(file: &Path, event: &str, count: usize) -> Vec<Value> {
     let mut found = Vec::new();
     eventually("the records are written", async || {
         found = records(file);

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::{World, request};
+use crate::audit::wait_for;
 use crate::support::api::Api;
 use crate::support::client::Connection;
 use crate::support::eventually;
@@ -75,6 +76,35 @@ async fn tls_is_refused_where_it_would_pass_by_its_token() {
     .await;
     let series = r#"sidebearer_errors_total{error="interception_off",listener="apps",upstream=""}"#;
     assert_eq!(world.metric(series).await, 1.0);
+}
+
+#[tokio::test]
+async fn what_is_led_on_unread_and_what_is_refused_are_in_the_audit() {
+    let Some(world) = World::with("", "[audit]\nfile = \"audit.jsonl\"\n").await else {
+        return;
+    };
+    let address = world.network.there.address(443);
+    let _api = serve(&world, address, &["other.example.com"]);
+    let answer = get(&world, address, "other.example.com").await.unwrap();
+    assert_eq!(answer, "end to end");
+    get(&world, address, "secure.example.com")
+        .await
+        .unwrap_err();
+    let file = world.sidebearer.dir().join("audit.jsonl");
+    let begun = &wait_for(&file, "tunnel_begin", 1).await[0];
+    let ended = &wait_for(&file, "tunnel_end", 1).await[0];
+    for record in [begun, ended] {
+        assert_eq!(record["method"], "CONNECT", "{record}");
+        assert_eq!(record["host"], "other.example.com:443", "{record}");
+        assert_eq!(record["listener"], "apps", "{record}");
+        assert_eq!(record["decision"], "allowed", "{record}");
+        assert!(record.get("credential").is_none(), "{record}");
+    }
+    assert!(ended["bytes_in"].as_u64().unwrap() > 0, "{ended}");
+    let refused = &wait_for(&file, "request", 1).await[0];
+    assert_eq!(refused["host"], "secure.example.com:443", "{refused}");
+    assert_eq!(refused["decision"], "denied", "{refused}");
+    assert_eq!(refused["error"], "interception_off", "{refused}");
 }
 
 #[tokio::test]
