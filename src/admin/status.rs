@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
+use url::Position;
 
 use crate::build_info;
 use crate::config::{
@@ -320,7 +321,8 @@ fn credential_status(credential: &BuiltCredential, config: Option<&config::Crede
         });
         shown["server"] = json!(match &config.server {
             AuthorizationServer::Issuer(issuer, _) => issuer,
-            AuthorizationServer::TokenEndpoint(endpoint) => endpoint.as_str(),
+            // Its query may hold a secret.
+            AuthorizationServer::TokenEndpoint(endpoint) => &endpoint[..Position::AfterPath],
         });
     }
     if let Some(certificate) = &credential.certificate {

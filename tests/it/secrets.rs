@@ -134,10 +134,10 @@ fn config(server: &AuthorizationServer, api: &str) -> String {
             text,
             "[[routes]]\npath = \"/{name}\"\nupstream = \"{name}\"\n\
              [upstreams.{name}]\nurl = \"{api}\"\ncredential = \"{name}\"\n\
-             [credentials.{name}]\ntoken_endpoint = \"{}/{name}\"\nclient_id = \"billing\"\n\
+             [credentials.{name}]\ntoken_endpoint = \"{}/{name}?code={}\"\nclient_id = \"billing\"\n\
              client_secret = {secret}\nauth_method = \"{method}\"\n\
              extra_parameters = {{ more = \"{}\" }}\ntoken_headers = {{ x-more = \"{}\" }}\n",
-            server.url, SECRETS[2], SECRETS[3],
+            server.url, SECRETS[3], SECRETS[2], SECRETS[3],
         );
     }
     text
