@@ -24,7 +24,7 @@ use crate::watch::{Changes, Watcher};
 pub struct Reloader {
     /// Where the configuration is read from.
     pub source: ConfigSource,
-    /// [`config::Loaded::fingerprint`] of the configuration that it starts with.
+    /// [`crate::config::Loaded::fingerprint`] of the configuration that it starts with.
     pub started_with: u64,
     /// What snapshots are built with.
     pub builder: Arc<Builder>,

@@ -25,7 +25,11 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     words(sent);
-    let size = if *size == 0 { usize::MAX } else { (*size).into() };
+    let size = if *size == 0 {
+        usize::MAX
+    } else {
+        (*size).into()
+    };
     let (whole, cost) = measure(|| hello(sent, usize::MAX));
     assert!(cost.peak <= MOST + 8 * sent.len(), "{cost:?}");
     assert_eq!(hello(sent, size), whole, "in pieces of {size}");
@@ -39,7 +43,10 @@ fn words(sent: &[u8]) {
     let mut said = None;
     for length in 0..=sent.len().min(512) {
         let now = first_words(&sent[..length]);
-        assert!(said.is_none() || now == said, "{said:?} became {now:?} at {length}");
+        assert!(
+            said.is_none() || now == said,
+            "{said:?} became {now:?} at {length}"
+        );
         said = now;
         if said == Some(FirstWords::Tls) {
             assert!(may_become_http(&sent[..1]));
@@ -65,7 +72,9 @@ enum Hello {
 
 /// Reads it from a socket that gives it in pieces of this size.
 fn hello(sent: &[u8], size: usize) -> Hello {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
     runtime.expect("a runtime").block_on(async {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
         let write = async move {
@@ -77,7 +86,11 @@ fn hello(sent: &[u8], size: usize) -> Hello {
                 let mut waited = false;
                 poll_fn(|cx| {
                     cx.waker().wake_by_ref();
-                    if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+                    if std::mem::replace(&mut waited, true) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
                 })
                 .await;
             }
@@ -86,11 +99,16 @@ fn hello(sent: &[u8], size: usize) -> Hello {
             let mut socket = ClientSocket::Unix(ours);
             let mut received = BytesMut::new();
             let read = client_hello::read(&mut socket, &mut received).await;
-            assert!(sent.starts_with(&received), "what was read is not what was sent");
+            assert!(
+                sent.starts_with(&received),
+                "what was read is not what was sent"
+            );
             match read {
                 Ok(accepted) => {
                     let hello = accepted.client_hello();
-                    let alpn = hello.alpn().map(|names| names.map(<[u8]>::to_vec).collect());
+                    let alpn = hello
+                        .alpn()
+                        .map(|names| names.map(<[u8]>::to_vec).collect());
                     Hello::Accepted {
                         name: hello.server_name().map(str::to_owned),
                         alpn,
