@@ -105,6 +105,7 @@ fn trace(tracer: Option<&Arc<Tracer>>, headers: &mut HeaderMap) {
             attributes,
             link: None,
             failed: false,
+            state: None,
         });
     }
 }

@@ -122,7 +122,7 @@ impl Reloader {
         // old secret was refused tries the new one at once. A secret that is not good is
         // reported by the credentials that name it.
         for path in paths {
-            tracing::info!(file = %path.display(), "a secret has changed; the next token request uses it if it is good");
+            tracing::info!(file = %path.display(), "a secret has changed; the next request that needs it uses it if it is good");
         }
         self.reread_secrets().await;
         if self.admin.last_reload().refused.is_some() {

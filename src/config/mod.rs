@@ -30,6 +30,7 @@ mod settings;
 mod source_file;
 #[cfg(test)]
 mod tests;
+mod tls_files;
 mod unused_proxy;
 mod value;
 mod words;

@@ -17,6 +17,7 @@ use super::parse::http::header;
 use super::report::{Expected, Report, SourceSpan};
 use super::settings::file::MAX_BYTES;
 use super::settings::{NamedFile, Propagators, Sampler, Secret, SecretSource, Tls, Tracing};
+use super::tls_files::{check_pair, naming, read_certificates, read_key, read_roots};
 use super::words::one_of;
 
 /// Where a collector is that nobody named.
@@ -113,6 +114,19 @@ pub(super) fn settle(
         .entry(name.to_owned())
         .or_insert_with(|| default.to_owned());
     let (ratio, parent_based) = sampled.unzip();
+    let batch = (file.max_batch).or_else(|| variables.count(MAX_BATCH, 8192));
+    let max_queue = (file.max_queue)
+        .or_else(|| variables.count(MAX_QUEUE, 1_000_000))
+        .unwrap_or(TRACING.max_queue.kind.default());
+    if batch.is_some_and(|batch| batch > max_queue) {
+        let (place, name) = match file.max_batch {
+            Some(_) => (&place, "`max_batch` in [tracing]".to_owned()),
+            None => (&variables.place, format!("the variable {MAX_BATCH}")),
+        };
+        let message = format!("{name} is more than the {max_queue} spans that may wait");
+        let help = format!("expected {max_queue} at most, or more in `max_queue` or {MAX_QUEUE}");
+        report.warning(place, message, help);
+    }
     Some(Tracing {
         endpoint: exporter
             .endpoint
@@ -132,12 +146,8 @@ pub(super) fn settle(
         batch_delay: (file.batch_delay)
             .or_else(|| variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY"))
             .unwrap_or(TRACING.batch_delay.kind.default()),
-        max_batch: (file.max_batch)
-            .or_else(|| variables.count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 8192))
-            .unwrap_or(TRACING.max_batch.kind.default()),
-        max_queue: (file.max_queue)
-            .or_else(|| variables.count("OTEL_BSP_MAX_QUEUE_SIZE", 1_000_000))
-            .unwrap_or(TRACING.max_queue.kind.default()),
+        max_batch: batch.unwrap_or(TRACING.max_batch.kind.default()),
+        max_queue,
         tls: exporter.tls.unwrap_or_default(),
     })
 }
@@ -150,6 +160,8 @@ struct OtelVariables<'a> {
 }
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const MAX_BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+const MAX_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
 impl OtelVariables<'_> {
@@ -172,13 +184,17 @@ impl OtelVariables<'_> {
     fn parse_exporter<T>(
         &self,
         what: &str,
-        parse: impl Fn(&str) -> Result<T, Expected>,
+        parse: impl FnOnce(&str) -> Result<T, Expected>,
     ) -> Option<T> {
-        let of_traces = format!("OTEL_EXPORTER_OTLP_TRACES_{what}");
-        if self.get(&of_traces).is_some() {
-            return self.parse(&of_traces, parse);
-        }
-        self.parse(&format!("OTEL_EXPORTER_OTLP_{what}"), parse)
+        self.parse(&self.exporter_variable(what)?, parse)
+    }
+
+    /// Which of the two is set and counts.
+    fn exporter_variable(&self, what: &str) -> Option<String> {
+        let mut names = ["TRACES_", ""]
+            .into_iter()
+            .map(|kind| format!("OTEL_EXPORTER_OTLP_{kind}{what}"));
+        names.find(|name| self.get(name).is_some())
     }
 
     /// Whether they ask for traces, where the file does not.
@@ -204,21 +220,18 @@ impl OtelVariables<'_> {
             "http/protobuf" => Ok(()),
             _ => Err("expected \"http/protobuf\": no other protocol of OTLP is spoken here".into()),
         });
-        let file = |path: &str| Ok(NamedFile::new(path.into(), MAX_BYTES));
-        let tls = Tls {
-            ca_file: self.parse_exporter("CERTIFICATE", file),
-            certificate_file: self.parse_exporter("CLIENT_CERTIFICATE", file),
-            key_file: self.parse_exporter("CLIENT_KEY", file),
-            ..Tls::default()
+        let endpoint = if self.get(TRACES_ENDPOINT).is_some() {
+            self.parse(TRACES_ENDPOINT, |text| http_url(text, false))
+        } else {
+            self.parse(ENDPOINT, |text| {
+                http_url(text, false).map(|url| traces_path(&url))
+            })
         };
+        // They are for connections with TLS alone, says the standard.
+        let is_plain = endpoint.as_ref().is_none_or(|url| url.scheme() == "http");
+        let tls = (!is_plain).then(|| self.tls());
         WrittenExporter {
-            endpoint: if self.get(TRACES_ENDPOINT).is_some() {
-                self.parse(TRACES_ENDPOINT, |text| http_url(text, false))
-            } else {
-                self.parse(ENDPOINT, |text| {
-                    http_url(text, false).map(|url| traces_path(&url))
-                })
-            },
+            endpoint,
             headers: self.parse_exporter("HEADERS", headers),
             gzip: self.parse_exporter("COMPRESSION", |text| match text {
                 "gzip" => Ok(true),
@@ -226,7 +239,46 @@ impl OtelVariables<'_> {
                 _ => Err("expected \"gzip\" or \"none\"".into()),
             }),
             timeout: self.parse_exporter("TIMEOUT", milliseconds),
-            tls: (tls != Tls::default()).then_some(tls),
+            tls,
+        }
+    }
+
+    /// The files of TLS, each of which has been read once.
+    fn tls(&self) -> Tls {
+        const CERTIFICATE: &str = "CLIENT_CERTIFICATE";
+        const KEY: &str = "CLIENT_KEY";
+        let file = |path: &str| NamedFile::new(path.into(), MAX_BYTES);
+        let ca_file = self.parse_exporter("CERTIFICATE", |path| {
+            let file = file(path);
+            naming(&file, read_roots(&file))?;
+            Ok(file)
+        });
+        let chain = self.parse_exporter(CERTIFICATE, |path| {
+            let file = file(path);
+            Ok((naming(&file, read_certificates(&file))?, file))
+        });
+        let key = self.parse_exporter(KEY, |path| {
+            let file = file(path);
+            Ok((naming(&file, read_key(&file))?, file))
+        });
+        for (name, other) in [(CERTIFICATE, KEY), (KEY, CERTIFICATE)] {
+            if self.exporter_variable(other).is_none() {
+                self.parse_exporter::<()>(name, |_| {
+                    let other = format!("OTEL_EXPORTER_OTLP_{other}");
+                    Err(format!("expected {other} beside it").into())
+                });
+            }
+        }
+        let (chain, certificate_file) = chain.unzip();
+        let (private, key_file) = key.unzip();
+        if let Some((chain, private)) = chain.zip(private) {
+            self.parse_exporter(KEY, |_| check_pair(chain, private));
+        }
+        Tls {
+            ca_file,
+            certificate_file,
+            key_file,
+            ..Tls::default()
         }
     }
 

@@ -1,14 +1,17 @@
 //! What is recorded of a request for its trace: a span for its answer, one for each attempt, and one for each wait for a
 //! token.
 
+mod attributes;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
-use http::uri::Scheme as UriScheme;
 use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::time::Instant;
+
+use attributes::{Attributes, add_method, add_server, version};
 
 use super::outgoing::OutgoingRequest;
 use crate::token::TokenSource;
@@ -34,6 +37,8 @@ struct Recording {
     tracer: Arc<Tracer>,
     /// The span of another process that it belongs to.
     parent: Option<SpanId>,
+    /// The `tracestate` of the request.
+    state: Option<Arc<str>>,
     version: Version,
     start: SystemTime,
     /// The same by the clock that durations are measured by.
@@ -85,8 +90,6 @@ pub struct TokenWait<'t> {
     open: Option<OpenSpan>,
 }
 
-type Attributes = Vec<(&'static str, AttributeValue)>;
-
 impl RequestTrace {
     /// A request with this head has arrived.
     pub fn begin(tracer: Option<&Arc<Tracer>>, head: &Parts) -> Self {
@@ -96,6 +99,7 @@ impl RequestTrace {
                 Box::new(Recording {
                     tracer: Arc::clone(tracer),
                     parent: incoming.parent.map(|parent| parent.span),
+                    state: incoming.carriers.state(&head.headers),
                     version: head.version,
                     start: SystemTime::now(),
                     began: Instant::now(),
@@ -147,7 +151,9 @@ impl RequestTrace {
         let mut attributes = Attributes::new();
         let name = add_method(&mut attributes, request.method());
         add_server(&mut attributes, authority, scheme);
-        let url = format!("{scheme}://{authority}{}", request.path());
+        // The target `*` means the server, and is no part of a URL.
+        let path = Some(request.path()).filter(|path| *path != "*");
+        let url = format!("{scheme}://{authority}{}", path.unwrap_or_default());
         attributes.push(("url.full", url.into()));
         if !upstream.config.name.is_empty() {
             let name = upstream.config.name.clone();
@@ -165,8 +171,9 @@ impl RequestTrace {
     pub fn begin_tunnel(&self, leads_to: &str) {
         if let Some((traced, recording)) = self.recording() {
             let mut attributes = Attributes::new();
+            let name = add_method(&mut attributes, &Method::CONNECT);
             add_server(&mut attributes, leads_to, "https");
-            recording.open_attempt(traced.context, "CONNECT", attributes);
+            recording.open_attempt(traced.context, name, attributes);
         }
     }
 
@@ -223,8 +230,14 @@ impl RequestTrace {
             return;
         };
         if let Some(recording) = traced.recording.take() {
+            let request = request();
+            if request.cut
+                && let Some(error) = request.error
+            {
+                recording.cut_attempt(error);
+            }
             recording.end_attempt();
-            recording.end(traced.context, request());
+            recording.end(traced.context, request);
         }
     }
 
@@ -266,6 +279,7 @@ impl Recording {
                 attributes,
                 link: None,
                 failed: false,
+                state: self.state.clone(),
             },
             began: now,
             is_settled: false,
@@ -275,6 +289,15 @@ impl Recording {
     fn open_attempt(&self, parent: TraceContext, name: &'static str, attributes: Attributes) {
         let open = self.open(parent, SpanKind::Client, name, attributes);
         *self.attempt.borrow_mut() = Some(open);
+    }
+
+    /// The answer of the attempt that is open has broken off, for this reason.
+    fn cut_attempt(&self, error: &'static str) {
+        if let Some(open) = &mut *self.attempt.borrow_mut()
+            && !open.span.failed
+        {
+            open.span.fail(error);
+        }
     }
 
     /// The attempt that is open has ended: with what follows it, or with the request. One that was not answered was given
@@ -299,7 +322,6 @@ impl Recording {
     fn end(&self, context: TraceContext, request: AnsweredRequest<'_>) {
         let mut attributes = Attributes::with_capacity(16);
         let method = add_method(&mut attributes, request.method);
-        attributes.push(("url.path", request.path.to_owned().into()));
         attributes.push(("url.scheme", request.scheme.to_owned().into()));
         add_server(&mut attributes, request.host, request.scheme);
         let version = version(self.version);
@@ -308,6 +330,7 @@ impl Recording {
             attributes.push(("client.address", client.into()));
         }
         let named = [
+            ("url.path", Some(request.path)),
             ("http.route", request.route),
             ("sidebearer.listener", Some(request.listener)),
             ("sidebearer.upstream", request.upstream),
@@ -342,6 +365,7 @@ impl Recording {
             attributes,
             link: None,
             failed: failed_here.is_some() || request.cut || request.status.is_none(),
+            state: self.state.clone(),
         });
     }
 }
@@ -370,46 +394,5 @@ impl Drop for TokenWait<'_> {
             open.span.fail(CANCELLED);
             recording.record(open);
         }
-    }
-}
-
-/// Adds the method, as far as everyone knows it, and what spans of it are called. A name has few values.
-fn add_method(attributes: &mut Attributes, method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = [
-        "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
-    ];
-    let known = KNOWN.into_iter().find(|known| method == known);
-    attributes.push(("http.request.method", known.unwrap_or("_OTHER").into()));
-    if known.is_none() {
-        let written = method.as_str().to_owned();
-        attributes.push(("http.request.method_original", written.into()));
-    }
-    known.unwrap_or("HTTP")
-}
-
-/// Adds host and port of a server, as a URL of this scheme has them.
-fn add_server(attributes: &mut Attributes, authority: &str, scheme: &str) {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().ok()),
-        _ => (authority, None),
-    };
-    if host.is_empty() {
-        return;
-    }
-    let default = if scheme == UriScheme::HTTPS.as_str() {
-        443
-    } else {
-        80
-    };
-    let host = host.trim_matches(['[', ']']).to_owned();
-    attributes.push(("server.address", host.into()));
-    attributes.push(("server.port", port.unwrap_or(default).into()));
-}
-
-fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
     }
 }

@@ -60,6 +60,7 @@ impl TracedFetch {
             attributes,
             link: None,
             failed: false,
+            state: None,
         };
         if let Some(error) = error {
             span.fail(error);

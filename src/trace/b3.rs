@@ -17,6 +17,8 @@ pub(super) const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 pub(super) struct B3 {
     pub(super) context: Option<TraceContext>,
     pub(super) sampled: Option<bool>,
+    /// Debugging is asked for, which means recorded too, whatever the share.
+    pub(super) is_debug: bool,
 }
 
 /// What the header `b3` says: `{trace}-{span}-{decision}-{parent}`, of which the last two may be missing, or a decision
@@ -26,11 +28,13 @@ pub(super) fn parse_single(header: &[u8]) -> Option<B3> {
         return Some(B3 {
             context: None,
             sampled: Some(sampled),
+            is_debug: header == DEBUG,
         });
     }
     let mut parts = header.split(|byte| *byte == b'-');
     let context = context(parts.next()?, parts.next()?)?;
-    let sampled = match parts.next() {
+    let written = parts.next();
+    let sampled = match written {
         Some(written) => Some(decision(written)?),
         None => None,
     };
@@ -40,6 +44,7 @@ pub(super) fn parse_single(header: &[u8]) -> Option<B3> {
     parts.next().is_none().then_some(B3 {
         context: Some(context),
         sampled,
+        is_debug: written == Some(DEBUG),
     })
 }
 
@@ -60,22 +65,32 @@ pub(super) fn parse_multi(headers: &HeaderMap) -> Option<B3> {
         Some(_) => return None,
         None => None,
     };
-    (context.is_some() || sampled.is_some()).then_some(B3 { context, sampled })
+    (context.is_some() || sampled.is_some()).then_some(B3 {
+        context,
+        sampled,
+        is_debug,
+    })
 }
 
-/// The header `b3` that says it.
-pub(super) fn to_single(context: TraceContext) -> [u8; 51] {
+/// The header `b3` that says it, and whether debugging is asked for.
+pub(super) fn to_single(context: TraceContext, is_debug: bool) -> [u8; 51] {
     let mut header = *b"00000000000000000000000000000000-0000000000000000-0";
     hex::write(context.trace.number(), &mut header[..32]);
     hex::write(context.span.number().into(), &mut header[33..49]);
-    header[50] += u8::from(context.is_sampled());
+    if is_debug {
+        header[50..].copy_from_slice(DEBUG);
+    } else {
+        header[50] += u8::from(context.is_sampled());
+    }
     header
 }
 
-/// `d` asks for debugging: recorded, whatever the share.
+/// Asks for debugging in place of a decision.
+const DEBUG: &[u8] = b"d";
+
 fn decision(written: &[u8]) -> Option<bool> {
     match written {
-        b"1" | b"d" => Some(true),
+        b"1" | DEBUG => Some(true),
         b"0" => Some(false),
         _ => None,
     }
@@ -183,12 +198,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(trace in 1u128.., span in 1u64.., sampled in any::<bool>()) {
+        fn what_is_written_is_read_again(trace in 1u128.., span in 1u64.., sampled in any::<bool>(), is_debug in any::<bool>()) {
             let (trace, span) = (TraceId::new(trace).unwrap(), SpanId::new(span).unwrap());
-            let written = to_single(TraceContext::new(trace, span).with_sampled(sampled));
+            let written = to_single(TraceContext::new(trace, span).with_sampled(sampled), is_debug);
             let read = parse_single(&written).unwrap();
             prop_assert_eq!(read.context, Some(TraceContext::new(trace, span)));
-            prop_assert_eq!(read.sampled, Some(sampled));
+            prop_assert_eq!((read.sampled, read.is_debug), (Some(sampled || is_debug), is_debug));
         }
 
         #[test]

@@ -68,6 +68,8 @@ pub(super) struct OtlpSpan {
     trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     span_id: Vec<u8>,
+    #[prost(string, tag = "3")]
+    trace_state: String,
     #[prost(bytes = "vec", tag = "4")]
     parent_span_id: Vec<u8>,
     #[prost(fixed32, tag = "16")]
@@ -163,6 +165,7 @@ impl From<Span> for OtlpSpan {
         Self {
             trace_id: span.context.trace.to_bytes().to_vec(),
             span_id: span.context.span.to_bytes().to_vec(),
+            trace_state: span.state.as_deref().unwrap_or_default().to_owned(),
             parent_span_id: parent.map_or_else(Vec::new, |parent| parent.to_bytes().to_vec()),
             flags: u32::from(span.context.flags()) | KNOWS_REMOTE | remote,
             name: span.name.into_owned(),

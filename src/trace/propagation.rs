@@ -1,6 +1,7 @@
 //! How a request says which trace it belongs to, and how what follows from it does.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,6 +14,9 @@ use crate::config::Propagators;
 /// The header of W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Bytes of a `tracestate` that spans carry (W3C Trace Context section 3.3.1.5).
+const MAX_STATE_BYTES: usize = 512;
 
 /// How much memory the values of headers share.
 const ROOM: usize = 16 * 1024;
@@ -41,6 +45,8 @@ pub struct Carriers {
     b3_multi: bool,
     /// The `tracestate` belongs to the trace.
     keeps_state: bool,
+    /// B3 asked for debugging.
+    is_debug: bool,
 }
 
 impl Incoming {
@@ -52,6 +58,7 @@ impl Incoming {
             b3: propagators.b3,
             b3_multi: propagators.b3_multi,
             keeps_state: false,
+            is_debug: false,
         };
         let none = Self {
             parent: None,
@@ -75,6 +82,7 @@ impl Incoming {
         }
         let of_single = single.and_then(b3::parse_single);
         let found = of_single.or_else(|| b3::parse_multi(headers));
+        carriers.is_debug = found.is_some_and(|found| found.is_debug);
         Self {
             parent: found.and_then(|found| found.context),
             sampled: found.and_then(|found| found.sampled),
@@ -99,6 +107,24 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
 }
 
 impl Carriers {
+    /// The `tracestate` in these headers, which goes on with the trace; none if it is empty or too long for spans.
+    pub fn state(self, headers: &HeaderMap) -> Option<Arc<str>> {
+        if !self.keeps_state {
+            return None;
+        }
+        let mut state = String::new();
+        for value in headers.get_all(TRACESTATE) {
+            if !state.is_empty() {
+                state.push(',');
+            }
+            state.push_str(value.to_str().ok()?);
+            if state.len() > MAX_STATE_BYTES {
+                return None;
+            }
+        }
+        (!state.is_empty()).then(|| state.into())
+    }
+
     /// Takes from a request what is written anew for each attempt, and a state that belongs to no trace.
     pub fn scrub(self, headers: &mut HeaderMap) {
         if self.trace_context {
@@ -137,11 +163,13 @@ impl TraceHeaders {
     /// Adds them.
     pub fn write(self, mut add: impl FnMut(HeaderName, HeaderValue)) {
         let Self { context, carriers } = self;
+        // Where someone else decides what is recorded, a trace may be left out despite debugging.
+        let is_debug = carriers.is_debug && context.is_sampled();
         if carriers.trace_context {
             add(TRACEPARENT, value(&context.to_traceparent()));
         }
         if carriers.b3 {
-            add(b3::SINGLE, value(&b3::to_single(context)));
+            add(b3::SINGLE, value(&b3::to_single(context, is_debug)));
         }
         if carriers.b3_multi {
             let (mut trace, mut span) = ([0; 32], [0; 16]);
@@ -149,8 +177,13 @@ impl TraceHeaders {
             hex::write(context.span.number().into(), &mut span);
             add(b3::TRACE_ID, value(&trace));
             add(b3::SPAN_ID, value(&span));
-            let sampled = if context.is_sampled() { "1" } else { "0" };
-            add(b3::SAMPLED, HeaderValue::from_static(sampled));
+            if is_debug {
+                // It says the decision too.
+                add(b3::FLAGS, HeaderValue::from_static("1"));
+            } else {
+                let sampled = if context.is_sampled() { "1" } else { "0" };
+                add(b3::SAMPLED, HeaderValue::from_static(sampled));
+            }
         }
     }
 }
@@ -206,7 +239,8 @@ mod tests {
         let incoming = Incoming::read(&headers, propagators);
         incoming.carriers.scrub(&mut headers);
         let headers_of_attempt = TraceHeaders {
-            context: incoming.parent.unwrap_or(TraceContext::root(true)).child(),
+            context: (incoming.parent.unwrap_or(TraceContext::root(true)).child())
+                .with_sampled(incoming.sampled.unwrap_or(true)),
             carriers: incoming.carriers,
         };
         headers_of_attempt.write(|name, value| {
@@ -238,6 +272,45 @@ mod tests {
         assert_eq!(on["x-b3-spanid"], span);
         assert_eq!(on["x-b3-sampled"], "1");
         assert_eq!(on.len(), 6, "{on:?}");
+    }
+
+    #[test]
+    fn debugging_goes_on_as_debugging() {
+        let place = SINGLE.trim_end_matches('0');
+        let single = passed_on(&[("b3", &format!("{place}d"))], Propagators::default());
+        assert!(single["b3"].as_bytes().ends_with(b"-d"), "{single:?}");
+        let multi = [
+            ("x-b3-traceid", &SINGLE[..32]),
+            ("x-b3-spanid", &SINGLE[33..49]),
+            ("x-b3-flags", "1"),
+        ];
+        let multi = passed_on(&multi, Propagators::default());
+        assert_eq!(multi["x-b3-flags"], "1");
+        assert!(!multi.contains_key("x-b3-sampled"), "{multi:?}");
+    }
+
+    #[test]
+    fn the_state_of_the_trace_is_told_unless_it_is_too_long() {
+        let state = |fields: &[(&'static str, &str)]| {
+            let headers = headers(fields);
+            let incoming = Incoming::read(&headers, Propagators::default());
+            incoming.carriers.state(&headers)
+        };
+        let parent = ("traceparent", W3C);
+        let twice = [parent, ("tracestate", "a=1"), ("tracestate", "b=2")];
+        assert_eq!(state(&twice).as_deref(), Some("a=1,b=2"));
+        let most = format!("a={}", "1".repeat(MAX_STATE_BYTES - 2));
+        assert_eq!(
+            state(&[parent, ("tracestate", &most)]),
+            Some(most.as_str().into())
+        );
+        assert_eq!(state(&[parent, ("tracestate", &format!("{most}1"))]), None);
+        assert_eq!(
+            state(&[parent, ("tracestate", &most), ("tracestate", "b=2")]),
+            None
+        );
+        assert_eq!(state(&[("tracestate", "a=1")]), None);
+        assert_eq!(state(&[parent]), None);
     }
 
     #[test]

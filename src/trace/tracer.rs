@@ -81,8 +81,9 @@ impl Tracer {
         context.trace.randomness() >= self.threshold
     }
 
-    /// Takes a span that is to be sent. Never waits: without room it is dropped and counted.
-    pub fn record(&self, span: Span) {
+    /// Takes a span that is to be sent. Long texts in it are cut. Never waits: without room it is dropped and counted.
+    pub fn record(&self, mut span: Span) {
+        span.cut_texts();
         if self.spans.try_send(span).is_err() {
             self.metrics.dropped.inc();
             return;

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::super::file_rules::FileRules;
 use super::super::keys::{CREDENTIAL, TLS, UPSTREAM, UPSTREAM_TLS};
 use super::super::permissions;
 use super::super::read::Section;
-use super::super::report::Expected;
-use super::super::settings::file::shown;
 use super::super::settings::{NamedFile, Tls};
+use super::super::tls_files::{
+    check_pair, damaged, naming, read, read_certificates, read_key, read_roots,
+};
 use super::super::value::Value;
 use super::{revocation, validity};
 
@@ -104,20 +102,7 @@ pub(super) fn check_certificate_and_key(
     let (Some(chain), Some(private)) = (chain, private) else {
         return;
     };
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let help = match CertifiedKey::from_der(chain, private, &provider) {
-        Ok(_) => return,
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            "expected the key of `certificate_file`, this is another".into()
-        }
-        Err(error) => format!("the key or its certificate cannot be used: {error}").into(),
-    };
-    key.0.check::<()>(naming(&key.1, Err(help)));
-}
-
-/// What is wrong with a file, with its name.
-fn naming<T>(file: &NamedFile, read: Result<T, Expected>) -> Result<T, Expected> {
-    read.map_err(|what| format!("{}: {what}", shown(file.path())).into())
+    key.0.check(naming(&key.1, check_pair(chain, private)));
 }
 
 /// Reads CAs, and reports what is wrong with them.
@@ -142,17 +127,6 @@ pub(super) fn check_client_cas(
     Some(certificates)
 }
 
-fn read_roots(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {
-    let certificates = read_certificates(file)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in &certificates {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| format!("a certificate in the file is damaged: {error}"))?;
-    }
-    Ok(certificates)
-}
-
 /// Reads CRLs, and reports what is wrong with them, alone or for certificates of these CAs.
 pub(super) fn check_lists(
     value: &Value<'_>,
@@ -173,43 +147,4 @@ pub(super) fn check_lists(
         }
     });
     value.check(naming(file, lists));
-}
-
-fn read_certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, Expected> {
-    let pem = read(file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err("the file holds no PEM certificate".into()),
-        Err(error) => Err(damaged(&error)),
-    }
-}
-
-fn read_key(file: &NamedFile) -> Result<PrivateKeyDer<'static>, Expected> {
-    let pem = read(file)?;
-    let text = String::from_utf8_lossy(&pem);
-    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "the key is encrypted; store it decrypted (openssl pkey -in KEY -out PLAIN)".into(),
-        );
-    }
-    match PrivateKeyDer::from_pem_slice(&pem) {
-        Ok(key) => Ok(key),
-        Err(PemError::NoItemsFound) => Err("the file holds no PEM private key".into()),
-        Err(error) => Err(damaged(&error)),
-    }
-}
-
-/// The parser's own words can repeat lines of the file, and the file may be a key.
-fn damaged(error: &PemError) -> Expected {
-    match error {
-        PemError::MissingSectionEnd { .. } => "the file is not whole PEM: an end is missing",
-        _ => "the file is not valid PEM",
-    }
-    .into()
-}
-
-fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, Expected> {
-    file.read()
-        .map_err(|error| format!("cannot read the file: {error}").into())
 }

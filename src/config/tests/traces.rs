@@ -7,7 +7,7 @@ use super::{CREDENTIAL, LISTENER, UPSTREAM, load_parts, refused};
 use crate::config::otel::settle;
 use crate::config::report::Report;
 use crate::config::source_file::SourceFile;
-use crate::config::{Propagators, Sampler, SecretSource, Tracing};
+use crate::config::{Propagators, Sampler, SecretSource, Tls, Tracing};
 
 fn with(tracing: &str) -> [&str; 4] {
     [LISTENER, UPSTREAM, CREDENTIAL, tracing]
@@ -250,4 +250,64 @@ fn a_variable_that_cannot_be_used_is_told_by_its_name_alone() {
     let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
     let argument = ("OTEL_TRACES_SAMPLER_ARG", "2");
     assert!(of_variables(&[ENDPOINT, sampler, argument]).is_err());
+}
+
+#[test]
+fn files_of_tls_that_variables_name_are_judged_as_those_of_the_file() {
+    let https = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318");
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let signed = || rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
+    let (one, other) = (signed(), signed());
+    let chain = &*write("chain", one.cert.pem());
+    let key = &*write("key", one.signing_key.serialize_pem());
+    let wrong_key = &*write("wrong", other.signing_key.serialize_pem());
+
+    const CA: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+    const CHAIN: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
+    const KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
+    const OWN_KEY: &str = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY";
+    for (variables, blamed, reason) in [
+        (&[(CA, "/nonexistent")][..], CA, "cannot read the file"),
+        (&[(CA, key)], CA, "no PEM certificate"),
+        (&[(KEY, key)], KEY, CHAIN),
+        (&[(CHAIN, chain)], CHAIN, KEY),
+        (&[(CHAIN, chain), (KEY, wrong_key)], KEY, "this is another"),
+        (
+            &[(CHAIN, chain), (KEY, key), (OWN_KEY, wrong_key)],
+            OWN_KEY,
+            "this is another",
+        ),
+    ] {
+        let text = of_variables(&[&[https], variables].concat()).unwrap_err();
+        let message = format!("the variable {blamed} cannot be used");
+        assert!(text.contains(&message) && text.contains(reason), "{text}");
+        assert!(!text.contains("[tracing]"), "{text}");
+        // Without TLS they say nothing.
+        assert_eq!(and_endpoint(variables).tls, Tls::default());
+    }
+    let good = [https, (CA, chain), (CHAIN, chain), (KEY, key)];
+    let tracing = of_variables(&good).unwrap().unwrap();
+    assert_eq!(tracing.tls.files().count(), 3);
+}
+
+#[test]
+fn a_batch_that_never_fits_is_warned_about() {
+    let warnings = |lines: &str| {
+        let table = format!("[tracing]\nendpoint = \"http://127.0.0.1\"\n{lines}\n");
+        let (_directory, loaded) = load_parts(&with(&table));
+        loaded.unwrap().warnings.to_string()
+    };
+    let text = warnings("max_queue = 100\nmax_batch = 101");
+    assert!(
+        text.contains("`max_batch` in [tracing] is more than the 100 spans"),
+        "{text}"
+    );
+    for fits in ["", "max_queue = 100", "max_queue = 100\nmax_batch = 100"] {
+        assert_eq!(warnings(fits), "", "{fits}");
+    }
 }

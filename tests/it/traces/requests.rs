@@ -239,5 +239,44 @@ async fn a_tunnel_is_a_server_span_with_the_way_to_where_it_leads_in_it() {
     );
     assert_eq!(client.parent_span_id, server.span_id);
     assert_eq!(attribute(client, "server.port"), echo.port().to_string());
+    assert_eq!(attribute(client, "http.request.method"), "CONNECT");
+    assert!(server.attributes.iter().all(|it| it.key != "url.path"));
     assert!(!failed(client));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_has_failed_in_both_spans() {
+    let collector = Collector::start();
+    let api = server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc";
+        stream.write_all(cut).await.unwrap();
+    });
+    let sidebearer = recorded(&unprotected(&format!("http://{api}"), ""), &collector);
+    let ask = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client::raw(sidebearer.address(), ask).await;
+    for kind in [SERVER, CLIENT] {
+        let span = &collector.of_kind(kind, 1).await[0];
+        let names = ["http.response.status_code", "error.type"];
+        assert_eq!(said(span, names), ["200", "upstream_connect"]);
+        assert!(failed(span), "{span:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_a_trace_is_told_and_what_is_no_part_of_a_url_is_left_out() {
+    let (api, collector) = (Api::open(), Collector::start());
+    let sidebearer = recorded(&unprotected(&api.url(), ""), &collector);
+    let parent = traceparent(true);
+    let ask = format!(
+        "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\ntraceparent: {parent}\r\n\
+         tracestate: vendor=1\r\n\r\n"
+    );
+    client::raw(sidebearer.address(), &ask).await;
+    let client = &collector.of_kind(CLIENT, 1).await[0];
+    assert_eq!(attribute(client, "url.full"), api.url());
+    let server = &collector.of_kind(SERVER, 1).await[0];
+    for span in [client, server] {
+        assert_eq!(span.trace_state, "vendor=1");
+    }
 }
