@@ -64,6 +64,11 @@ async fn read(body: Incoming, within: Duration) -> Result<Question, (StatusCode,
             ));
         }
     };
+    // Serde takes an array for an object without names.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let detail = format!("the body is no JSON object; expected {EXPECTED}");
+        return Err(refusal(StatusCode::BAD_REQUEST, "bad_request", detail));
+    }
     serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("{error}; expected {EXPECTED}");
         refusal(StatusCode::BAD_REQUEST, "bad_request", detail)

@@ -31,7 +31,7 @@ pub fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) ->
 }
 
 /// Whether one word may be a slip for another: other digits, or another beginning, mean something else.
-pub(super) fn resembles(text: &str, word: &str) -> bool {
+pub fn resembles(text: &str, word: &str) -> bool {
     let first = |text: &str| text.chars().next().map(|c| c.to_ascii_lowercase());
     let digits = |text: &str| {
         text.chars()

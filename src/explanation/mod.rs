@@ -46,6 +46,9 @@ pub struct Explanation {
     pub listener: ExplainedListener,
     /// What its client sends.
     pub asked: String,
+    /// What of the question may not be meant as it is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Who sends it; `None` where nobody has to be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<ExplainedCaller>,
@@ -208,6 +211,9 @@ pub struct ExplainedLimit {
     /// What of it is used now, in a process that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<u32>,
+    /// As many requests more may come at once now, in a process that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u32>,
 }
 
 /// Why a request gets no further.

@@ -34,6 +34,9 @@ impl fmt::Display for Explanation {
             ),
         )?;
         line(f, "asked", &self.asked)?;
+        for remark in &self.remarks {
+            line(f, "remark", remark)?;
+        }
         if let Some(caller) = &self.caller {
             line(
                 f,
@@ -104,10 +107,16 @@ impl fmt::Display for Explanation {
             let used = limit
                 .in_use
                 .map_or_else(String::new, |used| format!(", {used} in use"));
+            let left = limit
+                .left
+                .map_or_else(String::new, |left| format!(", {left} left now"));
             line(
                 f,
                 "limit",
-                format!("{} of the {}: {}{used}", limit.key, limit.of, limit.limit),
+                format!(
+                    "{} of the {}: {}{used}{left}",
+                    limit.key, limit.of, limit.limit
+                ),
             )?;
         }
         if let Some(state) = &self.state {

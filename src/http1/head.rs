@@ -69,7 +69,7 @@ pub(super) fn parse_request(
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
         .map_err(|_| HeadError::Malformed("its method is not valid"))?;
-    *request.uri_mut() = uri(head, target, request.method())?;
+    *request.uri_mut() = read_request_target(head.slice_ref(target.as_bytes()), request.method())?;
     let mut fields = read_fields(head, parsed.headers, version)?;
     fields.check_request_framing()?;
     *request.version_mut() = http_version(version);
@@ -79,22 +79,26 @@ pub(super) fn parse_request(
 }
 
 /// The URI of a request-target.
-fn uri(head: &Bytes, target: &str, method: &Method) -> Result<Uri, HeadError> {
-    if memchr(b'#', target.as_bytes()).is_some() {
+///
+/// # Errors
+/// It is none, or too long.
+pub fn read_request_target(target: Bytes, method: &Method) -> Result<Uri, HeadError> {
+    if memchr(b'#', &target).is_some() {
         // A request-target has no fragment (RFC 9112 section 3.2). Other parsers take one for a part of the
         // path.
         return Err(HeadError::Malformed("its request-target has a fragment"));
     }
-    let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
+    let (len, ends_in_slash) = (target.len(), target.ends_with(b"/"));
+    let uri = Uri::from_maybe_shared(target);
     let uri = uri.map_err(|_| {
-        if target.len() > usize::from(u16::MAX) - 1 {
+        if len > usize::from(u16::MAX) - 1 {
             HeadError::TargetTooLong
         } else {
             HeadError::Malformed("its request-target is not valid")
         }
     })?;
     let has_no_path = uri.authority().is_some() && uri.path() == "/" && uri.query().is_none();
-    if has_no_path && *method == Method::OPTIONS && !target.ends_with('/') {
+    if has_no_path && *method == Method::OPTIONS && !ends_in_slash {
         // Such a request asks about the server as a whole: from here on its target is `*` (RFC 9112 section
         // 3.2.4).
         let mut parts = uri.into_parts();

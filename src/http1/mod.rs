@@ -22,7 +22,7 @@ mod write_buffer;
 
 pub use connect_response::read_connect_response;
 pub use encode::{AbsoluteForm, RequestLine, encode_interim};
-pub use head::ReasonPhrase;
+pub use head::{ReasonPhrase, read_request_target};
 pub use header_case::HeaderCase;
 pub use round_trip::{Error, RequestHead, RoundTrip};
 pub use server_connection::{BodyError, IncomingRequest, RequestBody, SendError, ServerConnection};

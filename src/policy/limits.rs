@@ -94,7 +94,6 @@ impl LimitState {
     /// A limit is reached.
     pub fn admit(&self, asked: AskedFor) -> Result<LimitPermit, RateLimited> {
         let Limits {
-            requests_per_second,
             concurrent,
             tunnels,
             ..
@@ -113,13 +112,42 @@ impl LimitState {
         }
         // Last: the others can be given back.
         if let Some(bucket) = &self.bucket {
-            bucket.take().map_err(|retry_after| RateLimited {
-                key: "requests_per_second",
-                limit: requests_per_second.unwrap_or_default(),
-                retry_after,
-            })?;
+            bucket.take().map_err(|after| self.too_fast(after))?;
         }
         Ok(permit)
+    }
+
+    /// Whether [`admit`](Self::admit) would find a place now. Nothing is taken.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn judge(&self, asked: AskedFor) -> Result<(), RateLimited> {
+        let (limits, used) = (&self.limits, self.in_use());
+        let reached = |used: u32, limit: Option<u32>| limit.filter(|limit| used >= *limit);
+        if let Some(limit) = reached(used.requests, limits.concurrent) {
+            return Err(no_place("concurrent", limit));
+        }
+        if asked == AskedFor::Tunnel
+            && let Some(limit) = reached(used.tunnels, limits.tunnels)
+        {
+            return Err(no_place("tunnels", limit));
+        }
+        let wait = self.bucket.as_ref().and_then(TokenBucket::wait);
+        wait.map_or(Ok(()), |after| Err(self.too_fast(after)))
+    }
+
+    /// How many requests the rate lets pass at once now; `None` where it is not limited.
+    pub fn left(&self) -> Option<u32> {
+        self.bucket.as_ref().map(TokenBucket::left)
+    }
+
+    #[cold]
+    fn too_fast(&self, retry_after: Duration) -> RateLimited {
+        RateLimited {
+            key: "requests_per_second",
+            limit: self.limits.requests_per_second.unwrap_or_default(),
+            retry_after,
+        }
     }
 
     /// How much is used now.
@@ -219,13 +247,35 @@ impl TokenBucket {
     /// There is none: the time until there is one.
     fn take(&self) -> Result<(), Duration> {
         let now = self.now();
-        // With one token in it, at least, it is full by then.
-        let latest = now + u64::from(self.burst.max(1) - 1) * self.interval;
+        let latest = self.latest(now);
         let next = |full_at: u64| (full_at <= latest).then_some(full_at.max(now) + self.interval);
         match self.full_at.fetch_update(Relaxed, Relaxed, next) {
             Ok(_) => Ok(()),
             Err(full_at) => Err(Duration::from_nanos(full_at - latest)),
         }
+    }
+
+    /// With one token in it, at least, it is full by then.
+    fn latest(&self, now: u64) -> u64 {
+        now + u64::from(self.burst.max(1) - 1) * self.interval
+    }
+
+    /// The time until there is a token; `None` if there is one.
+    fn wait(&self) -> Option<Duration> {
+        let missing = self
+            .full_at
+            .load(Relaxed)
+            .checked_sub(self.latest(self.now()));
+        let missing = missing.filter(|missing| *missing > 0);
+        missing.map(Duration::from_nanos)
+    }
+
+    /// The tokens in it.
+    fn left(&self) -> u32 {
+        let missing = self.full_at.load(Relaxed).saturating_sub(self.now());
+        let missing = missing.div_ceil(self.interval);
+        let left = u64::from(self.burst.max(1)).saturating_sub(missing);
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 }
 
@@ -282,6 +332,33 @@ mod tests {
             25,
             "a long pause gives no more than the burst"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_judge_uses_nothing_and_says_what_admission_says() {
+        let state = state(limits(Some(10), Some(25), Some(3)));
+        for left in (0..=25).rev() {
+            for _ in 0..3 {
+                assert_eq!(state.left(), Some(left));
+                assert_eq!(state.judge(AskedFor::Response).is_ok(), left > 0);
+            }
+            let admitted = state.admit(AskedFor::Response);
+            assert_eq!(admitted.is_ok(), left > 0);
+        }
+        let said = state.judge(AskedFor::Tunnel).unwrap_err();
+        assert_eq!(said, state.admit(AskedFor::Tunnel).unwrap_err());
+        tokio::time::advance(Duration::from_millis(299)).await;
+        assert_eq!(state.left(), Some(2));
+        let mut requests = [(); 2].map(|()| state.admit(AskedFor::Tunnel).unwrap());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let said = state.judge(AskedFor::Tunnel).unwrap_err();
+        assert_eq!((said.key, said.limit), ("tunnels", 2));
+        assert_eq!(state.judge(AskedFor::Response), Ok(()));
+        let _last = state.admit(AskedFor::Response).unwrap();
+        let said = state.judge(AskedFor::Response).unwrap_err();
+        assert_eq!(said, state.admit(AskedFor::Response).unwrap_err());
+        assert_eq!((said.key, said.limit), ("concurrent", 3));
+        assert!(requests[0].take_tunnel().is_some());
     }
 
     #[tokio::test(start_paused = true)]

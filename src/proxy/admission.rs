@@ -1,7 +1,7 @@
 //! Whether the limits of its caller and its route leave room for a request.
 
 use super::error::{ErrorKind, ProxyError};
-use crate::policy::{AskedFor, LimitPermit, RateLimited};
+use crate::policy::{AskedFor, LimitPermit, LimitState, RateLimited};
 use crate::snapshot::Snapshot;
 
 /// What a request holds of limits until its end: of those of its caller, and of those of its route.
@@ -26,19 +26,28 @@ impl HeldLimits {
         route: Option<usize>,
         asked: AskedFor,
     ) -> Result<Self, LimitReached> {
-        let limits = &snapshot.limits;
-        let caller = caller.and_then(|caller| limits.caller(caller));
-        let route = route.and_then(|route| limits.route(route));
-        let reached = |is_of_caller| {
-            move |limited| LimitReached {
-                limited,
-                is_of_caller,
-            }
-        };
+        let (caller, route) = limits(snapshot, caller, route);
         let caller = caller.map(|limits| limits.admit(asked).map_err(reached(true)));
         let caller = caller.transpose()?;
         let route = route.map(|limits| limits.admit(asked).map_err(reached(false)));
         Ok(Self([caller, route.transpose()?]))
+    }
+
+    /// Whether [`acquire`](Self::acquire) would find room now. Nothing is held or used.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn judge(
+        snapshot: &Snapshot,
+        caller: Option<usize>,
+        route: Option<usize>,
+        asked: AskedFor,
+    ) -> Result<(), LimitReached> {
+        let (caller, route) = limits(snapshot, caller, route);
+        let judge =
+            |limits: &LimitState, is_of_caller| limits.judge(asked).map_err(reached(is_of_caller));
+        caller.map_or(Ok(()), |limits| judge(limits, true))?;
+        route.map_or(Ok(()), |limits| judge(limits, false))
     }
 
     /// What the tunnel holds that the request has become. The rest ends with the request.
@@ -47,7 +56,34 @@ impl HeldLimits {
     }
 }
 
+fn limits(
+    snapshot: &Snapshot,
+    caller: Option<usize>,
+    route: Option<usize>,
+) -> (Option<&LimitState>, Option<&LimitState>) {
+    let limits = &snapshot.limits;
+    let caller = caller.and_then(|caller| limits.caller(caller));
+    let route = route.and_then(|route| limits.route(route));
+    (caller.map(|of| &**of), route.map(|of| &**of))
+}
+
+fn reached(is_of_caller: bool) -> impl Fn(RateLimited) -> LimitReached {
+    move |limited| LimitReached {
+        limited,
+        is_of_caller,
+    }
+}
+
 impl LimitReached {
+    /// Which keys hold it.
+    pub fn keys(&self) -> &'static str {
+        if self.is_of_caller {
+            "`limits` of [callers.NAME]"
+        } else {
+            "`limits` of the route"
+        }
+    }
+
     /// Which one, for the audit.
     pub fn rule(&self) -> &'static str {
         match (self.is_of_caller, self.limited.key) {

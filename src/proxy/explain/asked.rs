@@ -1,10 +1,11 @@
 //! What a question asks about: a method and a URL as its client writes them, and the listeners that could take it.
 
 use http::request::Parts;
-use http::{Method, Request, Uri, header};
+use http::{Method, Request, header};
 
-use crate::config::{Config, ListenAddress, Listener, Scheme, did_you_mean};
+use crate::config::{Config, ListenAddress, Listener, Scheme, did_you_mean, resembles};
 use crate::explanation::{Question, QuestionError};
+use crate::http1;
 use crate::snapshot::Snapshot;
 
 /// Methods that are often written.
@@ -46,6 +47,8 @@ pub(super) struct AskedUrl {
     pub(super) authority: String,
     /// Path and query.
     pub(super) path: String,
+    /// As it is given to a proxy: the path may be left out.
+    pub(super) whole: String,
 }
 
 impl AskedRequest {
@@ -54,23 +57,27 @@ impl AskedRequest {
     /// # Errors
     /// What was expected.
     pub(super) fn read(question: &Question) -> Result<Self, QuestionError> {
-        let wrong = |problem: String| QuestionError::new("method", problem);
         let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| {
-            wrong("expected the method of a request, such as GET or POST".to_owned())
+            let expected = "expected the method of a request, such as GET or POST";
+            QuestionError::new("method", expected)
         })?;
-        let is_known = |known: &&Method| known.as_str().eq_ignore_ascii_case(method.as_str());
-        if let Some(known) = USUAL.iter().find(is_known)
-            && *known != method
-        {
-            let written = format!("methods are told by their case: write {known}");
-            return Err(wrong(written));
-        }
         let target = Target::read(&method, &question.url)
             .map_err(|problem| QuestionError::new("url", problem))?;
         Ok(Self { method, target })
     }
 
-    /// The listeners that it could come to: the one that is named, or else those that are for such URLs. By their indices.
+    /// What may not be meant: methods are told by their case (RFC 9110 section 9.1).
+    pub(super) fn remark(&self) -> Option<String> {
+        let written = self.method.as_str();
+        let is_known = |known: &&Method| known.as_str().eq_ignore_ascii_case(written);
+        let known = USUAL.iter().find(is_known);
+        let known = known.filter(|known| **known != self.method)?;
+        Some(format!(
+            "methods are told by their case: {written} is another one than {known}"
+        ))
+    }
+
+    /// The listeners that it could come to: the one that is named, by its name or its address, or else those that are for such URLs. By their indices.
     ///
     /// # Errors
     /// There is none, with those that there are.
@@ -82,8 +89,9 @@ impl AskedRequest {
         let names = || config.listeners.iter().map(|it| it.name.as_str());
         let listeners = config.listeners.iter().enumerate();
         if let Some(named) = named {
-            let mut known = listeners.filter(|(_, it)| it.name == named);
-            return match known.next() {
+            let by_name = listeners.clone().find(|(_, it)| it.name == named);
+            let by_address = || listeners.clone().find(|(_, it)| address_of(it) == named);
+            return match by_name.or_else(by_address) {
                 Some((at, listener)) => self.fits(listener).map(|()| vec![at]),
                 None => Err(unknown("listener", named, names())),
             };
@@ -134,8 +142,7 @@ impl AskedRequest {
     /// They do not make a request.
     pub(super) fn head(&self, target: &str, host: &str) -> Result<Parts, QuestionError> {
         let wrong = |problem: String| QuestionError::new("url", problem);
-        let uri: Uri = target
-            .parse()
+        let uri = http1::read_request_target(target.to_owned().into(), &self.method)
             .map_err(|error| wrong(format!("it cannot stand in a request: {error}")))?;
         let request = Request::builder().method(&self.method).uri(uri);
         let request = request.header(header::HOST, host).body(());
@@ -154,14 +161,26 @@ impl Target {
                     .to_owned(),
             );
         }
-        // Clients keep it to themselves.
-        let url = url.split('#').next().unwrap_or_default();
+        if url.contains('#') {
+            return Err(
+                "leave out the fragment (`#` and what follows), which clients keep to themselves; a request that has one is \
+                 refused with 400"
+                    .to_owned(),
+            );
+        }
         let (scheme, rest) = match url.split_once("://") {
             Some((scheme, rest)) if !url.starts_with('/') => (Some(scheme), rest),
             _ => (None, url),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        if *method == Method::CONNECT && (scheme.is_some() || !path.is_empty()) {
+            return Err(
+                "CONNECT names a host and a port alone, such as crm.example.com:443; a request with another target is refused with \
+                 400"
+                    .to_owned(),
+            );
+        }
         if scheme.is_some() || *method == Method::CONNECT {
             if authority.contains('@') {
                 return Err("leave out the user and password, which clients send apart".to_owned());
@@ -177,21 +196,11 @@ impl Target {
             None => None,
         };
         match scheme {
-            _ if *method == Method::CONNECT => {
-                let usual = match scheme {
-                    Some(Scheme::Http) => ":80",
-                    Some(Scheme::Https) => ":443",
-                    None => "",
-                };
-                let has_port = authority
-                    .rsplit_once(':')
-                    .is_some_and(|(_, port)| !port.ends_with(']'));
-                let port = if has_port { "" } else { usual };
-                Ok(Self::Authority(format!("{authority}{port}")))
-            }
+            _ if *method == Method::CONNECT => Ok(Self::Authority(authority.to_owned())),
             Some(scheme) => Ok(Self::Url(AskedUrl {
                 scheme,
                 authority: authority.to_owned(),
+                whole: format!("{scheme}://{authority}{path}"),
                 path: if path.starts_with('/') {
                     path.to_owned()
                 } else {
@@ -252,6 +261,14 @@ pub(super) fn own_host(listener: &Listener) -> String {
     }
 }
 
+/// The address of a listener, as it is configured.
+pub(super) fn address_of(listener: &Listener) -> String {
+    match &listener.address {
+        ListenAddress::Tcp(address) => address.to_string(),
+        ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+    }
+}
+
 /// The index of a caller.
 ///
 /// # Errors
@@ -275,7 +292,8 @@ fn unknown<'k>(
     named: &str,
     known: impl Iterator<Item = &'k str> + Clone,
 ) -> QuestionError {
-    let hint = did_you_mean(named, known.clone());
+    let like = known.clone().filter(|known| resembles(named, known));
+    let hint = did_you_mean(named, like);
     let hint = hint.map_or_else(String::new, |hint| format!(" {hint}"));
     let known = known.collect::<Vec<_>>().join(", ");
     let known = if known.is_empty() {

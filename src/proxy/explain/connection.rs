@@ -9,7 +9,7 @@ use super::steps::Steps;
 use super::stop::{Stop, always, unless, way_denied};
 use crate::config::Scheme;
 use crate::explanation::{ExplainedConnection, ExplainedUpstream, LostRoute};
-use crate::policy::CallerIndex;
+use crate::policy::{AskedFor, CallerIndex};
 use crate::proxy::client_connection::{ClientConnection, ConnectionTarget};
 use crate::proxy::connect::{self, ConnectVerdict};
 use crate::proxy::destination;
@@ -142,18 +142,25 @@ impl Steps<'_> {
         match verdict {
             ConnectVerdict::PlainHttp => {
                 self.shown.connection = Some(ExplainedConnection::PlainHttp);
+                self.show_limits(caller, AskedFor::Response);
                 Ok(Follows::PlainHttp)
             }
             ConnectVerdict::Intercept(taken) => {
                 self.shown.connection = Some(ExplainedConnection::Intercepted);
+                // Those of the route are for the requests that follow.
+                self.show_limits(caller, AskedFor::Response);
                 self.show_route(&taken);
                 self.dial(&snapshot.upstreams[taken.upstream as usize], false)?;
                 Ok(Follows::Requests(target))
             }
             ConnectVerdict::InterceptByName(passage) => {
                 self.shown.connection = Some(ExplainedConnection::InterceptedByName);
-                if let Some(passage) = passage {
-                    self.tunnel_past_routes(client, &target, passage)?;
+                match passage {
+                    Some(passage) => {
+                        self.show_limits(caller, AskedFor::Tunnel);
+                        self.tunnel_past_routes(client, &target, passage)?;
+                    }
+                    None => self.show_limits(caller, AskedFor::Response),
                 }
                 Ok(Follows::Requests(target))
             }
@@ -161,13 +168,14 @@ impl Steps<'_> {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
                 self.show_route(&taken);
                 let upstream = &snapshot.upstreams[taken.upstream as usize];
-                self.show_limits(caller);
+                self.show_limits(caller, AskedFor::Tunnel);
                 self.show_state(upstream, None);
                 self.dial(upstream, true)?;
                 Ok(Follows::Nothing)
             }
             ConnectVerdict::Pass(passage) => {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
+                self.show_limits(caller, AskedFor::Tunnel);
                 self.tunnel_past_routes(client, &target, passage)?;
                 Ok(Follows::Nothing)
             }

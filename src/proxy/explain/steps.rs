@@ -3,7 +3,7 @@
 use http::Version;
 use http::request::Parts;
 
-use super::asked::{AskedRequest, AskedUrl, Target, own_host};
+use super::asked::{AskedRequest, AskedUrl, Target, address_of, own_host};
 use super::lost::{self, Matched};
 use super::sent::{self, Leaving};
 use super::state::{self, ExplainState};
@@ -13,6 +13,8 @@ use crate::client_socket::Peer;
 use crate::config::{self, ListenAddress, Scheme};
 use crate::egress::Reach;
 use crate::explanation::{ExplainedCaller, ExplainedListener, Explanation, QuestionError};
+use crate::policy::AskedFor;
+use crate::proxy::admission::{HeldLimits, LimitReached};
 use crate::proxy::client_connection::ClientConnection;
 use crate::proxy::decide;
 use crate::proxy::destination::{self, Way};
@@ -38,6 +40,8 @@ pub(super) struct Steps<'s> {
     pub(super) is_elsewhere: bool,
     /// The index of the route that it takes.
     pub(super) route: Option<u32>,
+    /// The limit that leaves no room now.
+    limited: Option<LimitReached>,
     pub(super) shown: Explanation,
 }
 
@@ -58,10 +62,7 @@ impl<'s> Steps<'s> {
         let shown = Explanation {
             listener: ExplainedListener {
                 name: config.name.clone(),
-                address: match &config.address {
-                    ListenAddress::Tcp(address) => address.to_string(),
-                    ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
-                },
+                address: address_of(config),
                 kind: kind.to_owned(),
             },
             ..Explanation::default()
@@ -74,6 +75,7 @@ impl<'s> Steps<'s> {
             is_inside: false,
             is_elsewhere: false,
             route: None,
+            limited: None,
             shown,
         }
     }
@@ -83,10 +85,14 @@ impl<'s> Steps<'s> {
     /// # Errors
     /// What is asked is no request.
     pub(super) fn take(mut self, asked: &AskedRequest) -> Result<Explanation, QuestionError> {
-        match self.arrive(asked) {
-            Ok(()) => {}
-            Err(Stop::Refused(error, change)) => self.show_refusal(&error, change),
-            Err(Stop::Question(error)) => return Err(error),
+        self.shown.remarks.extend(asked.remark());
+        let arrived = self.arrive(asked);
+        // What else refuses it, but is shown as well, comes behind the limits.
+        match (arrived, self.limited.take()) {
+            (Err(Stop::Question(error)), _) => return Err(error),
+            (_, Some(limited)) => self.show_refusal(&limited.to_error(), Some(limited.keys())),
+            (Err(Stop::Refused(error, change)), None) => self.show_refusal(&error, change),
+            (Ok(()), None) => {}
         }
         if self.state == ExplainState::Shown && self.shown.state.is_none() {
             self.shown.state = Some(state::now(self.snapshot, None, None));
@@ -111,9 +117,8 @@ impl<'s> Steps<'s> {
                 self.inside_of_connect(&client, asked, url)
             }
             Target::Url(url) if config.forward.is_some() => {
-                let whole = format!("http://{}{}", url.authority, url.path);
-                self.shown.asked = format!("{} {whole}", asked.method);
-                self.request(&client, asked.head(&whole, &url.authority)?)
+                self.shown.asked = format!("{} {}", asked.method, url.whole);
+                self.request(&client, asked.head(&url.whole, &url.authority)?)
             }
             Target::Url(url) => self.reverse(&client, asked, url),
         }
@@ -197,7 +202,7 @@ impl<'s> Steps<'s> {
             }
         };
         let injection = self.choose_injection(upstream, reception.caller)?;
-        self.show_limits(reception.caller);
+        self.show_limits(reception.caller, AskedFor::Response);
         self.show_state(upstream, injection);
         let leaving = Leaving {
             upstream,
@@ -238,6 +243,9 @@ impl<'s> Steps<'s> {
             "`callers` of the listener, or what callers are known by in [callers.NAME]";
         let snapshot = self.snapshot;
         if !snapshot.permits.identifies(self.listener) {
+            if let Some(caller) = self.caller {
+                self.remark_unknown(snapshot.callers.names.name(caller));
+            }
             return Ok(None);
         }
         let rules = self.rules();
@@ -337,14 +345,34 @@ impl<'s> Steps<'s> {
         self.shown.lost = lost::routes(self.snapshot, matched, taken);
     }
 
-    pub(super) fn show_limits(&mut self, caller: Option<CallerIndex>) {
+    fn remark_unknown(&mut self, caller: &str) {
+        let remark = format!(
+            "the listener asks nobody who they are (no `callers` are written for it or its routes), so that the caller {caller:?} \
+             makes no difference"
+        );
+        if !self.shown.remarks.contains(&remark) {
+            self.shown.remarks.push(remark);
+        }
+    }
+
+    /// The limits that it has to stay within here, and whether one leaves no room now.
+    pub(super) fn show_limits(&mut self, caller: Option<CallerIndex>, asked: AskedFor) {
         let limits = &self.snapshot.limits;
         let shows_use = self.state == ExplainState::Shown;
         let of_caller = caller.and_then(|caller| limits.caller(caller as usize));
         let of_route = self.route.and_then(|route| limits.route(route as usize));
+        // Those of a CONNECT count for the requests inside of it too.
+        self.shown.limits.clear();
         for (of, found) in [("caller", of_caller), ("route", of_route)] {
             let shown = found.map(|found| state::limits(of, found, shows_use));
             self.shown.limits.extend(shown.into_iter().flatten());
+        }
+        if shows_use && self.limited.is_none() {
+            let (caller, route) = (
+                caller.map(|it| it as usize),
+                self.route.map(|it| it as usize),
+            );
+            self.limited = HeldLimits::judge(self.snapshot, caller, route, asked).err();
         }
     }
 

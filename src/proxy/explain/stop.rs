@@ -40,9 +40,7 @@ pub(super) fn way_denied(error: ProxyError) -> Stop {
         (ErrorKind::DestinationDenied, Some((_, DeniedBy::Host))) => {
             "`action`, `listeners` or `callers` of the rule in [[egress.rules]]"
         }
-        (ErrorKind::DestinationDenied, Some((_, DeniedBy::Port))) => {
-            "`ports` of [egress], or of [egress.redirected] for a redirected listener"
-        }
+        (ErrorKind::DestinationDenied, Some((_, DeniedBy::Port))) => "`ports` of [egress]",
         (ErrorKind::DestinationDenied, None) => {
             "`addresses`, `allow` and `deny` of [egress]; for upstreams at several places their `url` and `hosts`"
         }

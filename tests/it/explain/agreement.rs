@@ -85,7 +85,7 @@ fn cases(site: &Site) -> Vec<Case> {
                 caller,
             });
         }
-        for method in ["TRACE", "DELETE", "OPTIONS"] {
+        for method in ["TRACE", "DELETE", "OPTIONS", "post", "connect"] {
             let caller = (listener == "gate").then_some("audit");
             cases.push(Case {
                 listener,
@@ -132,6 +132,14 @@ fn cases(site: &Site) -> Vec<Case> {
         format!("https://{}/x", ports[2]),
         format!("https://{}/bare/x", ports[2]),
     ];
+    for url in ["http://web.example.com", "http://web.example.com/"] {
+        cases.push(Case {
+            listener: "proxy",
+            method: "OPTIONS",
+            url: url.to_owned(),
+            caller: None,
+        });
+    }
     for listener in ["proxy", "known", "open"] {
         for url in &urls {
             let callers: &[Option<&str>] = match listener {

@@ -8,8 +8,9 @@ use crate::support::api::{Api, unauthorized};
 use crate::support::client::{get, post, request, send};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{command, run};
+use crate::support::server::response;
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{any_port, eventually, loopback, smallest};
 
 async fn explain(sidebearer: &Sidebearer, url: &str) -> Value {
     let question = json!({ "method": "GET", "url": url }).to_string();
@@ -66,13 +67,90 @@ async fn limits_are_shown_with_what_is_used() {
     let question =
         json!({ "method": "GET", "url": "/audit", "listener": "gate", "caller": "audit" });
     let explained = site.explain(&question).await["explanations"][0].take();
-    let limit = json!({ "of": "route", "key": "requests_per_second", "limit": 1000 });
+    let limit = json!({ "of": "route", "key": "requests_per_second", "limit": 1000, "left": 1000 });
     assert_eq!(explained["limits"], json!([limit]), "{explained}");
     let question =
         json!({ "method": "GET", "url": "/own", "listener": "gate", "caller": "billing" });
     let explained = site.explain(&question).await["explanations"][0].take();
     let limit = json!({ "of": "caller", "key": "concurrent", "limit": 50, "in_use": 0 });
     assert_eq!(explained["limits"], json!([limit]), "{explained}");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_reached_is_shown_as_the_refusal_that_it_is_now() {
+    let api = Api::open();
+    let idp = Idp::start();
+    let config = |limits: &str| {
+        let upstream = "upstream = \"api\"\n";
+        let route = format!("{upstream}limits = {{ {limits} }}\n");
+        let smallest = smallest(&api, &idp).replacen(upstream, "", 1);
+        smallest.replacen(
+            "[upstreams.api]",
+            &format!("[[routes]]\n{route}\n[upstreams.api]"),
+            1,
+        )
+    };
+    let sidebearer = Sidebearer::start(&config("requests_per_second = 1, burst = 3600"));
+    sidebearer.ready().await;
+    let left = async || {
+        let explained = explain(&sidebearer, "/").await;
+        assert!(explained["limits"][0].get("left").is_none(), "{explained}");
+        assert_eq!(explained["limits"][1]["key"], "burst", "{explained}");
+        explained["limits"][1]["left"].as_u64().unwrap()
+    };
+    for _ in 0..20 {
+        assert_eq!(left().await, 3600, "asking uses nothing");
+    }
+    for _ in 0..3 {
+        assert_eq!(get(sidebearer.address(), "/").await.status, 200);
+    }
+    assert!((3597..3600).contains(&left().await));
+
+    let sidebearer = Sidebearer::start(&config("requests_per_second = 1"));
+    sidebearer.ready().await;
+    eventually("used up", async || {
+        let status = get(sidebearer.address(), "/").await.status;
+        let explained = explain(&sidebearer, "/").await;
+        if explained["refused"].is_null() {
+            return false;
+        }
+        assert_eq!(explained["refused"]["error"], "rate_limited", "{explained}");
+        assert_eq!(explained["refused"]["status"], 429, "{explained}");
+        assert_eq!(explained["limits"][0]["left"], 0, "{explained}");
+        assert_eq!(explained["sent"]["target"], "/", "{explained}");
+        status == 200 || status == 429
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_held_is_shown_as_the_refusal_that_it_is_now() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let api = Api::start(move |_| {
+        let _ = held.lock().unwrap().recv();
+        response(200, "ok")
+    });
+    let any = any_port();
+    let sidebearer = Sidebearer::start(&format!(
+        "[[listeners]]\nname = \"app\"\naddress = \"{any}\"\n\n[[routes]]\nupstream = \"api\"\nlimits = {{ concurrent = 1 }}\n\n\
+         [upstreams.api]\nurl = \"{}\"\n",
+        api.url()
+    ));
+    assert!(explain(&sidebearer, "/").await["refused"].is_null());
+    let address = sidebearer.address();
+    let waiting = tokio::spawn(async move { get(address, "/").await.status });
+    eventually("it is held", async || {
+        let explained = explain(&sidebearer, "/").await;
+        let refused = &explained["refused"];
+        let is_held = explained["limits"][0]["in_use"] == 1;
+        assert_eq!(is_held, refused["error"] == "rate_limited", "{explained}");
+        is_held && refused["change"] == "`limits` of the route"
+    })
+    .await;
+    assert_eq!(get(address, "/").await.status, 429);
+    drop(release);
+    assert_eq!(waiting.await.unwrap(), 200);
 }
 
 #[tokio::test]
@@ -124,7 +202,12 @@ async fn a_question_is_strict_json_of_bounded_size_and_no_page_may_ask_it() {
     for (body, status, said) in [
         (good, 200, "Bearer ***"),
         ("", 400, "expected {"),
-        ("[]", 400, "expected {"),
+        ("[]", 400, "the body is no JSON object; expected {"),
+        (
+            r#"["GET", "/"]"#,
+            400,
+            "the body is no JSON object; expected {",
+        ),
         (r#"{"method": "GET"}"#, 400, "missing field `url`"),
         (
             r#"{"method": "GET", "url": "/", "host": "x"}"#,

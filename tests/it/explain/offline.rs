@@ -54,10 +54,9 @@ async fn a_question_without_an_answer_ends_with_2_and_names_what_there_is() {
     let (_dir, path) = directory(&smallest(&api, &idp));
     for (arguments, said) in [
         (
-            &["get", "/"][..],
-            "method: methods are told by their case: write GET",
+            &["GE T", "/"][..],
+            "method: expected the method of a request",
         ),
-        (&["GE T", "/"], "method: expected the method of a request"),
         (
             &["GET", "crm/x"],
             "url: expected a path, as in /crm/v2/x, or a whole URL",
@@ -71,6 +70,20 @@ async fn a_question_without_an_answer_ends_with_2_and_names_what_there_is() {
             "url: leave out the user and password",
         ),
         (&["GET", "/a b"], "url: expected no spaces"),
+        (&["GET", "/a#frag"], "url: leave out the fragment"),
+        (
+            &["GET", "http://crm.example.com/#"],
+            "url: leave out the fragment",
+        ),
+        (
+            &["CONNECT", "crm.example.com:443/x"],
+            "url: CONNECT names a host and a port alone",
+        ),
+        (
+            &["CONNECT", "http://crm.example.com:80"],
+            "url: CONNECT names a host and a port alone",
+        ),
+        (&["connect", "crm.example.com:443"], "url: expected a path"),
         (
             &["GET", "https://crm.example.com/x"],
             "the listeners are: app",
@@ -86,6 +99,10 @@ async fn a_question_without_an_answer_ends_with_2_and_names_what_there_is() {
         (
             &["GET", "/", "--caller", "x"],
             "there is no caller \"x\"; there is none",
+        ),
+        (
+            &["GET", "/", "--listener", "zap"],
+            "there is no listener \"zap\"; there are: app",
         ),
     ] {
         let ended = explain(&path, arguments).await;
@@ -178,4 +195,71 @@ async fn the_winner_and_the_loser_are_named_with_the_reason() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn what_may_be_meant_otherwise_is_remarked_and_explained_as_it_is_written() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let listener = loopback();
+    let more = format!(
+        "\n[callers.bill]\nkey = {{ file = \"secret\" }}\n\n[[listeners]]\nname = \"own\"\naddress = \"{listener}\"\n\n\
+         [[routes]]\nlistener = \"own\"\nupstream = \"api\"\nmethods = [\"GET\"]\npath = \"/only\"\n"
+    );
+    let (dir, path) = directory(&(smallest(&api, &idp) + &more));
+    std::fs::write(dir.path().join("secret"), "x".repeat(32)).unwrap();
+    let at = listener.to_string();
+    for (arguments, lines) in [
+        (
+            &["get", "/x", "--listener", "app"][..],
+            &[
+                "remark        methods are told by their case: get is another one than GET\n",
+                "sent          get /x\n",
+            ][..],
+        ),
+        (
+            &["get", "/only", "--listener", "own"],
+            &[
+                "refused       404 no_route",
+                "not           */only (to api): it is for GET alone, and not for get\n",
+            ],
+        ),
+        (
+            &["GET", "/x", "--listener", "app", "--caller", "bill"],
+            &[
+                "remark        the listener asks nobody who they are",
+                "sent          GET /x\n",
+            ],
+        ),
+        (
+            &["GET", "/only", "--listener", &at],
+            &[
+                "listener      own (reverse, ",
+                "route         */only, for GET",
+            ],
+        ),
+    ] {
+        let ended = explain(&path, arguments).await;
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        for line in lines {
+            let is_there = ended.stdout.contains(line);
+            assert!(is_there, "{arguments:?}: {line:?} in\n{}", ended.stdout);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_may_not_be_connected_to_names_the_key_that_lists_ports() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let more = format!(
+        "\n[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\nunmatched = \"pass\"\n",
+        loopback()
+    );
+    let (_dir, path) = directory(&(smallest(&api, &idp) + &more));
+    let ended = explain(&path, &["CONNECT", "x.example.com:22"]).await;
+    assert!(
+        ended
+            .stdout
+            .contains("\nchange        `ports` of [egress]\n"),
+        "{ended:?}"
+    );
 }

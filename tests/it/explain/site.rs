@@ -191,7 +191,7 @@ impl Site {
             }
         } else {
             let host = match url.strip_prefix("http://") {
-                Some(rest) => rest[..rest.find('/').unwrap()].to_owned(),
+                Some(rest) => rest[..rest.find('/').unwrap_or(rest.len())].to_owned(),
                 None => self.address_of(listener).to_string(),
             };
             let target = match url.strip_prefix("http://") {
