@@ -242,6 +242,11 @@ async fn a_refused_reload_says_why_on_every_channel() {
 fn assert_plain(answer: &Answer) {
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-store");
+    assert_no_cors(answer);
+}
+
+/// No page of another site may read it.
+fn assert_no_cors(answer: &Answer) {
     let cors = answer
         .headers
         .keys()

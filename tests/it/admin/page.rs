@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, Method};
 
+use super::assert_no_cors;
 use crate::support::api::Api;
 use crate::support::client::{self, Answer, get, request};
 use crate::support::idp::Idp;
@@ -112,11 +113,7 @@ async fn page_and_events_are_closed_to_other_pages_and_foreign_hosts() {
             }
             let answer = with_header(&sidebearer, path, name, value).await;
             assert_eq!(answer.status, status, "{path} {name}: {value}");
-            let cors = answer
-                .headers
-                .keys()
-                .any(|name| name.as_str().starts_with("access-control"));
-            assert!(!cors, "{answer:?}");
+            assert_no_cors(&answer);
         }
     }
 }
