@@ -107,17 +107,7 @@ impl AuditNotes {
         subject: Subject,
         outcome: AuditOutcome,
     ) {
-        self.recorded = true;
-        let event = RequestEvent {
-            at: SystemTime::now(),
-            is_tunnel: false,
-            names,
-            subject,
-            outcome,
-        };
-        audit
-            .trail
-            .record(Record::Request(Box::new(event)), self.place.take());
+        self.record_request(audit, false, names, subject, outcome);
     }
 
     /// Records that it has become a tunnel, whose end is to be recorded too.
@@ -128,27 +118,37 @@ impl AuditNotes {
         subject: Subject,
         status: u16,
     ) -> Box<AuditedTunnel> {
-        self.recorded = true;
         let who_and_what = who_and_what(&*names, &subject);
         let outcome = AuditOutcome {
             status: Some(status),
             ..AuditOutcome::default()
         };
-        let event = RequestEvent {
-            at: SystemTime::now(),
-            is_tunnel: true,
-            names,
-            subject,
-            outcome,
-        };
-        audit
-            .trail
-            .record(Record::Request(Box::new(event)), self.place.take());
+        self.record_request(audit, true, names, subject, outcome);
         Box::new(AuditedTunnel {
             trail: Arc::clone(&audit.trail),
             place: self.tunnel_place.take(),
             who_and_what,
         })
+    }
+
+    fn record_request(
+        &mut self,
+        audit: &Auditing,
+        is_tunnel: bool,
+        names: Arc<dyn NameBook>,
+        subject: Subject,
+        outcome: AuditOutcome,
+    ) {
+        self.recorded = true;
+        let event = RequestEvent {
+            at: SystemTime::now(),
+            is_tunnel,
+            names,
+            subject,
+            outcome,
+        };
+        let record = Record::Request(Box::new(event));
+        audit.trail.record(record, self.place.take());
     }
 }
 

@@ -26,18 +26,7 @@ pub(in crate::config) fn is_loopback_ip(ip: IpAddr) -> bool {
 }
 
 /// An IP address and a port.
-pub(in crate::config) const SOCKET: Syntax<SocketAddr> = Syntax::new(
-    concat!(
-        "(?:",
-        pattern!(ipv4),
-        r"|\[",
-        pattern!(ipv6),
-        r"(?:%[0-9]+)?\]):(?:0+|",
-        pattern!(port),
-        ")"
-    ),
-    socket,
-);
+pub(in crate::config) const SOCKET: Syntax<SocketAddr> = Syntax::new(pattern!(socket), socket);
 
 /// `IP:port`
 pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
@@ -130,16 +119,8 @@ pub(in crate::config) const HTTP_URL_WITH_QUERY: Option<&str> =
 pub(in crate::config) const UNIX_SOCKET: Option<&str> = Some(r"unix:[\s\S]*");
 
 /// What the whole of every good address of a listener matches.
-pub(in crate::config) const LISTEN_ADDRESS: Option<&str> = Some(concat!(
-    r"(?:unix:(?:[\s\S]*[^/])|",
-    "(?:",
-    pattern!(ipv4),
-    r"|\[",
-    pattern!(ipv6),
-    r"(?:%[0-9]+)?\]):(?:0+|",
-    pattern!(port),
-    "))"
-));
+pub(in crate::config) const LISTEN_ADDRESS: Option<&str> =
+    Some(concat!(r"(?:unix:(?:[\s\S]*[^/])|", pattern!(socket), ")"));
 
 /// An absolute `http` or `https` URL with a canonical path, as it was written: what the URL
 /// parser would mend is refused.

@@ -11,16 +11,7 @@ use super::syntax::Syntax;
 use crate::address;
 
 /// An IP address or a prefix.
-pub(in crate::config) const PREFIX: Syntax<IpNet> = Syntax::new(
-    concat!(
-        "(?:",
-        pattern!(ipv4),
-        "|",
-        pattern!(ipv6),
-        ")(?:/[0-9]{1,3})?"
-    ),
-    prefix,
-);
+pub(in crate::config) const PREFIX: Syntax<IpNet> = Syntax::new(pattern!(prefix), prefix);
 
 /// An IP address, or a prefix whose further bits are zero.
 pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
@@ -40,16 +31,8 @@ pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
 }
 
 /// An IP address or a prefix that addresses are compared with.
-pub(in crate::config) const ALLOWED_PREFIX: Syntax<IpNet> = Syntax::new(
-    concat!(
-        "(?:",
-        pattern!(ipv4),
-        "|",
-        pattern!(ipv6),
-        ")(?:/[0-9]{1,3})?"
-    ),
-    allowed_prefix,
-);
+pub(in crate::config) const ALLOWED_PREFIX: Syntax<IpNet> =
+    Syntax::new(pattern!(prefix), allowed_prefix);
 
 /// The same, if addresses are compared with it: those that embed an IPv4 address are compared as that one.
 pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
