@@ -30,6 +30,7 @@ class Setting:
     secure: bool = False  # TLS to clients, without certificates of theirs.
     mtls: bool = False  # Clients present certificates.
     gateway: bool = False  # And are told apart by them, limited and, by sidebearer, audited.
+    traced: bool = False  # Requests may be recorded as spans, and none is: only sidebearer.
 
     def port(self, site):
         return getattr(site, self.upstream)
@@ -67,6 +68,12 @@ certificate_name = "{CALLER}"
 limits = {{ requests_per_second = 1000000, burst = 1000000, concurrent = 100000 }}
 [audit]
 file = "audit-{port}.jsonl"
+"""
+    if setting.traced:
+        more += f"""
+[tracing]
+endpoint = "http://127.0.0.1:{site.plain}"
+sample = 0
 """
     routes = "".join(f'[[routes]]\npath = "/r/{at}"\nupstream = "api"\n' for at in range(setting.routes))
     return f"""

@@ -7,7 +7,7 @@ import chart
 from proxies import OURS
 from rest import STATIC
 from workloads import HTTP1 as BESIDE
-from workloads import NOBODY, REVERSE, SECURE, WORKLOADS
+from workloads import NOBODY, REVERSE, SECURE, UNTRACED, WORKLOADS
 
 HTTP1 = BESIDE[0]
 
@@ -24,6 +24,7 @@ RATIOS = [
     *((workload, rival, "cpu", 1.0) for workload in ("tunnel-32", "tunnel-1000") for rival in ("nginx", "haproxy", "squid")),
     *((workload, NOBODY[0], "cpu", 1.15) for workload in ("gateway-32", "gateway-http2-32")),
     *((workload, SECURE[0], "cpu", 1.10) for workload in ("intercepted-32", "intercepted-http2-32")),
+    ("traced-32", UNTRACED[0], "cpu", 1.05),
     ("handshakes-32", "nginx", "cpu", 1.11),  # Which is 0.9 of the handshakes.
     ("half-32", "nginx", "p99", 1.0), ("half-32", "haproxy", "p99", 1.0), ("light-32", "envoy", "p99", 1.0),
 ]

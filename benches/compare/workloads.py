@@ -54,6 +54,7 @@ TUNNEL_RATE = 8000
 INTERCEPT = Setting(intercept=True)
 SECURE = (f"{OURS}, TLS listener", Setting(secure=True))
 MTLS, GATEWAY = Setting(mtls=True), Setting(mtls=True, gateway=True)
+UNTRACED = (f"{OURS}, no traces", Setting())
 NOBODY = (f"{OURS}, nobody told apart", MTLS)
 GATEWAYS = ("nginx", "haproxy", "envoy")
 
@@ -109,6 +110,8 @@ WORKLOADS = {
     "intercepted-new-32": Workload(
         "as intercepted-slow-32, with a CONNECT and a full handshake for each request", rate=50, load=("connections=new",),
         setting=INTERCEPT, beside=SECURE, rivals=("squid", "mitmproxy"), often=2),
+    "traced-32": Workload(
+        "traces are on and none is recorded; the second one has none", setting=Setting(traced=True), beside=UNTRACED, rivals=(), often=2),
     "dpop-32": Workload(
         "a DPoP proof for each request, which none of the others makes", setting=Setting(dpop=True), beside=(f"{OURS}, Bearer", Setting()), rivals=()),
 }
