@@ -55,10 +55,11 @@ pub struct Explanation {
     /// What a CONNECT, or a redirected connection, becomes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ExplainedConnection>,
-    /// The route that it takes.
+    /// The route that it takes; of a connection whose requests are read, one that those inside take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<ExplainedRoute>,
-    /// The routes that it nearly takes: the one that would be next, and others that lack one thing.
+    /// The routes that it nearly takes: the one that would be next, and others that lack one thing. Of a connection whose requests
+    /// are read, those that some of them take as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostRoute>,
     /// The rule about what may leave that decides where no route leads.
@@ -82,6 +83,9 @@ pub struct Explanation {
     /// How much the caller and the route may ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<ExplainedLimit>,
+    /// Why the requests inside of a connection are refused, which is opened all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<ExplainedRefusal>,
     /// Why it gets no further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<ExplainedRefusal>,
@@ -208,6 +212,9 @@ pub struct ExplainedLimit {
     pub key: String,
     /// How much it allows.
     pub limit: u32,
+    /// How much of it is taken, if that is more than one: by a CONNECT and by the request inside of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes: Option<u32>,
     /// What of it is used now, in a process that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<u32>,

@@ -90,12 +90,13 @@ impl fmt::Display for Explanation {
                     None => format!("{}, which no upstream names", upstream.url),
                 },
             )?;
-            let credential = self.credential.as_deref();
-            line(
-                f,
-                "credential",
-                credential.unwrap_or("none: it goes without a token"),
-            )?;
+            let is_refused = self.refused.is_some() || self.inside.is_some();
+            match self.credential.as_deref() {
+                Some(credential) => line(f, "credential", credential)?,
+                // It may not have come so far.
+                None if is_refused => {}
+                None => line(f, "credential", "none: it goes without a token")?,
+            }
         }
         if let Some(dialled) = &self.dialled {
             line(f, "dialled", dialled)?;
@@ -110,11 +111,15 @@ impl fmt::Display for Explanation {
             let left = limit
                 .left
                 .map_or_else(String::new, |left| format!(", {left} left now"));
+            let takes = limit.takes.map_or(
+                "",
+                |_| "; the CONNECT takes one, and the request inside of it another",
+            );
             line(
                 f,
                 "limit",
                 format!(
-                    "{} of the {}: {}{used}{left}",
+                    "{} of the {}: {}{used}{left}{takes}",
                     limit.key, limit.of, limit.limit
                 ),
             )?;
@@ -122,8 +127,11 @@ impl fmt::Display for Explanation {
         if let Some(state) = &self.state {
             write!(f, "{state}")?;
         }
+        if let Some(refused) = &self.inside {
+            refusal(f, "inside", refused)?;
+        }
         match &self.refused {
-            Some(refused) => write!(f, "{refused}"),
+            Some(refused) => refusal(f, "refused", refused),
             None => Ok(()),
         }
     }
@@ -176,23 +184,6 @@ impl fmt::Display for ExplainedHead {
     }
 }
 
-impl fmt::Display for ExplainedRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(
-            f,
-            "refused",
-            format!("{} {}: {}", self.status, self.error, self.detail),
-        )?;
-        if let Some(cause) = &self.cause {
-            line(f, "because", cause)?;
-        }
-        match &self.change {
-            Some(change) => line(f, "change", change),
-            None => Ok(()),
-        }
-    }
-}
-
 impl fmt::Display for LiveState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "snapshot", self.generation)?;
@@ -237,6 +228,24 @@ impl fmt::Display for LiveUpstream {
             f.write_str("; it rejects fresh tokens")?;
         }
         Ok(())
+    }
+}
+
+fn refusal(f: &mut fmt::Formatter<'_>, name: &str, refused: &ExplainedRefusal) -> fmt::Result {
+    let ExplainedRefusal {
+        error,
+        status,
+        detail,
+        cause,
+        change,
+    } = refused;
+    line(f, name, format!("{status} {error}: {detail}"))?;
+    if let Some(cause) = cause {
+        line(f, "because", cause)?;
+    }
+    match change {
+        Some(change) => line(f, "change", change),
+        None => Ok(()),
     }
 }
 

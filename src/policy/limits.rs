@@ -117,11 +117,12 @@ impl LimitState {
         Ok(permit)
     }
 
-    /// Whether [`admit`](Self::admit) would find a place now. Nothing is taken.
+    /// Whether [`admit`](Self::admit) would find a place now, for the last one of so many requests one behind the other. Nothing
+    /// is taken.
     ///
     /// # Errors
     /// A limit is reached.
-    pub fn judge(&self, asked: AskedFor) -> Result<(), RateLimited> {
+    pub fn judge(&self, asked: AskedFor, requests: u32) -> Result<(), RateLimited> {
         let (limits, used) = (&self.limits, self.in_use());
         let reached = |used: u32, limit: Option<u32>| limit.filter(|limit| used >= *limit);
         if let Some(limit) = reached(used.requests, limits.concurrent) {
@@ -132,7 +133,7 @@ impl LimitState {
         {
             return Err(no_place("tunnels", limit));
         }
-        let wait = self.bucket.as_ref().and_then(TokenBucket::wait);
+        let wait = (self.bucket.as_ref()).and_then(|bucket| bucket.wait(requests));
         wait.map_or(Ok(()), |after| Err(self.too_fast(after)))
     }
 
@@ -260,12 +261,12 @@ impl TokenBucket {
         now + u64::from(self.burst.max(1) - 1) * self.interval
     }
 
-    /// The time until there is a token; `None` if there is one.
-    fn wait(&self) -> Option<Duration> {
-        let missing = self
-            .full_at
-            .load(Relaxed)
-            .checked_sub(self.latest(self.now()));
+    /// The time until there are so many tokens, one behind the other; `None` if there are.
+    fn wait(&self, tokens: u32) -> Option<Duration> {
+        let now = self.now();
+        let others = u64::from(tokens.max(1) - 1) * self.interval;
+        let full_at = self.full_at.load(Relaxed).max(now) + others;
+        let missing = full_at.checked_sub(self.latest(now));
         let missing = missing.filter(|missing| *missing > 0);
         missing.map(Duration::from_nanos)
     }

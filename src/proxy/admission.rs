@@ -33,21 +33,25 @@ impl HeldLimits {
         Ok(Self([caller, route.transpose()?]))
     }
 
-    /// Whether [`acquire`](Self::acquire) would find room now. Nothing is held or used.
+    /// Whether [`acquire`](Self::acquire) would find room now, for the last one of so many requests of the caller that come one
+    /// behind the other. Nothing is held or used.
     ///
     /// # Errors
     /// A limit is reached.
     pub fn judge(
         snapshot: &Snapshot,
-        caller: Option<usize>,
+        caller: Option<(usize, u32)>,
         route: Option<usize>,
         asked: AskedFor,
     ) -> Result<(), LimitReached> {
-        let (caller, route) = limits(snapshot, caller, route);
-        let judge =
-            |limits: &LimitState, is_of_caller| limits.judge(asked).map_err(reached(is_of_caller));
-        caller.map_or(Ok(()), |limits| judge(limits, true))?;
-        route.map_or(Ok(()), |limits| judge(limits, false))
+        let requests = caller.map_or(1, |(_, requests)| requests);
+        let (caller, route) = limits(snapshot, caller.map(|(at, _)| at), route);
+        let judge = |limits: &LimitState, requests, is_of_caller| {
+            let judged = limits.judge(asked, requests);
+            judged.map_err(reached(is_of_caller))
+        };
+        caller.map_or(Ok(()), |limits| judge(limits, requests, true))?;
+        route.map_or(Ok(()), |limits| judge(limits, 1, false))
     }
 
     /// What the tunnel holds that the request has become. The rest ends with the request.

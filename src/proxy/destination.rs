@@ -14,7 +14,7 @@ use super::passing::{self, Passage};
 use super::reception::Reception;
 use super::request::Checked;
 use super::route_taken::RouteTaken;
-use crate::config::{HostPattern, Scheme};
+use crate::config::{HostPattern, Route, Scheme};
 use crate::policy::CallerIndex;
 use crate::route::{self, Destination};
 use crate::snapshot::{self, BuiltUpstream, RouteTarget, Snapshot};
@@ -285,15 +285,7 @@ pub fn routes_to<'s>(
     });
     let routes = config.routes.iter().zip(0..).filter(move |(route, _)| {
         let is_for = |name: &String| *name == listener.name;
-        let host_fits = match &route.host {
-            HostPattern::Any => true,
-            HostPattern::Exact(name) => name == host,
-            HostPattern::Wildcard(parent) => {
-                let rest = host.split_once('.');
-                rest.is_some_and(|(_, rest)| rest == parent)
-            }
-        };
-        host_fits && route.listener.as_ref().is_none_or(is_for)
+        is_for_host(route, host) && route.listener.as_ref().is_none_or(is_for)
     });
     let by_route = routes.filter_map(move |(route, at)| {
         let upstream = snapshot.upstream_index(&route.upstream)?;
@@ -301,6 +293,18 @@ pub fn routes_to<'s>(
         leads.then(|| RouteTaken::to(upstream as u32, at as u32))
     });
     by_own_name.chain(by_route)
+}
+
+/// Whether a written route is for this host, which is in its canonical form.
+pub fn is_for_host(route: &Route, host: &str) -> bool {
+    match &route.host {
+        HostPattern::Any => true,
+        HostPattern::Exact(name) => name == host,
+        HostPattern::Wildcard(parent) => {
+            let rest = host.split_once('.');
+            rest.is_some_and(|(_, rest)| rest == parent)
+        }
+    }
 }
 
 /// Whether a written route, which knows no schemes and no ports, leads there: never from `https` to an `http`

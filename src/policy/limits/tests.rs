@@ -57,22 +57,23 @@ async fn to_judge_uses_nothing_and_says_what_admission_says() {
     for left in (0..=25).rev() {
         for _ in 0..3 {
             assert_eq!(state.left(), Some(left));
-            assert_eq!(state.judge(AskedFor::Response).is_ok(), left > 0);
+            assert_eq!(state.judge(AskedFor::Response, 1).is_ok(), left > 0);
+            assert_eq!(state.judge(AskedFor::Response, 2).is_ok(), left > 1);
         }
         let admitted = state.admit(AskedFor::Response);
         assert_eq!(admitted.is_ok(), left > 0);
     }
-    let said = state.judge(AskedFor::Tunnel).unwrap_err();
+    let said = state.judge(AskedFor::Tunnel, 1).unwrap_err();
     assert_eq!(said, state.admit(AskedFor::Tunnel).unwrap_err());
     tokio::time::advance(Duration::from_millis(299)).await;
     assert_eq!(state.left(), Some(2));
     let mut requests = [(); 2].map(|()| state.admit(AskedFor::Tunnel).unwrap());
     tokio::time::advance(Duration::from_secs(1)).await;
-    let said = state.judge(AskedFor::Tunnel).unwrap_err();
+    let said = state.judge(AskedFor::Tunnel, 1).unwrap_err();
     assert_eq!((said.key, said.limit), ("tunnels", 2));
-    assert_eq!(state.judge(AskedFor::Response), Ok(()));
+    assert_eq!(state.judge(AskedFor::Response, 1), Ok(()));
     let _last = state.admit(AskedFor::Response).unwrap();
-    let said = state.judge(AskedFor::Response).unwrap_err();
+    let said = state.judge(AskedFor::Response, 1).unwrap_err();
     assert_eq!(said, state.admit(AskedFor::Response).unwrap_err());
     assert_eq!((said.key, said.limit), ("concurrent", 3));
     assert!(requests[0].take_tunnel().is_some());

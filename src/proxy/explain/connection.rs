@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use http::Version;
 
 use super::asked::{AskedRequest, AskedUrl};
+use super::lost;
 use super::steps::Steps;
 use super::stop::{Stop, always, unless, way_denied};
 use crate::config::Scheme;
@@ -128,12 +129,20 @@ impl Steps<'_> {
     ) -> Result<Follows, Stop> {
         let snapshot = self.snapshot;
         let original = client.original_destination();
+        let destination = |scheme| Destination {
+            scheme,
+            ..target.destination()
+        };
         let verdict = connect::judge(snapshot, self.listener, caller, &target, original);
         let (verdict, reported) = match verdict {
             Ok(judged) => judged,
             Err(error) => {
-                if error.kind == ErrorKind::InterceptionOff {
-                    self.show_owed(&target);
+                match error.kind {
+                    ErrorKind::InterceptionOff => self.show_owed(destination(Scheme::Https)),
+                    ErrorKind::DestinationDenied => {
+                        self.show_near(destination(Scheme::Https), caller)
+                    }
+                    _ => {}
                 }
                 return Err(self.denied(error));
             }
@@ -143,6 +152,7 @@ impl Steps<'_> {
             ConnectVerdict::PlainHttp => {
                 self.shown.connection = Some(ExplainedConnection::PlainHttp);
                 self.show_limits(caller, AskedFor::Response);
+                self.show_inside(destination(Scheme::Http), caller);
                 Ok(Follows::PlainHttp)
             }
             ConnectVerdict::Intercept(taken) => {
@@ -151,10 +161,12 @@ impl Steps<'_> {
                 self.show_limits(caller, AskedFor::Response);
                 self.show_route(&taken);
                 self.dial(&snapshot.upstreams[taken.upstream as usize], false)?;
+                self.show_inside(destination(Scheme::Https), caller);
                 Ok(Follows::Requests(target))
             }
             ConnectVerdict::InterceptByName(passage) => {
                 self.shown.connection = Some(ExplainedConnection::InterceptedByName);
+                self.show_near(destination(Scheme::Https), caller);
                 match passage {
                     Some(passage) => {
                         self.show_limits(caller, AskedFor::Tunnel);
@@ -175,6 +187,7 @@ impl Steps<'_> {
             }
             ConnectVerdict::Pass(passage) => {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
+                self.show_near(destination(Scheme::Https), caller);
                 self.show_limits(caller, AskedFor::Tunnel);
                 self.tunnel_past_routes(client, &target, passage)?;
                 Ok(Follows::Nothing)
@@ -183,24 +196,22 @@ impl Steps<'_> {
     }
 
     /// What a tunnel would lead past.
-    fn show_owed(&mut self, target: &ConnectionTarget) {
-        let destination = Destination {
-            scheme: Scheme::Https,
-            ..target.destination()
-        };
+    fn show_owed(&mut self, destination: Destination<'_>) {
         let snapshot = self.snapshot;
         let mut routes = destination::routes_to(snapshot, self.listener, destination);
-        self.shown.lost.extend(routes.next().map(|taken| {
-            LostRoute {
-                route: snapshot.route_labels[taken.route as usize].clone(),
-                upstream: snapshot.upstreams[taken.upstream as usize]
-                    .config
-                    .name
-                    .clone(),
+        self.shown.lost.extend(
+            routes.next().map(|taken| LostRoute {
                 reason: "its requests have to be read, and nothing reads them inside of this TLS"
                     .to_owned(),
-            }
-        }));
+                ..lost::named(snapshot, &taken)
+            }),
+        );
+    }
+
+    /// What nearly leads there.
+    fn show_near(&mut self, destination: Destination<'_>, caller: Option<CallerIndex>) {
+        let (snapshot, listener) = (self.snapshot, self.listener);
+        self.shown.lost = lost::of_connection(snapshot, listener, caller, destination);
     }
 
     fn tunnel_past_routes(

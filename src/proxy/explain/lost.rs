@@ -4,7 +4,9 @@ use http::Method;
 
 use crate::config::{HostPattern, Route};
 use crate::explanation::LostRoute;
+use crate::policy::CallerIndex;
 use crate::proxy::destination;
+use crate::proxy::passing;
 use crate::proxy::route_taken::RouteTaken;
 use crate::route::{Destination, RoutePattern, RouteTable};
 use crate::snapshot::Snapshot;
@@ -43,9 +45,8 @@ pub(super) fn routes(
         && let Some(next) = next_best(snapshot, matched, taken.route)
     {
         lost.push(LostRoute {
-            route: snapshot.route_labels[next.route as usize].clone(),
-            upstream: upstream_name(snapshot, next.upstream),
             reason: why_behind(snapshot, matched, taken, &next),
+            ..named(snapshot, &next)
         });
     }
     let written = |taken: &RouteTaken<'_>| snapshot.config.routes.get(taken.route as usize);
@@ -57,6 +58,63 @@ pub(super) fn routes(
         lost.extend(own_name(snapshot, matched));
     }
     lost
+}
+
+/// The same of a connection that no route leads on. Of its requests neither paths nor methods are known.
+pub(super) fn of_connection(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    destination: Destination<'_>,
+) -> Vec<LostRoute> {
+    let by_rule = passing::judge_by_exact_host(snapshot, listener, caller, destination);
+    let why = if by_rule.is_some() {
+        "a rule of [egress] that names the very host goes before it"
+    } else {
+        "a tunnel shows no path to choose it by"
+    };
+    let routes = destination::routes_to(snapshot, listener, destination);
+    let routes: Vec<_> = routes
+        .map(|route| LostRoute {
+            reason: why.to_owned(),
+            ..named(snapshot, &route)
+        })
+        .collect();
+    if !routes.is_empty() {
+        return routes;
+    }
+    let matched = Matched {
+        listener,
+        host: destination.host,
+        destination: Some(destination),
+        path: "/",
+        method: &Method::CONNECT,
+    };
+    let name = &snapshot.config.listeners[listener].name;
+    let routes = snapshot.config.routes.iter().enumerate();
+    let near = routes.filter(|(_, route)| destination::is_for_host(route, destination.host));
+    let near = near.filter_map(|(at, route)| {
+        let is_of_listener = route.listener.as_ref().is_none_or(|of| of == name);
+        let upstream = snapshot.upstream_index(&route.upstream)?;
+        let leads = destination::leads_there(snapshot, upstream, at, destination);
+        let misfit = match (is_of_listener, leads) {
+            (true, false) => Misfit::Destination,
+            (false, true) if route.host != HostPattern::Any => Misfit::Listener,
+            _ => return None,
+        };
+        let taken = RouteTaken::to(upstream as u32, at as u32);
+        let lost = LostRoute {
+            reason: reason(matched, misfit, route),
+            ..named(snapshot, &taken)
+        };
+        Some((misfit, lost))
+    });
+    let nearest = near.min_by_key(|(misfit, _)| *misfit);
+    let nearest = nearest.map(|(_, lost)| lost);
+    nearest
+        .into_iter()
+        .chain(own_name(snapshot, matched))
+        .collect()
 }
 
 fn next_best<'s>(
@@ -92,13 +150,7 @@ fn why_behind(
     next: &RouteTaken<'_>,
 ) -> String {
     let routes = &snapshot.config.routes;
-    let path = |it: &RouteTaken<'_>| match routes.get(it.route as usize) {
-        Some(route) => route.path.clone(),
-        None => {
-            let upstream = &snapshot.upstreams[it.upstream as usize];
-            upstream.config.base_path().to_owned()
-        }
-    };
+    let path = |it| path_of(snapshot, it);
     let is_shorter = || {
         format!(
             "its path {:?} is shorter than {:?}",
@@ -140,6 +192,16 @@ fn why_behind(
         _ if path(next).len() < path(taken).len() => is_shorter(),
         (Some(_), None) => "a written route goes before an own name of an upstream".to_owned(),
         _ => "another upstream has the same name, and stands before it".to_owned(),
+    }
+}
+
+/// The path that requests begin with which take a route.
+pub(super) fn path_of<'s>(snapshot: &'s Snapshot, taken: &RouteTaken<'_>) -> &'s str {
+    match snapshot.config.routes.get(taken.route as usize) {
+        Some(route) => &route.path,
+        None => snapshot.upstreams[taken.upstream as usize]
+            .config
+            .base_path(),
     }
 }
 
@@ -292,6 +354,12 @@ fn own_name(snapshot: &Snapshot, matched: Matched<'_>) -> Option<LostRoute> {
     })
 }
 
-fn upstream_name(snapshot: &Snapshot, upstream: u32) -> String {
-    snapshot.upstreams[upstream as usize].config.name.clone()
+/// A route with its upstream, without a reason.
+pub(super) fn named(snapshot: &Snapshot, route: &RouteTaken<'_>) -> LostRoute {
+    let upstream = &snapshot.upstreams[route.upstream as usize].config;
+    LostRoute {
+        route: snapshot.route_labels[route.route as usize].clone(),
+        upstream: upstream.name.clone(),
+        reason: String::new(),
+    }
 }

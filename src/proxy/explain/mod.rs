@@ -3,6 +3,7 @@
 
 mod asked;
 mod connection;
+mod inside;
 mod lost;
 mod sent;
 mod shown;

@@ -51,6 +51,9 @@ impl Steps<'_> {
         let shown = &mut self.shown;
         (shown.route, shown.rule) = (None, None);
         (shown.upstream, shown.dialled) = (None, None);
+        (shown.credential, shown.state) = (None, None);
+        shown.inside = None;
+        shown.lost.clear();
     }
 
     /// The rule with this index has decided.
@@ -122,17 +125,17 @@ impl Steps<'_> {
         checked.map_err(|error| way_denied(failure::from_connect_error(Arc::new(error))))
     }
 
-    pub(super) fn show_refusal(&mut self, error: &ProxyError, change: Option<&str>) {
+    pub(super) fn refusal(error: &ProxyError, change: Option<&str>) -> ExplainedRefusal {
         let cause = error
             .source
             .as_deref()
             .map(|cause: &(dyn Error + Send + Sync)| cause.to_string());
-        self.shown.refused = Some(ExplainedRefusal {
+        ExplainedRefusal {
             error: error.kind.code().to_owned(),
             status: error.status().as_u16(),
             detail: error.detail.to_string(),
             cause,
             change: change.map(str::to_owned),
-        });
+        }
     }
 }

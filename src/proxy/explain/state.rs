@@ -54,27 +54,48 @@ fn live_upstream(upstream: &BuiltUpstream) -> LiveUpstream {
     }
 }
 
-/// The limits of a caller or a route, and what of them is used now if that is to be shown.
-pub(super) fn limits(of: &str, state: &LimitState, shows_use: bool) -> Vec<ExplainedLimit> {
+/// The limits of a caller or a route, of which so many requests are asked, and what of them is used now if that is to be shown.
+pub(super) fn limits(
+    of: &str,
+    state: &LimitState,
+    shows_use: bool,
+    requests: u32,
+) -> Vec<ExplainedLimit> {
     let (limits, used) = (state.limits(), state.in_use());
     // As many as the burst are there at most, and without one as many as the rate.
     let left = |is_of_this: bool| state.left().filter(|_| is_of_this);
     let has_burst = limits.burst.is_some();
     let rate = limits.requests_per_second;
+    // The place of a CONNECT is free again when it has been answered.
     let all = [
-        ("requests_per_second", rate, None, left(!has_burst)),
-        ("burst", limits.burst, None, left(has_burst)),
-        ("concurrent", limits.concurrent, Some(used.requests), None),
-        ("tunnels", limits.tunnels, Some(used.tunnels), None),
+        (
+            "requests_per_second",
+            rate,
+            None,
+            left(!has_burst),
+            requests,
+        ),
+        ("burst", limits.burst, None, left(has_burst), requests),
+        (
+            "concurrent",
+            limits.concurrent,
+            Some(used.requests),
+            None,
+            1,
+        ),
+        ("tunnels", limits.tunnels, Some(used.tunnels), None, 1),
     ];
-    let written = all.into_iter().filter_map(|(key, limit, used, left)| {
-        Some(ExplainedLimit {
-            of: of.to_owned(),
-            key: key.to_owned(),
-            limit: limit?,
-            in_use: used.filter(|_| shows_use),
-            left: left.filter(|_| shows_use),
-        })
-    });
+    let written = all
+        .into_iter()
+        .filter_map(|(key, limit, used, left, takes)| {
+            Some(ExplainedLimit {
+                of: of.to_owned(),
+                key: key.to_owned(),
+                limit: limit?,
+                takes: Some(takes).filter(|takes| *takes > 1),
+                in_use: used.filter(|_| shows_use),
+                left: left.filter(|_| shows_use),
+            })
+        });
     written.collect()
 }

@@ -40,6 +40,8 @@ pub(super) struct Steps<'s> {
     pub(super) is_elsewhere: bool,
     /// The index of the route that it takes.
     pub(super) route: Option<u32>,
+    /// How many requests its caller has asked for by now.
+    asked_of_caller: u32,
     /// The limit that leaves no room now.
     limited: Option<LimitReached>,
     pub(super) shown: Explanation,
@@ -75,6 +77,7 @@ impl<'s> Steps<'s> {
             is_inside: false,
             is_elsewhere: false,
             route: None,
+            asked_of_caller: 0,
             limited: None,
             shown,
         }
@@ -90,8 +93,12 @@ impl<'s> Steps<'s> {
         // What else refuses it, but is shown as well, comes behind the limits.
         match (arrived, self.limited.take()) {
             (Err(Stop::Question(error)), _) => return Err(error),
-            (_, Some(limited)) => self.show_refusal(&limited.to_error(), Some(limited.keys())),
-            (Err(Stop::Refused(error, change)), None) => self.show_refusal(&error, change),
+            (_, Some(limited)) => {
+                self.shown.refused = Some(Self::refusal(&limited.to_error(), Some(limited.keys())))
+            }
+            (Err(Stop::Refused(error, change)), None) => {
+                self.shown.refused = Some(Self::refusal(&error, change))
+            }
             (Ok(()), None) => {}
         }
         if self.state == ExplainState::Shown && self.shown.state.is_none() {
@@ -294,7 +301,7 @@ impl<'s> Steps<'s> {
         Ok(())
     }
 
-    fn choose_injection<'u>(
+    pub(super) fn choose_injection<'u>(
         &mut self,
         upstream: &'u BuiltUpstream,
         caller: Option<CallerIndex>,
@@ -361,17 +368,19 @@ impl<'s> Steps<'s> {
         let shows_use = self.state == ExplainState::Shown;
         let of_caller = caller.and_then(|caller| limits.caller(caller as usize));
         let of_route = self.route.and_then(|route| limits.route(route as usize));
-        // Those of a CONNECT count for the requests inside of it too.
+        // A CONNECT and the request inside of it are two.
+        self.asked_of_caller += u32::from(caller.is_some());
         self.shown.limits.clear();
-        for (of, found) in [("caller", of_caller), ("route", of_route)] {
-            let shown = found.map(|found| state::limits(of, found, shows_use));
+        for (of, found, requests) in [
+            ("caller", of_caller, self.asked_of_caller),
+            ("route", of_route, 1),
+        ] {
+            let shown = found.map(|found| state::limits(of, found, shows_use, requests));
             self.shown.limits.extend(shown.into_iter().flatten());
         }
         if shows_use && self.limited.is_none() {
-            let (caller, route) = (
-                caller.map(|it| it as usize),
-                self.route.map(|it| it as usize),
-            );
+            let caller = caller.map(|it| (it as usize, self.asked_of_caller));
+            let route = self.route.map(|it| it as usize);
             self.limited = HeldLimits::judge(self.snapshot, caller, route, asked).err();
         }
     }

@@ -159,6 +159,11 @@ fn cases(site: &Site) -> Vec<Case> {
             "secure.example.com:443".to_owned(),
             "bare.example.com:443".to_owned(),
             "crm.example.com:80".to_owned(),
+            "crm.example.com:443".to_owned(),
+            "web.example.com:80".to_owned(),
+            "own.example.com:80".to_owned(),
+            "round.example.com:80".to_owned(),
+            "one.tenants.example:80".to_owned(),
             "a.denied.example:443".to_owned(),
             "secure.example.com:444".to_owned(),
             site.address_of("app").to_string(),
@@ -166,16 +171,58 @@ fn cases(site: &Site) -> Vec<Case> {
             ports[2].to_string(),
             format!("{}:9", far.ip()),
         ] {
-            let caller = (listener == "known").then_some("billing");
-            cases.push(Case {
-                listener,
-                method: "CONNECT",
-                url: target,
-                caller,
-            });
+            let callers: &[Option<&str>] = match listener {
+                "known" => &[Some("billing"), Some("audit")],
+                _ => &[None],
+            };
+            for caller in callers {
+                cases.push(Case {
+                    listener,
+                    method: "CONNECT",
+                    url: target.clone(),
+                    caller: *caller,
+                });
+            }
         }
     }
     cases
+}
+
+/// Whether it was a CONNECT that has been opened, and inside of which requests are read: its explanation is of those.
+fn is_read_inside(explained: &Value, outcome: &Outcome) -> bool {
+    let connection = explained["connection"].as_str().unwrap_or_default();
+    outcome.line["method"] == "CONNECT"
+        && outcome.line["error"].is_null()
+        && ["plain_http", "intercepted"].contains(&connection)
+}
+
+/// Where the explanation of a CONNECT differs from what becomes of a request inside of it.
+async fn differences_inside(site: &Site, case: &Case, explained: &Value) -> Vec<String> {
+    let label = explained["route"]["route"].as_str().unwrap();
+    let path = label.find('/').map_or("/", |at| &label[at..]);
+    let method = explained["route"]["methods"][0].as_str().unwrap_or("GET");
+    let is_tls = explained["connection"] == "intercepted";
+    let inside = format!("{method} {path}");
+    let Outcome { line, arrived } = site
+        .inside(case.listener, &case.url, is_tls, &inside, case.caller)
+        .await;
+    let upstream = &explained["upstream"]["name"];
+    let refused = &explained["inside"]["error"];
+    let mut said = vec![
+        ("route inside", &explained["route"]["route"], &line["route"]),
+        ("upstream inside", upstream, &line["upstream"]),
+        ("error inside", refused, &line["error"]),
+    ];
+    let token = arrived.map(|arrived| arrived.seen.authorization().starts_with("Bearer token-"));
+    let token = Value::from(token);
+    let has_credential = Value::from(explained["credential"].is_string());
+    if !token.is_null() || refused.is_null() {
+        said.push(("token inside", &has_credential, &token));
+    }
+    let wrong = said.into_iter().filter(|(_, said, was)| said != was);
+    wrong
+        .map(|(what, said, was)| format!("{what}: said {said}, was {was}: {line}"))
+        .collect()
 }
 
 /// Where explanation and outcome differ.
@@ -196,15 +243,17 @@ fn differences(site: &Site, explained: &Value, outcome: &Outcome) -> Vec<String>
     if !explained["refused"].is_null() {
         compare("status", &explained["refused"]["status"], &line["status"]);
     }
-    let by_rule = &explained["rule"]["rule"];
-    let route = if by_rule.is_null() {
-        &explained["route"]["route"]
-    } else {
-        by_rule
-    };
-    compare("route", route, &line["route"]);
-    let upstream = explained["upstream"]["name"].as_str().unwrap_or_default();
-    compare("upstream", &Value::from(upstream), &line["upstream"]);
+    if !is_read_inside(explained, outcome) {
+        let by_rule = &explained["rule"]["rule"];
+        let route = if by_rule.is_null() {
+            &explained["route"]["route"]
+        } else {
+            by_rule
+        };
+        compare("route", route, &line["route"]);
+        let upstream = explained["upstream"]["name"].as_str().unwrap_or_default();
+        compare("upstream", &Value::from(upstream), &line["upstream"]);
+    }
     compare("caller", &explained["caller"]["name"], &line["caller"]);
     let sent = &explained["sent"];
     match &outcome.arrived {
@@ -301,7 +350,15 @@ async fn what_is_explained_is_what_happens() {
         let outcome = site.send(listener, method, url, *caller).await;
         let error = outcome.line["error"].as_str().unwrap_or("none").to_owned();
         *kinds.entry(error).or_insert(0) += 1;
-        let differences = differences(&site, &explained, &outcome);
+        let mut differences = differences(&site, &explained, &outcome);
+        if is_read_inside(&explained, &outcome) {
+            *kinds
+                .entry(explained["connection"].to_string())
+                .or_insert(0) += 1;
+            let inside = &explained["inside"]["error"];
+            *kinds.entry(format!("{inside} inside")).or_insert(0) += 1;
+            differences.extend(differences_inside(&site, case, &explained).await);
+        }
         if !differences.is_empty() {
             wrong += &format!(
                 "{case:?}\n    {}\n    {explained}\n    {}\n",
@@ -322,6 +379,10 @@ async fn what_is_explained_is_what_happens() {
         "interception_off",
         "loop",
         "method_not_allowed",
+        "\"plain_http\"",
+        "\"intercepted\"",
+        "\"not_permitted\" inside",
+        "\"loop\" inside",
     ] {
         assert!(kinds.contains_key(kind), "no case of {kind}: {kinds:?}");
     }

@@ -51,7 +51,7 @@ upstreams = ["crm", "web", "secure", "bare", "round"]
 name = "known"
 address = "{known}"
 kind = "forward"
-callers = ["billing", "audit"]
+callers = ["billing", "audit", "slow"]
 intercept = true
 
 [[listeners]]
@@ -67,6 +67,10 @@ limits = {{ concurrent = 50 }}
 
 [callers.audit]
 key = {{ file = "audit" }}
+
+[callers.slow]
+key = {{ file = "slow" }}
+limits = {{ requests_per_second = 1 }}
 
 [upstreams.crm]
 url = "http://{crm}/v2"

@@ -77,6 +77,28 @@ async fn limits_are_shown_with_what_is_used() {
 }
 
 #[tokio::test]
+async fn a_request_inside_of_a_connect_needs_room_for_two_in_the_rate() {
+    let site = Site::start().await;
+    let ask = async |method: &str, url: &str| {
+        let question =
+            json!({ "method": method, "url": url, "listener": "known", "caller": "slow" });
+        site.explain(&question).await["explanations"][0].take()
+    };
+    let limit = json!({ "of": "caller", "key": "requests_per_second", "limit": 1, "left": 1 });
+    let connect = ask("CONNECT", "secure.example.com:443").await;
+    assert_eq!(connect["limits"], json!([limit]), "{connect}");
+    assert!(connect["refused"].is_null(), "{connect}");
+    let mut two = limit.clone();
+    two["takes"] = json!(2);
+    let inside = ask("GET", "https://secure.example.com/").await;
+    assert_eq!(inside["limits"], json!([two]), "{inside}");
+    assert_eq!(inside["refused"]["error"], "rate_limited", "{inside}");
+    let plain = ask("GET", "http://crm.example.com/v2").await;
+    assert_eq!(plain["limits"], json!([limit]), "{plain}");
+    assert!(plain["refused"].is_null(), "{plain}");
+}
+
+#[tokio::test]
 async fn a_limit_that_is_reached_is_shown_as_the_refusal_that_it_is_now() {
     let api = Api::open();
     let idp = Idp::start();

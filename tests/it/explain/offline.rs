@@ -248,6 +248,96 @@ async fn what_may_be_meant_otherwise_is_remarked_and_explained_as_it_is_written(
 }
 
 #[tokio::test]
+async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let forward = |more: &str| {
+        format!(
+            "\n[[listeners]]\nname = \"proxy\"\naddress = \"{}\"\nkind = \"forward\"\nintercept = true\ncallers = [\"app\", \"other\"]\n{more}\n\
+             [interception]\nkey_directory = \"ca\"\ntrust_directory = \"trust\"\ndomains = [\"example.com\"]\n\n\
+             [upstreams.crm]\nurl = \"https://crm.example.com\"\ncredential = \"api\"\n\n\
+             [upstreams.old]\nurl = \"http://old.example.com/v2\"\ncredentials = {{ app = \"api\" }}\nallow_plaintext = true\n\n\
+             [upstreams.web]\nurl = \"https://web.example.com\"\n\n\
+             [callers.app]\nkey = {{ file = \"app\" }}\n\n[callers.other]\nkey = {{ file = \"other\" }}\n\n\
+             [[routes]]\nhost = \"crm.example.com\"\npath = \"/web\"\nupstream = \"web\"\n\n\
+             [[routes]]\nhost = \"far.example.com\"\nupstream = \"web\"\n",
+            loopback()
+        )
+    };
+    for (more, target, lines, absent) in [
+        (
+            "",
+            "crm.example.com:443",
+            &[
+                "\nconnection    TLS is ended inside of it",
+                "\nroute         crm.example.com/, an own name of the upstream\n",
+                "\nnot           crm.example.com/web (to web): requests inside take it if they have its path and method",
+                "\nupstream      crm, https://crm.example.com/\n",
+                "\ncredential    api\n",
+            ][..],
+            "refused",
+        ),
+        (
+            "",
+            "old.example.com:80",
+            &[
+                "\nconnection    plain HTTP is served inside of it\n",
+                "\nroute         old.example.com/v2, an own name of the upstream\n",
+                "\nupstream      old, http://old.example.com/v2\n",
+                "\ninside        403 not_permitted: ",
+                "\nbecause       `credentials` of the upstream\n",
+                "\nchange        `credentials` of the upstream\n",
+            ],
+            "credential    ",
+        ),
+        (
+            "",
+            "crm.example.com:8443",
+            &[
+                "\nnot           crm.example.com/ (to crm): it is https://crm.example.com:443, which has another scheme or port\n",
+                "\nrefused       403 destination_denied: ",
+            ],
+            "route   ",
+        ),
+        (
+            "unmatched = \"pass\"",
+            "old.example.com:443",
+            &[
+                "\nconnection    a tunnel",
+                "\nnot           old.example.com/v2 (to old): it is http://old.example.com:80, which has another scheme or port\n",
+                "\nupstream      old.example.com:443, which no upstream names\n",
+            ],
+            "refused",
+        ),
+        (
+            "unmatched = \"pass\"\n\n[egress]\nports = [22]\n",
+            "far.example.com:22",
+            &["\nnot           far.example.com/ (to web): its upstream has another scheme or port"],
+            "refused",
+        ),
+    ] {
+        let (dir, path) = directory(&(smallest(&api, &idp) + &forward(more)));
+        for (name, letter) in [("app", "a"), ("other", "b")] {
+            std::fs::write(dir.path().join(name), letter.repeat(32)).unwrap();
+        }
+        let question = [
+            "CONNECT",
+            target,
+            "--listener",
+            "proxy",
+            "--caller",
+            "other",
+        ];
+        let ended = explain(&path, &question).await;
+        assert_eq!(ended.code, 0, "{target}: {ended:?}");
+        for line in lines {
+            let is_there = ended.stdout.contains(line);
+            assert!(is_there, "{target}: {line:?} in\n{}", ended.stdout);
+        }
+        assert!(!ended.stdout.contains(absent), "{target}: {}", ended.stdout);
+    }
+}
+
+#[tokio::test]
 async fn a_port_that_may_not_be_connected_to_names_the_key_that_lists_ports() {
     let (api, idp) = (Api::open(), Idp::start());
     let more = format!(

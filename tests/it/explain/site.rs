@@ -71,7 +71,7 @@ impl Site {
         let listeners: BTreeMap<_, _> = LISTENERS.map(|name| (name, loopback())).into();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
-        for caller in ["billing", "audit"] {
+        for caller in ["billing", "audit", "slow"] {
             std::fs::write(dir.path().join(caller), key(caller)).unwrap();
         }
         let config = configured::config(&configured::Places {
@@ -167,28 +167,8 @@ impl Site {
                 Some(_) => authority.to_owned(),
                 None => format!("{authority}:443"),
             };
-            let connect = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{lines}\r\n");
-            stream.write_all(connect.as_bytes()).await.unwrap();
-            let head = read_head(&mut stream).await;
-            if head.starts_with("HTTP/1.1 200 ") {
-                let host = authority.split(':').next().unwrap();
-                let inner = format!(
-                    "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nX-Request-Id: {id}-inside\r\nConnection: close\r\n{forged}\r\n"
-                );
-                let secured = self.secure(stream, host).await;
-                if let Ok(mut secured) = secured {
-                    exchange(&mut secured, &inner).await;
-                    let line = self.line(&format!("{id}-inside")).await;
-                    return Outcome {
-                        line: match line {
-                            Some(line) => line,
-                            // Nobody has read it.
-                            None => self.line(&id).await.unwrap(),
-                        },
-                        arrived: self.arrived(&before),
-                    };
-                }
-            }
+            let inside = format!("{method} {path}");
+            return self.inside(listener, &target, true, &inside, caller).await;
         } else {
             let host = match url.strip_prefix("http://") {
                 Some(rest) => rest[..rest.find('/').unwrap_or(rest.len())].to_owned(),
@@ -205,6 +185,52 @@ impl Site {
         }
         Outcome {
             line: self.line(&id).await.expect("an access line"),
+            arrived: self.arrived(&before),
+        }
+    }
+
+    /// Sends a request inside of a CONNECT to this host and port, over TLS or as plain HTTP.
+    pub(super) async fn inside(
+        &self,
+        listener: &str,
+        target: &str,
+        is_tls: bool,
+        request: &str,
+        caller: Option<&str>,
+    ) -> Outcome {
+        let before = self.counts();
+        let id = format!("{:032x}", fastrand::u128(..));
+        let shown = caller.map_or_else(String::new, |caller| {
+            format!("Proxy-Authorization: Bearer {}\r\n", key(caller))
+        });
+        let connect = format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nX-Request-Id: {id}\r\n{shown}\r\n"
+        );
+        let mut stream = TcpStream::connect(self.address_of(listener)).await.unwrap();
+        stream.write_all(connect.as_bytes()).await.unwrap();
+        let is_open = read_head(&mut stream).await.starts_with("HTTP/1.1 200 ");
+        let authority = target.strip_suffix(":443").unwrap_or(target);
+        let forged = FORGED.map(|name| format!("{name}: forged\r\n")).concat();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: {authority}\r\nX-Request-Id: {id}-inside\r\nConnection: close\r\n{forged}\r\n"
+        );
+        let mut line = None;
+        if is_open && is_tls {
+            let host = authority.split(':').next().unwrap();
+            if let Ok(mut secured) = self.secure(stream, host).await {
+                exchange(&mut secured, &head).await;
+                line = self.line(&format!("{id}-inside")).await;
+            }
+        } else if is_open {
+            exchange(&mut stream, &head).await;
+            line = self.line(&format!("{id}-inside")).await;
+        }
+        Outcome {
+            line: match line {
+                Some(line) => line,
+                // Nobody has read it.
+                None => self.line(&id).await.expect("an access line"),
+            },
             arrived: self.arrived(&before),
         }
     }
