@@ -60,4 +60,4 @@ pub use settings::{
     SpiffePattern, Tls, Tracing, Upstream,
 };
 pub use unused_proxy::unused_proxy;
-pub use words::{did_you_mean, resembles};
+pub use words::did_you_mean;

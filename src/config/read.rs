@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::declare::{Absent, Declared, OnlyWith, Table, ValueForm};
 use super::report::{Report, SourceSpan};
 use super::value::{Title, Value};
-use super::words::{QuotedWord, did_you_mean, one_of};
+use super::words::{QuotedWord, did_you_mean, is_close, one_of};
 
 /// A key of a table of the configuration.
 pub(super) struct Key<K> {
@@ -269,7 +269,7 @@ impl<'a> Section<'a> {
             let secrets = secrets.map(|key| key.name());
             // Whatever is not close to a key of this section may be a secret that belongs into
             // another, and at the top even a close one: `[credential.crm]`.
-            if close.is_none() || self.is_root() || did_you_mean(name, secrets).is_some() {
+            if close.is_none() || self.is_root() || is_close(name, secrets) {
                 self.report.hide(self.place.file, value);
             }
             let help = close.unwrap_or_else(|| format!("expected {}", one_of(&names, '`')));

@@ -15,23 +15,31 @@ impl fmt::Display for QuotedWord<'_> {
     }
 }
 
-/// "did you mean ...?", when a known name is close.
+/// "did you mean ...?", when a known name is close that may have been meant.
 pub fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
-    let close = name.chars().count().div_ceil(3).min(3);
-    let lower = name.to_lowercase().replace('-', "_");
+    let like = known.into_iter().filter(|known| resembles(name, known));
+    let close = like.filter_map(|known| Some((distance(name, known)?, known)));
+    let (_, nearest) = close.min()?;
+    Some(format!("did you mean {}?", QuotedWord(nearest)))
+}
+
+/// Whether a name is written nearly as a known one, whatever it means: what must not be shown or taken is told by this.
+pub(super) fn is_close<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> bool {
     known
         .into_iter()
-        .map(|known| {
-            let known_lower = known.to_lowercase().replace('-', "_");
-            (strsim::damerau_levenshtein(&lower, &known_lower), known)
-        })
-        .filter(|(distance, _)| *distance <= close)
-        .min()
-        .map(|(_, known)| format!("did you mean {}?", QuotedWord(known)))
+        .any(|known| distance(name, known).is_some())
+}
+
+/// How many slips make a name of a known one, if they are few.
+fn distance(name: &str, known: &str) -> Option<usize> {
+    let most = name.chars().count().div_ceil(3).min(3);
+    let alike = |name: &str| name.to_lowercase().replace('-', "_");
+    let slips = strsim::damerau_levenshtein(&alike(name), &alike(known));
+    (slips <= most).then_some(slips)
 }
 
 /// Whether one word may be a slip for another: other digits, or another beginning, mean something else.
-pub fn resembles(text: &str, word: &str) -> bool {
+fn resembles(text: &str, word: &str) -> bool {
     let first = |text: &str| text.chars().next().map(|c| c.to_ascii_lowercase());
     let digits = |text: &str| {
         text.chars()
@@ -51,5 +59,30 @@ pub(super) fn one_of(words: &[&str], quote: char) -> String {
         Some(last) if words.is_empty() => last,
         Some(last) => format!("{} or {last}", words.join(", ")),
         None => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_have_been_meant_is_offered() {
+        let known = ["crm", "billing", "erp-2", "client_secret"];
+        for (name, meant) in [
+            ("crn", Some("crm")),
+            ("Billling", Some("billing")),
+            ("erp_2", Some("erp-2")),
+            ("client-secert", Some("client_secret")),
+            ("erp-3", None),
+            ("frm", None),
+            ("x", None),
+            ("lient_secret", None),
+        ] {
+            let meant = meant.map(|meant| format!("did you mean `{meant}`?"));
+            assert_eq!(did_you_mean(name, known), meant, "{name}");
+        }
+        assert!(is_close("lient_secret", known));
+        assert!(!is_close("secret", known));
     }
 }

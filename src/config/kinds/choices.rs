@@ -3,7 +3,7 @@
 use super::super::declare::{Absent, ValueForm};
 use super::super::parse::units;
 use super::super::read::{Key, Kind, Section};
-use super::super::words::{did_you_mean, one_of, resembles};
+use super::super::words::{did_you_mean, one_of};
 
 /// `true` or `false`
 pub(in crate::config) struct Flag {
@@ -149,10 +149,7 @@ impl<T: Copy> Choice<T> {
             return value.mistyped(expected());
         };
         let help = || {
-            let words = words();
-            let close = words.into_iter().filter(|word| resembles(text, word));
-            let close = did_you_mean(text, close);
-            close
+            did_you_mean(text, words())
                 .unwrap_or_else(|| format!("expected {}", expected()))
                 .into()
         };

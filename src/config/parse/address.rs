@@ -75,8 +75,10 @@ pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
 }
 
 /// A host name or IP address, or `*.` and a host name.
-pub(in crate::config) const HOST_PATTERN: Syntax<HostPattern> =
-    Syntax::new(concat!(r"(?:\*\.)?", pattern!(host)), host_pattern);
+pub(in crate::config) const HOST_PATTERN: Syntax<HostPattern> = Syntax::new(
+    concat!("(?:", pattern!(host), r"|\*\.", pattern!(domain), ")"),
+    host_pattern,
+);
 
 /// A host name, IP literal, or `*.` and a host name.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
@@ -198,7 +200,7 @@ pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
 
 /// A host name or IP address, the latter without brackets.
 pub(in crate::config) const SERVER_NAME: Syntax<String> =
-    Syntax::new("[0-9A-Za-z._:-]+", server_name);
+    Syntax::new("[0-9A-Za-z._:][0-9A-Za-z._:-]*", server_name);
 
 /// The name that the certificate of a server must carry.
 pub(in crate::config) fn server_name(text: &str) -> Result<String, Expected> {

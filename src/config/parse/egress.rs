@@ -46,8 +46,10 @@ pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
 }
 
 /// The host of a rule.
-pub(in crate::config) const RULE_HOST: Syntax<HostPattern> =
-    Syntax::new(concat!(r"(?:\*\.)?", pattern!(host)), rule_host);
+pub(in crate::config) const RULE_HOST: Syntax<HostPattern> = Syntax::new(
+    concat!("(?:", pattern!(host), r"|\*\.", pattern!(domain), ")"),
+    rule_host,
+);
 
 /// A host name, an IP address, or `*.` and a host name.
 pub(in crate::config) fn rule_host(text: &str) -> Result<HostPattern, Expected> {

@@ -38,11 +38,24 @@ macro_rules! pattern {
     (label) => {
         "[0-9A-Za-z_-]{1,63}"
     };
+    // The last label of a name is no number (RFC 1123 section 2.1): that would be an address.
     (domain) => {
-        concat!(pattern!(label), r"(?:\.", pattern!(label), r")*\.?")
+        concat!(
+            "(?:",
+            pattern!(label),
+            r"\.)*[0-9]{0,62}[A-Za-z_-][0-9A-Za-z_-]{0,62}\.?"
+        )
     };
     (host) => {
-        concat!("(?:", pattern!(domain), r"|\[", pattern!(ipv6), r"\])")
+        concat!(
+            "(?:",
+            pattern!(domain),
+            "|",
+            pattern!(ipv4),
+            r"\.?|\[",
+            pattern!(ipv6),
+            r"\])"
+        )
     };
     (header) => {
         "[!#$%&'*+.^_`|~0-9A-Za-z-]+"

@@ -1,6 +1,7 @@
 //! Durations and sizes within their bounds, as schemas.
 //!
-//! A pattern cannot add. Of a duration in several parts (`1m30s`) it is known only that it is none, or not zero.
+//! A pattern cannot add. Of a duration in several parts (`1m30s`) it is known only that it is none, that it is not zero, and that
+//! no part of it alone is too much.
 
 use serde_json::Value;
 
@@ -37,6 +38,7 @@ pub(super) fn duration(least: &str, most: &str) -> Bounded {
     let millis = |text| units::duration(text).map_or(0, |time| time.as_millis());
     let (least, most) = (millis(least), millis(most));
     let mut beyond = outside(DURATIONS, least, most);
+    beyond.push(part_above(most));
     if least > 0 {
         beyond.push(ZERO.to_owned());
     }
@@ -48,7 +50,9 @@ pub(super) fn duration(least: &str, most: &str) -> Bounded {
 
 /// Whole seconds, one at least.
 pub(super) fn seconds(most: u64) -> Bounded {
-    let mut beyond = outside(DURATIONS, 1_000, u128::from(most) * 1_000);
+    let most = u128::from(most) * 1_000;
+    let mut beyond = outside(DURATIONS, 1_000, most);
+    beyond.push(part_above(most));
     beyond.push("[0-9]*[1-9][0-9]{0,2}ms".to_owned());
     beyond.push(ZERO.to_owned());
     Bounded {
@@ -77,6 +81,17 @@ fn outside(units: &[(&str, u128)], least: u128, most: u128) -> Vec<String> {
         format!("0*(?:{}){unit}", numbers.join("|"))
     };
     units.iter().map(of_unit).collect()
+}
+
+/// A pattern of durations of which one part is more than `most`.
+fn part_above(most: u128) -> String {
+    let parts = DURATIONS.iter().map(|(unit, each)| {
+        let numbers = above(most / each).join("|");
+        format!("(?:{numbers}){unit}")
+    });
+    let parts: Vec<_> = parts.collect();
+    let others = format!("(?:{})?", units::DURATION_PATTERN);
+    format!("{others}0*(?:{}){others}", parts.join("|"))
 }
 
 /// Patterns of numbers that are no larger than this; zeros may stand before them.
@@ -226,6 +241,9 @@ mod tests {
         for (text, good) in [
             ("1m30s", true),
             ("0h0s", false),
+            ("1m8760h", true),
+            ("1m8761h", false),
+            ("99999999m1s", false),
             ("90", false),
             ("1.5s", false),
             ("", false),

@@ -8,7 +8,7 @@ use super::super::keys::AUDIT;
 use super::super::read::Section;
 use super::super::report::Expected;
 use super::super::settings::{Audit, AuditFile};
-use super::super::words::did_you_mean;
+use super::super::words::is_close;
 use crate::files;
 
 /// The word for standard output.
@@ -33,7 +33,7 @@ impl Audit {
 
 /// A file that can be there, as far as that can be known without making it.
 fn file_of(text: &str, files: &FileRules<'_>) -> Result<PathBuf, Expected> {
-    if STREAMS.contains(&text) || did_you_mean(text, [STDOUT]).is_some() {
+    if STREAMS.contains(&text) || is_close(text, [STDOUT]) {
         return Err(format!("expected \"{STDOUT}\" or the path of a file").into());
     }
     let path = files.path(text);

@@ -57,6 +57,17 @@ assertion_audience = "issuer""#;
        |                      ^^^^^ it belongs to "client_secret_jwt" or "private_key_jwt"
     "##);
     let text = r#"client_id = "billing"
+client_secret = { file = "secret" }
+signing_alg = ""
+"#;
+    assert_snapshot!(refused_auth(text, &[]), @r##"
+    error: `signing_alg` in [credentials.crm] does not belong to `auth_method = "client_secret_basic"`
+      --> sidebearer.toml:5:15
+       |
+     5 | signing_alg = ""
+       |               ^^ it belongs to "client_secret_jwt" or "private_key_jwt"
+    "##);
+    let text = r#"client_id = "billing"
 auth_method = "private_key_jwt"
 client_secret = { file = "secret" }
 basic_encoding = "raw""#;

@@ -30,7 +30,7 @@ credential = "drm"
       --> sidebearer.toml:3:12
        |
      3 | listener = "127.0.0.1:7081"
-       |            ^^^^^^^^^^^^^^^^ did you mean `127.0.0.1:7080`?
+       |            ^^^^^^^^^^^^^^^^ defined: `127.0.0.1:7080`
 
     error: unknown upstream `crmm`
       --> sidebearer.toml:5:12
@@ -60,7 +60,7 @@ credential = "drm"
        --> sidebearer.toml:14:14
         |
      14 | credential = "drm"
-        |              ^^^^^ did you mean `crm`?
+        |              ^^^^^ defined: `crm`
     "##);
 }
 

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{Method, Request, header};
 
-use crate::config::{Config, ListenAddress, Listener, Scheme, did_you_mean, resembles};
+use crate::config::{Config, ListenAddress, Listener, Scheme, did_you_mean};
 use crate::explanation::{Question, QuestionError};
 use crate::http1;
 use crate::snapshot::Snapshot;
@@ -292,8 +292,7 @@ fn unknown<'k>(
     named: &str,
     known: impl Iterator<Item = &'k str> + Clone,
 ) -> QuestionError {
-    let like = known.clone().filter(|known| resembles(named, known));
-    let hint = did_you_mean(named, like);
+    let hint = did_you_mean(named, known.clone());
     let hint = hint.map_or_else(String::new, |hint| format!(" {hint}"));
     let known = known.collect::<Vec<_>>().join(", ");
     let known = if known.is_empty() {
