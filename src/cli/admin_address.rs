@@ -8,7 +8,10 @@ use url::Url;
 
 use super::arguments::ConfigPath;
 use super::output::CommandError;
-use crate::config;
+use crate::config::{self, ConfigOrigin};
+
+/// Where a process has it that says nothing else.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7090);
 
 /// The admin address of a process that was started without a file.
 #[derive(Debug, Args)]
@@ -34,18 +37,34 @@ impl AdminAddress {
         let Some(said) = self.admin.as_ref().filter(|said| !said.is_empty()) else {
             return Ok(configured_page(&config.path, page));
         };
-        let address = said.parse().map_err(|_| {
-            let expected = "expected an IP address and a port, such as \"127.0.0.1:7090\"";
-            CommandError::Usage(format!("invalid --admin or SIDEBEARER_ADMIN: {expected}"))
-        })?;
-        Ok(page_at(address, page))
+        said_page(said, page)
     }
 }
 
+/// A page of the process that runs by this configuration.
+///
+/// # Errors
+/// What was said is no address.
+pub(super) fn page_of(origin: &ConfigOrigin, page: &str) -> Result<Url, CommandError> {
+    match origin {
+        ConfigOrigin::Path(path) => Ok(configured_page(path, page)),
+        ConfigOrigin::Arguments(arguments) => match arguments.get("admin") {
+            Some(said) => said_page(&said.value, page),
+            None => Ok(page_at(DEFAULT, page)),
+        },
+    }
+}
+
+fn said_page(said: &str, page: &str) -> Result<Url, CommandError> {
+    let address = said.parse().map_err(|_| {
+        let expected = "expected an IP address and a port, such as \"127.0.0.1:7090\"";
+        CommandError::Usage(format!("invalid --admin or SIDEBEARER_ADMIN: {expected}"))
+    })?;
+    Ok(page_at(address, page))
+}
+
 fn configured_page(config: &Path, page: &str) -> Url {
-    let address = config::admin_address(config)
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7090)));
-    page_at(address, page)
+    page_at(config::admin_address(config).unwrap_or(DEFAULT), page)
 }
 
 fn page_at(address: SocketAddr, page: &str) -> Url {

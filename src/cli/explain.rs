@@ -1,6 +1,5 @@
 //! `sidebearer explain`: what would become of a request, and why.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::check;
 use super::output::{CommandError, block_on, print};
 use super::request::{RequestError, send_body};
 use crate::address::OwnSockets;
-use crate::config::Config;
+use crate::config::{Config, ConfigOrigin};
 use crate::explanation::{Explanations, Question};
 use crate::metrics::Metrics;
 use crate::proxy::{ExplainState, explain};
@@ -26,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// What is wrong with the configuration or with the question.
-pub(super) fn run(question: &Question, config: &Path) -> Result<(), CommandError> {
-    let loaded = check::offline(config)?;
+pub(super) fn run(question: &Question, origin: ConfigOrigin) -> Result<(), CommandError> {
+    let loaded = check::offline(origin)?;
     // It ends without a pause, so that none of the tasks begins that would fetch.
     let explained = block_on(async { offline(loaded.config, question) })??;
     print(explained)

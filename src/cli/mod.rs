@@ -82,7 +82,7 @@ pub enum Command {
         name: String,
         /// The configuration.
         #[command(flatten)]
-        config: ConfigPath,
+        config: ConfigChoice,
         /// Show the token itself, a secret
         #[arg(long)]
         reveal: bool,
@@ -105,12 +105,9 @@ pub enum Command {
         /// What to ask; default: /explain at the admin address of the configuration
         #[arg(long = "url", value_name = "URL", requires = "live")]
         asked: Option<Url>,
-        /// Where a process without a configuration file has its admin address.
-        #[command(flatten)]
-        admin: AdminAddress,
         /// The configuration.
         #[command(flatten)]
-        config: ConfigPath,
+        config: ConfigChoice,
     },
     /// Run a program whose requests get tokens; ends with its exit code
     #[command(
@@ -241,7 +238,7 @@ impl Command {
                 name,
                 config,
                 reveal,
-            } => token::run(&config.path, &name, reveal),
+            } => token::run(config.origin, &name, reveal),
             Self::Explain {
                 method,
                 url,
@@ -249,7 +246,6 @@ impl Command {
                 caller,
                 live,
                 asked,
-                admin,
                 config,
             } => {
                 let question = Question {
@@ -259,10 +255,11 @@ impl Command {
                     caller,
                 };
                 if live {
-                    let url = asked.map_or_else(|| admin.page(&config, "/explain"), Ok)?;
+                    let page = || admin_address::page_of(&config.origin, "/explain");
+                    let url = asked.map_or_else(page, Ok)?;
                     block_on(explain::run_live(&question, url))?
                 } else {
-                    explain::run(&question, &config.path)
+                    explain::run(&question, config.origin)
                 }
             }
             Self::Ca(command) => ca::run(&command),

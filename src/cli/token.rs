@@ -1,7 +1,6 @@
 //! `sidebearer token`: what a token says about itself.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -9,13 +8,13 @@ use serde_json::{Map, Value};
 use super::confirmation::{ConfirmationKeys, Jwt, decode};
 use super::output::{CommandError, block_on, print};
 use super::{check, online};
-use crate::config::{Config, Credential};
+use crate::config::{Config, ConfigOrigin, Credential};
 use crate::oauth::{TokenEndpoint, TokenResponse};
 use crate::redact::{Redactor, is_seen};
 
 /// The whole command.
-pub(super) fn run(path: &Path, name: &str, reveal: bool) -> Result<(), CommandError> {
-    let loaded = check::offline(path)?;
+pub(super) fn run(origin: ConfigOrigin, name: &str, reveal: bool) -> Result<(), CommandError> {
+    let loaded = check::offline(origin)?;
     let credential = credential(&loaded.config, name)?;
     let client = online::client(&loaded.config, credential).map_err(CommandError::Failed)?;
     block_on(show(&client, &loaded.config, credential, reveal))?

@@ -1,4 +1,4 @@
-//! `run` and `check` by arguments and variables, without a file.
+//! Commands by arguments and variables, without a file.
 
 use std::process::Command;
 
@@ -192,4 +192,47 @@ async fn what_is_not_text_or_misspelt_is_told_by_its_name() {
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains(told), "{ended:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_explained_and_which_token_comes_is_told_without_a_file_too() {
+    let setup = Setup::new();
+    let mut process = command(&["run"]);
+    let mut explained = command(&["explain", "GET", "/x"]);
+    let mut live = command(&["explain", "GET", "/x", "--live"]);
+    let mut token = command(&["token", "api"]);
+    let given = setup.given();
+    for (at, (name, value)) in given.iter().enumerate() {
+        add(&mut process, name, value, false);
+        for asked in [&mut explained, &mut live, &mut token] {
+            add(asked, name, value, at % 2 == 1);
+        }
+    }
+    let explained = run(explained).await;
+    assert_eq!(
+        (explained.code, &*explained.stderr),
+        (0, ""),
+        "{explained:?}"
+    );
+    for line in ["\ncredential    api\n", "\nsent          GET /x\n"] {
+        assert!(explained.stdout.contains(line), "{explained:?}");
+    }
+    assert_eq!(setup.idp.requests(), 0);
+    let token = run(token).await;
+    assert_eq!(token.code, 0, "{token:?}");
+    assert_eq!(setup.idp.requests(), 1);
+
+    let (_, admin) = given.iter().find(|(name, _)| *name == "admin").unwrap();
+    let refused = run(live).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains(admin), "{refused:?}");
+    let process = Process::spawn(process, tempfile::tempdir().unwrap());
+    eventually("listening", async || process.told("admin").is_some()).await;
+    let admin = process.admin().to_string();
+    let live = run(command(&[
+        "explain", "GET", "/x", "--live", "--admin", &admin,
+    ]))
+    .await;
+    assert_eq!(live.code, 0, "{live:?}");
+    assert!(live.stdout.contains("\ntoken         "), "{live:?}");
 }
