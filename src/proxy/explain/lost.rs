@@ -325,23 +325,26 @@ fn own_name(snapshot: &Snapshot, matched: Matched<'_>) -> Option<LostRoute> {
     let listener = &config.listeners[matched.listener];
     let by_listener: Vec<_> = config.forwarded_by(listener).map(|it| &it.name).collect();
     let mut near = config.upstreams.values().filter_map(|upstream| {
-        let mut own = upstream.destinations();
-        let (scheme, host, port) = own.find(|(_, host, _)| host == asked.host)?;
+        let own = || upstream.destinations().filter(|own| own.1 == asked.host);
+        let of_scheme = own().find(|(scheme, ..)| *scheme == asked.scheme);
+        let (scheme, host, port) = of_scheme.or_else(|| own().next())?;
+        let mut own = own();
         let is_it = |own: (_, String, _)| own.0 == asked.scheme && own.2 == asked.port;
         let reason = if !by_listener.contains(&&upstream.name) {
             "`upstreams` of the listener does not name it".to_owned()
-        } else if upstream
-            .destinations()
-            .filter(|own| own.1 == asked.host)
-            .any(is_it)
-        {
+        } else if own.any(is_it) {
             format!(
                 "the path of its url, {:?}, does not begin {:?}",
                 upstream.base_path(),
                 matched.path
             )
         } else {
-            format!("it is {scheme}://{host}:{port}, which has another scheme or port")
+            let other = match (scheme == asked.scheme, port == asked.port) {
+                (true, _) => "port",
+                (_, true) => "scheme",
+                _ => "scheme and port",
+            };
+            format!("it is {scheme}://{host}:{port}, which has another {other}")
         };
         Some((&upstream.name, reason))
     });

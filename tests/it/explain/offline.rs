@@ -293,7 +293,7 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
             "",
             "crm.example.com:8443",
             &[
-                "\nnot           crm.example.com/ (to crm): it is https://crm.example.com:443, which has another scheme or port\n",
+                "\nnot           crm.example.com/ (to crm): it is https://crm.example.com:443, which has another port\n",
                 "\nrefused       403 destination_denied: ",
             ],
             "route   ",
@@ -303,7 +303,7 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
             "old.example.com:443",
             &[
                 "\nconnection    a tunnel",
-                "\nnot           old.example.com/v2 (to old): it is http://old.example.com:80, which has another scheme or port\n",
+                "\nnot           old.example.com/v2 (to old): it is http://old.example.com:80, which has another scheme and port\n",
                 "\nupstream      old.example.com:443, which no upstream names\n",
             ],
             "refused",
