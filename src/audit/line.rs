@@ -94,6 +94,7 @@ impl Record {
                     &WhoAndWhat {
                         credential: Some(&event.credential),
                         token_id: event.token_id.map(|id| AsShown(Hex(id))),
+                        trace_id: event.trace_id.map(|id| AsShown(Hex(id))),
                         ..WhoAndWhat::default()
                     },
                 );

@@ -146,6 +146,8 @@ pub struct TokenEvent {
     pub credential: String,
     /// Which one came.
     pub token_id: Option<[u8; 16]>,
+    /// Its trace, if it was recorded.
+    pub trace_id: Option<[u8; 16]>,
     /// How it ended; none with a token.
     pub error: Option<&'static str>,
     /// How long it took.

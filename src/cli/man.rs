@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use clap::ArgAction;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::output::{CommandError, print};
 
@@ -129,7 +130,7 @@ fn commands(
             page.extend(Roff::new().control("SS", [name]).to_roff().bytes());
             page.extend(body(|page| man.render_description_section(page))?);
             page.extend(b".PP\n");
-            page.extend(body(|page| man.render_synopsis_section(page))?);
+            page.extend(synopsis(command).bytes());
             page.extend(body(|page| man.render_options_section(page))?);
             if command.get_after_help().is_some() {
                 page.extend(b".PP\n");
@@ -141,13 +142,53 @@ fn commands(
     Ok(())
 }
 
-/// What is rendered, without what stands before the first section and without the heading of that.
+/// How the command is written, with the values of its options.
+fn synopsis(command: &clap::Command) -> String {
+    let mut roff = Roff::new();
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let mut line = vec![bold(name)];
+    let shown = command.get_arguments().filter(|one| {
+        let is_help = matches!(one.get_action(), ArgAction::Help);
+        !one.is_hide_set() && !is_help
+    });
+    for argument in shown {
+        // Between what is fixed stands what is for the user to fill in.
+        let written = argument.to_string();
+        let (fixed, value) = written.split_at(written.find(['<', '[']).unwrap_or(written.len()));
+        let brackets = if argument.is_required_set() || argument.is_positional() {
+            ["", ""]
+        } else {
+            ["[", "]"]
+        };
+        let [before, after] = brackets.map(roman);
+        line.extend([roman(" "), before]);
+        if !fixed.is_empty() {
+            line.push(bold(fixed.trim_end()));
+            line.push(roman(&fixed[fixed.trim_end().len()..]));
+        }
+        if !value.is_empty() {
+            line.push(italic(value));
+        }
+        line.push(after);
+    }
+    roff.text(line);
+    roff.to_roff()
+}
+
+/// What is rendered, without what stands before the first section and without the heading of that. Others become headings
+/// within the command.
 fn body(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Vec<u8>> {
     let mut rendered = Vec::new();
     render(&mut rendered)?;
     let lines = rendered.split_inclusive(|byte| *byte == b'\n');
-    let lines = lines.skip_while(|line| !line.starts_with(b".SH"));
-    Ok(lines.skip(1).flatten().copied().collect())
+    let lines = lines.skip_while(|line| !line.starts_with(b".SH")).skip(1);
+    Ok(lines.fold(Vec::new(), |mut body, line| {
+        match line.strip_prefix(b".SH ") {
+            Some(heading) => body.extend([b".PP\n.B ", heading].concat()),
+            None => body.extend(line),
+        }
+        body
+    }))
 }
 
 fn section(name: &str, entries: &[(&str, &str)]) -> String {
@@ -205,5 +246,14 @@ mod tests {
             assert!(heading.iter().any(|one| page.contains(one)), "{section}");
         }
         assert_eq!(page.matches(".TH ").count(), 1);
+        // All commands stand in one section.
+        let (_, after) = page.split_once(".SH COMMANDS\n").unwrap();
+        let (commands, _) = after.split_once(".SH ").unwrap();
+        assert!(commands.contains(".SS \"sidebearer man\"\n"));
+        assert!(commands.contains("IN PLACE OF A FILE"));
+        let run = "\\fBsidebearer run\\fR [\\fB\\-\\-config\\fR \\fI<PATH>\\fR] ";
+        assert!(commands.contains(run), "{commands}");
+        let token = "\\fBsidebearer token\\fR \\fI<NAME>\\fR ";
+        assert!(commands.contains(token), "{commands}");
     }
 }

@@ -14,6 +14,7 @@ use super::state::{AttemptOutcome, NextStep, TokenState};
 use super::traced_fetch::TracedFetch;
 use crate::audit::{Record, TokenEvent};
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
+use crate::trace::TraceId;
 
 /// Keeps the credential supplied until the task is aborted.
 pub(super) async fn keep_supplied(shared: Arc<SharedState>) {
@@ -92,11 +93,12 @@ fn finish(shared: &SharedState, attempt: AttemptResult) {
         trace,
     } = attempt;
     let now = shared.clock.now();
-    let (ended, begun, retry_in) = shared.update(|state| {
+    let (ended, span, begun, retry_in) = shared.update(|state| {
         let ended = state.finish_attempt(now, sent, result);
         let error = ended.result.as_ref().err().map(|error| error.kind.label());
-        state.set_fetch(trace.and_then(|trace| trace.end(shared, error)));
-        (ended, state.attempts_begun(), state.pause(now))
+        let span = trace.and_then(|trace| trace.end(shared, error));
+        state.set_fetch(span);
+        (ended, span, state.attempts_begun(), state.pause(now))
     });
     shared.ended.send_replace(begun);
     let took = now.boot.saturating_sub(sent.boot);
@@ -106,12 +108,12 @@ fn finish(shared: &SharedState, attempt: AttemptResult) {
     };
     shared.report();
     shared.metrics.count_token_request(outcome, took);
-    record(shared, &ended, took);
+    record(shared, &ended, span.map(|span| span.trace), took);
     log(shared, &ended, now, retry_in);
 }
 
 /// Records the attempt in the audit.
-fn record(shared: &SharedState, ended: &AttemptOutcome, took: Duration) {
+fn record(shared: &SharedState, ended: &AttemptOutcome, trace: Option<TraceId>, took: Duration) {
     let audit = shared.audit.get();
     let Some(trail) = audit.and_then(|audit| audit.load_full()) else {
         return;
@@ -124,6 +126,7 @@ fn record(shared: &SharedState, ended: &AttemptOutcome, took: Duration) {
             .as_ref()
             .ok()
             .and_then(|token| token.audit_id()),
+        trace_id: trace.map(TraceId::to_bytes),
         error: ended.result.as_ref().err().map(|error| error.kind.label()),
         duration: took,
     };

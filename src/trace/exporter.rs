@@ -199,7 +199,8 @@ impl Exporter {
 
     fn note_success(&mut self, rejected: u64) {
         if rejected > 0 {
-            return self.note_failure(&format!("it has rejected {rejected} spans"));
+            let spans = if rejected == 1 { "span" } else { "spans" };
+            return self.note_failure(&format!("it has rejected {rejected} {spans}"));
         }
         if std::mem::take(&mut self.failing) {
             tracing::info!("traces are taken by the collector again");

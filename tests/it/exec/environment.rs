@@ -5,7 +5,9 @@ use std::process::Command;
 
 use super::{CALL, World};
 use crate::support::api::Api;
+use crate::support::collector::Collector;
 use crate::support::egress_proxy::HttpProxy;
+use crate::support::eventually;
 use crate::support::process::run;
 
 /// The largest string that the system gives to a program (execve(2)).
@@ -104,6 +106,50 @@ async fn what_others_have_said_stays() {
     assert!(found["JAVA_TOOL_OPTIONS"].starts_with("-Xmx64m -Dhttp.proxyHost="));
     // It is for the program to say that it is ready.
     assert!(manager.recv(&mut [0; 64]).is_err());
+}
+
+#[tokio::test]
+async fn variables_of_traces_are_for_the_program_and_the_file_is_for_sidebearer() {
+    let (named, written) = (Collector::start(), Collector::start());
+    let world = World::start();
+    let endpoint = format!("http://{}", named.address);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_SERVICE_NAME", "program"),
+        // Sidebearer would refuse it, if it read it.
+        ("OTEL_TRACES_SAMPLER", "no such sampler"),
+    ];
+    let exec = |script: &str| {
+        let mut exec = world.exec(&["sh", "-c", script]);
+        exec.envs(variables);
+        run(exec)
+    };
+    let ended = exec(&format!("{CALL}; env")).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.starts_with("ok"), "{ended:?}");
+    for (name, value) in variables {
+        let line = format!("{name}={value}");
+        assert!(
+            ended.stdout.lines().any(|it| it == line),
+            "{line}: {ended:?}"
+        );
+    }
+    let traced = world.config(&world.api.url()) + &written.config("sample = 1");
+    world.configure(&traced);
+    // The program ends when spans have come.
+    let seen = world.path("seen");
+    let script = format!(
+        "{CALL}; until [ -e {} ]; do sleep 0.05; done",
+        seen.display()
+    );
+    let ended = tokio::spawn(exec(&script));
+    eventually("spans", async || !written.spans().is_empty()).await;
+    std::fs::write(seen, "").unwrap();
+    let ended = ended.await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(written.resource("service.name"), "sidebearer");
+    assert_eq!(named.requests(), 0);
 }
 
 #[tokio::test]

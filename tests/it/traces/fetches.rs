@@ -123,9 +123,20 @@ async fn the_trace_is_in_access_lines_and_in_the_audit() {
         has_trace(&process.log(), "sidebearer::access")
     })
     .await;
-    eventually("the record", async || {
+    let audit = || {
         let audit = std::fs::read_to_string(process.dir().join("audit.jsonl"));
-        has_trace(&audit.unwrap_or_default(), "\"event\":\"request\"")
+        audit.unwrap_or_default()
+    };
+    eventually("the record", async || {
+        has_trace(&audit(), "\"event\":\"request\"")
+    })
+    .await;
+    let fetch = hex(&fetches(&collector, 1).await[0].trace_id);
+    assert_ne!(fetch, trace);
+    eventually("the record of the token request", async || {
+        let audit = audit();
+        let mut lines = audit.lines().filter(|line| line.contains(&fetch));
+        lines.any(|line| line.contains("\"event\":\"token\""))
     })
     .await;
 }
