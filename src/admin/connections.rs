@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,35 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::io::WriteTimeout;
-use super::paths::answer;
+use super::paths::{PageSocket, answer};
 use super::{Admin, Scope};
 use crate::route::AllowedAddresses;
 
-/// Serves on a bound socket until the handle is aborted. A client that comes when all places are taken
-/// ends the connection that has been open for longest: a probe takes a millisecond.
-pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHandle<()> {
+/// A bound socket that is served. Dropping it closes it, and the connections that it accepted: a request that has come is
+/// still answered, and streams of events end.
+#[derive(Debug)]
+pub struct ServedSocket {
+    accepting: JoinHandle<()>,
+    /// What the connections see go.
+    _open: watch::Sender<()>,
+}
+
+impl Drop for ServedSocket {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Serves on a bound socket. A client that comes when all places are taken ends the connection that has been open for
+/// longest: a probe takes a millisecond.
+pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> ServedSocket {
     let guard = admin.acceptor.supervisor().guard("the admin pages");
-    tokio::spawn(async move {
+    let (opened, closed) = watch::channel(());
+    let accepting = tokio::spawn(async move {
         let _guard = guard;
         // In the order in which they came.
         let mut open = VecDeque::<AbortHandle>::new();
@@ -46,41 +64,49 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>, scope: Scope) -> JoinHand
             {
                 oldest.abort();
             }
-            let connection = tokio::spawn(serve_connection(
-                stream,
-                Arc::clone(&admin),
+            let socket = PageSocket {
                 scope,
                 addresses,
-            ));
-            open.push_back(connection.abort_handle());
+                closed: closed.clone(),
+            };
+            let connection = serve_connection(stream, Arc::clone(&admin), socket);
+            open.push_back(tokio::spawn(connection).abort_handle());
         }
-    })
+    });
+    ServedSocket {
+        accepting,
+        _open: opened,
+    }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    admin: Arc<Admin>,
-    scope: Scope,
-    addresses: AllowedAddresses,
-) {
-    let timeout = scope
+async fn serve_connection(stream: TcpStream, admin: Arc<Admin>, socket: PageSocket) {
+    let mut closed = socket.closed.clone();
+    let timeout = socket
+        .scope
         .page(&admin.snapshots.load().config)
         .map(|page| page.header_timeout);
     let Some(timeout) = timeout else {
         return;
     };
     let service = service_fn(|request| {
-        let admin = Arc::clone(&admin);
+        let (admin, socket) = (Arc::clone(&admin), socket.clone());
         async move {
             // One page a turn: who asks for many at once must not keep the others waiting.
             tokio::task::yield_now().await;
-            Ok::<_, Infallible>(answer(&admin, scope, addresses, request).await)
+            Ok::<_, Infallible>(answer(&admin, &socket, request).await)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeout)), service);
-    // Probes hang up as they like.
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // Probes hang up as they like.
+        _ = connection.as_mut() => return,
+        _ = closed.changed() => {}
+    }
+    // What is asked now may be the reload that closes the socket.
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }

@@ -25,13 +25,15 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct EventStream(Receiver<Bytes>);
 
 impl EventStream {
-    /// Begins a stream, which ends with the process; `None` if too many watch already.
-    pub(super) fn begin(admin: &Arc<Admin>) -> Option<Self> {
+    /// Begins a stream, which ends with the process, and when the other end of `closed` is gone; `None` if too many watch
+    /// already.
+    pub(super) fn begin(admin: &Arc<Admin>, closed: watch::Receiver<()>) -> Option<Self> {
         let live = LiveStatus::join(&admin.watched)?;
         let (sender, receiver) = mpsc::channel(1);
         let from = Arc::clone(admin);
         let drain = admin.draining.subscribe();
-        tokio::spawn(tell(live, drain, move || from.status(), sender));
+        let make = move || from.status();
+        tokio::spawn(tell(live, (drain, closed), make, sender));
         Some(Self(receiver))
     }
 }
@@ -50,10 +52,10 @@ impl Body for EventStream {
     }
 }
 
-/// Tells one reader until it leaves or the process is about to end. `make` makes the status.
+/// Tells one reader until it leaves, its socket is closed or the process is about to end. `make` makes the status.
 async fn tell<M>(
     live: Arc<LiveStatus>,
-    mut drain: watch::Receiver<bool>,
+    (mut drain, mut closed): (watch::Receiver<bool>, watch::Receiver<()>),
     make: M,
     reader: Sender<Bytes>,
 ) where
@@ -86,6 +88,7 @@ async fn tell<M>(
         tokio::select! {
             _ = ticks.tick() => {}
             _ = drain.changed() => {}
+            _ = closed.changed() => return,
             () = reader.closed() => return,
         }
     }
@@ -104,6 +107,7 @@ mod tests {
         events: Receiver<Bytes>,
         number: Arc<AtomicU64>,
         drain: watch::Sender<bool>,
+        open: watch::Sender<()>,
     }
 
     /// One who watches a number.
@@ -111,14 +115,17 @@ mod tests {
         let live = LiveStatus::join(&Mutex::default()).unwrap();
         let number = Arc::new(AtomicU64::new(0));
         let drain = watch::Sender::new(false);
+        let open = watch::Sender::new(());
         let (sender, events) = mpsc::channel(1);
         let read = Arc::clone(&number);
         let make = move || json!({ "number": read.load(Ordering::SeqCst) });
-        tokio::spawn(tell(live, drain.subscribe(), make, sender));
+        let ends = (drain.subscribe(), open.subscribe());
+        tokio::spawn(tell(live, ends, make, sender));
         Watched {
             events,
             number,
             drain,
+            open,
         }
     }
 
@@ -166,5 +173,12 @@ mod tests {
         watched.drain.send_replace(true);
         assert!(watched.next().await.unwrap().contains("{\"number\":1}"));
         assert_eq!(watched.next().await, None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_socket_ends_the_stream() {
+        let mut watched = watched();
+        watched.next().await.unwrap();
+        drop(watched.open);
+        assert_eq!(watched.events.recv().await, None);
     }
 }

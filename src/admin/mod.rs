@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::connections::serve;
+pub use self::connections::{ServedSocket, serve};
 use self::live::LiveStatus;
 pub use self::status::Reload;
 

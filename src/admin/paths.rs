@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::events::EventStream;
 use super::live::MOST_WATCHERS;
@@ -23,6 +23,15 @@ use crate::telemetry;
 
 /// A page, or what has no end yet.
 type AnswerBody = Either<Full<Bytes>, EventStream>;
+
+/// The socket that a request came by.
+#[derive(Debug, Clone)]
+pub(super) struct PageSocket {
+    pub(super) scope: Scope,
+    pub(super) addresses: AllowedAddresses,
+    /// Its other end is gone once the socket is closed.
+    pub(super) closed: watch::Receiver<()>,
+}
 
 /// One path.
 struct KnownPath {
@@ -85,12 +94,11 @@ impl fmt::Display for KnownPath {
 
 pub(super) async fn answer(
     admin: &Arc<Admin>,
-    scope: Scope,
-    addresses: AllowedAddresses,
+    socket: &PageSocket,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    let mut response = respond(admin, scope, addresses, &head, body).await;
+    let mut response = respond(admin, socket, &head, body).await;
     let refused = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
     if has_body(&head.headers) || refused.contains(&response.status()) {
         // Hardly any page takes a body. Where another reader sees its end elsewhere, nothing may follow it.
@@ -109,13 +117,13 @@ fn has_body(headers: &HeaderMap) -> bool {
 
 async fn respond(
     admin: &Arc<Admin>,
-    scope: Scope,
-    addresses: AllowedAddresses,
+    socket: &PageSocket,
     head: &Parts,
     body: Incoming,
 ) -> Response<AnswerBody> {
+    let scope = socket.scope;
     if scope == Scope::All
-        && let Err(error) = admit_to_admin(head, addresses)
+        && let Err(error) = admit_to_admin(head, socket.addresses)
     {
         let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
         return json_answer(error.kind.status(), &refusal).map(Either::Left);
@@ -132,7 +140,7 @@ async fn respond(
     }
     let answer = match path {
         "/" => page::answer(),
-        "/events" => return events(admin, &head.method),
+        "/events" => return events(admin, socket, &head.method),
         "/livez" => {
             let alive = admin.is_alive().await;
             let threads = if alive { "responding" } else { "stuck" };
@@ -158,11 +166,11 @@ async fn respond(
 }
 
 /// The status as it changes.
-fn events(admin: &Arc<Admin>, method: &Method) -> Response<AnswerBody> {
+fn events(admin: &Arc<Admin>, socket: &PageSocket, method: &Method) -> Response<AnswerBody> {
     let body = if method == Method::HEAD {
         Either::Left(Full::default())
     } else {
-        let Some(stream) = EventStream::begin(admin) else {
+        let Some(stream) = EventStream::begin(admin, socket.closed.clone()) else {
             let detail =
                 format!("{MOST_WATCHERS} streams of events are open already: close one of them");
             let body = json!({ "error": "too_many_streams", "detail": detail });

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin, Scope};
+use crate::admin::{self, Admin, Scope, ServedSocket};
 use crate::config::{self, ListenAddress};
 use crate::handed_sockets::HandedSockets;
 use crate::server;
@@ -19,7 +18,8 @@ pub(super) struct OperatorSocket {
     pub(super) configured: SocketAddr,
     /// With the port that the system chose.
     pub(super) local_address: SocketAddr,
-    task: JoinHandle<()>,
+    /// It is served until this is dropped.
+    _served: ServedSocket,
 }
 
 /// The socket that was handed over for the pages of this name, or one that is bound now.
@@ -60,12 +60,6 @@ pub(super) fn open(
     Some(OperatorSocket {
         configured,
         local_address,
-        task: admin::serve(listener, Arc::clone(admin), scope),
+        _served: admin::serve(listener, Arc::clone(admin), scope),
     })
-}
-
-impl Drop for OperatorSocket {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

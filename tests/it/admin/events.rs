@@ -15,10 +15,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::api::Api;
-use crate::support::client::{get, request};
+use crate::support::client::{get, post, request};
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::{PATIENCE, any_port, eventually, smallest};
+use crate::support::{PATIENCE, any_port, eventually, loopback, smallest};
 
 /// As many as may be open.
 const MOST: usize = 16;
@@ -253,4 +253,36 @@ async fn a_reader_that_takes_nothing_loses_its_place_and_holds_nobody_up() {
     })
     .await;
     drop(stuck);
+}
+
+#[tokio::test]
+async fn what_came_by_an_address_that_a_reload_takes_away_ends() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let with_admin =
+        |address: SocketAddr| format!("[admin]\naddress = \"{address}\"\n{}", smallest(&api, &idp));
+    let (first, second) = (loopback(), loopback());
+    let sidebearer = Sidebearer::start(&with_admin(first));
+    let mut watcher = Watcher::open(first).await;
+    watcher.next().await.unwrap();
+    let (mut idle, answered) = {
+        let stream = TcpStream::connect(first).await.unwrap();
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = request(Method::GET, "/livez", "");
+        let host = http::HeaderValue::from_static("localhost");
+        request.headers_mut().insert("host", host);
+        let answered = sender.send_request(request).await.unwrap();
+        (sender, answered)
+    };
+    answered.into_body().collect().await.unwrap();
+    assert!(idle.ready().await.is_ok(), "it is kept for more");
+
+    sidebearer.reconfigure(&with_admin(second)).await.unwrap();
+    while watcher.next().await.is_some() {}
+    eventually("the other connection is closed", async || idle.is_closed()).await;
+    // The request that takes its own address away is answered.
+    sidebearer.write("sidebearer.toml", &with_admin(first));
+    let answer = post(second, "/reload", "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(get(first, "/livez").await.status, 200);
 }
