@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use listenfd::ListenFd;
 use socket2::Socket;
 
-use crate::config::{Config, ListenAddress, Listener};
+use crate::config::{Config, ListenAddress};
 
-/// What the sockets of the operator's pages are called.
-const PAGES: [&str; 2] = ["admin", "health"];
+/// More are no sockets of a service: the number is a mistake, and is not counted up to.
+const MOST: usize = 10_000;
 
 /// The sockets that were handed over. They stay open for as long as the process lives: a reload may need them again.
 #[derive(Debug, Default)]
@@ -25,6 +25,15 @@ struct HandedSocket {
     name: String,
     address: HandedAddress,
     socket: Socket,
+}
+
+/// What one of them can be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketUse<'a> {
+    /// The listener of this name.
+    Listener(&'a str),
+    /// The pages of this name: `admin` or `health`.
+    Pages(&'a str),
 }
 
 /// Where it is bound.
@@ -40,10 +49,20 @@ pub enum HandedSocketError {
     /// The variables do not say how many there are.
     #[error("LISTEN_FDS is {0:?}, and not a number of sockets")]
     Count(String),
+    /// It is not clear which name is whose.
+    #[error(
+        "LISTEN_FDNAMES has {names} names for {sockets} sockets: expected one for each, or none at all"
+    )]
+    Names {
+        /// How many names there are.
+        names: usize,
+        /// How many sockets there are.
+        sockets: usize,
+    },
     /// It is none that connections can be accepted on.
     #[error(
-        "the file descriptor {descriptor} that was handed over ({name:?}) is no TCP or unix stream socket that listens: \
-         expected one of ListenStream="
+        "the file descriptor {descriptor} that was handed over ({name:?}) is neither a TCP socket nor a unix stream socket \
+         with a file that listens: expected one of ListenStream="
     )]
     Kind {
         /// Its number.
@@ -60,6 +79,18 @@ pub enum HandedSocketError {
         /// Its name.
         name: String,
         /// Where it is bound.
+        address: String,
+    },
+    /// Connections would come to both, and only one is accepted on.
+    #[error(
+        "two sockets at {address} were handed over ({first:?} and {second:?}): expected one for each address"
+    )]
+    Twice {
+        /// The name of the first.
+        first: String,
+        /// The name of the second.
+        second: String,
+        /// Where both are bound.
         address: String,
     },
     /// It has the name of something that is elsewhere.
@@ -81,7 +112,7 @@ impl HandedSockets {
     /// Takes those that are for this process, and the variables that tell of them. Once, before there is any other thread.
     ///
     /// # Errors
-    /// One of them cannot be accepted on.
+    /// The variables contradict themselves, one of the sockets cannot be accepted on, or two are at one address.
     pub fn take() -> Result<Self, HandedSocketError> {
         let variable = |name| env::var(name).unwrap_or_default();
         if variable("LISTEN_PID") != std::process::id().to_string() {
@@ -89,12 +120,19 @@ impl HandedSockets {
             return Ok(Self::default());
         }
         let count = variable("LISTEN_FDS");
-        if count.parse::<usize>().is_err() {
+        if !count.parse().is_ok_and(|count: usize| count <= MOST) {
             return Err(HandedSocketError::Count(count));
         }
         let names = variable("LISTEN_FDNAMES");
-        let mut names = names.split(':').map(str::to_owned);
         let mut handed = ListenFd::from_env();
+        let given = names.split(':').count();
+        if !names.is_empty() && given != handed.len() {
+            return Err(HandedSocketError::Names {
+                names: given,
+                sockets: handed.len(),
+            });
+        }
+        let mut names = names.split(':').map(str::to_owned);
         let sockets = (0..handed.len()).map(|at| {
             let name = names.next().unwrap_or_default();
             let taken = take_one(&mut handed, at);
@@ -109,7 +147,23 @@ impl HandedSockets {
                     name,
                 })
         });
-        sockets.collect::<Result<_, _>>().map(Self)
+        let handed = sockets.collect::<Result<_, _>>().map(Self)?;
+        handed.check_addresses()?;
+        Ok(handed)
+    }
+
+    fn check_addresses(&self) -> Result<(), HandedSocketError> {
+        for (at, second) in self.0.iter().enumerate() {
+            let mut before = self.0[..at].iter();
+            if let Some(first) = before.find(|first| first.address == second.address) {
+                return Err(HandedSocketError::Twice {
+                    first: first.name.clone(),
+                    second: second.name.clone(),
+                    address: second.address.to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses sockets that are for nothing in a configuration.
@@ -117,16 +171,30 @@ impl HandedSockets {
     /// # Errors
     /// The first of them.
     pub fn check(&self, config: &Config) -> Result<(), HandedSocketError> {
-        self.0.iter().try_for_each(|handed| handed.check(config))
+        let places = places(config);
+        self.0.iter().try_for_each(|handed| handed.check(&places))
     }
 
-    /// The socket for what has this name and address, if it was handed over.
+    /// The socket for this part of a configuration, at an address that may have a port which was chosen for it by now; if
+    /// it was handed over. No socket is for two parts.
     ///
     /// # Errors
     /// The system's.
-    pub fn find(&self, name: &str, address: &ListenAddress) -> io::Result<Option<Socket>> {
+    pub fn find(
+        &self,
+        config: &Config,
+        wanted: SocketUse<'_>,
+        address: &ListenAddress,
+    ) -> io::Result<Option<Socket>> {
         let mut handed = self.0.iter();
-        let found = handed.find(|handed| handed.is_for(name, address));
+        if handed.len() == 0 {
+            return Ok(None);
+        }
+        let places = places(config);
+        let found = handed.find(|handed| {
+            let place = handed.place(&places);
+            handed.fits(address) && place.is_some_and(|place| place.used_by == wanted)
+        });
         found.map(|handed| handed.socket.try_clone()).transpose()
     }
 }
@@ -146,47 +214,81 @@ fn take_one(handed: &mut ListenFd, at: usize) -> Option<(HandedAddress, Socket)>
     listens.then_some((address, socket))
 }
 
+/// An address of a configuration, and what is there.
+struct Place<'a> {
+    used_by: SocketUse<'a>,
+    address: ListenAddress,
+}
+
+/// All of a configuration. The pages come first: a listener may have their name.
+fn places(config: &Config) -> Vec<Place<'_>> {
+    let pages = [("admin", &config.admin), ("health", &config.health)];
+    let pages = pages.into_iter().filter_map(|(name, page)| {
+        Some(Place {
+            used_by: SocketUse::Pages(name),
+            address: ListenAddress::Tcp(page.as_ref()?.address),
+        })
+    });
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        listener.addresses().map(|address| Place {
+            used_by: SocketUse::Listener(&listener.name),
+            address,
+        })
+    });
+    pages.chain(listeners).collect()
+}
+
 impl HandedSocket {
-    fn check(&self, config: &Config) -> Result<(), HandedSocketError> {
-        let listeners = || config.listeners.iter();
-        let pages = || PAGES.into_iter().zip([&config.admin, &config.health]);
-        let pages = || pages().filter_map(|(name, page)| Some((name, page.as_ref()?.address)));
-        let of_listener = |listener: &Listener| -> Vec<_> { listener.addresses().collect() };
-        let named = listeners().find(|listener| listener.name == self.name);
-        let named = named.map(of_listener).or_else(|| {
-            let page = pages().find(|(name, _)| *name == self.name);
-            page.map(|(_, address)| vec![ListenAddress::Tcp(address)])
-        });
-        let (name, address) = (self.name.clone(), self.address.to_string());
-        if let Some(configured) = named {
-            if configured.iter().any(|it| self.is_for(&self.name, it)) {
-                return Ok(());
-            }
-            let configured = configured.iter().map(shown).collect::<Vec<_>>();
-            return Err(HandedSocketError::Elsewhere {
-                name,
-                address,
-                configured: configured.join(" and "),
-            });
-        }
-        let mut all = listeners()
-            .flat_map(of_listener)
-            .chain(pages().map(|(_, address)| ListenAddress::Tcp(address)));
-        if all.any(|configured| self.is_for("", &configured)) {
-            return Ok(());
-        }
-        Err(HandedSocketError::ForNothing { name, address })
+    /// What it is for: what is at its address, or what has its name and leaves the port open.
+    fn place<'p, 'c>(&self, places: &'p [Place<'c>]) -> Option<&'p Place<'c>> {
+        let exact = places.iter().find(|place| self.is_at(&place.address));
+        let mut named = places.iter().filter(|place| place.name() == self.name);
+        exact.or_else(|| named.find(|place| self.fits(&place.address)))
     }
 
-    /// Whether it is at this address. A port that the system was to choose is that of the socket with the same name.
-    fn is_for(&self, name: &str, address: &ListenAddress) -> bool {
-        match (&self.address, address) {
-            (HandedAddress::Tcp(own), ListenAddress::Tcp(configured)) => {
-                let chosen = configured.port() == 0 && self.name == name;
-                own == configured || chosen && own.ip() == configured.ip()
+    fn check(&self, places: &[Place<'_>]) -> Result<(), HandedSocketError> {
+        let (name, address) = (self.name.clone(), self.address.to_string());
+        let found = self.place(places);
+        let named: Vec<_> = places.iter().filter(|place| place.name() == name).collect();
+        let is_named = |found: &Place<'_>| named.is_empty() || found.name() == name;
+        match found {
+            Some(found) if is_named(found) => Ok(()),
+            None if named.is_empty() => Err(HandedSocketError::ForNothing { name, address }),
+            _ => {
+                let configured: Vec<_> = named.iter().map(|place| shown(&place.address)).collect();
+                Err(HandedSocketError::Elsewhere {
+                    name,
+                    address,
+                    configured: configured.join(" and "),
+                })
             }
+        }
+    }
+
+    fn is_at(&self, address: &ListenAddress) -> bool {
+        match (&self.address, address) {
+            (HandedAddress::Tcp(own), ListenAddress::Tcp(configured)) => own == configured,
             (HandedAddress::Unix(own), ListenAddress::Unix { path, .. }) => own == path,
             _ => false,
+        }
+    }
+
+    /// Whether it is at this address, or at one that the system could have chosen for it.
+    fn fits(&self, address: &ListenAddress) -> bool {
+        let chosen = match (&self.address, address) {
+            (HandedAddress::Tcp(own), ListenAddress::Tcp(configured)) => {
+                configured.port() == 0 && own.ip() == configured.ip()
+            }
+            _ => false,
+        };
+        chosen || self.is_at(address)
+    }
+}
+
+impl Place<'_> {
+    fn name(&self) -> &str {
+        match self.used_by {
+            SocketUse::Listener(name) | SocketUse::Pages(name) => name,
         }
     }
 }

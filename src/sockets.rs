@@ -1,6 +1,7 @@
 //! The open sockets: those that stay, those that a new configuration adds, and those that it removes.
 
 mod operator;
+mod unix_file;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +16,7 @@ use crate::address::OwnSockets;
 use crate::admin::{Admin, Scope};
 use crate::config::{self, Config, ListenAddress};
 use crate::files;
-use crate::handed_sockets::HandedSockets;
+use crate::handed_sockets::{HandedSockets, SocketUse};
 use crate::limit::ConcurrencyLimit;
 use crate::process;
 use crate::server::{self, Acceptor, BoundListener, OpenListener, Shards};
@@ -93,7 +94,6 @@ impl Sockets {
     /// # Errors
     /// The first socket that cannot be bound. Those bound before it are closed again.
     pub async fn bind(&self, config: &Config) -> Result<PendingSockets, BindError> {
-        let backlog = config.server.backlog;
         let mut listeners = HashMap::new();
         for listener in &config.listeners {
             let mut port = None;
@@ -104,7 +104,7 @@ impl Sockets {
                 }
                 let known = self.listeners.get(&key).map(|known| &known.open);
                 let bound = match self
-                    .bind_listener(&listener.name, &address, known, backlog)
+                    .bind_listener(config, &listener.name, &address, known)
                     .await
                 {
                     Err(error) if port.is_some() && is_without_family(&error) => {
@@ -130,12 +130,12 @@ impl Sockets {
         }
         let pending = PendingSockets {
             listeners,
-            admin: self.bind_page("admin", self.admin.as_ref(), config.admin.as_ref(), backlog)?,
+            admin: self.bind_page(config, "admin", self.admin.as_ref(), config.admin.as_ref())?,
             health: self.bind_page(
+                config,
                 "health",
                 self.health.as_ref(),
                 config.health.as_ref(),
-                backlog,
             )?,
         };
         // Connections can be made to them from here on.
@@ -147,10 +147,10 @@ impl Sockets {
     /// The socket of the admin or health pages; nothing for one that is `open`.
     fn bind_page(
         &self,
+        config: &Config,
         what: &str,
         open: Option<&OperatorSocket>,
         page: Option<&config::OperatorListener>,
-        backlog: i32,
     ) -> Result<Option<(SocketAddr, TcpListener)>, BindError> {
         let Some(address) = page.map(|page| page.address) else {
             return Ok(None);
@@ -158,7 +158,7 @@ impl Sockets {
         if open.is_some_and(|page| page.configured == address) {
             return Ok(None);
         }
-        let bound = operator::bind(what, address, backlog, &self.handed);
+        let bound = operator::bind(config, what, address, &self.handed);
         let bound = bound.map_err(|source| BindError {
             what: what.to_owned(),
             address: address.to_string(),
@@ -170,16 +170,19 @@ impl Sockets {
     /// Nothing for one that is `open`, unless the file of a unix socket that was bound here is no longer in its place.
     async fn bind_listener(
         &self,
+        config: &Config,
         name: &str,
         address: &ListenAddress,
         open: Option<&OpenListener>,
-        backlog: i32,
     ) -> io::Result<Option<BoundListener>> {
+        let backlog = config.server.backlog;
         if open.is_some_and(OpenListener::is_handed) {
             return Ok(None);
         }
         if open.is_none()
-            && let Some(socket) = self.handed.find(name, address)?
+            && let Some(socket) = self
+                .handed
+                .find(config, SocketUse::Listener(name), address)?
         {
             return server::adopt(&self.acceptor, socket).map(Some);
         }
@@ -192,7 +195,7 @@ impl Sockets {
             }
         };
         let (acceptor, address) = (self.acceptor.clone(), address.clone());
-        off_thread(path, move || {
+        unix_file::off_thread(path, move || {
             let open = open.flatten().is_some_and(|file| file.is_ours());
             let bind = || server::bind(&acceptor, &address, backlog);
             if open { Ok(None) } else { bind().map(Some) }
@@ -266,6 +269,9 @@ impl Sockets {
                     None => key.to_string(),
                 };
                 tracing::info!(listener = listener.name, address, "listening");
+                if open.is_handed() {
+                    unix_file::compare_mode(listener).await;
+                }
                 let named = NamedListener {
                     name: listener.name.clone(),
                     is_configured,
@@ -374,16 +380,13 @@ impl std::fmt::Display for ListenerKey {
 async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
     if open.is_handed() {
         // Its backlog and its mode are those of its unit.
-        return;
+        return unix_file::compare_mode(listener).await;
     }
     if let Err(error) = open.set_backlog(backlog) {
         tracing::error!(listener = listener.name, %error, "cannot set the backlog");
     }
-    if let (ListenAddress::Unix { path, mode }, Some(file)) = (&listener.address, open.file()) {
-        let mode = *mode;
-        if let Err(error) = off_thread(path.clone(), move || file.set_mode(mode)).await {
-            tracing::error!(listener = listener.name, path = %path.display(), %error, "cannot set the mode of the socket");
-        }
+    if let Some(file) = open.file() {
+        unix_file::set_mode(file, listener).await;
     }
 }
 
@@ -391,13 +394,4 @@ async fn adapt(open: &OpenListener, listener: &config::Listener, backlog: i32) {
 fn is_without_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
-}
-
-/// Does what the file system may hold up on another thread, within the time that it may take.
-async fn off_thread<T: Send + 'static>(
-    path: PathBuf,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(move || files::run_within_timeout(&path, work)).await;
-    done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::admin::{self, Admin, Scope, ServedSocket};
-use crate::config::{self, ListenAddress};
-use crate::handed_sockets::HandedSockets;
+use crate::config::{self, Config, ListenAddress};
+use crate::handed_sockets::{HandedSockets, SocketUse};
 use crate::server;
 
 /// A socket that serves the admin or health pages.
@@ -27,17 +27,18 @@ pub(super) struct OperatorSocket {
 /// # Errors
 /// The system's.
 pub(super) fn bind(
+    config: &Config,
     what: &str,
     address: SocketAddr,
-    backlog: i32,
     handed: &HandedSockets,
 ) -> io::Result<TcpListener> {
-    let socket = match handed.find(what, &ListenAddress::Tcp(address))? {
+    let wanted = SocketUse::Pages(what);
+    let socket = match handed.find(config, wanted, &ListenAddress::Tcp(address))? {
         Some(socket) => {
             socket.set_nonblocking(true)?;
             socket
         }
-        None => server::bind_tcp(address, backlog)?,
+        None => server::bind_tcp(address, config.server.backlog)?,
     };
     TcpListener::from_std(socket.into())
 }

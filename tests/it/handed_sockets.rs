@@ -1,7 +1,9 @@
 //! Sockets that a service manager has opened, and holds while the process is restarted (sd_listen_fds(3)).
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,8 +20,8 @@ use crate::support::process::{Ended, Process};
 use crate::support::sidebearer::with_admin;
 use crate::support::{any_port, eventually, loopback};
 
-/// The process gets its standard input as the first descriptor that is handed over.
-const HAND_OVER: &str = r#"exec 3<&0 0</dev/null
+/// The process gets its standard input as the first two descriptors that are handed over.
+const HAND_OVER: &str = r#"exec 3<&0 4<&0 0</dev/null
 export LISTEN_PID="${FOR:-$$}" LISTEN_FDS="$COUNT" LISTEN_FDNAMES="$NAME"
 exec "$@""#;
 
@@ -123,7 +125,7 @@ async fn no_connection_is_refused_while_the_process_is_restarted_again_and_again
     }
     // Those that wait now are answered by the last one.
     over.store(true, SeqCst);
-    let process = Handed::of(held.try_clone().unwrap(), "app").start(&config);
+    let process = listening(Handed::of(held.try_clone().unwrap(), "app").start(&config)).await;
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
@@ -234,15 +236,31 @@ async fn what_is_for_nothing_or_no_socket_keeps_it_from_starting() {
     let file = || std::fs::File::open("/dev/null").unwrap();
     let said = refused(Handed::of(file(), "app"), &elsewhere).await.stderr;
     assert!(
-        said.contains("the file descriptor 3 that was handed over (\"app\") is no TCP"),
+        said.contains("the file descriptor 3 that was handed over (\"app\") is neither a TCP"),
         "{said}"
     );
-    let count = Handed {
-        count: "many",
-        ..Handed::of(held(), "app")
+    // So many that to look at each of them would take minutes, too.
+    for count in ["many", "-1", "2000000000", "4000000000"] {
+        let wrong = Handed {
+            count,
+            ..Handed::of(held(), "app")
+        };
+        let said = refused(wrong, &elsewhere).await.stderr;
+        let expected = format!("LISTEN_FDS is {count:?}, and not a number of sockets");
+        assert!(said.contains(&expected), "{said}");
+    }
+    let said = refused(Handed::of(held(), "app:web"), &elsewhere).await;
+    let expected = "LISTEN_FDNAMES has 2 names for 1 sockets";
+    assert!(said.stderr.contains(expected), "{said:?}");
+    // Of two at one address one would be served, and what comes to the other would wait for ever.
+    let twice = Handed {
+        count: "2",
+        ..Handed::of(held(), "app:web")
     };
-    let said = refused(count, &elsewhere).await.stderr;
-    assert!(said.contains("LISTEN_FDS is \"many\""), "{said}");
+    let said = refused(twice, &elsewhere).await.stderr;
+    let expected =
+        format!("two sockets at {address} were handed over (\"app\" and \"web\"): expected one");
+    assert!(said.contains(&expected), "{said}");
     let unbound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let said = refused(Handed::of(unbound, "app"), &elsewhere).await.stderr;
     assert!(
@@ -264,4 +282,43 @@ async fn what_is_for_another_process_is_left_alone() {
     assert_eq!(get(own, "/").await.status, 200);
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code, 0);
+}
+
+#[tokio::test]
+async fn no_socket_is_for_two_parts_of_a_configuration() {
+    let api = Api::open();
+    // A listener that has the name of the pages, and leaves its port open.
+    let (held, address) = bound();
+    let open = config("admin", &any_port().to_string(), &api);
+    let text = format!("[admin]\naddress = \"{address}\"\n{open}");
+    let process = listening(Handed::of(held, "admin").start(&text)).await;
+    assert_eq!(process.admin(), address);
+    assert_ne!(process.address(), address);
+    drop(process);
+    // One that has the name of the socket, and another that has its address.
+    let (held, address) = bound();
+    let text = format!(
+        "{}[[listeners]]\nname = \"web\"\naddress = \"{address}\"\nupstream = \"api\"\n",
+        config("app", &any_port().to_string(), &api)
+    );
+    let said = refused(Handed::of(held, "app"), &text).await.stderr;
+    let expected = format!("\"app\" at {address} was handed over, and what has this name is at ");
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn a_mode_that_lets_in_more_than_the_configuration_says_is_told() {
+    const TOLD: &str = "and lets in more than `mode` = 0660 would";
+    let api = Api::open();
+    let place = tempfile::tempdir().unwrap();
+    for (name, mode) in [("wide.sock", 0o666), ("narrow.sock", 0o755)] {
+        let path = place.path().join(name);
+        let held = UnixListener::bind(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let config = config("app", &format!("unix:{}", path.display()), &api);
+        let process = listening(Handed::of(held, "app").start(&config)).await;
+        assert_eq!(get_by(&path).await, 200);
+        let log = process.log();
+        assert_eq!(log.contains(TOLD), mode == 0o666, "{log}");
+    }
 }
