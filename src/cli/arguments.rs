@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint, value_parser,
+};
 
 use crate::config::{
     ARGUMENT_KEYS, Argument, ArgumentKey, Arguments, ConfigOrigin, SECRET_VARIABLE,
@@ -16,23 +18,93 @@ use crate::config::{
 /// Over the arguments of a configuration in the help of a command.
 const HEADING: &str = "In place of a file";
 
+const FILE: &str = "config";
+const NEW_FILE: &str = "path";
+const FILE_VARIABLE: &str = "SIDEBEARER_CONFIG";
+const USUAL_FILE: &str = "/etc/sidebearer/sidebearer.toml";
+
 /// Which configuration file.
-#[derive(Debug, Args)]
+#[derive(Debug)]
 pub struct ConfigPath {
-    /// Configuration file, or a directory of *.toml files
-    #[arg(
-        id = FILE,
-        long = "config",
-        value_name = "PATH",
-        env = FILE_VARIABLE,
-        hide_env_values = true,
-        default_value = "/etc/sidebearer/sidebearer.toml"
-    )]
+    /// The file, or a directory of files.
     pub path: PathBuf,
 }
 
-const FILE: &str = "config";
-const FILE_VARIABLE: &str = "SIDEBEARER_CONFIG";
+impl Args for ConfigPath {
+    fn augment_args(command: Command) -> Command {
+        let help = "Configuration file, or a directory of *.toml files";
+        command.arg(file(FILE, help).long(FILE))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConfigPath {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        path(matches, FILE, "--config").map(|path| Self { path })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Where a configuration file is to be made.
+#[derive(Debug)]
+pub struct NewConfigPath {
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Args for NewConfigPath {
+    fn augment_args(command: Command) -> Command {
+        let help = "Where the file is written; a file that exists is never overwritten";
+        command.arg(file(NEW_FILE, help))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for NewConfigPath {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        path(matches, NEW_FILE, "PATH").map(|path| Self { path })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn file(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id)
+        .value_name("PATH")
+        .env(FILE_VARIABLE)
+        .hide_env_values(true)
+        .default_value(USUAL_FILE)
+        .value_hint(ValueHint::AnyPath)
+        .value_parser(value_parser!(OsString))
+        .help(help)
+}
+
+/// The path that was given, or the usual one. An empty variable is as good as none; an empty argument is more likely a
+/// variable of a script that is not set, and must not lead to another file.
+fn path(matches: &ArgMatches, id: &str, name: &str) -> Result<PathBuf, Error> {
+    let given = matches.get_one::<OsString>(id);
+    match given.filter(|path| !path.is_empty()) {
+        Some(path) => Ok(path.into()),
+        None if matches.value_source(id) == Some(ValueSource::CommandLine) => {
+            let message = format!("{name} is empty: expected a path");
+            Err(error(ErrorKind::InvalidValue, &message))
+        }
+        None => Ok(USUAL_FILE.into()),
+    }
+}
 
 /// A configuration of either kind.
 #[derive(Debug)]
@@ -60,9 +132,12 @@ impl FromArgMatches for ConfigChoice {
                 origin: file.path.into(),
             });
         }
+        let is_empty = matches
+            .get_one::<OsString>(FILE)
+            .is_none_or(|path| path.is_empty());
         let named = match matches.value_source(FILE) {
             Some(ValueSource::CommandLine) => Some("--config"),
-            Some(ValueSource::EnvVariable) => Some(FILE_VARIABLE),
+            Some(ValueSource::EnvVariable) if !is_empty => Some(FILE_VARIABLE),
             _ => None,
         };
         if let Some(named) = named {

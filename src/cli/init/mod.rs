@@ -3,12 +3,12 @@
 mod new_file;
 mod questions;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
 use self::new_file::NewFile;
-use super::arguments::ConfigArguments;
+use super::arguments::{ConfigArguments, NewConfigPath};
 use super::output::{CommandError, block_on, print, print_note};
 use super::{check, online, terminal};
 use crate::config::{Arguments, ConfigOrigin};
@@ -21,14 +21,9 @@ const HEADER: &str = "\
 /// Where to write what.
 #[derive(Debug, Args)]
 pub struct InitArguments {
-    /// Where the file is written; a file that exists is never overwritten
-    #[arg(
-        value_name = "PATH",
-        env = "SIDEBEARER_CONFIG",
-        hide_env_values = true,
-        default_value = "/etc/sidebearer/sidebearer.toml"
-    )]
-    path: PathBuf,
+    /// Where.
+    #[command(flatten)]
+    file: NewConfigPath,
     /// Print the file in place of writing it, and try nothing
     #[arg(long)]
     print: bool,
@@ -45,7 +40,7 @@ pub(super) fn run(request: InitArguments) -> Result<(), CommandError> {
     terminal::undo_at_signals()
         .map_err(|error| CommandError::Failed(format!("cannot watch for signals: {error}")))?;
     let InitArguments {
-        path,
+        file: NewConfigPath { path },
         print: is_printed,
         offline,
         arguments: ConfigArguments { mut arguments, .. },

@@ -158,6 +158,11 @@ async fn a_variable_may_hold_the_secret_which_is_never_shown() {
     assert!(ended.stderr.contains(both), "{ended:?}");
 }
 
+fn with_empty_path(mut command: Command) -> Command {
+    command.env("SIDEBEARER_CONFIG", "");
+    command
+}
+
 #[tokio::test]
 async fn an_empty_variable_is_none_and_an_empty_argument_is_missed() {
     let mut empty = command(&["check", "--config", "/nowhere.toml"]);
@@ -166,6 +171,35 @@ async fn an_empty_variable_is_none_and_an_empty_argument_is_missed() {
         .env("SIDEBEARER_CLIENT_SECRET", "");
     let ended = run(empty).await;
     assert!(ended.stderr.contains("/nowhere.toml"), "{ended:?}");
+    // Nor does one name a file that leaves no room for arguments.
+    let setup = Setup::new();
+    let new = setup.path("new.toml");
+    for (command_line, told) in [
+        (&["check"][..], "ok\n"),
+        (&["init", "--print"], "client_id = \"billing\"\n"),
+        (&["init", &new, "--offline"], &new),
+    ] {
+        let mut empty = command(command_line);
+        for (name, value) in setup.given() {
+            add(&mut empty, name, &value, false);
+        }
+        let ended = run(with_empty_path(empty)).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.stdout.contains(told), "{ended:?}");
+    }
+    let ended = run(with_empty_path(command(&["token", "api"]))).await;
+    assert!(
+        ended.stderr.contains("/etc/sidebearer/sidebearer.toml"),
+        "{ended:?}"
+    );
+    for arguments in [&["check", "--config", ""][..], &["init", ""]] {
+        let ended = run(command(arguments)).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(
+            ended.stderr.contains("is empty: expected a path"),
+            "{ended:?}"
+        );
+    }
     // `--upstream "$URL"` does not read another configuration because URL is empty.
     let ended = run(command(&["check", "--upstream", ""])).await;
     assert_eq!(ended.code, 2, "{ended:?}");
