@@ -8,8 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -40,6 +42,14 @@ impl Changed {
             line.finish_and_clear();
         }
     }
+
+    /// Whoever had the terminal while this process was stopped has shown what is typed.
+    fn redo(&self) {
+        if let Some(before) = &self.modes {
+            // What fails here was fine before: the terminal is gone.
+            let _ = hide(before);
+        }
+    }
 }
 
 fn changed() -> MutexGuard<'static, Changed> {
@@ -56,11 +66,15 @@ pub(super) fn undo_at_signals() -> io::Result<()> {
     if !io::stderr().is_terminal() || BEGUN.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT])?;
     let wait = move || {
-        if let Some(signal) = signals.forever().next() {
+        for signal in signals.forever() {
             // Held to the end: nothing may be done to the terminal any more.
             let mut changed = changed();
+            if signal == SIGCONT {
+                changed.redo();
+                continue;
+            }
             changed.undo();
             // It ends the process.
             let _ = emulate_default_handler(signal);
@@ -123,9 +137,10 @@ pub(super) fn read_line() -> io::Result<Option<String>> {
     Ok(Some(line))
 }
 
-/// The same of what nobody should see.
-pub(super) fn read_hidden_line() -> io::Result<Option<String>> {
+/// The same of what nobody should see. It is hidden before it is asked for: who answers may be a program.
+pub(super) fn read_hidden_line(ask: impl FnOnce()) -> io::Result<Option<String>> {
     let _hidden = HiddenInput::begin()?;
+    ask();
     read_line()
 }
 
@@ -136,14 +151,21 @@ impl HiddenInput {
     fn begin() -> io::Result<Self> {
         let mut changed = changed();
         let before = tcgetattr(io::stdin())?;
-        let mut modes = before.clone();
-        modes.local_modes.remove(LocalModes::ECHO);
-        // The end of the line is seen.
-        modes.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+        hide(&before)?;
         changed.modes = Some(before);
         Ok(Self)
     }
+}
+
+/// Shows no more of what is typed than the ends of lines. Ctrl-Z does nothing meanwhile: a shell would show it again.
+fn hide(before: &Termios) -> io::Result<()> {
+    const NO_KEY: u8 = 0;
+    let mut modes = before.clone();
+    modes.local_modes.remove(LocalModes::ECHO);
+    modes.local_modes.insert(LocalModes::ECHONL);
+    modes.special_codes[SpecialCodeIndex::VSUSP] = NO_KEY;
+    tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+    Ok(())
 }
 
 impl Drop for HiddenInput {

@@ -1,6 +1,7 @@
 //! The commands of the real binary: what they print, where, and how they end.
 
 mod about_itself;
+mod hidden_input;
 mod init;
 mod online;
 mod progress;

@@ -184,8 +184,9 @@ fn ask_for_secret(
 
 fn typed_secret(path: &str) -> Result<Secret, CommandError> {
     loop {
-        print_prompt(format_args!("The secret, for {path} (it is not shown): "));
-        let typed = terminal::read_hidden_line();
+        let typed = terminal::read_hidden_line(|| {
+            print_prompt(format_args!("The secret, for {path} (it is not shown): "));
+        });
         let Some(typed) = understood(typed)? else {
             continue;
         };
@@ -221,9 +222,13 @@ fn answer(asked: &str, usual: Option<&str>) -> Result<String, CommandError> {
     }
 }
 
-/// `None` for what is no text, which has been said.
+/// `None` for what is no text, or what keys send that were meant to do something, which has been said.
 fn understood(read: io::Result<Option<String>>) -> Result<Option<String>, CommandError> {
     match read {
+        Ok(Some(line)) if line.contains(char::is_control) => {
+            print_note("  expected text without control characters, such as arrow keys send");
+            Ok(None)
+        }
         Ok(Some(line)) => Ok(Some(line)),
         Ok(None) => Err(CommandError::Failed(
             "the input has ended before all was answered; nothing was written".to_owned(),

@@ -5,8 +5,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::terminal::{Terminal, words};
 use super::without_file::{Setup, add};
 use crate::support::client::get;
@@ -29,7 +27,7 @@ fn mode(path: &str) -> u32 {
 }
 
 /// The names in a directory.
-fn names(dir: &Path) -> Vec<String> {
+pub(super) fn names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = names
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -276,70 +274,4 @@ async fn it_asks_until_every_answer_is_good() {
         "{text}"
     );
     serves(&setup, &path).await;
-}
-
-/// A shell that runs this in place of `init`, up to the question for the secret.
-async fn hidden(setup: &Setup, shell: impl FnOnce(&str) -> String) -> Option<Terminal> {
-    let mut arguments = vec!["init".to_owned(), setup.path("new.toml")];
-    for (name, value) in setup.given() {
-        if name != "client-secret-file" {
-            arguments.extend([format!("--{name}"), value]);
-        }
-    }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let mut terminal = Terminal::open(&shell(&words(&arguments)), &[])?;
-    terminal.answer("Its file", &setup.path("made")).await;
-    terminal.shows("The secret, for").await;
-    Some(terminal)
-}
-
-#[tokio::test]
-async fn ctrl_c_leaves_nothing_behind_and_gives_the_terminal_back() {
-    let setup = Setup::new();
-    let shell = |init: &str| format!("trap : INT; {init}; echo code=$?; stty -a");
-    let Some(mut terminal) = hidden(&setup, shell).await else {
-        return;
-    };
-    terminal.type_in("\x03");
-    let (_, shown) = terminal.ended().await;
-    assert!(shown.contains("code=130"), "{shown}");
-    assert!(shown.contains(" echo "), "{shown}");
-    assert_eq!(names(setup.dir.path()), ["secret"]);
-}
-
-#[tokio::test]
-async fn a_signal_leaves_nothing_behind_and_gives_the_terminal_back() {
-    let setup = Setup::new();
-    let shell = |init: &str| format!("sh -c 'echo pid=$$; exec {init}'; echo code=$?; stty -a");
-    let Some(terminal) = hidden(&setup, shell).await else {
-        return;
-    };
-    let shown = terminal.shown();
-    let number = shown.split("pid=").nth(1).unwrap().lines().next().unwrap();
-    let process = Pid::from_raw(number.trim().parse().unwrap()).unwrap();
-    kill_process(process, Signal::TERM).unwrap();
-    let (_, shown) = terminal.ended().await;
-    assert!(shown.contains("code=143"), "{shown}");
-    assert!(shown.contains(" echo "), "{shown}");
-    assert_eq!(names(setup.dir.path()), ["secret"]);
-}
-
-#[tokio::test]
-async fn the_end_of_the_input_is_an_error() {
-    let setup = Setup::new();
-    let shell = |init: &str| format!("{init}; echo code=$?; stty -a");
-    let Some(mut terminal) = hidden(&setup, shell).await else {
-        return;
-    };
-    terminal.type_in("\x04");
-    let (_, shown) = terminal.ended().await;
-    assert!(
-        shown.contains("the input has ended before all was answered"),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("code=1\r\n") && shown.contains(" echo "),
-        "{shown}"
-    );
-    assert_eq!(names(setup.dir.path()), ["secret"]);
 }
