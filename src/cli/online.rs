@@ -218,7 +218,7 @@ fn describe(connected: &Connected) -> String {
     } else {
         "HTTP/1.1"
     };
-    format!("{} answers, {version}", connected.peer)
+    format!("connected to {}, {version}", connected.peer)
 }
 
 async fn send(

@@ -17,6 +17,8 @@ pub(in crate::config) struct ArgumentText {
     /// What upstream and credential are called.
     pub(in crate::config) name: String,
     said: Vec<SaidText>,
+    /// Whether it will stand in some directory.
+    is_for_file: bool,
 }
 
 /// A part of the text that an argument has said.
@@ -27,7 +29,12 @@ pub(in crate::config) struct SaidText {
 
 impl ArgumentText {
     pub(in crate::config) fn new(arguments: &Arguments) -> Self {
+        Self::of(arguments, false)
+    }
+
+    fn of(arguments: &Arguments, is_for_file: bool) -> Self {
         let mut this = Self {
+            is_for_file,
             text: String::new(),
             arguments: arguments.clone(),
             name: name(arguments),
@@ -62,14 +69,28 @@ impl ArgumentText {
         self.text += header;
         self.text.push('\n');
         for argument in self.of_table(table) {
-            let (key, value) = (argument.key.key, value(&argument));
+            let (key, value) = (argument.key.key, self.value(&argument));
             self.said(argument, |this| this.line(key, &value));
         }
     }
 
+    /// Only where TLS is spoken, unless it is spoken nowhere, which is a mistake.
     fn tls(&mut self, table: ArgumentTable) {
+        let is_plain = |names: &[&str]| {
+            let mut urls = names.iter().filter_map(|name| self.arguments.get(name));
+            urls.any(|url| begins_plain(&url.value))
+        };
+        let of_upstream = is_plain(&["upstream"]);
+        let of_credential = is_plain(&["token-endpoint", "issuer"]);
+        let without_effect = match table {
+            ArgumentTable::UpstreamTls => of_upstream && !of_credential,
+            _ => of_credential && !of_upstream,
+        };
+        if without_effect {
+            return;
+        }
         for argument in self.of_table(table) {
-            let value = format!("{{ {} = {} }}", argument.key.key, value(&argument));
+            let value = format!("{{ {} = {} }}", argument.key.key, self.value(&argument));
             self.said(argument, |this| this.line("tls", &value));
         }
     }
@@ -105,24 +126,40 @@ fn name(arguments: &Arguments) -> String {
     label.unwrap_or(ANY_NAME).to_owned()
 }
 
-/// What stands behind the equals sign.
-fn value(argument: &Argument) -> String {
-    let said = argument.value.as_str();
-    match argument.key.form {
-        ArgumentForm::Text => quoted(said),
-        ArgumentForm::Address => match said.strip_prefix("unix:") {
-            Some(path) if !path.is_empty() => quoted(&format!("unix:{}", absolute(path))),
-            _ => quoted(said),
-        },
-        ArgumentForm::Flag if said == "true" || said == "false" => said.to_owned(),
-        ArgumentForm::Flag => quoted(said),
-        ArgumentForm::Words => {
-            let words: Vec<_> = said.split_whitespace().map(quoted).collect();
-            format!("[{}]", words.join(", "))
+fn begins_plain(url: &str) -> bool {
+    const PLAIN: &str = "http://";
+    url.get(..PLAIN.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PLAIN))
+}
+
+impl ArgumentText {
+    /// What stands behind the equals sign.
+    fn value(&self, argument: &Argument) -> String {
+        let said = argument.value.as_str();
+        match argument.key.form {
+            ArgumentForm::Text => quoted(said),
+            ArgumentForm::Address => match said.strip_prefix("unix:") {
+                Some(path) if !path.is_empty() && !path.starts_with('@') => {
+                    quoted(&format!("unix:{}", absolute(path)))
+                }
+                _ => quoted(said),
+            },
+            ArgumentForm::Flag if said == "true" || said == "false" => said.to_owned(),
+            ArgumentForm::Flag => quoted(said),
+            ArgumentForm::Words => {
+                let words: Vec<_> = said.split_whitespace().map(quoted).collect();
+                format!("[{}]", words.join(", "))
+            }
+            ArgumentForm::Path => quoted(&absolute(said)),
+            // What is no path may be the secret itself. Nothing is put before it by which it would pass for one.
+            ArgumentForm::SecretFile if !self.is_for_file && !said.contains('/') => {
+                format!("{{ file = {} }}", quoted(said))
+            }
+            ArgumentForm::SecretFile => format!("{{ file = {} }}", quoted(&absolute(said))),
+            ArgumentForm::SecretVariable => {
+                format!("{{ env = {} }}", quoted(argument.key.variable))
+            }
         }
-        ArgumentForm::Path => quoted(&absolute(said)),
-        ArgumentForm::SecretFile => format!("{{ file = {} }}", quoted(&absolute(said))),
-        ArgumentForm::SecretVariable => format!("{{ env = {} }}", quoted(argument.key.variable)),
     }
 }
 
@@ -153,6 +190,6 @@ fn quoted(text: &str) -> String {
 impl Arguments {
     /// The file that says the same, whatever directory it is put in.
     pub fn to_toml(&self) -> String {
-        ArgumentText::new(self).text
+        ArgumentText::of(self, true).text
     }
 }

@@ -11,7 +11,16 @@ use super::text::{ArgumentText, SaidText};
 const MASK: &str = "***";
 
 /// How a value is written in a file, and what of it is an argument.
-const FORMS: [(&str, &str); 3] = [
+const FORMS: [(&str, &str); 5] = [
+    // It is set: otherwise it would not be among the arguments.
+    (
+        "names an environment variable that is not set",
+        "is not UTF-8 text",
+    ),
+    (
+        "set the variable, or name a file with `{ file = \"PATH\" }`",
+        "expected text, or the path of a file as --client-secret-file",
+    ),
     (
         "`{ file = \"PATH\" }` or `{ env = \"NAME\" }`",
         "the path of a file, or the secret itself in SIDEBEARER_CLIENT_SECRET",
@@ -52,7 +61,14 @@ impl ArgumentText {
                 let missing = format!("`{}` is missing in {title}", key.key);
                 message = message.replace(&missing, &format!("{flag} is missing"));
                 message = message.replace(&format!("`{}` in {title}", key.key), &name);
+                if let Some(owner) = title.strip_suffix(".tls]") {
+                    message = message.replace(&format!("`tls` in {owner}]"), &name);
+                }
             }
+        }
+        for table in [ArgumentTable::Upstream, ArgumentTable::Credential] {
+            let missing = format!(" is missing in {}", self.title(table));
+            message = message.replace(&missing, " is missing, and only a file can say it");
         }
         // Other tables have keys of the same name.
         let is_meant = |key: &ArgumentKey| {

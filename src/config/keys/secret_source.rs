@@ -1,6 +1,6 @@
 //! `{ file = "PATH" }` and `{ env = "NAME" }`
 
-use super::super::kinds::{IfAbsent, Raw, Text};
+use super::super::kinds::{IfAbsent, Raw};
 use super::super::rules::Condition::{Always, Any, Not, Says};
 use super::super::rules::Rule;
 
@@ -21,7 +21,7 @@ keys! {
     /// Where a secret is read from: exactly one of both.
     SECRET_SOURCE: SecretSource, SECRET_SOURCE_TABLE = "{ file } or { env }", rules RULES {
         /// The file that holds it. One newline at its end is left out.
-        file: Text = Text::new("path of a file", IfAbsent::Words("none"));
+        file: Raw = Raw::new("path of a file", IfAbsent::Words("none"));
 
         /// The environment variable that holds it. One newline at its end is left out.
         env: Raw = Raw::new("name of an environment variable", IfAbsent::Words("none"));

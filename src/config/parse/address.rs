@@ -121,8 +121,11 @@ pub(in crate::config) const HTTP_URL_WITH_QUERY: Option<&str> =
 pub(in crate::config) const UNIX_SOCKET: Option<&str> = Some(r"unix:[\s\S]*");
 
 /// What the whole of every good address of a listener matches.
-pub(in crate::config) const LISTEN_ADDRESS: Option<&str> =
-    Some(concat!(r"(?:unix:(?:[\s\S]*[^/])|", pattern!(socket), ")"));
+pub(in crate::config) const LISTEN_ADDRESS: Option<&str> = Some(concat!(
+    r"(?:unix:(?:[^@/]|[^@][\s\S]*[^/])|",
+    pattern!(socket),
+    ")"
+));
 
 /// An absolute `http` or `https` URL with a canonical path, as it was written: what the URL
 /// parser would mend is refused.

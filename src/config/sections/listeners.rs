@@ -222,6 +222,11 @@ fn listen_address(
     if path.is_empty() || path.ends_with('/') {
         return Err("expected the path of a file after \"unix:\"".into());
     }
+    if path.starts_with('@') {
+        let help = "expected the path of a file after \"unix:\"; abstract sockets let everyone in, and \"./@\" begins the \
+                    name of a file";
+        return Err(help.into());
+    }
     let path: PathBuf = files.path(path);
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET_PATH || text.contains('\0') {

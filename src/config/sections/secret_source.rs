@@ -8,7 +8,7 @@ use super::super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 use super::super::kinds::{SecretText, Whitespace};
 use super::super::permissions;
 use super::super::read::{Key, Section};
-use super::super::settings::file::shown;
+use super::super::settings::file::{is_no_name, shown};
 use super::super::settings::{Secret, SecretError, SecretSource};
 use super::super::value::Value;
 
@@ -26,16 +26,19 @@ fn read(
     whitespace: Whitespace,
 ) -> Option<(SecretSource, Secret)> {
     const EXPECTED: &str = "`{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a string";
+    let mut named = None;
     let source = if value.is_table() {
         let section = value.table(value.name().into(), EXPECTED, &SECRET_SOURCE_TABLE)?;
-        let file = section.read(&SECRET_SOURCE.file);
-        let env = section
-            .read(&SECRET_SOURCE.env)
-            .filter(|env| !env.is_empty());
+        let is_said = |value: &Value<'_>| !value.is_empty();
+        let env = section.read(&SECRET_SOURCE.env).filter(is_said);
         let env = env.and_then(|env| variable(&env));
+        named = section.read(&SECRET_SOURCE.file).filter(is_said);
+        let file = named
+            .as_ref()
+            .and_then(|file| file.text("the path of a file"));
         let place = section.place.clone();
         match (file, env) {
-            (Some((_, path)), None) => SecretSource::File(files.named(path)),
+            (Some(path), None) => SecretSource::File(files.named(path)),
             (None, Some(name)) => SecretSource::Env(name.to_owned()),
             _ => {
                 let message = format!("invalid {}", value.name());
@@ -51,6 +54,16 @@ fn read(
         Ok(secret) if secret.expose().is_empty() => Err(SecretError::Empty(String::new())),
         found => found,
     };
+    // A word that is no file may be the secret itself.
+    let is_word = |file: &Value<'_>| {
+        file.text("")
+            .is_some_and(|path| !path.contains('/') && !is_no_name(path))
+    };
+    let failed = matches!(found, Err(SecretError::File { .. }));
+    let named = named.filter(|file| !(failed && is_word(file)));
+    if let Some(file) = &named {
+        file.reveal();
+    }
     match found {
         Ok(secret) => {
             if let Some(file) = source.file() {
@@ -67,7 +80,7 @@ fn read(
             Some((source, secret))
         }
         Err(error) => {
-            let (message, help) = unreadable(&error, files);
+            let (message, help) = unreadable(&error, named.is_some(), files);
             value.error(&message, help);
             None
         }
@@ -85,8 +98,16 @@ fn variable<'a>(value: &Value<'a>) -> Option<&'a str> {
 }
 
 /// The error in words. Of a variable the quoted line says the name, unless it is masked.
-fn unreadable(error: &SecretError, files: &FileRules<'_>) -> (String, String) {
+fn unreadable(error: &SecretError, is_shown: bool, files: &FileRules<'_>) -> (String, String) {
     match error {
+        SecretError::File { reason, .. } if !is_shown => (
+            format!("cannot be read from its file: {reason}"),
+            format!(
+                "expected the path of a readable file; a word without \"/\" may be the secret itself and is not repeated, and \
+                 as a path it starts at {}",
+                files.base()
+            ),
+        ),
         SecretError::File { path, reason } => (
             format!("cannot be read from {}: {reason}", shown(Path::new(path))),
             format!(

@@ -269,3 +269,70 @@ fn a_misspelt_variable_is_noticed_and_those_of_kubernetes_are_not() {
         assert_eq!(misspelt_variable(name), None, "{name}");
     }
 }
+
+#[test]
+fn a_word_in_place_of_the_path_of_a_secret_is_not_repeated() {
+    for name in [
+        "client-secret-file",
+        "SIDEBEARER_CLIENT_SECRET_FILE",
+        "private-key-file",
+    ] {
+        let told = refused(&[&GOOD[..], &[(name, "pa55word")]].concat());
+        assert!(!told.contains("pa55word"), "{told}");
+        assert!(told.contains("cannot be read from its file"), "{told}");
+    }
+    let told = refused(&[&GOOD[..], &[("client-secret-file", "./pa7h")]].concat());
+    assert!(told.contains("--client-secret-file ./pa7h"), "{told}");
+    let text = arguments(&[("client-secret-file", "secret")]).to_toml();
+    let here = std::env::current_dir().unwrap();
+    let expected = format!("{{ file = \"{}/secret\" }}", here.display());
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn certificates_are_for_what_speaks_tls() {
+    let (dir, secret) = good();
+    let ca = dir.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let mut given = [&GOOD[..], &[("client-secret-file", &*secret)]].concat();
+    given.push(("ca-file", ca.to_str().unwrap()));
+    let config = load(&given).unwrap().config;
+    assert!(config.upstreams["crm"].tls.ca_file.is_some());
+    assert!(config.credentials["crm"].tls.ca_file.is_some());
+    given[1].1 = "HTTP://127.0.0.1:1";
+    let config = load(&given).unwrap().config;
+    assert!(config.upstreams["api"].tls.ca_file.is_none());
+    assert!(config.credentials["api"].tls.ca_file.is_some());
+    given[2].1 = "http://127.0.0.1:1/token";
+    let told = refused(&given);
+    assert!(
+        told.starts_with("error: --ca-file has no effect\n"),
+        "{told}"
+    );
+    assert_eq!(told.matches("error:").count(), 1, "{told}");
+}
+
+#[test]
+fn what_only_a_file_can_say_is_told_so() {
+    for (method, key) in [
+        ("tls_client_auth", "tls.certificate_file"),
+        ("client_assertion", "client_assertion"),
+    ] {
+        let told = refused(&[&GOOD[..], &[("auth-method", method)]].concat());
+        let expected = format!("error: `{key}` is missing, and only a file can say it\n");
+        assert!(told.contains(&expected), "{told}");
+    }
+}
+
+#[test]
+fn an_abstract_socket_is_no_file() {
+    let (_dir, secret) = good();
+    let mut given = [&GOOD[..], &[("client-secret-file", &*secret)]].concat();
+    given[0].1 = "unix:@app";
+    let told = refused(&given);
+    assert!(told.contains("--listen unix:@app"), "{told}");
+    assert!(told.contains("abstract sockets let everyone in"), "{told}");
+    given[0].1 = "unix:./@app";
+    load(&given).unwrap();
+}

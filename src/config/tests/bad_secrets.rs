@@ -64,8 +64,8 @@ fn secret_has_one_source() {
     error: invalid `client_secret` in [credentials.crm]
       --> sidebearer.toml:5:17
        |
-     5 | client_secret = { file = "secret", env = "PATH" }
-       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected exactly one of `file` and `env`
+     5 | client_secret = { file = "***", env = "PATH" }
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected exactly one of `file` and `env`
     "##);
     assert_snapshot!(refused_secret("{ fil = \"hunter2\" }"), @r##"
     error: invalid `client_secret` in [credentials.crm]
