@@ -13,6 +13,7 @@ use crate::admin::{Admin, ReloadRequest};
 use crate::audit::{Record, ReloadEvent};
 use crate::caller::token::KeySource;
 use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
+use crate::interception::Interceptor;
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
@@ -274,6 +275,11 @@ impl Reloader {
         } = self.load().await?;
         let old = self.snapshots.load_full();
         files.extend(config.named_files());
+        if let Some(settings) = config.interception.clone() {
+            // A CA that is made now is no change that has to be taken notice of.
+            let made = move || Interceptor::make_issuer(&settings);
+            let _ = tokio::task::spawn_blocking(made).await;
+        }
         // From before anything is built from them. If it comes to nothing they stay watched: the
         // cure may be a change of theirs.
         let both = files.iter().cloned().chain(old.config.named_files());

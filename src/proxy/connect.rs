@@ -25,7 +25,8 @@ use super::permit;
 use super::reply_body::Successor;
 use super::request;
 use super::route_taken::RouteTaken;
-use super::tunnel::UpstreamTunnel;
+use super::tunnel::OpenedConnection;
+use super::undecided::Undecided;
 use crate::config::Scheme;
 use crate::limit::Permit;
 use crate::policy::{AskedFor, CallerIndex};
@@ -130,8 +131,12 @@ pub async fn lead(
             Ok(Successor::Intercepted(pending))
         }
         ConnectVerdict::InterceptByName(passage) => {
-            let otherwise = match passage {
-                Some(passage) => Some(pass(exchange, head, asked.clone(), passage).await?),
+            let undecided = match passage {
+                Some(passage) => {
+                    let opened = pass(exchange, head, asked.clone(), passage).await?;
+                    let exchange = exchange.leave_undecided(head);
+                    Some(Box::new(Undecided::new(exchange, passage, opened)))
+                }
                 None => {
                     exchange.admit(AskedFor::Response)?;
                     None
@@ -139,7 +144,7 @@ pub async fn lead(
             };
             let place = place_of_stream(exchange, head)?;
             let mut pending = intercept::prepare(exchange, asked, place)?;
-            pending.otherwise = otherwise;
+            pending.undecided = undecided;
             Ok(Successor::Intercepted(pending))
         }
         ConnectVerdict::Tunnel(taken) => {
@@ -147,23 +152,25 @@ pub async fn lead(
             exchange.admit(AskedFor::Tunnel)?;
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
             let leads_to = authority(upstream);
-            let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await;
-            opened.map(Successor::Tunnel)
+            let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await?;
+            Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
         ConnectVerdict::Pass(passage) => {
-            let opened = pass(exchange, head, asked, passage).await;
-            opened.map(Successor::Tunnel)
+            let opened = pass(exchange, head, asked, passage).await?;
+            exchange.report(passage.reported);
+            passing::record(&shard.snapshot, exchange.listener, passage, None);
+            Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
     }
 }
 
-/// Opens a tunnel to where no route leads.
+/// Opens a connection to where no route leads.
 async fn pass(
     exchange: &mut Exchange,
     head: &Parts,
     asked: ConnectionTarget,
     passage: Passage,
-) -> Result<Box<UpstreamTunnel>, ProxyError> {
+) -> Result<OpenedConnection, ProxyError> {
     exchange.set_passage(passage);
     exchange.admit(AskedFor::Tunnel)?;
     let shard = Rc::clone(&exchange.shard);
@@ -171,19 +178,19 @@ async fn pass(
     let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
     let leads_to = format!("{}:{}", origin.host, origin.port).into();
     let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
-    let (snapshot, listener) = (&shard.snapshot, exchange.listener);
-    passing::record(snapshot, listener, passage, opened.as_ref().err());
-    opened
+    opened.inspect_err(|error| {
+        passing::record(&shard.snapshot, exchange.listener, passage, Some(error));
+    })
 }
 
-/// Opens the tunnel that a CONNECT asks for.
+/// Opens the connection that a CONNECT asks for.
 async fn open(
     exchange: &mut Exchange,
     head: &Parts,
     asked: ConnectionTarget,
     leads_to: Box<str>,
     endpoint: &Endpoint,
-) -> Result<Box<UpstreamTunnel>, ProxyError> {
+) -> Result<OpenedConnection, ProxyError> {
     let place = place_of_stream(exchange, head)?;
     exchange.trace.begin_tunnel(&leads_to);
     let opened = endpoint.open_tunnel().await;
@@ -203,13 +210,13 @@ async fn open(
             .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
     }
     let open = tunnels.add(open);
-    Ok(UpstreamTunnel::of_connect(
+    Ok(OpenedConnection {
         io,
-        (lease, place),
-        exchange,
-        &asked,
+        lease,
+        place,
+        asked,
         open,
-    ))
+    })
 }
 
 /// The place among all connections of what a CONNECT makes of a stream. Over HTTP/1.1 it is the connection of the client

@@ -2,6 +2,7 @@
 
 mod access_line;
 mod audit_record;
+mod undecided;
 
 use std::error::Error;
 use std::rc::Rc;
@@ -57,6 +58,8 @@ pub struct Exchange {
     pub grpc: bool,
     /// A CONNECT has opened a tunnel, which gets a line at its beginning and one at its end.
     opened_tunnel: bool,
+    /// Another one counts and records it.
+    is_recorded_elsewhere: bool,
     /// What went to the upstream.
     pub sent: SendRecord,
     /// The trace that it belongs to.
@@ -113,6 +116,7 @@ impl Exchange {
             in_flight,
             grpc: false,
             opened_tunnel: false,
+            is_recorded_elsewhere: false,
             sent: SendRecord::default(),
             trace,
             method: head.method.clone(),
@@ -143,7 +147,6 @@ impl Exchange {
     /// No route leads anywhere, and it may pass.
     pub fn set_passage(&mut self, passage: Passage) {
         self.route = Some(self.shard.snapshot.egress_route(passage.rule));
-        self.report(passage.reported);
     }
 
     /// There is room for it: in the audit, and in the limits of its caller and its route.
@@ -396,6 +399,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.is_recorded_elsewhere {
+            return;
+        }
         let took = self.start.elapsed();
         self.traffic().observe_duration(took);
         self.set_upload(None);

@@ -8,8 +8,9 @@ use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
+use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
-use super::tunnel::UpstreamTunnel;
+use super::undecided::Undecided;
 use crate::config::Scheme;
 use crate::limit::{FairPermit, Permit};
 use crate::route;
@@ -32,8 +33,8 @@ pub struct PendingInterception {
     pub place: FairPermit,
     /// The place of the connection among all, if it is a stream of another one.
     pub place_of_stream: Option<Permit>,
-    /// What becomes of it if the client names nothing that a route leads to.
-    pub otherwise: Option<Box<UpstreamTunnel>>,
+    /// The CONNECT, if it becomes a tunnel where the client names nothing that a route leads to.
+    pub undecided: Option<Box<Undecided>>,
 }
 
 /// Why TLS is not ended for what a client names in its handshake.
@@ -46,12 +47,11 @@ pub struct NotIntercepted {
 }
 
 /// The destination that all of a connection names.
-#[derive(Debug, PartialEq, Eq)]
 pub struct NamedDestination {
     /// What its requests are for.
     pub target: ConnectionTarget,
-    /// The index of the upstream that it leads to, the first one if paths tell several apart.
-    pub upstream: Option<usize>,
+    /// The route that leads there, the first one if paths tell several apart.
+    pub taken: Option<RouteTaken<'static>>,
 }
 
 /// Prepares the handshake that follows a CONNECT.
@@ -77,7 +77,7 @@ pub fn prepare(
         spoken: None,
         place,
         place_of_stream,
-        otherwise: None,
+        undecided: None,
     }))
 }
 
@@ -143,7 +143,10 @@ pub fn name_inside(
         ..target.clone()
     };
     let leads_to = destination::routes_to(snapshot, listener, inside.destination()).next();
-    let Some(taken) = leads_to else {
+    let Some(RouteTaken {
+        upstream, route, ..
+    }) = leads_to
+    else {
         let reason = format!("no route leads to https://{inside}");
         return Err(NotIntercepted::new(reason, true));
     };
@@ -151,10 +154,10 @@ pub fn name_inside(
         let reason = outside_of_domains(&inside.host);
         return Err(NotIntercepted::new(reason, false));
     }
-    let upstream = Some(taken.upstream as usize);
+    let taken = Some(RouteTaken::to(upstream, route));
     Ok(NamedDestination {
         target: inside,
-        upstream,
+        taken,
     })
 }
 

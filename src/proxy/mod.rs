@@ -43,6 +43,7 @@ mod token_verdict;
 mod traced;
 mod tunnel;
 mod tunnel_record;
+mod undecided;
 mod upgrade;
 mod upload;
 
@@ -121,7 +122,9 @@ pub fn handle(
 async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> {
     match connect::answer(&mut exchange, &head).await {
         Ok(successor) => {
-            exchange.record_status(StatusCode::OK);
+            if !exchange.is_recorded_elsewhere() {
+                exchange.record_status(StatusCode::OK);
+            }
             Response::new(Reply::connected(successor, exchange))
         }
         Err(error) => {
@@ -171,6 +174,7 @@ async fn answer(
             Way::Passed(origin, passage) => {
                 let target = target::write(&request.head, &checked, None)?;
                 exchange.set_passage(passage);
+                exchange.report(passage.reported);
                 passed =
                     shard.passed_origin(&origin, passage.way(&origin, request.head.version))?;
                 exchange.set_passed_upstream(&passed.upstream);

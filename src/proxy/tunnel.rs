@@ -56,6 +56,20 @@ pub struct UpstreamTunnel {
     open: Option<Rc<OpenTunnel>>,
 }
 
+/// A connection that a CONNECT has asked for. It is open, and no tunnel yet.
+pub struct OpenedConnection {
+    /// The connection.
+    pub io: UpstreamIo,
+    /// Its place among those to its server.
+    pub lease: TunnelLease,
+    /// Its place among those of clients, if it has one of its own.
+    pub place: Option<Permit>,
+    /// What was asked for.
+    pub asked: ConnectionTarget,
+    /// Where a reload may end its permission.
+    pub open: Rc<OpenTunnel>,
+}
+
 /// What a tunnel holds of its upstream.
 enum HeldUpstream {
     /// The connection or stream that carried the request which asked for it.
@@ -132,6 +146,28 @@ fn take_upgrade(mut answer: UpstreamResponse) -> (Parts, Option<TakenTunnel>) {
     (head, taken)
 }
 
+impl OpenedConnection {
+    /// The tunnel that the CONNECT has opened.
+    pub fn into_tunnel(self, exchange: &mut Exchange) -> Box<UpstreamTunnel> {
+        let config = &exchange.shard.snapshot.config;
+        let idle = config.egress.tunnel_idle_timeout;
+        let buffer = config.server.tunnel_buffer;
+        let mut record = exchange.begin_tunnel_record();
+        record.set_destination(&self.asked.host, self.asked.port);
+        exchange.set_tunnel_opened();
+        Box::new(UpstreamTunnel {
+            side: UpstreamSide::Connection(self.io),
+            received: Bytes::new(),
+            held: HeldUpstream::Connection(self.lease, self.place),
+            limits: exchange.take_tunnel_limits(),
+            idle: Some(idle),
+            buffer,
+            record,
+            open: Some(self.open),
+        })
+    }
+}
+
 impl UpstreamTunnel {
     /// One that a request to the upstream has asked for.
     fn of_request(
@@ -151,32 +187,6 @@ impl UpstreamTunnel {
             buffer: exchange.shard.snapshot.config.server.tunnel_buffer,
             record: exchange.begin_tunnel_record(),
             open,
-        })
-    }
-
-    /// One that a CONNECT has asked for, by a connection of its own.
-    pub fn of_connect(
-        io: UpstreamIo,
-        (lease, place): (TunnelLease, Option<Permit>),
-        exchange: &mut Exchange,
-        asked: &ConnectionTarget,
-        open: Rc<OpenTunnel>,
-    ) -> Box<Self> {
-        let config = &exchange.shard.snapshot.config;
-        let idle = config.egress.tunnel_idle_timeout;
-        let buffer = config.server.tunnel_buffer;
-        let mut record = exchange.begin_tunnel_record();
-        record.set_destination(&asked.host, asked.port);
-        exchange.set_tunnel_opened();
-        Box::new(Self {
-            side: UpstreamSide::Connection(io),
-            received: Bytes::new(),
-            held: HeldUpstream::Connection(lease, place),
-            limits: exchange.take_tunnel_limits(),
-            idle: Some(idle),
-            buffer,
-            record,
-            open: Some(open),
         })
     }
 

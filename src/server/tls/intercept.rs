@@ -77,16 +77,16 @@ pub async fn intercept(
         target,
         spoken,
         place,
-        otherwise,
+        mut undecided,
         ..
     } = *pending;
     let mut asked = Asked {
         named: NamedDestination {
             target,
-            upstream: None,
+            taken: None,
         },
         spoken,
-        may_pass: otherwise.is_some(),
+        may_pass: undecided.is_some(),
     };
     let end = {
         let handshake = pin!(run(socket, received, &mut asked, &shard, listener));
@@ -94,6 +94,9 @@ pub async fn intercept(
     };
     drop(place);
     let snapshot = &shard.snapshot;
+    if let (Some(undecided), Some(taken)) = (&mut undecided, &asked.named.taken) {
+        undecided.set_intercepted(snapshot, taken);
+    }
     let (failed, socket) = match end {
         InterceptionEnd::Secured(stream) => {
             snapshot.count_interception(listener, "success");
@@ -106,7 +109,8 @@ pub async fn intercept(
             return Some(Intercepted::Secured(ClientSocket::Tls(stream), negotiated));
         }
         InterceptionEnd::Unmatched(socket, received) => {
-            return otherwise.map(|tunnel| Intercepted::Tunnel(socket, received, tunnel));
+            let tunnel = undecided?.into_tunnel()?;
+            return Some(Intercepted::Tunnel(socket, received, tunnel));
         }
         InterceptionEnd::Plaintext(mut socket) => {
             snapshot.count_interception(listener, "plaintext");
@@ -157,7 +161,8 @@ fn report(
     snapshot: &Snapshot,
     client: &ClientConnection,
 ) {
-    let upstream = named.upstream.map(|at| &snapshot.upstreams[at]);
+    let upstream = named.taken.as_ref();
+    let upstream = upstream.map(|taken| &snapshot.upstreams[taken.upstream as usize]);
     let interception = snapshot.config.interception.as_ref();
     let inside = HandshakeInside {
         destination: &named.target.to_string(),
@@ -217,8 +222,11 @@ async fn run(
     }
     drop(received);
     let began = Instant::now();
-    let spoken = match (asked.spoken, asked.named.upstream) {
-        (None, Some(upstream)) => shard.pool(upstream).spoken().await.ok(),
+    let spoken = match (asked.spoken, &asked.named.taken) {
+        (None, Some(taken)) => {
+            let pool = shard.pool(taken.upstream as usize);
+            pool.spoken().await.ok()
+        }
         (known, _) => known,
     };
     // The client is not to blame for the time that the API takes.

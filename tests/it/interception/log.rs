@@ -17,6 +17,17 @@ use crate::support::tunnel::tunnel;
 
 /// A process that logs and records all, and its API.
 async fn start(ca: &Ca, idp: &Idp, audit: &Path, access: &str) -> (Process, Api) {
+    start_with(ca, idp, audit, access, |config| config).await
+}
+
+/// The same with another configuration.
+async fn start_with(
+    ca: &Ca,
+    idp: &Idp,
+    audit: &Path,
+    access: &str,
+    change: impl Fn(String) -> String,
+) -> (Process, Api) {
     let tls = ca.own_certificate().server(&["http/1.1"]);
     let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
     let dir = tempfile::tempdir().unwrap();
@@ -25,7 +36,7 @@ async fn start(ca: &Ca, idp: &Idp, audit: &Path, access: &str) -> (Process, Api)
     let config = format!(
         "[log]\nformat = \"json\"\naccess = \"{access}\"\n[audit]\nfile = \"{}\"\n{}",
         audit.display(),
-        config(api.address, "", ca, idp)
+        change(config(api.address, "", ca, idp))
     );
     (Process::start_in(dir, &config).await, api)
 }
@@ -169,4 +180,84 @@ async fn requests_inside_are_requests_and_no_tunnel() {
             (request, Some("GET"))
         ]
     );
+}
+
+#[tokio::test]
+async fn a_connect_to_an_address_is_told_as_what_it_has_become() {
+    for access in ["errors", "all"] {
+        let (ca, idp) = (Ca::new(), Idp::start());
+        let tls = ca.certificate(&["elsewhere.example"]).server(&[]);
+        let other = Api::with_tls(Some(tls), |_| response(200, "elsewhere"));
+        let port = other.address.port();
+        let kept = tempfile::tempdir().unwrap();
+        let hosts = format!("hosts = [\"crm.example.com:{port}\", ");
+        let change = |config: String| {
+            config
+                .replace("intercept = true", "intercept = true\nunmatched = \"pass\"")
+                .replace("hosts = [", &hosts)
+                + &format!("\n[egress]\naddresses = \"any\"\nports = [{port}]\n")
+        };
+        let (process, _api) = start_with(&ca, &idp, kept.path(), access, change).await;
+        let ours = std::fs::read_to_string(process.dir().join("trust/ca.pem")).unwrap();
+        let target = other.address.to_string();
+        // One that is ended here, one whose client does not trust that, one that passes.
+        for (name, pem) in [
+            ("crm.example.com", &ours),
+            ("crm.example.com", &ca.pem),
+            ("elsewhere.example", &ca.pem),
+        ] {
+            let stream = tunnel(process.address(), &target).await;
+            let client = trusting(pem, &["http/1.1"]);
+            let Ok(stream) = secure(stream, name, client).await else {
+                continue;
+            };
+            let mut connection = Connection::over(stream).await;
+            let host = format!("{name}:{port}");
+            let answer = connection.send(get("/x", &host)).await.unwrap();
+            assert_eq!(answer.status, 200, "{name}");
+        }
+        let log = log_of(process).await;
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let connects = log.iter().filter(|line| line["method"] == "CONNECT");
+        let connects: Vec<_> = connects
+            .map(|line| (text(line, "upstream"), line["route"] == "unmatched"))
+            .collect();
+        let ended_here = || ("crm".to_owned(), false);
+        let tunnel = (String::new(), true);
+        let expected = match access {
+            "all" => vec![ended_here(), ended_here(), tunnel],
+            _ => vec![tunnel],
+        };
+        assert_eq!(connects, expected, "{log:?}");
+        let ended = log.iter().filter(|line| line["message"] == "tunnel ended");
+        assert_eq!(ended.count(), 1, "{log:?}");
+
+        let records = lines(&std::fs::read_to_string(kept.path().join("audit.jsonl")).unwrap());
+        let told: Vec<_> = records
+            .iter()
+            .filter(|record| record["method"] == "CONNECT")
+            .map(|record| {
+                assert_eq!(
+                    (&record["decision"], &record["host"]),
+                    (&"allowed".into(), &target.as_str().into())
+                );
+                [
+                    text(record, "event"),
+                    text(record, "rule"),
+                    text(record, "upstream"),
+                ]
+                .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "request  crm",
+                "request  crm",
+                "tunnel_begin unmatched ",
+                "tunnel_end unmatched ",
+            ],
+            "{records:?}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ use tokio::io::AsyncReadExt;
 use super::{CRM, config, get, over_http2, secure, trusted, trusting};
 use crate::support::api::Api;
 use crate::support::client::{self, Connection};
+use crate::support::eventually;
 use crate::support::idp::Idp;
 use crate::support::server::{response, whole};
 use crate::support::sidebearer::Sidebearer;
@@ -21,7 +22,11 @@ struct Running {
 }
 
 fn running() -> Running {
-    let (ca, idp) = (Ca::new(), Idp::start());
+    running_with(Idp::start())
+}
+
+fn running_with(idp: Idp) -> Running {
+    let ca = Ca::new();
     let tls = ca.own_certificate().server(&["h2", "http/1.1"]);
     let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
     let config = config(api.address, "", &ca, &idp);
@@ -177,4 +182,23 @@ async fn an_exact_rule_makes_a_tunnel_of_a_pinned_host() {
         "CONNECT 192.0.2.9:8443 HTTP/1.1\r\nHost: x\r\n\r\n",
     );
     assert!(refused.await.starts_with("HTTP/1.1 403 "));
+}
+
+#[tokio::test]
+async fn a_ca_that_a_reload_makes_is_no_change_of_its_own() {
+    let idp = Idp::start();
+    idp.rotate_secret("rotated");
+    let running = running_with(idp);
+    let failures = async || {
+        let status = running.sidebearer.status().await;
+        status["credentials"]["crm"]["consecutive_failures"].clone()
+    };
+    eventually("the secret is refused", async || failures().await != 0).await;
+    running.reconfigure("\"ca\"", "\"another\"").await;
+    assert!(running.sidebearer.dir().join("another/issuer.pem").exists());
+    // Changes are taken notice of in their order, and all of one moment together.
+    running.sidebearer.write("secret", "rotated\n");
+    eventually("the new secret is tried", async || failures().await == 0).await;
+    let status = running.sidebearer.status().await;
+    assert_eq!(status["snapshot"]["generation"], 2);
 }
