@@ -132,9 +132,10 @@ impl Environment {
         }
         set.insert(NODE, "1".into());
         let hosts: Vec<_> = direct.iter().filter_map(|(_, hosts)| *hosts).collect();
-        let options = java_options(proxy, &hosts.join("|"));
         let before = set.get(JAVA).or(self.inherited.get(OsStr::new(JAVA)));
-        set.insert(JAVA, appended(before, &options));
+        let options = java_options(proxy, &hosts.join("|"));
+        let options = trust::with_java_options(before.cloned().unwrap_or_default(), &options);
+        set.insert(JAVA, options);
         Ok(Variables {
             inherited: self.inherited,
             removed: self.secrets,
@@ -197,24 +198,20 @@ impl Variables {
     }
 }
 
-/// The properties that make a Java program use the proxy: it reads no other variable. Of a property that is given
-/// twice the last one counts. With tunnels Java shows no password by `Basic` unless it is told to.
-fn java_options(proxy: SocketAddr, direct: &str) -> String {
+/// The properties that make a Java program use the proxy: it reads no other variable. With tunnels Java shows no password
+/// by `Basic` unless it is told to.
+fn java_options(proxy: SocketAddr, direct: &str) -> Vec<OsString> {
     let (host, port) = (proxy.ip(), proxy.port());
-    format!(
-        "-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
-         -Dhttp.nonProxyHosts={direct} -Djdk.http.auth.tunneling.disabledSchemes="
-    )
-}
-
-fn appended(inherited: Option<&OsString>, more: &str) -> OsString {
-    match inherited {
-        Some(before) if !before.is_empty() => {
-            let mut whole = before.clone();
-            whole.push(" ");
-            whole.push(more);
-            whole
-        }
-        _ => more.into(),
-    }
+    let mut options: Vec<OsString> = ["http", "https"]
+        .iter()
+        .flat_map(|scheme| {
+            [
+                format!("-D{scheme}.proxyHost={host}").into(),
+                format!("-D{scheme}.proxyPort={port}").into(),
+            ]
+        })
+        .collect();
+    options.push(format!("-Dhttp.nonProxyHosts={direct}").into());
+    options.push(trust::JAVA_TUNNEL_SCHEMES.into());
+    options
 }

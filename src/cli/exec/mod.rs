@@ -18,6 +18,7 @@ use rustix::process::{Signal, geteuid};
 use tokio::sync::oneshot;
 
 use self::environment::Environment;
+use self::private::ExecDirectory;
 use self::program::Program;
 use self::signals::Signals;
 use super::output::{CommandError, block_on};
@@ -62,7 +63,7 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
         "/proc/net/tcp, which tells who connects, cannot be read",
     ))?;
     // Removed when this function is left, however that is.
-    let private = private::directory();
+    let private = ExecDirectory::make();
     let directory = private
         .as_ref()
         .map(|directory| directory.path().to_owned());
@@ -108,6 +109,10 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
         let variables = variables.map_err(failed("what it trusts cannot be read"))?;
         let started = Program::start(&request.command, &variables, &limits);
         let started = program.insert(started.map_err(|it| failure_with(it.code, it.reason))?);
+        if let Some(private) = &private {
+            let path = private.path().to_owned();
+            tokio::task::spawn_blocking(move || ExecDirectory::remove_abandoned_beside(&path));
+        }
         Ok(started.ended(&mut signals).await)
     };
     let ended = tokio::select! {

@@ -2,6 +2,7 @@
 
 mod directory;
 mod files;
+mod java;
 #[cfg(test)]
 mod tests;
 mod truststore;
@@ -9,4 +10,5 @@ mod variables;
 
 pub use directory::write;
 pub use files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE};
+pub use java::{JAVA_TUNNEL_SCHEMES, with_java_options};
 pub use variables::variables;

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::files::{BUNDLE_FILE, CA_FILE, TRUSTSTORE_FILE, put};
+use super::java::{JAVA_OPTIONS, JAVA_TUNNEL_SCHEMES, with_java_options};
 use super::truststore::PASSWORD;
 
 /// The variables that name the file with all roots. Node and Deno add them to those that they bring along, so that they
@@ -26,9 +27,6 @@ const VARIABLES: [&str; 10] = [
 
 /// No list of roots is longer.
 const MOST_BYTES: u64 = 16 << 20;
-
-/// The variable that every Java virtual machine reads its options from.
-const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 /// The variables of `env.sh` and their values for a program that would inherit `inherited`. A file that an inherited
 /// variable names goes on to count: the value is then a file in `directory` with what both hold. Options for Java are
@@ -50,11 +48,8 @@ pub fn variables(
         };
         variables.push((variable, path.into_os_string()));
     }
-    let mut options = inherited(JAVA_OPTIONS).unwrap_or_default();
-    if !options.is_empty() {
-        options.push(" ");
-    }
-    options.push(java_options(directory));
+    let options = inherited(JAVA_OPTIONS).unwrap_or_default();
+    let options = with_java_options(options, &java_options(directory));
     variables.push((JAVA_OPTIONS, options));
     Ok(variables)
 }
@@ -115,15 +110,15 @@ fn file_of_roots(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// The options by which Java trusts the roots in `directory`, and sends credentials to a proxy over CONNECT, in the
 /// form in which [`JAVA_OPTIONS`] has them.
-fn java_options(directory: &Path) -> OsString {
-    let truststore = directory.join(TRUSTSTORE_FILE);
-    let mut options = OsString::from("-Djavax.net.ssl.trustStore=");
-    options.push(quoted_for_java(truststore.as_os_str()));
-    options.push(format!(
-        " -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword={PASSWORD} \
-         -Djdk.http.auth.tunneling.disabledSchemes="
-    ));
-    options
+fn java_options(directory: &Path) -> [OsString; 4] {
+    let mut truststore = OsString::from("-Djavax.net.ssl.trustStore=");
+    truststore.push(quoted_for_java(directory.join(TRUSTSTORE_FILE).as_os_str()));
+    [
+        truststore,
+        "-Djavax.net.ssl.trustStoreType=PKCS12".into(),
+        format!("-Djavax.net.ssl.trustStorePassword={PASSWORD}").into(),
+        JAVA_TUNNEL_SCHEMES.into(),
+    ]
 }
 
 /// Java takes white space for the end of an option, and quotes away.
@@ -165,7 +160,8 @@ pub(super) fn shell(directory: &Path) -> OsString {
         text.push("\n");
     }
     // What is there stays. Read a second time, it is not added again.
-    let options = quoted_for_shell(&java_options(directory));
+    let options = with_java_options(OsString::new(), &java_options(directory));
+    let options = quoted_for_shell(&options);
     text.push("case \" ${JAVA_TOOL_OPTIONS-} \" in\n  *' '");
     text.push(&options);
     text.push(

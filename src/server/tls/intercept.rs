@@ -123,6 +123,7 @@ pub async fn intercept(
         }
         InterceptionEnd::Failed(failed, socket) => (failed, socket),
     };
+    drop(undecided);
     report(&failed, &asked.named, snapshot, client);
     snapshot.count_interception(listener, failed.outcome);
     if let Some(mut socket) = socket {

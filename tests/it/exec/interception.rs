@@ -121,10 +121,13 @@ async fn files_that_are_trusted_already_go_on_to_be() {
 async fn java_is_told_of_the_proxy_and_of_whom_to_trust() {
     let secured = Secured::start();
     let mut exec = secured.world.exec(&["printenv", "JAVA_TOOL_OPTIONS"]);
-    exec.env("JAVA_TOOL_OPTIONS", "-Xmx64m");
+    let schemes = "-Djdk.http.auth.tunneling.disabledSchemes=";
+    exec.env("JAVA_TOOL_OPTIONS", format!("-Xmx64m {schemes}"));
     let ended = run(exec).await;
     let options: Vec<_> = ended.stdout.split_whitespace().collect();
     assert_eq!(options[0], "-Xmx64m", "{ended:?}");
+    let given = options.iter().filter(|option| **option == schemes);
+    assert_eq!(given.count(), 1, "{ended:?}");
     for begin in ["-Dhttps.proxyPort=", "-Djavax.net.ssl.trustStore=/"] {
         assert!(
             options.iter().any(|option| option.starts_with(begin)),
@@ -168,6 +171,40 @@ async fn the_ca_is_private_and_gone_in_the_end_however_that_comes() {
         assert_eq!(ended.code, code, "{ended:?}");
         assert!(is_empty(&places), "{ended:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_exec_leaves_behind_is_removed_by_a_later_one() {
+    let secured = Secured::start();
+    let places = secured.places();
+    let made = || -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&places).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let begin = async || {
+        let mut exec = secured.world.exec(&[
+            "sh",
+            "-c",
+            "echo ready; while kill -0 $PPID; do sleep 0.1; done",
+        ]);
+        exec.env("TMPDIR", &places);
+        let before = made();
+        let process = secured.world.begin_as(exec).await;
+        let new = made().into_iter().find(|path| !before.contains(path));
+        (process, new.unwrap())
+    };
+    let (living, kept) = begin().await;
+    let (killed, left) = begin().await;
+    drop(killed);
+    assert!(left.join("ca/issuer.key").exists());
+    let (later, own) = begin().await;
+    eventually("it is removed", async || !left.exists()).await;
+    for (process, directory) in [(living, kept), (later, own)] {
+        assert!(directory.join("ca/issuer.key").exists());
+        process.signal(Signal::TERM);
+        process.ended().await;
+    }
+    assert!(is_empty(&places));
 }
 
 #[tokio::test]
