@@ -100,6 +100,7 @@ impl KeyDirectory {
             }),
             (None, None) => None,
             (Some(_), None) => return Err(self.half(CHAIN_FILE, KEY_FILE)),
+            (None, Some(key)) if self.has_prepared_chain(&key) => None,
             (None, Some(_)) => return Err(self.half(KEY_FILE, CHAIN_FILE)),
         };
         // The key of the successor is not needed before the switch, and need not be on every machine.
@@ -111,6 +112,13 @@ impl KeyDirectory {
             previous: others(PREVIOUS_FILE)?,
         };
         Ok((files, issuer))
+    }
+
+    /// Whether a process that made a CA was ended when it had put the key in its place and not yet the chain.
+    fn has_prepared_chain(&self, key: &[u8]) -> bool {
+        let chain = self.content(&files::prepared(CHAIN_FILE));
+        let chain = chain.ok().flatten();
+        chain.is_some_and(|chain| Issuer::read(&chain, key, SystemTime::now()).is_ok())
     }
 
     /// The same; where there is no issuer, one for `domains` is made and kept. Several processes that do so at once end
@@ -130,6 +138,14 @@ impl KeyDirectory {
         let (files, issuer) = self.read_unlocked()?;
         if let Some(issuer) = issuer {
             return Ok((files, issuer));
+        }
+        if self.metadata(KEY_FILE)?.is_some() {
+            // Its chain is prepared.
+            self.put(CHAIN_FILE)?;
+            self.sync();
+            if let (files, Some(issuer)) = self.read_unlocked()? {
+                return Ok((files, issuer));
+            }
         }
         let made = self.write_new(domains, KEY_FILE, CHAIN_FILE)?;
         Ok((files, made))
@@ -239,9 +255,12 @@ impl KeyDirectory {
         chain: &str,
     ) -> Result<HeldIssuer, KeyDirectoryError> {
         let made = create(domains, SystemTime::now())?;
-        // The key first: a chain without a key could have been published.
-        self.write(key, made.key.as_bytes(), 0o600)?;
-        self.write(chain, made.chain.as_bytes(), 0o644)?;
+        self.prepare(key, made.key.as_bytes(), 0o600)?;
+        self.prepare(chain, made.chain.as_bytes(), 0o644)?;
+        // The key first: a chain without a key could have been published. What is ended between the two is completed at
+        // the next start.
+        self.put(key)?;
+        self.put(chain)?;
         self.sync();
         Ok(HeldIssuer {
             chain: made.chain.into_bytes(),

@@ -28,9 +28,19 @@ impl KeyDirectory {
         content: &[u8],
         mode: u32,
     ) -> Result<(), KeyDirectoryError> {
-        let new = format!(".{name}.new");
+        self.prepare(name, content, mode)?;
+        self.put(name)
+    }
+
+    /// Writes a file whole beside its place.
+    pub(super) fn prepare(
+        &self,
+        name: &str,
+        content: &[u8],
+        mode: u32,
+    ) -> Result<(), KeyDirectoryError> {
         let write = || {
-            let path = self.file(&new);
+            let path = self.file(&prepared(name));
             // Left behind by a process that was ended: only the holder of the lock is here.
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -44,8 +54,12 @@ impl KeyDirectory {
             file.write_all(content)?;
             file.sync_all()
         };
-        write().map_err(|error| self.io(name, error))?;
-        self.rename(&new, name)
+        write().map_err(|error| self.io(name, error))
+    }
+
+    /// Puts a file that was prepared in its place.
+    pub(super) fn put(&self, name: &str) -> Result<(), KeyDirectoryError> {
+        self.rename(&prepared(name), name)
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), KeyDirectoryError> {
@@ -203,6 +217,11 @@ impl KeyDirectory {
         };
         KeyDirectoryError::Io { path, error }
     }
+}
+
+/// What a file is called before it is in its place.
+pub(super) fn prepared(name: &str) -> String {
+    format!(".{name}.new")
 }
 
 /// Whether what belongs to `owner` is in the hands of somebody whom `user` need not trust. Root can change everything

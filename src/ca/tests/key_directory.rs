@@ -144,6 +144,30 @@ fn half_of_an_issuer_is_refused_and_not_completed() {
 }
 
 #[test]
+fn a_ca_whose_making_was_interrupted_is_completed() {
+    let (_dir, directory) = directory();
+    directory.create(&example()).unwrap();
+    let chain = fs::read(directory.file(CHAIN_FILE)).unwrap();
+    let prepared = directory.file(".issuer.pem.new");
+    fs::rename(directory.file(CHAIN_FILE), &prepared).unwrap();
+    // Nothing is changed by looking.
+    assert!(directory.read().unwrap().1.is_none());
+    assert!(prepared.exists());
+    let (_, issuer) = directory.read_or_create(&example()).unwrap();
+    assert_eq!(issuer.chain, chain);
+    assert!(directory.read().unwrap().1.is_some());
+    assert!(!prepared.exists());
+
+    // A chain that is not of this key is none of its own.
+    let (_other, other) = self::directory();
+    other.create(&example()).unwrap();
+    fs::rename(other.file(CHAIN_FILE), &prepared).unwrap();
+    fs::remove_file(directory.file(CHAIN_FILE)).unwrap();
+    let refused = refused(&directory, directory.read_or_create(&example()));
+    assert!(refused.contains("without issuer.pem"), "{refused}");
+}
+
+#[test]
 fn a_switch_that_was_interrupted_is_finished() {
     let now = SystemTime::now();
     let (_dir, directory) = directory();
