@@ -58,7 +58,7 @@ impl AuditOutput {
     ///
     /// # Errors
     /// There is none that can be opened. The one from before stays open, and is tried again.
-    pub(super) fn look(&mut self) -> io::Result<Change> {
+    pub(super) fn reopen_if_replaced(&mut self) -> io::Result<Change> {
         let AuditFile::Path(path) = &self.target else {
             return Ok(Change::None);
         };

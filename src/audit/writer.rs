@@ -152,7 +152,7 @@ impl AuditWriter {
 
     /// Writes what is left of the batch. A line that was begun is completed; in another file it is written anew.
     fn write(&mut self) -> io::Result<()> {
-        if self.output.look()? == Change::BeginsAnew {
+        if self.output.reopen_if_replaced()? == Change::BeginsAnew {
             let begun = &self.batch[..self.written];
             self.written = begun
                 .iter()

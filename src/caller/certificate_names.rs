@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
-use super::{CertificateIdentity, Claim, Identified, Means};
+use super::{CertificateIdentity, Claim, IdentificationMeans, Identified};
 use crate::config::SpiffePattern;
 use crate::policy::CallerIndex;
 
@@ -44,13 +44,14 @@ impl CertificateOwners {
     pub fn owner(&self, certificate: &CertificateIdentity) -> Claim<Identified> {
         let mut claim = Claim::Nobody;
         if let Some(id) = &certificate.spiffe_id {
-            claim = claim.and(self.owner_of_id(id).by(Means::SpiffeId));
+            claim = claim.and(self.owner_of_id(id).by(IdentificationMeans::SpiffeId));
         }
         if !self.dns_names.is_empty() {
             let owners = certificate.dns_names.iter();
             let owners = owners.filter_map(|name| self.dns_names.get(name));
-            let by_name =
-                |claim: Claim<_>, owner: &Claim<_>| claim.and(owner.by(Means::CertificateName));
+            let by_name = |claim: Claim<_>, owner: &Claim<_>| {
+                claim.and(owner.by(IdentificationMeans::CertificateName))
+            };
             claim = owners.fold(claim, by_name);
         }
         claim
@@ -124,7 +125,7 @@ mod tests {
         }
     }
 
-    fn of(caller: CallerIndex, means: Means) -> Claim<Identified> {
+    fn of(caller: CallerIndex, means: IdentificationMeans) -> Claim<Identified> {
         Claim::Of(Identified { caller, means })
     }
 
@@ -139,9 +140,15 @@ mod tests {
             let id = format!("spiffe://corp.example{id}");
             owners.owner(&certificate(Some(&id), &[]))
         };
-        assert_eq!(owner("/ns/billing/sa/app"), of(0, Means::SpiffeId));
-        assert_eq!(owner("/ns/shop/sa/search"), of(1, Means::SpiffeId));
-        assert_eq!(owner("/plain"), of(2, Means::SpiffeId));
+        assert_eq!(
+            owner("/ns/billing/sa/app"),
+            of(0, IdentificationMeans::SpiffeId)
+        );
+        assert_eq!(
+            owner("/ns/shop/sa/search"),
+            of(1, IdentificationMeans::SpiffeId)
+        );
+        assert_eq!(owner("/plain"), of(2, IdentificationMeans::SpiffeId));
         assert_eq!(owner("/ns/billing/sa/search"), Claim::Several);
         for id in [
             "",
@@ -166,14 +173,14 @@ mod tests {
         let owner = |id, names: &[&str]| owners.owner(&certificate(id, names));
         assert_eq!(
             owner(None, &["x", "billing.internal"]),
-            of(0, Means::CertificateName)
+            of(0, IdentificationMeans::CertificateName)
         );
         assert_eq!(
             owner(None, &["billing.internal", "search.internal"]),
             Claim::Several
         );
         let id = Some("spiffe://corp.example/billing");
-        assert_eq!(owner(id, &["x"]), of(2, Means::SpiffeId));
+        assert_eq!(owner(id, &["x"]), of(2, IdentificationMeans::SpiffeId));
         assert_eq!(owner(id, &["billing.internal"]), Claim::Several);
         assert_eq!(owner(None, &[]), Claim::Nobody);
     }

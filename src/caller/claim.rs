@@ -1,6 +1,6 @@
 //! Whose something is that callers are known by.
 
-use super::{Identified, Means};
+use super::{IdentificationMeans, Identified};
 use crate::policy::CallerIndex;
 
 /// Whose something is that callers are known by.
@@ -47,7 +47,7 @@ impl<T: IsOfCaller> Claim<T> {
 impl Claim<CallerIndex> {
     /// The same, with how the caller is known.
     #[must_use]
-    pub fn by(self, means: Means) -> Claim<Identified> {
+    pub fn by(self, means: IdentificationMeans) -> Claim<Identified> {
         match self {
             Self::Nobody => Claim::Nobody,
             Self::Of(caller) => Claim::Of(Identified { caller, means }),

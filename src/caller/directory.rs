@@ -6,7 +6,7 @@ use super::certificate_names::CertificateOwners;
 use super::key::{self, KeyDigest, KeyOwners};
 use super::token::{TokenVerifier, Verification};
 use super::user::UserOwners;
-use super::{CertificateIdentity, Claim, Identified, Means};
+use super::{CertificateIdentity, Claim, IdentificationMeans, Identified};
 use crate::config::{self, Config};
 use crate::policy::{CallerIndex, CallerNames};
 
@@ -74,17 +74,21 @@ impl Callers {
 
     /// Whose the user is that a process runs as.
     pub fn by_user(&self, uid: u32) -> Claim<Identified> {
-        self.users.owner(uid).by(Means::User)
+        self.users.owner(uid).by(IdentificationMeans::User)
     }
 
     /// Whose the key is of which this is kept.
     pub fn by_key_digest(&self, key: &KeyDigest) -> Claim<Identified> {
-        self.keys.owner_by_digest(key).by(Means::Key)
+        self.keys.owner_by_digest(key).by(IdentificationMeans::Key)
     }
 
     /// Whose a secret is: a key, or else a token.
     pub fn by_secret(&self, secret: &str, tokens: &TokenVerifier) -> Verification {
-        match self.keys.owner(secret.as_bytes()).by(Means::Key) {
+        match self
+            .keys
+            .owner(secret.as_bytes())
+            .by(IdentificationMeans::Key)
+        {
             Claim::Of(identified) => Verification::Caller(identified),
             Claim::Several => Verification::Ambiguous,
             Claim::Nobody if tokens.is_empty() => {

@@ -25,12 +25,12 @@ pub struct Identified {
     /// Who it is.
     pub caller: CallerIndex,
     /// By what.
-    pub means: Means,
+    pub means: IdentificationMeans,
 }
 
 /// By what a caller is known: one of the keys of `[callers.NAME]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Means {
+pub enum IdentificationMeans {
     /// The SPIFFE ID of its certificate.
     SpiffeId,
     /// A DNS name of its certificate.
@@ -45,7 +45,7 @@ pub enum Means {
     Key,
 }
 
-impl Means {
+impl IdentificationMeans {
     /// Whether it is a connection that shows it, for all of its requests.
     pub fn is_of_connection(self) -> bool {
         matches!(self, Self::SpiffeId | Self::CertificateName | Self::User)

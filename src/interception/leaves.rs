@@ -24,10 +24,10 @@ pub(super) struct KnownLeaf {
 
 /// The most recently used ones.
 #[derive(Default)]
-pub(super) struct Leaves(Mutex<Known>);
+pub(super) struct Leaves(Mutex<LeavesByHost>);
 
 #[derive(Default)]
-struct Known {
+struct LeavesByHost {
     by_host: HashMap<Box<str>, (KnownLeaf, u64)>,
     /// Counts the uses.
     uses: u64,

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// address that has a quarter of them gets no more. Of IPv6 the first 64 bits count, since a client has all addresses
 /// that begin with them. The number may change at any time. A new limit has none.
 #[derive(Debug, Default)]
-pub struct FairLimit(Mutex<Held>);
+pub struct FairLimit(Mutex<FairCounts>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct FairCounts {
     max: usize,
     taken: usize,
     /// Those that hold one, at least.
@@ -52,7 +52,7 @@ impl FairLimit {
         })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, FairCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

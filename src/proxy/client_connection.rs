@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::caller::{KeyDigest, Means, PresentedCertificate};
+use crate::caller::{IdentificationMeans, KeyDigest, PresentedCertificate};
 use crate::client_socket::Peer;
 use crate::config::Scheme;
 use crate::limit::Permit;
@@ -66,7 +66,7 @@ pub struct NamedCaller {
     /// Its name.
     pub name: Box<str>,
     /// How it was known.
-    pub means: Means,
+    pub means: IdentificationMeans,
     /// What is kept of the key or token that it showed, if it was known by one.
     pub shown: Option<ShownSecret>,
 }

@@ -12,7 +12,8 @@ use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use crate::caller::token::{self, PendingVerification, Verification, Verified};
 use crate::caller::{
-    self, CertificateIdentity, CertificateRefusal, Claim, Identified, Means, PresentedSecret,
+    self, CertificateIdentity, CertificateRefusal, Claim, IdentificationMeans, Identified,
+    PresentedSecret,
 };
 use crate::client_socket::Peer;
 use crate::snapshot::{ListenerRules, Snapshot};
@@ -102,7 +103,7 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
 /// What is kept of a key or token for what outlives its request.
 fn kept_of(secret: &str, verification: &Verification) -> Option<ShownSecret> {
     match verification {
-        Verification::Caller(identified) if identified.means == Means::Key => {
+        Verification::Caller(identified) if identified.means == IdentificationMeans::Key => {
             let digest = caller::digest_of(secret.as_bytes());
             Some(ShownSecret::Key(Box::new(digest)))
         }
@@ -227,9 +228,11 @@ fn opener_of(snapshot: &Snapshot, opener: &NamedCaller) -> Result<Identified, &'
         return Err("the token that opened it has ended");
     }
     let is_known = match (means, &opener.shown) {
-        (Means::Token, Some(ShownSecret::TokenUntil(_))) => now.token.is_some(),
-        (Means::ServiceAccount, Some(ShownSecret::TokenUntil(_))) => now.service_account.is_some(),
-        (Means::Key, Some(ShownSecret::Key(key))) => {
+        (IdentificationMeans::Token, Some(ShownSecret::TokenUntil(_))) => now.token.is_some(),
+        (IdentificationMeans::ServiceAccount, Some(ShownSecret::TokenUntil(_))) => {
+            now.service_account.is_some()
+        }
+        (IdentificationMeans::Key, Some(ShownSecret::Key(key))) => {
             callers.by_key_digest(key) == Claim::Of(identified)
         }
         _ => false,

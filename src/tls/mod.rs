@@ -4,8 +4,8 @@ mod client_verifier;
 mod pem;
 mod reason;
 mod revocation;
-mod server;
 mod server_certificates;
+mod server_tls;
 #[cfg(test)]
 pub mod test_certificates;
 #[cfg(test)]
@@ -15,6 +15,6 @@ mod turns;
 pub use client_verifier::ClientVerifier;
 pub use pem::{FileError, certificates_of, key_of, roots_of};
 pub use reason::{reason, without_documentation_link};
-pub use server::ServerTls;
 pub use server_certificates::ServerCertificate;
+pub use server_tls::ServerTls;
 pub use turns::HandshakeTurns;

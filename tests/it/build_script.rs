@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-struct Place {
+struct ScriptDirectory {
     directory: tempfile::TempDir,
     script: PathBuf,
 }
 
-impl Place {
+impl ScriptDirectory {
     /// An empty directory, and the compiled script.
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ const TOLD: &str = "ABCDEF0123456789abcdef0123456789abcdef01";
 
 #[test]
 fn a_commit_that_is_told_is_the_one() {
-    let place = Place::new();
+    let place = ScriptDirectory::new();
     for profile in ["debug", "release"] {
         assert_eq!(place.commit(profile, Some(TOLD)), "abcdef012345");
         for nothing in [None, Some(""), Some("unknown")] {
@@ -93,7 +93,7 @@ fn a_commit_that_is_told_is_the_one() {
 
 #[test]
 fn a_crate_has_the_commit_that_it_was_packed_from() {
-    let place = Place::new();
+    let place = ScriptDirectory::new();
     let noted =
         format!("{{\n  \"git\": {{\n    \"sha1\": \"{TOLD}\"\n  }},\n  \"path_in_vcs\": \"\"\n}}");
     std::fs::write(place.package().join(".cargo_vcs_info.json"), noted).unwrap();
@@ -103,7 +103,7 @@ fn a_crate_has_the_commit_that_it_was_packed_from() {
 
 #[test]
 fn a_release_of_a_clone_has_the_commit_that_is_checked_out() {
-    let place = Place::new();
+    let place = ScriptDirectory::new();
     let Some(commit) = make_clone(&place.package()) else {
         println!("skipped: git is missing");
         return;
@@ -115,7 +115,7 @@ fn a_release_of_a_clone_has_the_commit_that_is_checked_out() {
 
 #[test]
 fn a_clone_around_the_sources_is_not_theirs() {
-    let place = Place::new();
+    let place = ScriptDirectory::new();
     if make_clone(place.directory.path()).is_none() {
         println!("skipped: git is missing");
         return;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::claims::Claims;
-use crate::caller::{CallerIndex, Identified, Means};
+use crate::caller::{CallerIndex, IdentificationMeans, Identified};
 use crate::config::{CallerToken, ServiceAccount};
 
 /// Who the claims of a token belong to, if its signature is good.
@@ -97,7 +97,7 @@ impl TokenRules {
         fitting.fold(Owner::Nobody, |owner, (caller, _)| {
             owner.or(Owner::One(Identified {
                 caller: *caller,
-                means: Means::Token,
+                means: IdentificationMeans::Token,
             }))
         })
     }
@@ -116,7 +116,7 @@ impl AccountRules {
         let owner = names.entry(account.name.clone()).or_insert(Owner::Nobody);
         *owner = owner.or(Owner::One(Identified {
             caller,
-            means: Means::ServiceAccount,
+            means: IdentificationMeans::ServiceAccount,
         }));
     }
 

@@ -104,10 +104,10 @@ impl Program {
     /// Waits for its end, and passes on what comes until then. What it ended with.
     pub(super) async fn ended(&mut self, signals: &mut Signals) -> u8 {
         loop {
-            self.look();
+            self.take_statuses();
             if self.is_stopped && signals::stop_with_the_job() {
                 // The shell lets the whole job go on, so that the program most likely runs already.
-                self.look();
+                self.take_statuses();
                 self.go_on();
             }
             if let Some(code) = self.code {
@@ -124,14 +124,14 @@ impl Program {
                 self.signal(arrival.signal);
             }
             if arrival.signal == Signal::CONT {
-                self.look();
+                self.take_statuses();
                 self.go_on();
             }
         }
     }
 
     /// Takes in what has become of it, and of what others have left to this process as the first of a namespace.
-    fn look(&mut self) {
+    fn take_statuses(&mut self) {
         let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         while let Ok(Some((id, status))) = wait(options) {
             if id == self.id {

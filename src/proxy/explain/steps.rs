@@ -8,7 +8,7 @@ use super::lost::{self, Matched};
 use super::sent::{self, Leaving};
 use super::state::{self, ExplainState};
 use super::stop::{Stop, always, unless, way_denied};
-use crate::caller::{CallerIndex, Identified, Means};
+use crate::caller::{CallerIndex, IdentificationMeans, Identified};
 use crate::client_socket::Peer;
 use crate::config::{self, ListenAddress, Scheme};
 use crate::egress::Reach;
@@ -394,19 +394,25 @@ impl<'s> Steps<'s> {
 }
 
 /// By what a caller can be known that comes to a listener.
-fn means_at(caller: &config::Caller, listener: &config::Listener) -> Option<Means> {
+fn means_at(caller: &config::Caller, listener: &config::Listener) -> Option<IdentificationMeans> {
     let verifies = (listener.tls.as_ref()).is_some_and(|tls| tls.client_ca_file.is_some());
     let is_unix = listener.address.is_unix();
     [
-        (Means::Key, caller.key.is_some()),
-        (Means::Token, caller.token.is_some()),
-        (Means::ServiceAccount, caller.service_account.is_some()),
-        (Means::SpiffeId, verifies && caller.spiffe_id.is_some()),
+        (IdentificationMeans::Key, caller.key.is_some()),
+        (IdentificationMeans::Token, caller.token.is_some()),
         (
-            Means::CertificateName,
+            IdentificationMeans::ServiceAccount,
+            caller.service_account.is_some(),
+        ),
+        (
+            IdentificationMeans::SpiffeId,
+            verifies && caller.spiffe_id.is_some(),
+        ),
+        (
+            IdentificationMeans::CertificateName,
             verifies && caller.certificate_name.is_some(),
         ),
-        (Means::User, is_unix && caller.user.is_some()),
+        (IdentificationMeans::User, is_unix && caller.user.is_some()),
     ]
     .into_iter()
     .find_map(|(means, can)| can.then_some(means))

@@ -52,7 +52,7 @@ enum InterceptionEnd {
 }
 
 /// What a handshake was for, as far as that became known.
-struct Asked {
+struct HandshakePurpose {
     /// The destination that the connection was opened for, then the one that the client names in its first message.
     named: NamedDestination,
     spoken: Option<SpokenHttp>,
@@ -80,7 +80,7 @@ pub async fn intercept(
         mut undecided,
         ..
     } = *pending;
-    let mut asked = Asked {
+    let mut purpose = HandshakePurpose {
         named: NamedDestination {
             target,
             taken: None,
@@ -89,12 +89,12 @@ pub async fn intercept(
         may_pass: undecided.is_some(),
     };
     let end = {
-        let handshake = pin!(run(socket, received, &mut asked, &shard, listener));
+        let handshake = pin!(run(socket, received, &mut purpose, &shard, listener));
         client.until_cut(handshake).await?
     };
     drop(place);
     let snapshot = &shard.snapshot;
-    if let (Some(undecided), Some(taken)) = (&mut undecided, &asked.named.taken) {
+    if let (Some(undecided), Some(taken)) = (&mut undecided, &purpose.named.taken) {
         undecided.set_intercepted(snapshot, taken);
     }
     let (failed, socket) = match end {
@@ -105,7 +105,7 @@ pub async fn intercept(
                 Some(_) => Some(Negotiated::Http1),
                 None => None,
             };
-            client.set_target(asked.named.target);
+            client.set_target(purpose.named.target);
             return Some(Intercepted::Secured(ClientSocket::Tls(stream), negotiated));
         }
         InterceptionEnd::Unmatched(socket, received) => {
@@ -124,7 +124,7 @@ pub async fn intercept(
         InterceptionEnd::Failed(failed, socket) => (failed, socket),
     };
     drop(undecided);
-    report(&failed, &asked.named, snapshot, client);
+    report(&failed, &purpose.named, snapshot, client);
     snapshot.count_interception(listener, failed.outcome);
     if let Some(mut socket) = socket {
         // A close with unread bytes would reset the connection, and the alert with it.
@@ -176,7 +176,7 @@ fn report(
 async fn run(
     mut socket: ClientSocket,
     received: Bytes,
-    asked: &mut Asked,
+    purpose: &mut HandshakePurpose,
     shard: &Rc<ShardSnapshot>,
     listener: usize,
 ) -> InterceptionEnd {
@@ -184,7 +184,7 @@ async fn run(
     let patience = snapshot.config.listeners[listener].handshake_timeout;
     let mut until = Instant::now() + patience;
     let mut received = BytesMut::from(received);
-    if asked.may_pass && received.is_empty() {
+    if purpose.may_pass && received.is_empty() {
         // Whoever speaks first, and the end too, is for the tunnel.
         let first = timeout(DETECT, socket.read_buf(&mut received)).await;
         if !matches!(first, Ok(Ok(1..))) {
@@ -194,7 +194,7 @@ async fn run(
     let hello = timeout_at(until, client_hello::read(&mut socket, &mut received));
     let accepted = match hello.await {
         Ok(Ok(accepted)) => accepted,
-        Ok(Err(NoHello::Plaintext)) if asked.may_pass => {
+        Ok(Err(NoHello::Plaintext)) if purpose.may_pass => {
             return InterceptionEnd::Unmatched(socket, received.freeze());
         }
         Ok(Err(NoHello::Plaintext)) => return InterceptionEnd::Plaintext(socket),
@@ -209,10 +209,10 @@ async fn run(
         Err(_) => return InterceptionEnd::Failed(late(), None),
     };
     let name = accepted.client_hello().server_name().map(str::to_owned);
-    let named = proxy::name_inside(snapshot, listener, &asked.named.target, name.as_deref());
+    let named = proxy::name_inside(snapshot, listener, &purpose.named.target, name.as_deref());
     match named {
-        Ok(named) => asked.named = named,
-        Err(refused) if refused.is_unmatched && asked.may_pass => {
+        Ok(named) => purpose.named = named,
+        Err(refused) if refused.is_unmatched && purpose.may_pass => {
             return InterceptionEnd::Unmatched(socket, received.freeze());
         }
         Err(NotIntercepted { reason, .. }) => {
@@ -223,7 +223,7 @@ async fn run(
     }
     drop(received);
     let began = Instant::now();
-    let spoken = match (asked.spoken, &asked.named.taken) {
+    let spoken = match (purpose.spoken, &purpose.named.taken) {
         (None, Some(taken)) => {
             let pool = shard.pool(taken.upstream as usize);
             pool.spoken().await.ok()
@@ -237,7 +237,7 @@ async fn run(
         // What is wrong with the API each request is told, in the version that its client speaks.
         Some(SpokenHttp::Http2 { .. }) | None => MirroredAlpn::Http2AndHttp1,
     };
-    asked.named.target.extended_connect = matches!(
+    purpose.named.target.extended_connect = matches!(
         spoken,
         Some(SpokenHttp::Http2 {
             extended_connect: true
@@ -250,7 +250,7 @@ async fn run(
         return InterceptionEnd::Failed(failed, Some(socket));
     };
     // A key and a signature, if there is no leaf for the name yet.
-    let host = &asked.named.target.host;
+    let host = &purpose.named.target.host;
     let made = shard
         .turns
         .compute(|| interception.server_config(host, alpn));

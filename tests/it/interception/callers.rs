@@ -15,7 +15,7 @@ use crate::support::tls::Ca;
 
 const KEY: &str = "billing-key-0123456789abcdef0123456789abcdef";
 
-struct Known {
+struct Setup {
     api: Api,
     sidebearer: Sidebearer,
     _idp: Idp,
@@ -23,7 +23,7 @@ struct Known {
 }
 
 /// A listener that only `billing` may use, with more lines of its table.
-fn known(caller: &str, more: &str) -> Known {
+fn known(caller: &str, more: &str) -> Setup {
     let (ca, idp) = (Ca::new(), Idp::start());
     let tls = ca.own_certificate().server(&["http/1.1"]);
     let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
@@ -44,7 +44,7 @@ fn known(caller: &str, more: &str) -> Known {
     let callers = format!(
         "[callers.billing]\nkey = {{ file = \"billing.key\" }}\n{caller}\n[callers.search]\nkey = {{ file = \"search.key\" }}\n"
     );
-    Known {
+    Setup {
         sidebearer: Sidebearer::start_in(dir, &format!("{config}{more}\n{callers}")),
         api,
         _idp: idp,
@@ -57,7 +57,7 @@ fn connect_as(key: &str) -> String {
     format!("CONNECT {CRM} HTTP/1.1\r\nHost: {CRM}\r\nProxy-Authorization: Basic {basic}\r\n\r\n")
 }
 
-impl Known {
+impl Setup {
     async fn open(&self) -> Connection {
         let proxy = self.sidebearer.address_of("proxy");
         let mut stream = TcpStream::connect(proxy).await.unwrap();

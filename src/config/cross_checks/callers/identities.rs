@@ -142,8 +142,8 @@ fn issuers(draft: &Draft, report: &Report<'_>) {
 /// for a claim of its own, only a request can tell. Callers with claims of the same names are compared by the values, so
 /// that thousands of them stay cheap.
 fn tokens(draft: &Draft, report: &Report<'_>) {
-    type Asked<'d> = (&'d CallerToken, &'d Caller, &'d SourceSpan);
-    let mut by_names: BTreeMap<(&str, &str, Vec<&str>), Vec<Asked<'_>>> = BTreeMap::new();
+    type DeclaredToken<'d> = (&'d CallerToken, &'d Caller, &'d SourceSpan);
+    let mut by_names: BTreeMap<(&str, &str, Vec<&str>), Vec<DeclaredToken<'_>>> = BTreeMap::new();
     for (caller, place) in draft.sound_callers() {
         if let Some(token) = &caller.token {
             let names = token.claims.keys().map(String::as_str).collect();
