@@ -8,9 +8,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
-use x509_parser::time::ASN1Time;
 
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, since_epoch};
 
 /// The longest SPIFFE ID, in bytes (SPIFFE-ID section 2.3).
 const MAX_SPIFFE_ID: usize = 2048;
@@ -40,6 +39,8 @@ pub struct PresentedCertificate {
     chain: Vec<CertificateDer<'static>>,
     /// [`ServerTls::admission`] of the last that found it good.
     good_for: AtomicU64,
+    /// Until when it is good as far as that one knows, in seconds since the Unix epoch.
+    good_until: AtomicU64,
 }
 
 /// Why a certificate that was good when the connection began counts no longer.
@@ -54,6 +55,9 @@ pub enum CertificateRefusal {
     /// It has been revoked since.
     #[error("the certificate of the client has been revoked")]
     Revoked,
+    /// Nobody has renewed the CRL of a CA that signed it.
+    #[error("the CRL of a CA that signed the certificate of the client has ended")]
+    CrlEnded,
     /// By the CAs and CRLs of now it is not good.
     #[error("by the CAs and CRLs of now the certificate of the client is not good")]
     NotAdmitted,
@@ -99,21 +103,40 @@ impl CertificateIdentity {
 }
 
 impl PresentedCertificate {
-    /// One that `verifier` has found good, with the `chain` that it came with.
+    /// One that `verifier` has found good at `now`, a time since the Unix epoch, with the `chain` that it came with.
     pub fn new(
         identity: CertificateIdentity,
         chain: &[CertificateDer<'_>],
         verifier: &ServerTls,
+        now: Duration,
     ) -> Self {
-        Self {
+        let presented = Self {
             identity,
             chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
-            good_for: AtomicU64::new(verifier.admission),
-        }
+            good_for: AtomicU64::default(),
+            good_until: AtomicU64::default(),
+        };
+        presented.set_good(verifier, now);
+        presented
+    }
+
+    /// Whether it has ended at `now`, a time since the Unix epoch, or a CA above it, or the CRL of one, as far as is
+    /// known since it was [checked](Self::check) last.
+    pub fn has_ended(&self, now: Duration) -> bool {
+        now.as_secs() > self.good_until.load(Relaxed)
+    }
+
+    fn set_good(&self, listener: &ServerTls, now: Duration) {
+        let verifier = listener.clients.as_ref();
+        let until = verifier.map_or(Duration::ZERO, |verifier| {
+            verifier.good_until(&self.chain, now)
+        });
+        self.good_until.store(until.as_secs(), Relaxed);
+        self.good_for.store(listener.admission, Relaxed);
     }
 
     /// Who it says that the client is, if it is still good: at `now`, a time since the Unix epoch, and by what its
-    /// listener is now. It is verified again only if CAs or CRLs have changed.
+    /// listener is now. It is verified again only if CAs or CRLs have changed, or if one of them has ended.
     ///
     /// # Errors
     /// It is not good any more.
@@ -126,15 +149,16 @@ impl PresentedCertificate {
             return Err(CertificateRefusal::NotValidNow);
         }
         let listener = listener.ok_or(CertificateRefusal::NoVerifier)?;
-        if self.good_for.load(Relaxed) != listener.admission {
+        if self.good_for.load(Relaxed) != listener.admission || self.has_ended(now) {
             let verifier = listener.clients.as_ref();
             let verifier = verifier.ok_or(CertificateRefusal::NoVerifier)?;
             let verified = verifier.verify_again(&self.chain, now);
             verified.map_err(|error| match error {
                 CertificateError::Revoked => CertificateRefusal::Revoked,
+                CertificateError::ExpiredRevocationList => CertificateRefusal::CrlEnded,
                 _ => CertificateRefusal::NotAdmitted,
             })?;
-            self.good_for.store(listener.admission, Relaxed);
+            self.set_good(listener, now);
         }
         Ok(&self.identity)
     }
@@ -181,11 +205,6 @@ fn dns_name(name: &GeneralName) -> Option<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let is_name = !name.is_empty() && name.bytes().all(is_allowed);
     is_name.then(|| name.to_ascii_lowercase().into())
-}
-
-/// What lies before the epoch counts as the epoch.
-fn since_epoch(time: ASN1Time) -> Duration {
-    Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -176,8 +176,8 @@ impl OpenTunnel {
     /// What its client showed and has ended at `now`, if something has.
     fn outlived(&self, now: Duration) -> Option<Revocation> {
         let certificate = self.client.certificate();
-        if certificate.is_some_and(|certificate| now > certificate.identity.not_after) {
-            return Some("the certificate of its client has ended".into());
+        if certificate.is_some_and(|certificate| certificate.has_ended(now)) {
+            return Some("the certificate of its client, or what vouches for it, has ended".into());
         }
         let caller = self.caller.as_ref();
         let has_ended = caller.is_some_and(|caller| caller.has_ended(now));

@@ -11,6 +11,7 @@ pub mod test_certificates;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod validity;
 
 pub use client_verifier::ClientVerifier;
 pub use pem::{FileError, certificates_of, key_of, roots_of};
@@ -18,3 +19,4 @@ pub use reason::{reason, without_documentation_link};
 pub use server_certificates::ServerCertificate;
 pub use server_tls::ServerTls;
 pub use turns::HandshakeTurns;
+pub use validity::since_epoch;

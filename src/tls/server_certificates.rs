@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::pem::{FileError, certificates_of, key_of};
+use super::validity::since_epoch;
 use crate::config::CertificateFiles;
 
 /// What is known of a certificate that a listener presents.
@@ -51,10 +52,9 @@ impl ServerCertificates {
             for name in dns_names(&leaf) {
                 by_name.entry(name).or_default().push(at);
             }
-            let not_after = leaf.validity().not_after.timestamp();
             known.push(ServerCertificate {
                 file: file.path().to_owned(),
-                not_after: Duration::from_secs(u64::try_from(not_after).unwrap_or(0)),
+                not_after: since_epoch(leaf.validity().not_after),
             });
             let key = key_of(&files.key_file)?;
             let key = CertifiedKey::from_der(chain.clone(), key, provider).map_err(|error| {

@@ -40,7 +40,17 @@ pub fn params(name: &str, serial: u64) -> CertificateParams {
 impl Ca {
     /// One that signed itself, or that another has signed.
     pub fn new(name: &str, serial: u64, issuer: Option<&Ca>) -> Self {
-        let mut params = params(name, serial);
+        Self::of(params(name, serial), issuer)
+    }
+
+    /// One that another has signed, and that ends when this year begins.
+    pub fn until(year: i32, name: &str, issuer: &Ca) -> Self {
+        let mut params = params(name, 2);
+        params.not_after = date_time_ymd(year, 1, 1);
+        Self::of(params, Some(issuer))
+    }
+
+    fn of(mut params: CertificateParams, issuer: Option<&Ca>) -> Self {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = match issuer {
@@ -62,8 +72,13 @@ impl Ca {
         leaf.unwrap().der().clone()
     }
 
-    /// Revokes these serial numbers; due to be renewed in 2030.
+    /// Revokes these serial numbers; published in 2020, due to be renewed in 2030.
     pub fn crl(&self, revoked: &[u64]) -> String {
+        self.crl_of(2020, revoked)
+    }
+
+    /// The same, published in this year and due to be renewed ten years later.
+    pub fn crl_of(&self, year: i32, revoked: &[u64]) -> String {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -71,8 +86,8 @@ impl Ca {
             invalidity_date: None,
         });
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2030, 1, 1),
+            this_update: date_time_ymd(year, 1, 1),
+            next_update: date_time_ymd(year + 10, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

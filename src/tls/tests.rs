@@ -64,6 +64,28 @@ fn a_crl_that_another_key_signed_is_worth_nothing() {
 }
 
 #[test]
+fn of_several_crls_of_one_ca_the_newest_counts_in_any_order() {
+    let root = Ca::new("root", 1, None);
+    let (older, newer) = (root.crl(&[]), root.crl_of(2021, &[8]));
+    let now = in_2030() + 30 * DAY;
+    for both in [older.clone() + &newer, newer + &older] {
+        assert_eq!(judge(&root, Some(&both), &[root.leaf(7)], now), Ok(()));
+        let refused = judge(&root, Some(&both), &[root.leaf(8)], now);
+        assert_eq!(refused, Err(CertificateError::Revoked));
+    }
+}
+
+#[test]
+fn crls_of_two_cas_of_one_name_are_refused() {
+    let (root, renewed) = (Ca::new("root", 1, None), Ca::new("root", 1, None));
+    let dir = tempfile::tempdir().unwrap();
+    let both = root.crl(&[]) + &renewed.crl_of(2021, &[]);
+    let refused = ServerTls::read(&settings(dir.path(), &root, Some(&both)));
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("one name and different keys"), "{told}");
+}
+
+#[test]
 fn admission_changes_with_cas_and_crls_and_not_with_certificates() {
     let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
     let settings = settings(dir.path(), &root, Some(&root.crl(&[])));

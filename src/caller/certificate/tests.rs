@@ -4,7 +4,7 @@ use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType, date_time_ymd};
 
 use super::*;
-use crate::tls::test_certificates::{Ca, in_2030, settings};
+use crate::tls::test_certificates::{Ca, DAY, in_2030, settings};
 
 fn uri(text: &str) -> SanType {
     SanType::URI(Ia5String::try_from(text).unwrap())
@@ -150,7 +150,7 @@ fn a_presented_certificate_is_verified_again_when_cas_or_crls_have_changed() {
     let present = |serial| {
         let chain = [root.leaf(serial)];
         let identity = CertificateIdentity::read(&chain[0]).unwrap();
-        PresentedCertificate::new(identity, &chain, &first)
+        PresentedCertificate::new(identity, &chain, &first, now)
     };
     let (good, revoked) = (present(7), present(8));
     let check = |certificate: &PresentedCertificate, tls: Option<&ServerTls>| {
@@ -186,4 +186,42 @@ fn a_presented_certificate_is_verified_again_when_cas_or_crls_have_changed() {
         check(&good, Some(&ServerTls::read(&settings).unwrap())),
         refused
     );
+}
+
+#[test]
+fn a_presented_certificate_ends_with_the_crl_of_its_ca_unless_that_is_renewed() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let settings = settings(dir.path(), &root, Some(&root.crl(&[])));
+    let first = ServerTls::read(&settings).unwrap();
+    let chain = [root.leaf(7)];
+    let identity = CertificateIdentity::read(&chain[0]).unwrap();
+    let certificate = PresentedCertificate::new(identity, &chain, &first, in_2030());
+    let last = in_2030() + DAY;
+    assert_eq!(certificate.check(Some(&first), last).map(drop), Ok(()));
+    assert!(!certificate.has_ended(last));
+
+    let later = last + Duration::from_secs(1);
+    assert!(certificate.has_ended(later));
+    let refused = certificate.check(Some(&first), later).map(drop);
+    assert_eq!(refused, Err(CertificateRefusal::CrlEnded));
+
+    std::fs::write(dir.path().join("ca.crl"), root.crl_of(2030, &[])).unwrap();
+    let second = ServerTls::read(&settings).unwrap();
+    assert_eq!(certificate.check(Some(&second), later).map(drop), Ok(()));
+    assert!(!certificate.has_ended(later));
+}
+
+#[test]
+fn a_presented_certificate_ends_with_the_ca_that_signed_it() {
+    let (root, dir) = (Ca::new("root", 1, None), tempfile::tempdir().unwrap());
+    let tls = ServerTls::read(&settings(dir.path(), &root, None)).unwrap();
+    let below = Ca::until(2031, "below", &root);
+    let chain = [below.leaf(7), below.der.clone()];
+    let identity = CertificateIdentity::read(&chain[0]).unwrap();
+    let certificate = PresentedCertificate::new(identity, &chain, &tls, in_2030());
+    assert!(!certificate.has_ended(in_2030() + 364 * DAY));
+    let later = in_2030() + 366 * DAY;
+    assert!(certificate.has_ended(later));
+    let refused = certificate.check(Some(&tls), later).map(drop);
+    assert_eq!(refused, Err(CertificateRefusal::NotAdmitted));
 }

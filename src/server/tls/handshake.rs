@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::time::timeout;
@@ -113,7 +114,12 @@ fn establish(
         Some(leaf) => {
             let identity = CertificateIdentity::read(leaf)
                 .map_err(|error| FailedHandshake::new("certificate_invalid", error.to_string()))?;
-            Some(Arc::new(PresentedCertificate::new(identity, chain, tls)))
+            // By the clock that the certificate was verified by.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.unwrap_or_default();
+            Some(Arc::new(PresentedCertificate::new(
+                identity, chain, tls, now,
+            )))
         }
     };
     client.set_tls(certificate);
