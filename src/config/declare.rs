@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::parse::syntax::Except;
 use super::rules::Rule;
 use super::words::one_of;
 
@@ -80,6 +81,8 @@ pub(super) struct TextForm {
     pub(super) says: &'static str,
     /// What the whole of every good one matches.
     pub(super) pattern: Option<&'static str>,
+    /// What is refused though the pattern matches it.
+    pub(super) except: Option<Except>,
     /// Whether an empty one is as good as none.
     pub(super) empty_is_absent: bool,
     /// A whole number from 0 to this may take its place.
@@ -101,8 +104,8 @@ pub(super) struct ListForm {
 /// The form of the elements of an array.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ElementForm {
-    /// Strings, and what the whole of every good one matches.
-    Text(Option<&'static str>),
+    /// Strings, what the whole of every good one matches, and what is refused though that matches.
+    Text(Option<&'static str>, Option<Except>),
     /// Numbers of TCP ports.
     Port,
 }
@@ -112,6 +115,8 @@ pub(super) enum ElementForm {
 pub(super) struct NameForm {
     /// What the whole of every good one matches.
     pub(super) pattern: Option<&'static str>,
+    /// What is refused though the pattern matches it.
+    pub(super) except: Option<Except>,
     /// Those that cannot be given.
     pub(super) taken: &'static [&'static str],
     /// The one that stands for all others.
@@ -132,6 +137,7 @@ impl NameForm {
     /// Any names.
     pub(super) const ANY: Self = Self {
         pattern: None,
+        except: None,
         taken: &[],
         every: None,
     };

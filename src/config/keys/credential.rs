@@ -234,6 +234,7 @@ keys! {
         /// More headers of token requests. A header that is always sent cannot be named.
         token_headers: SecretsByName = SecretsByName(NameForm {
             pattern: HEADER.pattern,
+            except: HEADER.except,
             taken: TAKEN_HEADERS,
             ..NameForm::ANY
         });

@@ -22,6 +22,7 @@ keys! {
         /// Headers of the requests to the collector.
         headers: SecretsByName = SecretsByName(NameForm {
             pattern: HEADER.pattern,
+            except: HEADER.except,
             taken: TAKEN_TRACE_HEADERS,
             ..NameForm::ANY
         });

@@ -79,6 +79,7 @@ impl Kind for Text {
         ValueForm::Text(TextForm {
             says: self.says,
             pattern: self.pattern,
+            except: None,
             empty_is_absent: true,
             or_number: None,
         })
@@ -155,6 +156,7 @@ impl<T: fmt::Display> Kind for Parsed<T> {
         ValueForm::Text(TextForm {
             says: self.says,
             pattern: self.syntax.pattern,
+            except: self.syntax.except,
             empty_is_absent: self.empty_is_absent,
             or_number: None,
         })
@@ -300,7 +302,7 @@ impl<T> Kind for List<T> {
     fn form(&self) -> ValueForm {
         ValueForm::List(ListForm {
             says: self.says,
-            elements: ElementForm::Text(self.syntax.pattern),
+            elements: ElementForm::Text(self.syntax.pattern, self.syntax.except),
             may_be_empty: matches!(self.without, AbsentList::Empty | AbsentList::Default { .. }),
             every: self.every,
         })
@@ -370,6 +372,7 @@ impl Kind for Raw {
         ValueForm::Text(TextForm {
             says: self.says,
             pattern: self.pattern,
+            except: None,
             empty_is_absent: self.or_number.is_none(),
             or_number: self.or_number,
         })
@@ -410,6 +413,7 @@ impl Kind for HttpUrl {
         ValueForm::Text(TextForm {
             says: "URL",
             pattern: HTTP_URL,
+            except: None,
             empty_is_absent: true,
             or_number: None,
         })

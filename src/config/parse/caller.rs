@@ -9,7 +9,7 @@ use super::super::report::Expected;
 use super::super::settings::spiffe::{SCHEME, SpiffePatternError};
 use super::super::settings::{ServiceAccount, SpiffePattern};
 use super::address::host_name;
-use super::http::injected;
+use super::http::{injected, of_connection, spelled};
 use super::syntax::Syntax;
 use crate::header_names::are_equivalent;
 
@@ -90,7 +90,16 @@ pub(in crate::config) fn service_account(text: &str) -> Result<ServiceAccount, E
 
 /// The name of a header that callers send.
 pub(in crate::config) const CALLER_HEADER: Syntax<HeaderName> =
-    Syntax::new(pattern!(header), caller_header);
+    Syntax::new(pattern!(header), caller_header).except("a_header_with_another_meaning", || {
+        let taken = TAKEN_HEADERS
+            .iter()
+            .map(|name| match name.strip_suffix('-') {
+                Some(start) => format!("{}[^0-9A-Za-z].*", spelled(start)),
+                None => spelled(name),
+            });
+        let taken: Vec<_> = taken.collect();
+        format!("{}|{}", of_connection().join("|"), taken.join("|"))
+    });
 
 /// A header that a key or token of a caller can come in.
 pub(in crate::config) fn caller_header(text: &str) -> Result<HeaderName, Expected> {

@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 
 use super::super::report::Expected;
 use super::syntax::Syntax;
-use crate::header_names::{are_equivalent, is_hop_by_hop};
+use crate::header_names::{HOP_BY_HOP, are_equivalent, is_hop_by_hop};
 use crate::path::canonical_path;
 
 /// A path without a query.
@@ -25,7 +25,10 @@ pub(in crate::config) fn route_path(text: &str) -> Result<String, Expected> {
 
 /// A method.
 pub(in crate::config) const METHOD: Syntax<Method> =
-    Syntax::new("[!#$%&'*+.^_`|~0-9A-Z-]+", method);
+    Syntax::new("[!#$%&'*+.^_`|~0-9A-Z-]+", method)
+        .except("a_method_that_is_never_forwarded", || {
+            "TRACE|CONNECT".to_owned()
+        });
 
 pub(in crate::config) fn method(text: &str) -> Result<Method, Expected> {
     const EXPECTED: &str = "expected a method such as \"GET\"";
@@ -41,13 +44,37 @@ pub(in crate::config) fn method(text: &str) -> Result<Method, Expected> {
 }
 
 /// The name of a header.
-pub(in crate::config) const HEADER: Syntax<HeaderName> = Syntax::new(pattern!(header), header);
+pub(in crate::config) const HEADER: Syntax<HeaderName> =
+    Syntax::new(pattern!(header), header).except("a_header_of_the_connection", forbidden_headers);
+
+fn forbidden_headers() -> String {
+    let of_proxies = format!("{}(?:[^0-9A-Za-z].*)?", spelled("proxy"));
+    format!("{}|{of_proxies}", of_connection().join("|"))
+}
+
+/// Headers that frame the message or route it.
+const OURS: [&str; 6] = ["content-length", "dpop", "expect", "host", "trailer", "via"];
+
+/// Patterns of the names that cannot be set, but for those of proxies.
+pub(super) fn of_connection() -> Vec<String> {
+    let names = OURS.iter().chain(&HOP_BY_HOP);
+    names.map(|name| spelled(name)).collect()
+}
+
+/// A pattern of everything that some server takes for this name.
+pub(super) fn spelled(name: &str) -> String {
+    let letter = |letter: char| match letter {
+        'a'..='z' => format!("[{}{letter}]", letter.to_ascii_uppercase()),
+        '-' => "[^0-9A-Za-z]".to_owned(),
+        other => other.to_string(),
+    };
+    name.chars().map(letter).collect()
+}
 
 /// A header name that may be given a value of our own: not one that frames the message, routes
 /// it, or belongs to the connection (RFC 9110 section 7.6.1), and none that some servers take for one of
 /// these.
 pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
-    const OURS: [&str; 6] = ["content-length", "dpop", "expect", "host", "trailer", "via"];
     let name: HeaderName = text
         .parse()
         .map_err(|_| "expected a header name such as \"authorization\"")?;
@@ -62,7 +89,11 @@ pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
 }
 
 /// The name of a header that a token may be put into.
-pub(in crate::config) const INJECTED: Syntax<HeaderName> = Syntax::new(pattern!(header), injected);
+pub(in crate::config) const INJECTED: Syntax<HeaderName> = Syntax::new(pattern!(header), injected)
+    .except("a_header_that_takes_no_token", || {
+        let id = "[Xx]-[Rr][Ee][Qq][Uu][Ee][Ss][Tt]-[Ii][Dd]";
+        format!("{}|{id}", forbidden_headers())
+    });
 
 /// A header name that a token may be put into.
 pub(in crate::config) fn injected(text: &str) -> Result<HeaderName, Expected> {

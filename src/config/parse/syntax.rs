@@ -7,15 +7,35 @@ pub(in crate::config) struct Syntax<T> {
     /// A regular expression (ECMA-262, of what every engine has) that the whole of every good text matches: editors go
     /// by it. What matches it may still be refused. `None`: nothing can be said.
     pub(in crate::config) pattern: Option<&'static str>,
+    /// What is refused though the pattern matches it.
+    pub(in crate::config) except: Option<Except>,
     /// What the text means, or what was expected in its place.
     pub(in crate::config) parse: fn(&str) -> Result<T, Expected>,
+}
+
+/// Texts that are refused.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::config) struct Except {
+    /// What they are, as editors tell it.
+    pub(in crate::config) name: &'static str,
+    /// Makes a pattern that the whole of each of them matches, and of no good text.
+    pub(in crate::config) pattern: fn() -> String,
 }
 
 impl<T> Syntax<T> {
     pub(super) const fn new(pattern: &'static str, parse: fn(&str) -> Result<T, Expected>) -> Self {
         Self {
             pattern: Some(pattern),
+            except: None,
             parse,
+        }
+    }
+
+    /// The same, which refuses what matches another pattern.
+    pub(super) const fn except(self, name: &'static str, pattern: fn() -> String) -> Self {
+        Self {
+            except: Some(Except { name, pattern }),
+            ..self
         }
     }
 }
@@ -23,5 +43,6 @@ impl<T> Syntax<T> {
 /// Any text, unchanged.
 pub(in crate::config) const ANY_TEXT: Syntax<String> = Syntax {
     pattern: None,
+    except: None,
     parse: |text| Ok(text.to_owned()),
 };

@@ -12,10 +12,19 @@ use crate::config::parse::{
 struct Pattern {
     name: &'static str,
     pattern: Regex,
+    /// What the whole of no good text matches.
+    except: Option<Regex>,
     is_good: Box<dyn Fn(&str) -> bool>,
     good: &'static [&'static str],
     /// What both refuse.
     bad: &'static [&'static str],
+}
+
+impl Pattern {
+    fn takes(&self, text: &str) -> bool {
+        let is_excepted = |except: &Regex| except.is_match(text);
+        self.pattern.is_match(text) && !self.except.as_ref().is_some_and(is_excepted)
+    }
 }
 
 fn written(
@@ -29,6 +38,7 @@ fn written(
     Pattern {
         name,
         pattern,
+        except: None,
         is_good: Box::new(is_good),
         good,
         bad,
@@ -41,14 +51,17 @@ fn syntax<T: 'static>(
     good: &'static [&'static str],
     bad: &'static [&'static str],
 ) -> Pattern {
-    let Syntax { pattern, parse } = syntax;
-    written(
-        name,
-        pattern.unwrap(),
-        move |text| parse(text).is_ok(),
-        good,
-        bad,
-    )
+    let Syntax {
+        pattern,
+        except,
+        parse,
+    } = syntax;
+    let is_good = move |text: &str| parse(text).is_ok();
+    let except = except.map(|except| Regex::new(&format!("^(?:{})$", (except.pattern)())).unwrap());
+    Pattern {
+        except,
+        ..written(name, pattern.unwrap(), is_good, good, bad)
+    }
 }
 
 #[rustfmt::skip]
@@ -80,7 +93,8 @@ fn all() -> Vec<Pattern> {
         syntax("certificate name", caller::CERTIFICATE_NAME, &["billing.internal", "A."], &["", "*.a", "[::1]", "a:1", "10.0.0.1"]),
         syntax("service account", caller::SERVICE_ACCOUNT,
             &["billing/app", "a/b.c-d", "1/2"], &["", "a", "a/", "/a", "A/b", "-a/b", "a/b-", "a/b/c"]),
-        syntax("caller header", caller::CALLER_HEADER, &["authorization", "X-Api-Key"], &["", "a b", "a:"]),
+        syntax("caller header", caller::CALLER_HEADER, &["authorization", "X-Api-Key", "Proxy-Authorization", "acceptance", "x-if"],
+            &["", "a b", "a:", "Host", "te", "Accept", "accept_language", "If-Match", "Content-Type", "user.agent", "x-forwarded-for"]),
         syntax("prefix", egress::PREFIX,
             &["10.20.0.0/16", "10.0.0.1", "::1", "2001:db8::/32", "::ffff:1.2.3.4"],
             &["", "10.0.0", "[::1]", "a", "10.0.0.0/", "10.0.0.0/a", "256.0.0.1"]),
@@ -89,9 +103,10 @@ fn all() -> Vec<Pattern> {
         syntax("host and port", forward::HOST_AND_PORT,
             &["a", "a:8443", "[::1]:1", "10.0.0.1:080"], &["", "a:", "a:0", "a:65536", "*:1", "::1", "a:b"]),
         syntax("path", http::ROUTE_PATH, &["/", "/crm/%2F", "/a//b"], &["", "crm", "/a?b", "/a b", "/a#", "/\u{e9}", "/a\\b"]),
-        syntax("method", http::METHOD, &["GET", "PROPFIND", "M-SEARCH", "X1"], &["", "get", "GET ", "G/T"]),
-        syntax("header", http::HEADER, &["authorization", "X_A", "a~1"], &["", "a b", "\u{e9}", "a:"]),
-        syntax("injected header", http::INJECTED, &["authorization", "x-token"], &["", "a b"]),
+        syntax("method", http::METHOD, &["GET", "PROPFIND", "M-SEARCH", "X1", "TRACES"], &["", "get", "GET ", "G/T", "TRACE", "CONNECT"]),
+        syntax("header", http::HEADER, &["authorization", "X_A", "a~1", "proxied", "hosts", "x-via"],
+            &["", "a b", "\u{e9}", "a:", "Host", "dpop", "VIA", "Content_Length", "proxy", "Proxy-Authorization", "keep~alive", "te"]),
+        syntax("injected header", http::INJECTED, &["authorization", "x-token", "x_request_id"], &["", "a b", "host", "Transfer_Encoding", "X-Request-ID"]),
         syntax("prefix of a token", http::PREFIX, &["", "Bearer", "Token:"], &["a b", "\u{e9}"]),
         syntax("host", http::HOST, &["a", "a:80", "[::1]:1", "a_b"], &["", "u@a", "a/b", "a b"]),
         syntax("domain", interception::DOMAIN, &["example.com", "10.0.0.1", "[::1]", "localhost"], &["", "*.a", ".a", "a/b"]),
@@ -118,17 +133,11 @@ fn a_pattern_takes_what_is_good_and_refuses_common_mistakes() {
         let name = written.name;
         for text in written.good {
             assert!((written.is_good)(text), "{name}: {text:?} is not good");
-            assert!(
-                written.pattern.is_match(text),
-                "{name}: no match of {text:?}"
-            );
+            assert!(written.takes(text), "{name}: no match of {text:?}");
         }
         for text in written.bad {
             assert!(!(written.is_good)(text), "{name}: {text:?} is good");
-            assert!(
-                !written.pattern.is_match(text),
-                "{name}: a match of {text:?}"
-            );
+            assert!(!written.takes(text), "{name}: a match of {text:?}");
         }
     }
 }
@@ -158,7 +167,7 @@ proptest! {
     #[test]
     fn a_pattern_refuses_nothing_that_is_good(text in near()) {
         for written in WRITTEN.with(|all| all.clone()).iter() {
-            let taken = !(written.is_good)(&text) || written.pattern.is_match(&text);
+            let taken = !(written.is_good)(&text) || written.takes(&text);
             prop_assert!(taken, "{} takes {text:?}", written.name);
         }
     }

@@ -1,5 +1,7 @@
 //! The steps of one request by one listener, in the order of `answer`.
 
+use std::net::Ipv4Addr;
+
 use http::Version;
 use http::request::Parts;
 
@@ -112,7 +114,14 @@ impl<'s> Steps<'s> {
         let client = self.client();
         let own = own_host(config);
         match &asked.target {
-            Target::Authority(authority) => self.connect(&client, asked, authority).map(drop),
+            Target::Authority(authority) => {
+                if config.redirection().is_some() {
+                    // Wherever that was: what comes on it is not for a proxy.
+                    let anywhere = (Ipv4Addr::UNSPECIFIED, 0);
+                    client.set_original_destination(anywhere.into());
+                }
+                self.connect(&client, asked, authority).map(drop)
+            }
             Target::Path(path) => {
                 self.shown.asked = format!("{} {path} with Host: {own}", asked.method);
                 self.request(&client, asked.head(path, &own)?)

@@ -338,6 +338,18 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
 }
 
 #[tokio::test]
+async fn a_connect_on_a_redirected_connection_is_refused() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let more = "\n[[listeners]]\nname = \"apps\"\naddress = \"127.0.0.1:15001\"\nkind = \"redirected\"\nunmatched = \"pass\"\n";
+    let (_dir, path) = directory(&(smallest(&api, &idp) + more));
+    let question = ["CONNECT", "crm.example.com:443", "--listener", "apps"];
+    let ended = explain(&path, &question).await;
+    let refused = "\nrefused       400 bad_request: the connection was redirected here on its way to a server, and a CONNECT is for a proxy";
+    assert!(ended.stdout.contains(refused), "{ended:?}");
+    assert!(!ended.stdout.contains("connection    "), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_port_that_may_not_be_connected_to_names_the_key_that_lists_ports() {
     let (api, idp) = (Api::open(), Idp::start());
     let more = format!(
