@@ -116,8 +116,7 @@ impl KeyDirectory {
 
     /// Whether a process that made a CA was ended when it had put the key in its place and not yet the chain.
     fn has_prepared_chain(&self, key: &[u8]) -> bool {
-        let chain = self.content(&files::prepared(CHAIN_FILE));
-        let chain = chain.ok().flatten();
+        let chain = self.prepared(CHAIN_FILE).ok().flatten();
         chain.is_some_and(|chain| Issuer::read(&chain, key, SystemTime::now()).is_ok())
     }
 

@@ -40,7 +40,7 @@ impl KeyDirectory {
         mode: u32,
     ) -> Result<(), KeyDirectoryError> {
         let write = || {
-            let path = self.file(&prepared(name));
+            let path = self.file(&prepared_name(name));
             // Left behind by a process that was ended: only the holder of the lock is here.
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -59,7 +59,7 @@ impl KeyDirectory {
 
     /// Puts a file that was prepared in its place.
     pub(super) fn put(&self, name: &str) -> Result<(), KeyDirectoryError> {
-        self.rename(&prepared(name), name)
+        self.rename(&prepared_name(name), name)
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), KeyDirectoryError> {
@@ -179,6 +179,14 @@ impl KeyDirectory {
         self.content(name)
     }
 
+    /// What was prepared and is not in its place yet.
+    pub(super) fn prepared(
+        &self,
+        name: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyDirectoryError> {
+        self.content(&prepared_name(name))
+    }
+
     pub(super) fn content(
         &self,
         name: &str,
@@ -220,7 +228,7 @@ impl KeyDirectory {
 }
 
 /// What a file is called before it is in its place.
-pub(super) fn prepared(name: &str) -> String {
+fn prepared_name(name: &str) -> String {
     format!(".{name}.new")
 }
 
