@@ -27,13 +27,13 @@ enum NotifyMessage {
 }
 
 impl ServiceManager {
-    /// The one that the environment names. `supervisor` hears of it when its thread dies: nothing else would
+    /// The one that the environment names; an empty variable is as good as none. `supervisor` hears of it when its thread dies: nothing else would
     /// tell the service manager that the process is alive.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub fn from_environment(supervisor: &Supervisor) -> io::Result<Self> {
-        if env::var_os("NOTIFY_SOCKET").is_none() {
+        if env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
             return Ok(Self(None));
         }
         let (messages, inbox) = sync_channel(WAITING);

@@ -92,6 +92,14 @@ impl Diagnostics {
             .find(|found| found.argument == Some(name))
     }
 
+    /// The errors about what was given for arguments, without those about what is missing.
+    pub fn about_arguments(&self) -> Self {
+        let errors = self
+            .iter()
+            .filter(|found| found.severity == Severity::Error && found.argument.is_some());
+        Self(errors.cloned().collect())
+    }
+
     /// The findings in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()

@@ -287,14 +287,18 @@ fn of_arguments(made: &ArgumentText, found: Finding, hidden: &[Range<usize>]) ->
         Some(said) if said.argument.by_variable => "environment",
         _ => ArgumentText::PLACE,
     };
+    let message = made.retell(&found.message, said);
+    let by_method = message.ends_with(ArgumentText::ONLY_IN_FILE);
     Diagnostic {
         severity: found.severity,
         file: file.to_owned(),
         line: None,
         column: None,
-        message: made.retell(&found.message, said),
+        message,
         help: made.retell(&found.help, said),
         quote: said.map(|said| said.quote(hidden)),
-        argument: said.map(|said| said.argument.key.name),
+        argument: said
+            .map(|said| said.argument.key.name)
+            .or(by_method.then_some("auth-method")),
     }
 }

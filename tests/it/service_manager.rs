@@ -1,6 +1,7 @@
 //! What systemd is told (sd_notify(3)).
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::api::Api;
 use crate::support::client::get;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, loopback};
+use crate::support::{PATIENCE, loopback, unprotected};
 
 /// A process that a service manager has started, and which it expects to hear from so often.
 async fn managed(api: &Api, watchdog: Duration) -> (Process, UnixDatagram) {
@@ -110,4 +111,19 @@ async fn a_manager_that_does_not_read_stops_nothing() {
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code, 0);
     drop(manager);
+}
+
+#[tokio::test]
+async fn an_empty_variable_names_no_manager() {
+    let api = Api::open();
+    let config = unprotected(&api.url(), "");
+    let start = |mut command: Command, dir| {
+        command.env("NOTIFY_SOCKET", "");
+        Process::spawn(command, dir)
+    };
+    let process = Process::start_by(start, tempfile::tempdir().unwrap(), &config).await;
+    process.signal(Signal::TERM);
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!ended.stderr.contains("service manager"), "{ended:?}");
 }

@@ -35,6 +35,7 @@ pub(super) fn are_open(arguments: &Arguments) -> bool {
     !(is_said("listen") && is_said("upstream") && is_said("client-id"))
         || !(is_said("token-endpoint") || is_said("issuer"))
         || wants_secret(arguments)
+        || wants_private_key(arguments)
 }
 
 /// Whether the client authenticates with a secret, and none is there.
@@ -45,14 +46,26 @@ fn wants_secret(arguments: &Arguments) -> bool {
     by_secret && proofs.iter().all(|name| arguments.get(name).is_none())
 }
 
+/// Whether the client authenticates with a private key, and none is there.
+fn wants_private_key(arguments: &Arguments) -> bool {
+    let method = arguments.get("auth-method");
+    method.is_some_and(|method| method.value == "private_key_jwt")
+        && arguments.get("private-key-file").is_none()
+}
+
 /// Asks. What is not said in the arguments afterwards may be left out, apart from a secret that is in no file yet.
 ///
 /// # Errors
-/// The input has ended, or cannot be read.
+/// What was said is wrong: nobody should answer questions first. The input has ended, or cannot be read.
 pub(super) fn ask(
     arguments: &mut Arguments,
     path: &Path,
 ) -> Result<Option<TypedSecret>, CommandError> {
+    let source = ConfigSource::from(ConfigOrigin::Arguments(arguments.clone()));
+    let wrong = source.load().err().map(|found| found.about_arguments());
+    if let Some(wrong) = wrong.filter(|wrong| !wrong.is_empty()) {
+        return Err(wrong.into());
+    }
     print_note("Ctrl-C ends this, and nothing is written.");
     need(
         arguments,
@@ -68,6 +81,10 @@ pub(super) fn ask(
         }
     }
     need(arguments, "client-id", "Client id", None)?;
+    if wants_private_key(arguments) {
+        let asked = "The file of its private key, PEM or JWK";
+        need(arguments, "private-key-file", asked, None)?;
+    }
     let secret = if wants_secret(arguments) {
         ask_for_secret(arguments, path)?
     } else {

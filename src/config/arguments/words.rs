@@ -42,6 +42,8 @@ const IN_A_FILE: [&str; 3] = [
 impl ArgumentText {
     /// The place of a mistake that nobody in particular has made.
     pub(in crate::config) const PLACE: &str = "command line";
+    /// How a message ends about what a method of authentication needs and no argument can say.
+    pub(in crate::config) const ONLY_IN_FILE: &str = "and only a file can say it";
 
     /// A message about the text as one about the arguments; `about` is where it found something, if that is known.
     pub(in crate::config) fn retell(&self, message: &str, about: Option<&SaidText>) -> String {
@@ -68,7 +70,7 @@ impl ArgumentText {
         }
         for table in [ArgumentTable::Upstream, ArgumentTable::Credential] {
             let missing = format!(" is missing in {}", self.title(table));
-            message = message.replace(&missing, " is missing, and only a file can say it");
+            message = message.replace(&missing, &format!(" is missing, {}", Self::ONLY_IN_FILE));
         }
         // Other tables have keys of the same name.
         let is_meant = |key: &ArgumentKey| {

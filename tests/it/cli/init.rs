@@ -275,3 +275,49 @@ async fn it_asks_until_every_answer_is_good() {
     );
     serves(&setup, &path).await;
 }
+
+#[tokio::test]
+async fn what_is_given_and_wrong_is_told_before_anything_is_asked() {
+    let setup = Setup::new();
+    let new = setup.path("new.toml");
+    for (wrong, told) in [
+        ("--upstream=nonsense", "invalid --upstream"),
+        ("--auth-method=tls_client_auth", "only a file can say it"),
+        ("--client-secret-file=/nowhere/s", "cannot be read from"),
+    ] {
+        let Some(terminal) = Terminal::open(&words(&["init", &new, wrong]), &[]) else {
+            return;
+        };
+        let (code, shown) = terminal.ended().await;
+        assert_eq!(code, 2, "{shown}");
+        assert!(shown.contains(told), "{shown}");
+        assert!(!shown.contains("Ctrl-C"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_private_key_is_asked_for_where_the_method_needs_one() {
+    let setup = Setup::new();
+    let key = format!("{}/tests/keys/p256.pkcs8.pem", env!("CARGO_MANIFEST_DIR"));
+    let mut arguments = vec!["init".to_owned(), "--print".to_owned()];
+    arguments.push("--auth-method=private_key_jwt".to_owned());
+    for (name, value) in setup.given() {
+        if name != "client-secret-file" {
+            arguments.push(format!("--{name}={value}"));
+        }
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let Some(mut terminal) = Terminal::open(&words(&arguments), &[]) else {
+        return;
+    };
+    let asked = "The file of its private key";
+    terminal.answer(asked, &setup.path("secret")).await;
+    let told = "it holds neither a PEM private key nor a private JWK";
+    terminal.answer(told, &key).await;
+    terminal.answer("Scopes", "").await;
+    terminal.answer("Audience", "").await;
+    let (code, shown) = terminal.ended().await;
+    assert_eq!(code, 0, "{shown}");
+    let expected = format!("private_key = {{ file = \"{key}\" }}");
+    assert!(shown.contains(&expected), "{shown}");
+}
