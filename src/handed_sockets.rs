@@ -171,7 +171,7 @@ impl HandedSockets {
     /// # Errors
     /// The first of them.
     pub fn check(&self, config: &Config) -> Result<(), HandedSocketError> {
-        let places = places(config);
+        let places = configured_addresses(config);
         self.0.iter().try_for_each(|handed| handed.check(&places))
     }
 
@@ -190,7 +190,7 @@ impl HandedSockets {
         if handed.len() == 0 {
             return Ok(None);
         }
-        let places = places(config);
+        let places = configured_addresses(config);
         let found = handed.find(|handed| {
             let place = handed.place(&places);
             handed.fits(address) && place.is_some_and(|place| place.used_by == wanted)
@@ -215,22 +215,22 @@ fn take_one(handed: &mut ListenFd, at: usize) -> Option<(HandedAddress, Socket)>
 }
 
 /// An address of a configuration, and what is there.
-struct Place<'a> {
+struct ConfiguredAddress<'a> {
     used_by: SocketUse<'a>,
     address: ListenAddress,
 }
 
 /// All of a configuration. The pages come first: a listener may have their name.
-fn places(config: &Config) -> Vec<Place<'_>> {
+fn configured_addresses(config: &Config) -> Vec<ConfiguredAddress<'_>> {
     let pages = [("admin", &config.admin), ("health", &config.health)];
     let pages = pages.into_iter().filter_map(|(name, page)| {
-        Some(Place {
+        Some(ConfiguredAddress {
             used_by: SocketUse::Pages(name),
             address: ListenAddress::Tcp(page.as_ref()?.address),
         })
     });
     let listeners = config.listeners.iter().flat_map(|listener| {
-        listener.addresses().map(|address| Place {
+        listener.addresses().map(|address| ConfiguredAddress {
             used_by: SocketUse::Listener(&listener.name),
             address,
         })
@@ -240,17 +240,20 @@ fn places(config: &Config) -> Vec<Place<'_>> {
 
 impl HandedSocket {
     /// What it is for: what is at its address, or what has its name and leaves the port open.
-    fn place<'p, 'c>(&self, places: &'p [Place<'c>]) -> Option<&'p Place<'c>> {
+    fn place<'p, 'c>(
+        &self,
+        places: &'p [ConfiguredAddress<'c>],
+    ) -> Option<&'p ConfiguredAddress<'c>> {
         let exact = places.iter().find(|place| self.is_at(&place.address));
         let mut named = places.iter().filter(|place| place.name() == self.name);
         exact.or_else(|| named.find(|place| self.fits(&place.address)))
     }
 
-    fn check(&self, places: &[Place<'_>]) -> Result<(), HandedSocketError> {
+    fn check(&self, places: &[ConfiguredAddress<'_>]) -> Result<(), HandedSocketError> {
         let (name, address) = (self.name.clone(), self.address.to_string());
         let found = self.place(places);
         let named: Vec<_> = places.iter().filter(|place| place.name() == name).collect();
-        let is_named = |found: &Place<'_>| named.is_empty() || found.name() == name;
+        let is_named = |found: &ConfiguredAddress<'_>| named.is_empty() || found.name() == name;
         match found {
             Some(found) if is_named(found) => Ok(()),
             None if named.is_empty() => Err(HandedSocketError::ForNothing { name, address }),
@@ -285,7 +288,7 @@ impl HandedSocket {
     }
 }
 
-impl Place<'_> {
+impl ConfiguredAddress<'_> {
     fn name(&self) -> &str {
         match self.used_by {
             SocketUse::Listener(name) | SocketUse::Pages(name) => name,
