@@ -22,7 +22,9 @@ pub(super) async fn run(url: Url) -> Result<(), CommandError> {
             "{url} answered {status}\n{text}"
         ))),
         Err(reason @ RequestError::Scheme) => Err(CommandError::Usage(format!("{url}: {reason}"))),
-        Err(reason) => Err(CommandError::Failed(format!("{url}: {reason}"))),
+        Err(reason) => Err(CommandError::Failed(format!(
+            "{url}: {reason}; --url or SIDEBEARER_ADMIN names another address"
+        ))),
     }
 }
 

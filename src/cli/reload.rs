@@ -1,6 +1,6 @@
 //! `sidebearer reload`: asks a running sidebearer to read its configuration again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -8,16 +8,21 @@ use url::Url;
 
 use super::output::{CommandError, print, print_note};
 use super::request::{RequestError, send};
+use crate::http_client::RequestErrorKind;
 
 /// Longer than first tokens are waited for, unless `fetch_timeout` is very long.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A running process sees by itself that its file has changed, and takes some moments to move to the admin address that
+/// the file names now. For so long it is asked there again.
+const MOVES_WITHIN: Duration = Duration::from_secs(5);
+const MOVES_AGAIN: Duration = Duration::from_millis(100);
 
 /// Done when a POST to `url` has brought the configuration in use.
 ///
 /// # Errors
 /// The mistakes for which it was refused, or why there was no answer.
 pub(super) async fn run(url: Url) -> Result<(), CommandError> {
-    match send(Method::POST, &url, TIMEOUT).await {
+    match post_once_it_listens(&url).await {
         Ok((StatusCode::OK, text)) => print(match field(&text, "generation") {
             Some(generation) => format!("reloaded: snapshot {generation}"),
             None => "reloaded".to_owned(),
@@ -36,8 +41,21 @@ pub(super) async fn run(url: Url) -> Result<(), CommandError> {
             Err(CommandError::Failed(format!("{url}: {reason}")))
         }
         Err(reason) => Err(CommandError::Failed(format!(
-            "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
+            "{url}: {reason}; is sidebearer running, and is this its admin address? A process whose \
+             configuration is refused stays where it is; --url names another address"
         ))),
+    }
+}
+
+async fn post_once_it_listens(url: &Url) -> Result<(StatusCode, String), RequestError> {
+    let started = Instant::now();
+    loop {
+        let sent = send(Method::POST, url, TIMEOUT).await;
+        let is_unreachable = matches!(&sent, Err(RequestError::Http(error)) if error.kind == RequestErrorKind::Unreachable);
+        if !is_unreachable || started.elapsed() >= MOVES_WITHIN {
+            return sent;
+        }
+        tokio::time::sleep(MOVES_AGAIN).await;
     }
 }
 

@@ -402,5 +402,25 @@ async fn reload_tells_what_is_wrong_and_asks_whom_a_broken_configuration_names()
     assert_eq!(process.ended().await.code, 0);
     let nobody = run(command(&["reload", "--url", &url])).await;
     assert_eq!(nobody.code, 1, "{nobody:?}");
-    assert!(nobody.stderr.contains("--url names another"), "{nobody:?}");
+    assert!(
+        nobody.stderr.contains("--url names another address"),
+        "{nobody:?}"
+    );
+}
+
+#[tokio::test]
+async fn reload_asks_where_a_changed_configuration_moves_the_admin_pages() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let process = Process::start(&smallest(&api, &idp)).await;
+    let path = process.dir().join("sidebearer.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let listeners = good.find("[[listeners]]").unwrap();
+    let moved = format!(
+        "[admin]\naddress = \"{}\"\n{}",
+        loopback(),
+        &good[listeners..]
+    );
+    std::fs::write(&path, moved).unwrap();
+    let done = run(command(&["reload", "--config", path.to_str().unwrap()])).await;
+    assert_eq!(done.code, 0, "{done:?}");
 }
