@@ -1,4 +1,5 @@
-//! Tells the program which commit it is made of, and for what: `src/build_info.rs` has the rest.
+//! Tells the program which commit it is made of, and for what (`src/build_info.rs` has the rest), and tells the linker
+//! how a release takes little memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,13 @@ const UNKNOWN: &str = "unknown";
 
 /// As many digits tell commits apart.
 const DIGITS: usize = 12;
+
+/// Which functions stand side by side; `benches/layout/record` makes it.
+const LAYOUT: &str = "benches/layout/functions.ld";
+
+/// The first version of glibc that reads packed relocations, and the first of the compiler whose musl does.
+const PACKED_BY_GLIBC: (u32, u32) = (2, 36);
+const PACKED_BY_MUSL: (u32, u32) = (1, 93);
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -29,6 +37,55 @@ fn main() {
         "cargo::rustc-env=SIDEBEARER_BUILD_TARGET={}",
         variable("TARGET")
     );
+    if profile == "release" && env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        lay_out();
+    }
+}
+
+/// The system maps 16 pages of the program around each that is used, and what has a relocation is read at each start.
+fn lay_out() {
+    // Whoever chooses a linker, or says how to link, has the last word.
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    if flags.contains("link") {
+        return;
+    }
+    if Path::new(LAYOUT).exists() && knows_scripts() {
+        println!("cargo::rerun-if-changed={LAYOUT}");
+        let directory = variable("CARGO_MANIFEST_DIR");
+        println!("cargo::rustc-link-arg-bins=-T{directory}/{LAYOUT}");
+    }
+    if packs_relocations() {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether it is GNU's linker or LLVM's: others refuse a script that adds to their own.
+fn knows_scripts() -> bool {
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+    let compiler = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".to_owned());
+    let said = said(&compiler, &["-Wl,--version"]).unwrap_or_default();
+    said.lines()
+        .any(|line| line.starts_with("GNU ld") || line.contains("LLD "))
+}
+
+/// Whether the C library reads packed relocations. A program with them does not start by one that does not.
+fn packs_relocations() -> bool {
+    let libc = env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
+    match libc.as_str() {
+        // Of another machine's it is not known.
+        "gnu" if variable("HOST") == variable("TARGET") => {
+            version("getconf", "GNU_LIBC_VERSION", "glibc ") >= Some(PACKED_BY_GLIBC)
+        }
+        "musl" => version(&variable("RUSTC"), "--version", "rustc ") >= Some(PACKED_BY_MUSL),
+        _ => false,
+    }
+}
+
+/// The two numbers that a program says behind `before`; `None` if it does not.
+fn version(program: &str, argument: &str, before: &str) -> Option<(u32, u32)> {
+    let said = said(program, &[argument])?;
+    let mut numbers = said.strip_prefix(before)?.split(['.', '-', ' ']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// What cargo sets for every build script.
@@ -70,7 +127,12 @@ fn of_clone() -> Option<String> {
 
 /// What git prints, if it is there and can answer.
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok()?;
+    said("git", arguments)
+}
+
+/// What a program prints, if it is there and succeeds.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

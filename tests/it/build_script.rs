@@ -122,3 +122,62 @@ fn a_clone_around_the_sources_is_not_theirs() {
     }
     assert_eq!(place.commit("release", None), "unknown");
 }
+
+/// What the linker is told for a release with a layout, where `linker` says that of itself.
+fn told_to_linker(place: &ScriptDirectory, linker: &str, flags: &str, libc: &str) -> Vec<String> {
+    let layout = place.package().join("benches/layout");
+    std::fs::create_dir_all(&layout).unwrap();
+    std::fs::write(layout.join("functions.ld"), "").unwrap();
+    let program = |name: &str, says: &str| {
+        let path = place.directory.path().join(name);
+        // By a process of its own: a file that is open for writing anywhere cannot be run.
+        let write = r#"printf '#!/bin/sh\necho "%s"\n' "$1" >"$0" && chmod 700 "$0""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", write]).arg(&path).arg(says);
+        assert!(shell.status().unwrap().success());
+        path
+    };
+    let output = Command::new(&place.script)
+        .current_dir(place.package())
+        .env("PROFILE", "release")
+        .env("HOST", "riscv64gc-unknown-linux-gnu")
+        .env("TARGET", "riscv64gc-unknown-linux-gnu")
+        .env("CARGO_CFG_TARGET_OS", "linux")
+        .env("CARGO_CFG_TARGET_ENV", "gnu")
+        .env("CARGO_MANIFEST_DIR", "/sources")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("RUSTC_LINKER", program("linker", linker))
+        .env("PATH", program("getconf", libc).parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let start = "cargo::rustc-link-arg-bins=";
+    let told = said.lines().filter_map(|line| line.strip_prefix(start));
+    told.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_linker_gets_the_layout_where_it_can_read_it() {
+    let place = ScriptDirectory::new();
+    let told = |linker, flags| told_to_linker(&place, linker, flags, "glibc 2.31");
+    let layout = ["-T/sources/benches/layout/functions.ld"];
+    let gnu = "GNU ld (GNU Binutils for Debian) 2.40";
+    assert_eq!(told(gnu, ""), layout);
+    assert_eq!(told("Debian LLD 17.0.6", "-Ctarget-cpu=native"), layout);
+    for other in ["mold 2.4.0 (compatible with GNU ld)", "GNU gold 1.16", ""] {
+        assert!(told(other, "").is_empty(), "{other}");
+    }
+    assert!(told(gnu, "-Clink-arg=-fuse-ld=mold").is_empty());
+}
+
+#[test]
+fn relocations_are_packed_where_the_c_library_reads_them() {
+    let place = ScriptDirectory::new();
+    let packs = |libc| {
+        let told = told_to_linker(&place, "", "", libc);
+        told == ["-Wl,-z,pack-relative-relocs"]
+    };
+    assert!(packs("glibc 2.36") && packs("glibc 2.41.9000") && packs("glibc 3.0"));
+    assert!(!packs("glibc 2.35") && !packs("musl") && !packs("glibc"));
+}
