@@ -16,6 +16,8 @@ pub(super) struct Inbound {
     short: Cell<usize>,
     /// The others.
     long: Cell<usize>,
+    /// The length of the longest body so far of which it was known.
+    longest: Cell<u32>,
     /// The shortest time in which a stream was read by as much as its window, since this was last taken.
     quickest: Cell<Option<Duration>>,
     inboxes: RefCell<Vec<Weak<RefCell<Inbox>>>>,
@@ -34,6 +36,7 @@ impl Inbound {
             connection_window: Cell::new(connection_window),
             short: Cell::default(),
             long: Cell::default(),
+            longest: Cell::default(),
             quickest: Cell::default(),
             inboxes: RefCell::default(),
             prune_at: Cell::new(Self::PRUNE_AT_LEAST),
@@ -48,6 +51,18 @@ impl Inbound {
     /// The window of each stream.
     pub(super) fn stream_window(&self) -> u32 {
         self.stream_window.get()
+    }
+
+    /// As much as the other side can send at once. While windows are narrow that may be the window of before it has
+    /// heard of ours (RFC 9113 section 6.9.2).
+    pub(super) fn measured_window(&self) -> u32 {
+        const UNTOLD: u32 = 65_535;
+        let stream = self.stream_window.get();
+        if stream == self.own_window {
+            stream.min(UNTOLD)
+        } else {
+            stream
+        }
     }
 
     pub(super) fn set_windows(&self, stream: u32, connection: u32) {
@@ -86,6 +101,17 @@ impl Inbound {
 
     pub(super) fn end_short(&self) {
         self.short.set(self.short.get() - 1);
+    }
+
+    /// The length of the longest body so far of which it was known.
+    pub(super) fn longest(&self) -> u32 {
+        self.longest.get()
+    }
+
+    /// A body is known to have this length.
+    pub(super) fn record_length(&self, length: u64) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.longest.set(self.longest.get().max(length));
     }
 
     /// Counts a long body, of which small pieces that are unread may be joined.

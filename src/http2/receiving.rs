@@ -39,16 +39,19 @@ struct Pace {
 }
 
 impl Receiving {
-    /// A stream of at most `most` bytes, if that is known.
-    pub(super) fn new(stream: RecvStream, most: Option<u64>, inbound: &Rc<Inbound>) -> Self {
+    /// A stream of this many bytes, if that is known.
+    pub(super) fn new(stream: RecvStream, length: Option<u64>, inbound: &Rc<Inbound>) -> Self {
         let is_short = stream.is_end_stream()
-            || most.is_some_and(|most| most <= u64::from(inbound.own_window()));
+            || length.is_some_and(|length| length <= u64::from(inbound.own_window()));
         let body = if is_short {
             inbound.begin_short();
             ReceivingBody::Short(stream)
         } else {
             let inbox = Rc::new(RefCell::new(Inbox::new(stream)));
             inbound.begin_long(&inbox);
+            if let Some(length) = length {
+                inbound.record_length(length);
+            }
             ReceivingBody::Long {
                 inbox,
                 pace: Pace {
@@ -92,10 +95,13 @@ impl Receiving {
         let _ = self.with(|stream| stream.flow_control().release_capacity(length));
         if let ReceivingBody::Long { pace, .. } = &mut self.body {
             pace.read += length;
-            if pace.read >= self.inbound.stream_window() as usize {
+            let measured = self.inbound.measured_window();
+            if pace.read >= measured as usize {
                 let now = Instant::now();
                 if pace.has_waited {
-                    self.inbound.record_pace(now - pace.since);
+                    let window = self.inbound.stream_window();
+                    let part = f64::from(window) / f64::from(measured);
+                    self.inbound.record_pace((now - pace.since).mul_f64(part));
                 }
                 *pace = Pace {
                     since: now,

@@ -3,9 +3,9 @@
 //!
 //! Every stream begins with a window of the configured size, and the window of the connection has room for as
 //! many of those as there may be streams. Where the way to the other side is long, and a stream that is read as
-//! fast as it comes waits for its window, the windows of all streams of the connection grow. They become smaller
-//! again only while no stream is open: there are servers that cut a response off when its window is made smaller
-//! than what they have sent.
+//! fast as it comes waits for its window, the windows of all streams of the connection grow: at once to the length
+//! of the longest body, if that is known, and else step by step. They become smaller again only while no stream is
+//! open: there are servers that cut a response off when its window is made smaller than what they have sent.
 //!
 //! While windows are wide, the window of the connection still has room for all that the open streams may
 //! leave unread, so that no stream stops another. Its memory is what the connection always has, and a share
@@ -26,7 +26,8 @@ use super::pings::Pings;
 /// The widest window that a stream gets by growth: enough for 80 MB/s over a round trip of 100 ms.
 const WIDEST: u32 = 8 << 20;
 
-/// A window grows to this many times what its stream was read by in one round trip.
+/// A window grows to this many times what its stream was read by in one round trip, and to no more than this many
+/// times what it was, unless a body is known to be longer.
 const GROWTH: u32 = 4;
 
 /// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
@@ -137,12 +138,16 @@ impl Windows {
         let Some(pings) = pings.filter(|_| self.may_grow()) else {
             return;
         };
+        let Some(round_trip) = pings.round_trip() else {
+            // The answer comes with what is sent next, or behind it. What is known of the pace then still counts.
+            self.inbound.record_pace(took);
+            pings.measure();
+            return;
+        };
         // Each growth is followed by another measurement: the shortest round trip counts, since a busy
         // machine makes them longer.
-        match pings.round_trip() {
-            Some(round_trip) if round_trip < SHORTEST_ROUND_TRIP => {}
-            Some(round_trip) if !self.grow(long, took, round_trip, connection) => {}
-            _ => pings.measure(),
+        if round_trip >= SHORTEST_ROUND_TRIP && self.grow(long, took, round_trip, connection) {
+            pings.measure();
         }
     }
 
@@ -179,7 +184,9 @@ impl Windows {
         let in_round_trip = f64::from(window) * (round_trip.as_secs_f64() / took.as_secs_f64());
         // The conversion saturates.
         let wanted = (f64::from(GROWTH) * in_round_trip) as u32;
-        let wanted = wanted.min(window.saturating_mul(GROWTH)).min(WIDEST);
+        // What is read at once may be all that there is, unless more is known to come.
+        let most = window.saturating_mul(GROWTH).max(self.inbound.longest());
+        let wanted = wanted.min(most).min(WIDEST);
         let least = window.saturating_mul(2).min(WIDEST);
         if wanted < least {
             return false;

@@ -40,8 +40,13 @@ async fn serve(io: DuplexStream, api: Rc<SendingApi>) {
     while let Some(Ok((_, mut respond))) = server.accept().await {
         let api = Rc::clone(&api);
         spawn_local(async move {
-            let mut sending = respond.send_response(Response::new(()), false).unwrap();
             let mut left = api.length.get();
+            let mut head = Response::builder();
+            if left < usize::MAX {
+                head = head.header(CONTENT_LENGTH, left);
+            }
+            let head = head.body(()).unwrap();
+            let mut sending = respond.send_response(head, false).unwrap();
             while left > 0 {
                 sending.reserve_capacity(left.min(api.frame));
                 let capacity = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await;
