@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use tokio::io::DuplexStream;
@@ -112,7 +113,7 @@ pub(super) async fn read(body: &mut IncomingBody, bytes: usize) {
 }
 
 /// Follows what is read.
-struct Scanned(DuplexStream, Rc<RefCell<Frames>>);
+pub(super) struct Scanned(pub DuplexStream, pub Rc<RefCell<Frames>>);
 
 impl AsyncRead for Scanned {
     fn poll_read(
