@@ -3,7 +3,8 @@
 use http::request::Parts;
 use http::{Method, Request, header};
 
-use crate::config::{Config, ListenAddress, Listener, Scheme, did_you_mean};
+use crate::caller::IdentificationMeans;
+use crate::config::{Caller, Config, ListenAddress, Listener, Scheme, did_you_mean};
 use crate::explanation::{Question, QuestionError};
 use crate::http1;
 use crate::snapshot::Snapshot;
@@ -285,6 +286,31 @@ pub(super) fn caller_index(
     known
         .map(Some)
         .ok_or_else(|| unknown("caller", named, names))
+}
+
+/// By what a caller can be known that comes to a listener.
+pub(super) fn means_at(caller: &Caller, listener: &Listener) -> Option<IdentificationMeans> {
+    let verifies = (listener.tls.as_ref()).is_some_and(|tls| tls.client_ca_file.is_some());
+    let is_unix = listener.address.is_unix();
+    [
+        (IdentificationMeans::Key, caller.key.is_some()),
+        (IdentificationMeans::Token, caller.token.is_some()),
+        (
+            IdentificationMeans::ServiceAccount,
+            caller.service_account.is_some(),
+        ),
+        (
+            IdentificationMeans::SpiffeId,
+            verifies && caller.spiffe_id.is_some(),
+        ),
+        (
+            IdentificationMeans::CertificateName,
+            verifies && caller.certificate_name.is_some(),
+        ),
+        (IdentificationMeans::User, is_unix && caller.user.is_some()),
+    ]
+    .into_iter()
+    .find_map(|(means, can)| can.then_some(means))
 }
 
 fn unknown<'k>(

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use http::Version;
 use http::request::Parts;
 
-use super::asked::{AskedRequest, AskedUrl, Target, address_of, own_host};
+use super::asked::{AskedRequest, AskedUrl, Target, address_of, means_at, own_host};
 use super::lost::{self, Matched};
 use super::sent::{self, Leaving};
 use super::state::{self, ExplainState};
 use super::stop::{Stop, always, unless, way_denied};
-use crate::caller::{CallerIndex, IdentificationMeans, Identified};
+use crate::caller::{CallerIndex, Identified};
 use crate::client_socket::Peer;
-use crate::config::{self, ListenAddress, Scheme};
+use crate::config::{ListenAddress, Scheme};
 use crate::egress::Reach;
 use crate::explanation::{ExplainedCaller, ExplainedListener, Explanation, QuestionError};
 use crate::policy::AskedFor;
@@ -400,29 +400,4 @@ impl<'s> Steps<'s> {
             self.shown.state = Some(state::now(self.snapshot, configured, injection));
         }
     }
-}
-
-/// By what a caller can be known that comes to a listener.
-fn means_at(caller: &config::Caller, listener: &config::Listener) -> Option<IdentificationMeans> {
-    let verifies = (listener.tls.as_ref()).is_some_and(|tls| tls.client_ca_file.is_some());
-    let is_unix = listener.address.is_unix();
-    [
-        (IdentificationMeans::Key, caller.key.is_some()),
-        (IdentificationMeans::Token, caller.token.is_some()),
-        (
-            IdentificationMeans::ServiceAccount,
-            caller.service_account.is_some(),
-        ),
-        (
-            IdentificationMeans::SpiffeId,
-            verifies && caller.spiffe_id.is_some(),
-        ),
-        (
-            IdentificationMeans::CertificateName,
-            verifies && caller.certificate_name.is_some(),
-        ),
-        (IdentificationMeans::User, is_unix && caller.user.is_some()),
-    ]
-    .into_iter()
-    .find_map(|(means, can)| can.then_some(means))
 }
