@@ -4,12 +4,16 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use sidebearer::cli::{self, Cli};
+use sidebearer::cli::{self, Cli, StandIn};
 
 /// A request allocates some thirty times: `benches/README.md` has what each allocator costs.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    cli::conclude(Cli::from_arguments().command.execute()).into()
+    let ended = match StandIn::of_this_process() {
+        Some(stand_in) => Err(stand_in.become_program()),
+        None => Cli::from_arguments().command.execute(),
+    };
+    cli::conclude(ended).into()
 }

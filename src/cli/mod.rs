@@ -35,6 +35,7 @@ use url::Url;
 pub use self::admin_address::AdminAddress;
 pub use self::arguments::{ConfigArguments, ConfigChoice, ConfigPath};
 pub use self::ca::{CaCommand, CreateCa};
+pub use self::exec::StandIn;
 pub use self::init::InitArguments;
 use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};

@@ -30,7 +30,7 @@ const NODE: &str = "NODE_USE_ENV_PROXY";
 const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
 /// The process that sockets and a watchdog are for (sd_listen_fds(3), sd_watchdog_enabled(3)).
-const PROCESS_NUMBERS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
+pub(super) const PROCESS_NUMBERS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
 /// What is on this machine or beside it: loopback, link-local, and the metadata services of clouds. As `NO_PROXY` has
 /// it, and as Java has it, if there are words for it there.
@@ -163,18 +163,14 @@ impl Variables {
         program.envs(&self.set);
     }
 
-    /// What a shell says to give variables the number of its own process that hold the number of this one; `None` if
-    /// there are none. By these systemd tells for whom its sockets and its watchdog are, and only the program itself
-    /// knows its number before it begins.
-    pub(super) fn of_this_process(&self) -> Option<String> {
+    /// Whether variables hold the number of this process, which is to be that of the program. By these systemd tells for
+    /// whom its sockets and its watchdog are, and only the program itself knows its number before it begins.
+    pub(super) fn hold_number(&self) -> bool {
         let own = std::process::id().to_string();
-        let held = |name: &&str| {
+        PROCESS_NUMBERS.iter().any(|name| {
             let value = self.inherited.get(OsStr::new(name));
             value.is_some_and(|value| value == own.as_str())
-        };
-        let names = PROCESS_NUMBERS.into_iter().filter(held);
-        let renamed: String = names.map(|name| format!("{name}=$$; ")).collect();
-        (!renamed.is_empty()).then_some(renamed)
+        })
     }
 
     /// How many bytes each takes.

@@ -3,10 +3,14 @@
 //! The program is told of a proxy, which is one listener of this process on loopback. It is started once every
 //! credential has its first token, with the limits, the signals and the open files that this process was started with.
 
+mod broken_pipe;
 mod environment;
+mod executable;
 mod private;
 mod program;
 mod signals;
+mod stand_in;
+mod start_failure;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,6 +25,7 @@ use self::environment::Environment;
 use self::private::ExecDirectory;
 use self::program::Program;
 use self::signals::Signals;
+pub use self::stand_in::StandIn;
 use super::output::{CommandError, block_on};
 use super::run::outcome;
 use crate::app::{self, Readiness};

@@ -1,10 +1,7 @@
 //! The program: how it is started, and what becomes of it.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io;
 use std::process::Command;
 use std::thread;
 
@@ -15,19 +12,13 @@ use rustix::process::{
 use tokio::sync::oneshot;
 
 use super::environment::Variables;
+use super::executable::{SHELL, candidates, is_script};
 use super::signals::{self, Signals};
+use super::start_failure::{CANNOT_START, StartFailure};
+use super::{broken_pipe, stand_in};
 use crate::process::InheritedLimits;
 
-/// What a shell runs that the system cannot: a script without `#!`.
-const SHELL: &str = "/bin/sh";
-
-/// As much of it is looked at as bash does.
-const FIRST_LINE: u64 = 80;
-
-/// The exit codes of `env`, `nohup` and shells.
-const CANNOT_START: u8 = 125;
-const CANNOT_EXECUTE: u8 = 126;
-const NOT_FOUND: u8 = 127;
+/// What a shell adds to the number of a signal that ended a program.
 const BY_SIGNAL: i32 = 128;
 
 /// A program that runs, or is stopped.
@@ -38,13 +29,6 @@ pub(super) struct Program {
     is_stopped: bool,
     /// What it has ended with.
     code: Option<u8>,
-}
-
-/// Why it was not started.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct StartFailure {
-    pub(super) code: u8,
-    pub(super) reason: String,
 }
 
 impl Program {
@@ -60,21 +44,19 @@ impl Program {
         let Some((name, arguments)) = command.split_first() else {
             return Err(StartFailure::new(CANNOT_START, "no program is named"));
         };
-        let mut program = match variables.of_this_process() {
-            None => Command::new(name),
-            Some(renamed) => {
-                let mut shell = Command::new(SHELL);
-                shell.arg("-c").arg(format!("{renamed}exec \"$0\" \"$@\""));
-                shell.arg(name);
-                shell
-            }
+        let ignores_broken_pipes = broken_pipe::is_ignored();
+        let mut program = if ignores_broken_pipes || variables.hold_number() {
+            stand_in::command(name, ignores_broken_pipes)
+        } else {
+            // The standard library gives it the usual way of `SIGPIPE` back.
+            Command::new(name)
         };
         program.args(arguments);
         variables.give_to(&mut program);
         let mut started = spawn(&mut program, limits)?;
         if let Err(error) = &started
             && Errno::from_io_error(error) == Some(Errno::NOEXEC)
-            && let Some(script) = found(name)
+            && let Some(script) = candidates(name).into_iter().find(|file| file.is_file())
             && is_script(&script)
         {
             let mut shell = Command::new(SHELL);
@@ -89,7 +71,7 @@ impl Program {
                 is_stopped: false,
                 code: None,
             }),
-            Err(error) => Err(StartFailure::of(&error, command, variables)),
+            Err(error) => Err(StartFailure::of(&error, command, &variables.sizes())),
         }
     }
 
@@ -187,94 +169,4 @@ fn code(status: WaitStatus) -> Option<u8> {
         (None, None) => return None,
     };
     Some(u8::try_from(code).unwrap_or(u8::MAX))
-}
-
-impl StartFailure {
-    fn new(code: u8, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
-    }
-
-    /// What the error of the system means for `command`.
-    fn of(error: &io::Error, command: &[OsString], variables: &Variables) -> Self {
-        let name = command.first().map(OsString::as_os_str).unwrap_or_default();
-        let shown = name.to_string_lossy();
-        match Errno::from_io_error(error) {
-            Some(Errno::NOENT) if found(name).is_some() => Self::new(
-                CANNOT_EXECUTE,
-                format!("{shown:?} cannot be executed: what its first line names was not found"),
-            ),
-            Some(Errno::NOENT) => Self::new(NOT_FOUND, format!("{shown:?} was not found: {error}")),
-            Some(Errno::TOOBIG) => Self::new(
-                CANNOT_EXECUTE,
-                format!(
-                    "{shown:?} cannot be executed: its arguments and its environment are too large for the system \
-                     ({}): {error}",
-                    Volume::of(command, variables),
-                ),
-            ),
-            // The system has no process to give.
-            Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Self::new(
-                CANNOT_START,
-                format!("{shown:?} cannot be started: {error}"),
-            ),
-            _ => Self::new(
-                CANNOT_EXECUTE,
-                format!("{shown:?} cannot be executed: {error}"),
-            ),
-        }
-    }
-}
-
-/// The file that a program's name leads to, as a shell would find it.
-fn found(name: &OsStr) -> Option<PathBuf> {
-    if name.as_bytes().contains(&b'/') {
-        return Some(PathBuf::from(name)).filter(|path| path.exists());
-    }
-    let path = std::env::var_os("PATH")?;
-    let directories = std::env::split_paths(&path);
-    let mut files = directories.map(|directory| directory.join(Path::new(name)));
-    files.find(|file| file.is_file())
-}
-
-/// Whether a file that the system cannot execute is meant for a shell. As shells do, it is known by the first line, which
-/// has no zero byte: programs for other machines have.
-fn is_script(file: &Path) -> bool {
-    let mut beginning = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(FIRST_LINE).read_to_end(&mut beginning));
-    let mut lines = beginning.split(|byte| *byte == b'\n');
-    read.is_ok() && lines.next().is_some_and(|line| !line.contains(&0))
-}
-
-/// How many bytes the system has to copy for a new program.
-struct Volume {
-    arguments: usize,
-    variables: usize,
-    longest: usize,
-}
-
-impl Volume {
-    fn of(command: &[OsString], variables: &Variables) -> Self {
-        // Each ends in a zero.
-        let arguments: Vec<_> = command.iter().map(|text| text.len() + 1).collect();
-        let variables = variables.sizes();
-        let longest = arguments.iter().chain(&variables).max().copied();
-        Self {
-            arguments: arguments.iter().sum(),
-            variables: variables.iter().sum(),
-            longest: longest.unwrap_or_default(),
-        }
-    }
-}
-
-impl std::fmt::Display for Volume {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "arguments {} bytes, environment {} bytes, the longest of them {} bytes",
-            self.arguments, self.variables, self.longest
-        )
-    }
 }

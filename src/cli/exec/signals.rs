@@ -124,9 +124,13 @@ pub(super) fn stop_with_the_job() -> bool {
     has_shell() && has_terminal() && kill_process(getpid(), Signal::STOP).is_ok()
 }
 
-/// The signals that this process ignores, as the system writes them: a number with a bit for each.
+/// The signals that this process ignores: a number with a bit for each.
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_by(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// The same of the process whose `status` this is, as the system writes it.
+pub(super) fn ignored_by(status: &str) -> u64 {
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
@@ -134,7 +138,7 @@ fn ignored() -> u64 {
     mask.unwrap_or_default()
 }
 
-fn is_within(signal: Signal, mask: u64) -> bool {
+pub(super) fn is_within(signal: Signal, mask: u64) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 

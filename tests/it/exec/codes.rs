@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 
 use super::World;
+use super::inheritance::within;
 use crate::support::eventually;
 use crate::support::idp::Behaviour;
 use crate::support::process::{Process, command, run};
@@ -40,7 +41,7 @@ async fn what_cannot_be_started_ends_with_125_to_127_and_the_reason() {
     // As one for another machine.
     let foreign = file("foreign", "\x7fELF\0\0\0\0\0\0\0\0", 0o755);
     let directory = world.dir.path().to_str().unwrap();
-    for (program, code, reason) in [
+    let cases = [
         ("no-such-program", 127, "\"no-such-program\" was not found"),
         (
             "/nowhere/program",
@@ -51,11 +52,19 @@ async fn what_cannot_be_started_ends_with_125_to_127_and_the_reason() {
         (directory, 126, "cannot be executed: Permission denied"),
         (&broken, 126, "what its first line names was not found"),
         (&foreign, 126, "cannot be executed: Exec format error"),
-    ] {
-        let ended = run(world.exec(&[program])).await;
-        assert_eq!((ended.code, &*ended.stdout), (code, ""), "{ended:?}");
-        let begins = ended.stderr.starts_with("sidebearer exec: ");
-        assert!(begins && ended.stderr.contains(reason), "{ended:?}");
+    ];
+    // Also where something has to be done in the program's own process before it begins.
+    for prepare in [":", "export LISTEN_PID=$$", "trap '' PIPE"] {
+        for (program, code, reason) in cases {
+            let ended = within(&world, prepare, &[program]).await;
+            assert_eq!((ended.code, &*ended.stdout), (code, ""), "{ended:?}");
+            let begins = ended.stderr.starts_with("sidebearer exec: ");
+            let lines = ended.stderr.lines().count();
+            assert!(
+                begins && lines == 1 && ended.stderr.contains(reason),
+                "{ended:?}"
+            );
+        }
     }
     for arguments in [
         &["exec"][..],
@@ -76,12 +85,15 @@ async fn a_script_that_names_no_interpreter_is_one_of_the_shell() {
     let script = world.path("script");
     std::fs::write(&script, "echo $1; exit 4\n").unwrap();
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
-    let ended = run(world.exec(&[script.to_str().unwrap(), "an argument"])).await;
-    assert_eq!(
-        (ended.code, &*ended.stdout),
-        (4, "an argument\n"),
-        "{ended:?}"
-    );
+    let program = [script.to_str().unwrap(), "an argument"];
+    for prepare in [":", "export LISTEN_PID=$$"] {
+        let ended = within(&world, prepare, &program).await;
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (4, "an argument\n"),
+            "{ended:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,17 @@
 //! The table that `redirect print` prints, and beside whom it stands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use yaml_rust2::YamlLoader;
 
 use super::{Network, TO, USER, print_table};
 use crate::support::network::skip;
 use crate::support::process::{command, run};
+
+/// What somebody else has put there who redirects, too.
+const OTHER_CHAIN: &str =
+    "table ip nat {\nchain OUTPUT {\ntype nat hook output priority -100; policy accept;\n}\n}\n";
 
 /// What `redirect print` ends with on the machine of the apps, what it prints, and what it says.
 fn print(network: &Network, more: &[&str]) -> (Option<i32>, String, String) {
@@ -33,9 +40,46 @@ async fn the_table_that_is_deployed_is_the_printed_one() {
         "--elsewhere",
     ];
     let printed = run(command(&arguments)).await;
-    let deployed =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/redirected/redirect.nft");
+    let deployed = deployed().join("redirect.nft");
     assert_eq!(printed.stdout, std::fs::read_to_string(deployed).unwrap());
+}
+
+/// What is deployed for apps that know nothing.
+fn deployed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/redirected")
+}
+
+#[test]
+fn the_init_container_loads_the_table_again_and_again_and_beside_no_other() {
+    let Some(network) = Network::lay() else {
+        return;
+    };
+    if print_table(&network, &[]).is_none() {
+        return;
+    }
+    let patches = std::fs::read_to_string(deployed().join("redirect.yaml")).unwrap();
+    let patches = YamlLoader::load_from_str(&patches).unwrap();
+    let script = patches[0][0]["value"]["args"][0].as_str().unwrap();
+    assert!(script.contains("/etc/redirect/redirect.nft"), "{script}");
+    let script = script.replace("/etc/redirect", deployed().to_str().unwrap());
+    let start = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]);
+        let ended = network.here.within(|| shell.output().unwrap());
+        let said = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), said)
+    };
+    // A pod may be started again with its network.
+    for _ in 0..2 {
+        assert_eq!(start(), (Some(0), String::new()));
+    }
+    let remove = "delete table inet sidebearer";
+    network.here.nft(remove).unwrap();
+    network.here.nft(OTHER_CHAIN).unwrap();
+    let (code, said) = start();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("chain OUTPUT"), "{said}");
+    assert!(network.here.nft(remove).is_err(), "it was loaded");
 }
 
 #[test]
@@ -88,8 +132,7 @@ fn nothing_is_printed_beside_other_chains_that_redirect() {
     if print_table(&network, &[]).is_none() {
         return;
     }
-    let other = "table ip nat {\nchain OUTPUT {\ntype nat hook output priority -100; policy accept;\n}\n}\n";
-    network.here.nft(other).unwrap();
+    network.here.nft(OTHER_CHAIN).unwrap();
     let (code, printed, said) = print(&network, &[]);
     assert_eq!((code, &*printed), (Some(1), ""));
     assert!(said.contains("chain OUTPUT of table ip nat"), "{said}");
