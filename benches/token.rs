@@ -24,6 +24,7 @@ impl TokenEndpoint for Ready {
                 access_token: Secret::new("x".repeat(900)),
                 token_type: "Bearer",
                 proof_key: None,
+                requester: None,
                 expires_in: Some(Duration::from_secs(3600)),
             })
         })

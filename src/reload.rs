@@ -305,8 +305,9 @@ impl Reloader {
         self.sockets
             .open(config, pending, &self.shards, &self.admin)
             .await;
-        for credential in snapshot.credentials.values() {
-            credential.source.retry_now();
+        // Not those that have just made their first attempt.
+        for source in old.sources_also_in(&snapshot) {
+            source.retry_now();
         }
         self.reread_secrets().await;
         self.hand_over(&old, &snapshot);

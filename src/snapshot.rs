@@ -12,6 +12,7 @@ mod injection;
 mod limits;
 mod listener;
 mod passing;
+mod succession;
 mod token_echoes;
 mod upstream;
 mod via;
@@ -44,6 +45,7 @@ use crate::trace::Tracer;
 use crate::upstream::{ClientCertificate, Endpoint, OriginConnectors, ReadyProxy, TlsError};
 use endpoints::EndpointContext;
 use injection::Injections;
+use succession::Succession;
 
 pub use build::Builder;
 pub use context::{BuildError, BuildFailure};
@@ -219,8 +221,8 @@ pub struct BuiltCredential {
     pub next: Option<StandbyCertificate>,
     /// Whether a reload added it: readiness then waits for it only after its first success.
     pub added_by_reload: bool,
-    /// How the token was asked for that the source inherits; none if it inherits none.
-    inherited: Option<Arc<config::Credential>>,
+    /// How a token was asked for that the source has from one before it; none if it has none.
+    succession: Option<Succession>,
     /// With which the source goes on, since a reload changed its times and limits.
     reconfigured: Option<Arc<oauth::Client>>,
 }
@@ -311,12 +313,22 @@ impl Snapshot {
 
     /// The sources that `other` does not have, those that stand by included.
     pub fn sources_not_in(&self, other: &Snapshot) -> Vec<Arc<TokenSource>> {
-        let known = |source: &Arc<TokenSource>| {
-            let kept = other.credentials.get(source.name());
-            kept.is_some_and(|kept| kept.sources().any(|kept| Arc::ptr_eq(kept, source)))
-        };
-        let sources = self.credentials.values().flat_map(BuiltCredential::sources);
-        sources.filter(|source| !known(source)).cloned().collect()
+        let sources = self.sources().filter(|source| !other.has(source));
+        sources.cloned().collect()
+    }
+
+    /// The sources that `other` has too.
+    pub fn sources_also_in(&self, other: &Snapshot) -> impl Iterator<Item = &Arc<TokenSource>> {
+        self.sources().filter(|source| other.has(source))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Arc<TokenSource>> {
+        self.credentials.values().flat_map(BuiltCredential::sources)
+    }
+
+    fn has(&self, source: &Arc<TokenSource>) -> bool {
+        let kept = self.credentials.get(source.name());
+        kept.is_some_and(|kept| kept.sources().any(|kept| Arc::ptr_eq(kept, source)))
     }
 }
 

@@ -161,6 +161,7 @@ fn check(data: &[u8]) {
         redactor: Redactor::new([SECRET]).into(),
         default_token_type: None,
         encodings_differ: false,
+        requester: None,
     };
     let (result, cost) = measure(|| answer.judge(asked, SystemTime::now()));
     assert!(cost.peak <= 128 * data.len() + 64 * 1024, "{cost:?}");

@@ -128,10 +128,14 @@ pub(super) fn obstacles(snapshot: &Snapshot) -> Vec<String> {
             || "its token endpoint has not answered yet".to_owned(),
             |error| error.message,
         );
-        format!(
-            "credential {:?} has no token: {reason}",
-            credential.source.name()
-        )
+        let name = credential.source.name();
+        match &*status.withheld_from {
+            [] => format!("credential {name:?} has no token: {reason}"),
+            upstreams => format!(
+                "credential {name:?} has no token for {}: {reason}",
+                upstreams.join(", ")
+            ),
+        }
     });
     sentences.collect()
 }

@@ -202,6 +202,7 @@ mod tests {
             access_token: Secret::new(access_token),
             token_type: "Bearer",
             proof_key: None,
+            requester: None,
             expires_in: Some(Duration::from_secs(3723)),
         };
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
@@ -248,6 +249,7 @@ note      decoded only; the signature was not verified
                 access_token: Secret::new(jwt(claims)),
                 token_type: "DPoP",
                 proof_key: Some(key.clone()),
+                requester: None,
                 expires_in: None,
             };
             let keys = ConfirmationKeys {
@@ -308,6 +310,7 @@ note      decoded only; the signature was not verified
             access_token: Secret::new(jwt(claims)),
             token_type: "Bearer",
             proof_key: None,
+            requester: None,
             expires_in: None,
         };
         let keys = ConfirmationKeys {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{TokenError, TokenErrorKind};
@@ -115,11 +116,29 @@ pub(super) fn check_token(token: &Secret, now: SystemTime) -> Result<&str, Strin
 }
 
 fn validity(jwt: &str) -> Option<Validity> {
+    serde_json::from_slice(&claims(jwt)?).ok()
+}
+
+/// What a JWT says, as JSON that nobody has read yet.
+fn claims(jwt: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut parts = jwt.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
     let whole = parts.next().is_none() && claims.trim_ascii_start().starts_with(b"{");
-    whole.then(|| serde_json::from_slice(&claims).ok())?
+    whole.then_some(claims)
+}
+
+/// Whom a token of someone else is about: the subject and the issuer that it names (RFC 7519 section 4.1), so that
+/// a renewed one is equal. One that shows none is about nobody but itself.
+pub(super) fn subject(token: &Secret) -> String {
+    let token = token.expose().trim();
+    let named = claims(token).and_then(|claims| {
+        let mut claims = serde_json::from_slice::<Value>(&claims).ok()?;
+        let subject = claims.get_mut("sub")?.take();
+        let issuer = claims.get_mut("iss").map(Value::take);
+        Some(Value::from(vec![subject, issuer.unwrap_or_default()]).to_string())
+    });
+    named.unwrap_or_else(|| token.to_owned())
 }
 
 /// Whether it is a JWE (RFC 7516 section 3.1), whose claims cannot be read here.

@@ -22,8 +22,8 @@ use super::request::TokenRequest;
 use super::response::{EndpointResponse, RequestContext};
 use super::secrets::SecretInputs;
 use super::{
-    BoxFuture, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse, WallClock,
-    grant,
+    BoxFuture, Identity, InputFault, TokenEndpoint, TokenError, TokenErrorKind, TokenResponse,
+    WallClock, grant,
 };
 use crate::address::OwnSockets;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
@@ -202,6 +202,15 @@ impl Client {
         }
     }
 
+    /// Who would ask now; none if a file or variable that it is made of cannot be used. Reads them all.
+    pub fn identity(&self) -> Option<Identity> {
+        let inputs = self.inputs.read().ok()?;
+        Some(Identity {
+            requester: inputs.secrets.requester(),
+            proof_key: inputs.proof_key,
+        })
+    }
+
     async fn fetch(&self) -> Result<TokenResponse, TokenError> {
         let (mut answer, mut asked, mut during) = self.ask(self.nonce.get()).await?;
         if answer.nonce.is_some() && answer.wants_nonce() {
@@ -281,6 +290,7 @@ impl Client {
             max_token: self.credential.max_token_bytes,
             default_token_type: self.credential.default_token_type,
             encodings_differ: encodings_differ(&self.credential.auth, &secrets),
+            requester: Some(secrets.requester()),
             possession: self.credential.dpop.as_ref().zip(proof_key),
             redactor: request.redactor,
         };

@@ -16,6 +16,7 @@ mod last_good;
 mod lock;
 mod proof;
 mod request;
+mod requester;
 pub mod response;
 mod secrets;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 pub use client::{Client, endpoint_key};
 pub use last_good::InputFault;
+pub use requester::{Identity, Requester};
 
 use tokio::task::JoinError;
 
@@ -80,6 +82,8 @@ pub struct TokenResponse {
     pub token_type: &'static str,
     /// The key that it is bound to, if it is: of type `DPoP` (RFC 9449 section 5).
     pub proof_key: Option<Arc<ProofKey>>,
+    /// Who asked for it, as far as that is known.
+    pub requester: Option<Requester>,
     /// `expires_in`, absent when the server did not say; at least one second.
     pub expires_in: Option<Duration>,
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::auth::invalid_client_hint;
-use super::{TokenError, TokenErrorKind, TokenResponse, grant};
+use super::{Requester, TokenError, TokenErrorKind, TokenResponse, grant};
 use crate::config::{ClientAuth, Dpop, Grant, Secret};
 use crate::dpop::{self, Nonce, ProofKey};
 use crate::http_client::{self, digits};
@@ -59,6 +59,8 @@ pub struct RequestContext<'a> {
     pub encodings_differ: bool,
     /// What the token is to be bound to, and whether it has to be.
     pub possession: Option<(&'a Dpop, Arc<ProofKey>)>,
+    /// Who asked, as far as that is known.
+    pub requester: Option<Requester>,
     /// Knows what was sent.
     pub redactor: Arc<Redactor>,
 }
@@ -245,6 +247,7 @@ fn accept(
         access_token,
         token_type,
         proof_key,
+        requester: context.requester,
         expires_in: expires_in(body.expires_in)?,
     })
 }

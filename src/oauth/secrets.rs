@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 
-use super::assertion::{check_jwt, check_token};
+use super::assertion::{check_jwt, check_token, subject};
 use super::last_good::{FoundFaults, LastGood, UnusableInput};
+use super::requester::Requester;
 use crate::config::{ClientAuth, Credential, Grant, Secret, SecretSource, SecurityToken};
 use crate::redact::Redactor;
 
@@ -30,6 +31,19 @@ impl Secrets {
     /// Empty where the method has none.
     pub(super) fn client_secret(&self) -> &str {
         self.client_secret.as_ref().map_or("", Secret::expose)
+    }
+
+    /// The client by its id, or where there is none by what it proves itself with; and whom the tokens of others are
+    /// about.
+    pub(super) fn requester(&self) -> Requester {
+        let client = match &self.client_id {
+            Some(id) => id.expose().to_owned(),
+            None => self
+                .client_secret
+                .as_ref()
+                .map_or_else(String::new, subject),
+        };
+        Requester::of([client].into_iter().chain(self.tokens.iter().map(subject)))
     }
 
     /// Tells the redactor all of them but the client's id, which error messages are about, and the tokens,
@@ -178,4 +192,65 @@ pub(super) fn sensitive(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn requester(id: Option<&str>, proof: &str, tokens: &[&str]) -> Requester {
+        let secrets = Secrets {
+            client_id: id.map(Secret::new),
+            client_secret: Some(Secret::new(proof)),
+            tokens: tokens.iter().copied().map(Secret::new).collect(),
+            extra_parameters: Vec::new(),
+            token_headers: Vec::new(),
+        };
+        secrets.requester()
+    }
+
+    fn jwt(claims: &str) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    #[test]
+    fn another_id_is_another_client_and_another_secret_is_not() {
+        let known = requester(Some("billing"), "s3cret", &[]);
+        assert_eq!(requester(Some("billing"), "rotated", &[]), known);
+        assert_ne!(requester(Some("other"), "s3cret", &[]), known);
+        assert_ne!(
+            requester(None, "billing", &[]),
+            requester(None, "other", &[])
+        );
+    }
+
+    #[test]
+    fn a_renewed_token_is_about_the_same_subject() {
+        let of = |token: &str| requester(None, &jwt(r#"{"sub":"pod"}"#), &[token]);
+        let known = of(&jwt(r#"{"iss":"a","sub":"jane","exp":1}"#));
+        assert_eq!(of(&jwt(r#"{"exp":2,"sub":"jane","iss":"a"}"#)), known);
+        assert_eq!(of(&(jwt(r#"{"iss":"a","sub":"jane"}"#) + "\n")), known);
+        for other in [
+            &jwt(r#"{"iss":"a","sub":"joe"}"#),
+            &jwt(r#"{"iss":"b","sub":"jane"}"#),
+            &jwt(r#"{"sub":"jane"}"#),
+            "opaque",
+        ] {
+            assert_ne!(of(other), known, "{other}");
+        }
+        assert_eq!(of("opaque"), of("opaque"));
+        assert_ne!(of("opaque"), of("opaque2"));
+        assert_ne!(of(&jwt("{}")), of(&jwt(r#"{"exp":1}"#)), "shows no subject");
+    }
+
+    #[test]
+    fn client_and_subject_are_told_apart() {
+        assert_ne!(
+            requester(Some("ab"), "x", &["c"]),
+            requester(Some("a"), "x", &["bc"])
+        );
+    }
 }

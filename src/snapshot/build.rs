@@ -104,6 +104,7 @@ impl Builder {
         for (name, credential) in &config.credentials {
             let built = credential::build(
                 &self.context,
+                config,
                 credential,
                 bound.contains(name.as_str()),
                 old,

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::context::{BuildContext, BuildError};
+use super::succession::{Estate, Provenance, Succession};
 use super::{BuiltCredential, Snapshot, StandbyCertificate};
 use crate::config;
 use crate::oauth;
-use crate::token::{CredentialPhase, Policy, TokenSource};
+use crate::token::{CredentialPhase, Inheritance, Policy, TokenSource};
 use crate::upstream::{ClientCertificate, TlsError};
 
 impl BuiltCredential {
@@ -24,14 +25,10 @@ impl BuiltCredential {
         [&self.source].into_iter().chain(next)
     }
 
-    /// How the token was asked for that it holds now; `config` are its settings.
-    fn origin<'a>(&'a self, config: &'a config::Credential) -> &'a config::Credential {
-        let held = self.source.last_token();
-        let inherits = held.is_none_or(|token| token.is_inherited());
-        match &self.inherited {
-            Some(origin) if inherits => origin,
-            _ => config,
-        }
+    /// Whether this upstream may get a token that was asked for before a reload changed how.
+    pub(super) fn may_leave_to(&self, upstream: &config::Upstream) -> bool {
+        let succession = self.succession.as_ref();
+        succession.is_some_and(|it| it.goes_to(upstream))
     }
 
     /// Whether a reload added it, and it has had no token yet.
@@ -85,14 +82,12 @@ impl Snapshot {
             let Some(before) = old.credentials.get(credential) else {
                 continue;
             };
-            let origin = old.config.credentials.get(credential);
-            let origin = origin.map(|was| before.origin(was));
-            if !Arc::ptr_eq(&now.source, &before.source)
-                && now.inherited.is_some()
-                && now.inherited.as_deref() == origin
-            {
-                // It may have been renewed since the snapshot was built.
-                now.source.inherit(before.source.last_token().as_deref());
+            // The token may have been renewed since the snapshot was built, and upstreams may have moved.
+            let estate = now.succession.as_ref().zip(estate(credential, old));
+            if let Some(inheritance) = estate.and_then(|(succession, estate)| {
+                succession.inheritance(estate, self.config.upstreams_of(credential))
+            }) {
+                now.source.inherit(inheritance);
             }
             if let (Some(now), Some(before)) = (&now.certificate, &before.certificate)
                 && !Arc::ptr_eq(now, before)
@@ -124,6 +119,7 @@ impl Snapshot {
 /// another source asks, and may inherit the token until it has its own.
 pub fn build(
     context: &BuildContext,
+    all: &config::Config,
     config: &config::Credential,
     bound: bool,
     old: Option<&Snapshot>,
@@ -150,19 +146,25 @@ pub fn build(
         };
     }
     let kept = before.map(|(_, kept)| kept);
-    let certificate = certificate(config, bound, kept)?;
+    let estate = old.and_then(|old| estate(&config.name, old));
+    let known = [
+        kept.and_then(|kept| kept.certificate.as_ref()),
+        estate.as_ref().and_then(Estate::certificate),
+    ];
+    let certificate = certificate(config, bound, known)?;
     let client = client(context, config, certificate.clone(), kept)?;
-    let proof_key = client.own_proof_key();
-    let source = source(context, config, client);
-    let mut inherited = None;
-    if let Some((was, kept)) = before {
-        let origin = kept.origin(was);
-        let same_key =
-            kept.certificate.as_ref().map(Arc::as_ptr) == certificate.as_ref().map(Arc::as_ptr);
-        let may = same_key && config.may_inherit_from(origin);
-        inherited = may.then(|| Arc::new(origin.clone()));
-        source.inherit(kept.source.last_token().filter(|_| may).as_deref());
-    }
+    // It stays also while nothing is bound to it: a token that is may serve again.
+    let before = kept.and_then(|kept| kept.proof_key.clone());
+    let proof_key = client.own_proof_key().or(before);
+    let succession = estate
+        .as_ref()
+        .map(|estate| Succession::new(estate, config, certificate.as_ref(), client.identity()));
+    let inheritance = succession.as_ref().zip(estate);
+    let inheritance = inheritance.and_then(|(succession, estate)| {
+        succession.inheritance(estate, all.upstreams_of(&config.name))
+    });
+    let succeeds = kept.map(|_| inheritance);
+    let source = source(context, config, client, succeeds);
     Ok(BuiltCredential {
         proof_key,
         max_nonce_bytes: config.max_nonce_bytes,
@@ -170,23 +172,39 @@ pub fn build(
         certificate,
         next: None,
         added_by_reload: kept.map_or(old.is_some(), BuiltCredential::is_new),
-        inherited,
+        succession,
         reconfigured: None,
     })
 }
 
-/// What its files hold, if it is bound; that of `kept` if it is the same.
+/// What the credential of this name leaves to one that takes its place; none if it has no token that could be sent.
+fn estate(name: &str, old: &Snapshot) -> Option<Estate> {
+    let built = old.credentials.get(name)?;
+    let settings = old.config.credentials.get(name)?;
+    let of_own = || Provenance {
+        settings: settings.clone(),
+        certificate: built.certificate.clone(),
+        upstreams: old.config.upstreams_of(name).cloned().collect(),
+    };
+    let held = built.source.held_token()?;
+    Estate::new(held, of_own, built.succession.as_ref())
+}
+
+/// What its files hold, if it is bound; one of the `known` if it is the same.
 fn certificate(
     config: &config::Credential,
     bound: bool,
-    kept: Option<&BuiltCredential>,
+    known: [Option<&Arc<ClientCertificate>>; 2],
 ) -> Result<Option<Arc<ClientCertificate>>, BuildError> {
     if !bound {
         return Ok(None);
     }
     let read = ClientCertificate::read(&config.tls).map_err(|reason| unusable(config, reason))?;
-    let known = kept.and_then(|kept| kept.certificate.as_ref());
-    let same = known.filter(|known| read.is_same(known)).cloned();
+    let same = known
+        .into_iter()
+        .flatten()
+        .find(|known| read.is_same(known));
+    let same = same.cloned();
     Ok(Some(same.unwrap_or_else(|| Arc::new(read))))
 }
 
@@ -208,7 +226,7 @@ pub fn reread_certificate(
         (Ok(read), _) => {
             let certificate = Arc::new(read);
             let client = client(context, config, Some(Arc::clone(&certificate)), Some(kept))?;
-            let source = source(context, config, client);
+            let source = source(context, config, client, None);
             StandbyCertificate {
                 source,
                 certificate,
@@ -224,7 +242,7 @@ pub fn reread_certificate(
             certificate: Some(next.certificate),
             next: None,
             added_by_reload: kept.is_new(),
-            inherited: None,
+            succession: None,
             reconfigured: None,
             ..kept.clone()
         });
@@ -257,19 +275,24 @@ fn client(
     })
 }
 
+/// A source that begins with what is left to it, if it takes the place of one that asked for something else.
 fn source(
     context: &BuildContext,
     config: &config::Credential,
     client: oauth::Client,
+    succeeds: Option<Option<Inheritance>>,
 ) -> Arc<TokenSource> {
-    let source = TokenSource::start(
-        &config.name,
-        Policy::from(config),
-        Arc::new(client),
-        context.fetch_limit(config),
-        Arc::clone(&context.clock),
-        context.metrics.credential(&config.name),
-    );
+    let (name, policy) = (&config.name, Policy::from(config));
+    let client = Arc::new(client);
+    let gate = context.fetch_limit(config);
+    let clock = Arc::clone(&context.clock);
+    let metrics = context.metrics.credential(name);
+    let source = match succeeds {
+        None => TokenSource::start(name, policy, client, gate, clock, metrics),
+        Some(inheritance) => {
+            TokenSource::start_after(inheritance, name, policy, client, gate, clock, metrics)
+        }
+    };
     source.record_in(&context.audit);
     source.trace_in(&context.tracer);
     source

@@ -12,7 +12,8 @@ use crate::dpop::{LastNonce, Nonce, ProofClaims};
 use crate::redact::Redactor;
 use crate::server_clock::ServerClock;
 use crate::token::{
-    FreshTokenRejections, Moment, Token, TokenRejections, TokenSource, Unavailable,
+    CredentialStatus, FreshTokenRejections, Moment, Token, TokenRejections, TokenSource,
+    Unavailable,
 };
 
 /// The credentials whose tokens one upstream gets.
@@ -139,10 +140,15 @@ impl Injection {
         self.prefix.as_deref().filter(|prefix| !prefix.is_empty())
     }
 
-    /// Whether the upstream gets the token that the source holds.
-    pub(super) fn sends_last_token(&self) -> bool {
+    /// The last token, usable or not, that this upstream may be sent.
+    pub fn last_token(&self) -> Option<Arc<Token>> {
         let held = self.source.last_token();
-        self.rejections.may_inherit() || held.is_none_or(|token| !token.is_inherited())
+        held.filter(|token| self.rejections.may_get(token))
+    }
+
+    /// How the credential is for this upstream.
+    pub fn status(&self) -> CredentialStatus {
+        self.source.status_for(self.rejections.may_inherit())
     }
 
     /// What time it is for a token.
@@ -174,7 +180,7 @@ impl Injection {
             Some("") => "***".to_owned(),
             Some(prefix) => format!("{prefix} ***"),
             None => {
-                let held = self.source.last_token();
+                let held = self.last_token();
                 let token_type = held.as_ref().map_or(token_type, |held| held.token_type());
                 format!("{token_type} ***")
             }

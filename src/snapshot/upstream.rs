@@ -65,13 +65,7 @@ pub fn build(
         Some(kept) => Arc::clone(&kept.endpoint),
         None => endpoint(context, config, certificate.as_deref())?,
     };
-    let injections = injections(
-        context,
-        config,
-        &credentials,
-        known.map(Arc::as_ref),
-        known.is_some_and(|known| is_presented(&known)),
-    );
+    let injections = injections(context, config, &credentials, known.map(Arc::as_ref));
     let injections = Injections::new(injections, by_caller);
     let mut built = BuiltUpstream::new(
         config.clone(),
@@ -94,22 +88,19 @@ fn injections(
     config: &config::Upstream,
     credentials: &[&BuiltCredential],
     known: Option<&BuiltUpstream>,
-    same_certificate: bool,
 ) -> Vec<Arc<Injection>> {
     let known = known.filter(|known| known.config.takes_tokens_as(config));
     let build = |credential: &&BuiltCredential| {
         let name = credential.source.name();
         let mut injections = known.into_iter().flat_map(|known| known.injections());
         let known = injections.find(|known| known.source.name() == name);
-        // A token from before a reload goes only where tokens of this credential went before.
-        let may_inherit = same_certificate && known.is_some_and(Injection::sends_last_token);
         Arc::new(Injection {
             fresh: match known {
                 Some(known) => Arc::clone(&known.fresh),
                 None => Arc::new(FreshTokenRejections::new(&config.name, name)),
             },
             source: Arc::clone(&credential.source),
-            rejections: if may_inherit {
+            rejections: if credential.may_leave_to(config) {
                 TokenRejections::new()
             } else {
                 TokenRejections::of_own_tokens()

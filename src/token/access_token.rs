@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Moment;
 use crate::config::Secret;
 use crate::dpop::ProofKey;
-use crate::oauth::TokenResponse;
+use crate::oauth::{Identity, Requester, TokenResponse};
 
 /// One token. Immutable: a renewal makes another.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Token {
     access_token: Secret,
     token_type: &'static str,
     binding: Option<Binding>,
+    requester: Option<Requester>,
     times: TokenTimes,
     inherited: bool,
     audit_id: Option<[u8; 16]>,
@@ -59,6 +60,7 @@ impl Token {
             access_token,
             token_type,
             proof_key,
+            requester,
             expires_in: _,
         } = response;
         let authorization = match renews {
@@ -80,6 +82,7 @@ impl Token {
             audit_id: audit_id(access_token.expose()),
             access_token,
             token_type,
+            requester,
             times,
             inherited: false,
         })
@@ -94,6 +97,7 @@ impl Token {
             audit_id: self.audit_id,
             token_type: self.token_type,
             binding: self.binding.clone(),
+            requester: self.requester,
             times: TokenTimes {
                 refresh_at: self.times.issued,
                 ..self.times
@@ -137,6 +141,12 @@ impl Token {
     /// What every request that carries it has to prove; `None` for a bearer token.
     pub fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
+    }
+
+    /// Whether who asks by now would ask for the same client and subject, and can use what it is bound to.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        let has_key = |bound: &Binding| identity.proof_key.as_ref() == Some(&bound.key);
+        self.requester == Some(identity.requester) && self.binding.as_ref().is_none_or(has_key)
     }
 
     /// Whether `response` brings the same once more, or another token.

@@ -6,6 +6,7 @@
 //! - `schedule`: how long until the next attempt. Pure.
 //! - `state`: what is known of one credential, and what follows from it. Pure.
 //! - `source`: what those who need a token see.
+//! - `inheritance`: what a source has from the one before it.
 //! - `shared`: what those who ask share with the one who fetches.
 //! - `refresh_task`: the task that fetches, once at a time.
 //! - `rejection`: what a 401 from an upstream means for the token.
@@ -14,6 +15,7 @@
 mod access_token;
 mod clock;
 mod fresh_rejections;
+mod inheritance;
 mod refresh_task;
 mod rejection;
 mod schedule;
@@ -30,6 +32,7 @@ use crate::config;
 pub use access_token::{Binding, Token};
 pub use clock::{Clock, Moment, SystemClock};
 pub use fresh_rejections::{FreshTokenRejections, RejectedTokens};
+pub use inheritance::{HeldToken, Inheritance};
 pub use rejection::TokenRejections;
 pub use source::{TokenSource, Unavailable};
 pub use status::{CredentialPhase, CredentialStatus, LastError};

@@ -169,10 +169,11 @@ fn log(shared: &SharedState, ended: &AttemptOutcome, now: Moment, retry_in: Dura
         }
         Err(error) => {
             let error = error.message.as_str();
-            let (usable_for, pending) = shared.with_state(|state, _| {
+            let (usable_for, pending, withheld_from) = shared.with_state(|state, now| {
                 let failure = state.last_failure();
                 let usable_for = failure.map_or(Duration::ZERO, |failure| failure.usable_for);
-                (usable_for, state.is_pending())
+                let withheld_from = state.withheld_from(now).join(", ");
+                (usable_for, state.is_pending(), withheld_from)
             });
             if !ended.news && !failures.is_power_of_two() {
                 debug!(
@@ -199,6 +200,17 @@ fn log(shared: &SharedState, ended: &AttemptOutcome, now: Moment, retry_in: Dura
                     ?retry_in,
                     "no token by the settings that a reload changed: requests that need it are \
                      answered 503"
+                );
+            } else if pending && !withheld_from.is_empty() {
+                warn!(
+                    credential,
+                    error,
+                    failures,
+                    ?retry_in,
+                    ?usable_for,
+                    withheld_from,
+                    "no token by the settings that a reload changed: the one from before serves on, \
+                     but not for these upstreams, whose requests are answered 503"
                 );
             } else if pending {
                 warn!(

@@ -260,7 +260,8 @@ impl TokenRejections {
         source.current().filter(newer)
     }
 
-    fn may_get(&self, token: &Token) -> bool {
+    /// Whether the upstream may be sent it.
+    pub fn may_get(&self, token: &Token) -> bool {
         !(self.own_only && token.is_inherited())
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::refresh_task::keep_supplied;
 use super::shared::{SharedState, SourceSettings};
 use super::state::{JoinOutcome, TokenState};
-use super::{Clock, CredentialStatus, Moment, Policy, Token};
+use super::{Clock, CredentialStatus, HeldToken, Inheritance, Moment, Policy, Token};
 use crate::audit::AuditSlot;
 use crate::config::Refresh;
 use crate::limit::ConcurrencyLimit;
@@ -53,15 +53,29 @@ impl TokenSource {
         clock: Arc<dyn Clock>,
         metrics: CredentialMetrics,
     ) -> Arc<Self> {
+        let state = TokenState::new(policy.clone(), Rng::new());
+        Self::start_with(state, name, policy, endpoint, gate, clock, metrics)
+    }
+
+    fn start_with(
+        state: TokenState,
+        name: &str,
+        policy: Policy,
+        endpoint: Arc<dyn TokenEndpoint>,
+        gate: Arc<ConcurrencyLimit>,
+        clock: Arc<dyn Clock>,
+        metrics: CredentialMetrics,
+    ) -> Arc<Self> {
+        let token = ArcSwapOption::new(state.token().cloned());
         let shared = Arc::new(SharedState {
             name: name.to_owned(),
-            state: Mutex::new(TokenState::new(policy.clone(), Rng::new())),
+            state: Mutex::new(state),
             lazy: AtomicBool::new(policy.refresh == Refresh::Lazy),
             settings: ArcSwap::from_pointee(SourceSettings { policy, endpoint }),
             gate,
             clock,
             metrics,
-            token: ArcSwapOption::empty(),
+            token,
             may_request_from: AtomicU64::new(0),
             wake: Notify::new(),
             stands_by: AtomicBool::new(false),
@@ -75,6 +89,22 @@ impl TokenSource {
             shared,
             refresh_task,
         })
+    }
+
+    /// As [`start`](Self::start), in the place of another source, by which other tokens were asked for. It begins with
+    /// what that leaves.
+    pub fn start_after(
+        inheritance: Option<Inheritance>,
+        name: &str,
+        policy: Policy,
+        endpoint: Arc<dyn TokenEndpoint>,
+        gate: Arc<ConcurrencyLimit>,
+        clock: Arc<dyn Clock>,
+        metrics: CredentialMetrics,
+    ) -> Arc<Self> {
+        let mut state = TokenState::new(policy.clone(), Rng::new());
+        state.inherit(inheritance);
+        Self::start_with(state, name, policy, endpoint, gate, clock, metrics)
     }
 
     /// Where its token requests are recorded from now on. The first call decides.
@@ -136,15 +166,19 @@ impl TokenSource {
         self.acquire_by(self.deadline(), false).await
     }
 
-    /// The token it holds, usable or not, for [`inherit`](Self::inherit).
+    /// The token it holds, usable or not.
     pub fn last_token(&self) -> Option<Arc<Token>> {
         self.shared.token.load_full()
     }
 
-    /// A reload changed what is asked for: until that brings a token, `before` serves those that may
-    /// have it ([`Token::is_inherited`]), and no longer than it lives. Nothing if it has its own.
-    pub fn inherit(&self, before: Option<&Token>) {
-        self.shared.update(|state| state.inherit(before));
+    /// What another source can take over: its token, or the one that it has taken over itself, while it may be sent.
+    pub fn held_token(&self) -> Option<HeldToken> {
+        self.shared.with_state(|state, now| state.held(now))
+    }
+
+    /// What is left to it is something else now. Nothing if it has a token of its own.
+    pub fn inherit(&self, inheritance: Inheritance) {
+        self.shared.update(|state| state.inherit(Some(inheritance)));
         self.shared.wake.notify_one();
     }
 
@@ -213,27 +247,33 @@ impl TokenSource {
     }
 
     /// Resolves when the first attempt has ended, well or badly; at once for a lazy source, which
-    /// makes none by itself.
+    /// makes none by itself, and for one that began with a token of its own.
     pub async fn wait_for_first_attempt(&self) {
-        if !self.is_lazy() {
+        let needs_none = self.shared.with_state(|state, _| state.has_own_token());
+        if !self.is_lazy() && !needs_none {
             self.wait_for_attempt(1).await;
         }
     }
 
-    /// Whether requests can count on it: an eager source holds a usable token; a lazy one holds
-    /// one too or is about to try, that is, it does not wait after a failure.
+    /// Whether requests can count on it: an eager source holds a usable token, which every upstream may get that
+    /// got its tokens before; a lazy one holds one too or is about to try, that is, it does not wait after a failure.
     pub fn is_ready(&self) -> bool {
         self.shared.with_state(|state, now| {
-            let usable = state.token().is_some_and(|token| token.is_usable(now));
-            usable || self.is_lazy() && (!state.is_failing() || state.pause(now).is_zero())
+            state.is_supplied(now)
+                || self.is_lazy() && (!state.is_failing() || state.pause(now).is_zero())
         })
     }
 
     /// What an operator sees.
     pub fn status(&self) -> CredentialStatus {
+        self.status_for(true)
+    }
+
+    /// How it is for an upstream that may or may not get an inherited token.
+    pub fn status_for(&self, may_inherit: bool) -> CredentialStatus {
         let faults = self.shared.settings.load().endpoint.faults();
         self.shared
-            .with_state(|state, now| CredentialStatus::of(state, now, faults))
+            .with_state(|state, now| CredentialStatus::of(state, now, faults, may_inherit))
     }
 
     pub(super) fn deadline(&self) -> Instant {

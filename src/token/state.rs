@@ -6,12 +6,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::access_token::TokenTimes;
+use super::inheritance::Pending;
 use super::schedule::{Backoff, PAUSE_AFTER_SUCCESS, longest_pause, margin, refresh_after};
 use super::{Moment, Policy, Token};
 use crate::config::Refresh;
 use crate::oauth::{TokenError, TokenErrorKind, TokenResponse};
 use crate::trace::{TraceContext, TraceId};
 
+mod inherit;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +37,7 @@ pub(super) struct TokenState {
     /// The token was fetched because an upstream rejected the one before it.
     replaces_rejected: bool,
     /// A reload changed what is asked for, and that has not brought a token yet.
-    pending: bool,
+    pending: Option<Pending>,
     /// No attempt begins before this reading of the boot clock.
     not_before: Duration,
     backoff: Backoff,
@@ -101,28 +103,13 @@ impl TokenState {
             wanted: false,
             wanted_for_rejection: false,
             replaces_rejected: false,
-            pending: false,
+            pending: None,
             not_before: Duration::ZERO,
             backoff: Backoff::default(),
             last_failure: None,
             last_success: None,
             last_fetch: None,
         }
-    }
-
-    /// A reload changed what is asked for: `before`, which was asked for otherwise, serves until there
-    /// is a token of its own.
-    pub(super) fn inherit(&mut self, before: Option<&Token>) {
-        let has_own = self.token.as_ref().is_some_and(|it| !it.is_inherited());
-        if !has_own {
-            self.pending = true;
-            self.token = before.map(|token| Arc::new(token.to_inherited()));
-        }
-    }
-
-    /// Whether what a reload changed has not brought a token yet.
-    pub(super) fn is_pending(&self) -> bool {
-        self.pending
     }
 
     /// A reload changed times and limits alone. A pause after a failure ends no later than the longest
@@ -225,7 +212,7 @@ impl TokenState {
                 self.backoff = Backoff::default();
                 self.not_before = now.boot.saturating_add(PAUSE_AFTER_SUCCESS);
                 self.last_success = Some(now);
-                self.pending = false;
+                self.pending = None;
                 self.replaces_rejected = std::mem::take(&mut self.wanted_for_rejection);
                 AttemptOutcome {
                     same_value: before.as_ref().is_some_and(|b| b.id() == token.id()),

@@ -32,6 +32,9 @@ pub struct CredentialStatus {
     /// A reload changed what is asked for, and that has brought no token yet; `last_error` says why.
     /// Meanwhile the token from before serves those that may have it.
     pub settings_pending: bool,
+    /// Upstreams that must not get that one, since they are new to the credential or have moved: their requests
+    /// are answered 503.
+    pub withheld_from: Vec<String>,
     /// Files and variables that it names and that cannot be used as they are now; what they last
     /// held that was good stays in use.
     pub faults: Vec<InputFault>,
@@ -69,8 +72,15 @@ pub struct LastError {
 }
 
 impl CredentialStatus {
-    pub(super) fn of(state: &TokenState, now: Moment, faults: Vec<InputFault>) -> Self {
+    /// For an upstream that must not get an inherited token (`may_inherit`) that one is none.
+    pub(super) fn of(
+        state: &TokenState,
+        now: Moment,
+        faults: Vec<InputFault>,
+        may_inherit: bool,
+    ) -> Self {
         let token = state.token();
+        let token = token.filter(|token| may_inherit || !token.is_inherited());
         let usable = token.is_some_and(|token| token.is_usable(now));
         let refused = |error: &TokenError| error.kind.is_permanent();
         Self {
@@ -99,6 +109,7 @@ impl CredentialStatus {
             fetches: state.attempts_begun(),
             consecutive_failures: state.failures(),
             settings_pending: state.is_pending(),
+            withheld_from: state.withheld_from(now).to_vec(),
             faults,
         }
     }

@@ -92,6 +92,7 @@ function judge(it) {
   const usable = it.state === "valid" || it.state === "refreshing";
   const failing = it.consecutive_failures > 0;
   if (!usable && (failing || it.state === "refused")) return [3, it.state === "refused" ? "Refused" : "No token"];
+  if (usable && it.withheld_from.length > 0) return [2, "Not for all"];
   if (failing) return [2, "Renewal fails"];
   if (it.settings_pending) return [2, "New settings wait"];
   if (it.faults.length > 0) return [2, "File at fault"];
@@ -128,6 +129,7 @@ function problems() {
     const what = { 3: "has no usable token", 2: it.consecutive_failures ? "gets no new token" : it.settings_pending ? "waits for a token by its new settings" : "names a file that cannot be used" }[level];
     add(level, `credential ${name}`, it, ["Credential ", foreign(name), ` ${what}`],
       it.last_error && (it.consecutive_failures > 0 || it.settings_pending) && h("p", {}, foreign(it.last_error.message, 600)),
+      it.withheld_from.length > 0 && h("p", {}, "The token at hand is not sent to ", foreign(it.withheld_from.join(", "), 600), ", whose requests are answered 503 token_unavailable."),
       it.faults.map((fault) => h("p", {}, foreign(fault.file), ": ", foreign(fault.fault, 600))),
       h("p", { class: "soft" }, serves(it), " ", it.consecutive_failures > 0 && [`${many(it.consecutive_failures, "failure")} in a row. `, next(it)]));
   }

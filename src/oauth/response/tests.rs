@@ -34,6 +34,7 @@ fn asked(auth: &ClientAuth) -> RequestContext<'_> {
         redactor: Redactor::new([SECRET]).into(),
         default_token_type: None,
         encodings_differ: false,
+        requester: None,
     }
 }
 

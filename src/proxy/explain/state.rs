@@ -29,9 +29,9 @@ pub(super) fn now(
 }
 
 fn token(injection: &Injection) -> LiveToken {
-    let status = injection.source.status();
+    let status = injection.status();
     let now = injection.now();
-    let held = injection.source.last_token();
+    let held = injection.last_token();
     let usable = held.filter(|token| token.is_usable(now));
     let until = usable.as_ref().map(|token| token.usable_until().wall);
     LiveToken {

@@ -33,6 +33,7 @@ fn fetched(state: &mut TokenState, now: Moment) {
         access_token: Secret::new("abc".to_owned()),
         token_type: "Bearer",
         proof_key: None,
+        requester: None,
         expires_in: None,
     };
     assert!(state.finish_attempt(now, now, Ok(response)).result.is_ok());

@@ -9,7 +9,7 @@ function credential(at, age, life, more) {
     state: "valid", required: true, refresh: "eager", server: "https://login.example.com/oauth/token",
     issued_at: issued, refresh_at: issued + Math.round(life * 0.78), usable_until: issued + life - 30, expires_at: issued + life,
     next_attempt: issued + Math.round(life * 0.78), last_success: issued, last_error: null, fetches: 41, consecutive_failures: 0,
-    settings_pending: false, faults: [], ...more,
+    settings_pending: false, withheld_from: [], faults: [], ...more,
   };
 }
 

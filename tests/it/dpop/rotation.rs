@@ -63,8 +63,13 @@ async fn a_reload_that_names_another_key_ends_tokens_bound_to_the_old_one() {
     let issuer = Issuer::start();
     let (api, _) = guarded(&issuer);
     let dir = tempfile::tempdir().unwrap();
-    for file in ["proof.key", "other.key"] {
-        std::fs::write(dir.path().join(file), key!("p256.pkcs8.pem")).unwrap();
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    for (file, key) in [
+        ("proof.key", key!("p256.pkcs8.pem")),
+        ("same.key", key!("p256.pkcs8.pem")),
+        ("other.key", &other.serialize_pem()),
+    ] {
+        std::fs::write(dir.path().join(file), key).unwrap();
     }
     std::fs::write(dir.path().join("secret"), "s3cret").unwrap();
     let lines = "dpop = true\ndpop_key = { file = \"proof.key\" }";
@@ -75,6 +80,9 @@ async fn a_reload_that_names_another_key_ends_tokens_bound_to_the_old_one() {
     let nowhere = format!("http://{}/token", loopback());
     let elsewhere = before.replace(&issuer.endpoint(), &nowhere);
     sidebearer.reconfigure(&elsewhere).await.unwrap();
+    assert_eq!(status(&sidebearer, "/").await, 200, "the same key");
+    let moved = elsewhere.replace("proof.key", "same.key");
+    sidebearer.reconfigure(&moved).await.unwrap();
     assert_eq!(status(&sidebearer, "/").await, 200, "the same key");
     for other in [
         "dpop = true\ndpop_key = { file = \"other.key\" }",
@@ -87,4 +95,10 @@ async fn a_reload_that_names_another_key_ends_tokens_bound_to_the_old_one() {
         sidebearer.reconfigure(&changed).await.unwrap();
         assert_eq!(status(&sidebearer, "/").await, 503, "{other}");
     }
+    sidebearer.reconfigure(&before).await.unwrap();
+    assert_eq!(status(&sidebearer, "/").await, 200);
+    // It is another key in the same file.
+    sidebearer.write("proof.key", &other.serialize_pem());
+    sidebearer.reconfigure(&elsewhere).await.unwrap();
+    assert_eq!(status(&sidebearer, "/").await, 503);
 }

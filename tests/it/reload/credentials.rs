@@ -1,5 +1,9 @@
 //! What becomes of a working token when a reload changes how it is asked for.
 
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
 use super::*;
 use crate::support::idp::Behaviour;
 use crate::support::{eventually, smallest, with_patience};
@@ -27,6 +31,18 @@ fn scopes(config: &str, scopes: &str) -> String {
 
 async fn status_of(sidebearer: &Sidebearer) -> u16 {
     client::get(sidebearer.address(), "/").await.status
+}
+
+async fn shown(sidebearer: &Sidebearer) -> Value {
+    sidebearer.status().await["credentials"]["api"].clone()
+}
+
+/// What `sidebearer explain --live` tells of the token that a request for `path` would get.
+async fn explained(sidebearer: &Sidebearer, path: &str) -> Value {
+    let question = format!("{{\"method\": \"GET\", \"url\": \"{path}\"}}");
+    let answer = client::post(sidebearer.admin(), "/explain", question).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["explanations"][0]["state"]["token"].take()
 }
 
 async fn readiness(sidebearer: &Sidebearer) -> u16 {
@@ -182,4 +198,200 @@ async fn taking_a_mistake_back_is_no_revocation() {
     let fewer = scopes(&config, "[\"read\"]");
     sidebearer.reconfigure(&fewer).await.unwrap();
     assert_eq!(status_of(&sidebearer).await, 503);
+}
+
+#[tokio::test]
+async fn a_reload_whose_settings_are_refused_makes_one_attempt() {
+    let (idp, api) = (Idp::start(), Api::open());
+    let (sidebearer, config) = holding_a_token(&api, &idp).await;
+    refuse(&idp, "invalid_scope");
+    for n in 0..10 {
+        let start = Instant::now();
+        let mistaken = scopes(&config, &format!("[\"read\", \"write\", \"typo{n}\"]"));
+        sidebearer.reconfigure(&mistaken).await.unwrap();
+        let shown = &sidebearer.status().await["credentials"]["api"];
+        // Two seconds after the refusal another attempt is due.
+        if start.elapsed() < Duration::from_millis(1900) {
+            assert_eq!(shown["fetches"], 1, "{shown}");
+            assert_eq!(shown["consecutive_failures"], 1, "{shown}");
+            return;
+        }
+    }
+    panic!("no reload took less than two seconds");
+}
+
+#[tokio::test]
+async fn a_reload_ends_the_pause_of_a_credential_that_it_did_not_change() {
+    let (idp, api) = (Idp::start(), Api::open());
+    refuse(&idp, "invalid_client");
+    let config = with_patience(&smallest(&api, &idp), "100ms");
+    let sidebearer = Sidebearer::start(&config);
+    // The pause after the second refusal is longer than a test waits.
+    eventually("a second refusal", async || {
+        sidebearer.status().await["credentials"]["api"]["consecutive_failures"] == 2
+    })
+    .await;
+    idp.behave(Behaviour::Healthy);
+    sidebearer.reload().await.unwrap();
+    sidebearer.ready().await;
+}
+
+#[tokio::test]
+async fn a_token_that_no_upstream_may_be_sent_counts_nowhere() {
+    for change in ["url", "header"] {
+        let (idp, api, other) = (Idp::start(), Api::open(), Api::open());
+        let (sidebearer, config) = holding_a_token(&api, &idp).await;
+        refuse(&idp, "invalid_scope");
+        let changed = match change {
+            "url" => config.replace(&api.url(), &other.url()),
+            _ => config.replace(&api.url(), &format!("{}\"\nheader = \"x-key", api.url())),
+        };
+        assert_ne!(changed, config);
+        let mistaken = scopes(&changed, "[\"read\", \"write\", \"typo\"]");
+        sidebearer.reconfigure(&mistaken).await.unwrap();
+        assert_eq!(status_of(&sidebearer).await, 503, "{change}");
+        assert_eq!(readiness(&sidebearer).await, 503, "{change}");
+        let status = shown(&sidebearer).await;
+        assert!(!["valid", "refreshing"].contains(&status["state"].as_str().unwrap()));
+        assert_eq!(status["expires_at"], Value::Null, "{status}");
+        assert_eq!(status["settings_pending"], true, "{status}");
+        assert_eq!(sidebearer.metric(EXPIRY).await, 0.0);
+        let token = explained(&sidebearer, "/").await;
+        assert_eq!(token["usable"], false, "{token}");
+
+        // The URL alone is taken back: the token may serve there.
+        let typo = scopes(&config, "[\"read\", \"write\", \"typo\"]");
+        sidebearer.reconfigure(&typo).await.unwrap();
+        assert_eq!(status_of(&sidebearer).await, 200, "{change}");
+        assert_eq!(readiness(&sidebearer).await, 200, "{change}");
+
+        // Only the URL changes, and no source of tokens with it.
+        sidebearer.reconfigure(&mistaken).await.unwrap();
+        assert_eq!(status_of(&sidebearer).await, 503, "{change}");
+        assert_eq!(readiness(&sidebearer).await, 503, "{change}");
+        assert_eq!(sidebearer.metric(EXPIRY).await, 0.0);
+        assert!(other.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_is_taken_back_brings_the_token_back_without_a_request_for_one() {
+    let (idp, api, other) = (Idp::start(), Api::open(), Api::open());
+    let (sidebearer, config) = holding_a_token(&api, &idp).await;
+    idp.behave(Behaviour::Answers(503, "down".to_owned()));
+    let typo = scopes(&config, "[\"read\", \"write\", \"typo\"]");
+    for mistaken in [
+        typo.replace(&api.url(), &other.url()),
+        typo.clone(),
+        config.replace("\"billing\"", "\"other\""),
+        scopes(&config, "[\"read\"]"),
+    ] {
+        assert_ne!(mistaken, config);
+        sidebearer.reconfigure(&mistaken).await.unwrap();
+        sidebearer.reconfigure(&config).await.unwrap();
+        assert_eq!(status_of(&sidebearer).await, 200, "{mistaken}");
+        assert_eq!(readiness(&sidebearer).await, 200);
+        let status = shown(&sidebearer).await;
+        assert_eq!(status["state"], "valid", "{status}");
+        assert_eq!(status["settings_pending"], false, "{status}");
+        assert_eq!(status["fetches"], 0, "{status}");
+        assert!(sidebearer.metric(EXPIRY).await > 1e9);
+    }
+    // Not somewhere else.
+    sidebearer.reconfigure(&typo).await.unwrap();
+    let moved = config.replace(&api.url(), &other.url());
+    sidebearer.reconfigure(&moved).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 503);
+    assert_eq!(readiness(&sidebearer).await, 503);
+    assert!(other.seen().is_empty());
+    // One that was revoked does not come back by another change.
+    sidebearer
+        .reconfigure(&scopes(&config, "[\"read\"]"))
+        .await
+        .unwrap();
+    let others = scopes(&config, "[\"read\", \"list\"]");
+    sidebearer.reconfigure(&others).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 503);
+    sidebearer.reconfigure(&config).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 200);
+    assert!(
+        api.seen()
+            .iter()
+            .all(|seen| seen.authorization() == "Bearer token-1")
+    );
+}
+
+#[tokio::test]
+async fn readiness_counts_upstreams_that_lost_the_token_and_not_those_that_never_had_one() {
+    let (idp, kept, moved) = (Idp::start(), Api::open(), Api::open());
+    let (sidebearer, config) = holding_a_token(&kept, &idp).await;
+    let with = |url: &str, scopes_now: &str| {
+        let (route, upstream) = (route("/more", "more"), upstream("more", url, "api"));
+        [&scopes(&config, scopes_now), &*route, &upstream].concat()
+    };
+    let more = || client::get(sidebearer.address(), "/more");
+    refuse(&idp, "invalid_scope");
+    let new = with(&kept.url(), "[\"read\", \"write\", \"typo\"]");
+    sidebearer.reconfigure(&new).await.unwrap();
+    assert_eq!(more().await.code(), "token_unavailable");
+    assert_eq!(status_of(&sidebearer).await, 200);
+    assert_eq!(readiness(&sidebearer).await, 200);
+    let status = shown(&sidebearer).await;
+    assert_eq!(status["withheld_from"], json!(["more"]), "{status}");
+
+    idp.behave(Behaviour::Healthy);
+    let both = with(&kept.url(), "[\"read\", \"write\"]");
+    sidebearer.reconfigure(&both).await.unwrap();
+    eventually("both have a token of their own", async || {
+        more().await.status == 200
+    })
+    .await;
+    let status = shown(&sidebearer).await;
+    assert_eq!(status["withheld_from"], json!([]), "{status}");
+
+    refuse(&idp, "invalid_scope");
+    let elsewhere = with(&moved.url(), "[\"read\", \"write\", \"typo\"]");
+    sidebearer.reconfigure(&elsewhere).await.unwrap();
+    assert_eq!(more().await.code(), "token_unavailable");
+    assert_eq!(status_of(&sidebearer).await, 200);
+    assert_eq!(readiness(&sidebearer).await, 503);
+    let status = shown(&sidebearer).await;
+    assert_eq!(status["withheld_from"], json!(["more"]), "{status}");
+    assert!(sidebearer.metric(EXPIRY).await > 1e9);
+    assert_eq!(explained(&sidebearer, "/").await["usable"], true);
+    let token = explained(&sidebearer, "/more").await;
+    assert_eq!(token["usable"], false, "{token}");
+    assert!(!["valid", "refreshing"].contains(&token["phase"].as_str().unwrap()));
+    assert!(moved.seen().is_empty());
+}
+
+#[tokio::test]
+async fn another_client_in_the_file_of_its_id_ends_the_old_token_when_what_is_asked_for_changes() {
+    let (idp, api) = (Idp::start(), Api::open());
+    let (sidebearer, config) = holding_a_token(&api, &idp).await;
+    let original = config.clone();
+    let config = config.replace("\"billing\"", "{ file = \"id\" }");
+    sidebearer.write("id", "billing");
+    // The same client, though its id is read from elsewhere.
+    refuse(&idp, "invalid_scope");
+    sidebearer.reconfigure(&config).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 200);
+
+    // A file alone is no reload of settings.
+    sidebearer.write("id", "other");
+    let limits = format!("{config}max_retry_pause = \"10s\"\n");
+    sidebearer.reconfigure(&limits).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 200);
+
+    let more = scopes(&config, "[\"read\", \"write\", \"more\"]");
+    sidebearer.reconfigure(&more).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 503);
+    assert_eq!(readiness(&sidebearer).await, 503);
+    sidebearer.reconfigure(&original).await.unwrap();
+    assert_eq!(status_of(&sidebearer).await, 200);
+    assert!(
+        api.seen()
+            .iter()
+            .all(|seen| seen.authorization() == "Bearer token-1")
+    );
 }

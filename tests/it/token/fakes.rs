@@ -106,6 +106,7 @@ pub(crate) fn response(value: &str, expires_in: Option<Duration>) -> Answer {
             access_token: Secret::new(value),
             token_type: "Bearer",
             proof_key: None,
+            requester: None,
             expires_in,
         }),
     )

@@ -237,6 +237,7 @@ fn token(value: String, expires_in: Option<Duration>) -> TokenResponse {
         access_token: Secret::new(value),
         token_type: "Bearer",
         proof_key: None,
+        requester: None,
         expires_in,
     }
 }

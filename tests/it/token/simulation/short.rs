@@ -39,6 +39,7 @@ impl TokenEndpoint for EverySecond {
                 access_token: Secret::new(format!("t{number}")),
                 token_type: "Bearer",
                 proof_key: None,
+                requester: None,
                 expires_in: Some(self.lifetime),
             })
         })
