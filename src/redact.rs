@@ -5,10 +5,11 @@
 //! shows on the way is hidden where it stands.
 
 mod decode;
+mod escapes;
+mod needles;
 mod token_echo;
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,18 +17,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use decode::DecodedView;
 pub use decode::is_seen;
+use needles::{Needles, PIECE_BYTES, find_all};
 pub use token_echo::{SHORTEST_MASKED, mask_headers, mask_text};
 
 /// Longest text taken over from a server, in characters.
 const MAX_SHOWN: usize = 200;
 /// Of longer text nothing more is looked at, and nothing more is shown, in bytes.
 const MAX_READ: usize = 4096;
-/// Every piece of a secret that has this many bytes is hidden. A shorter secret is hidden where all of it stands.
-const PIECE_BYTES: usize = 8;
-/// Shorter secrets are found by chance in what is decoded from base64 and hexadecimal.
-const SHORTEST_DECODED: usize = 4;
 /// What is shorter is not a signature, and may be in every text.
 const SHORTEST_SIGNATURE: usize = 16;
 /// Of how many token answers the tokens are known: those in use, under an old certificate and a new
@@ -164,8 +161,8 @@ impl Redactor {
         }
         let needles = Needles::of(all.iter().map(|secret| secret.as_str()));
         if needles.any() {
-            decode::each(text, |view, decoded| {
-                needles.hide(view, decoded, &mut hidden)
+            decode::each(text, &mut |view, decoded| {
+                needles.hide(view, decoded, &mut hidden);
             })?;
         }
         Some(marked(text, &hidden))
@@ -193,82 +190,6 @@ impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(REDACTED)
     }
-}
-
-/// What is looked for in a [`DecodedView`], without regard to case, to `+` and to what a view leaves out.
-struct Needles {
-    /// The hash of every piece of [`PIECE_BYTES`] bytes: the pieces themselves would not be wiped.
-    pieces: HashSet<u64>,
-    hasher: RandomState,
-    /// Those that are shorter.
-    whole: Vec<Zeroizing<Vec<u8>>>,
-}
-
-impl Needles {
-    fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
-        let mut needles = Self {
-            pieces: HashSet::new(),
-            hasher: RandomState::new(),
-            whole: Vec::new(),
-        };
-        for secret in secrets {
-            let view = DecodedView::of(secret);
-            needles.add(&view);
-            // As it comes out of text that is decoded further than it was encoded.
-            if let Some(decoded) = view.unescaped_wholly() {
-                needles.add(&decoded);
-            }
-        }
-        needles
-    }
-
-    fn add(&mut self, secret: &DecodedView) {
-        let (folded, _) = folded(secret);
-        if (1..PIECE_BYTES).contains(&folded.len()) {
-            self.whole.push(folded);
-        } else {
-            let pieces = folded.windows(PIECE_BYTES);
-            let pieces = pieces.map(|piece| self.hasher.hash_one(piece));
-            self.pieces.extend(pieces);
-        }
-    }
-
-    fn any(&self) -> bool {
-        !self.pieces.is_empty() || !self.whole.is_empty()
-    }
-
-    /// Marks where in the text that `view` was made of they stand.
-    fn hide(&self, view: &DecodedView, decoded: bool, hidden: &mut [bool]) {
-        let (text, places) = folded(view);
-        let mut mark = |at: usize, length: usize| {
-            let (first, last) = (view.spans[places[at]], view.spans[places[at + length - 1]]);
-            let range = first.0.min(last.0) as usize..first.1.max(last.1) as usize;
-            hidden[range].fill(true);
-        };
-        for (at, piece) in text.windows(PIECE_BYTES).enumerate() {
-            if self.pieces.contains(&self.hasher.hash_one(piece)) {
-                mark(at, PIECE_BYTES);
-            }
-        }
-        for whole in &self.whole {
-            if !decoded || whole.len() >= SHORTEST_DECODED {
-                find_all(&text, whole).for_each(|at| mark(at, whole.len()));
-            }
-        }
-    }
-}
-
-/// Lower case, without `+`: it may stand for a space. With the place of each byte.
-fn folded(view: &DecodedView) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(view.bytes.len()));
-    let mut places = Vec::with_capacity(view.bytes.len());
-    for (place, byte) in view.bytes.iter().enumerate() {
-        if *byte != b'+' {
-            bytes.push(byte.to_ascii_lowercase());
-            places.push(place);
-        }
-    }
-    (bytes, places)
 }
 
 fn zeroizing(secret: &str) -> Zeroizing<String> {
@@ -310,14 +231,6 @@ pub fn visible(text: &str) -> String {
     text.chars()
         .map(|c| if shown(c) { c } else { '?' })
         .collect()
-}
-
-/// Where `needle` begins, whatever the case: hexadecimal escapes may be in either.
-fn find_all(text: &[u8], needle: &[u8]) -> impl Iterator<Item = usize> {
-    text.windows(needle.len())
-        .enumerate()
-        .filter(move |(_, window)| window.eq_ignore_ascii_case(needle))
-        .map(|(at, _)| at)
 }
 
 #[cfg(test)]
