@@ -118,7 +118,7 @@ pub struct ListenerRules {
     pub is_forward: bool,
     /// Whether the TLS of clients is ended inside of a CONNECT to what a route leads to.
     pub intercepts: bool,
-    /// Who may use it; only where web pages could that do not reach the network behind it: on loopback.
+    /// Who may use it; `None` on a unix socket, which no browser reaches.
     pub browser_guard: Option<BrowserGuard>,
     /// What it presents to clients, and demands of them; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
@@ -143,6 +143,18 @@ pub struct BrowserGuard {
     pub allow_origins: Vec<String>,
     /// Whether a browser is refused that asks by name and does not say which page it asks for.
     pub refuse_unmarked: bool,
+    /// Whether pages are only refused where a request leads to a token.
+    pub guards_only_tokens: bool,
+}
+
+impl ListenerRules {
+    /// The scheme that requests come in, by a listener that is no proxy.
+    pub fn scheme(&self) -> config::Scheme {
+        match self.tls {
+            Some(_) => config::Scheme::Https,
+            None => config::Scheme::Http,
+        }
+    }
 }
 
 /// Where a route leads. Narrow numbers: with a short prefix that leads to it, it fills one line of the

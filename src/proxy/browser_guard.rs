@@ -1,5 +1,5 @@
-//! Who may use a loopback listener: it can be reached by every web page that is open on the
-//! machine, directly or through a name of its own that resolves to loopback (DNS rebinding).
+//! Who may use a TCP listener: it can be reached by every web page that a browser near it shows,
+//! directly or through a name of the page's own that resolves to its address (DNS rebinding).
 //!
 //! Browsers name the page that makes a request in `Origin`, but not with a plain GET. There they
 //! send `Sec-Fetch-*`, but neither with a WebSocket handshake nor to a host that they do not take
@@ -40,7 +40,7 @@ pub enum BrowserRefusal<'r> {
     Unmarked,
 }
 
-/// Refuses what a foreign web page may have caused, where those that have come from here have come in the `own` scheme.
+/// As [`admit_host`], and then as [`admit_page`].
 ///
 /// # Errors
 ///
@@ -51,10 +51,38 @@ pub fn admit<'r>(
     checked: &'r Checked<'_>,
     headers: &'r HeaderMap,
 ) -> Result<(), BrowserRefusal<'r>> {
-    // Consent to browsers is not consent to rebinding: such a page passes for same-origin.
-    if !browser_guard.allowed_hosts.contains(&checked.host) {
-        return Err(BrowserRefusal::Host(&checked.host));
+    admit_host(browser_guard, checked)?;
+    admit_page(browser_guard, own, checked, headers)
+}
+
+/// Refuses a host that is not the socket's. Consent to browsers is not consent to rebinding: such a page passes for
+/// same-origin.
+///
+/// # Errors
+///
+/// The host.
+pub fn admit_host<'r>(
+    browser_guard: &BrowserGuard,
+    checked: &'r Checked<'_>,
+) -> Result<(), BrowserRefusal<'r>> {
+    if browser_guard.allowed_hosts.contains(&checked.host) {
+        Ok(())
+    } else {
+        Err(BrowserRefusal::Host(&checked.host))
     }
+}
+
+/// Refuses what a foreign web page may have caused, where those that have come from here have come in the `own` scheme.
+///
+/// # Errors
+///
+/// The header that decided.
+pub fn admit_page<'r>(
+    browser_guard: &BrowserGuard,
+    own: Scheme,
+    checked: &Checked<'_>,
+    headers: &'r HeaderMap,
+) -> Result<(), BrowserRefusal<'r>> {
     if !checked.seen.browser || browser_guard.allow_browsers {
         return Ok(());
     }

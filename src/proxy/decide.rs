@@ -9,7 +9,6 @@ use super::forwarded::Forwarded;
 use super::reception::Reception;
 use super::request::{self, Checked};
 use super::route_taken::RouteTaken;
-use crate::config::Scheme;
 use crate::snapshot::{ListenerRules, Snapshot};
 
 /// Refuses what is malformed, ambiguous, too large or in a loop.
@@ -37,27 +36,31 @@ pub fn check_head<'r>(snapshot: &Snapshot, head: &'r Parts) -> Result<Checked<'r
     Ok(checked)
 }
 
-/// Refuses web pages that may not use the listener, whose own pages have come in the `own` scheme.
+/// Refuses hosts that are not the listener's, and web pages that may not use it where they are refused wherever they want
+/// to go.
 ///
 /// # Errors
 /// `browser_request`, or `no_route` for a host that is not the listener's.
 pub fn admit_browsers(
     listener: &ListenerRules,
-    own: Scheme,
     checked: &Checked<'_>,
     head: &Parts,
 ) -> Result<(), ProxyError> {
-    match &listener.browser_guard {
-        Some(guard) => browser_guard::admit(guard, own, checked, &head.headers)
-            .map_err(BrowserRefusal::to_listener_error),
-        None => Ok(()),
-    }
+    let Some(guard) = &listener.browser_guard else {
+        return Ok(());
+    };
+    let admitted = if guard.guards_only_tokens {
+        browser_guard::admit_host(guard, checked)
+    } else {
+        browser_guard::admit(guard, listener.scheme(), checked, &head.headers)
+    };
+    admitted.map_err(BrowserRefusal::to_listener_error)
 }
 
-/// The way that a request takes. On a forward listener web pages are refused where it leads to a token.
+/// The way that a request takes. Web pages that may not use the listener are refused where it leads to a token.
 ///
 /// # Errors
-/// `no_route`; by a forward listener as [`destination::find_way`].
+/// `no_route`; by a forward listener as [`destination::find_way`]; `browser_request`.
 pub fn find_way<'s>(
     reception: &Reception<'s, '_>,
     checked: &Checked<'_>,
@@ -65,18 +68,23 @@ pub fn find_way<'s>(
 ) -> Result<Way<'s>, ProxyError> {
     let snapshot = reception.snapshot;
     let listener = &snapshot.listeners[reception.listener];
-    if !listener.is_forward {
+    let (way, scheme) = if listener.is_forward {
+        destination::find_way(reception, checked, head)?
+    } else {
         let (host, path) = (&checked.host, &checked.path.canonical);
         let routes = &snapshot.routes;
         let matched = routes.find(reception.listener, host, path, &head.method);
         let matched = matched.ok_or_else(no_route)?;
-        return Ok(Way::Routed(RouteTaken::written(&matched), Forwarded::No));
-    }
-    let (way, scheme) = destination::find_way(reception, checked, head)?;
-    if let Way::Routed(taken, _) = &way
+        let way = Way::Routed(RouteTaken::written(&matched), Forwarded::No);
+        (way, listener.scheme())
+    };
+    if let Some(guard) = &listener.browser_guard
+        && guard.guards_only_tokens
+        && let Way::Routed(taken, _) = &way
         && snapshot.upstreams[taken.upstream as usize].injects()
     {
-        admit_browsers(listener, scheme, checked, head)?;
+        browser_guard::admit_page(guard, scheme, checked, &head.headers)
+            .map_err(BrowserRefusal::to_listener_error)?;
     }
     Ok(way)
 }

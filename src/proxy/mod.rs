@@ -151,15 +151,9 @@ async fn answer(
         let checked = check(exchange, request)?;
         identify::identify(exchange, &request.head.headers).await?;
         permit::permit_listener(exchange)?;
-        if !exchange.is_forward() {
-            // Behind identification: its answers tell which hosts there are.
-            let listener = &snapshot.listeners[exchange.listener];
-            let own = match listener.tls {
-                Some(_) => Scheme::Https,
-                None => Scheme::Http,
-            };
-            decide::admit_browsers(listener, own, &checked, &request.head)?;
-        }
+        // Behind identification: its answers tell which hosts there are.
+        let listener = &snapshot.listeners[exchange.listener];
+        decide::admit_browsers(listener, &checked, &request.head)?;
         let way = decide::find_way(&exchange.reception(snapshot), &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let (upstream, pool, target, forwarded, passage) = match way {
@@ -327,6 +321,7 @@ pub fn admit_to_admin(head: &Parts, addresses: AllowedAddresses) -> Result<(), P
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: false,
+        guards_only_tokens: false,
     };
     browser_guard::admit(&browser_guard, Scheme::Http, &checked, &head.headers)
         .map_err(BrowserRefusal::to_admin_error)

@@ -63,20 +63,11 @@ impl ListenerRules {
         config: &Config,
         tls: Option<Arc<ServerTls>>,
     ) -> Self {
-        let loopback = match &listener.address {
-            ListenAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            ListenAddress::Unix { .. } => false,
-        };
         Self {
             name: listener.name.clone(),
             is_forward: listener.forward.is_some(),
             intercepts: listener.forward.as_ref().is_some_and(|to| to.intercept),
-            browser_guard: loopback.then(|| BrowserGuard {
-                allowed_hosts: allowed_hosts(listener, config),
-                allow_browsers: listener.allow_browsers,
-                allow_origins: listener.allow_origins.clone(),
-                refuse_unmarked: true,
-            }),
+            browser_guard: browser_guard(listener, config),
             tls,
             handshakes: context.handshake_limit(listener),
             caller_header: listener.caller_header.clone(),
@@ -138,11 +129,31 @@ pub(super) fn implied_routes(config: &Config, indices: &HashMap<&str, u32>) -> I
     }))
 }
 
+fn browser_guard(listener: &config::Listener, config: &Config) -> Option<BrowserGuard> {
+    let on_network = listener.address.is_on_network();
+    let guard = || BrowserGuard {
+        allowed_hosts: allowed_hosts(listener, config),
+        allow_browsers: listener.allow_browsers,
+        allow_origins: listener.allow_origins.clone(),
+        // There names are usual, and a service may relay the headers of its own users.
+        refuse_unmarked: !on_network,
+        guards_only_tokens: on_network || listener.forward.is_some(),
+    };
+    (!listener.address.is_unix()).then(guard)
+}
+
 fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
-    if listener.forward.is_some() {
-        // A name that another host may have leads to nowhere but to an upstream.
+    let on_network = listener.address.is_on_network();
+    if listener.forward.is_some() || on_network && listener.hosts.is_empty() {
+        // A name that another host may have leads to nowhere but to an upstream. By which names the network asks is
+        // not known here.
         return AllowedHosts::new(AllowedAddresses::Loopback, ["*"], []);
     }
+    let addresses = if on_network {
+        AllowedAddresses::All
+    } else {
+        AllowedAddresses::Loopback
+    };
     let routes = config.routes.iter().filter(|route| {
         let scope = route.listener.as_ref();
         scope.is_none_or(|name| *name == listener.name)
@@ -152,11 +163,7 @@ fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
         .filter_map(|route| config.upstreams.get(&route.upstream));
     let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
-    AllowedHosts::new(
-        AllowedAddresses::Loopback,
-        hosts,
-        routes.clone().map(|route| &route.host),
-    )
+    AllowedHosts::new(addresses, hosts, routes.clone().map(|route| &route.host))
 }
 
 /// Those of the routes that were written, behind them one for each upstream, and then one for each rule about what

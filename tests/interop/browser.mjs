@@ -219,7 +219,7 @@ async function visit(name, url) {
 // --- Sidebearer between them.
 
 const [apiPort, tokensPort, pagesPort] = await Promise.all([api, authorizationServer, pages].map((server) => listen(server)));
-const [port, listedPort, openPort, adminPort] = await freePorts(4);
+const [port, listedPort, openPort, networkPort, adminPort] = await freePorts(5);
 const friend = `http://friend.example:${pagesPort}`;
 writeFileSync(file("secret"), "s3cret");
 writeFileSync(
@@ -250,6 +250,12 @@ upstream = "api"
 name = "open"
 address = "127.0.0.1:${openPort}"
 allow_browsers = true
+upstream = "api"
+
+[[listeners]]
+name = "network"
+address = "0.0.0.0:${networkPort}"
+allow_network = true
 upstream = "api"
 
 [upstreams.api]
@@ -306,6 +312,8 @@ plans.set("attacker", [
   [
     ...spellings.map((spelling, index) => ({ name: spelling, base: `http://${spelling}:${port}/attack/${index}` })),
     { name: "listed", base: `http://127.0.0.1:${listedPort}/attack/listed` },
+    // As the port of a container that is published on this machine alone.
+    { name: "network", base: `http://127.0.0.1:${networkPort}/attack/network` },
     { name: "admin", base: `http://127.0.0.1:${adminPort}`, paths: command },
   ],
   [`https://attacker.example:${tlsPort}/image`],
@@ -313,7 +321,7 @@ plans.set("attacker", [
 const [attacked, attacker] = await visit("attacker", `http://attacker.example:${pagesPort}/page/attacker`);
 const paths = (name, ways) => ways.map((way) => `/attack/${name}/${way}`);
 const expected = [...trusted, "crm.local"].flatMap((spelling) => paths(at(spelling), WAYS));
-expected.push(...paths("listed", WAYS), "/attack/issuer/0", "/attack/issuer/1");
+expected.push(...paths("listed", WAYS), ...paths("network", WAYS), "/attack/issuer/0", "/attack/issuer/1");
 await until(
   () => `not seen of the attack: ${missing(expected, "/attack/")}`,
   () => missing(expected, "/attack/").length === 0,

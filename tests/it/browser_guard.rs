@@ -1,4 +1,4 @@
-//! Who may use a loopback listener and the admin pages: programs of this machine, no web pages.
+//! Who may use a listener and the admin pages: programs, no web pages.
 
 use http::{HeaderValue, Method};
 use hyper::ext::Protocol;
@@ -11,6 +11,8 @@ use crate::support::idp::Idp;
 use crate::support::server::whole;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{any_port, smallest};
+
+mod network;
 
 /// What a browser sends along for pages that are not ours.
 const PAGES: [&[(&str, &str)]; 7] = [

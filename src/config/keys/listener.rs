@@ -104,18 +104,19 @@ keys! {
         /// certificates of the CA of `[interception]`, so that tokens can be put into requests to `https://` URLs.
         intercept: Flag = Flag::new(false), only with kind = LEADING_BY_NAME;
 
-        /// More values of `Host` that a loopback listener accepts. `"*"` accepts any.
+        /// More values of `Host` that a loopback listener accepts. `"*"` accepts any. Where the network can reach the
+        /// listener, every name is accepted unless this is written, and every IP address anyhow. Not on a unix socket.
         hosts: List<String> = List::new("host names", ACCEPTED_HOST), only with kind = REVERSE;
 
         /// Needed without `callers` for an address that is neither loopback nor a unix socket: everyone who reaches it
         /// uses the credentials of its upstreams.
         allow_network: Flag = Flag::new(false), only with kind = CALLED;
 
-        /// The origins whose web pages may use a loopback listener, such as `"https://app.example.com"`. They
-        /// are also let in where an app relays their `Origin`.
+        /// The origins whose web pages may use the listener, such as `"https://app.example.com"`. They are also let in
+        /// where an app relays their `Origin`. Not on a unix socket.
         allow_origins: List<String> = List::new("origins", ORIGIN);
 
-        /// Lets the web pages of every origin use the listener.
+        /// Lets the web pages of every origin use the listener. Not on a unix socket.
         allow_browsers: Flag = Flag::new(false);
 
         /// The certificate, and whose certificates of clients are taken. Without it the listener speaks plain HTTP.
@@ -181,6 +182,11 @@ const RULES: &[&[Rule]] = &[&[
         says: "`allow_origins` has no effect with `allow_browsers = true`.",
         when: On("allow_browsers"),
         then: Not(&Written("allow_origins")),
+    },
+    Rule {
+        says: "No web page reaches a unix socket: it has no `hosts`, `allow_origins` and `allow_browsers`.",
+        when: Any(&[Says("hosts"), Says("allow_origins"), On("allow_browsers")]),
+        then: Not(&Matches("address", UNIX_SOCKET)),
     },
     Rule {
         says: "Only a unix socket has a `mode`.",

@@ -87,13 +87,9 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             }
             _ => {}
         }
-        if let ListenAddress::Unix { .. } = socket
-            && let Some(tls) = section.written(&LISTENER.tls)
-        {
-            tls.error(
-                "has no effect",
-                "a unix socket speaks plain HTTP: nobody else can listen in",
-            );
+        if socket.is_unix() {
+            let says = [!hosts.is_empty(), !allow_origins.is_empty(), allow_browsers];
+            refuse_on_unix_socket(&section, says);
         }
         draft.sockets.push((socket.clone(), value.place.clone()));
         if let ListenAddress::Tcp(address) = socket
@@ -195,6 +191,29 @@ fn caller_header(section: &Section<'_>, forward: bool) -> HeaderName {
         value.error(message, help);
     }
     header
+}
+
+/// What has no effect on a unix socket, as far as it says something.
+fn refuse_on_unix_socket(section: &Section<'_>, [hosts, origins, browsers]: [bool; 3]) {
+    if let Some(tls) = section.written(&LISTENER.tls) {
+        tls.error(
+            "has no effect",
+            "a unix socket speaks plain HTTP: nobody else can listen in",
+        );
+    }
+    let pages = [
+        section.written(&LISTENER.hosts).filter(|_| hosts),
+        section.written(&LISTENER.allow_origins).filter(|_| origins),
+        section
+            .written(&LISTENER.allow_browsers)
+            .filter(|_| browsers),
+    ];
+    for value in pages.into_iter().flatten() {
+        value.error(
+            "has no effect",
+            "no web page reaches a unix socket: nothing is refused there",
+        );
+    }
 }
 
 /// What says how callers are treated, where nobody is identified.

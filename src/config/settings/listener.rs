@@ -15,7 +15,7 @@ pub struct Listener {
     pub name: String,
     /// The socket.
     pub address: ListenAddress,
-    /// More `Host` values accepted on a loopback listener, lower case without port; `*` is any.
+    /// More `Host` values accepted, lower case without port; `*` is any. Empty, on a network address: any.
     pub hosts: Vec<String>,
     /// Whether requests that a browser made for another site are let through.
     pub allow_browsers: bool,

@@ -280,3 +280,43 @@ allow_origins = ["https://app.example.com"]
         |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^ `allow_browsers` lets the pages of every origin in
     "##);
 }
+
+#[test]
+fn what_is_for_web_pages_has_no_effect_on_a_unix_socket() {
+    let text = r#"
+[[listeners]]
+address = "unix:app.sock"
+upstream = "crm"
+hosts = ["crm.local"]
+allow_origins = ["https://app.example.com"]
+
+[[listeners]]
+address = "unix:other.sock"
+upstream = "crm"
+allow_browsers = true
+
+[[listeners]]
+address = "unix:third.sock"
+upstream = "crm"
+allow_browsers = false
+"#;
+    assert_snapshot!(refused_with_rest(text), @r##"
+    error: `hosts` in [[listeners]] has no effect
+      --> sidebearer.toml:5:9
+       |
+     5 | hosts = ["crm.local"]
+       |         ^^^^^^^^^^^^^ no web page reaches a unix socket: nothing is refused there
+
+    error: `allow_origins` in [[listeners]] has no effect
+      --> sidebearer.toml:6:17
+       |
+     6 | allow_origins = ["https://app.example.com"]
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^ no web page reaches a unix socket: nothing is refused there
+
+    error: `allow_browsers` in [[listeners]] has no effect
+       --> sidebearer.toml:11:18
+        |
+     11 | allow_browsers = true
+        |                  ^^^^ no web page reaches a unix socket: nothing is refused there
+    "##);
+}

@@ -123,13 +123,16 @@ allow_network = true
 name = "app"
 address = "unix:app.sock"
 mode = "0600"
-hosts = ["CRM.local.", "*", "[::0]"]
-allow_browsers = true
 
 [[listeners]]
 address = "0.0.0.0:8080"
 allow_network = true
+hosts = ["CRM.local.", "*", "[::0]"]
 allow_origins = ["HTTPS://App.example.com:443", "tauri://localhost"]
+
+[[listeners]]
+address = "127.0.0.1:8081"
+allow_browsers = true
 
 [upstreams.crm]
 url = "https://CRM.example.com/v%7e"
@@ -229,9 +232,10 @@ allow_plaintext = true
         mode: 0o600,
     };
     assert_eq!(config.listeners[0].address, socket);
-    assert_eq!(config.listeners[0].hosts, ["crm.local", "*", "[::]"]);
-    assert!(config.listeners[0].allow_browsers);
     assert_eq!(config.listeners[1].name, "0.0.0.0:8080");
+    assert_eq!(config.listeners[1].hosts, ["crm.local", "*", "[::]"]);
+    assert!(!config.listeners[1].allow_browsers);
+    assert!(config.listeners[2].allow_browsers);
     let origins = ["https://app.example.com", "tauri://localhost"];
     assert_eq!(config.listeners[1].allow_origins, origins);
 

@@ -41,6 +41,7 @@ fn with_hosts(hosts: &[&str]) -> BrowserGuard {
         allow_browsers: false,
         allow_origins: Vec::new(),
         refuse_unmarked: true,
+        guards_only_tokens: false,
     }
 }
 

@@ -180,15 +180,8 @@ impl<'s> Steps<'s> {
             client,
         };
         self.permit_listener(reception.caller)?;
-        let rules = self.rules();
-        if !rules.is_forward {
-            let own = match rules.tls {
-                Some(_) => Scheme::Https,
-                None => Scheme::Http,
-            };
-            decide::admit_browsers(rules, own, &checked, &received)
-                .map_err(unless("`hosts` of the listener"))?;
-        }
+        decide::admit_browsers(self.rules(), &checked, &received)
+            .map_err(unless("`hosts` of the listener"))?;
         let way = decide::find_way(&reception, &checked, &received);
         let taken = match &way {
             Ok(Way::Routed(taken, _)) => Some(taken),
