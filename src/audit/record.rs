@@ -163,7 +163,18 @@ pub struct ReloadEvent {
     pub success: bool,
 }
 
+/// How many bytes of the path of a refused request are kept if nobody knows who sent it.
+const MAX_PATH_OF_STRANGERS: usize = 256;
+
 impl RequestText {
+    /// The same of a request that was refused and that anyone may have sent: as much of its path as tells what it
+    /// wanted, so that whoever has no credentials cannot fill the disk with little effort.
+    pub fn of_stranger(host: &str, path: &str) -> Self {
+        let end = path.len().min(MAX_PATH_OF_STRANGERS);
+        let end = (0..=end).rfind(|at| path.is_char_boundary(*at));
+        Self::new(host, &path[..end.unwrap_or_default()])
+    }
+
     /// A host and a path.
     pub fn new(host: &str, path: &str) -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::context::{BuildContext, BuildError};
-use super::succession::{Estate, Provenance, Succession};
+use super::succession::{FormerToken, Provenance, Succession};
 use super::{BuiltCredential, Snapshot, StandbyCertificate};
 use crate::config;
 use crate::oauth;
@@ -83,9 +83,9 @@ impl Snapshot {
                 continue;
             };
             // The token may have been renewed since the snapshot was built, and upstreams may have moved.
-            let estate = now.succession.as_ref().zip(estate(credential, old));
-            if let Some(inheritance) = estate.and_then(|(succession, estate)| {
-                succession.inheritance(estate, self.config.upstreams_of(credential))
+            let former = now.succession.as_ref().zip(former_token(credential, old));
+            if let Some(inheritance) = former.and_then(|(succession, former)| {
+                succession.inheritance(former, self.config.upstreams_of(credential))
             }) {
                 now.source.inherit(inheritance);
             }
@@ -146,22 +146,22 @@ pub fn build(
         };
     }
     let kept = before.map(|(_, kept)| kept);
-    let estate = old.and_then(|old| estate(&config.name, old));
+    let former = old.and_then(|old| former_token(&config.name, old));
     let known = [
         kept.and_then(|kept| kept.certificate.as_ref()),
-        estate.as_ref().and_then(Estate::certificate),
+        former.as_ref().and_then(FormerToken::certificate),
     ];
     let certificate = certificate(config, bound, known)?;
     let client = client(context, config, certificate.clone(), kept)?;
     // It stays also while nothing is bound to it: a token that is may serve again.
     let before = kept.and_then(|kept| kept.proof_key.clone());
     let proof_key = client.own_proof_key().or(before);
-    let succession = estate
+    let succession = former
         .as_ref()
-        .map(|estate| Succession::new(estate, config, certificate.as_ref(), client.identity()));
-    let inheritance = succession.as_ref().zip(estate);
-    let inheritance = inheritance.and_then(|(succession, estate)| {
-        succession.inheritance(estate, all.upstreams_of(&config.name))
+        .map(|former| Succession::new(former, config, certificate.as_ref(), client.identity()));
+    let inheritance = succession.as_ref().zip(former);
+    let inheritance = inheritance.and_then(|(succession, former)| {
+        succession.inheritance(former, all.upstreams_of(&config.name))
     });
     let succeeds = kept.map(|_| inheritance);
     let source = source(context, config, client, succeeds);
@@ -178,7 +178,7 @@ pub fn build(
 }
 
 /// What the credential of this name leaves to one that takes its place; none if it has no token that could be sent.
-fn estate(name: &str, old: &Snapshot) -> Option<Estate> {
+fn former_token(name: &str, old: &Snapshot) -> Option<FormerToken> {
     let built = old.credentials.get(name)?;
     let settings = old.config.credentials.get(name)?;
     let of_own = || Provenance {
@@ -187,7 +187,7 @@ fn estate(name: &str, old: &Snapshot) -> Option<Estate> {
         upstreams: old.config.upstreams_of(name).cloned().collect(),
     };
     let held = built.source.held_token()?;
-    Estate::new(held, of_own, built.succession.as_ref())
+    FormerToken::new(held, of_own, built.succession.as_ref())
 }
 
 /// What its files hold, if it is bound; one of the `known` if it is the same.

@@ -43,13 +43,13 @@ enum Standing {
 
 /// The token that a credential leaves to the source that takes its place.
 #[derive(Debug)]
-pub struct Estate {
+pub struct FormerToken {
     token: Arc<Token>,
     origin: Arc<Provenance>,
     is_revoked: bool,
 }
 
-impl Estate {
+impl FormerToken {
     /// What a source leaves that has this token; `of_own` is how it asks itself, and `before` how the token came to it
     /// if it did not.
     pub fn new(
@@ -80,24 +80,24 @@ impl Estate {
 impl Succession {
     /// For a source that asks by these settings, as `identity`, for tokens bound to `certificate`.
     pub fn new(
-        estate: &Estate,
+        former: &FormerToken,
         settings: &config::Credential,
         certificate: Option<&Arc<ClientCertificate>>,
         identity: Option<Identity>,
     ) -> Self {
-        let origin = &estate.origin;
+        let origin = &former.origin;
         let same_certificate = match (&origin.certificate, certificate) {
             (Some(before), Some(now)) => before.is_same(now),
             (None, None) => true,
             _ => false,
         };
         // Where nobody can say who asks now, it may be another client.
-        let is_same = |it: &Identity| same_certificate && estate.token.is_of(it);
+        let is_same = |it: &Identity| same_certificate && former.token.is_of(it);
         let standing = if !identity.as_ref().is_some_and(is_same) {
             Standing::Revoked
         } else if settings.requests_tokens_as(&origin.settings) {
             Standing::Restored
-        } else if !estate.is_revoked && settings.may_inherit_from(&origin.settings) {
+        } else if !former.is_revoked && settings.may_inherit_from(&origin.settings) {
             Standing::Allowed
         } else {
             Standing::Revoked
@@ -119,17 +119,17 @@ impl Succession {
         })
     }
 
-    /// What this makes of the token of `estate`, where these are the upstreams of the credential now; none if that
+    /// What this makes of the token of `former`, where these are the upstreams of the credential now; none if that
     /// token was asked for in another way.
     pub fn inheritance<'a>(
         &self,
-        estate: Estate,
+        former: FormerToken,
         upstreams: impl Iterator<Item = &'a config::Upstream>,
     ) -> Option<Inheritance> {
-        if estate.origin.settings != self.origin.settings {
+        if former.origin.settings != self.origin.settings {
             return None;
         }
-        let Estate { token, .. } = estate;
+        let FormerToken { token, .. } = former;
         let is_revoked = self.standing == Standing::Revoked;
         if is_revoked || !self.identity.as_ref().is_some_and(|it| token.is_of(it)) {
             return Some(Inheritance::Kept(token));

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use super::super::audited::AuditedTunnel;
 use super::super::error::ErrorKind;
 use super::Exchange;
-use crate::audit::{AuditOutcome, RequestText, Subject};
+use crate::audit::{AuditDecision, AuditOutcome, RequestText, Subject};
 use crate::token::Token;
 
 impl Exchange {
@@ -51,6 +51,12 @@ impl Exchange {
     /// Who asks for what, for the audit.
     fn subject(&self) -> Subject {
         let (rule, trace_id) = self.notes.rule_and_trace();
+        let decision = self.notes.decision(self.reported.is_some());
+        let text = if self.caller.is_none() && decision == AuditDecision::Denied {
+            RequestText::of_stranger(self.host(), self.uri.path())
+        } else {
+            RequestText::new(self.host(), self.uri.path())
+        };
         Subject {
             caller: self
                 .caller
@@ -60,9 +66,9 @@ impl Exchange {
             route: self.route,
             upstream: self.upstream,
             method: self.method.clone(),
-            text: RequestText::new(self.host(), self.uri.path()),
+            text,
             token_id: self.sent.with_token(Token::audit_id).flatten(),
-            decision: self.notes.decision(self.reported.is_some()),
+            decision,
             rule,
             trace_id,
         }

@@ -145,6 +145,23 @@ async fn every_decision_is_one_line_that_says_who_asked_for_what() {
 }
 
 #[tokio::test]
+async fn of_a_request_that_is_refused_to_a_stranger_only_the_beginning_of_its_path_is_kept() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", "drop");
+    let sidebearer = Sidebearer::start_in(directory(), &text);
+    sidebearer.ready().await;
+    let long = "x".repeat(3000);
+    for (path, status) in [("/elsewhere/", 404), ("/crm/", 200)] {
+        let answer = client::get(sidebearer.address(), &format!("{path}{long}")).await;
+        assert_eq!(answer.status, status);
+    }
+    let requests = wait_for(&sidebearer.dir().join("audit.jsonl"), "request", 2).await;
+    let path = |at: usize| requests[at]["path"].as_str().unwrap().len();
+    assert_eq!(path(0), 256);
+    assert_eq!(path(1), "/crm/".len() + long.len());
+}
+
+#[tokio::test]
 async fn a_tunnel_has_a_line_for_its_beginning_and_one_for_its_end() {
     let api = server::bytes(|_, mut stream| async move {
         read_head(&mut stream).await;
