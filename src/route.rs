@@ -9,6 +9,7 @@
 //! long a path a client invents.
 
 mod allowed_hosts;
+mod by_host;
 mod implied;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use http::Method;
 use crate::config::HostPattern;
 
 pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_address, is_loopback_host};
+pub use by_host::HostIndex;
 pub use implied::{Destination, ImpliedRoute, ImpliedRoutes};
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::limit::FairLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::policy::PermitTable;
-use crate::route::{AllowedHosts, ImpliedRoutes, RouteTable};
+use crate::route::{AllowedHosts, HostIndex, ImpliedRoutes, RouteTable};
 use crate::sampling::Sampling;
 use crate::tls::ServerTls;
 use crate::token::{Clock, TokenSource};
@@ -67,6 +67,9 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<BuiltUpstream>>,
     /// Which request goes where.
     pub routes: RouteTable<RouteTarget>,
+    /// The routes that were written by their hosts alone; those are alike that lead to the same upstream for the same
+    /// callers.
+    pub routes_by_host: HostIndex,
     /// Where forward listeners lead to by the own names of upstreams.
     pub implied_routes: ImpliedRoutes,
     /// Who may be calling.

@@ -142,7 +142,7 @@ pub fn name_inside(
         host,
         ..target.clone()
     };
-    let leads_to = destination::routes_to(snapshot, listener, inside.destination()).next();
+    let leads_to = destination::places_of(snapshot, listener, inside.destination()).next();
     let Some(RouteTaken {
         upstream, route, ..
     }) = leads_to
@@ -163,10 +163,8 @@ pub fn name_inside(
 
 /// Whether a client that names a host of this port in its handshake could lead to an upstream.
 pub fn has_names_at(snapshot: &Snapshot, listener: usize, port: u16) -> bool {
-    let config = &snapshot.config;
-    let mut upstreams = config.forwarded_by(&config.listeners[listener]);
-    let is_there = |own: (Scheme, String, u16)| own.0 == Scheme::Https && own.2 == port;
-    port == USUAL_PORT || upstreams.any(|upstream| upstream.destinations().any(is_there))
+    let implied = &snapshot.implied_routes;
+    port == USUAL_PORT || implied.has_port(listener, Scheme::Https, port)
 }
 
 /// Whether TLS with the target of a connection would still be ended by this snapshot.
@@ -177,7 +175,7 @@ pub fn is_still_intercepted(
 ) -> bool {
     snapshot.listeners[listener].intercepts
         && covers(snapshot, &target.host)
-        && destination::routes_to(snapshot, listener, target.destination())
+        && destination::places_of(snapshot, listener, target.destination())
             .next()
             .is_some()
 }

@@ -2,7 +2,8 @@
 
 use http::Method;
 
-use super::{Match, RoutePattern, RouteTable};
+use super::by_host::short_hash;
+use super::{Match, RoutePattern, RouteTable, narrow};
 use crate::config::{HostPattern, Scheme};
 
 /// What a client of a forward listener asks for.
@@ -23,6 +24,8 @@ pub struct ImpliedRoutes {
     ways: Vec<WayIn>,
     /// By hosts and paths. In the place of listeners there are indices of `ways`.
     hosts: RouteTable<u32>,
+    /// By hosts alone: indices of `ways`, hashes of hosts, and upstreams, sorted.
+    any_path: Box<[(u32, u32, u32)]>,
 }
 
 /// A listener, a scheme and a port.
@@ -65,7 +68,43 @@ impl ImpliedRoutes {
             (pattern, route.upstream)
         });
         let hosts = RouteTable::build(patterns);
-        Self { ways, hosts }
+        let any_path = routes.iter().filter_map(|(way, _, route)| {
+            let way = ways.binary_search(way).ok()?;
+            let (_, host, _) = &route.destination;
+            Some((narrow(way), short_hash(host), route.upstream))
+        });
+        let mut any_path: Box<[_]> = any_path.collect();
+        any_path.sort_unstable();
+        Self {
+            ways,
+            hosts,
+            any_path,
+        }
+    }
+
+    /// The indices of the upstreams that may have a destination as an own name, whatever the path. A few may have
+    /// another host.
+    pub fn at(
+        &self,
+        listener: usize,
+        destination: Destination<'_>,
+    ) -> impl Iterator<Item = u32> + use<'_> {
+        let Destination { scheme, host, port } = destination;
+        let way = self.ways.binary_search(&(listener, scheme, port));
+        let hash = short_hash(host);
+        let alike = way.ok().map(|way| {
+            let of = move |entry: &(u32, u32, u32)| (entry.0, entry.1);
+            let wanted = (narrow(way), hash);
+            let first = self.any_path.partition_point(|entry| of(entry) < wanted);
+            let alike = self.any_path[first..].iter();
+            alike.take_while(move |entry| of(entry) == wanted)
+        });
+        alike.into_iter().flatten().map(|(.., upstream)| *upstream)
+    }
+
+    /// Whether any upstream has an own name of this scheme and port.
+    pub fn has_port(&self, listener: usize, scheme: Scheme, port: u16) -> bool {
+        self.ways.binary_search(&(listener, scheme, port)).is_ok()
     }
 
     /// The index of the upstream that the destination and the canonical path lead to, and how many bytes of the
@@ -138,6 +177,23 @@ mod tests {
             let found = found(listener, scheme, host, port, "/x");
             assert_eq!(found, None, "{scheme}://{host}:{port}");
         }
+    }
+
+    #[test]
+    fn all_upstreams_of_a_destination_are_found_whatever_their_paths() {
+        let table = table();
+        let at = |listener, scheme, host, port| {
+            let found = table.at(listener, Destination { scheme, host, port });
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(at(0, Scheme::Http, "crm.example.com", 80), [0, 1]);
+        assert_eq!(at(0, Scheme::Https, "crm.example.com", 443), [0]);
+        assert_eq!(at(1, Scheme::Http, "[::1]", 8080), [2]);
+        assert_eq!(at(1, Scheme::Http, "crm.example.com", 80), [0; 0]);
+        assert_eq!(at(0, Scheme::Http, "crm.example.com", 8080), [0; 0]);
+        assert_eq!(at(0, Scheme::Http, "x.example.com", 80), [0; 0]);
+        assert!(table.has_port(0, Scheme::Https, 443));
+        assert!(!table.has_port(1, Scheme::Https, 443));
     }
 
     #[test]

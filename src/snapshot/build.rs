@@ -19,7 +19,7 @@ use crate::egress::EgressPolicy;
 use crate::interception::Interceptor;
 use crate::metrics::Metrics;
 use crate::policy::PermitTable;
-use crate::route::{RoutePattern, RouteTable};
+use crate::route::{HostIndex, RoutePattern, RouteTable};
 use crate::sampling::Sampling;
 use crate::supervisor::Supervisor;
 use crate::tls::ServerTls;
@@ -254,6 +254,7 @@ impl Builder {
         Snapshot {
             generation: old.map_or(1, |old| old.generation + 1),
             routes: RouteTable::build(patterns),
+            routes_by_host: routes_by_host(&config),
             listeners,
             upstreams,
             credentials,
@@ -372,6 +373,14 @@ impl Builder {
 
 fn caller_indices(config: &Config) -> HashMap<&str, CallerIndex> {
     config.callers.keys().map(String::as_str).zip(0..).collect()
+}
+
+fn routes_by_host(config: &Config) -> HostIndex {
+    let routes = config.routes.iter().map(|route| {
+        let kind = (&route.listener, &route.upstream, &route.callers);
+        (&route.host, kind)
+    });
+    HostIndex::build(routes)
 }
 
 /// The CA and what it has signed: that of `old` where neither its settings nor its files have changed.

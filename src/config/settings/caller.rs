@@ -61,7 +61,7 @@ pub enum IssuerKeys {
 }
 
 /// `callers` of a listener, a route or a rule
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum CallerList {
     /// Nothing is said: a listener identifies nobody; a route or a rule is for all that the listener lets in.
     #[default]

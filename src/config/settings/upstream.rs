@@ -159,4 +159,21 @@ impl Upstream {
         destinations.dedup();
         destinations.into_iter()
     }
+
+    /// Whether a destination is one of these.
+    pub fn has_destination(&self, scheme: Scheme, host: &str, port: u16) -> bool {
+        let is_https = self.url.scheme() == "https";
+        if scheme == Scheme::Https && !is_https {
+            return false;
+        }
+        let of_url = self.url.port_or_known_default().unwrap_or_default();
+        let is_at = |named: Option<u16>| match named {
+            Some(named) => named == port,
+            None => port == of_url || is_https && scheme == Scheme::Http && port == 80,
+        };
+        let own = self.url.host_str().unwrap_or_default();
+        let mut hosts = self.hosts.iter();
+        own.trim_end_matches('.') == host && is_at(None)
+            || hosts.any(|named| named.host == host && is_at(named.port))
+    }
 }

@@ -22,6 +22,35 @@ fn the_smallest_forward_proxy_is_one_listener_upstream_and_credential() {
 }
 
 #[test]
+fn a_destination_is_an_upstreams_if_it_is_one_of_those_that_it_has() {
+    const OTHERS: &str = r#"
+[upstreams.a]
+url = "https://a.example.com:8443"
+hosts = ["b.example.com", "c.example.com:80", "d.example.com:443"]
+
+[upstreams.b]
+url = "http://e.example.com"
+hosts = ["b.example.com:8080", "[::1]:9", "f.example.com"]
+"#;
+    let (_directory, loaded) = load_parts(&[FORWARD, UPSTREAM, CREDENTIAL, OTHERS]);
+    let config = loaded.unwrap().config;
+    let all = config.upstreams.values();
+    let all: Vec<_> = all
+        .flat_map(crate::config::Upstream::destinations)
+        .collect();
+    for upstream in config.upstreams.values() {
+        let own: Vec<_> = upstream.destinations().collect();
+        for (_, host, _) in &all {
+            for (scheme, port) in all.iter().map(|(scheme, _, port)| (*scheme, *port)) {
+                let expected = own.contains(&(scheme, host.clone(), port));
+                let has = upstream.has_destination(scheme, host, port);
+                assert_eq!(has, expected, "{} {scheme}://{host}:{port}", upstream.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_not_built_or_not_possible_is_refused() {
     let text = r#"
 [[listeners]]
