@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::certificate_names::CertificateOwners;
-use super::key::{self, KeyDigest, KeyOwners};
+use super::key::{self, KeyOwners};
 use super::token::{TokenVerifier, Verification};
 use super::user::UserOwners;
 use super::{CertificateIdentity, Claim, IdentificationMeans, Identified};
@@ -75,11 +75,6 @@ impl Callers {
     /// Whose the user is that a process runs as.
     pub fn by_user(&self, uid: u32) -> Claim<Identified> {
         self.users.owner(uid).by(IdentificationMeans::User)
-    }
-
-    /// Whose the key is of which this is kept.
-    pub fn by_key_digest(&self, key: &KeyDigest) -> Claim<Identified> {
-        self.keys.owner_by_digest(key).by(IdentificationMeans::Key)
     }
 
     /// Whose a secret is: a key, or else a token.

@@ -31,18 +31,14 @@ impl KeyOwners {
         if self.owners.is_empty() {
             return Claim::Nobody;
         }
-        self.owner_by_digest(&digest_of(key))
-    }
-
-    /// Whose the key is of which this is kept.
-    pub fn owner_by_digest(&self, digest: &KeyDigest) -> Claim<CallerIndex> {
-        let start = beginning(digest);
+        let digest = digest_of(key);
+        let start = beginning(&digest);
         let first = self
             .owners
             .partition_point(|(known, _)| beginning(known) < start);
         let alike = self.owners[first..].iter();
         let alike = alike.take_while(|(known, _)| beginning(known) == start);
-        let owners = alike.filter(|(known, _)| verify_slices_are_equal(known, digest).is_ok());
+        let owners = alike.filter(|(known, _)| verify_slices_are_equal(known, &digest).is_ok());
         owners.fold(Claim::Nobody, |claim, (_, owner)| {
             claim.and(Claim::Of(*owner))
         })

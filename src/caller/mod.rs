@@ -14,7 +14,6 @@ pub use certificate::{
 };
 pub use claim::{Claim, IsOfCaller};
 pub use directory::Callers;
-pub use key::{KeyDigest, digest_of};
 pub use presented::PresentedSecret;
 
 pub use crate::policy::CallerIndex;

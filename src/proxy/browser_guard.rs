@@ -6,7 +6,7 @@
 //! for trustworthy: any but `localhost` and the loopback addresses. Where both are missing, what is
 //! left tells that a browser asks, though not for whom.
 
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, ORIGIN, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, HOST, ORIGIN, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{ErrorKind, ProxyError};
@@ -102,6 +102,25 @@ pub fn admit_page<'r>(
         return Err(BrowserRefusal::Unmarked);
     }
     Ok(())
+}
+
+/// Copies the headers by which a request is judged, here and by the host that it is for.
+pub fn keep_judged(from: &HeaderMap, to: &mut HeaderMap) {
+    const JUDGED: [HeaderName; 8] = [
+        HOST,
+        ORIGIN,
+        SEC_FETCH_SITE,
+        SEC_FETCH_MODE,
+        USER_AGENT,
+        ACCEPT,
+        ACCEPT_LANGUAGE,
+        UPGRADE_INSECURE_REQUESTS,
+    ];
+    for name in JUDGED {
+        for value in from.get_all(&name) {
+            to.append(name.clone(), value.clone());
+        }
+    }
 }
 
 impl BrowserRefusal<'_> {

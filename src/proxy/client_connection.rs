@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::caller::{IdentificationMeans, KeyDigest, PresentedCertificate};
+use crate::caller::{IdentificationMeans, PresentedCertificate, token};
 use crate::client_socket::Peer;
-use crate::config::Scheme;
+use crate::config::{Scheme, Secret};
 use crate::limit::Permit;
 use crate::route::Destination;
 
@@ -67,23 +67,39 @@ pub struct NamedCaller {
     pub name: Box<str>,
     /// How it was known.
     pub means: IdentificationMeans,
-    /// What is kept of the key or token that it showed, if it was known by one.
-    pub shown: Option<ShownSecret>,
+    /// The key or token that it showed, if it was known by one.
+    pub shown: Option<Arc<ShownSecret>>,
 }
 
-/// What is kept of a key or token that a caller showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ShownSecret {
-    /// A key, by which its caller can be looked for again.
-    Key(Box<KeyDigest>),
-    /// A token that ends to be good at this time since the Unix epoch.
-    TokenUntil(Duration),
+/// A key or token that a caller showed. What it has opened belongs to whom it means at each moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ShownSecret {
+    secret: Secret,
+    /// When a token ends to be good, since the Unix epoch.
+    end: Option<Duration>,
+}
+
+impl ShownSecret {
+    /// Keeps what was shown.
+    pub fn new(secret: &str) -> Self {
+        Self {
+            secret: Secret::new(secret),
+            end: token::end_of(secret),
+        }
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        self.secret.expose()
+    }
 }
 
 impl NamedCaller {
-    /// Whether what it showed has ended at `now`, a time since the Unix epoch.
+    /// Whether the token that it showed has ended at `now`, a time since the Unix epoch.
     pub fn has_ended(&self, now: Duration) -> bool {
-        matches!(self.shown, Some(ShownSecret::TokenUntil(until)) if now >= until)
+        let end = self.shown.as_ref().and_then(|shown| shown.end);
+        // A key has no end, whatever it looks like.
+        self.means != IdentificationMeans::Key && end.is_some_and(|end| now >= end)
     }
 }
 

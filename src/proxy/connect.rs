@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::failure;
 use super::identify;
 use super::intercept;
-use super::open_tunnels::{OpenTunnel, Revocation, TunnelAsked};
+use super::open_tunnels::{Revocation, TunnelGrant};
 use super::passing::{self, Passage};
 use super::permit;
 use super::reply_body::Successor;
@@ -31,7 +31,7 @@ use crate::config::Scheme;
 use crate::limit::Permit;
 use crate::policy::{AskedFor, CallerIndex};
 use crate::route::{self, Destination};
-use crate::snapshot::{self, BuiltUpstream, Snapshot};
+use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Endpoint, Origin};
 
 /// Tunnels end all the time; some place is free again soon.
@@ -151,7 +151,7 @@ pub async fn lead(
             exchange.set_route(&taken);
             exchange.admit(AskedFor::Tunnel)?;
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
-            let leads_to = authority(upstream);
+            let leads_to = destination::authority(upstream);
             let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await?;
             Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
@@ -199,17 +199,17 @@ async fn open(
     let (io, peer, lease) = opened?;
     exchange.trace.note_tunnel();
     let peer = (!endpoint.connector.is_proxied()).then_some(peer.ip());
-    let client = Arc::clone(exchange.client());
-    let open = OpenTunnel::new(client, TunnelAsked::Connect(asked.clone()), leads_to, peer);
-    let open = open.of_caller(exchange.named_caller());
-    // It may have been reloaded meanwhile.
-    let tunnels = Rc::clone(&exchange.shard.tunnels);
-    let newest = tunnels.newest();
-    if !Arc::ptr_eq(&newest, &exchange.shard.snapshot) {
-        judge_again(&newest, &open, &asked)
-            .map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
-    }
-    let open = tunnels.add(open);
+    let judged = asked.clone();
+    let grant = TunnelGrant {
+        client: Arc::clone(exchange.client()),
+        caller: exchange.named_caller(),
+        leads_to,
+        peer,
+        judge: Box::new(move |snapshot, tunnel| judge_again(snapshot, tunnel, &judged)),
+    };
+    let shard = &exchange.shard;
+    let open = shard.tunnels.add(&shard.snapshot, grant);
+    let open = open.map_err(|reason| ProxyError::new(ErrorKind::DestinationDenied, reason))?;
     Ok(OpenedConnection {
         io,
         lease,
@@ -242,9 +242,9 @@ fn no_place() -> ProxyError {
 ///
 /// # Errors
 /// Why it would not be opened any more.
-pub fn judge_again(
+fn judge_again(
     snapshot: &Snapshot,
-    tunnel: &OpenTunnel,
+    tunnel: &TunnelGrant,
     asked: &ConnectionTarget,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
@@ -258,7 +258,7 @@ pub fn judge_again(
     match judged.map(|(verdict, _)| verdict) {
         Ok(ConnectVerdict::Tunnel(taken)) => {
             let upstream = &snapshot.upstreams[taken.upstream as usize];
-            if authority(upstream) == tunnel.leads_to {
+            if destination::authority(upstream) == tunnel.leads_to {
                 Ok(())
             } else {
                 Err(LEADS_ELSEWHERE.into())
@@ -307,7 +307,7 @@ pub fn judge<'s>(
         host: &asked.host,
         port: asked.port,
     };
-    let leads = |scheme| destination::routes_to(snapshot, listener, destination(scheme));
+    let leads = |scheme| destination::places_of(snapshot, listener, destination(scheme));
     let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
     let over_tls: Vec<_> = leads(Scheme::Https).collect();
     let pass = |judged: Result<Passage, ProxyError>| {
@@ -339,8 +339,8 @@ pub fn judge<'s>(
     }
     let mut over_tls = over_tls.into_iter();
     if let Some(first) = over_tls.next() {
-        let leads_to = authority(upstream(&first));
-        if over_tls.any(|other| authority(upstream(&other)) != leads_to) {
+        let leads_to = destination::authority(upstream(&first));
+        if over_tls.any(|other| destination::authority(upstream(&other)) != leads_to) {
             return Err(ProxyError::new(
                 ErrorKind::DestinationDenied,
                 "upstreams at several places have this host and port, and a tunnel shows no path to choose one by: \
@@ -400,12 +400,4 @@ fn judge_interception<'s>(
         }
     }
     Err(refusal.unwrap_or_else(|| permit::not_permitted(CallerRule::Route.as_str())))
-}
-
-/// The host and port of an upstream.
-fn authority(upstream: &BuiltUpstream) -> Box<str> {
-    let url = &upstream.config.url;
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{host}:{port}").into()
 }

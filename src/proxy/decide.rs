@@ -57,6 +57,21 @@ pub fn admit_browsers(
     admitted.map_err(BrowserRefusal::to_listener_error)
 }
 
+/// The way of a request whose host and page may use the listener.
+///
+/// # Errors
+/// As [`admit_browsers`] and [`find_way`].
+pub fn lead<'s>(
+    reception: &Reception<'s, '_>,
+    checked: &Checked<'_>,
+    head: &Parts,
+) -> Result<Way<'s>, ProxyError> {
+    // Behind identification: its answers tell which hosts there are.
+    let listener = &reception.snapshot.listeners[reception.listener];
+    admit_browsers(listener, checked, head)?;
+    find_way(reception, checked, head)
+}
+
 /// The way that a request takes. Web pages that may not use the listener are refused where it leads to a token.
 ///
 /// # Errors

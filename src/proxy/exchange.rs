@@ -42,8 +42,8 @@ pub struct Exchange {
     pub listener: usize,
     /// Who sent it; `None` where nobody has to be known.
     pub caller: Option<Identified>,
-    /// What is kept of the key or token that its caller showed, if what it asks for outlives it.
-    shown: Option<Box<ShownSecret>>,
+    /// The key or token that its caller showed, if what it asks for outlives it.
+    shown: Option<Arc<ShownSecret>>,
     /// The header for callers was judged, so that it must go no further.
     judged_caller_header: bool,
     /// The list of callers that it is not in, and is served all the same.
@@ -206,7 +206,7 @@ impl Exchange {
         let opener = self.client().target();
         let opener = opener.and_then(|target| target.caller.as_ref());
         let of_opener = || opener.and_then(|opener| opener.shown.as_ref());
-        let shown = self.shown.as_deref().or_else(of_opener);
+        let shown = self.shown.as_ref().or_else(of_opener);
         Some(NamedCaller {
             name: self.caller_name()?.into(),
             means,
@@ -216,7 +216,7 @@ impl Exchange {
 
     /// It asks for what outlives it, and its caller is known by this alone.
     pub fn set_shown(&mut self, shown: ShownSecret) {
-        self.shown = Some(Box::new(shown));
+        self.shown = Some(Arc::new(shown));
     }
 
     /// The header for callers is judged: it goes no further.

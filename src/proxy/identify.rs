@@ -7,14 +7,11 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION, UPGRADE};
 use http::{HeaderMap, Method};
 
-use super::client_connection::{ClientConnection, NamedCaller, ShownSecret};
+use super::client_connection::{ClientConnection, ShownSecret};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
 use super::exchange::Exchange;
-use crate::caller::token::{self, PendingVerification, Verification, Verified};
-use crate::caller::{
-    self, CertificateIdentity, CertificateRefusal, Claim, IdentificationMeans, Identified,
-    PresentedSecret,
-};
+use crate::caller::token::{PendingVerification, Verified};
+use crate::caller::{CertificateIdentity, CertificateRefusal, Claim, Identified, PresentedSecret};
 use crate::client_socket::Peer;
 use crate::snapshot::{ListenerRules, Snapshot};
 
@@ -22,9 +19,11 @@ use crate::snapshot::{ListenerRules, Snapshot};
 enum Identification {
     /// Its caller; `None` where nobody has to be known.
     Over(Option<Identified>),
-    /// What its token has to be verified with is being fetched. The caller that the connection has shown is given, if
-    /// there is one.
-    Pending(PendingVerification, Option<Identified>),
+    /// What the token has to be verified with is being fetched that has opened the connection.
+    OfOpener(PendingVerification),
+    /// The same of the token that the request shows. The caller that the connection has shown is given, if there is
+    /// one.
+    OfRequest(PendingVerification, Option<Identified>),
 }
 
 /// Finds out who sent a request.
@@ -33,19 +32,33 @@ enum Identification {
 /// what stands inside of a CONNECT whose caller is known; another header for callers is judged all the same. On any
 /// other connection each request has to show its own. What was judged is noted: it never goes any further.
 ///
+/// What a CONNECT has shown counts for each request inside as if that had shown it: for whom it means now, if it still
+/// means anyone.
+///
 /// # Errors
 /// `caller_unknown` for nobody, for two, or for what is no caller's; `caller_unavailable` if that cannot be told now.
 pub async fn identify(exchange: &mut Exchange, headers: &HeaderMap) -> Result<(), ProxyError> {
-    exchange.caller = match begin(exchange, headers)? {
-        Identification::Over(caller) => caller,
-        Identification::Pending(pending, of_connection) => {
-            Some(Box::pin(wait(exchange, pending, of_connection)).await?)
+    let mut opener = None;
+    exchange.caller = loop {
+        match begin(exchange, headers, opener)? {
+            Identification::Over(caller) => break caller,
+            Identification::OfOpener(pending) => opener = Some(Box::pin(wait(pending)).await?),
+            Identification::OfRequest(pending, of_connection) => {
+                let shown = Box::pin(wait(pending)).await?;
+                let rules = &exchange.shard.snapshot.listeners[exchange.listener];
+                break Some(conclude(rules, shown, of_connection)?);
+            }
         }
     };
     Ok(())
 }
 
-fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification, ProxyError> {
+/// Goes on as far as nothing has to be waited for. Of an opener whose token had to be, it is given what is known now.
+fn begin(
+    exchange: &mut Exchange,
+    headers: &HeaderMap,
+    opener: Option<Verified>,
+) -> Result<Identification, ProxyError> {
     let shard = Rc::clone(&exchange.shard);
     let (snapshot, listener) = (&*shard.snapshot, exchange.listener);
     let rules = &snapshot.listeners[listener];
@@ -57,8 +70,13 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
     }
     let unknown = |reason: &'static str| caller_unknown(rules, reason);
     let client = exchange.client();
-    let opened_by = client.target().and_then(|target| target.caller.as_ref());
-    let of_connection = match by_connection(snapshot, rules, client, opened_by) {
+    let opener = match opener.map_or_else(|| by_opener(snapshot, client), |it| Ok(Some(it))) {
+        Ok(opener) => opener,
+        Err(pending) => return Ok(Identification::OfOpener(pending)),
+    };
+    let of_connection = by_connection(snapshot, rules, client)
+        .and_then(|claim| Ok(claim.and(opener.map_or(Ok(Claim::Nobody), claim_of)?)));
+    let of_connection = match of_connection {
         Ok(Claim::Of(identified)) => Ok(Some(identified)),
         Ok(Claim::Several) => return Err(unknown("the connection shows two callers")),
         Ok(Claim::Nobody) => Ok(None),
@@ -85,33 +103,42 @@ fn begin(exchange: &mut Exchange, headers: &HeaderMap) -> Result<Identification,
     let secret = secret.expose().map_err(unknown)?;
     let verification = (snapshot.callers).by_secret(secret, &snapshot.caller_tokens);
     let outlives = exchange.method == Method::CONNECT || headers.contains_key(UPGRADE);
-    if outlives
-        && known.is_none()
-        && let Some(shown) = kept_of(secret, &verification)
-    {
-        exchange.set_shown(shown);
+    if outlives && known.is_none() {
+        exchange.set_shown(ShownSecret::new(secret));
     }
-    let verified = match verification {
-        Verification::Caller(identified) => Verified::Caller(identified),
-        Verification::Unknown(reason) => Verified::Unknown(reason),
-        Verification::Ambiguous => Verified::Ambiguous,
-        Verification::Pending(pending) => return Ok(Identification::Pending(pending, known)),
-    };
-    conclude(rules, verified, known).map(|identified| Identification::Over(Some(identified)))
+    match verification.settled() {
+        Ok(shown) => conclude(rules, shown, known).map(|it| Identification::Over(Some(it))),
+        Err(pending) => Ok(Identification::OfRequest(pending, known)),
+    }
 }
 
-/// What is kept of a key or token for what outlives its request.
-fn kept_of(secret: &str, verification: &Verification) -> Option<ShownSecret> {
-    match verification {
-        Verification::Caller(identified) if identified.means == IdentificationMeans::Key => {
-            let digest = caller::digest_of(secret.as_bytes());
-            Some(ShownSecret::Key(Box::new(digest)))
+/// Whose the key or token is now that has opened a connection, if one has.
+///
+/// # Errors
+/// What is to be waited for until that is known.
+fn by_opener(
+    snapshot: &Snapshot,
+    client: &ClientConnection,
+) -> Result<Option<Verified>, PendingVerification> {
+    let opener = client.target().and_then(|target| target.caller.as_ref());
+    let Some(shown) = opener.and_then(|opener| opener.shown.as_ref()) else {
+        return Ok(None);
+    };
+    let verification = (snapshot.callers).by_secret(shown.expose(), &snapshot.caller_tokens);
+    verification.settled().map(Some)
+}
+
+/// The claim of who has opened a connection.
+///
+/// # Errors
+/// It is nobody.
+fn claim_of(opener: Verified) -> Result<Claim<Identified>, Cow<'static, str>> {
+    match opener {
+        Verified::Caller(identified) => Ok(Claim::Of(identified)),
+        Verified::Ambiguous => Ok(Claim::Several),
+        Verified::Unknown(reason) => {
+            Err(format!("what opened the connection is no caller's any more: {reason}").into())
         }
-        // Only tokens are waited for.
-        Verification::Caller(_) | Verification::Pending(_) => {
-            token::end_of(secret).map(ShownSecret::TokenUntil)
-        }
-        Verification::Unknown(_) | Verification::Ambiguous => None,
     }
 }
 
@@ -128,21 +155,15 @@ fn nothing_shown(client: &ClientConnection) -> &'static str {
 }
 
 /// Waits for what a token has to be verified with.
-async fn wait(
-    exchange: &Exchange,
-    pending: PendingVerification,
-    of_connection: Option<Identified>,
-) -> Result<Identified, ProxyError> {
-    let verified = pending.await.map_err(|unavailable| {
+async fn wait(pending: PendingVerification) -> Result<Verified, ProxyError> {
+    pending.await.map_err(|unavailable| {
         ProxyError::new(
             ErrorKind::CallerUnavailable,
             "what the caller's token has to be verified with cannot be had now (the log says more)",
         )
         .retry_after(unavailable.retry_after)
         .caused_by(unavailable)
-    })?;
-    let rules = &exchange.shard.snapshot.listeners[exchange.listener];
-    conclude(rules, verified, of_connection)
+    })
 }
 
 /// Who it is, if the connection shows nobody else.
@@ -187,8 +208,7 @@ pub fn good_certificate<'c>(
     certificate.check(rules.tls.as_deref(), now).map(Some)
 }
 
-/// Whose a connection is, by one snapshot: by its certificate, by the user at its other end, or by the caller of the
-/// CONNECT that it stands inside of.
+/// Whose a connection is by what it shows itself, by one snapshot: by its certificate, or by the user at its other end.
 ///
 /// # Errors
 /// Why a certificate does not count.
@@ -196,7 +216,6 @@ pub fn by_connection(
     snapshot: &Snapshot,
     rules: &ListenerRules,
     client: &ClientConnection,
-    opened_by: Option<&NamedCaller>,
 ) -> Result<Claim<Identified>, Cow<'static, str>> {
     let callers = &snapshot.callers;
     let mut claim = Claim::Nobody;
@@ -207,41 +226,7 @@ pub fn by_connection(
     if let Some(identity) = certificate.map_err(|refusal| refusal.to_string())? {
         claim = claim.and(callers.by_certificate(identity));
     }
-    // By what the connection shows itself it has just been judged.
-    if let Some(opener) = opened_by.filter(|opener| !opener.means.is_of_connection()) {
-        claim = claim.and(Claim::Of(opener_of(snapshot, opener)?));
-    }
     Ok(claim)
-}
-
-/// The caller by whose key or token a connection was opened.
-///
-/// # Errors
-/// It was removed meanwhile, is known by that no more, or its token has ended.
-fn opener_of(snapshot: &Snapshot, opener: &NamedCaller) -> Result<Identified, &'static str> {
-    let (callers, means) = (&snapshot.callers, opener.means);
-    let known = callers.names.index(&opener.name);
-    let known = known.zip(snapshot.config.callers.get(&*opener.name));
-    let (caller, now) = known.ok_or("the caller that opened it was removed")?;
-    let identified = Identified { caller, means };
-    if opener.has_ended(snapshot.clock.now().wall) {
-        return Err("the token that opened it has ended");
-    }
-    let is_known = match (means, &opener.shown) {
-        (IdentificationMeans::Token, Some(ShownSecret::TokenUntil(_))) => now.token.is_some(),
-        (IdentificationMeans::ServiceAccount, Some(ShownSecret::TokenUntil(_))) => {
-            now.service_account.is_some()
-        }
-        (IdentificationMeans::Key, Some(ShownSecret::Key(key))) => {
-            callers.by_key_digest(key) == Claim::Of(identified)
-        }
-        _ => false,
-    };
-    if is_known {
-        Ok(identified)
-    } else {
-        Err("its caller is not known any more by what opened it")
-    }
 }
 
 /// Nobody knows who is calling. Only the log is told why.

@@ -32,7 +32,6 @@ mod request;
 mod request_id;
 mod response;
 mod response_body;
-mod revocation;
 mod route_taken;
 mod scrub;
 mod send_record;
@@ -64,7 +63,6 @@ pub use interim::InterimSink;
 pub use redirected::{RedirectedAs, lead_redirected};
 pub use reply::problem_bytes_http1;
 pub use reply_body::{Reply, ReplyError, Successor};
-pub use revocation::judge_tunnels;
 pub use shard_snapshot::{CurrentSnapshot, ShardSnapshot};
 pub use tunnel::{FirstToSpeak, UpstreamTunnel};
 pub use upload::ClientBody;
@@ -84,6 +82,7 @@ use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
 use send_record::SendRecord;
+use upgrade::AskedUpgrade;
 use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
@@ -151,10 +150,7 @@ async fn answer(
         let checked = check(exchange, request)?;
         identify::identify(exchange, &request.head.headers).await?;
         permit::permit_listener(exchange)?;
-        // Behind identification: its answers tell which hosts there are.
-        let listener = &snapshot.listeners[exchange.listener];
-        decide::admit_browsers(listener, &checked, &request.head)?;
-        let way = decide::find_way(&exchange.reception(snapshot), &checked, &request.head)?;
+        let way = decide::lead(&exchange.reception(snapshot), &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
         let (upstream, pool, target, forwarded, passage) = match way {
             Way::Routed(taken, forwarded) => {
@@ -182,13 +178,10 @@ async fn answer(
             }
         };
         let injection = choose_injection(exchange, upstream)?;
-        let upgrade = match &tunnel {
-            Some(_) if passage.is_some() || exchange.caller.is_some() => {
-                let routed = passage.is_none().then_some(upstream);
-                Some(upgrade::asked(exchange, &checked, &request.head, routed)?)
-            }
-            _ => None,
-        };
+        let upgrade = tunnel.is_some().then(|| {
+            let routed = passage.is_none().then_some(upstream);
+            AskedUpgrade::new(exchange, &request.head, routed)
+        });
         exchange.admit(if tunnel.is_some() {
             AskedFor::Tunnel
         } else {

@@ -4,7 +4,7 @@ use super::caller_rule::CallerRule;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::identify;
-use super::open_tunnels::{OpenTunnel, Revocation};
+use super::open_tunnels::{REMOVED, Revocation, TunnelGrant};
 use crate::caller::Claim;
 use crate::policy::CallerIndex;
 use crate::snapshot::Snapshot;
@@ -34,27 +34,38 @@ pub fn permit_route(exchange: &mut Exchange, route: u32) -> Result<(), ProxyErro
 }
 
 /// Judges the caller of an open tunnel by another snapshot, and finds its index there; `None` where nobody has to be
-/// known.
+/// known. Whose the key or token is now that it was opened by is another question.
 ///
 /// # Errors
-/// Why it may not use the listener any more.
+/// It is another one now, or may not use the listener any more.
 pub fn judge_tunnel(
     snapshot: &Snapshot,
     listener: usize,
-    tunnel: &OpenTunnel,
+    tunnel: &TunnelGrant,
 ) -> Result<Option<CallerIndex>, Revocation> {
-    let (rules, caller) = (&snapshot.listeners[listener], tunnel.caller.as_ref());
-    identify::good_certificate(snapshot, rules, &tunnel.client)
-        .map_err(|refusal| refusal.to_string())?;
+    let rules = &snapshot.listeners[listener];
+    let of_connection = identify::by_connection(snapshot, rules, &tunnel.client)?;
     if !snapshot.permits.identifies(listener) {
         return Ok(None);
     }
-    let Claim::Of(known) = identify::by_connection(snapshot, rules, &tunnel.client, caller)? else {
-        return Err("its caller is not known any more".into());
+    let Some(opener) = &tunnel.caller else {
+        return Err(
+            "its listener has to know its callers now, and did not when it was opened".into(),
+        );
     };
-    judge_listener(snapshot, listener, Some(known.caller))
+    let caller = snapshot.callers.names.index(&opener.name);
+    let caller = caller.ok_or(REMOVED)?;
+    match of_connection {
+        Claim::Of(known) if known.caller == caller => {}
+        Claim::Nobody if opener.shown.is_some() => {}
+        Claim::Nobody => return Err("its caller is not known any more".into()),
+        Claim::Of(_) | Claim::Several => {
+            return Err("its connection shows another caller now".into());
+        }
+    }
+    judge_listener(snapshot, listener, Some(caller))
         .map_err(|_| "its caller may not use the listener any more")?;
-    Ok(Some(known.caller))
+    Ok(Some(caller))
 }
 
 /// Judges the list of the listener.

@@ -101,7 +101,7 @@ impl ShardSnapshot {
 
     /// Closes connections that have been idle for too long, and cuts tunnels whose certificate or token has ended.
     pub fn sweep(&self, now: Instant) {
-        self.tunnels.sweep(self.snapshot.clock.now().wall);
+        self.tunnels.sweep(now, self.snapshot.clock.now().wall);
         for pool in self.pools.iter().filter_map(OnceCell::get) {
             pool.sweep(now);
         }

@@ -21,12 +21,12 @@ use super::admission::HeldLimits;
 use super::client_connection::{ClientConnection, ConnectionTarget};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::open_tunnels::{AskedUpgrade, OpenTunnel, TunnelAsked};
+use super::open_tunnels::OpenTunnel;
 use super::outgoing::OutgoingRequest;
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
-use super::upgrade;
+use super::upgrade::{self, AskedUpgrade};
 use crate::client_socket::ClientSocket;
 use crate::deadline::Deadline;
 use crate::limit::Permit;
@@ -52,8 +52,8 @@ pub struct UpstreamTunnel {
     idle: Option<Duration>,
     buffer: usize,
     record: Box<TunnelRecord>,
-    /// Where a reload may end its permission.
-    open: Option<Rc<OpenTunnel>>,
+    /// What may end its permission.
+    open: Rc<OpenTunnel>,
 }
 
 /// A connection that a CONNECT has asked for. It is open, and no tunnel yet.
@@ -96,8 +96,8 @@ pub enum FirstToSpeak {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokenOff;
 
-/// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT. A reload may
-/// end what is `asked`, where it is given.
+/// What follows an answer, if the upstream switched protocols, or over HTTP/2 agreed to extended CONNECT, as was
+/// `asked`.
 ///
 /// # Errors
 /// A reload has ended it already. It has not begun then, for the audit neither.
@@ -119,11 +119,10 @@ pub fn take_tunnel(
         _ => return Ok((answer, None)),
     };
     let answer = UpstreamResponse::from_parts(head, ResponseBody::ended());
-    let Some((side, received, lease)) = taken else {
+    let Some(((side, received, lease), asked)) = taken.zip(asked) else {
         return Ok((answer, None));
     };
-    let open = |asked| upgrade::open(asked, lease.peer(), exchange, request.upstream);
-    let open = asked.map(open).transpose()?;
+    let open = upgrade::open(asked, lease.peer(), exchange, request.upstream)?;
     let tunnel =
         UpstreamTunnel::of_request(side, received, lease, exchange, request.upstream, open);
     Ok((answer, Some(tunnel)))
@@ -163,7 +162,7 @@ impl OpenedConnection {
             idle: Some(idle),
             buffer,
             record,
-            open: Some(self.open),
+            open: self.open,
         })
     }
 }
@@ -176,7 +175,7 @@ impl UpstreamTunnel {
         lease: Lease,
         exchange: &mut Exchange,
         upstream: &BuiltUpstream,
-        open: Option<Rc<OpenTunnel>>,
+        open: Rc<OpenTunnel>,
     ) -> Box<Self> {
         Box::new(Self {
             side,
@@ -192,8 +191,7 @@ impl UpstreamTunnel {
 
     /// Whether a CONNECT has asked for it.
     pub fn is_connect(&self) -> bool {
-        let asked = self.open.as_ref().map(|open| &open.asked);
-        matches!(asked, Some(TunnelAsked::Connect(_)))
+        matches!(self.held, HeldUpstream::Connection(..))
     }
 
     /// Waits until one side says something. What the client says is added to `received`, what the server says is kept.
@@ -206,14 +204,16 @@ impl UpstreamTunnel {
         let mut ahead = BytesMut::with_capacity(READ_AHEAD);
         let until = self.idle.map(|idle| Instant::now() + idle);
         let mut deadline = Deadline::default();
-        let open = self.open.clone();
+        let open = Rc::clone(&self.open);
         let first = {
             let mut from_client = pin!(socket.read_buf(received));
             let mut from_server = pin!(self.side.read_buf(&mut ahead));
             poll_fn(|cx| {
                 client.register(cx);
-                let is_over = open.as_ref().is_some_and(|open| open.is_revoked(cx));
-                if is_over || client.is_cut() || from_server.as_mut().poll(cx).is_ready() {
+                if open.is_revoked(cx)
+                    || client.is_cut()
+                    || from_server.as_mut().poll(cx).is_ready()
+                {
                     return Poll::Ready(FirstToSpeak::Server);
                 }
                 if let Poll::Ready(read) = from_client.as_mut().poll(cx) {
@@ -300,12 +300,16 @@ impl UpstreamTunnel {
         copy.idle = self.idle;
         let open = self.open;
         let end = poll_fn(|cx| {
-            if let Some(reason) = open.as_ref().and_then(|open| open.poll_revoked(cx)) {
+            let permission = open.poll_permission(cx);
+            if let Poll::Ready(Err(reason)) = permission {
                 copy.record.set_revoked(reason);
                 return Poll::Ready(TunnelEnd::Revoked);
             }
             if is_cut(cx) {
                 return Poll::Ready(TunnelEnd::Cut);
+            }
+            if permission.is_pending() {
+                return Poll::Pending;
             }
             let polled = copy.poll(cx);
             set_stalled(copy.is_client_stalled());

@@ -3,6 +3,7 @@
 mod certificates;
 mod ending;
 mod matrix;
+mod opened;
 mod presented;
 mod reload;
 mod secrecy;

@@ -8,6 +8,7 @@ mod log;
 mod reload;
 mod serving;
 mod software;
+mod upgrades;
 
 use std::io;
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ mod listeners;
 mod rotation;
 mod snapshot;
 mod under_load;
+mod upgrades;
 
 use std::net::SocketAddr;
 

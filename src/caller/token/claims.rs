@@ -29,7 +29,7 @@ impl<'a> Claims<'a> {
     pub(super) fn end(self) -> Result<Duration, &'static str> {
         let end = self.0.get("exp").ok_or("the token has no end (exp)")?;
         let end = date(end).ok_or("the end of the token is no date (exp)")?;
-        Ok(end.saturating_add(LEEWAY))
+        Ok(end + LEEWAY)
     }
 
     /// Since the Unix epoch, when the token ends to be good, which it is now.
@@ -88,16 +88,16 @@ impl<'a> Claims<'a> {
     }
 }
 
+/// The first second that is no date any more: RFC 7519 section 2 takes dates from RFC 3339, whose years have four digits.
+const END_OF_DATES: u64 = 253_402_300_800;
+
 /// A NumericDate, whole or not (RFC 7519 section 2).
 fn date(value: &Value) -> Option<Duration> {
-    match value.as_u64() {
-        Some(seconds) => Some(Duration::from_secs(seconds)),
-        // A date beyond all others is the last one.
-        None => value
-            .as_f64()
-            .filter(|seconds| *seconds >= 0.0)
-            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
-    }
+    let date = match value.as_u64() {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => Duration::try_from_secs_f64(value.as_f64()?).ok()?,
+    };
+    (date.as_secs() < END_OF_DATES).then_some(date)
 }
 
 #[cfg(test)]
@@ -145,12 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn dates_may_be_fractions_and_far_away() {
+    fn a_date_may_be_a_fraction_and_is_none_that_rfc_3339_cannot_write() {
         good_until(json!({ "exp": 1000.5 }), 1030).unwrap();
         good_until(json!({ "exp": 1000.5 }), 1031).unwrap_err();
-        good_until(json!({ "exp": u64::MAX }), 1000).unwrap();
-        good_until(json!({ "exp": 1e300 }), 1000).unwrap();
-        good_until(json!({ "exp": 2000, "nbf": 1e300 }), 1000).unwrap_err();
+        // 9999-12-31T23:59:59Z
+        good_until(json!({ "exp": 253_402_300_799_u64 }), 1000).unwrap();
+        good_until(json!({ "exp": 253_402_300_799.5 }), 1000).unwrap();
+        for far in [json!(253_402_300_800_u64), json!(u64::MAX), json!(1e300)] {
+            let error = good_until(json!({ "exp": far }), 1000).unwrap_err();
+            assert!(error.contains("no date"), "{far}: {error}");
+            let error = good_until(json!({ "exp": 2000, "nbf": far }), 1000).unwrap_err();
+            assert!(error.contains("no date"), "{far}: {error}");
+        }
     }
 
     #[test]

@@ -43,6 +43,21 @@ pub struct CallerUnavailable {
     pub retry_after: Duration,
 }
 
+impl Verification {
+    /// What is known already.
+    ///
+    /// # Errors
+    /// What is to be waited for.
+    pub fn settled(self) -> Result<Verified, PendingVerification> {
+        match self {
+            Self::Caller(identified) => Ok(Verified::Caller(identified)),
+            Self::Unknown(reason) => Ok(Verified::Unknown(reason)),
+            Self::Ambiguous => Ok(Verified::Ambiguous),
+            Self::Pending(pending) => Err(pending),
+        }
+    }
+}
+
 impl From<Verified> for Verification {
     fn from(verified: Verified) -> Self {
         match verified {

@@ -323,11 +323,10 @@ impl Verifier {
                 TokenFinding::Verified(verified) => return Ok(verified),
                 TokenFinding::Missing(missing) => missing,
                 TokenFinding::Signed(group, identified) => {
-                    return match self.review(group, identified, digest, token.expose()) {
-                        Verification::Pending(review) => review.await,
-                        Verification::Caller(identified) => Ok(Verified::Caller(identified)),
-                        Verification::Unknown(reason) => Ok(Verified::Unknown(reason)),
-                        Verification::Ambiguous => Ok(Verified::Ambiguous),
+                    let review = self.review(group, identified, digest, token.expose());
+                    return match review.settled() {
+                        Ok(verified) => Ok(verified),
+                        Err(pending) => pending.await,
                     };
                 }
             };

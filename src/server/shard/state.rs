@@ -58,7 +58,7 @@ impl ShardState {
         *shard = ShardSnapshot::new(Arc::clone(newest), Some(&shard));
         let newest = Rc::clone(&shard);
         drop((snapshots, shard));
-        proxy::judge_tunnels(&newest);
+        newest.tunnels.renew(&newest.snapshot);
         self.close_admitted_otherwise(&old.snapshot, &newest);
         self.close_intercepted_no_more(&newest.snapshot);
         newest
