@@ -47,11 +47,6 @@ impl Budget {
         self.total.load(Relaxed) == 0
     }
 
-    /// Whether so much is taken that connections should give back what they may not need.
-    pub(super) fn is_scarce(&self) -> bool {
-        self.taken.load(Relaxed) > self.total.load(Relaxed) / PART
-    }
-
     /// A connection could use more than it got.
     pub(super) fn record_shortage(&self) {
         self.shortages.fetch_add(1, Relaxed);
@@ -78,22 +73,10 @@ impl Share {
 
     /// Makes it as large as this, or as the budget allows.
     pub(super) fn grow_to(&mut self, bytes: usize) {
-        let total = self.budget.total.load(Relaxed);
-        self.grow_within(total, bytes);
-    }
-
-    /// Makes it as large as this, or as one half of the budget allows. The other half is for connections of which
-    /// it is known that they need it.
-    pub(super) fn grow_on_trial(&mut self, bytes: usize) {
-        let total = self.budget.total.load(Relaxed);
-        self.grow_within(total / 2, bytes);
-    }
-
-    fn grow_within(&mut self, total: usize, bytes: usize) {
-        let taken = &self.budget.taken;
+        let Budget { total, taken, .. } = &*self.budget;
         let mut seen = taken.load(Relaxed);
         loop {
-            let left = total.saturating_sub(seen);
+            let left = total.load(Relaxed).saturating_sub(seen);
             let more = bytes.saturating_sub(self.bytes).min(left / PART);
             if more == 0 {
                 return;
@@ -147,19 +130,5 @@ mod tests {
         assert_eq!(budget.taken.load(Relaxed), all - 16 * MIB);
         drop(shares);
         assert_eq!(budget.taken.load(Relaxed), 0);
-    }
-
-    #[test]
-    fn shares_on_trial_leave_half_of_the_budget_to_those_that_need_it() {
-        const MIB: usize = 1 << 20;
-        let budget = Budget::new(64 * MIB);
-        let mut shares: Vec<_> = (0..200).map(|_| Share::of(&budget)).collect();
-        for share in &mut shares {
-            share.grow_on_trial(8 * MIB);
-        }
-        assert_eq!((shares[0].bytes, shares[1].bytes), (8 * MIB, 6 * MIB));
-        assert!(budget.is_scarce() && budget.taken.load(Relaxed) <= 32 * MIB);
-        shares[199].grow_to(8 * MIB);
-        assert_eq!(shares[199].bytes, 8 * MIB);
     }
 }

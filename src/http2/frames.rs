@@ -9,21 +9,17 @@
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
 
-/// What has come on a connection. The numbers wrap: compare with what they were.
+/// What has come on a connection. Both wrap: compare with what they were.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arrived {
     /// Bytes, of whatever.
     pub bytes: usize,
     /// Frames that have begun, of whatever kind.
     pub frames: usize,
-    /// Acknowledgements of our settings.
-    pub acknowledgements: usize,
 }
 
 /// Follows the frames on one connection.
@@ -117,10 +113,6 @@ impl Frames {
                 self.begun += 1;
             }
             CONTINUATION => {}
-            SETTINGS if flags & ACK != 0 => {
-                self.arrived.acknowledgements = self.arrived.acknowledgements.wrapping_add(1);
-                return;
-            }
             GOAWAY => {
                 self.goaway = true;
                 return;
@@ -137,6 +129,7 @@ mod tests {
     use super::*;
 
     const PREFACE: &[u8; PREFACE_BYTES] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: u8 = 4;
     const DATA: u8 = 0;
 
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {

@@ -65,11 +65,6 @@ impl Inbound {
         }
     }
 
-    /// The window of the connection.
-    pub(super) fn connection_window(&self) -> u32 {
-        self.connection_window.get()
-    }
-
     pub(super) fn set_windows(&self, stream: u32, connection: u32) {
         self.stream_window.set(stream);
         self.connection_window.set(connection);
@@ -151,21 +146,6 @@ impl Inbound {
         let mut unread = 0;
         self.for_each(|inbox| unread += inbox.stream().flow_control().used_capacity());
         unread
-    }
-
-    /// Whether more of a long body is unread than a narrow window has room for.
-    pub(super) fn exceeds_own_window(&self) -> bool {
-        let own = self.own_window as usize;
-        let mut exceeds = false;
-        self.for_each(|inbox| exceeds |= inbox.stream().flow_control().used_capacity() > own);
-        exceeds
-    }
-
-    /// Tells the other side what has been read. Where a window became smaller than what had come and been read, the
-    /// library would say nothing until more is read, and nothing more would come.
-    pub(super) fn reopen(&self) {
-        // To release nothing cannot fail.
-        self.for_each(|inbox| drop(inbox.stream().flow_control().release_capacity(0)));
     }
 
     /// Joins the pieces that are unread.

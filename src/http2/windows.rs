@@ -10,17 +10,6 @@
 //! While windows are wide, the window of the connection still has room for all that the open streams may
 //! leave unread, so that no stream stops another. Its memory is what the connection always has, and a share
 //! of the budget of the process. So the wider the windows are, the fewer streams the connection should carry.
-//!
-//! The connection of a client begins with wide windows, on trial, so that its first upload need not wait until it
-//! is known how long the way is. They take a share of one half of the budget, and there are none when that is
-//! taken. They stay while they are of use: the way is long, no two uploads are open, and others do not need the
-//! share when none is. After that the windows are as on any other connection.
-//!
-//! Until the trial is over the window of the connection is not larger than the share. A client may open more uploads
-//! before it has heard that the windows are narrow, and nobody may read them. What exceeds their narrow windows
-//! then never exceeds the share, which is kept until it has been read. The window of the connection becomes larger
-//! than the share by all that it always has as soon as the client has acknowledged narrow windows, so that from
-//! then on no upload can stop another. Clients take a window well that is made smaller than what they have sent.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +17,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::budget::{Budget, Share};
 use super::frames::Arrived;
@@ -73,7 +61,6 @@ pub(super) struct Windows {
     /// The window that the connection always has.
     own_connection: u32,
     share: Share,
-    trial: Trial,
     inbound: Rc<Inbound>,
     /// For how many long bodies room was wanted when there was too little.
     crowd: usize,
@@ -83,21 +70,6 @@ pub(super) struct Windows {
     is_crowded: bool,
     /// What had arrived when frames were last counted.
     arrived: Arrived,
-}
-
-/// How far the trial of wide windows is.
-#[derive(Debug, Clone, Copy)]
-enum Trial {
-    /// The client is told of wide windows since then.
-    Begun(Instant),
-    /// It knows of them, and the way is long or not.
-    Known { is_far: bool },
-    /// It is told of narrow ones. So many acknowledgements had come before.
-    Withdrawn(usize),
-    /// It knows of narrow ones. There may be unread what came before.
-    Outlived,
-    /// Windows are as on any other connection.
-    Over,
 }
 
 /// A connection whose windows can be changed.
@@ -134,71 +106,11 @@ impl Windows {
         Self {
             own_connection: sizes.connection,
             share: Share::of(&sizes.budget),
-            trial: Trial::Over,
             inbound: Inbound::new(sizes.stream, sizes.connection),
             crowd: 0,
             counted: 0,
             is_crowded: false,
             arrived: Arrived::default(),
-        }
-    }
-
-    /// The windows of the new connection of a client.
-    pub(super) fn on_trial(sizes: &Sizes) -> Self {
-        let mut windows = Self::new(sizes);
-        windows.share.grow_on_trial(WIDEST as usize);
-        let window = saturated(windows.share.bytes());
-        if window / GROWTH >= sizes.stream {
-            windows.inbound.set_windows(window, window);
-            windows.trial = Trial::Begun(Instant::now());
-        } else {
-            windows.share.shrink_to(0);
-        }
-        windows
-    }
-
-    fn is_on_trial(&self) -> bool {
-        !matches!(self.trial, Trial::Over)
-    }
-
-    /// Goes on with the trial as far as what has arrived allows. To be called when the connection has been polled;
-    /// whether it must be polled again.
-    pub(super) fn settle(&mut self, arrived: Arrived, connection: &mut impl Resize) -> bool {
-        match self.trial {
-            Trial::Begun(at) if arrived.acknowledgements > 0 => {
-                let is_far = at.elapsed() >= SHORTEST_ROUND_TRIP;
-                self.trial = Trial::Known { is_far };
-                self.settle(arrived, connection)
-            }
-            Trial::Known { is_far } if !is_far || !self.is_of_use() => {
-                let own = self.inbound.own_window();
-                let is_told = connection.resize_streams(own).is_ok();
-                if is_told {
-                    self.trial = Trial::Withdrawn(arrived.acknowledgements);
-                }
-                is_told
-            }
-            Trial::Withdrawn(before) if arrived.acknowledgements != before => {
-                self.trial = Trial::Outlived;
-                self.set(self.inbound.own_window(), connection);
-                self.inbound.reopen();
-                self.settle(arrived, connection);
-                true
-            }
-            Trial::Outlived if !self.inbound.exceeds_own_window() => {
-                self.trial = Trial::Over;
-                self.share.shrink_to(0);
-                self.set(self.inbound.own_window(), connection);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn is_of_use(&self) -> bool {
-        match self.inbound.long() + self.inbound.short() {
-            0 => !self.share.budget().is_scarce(),
-            uploads => uploads == 1,
         }
     }
 
@@ -217,7 +129,7 @@ impl Windows {
         connection: &mut impl Resize,
     ) {
         self.join_small_frames(arrived);
-        if !self.is_on_trial() && !self.inbound.has_room_for(long) {
+        if !self.inbound.has_room_for(long) {
             self.crowd(arrived, long, connection);
         }
         let Some(took) = self.inbound.take_quickest() else {
@@ -257,8 +169,7 @@ impl Windows {
     }
 
     fn may_grow(&self) -> bool {
-        let has_room = self.inbound.stream_window() < WIDEST && !self.share.budget().is_empty();
-        has_room && !self.is_on_trial()
+        self.inbound.stream_window() < WIDEST && !self.share.budget().is_empty()
     }
 
     /// A stream was read by as much as its window, which took so long. Whether the windows grow.

@@ -86,14 +86,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
     /// # Errors
     /// What arrives is not HTTP/2, or the connection has failed.
     pub async fn begin(io: I, settings: &ServerSettings) -> Result<Self, Error> {
-        let windows = Windows::on_trial(&settings.windows);
+        let windows = &settings.windows;
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(settings.max_header_bytes)
             .max_local_error_reset_streams(Some(super::MAX_FAULTY_STREAMS))
-            .initial_window_size(windows.inbound().stream_window())
-            .initial_connection_window_size(windows.inbound().connection_window())
+            .initial_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
             .data_frame_budget(settings.small_frames)
             .max_send_buffer_size(settings.send_buffer);
         if settings.extended_connect {
@@ -111,7 +111,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         Ok(Self {
             connection,
             pings,
-            windows,
+            windows: Windows::new(windows),
             max_interim_bytes: settings.max_interim_bytes,
         })
     }
@@ -141,9 +141,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
                 // The library has sent the reason to the client.
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => {}
-            }
-            if self.windows.settle(arrived(), &mut self.connection) {
-                continue;
             }
             let Some(pings) = &mut self.pings else {
                 return Poll::Pending;

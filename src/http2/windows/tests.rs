@@ -1,17 +1,19 @@
 use std::cell::Cell;
+use std::task::Context;
 
-use http_body_util::BodyExt;
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::http2::long_way::way;
+use crate::http2::server::{self, RequestContent};
 use crate::http2::{Connection, IncomingBody, PingInterval};
 
-mod receiving_api;
 mod sending_api;
-mod trial;
 
 use sending_api::{SendingApi, body, connected, connected_over, read};
 
@@ -194,6 +196,65 @@ async fn a_used_connection_takes_one_round_trip_for_a_long_body_however_long_the
             }
         })
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_on_a_used_connection_takes_one_round_trip_however_long_the_way() {
+    LocalSet::new()
+        .run_until(async {
+            let budget = Budget::new(64 * MIB);
+            let (near, far) = way(FAR);
+            spawn_local(receive(near, Arc::clone(&budget)));
+            let mut builder = h2::client::Builder::new();
+            builder.max_send_buffer_size(2 * LENGTH);
+            let (mut client, connection) = builder.handshake::<_, Bytes>(far).await.unwrap();
+            spawn_local(connection);
+            let mut took = Vec::new();
+            for _ in 0..2 {
+                let begun = Instant::now();
+                let request = Request::post("http://api/").header(CONTENT_LENGTH, LENGTH);
+                let (response, mut sending) = client
+                    .send_request(request.body(()).unwrap(), false)
+                    .unwrap();
+                sending.send_data(vec![0; LENGTH].into(), true).unwrap();
+                response.await.unwrap();
+                took.push(begun.elapsed());
+            }
+            assert!(took[0] < FAR * 7 / 2 && took[1] < FAR * 3 / 2, "{took:?}");
+        })
+        .await;
+}
+
+/// Receives all requests, and answers each when it has read it.
+async fn receive(io: DuplexStream, budget: Arc<Budget>) {
+    let settings = server::ServerSettings {
+        windows: sizes(&budget),
+        max_streams: 100,
+        small_frames: 256 << 10,
+        max_header_bytes: 65_536,
+        send_buffer: 65_536,
+        max_interim_bytes: 0,
+        ping_interval: PingInterval::new(PING_INTERVAL),
+        ping_timeout: PING_TIMEOUT,
+        extended_connect: true,
+    };
+    let mut connection = server::ServerConnection::begin(io, &settings)
+        .await
+        .unwrap();
+    let mut next = async || {
+        let poll = |cx: &mut Context<'_>| connection.poll_request(cx, Arrived::default, 0, false);
+        std::future::poll_fn(poll).await
+    };
+    while let Some(request) = next().await {
+        let RequestContent::Body(body) = request.content else {
+            panic!("a body")
+        };
+        spawn_local(async move {
+            body.collect().await.unwrap();
+            let answer = Response::new(Empty::<Bytes>::new());
+            let _ = request.responder.send(answer);
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]

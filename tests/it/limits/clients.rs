@@ -137,7 +137,7 @@ async fn interim_responses_beyond_max_interim_bytes_are_left_out() {
 
 #[tokio::test]
 async fn an_http2_client_is_told_max_streams_and_the_windows() {
-    let lines = "max_streams = 3\nstream_window = \"128KiB\"\nwindow_budget = \"0B\"";
+    let lines = "max_streams = 3\nstream_window = \"128KiB\"";
     let sidebearer = Sidebearer::start(&config(lines, ok(), ""));
     let mut client = FrameClient::open(sidebearer.address(), &[]).await;
     let (mut settings, mut window) = (Vec::new(), None);

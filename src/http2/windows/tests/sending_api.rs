@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use tokio::io::DuplexStream;
@@ -113,7 +112,7 @@ pub(super) async fn read(body: &mut IncomingBody, bytes: usize) {
 }
 
 /// Follows what is read.
-pub(super) struct Scanned(pub DuplexStream, pub Rc<RefCell<Frames>>);
+struct Scanned(DuplexStream, Rc<RefCell<Frames>>);
 
 impl AsyncRead for Scanned {
     fn poll_read(
