@@ -6,11 +6,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::{asked, credential, echo, echo_after_upgrade, echoes};
-use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::jwt::{Signer, set};
 use crate::support::keys;
 use crate::support::sidebearer::Sidebearer;
+use crate::support::{any_port, eventually};
 
 /// The caller whose tokens have this subject.
 fn of_subject(name: &str, subject: &str, issuer: &str) -> String {
@@ -65,14 +65,23 @@ async fn what_a_token_has_opened_is_of_whom_it_means_after_a_reload() {
             )
         };
         let site = Sidebearer::start_in(dir, &config(&before));
-        let connect = async |target: &str| {
+        let ask_for = async |target: &str| {
             let mut client = TcpStream::connect(site.address()).await.unwrap();
             let head = format!(
                 "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Bearer {token}\r\n\r\n"
             );
-            assert_eq!(asked(&mut client, &head).await, "HTTP/1.1 200 OK");
+            let answer = asked(&mut client, &head).await;
+            (client, answer)
+        };
+        let connect = async |target: &str| {
+            let (client, answer) = ask_for(target).await;
+            assert_eq!(answer, "HTTP/1.1 200 OK");
             client
         };
+        eventually("the keys are read", async || {
+            ask_for(&plain).await.1.contains(" 200 ")
+        })
+        .await;
         let mut inside = connect(&plain).await;
         let mut tunnel = connect(&far.to_string()).await;
         let mut upgrade = connect(&chat.to_string()).await;
@@ -85,6 +94,14 @@ async fn what_a_token_has_opened_is_of_whom_it_means_after_a_reload() {
 
         site.write("jwks", &set([keys]).to_string());
         site.reconfigure(&config(after)).await.unwrap();
+        if expected.is_none() {
+            // Keys are read beside the reload, and tunnels judged by those that are known.
+            eventually("the token counts no longer", async || {
+                ask_for(&plain).await.1.contains(" 407 ")
+            })
+            .await;
+            site.reload().await.unwrap();
+        }
         let answer = asked(&mut inside, &head).await;
         let seen = api.seen();
         if let Some(caller) = expected {
