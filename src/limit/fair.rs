@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many of something there may be at once, and of those how many of one client: once more than half are taken, an
-/// address that has a quarter of them gets no more. Of IPv6 the first 64 bits count, since a client has all addresses
+/// address gets no more than a quarter of those that are left, so that some are left for others however many addresses
+/// want all that they can get. Of IPv6 the first 64 bits count, since a client has all addresses
 /// that begin with them. The number may change at any time. A new limit has none.
 #[derive(Debug, Default)]
 pub struct FairLimit(Mutex<FairCounts>);
@@ -37,8 +38,9 @@ impl FairLimit {
         let mut held = self.held();
         let own = client.and_then(|client| held.by_client.get(&client).copied());
         let own = own.unwrap_or(0);
-        let has_its_share = held.taken > held.max / 2 && own >= (held.max / 4).max(1);
-        if held.taken >= held.max || has_its_share {
+        let left = held.max.saturating_sub(held.taken);
+        let has_its_share = held.taken > held.max / 2 && own >= (left / 4).max(1);
+        if left == 0 || has_its_share {
             return None;
         }
         held.taken += 1;
@@ -120,11 +122,21 @@ mod tests {
             std::mem::forget(held);
             count
         });
-        assert_eq!(counts, [4, 0, 3, 0], "until all are taken");
+        assert_eq!(counts, [1, 0, 1, 0], "a quarter of what is left, or one");
         drop(greedy);
         let more = all(&limit, "2001:db8::3");
-        assert_eq!(more.len(), 2, "it had its share before the half was free");
-        assert_eq!(all(&limit, "2001:db8:0:1::").len(), 4);
+        assert_eq!(more.len(), 7, "the half is free again");
+        assert_eq!(all(&limit, "2001:db8:0:1::").len(), 1);
+    }
+
+    #[test]
+    fn twenty_addresses_that_want_all_leave_some_to_another() {
+        let limit = limit(1024);
+        let held: Vec<_> = (1..=20)
+            .map(|n| all(&limit, &format!("192.0.2.{n}")))
+            .collect();
+        assert!(held.iter().all(|held| !held.is_empty()));
+        assert!(limit.try_acquire("198.51.100.1".parse().ok()).is_some());
     }
 
     #[test]

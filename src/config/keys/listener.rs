@@ -132,7 +132,7 @@ keys! {
         handshake_timeout: Time = Time::new("10s", "1ms");
 
         /// With `tls` or `intercept`: the most handshakes at the same time. Once more than half of them are taken, no client
-        /// gets more than a quarter, by its address. Connections beyond them are closed at once, and counted; a CONNECT whose
+        /// gets more than a quarter of those that are left, by its address. Connections beyond them are closed at once, and counted; a CONNECT whose
         /// TLS is to be ended is refused.
         max_handshakes: Integer<usize> = Integer::new(1024, 1..=1_000_000);
 
