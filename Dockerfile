@@ -15,17 +15,17 @@ COPY . .
 ARG TARGETARCH
 # The commit, which `--version` says: there is no clone here.
 ARG REVISION=unknown
+# The same sources give the same layer, whenever it is built: C compilers write this in the place of the time.
+ARG SOURCE_DATE_EPOCH=0
 # The cache mounts keep compiled dependencies from build to build, those of each architecture apart; target/ is therefore not
 # part of the layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    SIDEBEARER_COMMIT="$REVISION" cargo build --release --locked --target-dir "target/$TARGETARCH" && \
+    SIDEBEARER_COMMIT="$REVISION" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" cargo build --release --locked --target-dir "target/$TARGETARCH" && \
     mkdir -p /image/etc/ssl/certs /image/usr/share/doc/sidebearer && \
     cp "target/$TARGETARCH/release/sidebearer" /image/sidebearer && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
     python3 deploy/sbom.py "$(rustc --print host-tuple)" >/image/usr/share/doc/sidebearer/sbom.cdx.json
-# The same sources give the same layer, whenever it is built.
-ARG SOURCE_DATE_EPOCH=0
 RUN find /image -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
 FROM scratch
