@@ -31,18 +31,21 @@ const BASE64: Digits = Digits {
     width: 6,
     group: 4,
     separator: 1,
-    value: |byte| {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        Some(value.into())
-    },
+    value: sextet,
 };
+
+/// The value of a character of base64, in either alphabet (RFC 4648 sections 4 and 5).
+pub(super) fn sextet(character: u8) -> Option<u32> {
+    let value = match character {
+        b'A'..=b'Z' => character - b'A',
+        b'a'..=b'z' => character - b'a' + 26,
+        b'0'..=b'9' => character - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    };
+    Some(value.into())
+}
 
 /// RFC 4648 section 6, in upper or lower case.
 const BASE32: Digits = Digits {

@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::{memchr, memmem};
 use smallvec::SmallVec;
 
+use super::decode::sextet;
+
 /// Shorter tokens stand in other text by chance.
 pub const SHORTEST_MASKED: usize = 16;
 /// So many bytes of a token lead to it, where it is not searched for as a whole: enough to be rare.
@@ -183,19 +185,6 @@ fn encoded_head(skipped: usize, bytes: &[u8], last: &[u8; 2]) -> EncodedHead {
         }
     }
     EncodedHead { skipped, text }
-}
-
-/// The value of a character of base64, in either alphabet (RFC 4648 sections 4 and 5).
-fn sextet(character: u8) -> Option<u32> {
-    let value = match character {
-        b'A'..=b'Z' => character - b'A',
-        b'a'..=b'z' => character - b'a' + 26,
-        b'0'..=b'9' => character - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    };
-    Some(value.into())
 }
 
 /// Where `wanted` ends, if it begins at `at`; any of its characters may be percent-encoded.
