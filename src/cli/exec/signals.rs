@@ -3,11 +3,11 @@
 //! What a terminal sends goes to the whole process group, and the program is in it: it is not passed on. What a
 //! process sends to this one alone (`kill`, `docker stop`) is. Only who sent a signal tells the two apart.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::thread;
 
-use rustix::process::{Pid, Signal, getpid, getppid, getsid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -118,15 +118,35 @@ impl Arrival {
 /// same session. Returns whether it was stopped, once it goes on: the shell takes the terminal back only when all of a
 /// job is stopped.
 pub(super) fn stop_with_the_job() -> bool {
-    let session = |process: Option<Pid>| getsid(process).ok();
-    let has_shell = || getppid().is_some_and(|parent| session(Some(parent)) == session(None));
     let has_terminal = || File::open("/dev/tty").is_ok();
-    has_shell() && has_terminal() && kill_process(getpid(), Signal::STOP).is_ok()
+    has_shell().unwrap_or(false) && has_terminal() && kill_process(getpid(), Signal::STOP).is_ok()
+}
+
+/// Whether the parent is of the same session; `None` where that is not to be seen. A container may have been put into
+/// a session from outside of its namespace: that one has no number here, so that the typed calls cannot name it.
+fn has_shell() -> Option<bool> {
+    let of = |process: &str| {
+        parent_and_session(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+    };
+    let (parent, session) = of("self")?;
+    let (_, of_parent) = of(&parent.to_string())?;
+    Some(of_parent == session)
+}
+
+/// The numbers of the parent and of the session of the process whose `stat` this is, as the system writes it; 0 for
+/// what is outside of the namespace.
+fn parent_and_session(stat: &str) -> Option<(u32, u32)> {
+    // A name may have spaces and parentheses.
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut fields = behind.split_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some((parent, session))
 }
 
 /// The signals that this process ignores: a number with a bit for each.
 fn ignored() -> u64 {
-    ignored_by(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+    ignored_by(&fs::read_to_string("/proc/self/status").unwrap_or_default())
 }
 
 /// The same of the process whose `status` this is, as the system writes it.
@@ -165,6 +185,18 @@ mod tests {
         assert!(!arrival(Signal::TSTP, Sender::System).is_for(program));
         assert!(!arrival(Signal::CHILD, other).is_for(program));
         assert!(!arrival(Signal::CONT, other).is_for(program));
+    }
+
+    #[test]
+    fn a_session_outside_of_the_namespace_is_read_as_any_other() {
+        let stat = "7 (a ) b) S 1 7 0 34816 7 4194304 100 0";
+        assert_eq!(parent_and_session(stat), Some((1, 0)));
+        let (_, session) =
+            parent_and_session(&fs::read_to_string("/proc/self/stat").unwrap()).unwrap();
+        let (_, of_thread) =
+            parent_and_session(&fs::read_to_string("/proc/thread-self/stat").unwrap()).unwrap();
+        assert_eq!(session, of_thread);
+        assert_eq!(parent_and_session("7 (sh) S 1"), None);
     }
 
     #[test]

@@ -134,6 +134,32 @@ async fn as_the_first_process_it_is_stopped_as_docker_does() {
 }
 
 #[tokio::test]
+async fn where_no_number_names_its_session_a_stopped_program_goes_on_too() {
+    // As in a container whose processes are of a session from outside of its namespace.
+    let namespace = ["-Urpf", "--mount-proc", "--kill-child"];
+    if !works("unshare", &[&namespace[..], &["true"]].concat()) {
+        return skip("namespaces of users and processes (unshare)");
+    }
+    let world = World::start();
+    let program = format!("echo $$ >.number; mv .number number; kill -STOP $$; {CALL}");
+    let exec = world.exec(&["sh", "-c", &program]);
+    let script = "session() { cut -d' ' -f6 /proc/$1/stat; }; state() { cut -d' ' -f3 /proc/$number/stat; }; \
+                  [ \"$(session 1)\" = 0 ] || exit 2; \
+                  \"$@\" & exec=$!; until [ -e number ]; do sleep 0.02; done; number=$(cat number); \
+                  until [ \"$(state)\" = T ]; do sleep 0.02; done; \
+                  while [ \"$(state 2>/dev/null)\" = T ]; do kill -CONT $exec; sleep 0.02; done; wait $exec";
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(namespace)
+        .args(["sh", "-c", script, "sh"])
+        .arg(exec.get_program())
+        .args(exec.get_args());
+    unshare.current_dir(world.dir.path());
+    let ended = run(unshare).await;
+    assert_eq!((ended.code, &*ended.stdout), (0, "ok"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn the_listeners_of_the_configuration_are_not_opened() {
     let world = World::start();
     let [listener, admin] = [loopback(), loopback()];

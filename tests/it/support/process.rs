@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -71,16 +71,10 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end.
-pub(crate) async fn run(mut command: Command) -> Ended {
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = tokio::time::timeout(super::PATIENCE, output).await;
-    let output = output.expect("the command ends").unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+/// Runs a command to its end; -1 when a signal was that.
+pub(crate) async fn run(command: Command) -> Ended {
+    let process = Process::spawn(command, tempfile::tempdir().unwrap());
+    process.ended_somehow().await
 }
 
 impl Process {
@@ -226,17 +220,23 @@ impl Process {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
-    /// Waits for its end.
-    pub(crate) async fn ended(mut self) -> Ended {
-        let mut status = None;
-        super::eventually("the process ends", async || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        let status = status.unwrap();
+    /// Waits for its end, which no signal may be.
+    pub(crate) async fn ended(self) -> Ended {
+        let ended = self.ended_somehow().await;
+        assert_ne!(ended.code, -1, "{ended:?}");
+        ended
+    }
+
+    async fn ended_somehow(mut self) -> Ended {
+        let deadline = Instant::now() + super::PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            tokio::task::yield_now().await;
+        };
         self.read_log();
-        assert_eq!(status.signal(), None, "{}", self.log());
         let read_whole = |lines: &mut Lines| {
             let reader = std::mem::replace(&mut lines.reader, std::thread::spawn(|| ()));
             reader.join().unwrap();
