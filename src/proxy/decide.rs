@@ -5,9 +5,9 @@ use http::request::Parts;
 use super::browser_guard::{self, BrowserRefusal};
 use super::destination::{self, Way};
 use super::error::{ErrorKind, ProxyError};
-use super::forwarded::Forwarded;
 use super::reception::Reception;
 use super::request::{self, Checked};
+use super::role::ProxyRole;
 use super::route_taken::RouteTaken;
 use crate::snapshot::{ListenerRules, Snapshot};
 
@@ -90,7 +90,7 @@ pub fn find_way<'s>(
         let routes = &snapshot.routes;
         let matched = routes.find(reception.listener, host, path, &head.method);
         let matched = matched.ok_or_else(no_route)?;
-        let way = Way::Routed(RouteTaken::written(&matched), Forwarded::No);
+        let way = Way::Routed(RouteTaken::written(&matched), ProxyRole::Reverse);
         (way, listener.scheme())
     };
     if let Some(guard) = &listener.browser_guard

@@ -9,10 +9,10 @@ use http::{Method, Version};
 
 use super::client_connection::ConnectionTarget;
 use super::error::{ErrorKind, ProxyError};
-use super::forwarded::Forwarded;
 use super::passing::{self, Passage};
 use super::reception::Reception;
 use super::request::Checked;
+use super::role::ProxyRole;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Route, Scheme};
 use crate::policy::CallerIndex;
@@ -23,7 +23,7 @@ use crate::upstream::Origin;
 /// The way of a request.
 pub enum Way<'s> {
     /// By a route to an upstream.
-    Routed(RouteTaken<'s>, Forwarded),
+    Routed(RouteTaken<'s>, ProxyRole),
     /// No route leads there, and it may go on to the origin that its client names.
     Passed(Origin, Passage),
 }
@@ -133,12 +133,12 @@ pub fn way_to<'s>(
         return Ok(Way::Passed(snapshot::origin(scheme, host, port), passage));
     };
     let upstream = &snapshot.upstreams[taken.upstream as usize];
-    let forwarded = if destination.scheme == Scheme::Http && is_https(upstream) {
-        Forwarded::OverTls
+    let role = if destination.scheme == Scheme::Http && is_https(upstream) {
+        ProxyRole::ForwardOverTls
     } else {
-        Forwarded::AsNamed
+        ProxyRole::Forward
     };
-    Ok(Way::Routed(taken, forwarded))
+    Ok(Way::Routed(taken, role))
 }
 
 /// The route that leads to a destination, whose host is in its canonical form: of the routes that count, by the indices of

@@ -12,8 +12,6 @@ mod error;
 mod exchange;
 mod explain;
 mod failure;
-mod forward;
-mod forwarded;
 mod headers;
 mod identify;
 mod intercept;
@@ -32,8 +30,10 @@ mod request;
 mod request_id;
 mod response;
 mod response_body;
+mod role;
 mod route_taken;
 mod scrub;
+mod send;
 mod send_record;
 mod shard_snapshot;
 mod target;
@@ -76,11 +76,11 @@ use crate::snapshot::{BrowserGuard, BuiltUpstream, Injection, NoCredential, Snap
 use browser_guard::BrowserRefusal;
 use destination::Way;
 use exchange::Exchange;
-use forward::Forward;
-use forwarded::Forwarded;
 use outgoing::{OutgoingRequest, ReceivedRequest};
 use request::Checked;
 use response::UpstreamResponse;
+use role::ProxyRole;
+use send::RequestSender;
 use send_record::SendRecord;
 use upgrade::AskedUpgrade;
 use upload::Upload;
@@ -152,14 +152,14 @@ async fn answer(
         permit::permit_listener(exchange)?;
         let way = decide::lead(&exchange.reception(snapshot), &checked, &request.head)?;
         let tunnel = request::tunnel_request(&request.head, checked.seen);
-        let (upstream, pool, target, forwarded, passage) = match way {
-            Way::Routed(taken, forwarded) => {
+        let (upstream, pool, target, role, passage) = match way {
+            Way::Routed(taken, role) => {
                 let at = taken.upstream as usize;
                 let upstream = &*snapshot.upstreams[at];
                 let target = target::write(&request.head, &checked, Some((&taken, upstream)))?;
                 exchange.set_route(&taken);
                 permit::permit_route(exchange, taken.route)?;
-                (upstream, shard.pool(at), target, forwarded, None)
+                (upstream, shard.pool(at), target, role, None)
             }
             Way::Passed(origin, passage) => {
                 let target = target::write(&request.head, &checked, None)?;
@@ -169,12 +169,12 @@ async fn answer(
                     shard.passed_origin(&origin, passage.way(&origin, request.head.version))?;
                 exchange.set_passed_upstream(&passed.upstream);
                 let (upstream, pool) = (&*passed.upstream, &passed.pool);
-                let forwarded = if passage.reach == Reach::Redirected {
-                    Forwarded::ToOriginal
+                let role = if passage.reach == Reach::Redirected {
+                    ProxyRole::Transparent
                 } else {
-                    Forwarded::AsNamed
+                    ProxyRole::Forward
                 };
-                (upstream, pool, target, forwarded, Some(passage))
+                (upstream, pool, target, role, Some(passage))
             }
         };
         let injection = choose_injection(exchange, upstream)?;
@@ -198,26 +198,26 @@ async fn answer(
         scrub::scrub(snapshot, caller, id, upstream, own, &mut request.head);
         exchange.trace.scrub(&mut request.head.headers);
         let outgoing =
-            OutgoingRequest::new(upstream, injection, own, request, target, tunnel, forwarded);
+            OutgoingRequest::new(upstream, injection, own, request, target, tunnel, role);
         (outgoing, pool, passage, upgrade)
     };
     exchange.set_upload(outgoing.upload);
-    let forward = Forward {
+    let sender = RequestSender {
         request: &outgoing,
         pool,
         record: &exchange.sent,
         trace: &exchange.trace,
     };
     if let Some(injection) = outgoing.injection {
-        forward.take_token(injection).await?;
+        sender.take_token(injection).await?;
     }
-    let answer = forward.send().await;
+    let answer = sender.send().await;
     if let Some(passage) = passage {
         passing::record(snapshot, exchange.listener, passage, answer.as_ref().err());
     }
     let answer = answer?;
     let answer = match outgoing.injection {
-        Some(injection) => renewal::judge(injection, &forward, answer).await?,
+        Some(injection) => renewal::judge(injection, &sender, answer).await?,
         None => answer,
     };
     let (answer, tunnel) = tunnel::take_tunnel(answer, &outgoing, exchange, upgrade)?;

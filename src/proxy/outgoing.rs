@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::{ErrorKind, ProxyError};
-use super::forwarded::{self, Forwarded};
 use super::headers::OwnHeaders;
 use super::interim::InterimSink;
 use super::request::{self, TunnelRequest};
+use super::role::{self, ProxyRole};
 use super::upload::{AttemptBody, Upload};
 use crate::config;
 use crate::dpop::{DPOP, Nonce};
@@ -57,7 +57,7 @@ pub struct OutgoingRequest<'r> {
     /// The nonce that the upstream wants in the proof of this request, whatever it has told others
     /// meanwhile: some upstreams accept each nonce only once.
     own_nonce: RefCell<Option<Box<Nonce>>>,
-    forwarded: Forwarded,
+    role: ProxyRole,
     /// Notified when the upstream says 100: the client waits for it before it sends the body.
     continue_signal: Option<Arc<Notify>>,
     interim: &'r InterimSink,
@@ -81,7 +81,7 @@ impl<'r> OutgoingRequest<'r> {
         request: &'r ReceivedRequest,
         target: PathAndQuery,
         tunnel: Option<TunnelRequest>,
-        forwarded: Forwarded,
+        role: ProxyRole,
     ) -> Self {
         let head = &request.head;
         let config = &upstream.config;
@@ -111,7 +111,7 @@ impl<'r> OutgoingRequest<'r> {
                 && anticipates_content(&head.method),
             tunnel: tunnel.map(Box::new),
             own_nonce: RefCell::default(),
-            forwarded,
+            role,
             continue_signal,
             interim: &request.interim,
         }
@@ -235,13 +235,13 @@ impl<'r> OutgoingRequest<'r> {
     /// The `Host` of the client, where the upstream is the very server that it was connecting to.
     fn named_host(&self) -> Option<&HeaderValue> {
         let host = self.head.headers.get(header::HOST);
-        host.filter(|_| self.forwarded == Forwarded::ToOriginal)
+        host.filter(|_| self.role == ProxyRole::Transparent)
     }
 
     /// The same for HTTP/2, where it may have come as `:authority`.
     fn named_authority(&self) -> Option<Authority> {
         let authority = self.head.uri.authority().cloned();
-        let authority = authority.filter(|_| self.forwarded == Forwarded::ToOriginal);
+        let authority = authority.filter(|_| self.role == ProxyRole::Transparent);
         authority.or_else(|| self.named_host()?.to_str().ok()?.parse().ok())
     }
 
@@ -275,7 +275,7 @@ impl<'r> OutgoingRequest<'r> {
 
     /// Whether it came by a forward listener.
     pub fn is_by_proxy(&self) -> bool {
-        self.forwarded != Forwarded::No
+        self.role != ProxyRole::Reverse
     }
 
     /// Makes the headers of a response fit for the way that the request came by.
@@ -287,7 +287,7 @@ impl<'r> OutgoingRequest<'r> {
             .authority()
             .map(Authority::as_str)
             .or_else(host);
-        forwarded::scrub_response(headers, self.forwarded, self.upstream, named);
+        role::scrub_response(headers, self.role, self.upstream, named);
     }
 
     /// Passes an interim response of the upstream on.

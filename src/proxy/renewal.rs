@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::error::ProxyError;
-use super::forward::Forward;
 use super::outgoing::OutgoingRequest;
 use super::response::UpstreamResponse;
+use super::send::RequestSender;
 use super::token_verdict;
 use crate::oauth::challenge;
 use crate::snapshot::Injection;
@@ -15,14 +15,14 @@ use crate::token::Token;
 /// Judges an answer: the one that goes to the client is another if the request was replayed.
 pub async fn judge(
     injection: &Injection,
-    forward: &Forward<'_>,
+    sender: &RequestSender<'_>,
     answer: UpstreamResponse,
 ) -> Result<UpstreamResponse, ProxyError> {
-    let Some(sent) = forward.record.token() else {
+    let Some(sent) = sender.record.token() else {
         return Ok(answer);
     };
-    if is_rejected(forward.request, injection, &answer, &sent) {
-        return Box::pin(renew_and_replay(injection, forward, answer, sent)).await;
+    if is_rejected(sender.request, injection, &answer, &sent) {
+        return Box::pin(renew_and_replay(injection, sender, answer, sent)).await;
     }
     note_accepted(injection, &answer, &sent);
     Ok(answer)
@@ -66,11 +66,11 @@ fn schemes<'a>(injection: &'a Injection, token: &'a Token) -> [&'a str; 2] {
 /// Renews a rejected token and sends the request once more, or lets the 401 through.
 async fn renew_and_replay(
     injection: &Injection,
-    forward: &Forward<'_>,
+    sender: &RequestSender<'_>,
     rejection: UpstreamResponse,
     rejected: Arc<Token>,
 ) -> Result<UpstreamResponse, ProxyError> {
-    let request = forward.request;
+    let request = sender.request;
     if !request.upstream.config.retry_on_401 {
         note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
@@ -81,7 +81,7 @@ async fn renew_and_replay(
         note_rejected(injection, &rejection, &rejected);
         return Ok(rejection);
     }
-    let wait = forward.trace.wait_for_token(&injection.source);
+    let wait = sender.trace.wait_for_token(&injection.source);
     let newer = injection.rejections.renew(&injection.source, &rejected);
     let newer = newer.await;
     let error = newer.is_none().then_some("token_unavailable");
@@ -91,10 +91,10 @@ async fn renew_and_replay(
         return Ok(rejection);
     };
     drop(rejection);
-    forward.record.set_token(newer.clone());
-    let answer = forward.send().await?;
+    sender.record.set_token(newer.clone());
+    let answer = sender.send().await?;
     // It may have expired in the meantime, so that another one was sent.
-    let replayed = forward.record.token().unwrap_or(newer);
+    let replayed = sender.record.token().unwrap_or(newer);
     let accepted = !is_rejected(request, injection, &answer, &replayed);
     let rejections = &injection.rejections;
     rejections.record_replay(&injection.source, &replayed, accepted);

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::client_connection::ConnectionTarget;
 use super::error::ErrorKind;
 use super::exchange::Exchange;
-use super::forwarded;
 use super::headers::{self, OwnHeaders};
 use super::intercept::PendingInterception;
 use super::response_body::{ResponseBody, ResponseBodyError};
+use super::role;
 use super::token_echo;
 use super::tunnel::UpstreamTunnel;
 use crate::deadline::Deadline;
@@ -190,7 +190,7 @@ fn scrubbed(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
                 token_echo::mask_trailers(upstream, &exchange.sent, &mut trailers);
             }
             if exchange.is_forward() {
-                forwarded::scrub_trailers(&mut trailers);
+                role::scrub_trailers(&mut trailers);
             }
             Frame::trailers(trailers)
         }

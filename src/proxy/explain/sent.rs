@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::dpop::DPOP;
 use crate::explanation::ExplainedHead;
-use crate::proxy::forwarded::Forwarded;
 use crate::proxy::interim::InterimSink;
 use crate::proxy::outgoing::{AttemptHeaders, OutgoingRequest, ReceivedRequest};
 use crate::proxy::reception::Reception;
+use crate::proxy::role::ProxyRole;
 use crate::proxy::scrub;
 use crate::snapshot::{BuiltUpstream, Injection};
 use crate::trace::TRACEPARENT;
@@ -23,7 +23,7 @@ pub(super) struct Leaving<'a> {
     pub(super) upstream: &'a BuiltUpstream,
     pub(super) injection: Option<&'a Injection>,
     pub(super) target: PathAndQuery,
-    pub(super) forwarded: Forwarded,
+    pub(super) role: ProxyRole,
     pub(super) caller_header_judged: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn head(
         upstream,
         injection,
         target,
-        forwarded,
+        role,
         caller_header_judged,
     } = leaving;
     let snapshot = reception.snapshot;
@@ -66,8 +66,7 @@ pub(super) fn head(
         upload: None,
         interim: InterimSink::Nobody,
     };
-    let outgoing =
-        OutgoingRequest::new(upstream, injection, own, &request, target, None, forwarded);
+    let outgoing = OutgoingRequest::new(upstream, injection, own, &request, target, None, role);
     let mut shown = outgoing.send_http1(AttemptHeaders::default(), &[], |sent, _| {
         let absolute_form = upstream.endpoint.connector.absolute_form();
         let origin = absolute_form.map_or("", |form| &form.origin);

@@ -21,11 +21,11 @@ use crate::proxy::client_connection::ClientConnection;
 use crate::proxy::decide;
 use crate::proxy::destination::{self, Way};
 use crate::proxy::error::ProxyError;
-use crate::proxy::forwarded::Forwarded;
 use crate::proxy::identify;
 use crate::proxy::permit;
 use crate::proxy::reception::Reception;
 use crate::proxy::request::Checked;
+use crate::proxy::role::ProxyRole;
 use crate::proxy::route_taken::RouteTaken;
 use crate::proxy::target;
 use crate::snapshot::{BuiltUpstream, Injection, ListenerRules, NoCredential, Snapshot};
@@ -189,25 +189,25 @@ impl<'s> Steps<'s> {
         };
         self.show_lost(&reception, &checked, &received, taken);
         let passed;
-        let (upstream, path, forwarded) = match way.map_err(|error| self.denied(error))? {
-            Way::Routed(taken, forwarded) => {
+        let (upstream, path, role) = match way.map_err(|error| self.denied(error))? {
+            Way::Routed(taken, role) => {
                 let upstream = &*snapshot.upstreams[taken.upstream as usize];
                 let routed = Some((&taken, upstream));
                 let path = target::write(&received, &checked, routed).map_err(always)?;
                 self.show_route(&taken);
                 self.permit_route(&taken, reception.caller)?;
-                (upstream, path, forwarded)
+                (upstream, path, role)
             }
             Way::Passed(origin, passage) => {
                 let path = target::write(&received, &checked, None).map_err(always)?;
                 let way = passage.way(&origin, received.version);
                 passed = self.pass(&origin, passage, way)?;
-                let forwarded = if passage.reach == Reach::Redirected {
-                    Forwarded::ToOriginal
+                let role = if passage.reach == Reach::Redirected {
+                    ProxyRole::Transparent
                 } else {
-                    Forwarded::AsNamed
+                    ProxyRole::Forward
                 };
-                (&*passed, path, forwarded)
+                (&*passed, path, role)
             }
         };
         let injection = self.choose_injection(upstream, reception.caller)?;
@@ -217,7 +217,7 @@ impl<'s> Steps<'s> {
             upstream,
             injection,
             target: path,
-            forwarded,
+            role,
             caller_header_judged: self.judges_caller_header(caller),
         };
         head.method = method;

@@ -1,4 +1,4 @@
-//! What of a response stays on the way that its request came by.
+//! In which role requests are passed on, and what that role makes of their responses.
 
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,32 +8,33 @@ use crate::snapshot::BuiltUpstream;
 
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
-/// How a request came to its upstream, as far as it decides about headers of the response.
+/// The role in which a request is passed on (RFC 9110 section 3.7), as far as it decides about headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// By a reverse listener.
-    No,
-    /// By a forward listener, in the scheme that the client names.
-    AsNamed,
-    /// By a forward or redirected listener, over TLS where the client names `http`.
-    OverTls,
-    /// By a redirected listener, to the address that the client was connecting to: under the host that it names.
-    ToOriginal,
+pub enum ProxyRole {
+    /// A gateway: the request came by a reverse listener.
+    Reverse,
+    /// A proxy that the client knows of, or an interception proxy: to the server that the client names, in the scheme
+    /// that it names.
+    Forward,
+    /// The same, over TLS where the client names `http`.
+    ForwardOverTls,
+    /// An interception proxy: to the very address that the client was connecting to, under the host that it names.
+    Transparent,
 }
 
-/// Makes the headers of a response fit for a client of a forward listener: without other ways to the API, which would
-/// pass by this one, and with `Location` on the way that the client takes, whose authority is `client`.
+/// Makes the headers of a response fit for the client. That of a proxy gets no other ways to the API, which would
+/// pass by this one, and `Location` on the way that it takes, whose authority is `client`.
 pub fn scrub_response(
     headers: &mut HeaderMap,
-    forwarded: Forwarded,
+    role: ProxyRole,
     upstream: &BuiltUpstream,
     client: Option<&str>,
 ) {
-    if forwarded == Forwarded::No {
+    if role == ProxyRole::Reverse {
         return;
     }
     headers.remove(ALT_SVC);
-    if forwarded == Forwarded::OverTls
+    if role == ProxyRole::ForwardOverTls
         && let Some(client) = client
     {
         let url = &upstream.config.url[Position::BeforeHost..Position::AfterPort];

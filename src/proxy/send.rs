@@ -23,7 +23,7 @@ use crate::upstream::{Checkout, Pool};
 use attempt::{Attempt, AttemptFailure};
 
 /// Sends one request: gets connections for it, and decides which attempts are followed by another.
-pub struct Forward<'r> {
+pub struct RequestSender<'r> {
     /// The request.
     pub request: &'r OutgoingRequest<'r>,
     /// This shard's connections to its upstream.
@@ -34,7 +34,7 @@ pub struct Forward<'r> {
     pub trace: &'r RequestTrace,
 }
 
-impl Forward<'_> {
+impl RequestSender<'_> {
     /// Sends it with the token of its record, which is replaced if it expires while a connection is
     /// opened. An upstream that wants a nonce of its own in the proof gets it, once (RFC 9449 section
     /// 9); one that refuses the proof gets one that is dated by its own clock, if that differs from ours.
