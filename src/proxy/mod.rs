@@ -82,7 +82,7 @@ use response::UpstreamResponse;
 use role::ProxyRole;
 use send::RequestSender;
 use send_record::SendRecord;
-use upgrade::AskedUpgrade;
+use upgrade::RequestedUpgrade;
 use upload::Upload;
 
 /// Answers one request of the listener with this index. Never fails: an error of ours is a
@@ -180,7 +180,7 @@ async fn answer(
         let injection = choose_injection(exchange, upstream)?;
         let upgrade = tunnel.is_some().then(|| {
             let routed = passage.is_none().then_some(upstream);
-            AskedUpgrade::new(exchange, &request.head, routed)
+            RequestedUpgrade::new(exchange, &request.head, routed)
         });
         exchange.admit(if tunnel.is_some() {
             AskedFor::Tunnel

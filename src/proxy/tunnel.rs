@@ -26,7 +26,7 @@ use super::outgoing::OutgoingRequest;
 use super::response::UpstreamResponse;
 use super::response_body::ResponseBody;
 use super::tunnel_record::TunnelRecord;
-use super::upgrade::{self, AskedUpgrade};
+use super::upgrade::{self, RequestedUpgrade};
 use crate::client_socket::ClientSocket;
 use crate::deadline::Deadline;
 use crate::limit::Permit;
@@ -105,7 +105,7 @@ pub fn take_tunnel(
     answer: UpstreamResponse,
     request: &OutgoingRequest<'_>,
     exchange: &mut Exchange,
-    asked: Option<AskedUpgrade>,
+    asked: Option<RequestedUpgrade>,
 ) -> Result<(UpstreamResponse, Option<Box<UpstreamTunnel>>), ProxyError> {
     let (head, taken) = match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => take_upgrade(answer),

@@ -23,14 +23,14 @@ use crate::snapshot::{BuiltUpstream, NoCredential, Snapshot};
 use crate::upstream::Origin;
 
 /// A request that asks for a tunnel, as far as it decides where it leads and whether it may.
-pub struct AskedUpgrade {
+pub struct RequestedUpgrade {
     head: Parts,
     is_forward: bool,
     /// The name of the upstream that a route leads to; `None` if it passes because none does.
     upstream: Option<Box<str>>,
 }
 
-impl AskedUpgrade {
+impl RequestedUpgrade {
     /// What a request asks for, which a route leads to the `routed` upstream, or which passes. Of its head there is kept
     /// what decides: neither the query nor what shows who is calling.
     pub fn new(exchange: &Exchange, head: &Parts, routed: Option<&BuiltUpstream>) -> Self {
@@ -62,7 +62,7 @@ fn kept_of(head: &Parts) -> Parts {
 /// # Errors
 /// `not_permitted` or `destination_denied` if a reload has ended its permission meanwhile.
 pub fn open(
-    asked: AskedUpgrade,
+    asked: RequestedUpgrade,
     peer: Option<IpAddr>,
     exchange: &Exchange,
     upstream: &BuiltUpstream,
@@ -91,7 +91,7 @@ pub fn open(
 fn judge_again(
     snapshot: &Snapshot,
     tunnel: &TunnelGrant,
-    asked: &AskedUpgrade,
+    asked: &RequestedUpgrade,
 ) -> Result<(), Revocation> {
     let listener = tunnel.listener_in(snapshot)?;
     if snapshot.listeners[listener].is_forward != asked.is_forward {

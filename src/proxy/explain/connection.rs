@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Version;
 
-use super::asked::{AskedRequest, AskedUrl};
+use super::explained_request::{ExplainedRequest, ExplainedUrl};
 use super::lost;
 use super::steps::Steps;
 use super::stop::{Stop, always, unless, way_denied};
@@ -35,18 +35,18 @@ impl Steps<'_> {
     pub(super) fn connect(
         &mut self,
         client: &ClientConnection,
-        asked: &AskedRequest,
+        request: &ExplainedRequest,
         authority: &str,
     ) -> Result<Follows, Stop> {
         if !self.rules().is_forward {
             self.shown.asked = format!("CONNECT {authority}");
-            self.request(client, asked.head(authority, authority)?)?;
+            self.request(client, request.head(authority, authority)?)?;
             return Ok(Follows::Nothing);
         }
         if self.shown.asked.is_empty() {
             self.shown.asked = format!("CONNECT {authority}");
         }
-        let mut head = asked.head(authority, authority)?;
+        let mut head = request.head(authority, authority)?;
         head.method = http::Method::CONNECT;
         let (host, port) = connect::check(client, &head).map_err(always)?;
         let caller = self.identify()?.map(|identified| identified.caller);
@@ -65,20 +65,20 @@ impl Steps<'_> {
     pub(super) fn inside_of_connect(
         &mut self,
         client: &ClientConnection,
-        asked: &AskedRequest,
-        url: &AskedUrl,
+        request: &ExplainedRequest,
+        url: &ExplainedUrl,
     ) -> Result<(), Stop> {
         let authority = format!("{}:{}", url.host(), url.port());
         self.shown.asked = format!(
             "CONNECT {authority}, and inside of it, over TLS, {} {} with Host: {}",
-            asked.method, url.path, url.authority
+            request.method, url.path, url.authority
         );
-        match self.connect(client, asked, &authority)? {
+        match self.connect(client, request, &authority)? {
             Follows::Nothing => Ok(()),
             Follows::PlainHttp => Err(unless("`url` of the upstream")(ProxyError::bad_request(
                 "only plain HTTP is served inside of the CONNECT, since the upstream is reached by http: call it as http://",
             ))),
-            Follows::Requests(target) => self.requests(client, asked, url, target),
+            Follows::Requests(target) => self.requests(client, request, url, target),
         }
     }
 
@@ -86,8 +86,8 @@ impl Steps<'_> {
     pub(super) fn redirected(
         &mut self,
         client: &ClientConnection,
-        asked: &AskedRequest,
-        url: &AskedUrl,
+        request: &ExplainedRequest,
+        url: &ExplainedUrl,
     ) -> Result<(), Stop> {
         let bare = url.host().trim_start_matches('[').trim_end_matches(']');
         let ip = bare.parse::<IpAddr>();
@@ -95,7 +95,7 @@ impl Steps<'_> {
         self.is_elsewhere = ip.is_err();
         let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         client.set_original_destination(SocketAddr::new(ip, url.port()));
-        let (method, path, authority) = (&asked.method, &url.path, &url.authority);
+        let (method, path, authority) = (&request.method, &url.path, &url.authority);
         let over = match url.scheme {
             Scheme::Http => "",
             Scheme::Https => ", over TLS,",
@@ -105,7 +105,7 @@ impl Steps<'_> {
             url.port()
         );
         if url.scheme == Scheme::Http {
-            return self.request(client, asked.head(path, authority)?);
+            return self.request(client, request.head(path, authority)?);
         }
         let target = ConnectionTarget {
             scheme: Scheme::Https,
@@ -115,7 +115,7 @@ impl Steps<'_> {
             extended_connect: true,
         };
         match self.lead(client, target, None)? {
-            Follows::Requests(target) => self.requests(client, asked, url, target),
+            Follows::Requests(target) => self.requests(client, request, url, target),
             Follows::Nothing | Follows::PlainHttp => Ok(()),
         }
     }
@@ -237,8 +237,8 @@ impl Steps<'_> {
     fn requests(
         &mut self,
         client: &ClientConnection,
-        asked: &AskedRequest,
-        url: &AskedUrl,
+        request: &ExplainedRequest,
+        url: &ExplainedUrl,
         target: ConnectionTarget,
     ) -> Result<(), Stop> {
         let name = url.host().to_ascii_lowercase();
@@ -261,6 +261,6 @@ impl Steps<'_> {
         self.is_inside = true;
         // From here on it is the request that counts.
         self.forget_way();
-        self.request(client, asked.head(&url.path, &url.authority)?)
+        self.request(client, request.head(&url.path, &url.authority)?)
     }
 }

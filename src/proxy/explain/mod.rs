@@ -1,8 +1,8 @@
 //! What would become of a request: the steps of a request in their order, as far as they decide, without anything that is
 //! sent, waited for or counted.
 
-mod asked;
 mod connection;
+mod explained_request;
 mod inside;
 mod lost;
 mod sent;
@@ -13,7 +13,7 @@ mod stop;
 
 use crate::explanation::{Explanation, Explanations, Question, QuestionError};
 use crate::snapshot::Snapshot;
-use asked::AskedRequest;
+use explained_request::ExplainedRequest;
 use steps::Steps;
 
 pub use state::ExplainState;
@@ -27,11 +27,11 @@ pub fn explain(
     question: &Question,
     state: ExplainState,
 ) -> Result<Explanations, QuestionError> {
-    let asked = AskedRequest::read(question)?;
-    let caller = asked::caller_index(snapshot, question.caller.as_deref())?;
-    let listeners = asked.listeners(&snapshot.config, question.listener.as_deref())?;
+    let request = ExplainedRequest::read(question)?;
+    let caller = explained_request::caller_index(snapshot, question.caller.as_deref())?;
+    let listeners = request.listeners(&snapshot.config, question.listener.as_deref())?;
     let explain = |listener| -> Result<Explanation, QuestionError> {
-        Steps::begin(snapshot, listener, caller, state).take(&asked)
+        Steps::begin(snapshot, listener, caller, state).take(&request)
     };
     let explanations = listeners.into_iter().map(explain);
     Ok(Explanations {

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use http::Version;
 use http::request::Parts;
 
-use super::asked::{AskedRequest, AskedUrl, Target, address_of, means_at, own_host};
+use super::explained_request::{
+    ExplainedRequest, ExplainedUrl, Target, address_of, means_at, own_host,
+};
 use super::lost::{self, Matched};
 use super::sent::{self, Leaving};
 use super::state::{self, ExplainState};
@@ -89,9 +91,9 @@ impl<'s> Steps<'s> {
     ///
     /// # Errors
     /// What is asked is no request.
-    pub(super) fn take(mut self, asked: &AskedRequest) -> Result<Explanation, QuestionError> {
-        self.shown.remarks.extend(asked.remark());
-        let arrived = self.arrive(asked);
+    pub(super) fn take(mut self, request: &ExplainedRequest) -> Result<Explanation, QuestionError> {
+        self.shown.remarks.extend(request.remark());
+        let arrived = self.arrive(request);
         // What else refuses it, but is shown as well, comes behind the limits.
         match (arrived, self.limited.take()) {
             (Err(Stop::Question(error)), _) => return Err(error),
@@ -109,47 +111,47 @@ impl<'s> Steps<'s> {
         Ok(self.shown)
     }
 
-    fn arrive(&mut self, asked: &AskedRequest) -> Result<(), Stop> {
+    fn arrive(&mut self, request: &ExplainedRequest) -> Result<(), Stop> {
         let config = &self.snapshot.config.listeners[self.listener];
         let client = self.client();
         let own = own_host(config);
-        match &asked.target {
+        match &request.target {
             Target::Authority(authority) => {
                 if config.redirection().is_some() {
                     // Wherever that was: what comes on it is not for a proxy.
                     let anywhere = (Ipv4Addr::UNSPECIFIED, 0);
                     client.set_original_destination(anywhere.into());
                 }
-                self.connect(&client, asked, authority).map(drop)
+                self.connect(&client, request, authority).map(drop)
             }
             Target::Path(path) => {
-                self.shown.asked = format!("{} {path} with Host: {own}", asked.method);
-                self.request(&client, asked.head(path, &own)?)
+                self.shown.asked = format!("{} {path} with Host: {own}", request.method);
+                self.request(&client, request.head(path, &own)?)
             }
             Target::Url(url) if config.redirection().is_some() => {
-                self.redirected(&client, asked, url)
+                self.redirected(&client, request, url)
             }
             Target::Url(url) if config.forward.is_some() && url.scheme == Scheme::Https => {
-                self.inside_of_connect(&client, asked, url)
+                self.inside_of_connect(&client, request, url)
             }
             Target::Url(url) if config.forward.is_some() => {
-                self.shown.asked = format!("{} {}", asked.method, url.whole);
-                self.request(&client, asked.head(&url.whole, &url.authority)?)
+                self.shown.asked = format!("{} {}", request.method, url.whole);
+                self.request(&client, request.head(&url.whole, &url.authority)?)
             }
-            Target::Url(url) => self.reverse(&client, asked, url),
+            Target::Url(url) => self.reverse(&client, request, url),
         }
     }
 
     fn reverse(
         &mut self,
         client: &ClientConnection,
-        asked: &AskedRequest,
-        url: &AskedUrl,
+        request: &ExplainedRequest,
+        url: &ExplainedUrl,
     ) -> Result<(), Stop> {
-        let AskedUrl {
+        let ExplainedUrl {
             authority, path, ..
         } = url;
-        self.shown.asked = format!("{} {path} with Host: {authority}", asked.method);
+        self.shown.asked = format!("{} {path} with Host: {authority}", request.method);
         let speaks_tls = self.rules().tls.is_some();
         if speaks_tls != (url.scheme == Scheme::Https) {
             return Err(always(ProxyError::bad_request(if speaks_tls {
@@ -158,7 +160,7 @@ impl<'s> Steps<'s> {
                 "TLS comes to a listener that speaks plain HTTP: use http://, or give the listener a certificate (tls)"
             })));
         }
-        self.request(client, asked.head(path, authority)?)
+        self.request(client, request.head(path, authority)?)
     }
 
     /// The steps of a request, in their order.

@@ -1,4 +1,4 @@
-//! What a question asks about: a method and a URL as its client writes them, and the listeners that could take it.
+//! The request that is explained: a method and a URL as its client writes them, and the listeners that could take it.
 
 use http::request::Parts;
 use http::{Method, Request, header};
@@ -22,8 +22,8 @@ const USUAL: [Method; 9] = [
     Method::CONNECT,
 ];
 
-/// What is asked about.
-pub(super) struct AskedRequest {
+/// The request that is explained.
+pub(super) struct ExplainedRequest {
     /// The method.
     pub(super) method: Method,
     /// What it is for.
@@ -35,13 +35,13 @@ pub(super) enum Target {
     /// A path and query, of whatever host the client calls the listener by; or `*`.
     Path(String),
     /// A whole URL.
-    Url(AskedUrl),
+    Url(ExplainedUrl),
     /// The host and port of a CONNECT.
     Authority(String),
 }
 
 /// A whole URL.
-pub(super) struct AskedUrl {
+pub(super) struct ExplainedUrl {
     /// `http` or `https`.
     pub(super) scheme: Scheme,
     /// Host and port, as they are written.
@@ -52,7 +52,7 @@ pub(super) struct AskedUrl {
     pub(super) whole: String,
 }
 
-impl AskedRequest {
+impl ExplainedRequest {
     /// Reads a question.
     ///
     /// # Errors
@@ -198,7 +198,7 @@ impl Target {
         };
         match scheme {
             _ if *method == Method::CONNECT => Ok(Self::Authority(authority.to_owned())),
-            Some(scheme) => Ok(Self::Url(AskedUrl {
+            Some(scheme) => Ok(Self::Url(ExplainedUrl {
                 scheme,
                 authority: authority.to_owned(),
                 whole: format!("{scheme}://{authority}{path}"),
@@ -214,7 +214,7 @@ impl Target {
     }
 }
 
-impl AskedUrl {
+impl ExplainedUrl {
     /// The port.
     pub(super) fn port(&self) -> u16 {
         let written = self.authority.rsplit_once(':');
