@@ -183,14 +183,6 @@ impl Reloader {
     fn hand_over(&self, old: &Snapshot, snapshot: &Snapshot) {
         snapshot.take_over_from(old);
         self.shards.renew();
-        let (keys, old_keys) = (&snapshot.caller_tokens, &old.caller_tokens);
-        keys.forget_series_of(old_keys, &self.admin.metrics);
-        for source in old.sources_not_in(snapshot) {
-            source.retire();
-            if !snapshot.credentials.contains_key(source.name()) {
-                self.admin.metrics.forget_credential(source.name());
-            }
-        }
     }
 
     /// A refused configuration again, quietly: only another outcome is news.

@@ -71,7 +71,7 @@ impl Snapshot {
     }
 
     /// It serves now, `old` no more: what stood by and is in use now is told so, and the log which
-    /// certificates came.
+    /// certificates came. What only `old` has is renewed no more, and the series of what is gone end.
     pub fn take_over_from(&self, old: &Self) {
         for (credential, now) in &self.credentials {
             now.source.take_over();
@@ -108,6 +108,14 @@ impl Snapshot {
                     certificate,
                     "the certificate has changed: in use with the first token bound to it"
                 );
+            }
+        }
+        let keys = &self.caller_tokens;
+        keys.forget_series_of(&old.caller_tokens, &self.metrics);
+        for source in old.sources_not_in(self) {
+            source.retire();
+            if !self.credentials.contains_key(source.name()) {
+                self.metrics.forget_credential(source.name());
             }
         }
     }

@@ -1,19 +1,14 @@
 //! The path of a request, end to end.
 
-use std::sync::Arc;
-
 use http::Method;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, mpsc};
-use tokio_rustls::TlsAcceptor;
 
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, raw, status_of};
-use crate::support::idp::{Behaviour, Idp};
+use crate::support::idp::Idp;
 use crate::support::server::{self, read_head, response};
 use crate::support::sidebearer::Sidebearer;
-use crate::support::tls::Ca;
-use crate::support::{any_port, eventually, smallest, with_patience};
+use crate::support::{any_port, smallest};
 
 /// As [`smallest`], with more lines for the upstream.
 fn with_upstream(api: &Api, idp: &Idp, lines: &str) -> String {
@@ -133,113 +128,6 @@ async fn a_redirect_is_passed_and_never_followed() {
         (307, &*elsewhere.url())
     );
     assert_eq!((api.seen().len(), elsewhere.seen().len()), (1, 0));
-}
-
-#[tokio::test]
-async fn expired_token_is_never_sent() {
-    let idp = Idp::start();
-    let api = Api::open();
-    // Usable for one second.
-    idp.set_lifetime(2);
-    let sidebearer = Sidebearer::start(&with_patience(&smallest(&api, &idp), "100ms"));
-    sidebearer.ready().await;
-    idp.behave(Behaviour::Answers(503, "down".to_owned()));
-
-    let mut connection = Connection::open(sidebearer.address()).await;
-    let mut sent = 0;
-    let refused = loop {
-        let answer = connection.get("/").await.unwrap();
-        match answer.status {
-            200 => sent += 1,
-            _ => break answer,
-        }
-    };
-    assert_eq!(
-        (refused.status, &*refused.code()),
-        (503, "token_unavailable")
-    );
-    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
-    assert!(sent > 0);
-    for _ in 0..20 {
-        assert_eq!(connection.get("/").await.unwrap().status, 503);
-    }
-    assert_eq!(api.seen().len(), sent);
-}
-
-#[tokio::test]
-async fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
-    for renewed in [true, false] {
-        let idp = Idp::start();
-        idp.set_lifetime(2);
-        let ca = Ca::new();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.own_certificate().server(&[])));
-        let (dialed, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (heads, mut arrived) = mpsc::unbounded_channel();
-        let address = {
-            let (dialed, go) = (Arc::clone(&dialed), Arc::clone(&go));
-            server::bytes(move |_, stream| {
-                let (dialed, go) = (Arc::clone(&dialed), Arc::clone(&go));
-                let (acceptor, heads) = (acceptor.clone(), heads.clone());
-                async move {
-                    dialed.notify_one();
-                    go.notified().await;
-                    let mut stream = acceptor.accept(stream).await.unwrap();
-                    heads.send(read_head(&mut stream).await).unwrap();
-                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                }
-            })
-        };
-        let any = any_port();
-        let config = format!(
-            r#"
-[[listeners]]
-address = "{any}"
-upstream = "api"
-[upstreams.api]
-url = "https://{address}"
-credential = "api"
-connect_timeout = "30s"
-tls = {{ ca_file = "{}" }}
-[credentials.api]
-token_endpoint = "{}"
-client_id = "billing"
-client_secret = {{ file = "secret" }}
-"#,
-            ca.file().display(),
-            idp.endpoint()
-        );
-        let sidebearer = Sidebearer::start(&with_patience(&config, "1s"));
-        sidebearer.ready().await;
-
-        let at = sidebearer.address();
-        let answer = tokio::spawn(async move { client::get(at, "/").await });
-        dialed.notified().await;
-        let carried = idp.requests();
-        if renewed {
-            // Two renewals on, whatever it began with has expired.
-            eventually("two renewals", async || idp.requests() >= carried + 3).await;
-        } else {
-            idp.behave(Behaviour::Answers(503, "down".to_owned()));
-            eventually("expired", async || {
-                client::get(sidebearer.admin(), "/readyz").await.status == 503
-            })
-            .await;
-        }
-        go.notify_one();
-
-        let answer = answer.await.unwrap();
-        let head = arrived.recv().await.unwrap();
-        if renewed {
-            assert_eq!(answer.status, 200);
-            let at = head.find("authorization: Bearer token-").unwrap();
-            let number = head[at + 28..].split("\r\n").next().unwrap();
-            assert!(number.parse::<usize>().unwrap() > carried, "{head}");
-        } else {
-            assert_eq!(&*answer.code(), "token_unavailable");
-            assert_eq!(head, "", "nothing was sent");
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,17 +1,18 @@
 //! A shard on the thread of a test, with clients and APIs that are connected to it in memory. All else is real:
-//! the sessions of connections, the way of a request, pools and timers. On paused time its waits take no time.
+//! the sessions of connections, the way of a request, pools, the life of tokens and timers. On paused time its waits
+//! take no time, and tokens end by that time too.
 
 use std::net::Ipv4Addr;
 
 use tokio::io::{DuplexStream, duplex};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::client_socket::{ClientSocket, Peer};
-use crate::config;
+use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::snapshot::Builder as SnapshotBuilder;
-use crate::token::SystemClock;
+use crate::token::{Clock, Moment, SystemClock};
 
 /// What a client's connection holds in each direction until it is read.
 const CAPACITY: usize = 64 << 10;
@@ -37,26 +38,55 @@ pub struct InMemoryShard {
     /// The shard ends with it.
     messages: mpsc::UnboundedSender<ShardMessage>,
     metrics: Arc<Metrics>,
+    builder: SnapshotBuilder,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+}
+
+/// The clocks of the machine when the test began, and the time of the runtime since then.
+#[derive(Debug)]
+struct RuntimeClock {
+    start: Moment,
+    since: Instant,
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Moment {
+        self.start.plus(self.since.elapsed())
+    }
 }
 
 impl InMemoryShard {
-    /// Serves with this configuration, whose listener is `app`. What it dials leads to the servers in memory.
+    /// Serves with this configuration, whose listener is `app`. What it dials leads to the servers in memory, token
+    /// endpoints included.
     pub fn start(config: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("sidebearer.toml");
-        std::fs::write(&path, config).unwrap();
-        let config = config::load(&path).unwrap_or_else(|refused| panic!("{refused}"));
         let metrics = Metrics::new();
-        let builder = SnapshotBuilder::new(Arc::clone(&metrics), Arc::new(SystemClock), 1);
-        let snapshot = builder.build(config.config, None).unwrap();
-        let state = ShardState::new(Arc::new(ArcSwap::from_pointee(snapshot)));
+        let clock = RuntimeClock {
+            start: SystemClock.now(),
+            since: Instant::now(),
+        };
+        let builder = SnapshotBuilder::new(Arc::clone(&metrics), Arc::new(clock), 1);
+        let snapshot = builder.build(load(config), None).unwrap();
+        let snapshots = Arc::new(ArcSwap::from_pointee(snapshot));
+        let state = ShardState::new(Arc::clone(&snapshots));
         let (messages, inbox) = mpsc::unbounded_channel();
         tokio::task::spawn_local(run(inbox, Rc::clone(&state)));
         Self {
             state,
             messages,
             metrics,
+            builder,
+            snapshots,
         }
+    }
+
+    /// Serves with another configuration from now on.
+    pub fn reconfigure(&self, config: &str) {
+        let old = self.snapshots.load_full();
+        let snapshot = self.builder.build(load(config), Some(&old)).unwrap();
+        let snapshot = Arc::new(snapshot);
+        self.snapshots.store(Arc::clone(&snapshot));
+        snapshot.take_over_from(&old);
+        self.messages.send(ShardMessage::Renew).unwrap();
     }
 
     /// A client's end of a new connection.
@@ -91,4 +121,12 @@ impl InMemoryShard {
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
+}
+
+fn load(text: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sidebearer.toml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = config::load(&path).unwrap_or_else(|refused| panic!("{refused}"));
+    loaded.config
 }

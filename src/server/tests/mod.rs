@@ -9,6 +9,7 @@ mod pings;
 mod pools;
 mod requests;
 mod responses;
+mod tokens;
 mod tunnels;
 mod waiting;
 
@@ -47,7 +48,15 @@ fn shard(server: &str, upstream: &str) -> InMemoryShard {
 
 /// Serves each connection to [`api`], numbered from 0, as bytes.
 fn serve<F: Future<Output = ()> + 'static>(serve: impl Fn(usize, DuplexStream) -> F + 'static) {
-    let mut listener = InMemoryListener::bind(api());
+    serve_at(api(), serve);
+}
+
+/// Serves each connection to this address, numbered from 0, as bytes.
+fn serve_at<F: Future<Output = ()> + 'static>(
+    address: SocketAddr,
+    serve: impl Fn(usize, DuplexStream) -> F + 'static,
+) {
+    let mut listener = InMemoryListener::bind(address);
     spawn_local(async move {
         for number in 0.. {
             let stream = listener.accept().await;

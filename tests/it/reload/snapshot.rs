@@ -269,50 +269,6 @@ async fn an_idle_client_does_not_keep_what_was_removed() {
 }
 
 #[tokio::test]
-async fn a_removed_credential_is_not_renewed_even_for_a_response_that_lasts() {
-    let idp = Idp::start();
-    idp.set_lifetime(2);
-    let slow = Slow::start();
-    let address = loopback();
-    let open = Api::open();
-    let common = [
-        listener("app", address),
-        route("/", "open"),
-        upstream("open", &open.url(), ""),
-    ];
-    let before = [
-        common.concat(),
-        route("/slow", "slow"),
-        upstream("slow", &slow.url, "slow"),
-        credential("slow", &idp),
-    ]
-    .concat();
-    let sidebearer = Sidebearer::start(&before);
-    let request = tokio::spawn(client::get(address, "/slow"));
-    let response = slow.next().await;
-    eventually("it is renewed while it is configured", async || {
-        idp.requests() >= 2
-    })
-    .await;
-
-    sidebearer.reconfigure(&common.concat()).await.unwrap();
-    let page = sidebearer.page("/metrics").await;
-    assert!(!page.contains("token_expiry_timestamp_seconds{credential=\"slow\"}"));
-    // One may have been under way.
-    let fetched = idp.requests() + 1;
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(
-        idp.requests() <= fetched,
-        "two lives later: {}",
-        idp.requests()
-    );
-
-    response.send(Bytes::from_static(b"done")).await.unwrap();
-    drop(response);
-    assert_eq!(request.await.unwrap().text(), "done");
-}
-
-#[tokio::test]
 async fn ten_thousand_routes_reload() {
     let idp = Idp::start();
     let api = api("api", &idp);
