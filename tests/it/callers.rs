@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::support::any_port;
 use crate::support::idp::Idp;
+use crate::support::server;
 
 /// A key that the caller of this name has.
 fn key(caller: &str) -> String {
@@ -44,39 +44,15 @@ fn credential(name: &str, dir: &Path) -> String {
     )
 }
 
-/// A server that sends back what comes.
-async fn echo() -> SocketAddr {
-    let listener = TcpListener::bind(any_port()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(send_back(socket));
-        }
-    });
-    address
-}
-
-async fn send_back(mut socket: TcpStream) {
-    let (mut read, mut write) = socket.split();
-    let _ = tokio::io::copy(&mut read, &mut write).await;
-}
-
 /// An API that answers every request with an upgrade, and sends back what comes.
-async fn echo_after_upgrade() -> SocketAddr {
-    let api = TcpListener::bind(any_port()).await.unwrap();
-    let address = api.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = api.accept().await {
-            tokio::spawn(async move {
-                let switch: &[u8] =
-                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
-                head(&mut socket).await;
-                socket.write_all(switch).await.unwrap();
-                send_back(socket).await;
-            });
-        }
-    });
-    address
+fn echo_after_upgrade() -> SocketAddr {
+    server::bytes(|_, mut socket| async move {
+        let switch: &[u8] =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n";
+        head(&mut socket).await;
+        socket.write_all(switch).await.unwrap();
+        server::send_back(socket).await;
+    })
 }
 
 /// Reads a head, and no byte more.

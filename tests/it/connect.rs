@@ -14,37 +14,33 @@ use sidebearer::upstream::{
     ConnectError, Connected, Connector, Protocols, Stage, TlsError, UpstreamIo, fingerprint,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use crate::support::server::{self, Silent};
 use crate::support::tls::{Ca, CertificateAndKey};
 use crate::support::{eventually, loopback};
 
 const LONG: Duration = Duration::from_secs(20);
 
 /// As [`serve_at`], to be reached as `localhost`.
-async fn serve(config: ServerConfig) -> SocketAddr {
-    serve_at((Ipv4Addr::LOCALHOST, 0).into(), config).await
+fn serve(config: ServerConfig) -> SocketAddr {
+    serve_at((Ipv4Addr::LOCALHOST, 0).into(), config)
 }
 
 /// Accepts for ever and greets each connection with one byte.
-async fn serve_at(address: SocketAddr, config: ServerConfig) -> SocketAddr {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let address = listener.local_addr().unwrap();
+fn serve_at(address: SocketAddr, config: ServerConfig) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    tokio::spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                if let Ok(mut tls) = acceptor.accept(tcp).await {
-                    let _ = tls.write_all(b"!").await;
-                    let _ = tls.read(&mut [0]).await;
-                }
-            });
+    let socket = std::net::TcpListener::bind(address).unwrap();
+    server::bytes_on(socket, move |_, tcp| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(mut tls) = acceptor.accept(tcp).await {
+                let _ = tls.write_all(b"!").await;
+                let _ = tls.read(&mut [0]).await;
+            }
         }
-    });
-    address
+    })
 }
 
 fn trusting(ca: &Ca) -> Tls {
@@ -79,7 +75,7 @@ async fn tls_failure(url: &str, tls: &Tls, http: HttpVersion) -> String {
 async fn alpn_decides_the_http_version_and_an_upgrade_forces_http1() {
     let ca = Ca::new();
     let both = ca.certificate(&["localhost"]).server(&["h2", "http/1.1"]);
-    let url = format!("https://localhost:{}", serve(both).await.port());
+    let url = format!("https://localhost:{}", serve(both).port());
     for (http, protocols, http2) in [
         (HttpVersion::Auto, Protocols::Any, true),
         (HttpVersion::Auto, Protocols::Http1, false),
@@ -101,7 +97,7 @@ async fn a_server_without_http2_is_an_error_only_where_it_is_demanded() {
     let ca = Ca::new();
     for alpn in [&["http/1.1"][..], &[]] {
         let server = ca.certificate(&["localhost"]).server(alpn);
-        let url = format!("https://localhost:{}", serve(server).await.port());
+        let url = format!("https://localhost:{}", serve(server).port());
         let auto = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
         assert!(!auto.unwrap().http2);
         let reason = tls_failure(&url, &trusting(&ca), HttpVersion::Http2).await;
@@ -111,8 +107,8 @@ async fn a_server_without_http2_is_an_error_only_where_it_is_demanded() {
 
 #[tokio::test]
 async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = Silent::start();
+    let url = format!("http://{}", server.address());
     for (http, protocols, http2) in [
         (HttpVersion::Auto, Protocols::Any, false),
         (HttpVersion::Http1, Protocols::Any, false),
@@ -122,7 +118,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
         let connector = connector(&url, &Tls::default(), http);
         let connected = connector.connect(protocols, LONG).await.unwrap();
         assert_eq!(connected.http2, http2, "{http:?} {protocols:?}");
-        assert_eq!(connected.peer, listener.local_addr().unwrap());
+        assert_eq!(connected.peer, server.address());
         let UpstreamIo::Tcp(tcp) = connected.io else {
             panic!("no TLS was asked for")
         };
@@ -133,7 +129,7 @@ async fn plain_http_speaks_http2_by_prior_knowledge_alone() {
 #[tokio::test]
 async fn sessions_are_resumed_between_connections_of_one_connector() {
     let ca = Ca::new();
-    let server = serve(ca.certificate(&["localhost"]).server(&["h2"])).await;
+    let server = serve(ca.certificate(&["localhost"]).server(&["h2"]));
     let url = format!("https://localhost:{}", server.port());
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
     let mut kinds = Vec::new();
@@ -158,7 +154,7 @@ async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
         certificate_pem: String::new(),
         key_pem: String::new(),
     };
-    let address = serve(certified_key.server(&[])).await;
+    let address = serve(certified_key.server(&[]));
     let trusting = Tls {
         ca_file: Some(std::path::PathBuf::from("tests/keys/rsa1024.ca.pem").into()),
         ..Tls::default()
@@ -172,7 +168,7 @@ async fn a_chain_with_a_key_of_1024_bits_is_refused_with_a_hint() {
 #[tokio::test]
 async fn a_bad_certificate_is_refused_in_words() {
     let (ca, other) = (Ca::new(), Ca::new());
-    let good = serve(ca.certificate(&["localhost"]).server(&[])).await;
+    let good = serve(ca.certificate(&["localhost"]).server(&[]));
     let good = format!("https://localhost:{}", good.port());
 
     let reason = tls_failure(&good, &trusting(&other), HttpVersion::Auto).await;
@@ -192,7 +188,7 @@ async fn a_bad_certificate_is_refused_in_words() {
     );
 
     let expired = ca.certificate_until(&["localhost"], 2020).server(&[]);
-    let expired = format!("https://localhost:{}", serve(expired).await.port());
+    let expired = format!("https://localhost:{}", serve(expired).port());
     assert_eq!(
         tls_failure(&expired, &trusting(&ca), HttpVersion::Auto).await,
         "the server's certificate expired on Wed, 01 Jan 2020 00:00:00 GMT"
@@ -210,7 +206,7 @@ async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
         .with_no_client_auth()
         .with_single_cert(vec![certified_key.certificate], certified_key.key)
         .unwrap();
-    let url = format!("https://localhost:{}", serve(old).await.port());
+    let url = format!("https://localhost:{}", serve(old).port());
     let mut tls = trusting(&ca);
     assert!(connect(&url, &tls, HttpVersion::Auto).await.is_ok());
     tls.tls13_only = true;
@@ -221,7 +217,7 @@ async fn tls_1_2_is_spoken_unless_1_3_is_demanded() {
 #[tokio::test]
 async fn server_name_and_ip_literals_are_verified() {
     let ca = Ca::new();
-    let named = serve(ca.certificate(&["api.example.com"]).server(&[])).await;
+    let named = serve(ca.certificate(&["api.example.com"]).server(&[]));
     let tls = Tls {
         server_name: Some("api.example.com".to_owned()),
         ..trusting(&ca)
@@ -229,7 +225,7 @@ async fn server_name_and_ip_literals_are_verified() {
     let by_name = connect(&format!("https://{named}"), &tls, HttpVersion::Auto).await;
     by_name.unwrap();
 
-    let literal = serve_at(loopback(), ca.own_certificate().server(&[])).await;
+    let literal = serve_at(loopback(), ca.own_certificate().server(&[]));
     let url = format!("https://{literal}");
     let by_ip = connect(&url, &trusting(&ca), HttpVersion::Auto).await;
     by_ip.unwrap();
@@ -253,7 +249,7 @@ async fn a_client_certificate_is_presented_when_configured() {
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(vec![certified_key.certificate], certified_key.key)
         .unwrap();
-    let url = format!("https://localhost:{}", serve(config).await.port());
+    let url = format!("https://localhost:{}", serve(config).port());
 
     let client = ca.certificate(&["client"]);
     let (certificate, key) = (ca.dir().join("client.pem"), ca.dir().join("client.key"));
@@ -283,13 +279,11 @@ async fn a_client_certificate_is_presented_when_configured() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_named_as_such() {
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.unwrap();
+    let plain = server::bytes(|_, mut tcp| async move {
         let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         let _ = tcp.read(&mut [0; 4096]).await;
     });
+    let url = format!("https://{plain}");
     let ca = Ca::new();
     let reason = tls_failure(&url, &trusting(&ca), HttpVersion::Auto).await;
     assert!(reason.contains("does not answer in TLS"), "{reason}");
@@ -326,8 +320,8 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
     );
     assert!(!text.contains("lookup address information"), "{text}");
 
-    let silent = TcpListener::bind(loopback()).await.unwrap();
-    let url = format!("https://{}", silent.local_addr().unwrap());
+    let silent = Silent::start();
+    let url = format!("https://{}", silent.address());
     let ca = Ca::new();
     let connector = connector(&url, &trusting(&ca), HttpVersion::Auto);
     // On a loaded machine it may take longer to get there.
@@ -344,11 +338,11 @@ async fn refused_unresolvable_and_silent_are_told_apart() {
 #[tokio::test]
 async fn the_next_address_is_tried_when_the_first_refuses() {
     // `localhost` has two addresses on most machines; only one of them listens here.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let server = Silent::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = server.address().port();
     let url = format!("http://localhost:{port}");
     let connected = connect(&url, &Tls::default(), HttpVersion::Auto).await;
-    assert_eq!(connected.unwrap().peer, listener.local_addr().unwrap());
+    assert_eq!(connected.unwrap().peer, server.address());
 }
 
 #[test]

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use sidebearer::config::{BasicEncoding, ClientAuth, Credential, Tls};
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
+use crate::support::PATIENCE;
 use crate::support::scripted::{GOOD, Server, basic, credential, fetch, http, literal, ok};
+use crate::support::server::Silent;
 use crate::support::tls::Ca;
-use crate::support::{PATIENCE, loopback};
 
 /// Holds everything that one encoding or another treats specially.
 const AWKWARD: &str = "a:b@c%d+e/f&g=h i~";
@@ -272,11 +272,10 @@ async fn a_body_in_pieces_or_until_the_end_of_the_connection_is_read() {
 
 #[tokio::test]
 async fn a_body_that_trickles_in_is_waited_for() {
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let server = Silent::start();
+    let url = format!("http://{}/token", server.address());
     let trickle = async {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        tcp.set_nodelay(true).unwrap();
+        let mut tcp = server.connection().await;
         for byte in ok(GOOD) {
             tcp.write_all(&[byte]).await.unwrap();
             tokio::task::yield_now().await;
@@ -290,11 +289,11 @@ async fn a_body_that_trickles_in_is_waited_for() {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_closes_its_connection() {
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let server = Silent::start();
+    let url = format!("http://{}/token", server.address());
     let client = Client::new(&credential(&url)).unwrap();
     let request = tokio::spawn(async move { client.request().await });
-    let (mut tcp, _) = listener.accept().await.unwrap();
+    let mut tcp = server.connection().await;
     // A body that has begun and never ends.
     let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 60\r\n\r\n{";
     tcp.write_all(begun).await.unwrap();

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 
@@ -39,11 +41,10 @@ fn forms(authorization: &str) -> [(&'static str, String); 4] {
 
 /// An API that says the token wherever a response has room for text: in hints, a refusal and trailers.
 fn parrot(version: &str) -> SocketAddr {
-    let speaks_http2 = version == "2";
-    server::bytes(move |_, mut stream| async move {
-        if speaks_http2 {
-            return parrot_http2(stream).await;
-        }
+    if version == "2" {
+        return server::http2(parrot_http2);
+    }
+    server::bytes(|_, mut stream| async move {
         let head = read_head(&mut stream).await;
         let sent = head
             .lines()
@@ -67,24 +68,21 @@ fn parrot(version: &str) -> SocketAddr {
     })
 }
 
-async fn parrot_http2(stream: tokio::net::TcpStream) {
-    let mut connection = h2::server::handshake(stream).await.unwrap();
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let forms = forms(request.headers()["authorization"].to_str().unwrap());
-        let say = |status: u16| {
-            let mut response = Response::builder().status(status).body(()).unwrap();
-            for (name, value) in &forms {
-                response.headers_mut().append(*name, value.parse().unwrap());
-            }
-            response
-        };
-        respond.send_informational(say(103)).unwrap();
-        let mut sending = respond.send_response(say(403), false).unwrap();
-        sending.send_data(Bytes::from("body"), false).unwrap();
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-echo", forms[0].1.parse().unwrap());
-        sending.send_trailers(trailers).unwrap();
-    }
+async fn parrot_http2(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let forms = forms(request.headers()["authorization"].to_str().unwrap());
+    let say = |status: u16| {
+        let mut response = Response::builder().status(status).body(()).unwrap();
+        for (name, value) in &forms {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        response
+    };
+    respond.send_informational(say(103)).unwrap();
+    let mut sending = respond.send_response(say(403), false).unwrap();
+    sending.send_data(Bytes::from("body"), false).unwrap();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-echo", forms[0].1.parse().unwrap());
+    sending.send_trailers(trailers).unwrap();
 }
 
 async fn start(version: &str, more: &str) -> Sidebearer {

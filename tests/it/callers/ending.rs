@@ -7,10 +7,11 @@ use sidebearer::jose::Algorithm;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::{asked, echo, echo_after_upgrade, echoes, key, with_keys};
+use super::{asked, echo_after_upgrade, echoes, key, with_keys};
 use crate::support::api::Api;
 use crate::support::jwt::{Signer, set};
 use crate::support::keys;
+use crate::support::server;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{any_port, eventually};
 
@@ -43,10 +44,7 @@ impl Proxy {
         let signer = Signer::read(keys::key!("p256.jwk"), Algorithm::ES256, "k");
         std::fs::write(dir.path().join("jwks"), set([&signer]).to_string()).unwrap();
         let plain = api.url().replace("http://", "");
-        let (far, chat) = (
-            echo().await.to_string(),
-            echo_after_upgrade().await.to_string(),
-        );
+        let (far, chat) = (server::echo().to_string(), echo_after_upgrade().to_string());
         let keys = with_keys(dir.path(), &["beta"]);
         let config = format!(
             "{keys}[callers.alpha]\n\

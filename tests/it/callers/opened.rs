@@ -5,10 +5,11 @@ use sidebearer::jose::Algorithm;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::{asked, credential, echo, echo_after_upgrade, echoes};
+use super::{asked, credential, echo_after_upgrade, echoes};
 use crate::support::api::Api;
 use crate::support::jwt::{Signer, set};
 use crate::support::keys;
+use crate::support::server;
 use crate::support::sidebearer::Sidebearer;
 use crate::support::{any_port, eventually};
 
@@ -50,7 +51,7 @@ async fn what_a_token_has_opened_is_of_whom_it_means_after_a_reload() {
         ("the key is withdrawn", &before, &other, None, false),
     ];
     for (change, after, keys, expected, stays) in table {
-        let (api, far, chat) = (Api::open(), echo().await, echo_after_upgrade().await);
+        let (api, far, chat) = (Api::open(), server::echo(), echo_after_upgrade());
         let plain = api.url().replace("http://", "");
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("jwks"), set([&signer]).to_string()).unwrap();

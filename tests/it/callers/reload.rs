@@ -5,11 +5,11 @@ use http_body_util::{BodyExt, Empty};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{asked, echo, echo_after_upgrade, echoes, key, with_keys};
+use super::{asked, echo_after_upgrade, echoes, key, with_keys};
 use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client;
-use crate::support::server::Body;
+use crate::support::server::{self, Body};
 use crate::support::sidebearer::Sidebearer;
 
 fn config(address: std::net::SocketAddr, api: &Api, keys: &str, callers: &str) -> String {
@@ -78,7 +78,7 @@ async fn a_key_is_good_until_a_reload_replaces_it() {
 
 #[tokio::test]
 async fn a_tunnel_ends_when_its_caller_may_not_use_it_any_more() {
-    let target = echo().await;
+    let target = server::echo();
     let dir = tempfile::tempdir().unwrap();
     let keys = with_keys(dir.path(), &["alpha", "beta"]);
     let address = any_port();
@@ -110,7 +110,7 @@ async fn a_tunnel_ends_when_its_caller_may_not_use_it_any_more() {
 
 #[tokio::test]
 async fn an_upgrade_ends_when_its_caller_may_not_have_it_any_more() {
-    let api = echo_after_upgrade().await;
+    let api = echo_after_upgrade();
     let dir = tempfile::tempdir().unwrap();
     let all = ["listed", "routed", "replaced", "removed", "staying"];
     let keys = with_keys(dir.path(), &all);
@@ -153,7 +153,7 @@ async fn an_upgrade_ends_when_its_caller_may_not_have_it_any_more() {
 
 #[tokio::test]
 async fn an_upgrade_ends_when_its_caller_has_no_credential_any_more() {
-    let api = echo_after_upgrade().await;
+    let api = echo_after_upgrade();
     let dir = tempfile::tempdir().unwrap();
     let keys = with_keys(dir.path(), &["alpha", "beta"]);
     let credential = super::credential("own", dir.path());

@@ -1,7 +1,5 @@
 //! What passes by a forward listener, through the proxy of `[egress]`.
 
-use std::net::SocketAddr;
-
 use crate::support::api::Api;
 use crate::support::egress_proxy::{HttpProxy, Proxy};
 use crate::support::sidebearer::Sidebearer;
@@ -28,14 +26,6 @@ unmatched = "pass"
     )
 }
 
-/// A server that sends back what comes.
-fn echo() -> SocketAddr {
-    server::bytes(|_, mut stream| async move {
-        let (mut from, mut to) = stream.split();
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-    })
-}
-
 #[tokio::test]
 async fn requests_and_tunnels_pass_through_the_proxy() {
     let api = Api::open();
@@ -47,7 +37,7 @@ async fn requests_and_tunnels_pass_through_the_proxy() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(proxy.asked()[0].starts_with("GET http://far.internal/x HTTP/1.1\r\n"));
 
-    let proxy = HttpProxy::to(echo()).wanting("Bearer abc").start();
+    let proxy = HttpProxy::to(server::echo()).wanting("Bearer abc").start();
     let sidebearer = Sidebearer::start(&config(&proxy));
     let mut open = tunnel(sidebearer.address(), "far.internal:443").await;
     comes_back(&mut open, "hello").await;
@@ -69,7 +59,7 @@ async fn a_refusal_by_the_proxy_is_told_to_who_asked() {
 
 #[tokio::test]
 async fn a_reload_that_lets_only_public_addresses_pass_cuts_what_went_through_the_proxy() {
-    let proxy = HttpProxy::to(echo()).start();
+    let proxy = HttpProxy::to(server::echo()).start();
     let before = config(&proxy);
     let sidebearer = Sidebearer::start(&before);
     let mut open = tunnel(sidebearer.address(), "far.internal:443").await;

@@ -289,22 +289,19 @@ async fn interim_responses_without_end_are_given_up() {
 
 #[tokio::test]
 async fn interim_responses_without_end_are_given_up_over_http2_and_other_streams_go_on() {
-    let api = server::bytes(|_, stream| async move {
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((asked, mut respond))) = connection.accept().await {
-            let times = if asked.uri().path() == "/endless" {
-                300
-            } else {
-                200
-            };
-            for _ in 0..times {
-                let interim = http::Response::builder().status(102).body(()).unwrap();
-                respond.send_informational(interim).unwrap();
-            }
-            let ok = http::Response::new(());
-            let mut body = respond.send_response(ok, false).unwrap();
-            let _ = body.send_data(bytes::Bytes::from("ok"), true);
+    let api = server::http2(|asked, mut respond| async move {
+        let times = if asked.uri().path() == "/endless" {
+            300
+        } else {
+            200
+        };
+        for _ in 0..times {
+            let interim = http::Response::builder().status(102).body(()).unwrap();
+            respond.send_informational(interim).unwrap();
         }
+        let ok = http::Response::new(());
+        let mut body = respond.send_response(ok, false).unwrap();
+        let _ = body.send_data("ok".into(), true);
     });
     let config = unprotected(&format!("http://{api}"), "http = \"2\"");
     let sidebearer = Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"));

@@ -12,7 +12,7 @@ use crate::support::api::Api;
 use crate::support::client::{self, Connection, request};
 use crate::support::process::Process;
 use crate::support::scripted::Server;
-use crate::support::server::{read_head, response};
+use crate::support::server::{Silent, read_head, response};
 use crate::support::sidebearer::with_admin;
 use crate::support::tls::Ca;
 use crate::support::{eventually, loopback, unprotected};
@@ -20,8 +20,7 @@ use crate::support::{eventually, loopback, unprotected};
 #[tokio::test]
 async fn an_upstream_that_fails_is_told_apart_by_how() {
     let refusing = format!("http://{}", loopback());
-    let silent = std::net::TcpListener::bind(loopback()).unwrap();
-    let silent = (format!("http://{}", silent.local_addr().unwrap()), silent);
+    let silent = Silent::start();
     let (full, _queued) = full_backlog();
     let full = format!("http://{full}");
     let gone = Server::always("").await;
@@ -96,7 +95,7 @@ async fn an_upstream_that_fails_is_told_apart_by_how() {
             "TLS",
         ),
         (
-            silent.0.clone(),
+            format!("http://{}", silent.address()),
             "response_timeout = \"300ms\"",
             504,
             "upstream_timeout",

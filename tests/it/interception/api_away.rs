@@ -1,12 +1,12 @@
 //! An API that cannot be reached: the client is told before its CONNECT is answered, or by each request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::{CRM, config, get, secure, trusted, trusting};
 use crate::support::client::{self, Connection};
 use crate::support::idp::Idp;
-use crate::support::server::read_head;
+use crate::support::server::{self, Silent, read_head};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
 use crate::support::{eventually, loopback};
@@ -20,21 +20,16 @@ async fn a_connect_is_refused_while_nobody_knows_what_an_api_speaks_that_is_away
     let (ca, idp) = (Ca::new(), Idp::start());
     let nobody = loopback();
     let foreign = Ca::new();
-    let distrusted = crate::support::server::serve(
+    let distrusted = server::serve(
         Some(foreign.own_certificate().server(&["h2"])),
-        async |_| crate::support::server::response(200, ""),
+        async |_| server::response(200, ""),
     );
-    let silent = TcpListener::bind(loopback()).await.unwrap();
+    let silent = Silent::start();
     let timeout = "connect_timeout = \"300ms\"\n";
     for (api, more, status, code) in [
         (nobody, "", 502, "upstream_connect"),
         (distrusted, "", 502, "upstream_tls"),
-        (
-            silent.local_addr().unwrap(),
-            timeout,
-            504,
-            "upstream_timeout",
-        ),
+        (silent.address(), timeout, 504, "upstream_timeout"),
     ] {
         let config = config(api, "", &ca, &idp)
             .replace("\n[credentials.crm]", &format!("{more}\n[credentials.crm]"));
@@ -52,13 +47,13 @@ async fn a_connect_is_refused_while_nobody_knows_what_an_api_speaks_that_is_away
 #[tokio::test]
 async fn while_an_api_is_known_each_request_is_told_that_it_is_away() {
     let (ca, idp) = (Ca::new(), Idp::start());
-    let address = loopback();
+    let listener = Silent::start();
+    let address = listener.address();
     let tls = ca.own_certificate().server(&["http/1.1"]);
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
-    let listener = TcpListener::bind(address).await.unwrap();
     // One connection, on which one request is answered.
     let served = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
+        let stream = listener.connection().await;
         drop(listener);
         let mut stream = acceptor.accept(stream).await.unwrap();
         let _ = read_head(&mut stream).await;
@@ -87,14 +82,13 @@ async fn while_an_api_is_known_each_request_is_told_that_it_is_away() {
 #[tokio::test]
 async fn a_client_that_leaves_while_the_api_is_dialled_leaves_nothing_behind() {
     let (ca, idp) = (Ca::new(), Idp::start());
-    let silent = TcpListener::bind(loopback()).await.unwrap();
-    let api = silent.local_addr().unwrap();
-    let config = config(api, "max_handshakes = 1", &ca, &idp);
+    let silent = Silent::start();
+    let config = config(silent.address(), "max_handshakes = 1", &ca, &idp);
     let sidebearer = Sidebearer::start(&config);
     let proxy = sidebearer.address_of("proxy");
     let mut waiting = TcpStream::connect(proxy).await.unwrap();
     waiting.write_all(connect().as_bytes()).await.unwrap();
-    let (mut dialled, _) = silent.accept().await.unwrap();
+    let mut dialled = silent.connection().await;
     let mut begun = [0; 1];
     dialled.read_exact(&mut begun).await.unwrap();
     let shed = client::raw(proxy, connect()).await;

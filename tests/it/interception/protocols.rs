@@ -1,10 +1,7 @@
 //! A client is offered what the API speaks.
 
-use std::sync::Arc;
-
 use http::Request;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::TlsAcceptor;
 
 use super::{CRM, Site, config, get, secure, trusted, trusting};
 use crate::support::client::Connection;
@@ -68,27 +65,18 @@ async fn the_connection_that_found_out_carries_the_first_request() {
 
 /// An API of HTTP/2 that takes extended CONNECT, or does not; each request is answered 200.
 fn api(ca: &Ca, takes_connect: bool) -> std::net::SocketAddr {
-    let tls = TlsAcceptor::from(Arc::new(ca.own_certificate().server(&["h2"])));
-    server::bytes(move |_, stream| {
-        let tls = tls.clone();
-        async move {
-            let Ok(stream) = tls.accept(stream).await else {
-                return;
-            };
-            let mut builder = h2::server::Builder::new();
-            if takes_connect {
-                builder.enable_connect_protocol();
-            }
-            let mut connection = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                assert_eq!(request.headers()["authorization"], "Bearer token-1");
-                let is_tunnel = request.method() == http::Method::CONNECT;
-                let answer = http::Response::new(());
-                let mut sending = respond.send_response(answer, !is_tunnel).unwrap();
-                if is_tunnel {
-                    sending.send_data("hello".into(), true).unwrap();
-                }
-            }
+    let tls = ca.own_certificate().server(&["h2"]);
+    let mut settings = h2::server::Builder::new();
+    if takes_connect {
+        settings.enable_connect_protocol();
+    }
+    server::http2_with(Some(tls), settings, |request, mut respond| async move {
+        assert_eq!(request.headers()["authorization"], "Bearer token-1");
+        let is_tunnel = request.method() == http::Method::CONNECT;
+        let answer = http::Response::new(());
+        let mut sending = respond.send_response(answer, !is_tunnel).unwrap();
+        if is_tunnel {
+            sending.send_data("hello".into(), true).unwrap();
         }
     })
 }

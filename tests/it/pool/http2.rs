@@ -216,25 +216,19 @@ async fn a_stream_above_the_last_of_a_goaway_is_sent_again_whatever_its_reason_a
 async fn a_refused_stream_is_sent_again_with_its_body() {
     let refused = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&refused);
-    let api = server::bytes(move |_, stream| {
-        let refused = Arc::clone(&count);
+    let api = server::http2(move |request, mut respond| {
+        let is_first = count.fetch_add(1, SeqCst) == 0;
         async move {
-            let mut connection = h2::server::handshake(stream).await.unwrap();
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                if refused.fetch_add(1, SeqCst) == 0 {
-                    respond.send_reset(h2::Reason::REFUSED_STREAM);
-                    continue;
-                }
-                tokio::spawn(async move {
-                    let mut body = request.into_body();
-                    let mut echo = Vec::new();
-                    while let Some(Ok(data)) = body.data().await {
-                        echo.extend_from_slice(&data);
-                    }
-                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
-                    answer.send_data(echo.into(), true).unwrap();
-                });
+            if is_first {
+                return respond.send_reset(h2::Reason::REFUSED_STREAM);
             }
+            let mut body = request.into_body();
+            let mut echo = Vec::new();
+            while let Some(Ok(data)) = body.data().await {
+                echo.extend_from_slice(&data);
+            }
+            let mut answer = respond.send_response(Response::new(()), false).unwrap();
+            answer.send_data(echo.into(), true).unwrap();
         }
     });
     let idp = Idp::start();

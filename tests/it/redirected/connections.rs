@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,9 +21,8 @@ async fn a_thousand_connections_at_once_are_all_led_right() {
     let there = &world.network.there;
     let addresses = [there.address(443), there.address_v6(443)];
     for address in addresses {
-        server::bytes_on(there.listen_at(address), |_, mut stream| async move {
-            let (mut from, mut to) = stream.split();
-            let _ = tokio::io::copy(&mut from, &mut to).await;
+        server::bytes_on(there.listen_at(address), |_, stream| {
+            server::send_back(stream)
         });
     }
     let mut tasks = tokio::task::JoinSet::new();
@@ -134,14 +134,18 @@ async fn clients_of_quic_are_told_to_leave_it() {
     assert_eq!(server.recv(&mut [0; 8]).unwrap(), 5);
 }
 
-/// Answers one connection with the address that it came from.
-fn answer_once(listener: TcpListener) -> std::thread::JoinHandle<SocketAddr> {
-    std::thread::spawn(move || {
-        let (mut stream, peer) = listener.accept().unwrap();
-        stream.read_exact(&mut [0; 5]).unwrap();
-        stream.write_all(b"alive").unwrap();
-        peer
-    })
+/// Answers a probe on each connection. Tells where the connections came from.
+fn answer_probes(socket: TcpListener) -> mpsc::Receiver<SocketAddr> {
+    let (tell, peers) = mpsc::channel();
+    server::bytes_on(socket, move |_, mut stream| {
+        let tell = tell.clone();
+        async move {
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            tell.send(stream.peer_addr().unwrap()).unwrap();
+            stream.write_all(b"alive").await.unwrap();
+        }
+    });
+    peers
 }
 
 #[tokio::test]
@@ -158,7 +162,7 @@ async fn probes_from_outside_and_calls_to_this_machine_are_left_alone() {
         (here, here.address(443), here.address(0)),
         (here, loopback, loopback),
     ] {
-        let server = answer_once(here.listen_at(to));
+        let peers = answer_probes(here.listen_at(to));
         let answer = from.within(|| {
             let mut stream =
                 std::net::TcpStream::connect_timeout(&to, Duration::from_secs(20)).unwrap();
@@ -168,7 +172,7 @@ async fn probes_from_outside_and_calls_to_this_machine_are_left_alone() {
             answer
         });
         assert_eq!(&answer, b"alive");
-        assert_eq!(server.join().unwrap().ip(), source.ip(), "{to}");
+        assert_eq!(peers.recv().unwrap().ip(), source.ip(), "{to}");
     }
     let log = world.sidebearer.log();
     assert!(!log.contains("\"original\""), "{log}");

@@ -106,24 +106,18 @@ async fn a_stream_that_is_reset_before_its_end_never_looks_complete() {
     let arrived = Arc::new(Notify::new());
     let api = {
         let arrived = Arc::clone(&arrived);
-        server::bytes(move |_, stream| {
+        server::http2(move |asked, mut respond| {
+            let reason = match asked.uri().path() {
+                "/none" => h2::Reason::NO_ERROR,
+                _ => h2::Reason::CANCEL,
+            };
             let arrived = Arc::clone(&arrived);
             async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((asked, mut respond))) = connection.accept().await {
-                    let reason = match asked.uri().path() {
-                        "/none" => h2::Reason::NO_ERROR,
-                        _ => h2::Reason::CANCEL,
-                    };
-                    let arrived = Arc::clone(&arrived);
-                    tokio::spawn(async move {
-                        let mut body = respond.send_response(Response::new(()), false).unwrap();
-                        body.send_data("half".into(), false).unwrap();
-                        // A reset overtakes what waits to be sent.
-                        arrived.notified().await;
-                        body.send_reset(reason);
-                    });
-                }
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                body.send_data("half".into(), false).unwrap();
+                // A reset overtakes what waits to be sent.
+                arrived.notified().await;
+                body.send_reset(reason);
             }
         })
     };

@@ -25,29 +25,26 @@ enum Seen {
 /// off on `break`. Refuses them elsewhere; answers other requests with 204.
 fn websockets() -> (SocketAddr, mpsc::UnboundedReceiver<Seen>) {
     let (saw, seen) = mpsc::unbounded_channel();
-    let address = server::bytes(move |_, stream| {
+    let mut settings = h2::server::Builder::new();
+    settings.enable_connect_protocol();
+    let address = server::http2_with(None, settings, move |request, mut respond| {
         let saw = saw.clone();
         async move {
-            let mut builder = h2::server::Builder::new();
-            builder.enable_connect_protocol();
-            let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                let status = match (request.method(), request.uri().path()) {
-                    (&Method::CONNECT, "/chat") => 200,
-                    (&Method::CONNECT, _) => 403,
-                    _ => 204,
-                };
-                let answer = Response::builder().status(status).body(()).unwrap();
-                let last = status != 200;
-                let sending = respond.send_response(answer, last).unwrap();
-                if last {
-                    continue;
-                }
-                let protocol: &Protocol = request.extensions().get().unwrap();
-                saw.send(Seen::Opened(protocol.as_str().to_owned()))
-                    .unwrap();
-                tokio::spawn(echoed(request.into_body(), sending, saw.clone()));
+            let status = match (request.method(), request.uri().path()) {
+                (&Method::CONNECT, "/chat") => 200,
+                (&Method::CONNECT, _) => 403,
+                _ => 204,
+            };
+            let answer = Response::builder().status(status).body(()).unwrap();
+            let last = status != 200;
+            let sending = respond.send_response(answer, last).unwrap();
+            if last {
+                return;
             }
+            let protocol: &Protocol = request.extensions().get().unwrap();
+            saw.send(Seen::Opened(protocol.as_str().to_owned()))
+                .unwrap();
+            echoed(request.into_body(), sending, saw).await;
         }
     });
     (address, seen)
@@ -202,13 +199,10 @@ async fn each_stream_that_is_a_tunnel_has_a_place_in_the_limits_while_it_lives()
 #[tokio::test]
 async fn an_upstream_without_extended_connect_is_never_asked_for_it() {
     // HTTP/2 that does not offer it; HTTP/1.1.
-    let without = server::bytes(move |_, stream| async move {
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            assert_eq!(request.method(), Method::GET);
-            let answer = Response::new(());
-            respond.send_response(answer, true).unwrap();
-        }
+    let without = server::http2(|request, mut respond| async move {
+        assert_eq!(request.method(), Method::GET);
+        let answer = Response::new(());
+        respond.send_response(answer, true).unwrap();
     });
     for sidebearer in [speaking("2", without), to(without)] {
         let mut sender = client(sidebearer.address()).await;

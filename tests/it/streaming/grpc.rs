@@ -1,13 +1,10 @@
 //! gRPC from an HTTP/2 listener without TLS to an HTTP/2 upstream with it: every kind of call, and
 //! every way one ends.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::support::unprotected;
@@ -158,17 +155,10 @@ async fn call(
 fn start() -> (Sidebearer, mpsc::UnboundedReceiver<String>) {
     let ca = Ca::new();
     let tls = ca.own_certificate().server(&["h2"]);
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let (told, tells) = mpsc::unbounded_channel();
-    let api = server::bytes(move |_, stream| {
-        let (acceptor, told) = (acceptor.clone(), told.clone());
-        async move {
-            let stream = acceptor.accept(stream).await.unwrap();
-            let mut connection = h2::server::handshake(stream).await.unwrap();
-            while let Some(Ok((request, respond))) = connection.accept().await {
-                tokio::spawn(call(request, respond, told.clone()));
-            }
-        }
+    let settings = h2::server::Builder::new();
+    let api = server::http2_with(Some(tls), settings, move |request, respond| {
+        call(request, respond, told.clone())
     });
     let lines = format!("tls = {{ ca_file = \"{}\" }}", ca.file().display());
     let sidebearer = Sidebearer::start(&unprotected(&format!("https://{api}"), &lines));

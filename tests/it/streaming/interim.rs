@@ -86,26 +86,21 @@ async fn an_http2_client_that_does_not_wait_is_not_asked() {
 
 /// Answers each request with hints, then with 200.
 fn hints(version: &str) -> SocketAddr {
-    let http2 = version == "2";
-    server::bytes(move |_, mut stream| async move {
-        if !http2 {
-            read_head(&mut stream).await;
-            let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nX: 1\r\n\r\n";
-            stream.write_all(&hint.repeat(2)).await.unwrap();
-            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(ok).await.unwrap();
-            return;
-        }
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
+    if version == "2" {
+        return server::http2(|_, mut respond| async move {
             for _ in 0..2 {
                 let hint = Response::builder().status(103).header("link", "</a>");
                 respond.send_informational(hint.body(()).unwrap()).unwrap();
             }
-            let sent: h2::SendStream<Bytes> =
-                respond.send_response(Response::new(()), true).unwrap();
-            drop(sent);
-        }
+            respond.send_response(Response::new(()), true).unwrap();
+        });
+    }
+    server::bytes(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nX: 1\r\n\r\n";
+        stream.write_all(&hint.repeat(2)).await.unwrap();
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(ok).await.unwrap();
     })
 }
 
@@ -142,13 +137,7 @@ async fn hints_pass_whatever_the_versions() {
 
 #[tokio::test]
 async fn an_http2_api_that_sends_interim_responses_without_end_is_given_up() {
-    let api = server::bytes(|_, stream| async move {
-        let handshake = h2::server::Builder::new().handshake::<_, Bytes>(stream);
-        let mut connection = handshake.await.unwrap();
-        let Some(Ok((_, mut respond))) = connection.accept().await else {
-            return;
-        };
-        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    let api = server::http2(|_, mut respond| async move {
         loop {
             let hint = Response::builder().status(103).body(()).unwrap();
             if respond.send_informational(hint).is_err() {

@@ -242,26 +242,21 @@ const READ: usize = 1 << 20;
 /// Answers `/long` at more length than anybody buffers, reads nothing of `/unread`, and everything else before it
 /// answers. With HTTP/2 its own window for the connection stands in nobody's way.
 fn partly_read() -> SocketAddr {
-    server::bytes(|_, stream| async move {
-        let mut builder = h2::server::Builder::new();
-        builder.initial_connection_window_size(1 << 30);
-        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            tokio::spawn(async move {
-                let path = request.uri().path().to_owned();
-                let mut body = request.into_body();
-                if path == "/unread" {
-                    return std::future::pending().await;
-                }
-                while let Some(Ok(data)) = body.data().await {
-                    body.flow_control().release_capacity(data.len()).unwrap();
-                }
-                let mut sending = respond.send_response(Response::new(()), false).unwrap();
-                let length = if path == "/long" { 4 * READ } else { READ };
-                // The library queues it; it leaves as it is read.
-                sending.send_data(vec![0; length].into(), true).unwrap();
-            });
+    let mut settings = h2::server::Builder::new();
+    settings.initial_connection_window_size(1 << 30);
+    server::http2_with(None, settings, |request, mut respond| async move {
+        let path = request.uri().path().to_owned();
+        let mut body = request.into_body();
+        if path == "/unread" {
+            return std::future::pending().await;
         }
+        while let Some(Ok(data)) = body.data().await {
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        let mut sending = respond.send_response(Response::new(()), false).unwrap();
+        let length = if path == "/long" { 4 * READ } else { READ };
+        // The library queues it; it leaves as it is read.
+        sending.send_data(vec![0; length].into(), true).unwrap();
     })
 }
 

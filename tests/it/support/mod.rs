@@ -8,7 +8,10 @@
 //! | [`api::Api::protected_by`] | answers 200 to a token that is valid at an [`idp::Idp`], else 401 with a Bearer challenge |
 //! | [`api::Api::start`], [`api::Api::with_tls`] | answers whatever a test makes of a request that arrived whole; over TLS too |
 //! | [`server::serve`], [`server::serve_on`] | answers before a request is whole, or streams a body that the test feeds ([`server::fed`]); HTTP/1.1 and HTTP/2 |
-//! | [`server::bytes`], [`server::bytes_on`] | breaks the rules: a function of each connection, as bytes (half a head, a reset, two answers, nothing at all) |
+//! | [`server::bytes`], [`server::bytes_on`] | breaks the rules: a function of each connection, as bytes (half a head, a reset, two answers); the loop that accepts for all others |
+//! | [`server::http2`], [`server::http2_with`] | breaks the rules of HTTP/2 on single streams: a function of each request and of its stream (a reset, interim responses without end, trailers) |
+//! | [`server::Silent`] | takes connections and says nothing by itself; the test hears and speaks on each of them; refuses once it is dropped |
+//! | [`server::echo`] | sends back what comes |
 //! | [`strict::Recorder`] | reads HTTP/1.1 with a parser that forgives nothing; the test fails when what arrived has two readings |
 //! | [`dpop::guard`] | takes only a token of an [`dpop::Issuer`] with a proof of its key, by the URL that was called |
 //!

@@ -12,10 +12,9 @@ use sidebearer::config::{
 };
 use sidebearer::oauth::{Client, TokenEndpoint, TokenError, TokenResponse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::loopback;
+use super::{loopback, server};
 
 /// A good token response.
 pub(crate) const GOOD: &str = r#"{"access_token":"tok","token_type":"Bearer","expires_in":60}"#;
@@ -44,18 +43,19 @@ impl Server {
             None => loopback(),
             Some(_) => (Ipv4Addr::LOCALHOST, 0).into(),
         };
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = requests.clone();
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                match &acceptor {
-                    None => serve(tcp, &seen, &answer).await,
+        let answer = Arc::new(answer);
+        let socket = std::net::TcpListener::bind(address).unwrap();
+        let address = server::bytes_on(socket, move |_, tcp| {
+            let (acceptor, seen, answer) = (acceptor.clone(), seen.clone(), answer.clone());
+            async move {
+                match acceptor {
+                    None => serve(tcp, &seen, &*answer).await,
                     Some(acceptor) => {
                         if let Ok(tls) = acceptor.accept(tcp).await {
-                            serve(tls, &seen, &answer).await;
+                            serve(tls, &seen, &*answer).await;
                         }
                     }
                 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -149,6 +151,95 @@ where
     address
 }
 
+/// Sends back what comes on a connection, until the client ends its side.
+pub(crate) fn echo() -> SocketAddr {
+    bytes(|_, stream| send_back(stream))
+}
+
+/// Sends back what comes, until the other side ends.
+pub(crate) async fn send_back(mut stream: TcpStream) {
+    let (mut from, mut to) = stream.split();
+    let _ = tokio::io::copy(&mut from, &mut to).await;
+}
+
+/// Serves each request over HTTP/2, with its stream in the hand of `serve`: for servers that break the rules on
+/// single streams. On a thread of its own, as [`serve`].
+pub(crate) fn http2<F, Fut>(serve: F) -> SocketAddr
+where
+    F: Fn(Request<RecvStream>, SendResponse<Bytes>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    http2_with(None, h2::server::Builder::new(), serve)
+}
+
+/// As [`http2`], with other settings, and over TLS if `tls` is there.
+pub(crate) fn http2_with<F, Fut>(
+    tls: Option<rustls::ServerConfig>,
+    settings: h2::server::Builder,
+    serve: F,
+) -> SocketAddr
+where
+    F: Fn(Request<RecvStream>, SendResponse<Bytes>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+    let shared = Arc::new((settings, serve));
+    bytes(move |_, stream| {
+        let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
+        async move {
+            let (settings, serve) = &*shared;
+            match acceptor {
+                None => http2_streams(stream, settings, serve).await,
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        http2_streams(stream, settings, serve).await;
+                    }
+                }
+            }
+        }
+    })
+}
+
+async fn http2_streams<Fut>(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    settings: &h2::server::Builder,
+    serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> Fut,
+) where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut connection = settings.handshake(io).await.unwrap();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(serve(request, respond));
+    }
+}
+
+/// A server that can be connected to and says nothing. What a test wants to hear or say it does itself on each
+/// [`connection`](Self::connection). Once this is dropped, its address refuses.
+pub(crate) struct Silent(TcpListener);
+
+impl Silent {
+    pub(crate) fn start() -> Self {
+        Self::on(std::net::TcpListener::bind(loopback()).unwrap())
+    }
+
+    /// On a socket that a test has made.
+    pub(crate) fn on(socket: std::net::TcpListener) -> Self {
+        socket.set_nonblocking(true).unwrap();
+        Self(TcpListener::from_std(socket).unwrap())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    /// The next connection.
+    pub(crate) async fn connection(&self) -> TcpStream {
+        let (stream, _) = self.0.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+}
+
 /// Reads up to the end of a head, with its names in lower case; empty when the other side closes
 /// before it.
 pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
@@ -186,7 +277,7 @@ async fn connection<S>(
     certificate: Option<CertificateDer<'static>>,
     handler: Handler,
 ) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Peer(Arc::new(certificate));
     let service = service_fn(move |mut request: Request<Incoming>| {
