@@ -18,14 +18,14 @@ const REJECTED: &[u8] = b"HTTP/1.1 401 Unauthorized\r\n\
 
 /// A token endpoint in memory, which gives `token-N` to request N.
 #[derive(Default)]
-struct TokenEndpoint {
+struct InMemoryTokenEndpoint {
     /// When it was asked.
     requests: Rc<RefCell<Vec<Instant>>>,
     /// It answers 503.
     is_down: Rc<Cell<bool>>,
 }
 
-impl TokenEndpoint {
+impl InMemoryTokenEndpoint {
     /// Its tokens live for so many seconds.
     fn start(lifetime: u64) -> Self {
         let endpoint = Self::default();
@@ -72,10 +72,10 @@ impl TokenEndpoint {
     }
 }
 
-/// A shard before [`api`], with tokens of [`TokenEndpoint`]; `upstream` and `credential` are more lines of their
+/// A shard before [`api`], with tokens of [`InMemoryTokenEndpoint`]; `upstream` and `credential` are more lines of their
 /// tables.
 fn shard_with_tokens(upstream: &str, credential: &str) -> InMemoryShard {
-    let credential = TokenEndpoint::credential(credential);
+    let credential = InMemoryTokenEndpoint::credential(credential);
     shard(
         "",
         &format!("credential = \"crm\"\n{upstream}\n{credential}"),
@@ -91,7 +91,7 @@ fn token_of(head: &str) -> usize {
 #[test]
 fn expired_token_is_never_sent() {
     on_paused_time(async {
-        let endpoint = TokenEndpoint::start(60);
+        let endpoint = InMemoryTokenEndpoint::start(60);
         let passed = Rc::<Cell<usize>>::default();
         let count = Rc::clone(&passed);
         serve(move |_, mut stream| {
@@ -143,7 +143,7 @@ fn expired_token_is_never_sent() {
 fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
     on_paused_time(async {
         for renewed in [true, false] {
-            let endpoint = TokenEndpoint::start(60);
+            let endpoint = InMemoryTokenEndpoint::start(60);
             let api = HesitantApi::start();
             let shard = InMemoryShard::start(&format!(
                 "[[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\nupstream = \"api\"\n\
@@ -151,7 +151,7 @@ fn a_token_that_expires_while_a_connection_is_opened_is_replaced() {
                  connect_timeout = \"10m\"\ntls = {{ ca_file = \"{}\" }}\n{}",
                 self::api(),
                 api.ca_file.path().display(),
-                TokenEndpoint::credential("acquire_timeout = \"1s\"")
+                InMemoryTokenEndpoint::credential("acquire_timeout = \"1s\"")
             ));
             let mut client = shard.connect();
             client.write_all(GET).await.unwrap();
@@ -250,7 +250,7 @@ fn uploads_that_cannot_be_replayed_do_not_hammer_the_token_endpoint_either() {
 /// Sends this request once a second, for four minutes, to an API that rejects every token. After how many seconds
 /// that has caused a token request, and with which tokens the API got it.
 async fn fetches_while_rejected(request: &[u8]) -> (Vec<u64>, Vec<usize>) {
-    let endpoint = TokenEndpoint::start(3600);
+    let endpoint = InMemoryTokenEndpoint::start(3600);
     let sent = Rc::<RefCell<Vec<usize>>>::default();
     let tokens = Rc::clone(&sent);
     serve(move |_, mut stream| {
@@ -289,7 +289,7 @@ async fn fetches_while_rejected(request: &[u8]) -> (Vec<u64>, Vec<usize>) {
 #[test]
 fn a_removed_credential_is_not_renewed_even_for_a_response_that_lasts() {
     on_paused_time(async {
-        let endpoint = TokenEndpoint::start(10);
+        let endpoint = InMemoryTokenEndpoint::start(10);
         let (arrived, finish) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let (at_api, last) = (Rc::clone(&arrived), Rc::clone(&finish));
         serve(move |_, mut stream| {
@@ -310,7 +310,7 @@ fn a_removed_credential_is_not_renewed_even_for_a_response_that_lasts() {
             "{open}[upstreams.slow]\nurl = \"http://{}\"\ncredential = \"crm\"\nresponse_timeout = \"10m\"\n\
              [[routes]]\npath = \"/slow\"\nupstream = \"slow\"\n{}",
             api(),
-            TokenEndpoint::credential("")
+            InMemoryTokenEndpoint::credential("")
         );
         let shard = InMemoryShard::start(&with_credential);
         let mut client = shard.connect();
