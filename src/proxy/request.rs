@@ -331,6 +331,8 @@ fn authority<'r>(
                 Err(bad("the Host header differs from :authority"))
             }
         }
+        // The target is judged by the caller. Nearly always both are the same.
+        (Some(target), Some(named)) if named == target => Ok(Some(target)),
         (Some(target), Some(named)) => host(named).map(|_| Some(target)),
         (None, Some(named)) => Ok(Some(named)),
         (_, None) if version == Version::HTTP_11 => Err(bad("the request has no Host header")),

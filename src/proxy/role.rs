@@ -1,12 +1,10 @@
 //! In which role requests are passed on, and what that role makes of their responses.
 
-use http::header::{CONTENT_LOCATION, LOCATION};
+use http::header::{ALT_SVC, CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Position;
 
 use crate::snapshot::BuiltUpstream;
-
-const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
 /// The role in which a request is passed on (RFC 9110 section 3.7), as far as it decides about headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +28,9 @@ pub fn scrub_response(
     upstream: &BuiltUpstream,
     client: Option<&str>,
 ) {
-    if role == ProxyRole::Reverse {
+    // Few responses have one of them: one look at all names takes less than three searches.
+    let is_judged = |name: &HeaderName| matches!(*name, ALT_SVC | LOCATION | CONTENT_LOCATION);
+    if role == ProxyRole::Reverse || !headers.keys().any(is_judged) {
         return;
     }
     headers.remove(ALT_SVC);
