@@ -1,5 +1,7 @@
 //! What `/readyz` and `/status` say.
 
+mod listeners;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +13,11 @@ use serde_json::{Map, Value, json};
 use url::Position;
 
 use crate::build_info;
-use crate::config::{
-    self, AuthorizationServer, Diagnostics, EgressPorts, Limits, ListenAddress, Refresh,
-};
+use crate::config::{self, AuthorizationServer, Diagnostics, EgressPorts, Limits, Refresh};
 use crate::interception::Interceptor;
 use crate::metrics::RequestCounts;
 use crate::policy::LimitState;
 use crate::snapshot::{BuiltCredential, Snapshot};
-use crate::tls::{ServerCertificate, ServerTls};
 
 /// How the last reload ended.
 #[derive(Debug, Clone)]
@@ -168,7 +167,7 @@ pub(super) fn readiness(snapshot: &Snapshot, ready: bool, draining: bool) -> Val
     json!({
         "ready": ready,
         "draining": draining,
-        "listeners": listeners(snapshot),
+        "listeners": listeners::configured(snapshot),
         "credentials": credentials,
     })
 }
@@ -242,7 +241,7 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         "reload": reload.shown(),
         "connections": process.connections,
         "tunnels": tunnels(&process.tunnels),
-        "listeners": listeners_with_counts(process),
+        "listeners": listeners::with_counts(snapshot, &process.requests),
         "callers": callers(process),
         "routes": routes,
         "upstreams": upstreams,
@@ -337,52 +336,6 @@ fn credential_status(credential: &BuiltCredential, config: Option<&config::Crede
         shown["rotation"]["certificate"] = json!(next.certificate.thumbprint());
     }
     shown
-}
-
-fn listeners(snapshot: &Snapshot) -> Map<String, Value> {
-    let shown = snapshot.config.listeners.iter().map(|listener| {
-        let address = match &listener.address {
-            ListenAddress::Tcp(address) => address.to_string(),
-            ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
-        };
-        let mut shown = json!({ "address": address });
-        if let Some(forward) = &listener.forward {
-            shown["unmatched"] = json!(forward.unmatched.word());
-        }
-        let rules = snapshot.listener(&listener.name);
-        let tls = rules.and_then(|at| snapshot.listeners[at].tls.as_ref());
-        if let Some(tls) = tls {
-            shown["tls"] = listener_tls(tls);
-        }
-        (listener.name.clone(), shown)
-    });
-    shown.collect()
-}
-
-fn listeners_with_counts(process: &Process<'_>) -> Map<String, Value> {
-    let mut shown = listeners(process.snapshot);
-    for (name, listener) in &mut shown {
-        let counts = process.requests.listeners.get(name);
-        let counts = counts.cloned().unwrap_or_default();
-        listener["responses"] = json!(counts.responses);
-        listener["errors"] = json!(counts.errors);
-    }
-    shown
-}
-
-/// What ends when, as Unix times.
-fn listener_tls(tls: &ServerTls) -> Value {
-    let certificate = |certificate: &ServerCertificate| {
-        json!({
-            "file": certificate.file.display().to_string(),
-            "expires": certificate.not_after.as_secs(),
-        })
-    };
-    json!({
-        "certificates": tls.certificates.iter().map(certificate).collect::<Vec<_>>(),
-        "verifies_clients": tls.clients.is_some(),
-        "crl_next_update": tls.next_crl_update().map(|at| at.as_secs()),
-    })
 }
 
 /// What may be signed for, the roots that clients are given, by the SHA-256 of each, and what ends when, as Unix times.

@@ -2,6 +2,7 @@
 
 mod access_line;
 mod audit_record;
+mod caller;
 mod undecided;
 
 use std::error::Error;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::admission::HeldLimits;
 use super::audited::AuditNotes;
 use super::caller_rule::CallerRule;
-use super::client_connection::{ClientConnection, InFlight, NamedCaller, ShownSecret};
+use super::client_connection::{ClientConnection, InFlight, ShownSecret};
 use super::error::{ErrorKind, ProxyError};
 use super::passing::{self, Passage};
 use super::reception::Reception;
@@ -27,7 +28,7 @@ use super::shard_snapshot::ShardSnapshot;
 use super::traced::{AnsweredRequest, RequestTrace};
 use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
-use crate::caller::{CallerIndex, Identified};
+use crate::caller::Identified;
 use crate::config::AccessLog;
 use crate::policy::AskedFor;
 use crate::snapshot::{BuiltUpstream, Snapshot};
@@ -187,58 +188,6 @@ impl Exchange {
             caller: self.caller_index(),
             client: self.client(),
         }
-    }
-
-    /// Who sent it.
-    pub fn caller_index(&self) -> Option<CallerIndex> {
-        self.caller.map(|identified| identified.caller)
-    }
-
-    /// The name of who sent it.
-    pub fn caller_name(&self) -> Option<&str> {
-        let names = &self.shard.snapshot.callers.names;
-        self.caller_index().map(|caller| names.name(caller))
-    }
-
-    /// Who sent it, for what outlives the snapshot.
-    pub fn named_caller(&self) -> Option<NamedCaller> {
-        let means = self.caller?.means;
-        let opener = self.client().target();
-        let opener = opener.and_then(|target| target.caller.as_ref());
-        let of_opener = || opener.and_then(|opener| opener.shown.as_ref());
-        let shown = self.shown.as_ref().or_else(of_opener);
-        Some(NamedCaller {
-            name: self.caller_name()?.into(),
-            means,
-            shown: shown.filter(|_| !means.is_of_connection()).cloned(),
-        })
-    }
-
-    /// It asks for what outlives it, and its caller is known by this alone.
-    pub fn set_shown(&mut self, shown: ShownSecret) {
-        self.shown = Some(Arc::new(shown));
-    }
-
-    /// The header for callers is judged: it goes no further.
-    pub fn set_caller_header_judged(&mut self) {
-        self.judged_caller_header = true;
-    }
-
-    /// Whether the header for callers was judged.
-    pub fn caller_header_judged(&self) -> bool {
-        self.judged_caller_header
-    }
-
-    /// It is served though this list of callers would refuse it.
-    pub fn report(&mut self, rule: Option<CallerRule>) {
-        let Some(rule) = rule.filter(|_| self.reported.is_none()) else {
-            return;
-        };
-        self.reported = Some(rule);
-        self.notes.set_rule(rule.as_str());
-        let snapshot = &self.shard.snapshot;
-        let listener = &snapshot.listeners[self.listener].name;
-        snapshot.count_reported(listener, self.caller_name().unwrap_or_default());
     }
 
     /// What refuses it, for the audit.
