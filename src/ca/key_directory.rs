@@ -71,6 +71,18 @@ impl KeyDirectory {
         &self.path
     }
 
+    /// All files that it may hold.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let names = [
+            KEY_FILE,
+            CHAIN_FILE,
+            NEXT_KEY_FILE,
+            NEXT_CHAIN_FILE,
+            PREVIOUS_FILE,
+        ];
+        names.into_iter().map(|name| self.file(name))
+    }
+
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -100,7 +112,7 @@ impl KeyDirectory {
             }),
             (None, None) => None,
             (Some(_), None) => return Err(self.half(CHAIN_FILE, KEY_FILE)),
-            (None, Some(key)) if self.has_prepared_chain(&key) => None,
+            (None, Some(key)) if self.has_prepared_chain(CHAIN_FILE, &key) => None,
             (None, Some(_)) => return Err(self.half(KEY_FILE, CHAIN_FILE)),
         };
         // The key of the successor is not needed before the switch, and need not be on every machine.
@@ -115,8 +127,8 @@ impl KeyDirectory {
     }
 
     /// Whether a process that made a CA was ended when it had put the key in its place and not yet the chain.
-    fn has_prepared_chain(&self, key: &[u8]) -> bool {
-        let chain = self.prepared(CHAIN_FILE).ok().flatten();
+    fn has_prepared_chain(&self, chain: &str, key: &[u8]) -> bool {
+        let chain = self.prepared(chain).ok().flatten();
         chain.is_some_and(|chain| Issuer::read(&chain, key, SystemTime::now()).is_ok())
     }
 
@@ -156,7 +168,7 @@ impl KeyDirectory {
     /// There is one already, or the files cannot be made.
     pub fn create(&self, domains: &[String]) -> Result<(), KeyDirectoryError> {
         let _lock = self.lock()?;
-        self.refuse_existing([KEY_FILE, CHAIN_FILE])?;
+        self.make_room(KEY_FILE, CHAIN_FILE)?;
         self.write_new(domains, KEY_FILE, CHAIN_FILE).map(drop)
     }
 
@@ -172,7 +184,7 @@ impl KeyDirectory {
             let path = self.file(CHAIN_FILE);
             return Err(KeyDirectoryError::Missing { path, help });
         }
-        self.refuse_existing([NEXT_KEY_FILE, NEXT_CHAIN_FILE])?;
+        self.make_room(NEXT_KEY_FILE, NEXT_CHAIN_FILE)?;
         self.write_new(domains, NEXT_KEY_FILE, NEXT_CHAIN_FILE)
             .map(drop)
     }
@@ -257,7 +269,7 @@ impl KeyDirectory {
         self.prepare(key, made.key.as_bytes(), 0o600)?;
         self.prepare(chain, made.chain.as_bytes(), 0o644)?;
         // The key first: a chain without a key could have been published. What is ended between the two is completed at
-        // the next start.
+        // the next start, or made anew by the next command.
         self.put(key)?;
         self.put(chain)?;
         self.sync();
@@ -267,8 +279,19 @@ impl KeyDirectory {
         })
     }
 
-    fn refuse_existing(&self, names: [&str; 2]) -> Result<(), KeyDirectoryError> {
-        for name in names {
+    /// Takes away what is left of a CA whose making was interrupted: nobody has seen its chain.
+    ///
+    /// # Errors
+    /// One of the files of a CA is there for another reason.
+    fn make_room(&self, key: &str, chain: &str) -> Result<(), KeyDirectoryError> {
+        if self.metadata(chain)?.is_none()
+            && let Some(left) = self.key(key)?
+            && self.has_prepared_chain(chain, &left)
+        {
+            // Before the chain that tells what it is.
+            self.remove(key)?;
+        }
+        for name in [key, chain] {
             if self.metadata(name)?.is_some() {
                 return Err(KeyDirectoryError::Exists {
                     path: self.file(name),

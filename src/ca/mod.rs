@@ -11,6 +11,7 @@ mod name;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod trust_files;
 
 pub use certificates::{certificates, to_pem};
 pub use create::{NewIssuer, create};
@@ -21,3 +22,4 @@ pub use key_directory::{
 };
 pub use leaf::{Leaf, LeafError};
 pub use name::{CertifiedName, covers};
+pub use trust_files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUST_FILES, TRUSTSTORE_FILE};

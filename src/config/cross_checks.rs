@@ -2,10 +2,12 @@
 
 mod callers;
 mod egress;
+mod file_uses;
 mod interception;
 mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 
 use http::header::AUTHORIZATION;
 
@@ -21,6 +23,8 @@ use crate::jose::SigningKey;
 
 /// How many names are listed when none is close.
 const MOST_NAMES: usize = 8;
+
+pub(super) use file_uses::check as check_files;
 
 /// Reports what does not fit together.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
@@ -108,15 +112,30 @@ fn sockets(draft: &Draft, report: &Report<'_>) {
             ListenAddress::Tcp(address) => address.to_string(),
             ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
         };
-        let same = |(other, _): &&(ListenAddress, SourceSpan)| match (other, socket) {
+        let same = |other: &ListenAddress| match (other, socket) {
             (ListenAddress::Unix { path: a, .. }, ListenAddress::Unix { path: b, .. }) => a == b,
-            (a, b) => a == b,
+            (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => overlap_as_sockets(*a, *b),
+            _ => false,
         };
-        let first = draft.sockets[..index].iter().find(same);
-        let first = first.map(|(_, place)| format!("already used at {}", report.locate(place)));
+        let mut earlier = draft.sockets[..index].iter();
+        let first = earlier.find(|(other, _)| same(other));
+        let first = first.map(|(other, place)| {
+            let covers = match other {
+                ListenAddress::Tcp(other) if text != other.to_string() => format!(" by {other}"),
+                _ => String::new(),
+            };
+            format!("already used{covers} at {}", report.locate(place))
+        });
         let admin = draft.default_admin().map(ListenAddress::Tcp);
-        let admin = (admin.as_ref() == Some(socket))
-            .then(|| "it is the default of `address` in [admin]".to_owned());
+        let admin = admin.as_ref().is_some_and(same).then(|| {
+            let admin = draft.default_admin().map(|address| address.to_string());
+            match admin {
+                Some(admin) if admin != text => {
+                    format!("it covers {admin}, the default of `address` in [admin]")
+                }
+                _ => "it is the default of `address` in [admin]".to_owned(),
+            }
+        });
         if let Some(help) = first.or(admin) {
             report.error(
                 place,
@@ -125,6 +144,14 @@ fn sockets(draft: &Draft, report: &Report<'_>) {
             );
         }
     }
+}
+
+/// Whether only one of two sockets can be bound: they are the same, or one takes all addresses of the machine.
+fn overlap_as_sockets(a: SocketAddr, b: SocketAddr) -> bool {
+    let takes_all = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || takes_all && a.is_ipv4() == b.is_ipv4())
 }
 
 fn ambiguous_routes(draft: &Draft, report: &Report<'_>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::file_rules::FileUse;
 use super::otel::{self, WrittenTracing};
 use super::report::{Report, SourceSpan};
 use super::settings::{
@@ -38,6 +39,8 @@ pub(super) struct Draft {
     /// What `[callers."*"]` says.
     pub(super) caller_limits: Defined<Limits>,
     pub(super) references: References,
+    /// The files that are read or written.
+    pub(super) file_uses: Vec<FileUse>,
     /// Every address that is listened on.
     pub(super) sockets: Vec<(ListenAddress, SourceSpan)>,
     /// Whether anything is written under `listeners`.

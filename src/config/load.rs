@@ -1,6 +1,5 @@
 //! From files to a [`Config`].
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +16,7 @@ use zeroize::Zeroizing;
 use super::arguments::{ArgumentText, Arguments};
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::draft::Draft;
-use super::file_rules::FileRules;
+use super::file_rules::{FileRules, FileUses, is_configuration_name};
 use super::keys::{ROOT, ROOT_TABLE, SERVER};
 use super::program::{self, ProgramSettings};
 use super::read::Section;
@@ -233,9 +232,7 @@ fn list_now(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if path.extension() == Some(OsStr::new("toml")) && !hidden && !path.is_dir() {
+        if is_configuration_name(&path) && !path.is_dir() {
             paths.push(path);
         }
     }
@@ -313,10 +310,15 @@ fn check(
     }
     let max_bytes = max_file_bytes(sources, &tables);
     let mut draft = Draft::default();
+    let uses = FileUses::default();
     for (file, table) in &tables {
         let root = Section::root(&report, *file, table.get_ref(), &ROOT_TABLE);
         let base = sources[*file].path.parent().unwrap_or(Path::new(""));
-        let files = FileRules { base, max_bytes };
+        let files = FileRules {
+            base,
+            max_bytes,
+            uses: &uses,
+        };
         if program.is_none() {
             sections::read_ways_in(&root, &files, &mut draft);
         }
@@ -332,8 +334,10 @@ fn check(
     });
     draft.settle_proxies();
     draft.settle_limits();
+    draft.file_uses = uses.into_inner();
     if whole {
         cross_checks::check(&draft, &report);
+        cross_checks::check_files(&draft, &report, path);
     }
     let mut found = report.finish();
     if whole && !draft.has_listeners {

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use tracing::Level;
 
 use super::draft::Draft;
-use super::file_rules::FileRules;
+use super::file_rules::{FileRules, FileUses};
 use super::keys::{INTERCEPTION, INTERCEPTION_TABLE, ROOT_TABLE, UPSTREAM};
 use super::read::Section;
 use super::report::{Report, SourceSpan};
@@ -199,6 +199,7 @@ fn add_listener(draft: &mut Draft, settings: &ProgramSettings, place: &SourceSpa
     let files = FileRules {
         base: Path::new(""),
         max_bytes: 0,
+        uses: &FileUses::default(),
     };
     sections::read_ways_in(&root, &files, draft);
     // Mistakes of others that show only with it are told of the files.

@@ -163,6 +163,12 @@ impl<'a> Section<'a> {
         self.value(key.name)
     }
 
+    /// Where `key` is written; else the place of the table.
+    pub(super) fn place_written<K>(&self, key: &Key<K>) -> SourceSpan {
+        let written = self.written(key);
+        written.map_or_else(|| self.place.clone(), |value| value.place)
+    }
+
     /// Whether `key` is written, in whatever form.
     pub(super) fn has<K>(&self, key: &Key<K>) -> bool {
         self.table.contains_key(key.name)

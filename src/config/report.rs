@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -197,6 +198,13 @@ impl<'a> Report<'a> {
         let long = written.starts_with("\"\"\"") || written.starts_with("'''");
         let quotes = if long { 3 } else { 1 };
         span.start + quotes..span.end.saturating_sub(quotes)
+    }
+
+    /// All files, each as a place and by its path.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (SourceSpan, &Path)> {
+        let place = |file| SourceSpan { file, span: None };
+        let sources = self.sources.iter().enumerate();
+        sources.map(move |(file, source)| (place(file), source.path.as_path()))
     }
 
     /// `file:line:column`

@@ -66,6 +66,10 @@ impl KeyDirectory {
         fs::rename(self.file(from), self.file(to)).map_err(|error| self.io(to, error))
     }
 
+    pub(super) fn remove(&self, name: &str) -> Result<(), KeyDirectoryError> {
+        fs::remove_file(self.file(name)).map_err(|error| self.io(name, error))
+    }
+
     /// So that names outlive a power failure. Where the file system cannot do that, they need not.
     pub(super) fn sync(&self) {
         if let Ok(directory) = File::open(&self.path) {

@@ -168,6 +168,68 @@ fn a_ca_whose_making_was_interrupted_is_completed() {
 }
 
 #[test]
+fn a_command_that_was_interrupted_leaves_nothing_to_the_next() {
+    type Make = fn(&KeyDirectory, &[String]) -> Result<(), KeyDirectoryError>;
+    let commands: [(Make, &str, &str); 2] = [
+        (KeyDirectory::create, KEY_FILE, CHAIN_FILE),
+        (
+            KeyDirectory::create_successor,
+            NEXT_KEY_FILE,
+            NEXT_CHAIN_FILE,
+        ),
+    ];
+    for (make, key, chain) in commands {
+        // What of the two files had its place, and how much of the others had been written.
+        for (key_is_put, whole) in [(false, false), (false, true), (true, true)] {
+            let (_dir, directory) = directory();
+            if key == NEXT_KEY_FILE {
+                directory.create(&example()).unwrap();
+            }
+            make(&directory, &example()).unwrap();
+            let expected = held(&directory);
+            let prepared = |name: &str| directory.file(&format!(".{name}.new"));
+            fs::rename(directory.file(chain), prepared(chain)).unwrap();
+            let first = fs::read(directory.file(key)).unwrap();
+            if !key_is_put {
+                fs::rename(directory.file(key), prepared(key)).unwrap();
+            }
+            if !whole {
+                fs::write(prepared(chain), "-----BEGIN CERT").unwrap();
+            }
+            // For other domains than before.
+            make(&directory, &["example.org".to_owned()]).unwrap();
+            assert_eq!(held(&directory), expected, "{key} {key_is_put} {whole}");
+            assert_ne!(fs::read(directory.file(key)).unwrap(), first);
+            directory.read().unwrap();
+            if key == NEXT_KEY_FILE {
+                let switched = directory.switch(SystemTime::now());
+                assert_eq!(switched.unwrap(), Switched::Whole);
+            }
+        }
+        // A key whose chain is nowhere is somebody's.
+        let (_dir, directory) = directory();
+        if key == NEXT_KEY_FILE {
+            directory.create(&example()).unwrap();
+        }
+        make(&directory, &example()).unwrap();
+        fs::remove_file(directory.file(chain)).unwrap();
+        let refused = refused(&directory, make(&directory, &example()));
+        assert_eq!(
+            refused,
+            format!("CA/{key} is there already; nothing was changed")
+        );
+    }
+}
+
+/// The names of all files, in order.
+fn held(directory: &KeyDirectory) -> Vec<std::ffi::OsString> {
+    let files = fs::read_dir(directory.path()).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
 fn a_switch_that_was_interrupted_is_finished() {
     let now = SystemTime::now();
     let (_dir, directory) = directory();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::draft::{Draft, DraftRule};
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::forward::leads_to;
-use super::super::settings::{EgressAction, EgressRule, Forwarding, HostPattern, Upstream};
+use super::super::settings::{EgressAction, EgressRule, Forwarding, HostPattern, Route, Upstream};
 use super::super::words::{QuotedWord, did_you_mean};
 
 /// Reports it.
@@ -94,8 +94,7 @@ fn hosts_with_credentials(draft: &Draft, report: &Report<'_>) {
             for (name, slot) in &draft.upstreams {
                 if let Some((Some(upstream), _)) = slot
                     && upstream.has_credentials()
-                    && is_led_to(draft, &rule.rule, name)
-                    && let Some(own) = own_host(upstream, host)
+                    && let Some(own) = covered_host(draft, &rule.rule, upstream, host)
                 {
                     report_host(report, place, host, (name, &own));
                 }
@@ -104,33 +103,57 @@ fn hosts_with_credentials(draft: &Draft, report: &Report<'_>) {
     }
 }
 
-/// Whether a listener that the rule is for leads to the upstream.
-fn is_led_to(draft: &Draft, rule: &EgressRule, upstream: &str) -> bool {
-    let routed = |listener: &str| {
-        let mut routes = draft.routes.iter();
-        routes.any(|(route, _)| {
-            route.upstream == upstream
-                && route
-                    .listener
-                    .as_deref()
-                    .is_none_or(|name| name == listener)
-        })
+/// A host that the pattern of a rule covers, and by which a listener of the rule leads to the upstream: an own name of it,
+/// or the host of a route.
+fn covered_host(
+    draft: &Draft,
+    rule: &EgressRule,
+    upstream: &Upstream,
+    pattern: &HostPattern,
+) -> Option<String> {
+    let listeners = draft.forward_listeners.iter();
+    let mut listeners = listeners.filter(|((name, _), _)| rule.is_for(name));
+    let routes = || {
+        let routes = draft.routes.iter().map(|(route, _)| route);
+        routes.filter(|route| route.upstream == upstream.name)
     };
-    draft.forward_listeners.iter().any(|((name, forward), _)| {
-        rule.is_for(name) && (leads_to(&forward.upstreams, upstream) || routed(name))
+    let is_for = |route: &Route, name: &str| route.listener.as_deref().is_none_or(|it| it == name);
+    listeners.find_map(|((name, forward), _)| {
+        let mut routes = routes().filter(|route| is_for(route, name)).peekable();
+        let is_led_to = leads_to(&forward.upstreams, &upstream.name) || routes.peek().is_some();
+        let own = is_led_to.then(|| upstream.destinations());
+        let own = own.into_iter().flatten();
+        let mut own = own.map(|(_, host, _)| HostPattern::Exact(host));
+        let own = own.find(|own| covers(pattern, own));
+        let routed = || {
+            routes
+                .map(|route| &route.host)
+                .find(|host| covers(pattern, host))
+        };
+        own.or_else(|| routed().cloned())
+            .map(|host| host.to_string())
     })
 }
 
-/// The name of the upstream that the pattern matches, at any depth.
-fn own_host(upstream: &Upstream, pattern: &HostPattern) -> Option<String> {
-    let mut own = upstream.destinations().map(|(_, host, _)| host);
-    own.find(|own| match pattern {
-        HostPattern::Any => true,
-        HostPattern::Exact(name) => name == own,
-        HostPattern::Wildcard(parent) => own
-            .strip_suffix(parent.as_str())
-            .is_some_and(|front| front.ends_with('.')),
-    })
+/// Whether a pattern of a rule, which stands for names of any depth, has a host in common with what leads to an upstream.
+fn covers(rule: &HostPattern, led: &HostPattern) -> bool {
+    let is_below = |name: &str, parent: &str| {
+        let front = name.strip_suffix(parent);
+        front.is_some_and(|front| front.ends_with('.'))
+    };
+    match (rule, led) {
+        // What nothing names is for no upstream in particular.
+        (_, HostPattern::Any) => false,
+        (HostPattern::Any, _) => true,
+        (HostPattern::Exact(name), HostPattern::Exact(led)) => name == led,
+        (HostPattern::Exact(name), HostPattern::Wildcard(parent)) => {
+            name.split_once('.').is_some_and(|(_, rest)| rest == parent)
+        }
+        (HostPattern::Wildcard(parent), HostPattern::Exact(led)) => is_below(led, parent),
+        (HostPattern::Wildcard(parent), HostPattern::Wildcard(led)) => {
+            led == parent || is_below(led, parent)
+        }
+    }
 }
 
 fn report_host(

@@ -22,7 +22,10 @@ impl Audit {
         let (value, file) = section.read(&AUDIT.file)?;
         let file = value.check(match file {
             STDOUT => Ok(AuditFile::Stdout),
-            path => file_of(path, files).map(AuditFile::Path),
+            path => file_of(path, files).map(|path| {
+                files.note_written(path.clone(), &value.place, "the record of [audit]");
+                AuditFile::Path(path)
+            }),
         });
         Some(Self {
             file: file?,

@@ -107,7 +107,7 @@ fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToke
     let (issued_by, issuer) = issuer?;
     let keys = match jwks_file {
         Some((named, path)) => {
-            let file = files.named(path);
+            let file = files.named(path, &named.place);
             permissions::check(&named, &file);
             named.check(check_keys(&file));
             if tls.is_some()

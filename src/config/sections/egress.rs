@@ -5,7 +5,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::super::draft::{Draft, DraftRule, NameUse};
-use super::super::file_rules::FileRules;
+use super::super::file_rules::{FileRules, FileUses};
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
 use super::super::read::Section;
 use super::super::settings::{
@@ -22,6 +22,7 @@ impl Default for Egress {
             let nothing = FileRules {
                 base: Path::new(""),
                 max_bytes: 0,
+                uses: &FileUses::default(),
             };
             Self::read(section, &nothing, &mut Draft::default())
         })

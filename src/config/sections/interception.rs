@@ -8,16 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use httpdate::fmt_http_date;
 use rustix::fs::{Access, access};
 
-use super::super::file_rules::FileRules;
+use super::super::file_rules::{FileRules, canonical};
 use super::super::keys::INTERCEPTION;
 use super::super::permissions;
-use super::super::read::{Key, Section};
+use super::super::read::Section;
 use super::super::report::SourceSpan;
 use super::super::settings::Interception;
 use super::tls::check_roots;
 use super::validity;
 use crate::ca::{
-    CHAIN_FILE, Chain, Issuer, IssuerError, KEY_FILE, KeyDirectory, KeyDirectoryError,
+    CHAIN_FILE, Chain, Issuer, IssuerError, KEY_FILE, KeyDirectory, KeyDirectoryError, TRUST_FILES,
 };
 use crate::files;
 
@@ -27,7 +27,7 @@ impl Interception {
         let leaf_lifetime = section.read(&INTERCEPTION.leaf_lifetime);
         let roots_file = section.read(&INTERCEPTION.roots_file);
         let roots_file = roots_file.map(|(value, path)| {
-            let file = files.named(path);
+            let file = files.named(path, &value.place);
             permissions::check(&value, &file);
             check_roots(&value, &file);
             file
@@ -48,24 +48,37 @@ impl Interception {
             roots_file,
             leaf_lifetime,
         };
-        if read.key_directory == read.trust_directory {
-            let place = place_of(section, &INTERCEPTION.trust_directory);
+        let directories = vec![read.key_directory.clone(), read.trust_directory.clone()];
+        let [key_place, trust_place] = [
+            section.place_written(&INTERCEPTION.key_directory),
+            section.place_written(&INTERCEPTION.trust_directory),
+        ];
+        if let [key, trust] = &canonical(directories)[..]
+            && key == trust
+        {
             let message = "`trust_directory` is the directory of the key";
             let help = "expected another one: clients have to read it, and may not read the key";
-            section.report.error(&place, message, help);
+            section.report.error(&trust_place, message, help);
+        } else {
+            for path in KeyDirectory::new(&read.key_directory).files() {
+                files.note_written(path, &key_place, "the CA of [interception]");
+            }
+            for name in TRUST_FILES {
+                let path = read.trust_directory.join(name);
+                files.note_written(path, &trust_place, "what clients of [interception] trust");
+            }
         }
         read.check_issuer(section);
-        let place = place_of(section, &INTERCEPTION.trust_directory);
         if let Err(reason) = can_be_written(&read.trust_directory) {
             let message = "`trust_directory` cannot be written";
-            section.report.error(&place, message, reason);
+            section.report.error(&trust_place, message, reason);
         }
         Some(read)
     }
 
     /// Reports what is wrong with the issuer that is there, or why none can be made.
     fn check_issuer(&self, section: &Section<'_>) {
-        let place = place_of(section, &INTERCEPTION.key_directory);
+        let place = section.place_written(&INTERCEPTION.key_directory);
         let refuse = |message: &str, help: String| section.report.error(&place, message, help);
         let directory = KeyDirectory::new(&self.key_directory);
         let held = files::run_within_timeout(&self.key_directory, move || Ok(directory.read()));
@@ -109,7 +122,7 @@ impl Interception {
                 );
             }
             Err(error @ IssuerError::Domain { .. }) => {
-                let place = place_of(section, &INTERCEPTION.domains);
+                let place = section.place_written(&INTERCEPTION.domains);
                 let help = format!(
                     "{error}; `sidebearer ca create` makes one that may, as a successor if clients trust this one"
                 );
@@ -140,11 +153,6 @@ impl Interception {
             section.report.warning(place, message, help);
         }
     }
-}
-
-fn place_of<K>(section: &Section<'_>, key: &Key<K>) -> SourceSpan {
-    let written = section.written(key);
-    written.map_or_else(|| section.place.clone(), |value| value.place)
 }
 
 /// Whether files can be made in a directory that may have to be made itself, as far as that can be known without

@@ -24,7 +24,9 @@ impl Kubernetes {
             let help = "use https: the token of the gateway itself would be sent in plain text";
             value.error("is not asked over TLS", help);
         }
-        let (token_file, ca_file) = (files.named(&token_file?), files.named(&ca_file?));
+        let place = |key| section.place_written(key);
+        let token_file = files.named(&token_file?, &place(&KUBERNETES.token_file));
+        let ca_file = files.named(&ca_file?, &place(&KUBERNETES.ca_file));
         // What a pod is given need not be where its configuration is checked.
         let given = |file: &NamedFile| file.path().starts_with(OF_POD);
         if let Some(value) = section

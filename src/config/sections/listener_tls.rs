@@ -91,7 +91,7 @@ fn file<'a>(
     files: &FileRules<'_>,
 ) -> Option<(Value<'a>, NamedFile)> {
     let (value, path) = path?;
-    let file = files.named(path);
+    let file = files.named(path, &value.place);
     permissions::check(&value, &file);
     Some((value, file))
 }

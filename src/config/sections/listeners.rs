@@ -91,6 +91,9 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             let says = [!hosts.is_empty(), !allow_origins.is_empty(), allow_browsers];
             refuse_on_unix_socket(&section, says);
         }
+        if let ListenAddress::Unix { path, .. } = &socket {
+            files.note_written(path.clone(), &value.place, "a unix socket");
+        }
         draft.sockets.push((socket.clone(), value.place.clone()));
         if let ListenAddress::Tcp(address) = socket
             && is_redirected

@@ -38,7 +38,7 @@ fn read(
             .and_then(|file| file.text("the path of a file"));
         let place = section.place.clone();
         match (file, env) {
-            (Some(path), None) => SecretSource::File(files.named(path)),
+            (Some(path), None) => SecretSource::File(files.named(path, &value.place)),
             (None, Some(name)) => SecretSource::Env(name.to_owned()),
             _ => {
                 let message = format!("invalid {}", value.name());

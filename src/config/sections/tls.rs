@@ -51,8 +51,9 @@ impl Tls {
     /// What every `tls` table may hold.
     pub(super) fn read_keys(section: &Section<'_>, files: &FileRules<'_>) -> Self {
         let file = |key| {
-            let (value, path) = section.read(key)?;
-            Some((value, files.named(path)))
+            let (value, path): (Value<'_>, &str) = section.read(key)?;
+            let file = files.named(path, &value.place);
+            Some((value, file))
         };
         let ca_file = file(&TLS.ca_file);
         let certificate_file = file(&TLS.certificate_file);

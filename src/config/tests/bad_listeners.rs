@@ -320,3 +320,39 @@ allow_browsers = false
         |                  ^^^^ no web page reaches a unix socket: nothing is refused there
     "##);
 }
+
+#[test]
+fn an_address_that_another_one_covers_is_refused() {
+    let listener = |address: &str| {
+        format!(
+            "\n[[listeners]]\naddress = \"{address}\"\nupstream = \"crm\"\nallow_network = true\n"
+        )
+    };
+    let said = refused(&[
+        &listener("0.0.0.0:7080"),
+        &listener("127.0.0.1:7080"),
+        UPSTREAM,
+        CREDENTIAL,
+    ]);
+    assert!(
+        said.contains("address `127.0.0.1:7080` is used twice")
+            && said.contains("already used by 0.0.0.0:7080 at sidebearer.toml:3:11"),
+        "{said}"
+    );
+    let health = "\n[health]\naddress = \"0.0.0.0:7090\"\n";
+    let said = refused(&[LISTENER, health, UPSTREAM, CREDENTIAL]);
+    assert!(
+        said.contains("it covers 127.0.0.1:7090, the default of `address` in [admin]"),
+        "{said}"
+    );
+    for (one, other) in [
+        ("0.0.0.0:7080", "127.0.0.1:7081"),
+        ("127.0.0.1:7080", "127.0.0.2:7080"),
+        // Whether IPv6 takes IPv4 too is the system's to say.
+        ("[::]:7080", "127.0.0.1:7080"),
+        ("0.0.0.0:0", "127.0.0.1:0"),
+    ] {
+        let said = accepted(&[&listener(one), &listener(other), UPSTREAM, CREDENTIAL]);
+        assert!(!said.contains("twice"), "{one} {other}: {said}");
+    }
+}

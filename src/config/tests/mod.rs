@@ -24,6 +24,8 @@ mod callers;
 mod declared;
 mod documented;
 mod egress;
+mod egress_credentials;
+mod file_uses;
 mod forward;
 mod good;
 mod good_auth;

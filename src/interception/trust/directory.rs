@@ -7,10 +7,11 @@ use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 
-use super::files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE, put};
+use super::files::put;
 use super::truststore::truststore;
 use super::variables::shell;
 use crate::ca::to_pem;
+use crate::ca::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE};
 
 /// Everyone may look into a directory that is made here.
 const OPEN: u32 = 0o755;

@@ -7,15 +7,6 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// The roots of ours alone.
-pub const CA_FILE: &str = "ca.pem";
-/// Ours and all others.
-pub const BUNDLE_FILE: &str = "bundle.pem";
-/// The same for Java (PKCS#12).
-pub const TRUSTSTORE_FILE: &str = "truststore.p12";
-/// Sets the variables, for a shell.
-pub const SHELL_FILE: &str = "env.sh";
-
 /// Everyone may read them: there is nothing secret in them.
 const READABLE: u32 = 0o644;
 

@@ -9,6 +9,5 @@ mod truststore;
 mod variables;
 
 pub use directory::write;
-pub use files::{BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE};
 pub use java::{JAVA_TUNNEL_SCHEMES, with_java_options};
 pub use variables::variables;

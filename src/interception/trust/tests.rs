@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 
 use super::*;
-use crate::ca;
+use crate::ca::{self, BUNDLE_FILE, CA_FILE, SHELL_FILE, TRUSTSTORE_FILE};
 
 fn roots() -> Vec<CertificateDer<'static>> {
     let made = ca::create(&["example.com".to_owned()], SystemTime::now()).unwrap();

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::files::{BUNDLE_FILE, CA_FILE, TRUSTSTORE_FILE, put};
+use super::files::put;
 use super::java::{JAVA_OPTIONS, JAVA_TUNNEL_SCHEMES, with_java_options};
 use super::truststore::PASSWORD;
+use crate::ca::{BUNDLE_FILE, CA_FILE, TRUSTSTORE_FILE};
 
 /// The variables that name the file with all roots. Node and Deno add them to those that they bring along, so that they
 /// trust what every other runtime does, the CAs of a company too.

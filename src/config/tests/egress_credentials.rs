@@ -1,0 +1,87 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+#[test]
+fn what_passes_to_a_host_with_a_credential_has_to_name_it_exactly() {
+    let rule = |host: &str, lines: &str| {
+        format!("\n[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"pass\"\n{lines}\n")
+    };
+    let exact = rule("crm.example.com", "");
+    assert_snapshot!(accepted(&[FORWARD, &exact, UPSTREAM, CREDENTIAL]), @r##"
+    warning: `crm.example.com` is the host of upstream `crm`, whose token does not go along
+      --> sidebearer.toml:8:10
+       |
+     8 | hosts = ["crm.example.com"]
+       |          ^^^^^^^^^^^^^^^^^ tunnels to it, and what its `url` does not begin with, pass without a token
+    "##);
+    let wildcard = rule("*.example.com", "");
+    assert_snapshot!(refused(&[FORWARD, &wildcard, UPSTREAM, CREDENTIAL]), @r##"
+    error: `*.example.com` covers `crm.example.com`, the host of upstream `crm`, whose token would not go along
+      --> sidebearer.toml:8:10
+       |
+     8 | hosts = ["*.example.com"]
+       |          ^^^^^^^^^^^^^^^ name each host that may pass, and this one only if that is meant
+    "##);
+    let deeper = "\n[upstreams.deep]\nurl = \"https://a.b.example.net\"\nhosts = [\"a.b.example.org:8443\"]\ncredential = \"crm\"\n";
+    for host in ["*.example.org", "*.b.example.org", "*.example.net"] {
+        let refused = refused(&[FORWARD, &rule(host, ""), UPSTREAM, deeper, CREDENTIAL]);
+        assert!(refused.contains("the host of upstream `deep`"), "{refused}");
+    }
+    // Not by a listener that leads there, or without a token anyway.
+    let other = FORWARD.replace("proxy", "other").replace("3128", "3129") + "upstreams = []\n";
+    let only = rule("*.example.com", "listeners = [\"other\"]");
+    assert_eq!(
+        accepted(&[FORWARD, &other, &only, UPSTREAM, CREDENTIAL]),
+        ""
+    );
+    let bare = "\n[upstreams.crm]\nurl = \"https://crm.example.com\"\n";
+    assert_eq!(accepted(&[FORWARD, &wildcard, bare]), "");
+    let denied = wildcard.replace("pass", "deny");
+    assert_eq!(accepted(&[FORWARD, &denied, UPSTREAM, CREDENTIAL]), "");
+}
+
+#[test]
+fn what_passes_to_the_host_of_a_route_with_a_credential_has_to_name_it_exactly() {
+    let route = |host: &str| format!("\n[[routes]]\nupstream = \"crm\"\nhost = \"{host}\"\n");
+    let rule =
+        |host: &str| format!("\n[[egress.rules]]\nhosts = [\"{host}\"]\naction = \"pass\"\n");
+    let found = |listener: &str, route: &str, rule: &str, upstream: &str| {
+        let (directory, loaded) = load_parts(&[listener, route, rule, upstream, CREDENTIAL]);
+        let found = loaded.map_or_else(|refused| refused, |loaded| loaded.warnings);
+        shown(&directory, &found)
+    };
+    assert_snapshot!(found(FORWARD, &route("crm.old.test"), &rule("*.old.test"), UPSTREAM), @r##"
+    error: `*.old.test` covers `crm.old.test`, the host of upstream `crm`, whose token would not go along
+       --> sidebearer.toml:12:10
+        |
+     12 | hosts = ["*.old.test"]
+        |          ^^^^^^^^^^^^ name each host that may pass, and this one only if that is meant
+    "##);
+    // How the host of a route and that of a rule are to each other, and what is said.
+    for (routed, passing, expected) in [
+        ("crm.old.test", "crm.old.test", "warning"),
+        ("*.old.test", "crm.old.test", "warning"),
+        ("*.old.test", "a.crm.old.test", ""),
+        ("*.old.test", "old.test", ""),
+        ("*.old.test", "*.old.test", "error"),
+        ("*.old.test", "*.test", "error"),
+        ("*.old.test", "*.crm.old.test", ""),
+        ("crm.old.test", "*.crm.old.test", ""),
+        ("crm.old.test", "*.older.test", ""),
+    ] {
+        let said = found(FORWARD, &route(routed), &rule(passing), UPSTREAM);
+        let kind = said.split(':').next().unwrap();
+        assert_eq!(kind, expected, "{routed} {passing}: {said}");
+    }
+    // Without a token anyway, or by another listener.
+    let bare = "\n[upstreams.crm]\nurl = \"https://crm.example.com\"\n";
+    let said = found(FORWARD, &route("crm.old.test"), &rule("*.old.test"), bare);
+    assert!(!said.contains("token"), "{said}");
+    let elsewhere = route("crm.old.test") + "listener = \"app\"\n";
+    let listeners = FORWARD.to_owned() + LISTENER + "name = \"app\"\n";
+    assert_eq!(
+        found(&listeners, &elsewhere, &rule("*.old.test"), UPSTREAM),
+        ""
+    );
+}
