@@ -122,15 +122,20 @@ async fn respond(
     body: Incoming,
 ) -> Response<AnswerBody> {
     let scope = socket.scope;
+    let path = head.uri.path();
+    let paths = || PATHS.iter().filter(|known| known.is_in(scope));
+    let known = paths().find(|known| known.path == path);
     if scope == Scope::All
         && let Err(error) = admit_to_admin(head, socket.addresses)
     {
         let refusal = json!({ "error": error.kind.code(), "detail": error.detail });
-        return json_answer(error.kind.status(), &refusal).map(Either::Left);
+        let mut response = json_answer(error.kind.status(), &refusal);
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            allow(&mut response, known);
+        }
+        return response.map(Either::Left);
     }
-    let path = head.uri.path();
-    let paths = || PATHS.iter().filter(|known| known.is_in(scope));
-    let Some(known) = paths().find(|known| known.path == path) else {
+    let Some(known) = known else {
         let pages: Vec<String> = paths().map(|known| known.to_string()).collect();
         let body = json!({ "error": "not_found", "pages": pages });
         return json_answer(StatusCode::NOT_FOUND, &body).map(Either::Left);
@@ -190,9 +195,19 @@ fn events(admin: &Arc<Admin>, socket: &PageSocket, method: &Method) -> Response<
 fn method_not_allowed(known: &KnownPath) -> Response<Full<Bytes>> {
     let body = json!({ "error": "method_not_allowed" });
     let mut response = json_answer(StatusCode::METHOD_NOT_ALLOWED, &body);
-    let allowed = HeaderValue::from_static(if known.by_post { "POST" } else { "GET, HEAD" });
-    response.headers_mut().insert(header::ALLOW, allowed);
+    allow(&mut response, Some(known));
     response
+}
+
+/// A 405 names what is allowed (RFC 9110 section 15.5.6): for this path, or for one that is not there.
+fn allow(response: &mut Response<Full<Bytes>>, known: Option<&KnownPath>) {
+    let allowed = match known {
+        Some(known) if known.by_post => "POST",
+        Some(_) => "GET, HEAD",
+        None => "",
+    };
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(header::ALLOW, allowed);
 }
 
 fn health(good: bool, body: &Value) -> Response<Full<Bytes>> {

@@ -277,6 +277,9 @@ async fn other_pages_and_methods_are_refused_without_cors() {
         (Method::POST, "/events", "GET, HEAD"),
         (Method::OPTIONS, "/reload", "POST"),
         (Method::GET, "/reload", "POST"),
+        (Method::TRACE, "/livez", "GET, HEAD"),
+        (Method::TRACE, "/reload", "POST"),
+        (Method::TRACE, "/nowhere", ""),
     ] {
         let answer = ask(method, path).await;
         assert_eq!(
@@ -285,7 +288,6 @@ async fn other_pages_and_methods_are_refused_without_cors() {
             "{path}"
         );
     }
-    assert_eq!(ask(Method::TRACE, "/livez").await.status, 405);
     for path in ["/livez", "/status"] {
         assert_eq!(ask(Method::GET, path).await.status, 200);
     }
