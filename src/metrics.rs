@@ -53,7 +53,7 @@ use crate::build_info;
 
 use caller_tokens::CallerTokenSeries;
 use callers::CALLER;
-use families::{VALID, counter, gauge, histogram, unix_now};
+use families::{Families, Family, VALID, counter, gauge, histogram, unix_now};
 use handshakes::HandshakeSeries;
 use interception::InterceptionSeries;
 use process::ProcessSeries;
@@ -72,6 +72,7 @@ const TOKEN_BUCKETS: &[f64] = &[
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    families: Families,
     requests: IntCounterVec,
     errors: IntCounterVec,
     reported: IntCounterVec,
@@ -101,8 +102,9 @@ pub struct Metrics {
 impl Metrics {
     /// An empty set, with the build information filled in.
     pub fn new() -> Arc<Self> {
-        let metrics = Self {
+        let mut metrics = Self {
             registry: Registry::new(),
+            families: Families(Vec::new()),
             requests: counter(
                 "sidebearer_requests_total",
                 "Requests answered, by the status sent.",
@@ -205,7 +207,7 @@ impl Metrics {
         build
             .with_label_values(&[build_info::COMMIT, build_info::VERSION])
             .set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 18] = [
+        let all: [Box<dyn Family>; 18] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.reported.clone()),
@@ -231,9 +233,11 @@ impl Metrics {
         let all = all.chain(metrics.caller_tokens.collectors());
         let all = all.chain(metrics.interception.collectors());
         let all = all.chain(metrics.process.collectors());
-        for collector in all.chain(metrics.handshakes.collectors()) {
-            metrics.registry.register(collector).expect(VALID);
+        let all: Vec<_> = all.chain(metrics.handshakes.collectors()).collect();
+        for family in &all {
+            metrics.registry.register(family.collector()).expect(VALID);
         }
+        metrics.families = Families(all);
         for outcome in ["success", "failure"] {
             metrics.reloads.with_label_values(&[outcome]);
         }
@@ -281,6 +285,14 @@ impl Metrics {
         self.interception.show(issuers);
     }
 
+    /// Forgets the series of what the configuration no longer has, as `keeps` says of a label and its value. What is
+    /// counted by handles from before is lost.
+    pub fn forget_series(&self, keeps: impl Fn(&str, &str) -> bool) {
+        for family in &self.families.0 {
+            family.forget(&keeps);
+        }
+    }
+
     /// Counts a reload.
     pub fn record_reload(&self, success: bool) {
         let outcome = if success { "success" } else { "failure" };
@@ -306,5 +318,87 @@ impl Metrics {
         let encoded = TextEncoder::new().encode(&families, &mut text);
         debug_assert!(encoded.is_ok(), "writing to memory does not fail");
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets every series begin that names something of a configuration.
+    fn begin_all(metrics: &Metrics, name: &str) {
+        let owned = name.to_owned();
+        let names = || std::iter::once(&owned);
+        let list = [&owned];
+        let pairs = [(&owned, &owned)];
+        metrics.begin(
+            list.into_iter(),
+            list.into_iter(),
+            list.into_iter(),
+            pairs.into_iter(),
+        );
+        metrics.begin_reported(names());
+        metrics.begin_interception(names());
+        metrics.count_reported(name, name);
+        metrics.egress(name, name);
+        let traffic = metrics.traffic(name, name);
+        traffic.count_response(http::StatusCode::OK, Some((0, name)));
+        traffic.count_error("rate_limited", Some(name));
+        traffic.tunnels().count_begin();
+        metrics.upstream(name);
+        metrics.token_echoes(name);
+        metrics.credential(name).set_settings_pending(true);
+        metrics.caller_keys(name).count_fetch("success");
+        metrics.count_handshake(name, "success");
+        let expiry = ListenerExpiry {
+            listener: name,
+            certificates: vec![(std::path::Path::new("own.pem"), Duration::from_secs(1))],
+            next_crl_update: Some(Duration::from_secs(1)),
+        };
+        metrics.show_expiry(std::iter::once(expiry));
+    }
+
+    #[test]
+    fn series_of_what_is_gone_are_forgotten_and_all_others_stay() {
+        let metrics = Metrics::new();
+        let before = metrics.render();
+        begin_all(&metrics, "gone");
+        let whole = metrics.render();
+        // Every family that has labels of the configuration is among them.
+        let labels = [
+            "listener",
+            "upstream",
+            "credential",
+            "caller",
+            "issuer",
+            "rule",
+        ];
+        let names = |page: &str, name: &str| {
+            let has = |line: &&str| {
+                labels
+                    .iter()
+                    .any(|it| line.contains(&format!("{it}=\"{name}\"")))
+            };
+            let lines: Vec<_> = page.lines().filter(has).map(str::to_owned).collect();
+            lines
+        };
+        for family in &metrics.families.0 {
+            for desc in family.collector().desc() {
+                let is_of_configuration =
+                    (desc.variable_labels.iter()).any(|it| labels.contains(&it.as_str()));
+                let is_there = names(&whole, "gone")
+                    .iter()
+                    .any(|line| line.starts_with(&desc.fq_name));
+                assert_eq!(is_there, is_of_configuration, "{}", desc.fq_name);
+            }
+        }
+        begin_all(&metrics, "kept");
+        let kept = names(&metrics.render(), "kept");
+        metrics.forget_series(|label, value| !labels.contains(&label) || value != "gone");
+        assert_eq!(names(&metrics.render(), "gone"), Vec::<String>::new());
+        assert_eq!(names(&metrics.render(), "kept"), kept);
+        metrics.forget_series(|label, _| !labels.contains(&label));
+        let left = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(left(&metrics.render()), left(&before));
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::admin::{Admin, ReloadRequest};
 use crate::audit::{Record, ReloadEvent};
@@ -20,6 +20,10 @@ use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
 use crate::sockets::Sockets;
 use crate::telemetry::LogHandle;
 use crate::watch::{Changes, Watcher};
+
+/// For how long the series of what a reload has removed stay, at most: whoever reads them now and then sees what was
+/// counted last.
+const SERIES_KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// Replaces what is served, as a whole or not at all.
 pub struct Reloader {
@@ -54,6 +58,7 @@ impl Reloader {
     ) {
         self.catch_up().await;
         let mut stuck = false;
+        let mut forget_at = None;
         loop {
             let refused = self.admin.last_reload().refused.is_some();
             let snapshot = self.snapshots.load_full();
@@ -62,7 +67,15 @@ impl Reloader {
             let again = snapshot.config.server.reload_retry_interval;
             // Whatever happens next may cure what a rotation stuck at.
             let was_stuck = std::mem::take(&mut stuck);
+            let due = forget_at;
+            let due = async { sleep_until(due.unwrap_or_else(Instant::now)).await };
             tokio::select! {
+                () = due, if forget_at.is_some() => {
+                    let metrics = &self.admin.metrics;
+                    metrics.forget_series(|label, value| snapshot.has_series(label, value));
+                    forget_at = None;
+                    continue;
+                }
                 Some(answer) = requests.recv() => {
                     // The one who asked may have left.
                     let _ = answer.send(self.reload().await);
@@ -81,6 +94,7 @@ impl Reloader {
                 }
                 else => return,
             }
+            forget_at.get_or_insert_with(|| Instant::now() + SERIES_KEPT);
         }
     }
 

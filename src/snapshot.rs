@@ -252,6 +252,20 @@ pub struct StandbyCertificate {
 }
 
 impl Snapshot {
+    /// Whether series with this label of metrics are of something that the configuration has. Those of other labels are.
+    pub fn has_series(&self, label: &str, value: &str) -> bool {
+        let config = &self.config;
+        match label {
+            "listener" => self.listener(value).is_some(),
+            "upstream" => value.is_empty() || config.upstreams.contains_key(value),
+            "credential" => config.credentials.contains_key(value),
+            "caller" => value.is_empty() || config.callers.contains_key(value),
+            "issuer" => self.caller_tokens.has_issuer(value),
+            "rule" => self.egress.rules().any(|rule| rule == value),
+            _ => true,
+        }
+    }
+
     /// What one listener sends to one upstream is counted here; `None` where no route matched.
     pub fn traffic(&self, listener: usize, upstream: Option<usize>) -> &TrafficMetrics {
         let column = upstream.map_or(0, |at| at + 1);

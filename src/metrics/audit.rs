@@ -1,9 +1,8 @@
 //! What becomes of the records of the audit.
 
-use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::families::{VALID, counter};
+use super::families::{Family, VALID, counter};
 
 /// Counts the records of the audit.
 #[derive(Debug, Clone)]
@@ -43,7 +42,7 @@ impl AuditMetrics {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 3] {
+    pub(super) fn collectors(&self) -> [Box<dyn Family>; 3] {
         [
             Box::new(self.records.clone()),
             Box::new(self.write_errors.clone()),

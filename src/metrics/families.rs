@@ -1,11 +1,68 @@
 //! What metrics are made of: a family for each, with a series for each combination of labels.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::{
+    Counter, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts,
+};
 
 /// Names and labels are constants here, and every test makes a `Metrics`.
 pub(super) const VALID: &str = "metric names and labels are valid and unique";
+
+/// All series of one name.
+pub(super) trait Family: Send + Sync {
+    /// What shows them.
+    fn collector(&self) -> Box<dyn Collector>;
+
+    /// Forgets the series with a label whose value need not be kept, as `keeps` says of a label and its value.
+    fn forget(&self, keeps: &dyn Fn(&str, &str) -> bool);
+}
+
+/// All families.
+pub(super) struct Families(pub(super) Vec<Box<dyn Family>>);
+
+impl fmt::Debug for Families {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Families").field(&self.0.len()).finish()
+    }
+}
+
+impl<B: MetricVecBuilder + 'static> Family for MetricVec<B> {
+    fn collector(&self) -> Box<dyn Collector> {
+        Box::new(self.clone())
+    }
+
+    fn forget(&self, keeps: &dyn Fn(&str, &str) -> bool) {
+        let families = self.collect();
+        for series in families.iter().flat_map(|family| family.get_metric()) {
+            let labels = series.get_label().iter();
+            let labels: HashMap<_, _> = labels.map(|it| (it.name(), it.value())).collect();
+            if !labels.iter().all(|(label, value)| keeps(label, value)) {
+                // An error only says that there is no such series any more.
+                let _ = self.remove(&labels);
+            }
+        }
+    }
+}
+
+/// Series without labels of the configuration stay.
+macro_rules! single {
+    ($($single:ty),*) => {
+        $(impl Family for $single {
+            fn collector(&self) -> Box<dyn Collector> {
+                Box::new(self.clone())
+            }
+
+            fn forget(&self, _: &dyn Fn(&str, &str) -> bool) {}
+        })*
+    };
+}
+
+single!(Counter, Gauge, IntCounter, IntGauge);
 
 /// A counter for each combination of labels.
 pub(super) fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

@@ -1,9 +1,8 @@
 //! The series about TLS with clients.
 
-use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, Opts};
 
-use super::families::{VALID, counter};
+use super::families::{Family, VALID, counter};
 
 /// The series of all listeners with TLS.
 #[derive(Debug, Clone)]
@@ -43,7 +42,7 @@ impl HandshakeSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 4] {
+    pub(super) fn collectors(&self) -> [Box<dyn Family>; 4] {
         [
             Box::new(self.handshakes.clone()),
             Box::new(self.interceptions.clone()),

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{GaugeVec, Opts};
 
-use super::families::VALID;
+use super::families::{Family, VALID};
 
 /// The series of the CA.
 #[derive(Debug, Clone)]
@@ -26,7 +25,7 @@ impl InterceptionSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 1] {
+    pub(super) fn collectors(&self) -> [Box<dyn Family>; 1] {
         [Box::new(self.certificate_expiry.clone())]
     }
 

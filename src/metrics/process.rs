@@ -1,10 +1,9 @@
 //! What the process takes from the system, under the names that Prometheus has for it in every program, and
 //! whether its threads answer.
 
-use prometheus::core::Collector;
 use prometheus::{Counter, Gauge, IntGauge};
 
-use super::families::{VALID, unix_now};
+use super::families::{Family, VALID, unix_now};
 use crate::process::Usage;
 
 /// The series about the process.
@@ -70,7 +69,7 @@ impl ProcessSeries {
         series
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 8] {
+    pub(super) fn collectors(&self) -> [Box<dyn Family>; 8] {
         [
             Box::new(self.start.clone()),
             Box::new(self.cpu.clone()),

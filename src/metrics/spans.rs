@@ -1,9 +1,8 @@
 //! What becomes of the spans of traces.
 
-use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::families::counter;
+use super::families::{Family, counter};
 
 /// Counts the spans of traces.
 #[derive(Debug, Clone)]
@@ -32,7 +31,7 @@ impl SpanMetrics {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 1] {
+    pub(super) fn collectors(&self) -> [Box<dyn Family>; 1] {
         [Box::new(self.spans.clone())]
     }
 }

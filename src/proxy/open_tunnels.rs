@@ -25,8 +25,8 @@ mod tests;
 /// How many tunnels are judged in one go.
 const PIECE: usize = 32;
 
-/// How often it is asked again whose the key or token is that has opened a tunnel, while there is no reload: its
-/// issuer may withdraw what has signed it, and the API server may know it no more.
+/// How often it is asked again whose the key or token is that has opened a tunnel, while there is no reload and no new
+/// keys of issuers come: the API server may know it no more.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The open tunnels of one shard, whatever snapshot each began with.
@@ -34,6 +34,8 @@ pub struct OpenTunnels {
     /// Those that have ended are removed by each sweep.
     tunnels: RefCell<Vec<Weak<OpenTunnel>>>,
     newest: RefCell<Arc<Snapshot>>,
+    /// How often the keys of issuers had been read when it was asked last whose all tokens are.
+    key_readings: Cell<u64>,
 }
 
 /// A tunnel, and by what it may be ended.
@@ -83,6 +85,7 @@ impl OpenTunnels {
     pub fn new(newest: Arc<Snapshot>) -> Rc<Self> {
         Rc::new(Self {
             tunnels: RefCell::default(),
+            key_readings: Cell::new(newest.caller_tokens.key_readings()),
             newest: RefCell::new(newest),
         })
     }
@@ -137,16 +140,21 @@ impl OpenTunnels {
     }
 
     /// Forgets those that have ended, and cuts those that were opened by what has ended at `wall`, a time since the
-    /// Unix epoch. Now and then it is asked again whose their keys and tokens are.
+    /// Unix epoch. Now and then, and when keys of issuers have been read, it is asked again whose their keys and tokens are.
     pub fn sweep(&self, now: Instant, wall: Duration) {
         let newest = Arc::clone(&self.newest.borrow());
+        let readings = newest.caller_tokens.key_readings();
+        let has_new_keys = self.key_readings.replace(readings) != readings;
+        let is_due = |verified: Instant| {
+            has_new_keys || now.saturating_duration_since(verified) >= VERIFY_INTERVAL
+        };
         self.tunnels.borrow_mut().retain(|tunnel| {
             let Some(tunnel) = tunnel.upgrade() else {
                 return false;
             };
             if let Some(reason) = tunnel.grant.outlived(wall) {
                 tunnel.revoke(reason);
-            } else if now.saturating_duration_since(tunnel.verified_at.get()) >= VERIFY_INTERVAL {
+            } else if is_due(tunnel.verified_at.get()) {
                 tunnel.verify(&newest, false);
             }
             true

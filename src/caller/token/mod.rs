@@ -138,6 +138,19 @@ impl TokenVerifier {
         }
     }
 
+    /// How often keys have been read, of all issuers: another number says that what was found out about a token may not
+    /// hold any more.
+    pub fn key_readings(&self) -> u64 {
+        let groups = self.0.iter().flat_map(|verifier| &verifier.groups);
+        groups.map(|group| group.keys.readings()).sum()
+    }
+
+    /// Whether it has keys of this issuer, as metrics name it.
+    pub fn has_issuer(&self, name: &str) -> bool {
+        let mut groups = self.0.iter().flat_map(|verifier| &verifier.groups);
+        groups.any(|group| group.keys.name() == name)
+    }
+
     /// The sources of keys that `other` does not have.
     pub fn sources_not_in(&self, other: &Self) -> Vec<Arc<KeySource>> {
         let sources = |verifier: &Self| -> Vec<_> {

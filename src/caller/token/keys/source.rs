@@ -1,6 +1,8 @@
 //! The source of one issuer's keys, and the task that reads them.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ struct SharedKeys {
     state: Mutex<KeyState>,
     /// The state's keys, where no lock is needed.
     keys: ArcSwapOption<PublishedKeys>,
+    /// How often keys have been read.
+    readings: AtomicU64,
     wake: Notify,
     /// The number of the last attempt that ended.
     ended: watch::Sender<u64>,
@@ -86,6 +90,7 @@ impl KeySource {
             metrics,
             state: Mutex::new(KeyState::new(Rng::new())),
             keys: ArcSwapOption::empty(),
+            readings: AtomicU64::new(0),
             wake: Notify::new(),
             ended: watch::Sender::new(0),
         });
@@ -96,6 +101,11 @@ impl KeySource {
     /// The keys that were read last, if there are any.
     pub(in crate::caller::token) fn current(&self) -> Option<Arc<PublishedKeys>> {
         self.shared.keys.load_full()
+    }
+
+    /// How often keys have been read. Whoever sees another number sees the keys that came with it.
+    pub(in crate::caller::token) fn readings(&self) -> u64 {
+        self.shared.readings.load(Acquire)
     }
 
     /// What one can wait for who lacks all keys, or one that a token names (`unknown`).
@@ -173,6 +183,7 @@ impl SharedKeys {
         let held = self.keys.load();
         if held.as_ref().map(Arc::as_ptr) != state.keys.as_ref().map(Arc::as_ptr) {
             self.keys.store(state.keys.clone());
+            self.readings.fetch_add(1, Release);
         }
         result
     }
