@@ -52,7 +52,8 @@ impl Signals {
         let job_control = [Signal::TSTP, Signal::CONT];
         let watched = PASSED_ON.into_iter().chain(job_control);
         let watched = watched.filter(|signal| !is_within(*signal, ignored));
-        // If its end were ignored, nobody would learn how the program has ended.
+        // Also if it was to be ignored: the system would then forget how the program has ended, as it would for the program
+        // with its own children. Once it is watched, the program begins with its usual way.
         let watched = watched.chain([Signal::CHILD]).map(Signal::as_raw);
         let mut signals = SignalsInfo::<WithOrigin>::new(watched)?;
         let (sender, arrivals) = unbounded_channel();

@@ -9,6 +9,7 @@ mod pings;
 mod pools;
 mod requests;
 mod responses;
+mod reviews;
 mod tokens;
 mod tunnels;
 mod waiting;

@@ -1,5 +1,8 @@
 //! Whose certificate is presented, and whose is taken.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::{NAME, OPTIONAL, REQUIRED, Site, WITH_CRL, connect, get, write};
 use crate::support::eventually;
 use crate::support::tls::Ca;
@@ -69,4 +72,39 @@ async fn a_revoked_certificate_is_refused() {
         site.handshakes("certificate_revoked").await == 1.0
     })
     .await;
+}
+
+/// A first message of TLS 1.1 at most, as a client of that time sends it (RFC 4346 section 7.4.1.2).
+fn hello_of_tls_1_1() -> Vec<u8> {
+    let mut body = vec![3, 2];
+    body.extend([7; 32]);
+    // No session, two suites of AES with CBC and SHA-1, and no compression.
+    body.extend([0, 0, 4, 0xC0, 0x13, 0x00, 0x2F, 1, 0]);
+    let mut message = vec![1, 0, 0, body.len() as u8];
+    message.extend(body);
+    let mut record = vec![22, 3, 1, 0, message.len() as u8];
+    record.extend(message);
+    record
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_no_newer_tls_than_1_1_is_told_and_counted() {
+    for newest in ["1.2", "1.3"] {
+        let site = Site::start(&format!(", min_version = \"{newest}\""), "");
+        let mut client = TcpStream::connect(site.address()).await.unwrap();
+        client.write_all(&hello_of_tls_1_1()).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        // One alert, fatal: protocol_version, or handshake_failure, since such a client names no algorithms of signatures
+        // (RFC 8446 section 6).
+        let [21, 3, _, 0, 2, 2, 40 | 70] = answer[..] else {
+            panic!("{answer:?}");
+        };
+        eventually("it is counted", async || {
+            site.handshakes("incompatible").await == 1.0
+        })
+        .await;
+        assert_eq!(site.api.seen().len(), 0);
+        assert_eq!(get(&site, site.ca.client()).await.unwrap().status, 200);
+    }
 }
