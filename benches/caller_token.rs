@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use serde_json::{Value, json};
 use sidebearer::caller::token::{NetworkEndpoints, TokenVerifier, Verification, VerifierContext};
-use sidebearer::config::{Caller, CallerToken, IssuerKeys, Limits, ProxyChoice};
+use sidebearer::caller::{Callers, PresentedSecret};
+use sidebearer::config::{self, Caller, CallerToken, IssuerKeys, Limits, ProxyChoice};
 use sidebearer::jose::{Algorithm, JwsHeader, KeySet, SigningKey, UnverifiedJwt, sign};
 use sidebearer::metrics::Metrics;
 use sidebearer::token::SystemClock;
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 #[global_allocator]
@@ -97,6 +100,22 @@ fn verifier(key: &SigningKey, callers: usize) -> (Runtime, TokenVerifier) {
     (runtime, verifier)
 }
 
+/// So many callers that are known by a key of 43 characters.
+fn callers_with_keys(count: usize) -> (TempDir, Callers) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut text = "upstream = \"http://localhost:1\"\n".to_owned();
+    for n in 0..count {
+        let key = directory.path().join(format!("key-{n}"));
+        std::fs::write(&key, format!("{n:0>43}")).expect("it is written");
+        text += &format!("[callers.c{n}]\nkey = {{ file = {key:?} }}\n");
+    }
+    let file = directory.path().join("sidebearer.toml");
+    std::fs::write(&file, text).expect("it is written");
+    let loaded = config::load(&file).expect("a configuration");
+    let callers = Callers::build(&loaded.config, None);
+    (directory, callers)
+}
+
 /// A token that was presented before: no lock, no memory.
 #[divan::bench(args = [1, 10_000])]
 fn known(bencher: divan::Bencher<'_, '_>, callers: usize) {
@@ -106,6 +125,23 @@ fn known(bencher: divan::Bencher<'_, '_>, callers: usize) {
     bencher.bench_local(|| match verifier.verify(&token) {
         Verification::Caller(identified) => identified,
         _ => panic!("nobody"),
+    });
+}
+
+/// The same with the header that it is in, where other callers have keys: no lock, no memory.
+#[divan::bench]
+fn shown(bencher: divan::Bencher<'_, '_>) {
+    let key = key("ES256");
+    let (_runtime, verifier) = verifier(&key, 1);
+    let header = format!("Bearer {}", token(&key, "caller-0"));
+    let header = HeaderValue::from_str(&header).expect("a header");
+    let (_directory, callers) = callers_with_keys(1_000);
+    bencher.bench_local(|| {
+        let shown = PresentedSecret::read(&header, false).expect("a secret");
+        match callers.by_secret(shown.expose().expect("text"), &verifier) {
+            Verification::Caller(identified) => identified,
+            _ => panic!("nobody"),
+        }
     });
 }
 

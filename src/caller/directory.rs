@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::certificate_names::CertificateOwners;
-use super::key::{self, KeyOwners};
+use super::key::{KeyDigest, KeyOwners};
 use super::token::{TokenVerifier, Verification};
 use super::user::UserOwners;
 use super::{CertificateIdentity, Claim, IdentificationMeans, Identified};
@@ -40,7 +40,7 @@ impl Callers {
                 match source.read() {
                     Ok(secret) => {
                         let own = config::Caller::keys_of(&secret);
-                        keys.extend(own.map(|key| (key::digest_of(key.as_bytes()), at)));
+                        keys.extend(own.map(|key| (KeyDigest::of(key.as_bytes()), at)));
                     }
                     Err(error) => {
                         // It could be read when the configuration was checked.

@@ -25,8 +25,10 @@ impl<'h> PresentedSecret<'h> {
     /// # Errors
     /// Why there is none, without a value.
     pub fn read(value: &'h HeaderValue, bare: bool) -> Result<Self, &'static str> {
-        let text = value.to_str();
-        let text = text.map_err(|_| "the header holds other characters than visible ASCII")?;
+        // As `to_str` has it, which looks at one byte after another.
+        let text = str::from_utf8(value.as_bytes()).ok();
+        let text = text.filter(|text| text.is_ascii());
+        let text = text.ok_or("the header holds other characters than visible ASCII")?;
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim_start_matches(' ');
         if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
@@ -104,6 +106,10 @@ mod tests {
             "Basic bWU=",
         ] {
             assert!(read(value, false).is_err(), "{value}");
+        }
+        for other in [&b"Bearer abc\xff"[..], "Bearer äöü".as_bytes()] {
+            let value = HeaderValue::from_bytes(other).unwrap();
+            assert!(PresentedSecret::read(&value, true).is_err(), "{value:?}");
         }
         // ":\xff"
         assert!(read("Basic Ov8=", false).is_err());

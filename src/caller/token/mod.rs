@@ -7,7 +7,7 @@
 //! - `verifier`: from a token to its caller, in the order of what it costs.
 //! - `verification`: what is said about a token.
 //! - `claims`, `rules`: what a token claims, and which caller that is.
-//! - `table`: what was found out, bounded, by the digests of tokens.
+//! - `table`, `digest`: what was found out, bounded, by the digests of tokens.
 //! - `group`: the callers of one issuer, and what of them a reload takes over.
 //! - `keys`: the keys of one issuer, read in the background on the main thread.
 //! - `reviews`: what the API server of Kubernetes says about tokens.
@@ -15,6 +15,7 @@
 
 mod api_server;
 mod claims;
+mod digest;
 mod endpoints;
 mod group;
 mod keys;

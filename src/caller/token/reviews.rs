@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::digest::TokenDigest;
 use super::keys::KeyFetchError;
-use super::table::{TokenDigest, TokenTable};
+use super::table::TokenTable;
 use super::verification::CallerUnavailable;
 use crate::config::Secret;
 use crate::http_client::BoxFuture;

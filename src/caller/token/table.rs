@@ -4,26 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::{ArcSwapOption, Guard};
-use aws_lc_rs::digest::{SHA256, digest};
 
-/// Stands for a token: SHA-256. Nobody finds another token with the same one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    pub(super) fn of(token: &str) -> Self {
-        let digest = digest(&SHA256, token.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
-    }
-
-    fn set(self) -> u64 {
-        let mut first = [0; 8];
-        first.copy_from_slice(&self.0[..8]);
-        u64::from_le_bytes(first)
-    }
-}
+use super::digest::TokenDigest;
 
 /// In how many places an entry may be.
 const WAYS: usize = 4;
@@ -89,7 +71,7 @@ impl<T> TokenTable<T> {
                         entry.used.store(false, Relaxed);
                     }
                 }
-                usize::from(digest.0[8]) % WAYS
+                digest.way() as usize % WAYS
             });
         places[place].store(Some(Arc::new(Entry {
             digest,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::claims::Claims;
+use super::digest::TokenDigest;
 use super::group::{Group, GroupDefinition};
 use super::keys::{KeyOutlook, KeySource, KeyVerdict, PublishedKey};
 use super::reviews::Judgement;
 use super::rules::Owner;
-use super::table::{TokenDigest, TokenTable};
+use super::table::TokenTable;
 use super::verification::{CallerUnavailable, Verification, Verified};
 use crate::caller::{CallerIndex, Identified};
 use crate::config::{ProxyChoice, Secret};
