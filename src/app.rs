@@ -122,6 +122,8 @@ pub async fn bind_with(
         files: mut watched,
         fingerprint,
     } = loaded;
+    // Else what is built next lies between what reading has left, which is then never given back.
+    process::give_back_memory();
     files::set_timeout(config.server.file_timeout);
     watched.extend(config.named_files());
     let (supervisor, panics) = supervisor();
@@ -147,6 +149,8 @@ pub async fn bind_with(
         .with_own_sockets(sockets.own())
         .with_supervisor(&supervisor);
     let snapshot = Arc::new(builder.build(config, None)?);
+    // So is what threads begin with.
+    process::give_back_memory();
     let snapshots = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let shards = Shards::start(shard_count, &snapshots, &supervisor)?;
     let (reloads, requests) = mpsc::channel(1);

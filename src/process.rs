@@ -1,5 +1,6 @@
-//! What this process asks of the system: no core dumps, enough open files, its share of CPUs.
+//! What this process asks of the system: no core dumps, enough open files, its share of CPUs; and what it gives back.
 
+use std::hint::black_box;
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,6 +43,18 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
     setrlimit(Resource::Core, none)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Gives back to the system what memory has been freed. On the path of a request there is no use for it: what is freed
+/// there is wanted again.
+///
+/// By itself the allocator waits for a second, and then until one of its own pages becomes free, which may never be in a
+/// process that is asked nothing. At once it gives back everything only before it says that there is no memory.
+pub fn give_back_memory() {
+    // There are not so many addresses.
+    let most = isize::MAX as usize / 2 + 1;
+    let mut none: Vec<u8> = Vec::new();
+    let _ = black_box(&mut none).try_reserve_exact(black_box(most));
 }
 
 /// The limits of the process as it was started with, for a program that it starts: ours are other ones.

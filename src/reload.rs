@@ -14,6 +14,7 @@ use crate::audit::{Record, ReloadEvent};
 use crate::caller::token::KeySource;
 use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::interception::Interceptor;
+use crate::process;
 use crate::server::Shards;
 use crate::service_manager::ServiceManager;
 use crate::snapshot::{BuildError, Builder, BuiltCredential, Snapshot};
@@ -24,6 +25,8 @@ use crate::watch::{Changes, Watcher};
 /// For how long the series of what a reload has removed stay, at most: whoever reads them now and then sees what was
 /// counted last.
 const SERIES_KEPT: Duration = Duration::from_secs(5 * 60);
+/// Most requests have ended by then that had begun before a reload.
+const FREED_AFTER: Duration = Duration::from_secs(1);
 
 /// Replaces what is served, as a whole or not at all.
 pub struct Reloader {
@@ -60,6 +63,7 @@ impl Reloader {
         let mut stuck = false;
         let mut forget_at = None;
         loop {
+            tokio::spawn(give_back_memory());
             let refused = self.admin.last_reload().refused.is_some();
             let snapshot = self.snapshots.load_full();
             let rotating = snapshot.is_rotating();
@@ -264,7 +268,13 @@ impl Reloader {
 
     async fn load(&self) -> Result<Loaded, Diagnostics> {
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = source.load();
+            // Else what is built next lies between what reading has left, which is then never given back.
+            process::give_back_memory();
+            loaded
+        });
+        let loaded = loaded.await;
         loaded.unwrap_or_else(|error| {
             Err(self.refusal(format!("the configuration cannot be read: {error}")))
         })
@@ -337,6 +347,13 @@ impl Reloader {
             help,
         )])
     }
+}
+
+/// Gives back what the snapshot of before has taken, once its requests have had a moment to finish, and what it took to
+/// build this one.
+async fn give_back_memory() {
+    tokio::time::sleep(FREED_AFTER).await;
+    let _ = tokio::task::spawn_blocking(process::give_back_memory).await;
 }
 
 /// Gives new and changed credentials the time for a first token before anyone needs it.

@@ -33,7 +33,7 @@ const MOST_SYNTAX_ERRORS: usize = 100;
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// A configuration, with what it was read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -142,9 +142,21 @@ fn load_for(
     // thread what that has freed, until it ends.
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("configuration".to_owned());
-        match builder.spawn_scoped(scope, || load_here(origin, program)) {
+        match builder.spawn_scoped(scope, || load_here(origin, program).map(compacted)) {
             Ok(reading) => reading.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => load_here(origin, program),
+        }
+    })
+}
+
+/// What was read lies between what was freed while it was read, so that little of that can be given back. A copy does
+/// not, if another thread makes it while this one has those gaps.
+fn compacted(read: Loaded) -> Loaded {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("configuration".to_owned());
+        match builder.spawn_scoped(scope, || read.clone()) {
+            Ok(copying) => copying.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => read.clone(),
         }
     })
 }

@@ -1,10 +1,12 @@
-//! A client or server that takes and does not send costs little, and its connection ends.
+//! A client or server that takes and does not send costs little, and its connection ends. What a configuration took is
+//! given back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -132,4 +134,35 @@ async fn idle_connections_cost_little() {
     );
     assert!(grown / connections < 32, "{grown} KiB more");
     assert_eq!(first.get("/").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_reading_a_configuration_takes_is_given_back() {
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let with_callers = |count: usize| {
+        let caller = |n| format!("[callers.c{n}]\ncertificate_name = \"c{n}.example\"\n");
+        let callers: String = (0..count).map(caller).collect();
+        let listener = "upstream = \"api\"\n";
+        let listed = format!("{listener}callers = [\"*\"]\n");
+        config("", api, &callers).replace(listener, &listed)
+    };
+    let small = Process::start(&with_callers(1)).await;
+    let large = Process::start(&with_callers(10_000)).await;
+    // What a process of this build takes without them.
+    let base = small.memory(Memory::Now);
+    for again in [true, false] {
+        eventually("most of it is given back", async || {
+            let now = large.memory(Memory::Now).saturating_sub(base);
+            let peak = large.memory(Memory::Peak).saturating_sub(base);
+            now < peak / 3
+        })
+        .await;
+        if again {
+            large.signal(Signal::HUP);
+            eventually("it is read again", async || {
+                large.told("configuration reloaded").is_some()
+            })
+            .await;
+        }
+    }
 }
