@@ -53,7 +53,7 @@ use crate::build_info;
 
 use caller_tokens::CallerTokenSeries;
 use callers::CALLER;
-use families::{Families, Family, VALID, counter, gauge, histogram, unix_now};
+use families::{Families, SeriesFamily, VALID, counter, gauge, histogram, unix_now};
 use handshakes::HandshakeSeries;
 use interception::InterceptionSeries;
 use process::ProcessSeries;
@@ -207,7 +207,7 @@ impl Metrics {
         build
             .with_label_values(&[build_info::COMMIT, build_info::VERSION])
             .set(1);
-        let all: [Box<dyn Family>; 18] = [
+        let all: [Box<dyn SeriesFamily>; 18] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.reported.clone()),

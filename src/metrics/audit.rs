@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::families::{Family, VALID, counter};
+use super::families::{SeriesFamily, VALID, counter};
 
 /// Counts the records of the audit.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl AuditMetrics {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 3] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 3] {
         [
             Box::new(self.records.clone()),
             Box::new(self.write_errors.clone()),

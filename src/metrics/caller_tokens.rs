@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts};
 
-use super::families::{Family, VALID, counter};
+use super::families::{SeriesFamily, VALID, counter};
 use super::outcomes::{REVIEW_OUTCOMES, TOKEN_OUTCOMES};
 
 /// The series of all issuers.
@@ -48,7 +48,7 @@ impl CallerTokenSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 3] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 3] {
         [
             Box::new(self.fetches.clone()),
             Box::new(self.fetched_at.clone()),

@@ -14,7 +14,7 @@ use prometheus::{
 pub(super) const VALID: &str = "metric names and labels are valid and unique";
 
 /// All series of one name.
-pub(super) trait Family: Send + Sync {
+pub(super) trait SeriesFamily: Send + Sync {
     /// What shows them.
     fn collector(&self) -> Box<dyn Collector>;
 
@@ -23,7 +23,7 @@ pub(super) trait Family: Send + Sync {
 }
 
 /// All families.
-pub(super) struct Families(pub(super) Vec<Box<dyn Family>>);
+pub(super) struct Families(pub(super) Vec<Box<dyn SeriesFamily>>);
 
 impl fmt::Debug for Families {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +31,7 @@ impl fmt::Debug for Families {
     }
 }
 
-impl<B: MetricVecBuilder + 'static> Family for MetricVec<B> {
+impl<B: MetricVecBuilder + 'static> SeriesFamily for MetricVec<B> {
     fn collector(&self) -> Box<dyn Collector> {
         Box::new(self.clone())
     }
@@ -52,7 +52,7 @@ impl<B: MetricVecBuilder + 'static> Family for MetricVec<B> {
 /// Series without labels of the configuration stay.
 macro_rules! single {
     ($($single:ty),*) => {
-        $(impl Family for $single {
+        $(impl SeriesFamily for $single {
             fn collector(&self) -> Box<dyn Collector> {
                 Box::new(self.clone())
             }

@@ -2,7 +2,7 @@
 
 use prometheus::{GaugeVec, IntCounterVec, Opts};
 
-use super::families::{Family, VALID, counter};
+use super::families::{SeriesFamily, VALID, counter};
 
 /// The series of all listeners with TLS.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl HandshakeSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 4] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 4] {
         [
             Box::new(self.handshakes.clone()),
             Box::new(self.interceptions.clone()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus::{GaugeVec, Opts};
 
-use super::families::{Family, VALID};
+use super::families::{SeriesFamily, VALID};
 
 /// The series of the CA.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl InterceptionSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 1] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 1] {
         [Box::new(self.certificate_expiry.clone())]
     }
 

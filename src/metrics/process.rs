@@ -3,7 +3,7 @@
 
 use prometheus::{Counter, Gauge, IntGauge};
 
-use super::families::{Family, VALID, unix_now};
+use super::families::{SeriesFamily, VALID, unix_now};
 use crate::process::Usage;
 
 /// The series about the process.
@@ -69,7 +69,7 @@ impl ProcessSeries {
         series
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 8] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 8] {
         [
             Box::new(self.start.clone()),
             Box::new(self.cpu.clone()),

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::families::{Family, counter};
+use super::families::{SeriesFamily, counter};
 
 /// Counts the spans of traces.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl SpanMetrics {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 1] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 1] {
         [Box::new(self.spans.clone())]
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::families::{Family, counter, gauge};
+use super::families::{SeriesFamily, counter, gauge};
 
 /// Why a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl TunnelSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Family>; 3] {
+    pub(super) fn collectors(&self) -> [Box<dyn SeriesFamily>; 3] {
         [
             Box::new(self.open.clone()),
             Box::new(self.ended.clone()),

@@ -23,13 +23,13 @@ enum Mood {
 }
 
 /// An API server in memory: its keys, and what it says about tokens.
-struct ApiServer {
+struct InMemoryCluster {
     key: SigningKey,
     mood: Cell<Mood>,
     reviews: Cell<usize>,
 }
 
-impl ApiServer {
+impl InMemoryCluster {
     fn address() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 6443).into()
     }
@@ -106,7 +106,7 @@ impl ApiServer {
 fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_moment() {
     on_paused_time(async {
         serve_ok();
-        let server = ApiServer::start();
+        let server = InMemoryCluster::start();
         let pod = tempfile::tempdir().unwrap();
         std::fs::write(pod.path().join("token"), TOKEN_OF_POD).unwrap();
         let config = format!(
@@ -114,7 +114,7 @@ fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_mome
              [callers.billing]\nservice_account = \"billing/app\"\n\
              [[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\nkind = \"forward\"\ncallers = [\"billing\"]\n\
              [upstreams.api]\nurl = \"http://{}\"\n",
-            ApiServer::address(),
+            InMemoryCluster::address(),
             pod.path().join("token").display(),
             api()
         );
