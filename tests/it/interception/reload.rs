@@ -75,8 +75,9 @@ async fn a_connection_that_is_intercepted_no_more_ends_when_nothing_is_under_way
         // The first request of a connection may be on its way: a new connection is given its time.
         let _ = idle.read(&mut [0]).await;
         let ended = async {
+            let mut looks = crate::support::Looks::default();
             while sender.ready().await.is_ok() {
-                tokio::task::yield_now().await
+                looks.next().await;
             }
         };
         let ended = tokio::time::timeout(crate::support::PATIENCE, ended).await;

@@ -94,9 +94,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks until it is true; fails after [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
+    let mut looks = Looks::default();
     while !is_true().await {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::task::yield_now().await;
+        looks.next().await;
+    }
+}
+
+/// The pauses between looks at something that will change. The first ones are a turn of the other tasks. Later ones last
+/// a millisecond, since most tests wait and all share the processors; time that is paused stays so meanwhile.
+#[derive(Default)]
+pub(crate) struct Looks(u32);
+
+impl Looks {
+    pub(crate) async fn next(&mut self) {
+        self.0 += 1;
+        if self.0 < 20 {
+            return tokio::task::yield_now().await;
+        }
+        let sleep = || std::thread::sleep(Duration::from_millis(1));
+        tokio::task::spawn_blocking(sleep).await.unwrap();
     }
 }
 

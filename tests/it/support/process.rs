@@ -229,12 +229,13 @@ impl Process {
 
     async fn ended_somehow(mut self) -> Ended {
         let deadline = Instant::now() + super::PATIENCE;
+        let mut looks = super::Looks::default();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
             assert!(Instant::now() < deadline, "it does not end: {}", self.log());
-            tokio::task::yield_now().await;
+            looks.next().await;
         };
         self.read_log();
         let read_whole = |lines: &mut Lines| {

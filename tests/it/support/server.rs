@@ -262,12 +262,13 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
 /// Whether the preface of HTTP/2 comes first: no method begins so.
 async fn begins_http2(stream: &TcpStream) -> bool {
     let mut start = [0; 4];
+    let mut looks = super::Looks::default();
     loop {
         let length = stream.peek(&mut start).await.unwrap_or(0);
         if length == start.len() || length == 0 || !b"PRI ".starts_with(&start[..length]) {
             return &start == b"PRI ";
         }
-        tokio::task::yield_now().await;
+        looks.next().await;
     }
 }
 
