@@ -75,4 +75,5 @@ pub mod tls;
 pub mod token;
 pub mod trace;
 pub mod upstream;
+mod user_namespace;
 pub mod watch;

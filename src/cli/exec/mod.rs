@@ -32,6 +32,7 @@ use crate::app::{self, Readiness};
 use crate::config::{ConfigSource, PROGRAM_LISTENER, ProgramSettings};
 use crate::process::{self, InheritedLimits};
 use crate::telemetry;
+use crate::user_namespace::UserNamespace;
 
 /// The exit code when the program is not to blame.
 pub(super) const FAILED: u8 = 125;
@@ -67,6 +68,13 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
     who_connects.map_err(failed(
         "/proc/net/tcp, which tells who connects, cannot be read",
     ))?;
+    let uid = geteuid().as_raw();
+    if UserNamespace::current().stands_for_others(uid) {
+        return Err(failure(format!(
+            "it runs as user {uid}, as which the system also shows everybody who has no number in this user namespace: \
+             who connects could not be told; run it as another user"
+        )));
+    }
     // Removed when this function is left, however that is.
     let private = ExecDirectory::make();
     let directory = private
@@ -75,7 +83,7 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
     let source = ConfigSource {
         origin: request.path.into(),
         program: Some(ProgramSettings {
-            uid: geteuid().as_raw(),
+            uid,
             verbose: request.verbose,
             directory,
         }),

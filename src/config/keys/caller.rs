@@ -71,7 +71,8 @@ keys! {
         token: SubTable = SubTable(&CALLER_TOKEN_TABLE);
 
         /// The user whose processes it is, by unix sockets: a uid, or a name of `/etc/passwd`, which is looked
-        /// up when the configuration is read. 65534 is nobody.
+        /// up when the configuration is read. 65534 is nobody, and so is every user whom a user namespace
+        /// (`PrivateUsers=yes` of systemd) gives no number.
         user: Raw = Raw::new("uid or name of a user", IfAbsent::Words("none")).or_number(LAST_UID);
 
         /// A key that it presents. 32 visible characters or more; several lines are several keys, to rotate them.

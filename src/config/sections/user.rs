@@ -2,6 +2,7 @@
 
 use super::super::value::Value;
 use crate::files;
+use crate::user_namespace::UserNamespace;
 
 /// The uid of nobody, which the system also gives to users that it cannot name here.
 const NOBODY: u32 = 65_534;
@@ -59,6 +60,13 @@ fn somebody(value: &Value<'_>, uid: u32) -> Option<u32> {
             "the system shows every user as 65534 that has no uid here: give the caller one of its own",
         );
         return None;
+    }
+    if !UserNamespace::current().has(uid) {
+        value.report.warning(
+            &value.place,
+            format!("is user {uid}, who has no number in the user namespace of this process: nobody is known by it"),
+            "run sidebearer where this user has one, or the service without `PrivateUsers`".to_owned(),
+        );
     }
     Some(uid)
 }

@@ -1,5 +1,7 @@
 //! How clients show who they are, and what they are told that do not.
 
+use std::process::Command;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
@@ -11,6 +13,7 @@ use super::{key, with_keys};
 use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, request};
+use crate::support::process::{command, run};
 use crate::support::sidebearer::Sidebearer;
 
 /// A listener for the callers `alpha` and `beta`; `listener` is more of its lines.
@@ -36,6 +39,38 @@ fn basic(caller: &str) -> String {
         "Basic {}",
         STANDARD.encode(format!("anyone:{}", key(caller)))
     )
+}
+
+#[tokio::test]
+async fn a_user_who_has_no_number_here_is_warned_about() {
+    let mut unshare = Command::new("unshare");
+    if !unshare
+        .args(["-U", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("skipped: 1 test of callers, for want of namespaces of users (unshare)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidebearer.toml");
+    let config = "[[listeners]]\nname = \"in\"\naddress = \"unix:in.sock\"\nupstream = \"crm\"\ncallers = [\"billing\"]\n\
+                  [upstreams.crm]\nurl = \"https://crm.example.com\"\n[callers.billing]\nuser = 12345\n";
+    std::fs::write(&path, config).unwrap();
+    let check = command(&["check", "--config", path.to_str().unwrap()]);
+    let mut apart = Command::new("unshare");
+    apart
+        .arg("-U")
+        .arg(check.get_program())
+        .args(check.get_args());
+    let here = run(check).await;
+    assert_eq!((here.code, &*here.stderr), (0, ""), "{here:?}");
+    let apart = run(apart).await;
+    assert_eq!(apart.code, 0, "{apart:?}");
+    assert!(
+        apart.stderr.contains("user 12345, who has no number"),
+        "{apart:?}"
+    );
 }
 
 #[tokio::test]
