@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, OFlags, flock, statvfs};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use tempfile::{Builder, TempDir};
@@ -20,6 +20,11 @@ const PREFIX: &str = "sidebearer-exec-";
 
 /// Its owner alone may use it.
 const MODE: u32 = 0o700;
+
+/// More than the CA certificates of a system take in all the forms that programs read, and the key.
+const ROOM: u64 = 4 << 20;
+/// More than there are files and directories in it.
+const FILES: u64 = 32;
 
 /// How often one is made anew that another process has taken for an abandoned one, in the moment before it is locked.
 const ATTEMPTS: usize = 8;
@@ -33,14 +38,17 @@ pub(super) struct ExecDirectory {
 
 impl ExecDirectory {
     /// One in the first of these places where that is possible: one that was chosen, then those in memory, where the key
-    /// reaches no disk. Nobody else may use it. `None` if it cannot be made.
+    /// reaches no disk. One that is as good as full comes after all that have room. Nobody else may use it. `None` if it
+    /// cannot be made.
     pub(super) fn make() -> Option<Self> {
         let chosen = ["TMPDIR", "XDG_RUNTIME_DIR"]
             .into_iter()
             .filter_map(env::var_os);
         let places = chosen.map(PathBuf::from).filter(|path| path.is_absolute());
-        let mut places = places.chain([PathBuf::from("/dev/shm"), PathBuf::from("/tmp")]);
-        places.find_map(|place| Self::make_in(&place).ok())
+        let places = places.chain([PathBuf::from("/dev/shm"), PathBuf::from("/tmp")]);
+        let (roomy, full): (Vec<_>, Vec<_>) = places.partition(|place| has_room(place));
+        let mut places = roomy.iter().chain(&full);
+        places.find_map(|place| Self::make_in(place).ok())
     }
 
     fn make_in(place: &Path) -> io::Result<Self> {
@@ -89,6 +97,17 @@ impl ExecDirectory {
             Ok(())
         });
     }
+}
+
+/// Whether what is put into such a directory has room there; not for want of a file system that says so.
+fn has_room(place: &Path) -> bool {
+    statvfs(place).is_ok_and(|found| {
+        // None has no blocks and no files at all: it does not say how many.
+        let has_bytes =
+            found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= ROOM;
+        let has_files = found.f_files == 0 || found.f_favail >= FILES;
+        has_bytes && has_files
+    })
 }
 
 fn remove_if_abandoned(path: &Path) {

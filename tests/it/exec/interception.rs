@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::World;
+use super::{World, skip, works};
 use crate::support::api::Api;
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, prepared, run};
 use crate::support::server::response;
 use crate::support::tls::Ca;
 use crate::support::{eventually, ip};
@@ -170,6 +170,43 @@ async fn the_ca_is_private_and_gone_in_the_end_however_that_comes() {
         let ended = run(exec).await;
         assert_eq!(ended.code, code, "{ended:?}");
         assert!(is_empty(&places), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_limit_of_file_sizes_leaves_no_room_for_it_that_is_told_and_nothing_stays() {
+    let secured = Secured::start();
+    let places = secured.places();
+    let mut exec = secured.world.exec(&["true"]);
+    exec.env("TMPDIR", &places);
+    for limit in [0, 2, 20] {
+        let ended = run(prepared(&format!("ulimit -f {limit}"), &exec)).await;
+        assert_eq!(ended.code, 125, "{ended:?}");
+        assert!(ended.stderr.contains("File too large"), "{ended:?}");
+        assert!(is_empty(&places), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_is_full_is_passed_over() {
+    if !works("unshare", &["-m", "true"]) {
+        return skip("mount namespaces");
+    }
+    let secured = Secured::start();
+    let places = secured.places();
+    for full in ["size=64k", "nr_inodes=3"] {
+        let script = format!("dirname \"$SSL_CERT_FILE\"; {CALL}");
+        let mut exec = secured.world.exec(&["sh", "-c", &script]);
+        exec.env("XDG_RUNTIME_DIR", &places);
+        exec.env("TMPDIR", "/dev/shm");
+        let go_on = "exec \"$0\" \"$@\"";
+        let mount = format!("mount -t tmpfs -o {full} none /dev/shm; {go_on}");
+        let alone = format!("exec unshare -m sh -c '{mount}' \"$0\" \"$@\"");
+        let ended = run(prepared(&alone, &exec)).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let place = places.to_str().unwrap();
+        assert!(ended.stdout.starts_with(place), "{ended:?}");
+        assert!(ended.stdout.ends_with("secured"), "{ended:?}");
     }
 }
 
