@@ -57,7 +57,8 @@ fn authority(name: &str, below: u8, now: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = now - BACKDATED;
+    // What reads certificates may know no time before: a machine without a clock begins there.
+    params.not_before = (now - BACKDATED).max(OffsetDateTime::UNIX_EPOCH);
     params.not_after = now + LIFETIME;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];

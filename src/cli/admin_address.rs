@@ -1,5 +1,6 @@
 //! Where a running sidebearer is asked.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -23,7 +24,7 @@ pub struct AdminAddress {
         env = "SIDEBEARER_ADMIN",
         hide_env_values = true
     )]
-    admin: Option<String>,
+    admin: Option<OsString>,
 }
 
 impl AdminAddress {
@@ -49,14 +50,15 @@ pub(super) fn page_of(origin: &ConfigOrigin, page: &str) -> Result<Url, CommandE
     match origin {
         ConfigOrigin::Path(path) => Ok(configured_page(path, page)),
         ConfigOrigin::Arguments(arguments) => match arguments.get("admin") {
-            Some(said) => said_page(&said.value, page),
+            Some(said) => said_page(OsStr::new(&said.value), page),
             None => Ok(page_at(DEFAULT, page)),
         },
     }
 }
 
-fn said_page(said: &str, page: &str) -> Result<Url, CommandError> {
-    let address = said.parse().map_err(|_| {
+fn said_page(said: &OsStr, page: &str) -> Result<Url, CommandError> {
+    let address = said.to_str().and_then(|said| said.parse().ok());
+    let address = address.ok_or_else(|| {
         let expected = "expected an IP address and a port, such as \"127.0.0.1:7090\"";
         CommandError::Usage(format!("invalid --admin or SIDEBEARER_ADMIN: {expected}"))
     })?;
@@ -79,6 +81,8 @@ fn page_at(address: SocketAddr, page: &str) -> Url {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -92,14 +96,18 @@ mod tests {
         let config = ConfigPath {
             path: "/nowhere/sidebearer.toml".into(),
         };
-        let page = |said: &str| {
-            let admin = Some(said.to_owned());
+        let page = |said: &[u8]| {
+            let admin = Some(OsString::from_vec(said.to_owned()));
             let page = AdminAddress { admin }.page(&config, "/readyz");
             page.map(String::from)
         };
-        assert_eq!(page("[::1]:9").unwrap(), "http://[::1]:9/readyz");
-        assert_eq!(page("0.0.0.0:9").unwrap(), "http://127.0.0.1:9/readyz");
-        assert_eq!(page("").unwrap(), "http://127.0.0.1:7090/readyz");
-        assert_eq!(page("localhost").unwrap_err().exit_code(), 2);
+        assert_eq!(page(b"[::1]:9").unwrap(), "http://[::1]:9/readyz");
+        assert_eq!(page(b"0.0.0.0:9").unwrap(), "http://127.0.0.1:9/readyz");
+        assert_eq!(page(b"").unwrap(), "http://127.0.0.1:7090/readyz");
+        for said in [&b"localhost"[..], b"\xff"] {
+            let error = page(said).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("SIDEBEARER_ADMIN"), "{error}");
+        }
     }
 }

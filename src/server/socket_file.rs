@@ -21,6 +21,9 @@ use crate::files;
 /// What the socket is called until it is in its place.
 const MADE_AS: &str = "socket";
 
+/// Where a path leads through a descriptor, whatever a name has come to mean.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
 /// The file of a socket that this process has bound. It is removed when this is dropped, unless another file
 /// is in its place.
 #[derive(Debug)]
@@ -55,6 +58,12 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, 
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let beside = openat(CWD, beside, flags, Mode::empty())?;
+    if let Err(error) = fs::metadata(DESCRIPTORS) {
+        let reason = format!(
+            "{DESCRIPTORS}, by which its file is put in its place, cannot be used: {error}"
+        );
+        return Err(io::Error::new(error.kind(), reason));
+    }
     refuse_if_taken(&beside, name)?;
 
     let private = PrivateDirectory::make(&beside)?;
@@ -189,7 +198,7 @@ fn set_mode(file: &OwnedFd, mode: u32) -> io::Result<()> {
 }
 
 fn through(descriptor: &OwnedFd, name: impl AsRef<OsStr>) -> PathBuf {
-    let mut path = PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+    let mut path = PathBuf::from(format!("{DESCRIPTORS}/{}", descriptor.as_raw_fd()));
     if !name.as_ref().is_empty() {
         path.push(name.as_ref());
     }

@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls_native_certs::CertificateResult;
+use rustls_native_certs::load_certs_from_paths;
 
 use super::error::TlsError;
 use crate::files;
 use crate::tls::reason;
+
+/// No file of certificates is longer.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Where they are: a file that holds all of them, and directories of files.
 struct Locations {
@@ -23,9 +26,11 @@ struct Locations {
 }
 
 impl Locations {
-    /// Those that the environment names, or else the usual ones, as the library finds them.
+    /// Those that the environment names, or else the usual ones.
     fn find() -> Self {
         let file = env::var_os(openssl_probe::ENV_CERT_FILE).map(PathBuf::from);
+        // An empty variable is as good as none.
+        let file = file.filter(|path| !path.as_os_str().is_empty());
         let directories = env::var_os(openssl_probe::ENV_CERT_DIR);
         let directories = directories.iter().flat_map(env::split_paths);
         let directories = directories.filter(|path| !path.as_os_str().is_empty());
@@ -41,6 +46,30 @@ impl Locations {
             file: usual.cert_file,
             directories: usual.cert_dir,
         }
+    }
+
+    /// What they hold, and what of them cannot be read. A file without an end, such as a device, is not read.
+    fn load(&self) -> (Vec<CertificateDer<'static>>, Vec<String>) {
+        let mut reasons = Vec::new();
+        let mut file = self.file.as_deref();
+        if let Some(path) = file
+            && fs::metadata(path).is_ok_and(|found| !found.is_file() || found.len() > MOST_BYTES)
+        {
+            let what = "it is no regular file of up to 16 MiB";
+            reasons.push(format!("{}: {what}", path.display()));
+            file = None;
+        }
+        let mut directories = self.directories.iter().map(PathBuf::as_path);
+        let mut found = load_certs_from_paths(file, directories.next());
+        for directory in directories {
+            let more = load_certs_from_paths(None, Some(directory));
+            found.certs.extend(more.certs);
+            found.errors.extend(more.errors);
+        }
+        found.certs.sort_unstable_by(|a, b| a.cmp(b));
+        found.certs.dedup();
+        reasons.extend(found.errors.iter().map(ToString::to_string));
+        (found.certs, reasons)
     }
 
     /// A number that changes when one of their files is added, removed, replaced or written to.
@@ -77,9 +106,13 @@ pub(super) fn read() -> Result<Arc<RootCertStore>, TlsError> {
     if let Some((_, roots)) = last.as_ref().filter(|(known, _)| *known == fingerprint) {
         return Ok(roots.clone());
     }
-    let found = bounded(|_| rustls_native_certs::load_native_certs());
-    let found = found.map_err(|error| TlsError::NoRoots(reason(&error)))?;
-    let roots = Arc::new(store_of(found)?);
+    let found = bounded(Locations::load);
+    let (found, reasons) = found.map_err(|error| TlsError::NoRoots(reason(&error)))?;
+    let roots = Arc::new(store_of(found, &reasons)?);
+    if !reasons.is_empty() {
+        let reasons = reasons.join("; ");
+        tracing::warn!(reasons, "not all CA certificates of the system can be read");
+    }
     *last = Some((fingerprint, roots.clone()));
     Ok(roots)
 }
@@ -87,8 +120,8 @@ pub(super) fn read() -> Result<Arc<RootCertStore>, TlsError> {
 /// The certificates themselves, for clients of ours. Read anew each time; none where the system has none, or its file
 /// system does not answer. Blocks.
 pub fn certificates() -> Vec<CertificateDer<'static>> {
-    let found = bounded(|_| rustls_native_certs::load_native_certs());
-    found.map(|found| found.certs).unwrap_or_default()
+    let found = bounded(Locations::load);
+    found.map(|(found, _)| found).unwrap_or_default()
 }
 
 /// A number that changes when [`read`] would read them again.
@@ -105,14 +138,15 @@ fn bounded<T: Send + 'static>(read: fn(&Locations) -> T) -> io::Result<T> {
     files::run_within_timeout(&first, move || Ok(read(&locations)))
 }
 
-fn store_of(found: CertificateResult) -> Result<RootCertStore, TlsError> {
+fn store_of(
+    found: Vec<CertificateDer<'static>>,
+    reasons: &[String],
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(found);
     if roots.is_empty() {
-        let reason = found.errors.first().map(ToString::to_string);
-        return Err(TlsError::NoRoots(
-            reason.unwrap_or_else(|| "none found".to_owned()),
-        ));
+        let reason = reasons.first().map_or("none found", String::as_str);
+        return Err(TlsError::NoRoots(reason.to_owned()));
     }
     Ok(roots)
 }
@@ -131,6 +165,27 @@ fn hash_of_state(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_a_file_without_an_end_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let none = directory.path().join("none.pem");
+        for (file, reason) in [
+            (PathBuf::from("/dev/zero"), "/dev/zero: it is no regular"),
+            (none.clone(), none.to_str().unwrap()),
+        ] {
+            let locations = Locations {
+                file: Some(file),
+                directories: vec![directory.path().to_owned()],
+            };
+            let (found, reasons) = locations.load();
+            assert!(found.is_empty());
+            assert!(
+                reasons.len() == 1 && reasons[0].contains(reason),
+                "{reasons:?}"
+            );
+        }
+    }
 
     #[test]
     fn every_change_of_a_file_changes_the_fingerprint() {

@@ -46,6 +46,17 @@ fn refused(files: &(String, String)) -> String {
 }
 
 #[test]
+fn a_machine_whose_clock_stands_at_its_beginning_makes_a_ca_that_can_be_used() {
+    let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
+    let made = create(&domains(&["example.com"]), now).unwrap();
+    let issuer = Issuer::read(made.chain.as_bytes(), made.key.as_bytes(), now).unwrap();
+    let name = CertifiedName::parse("example.com").unwrap();
+    issuer
+        .sign(&name, now, std::time::Duration::from_secs(60))
+        .unwrap();
+}
+
+#[test]
 fn the_issuer_is_constrained_by_critical_extensions_and_the_root_is_not_an_issuer_of_leaves() {
     let made = create(&domains(&["example.com"]), SystemTime::now()).unwrap();
     let certificates = certificates(made.chain.as_bytes()).unwrap();

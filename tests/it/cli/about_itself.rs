@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ask;
+use crate::support::process::{command, prepared, run};
 
 const COMMANDS: [&str; 5] = ["run", "check", "exec", "schema", "completions"];
 
@@ -48,6 +49,23 @@ async fn the_version_is_short_or_says_what_the_build_is() {
     );
     assert!(long.contains(", features aws-lc-rs mimalloc, "), "{long}");
     assert_eq!(long.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_no_success() {
+    for (arguments, code) in [
+        (&["--version"][..], 1),
+        (&["--help"], 1),
+        (&["help", "run"], 1),
+        (&["exec", "--help"], 125),
+        (&["schema"], 1),
+    ] {
+        let full = prepared("exec >/dev/full", &command(arguments));
+        let ended = run(full).await;
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+        let told = "error: cannot write to stdout: No space left on device";
+        assert!(ended.stderr.starts_with(told), "{ended:?}");
+    }
 }
 
 #[tokio::test]
