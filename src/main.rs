@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use sidebearer::cli::{self, Cli, StandIn};
+use sidebearer::cli::{self, StandIn};
 
 /// A request allocates some thirty times: `benches/README.md` has what each allocator costs.
 #[global_allocator]
@@ -13,7 +13,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     let ended = match StandIn::of_this_process() {
         Some(stand_in) => Err(stand_in.become_program()),
-        None => Cli::from_arguments().command.execute(),
+        None => cli::execute(),
     };
     cli::conclude(ended).into()
 }

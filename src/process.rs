@@ -1,5 +1,8 @@
 //! What this process asks of the system: no core dumps, enough open files, its share of CPUs; and what it gives back.
 
+mod ignored_signals;
+mod inherited;
+
 use std::hint::black_box;
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,6 +14,10 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 use rustix::time::{ClockId, clock_gettime};
+
+pub use self::ignored_signals::was_ignored;
+pub use self::inherited::Inherited;
+use self::inherited::set_soft;
 
 /// Open files that are not client connections: pools, files, sockets of our own.
 const SPARE_FILES: u64 = 256;
@@ -57,43 +64,10 @@ pub fn give_back_memory() {
     let _ = black_box(&mut none).try_reserve_exact(black_box(most));
 }
 
-/// The limits of the process as it was started with, for a program that it starts: ours are other ones.
-#[derive(Debug, Clone)]
-pub struct InheritedLimits {
-    core: Rlimit,
-    files: Rlimit,
-}
-
-impl InheritedLimits {
-    /// Keeps them, and makes sure that tokens and secrets in memory never reach a core file, and that other processes
-    /// of the same user cannot read them, as [`forbid_core_dumps`] does. Only soft limits change, which can be had
-    /// back.
-    pub fn keep() -> std::io::Result<Self> {
-        let inherited = Self {
-            core: getrlimit(Resource::Core),
-            files: getrlimit(Resource::Nofile),
-        };
-        set_soft(Resource::Core, Some(0))?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        Ok(inherited)
-    }
-
-    /// Does what starts a program under the limits that were inherited. Ours hold again afterwards. A file that is
-    /// opened meanwhile on another thread may meet the lower limit.
-    pub fn during<T>(&self, start: impl FnOnce() -> T) -> std::io::Result<T> {
-        let files = getrlimit(Resource::Nofile).current;
-        set_soft(Resource::Core, self.core.current)?;
-        set_soft(Resource::Nofile, self.files.current)?;
-        let started = start();
-        set_soft(Resource::Nofile, files)?;
-        set_soft(Resource::Core, Some(0))?;
-        Ok(started)
-    }
-}
-
-fn set_soft(resource: Resource, current: Option<u64>) -> std::io::Result<()> {
-    let maximum = getrlimit(resource).maximum;
-    setrlimit(resource, Rlimit { current, maximum })?;
+/// The same for a process that starts a program: only soft limits change, which the program can have back.
+pub fn forbid_own_core_dumps() -> std::io::Result<()> {
+    set_soft(Resource::Core, Some(0))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
 
@@ -115,7 +89,9 @@ pub fn raise_open_files(max_connections: usize) -> Option<String> {
 /// What the process takes from the system now. It counts open files one by one, so that it takes some milliseconds
 /// with thousands of them; `None` without `/proc`.
 pub fn usage() -> Option<Usage> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = std::fs::read("/proc/self/status").ok()?;
+    // The name of the process may be any bytes.
+    let status = String::from_utf8_lossy(&status);
     let resident = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;

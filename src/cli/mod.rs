@@ -27,6 +27,7 @@ mod terminal;
 pub mod token;
 
 use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
@@ -37,10 +38,11 @@ pub use self::arguments::{ConfigArguments, ConfigChoice, ConfigPath};
 pub use self::ca::{CaCommand, CreateCa};
 pub use self::exec::StandIn;
 pub use self::init::InitArguments;
-use self::output::block_on;
 pub use self::output::{CommandError, conclude, print_note};
+use self::output::{block_on, print};
 use crate::explanation::Question;
-use crate::{build_info, config, process};
+use crate::process::{self, Inherited};
+use crate::{build_info, config};
 
 /// Gives unmodified services OAuth 2.0: a sidecar and reverse proxy that obtains tokens, renews
 /// them and injects them into the requests that pass through it.
@@ -179,30 +181,46 @@ pub enum Command {
     Schema,
 }
 
+/// Does what this process was started for. What it ends with.
+///
+/// # Errors
+/// What [`CommandError`] says; nothing has been printed about it yet.
+pub fn execute() -> Result<u8, CommandError> {
+    // Before there is any other thread, and before anything is written.
+    let inherited = Inherited::keep();
+    Cli::from_arguments().command.execute(inherited)
+}
+
 impl Cli {
     /// The arguments of this process. After wrong ones it ends with 2, for `exec` with 125: 2 may be what the program
-    /// ends with.
-    pub fn from_arguments() -> Self {
-        Self::try_parse().unwrap_or_else(|error| {
+    /// ends with. Where they ask for help or the version it says that, and ends.
+    fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|answer| {
+            let ended = if answer.use_stderr() {
+                // If it cannot be written, there is nowhere left to say it.
+                let _ = answer.print();
+                Err(answer.exit_code())
+            } else {
+                let printed = print(answer.render());
+                printed.map_err(|failure| conclude(Err(failure)).into())
+            };
             let is_exec = std::env::args_os()
                 .nth(1)
                 .is_some_and(|name| name == "exec");
-            if is_exec && error.use_stderr() {
-                // If it cannot be written, there is nowhere left to say it.
-                let _ = error.print();
-                std::process::exit(exec::FAILED.into());
-            }
-            error.exit()
+            std::process::exit(match ended {
+                Ok(()) => 0,
+                Err(_) if is_exec => exec::FAILED.into(),
+                Err(code) => code,
+            })
         })
     }
 }
 
 impl Command {
-    /// Does it. Returns when it is done what the process ends with.
-    ///
-    /// # Errors
-    /// What [`CommandError`] says; nothing has been printed about it yet.
-    pub fn execute(self) -> Result<u8, CommandError> {
+    /// Does it, by a process that was started with what is `inherited`. Returns when it is done what the process ends
+    /// with.
+    fn execute(self, inherited: io::Result<Inherited>) -> Result<u8, CommandError> {
+        const WHAT: &str = "cannot set signals and the umask";
         match self {
             // It keeps the limits of the process for the program.
             Self::Exec {
@@ -210,13 +228,19 @@ impl Command {
                 ready_timeout,
                 verbose,
                 command,
-            } => exec::run(exec::Request {
-                path: config.path,
-                ready_timeout,
-                verbose,
-                command,
-            }),
-            other => other.execute_alone().map(|()| 0),
+            } => {
+                let request = exec::Request {
+                    path: config.path,
+                    ready_timeout,
+                    verbose,
+                    command,
+                };
+                exec::run(request, inherited.map_err(exec::failed(WHAT))?)
+            }
+            other => {
+                inherited.map_err(|error| CommandError::Failed(format!("{WHAT}: {error}")))?;
+                other.execute_alone().map(|()| 0)
+            }
         }
     }
 

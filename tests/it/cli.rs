@@ -2,6 +2,7 @@
 
 mod about_itself;
 mod hidden_input;
+mod inherited;
 mod init;
 mod online;
 mod progress;

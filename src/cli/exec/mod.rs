@@ -3,7 +3,6 @@
 //! The program is told of a proxy, which is one listener of this process on loopback. It is started once every
 //! credential has its first token, with the limits, the signals and the open files that this process was started with.
 
-mod broken_pipe;
 mod environment;
 mod executable;
 mod private;
@@ -30,7 +29,7 @@ use super::output::{CommandError, block_on};
 use super::run::outcome;
 use crate::app::{self, Readiness};
 use crate::config::{ConfigSource, PROGRAM_LISTENER, ProgramSettings};
-use crate::process::{self, InheritedLimits};
+use crate::process::{self, Inherited};
 use crate::telemetry;
 use crate::user_namespace::UserNamespace;
 
@@ -55,13 +54,12 @@ pub(super) struct Request {
 ///
 /// # Errors
 /// Why the program was not started, or has lost its proxy.
-pub(super) fn run(request: Request) -> Result<u8, CommandError> {
-    // Before anything changes them.
-    let limits = InheritedLimits::keep().map_err(failed("cannot protect its memory"))?;
-    block_on(serve(request, limits)).map_err(|error| failure(error.to_string()))?
+pub(super) fn run(request: Request, inherited: Inherited) -> Result<u8, CommandError> {
+    process::forbid_own_core_dumps().map_err(failed("cannot protect its memory"))?;
+    block_on(serve(request, inherited)).map_err(|error| failure(error.to_string()))?
 }
 
-async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandError> {
+async fn serve(request: Request, inherited: Inherited) -> Result<u8, CommandError> {
     let mut signals = Signals::watch().map_err(failed("cannot watch for signals"))?;
     // Without it every connection would be closed.
     let who_connects = File::open("/proc/net/tcp");
@@ -120,7 +118,7 @@ async fn serve(request: Request, limits: InheritedLimits) -> Result<u8, CommandE
         }
         let variables = environment.with_proxy(proxy);
         let variables = variables.map_err(failed("what it trusts cannot be read"))?;
-        let started = Program::start(&request.command, &variables, &limits);
+        let started = Program::start(&request.command, &variables, &inherited);
         let started = program.insert(started.map_err(|it| failure_with(it.code, it.reason))?);
         if let Some(private) = &private {
             let path = private.path().to_owned();
@@ -181,6 +179,6 @@ fn failure_with(code: u8, reason: String) -> CommandError {
     CommandError::Exec { code, reason }
 }
 
-fn failed(what: &str) -> impl FnOnce(std::io::Error) -> CommandError {
+pub(super) fn failed(what: &str) -> impl FnOnce(std::io::Error) -> CommandError {
     move |error| failure(format!("{what}: {error}"))
 }

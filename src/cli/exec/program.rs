@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use super::environment::Variables;
 use super::executable::{SHELL, candidates, is_script};
 use super::signals::{self, Signals};
+use super::stand_in;
 use super::start_failure::{CANNOT_START, StartFailure};
-use super::{broken_pipe, stand_in};
-use crate::process::InheritedLimits;
+use crate::process::{Inherited, was_ignored};
 
 /// What a shell adds to the number of a signal that ended a program.
 const BY_SIGNAL: i32 = 128;
@@ -39,12 +39,12 @@ impl Program {
     pub(super) fn start(
         command: &[OsString],
         variables: &Variables,
-        limits: &InheritedLimits,
+        inherited: &Inherited,
     ) -> Result<Self, StartFailure> {
         let Some((name, arguments)) = command.split_first() else {
             return Err(StartFailure::new(CANNOT_START, "no program is named"));
         };
-        let ignores_broken_pipes = broken_pipe::is_ignored();
+        let ignores_broken_pipes = was_ignored(Signal::PIPE);
         let mut program = if ignores_broken_pipes || variables.hold_number() {
             stand_in::command(name, ignores_broken_pipes)
         } else {
@@ -53,7 +53,7 @@ impl Program {
         };
         program.args(arguments);
         variables.give_to(&mut program);
-        let mut started = spawn(&mut program, limits)?;
+        let mut started = spawn(&mut program, inherited)?;
         if let Err(error) = &started
             && Errno::from_io_error(error) == Some(Errno::NOEXEC)
             && let Some(script) = candidates(name).into_iter().find(|file| file.is_file())
@@ -62,7 +62,7 @@ impl Program {
             let mut shell = Command::new(SHELL);
             shell.arg(script).args(arguments);
             variables.give_to(&mut shell);
-            started = spawn(&mut shell, limits)?;
+            started = spawn(&mut shell, inherited)?;
         }
         match started {
             Ok(id) => Ok(Self {
@@ -152,10 +152,10 @@ async fn told(end: &mut Option<oneshot::Receiver<()>>) {
     }
 }
 
-/// Starts it; the error of the system, or that the limits cannot be set.
-fn spawn(command: &mut Command, limits: &InheritedLimits) -> Result<io::Result<Pid>, StartFailure> {
-    let started = limits.during(|| command.spawn()).map_err(|error| {
-        let reason = format!("its limits cannot be set as they were: {error}");
+/// Starts it; the error of the system, or that what was inherited cannot be set.
+fn spawn(command: &mut Command, inherited: &Inherited) -> Result<io::Result<Pid>, StartFailure> {
+    let started = inherited.during(|| command.spawn()).map_err(|error| {
+        let reason = format!("its limits and signals cannot be set as they were: {error}");
         StartFailure::new(CANNOT_START, reason)
     })?;
     Ok(started.map(|child| Pid::from_child(&child)))

@@ -12,6 +12,8 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::process::was_ignored;
+
 /// Those that end a program by default, and that it may handle.
 const PASSED_ON: [Signal; 6] = [
     Signal::TERM,
@@ -48,10 +50,9 @@ impl Signals {
     /// # Errors
     /// The system has no thread or no file to give.
     pub(super) fn watch() -> io::Result<Self> {
-        let ignored = ignored();
         let job_control = [Signal::TSTP, Signal::CONT];
         let watched = PASSED_ON.into_iter().chain(job_control);
-        let watched = watched.filter(|signal| !is_within(*signal, ignored));
+        let watched = watched.filter(|signal| !was_ignored(*signal));
         // Also if it was to be ignored: the system would then forget how the program has ended, as it would for the program
         // with its own children. Once it is watched, the program begins with its usual way.
         let watched = watched.chain([Signal::CHILD]).map(Signal::as_raw);
@@ -127,7 +128,9 @@ pub(super) fn stop_with_the_job() -> bool {
 /// a session from outside of its namespace: that one has no number here, so that the typed calls cannot name it.
 fn has_shell() -> Option<bool> {
     let of = |process: &str| {
-        parent_and_session(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+        let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
+        // The name of a process may be any bytes.
+        parent_and_session(&String::from_utf8_lossy(&stat))
     };
     let (parent, session) = of("self")?;
     let (_, of_parent) = of(&parent.to_string())?;
@@ -143,24 +146,6 @@ fn parent_and_session(stat: &str) -> Option<(u32, u32)> {
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
     Some((parent, session))
-}
-
-/// The signals that this process ignores: a number with a bit for each.
-fn ignored() -> u64 {
-    ignored_by(&fs::read_to_string("/proc/self/status").unwrap_or_default())
-}
-
-/// The same of the process whose `status` this is, as the system writes it.
-pub(super) fn ignored_by(status: &str) -> u64 {
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.unwrap_or_default()
-}
-
-pub(super) fn is_within(signal: Signal, mask: u64) -> bool {
-    mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
 #[cfg(test)]
@@ -198,14 +183,5 @@ mod tests {
             parent_and_session(&fs::read_to_string("/proc/thread-self/stat").unwrap()).unwrap();
         assert_eq!(session, of_thread);
         assert_eq!(parent_and_session("7 (sh) S 1"), None);
-    }
-
-    #[test]
-    fn a_mask_has_a_bit_for_each_signal() {
-        assert!(is_within(Signal::HUP, 0x1));
-        assert!(is_within(Signal::PIPE, 0x1000));
-        assert!(!is_within(Signal::INT, 0x1001));
-        // The standard library ignores it before anything of ours runs.
-        assert!(is_within(Signal::PIPE, ignored()));
     }
 }

@@ -1,13 +1,15 @@
-//! A disk that is full.
+//! A disk that is full, and a file that may not grow.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use super::{config, records};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
-use crate::support::process::Process;
+use crate::support::process::{Process, prepared};
 use crate::support::sidebearer::{Sidebearer, with_admin};
 use crate::support::{client, eventually};
 
@@ -129,4 +131,45 @@ async fn a_disk_that_was_full_has_every_record_and_only_whole_lines_once_there_i
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn at_a_limit_of_file_sizes_every_record_waits_until_there_is_room() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    let file = dir.path().join("audit.jsonl");
+    let text = config(&api.url(), &idp.endpoint(), "audit.jsonl", "refuse");
+    let spawn = |command, dir| Process::spawn(prepared("ulimit -Sf 4", &command), dir);
+    let process = Process::start_by(spawn, dir, &text).await;
+    let mut served = 0;
+    while client::get(process.address(), "/crm").await.status == 200 {
+        served += 1;
+        assert!(served < 10_000, "{}", process.log());
+    }
+    assert!(
+        process.log().contains("File too large"),
+        "{}",
+        process.log()
+    );
+
+    let own = getrlimit(Resource::Fsize);
+    let process_number = Pid::from_raw(process.id().try_into().unwrap());
+    let room = Rlimit {
+        current: own.maximum,
+        maximum: own.maximum,
+    };
+    prlimit(process_number, Resource::Fsize, room).unwrap();
+    eventually("what waited is written", async || {
+        let found = records(&file);
+        let found = found.iter().filter(|record| record["status"] == 200);
+        found.count() >= served
+    })
+    .await;
+    eventually("it is served again", async || {
+        client::get(process.address(), "/crm").await.status == 200
+    })
+    .await;
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.ended().await.code, 0);
 }

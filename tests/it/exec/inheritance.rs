@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{World, skip, works};
-use crate::support::process::{Ended, run};
+use crate::support::process::{Ended, blocked, prepared, run};
 
 /// Runs `exec` by a shell that first does `prepare`.
 pub(super) async fn within(world: &World, prepare: &str, program: &[&str]) -> Ended {
@@ -43,21 +43,24 @@ async fn it_may_leave_a_core_and_be_looked_into_and_sidebearer_may_not() {
     assert_eq!(lines[2], "0", "{ended:?}");
 }
 
+/// The masks of a program that has shown its `status`: of signals that are blocked, ignored and caught. Without 32 and 33,
+/// which the C library keeps for itself: nobody can send them to a program that it starts.
+fn masks(ended: &Ended) -> [u64; 3] {
+    ["SigBlk", "SigIgn", "SigCgt"].map(|field| {
+        let mask = ended
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(field));
+        let mask = mask.unwrap().trim_start_matches(':').trim();
+        u64::from_str_radix(mask, 16).unwrap() & !(0b11 << 31)
+    })
+}
+
 #[tokio::test]
 async fn signals_that_were_ignored_stay_so_and_no_others_are() {
     let world = World::start();
     let show = ["cat", "/proc/self/status"];
-    // Without 32 and 33, which the C library keeps for itself: nobody can send them to a program that it starts.
-    let masks = |ended: &Ended| {
-        ["SigBlk", "SigIgn", "SigCgt"].map(|field| {
-            let mask = ended
-                .stdout
-                .lines()
-                .find_map(|line| line.strip_prefix(field));
-            let mask = mask.unwrap().trim_start_matches(':').trim();
-            u64::from_str_radix(mask, 16).unwrap() & !(0b11 << 31)
-        })
-    };
+    let block = blocked("TERM,CHLD,USR1,WINCH").unwrap_or_default();
     // As `nohup` does, and a shell without jobs to what it starts with `&`.
     for (prepare, expected) in [
         (":", 0),
@@ -66,6 +69,9 @@ async fn signals_that_were_ignored_stay_so_and_no_others_are() {
         ("trap '' PIPE", 1 << 12),
         ("trap '' PIPE; export LISTEN_PID=$$", 1 << 12),
         ("export LISTEN_PID=$$", 0),
+        ("trap '' XFSZ", 1 << 24),
+        ("ulimit -Sf 1000", 0),
+        (&block, 0),
     ] {
         let [exec, alone] = [
             within(&world, prepare, &show).await,
@@ -73,8 +79,47 @@ async fn signals_that_were_ignored_stay_so_and_no_others_are() {
         ];
         assert_eq!(masks(&exec), masks(&alone), "{prepare}: {exec:?}");
         // The tests themselves may run with others that are ignored.
-        let usual = 1 << 12 | 0b10_0000_0111;
+        let usual = 1 << 24 | 1 << 12 | 0b10_0000_0111;
         assert_eq!(masks(&exec)[1] & usual, expected, "{prepare}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_ignored_stays_so_whatever_the_system_says_besides() {
+    let world = World::start();
+    let named = format!(
+        "named={}/$(printf 'side\\377bearer'); ln -s \"$0\" \"$named\"; exec \"$named\" \"$@\"",
+        world.dir.path().display()
+    );
+    let groups = "exec setpriv --groups $(seq -s, 1000000 1000700) \"$0\" \"$@\"";
+    for (prepare, needs) in [
+        (&*named, &["true"][..]),
+        (groups, &["setpriv", "--groups=1"]),
+    ] {
+        if needs.len() > 1 && !works(needs[0], &[needs[1], "true"]) {
+            skip("many groups (it needs root and setpriv)");
+            continue;
+        }
+        let prepare = format!("trap '' HUP PIPE; {prepare}");
+        let ended = within(&world, &prepare, &["cat", "/proc/self/status"]).await;
+        assert_eq!(masks(&ended)[1] & (1 << 12 | 1), 1 << 12 | 1, "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn its_umask_is_that_of_exec_and_keeps_nothing_from_exec_itself() {
+    let world = World::start();
+    let show = "umask; stat -c %a $TMPDIR/sidebearer-exec-*";
+    for (umask, own) in [("0777", "700"), ("0027", "700")] {
+        let exec = world.exec(&["sh", "-c", show]);
+        let ended = run(prepared(&format!("umask {umask}"), &exec)).await;
+        assert_eq!(ended.stdout, format!("{umask}\n{own}\n"), "{ended:?}");
+        let left = std::fs::read_dir(world.dir.path()).unwrap();
+        let left = left.map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left
+            .filter(|name| name.as_encoded_bytes().starts_with(b"sidebearer-exec-"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{CALL, World, said};
 use crate::support::eventually;
-use crate::support::process::Process;
+use crate::support::process::{Process, blocked, prepared};
 
 /// The line of its state in `/proc`: `R`, `S`, `T` for a stopped process, `Z` for one that nobody has waited for.
 fn state(process: Pid) -> Option<char> {
@@ -65,6 +65,29 @@ async fn what_is_sent_to_exec_alone_is_passed_on() {
             "{ended:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_to_exec_is_passed_on_where_it_was_blocked_for_both() {
+    let Some(block) = blocked("TERM") else {
+        return;
+    };
+    let world = World::start();
+    let exec = world.exec(&["sh", "-c", "echo $$; echo ready; exec sleep 1000"]);
+    let process = world.begin_as(prepared(&block, &exec)).await;
+    let program = number(&process).await;
+    process.signal(Signal::TERM);
+    eventually("the program has it, and has it blocked", async || {
+        let status = format!("/proc/{}/status", program.as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let pending = status
+            .lines()
+            .find_map(|line| line.strip_prefix("ShdPnd:\t"));
+        u64::from_str_radix(pending.unwrap(), 16).unwrap() >> (Signal::TERM.as_raw() - 1) & 1 == 1
+    })
+    .await;
+    kill_process(program, Signal::KILL).unwrap();
+    assert_eq!(process.ended().await.code, 128 + 9);
 }
 
 #[tokio::test]

@@ -71,6 +71,34 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same command by a shell that first does `prepare`, which can be what a process inherits.
+pub(crate) fn prepared(prepare: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("{prepare}; exec \"$0\" \"$@\"");
+    shell.arg("-c").arg(script).stdin(Stdio::null());
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+/// What blocks these signals in [`prepared`]; `None`, told past the harness, where no tool can.
+pub(crate) fn blocked(signals: &str) -> Option<String> {
+    let option = format!("--block-signal={signals}");
+    let can = Command::new("env").args([&option, "true"]).output();
+    if !can.is_ok_and(|can| can.status.success()) {
+        use std::io::Write;
+        let line = "skipped: 1 test, for want of env --block-signal (coreutils 8.31)\n";
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return None;
+    }
+    Some(format!("exec env {option} \"$0\" \"$@\""))
+}
+
 /// Runs a command to its end; -1 when a signal was that.
 pub(crate) async fn run(command: Command) -> Ended {
     let process = Process::spawn(command, tempfile::tempdir().unwrap());
