@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{Admin, ReloadRequest};
+use crate::blocking;
 use crate::config::{ConfigSource, Loaded};
 use crate::files;
 use crate::handed_sockets::{HandedSocketError, HandedSockets};
@@ -243,7 +244,7 @@ impl Bound {
         };
         admin.drain();
         drop(requests);
-        let _ = tokio::task::spawn_blocking(move || manager.notify_stopping()).await;
+        let _ = blocking::run(move || manager.notify_stopping()).await;
         let mut server = reloader.snapshots.load().config.server.clone();
         if let Some(panicked) = &panicked {
             tracing::error!(panicked, "it panicked, which is a defect: the process ends");

@@ -10,16 +10,14 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::blocking::Threads;
 
 /// `server.file_timeout` unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A thread that has had nothing to do for this time ends.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Milliseconds.
 static TIMEOUT_MILLIS: AtomicU64 = AtomicU64::new(DEFAULT_TIMEOUT.as_millis() as u64);
@@ -30,23 +28,13 @@ const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// The paths whose file system has not answered.
 static UNRESPONSIVE: Mutex<BTreeMap<PathBuf, Unresponsive>> = Mutex::new(BTreeMap::new());
 
-/// The threads that have nothing to do.
-static IDLE_THREADS: Mutex<Vec<FilesThread>> = Mutex::new(Vec::new());
-
-/// Returns whether its caller got the answer. One who did marks the thread as idle, else the thread does.
-type Job = Box<dyn FnOnce() -> bool + Send>;
+static THREADS: Threads = Threads::new("files");
 
 struct Unresponsive {
     /// When the last thread was given up.
     since: Instant,
     /// How long no other thread is sent.
     retry_after: Duration,
-}
-
-#[derive(Clone)]
-struct FilesThread {
-    number: u64,
-    jobs: Sender<Job>,
 }
 
 /// How long a file system may take from now on.
@@ -65,7 +53,7 @@ pub fn timeout() -> Duration {
 /// add up. Blocks, so that it must be called on a thread that serves no requests.
 ///
 /// # Errors
-/// That of `work`; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
+/// That of `work`; that of [`Threads::begin`]; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
 /// an earlier look at the same path had none.
 pub fn run_within_timeout<T: Send + 'static>(
     path: &Path,
@@ -98,25 +86,27 @@ fn run_within<T: Send + 'static>(
     };
     let (answer, answered) = mpsc::sync_channel(1);
     let named = path.to_owned();
-    let thread = run_on_thread(Box::new(move || {
+    THREADS.begin(Box::new(move |thread| {
         let done = work();
         // Under one lock: a caller that gives up at this moment must not mark a path as unresponsive that has
         // just answered.
         let mut silent = lock(&UNRESPONSIVE);
         silent.remove(&named);
-        let delivered = answer.try_send(done);
+        let undelivered = answer.try_send((done, thread));
         drop(silent);
-        // Dropped after the lock: the result may be a socket, and closing it uses this module again.
-        delivered.is_ok()
+        // Dropped after the lock, and before its thread is idle: the result may be a socket, and closing it uses this
+        // module again.
+        drop(undelivered);
     }))?;
-    let done = match answered.recv_timeout(timeout) {
-        Ok(done) => done,
+    // The thread is idle from here on: a caller that goes on to the next file finds it, however late it runs again.
+    let (done, _thread) = match answered.recv_timeout(timeout) {
+        Ok(answer) => answer,
         Err(RecvTimeoutError::Disconnected) => {
             return Err(io::Error::other("the thread that read panicked"));
         }
         Err(RecvTimeoutError::Timeout) => {
             let mut known = lock(&UNRESPONSIVE);
-            let Ok(done) = answered.try_recv() else {
+            let Ok(answer) = answered.try_recv() else {
                 // Before the lock is given back: what comes later is not delivered.
                 drop(answered);
                 let before = known
@@ -127,63 +117,10 @@ fn run_within<T: Send + 'static>(
                 known.insert(path.to_owned(), Unresponsive { since, retry_after });
                 return silent();
             };
-            done
+            answer
         }
     };
-    // By the caller: one that goes on to the next file finds the thread idle, however late that one runs again.
-    lock(&IDLE_THREADS).push(thread);
     done
-}
-
-/// Does it on an idle thread, or on a new one, and returns that thread.
-fn run_on_thread(mut job: Job) -> io::Result<FilesThread> {
-    loop {
-        // Let go of before the thread is told: it takes the same lock.
-        let Some(thread) = lock(&IDLE_THREADS).pop() else {
-            break;
-        };
-        match thread.jobs.send(job) {
-            Ok(()) => return Ok(thread),
-            Err(SendError(back)) => job = back,
-        }
-    }
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Relaxed);
-    let (jobs, inbox) = mpsc::channel();
-    let started = FilesThread { number, jobs };
-    let thread = started.clone();
-    let builder = thread::Builder::new().name("files".to_owned());
-    builder.spawn(move || thread.serve(job, &inbox))?;
-    Ok(started)
-}
-
-impl FilesThread {
-    fn serve(&self, mut job: Job, inbox: &Receiver<Job>) {
-        loop {
-            if !job() {
-                lock(&IDLE_THREADS).push(self.clone());
-            }
-            let Some(next) = self.next_job(inbox) else {
-                return;
-            };
-            job = next;
-        }
-    }
-
-    /// None when there was nothing to do for long. Nobody knows this thread any more then.
-    fn next_job(&self, inbox: &Receiver<Job>) -> Option<Job> {
-        loop {
-            if let Ok(job) = inbox.recv_timeout(IDLE_TIMEOUT) {
-                return Some(job);
-            }
-            let mut idle = lock(&IDLE_THREADS);
-            // One that is not there is about to get a job, or to be put there.
-            if let Some(at) = idle.iter().position(|idle| idle.number == self.number) {
-                idle.swap_remove(at);
-                return None;
-            }
-        }
-    }
 }
 
 /// What is locked is changed in one step, so a panic elsewhere leaves it sound.
@@ -193,6 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const SOON: Duration = Duration::from_secs(30);

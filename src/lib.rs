@@ -35,6 +35,7 @@ pub mod address;
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod blocking;
 pub mod build_info;
 pub mod ca;
 pub mod caller;

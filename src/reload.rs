@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::admin::{Admin, ReloadRequest};
 use crate::audit::{Record, ReloadEvent};
+use crate::blocking;
 use crate::caller::token::KeySource;
 use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
 use crate::interception::Interceptor;
@@ -107,7 +108,7 @@ impl Reloader {
         let origin = self.source.origin.clone();
         // Only the text: to parse it too, for the second time within a moment, would take memory that the thread
         // keeps.
-        let now = tokio::task::spawn_blocking(move || origin.fingerprint()).await;
+        let now = blocking::run(move || origin.fingerprint()).await;
         if now.is_ok_and(|now| now == Some(self.started_with)) {
             return;
         }
@@ -172,11 +173,9 @@ impl Reloader {
         work: impl FnOnce(&Builder) -> Result<T, BuildError> + Send + 'static,
     ) -> Result<T, String> {
         let builder = Arc::clone(&self.builder);
-        let done = tokio::task::spawn_blocking(move || work(&builder)).await;
-        match done {
-            Ok(done) => done.map_err(|error| error.to_string()),
-            Err(panicked) => Err(panicked.to_string()),
-        }
+        let done = blocking::run(move || work(&builder)).await;
+        let done = done.map_err(|error| format!("files cannot be read: {error}"))?;
+        done.map_err(|error| error.to_string())
     }
 
     /// Certificates that are due: see [`Builder::rotate`].
@@ -268,7 +267,7 @@ impl Reloader {
 
     async fn load(&self) -> Result<Loaded, Diagnostics> {
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = blocking::run(move || {
             let loaded = source.load();
             // Else what is built next lies between what reading has left, which is then never given back.
             process::give_back_memory();
@@ -294,7 +293,8 @@ impl Reloader {
         if let Some(settings) = config.interception.clone() {
             // A CA that is made now is no change that has to be taken notice of.
             let made = move || Interceptor::make_issuer(&settings);
-            let _ = tokio::task::spawn_blocking(made).await;
+            let made = blocking::run(made).await;
+            made.map_err(|error| self.refusal(format!("a CA cannot be made: {error}")))?;
         }
         // From before anything is built from them. If it comes to nothing they stay watched: the
         // cure may be a change of theirs.
@@ -353,7 +353,7 @@ impl Reloader {
 /// build this one.
 async fn give_back_memory() {
     tokio::time::sleep(FREED_AFTER).await;
-    let _ = tokio::task::spawn_blocking(process::give_back_memory).await;
+    let _ = blocking::run(process::give_back_memory).await;
 }
 
 /// Gives new and changed credentials the time for a first token before anyone needs it.

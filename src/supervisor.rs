@@ -11,6 +11,8 @@ use std::thread;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::blocking::start_thread;
+
 /// Where panics are reported.
 #[derive(Debug, Clone)]
 pub struct Supervisor(UnboundedSender<String>);
@@ -47,11 +49,10 @@ impl Supervisor {
     /// The system gives no more threads.
     pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let guard = self.guard(format!("thread {name}"));
-        thread::Builder::new().name(name).spawn(move || {
+        start_thread(name, move || {
             let _guard = guard;
             work();
-        })?;
-        Ok(())
+        })
     }
 
     /// Reports one that was found in another way.

@@ -262,7 +262,14 @@ type Inotify = dyn notify::Watcher + Send;
 impl WatchMethod {
     /// A panic of the thread that reads inotify is reported by `guard`.
     fn inotify(messages: mpsc::Sender<WatchMessage>, guard: PanicGuard) -> Self {
-        match notify::recommended_watcher(event_handler(messages, guard)) {
+        let thread = Arc::new(());
+        let handler = event_handler(messages, guard, Arc::clone(&thread));
+        match notify::recommended_watcher(handler) {
+            // The library does not tell that there was no thread, and panics when it is next used or dropped.
+            Ok(inotify) if Arc::strong_count(&thread) == 1 => {
+                std::mem::forget(inotify);
+                Self::without_inotify("the system gives no thread that reads its events")
+            }
             Ok(inotify) => {
                 tracing::info!("watching files by inotify");
                 Self::with_inotify(inotify)
@@ -315,13 +322,14 @@ impl WatchMethod {
     }
 }
 
-/// Tells of events. It belongs to the thread that reads them, and with it `guard`.
+/// Tells of events. It belongs to the thread that reads them, and with it `guard`, and a part of `thread`.
 fn event_handler(
     messages: mpsc::Sender<WatchMessage>,
     guard: PanicGuard,
+    thread: Arc<()>,
 ) -> impl notify::EventHandler {
     move |event: notify::Result<notify::Event>| {
-        let _guard = &guard;
+        let _held = (&guard, &thread);
         // Reads, our own among them, change nothing.
         let read = event.is_ok_and(|event| match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::blocking;
 use crate::explanation::Question;
 use crate::proxy::{ExplainState, explain};
 
@@ -25,18 +26,14 @@ pub(super) async fn answer(admin: &Admin, body: Incoming) -> (StatusCode, Value)
         Err(refusal) => return refusal,
     };
     // A large configuration has many routes to compare.
-    let explained = tokio::task::spawn_blocking(move || {
+    let explained = blocking::run(move || {
         let explained = explain(&snapshot, &question, ExplainState::Shown);
         explained.map(|explained| json!(explained))
     });
     match explained.await {
         Ok(Ok(explained)) => (StatusCode::OK, explained),
         Ok(Err(error)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "no_answer", error),
-        Err(_) => refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "defect",
-            "it cannot be explained, which is a defect",
-        ),
+        Err(error) => refusal(StatusCode::SERVICE_UNAVAILABLE, "no_thread", error),
     }
 }
 

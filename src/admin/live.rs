@@ -1,13 +1,15 @@
 //! The status as it changes, made once for all who watch, and only while somebody does.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::JoinError;
 use tokio::time::Instant;
+
+use crate::blocking;
 
 /// How many may watch at once. What is sent is the same for all; each has a connection, and reads at its own pace.
 pub(super) const MOST_WATCHERS: usize = 16;
@@ -55,12 +57,12 @@ impl LiveStatus {
     /// take its time. `draining` is what is known of the end of the process: a change of that is told at once.
     ///
     /// # Errors
-    /// `make` panicked, or the process ends.
+    /// As [`blocking::run`].
     pub(super) async fn now(
         &self,
         draining: bool,
         make: impl FnOnce() -> Value + Send + 'static,
-    ) -> Result<Arc<StatusEvent>, JoinError> {
+    ) -> io::Result<Arc<StatusEvent>> {
         let mut latest = self.0.lock().await;
         if let Some(latest) = &*latest
             && latest.draining == draining
@@ -69,7 +71,7 @@ impl LiveStatus {
             return Ok(Arc::clone(&latest.event));
         }
         let before = latest.take();
-        let made = tokio::task::spawn_blocking(move || {
+        let made = blocking::run(move || {
             let begun = Instant::now();
             let value = make();
             let event = match before {

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::events::EventStream;
 use super::live::MOST_WATCHERS;
 use super::{Admin, Scope, explain, page, status};
+use crate::blocking;
 use crate::metrics::ProcessState;
 use crate::process;
 use crate::proxy::admit_to_admin;
@@ -220,10 +221,10 @@ fn health(good: bool, body: &Value) -> Response<Full<Bytes>> {
 }
 
 async fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
-    let usage = tokio::task::spawn_blocking(process::usage);
+    let usage = blocking::run(process::usage);
     let (responding, usage) = tokio::join!(admin.is_alive(), usage);
     admin.metrics.show_process(&ProcessState {
-        // An error only says that the process is ending.
+        // Without a thread to read it on, all that the process has counted itself is shown still.
         usage: usage.ok().flatten(),
         responding,
         client_connections: admin.shards.connection_count(),

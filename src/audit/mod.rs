@@ -23,6 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
 
+use crate::blocking::start_thread;
 use crate::config::{AuditFile, AuditOverflow};
 use crate::metrics::AuditMetrics;
 use crate::supervisor::Supervisor;
@@ -132,11 +133,7 @@ impl AuditTrail {
         };
         match supervisor {
             Some(supervisor) => supervisor.spawn("audit".to_owned(), work)?,
-            None => drop(
-                std::thread::Builder::new()
-                    .name("audit".to_owned())
-                    .spawn(work)?,
-            ),
+            None => start_thread("audit", work)?,
         }
         let result = result.recv_timeout(patience);
         result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;

@@ -37,7 +37,7 @@ pub enum RequestErrorKind {
     HeadTooLarge,
     /// What came is not an HTTP response.
     InvalidResponse,
-    /// A defect of ours.
+    /// A defect of ours, or the system gives us no thread.
     Internal,
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::error::ExchangeError;
@@ -16,6 +15,7 @@ use super::{
     UnreadableBody, display_url,
 };
 use crate::address::OwnSockets;
+use crate::blocking;
 use crate::config::{Dialing, EgressProxy, HttpVersion, NamedFile, Tls};
 use crate::redact::Redactor;
 use crate::upstream::{ClientCertificate, Connected, Connector, Protocols, TlsError, fingerprint};
@@ -109,9 +109,9 @@ impl OriginConnector {
     async fn connect(self: Arc<Self>) -> Result<(Connected, Arc<Connector>), Error> {
         let within = self.settings.connect_timeout;
         // Files are read on another thread: this one is needed while a file system hangs.
-        let loading = spawn_blocking(move || self.load().connector.clone());
-        let connector = loading.await.map_err(|_| {
-            let message = "reading files panicked: a defect of sidebearer";
+        let loading = blocking::run(move || self.load().connector.clone());
+        let connector = loading.await.map_err(|error| {
+            let message = format!("files cannot be read: {error}");
             Error::new(RequestErrorKind::Internal, message)
         })?;
         let connected = connector.connect(Protocols::Any, within).await?;

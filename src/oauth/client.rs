@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::task::spawn_blocking;
 use url::Url;
 
 use self::discovered_endpoint::{Discovery, DiscoveryContext, MakeHttpClient};
@@ -26,6 +25,7 @@ use super::{
     WallClock, grant,
 };
 use crate::address::OwnSockets;
+use crate::blocking;
 use crate::config::{AuthorizationServer, ClientAuth, Credential};
 use crate::dpop::{LastNonce, Nonce, ProofKey};
 use crate::http_client::{HttpClient, Transport, display_url};
@@ -313,8 +313,8 @@ impl Client {
     /// Reads all files again, for a request.
     async fn read(&self) -> Result<RequestInputs, TokenError> {
         let inputs = Arc::clone(&self.inputs);
-        let read = spawn_blocking(move || inputs.read()).await;
-        let read = read.map_err(TokenError::panicked)?;
+        let read = blocking::run(move || inputs.read()).await;
+        let read = read.map_err(TokenError::unread)?;
         *lock(&self.last) = match &read {
             Ok(material) => LastInputs::Read(material.clone()),
             Err(_) => LastInputs::Unusable,
@@ -358,7 +358,7 @@ impl TokenEndpoint for Client {
     fn reread_secrets(&self) -> BoxFuture<'_, bool> {
         let inputs = Arc::clone(&self.inputs);
         Box::pin(async move {
-            let read = spawn_blocking(move || inputs.read()).await;
+            let read = blocking::run(move || inputs.read()).await;
             read.is_ok_and(|now| self.differs(now))
         })
     }

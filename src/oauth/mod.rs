@@ -20,14 +20,13 @@ mod requester;
 pub mod response;
 mod secrets;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use client::{Client, endpoint_key};
 pub use last_good::InputFault;
 pub use requester::{Identity, Requester};
-
-use tokio::task::JoinError;
 
 use crate::config::Secret;
 use crate::dpop::ProofKey;
@@ -111,12 +110,10 @@ impl TokenError {
         }
     }
 
-    /// A thread panicked that read files: a defect.
-    fn panicked(_: JoinError) -> Self {
-        Self::new(
-            TokenErrorKind::Local,
-            "reading files panicked: a defect of sidebearer",
-        )
+    /// Files cannot be read, for a reason that lies in none of them.
+    fn unread(error: io::Error) -> Self {
+        let message = format!("files cannot be read: {error}");
+        Self::new(TokenErrorKind::Local, message)
     }
 }
 

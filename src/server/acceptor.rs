@@ -2,7 +2,7 @@
 //! system or an authorization server, new connections reach their shards.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -22,15 +22,21 @@ impl Acceptor {
     /// Starts it.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system gives no more threads or open files.
     pub fn start(supervisor: Supervisor) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (started, ready) = mpsc::channel();
+        // The runtime is made there: one that is dropped here, because there is no thread, would panic.
         supervisor.spawn("accept".to_owned(), move || {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(runtime.handle().clone())));
             runtime.block_on(async { drop(stopped.await) });
             runtime.shutdown_background();
         })?;
+        let handle = ready.recv().map_err(io::Error::other)??;
         Ok(Self {
             handle,
             _stop: Arc::new(stop),

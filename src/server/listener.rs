@@ -18,6 +18,7 @@ use super::acceptor::Acceptor;
 use super::shard::Shards;
 use super::socket_file::{self, SocketFile};
 use super::user_check::UserCheck;
+use crate::blocking;
 use crate::config::{self, ListenAddress};
 use crate::limit::{ConcurrencyLimit, Permit};
 use crate::process::{is_reserved, is_shortage, shortage};
@@ -193,7 +194,7 @@ impl OpenListener {
         // The task ends by itself. A panic in it has been reported.
         let bound = self.task.await;
         // Closing the socket removes its file, for which the file system may need its time.
-        let removed = tokio::task::spawn_blocking(move || drop((bound, self.file)));
+        let removed = blocking::run(move || drop((bound, self.file)));
         let _ = removed.await;
     }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::table::SocketPair;
 use super::accepted::{AcceptedConnection, AcceptedSocket};
 use super::shard::Shards;
+use crate::blocking;
 use crate::supervisor::Supervisor;
 
 /// Connections that are judged by one look.
@@ -67,8 +68,8 @@ async fn judge(mut inbox: UnboundedReceiver<AcceptedConnection>, uid: u32, shard
             return;
         }
         let ends: Vec<_> = waiting.iter().map(ends_of).collect();
-        let looked = tokio::task::spawn_blocking(move || owners(&ends)).await;
-        let owners = match looked.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+        let looked = blocking::run(move || owners(&ends)).await;
+        let owners = match looked.and_then(|owners| owners) {
             Ok(owners) => owners,
             Err(error) => {
                 tracing::error!(%error, "connections are closed: who made them cannot be read");

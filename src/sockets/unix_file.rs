@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::config::{ListenAddress, Listener};
 use crate::files;
 use crate::server::SocketFile;
@@ -17,8 +18,8 @@ pub(super) async fn off_thread<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(move || files::run_within_timeout(&path, work)).await;
-    done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    let done = blocking::run(move || files::run_within_timeout(&path, work));
+    done.await?
 }
 
 /// Gives the file of a socket that was bound here the mode that a new configuration says.

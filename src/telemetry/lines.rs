@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::blocking::start_thread;
 use crate::supervisor::Supervisor;
 
 /// How many bytes are written at once: this many stay in one piece when others write to the same pipe
@@ -79,9 +80,7 @@ impl Lines {
             last_report: None,
             unwritten_reports: 0,
         };
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writer.run())?;
+        start_thread("log", move || writer.run())?;
         Ok(lines)
     }
 

@@ -11,7 +11,6 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::otlp::{
@@ -20,6 +19,7 @@ use super::otlp::{
 };
 use super::{AttributeValue, Span};
 use crate::address::OwnSockets;
+use crate::blocking;
 use crate::config::{self, Dialing, HttpVersion};
 use crate::http_client::{HttpClient, NetworkSettings, retry_after};
 use crate::metrics::SpanMetrics;
@@ -243,7 +243,7 @@ impl Exporter {
     async fn headers(&self) -> Result<HeaderMap, String> {
         let configured = self.settings.headers.clone();
         // Files are read on another thread: this one is needed while a file system hangs.
-        let read = spawn_blocking(move || {
+        let read = blocking::run(move || {
             let mut headers = HeaderMap::new();
             for (name, source) in configured {
                 let secret = source.read().map_err(|error| error.to_string())?;
@@ -255,7 +255,7 @@ impl Exporter {
             Ok::<_, String>(headers)
         });
         let read = read.await;
-        let mut headers = read.map_err(|_| "reading files panicked: a defect of sidebearer")??;
+        let mut headers = read.map_err(|error| format!("files cannot be read: {error}"))??;
         headers.insert(CONTENT_TYPE, PROTOBUF);
         if self.settings.gzip {
             headers.insert(CONTENT_ENCODING, GZIP);

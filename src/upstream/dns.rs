@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use url::Host;
 
+use crate::blocking;
+
 /// Lookups of one name that may wait for the system's resolver at a time.
 const MAX_LOOKUPS_OF_NAME: usize = 4;
 
@@ -111,7 +113,7 @@ impl Resolver {
             Host::Domain(name) => name.clone(),
         };
         let port = self.port;
-        let found = blocking(permit, move || (name.as_str(), port).to_socket_addrs()).await?;
+        let found = on_thread(permit, move || (name.as_str(), port).to_socket_addrs()).await?;
         let addresses = interleave(found.filter(|found| is_allowed(&self.host, found.ip())));
         if addresses.is_empty() {
             return Err(io::Error::other("the name has no usable address"));
@@ -131,15 +133,15 @@ impl LookupPermit {
 }
 
 /// Runs a lookup on a thread that may wait. The permit is held until it returns.
-async fn blocking<T: Send + 'static>(
+async fn on_thread<T: Send + 'static>(
     permit: LookupPermit,
     look_up: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let lookup = tokio::task::spawn_blocking(move || {
+    let lookup = blocking::run(move || {
         let _permit = permit;
         look_up()
     });
-    lookup.await.map_err(io::Error::other)?
+    lookup.await?
 }
 
 /// Plain HTTP is allowed to `localhost`. So that name must not lead to another machine, whatever a resolver
@@ -221,7 +223,7 @@ mod tests {
             let (answer, answered) = mpsc::channel::<()>();
             answers.push(answer);
             let permit = timeout(Duration::from_secs(20), resolver.acquire_permit()).await;
-            let lookup = blocking(permit.unwrap(), move || {
+            let lookup = on_thread(permit.unwrap(), move || {
                 let _ = answered.recv();
                 Ok(())
             });

@@ -250,7 +250,7 @@ mod tests {
         config.send_tls13_tickets = tickets;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::task::spawn_blocking(move || {
+        let server = tokio::spawn(crate::blocking::run(move || {
             let (mut tcp, _) = listener.accept().unwrap();
             // What is written has arrived then.
             tcp.set_nodelay(true).unwrap();
@@ -267,7 +267,7 @@ mod tests {
                 session.write_tls(&mut tickets).unwrap();
             }
             (tcp, session, tickets)
-        });
+        }));
         let mut roots = RootCertStore::empty();
         roots.add(certified.cert.der().clone()).unwrap();
         let config = ClientConfig::builder_with_provider(provider)
@@ -279,7 +279,7 @@ mod tests {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp.into());
         let io = UpstreamIo::Tls(Box::new(stream.await.unwrap()));
-        let (tcp, session, tickets) = server.await.unwrap();
+        let (tcp, session, tickets) = server.await.unwrap().unwrap();
         assert!(!tickets.is_empty());
         (io, tcp, session, tickets)
     }

@@ -311,7 +311,7 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
 async fn a_panic_of_the_thread_of_inotify_is_a_death() {
     let (supervisor, mut panics) = supervisor();
     let guard = supervisor.guard("the thread of inotify");
-    let handler = event_handler(mpsc::channel().0, guard);
+    let handler = event_handler(mpsc::channel().0, guard, Arc::default());
     let thread = std::thread::spawn(move || {
         let _owned = handler;
         panic!("a defect");

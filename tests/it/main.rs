@@ -1,6 +1,7 @@
 //! Behaviour of the whole, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests have threads enough")]
 
 mod access_log;
 mod admin;
@@ -30,6 +31,7 @@ mod listener_tls;
 mod log;
 mod metrics;
 mod moving_names;
+mod no_threads;
 mod oauth;
 mod oauth_assertion;
 mod oauth_discovery;

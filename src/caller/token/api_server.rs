@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use url::{Host, Position, Url};
 use zeroize::Zeroizing;
 
 use super::keys::{FoundKeys, KeyEndpoint, KeyFetchError, json, key_set};
 use super::origin::{AskedServer, ServerAnswer, ServerReach};
 use super::reviews::{Review, ReviewEndpoint};
+use crate::blocking;
 use crate::config::{Kubernetes, ProxyChoice, Secret, SecretSource, Tls};
 use crate::http_client::{BoxFuture, max_age};
 use crate::oauth::{TokenErrorKind, discovery};
@@ -82,9 +82,9 @@ impl ApiServer {
     async fn authorization(&self) -> Result<HeaderValue, KeyFetchError> {
         let local = |what: String| KeyFetchError::new(TokenErrorKind::Local, what);
         let file = SecretSource::File(self.config.token_file.clone());
-        let read = spawn_blocking(move || file.read()).await;
+        let read = blocking::run(move || file.read()).await;
         let token = read
-            .map_err(|_| local("reading files panicked: a defect of sidebearer".to_owned()))?
+            .map_err(|error| local(format!("files cannot be read: {error}")))?
             .map_err(|error| local(error.to_string()))?;
         self.redactor.begin([token.expose()]);
         let text = Zeroizing::new(format!("Bearer {}", token.expose()));

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::task::spawn_blocking;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::keys::KeyFetchError;
 use crate::address::OwnSockets;
+use crate::blocking;
 use crate::config::{Dialing, HttpVersion, ProxyChoice, Tls};
 use crate::http_client::{
     self, AddressPolicy, HttpClient, NetworkSettings, Response, UnreadableBody, display_url,
@@ -123,10 +123,10 @@ impl AskedServer {
             return Ok(client);
         }
         let (url, settings) = (self.url.clone(), self.settings());
-        let made = spawn_blocking(move || HttpClient::connecting(&url, settings)).await;
+        let made = blocking::run(move || HttpClient::connecting(&url, settings)).await;
         let local = |what: String| KeyFetchError::new(TokenErrorKind::Local, what);
         let made = made
-            .map_err(|_| local("reading files panicked: a defect of sidebearer".to_owned()))?
+            .map_err(|error| local(format!("files cannot be read: {error}")))?
             .map_err(|error| local(error.to_string()))?;
         *known() = Some(made.clone());
         Ok(made)

@@ -28,6 +28,7 @@ pub use self::stand_in::StandIn;
 use super::output::{CommandError, block_on};
 use super::run::outcome;
 use crate::app::{self, Readiness};
+use crate::blocking;
 use crate::config::{ConfigSource, PROGRAM_LISTENER, ProgramSettings};
 use crate::process::{self, Inherited};
 use crate::telemetry;
@@ -122,7 +123,8 @@ async fn serve(request: Request, inherited: Inherited) -> Result<u8, CommandErro
         let started = program.insert(started.map_err(|it| failure_with(it.code, it.reason))?);
         if let Some(private) = &private {
             let path = private.path().to_owned();
-            tokio::task::spawn_blocking(move || ExecDirectory::remove_abandoned_beside(&path));
+            let remove = move || ExecDirectory::remove_abandoned_beside(&path);
+            tokio::spawn(blocking::run(remove));
         }
         Ok(started.ended(&mut signals).await)
     };

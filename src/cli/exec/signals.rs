@@ -5,13 +5,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::thread;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::blocking::start_thread;
 use crate::process::was_ignored;
 
 /// Those that end a program by default, and that it may handle.
@@ -58,26 +58,24 @@ impl Signals {
         let watched = watched.chain([Signal::CHILD]).map(Signal::as_raw);
         let mut signals = SignalsInfo::<WithOrigin>::new(watched)?;
         let (sender, arrivals) = unbounded_channel();
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for origin in signals.forever() {
-                    let Some(signal) = Signal::from_named_raw(origin.signal) else {
-                        continue;
-                    };
-                    let sent_by = match origin.process {
-                        None => Sender::System,
-                        Some(process) => Sender::Process(Pid::from_raw(process.pid)),
-                    };
-                    let arrival = Arrival {
-                        signal,
-                        sender: sent_by,
-                    };
-                    if sender.send(arrival).is_err() {
-                        return;
-                    }
+        start_thread("signals", move || {
+            for origin in signals.forever() {
+                let Some(signal) = Signal::from_named_raw(origin.signal) else {
+                    continue;
+                };
+                let sent_by = match origin.process {
+                    None => Sender::System,
+                    Some(process) => Sender::Process(Pid::from_raw(process.pid)),
+                };
+                let arrival = Arrival {
+                    signal,
+                    sender: sent_by,
+                };
+                if sender.send(arrival).is_err() {
+                    return;
                 }
-            })?;
+            }
+        })?;
         Ok(Self(arrivals))
     }
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use url::{Host, Url};
 
+use crate::blocking;
 use crate::config::Credential;
 use crate::http_client::{AddressPolicy, HttpClient, display_url};
 use crate::oauth::discovery::{self, EndpointRequirements};
@@ -94,8 +94,8 @@ impl Discovery {
                 let policy = Arc::new(policy);
                 let (make, to) = (Arc::clone(context.make_http_client), url.clone());
                 let keeps_to = policy.clone();
-                let made = spawn_blocking(move || make(&to, Some(keeps_to))).await;
-                let http = made.map_err(TokenError::panicked)?.map_err(local)?;
+                let made = blocking::run(move || make(&to, Some(keeps_to))).await;
+                let http = made.map_err(TokenError::unread)?.map_err(local)?;
                 let endpoint = ServerEndpoint::new(url, http, context.credential);
                 Arc::new(endpoint.named_by_server(policy, context.redactor))
             }

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
-use tokio::task::spawn_blocking;
 use url::{Host, Url};
 
 use super::{FoundKeys, KeyEndpoint, KeyFetchError};
+use crate::blocking;
 use crate::caller::token::origin::{AskedServer, ServerReach};
 use crate::config::NamedFile;
 use crate::http_client::{AddressPolicy, BoxFuture, display_url, max_age};
@@ -167,10 +167,10 @@ impl KeyEndpoint for JwksFile {
                 let path = self.file.path().display();
                 KeyFetchError::new(TokenErrorKind::Local, format!("{path}: {what}"))
             };
-            let read = spawn_blocking(move || file.read()).await;
-            let read = read
-                .map_err(|_| local("reading it panicked: a defect of sidebearer".to_owned()))?
-                .map_err(|error| local(format!("it cannot be read: {error}")))?;
+            let read = blocking::run(move || file.read())
+                .await
+                .and_then(|read| read);
+            let read = read.map_err(|error| local(format!("it cannot be read: {error}")))?;
             Ok(FoundKeys {
                 issuer: self.issuer.clone(),
                 keys: KeySet::read(&read).map_err(|what| local(format!("it {what}")))?,
