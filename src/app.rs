@@ -134,6 +134,8 @@ pub async fn bind_with(
     let acceptor = Acceptor::start(supervisor.clone())?;
     handed.check(&config)?;
     let mut sockets = Sockets::new(acceptor.clone(), handed);
+    // It stays from here on: without one no token could be fetched.
+    blocking::run(|| ()).await?;
     let pending = sockets.bind(&config).await?;
     if let Some(settings) = &config.interception {
         // A CA that is made now is no change that has to be taken notice of.

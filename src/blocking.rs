@@ -21,6 +21,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long work waits for a thread to become idle when the system gives none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What may keep the system from giving a thread or a process.
+pub(crate) const THREAD_LIMITS: &str = "the limit of processes and threads may be reached (RLIMIT_NPROC, TasksMax= of a unit, or pids.max of a container or pod)";
+
 /// What [`run`] runs on.
 static BLOCKING: Threads = Threads::new("blocking");
 
@@ -288,8 +291,7 @@ pub(crate) fn start_thread(
 
 fn start_by(builder: thread::Builder, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let named = |error: io::Error| {
-        let limits = "the limit of processes and threads may be reached (RLIMIT_NPROC, TasksMax= of a unit, or pids.max of a container or pod)";
-        let reason = format!("the system gives no thread: {error}; {limits}");
+        let reason = format!("the system gives no thread: {error}; {THREAD_LIMITS}");
         io::Error::new(error.kind(), reason)
     };
     builder.spawn(work).map(drop).map_err(named)

@@ -6,6 +6,7 @@
 //! passed as before the last one, an hour at most: a dead mount costs a few threads, and one that
 //! was replaced by a good one is found.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::blocking::Threads;
 
@@ -48,6 +51,54 @@ pub fn timeout() -> Duration {
     Duration::from_millis(TIMEOUT_MILLIS.load(Relaxed))
 }
 
+thread_local! {
+    /// Filled by [`noting_shortage`].
+    static SHORTAGE: RefCell<Option<Shortage>> = const { RefCell::new(None) };
+}
+
+/// Why a file could not be read that says nothing about the file: the system lacks something for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// The error of the system.
+    pub reason: String,
+    /// What can be done about it.
+    pub advice: &'static str,
+}
+
+impl Shortage {
+    /// `None` for an error that is about the file.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        let advice = match (
+            error.kind(),
+            error.raw_os_error().map(Errno::from_raw_os_error),
+        ) {
+            (_, Some(Errno::MFILE)) => {
+                "raise the limit of open files (ulimit -n, LimitNOFILE= of a unit)"
+            }
+            (_, Some(Errno::NFILE)) => "raise the limit of open files of the machine (fs.file-max)",
+            (ErrorKind::WouldBlock, _) => {
+                "try again when other processes have ended, or raise the limit"
+            }
+            (ErrorKind::OutOfMemory, _) => {
+                "try again when there is memory, or raise the limit of it"
+            }
+            (ErrorKind::TimedOut, _) => {
+                "see whether the server of this file system is there, or raise server.file_timeout"
+            }
+            _ => return None,
+        };
+        let reason = error.to_string();
+        Some(Self { reason, advice })
+    }
+}
+
+/// Does `work`, and tells too whether a look at a file failed for want of something meanwhile, on this thread.
+pub fn noting_shortage<T>(work: impl FnOnce() -> T) -> (T, Option<Shortage>) {
+    SHORTAGE.take();
+    let done = work();
+    (done, SHORTAGE.take())
+}
+
 /// Runs `work`, which reads or changes `path`, on another thread, and waits for it for [`timeout`]. If another path in
 /// the same directory has not answered, the wait is a twentieth of that, so that many paths in one dead directory do not
 /// add up. Blocks, so that it must be called on a thread that serves no requests.
@@ -59,7 +110,11 @@ pub fn run_within_timeout<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    run_within(path, timeout(), work)
+    run_within(path, timeout(), work).inspect_err(|error| {
+        if let Some(shortage) = Shortage::of(error) {
+            SHORTAGE.set(Some(shortage));
+        }
+    })
 }
 
 fn run_within<T: Send + 'static>(

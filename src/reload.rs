@@ -14,6 +14,7 @@ use crate::audit::{Record, ReloadEvent};
 use crate::blocking;
 use crate::caller::token::KeySource;
 use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
+use crate::files::Shortage;
 use crate::interception::Interceptor;
 use crate::process;
 use crate::server::Shards;
@@ -254,6 +255,15 @@ impl Reloader {
                 }
                 last.succeed(warnings.clone());
             }
+            Err(refused) if refused.are_passing() => {
+                tracing::error!(
+                    path = %self.source.origin,
+                    "the configuration cannot be read now, the last good one keeps serving; it is read again in {:?}:\n{}",
+                    self.snapshots.load().config.server.reload_retry_interval,
+                    refused.to_string().trim_end(),
+                );
+                last.refuse(refused.clone());
+            }
             Err(refused) => {
                 tracing::error!(
                     path = %self.source.origin,
@@ -275,6 +285,10 @@ impl Reloader {
         });
         let loaded = loaded.await;
         loaded.unwrap_or_else(|error| {
+            if let Some(shortage) = Shortage::of(&error) {
+                let passing = Diagnostic::of_shortage(self.source.origin.path(), shortage);
+                return Err(Diagnostics(vec![passing]));
+            }
             Err(self.refusal(format!("the configuration cannot be read: {error}")))
         })
     }

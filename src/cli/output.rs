@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 
 use crate::config::Diagnostics;
+use crate::files::Shortage;
 use crate::telemetry;
 
 /// Why a command did not do what it was asked to.
@@ -42,6 +44,8 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Bind(_) => 1,
+            // A service manager may start it again, as it does not after a mistake.
+            Self::Configuration(found) if found.are_passing() => 1,
             Self::Usage(_) | Self::Configuration(_) => 2,
             Self::Exec { code, .. } => *code,
         }
@@ -88,10 +92,19 @@ pub(super) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
 
 /// Runs a short-lived command, waiting for nothing that it left behind.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandError> {
+    let failed = |error: io::Error| {
+        let advice = Shortage::of(&error).map(|it| format!("; {}", it.advice));
+        let advice = advice.unwrap_or_default();
+        CommandError::Failed(format!("cannot start the runtime: {error}{advice}"))
+    };
+    // With the first runtime tokio makes a pair of sockets for signals, and panics when it cannot. All that it opens
+    // then are six files.
+    let room: io::Result<Vec<_>> = (0..3).map(|_| UnixStream::pair()).collect();
+    drop(room.map_err(failed)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::Failed(format!("cannot start the runtime: {error}")))?;
+        .map_err(failed)?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     Ok(result)

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::files::Shortage;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,6 +39,9 @@ pub struct Diagnostic {
     /// What it is about, where there is no file.
     #[serde(skip)]
     pub(super) argument: Option<&'static str>,
+    /// Whether it says nothing about the configuration, which could not be read now.
+    #[serde(skip)]
+    pub(super) is_passing: bool,
 }
 
 /// A source line made fit to be shown: secrets masked, one column a character.
@@ -67,6 +72,16 @@ impl Diagnostic {
             help,
             quote: None,
             argument: None,
+            is_passing: false,
+        }
+    }
+
+    /// The system lacked something while the configuration at `path` was read.
+    pub(crate) fn of_shortage(path: &Path, shortage: Shortage) -> Self {
+        let message = format!("the configuration cannot be read now: {}", shortage.reason);
+        Self {
+            is_passing: true,
+            ..Self::of_file(path, message, shortage.advice.to_owned())
         }
     }
 }
@@ -75,6 +90,11 @@ impl Diagnostics {
     /// Whether anything refuses the configuration.
     pub fn has_errors(&self) -> bool {
         self.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    /// Whether the configuration may be good and could not be read now. What else was found may follow from that.
+    pub fn are_passing(&self) -> bool {
+        self.iter().any(|found| found.is_passing)
     }
 
     /// Whether nothing was found at all.

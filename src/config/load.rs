@@ -25,7 +25,7 @@ use super::settings::Config;
 use super::settings::file::MAX_BYTES;
 use super::source_file::SourceFile;
 use super::{cross_checks, otel, permissions, sections};
-use crate::files;
+use crate::files::{self, Shortage};
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
@@ -142,9 +142,10 @@ fn load_for(
     // thread what that has freed, until it ends.
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("configuration".to_owned());
-        match builder.spawn_scoped(scope, || load_here(origin, program).map(compacted)) {
+        let load_here = || load_here(origin, program);
+        match builder.spawn_scoped(scope, move || load_here().map(compacted)) {
             Ok(reading) => reading.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => load_here(origin, program),
+            Err(_) => load_here(),
         }
     })
 }
@@ -162,6 +163,21 @@ fn compacted(read: Loaded) -> Loaded {
 }
 
 fn load_here(
+    origin: &ConfigOrigin,
+    program: Option<&ProgramSettings>,
+) -> Result<Loaded, Diagnostics> {
+    let (loaded, shortage) = files::noting_shortage(|| load_now(origin, program));
+    match (loaded, shortage) {
+        (Err(found), Some(shortage)) if !found.are_passing() => {
+            let passing = Diagnostic::of_shortage(origin.path(), shortage);
+            // What the files that could not be read would have held is not there, so that more may look wrong.
+            Err(Diagnostics([vec![passing], found.0].concat()))
+        }
+        (loaded, _) => loaded,
+    }
+}
+
+fn load_now(
     origin: &ConfigOrigin,
     program: Option<&ProgramSettings>,
 ) -> Result<Loaded, Diagnostics> {
@@ -192,6 +208,9 @@ fn open_all(path: &Path) -> Result<(Vec<PathBuf>, Vec<OpenedFile>), Diagnostics>
         Ok(Some(paths)) => (paths, vec![path.to_owned()]),
         Ok(None) => (vec![path.to_owned()], Vec::new()),
         Err(error) => {
+            if let Some(shortage) = Shortage::of(&error) {
+                return Err(Diagnostics(vec![Diagnostic::of_shortage(path, shortage)]));
+            }
             let message = format!("cannot read the configuration: {error}");
             let help = "name a file or directory with --config or SIDEBEARER_CONFIG, or make one by `sidebearer init`";
             return Err(Diagnostics(vec![alone(path, message, help)]));
@@ -397,5 +416,6 @@ fn alone(path: &Path, message: String, help: &str) -> Diagnostic {
         help: help.to_owned(),
         quote: None,
         argument: None,
+        is_passing: false,
     }
 }

@@ -272,6 +272,7 @@ impl<'a> Report<'a> {
                 help: found.help,
                 quote,
                 argument: None,
+                is_passing: false,
             });
         }
         Diagnostics(diagnostics)
@@ -308,5 +309,6 @@ fn of_arguments(made: &ArgumentText, found: Finding, hidden: &[Range<usize>]) ->
         argument: said
             .map(|said| said.argument.key.name)
             .or(by_method.then_some("auth-method")),
+        is_passing: false,
     }
 }

@@ -17,7 +17,8 @@ use crate::support::{eventually, smallest};
 /// Limits of processes do not bind root. This user runs nothing else.
 const USER: u32 = 64013;
 
-const NAMED: &str = "the system gives no thread: ";
+/// The error names the limit.
+const NAMED: &str = "RLIMIT_NPROC";
 
 /// A folder with the configuration, and the way to run the binary there as somebody whom limits bind.
 struct Bound {
@@ -187,7 +188,10 @@ async fn a_start_without_its_threads_ends_with_an_error_that_names_the_limit() {
     let path = bound.path("sidebearer.toml");
     let exec = ["exec", "--config", &path, "--", "true"];
     for (code, arguments) in [
-        (125, &exec[..]),
+        (1, &["run", "--config", &path][..]),
+        (125, &exec),
+        (1, &["check", "--online", "--config", &path]),
+        (1, &["token", "api", "--config", &path]),
         (1, &["demo", "--once"]),
         (1, &["health", "--url", "http://localhost:9/readyz"]),
         (1, &["reload", "--url", "http://localhost:9/reload"]),
@@ -204,9 +208,46 @@ async fn a_start_without_its_threads_ends_with_an_error_that_names_the_limit() {
     }
     // Whichever thread it is that the system does not give.
     for count in 2..=14 {
-        let ended = run(bound.limited(count, &exec)).await;
+        for (code, arguments) in [(125, &exec[..]), (1, &["demo", "--once"])] {
+            let ended = run(bound.limited(count, arguments)).await;
+            assert_clean(&ended);
+            let is_told = ended.code == code && ended.stderr.contains(NAMED);
+            assert!(ended.code == 0 || is_told, "{count}: {ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_open_files_ends_with_an_error_and_is_no_mistake_of_the_configuration() {
+    let (idp, api) = (Idp::start(), Api::open());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidebearer.toml");
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    std::fs::write(&path, with_admin(&smallest(&api, &idp))).unwrap();
+    let path = path.to_str().unwrap();
+    // Whichever file it is that the system does not open. With fewer the program itself cannot be loaded.
+    for files in 4..=16 {
+        let mut limited = Command::new("prlimit");
+        limited.args([
+            &format!("--nofile={files}"),
+            env!("CARGO_BIN_EXE_sidebearer"),
+        ]);
+        limited.args(["exec", "--config", path, "--", "true"]);
+        limited.stdin(Stdio::null());
+        let ended = run(limited).await;
         assert_clean(&ended);
-        let is_told = ended.code == 125 && ended.stderr.contains(NAMED);
-        assert!(ended.code == 0 || is_told, "{count}: {ended:?}");
+        assert!([0, 125].contains(&ended.code), "{files}: {ended:?}");
+        let mut limited = Command::new("prlimit");
+        limited.args([
+            &format!("--nofile={files}"),
+            env!("CARGO_BIN_EXE_sidebearer"),
+        ]);
+        limited.args(["check", "--online", "--config", path]);
+        limited.stdin(Stdio::null());
+        let ended = run(limited).await;
+        assert_clean(&ended);
+        assert!([0, 1].contains(&ended.code), "{files}: {ended:?}");
+        let is_told = ended.stderr.contains("Too many open files");
+        assert!(ended.code == 0 || is_told, "{files}: {ended:?}");
     }
 }

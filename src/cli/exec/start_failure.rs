@@ -7,6 +7,8 @@ use rustix::io::Errno;
 
 use super::executable::candidates;
 
+use crate::blocking::THREAD_LIMITS;
+
 /// The exit codes of `env`, `nohup` and shells.
 pub(super) const CANNOT_START: u8 = 125;
 const CANNOT_EXECUTE: u8 = 126;
@@ -46,7 +48,11 @@ impl StartFailure {
                 ),
             ),
             // The system has no process to give.
-            Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Self::new(
+            Some(Errno::AGAIN) => Self::new(
+                CANNOT_START,
+                format!("{shown:?} cannot be started: {error}; {THREAD_LIMITS}"),
+            ),
+            Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Self::new(
                 CANNOT_START,
                 format!("{shown:?} cannot be started: {error}"),
             ),
