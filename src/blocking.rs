@@ -33,9 +33,24 @@ static BLOCKING: Threads = Threads::new("blocking");
 /// # Errors
 /// The system gives no thread, now and for a moment; or `work` panicked, which is a defect.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    #[cfg(test)]
-    let _held = tests::hold_paused_time();
+    #[cfg(any(test, debug_assertions))]
+    let _held = hold_paused_time();
     BLOCKING.run(work).await
+}
+
+/// Where tests have paused the time, it does not run ahead while this is held: tokio sees to that for its own threads
+/// alone. `None` where time passes.
+#[cfg(any(test, debug_assertions))]
+#[expect(clippy::disallowed_methods, reason = "tests have threads enough")]
+fn hold_paused_time() -> Option<Sender<()>> {
+    let (paused, began) = (tokio::time::Instant::now(), std::time::Instant::now());
+    while began.elapsed().is_zero() {}
+    if !paused.elapsed().is_zero() {
+        return None;
+    }
+    let (held, released) = mpsc::channel();
+    tokio::task::spawn_blocking(move || released.recv());
+    Some(held)
 }
 
 /// A group of threads.
@@ -304,14 +319,6 @@ mod tests {
     use std::io::ErrorKind;
     use std::sync::atomic::Ordering::SeqCst;
     use std::time::Instant;
-
-    /// Paused time does not run ahead while this is held: tokio sees to that for its own threads alone.
-    #[expect(clippy::disallowed_methods, reason = "tests have threads enough")]
-    pub(super) fn hold_paused_time() -> Sender<()> {
-        let (held, released) = mpsc::channel();
-        tokio::task::spawn_blocking(move || released.recv());
-        held
-    }
 
     /// A stack that no memory is large enough for makes the system refuse a thread as a limit does.
     pub(super) fn limited(builder: thread::Builder, group: &Threads) -> thread::Builder {
