@@ -83,6 +83,8 @@ impl Process {
             r#"
 [server]
 workers = 1
+# Else windows of HTTP/2 grow where the way is long, as every way seems to be on a busy machine.
+window_budget = "0B"
 [admin]
 address = "{any}"
 [[listeners]]
