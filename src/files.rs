@@ -104,7 +104,7 @@ pub fn noting_shortage<T>(work: impl FnOnce() -> T) -> (T, Option<Shortage>) {
 /// add up. Blocks, so that it must be called on a thread that serves no requests.
 ///
 /// # Errors
-/// That of `work`; that of [`Threads::begin`]; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
+/// That of `work`; that the system gives no thread; [`ErrorKind::TimedOut`] when there is no answer, and at once for some time after
 /// an earlier look at the same path had none.
 pub fn run_within_timeout<T: Send + 'static>(
     path: &Path,
