@@ -133,8 +133,13 @@ impl EndpointResponse {
             None => Err(EMPTY),
             Some(b'<') => Err("with HTML or XML instead of JSON"),
             // The library would take an array for an object whose members are in order.
-            Some(b'{') => serde_json::from_slice(body)
-                .map_err(|_| "with a JSON object that is cut off, malformed or repeats a member"),
+            Some(b'{') => {
+                // Names and texts in another encoding, of members that do not count, cost nobody a token.
+                let text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
+                serde_json::from_str(&text).map_err(
+                    |_| "with a JSON object that is cut off, malformed or repeats a member",
+                )
+            }
             Some(_) => Err("with something other than a JSON object"),
         }
     }

@@ -246,7 +246,6 @@ fn an_answer_must_be_one_json_object() {
         let message = fault(body);
         assert!(message.contains(what), "{body}: {message}");
     }
-    fault(b"{\"access_token\":\"\xff\",\"token_type\":\"bearer\"}");
     let mut oversized = answer(200, "");
     oversized.body = Err("with more than max_response_bytes");
     assert!(
@@ -255,6 +254,28 @@ fn an_answer_must_be_one_json_object() {
             .message
             .ends_with("200 with more than max_response_bytes")
     );
+}
+
+#[test]
+fn another_encoding_costs_nobody_a_token_that_is_whole() {
+    let bearer = b"\"access_token\":\"t\",\"token_type\":\"bearer\"";
+    for other in [
+        &b"\"sc\xf6pe\":1"[..],
+        b"\"scope\":\"\xf6\"",
+        b"\"\xff\":{\"\xff\":[\"\xff\"]}",
+    ] {
+        let token = judge(answer(200, [b"{", other, b",", bearer, b"}"].concat())).unwrap();
+        assert_eq!(token.access_token.expose(), "t");
+    }
+    let message = fault(b"{\"access_token\":\"\xff\",\"token_type\":\"bearer\"}");
+    assert!(
+        message.contains("characters that no header may hold"),
+        "{message}"
+    );
+    let error = b"{\"error\":\"invalid_client\",\"error_description\":\"g\xe9n\xe9ral\"}";
+    let error = judge(answer(401, error.to_vec())).unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Refused);
+    assert!(error.message.contains("401 invalid_client"), "{error}");
 }
 
 #[test]
