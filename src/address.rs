@@ -2,11 +2,13 @@
 //!
 //! Apart from `own`, this is all pure: nothing is resolved and nothing is dialled here.
 
+mod listed;
 mod own;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use listed::{Listed, are_guarded};
 pub use own::OwnSockets;
 
 /// Who can be at an IP address, by the special-purpose registries of the IANA (RFC 6890).
@@ -104,6 +106,13 @@ impl AddressKind {
                 })
             }
         }
+    }
+}
+
+impl AddressKind {
+    /// Whether others are kept from addresses of this kind that no prefix names exactly.
+    pub fn is_guarded(self) -> bool {
+        matches!(self, Self::Multicast | Self::LinkLocal | Self::Loopback)
     }
 }
 

@@ -3,7 +3,12 @@
 mod callers;
 mod egress;
 mod file_uses;
+mod forward;
 mod interception;
+mod led_to;
+mod listeners;
+mod own_sockets;
+mod passing;
 mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,10 +18,8 @@ use http::header::AUTHORIZATION;
 
 use super::draft::{Draft, NameUse};
 use super::report::{Report, SourceSpan};
-use super::settings::forward::leads_to;
-use super::settings::{
-    AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Scheme, Upstream,
-};
+use super::settings::forward::{EVERY_UPSTREAM, leads_to};
+use super::settings::{AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Upstream};
 use super::words::{QuotedWord, did_you_mean};
 use crate::dpop;
 use crate::jose::SigningKey;
@@ -47,11 +50,13 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     ambiguous_routes(draft, report);
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);
-    forward_destinations(draft, report);
+    forward::check(draft, report);
     callers::check(draft, report);
     egress::check(draft, report);
     interception::check(draft, report);
     proxies::check(draft, report);
+    own_sockets::check(draft, report);
+    listeners::check(draft, report);
     unused_names(draft, report);
 }
 
@@ -257,50 +262,6 @@ fn headers_of_bound_tokens(draft: &Draft, report: &Report<'_>) {
     }
 }
 
-/// Reports what does not fit together about forward listeners.
-fn forward_destinations(draft: &Draft, report: &Report<'_>) {
-    let mut used = false;
-    for (listener, place) in &draft.forward_listeners {
-        used = true;
-        let mut seen: HashMap<(Scheme, String, u16, &str), &str> = HashMap::new();
-        for (name, slot) in &draft.upstreams {
-            let Some((Some(upstream), _)) = slot else {
-                continue;
-            };
-            if !leads_to(&listener.1.upstreams, name) {
-                continue;
-            }
-            for destination in upstream.destinations() {
-                let (scheme, host, port) = destination;
-                let place_of = (scheme, host, port, upstream.base_path());
-                let (host, path) = (place_of.1.clone(), place_of.3);
-                if let Some(first) = seen.insert(place_of, name) {
-                    let message = format!(
-                        "listener {} cannot tell upstream {} from {}: both are {scheme}://{host}:{port}{path}",
-                        QuotedWord(&listener.0),
-                        QuotedWord(name),
-                        QuotedWord(first),
-                    );
-                    let help = "name one of them in `upstreams`, or give them different `hosts`";
-                    report.error(place, message, help);
-                    break;
-                }
-            }
-        }
-    }
-    for (name, slot) in &draft.upstreams {
-        if let Some((Some(upstream), place)) = slot
-            && !upstream.hosts.is_empty()
-            && !used
-        {
-            let message = format!("`hosts` of upstream {} has no effect", QuotedWord(name));
-            let help =
-                "it is for listeners of `kind` \"forward\" or \"redirected\", and there is none";
-            report.warning(place, message, help);
-        }
-    }
-}
-
 fn unused_names(draft: &Draft, report: &Report<'_>) {
     let uses = |used: &[NameUse], name: &str| used.iter().any(|used| used.name == name);
     let forwarded = |name: &str| {
@@ -328,14 +289,14 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
     // error would keep the routes of before.
     for (name, place) in &draft.listener_names {
         let reaches = |scope: &Option<String>| scope.as_ref().is_none_or(|scope| scope == name);
-        let forward = |((known, forward), _): &((String, Forwarding), SourceSpan)| {
-            let leads = !forward.upstreams.is_empty() || egress::may_pass(draft, name, forward);
-            known == name && leads
+        let mut forward = draft.forward_listeners.iter();
+        let forward = forward.find(|((known, _), _)| known == name);
+        let leads_somewhere = match forward {
+            Some(((_, forward), _)) => leads_somewhere(draft, name, forward),
+            None => draft.route_listeners.iter().any(reaches),
         };
-        let leads_somewhere = draft.forward_listeners.iter().any(forward);
-        if !leads_somewhere && !draft.route_listeners.iter().any(reaches) {
-            let mut forward = draft.forward_listeners.iter();
-            let (what, help) = if forward.any(|((known, _), _)| known == name) {
+        if !leads_somewhere {
+            let (what, help) = if forward.is_some() {
                 let help = "its `upstreams` are none, no route is for it, and nothing passes";
                 ("leads nowhere", help)
             } else {
@@ -345,4 +306,14 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
             report.warning(place, format!("listener {} {what}", QuotedWord(name)), help);
         }
     }
+}
+
+/// Whether a forward or redirected listener has any use.
+fn leads_somewhere(draft: &Draft, name: &str, forward: &Forwarding) -> bool {
+    // That one does not exist is said of its name.
+    let is_unknown =
+        |upstream: &String| upstream != EVERY_UPSTREAM && !draft.upstreams.contains_key(upstream);
+    forward.upstreams.iter().any(is_unknown)
+        || led_to::upstreams(draft, name, forward).is_none_or(|led_to| !led_to.is_empty())
+        || passing::may_pass(draft, name, forward)
 }

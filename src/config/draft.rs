@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use super::file_rules::FileUse;
 use super::otel::{self, WrittenTracing};
 use super::report::{Report, SourceSpan};
@@ -27,6 +29,8 @@ pub(super) struct Draft {
     pub(super) routes: Vec<(Route, SourceSpan)>,
     pub(super) egress: Defined<Egress>,
     pub(super) interception: Defined<Option<Interception>>,
+    /// Where the keys of `egress` are written.
+    pub(super) egress_places: EgressPlaces,
     /// The rules of `egress`, with their places.
     pub(super) egress_rules: Vec<DraftRule>,
     /// The listener of every route, those with mistakes included.
@@ -43,6 +47,8 @@ pub(super) struct Draft {
     pub(super) file_uses: Vec<FileUse>,
     /// Every address that is listened on.
     pub(super) sockets: Vec<(ListenAddress, SourceSpan)>,
+    /// Whether it is for a program that `exec` starts: its listener is none of the files.
+    pub(super) is_for_program: bool,
     /// Whether anything is written under `listeners`.
     pub(super) has_listeners: bool,
     pub(super) server: Defined<Server>,
@@ -66,6 +72,21 @@ pub(super) struct References {
     pub(super) callers: Vec<NameUse>,
     /// Credentials whose certificate an upstream presents.
     pub(super) certificates: Vec<NameUse>,
+}
+
+/// Where the keys of `egress` are written that are.
+#[derive(Default)]
+pub(super) struct EgressPlaces {
+    /// Whether a rule with a mistake was left out.
+    pub(super) has_bad_rules: bool,
+    /// The prefixes of `allow`, each with its place.
+    pub(super) allowed: Vec<(IpNet, SourceSpan)>,
+    /// `addresses`, `allow`, `deny`, `ports`: what holds for what passes.
+    pub(super) of_passing: Vec<(&'static str, SourceSpan)>,
+    pub(super) addresses: Option<SourceSpan>,
+    pub(super) deny: Option<SourceSpan>,
+    pub(super) tunnel_idle_timeout: Option<SourceSpan>,
+    pub(super) proxy: Option<SourceSpan>,
 }
 
 /// A rule about what may leave, and where it and what it names are written.

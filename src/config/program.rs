@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 use tracing::Level;
 
-use super::draft::Draft;
+use super::draft::{Draft, EgressPlaces};
 use super::file_rules::{FileRules, FileUses};
 use super::keys::{INTERCEPTION, INTERCEPTION_TABLE, ROOT_TABLE, UPSTREAM};
 use super::read::Section;
@@ -69,6 +69,9 @@ pub(super) fn adapt(draft: &mut Draft, settings: &ProgramSettings, report: &Repo
     refuse_other_callers(draft, report);
     refuse_audit_on_stdout(draft, report);
 
+    // What it says beside that is for the listeners of the files.
+    draft.egress_places = EgressPlaces::default();
+    draft.is_for_program = true;
     let default = || (Egress::default(), whole.clone());
     let (egress, place) = draft.egress.get_or_insert_with(default);
     egress.addresses = EgressAddresses::Any;

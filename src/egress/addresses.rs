@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::address::{self, AddressKind};
+use crate::address::{self, AddressKind, Listed};
 use crate::config::{Egress, EgressAddresses};
 
 /// Who can reach the listener that a request came by.
@@ -42,14 +42,6 @@ enum AddressRule {
     Denied(IpNet),
     NotPublic(AddressKind),
     OnlyExact(AddressKind),
-}
-
-/// What the prefixes say about an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listed {
-    No,
-    Allowed { exactly: bool },
-    Denied(IpNet),
 }
 
 impl AddressRules {
@@ -104,32 +96,15 @@ impl AddressRules {
         if listed == Listed::No && only_public && kind != AddressKind::Public {
             return Err(AddressRule::NotPublic(kind));
         }
-        let guarded = matches!(
-            kind,
-            AddressKind::Multicast | AddressKind::LinkLocal | AddressKind::Loopback
-        );
         let exactly = listed == Listed::Allowed { exactly: true };
-        if reach == Reach::Network && guarded && !exactly {
+        if reach == Reach::Network && kind.is_guarded() && !exactly {
             return Err(AddressRule::OnlyExact(kind));
         }
         Ok(())
     }
 
     fn listed(&self, ip: IpAddr) -> Listed {
-        let longest = |prefixes: &[IpNet]| {
-            let within = prefixes.iter().filter(|prefix| prefix.contains(&ip));
-            within.copied().max_by_key(IpNet::prefix_len)
-        };
-        match (longest(&self.allow), longest(&self.deny)) {
-            (Some(allow), Some(deny)) if deny.prefix_len() >= allow.prefix_len() => {
-                Listed::Denied(deny)
-            }
-            (Some(allow), _) => Listed::Allowed {
-                exactly: allow.prefix_len() == allow.max_prefix_len(),
-            },
-            (None, Some(deny)) => Listed::Denied(deny),
-            (None, None) => Listed::No,
-        }
+        Listed::find(&self.allow, &self.deny, ip)
     }
 }
 

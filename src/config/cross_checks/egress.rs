@@ -1,17 +1,22 @@
 //! What does not fit together about what may leave.
 
-use std::collections::HashMap;
+mod addresses;
+mod coverage;
+mod effects;
 
 use super::super::draft::{Draft, DraftRule};
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::forward::leads_to;
-use super::super::settings::{EgressAction, EgressRule, Forwarding, HostPattern, Route, Upstream};
+use super::super::settings::{EgressAction, EgressRule, HostPattern, Route, Upstream};
 use super::super::words::{QuotedWord, did_you_mean};
+use super::passing::covers;
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     listeners_of_rules(draft, report);
-    rules_without_effect(draft, report);
+    coverage::check(draft, report);
+    effects::check(draft, report);
+    addresses::check(draft, report);
     hosts_with_credentials(draft, report);
     if let (Some(first), true) = (
         draft.egress_rules.first(),
@@ -21,13 +26,6 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
             "they are for listeners of `kind` \"forward\" or \"redirected\", and there is none";
         report.warning(&first.place, "the rules of [egress] have no effect", help);
     }
-}
-
-/// Whether what nothing matches may pass by a forward listener, to some host at least.
-pub(super) fn may_pass(draft: &Draft, name: &str, forward: &Forwarding) -> bool {
-    let passes = |rule: &EgressRule| rule.action == EgressAction::Pass && rule.is_for(name);
-    forward.unmatched == EgressAction::Pass
-        || draft.egress_rules.iter().any(|draft| passes(&draft.rule))
 }
 
 /// That a listener exists is checked with all other names.
@@ -52,35 +50,6 @@ fn listeners_of_rules(draft: &Draft, report: &Report<'_>) {
                 "only requests of such listeners go where no route leads".to_owned()
             });
             report.error(place, message, help);
-        }
-    }
-}
-
-/// A host that an earlier rule for the same listeners names, or the same rule.
-fn rules_without_effect(draft: &Draft, report: &Report<'_>) {
-    let mut seen: HashMap<&HostPattern, Vec<(&DraftRule, &SourceSpan)>> = HashMap::new();
-    for rule in &draft.egress_rules {
-        for (host, place) in rule.rule.hosts.iter().zip(&rule.hosts) {
-            let earlier = seen.entry(host).or_default();
-            let covers = |(first, _): &&(&DraftRule, &SourceSpan)| {
-                let all = first.rule.listeners.is_empty();
-                let named = !rule.rule.listeners.is_empty()
-                    && rule
-                        .rule
-                        .listeners
-                        .iter()
-                        .all(|name| first.rule.is_for(name));
-                (all || named) && first.rule.callers.includes(&rule.rule.callers)
-            };
-            if let Some((_, first)) = earlier.iter().find(covers) {
-                let message = format!(
-                    "this rule never decides about {}",
-                    QuotedWord(&host.to_string())
-                );
-                let help = format!("the one at {} comes first", report.locate(first));
-                report.error(place, message, help);
-            }
-            earlier.push((rule, place));
         }
     }
 }
@@ -133,27 +102,6 @@ fn covered_host(
         own.or_else(|| routed().cloned())
             .map(|host| host.to_string())
     })
-}
-
-/// Whether a pattern of a rule, which stands for names of any depth, has a host in common with what leads to an upstream.
-fn covers(rule: &HostPattern, led: &HostPattern) -> bool {
-    let is_below = |name: &str, parent: &str| {
-        let front = name.strip_suffix(parent);
-        front.is_some_and(|front| front.ends_with('.'))
-    };
-    match (rule, led) {
-        // What nothing names is for no upstream in particular.
-        (_, HostPattern::Any) => false,
-        (HostPattern::Any, _) => true,
-        (HostPattern::Exact(name), HostPattern::Exact(led)) => name == led,
-        (HostPattern::Exact(name), HostPattern::Wildcard(parent)) => {
-            name.split_once('.').is_some_and(|(_, rest)| rest == parent)
-        }
-        (HostPattern::Wildcard(parent), HostPattern::Exact(led)) => is_below(led, parent),
-        (HostPattern::Wildcard(parent), HostPattern::Wildcard(led)) => {
-            led == parent || is_below(led, parent)
-        }
-    }
 }
 
 fn report_host(

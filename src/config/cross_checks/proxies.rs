@@ -1,15 +1,15 @@
 //! What does not fit together about proxies.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::super::draft::Draft;
-use super::super::parse::address::is_loopback;
+use super::super::parse::address::{is_loopback, is_loopback_ip};
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::{
     AuthorizationServer, EgressAddresses, EgressProxy, HttpVersion, Upstream,
 };
 use super::super::words::QuotedWord;
-use super::egress::may_pass;
+use super::passing::may_pass;
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
@@ -20,8 +20,12 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         if let Some(proxy) = upstream.egress_proxy() {
             let who = format!("upstream {}", QuotedWord(name));
             host_that_the_proxy_replaces(&who, upstream, proxy, report, place);
-            if upstream.has_credentials() && !upstream.allow_plaintext {
-                plain_text(&who, &upstream.url, proxy, report, place);
+            if upstream.has_credentials() && shows_secrets(&upstream.url) {
+                if !upstream.allow_plaintext {
+                    plain_text(&who, proxy, report, place);
+                }
+            } else {
+                loopback_elsewhere(&who, &upstream.url, proxy, report, place);
             }
         }
     }
@@ -31,11 +35,13 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         };
         let (AuthorizationServer::Issuer(_, url) | AuthorizationServer::TokenEndpoint(url)) =
             &credential.server;
-        if let Some(proxy) = credential.proxy.proxy_for(url)
-            && !credential.allow_plaintext
-        {
+        if let Some(proxy) = credential.proxy.proxy_for(url) {
             let who = format!("credential {}", QuotedWord(name));
-            plain_text(&who, url, proxy, report, place);
+            if !shows_secrets(url) {
+                loopback_elsewhere(&who, url, proxy, report, place);
+            } else if !credential.allow_plaintext {
+                plain_text(&who, proxy, report, place);
+            }
         }
     }
     passing_by_a_proxy(draft, report);
@@ -67,12 +73,34 @@ fn host_that_the_proxy_replaces(
 }
 
 /// A loopback address is that of the proxy, once one is on the way.
-fn plain_text(who: &str, url: &Url, proxy: &EgressProxy, report: &Report<'_>, place: &SourceSpan) {
-    if url.scheme() == "http" && is_loopback(url) {
-        let message = format!("{who} would send secrets in plain text to the proxy {proxy}");
-        let help = "a loopback address behind a proxy is on the machine of the proxy: \
-                    set `proxy = \"none\"`, or allow it with `allow_plaintext = true`";
-        report.error(place, message, help);
+fn shows_secrets(url: &Url) -> bool {
+    url.scheme() == "http" && is_loopback(url)
+}
+
+fn plain_text(who: &str, proxy: &EgressProxy, report: &Report<'_>, place: &SourceSpan) {
+    let message = format!("{who} would send secrets in plain text to the proxy {proxy}");
+    let help = "a loopback address behind a proxy is on the machine of the proxy: \
+                set `proxy = \"none\"`, or allow it with `allow_plaintext = true`";
+    report.error(place, message, help);
+}
+
+/// Where the proxy is on this machine, so is the loopback address behind it.
+fn loopback_elsewhere(
+    who: &str,
+    url: &Url,
+    proxy: &EgressProxy,
+    report: &Report<'_>,
+    place: &SourceSpan,
+) {
+    let is_here = match &proxy.host {
+        Host::Domain(name) => name.trim_end_matches('.') == "localhost",
+        Host::Ipv4(ip) => is_loopback_ip((*ip).into()),
+        Host::Ipv6(ip) => is_loopback_ip((*ip).into()),
+    };
+    if is_loopback(url) && !is_here {
+        let message = format!("{who} would be looked for on the machine of the proxy {proxy}");
+        let help = "a loopback address behind a proxy is there: set `proxy = \"none\"` to reach it on this machine";
+        report.warning(place, message, help);
     }
 }
 

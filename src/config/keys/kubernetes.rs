@@ -2,13 +2,21 @@
 
 use super::super::kinds::{Flag, HttpUrl, IfAbsent, Parsed, Text, Time};
 use super::super::parse::syntax::ANY_TEXT;
+use super::super::rules::Condition::{On, Written};
+use super::super::rules::Rule;
 
 /// Where a pod finds what it is given to ask the API server.
 pub(in crate::config) const OF_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+const RULES: &[&[Rule]] = &[&[Rule {
+    says: "`review_grace` belongs to `review = true`.",
+    when: Written("review_grace"),
+    then: On("review"),
+}]];
+
 keys! {
     /// How the tokens of service accounts are checked.
-    KUBERNETES: Kubernetes, KUBERNETES_TABLE = "[kubernetes]" {
+    KUBERNETES: Kubernetes, KUBERNETES_TABLE = "[kubernetes]", rules RULES {
         /// What the claim `aud` of a token has to name: the `audience` of the projected volume.
         audience: Parsed<String> = Parsed::new(
             "text",

@@ -7,7 +7,7 @@ use super::super::kinds::{
 };
 use super::super::parse::address::{LISTEN_ADDRESS, ORIGIN, UNIX_SOCKET};
 use super::super::parse::caller::CALLER_HEADER;
-use super::super::parse::listener::{ACCEPTED_HOST, Mode, NAME, OCTAL};
+use super::super::parse::listener::{ACCEPTED_HOST, EVERY_HOST, Mode, NAME, OCTAL};
 use super::super::parse::syntax::ANY_TEXT;
 use super::super::rules::Condition::{All, Any, Is, Matches, Not, On, Says, Written};
 use super::super::rules::Rule;
@@ -106,7 +106,7 @@ keys! {
 
         /// More values of `Host` that a loopback listener accepts. `"*"` accepts any. Where the network can reach the
         /// listener, every name is accepted unless this is written, and every IP address anyhow. Not on a unix socket.
-        hosts: List<String> = List::new("host names", ACCEPTED_HOST), only with kind = REVERSE;
+        hosts: List<String> = List::new("host names", ACCEPTED_HOST).or_every(EVERY_HOST), only with kind = REVERSE;
 
         /// Needed without `callers` for an address that is neither loopback nor a unix socket: everyone who reaches it
         /// uses the credentials of its upstreams.

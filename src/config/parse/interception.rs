@@ -35,7 +35,7 @@ pub fn domain(text: &str) -> Result<String, Expected> {
 
 /// Whether a registry gives the names below it to everybody. What no registry has, such as `localhost` and the names of
 /// a company's own network, is not one.
-fn is_public_suffix(name: &str) -> bool {
+pub(in crate::config) fn is_public_suffix(name: &str) -> bool {
     let suffix = psl::suffix(name.as_bytes());
     suffix.is_some_and(|suffix| {
         suffix.as_bytes() == name.as_bytes() && suffix.typ() == Some(psl::Type::Icann)

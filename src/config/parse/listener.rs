@@ -17,6 +17,9 @@ pub(in crate::config) fn name(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
 }
 
+/// Stands for every value of `Host`.
+pub(in crate::config) const EVERY_HOST: &str = "*";
+
 /// A value of `Host` that a listener accepts.
 pub(in crate::config) const ACCEPTED_HOST: Syntax<String> =
     Syntax::new(concat!(r"(?:\*|", pattern!(host), ")"), accepted_host);
@@ -24,7 +27,7 @@ pub(in crate::config) const ACCEPTED_HOST: Syntax<String> =
 /// A host name or IP address, or `*` for any.
 fn accepted_host(text: &str) -> Result<String, Expected> {
     match text {
-        "*" => Ok(text.to_owned()),
+        EVERY_HOST => Ok(text.to_owned()),
         _ => host_name(text),
     }
 }

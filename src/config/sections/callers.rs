@@ -125,6 +125,12 @@ fn read_token(section: &Section<'_>, files: &FileRules<'_>) -> Option<CallerToke
                     "use https, or name its keys with `jwks_file`",
                 );
             }
+            if url.scheme() == "http"
+                && tls.is_some()
+                && let Some(value) = section.written(&CALLER_TOKEN.tls)
+            {
+                value.error("has no effect", "`issuer` is http://, not https://");
+            }
             IssuerKeys::Discovery(Box::new(tls.unwrap_or_default()))
         }
     };

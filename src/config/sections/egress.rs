@@ -4,13 +4,16 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::super::draft::{Draft, DraftRule, NameUse};
+use super::super::draft::{Draft, DraftRule, EgressPlaces, NameUse};
 use super::super::file_rules::{FileRules, FileUses};
 use super::super::keys::{EGRESS, EGRESS_RULE, EGRESS_TABLE};
-use super::super::read::Section;
+use super::super::kinds::List;
+use super::super::read::{Key, Section};
+use super::super::report::SourceSpan;
 use super::super::settings::{
     Egress, EgressAddresses, EgressPorts, EgressRule, HostPattern, ProxyChoice, RedirectedEgress,
 };
+use super::super::value::Value;
 use super::callers;
 
 /// The ports of http and https.
@@ -33,6 +36,9 @@ impl Egress {
     /// Reads it, and adds its rules to the draft as well, with their places.
     pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draft) -> Self {
         let (allow, deny) = (section.read(&EGRESS.allow), section.read(&EGRESS.deny));
+        let allowed = (allow.iter().copied()).zip(section.places_within(&EGRESS.allow));
+        let allowed = allowed.filter_map(|(prefix, place)| Some((prefix?, place)));
+        draft.egress_places = places(&section, allowed.collect());
         let (allow, deny): (Vec<_>, Vec<_>) = (
             allow.into_iter().flatten().collect(),
             deny.into_iter().flatten().collect(),
@@ -40,8 +46,10 @@ impl Egress {
         refuse_ties(&section, &allow, &deny);
         let (addresses, ports) = (section.read(&EGRESS.addresses), section.read(&EGRESS.ports));
         let rules = section.read(&EGRESS.rules);
+        let written = rules.len();
         let rules = rules.into_iter().flatten();
         let rules: Vec<_> = rules.filter_map(|rule| read_rule(&rule, draft)).collect();
+        draft.egress_places.has_bad_rules = rules.len() < written;
         Self {
             addresses: addresses.unwrap_or(EgressAddresses::Public),
             allow,
@@ -55,6 +63,35 @@ impl Egress {
             proxy: ProxyChoice::of_egress(&section, files),
             rules,
         }
+    }
+}
+
+/// Where its keys are written.
+fn places(section: &Section<'_>, allowed: Vec<(IpNet, SourceSpan)>) -> EgressPlaces {
+    let place = |written: Option<Value<'_>>| written.map(|value| value.place);
+    let place_of_list = |key: &'static Key<List<IpNet>>| {
+        let says = !section.places_within(key).is_empty();
+        place(section.written(key)).filter(|_| says)
+    };
+    let addresses = place(section.written(&EGRESS.addresses));
+    let deny = place_of_list(&EGRESS.deny);
+    let of_passing = [
+        (EGRESS.addresses.name, addresses.clone()),
+        (EGRESS.allow.name, place_of_list(&EGRESS.allow)),
+        (EGRESS.deny.name, deny.clone()),
+        (EGRESS.ports.name, place(section.written(&EGRESS.ports))),
+    ];
+    let of_passing = of_passing.into_iter();
+    EgressPlaces {
+        has_bad_rules: false,
+        allowed,
+        of_passing: of_passing
+            .filter_map(|(name, place)| Some((name, place?)))
+            .collect(),
+        addresses,
+        deny,
+        tunnel_idle_timeout: place(section.written(&EGRESS.tunnel_idle_timeout)),
+        proxy: place(section.written(&EGRESS.proxy)),
     }
 }
 

@@ -14,6 +14,9 @@ impl Kubernetes {
         let issuer = section.read(&KUBERNETES.issuer);
         let review = section.read(&KUBERNETES.review);
         let review_grace = section.read(&KUBERNETES.review_grace);
+        if !review && let Some(value) = section.written(&KUBERNETES.review_grace) {
+            value.error("has no effect", "it belongs to `review = true`");
+        }
         let api_server = section.read(&KUBERNETES.api_server);
         let token_file = section.read(&KUBERNETES.token_file);
         let ca_file = section.read(&KUBERNETES.ca_file);

@@ -12,7 +12,7 @@ use super::super::draft::{Draft, NameUse};
 use super::super::file_rules::FileRules;
 use super::super::keys::{LISTENER, ListenerKind};
 use super::super::parse::address::{is_loopback_ip, socket};
-use super::super::parse::listener::Mode;
+use super::super::parse::listener::{EVERY_HOST, Mode};
 use super::super::read::Section;
 use super::super::report::Expected;
 use super::super::settings::listener::other_loopback;
@@ -24,6 +24,9 @@ use crate::files;
 
 /// What a unix socket's file can be called: `sun_path` less its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The permissions to write, of which a client of a unix socket needs its own.
+const TO_CONNECT: u32 = 0o222;
 
 /// How long a connection is kept whose client may have shown a certificate: what the certificate was checked against
 /// changes.
@@ -40,6 +43,12 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             "has no effect",
             "`allow_browsers` lets the pages of every origin in",
         );
+    }
+    if hosts.len() > 1
+        && hosts.iter().flatten().any(|host| host == EVERY_HOST)
+        && let Some(value) = section.written(&LISTENER.hosts)
+    {
+        value.error("names hosts beside \"*\"", "\"*\" stands for all of them");
     }
     let tls = ListenerTls::read(&section, files);
     if !section.has(&LISTENER.tls) && !section.read(&LISTENER.intercept) {
@@ -86,6 +95,14 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                 mode.error("has no effect", "only a unix socket has a mode");
             }
             _ => {}
+        }
+        if let (ListenAddress::Unix { .. }, Some(Mode(bits)), Some(value)) =
+            (&socket, mode, section.written(&LISTENER.mode))
+            && bits & TO_CONNECT == 0
+        {
+            let message = format!("{} lets nobody connect", value.name());
+            let help = "who connects to a unix socket needs the permission to write: expected one such as \"0660\"";
+            section.report.warning(&value.place, message, help);
         }
         if socket.is_unix() {
             let says = [!hosts.is_empty(), !allow_origins.is_empty(), allow_browsers];

@@ -290,10 +290,10 @@ fn a_rule_decides_after_one_for_other_callers() {
         "callers = [\"a\"]",
         "callers = [\"b\"]",
     );
-    for (first, second) in [(a, b), (a, any), (a, ""), (any, "")] {
+    for (first, second) in [(a, b), (a, any), (a, "")] {
         assert!(two(first, second), "{first} {second}");
     }
-    for (first, second) in [(a, a), (any, a), ("", a), ("", any), ("", "")] {
+    for (first, second) in [(a, a), (any, a), ("", a), ("", any), ("", ""), (any, "")] {
         assert!(!two(first, second), "{first} {second}");
     }
 }

@@ -85,6 +85,12 @@ upstream = "crm"
      6 | address = "localhost:7081"
        |           ^^^^^^^^^^^^^^^^ did you mean "127.0.0.1:7081"?
 
+    error: `hosts` in [[listeners]] names hosts beside "*"
+      --> sidebearer.toml:7:9
+       |
+     7 | hosts = ["crm.local:80", "*", "Crm.Local"]
+       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ "*" stands for all of them
+
     error: invalid `hosts` in [[listeners]]
       --> sidebearer.toml:7:10
        |

@@ -89,8 +89,11 @@ fn written_default(key: &dyn Declared) -> Option<String> {
 /// Of a listener, what has no effect without TLS.
 const WITH_TLS: [&str; 2] = ["handshake_timeout", "max_handshakes"];
 
+/// What belongs to another key whose own default is another.
+const BESIDE_ANOTHER: &str = "review_grace";
+
 /// Every key of the table that has a default which can be written, with just that; but those that belong
-/// to a choice. `TLS_LISTENER` stands for the keys of a listener that need TLS.
+/// to a choice, or to another key. `TLS_LISTENER` stands for the keys of a listener that need TLS.
 fn defaults(title: &str) -> String {
     let tables = tables();
     let has_tls = title == TLS_LISTENER;
@@ -98,6 +101,7 @@ fn defaults(title: &str) -> String {
     let table = tables.iter().find(|table| table.title == title).unwrap();
     let keys = table.keys().filter(|key| key.only_with().is_none());
     let keys = keys.filter(|key| has_tls == WITH_TLS.contains(&key.name()));
+    let keys = keys.filter(|key| key.name() != BESIDE_ANOTHER);
     keys.filter_map(written_default).collect()
 }
 

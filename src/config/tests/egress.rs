@@ -20,13 +20,12 @@ fn without_a_word_about_it_nothing_leaves_that_no_route_leads_to() {
 fn prefixes_and_rules_are_read_as_they_are_written() {
     let text = r#"
 [egress]
-addresses = "any"
-allow = ["10.20.0.0/16", "192.0.2.7", "2001:DB8::/32", "::/0"]
+allow = ["10.20.0.0/16", "192.0.2.7", "2001:DB8::/32"]
 deny = ["64:ff9b::/96", "::ffff:0:0/96"]
 ports = [443, 8443]
 
 [[egress.rules]]
-hosts = ["*.Example.org", "Pinned.example.org.", "[2001:DB8:0::1]", "192.0.2.1"]
+hosts = ["*.Example.org", "Pinned.example.org.", "[2001:DB8:0::1]", "192.0.2.7"]
 listeners = ["proxy"]
 action = "pass"
 
@@ -42,7 +41,7 @@ callers = []
         let shown: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         shown.join(" ")
     };
-    let allowed = "10.20.0.0/16 192.0.2.7/32 2001:db8::/32 ::/0";
+    let allowed = "10.20.0.0/16 192.0.2.7/32 2001:db8::/32";
     assert_eq!(shown(&egress.allow), allowed);
     assert_eq!(shown(&egress.deny), "64:ff9b::/96 ::ffff:0.0.0.0/96");
     assert_eq!(egress.ports, EgressPorts::Only(vec![443, 8443]));
@@ -55,7 +54,7 @@ callers = []
         "*.example.org",
         "pinned.example.org",
         "[2001:db8::1]",
-        "192.0.2.1",
+        "192.0.2.7",
     ];
     assert_eq!(hosts, expected);
     let actions: Vec<_> = egress.rules.iter().map(|rule| rule.action).collect();
@@ -292,6 +291,12 @@ upstream = "crm"
         |
      20 | hosts = ["a.example.org", "*.b.example.org", "a.example.org"]
         |                                              ^^^^^^^^^^^^^^^ the one at sidebearer.toml:20:10 comes first
+
+    warning: this rule never decides about `*.b.example.org`
+       --> sidebearer.toml:29:10
+        |
+     29 | hosts = ["*.b.example.org"]
+        |          ^^^^^^^^^^^^^^^^^ others come first for all of its listeners and callers: sidebearer.toml:20:27 and sidebearer.toml:25:10
 
     error: this rule never decides about `*.b.example.org`
        --> sidebearer.toml:32:10

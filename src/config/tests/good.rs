@@ -127,7 +127,7 @@ mode = "0600"
 [[listeners]]
 address = "0.0.0.0:8080"
 allow_network = true
-hosts = ["CRM.local.", "*", "[::0]"]
+hosts = ["CRM.local.", "[::0]"]
 allow_origins = ["HTTPS://App.example.com:443", "tauri://localhost"]
 
 [[listeners]]
@@ -233,7 +233,7 @@ allow_plaintext = true
     };
     assert_eq!(config.listeners[0].address, socket);
     assert_eq!(config.listeners[1].name, "0.0.0.0:8080");
-    assert_eq!(config.listeners[1].hosts, ["crm.local", "*", "[::]"]);
+    assert_eq!(config.listeners[1].hosts, ["crm.local", "[::]"]);
     assert!(!config.listeners[1].allow_browsers);
     assert!(config.listeners[2].allow_browsers);
     let origins = ["https://app.example.com", "tauri://localhost"];

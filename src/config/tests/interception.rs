@@ -273,7 +273,10 @@ url = "http://plain.example.org"
         ("host = \"*.example.org\"\nupstream = \"crm\"", true),
         ("host = \"*.example.com\"\nupstream = \"crm\"", false),
         ("host = \"example.com\"\nupstream = \"crm\"", false),
-        ("path = \"/crm\"\nupstream = \"crm\"", false),
+        (
+            "listener = \"proxy\"\npath = \"/crm\"\nupstream = \"crm\"",
+            false,
+        ),
         ("host = \"crm.example.org\"\nupstream = \"plain\"", false),
     ] {
         let shown = found(&format!("\n[[routes]]\n{route}\n"));

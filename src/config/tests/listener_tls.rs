@@ -27,11 +27,11 @@ fn what_belongs_to_tls_is_refused_without_it() {
         listener("tls = { certificate_file = \"server.pem\" }\ncertificates = [{}]").replace("7443", "7445"),
         listener(&format!("tls = {{ {CERTIFICATE} }}")).replace("127.0.0.1:7443", "unix:app.sock"),
         listener("tls = { certificate_file = \"server.pem\", key_file = \"other.key\" }").replace("7443", "7446"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"other.key\" }}")).replace("7443", "7447"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"server.pem\" }}")).replace("7443", "7448"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", crl_grace = \"1h\" }}")).replace("7443", "7449"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"server.pem\" }}")).replace("7443", "7450"),
-        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"foreign.crl\" }}")).replace("7443", "7451"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"other.key\", client_certificates = \"required\" }}")).replace("7443", "7447"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"server.pem\", client_certificates = \"required\" }}")).replace("7443", "7448"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", crl_grace = \"1h\", client_certificates = \"required\" }}")).replace("7443", "7449"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"server.pem\", client_certificates = \"required\" }}")).replace("7443", "7450"),
+        listener(&format!("tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"foreign.crl\", client_certificates = \"required\" }}")).replace("7443", "7451"),
     ].concat();
     let other = KeyPair::generate().unwrap().serialize_pem();
     let directory = directory(&[
@@ -106,31 +106,31 @@ fn what_belongs_to_tls_is_refused_without_it() {
     error: invalid `client_ca_file` in [listeners.tls]
        --> sidebearer.toml:31:84
         |
-     31 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "other.key" }
+     31 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "other.key", client_certificates = "required" }
         |                                                                                    ^^^^^^^^^^^ other.key: the file holds no PEM certificate
 
     error: invalid `client_crl_file` in [listeners.tls]
        --> sidebearer.toml:36:112
         |
-     36 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "server.pem" }
+     36 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "server.pem", client_certificates = "required" }
         |                                                                                                                ^^^^^^^^^^^^ server.pem: the file holds no PEM CRL
 
     error: `crl_grace` in [listeners.tls] has no effect
        --> sidebearer.toml:41:106
         |
-     41 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", crl_grace = "1h" }
+     41 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", crl_grace = "1h", client_certificates = "required" }
         |                                                                                                          ^^^^ it belongs to `client_crl_file`, which is missing
 
     error: invalid `client_ca_file` in [listeners.tls]
        --> sidebearer.toml:46:84
         |
-     46 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "server.pem" }
+     46 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "server.pem", client_certificates = "required" }
         |                                                                                    ^^^^^^^^^^^^ server.pem: `CN=rcgen self signed cert` in the file is no CA: expected the one that signs the certificates of clients
 
     error: invalid `client_crl_file` in [listeners.tls]
        --> sidebearer.toml:51:112
         |
-     51 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "foreign.crl" }
+     51 | tls = { certificate_file = "server.pem", key_file = "server.key", client_ca_file = "ca.pem", client_crl_file = "foreign.crl", client_certificates = "required" }
         |                                                                                                                ^^^^^^^^^^^^^ foreign.crl: none of the CRLs in the file is of a CA of `client_ca_file`
     "##);
 }
@@ -171,7 +171,7 @@ fn warnings(begins: [Duration; 2], ends: [Duration; 2], next: [Duration; 2]) -> 
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let list = list_of(&ca, at(next));
     let tls = format!(
-        "tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\" }}"
+        "tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\", client_certificates = \"required\" }}"
     );
     let directory = directory(&[
         (
@@ -226,7 +226,7 @@ fn a_ca_without_a_list_is_warned_of_where_others_have_one() {
     params.distinguished_name.push(name, "another");
     let another = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let tls = format!(
-        "tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\" }}"
+        "tls = {{ {CERTIFICATE}, client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\", client_certificates = \"required\" }}"
     );
     for (cas, expected) in [
         (ours.clone(), String::new()),

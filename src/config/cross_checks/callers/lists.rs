@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::super::super::draft::Draft;
 use super::super::super::report::{Report, SourceSpan};
-use super::super::super::settings::{CallerList, EgressAction, EgressRule, Route};
+use super::super::super::settings::{CallerList, EgressAction, EgressRule, Enforcement, Route};
 use super::super::super::words::QuotedWord;
+use super::super::led_to;
 use super::admission::{ListenerCallers, names};
 
 const ON_NOBODY: &str = "give the listener `callers`, or name other listeners here";
@@ -20,6 +21,9 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
             report.warning(listener.place, message, help);
         }
     }
+    for listener in listeners {
+        reports_nothing(draft, listener, report);
+    }
     let lists = Lists::new(draft, listeners);
     for (route, place) in &draft.routes {
         if !route.callers.is_unsaid() {
@@ -32,6 +36,31 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
         } else if let Some(place) = &rule.empty_callers {
             lists.check_open_rule(&rule.rule, place, report);
         }
+    }
+}
+
+/// A listener that lets every caller in, and only reports what lists would refuse, though nothing has one.
+fn reports_nothing(draft: &Draft, listener: &ListenerCallers<'_>, report: &Report<'_>) {
+    let of = listener.listener;
+    let is_narrow = |list: &CallerList| matches!(list, CallerList::Named(_));
+    let by_route = || {
+        let mut routes = draft.routes.iter().map(|(route, _)| route);
+        routes.any(|route| listener.has(route) && is_narrow(&route.callers))
+    };
+    let by_rule = || {
+        let mut rules = draft.egress_rules.iter().map(|rule| &rule.rule);
+        of.forward.is_some() && rules.any(|rule| rule.is_for(&of.name) && is_narrow(&rule.callers))
+    };
+    if of.enforcement == Enforcement::Report
+        && listener.lets_any_in()
+        && led_to::routes_are_known(draft)
+        && !by_route()
+        && !by_rule()
+    {
+        let name = QuotedWord(&of.name);
+        let message = format!("`enforcement = \"report\"` of listener {name} has no effect");
+        let help = "it lets every caller in, and no route or rule has a list of callers: take it away before there is one";
+        report.warning(listener.place, message, help);
     }
 }
 

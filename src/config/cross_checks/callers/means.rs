@@ -1,8 +1,12 @@
 //! Whether a listener can know the callers that it lets in.
 
+use http::header::AUTHORIZATION;
+
 use super::super::super::draft::{Defined, Draft};
 use super::super::super::report::{Report, SourceSpan};
-use super::super::super::settings::{Caller, CallerList, ListenAddress, Listener};
+use super::super::super::settings::{
+    Caller, CallerList, ClientCertificates, ListenAddress, Listener,
+};
 use super::super::super::words::QuotedWord;
 
 const NOBODY_KNOWN: &str =
@@ -12,6 +16,7 @@ const NOBODY_KNOWN: &str =
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     for (listener, place) in &draft.listeners {
         plaintext(draft, listener, place, report);
+        keys_of_none(draft, listener, place, report);
         match &listener.callers {
             CallerList::Unsaid => {}
             CallerList::Any => {
@@ -42,8 +47,46 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     }
 }
 
+/// What a listener asks its clients for, and none of them is known by.
+fn keys_of_none(draft: &Draft, listener: &Listener, place: &SourceSpan, report: &Report<'_>) {
+    let name = QuotedWord(&listener.name);
+    let tls = listener.tls.as_ref();
+    let asks = tls.is_some_and(|tls| {
+        tls.client_ca_file.is_some() && tls.client_certificates == ClientCertificates::Optional
+    });
+    let callers = match &listener.callers {
+        CallerList::Unsaid if asks => {
+            let message = format!("`client_ca_file` of listener {name} keeps nobody out");
+            let help = "a client needs no certificate, and nobody is identified: set `client_certificates = \"required\"`, \
+                        or say who may with `callers`";
+            report.warning(place, message, help);
+            return;
+        }
+        CallerList::Unsaid => return,
+        CallerList::Any => draft.callers.values().map(sound).collect(),
+        CallerList::Named(names) => {
+            let callers = names.iter().map(|name| defined(draft, name));
+            callers.collect::<Option<Vec<_>>>()
+        }
+    };
+    // One with a mistake may be the one that counts. That there is none is said elsewhere.
+    let Some(callers) = callers.filter(|callers| !callers.is_empty()) else {
+        return;
+    };
+    let own_header = listener.forward.is_none() && listener.caller_header != AUTHORIZATION;
+    if own_header && !callers.iter().any(|caller| caller.shows_a_secret()) {
+        let message = format!("`caller_header` of listener {name} has no effect");
+        let help = "none of the callers has a key or a token to show there";
+        report.warning(place, message, help);
+    }
+}
+
+fn sound(slot: &Defined<Option<Caller>>) -> Option<&Caller> {
+    slot.as_ref()?.0.as_ref()
+}
+
 fn defined<'d>(draft: &'d Draft, name: &str) -> Option<&'d Caller> {
-    draft.callers.get(name)?.as_ref()?.0.as_ref()
+    sound(draft.callers.get(name)?)
 }
 
 /// The keys and tokens of callers are passwords: whoever reads one on the way is that caller from then on.
