@@ -11,7 +11,7 @@ use sidebearer::audit::{
 use sidebearer::client_socket::Peer;
 use sidebearer::config::{AuditFile, Limits};
 use sidebearer::metrics::Metrics;
-use sidebearer::policy::{AskedFor, LimitState};
+use sidebearer::policy::{LimitState, RequestKind};
 
 fn main() {
     divan::main();
@@ -26,7 +26,7 @@ fn limits(bencher: divan::Bencher<'_, '_>) {
         tunnels: Some(100),
     };
     let state = LimitState::build(all, None).expect("there are limits");
-    bencher.bench_local(|| state.admit(AskedFor::Response).is_ok());
+    bencher.bench_local(|| state.admit(RequestKind::Response).is_ok());
 }
 
 struct Nobody;

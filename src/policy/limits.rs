@@ -29,9 +29,9 @@ struct InUse {
     tunnels: AtomicU32,
 }
 
-/// What is asked for.
+/// What becomes of a request that is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedFor {
+pub enum RequestKind {
     /// A request and its response.
     Response,
     /// A request that may become a tunnel.
@@ -92,7 +92,7 @@ impl LimitState {
     ///
     /// # Errors
     /// A limit is reached.
-    pub fn admit(&self, asked: AskedFor) -> Result<LimitPermit, RateLimited> {
+    pub fn admit(&self, kind: RequestKind) -> Result<LimitPermit, RateLimited> {
         let Limits {
             concurrent,
             tunnels,
@@ -106,7 +106,7 @@ impl LimitState {
         };
         take(&self.in_use.requests, concurrent).map_err(|limit| no_place("concurrent", limit))?;
         permit.is_request = true;
-        if asked == AskedFor::Tunnel {
+        if kind == RequestKind::Tunnel {
             take(&self.in_use.tunnels, tunnels).map_err(|limit| no_place("tunnels", limit))?;
             permit.is_tunnel = true;
         }
@@ -122,13 +122,13 @@ impl LimitState {
     ///
     /// # Errors
     /// A limit is reached.
-    pub fn judge(&self, asked: AskedFor, requests: u32) -> Result<(), RateLimited> {
+    pub fn judge(&self, kind: RequestKind, requests: u32) -> Result<(), RateLimited> {
         let (limits, used) = (&self.limits, self.in_use());
         let reached = |used: u32, limit: Option<u32>| limit.filter(|limit| used >= *limit);
         if let Some(limit) = reached(used.requests, limits.concurrent) {
             return Err(no_place("concurrent", limit));
         }
-        if asked == AskedFor::Tunnel
+        if kind == RequestKind::Tunnel
             && let Some(limit) = reached(used.tunnels, limits.tunnels)
         {
             return Err(no_place("tunnels", limit));

@@ -6,5 +6,5 @@
 mod limits;
 mod permit;
 
-pub use limits::{AskedFor, LimitPermit, LimitState, LimitUse, RateLimited};
+pub use limits::{LimitPermit, LimitState, LimitUse, RateLimited, RequestKind};
 pub use permit::{CallerIndex, CallerNames, CallerSet, PermitTable};

@@ -1,7 +1,7 @@
 //! Whether the limits of its caller and its route leave room for a request.
 
 use super::error::{ErrorKind, ProxyError};
-use crate::policy::{AskedFor, LimitPermit, LimitState, RateLimited};
+use crate::policy::{LimitPermit, LimitState, RateLimited, RequestKind};
 use crate::snapshot::Snapshot;
 
 /// What a request holds of limits until its end: of those of its caller, and of those of its route.
@@ -24,12 +24,12 @@ impl HeldLimits {
         snapshot: &Snapshot,
         caller: Option<usize>,
         route: Option<usize>,
-        asked: AskedFor,
+        kind: RequestKind,
     ) -> Result<Self, LimitReached> {
         let (caller, route) = limits(snapshot, caller, route);
-        let caller = caller.map(|limits| limits.admit(asked).map_err(reached(true)));
+        let caller = caller.map(|limits| limits.admit(kind).map_err(reached(true)));
         let caller = caller.transpose()?;
-        let route = route.map(|limits| limits.admit(asked).map_err(reached(false)));
+        let route = route.map(|limits| limits.admit(kind).map_err(reached(false)));
         Ok(Self([caller, route.transpose()?]))
     }
 
@@ -42,12 +42,12 @@ impl HeldLimits {
         snapshot: &Snapshot,
         caller: Option<(usize, u32)>,
         route: Option<usize>,
-        asked: AskedFor,
+        kind: RequestKind,
     ) -> Result<(), LimitReached> {
         let requests = caller.map_or(1, |(_, requests)| requests);
         let (caller, route) = limits(snapshot, caller.map(|(at, _)| at), route);
         let judge = |limits: &LimitState, requests, is_of_caller| {
-            let judged = limits.judge(asked, requests);
+            let judged = limits.judge(kind, requests);
             judged.map_err(reached(is_of_caller))
         };
         caller.map_or(Ok(()), |limits| judge(limits, requests, true))?;

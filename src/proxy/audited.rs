@@ -9,7 +9,7 @@ use crate::audit::{
     RecordPlace, RequestEvent, Subject, TunnelEvent, who_and_what,
 };
 use crate::config::AuditOverflow;
-use crate::policy::AskedFor;
+use crate::policy::RequestKind;
 use crate::trace::TraceId;
 
 /// It is tried again all the time.
@@ -52,14 +52,14 @@ impl AuditNotes {
         &mut self,
         audit: &Auditing,
         text_bytes: usize,
-        asked: AskedFor,
+        kind: RequestKind,
     ) -> Result<(), ProxyError> {
         if audit.overflow == AuditOverflow::Drop {
             return Ok(());
         }
         let reserve = || audit.trail.reserve(text_bytes).map_err(no_record);
         self.place = Some(reserve()?);
-        if asked == AskedFor::Tunnel {
+        if kind == RequestKind::Tunnel {
             self.tunnel_place = Some(reserve()?);
         }
         Ok(())

@@ -29,7 +29,7 @@ use super::tunnel::OpenedConnection;
 use super::undecided::Undecided;
 use crate::config::Scheme;
 use crate::limit::Permit;
-use crate::policy::{AskedFor, CallerIndex};
+use crate::policy::{CallerIndex, RequestKind};
 use crate::route::{self, Destination};
 use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Endpoint, Origin};
@@ -117,11 +117,11 @@ pub async fn lead(
     exchange.report(reported);
     match verdict {
         ConnectVerdict::PlainHttp => {
-            exchange.admit(AskedFor::Response)?;
+            exchange.admit(RequestKind::Response)?;
             Ok(Successor::PlainHttp(asked))
         }
         ConnectVerdict::Intercept(taken) => {
-            exchange.admit(AskedFor::Response)?;
+            exchange.admit(RequestKind::Response)?;
             // The limits of the route are for the requests that follow.
             exchange.set_route(&taken);
             let upstream = taken.upstream as usize;
@@ -138,7 +138,7 @@ pub async fn lead(
                     Some(Box::new(Undecided::new(exchange, passage, opened)))
                 }
                 None => {
-                    exchange.admit(AskedFor::Response)?;
+                    exchange.admit(RequestKind::Response)?;
                     None
                 }
             };
@@ -149,7 +149,7 @@ pub async fn lead(
         }
         ConnectVerdict::Tunnel(taken) => {
             exchange.set_route(&taken);
-            exchange.admit(AskedFor::Tunnel)?;
+            exchange.admit(RequestKind::Tunnel)?;
             let upstream = &shard.snapshot.upstreams[taken.upstream as usize];
             let leads_to = destination::authority(upstream);
             let opened = open(exchange, head, asked, leads_to, &upstream.endpoint).await?;
@@ -172,7 +172,7 @@ async fn pass(
     passage: Passage,
 ) -> Result<OpenedConnection, ProxyError> {
     exchange.set_passage(passage);
-    exchange.admit(AskedFor::Tunnel)?;
+    exchange.admit(RequestKind::Tunnel)?;
     let shard = Rc::clone(&exchange.shard);
     let origin = passes_to(&asked, exchange.client().original_destination());
     let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;

@@ -30,7 +30,7 @@ use super::tunnel_record::TunnelRecord;
 use super::upload::Upload;
 use crate::caller::Identified;
 use crate::config::AccessLog;
-use crate::policy::AskedFor;
+use crate::policy::RequestKind;
 use crate::snapshot::{BuiltUpstream, Snapshot};
 use crate::tls::without_documentation_link;
 use crate::trace::trace_of;
@@ -154,14 +154,14 @@ impl Exchange {
     ///
     /// # Errors
     /// `overloaded` if it cannot be recorded and must be; `rate_limited`.
-    pub fn admit(&mut self, asked: AskedFor) -> Result<(), ProxyError> {
+    pub fn admit(&mut self, kind: RequestKind) -> Result<(), ProxyError> {
         let snapshot = &self.shard.snapshot;
         if let Some(audit) = &snapshot.audit {
             let text_bytes = self.host().len() + self.uri.path().len();
-            self.notes.reserve(audit, text_bytes, asked)?;
+            self.notes.reserve(audit, text_bytes, kind)?;
         }
         let caller = self.caller.map(|identified| identified.caller as usize);
-        let admitted = HeldLimits::acquire(snapshot, caller, self.route, asked);
+        let admitted = HeldLimits::acquire(snapshot, caller, self.route, kind);
         self.limits = admitted.map_err(|reached| {
             self.notes.set_rule(reached.rule());
             reached.to_error()

@@ -70,7 +70,7 @@ pub use upload::ClientBody;
 use crate::config::Scheme;
 use crate::egress::Reach;
 use crate::http1::ReasonPhrase;
-use crate::policy::AskedFor;
+use crate::policy::RequestKind;
 use crate::route::{AllowedAddresses, AllowedHosts};
 use crate::snapshot::{BrowserGuard, BuiltUpstream, Injection, NoCredential, Snapshot};
 use browser_guard::BrowserRefusal;
@@ -183,9 +183,9 @@ async fn answer(
             RequestedUpgrade::new(exchange, &request.head, routed)
         });
         exchange.admit(if tunnel.is_some() {
-            AskedFor::Tunnel
+            RequestKind::Tunnel
         } else {
-            AskedFor::Response
+            RequestKind::Response
         })?;
         if max_forwards::ends_here(&mut request.head)? {
             return Ok((max_forwards::answer(), None));

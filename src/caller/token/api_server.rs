@@ -11,7 +11,7 @@ use url::{Host, Position, Url};
 use zeroize::Zeroizing;
 
 use super::keys::{FoundKeys, KeyEndpoint, KeyFetchError, json, key_set};
-use super::origin::{AskedServer, ServerAnswer, ServerReach};
+use super::origin::{OriginClient, ServerAnswer, ServerReach};
 use super::reviews::{Review, ReviewEndpoint};
 use crate::blocking;
 use crate::config::{Kubernetes, ProxyChoice, Secret, SecretSource, Tls};
@@ -30,7 +30,7 @@ const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 pub(super) struct ApiServer {
     config: Kubernetes,
     /// Or why it is not known where it is.
-    origin: Result<AskedServer, KeyFetchError>,
+    origin: Result<OriginClient, KeyFetchError>,
     redactor: Arc<Redactor>,
 }
 
@@ -57,7 +57,7 @@ impl ApiServer {
         };
         Self {
             config: config.clone(),
-            origin: url.map(|url| AskedServer::new(url, reach, None, Arc::clone(&redactor))),
+            origin: url.map(|url| OriginClient::new(url, reach, None, Arc::clone(&redactor))),
             redactor,
         }
     }

@@ -1,4 +1,4 @@
-//! A server that is asked about tokens: one origin, its TLS settings, and what it may answer.
+//! A client of one origin that is asked about tokens: its TLS settings, and what it may answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -33,8 +33,8 @@ pub(super) struct ServerReach {
     pub(super) own_sockets: Arc<OwnSockets>,
 }
 
-/// One server.
-pub(super) struct AskedServer {
+/// A client of one origin.
+pub(super) struct OriginClient {
     pub(super) url: Url,
     reach: ServerReach,
     /// Where it may be, if a server named it.
@@ -51,7 +51,7 @@ pub(super) struct ServerAnswer {
     pub(super) peer: Option<std::net::SocketAddr>,
 }
 
-impl AskedServer {
+impl OriginClient {
     /// What its answers say is cleaned of what `redactor` knows.
     pub(super) fn new(
         url: Url,

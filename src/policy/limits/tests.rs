@@ -20,7 +20,7 @@ fn state(limits: Limits) -> Arc<LimitState> {
 fn admitted(state: &LimitState) -> (u32, RateLimited) {
     let mut count = 0;
     loop {
-        match state.admit(AskedFor::Response) {
+        match state.admit(RequestKind::Response) {
             Ok(_) => count += 1,
             Err(refused) => return (count, refused),
         }
@@ -57,24 +57,24 @@ async fn to_judge_uses_nothing_and_says_what_admission_says() {
     for left in (0..=25).rev() {
         for _ in 0..3 {
             assert_eq!(state.left(), Some(left));
-            assert_eq!(state.judge(AskedFor::Response, 1).is_ok(), left > 0);
-            assert_eq!(state.judge(AskedFor::Response, 2).is_ok(), left > 1);
+            assert_eq!(state.judge(RequestKind::Response, 1).is_ok(), left > 0);
+            assert_eq!(state.judge(RequestKind::Response, 2).is_ok(), left > 1);
         }
-        let admitted = state.admit(AskedFor::Response);
+        let admitted = state.admit(RequestKind::Response);
         assert_eq!(admitted.is_ok(), left > 0);
     }
-    let said = state.judge(AskedFor::Tunnel, 1).unwrap_err();
-    assert_eq!(said, state.admit(AskedFor::Tunnel).unwrap_err());
+    let said = state.judge(RequestKind::Tunnel, 1).unwrap_err();
+    assert_eq!(said, state.admit(RequestKind::Tunnel).unwrap_err());
     tokio::time::advance(Duration::from_millis(299)).await;
     assert_eq!(state.left(), Some(2));
-    let mut requests = [(); 2].map(|()| state.admit(AskedFor::Tunnel).unwrap());
+    let mut requests = [(); 2].map(|()| state.admit(RequestKind::Tunnel).unwrap());
     tokio::time::advance(Duration::from_secs(1)).await;
-    let said = state.judge(AskedFor::Tunnel, 1).unwrap_err();
+    let said = state.judge(RequestKind::Tunnel, 1).unwrap_err();
     assert_eq!((said.key, said.limit), ("tunnels", 2));
-    assert_eq!(state.judge(AskedFor::Response, 1), Ok(()));
-    let _last = state.admit(AskedFor::Response).unwrap();
-    let said = state.judge(AskedFor::Response, 1).unwrap_err();
-    assert_eq!(said, state.admit(AskedFor::Response).unwrap_err());
+    assert_eq!(state.judge(RequestKind::Response, 1), Ok(()));
+    let _last = state.admit(RequestKind::Response).unwrap();
+    let said = state.judge(RequestKind::Response, 1).unwrap_err();
+    assert_eq!(said, state.admit(RequestKind::Response).unwrap_err());
     assert_eq!((said.key, said.limit), ("concurrent", 3));
     assert!(requests[0].take_tunnel().is_some());
 }
@@ -82,10 +82,10 @@ async fn to_judge_uses_nothing_and_says_what_admission_says() {
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_has_used_nothing() {
     let state = state(limits(Some(1), Some(3), Some(1)));
-    let held = state.admit(AskedFor::Response).unwrap();
+    let held = state.admit(RequestKind::Response).unwrap();
     for _ in 0..100 {
         assert_eq!(
-            state.admit(AskedFor::Response).unwrap_err().key,
+            state.admit(RequestKind::Response).unwrap_err().key,
             "concurrent"
         );
     }
@@ -96,7 +96,7 @@ async fn what_is_refused_has_used_nothing() {
         "no token was taken by the refused ones"
     );
     for _ in 0..100 {
-        let refused = state.admit(AskedFor::Tunnel).unwrap_err();
+        let refused = state.admit(RequestKind::Tunnel).unwrap_err();
         assert_eq!(refused.key, "requests_per_second");
     }
     let free = LimitUse {
@@ -111,17 +111,17 @@ async fn a_tunnel_keeps_its_place_when_its_request_is_over() {
     let state = state(limits(None, None, Some(1)));
     let mut tunnels = Vec::new();
     for _ in 0..2 {
-        let mut request = state.admit(AskedFor::Tunnel).unwrap();
+        let mut request = state.admit(RequestKind::Tunnel).unwrap();
         tunnels.extend(request.take_tunnel());
         assert!(request.take_tunnel().is_none());
     }
-    let refused = state.admit(AskedFor::Tunnel).unwrap_err();
+    let refused = state.admit(RequestKind::Tunnel).unwrap_err();
     assert_eq!((refused.key, refused.limit), ("tunnels", 2));
-    assert!(state.admit(AskedFor::Response).is_ok());
+    assert!(state.admit(RequestKind::Response).is_ok());
     tunnels.pop();
     // A tunnel that was not opened gives its place back with the request.
     for _ in 0..3 {
-        drop(state.admit(AskedFor::Tunnel).unwrap());
+        drop(state.admit(RequestKind::Tunnel).unwrap());
     }
 }
 
@@ -137,8 +137,8 @@ fn simultaneous_requests_are_bounded_exactly() {
             let mut held = Vec::new();
             let mut admitted = 0;
             for _ in 0..1000 {
-                admitted += u32::from(state.admit(AskedFor::Response).is_ok());
-                held.extend(few.admit(AskedFor::Response));
+                admitted += u32::from(state.admit(RequestKind::Response).is_ok());
+                held.extend(few.admit(RequestKind::Response));
                 assert!(few.in_use().requests <= 7);
             }
             barrier.wait();
@@ -161,19 +161,19 @@ fn simultaneous_requests_are_bounded_exactly() {
 async fn a_reload_forgets_neither_what_is_held_nor_what_was_used() {
     let before = state(limits(Some(10), Some(20), Some(5)));
     let held: Vec<_> = (0..5)
-        .map(|_| before.admit(AskedFor::Response).unwrap())
+        .map(|_| before.admit(RequestKind::Response).unwrap())
         .collect();
     let same = LimitState::build(*before.limits(), Some(&before)).unwrap();
     assert!(Arc::ptr_eq(&before, &same));
     let after = LimitState::build(limits(Some(1), Some(10), Some(6)), Some(&before)).unwrap();
-    let one = after.admit(AskedFor::Response).unwrap();
+    let one = after.admit(RequestKind::Response).unwrap();
     assert_eq!(
-        after.admit(AskedFor::Response).unwrap_err().key,
+        after.admit(RequestKind::Response).unwrap_err().key,
         "concurrent"
     );
     drop((held, one));
     assert_eq!(admitted(&after).0, 4, "six of ten have been used");
     assert!(LimitState::build(Limits::default(), Some(&after)).is_none());
     let again = LimitState::build(limits(None, None, Some(1)), Some(&after)).unwrap();
-    assert!(again.admit(AskedFor::Response).is_ok());
+    assert!(again.admit(RequestKind::Response).is_ok());
 }

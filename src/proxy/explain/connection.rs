@@ -10,7 +10,7 @@ use super::steps::Steps;
 use super::stop::{Stop, always, unless, way_denied};
 use crate::config::Scheme;
 use crate::explanation::{ExplainedConnection, ExplainedUpstream, LostRoute};
-use crate::policy::{AskedFor, CallerIndex};
+use crate::policy::{CallerIndex, RequestKind};
 use crate::proxy::client_connection::{ClientConnection, ConnectionTarget};
 use crate::proxy::connect::{self, ConnectVerdict};
 use crate::proxy::destination;
@@ -151,14 +151,14 @@ impl Steps<'_> {
         match verdict {
             ConnectVerdict::PlainHttp => {
                 self.shown.connection = Some(ExplainedConnection::PlainHttp);
-                self.show_limits(caller, AskedFor::Response);
+                self.show_limits(caller, RequestKind::Response);
                 self.show_inside(destination(Scheme::Http), caller);
                 Ok(Follows::PlainHttp)
             }
             ConnectVerdict::Intercept(taken) => {
                 self.shown.connection = Some(ExplainedConnection::Intercepted);
                 // Those of the route are for the requests that follow.
-                self.show_limits(caller, AskedFor::Response);
+                self.show_limits(caller, RequestKind::Response);
                 self.show_route(&taken);
                 self.dial(&snapshot.upstreams[taken.upstream as usize], false)?;
                 self.show_inside(destination(Scheme::Https), caller);
@@ -169,10 +169,10 @@ impl Steps<'_> {
                 self.show_near(destination(Scheme::Https), caller);
                 match passage {
                     Some(passage) => {
-                        self.show_limits(caller, AskedFor::Tunnel);
+                        self.show_limits(caller, RequestKind::Tunnel);
                         self.tunnel_past_routes(client, &target, passage)?;
                     }
-                    None => self.show_limits(caller, AskedFor::Response),
+                    None => self.show_limits(caller, RequestKind::Response),
                 }
                 Ok(Follows::Requests(target))
             }
@@ -180,7 +180,7 @@ impl Steps<'_> {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
                 self.show_route(&taken);
                 let upstream = &snapshot.upstreams[taken.upstream as usize];
-                self.show_limits(caller, AskedFor::Tunnel);
+                self.show_limits(caller, RequestKind::Tunnel);
                 self.show_state(upstream, None);
                 self.dial(upstream, true)?;
                 Ok(Follows::Nothing)
@@ -188,7 +188,7 @@ impl Steps<'_> {
             ConnectVerdict::Pass(passage) => {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
                 self.show_near(destination(Scheme::Https), caller);
-                self.show_limits(caller, AskedFor::Tunnel);
+                self.show_limits(caller, RequestKind::Tunnel);
                 self.tunnel_past_routes(client, &target, passage)?;
                 Ok(Follows::Nothing)
             }

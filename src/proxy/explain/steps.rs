@@ -17,7 +17,7 @@ use crate::client_socket::Peer;
 use crate::config::{ListenAddress, Scheme};
 use crate::egress::Reach;
 use crate::explanation::{ExplainedCaller, ExplainedListener, Explanation, QuestionError};
-use crate::policy::AskedFor;
+use crate::policy::RequestKind;
 use crate::proxy::admission::{HeldLimits, LimitReached};
 use crate::proxy::client_connection::ClientConnection;
 use crate::proxy::decide;
@@ -213,7 +213,7 @@ impl<'s> Steps<'s> {
             }
         };
         let injection = self.choose_injection(upstream, reception.caller)?;
-        self.show_limits(reception.caller, AskedFor::Response);
+        self.show_limits(reception.caller, RequestKind::Response);
         self.show_state(upstream, injection);
         let leaving = Leaving {
             upstream,
@@ -367,7 +367,7 @@ impl<'s> Steps<'s> {
     }
 
     /// The limits that it has to stay within here, and whether one leaves no room now.
-    pub(super) fn show_limits(&mut self, caller: Option<CallerIndex>, asked: AskedFor) {
+    pub(super) fn show_limits(&mut self, caller: Option<CallerIndex>, kind: RequestKind) {
         let limits = &self.snapshot.limits;
         let shows_use = self.state == ExplainState::Shown;
         let of_caller = caller.and_then(|caller| limits.caller(caller as usize));
@@ -385,7 +385,7 @@ impl<'s> Steps<'s> {
         if shows_use && self.limited.is_none() {
             let caller = caller.map(|it| (it as usize, self.asked_of_caller));
             let route = self.route.map(|it| it as usize);
-            self.limited = HeldLimits::judge(self.snapshot, caller, route, asked).err();
+            self.limited = HeldLimits::judge(self.snapshot, caller, route, kind).err();
         }
     }
 

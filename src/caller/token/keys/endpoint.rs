@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 use super::{FoundKeys, KeyEndpoint, KeyFetchError};
 use crate::blocking;
-use crate::caller::token::origin::{AskedServer, ServerReach};
+use crate::caller::token::origin::{OriginClient, ServerReach};
 use crate::config::NamedFile;
 use crate::http_client::{AddressPolicy, BoxFuture, display_url, max_age};
 use crate::jose::KeySet;
@@ -19,11 +19,11 @@ use crate::redact::Redactor;
 pub(in crate::caller::token) struct IssuerEndpoint {
     /// As configured, to the letter.
     issuer: String,
-    origin: AskedServer,
+    origin: OriginClient,
     reach: ServerReach,
     redactor: Arc<Redactor>,
     /// Where its keys were last.
-    keys: Mutex<Option<Arc<AskedServer>>>,
+    keys: Mutex<Option<Arc<OriginClient>>>,
 }
 
 /// A file with the keys of an issuer.
@@ -38,7 +38,7 @@ impl IssuerEndpoint {
         let redactor = Arc::<Redactor>::default();
         Self {
             issuer: issuer.to_owned(),
-            origin: AskedServer::new(url, reach.clone(), None, Arc::clone(&redactor)),
+            origin: OriginClient::new(url, reach.clone(), None, Arc::clone(&redactor)),
             reach,
             redactor,
             keys: Mutex::default(),
@@ -46,7 +46,7 @@ impl IssuerEndpoint {
     }
 
     /// The metadata are read each time, so that keys may move.
-    async fn find(&self) -> Result<Arc<AskedServer>, KeyFetchError> {
+    async fn find(&self) -> Result<Arc<OriginClient>, KeyFetchError> {
         let issuer = &self.issuer;
         let mut tried = Vec::new();
         let mut worst = None;
@@ -115,9 +115,9 @@ impl IssuerEndpoint {
         Err(KeyFetchError::new(TokenErrorKind::BadResponse, message))
     }
 
-    fn keys_at(&self, url: Url, policy: AddressPolicy) -> Arc<AskedServer> {
+    fn keys_at(&self, url: Url, policy: AddressPolicy) -> Arc<OriginClient> {
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &&Arc<AskedServer>| {
+        let same = |known: &&Arc<OriginClient>| {
             let kept = known.policy.as_ref();
             known.url == url && kept.is_some_and(|kept| kept.is_same(&policy))
         };
@@ -125,7 +125,7 @@ impl IssuerEndpoint {
             return Arc::clone(known);
         }
         let (reach, redactor) = (self.reach.clone(), Arc::clone(&self.redactor));
-        let origin = Arc::new(AskedServer::new(
+        let origin = Arc::new(OriginClient::new(
             url,
             reach,
             Some(Arc::new(policy)),
