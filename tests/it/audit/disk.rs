@@ -1,15 +1,14 @@
 //! A disk that is full, and a file that may not grow.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::{config, records};
 use crate::support::api::Api;
 use crate::support::idp::Idp;
-use crate::support::process::{Process, prepared};
+use crate::support::namespaces::MOUNTS;
+use crate::support::process::{Process, command, prepared};
 use crate::support::sidebearer::{Sidebearer, with_admin};
 use crate::support::{client, eventually};
 
@@ -57,10 +56,7 @@ async fn everything_is_served_on_a_full_disk_where_records_may_be_dropped() {
 /// The process with a file system of 64 KiB at `small` below its directory, which only it sees, and the path there for
 /// others. `None` where that is not possible: the test has told so, and must not go on.
 async fn on_a_small_disk(text: &str) -> Option<(Process, PathBuf)> {
-    let can = Command::new("unshare").args(["-m", "true"]).output();
-    if !can.is_ok_and(|can| can.status.success()) {
-        let line = "skipped: 1 test, for want of mount namespaces\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if !MOUNTS.can_be_had() {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -69,15 +65,12 @@ async fn on_a_small_disk(text: &str) -> Option<(Process, PathBuf)> {
     std::fs::create_dir(&small).unwrap();
     let path = dir.path().join("sidebearer.toml");
     std::fs::write(&path, with_admin(text)).unwrap();
-    let mut command = Command::new("unshare");
-    let script = "mount -t tmpfs -o size=64k none \"$1\" && exec \"$2\" run --config \"$3\"";
-    command.args(["-m", "sh", "-c", script, "sh"]);
-    command.args([
-        &small,
-        &PathBuf::from(env!("CARGO_BIN_EXE_sidebearer")),
-        &path,
-    ]);
-    let process = Process::spawn(command, dir);
+    let script = format!(
+        "mount -t tmpfs -o size=64k none '{}' && exec \"$@\"",
+        small.display()
+    );
+    let serve = command(&["run", "--config", path.to_str().unwrap()]);
+    let process = Process::spawn(MOUNTS.around_script(&script, &serve), dir);
     eventually("listening", async || process.told("admin").is_some()).await;
     let seen = format!("/proc/{}/root{}", process.id(), small.display());
     Some((process, seen.into()))

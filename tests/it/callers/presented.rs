@@ -1,7 +1,5 @@
 //! How clients show who they are, and what they are told that do not.
 
-use std::process::Command;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
@@ -13,6 +11,7 @@ use super::{key, with_keys};
 use crate::support::any_port;
 use crate::support::api::Api;
 use crate::support::client::{self, Connection, request};
+use crate::support::namespaces::USERS;
 use crate::support::process::{command, run};
 use crate::support::sidebearer::Sidebearer;
 
@@ -43,13 +42,7 @@ fn basic(caller: &str) -> String {
 
 #[tokio::test]
 async fn a_user_who_has_no_number_here_is_warned_about() {
-    let mut unshare = Command::new("unshare");
-    if !unshare
-        .args(["-U", "true"])
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        eprintln!("skipped: 1 test of callers, for want of namespaces of users (unshare)");
+    if !USERS.can_be_had() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -58,11 +51,7 @@ async fn a_user_who_has_no_number_here_is_warned_about() {
                   [upstreams.crm]\nurl = \"https://crm.example.com\"\n[callers.billing]\nuser = 12345\n";
     std::fs::write(&path, config).unwrap();
     let check = command(&["check", "--config", path.to_str().unwrap()]);
-    let mut apart = Command::new("unshare");
-    apart
-        .arg("-U")
-        .arg(check.get_program())
-        .args(check.get_args());
+    let apart = USERS.around(&check);
     let here = run(check).await;
     assert_eq!((here.code, &*here.stderr), (0, ""), "{here:?}");
     let apart = run(apart).await;

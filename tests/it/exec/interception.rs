@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::{World, skip, works};
+use super::World;
 use crate::support::api::Api;
+use crate::support::namespaces::MOUNTS;
 use crate::support::process::{Process, prepared, run};
 use crate::support::server::response;
 use crate::support::tls::Ca;
@@ -189,8 +190,8 @@ async fn where_a_limit_of_file_sizes_leaves_no_room_for_it_that_is_told_and_noth
 
 #[tokio::test]
 async fn a_place_that_is_full_is_passed_over() {
-    if !works("unshare", &["-m", "true"]) {
-        return skip("mount namespaces");
+    if !MOUNTS.can_be_had() {
+        return;
     }
     let secured = Secured::start();
     let places = secured.places();
@@ -199,10 +200,8 @@ async fn a_place_that_is_full_is_passed_over() {
         let mut exec = secured.world.exec(&["sh", "-c", &script]);
         exec.env("XDG_RUNTIME_DIR", &places);
         exec.env("TMPDIR", "/dev/shm");
-        let go_on = "exec \"$0\" \"$@\"";
-        let mount = format!("mount -t tmpfs -o {full} none /dev/shm; {go_on}");
-        let alone = format!("exec unshare -m sh -c '{mount}' \"$0\" \"$@\"");
-        let ended = run(prepared(&alone, &exec)).await;
+        let mount = format!("mount -t tmpfs -o {full} none /dev/shm; exec \"$@\"");
+        let ended = run(MOUNTS.around_script(&mount, &exec)).await;
         assert_eq!(ended.code, 0, "{ended:?}");
         let place = places.to_str().unwrap();
         assert!(ended.stdout.starts_with(place), "{ended:?}");

@@ -1,12 +1,12 @@
 //! What the program leaves behind, and `exec` as the first process of a namespace.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{CALL, World, skip, works};
+use super::{CALL, World};
 use crate::support::api::Api;
+use crate::support::namespaces::PROCESSES;
 use crate::support::process::{Process, run};
 use crate::support::server::{fed, response};
 use crate::support::{eventually, loopback};
@@ -87,9 +87,8 @@ async fn a_second_signal_ends_the_wait_for_what_is_left_behind() {
 
 #[tokio::test]
 async fn as_the_first_process_of_a_namespace_it_waits_for_orphans() {
-    let namespace = ["-Urpf", "--mount-proc", "--kill-child"];
-    if !works("unshare", &[&namespace[..], &["true"]].concat()) {
-        return skip("namespaces of users and processes (unshare)");
+    if !PROCESSES.can_be_had() {
+        return;
     }
     let world = World::start();
     // The shell in the middle ends at once, and leaves its child to process 1.
@@ -97,32 +96,21 @@ async fn as_the_first_process_of_a_namespace_it_waits_for_orphans() {
                   [ $(cut -d' ' -f4 /proc/$orphan/stat) = 1 ] || exit 2; \
                   while [ -e /proc/$orphan ]; do sleep 0.02; done; echo gone; \
                   [ $PPID = 1 ] || exit 3";
-    let exec = world.exec(&["sh", "-c", &format!("{script}; {CALL}")]);
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(namespace)
-        .arg(exec.get_program())
-        .args(exec.get_args());
-    unshare.current_dir(world.dir.path());
-    let ended = run(unshare).await;
+    let mut exec = world.exec(&["sh", "-c", &format!("{script}; {CALL}")]);
+    exec.current_dir(world.dir.path());
+    let ended = run(PROCESSES.around(&exec)).await;
     assert_eq!((ended.code, &*ended.stdout), (0, "gone\nok"), "{ended:?}");
 }
 
 #[tokio::test]
 async fn as_the_first_process_it_is_stopped_as_docker_does() {
-    let namespace = ["-Urpf", "--mount-proc", "--kill-child"];
-    if !works("unshare", &[&namespace[..], &["true"]].concat()) {
-        return skip("namespaces of users and processes (unshare)");
+    if !PROCESSES.can_be_had() {
+        return;
     }
     let world = World::start();
     let script = "trap 'echo ended; exit 9' TERM; echo ready; while :; do sleep 0.02; done";
     let exec = world.exec(&["sh", "-c", script]);
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(namespace)
-        .arg(exec.get_program())
-        .args(exec.get_args());
-    let process = world.begin_as(unshare).await;
+    let process = world.begin_as(PROCESSES.around(&exec)).await;
     // Its number outside of the namespace, from where the signal comes.
     let children = format!("/proc/{0}/task/{0}/children", process.id());
     let children = std::fs::read_to_string(children).unwrap();
@@ -136,26 +124,19 @@ async fn as_the_first_process_it_is_stopped_as_docker_does() {
 #[tokio::test]
 async fn where_no_number_names_its_session_a_stopped_program_goes_on_too() {
     // As in a container whose processes are of a session from outside of its namespace.
-    let namespace = ["-Urpf", "--mount-proc", "--kill-child"];
-    if !works("unshare", &[&namespace[..], &["true"]].concat()) {
-        return skip("namespaces of users and processes (unshare)");
+    if !PROCESSES.can_be_had() {
+        return;
     }
     let world = World::start();
     let program = format!("echo $$ >.number; mv .number number; kill -STOP $$; {CALL}");
-    let exec = world.exec(&["sh", "-c", &program]);
+    let mut exec = world.exec(&["sh", "-c", &program]);
+    exec.current_dir(world.dir.path());
     let script = "session() { cut -d' ' -f6 /proc/$1/stat; }; state() { cut -d' ' -f3 /proc/$number/stat; }; \
                   [ \"$(session 1)\" = 0 ] || exit 2; \
                   \"$@\" & exec=$!; until [ -e number ]; do sleep 0.02; done; number=$(cat number); \
                   until [ \"$(state)\" = T ]; do sleep 0.02; done; \
                   while [ \"$(state 2>/dev/null)\" = T ]; do kill -CONT $exec; sleep 0.02; done; wait $exec";
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(namespace)
-        .args(["sh", "-c", script, "sh"])
-        .arg(exec.get_program())
-        .args(exec.get_args());
-    unshare.current_dir(world.dir.path());
-    let ended = run(unshare).await;
+    let ended = run(PROCESSES.around_script(script, &exec)).await;
     assert_eq!((ended.code, &*ended.stdout), (0, "ok"), "{ended:?}");
 }
 

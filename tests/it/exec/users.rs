@@ -1,10 +1,9 @@
 //! Other users of the machine at the port of `exec`.
 
-use std::process::Command;
-
 use rustix::process::{Signal, geteuid};
 
 use super::{CALL, World, skip, works};
+use crate::support::namespaces::USERS;
 use crate::support::process::{command, run};
 
 /// A user who is not the one that runs the tests.
@@ -12,17 +11,11 @@ const OTHER: &str = "--reuid=64007";
 
 #[tokio::test]
 async fn where_all_others_are_shown_as_its_own_user_it_does_not_begin() {
-    if !works("unshare", &["-U", "true"]) {
-        return skip("namespaces of users (unshare)");
+    if !USERS.can_be_had() {
+        return;
     }
     let world = World::start();
-    let exec = world.exec(&["true"]);
-    let mut unshare = Command::new("unshare");
-    unshare
-        .arg("-U")
-        .arg(exec.get_program())
-        .args(exec.get_args());
-    let ended = run(unshare).await;
+    let ended = run(USERS.around(&world.exec(&["true"]))).await;
     assert_eq!(ended.code, 125, "{ended:?}");
     assert!(ended.stderr.contains("user 65534"), "{ended:?}");
     assert!(ended.stderr.contains("run it as another user"), "{ended:?}");

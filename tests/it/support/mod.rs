@@ -56,7 +56,8 @@
 //! | [`tunnel::tunnel`] | sends CONNECT, and has a tunnel |
 //! | [`frames::FrameClient`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
 //!
-//! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own.
+//! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own,
+//! [`namespaces`] the same in namespaces of users, processes or mounts; says `skipped` without `unshare`.
 //!
 //! What waits for a timeout belongs to `src/server/tests`, on paused time, unless the socket is the point.
 //!
@@ -71,6 +72,7 @@ pub(crate) mod frames;
 pub(crate) mod idp;
 pub(crate) mod jwt;
 pub(crate) mod keys;
+pub(crate) mod namespaces;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod rfc9112;
