@@ -120,9 +120,9 @@ async fn a_credential_that_a_reload_brings_counts_after_its_first_success() {
     assert_eq!(status, 200, "{ready}");
     assert!(ready["credentials"]["added"].is_object(), "{ready}");
 
-    // From its first token on it is waited for like any other.
+    // From its first token on it is waited for like any other. That one serves for 6 s, so that it is seen.
     other.behave(Behaviour::Healthy);
-    other.set_lifetime(2);
+    other.set_lifetime(7);
     sidebearer.reload().await.unwrap();
     eventually("the first token", async || {
         let (status, ready) = page(&sidebearer, "/readyz").await;
