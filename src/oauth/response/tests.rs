@@ -273,7 +273,7 @@ fn another_encoding_costs_nobody_a_token_that_is_whole() {
         "{message}"
     );
     let error = b"{\"error\":\"invalid_client\",\"error_description\":\"g\xe9n\xe9ral\"}";
-    let error = judge(answer(401, error.to_vec())).unwrap_err();
+    let error = judge(answer(401, error)).unwrap_err();
     assert_eq!(error.kind, TokenErrorKind::Refused);
     assert!(error.message.contains("401 invalid_client"), "{error}");
 }
