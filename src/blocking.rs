@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::process;
+
 /// A thread that has had nothing to do for this time ends, if another one is idle too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,11 @@ fn hold_paused_time() -> Option<Sender<()>> {
     let (held, released) = mpsc::channel();
     tokio::task::spawn_blocking(move || released.recv());
     Some(held)
+}
+
+/// Has each idle thread of [`run`] give back what is free of its memory.
+pub(crate) fn give_back_memory() {
+    BLOCKING.give_back_memory();
 }
 
 /// A group of threads.
@@ -160,6 +167,21 @@ impl Threads {
                 .map_err(PoisonError::into_inner),
         );
         waiting.call_off().map_or(Ok(()), Err)
+    }
+
+    /// Has each idle thread give back what is free of its memory, one after the other, and blocks for that time: what
+    /// another thread has freed of it is free only when its own thread looks, which an idle one does not.
+    pub(crate) fn give_back_memory(&'static self) {
+        let idle = std::mem::take(&mut self.lock().idle);
+        for thread in idle {
+            let (done, ended) = mpsc::channel::<()>();
+            thread.take(Box::new(move |thread| {
+                process::give_back_memory();
+                drop((thread, done));
+            }));
+            // By an error: nothing is sent.
+            let _ = ended.recv();
+        }
     }
 
     /// `Some` if there is neither an idle thread nor a new one, and `job` waits for one that works.
@@ -390,6 +412,22 @@ mod tests {
         assert!(first.await.unwrap().unwrap());
         assert!(undone.recv().is_err());
         assert!(threads.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn threads_are_idle_again_after_they_have_given_memory_back() {
+        let threads = group(2);
+        let (release, held) = mpsc::channel::<()>();
+        let first = tokio::spawn(threads.run(move || held.recv().is_err()));
+        tokio::task::yield_now().await;
+        assert!(threads.run(|| true).await.unwrap());
+        drop(release);
+        assert!(first.await.unwrap().unwrap());
+        let idle = || threads.lock().idle.len();
+        assert_eq!(idle(), 2);
+        threads.give_back_memory();
+        assert_eq!((idle(), threads.lock().threads), (2, 2));
+        assert_eq!(threads.run(|| 7).await.unwrap(), 7);
     }
 
     #[tokio::test]

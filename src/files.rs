@@ -99,6 +99,11 @@ pub fn noting_shortage<T>(work: impl FnOnce() -> T) -> (T, Option<Shortage>) {
     (done, SHORTAGE.take())
 }
 
+/// Has each idle thread of this module give back what is free of its memory.
+pub fn give_back_memory() {
+    THREADS.give_back_memory();
+}
+
 /// Runs `work`, which reads or changes `path`, on another thread, and waits for it for [`timeout`]. If another path in
 /// the same directory has not answered, the wait is a twentieth of that, so that many paths in one dead directory do not
 /// add up. Blocks, so that it must be called on a thread that serves no requests.

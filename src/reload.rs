@@ -14,7 +14,7 @@ use crate::audit::{Record, ReloadEvent};
 use crate::blocking;
 use crate::caller::token::KeySource;
 use crate::config::{ConfigSource, Diagnostic, Diagnostics, Loaded, Refresh, SecretSource};
-use crate::files::Shortage;
+use crate::files::{self, Shortage};
 use crate::interception::Interceptor;
 use crate::process;
 use crate::server::Shards;
@@ -364,10 +364,16 @@ impl Reloader {
 }
 
 /// Gives back what the snapshot of before has taken, once its requests have had a moment to finish, and what it took to
-/// build this one.
+/// read and build this one: that of this thread, on which the first one was built, and of those that read files.
 async fn give_back_memory() {
     tokio::time::sleep(FREED_AFTER).await;
-    let _ = blocking::run(process::give_back_memory).await;
+    process::give_back_memory();
+    let of_others = blocking::run(|| {
+        files::give_back_memory();
+        blocking::give_back_memory();
+        process::give_back_memory();
+    });
+    let _ = of_others.await;
 }
 
 /// Gives new and changed credentials the time for a first token before anyone needs it.

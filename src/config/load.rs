@@ -26,6 +26,7 @@ use super::settings::file::MAX_BYTES;
 use super::source_file::SourceFile;
 use super::{cross_checks, otel, permissions, sections};
 use crate::files::{self, Shortage};
+use crate::process;
 
 /// What has more in one file is not TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 100;
@@ -153,6 +154,8 @@ fn load_for(
 /// What was read lies between what was freed while it was read, so that little of that can be given back. A copy does
 /// not, if another thread makes it while this one has those gaps.
 fn compacted(read: Loaded) -> Loaded {
+    // Else the copy lies in what has been in use before, all of which then stays.
+    process::give_back_memory();
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("configuration".to_owned());
         match builder.spawn_scoped(scope, || read.clone()) {
@@ -294,9 +297,14 @@ fn open(path: PathBuf) -> OpenedFile {
 /// The bytes of a configuration file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let named = path.to_owned();
-    let bytes = files::run_within_timeout(path, move || {
-        let mut bytes = Vec::new();
+    let (file, length) = files::run_within_timeout(path, move || {
         let file = File::open(named)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    })?;
+    // Memory of this thread, which ends soon. That of a thread that reads files would stay.
+    let mut bytes = Vec::with_capacity(length.min(MAX_CONFIG_BYTES) as usize + 1);
+    let bytes = files::run_within_timeout(path, move || {
         file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     })?;
