@@ -68,7 +68,7 @@ fn miss(bencher: divan::Bencher<'_, '_>, routes: usize) {
 #[divan::bench(args = [1, 10_000, 100_000], sample_size = 1000)]
 fn connect_by_hosts(bencher: divan::Bencher<'_, '_>, routes: usize) {
     let hosts: Vec<_> = (0..routes)
-        .map(|at| HostPattern::Exact(format!("h{at}.example.com")))
+        .map(|at| HostPattern::Exact(format!("h{at}.example.com").into()))
         .collect();
     let index = HostIndex::build(hosts.iter().map(|host| (host, 0)));
     let mut random = fastrand::Rng::with_seed(7);
@@ -80,7 +80,7 @@ fn connect_by_hosts(bencher: divan::Bencher<'_, '_>, routes: usize) {
 /// The same where all routes are for one host, with paths of their own, and lead to the same upstream.
 #[divan::bench(args = [1, 10_000, 100_000], sample_size = 1000)]
 fn connect_by_paths(bencher: divan::Bencher<'_, '_>, routes: usize) {
-    let host = HostPattern::Exact("crm.example.com".to_owned());
+    let host = HostPattern::Exact("crm.example.com".into());
     let index = HostIndex::build((0..routes).map(|_| (&host, 0)));
     bencher.bench_local(|| index.first_of_each(black_box("crm.example.com")).len());
 }

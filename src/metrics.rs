@@ -330,7 +330,7 @@ mod tests {
         let owned = name.to_owned();
         let names = || std::iter::once(&owned);
         let list = [&owned];
-        let pairs = [(&owned, &owned)];
+        let pairs = [(name, name)];
         metrics.begin(
             list.into_iter(),
             list.into_iter(),

@@ -11,11 +11,12 @@
 mod allowed_hosts;
 mod by_host;
 mod implied;
+mod label;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use foldhash::fast::{FixedState, FoldHasher};
 use hashbrown::HashTable;
 use http::Method;
@@ -25,6 +26,7 @@ use crate::config::HostPattern;
 pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_address, is_loopback_host};
 pub use by_host::HostIndex;
 pub use implied::{Destination, ImpliedRoute, ImpliedRoutes};
+pub use label::RouteLabel;
 
 #[cfg(test)]
 mod tests;
@@ -81,8 +83,8 @@ impl<T> RouteTable<T> {
         for ((host, path), candidates) in gathered {
             let (host, lengths) = match host {
                 HostPattern::Exact(name) => (name.clone(), &mut exact),
-                HostPattern::Wildcard(parent) => (format!(".{parent}"), &mut wildcard),
-                HostPattern::Any => (ANY.to_owned(), &mut any),
+                HostPattern::Wildcard(parent) => (format_compact!(".{parent}"), &mut wildcard),
+                HostPattern::Any => (CompactString::const_new(ANY), &mut any),
             };
             lengths.insert(path.len());
             let entry = PrefixEntry::new(host, path, candidates.into());
@@ -267,11 +269,11 @@ struct PrefixEntry<T> {
 const ANY: &str = "*";
 
 impl<T> PrefixEntry<T> {
-    fn new(mut host: String, path: &str, candidates: Candidates<T>) -> Self {
+    fn new(mut host: CompactString, path: &str, candidates: Candidates<T>) -> Self {
         let host_len = narrow(host.len());
         host.push_str(path);
         Self {
-            text: CompactString::from(host),
+            text: host,
             host_len,
             candidates,
         }

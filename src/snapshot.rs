@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use compact_str::CompactString;
 use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue};
 
@@ -37,7 +38,7 @@ use crate::limit::FairLimit;
 use crate::metrics::{EgressMetrics, Metrics, TrafficMetrics};
 use crate::oauth;
 use crate::policy::PermitTable;
-use crate::route::{AllowedHosts, HostIndex, ImpliedRoutes, RouteTable};
+use crate::route::{AllowedHosts, HostIndex, ImpliedRoutes, RouteLabel, RouteTable};
 use crate::sampling::Sampling;
 use crate::tls::ServerTls;
 use crate::token::{Clock, TokenSource};
@@ -92,9 +93,6 @@ pub struct Snapshot {
     pub credentials: BTreeMap<String, BuiltCredential>,
     /// Tells callers by their tokens.
     pub caller_tokens: TokenVerifier,
-    /// How the access log names the routes, behind them those that the own names of upstreams imply, and then the
-    /// rules about what may leave.
-    pub route_labels: Vec<String>,
     /// Identifies this process in `Via`.
     pub instance: String,
     /// What tokens live by.
@@ -107,6 +105,8 @@ pub struct Snapshot {
     pub sampling: Arc<Sampling>,
     /// Windows of HTTP/2, beyond those that every stream has, in all of the process.
     pub windows: Arc<Budget>,
+    /// Of the routes that the own names of upstreams imply, and then of the rules about what may leave.
+    unwritten_labels: Vec<String>,
     traffic: Vec<OnceLock<Box<TrafficMetrics>>>,
     egress_metrics: Vec<OnceLock<Box<EgressMetrics>>>,
     metrics: Arc<Metrics>,
@@ -167,8 +167,8 @@ pub struct RouteTarget {
     /// An index of [`Snapshot::upstreams`].
     pub upstream: u32,
     /// Replaces the matched prefix.
-    pub replace_prefix: Option<String>,
-    /// An index of [`Snapshot::route_labels`].
+    pub replace_prefix: Option<CompactString>,
+    /// What [`Snapshot::route_label`] takes.
     pub route: u32,
 }
 
@@ -286,7 +286,7 @@ impl Snapshot {
     pub fn egress_metrics(&self, listener: usize, rule: usize) -> &EgressMetrics {
         let rules = self.egress_metrics.len() / self.listeners.len();
         self.egress_metrics[listener * rules + rule].get_or_init(|| {
-            let label = &self.route_labels[self.egress_route(rule)];
+            let label = self.rule_label(rule);
             Box::new(self.metrics.egress(&self.listeners[listener].name, label))
         })
     }
@@ -313,12 +313,26 @@ impl Snapshot {
         }
     }
 
-    /// The index in [`Snapshot::route_labels`] of the route that the own names of an upstream imply.
+    /// What a route is called: first come those of the configuration, then those that the own names of upstreams imply,
+    /// and then the rules about what may leave.
+    pub fn route_label(&self, route: usize) -> RouteLabel<'_> {
+        let routes = &self.config.routes;
+        match routes.get(route) {
+            Some(written) => written.into(),
+            None => RouteLabel::Named(&self.unwritten_labels[route - routes.len()]),
+        }
+    }
+
+    /// The number for [`Snapshot::route_label`] of the route that the own names of an upstream imply.
     pub fn implied_route(&self, upstream: u32) -> u32 {
         upstream + self.config.routes.len() as u32
     }
 
-    /// The index in [`Snapshot::route_labels`] of a rule about what may leave.
+    fn rule_label(&self, rule: usize) -> &str {
+        &self.unwritten_labels[self.upstreams.len() + rule]
+    }
+
+    /// The same of a rule about what may leave.
     pub fn egress_route(&self, rule: usize) -> usize {
         self.config.routes.len() + self.upstreams.len() + rule
     }

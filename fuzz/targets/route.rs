@@ -203,8 +203,8 @@ impl Pattern {
             listener: route.listener.map(|listener| usize::from(listener % 3)),
             host: match &route.host {
                 Host::Any => HostPattern::Any,
-                Host::Wildcard(index) => HostPattern::Wildcard(name(index)?.to_owned()),
-                Host::Exact(index) => HostPattern::Exact(name(index)?.to_owned()),
+                Host::Wildcard(index) => HostPattern::Wildcard(name(index)?.into()),
+                Host::Exact(index) => HostPattern::Exact(name(index)?.into()),
             },
             path: route.path.canonical()?,
             methods: route.methods.iter().copied().map(method).collect(),

@@ -17,6 +17,7 @@ use crate::config::{self, AuthorizationServer, Diagnostics, EgressPorts, Limits,
 use crate::interception::Interceptor;
 use crate::metrics::RequestCounts;
 use crate::policy::LimitState;
+use crate::route::RouteLabel;
 use crate::snapshot::{BuiltCredential, Snapshot};
 
 /// How the last reload ended.
@@ -215,16 +216,15 @@ pub(super) fn full(process: &Process<'_>) -> Value {
         .config
         .routes
         .iter()
-        .zip(&snapshot.route_labels)
         .enumerate()
-        .map(|(at, (route, label))| {
+        .map(|(at, route)| {
             let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
             let mut shown = json!({
-                "match": label,
+                "match": RouteLabel::from(route),
                 "methods": methods,
-                "listener": route.listener,
-                "upstream": route.upstream,
-                "replace_prefix": route.replace_prefix,
+                "listener": route.listener.as_deref(),
+                "upstream": route.upstream.as_str(),
+                "replace_prefix": route.replace_prefix.as_deref(),
             });
             show_limits(&mut shown, snapshot.limits.route(at));
             shown

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::record::{AuditDecision, AuditOutcome, NameBook, Record, Subject};
 use crate::client_socket::Peer;
+use crate::route::RouteLabel;
 
 /// The fields that say who asked for what.
 #[derive(Debug, Default, Serialize)]
@@ -28,7 +29,7 @@ struct WhoAndWhat<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'r str>,
+    route: Option<RouteLabel<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]

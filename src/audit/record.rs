@@ -8,6 +8,7 @@ use http::Method;
 use serde::{Serialize, Serializer};
 
 use crate::client_socket::Peer;
+use crate::route::RouteLabel;
 
 /// One record.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub struct SubjectNames<'n> {
     /// The listener.
     pub listener: Option<&'n str>,
     /// The route.
-    pub route: Option<&'n str>,
+    pub route: Option<RouteLabel<'n>>,
     /// The upstream.
     pub upstream: Option<&'n str>,
     /// The credential whose token is the caller's to use there.

@@ -147,12 +147,12 @@ fn add_ca(
     let by_https = destinations.filter(|(scheme, _, _)| *scheme == Scheme::Https);
     let mut hosts: BTreeSet<String> = by_https.map(|(_, host, _)| host).collect();
     for (route, _) in &draft.routes {
-        let upstream = draft.upstreams.get(&route.upstream);
+        let upstream = draft.upstreams.get(route.upstream.as_str());
         let upstream = upstream.and_then(|slot| slot.as_ref()?.0.as_ref());
         if let HostPattern::Exact(host) | HostPattern::Wildcard(host) = &route.host
             && upstream.is_some_and(|upstream| upstream.url.scheme() == "https")
         {
-            hosts.insert(host.clone());
+            hosts.insert(host.to_string());
         }
     }
     // What no certificate can be for cannot be called by `https` either.

@@ -26,7 +26,7 @@ impl Metrics {
         credentials: impl ExactSizeIterator<Item = &'n String>,
         upstreams: impl ExactSizeIterator<Item = &'n String>,
         listeners: impl ExactSizeIterator<Item = &'n String>,
-        traffic: impl ExactSizeIterator<Item = (&'n String, &'n String)>,
+        traffic: impl ExactSizeIterator<Item = (&'n str, &'n str)>,
     ) {
         if credentials.len() <= MOST_AT_ZERO {
             for (name, outcome) in each(credentials, &TOKEN_OUTCOMES) {
@@ -46,11 +46,11 @@ impl Metrics {
         if traffic.len() <= MOST_AT_ZERO {
             for (listener, upstream) in traffic {
                 for error in UPSTREAM_ERRORS {
-                    let labels = [listener.as_str(), upstream, error, ""];
+                    let labels = [listener, upstream, error, ""];
                     self.errors.with_label_values(&labels);
                 }
                 for code in USUAL_CODES {
-                    let labels = [listener.as_str(), upstream, code, ""];
+                    let labels = [listener, upstream, code, ""];
                     self.requests.with_label_values(&labels);
                 }
             }

@@ -308,8 +308,8 @@ fn by_any_path<'s>(
     let by_own_name = by_own_name.map(|upstream| RouteTaken::implied(snapshot, upstream));
     let by_route = written.into_iter().filter_map(move |at| {
         let route = &config.routes[at as usize];
-        let is_for = |name: &String| name == of_listener;
-        if !is_for_host(route, destination.host) || !route.listener.as_ref().is_none_or(is_for) {
+        let is_for = |name: &str| name == of_listener;
+        if !is_for_host(route, destination.host) || !route.listener.as_deref().is_none_or(is_for) {
             return None;
         }
         let upstream = snapshot.upstream_index(&route.upstream)?;

@@ -318,7 +318,7 @@ impl Exchange {
                 }),
                 host: self.host(),
                 path: self.uri.path(),
-                route: self.route.map(|at| snapshot.route_labels[at].as_str()),
+                route: self.route.map(|at| snapshot.route_label(at)),
                 listener: &listener.name,
                 upstream: self.upstream().map(|it| it.config.name.as_str()),
                 caller: self.caller_name(),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use attributes::{Attributes, add_method, add_server, version};
 
 use super::outgoing::OutgoingRequest;
+use crate::route::RouteLabel;
 use crate::token::TokenSource;
 use crate::trace::{
     AttributeValue, Carriers, Span, SpanId, SpanKind, TraceContext, TraceHeaders, TraceId, Tracer,
@@ -67,7 +68,7 @@ pub struct AnsweredRequest<'a> {
     /// The path without the query, which may hold secrets.
     pub path: &'a str,
     /// The route that it took.
-    pub route: Option<&'a str>,
+    pub route: Option<RouteLabel<'a>>,
     /// The listener that it came in by.
     pub listener: &'a str,
     /// The upstream that it was for.
@@ -331,7 +332,6 @@ impl Recording {
         }
         let named = [
             ("url.path", Some(request.path)),
-            ("http.route", request.route),
             ("sidebearer.listener", Some(request.listener)),
             ("sidebearer.upstream", request.upstream),
             ("sidebearer.caller", request.caller),
@@ -341,6 +341,9 @@ impl Recording {
             .filter_map(|(key, name)| Some((key, name?)));
         let named = named.filter(|(_, name)| !name.is_empty());
         attributes.extend(named.map(|(key, name)| (key, name.to_owned().into())));
+        if let Some(route) = request.route {
+            attributes.push(("http.route", route.to_string().into()));
+        }
         let failed_here = request.status.filter(StatusCode::is_server_error);
         if let Some(status) = request.status {
             attributes.push(("http.response.status_code", status.as_u16().into()));

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use compact_str::CompactString;
+
 use crate::config::HostPattern;
 
 /// The host names that a socket calls its own, besides `localhost` and [addresses](AllowedAddresses).
@@ -11,9 +13,9 @@ use crate::config::HostPattern;
 pub struct AllowedHosts {
     addresses: AllowedAddresses,
     any: bool,
-    exact: HashSet<Box<str>>,
+    exact: HashSet<CompactString>,
     /// By the part after `*.`.
-    wildcard: HashSet<Box<str>>,
+    wildcard: HashSet<CompactString>,
 }
 
 /// Which IP addresses are a socket's own without being configured.
@@ -52,7 +54,7 @@ impl AllowedHosts {
             match pattern {
                 // A route for any host does not say which names are ours.
                 HostPattern::Any => false,
-                HostPattern::Wildcard(parent) => own.wildcard.insert(parent.as_str().into()),
+                HostPattern::Wildcard(parent) => own.wildcard.insert(parent.clone()),
                 HostPattern::Exact(name) => exact(name),
             };
         }

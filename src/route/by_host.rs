@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn routes_are_found_by_exact_names_parents_and_for_any_host_in_their_order() {
-        let exact = |name: &str| HostPattern::Exact(name.to_owned());
-        let below = |name: &str| HostPattern::Wildcard(name.to_owned());
+        let exact = |name: &str| HostPattern::Exact(name.into());
+        let below = |name: &str| HostPattern::Wildcard(name.into());
         let hosts = [
             HostPattern::Any,
             below("example.com"),

@@ -52,7 +52,7 @@ impl ImpliedRoutes {
             .map(|route| {
                 let (scheme, host, port) = &route.destination;
                 let way = (route.listener, *scheme, *port);
-                (way, HostPattern::Exact(host.clone()), route)
+                (way, HostPattern::Exact(host.as_str().into()), route)
             })
             .collect();
         let mut ways: Vec<_> = routes.iter().map(|(way, ..)| *way).collect();

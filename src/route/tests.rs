@@ -9,11 +9,11 @@ fn any() -> HostPattern {
 }
 
 fn exact(name: &str) -> HostPattern {
-    HostPattern::Exact(name.to_owned())
+    HostPattern::Exact(name.into())
 }
 
 fn wildcard(parent: &str) -> HostPattern {
-    HostPattern::Wildcard(parent.to_owned())
+    HostPattern::Wildcard(parent.into())
 }
 
 /// A route as a tuple: listener, host, path, methods. Its value is its index.

@@ -58,10 +58,9 @@ impl NameBook for Snapshot {
         let caller = subject.caller.map(|(caller, _)| caller);
         let injection = upstream.and_then(|upstream| upstream.injection_for(caller).ok().flatten());
         let first_rule = self.egress_route(0);
-        let label = |at: usize| self.route_labels.get(at).map(String::as_str);
         let (route, rule) = match subject.route {
-            Some(at) if at >= first_rule => (None, label(at)),
-            at => (at.and_then(label), None),
+            Some(at) if at >= first_rule => (None, Some(self.rule_label(at - first_rule))),
+            at => (at.map(|at| self.route_label(at)), None),
         };
         SubjectNames {
             caller: caller.map(|caller| self.callers.names.name(caller)),

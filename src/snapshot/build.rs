@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::audit;
 use super::context::{BuildContext, BuildError, BuildFailure};
-use super::listener::{expiry, implied_routes, listener_tls, route_labels};
+use super::listener::{expiry, implied_routes, listener_tls, unwritten_labels};
 use super::{
     BuiltCredential, BuiltUpstream, LimitTable, ListenerRules, Passing, RouteTarget, Snapshot, Via,
     credential, upstream,
@@ -262,7 +262,7 @@ impl Builder {
             permits: PermitTable::new(&config, &callers.names),
             callers,
             implied_routes: implied_routes(&config, &indices),
-            route_labels: route_labels(&config, &egress),
+            unwritten_labels: unwritten_labels(&config, &egress),
             passing,
             audit,
             tracer,
@@ -339,11 +339,11 @@ impl Builder {
             .iter()
             .flat_map(|route| {
                 let listeners = names.iter().filter(move |name| leads(route, name));
-                listeners.map(|name| (*name, &route.upstream))
+                listeners.map(|name| (name.as_str(), route.upstream.as_str()))
             })
             .chain(config.listeners.iter().flat_map(|listener| {
                 let upstreams = config.forwarded_by(listener);
-                upstreams.map(|upstream| (&listener.name, &upstream.name))
+                upstreams.map(|upstream| (listener.name.as_str(), upstream.name.as_str()))
             }))
             .collect();
         self.context.metrics.begin(

@@ -160,21 +160,19 @@ fn allowed_hosts(listener: &config::Listener, config: &Config) -> AllowedHosts {
     });
     let upstreams = routes
         .clone()
-        .filter_map(|route| config.upstreams.get(&route.upstream));
+        .filter_map(|route| config.upstreams.get(route.upstream.as_str()));
     let hosts = upstreams.filter_map(|upstream| upstream.url.host_str());
     let hosts = hosts.chain(listener.hosts.iter().map(String::as_str));
     AllowedHosts::new(addresses, hosts, routes.clone().map(|route| &route.host))
 }
 
-/// Those of the routes that were written, behind them one for each upstream, and then one for each rule about what
-/// may leave.
-pub(super) fn route_labels(config: &Config, egress: &EgressPolicy) -> Vec<String> {
-    let written = config.routes.iter();
-    let written = written.map(|route| format!("{}{}", route.host, route.path));
+/// What the routes are called that the own names of upstreams imply, one for each upstream, and behind them the rules
+/// about what may leave.
+pub(super) fn unwritten_labels(config: &Config, egress: &EgressPolicy) -> Vec<String> {
     let implied = config.upstreams.values().map(|upstream| {
         let host = &upstream.url[Position::BeforeHost..Position::AfterPort];
         format!("{host}{}", upstream.base_path())
     });
     let rules = egress.rules().map(str::to_owned);
-    written.chain(implied).chain(rules).collect()
+    implied.chain(rules).collect()
 }

@@ -166,3 +166,30 @@ async fn what_reading_a_configuration_takes_is_given_back() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_route_takes_less_than_600_bytes_also_after_reloads() {
+    const ROUTES: usize = 10_000;
+    let api = server::serve(None, |_| async { response(200, "ok") });
+    let with_routes = |count: usize| {
+        let route = |n| format!("[[routes]]\npath = \"/team/{n:06}\"\nupstream = \"api\"\n");
+        config("", api, &(0..count).map(route).collect::<String>())
+    };
+    let small = Process::start(&with_routes(1)).await;
+    let large = Process::start(&with_routes(ROUTES)).await;
+    for reloads in 0..3 {
+        eventually("what else it took is given back", async || {
+            let base = small.memory(Memory::Anonymous);
+            let more = large.memory(Memory::Anonymous).saturating_sub(base);
+            more * 1024 / ROUTES < 600
+        })
+        .await;
+        for process in [&small, &large] {
+            process.signal(Signal::HUP);
+            eventually("it is read again", async || {
+                process.log().matches("configuration reloaded").count() > reloads
+            })
+            .await;
+        }
+    }
+}

@@ -92,7 +92,7 @@ fn covered_host(
         let is_led_to = leads_to(&forward.upstreams, &upstream.name) || routes.peek().is_some();
         let own = is_led_to.then(|| upstream.destinations());
         let own = own.into_iter().flatten();
-        let mut own = own.map(|(_, host, _)| HostPattern::Exact(host));
+        let mut own = own.map(|(_, host, _)| HostPattern::Exact(host.into()));
         let own = own.find(|own| covers(pattern, own));
         let routed = || {
             routes

@@ -85,7 +85,7 @@ fn hosts_of_routes(
     intercepting: &[Intercepting<'_>],
 ) {
     let is_https = |route: &Route| {
-        let slot = draft.upstreams.get(&route.upstream);
+        let slot = draft.upstreams.get(route.upstream.as_str());
         let upstream = slot.and_then(|slot| slot.as_ref()?.0.as_ref());
         upstream.is_some_and(|upstream: &Upstream| upstream.url.scheme() == "https")
     };

@@ -95,13 +95,13 @@ pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expecte
         })
     };
     let Some(parent) = text.strip_prefix("*.") else {
-        return host_name(text).map(HostPattern::Exact);
+        return Ok(HostPattern::Exact(host_name(text)?.into()));
     };
     let parent = host_name(parent)?;
     if parent.starts_with('[') || parent.parse::<Ipv4Addr>().is_ok() {
         return Err("an IP address has no subdomains".into());
     }
-    Ok(HostPattern::Wildcard(parent))
+    Ok(HostPattern::Wildcard(parent.into()))
 }
 
 macro_rules! http_url {
@@ -242,14 +242,14 @@ mod tests {
 
     #[test]
     fn host_patterns_have_one_form() {
-        let exact = |name: &str| Ok(HostPattern::Exact(name.to_owned()));
+        let exact = |name: &str| Ok(HostPattern::Exact(name.into()));
         assert_eq!(host_pattern("CRM.Local."), exact("crm.local"));
         assert_eq!(host_pattern("10.0.0.1"), exact("10.0.0.1"));
         assert_eq!(host_pattern("[0:0::1]"), exact("[::1]"));
         assert_eq!(host_pattern("a_b.svc"), exact("a_b.svc"));
         assert_eq!(
             host_pattern("*.Example.com"),
-            Ok(HostPattern::Wildcard("example.com".to_owned()))
+            Ok(HostPattern::Wildcard("example.com".into()))
         );
     }
 

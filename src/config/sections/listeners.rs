@@ -135,11 +135,11 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     if let (Some(name), Some((value, target)), None) = (&name, upstream, &forward) {
         draft.route_listeners.push(Some(name.clone()));
         let route = Route {
-            listener: Some(name.clone()),
+            listener: Some(name.as_str().into()),
             host: HostPattern::Any,
-            path: "/".to_owned(),
-            methods: Vec::new(),
-            upstream: target.to_owned(),
+            path: "/".into(),
+            methods: Box::default(),
+            upstream: target.into(),
             replace_prefix: None,
             callers: CallerList::Unsaid,
             limits: Limits::default(),

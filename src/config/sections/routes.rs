@@ -31,13 +31,13 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     // A route with a mistake in it is left out; what it would tie with is not known.
     let route = || {
         Some(Route {
-            listener: listener.map(|(_, name)| name.to_owned()),
+            listener: listener.map(|(_, name)| name.into()),
             host: host.unwrap_or(Some(HostPattern::Any))?,
-            path: path?,
+            path: path?.into(),
             methods: methods.into_iter().collect::<Option<_>>()?,
-            upstream: upstream?.1.to_owned(),
+            upstream: upstream?.1.into(),
             replace_prefix: match replace_prefix {
-                Some(prefix) => Some(prefix?),
+                Some(prefix) => Some(prefix?.into()),
                 None => None,
             },
             callers,

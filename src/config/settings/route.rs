@@ -2,25 +2,27 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
 use http::Method;
 
 use super::{CallerList, Limits};
 
-/// `[[routes]]`, and the `upstream` shorthand of a listener
+/// `[[routes]]`, and the `upstream` shorthand of a listener. There may be 100,000 of them, so that short texts are kept in
+/// place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The listener it is limited to.
-    pub listener: Option<String>,
+    pub listener: Option<CompactString>,
     /// Which `Host` it matches.
     pub host: HostPattern,
     /// A canonical path prefix, beginning with `/`.
-    pub path: String,
+    pub path: CompactString,
     /// The methods it is limited to; any when empty.
-    pub methods: Vec<Method>,
+    pub methods: Box<[Method]>,
     /// Where its requests go: a key of [`Config::upstreams`](super::Config::upstreams).
-    pub upstream: String,
+    pub upstream: CompactString,
     /// Replaces the matched prefix.
-    pub replace_prefix: Option<String>,
+    pub replace_prefix: Option<CompactString>,
     /// Which of the callers of its listeners may use it.
     pub callers: CallerList,
     /// How much all of its callers together may ask for.
@@ -33,9 +35,9 @@ pub enum HostPattern {
     /// No `host` key.
     Any,
     /// `*.example.com`: exactly one more label. Holds `example.com`.
-    Wildcard(String),
+    Wildcard(CompactString),
     /// This name or IP literal.
-    Exact(String),
+    Exact(CompactString),
 }
 
 impl fmt::Display for HostPattern {

@@ -257,19 +257,16 @@ allow_plaintext = true
     assert_eq!(crm.tls.server_name.as_deref(), Some("crm.internal"));
 
     let route = &config.routes[0];
-    assert_eq!(route.host, HostPattern::Wildcard("crm.local".to_owned()));
+    assert_eq!(route.host, HostPattern::Wildcard("crm.local".into()));
     assert_eq!(
         (&*route.path, route.replace_prefix.as_deref()),
         ("/app", Some("/"))
     );
     assert_eq!(
-        route.methods,
+        *route.methods,
         [Method::GET, Method::from_bytes(b"PROPFIND").unwrap()]
     );
-    assert_eq!(
-        config.routes[1].host,
-        HostPattern::Exact("[::1]".to_owned())
-    );
+    assert_eq!(config.routes[1].host, HostPattern::Exact("[::1]".into()));
 
     let erp = &config.credentials["erp"];
     let AuthorizationServer::Issuer(issuer, _) = &erp.server else {

@@ -87,7 +87,7 @@ listeners = ["proxy"]
     let [rule] = &*config.egress.rules else {
         panic!("{:?}", config.egress.rules);
     };
-    let one = HostPattern::Exact("one.example.org".to_owned());
+    let one = HostPattern::Exact("one.example.org".into());
     assert_eq!(rule.hosts, [one]);
 }
 
@@ -141,7 +141,7 @@ upstream = "crm"
 "#;
     let config = config(&[routes, UPSTREAM, CREDENTIAL]);
     let hosts: Vec<_> = config.routes.iter().map(|route| &route.host).collect();
-    let kept = HostPattern::Exact("crm.internal".to_owned());
+    let kept = HostPattern::Exact("crm.internal".into());
     assert_eq!(hosts, [&kept]);
 }
 

@@ -28,9 +28,9 @@ fn checked(authority: &str) -> Checked<'_> {
 fn with_hosts(hosts: &[&str]) -> BrowserGuard {
     let patterns = [
         HostPattern::Any,
-        HostPattern::Exact("crm.local".to_owned()),
-        HostPattern::Exact("[fd00::1]".to_owned()),
-        HostPattern::Wildcard("example.com".to_owned()),
+        HostPattern::Exact("crm.local".into()),
+        HostPattern::Exact("[fd00::1]".into()),
+        HostPattern::Wildcard("example.com".into()),
     ];
     BrowserGuard {
         allowed_hosts: AllowedHosts::new(

@@ -54,6 +54,7 @@ impl Exchange {
         let id = self.id().clone();
         let snapshot = &self.shard.snapshot;
         let host = self.host();
+        let route = self.route.map(|at| snapshot.route_label(at));
         let token_age = self.sent.with_token(|token| {
             let now = snapshot.clock.now();
             let age = now.boot.saturating_sub(token.issued().boot);
@@ -71,7 +72,7 @@ impl Exchange {
             listener = snapshot.listeners[self.listener].name,
             caller = self.caller_name(),
             reported = self.reported.map(CallerRule::as_str),
-            route = self.route.map(|at| snapshot.route_labels[at].as_str()),
+            route = route.map(tracing::field::display),
             upstream = self.upstream_name(),
             status = self.status.map(|status| status.as_u16()),
             error = self.error.map(ErrorKind::code),

@@ -237,8 +237,8 @@ fn nearest(snapshot: &Snapshot, matched: Matched<'_>, than: Option<&Route>) -> O
     let (misfit, _, at) = near.min()?;
     let route = &snapshot.config.routes[at];
     Some(LostRoute {
-        route: snapshot.route_labels[at].clone(),
-        upstream: route.upstream.clone(),
+        route: snapshot.route_label(at).to_string(),
+        upstream: route.upstream.to_string(),
         reason: reason(matched, misfit, route),
     })
 }
@@ -351,7 +351,9 @@ fn own_name(snapshot: &Snapshot, matched: Matched<'_>) -> Option<LostRoute> {
     let (name, reason) = near.next()?;
     let at = snapshot.upstream_index(name)? as u32;
     Some(LostRoute {
-        route: snapshot.route_labels[snapshot.implied_route(at) as usize].clone(),
+        route: snapshot
+            .route_label(snapshot.implied_route(at) as usize)
+            .to_string(),
         upstream: name.clone(),
         reason,
     })
@@ -361,7 +363,7 @@ fn own_name(snapshot: &Snapshot, matched: Matched<'_>) -> Option<LostRoute> {
 pub(super) fn named(snapshot: &Snapshot, route: &RouteTaken<'_>) -> LostRoute {
     let upstream = &snapshot.upstreams[route.upstream as usize].config;
     LostRoute {
-        route: snapshot.route_labels[route.route as usize].clone(),
+        route: snapshot.route_label(route.route as usize).to_string(),
         upstream: upstream.name.clone(),
         reason: String::new(),
     }

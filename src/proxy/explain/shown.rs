@@ -29,13 +29,13 @@ impl Steps<'_> {
         let written = snapshot.config.routes.get(taken.route as usize);
         let methods = written.map(|route| route.methods.iter());
         self.shown.route = Some(ExplainedRoute {
-            route: snapshot.route_labels[taken.route as usize].clone(),
+            route: snapshot.route_label(taken.route as usize).to_string(),
             methods: methods
                 .into_iter()
                 .flatten()
                 .map(ToString::to_string)
                 .collect(),
-            listener: written.and_then(|route| route.listener.clone()),
+            listener: written.and_then(|route| Some(route.listener.as_deref()?.to_owned())),
             implied: written.is_none(),
         });
         let upstream = &snapshot.upstreams[taken.upstream as usize].config;
@@ -59,7 +59,7 @@ impl Steps<'_> {
     /// The rule with this index has decided.
     pub(super) fn show_rule(&mut self, rule: usize) {
         let snapshot = self.snapshot;
-        let label = &snapshot.route_labels[snapshot.egress_route(rule)];
+        let label = snapshot.route_label(snapshot.egress_route(rule));
         let listener = &snapshot.config.listeners[self.listener];
         let action = match rule.checked_sub(1) {
             None => listener.forward.as_ref().map(|forward| forward.unmatched),
@@ -70,7 +70,7 @@ impl Steps<'_> {
             }
         };
         self.shown.rule = Some(ExplainedRule {
-            rule: label.clone(),
+            rule: label.to_string(),
             action: action.map_or("", |action| action.word()).to_owned(),
         });
     }

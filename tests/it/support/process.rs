@@ -42,6 +42,8 @@ struct Lines {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Memory {
     Now,
+    /// Now, without what is read from files, such as code.
+    Anonymous,
     /// The most there ever was.
     Peak,
 }
@@ -50,6 +52,7 @@ pub(crate) enum Memory {
 pub(crate) fn memory(process: u32, kind: Memory) -> usize {
     let field = match kind {
         Memory::Now => "VmRSS:",
+        Memory::Anonymous => "RssAnon:",
         Memory::Peak => "VmHWM:",
     };
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();

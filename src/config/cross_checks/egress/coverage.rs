@@ -140,7 +140,7 @@ fn denied_upstream(
         listeners.all(|(_, forward)| leads_to(&forward.upstreams, upstream))
     };
     let upstream = upstreams
-        .get(name)
+        .get(name.as_str())
         .and_then(|known| known.iter().find(all_lead_to));
     if let Some(upstream) = upstream
         && !listeners.is_empty()
