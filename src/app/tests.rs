@@ -1,6 +1,8 @@
 //! What becomes of a process one of whose threads is stuck or panics. The product is in a process of its own, which
 //! is this test binary once more, with [`CONFIG`] in its environment.
 
+mod series;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
