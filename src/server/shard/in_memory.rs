@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::client_socket::{ClientSocket, Peer};
 use crate::config::{self, Config};
+use crate::interception::Interceptor;
 use crate::metrics::Metrics;
 use crate::snapshot::Builder as SnapshotBuilder;
 use crate::token::{Clock, Moment, SystemClock};
@@ -65,7 +66,11 @@ impl InMemoryShard {
             since: Instant::now(),
         };
         let builder = SnapshotBuilder::new(Arc::clone(&metrics), Arc::new(clock), 1);
-        let snapshot = builder.build(load(config), None).unwrap();
+        let config = load(config);
+        if let Some(settings) = &config.interception {
+            Interceptor::make_issuer(settings);
+        }
+        let snapshot = builder.build(config, None).unwrap();
         let snapshots = Arc::new(ArcSwap::from_pointee(snapshot));
         let state = ShardState::new(Arc::clone(&snapshots));
         let (messages, inbox) = mpsc::unbounded_channel();

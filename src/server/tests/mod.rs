@@ -21,7 +21,7 @@ mod frames;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -104,13 +104,16 @@ async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 /// Sends a request and reads the response, whose length must be declared.
-async fn exchange(stream: &mut DuplexStream, request: &[u8]) -> (String, String) {
+async fn exchange<S>(stream: &mut S, request: &[u8]) -> (String, String)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.write_all(request).await.unwrap();
     read_message(stream).await
 }
 
 /// A message whose length is declared: its head and its body.
-async fn read_message(stream: &mut DuplexStream) -> (String, String) {
+async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> (String, String) {
     let head = read_head(stream).await;
     let length = head
         .split_once("content-length: ")

@@ -2,10 +2,17 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::jose::SigningKey;
@@ -102,38 +109,59 @@ impl InMemoryCluster {
     }
 }
 
-#[test]
-fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_moment() {
-    on_paused_time(async {
-        serve_ok();
-        let server = InMemoryCluster::start();
+/// A forward listener that lets in `billing/app` alone, which [`InMemoryCluster`] reviews with a grace of a minute.
+struct ReviewedListener {
+    cluster: Rc<InMemoryCluster>,
+    shard: InMemoryShard,
+    _pod: TempDir,
+}
+
+impl ReviewedListener {
+    /// `listener` is more of the listener, and `rest` the rest of the configuration.
+    fn start(listener: &str, rest: &str) -> Self {
+        let cluster = InMemoryCluster::start();
         let pod = tempfile::tempdir().unwrap();
         std::fs::write(pod.path().join("token"), TOKEN_OF_POD).unwrap();
-        let config = format!(
+        let shard = InMemoryShard::start(&format!(
             "[kubernetes]\nreview = true\nreview_grace = \"60s\"\napi_server = \"http://{}\"\ntoken_file = \"{}\"\n\
              [callers.billing]\nservice_account = \"billing/app\"\n\
-             [[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\nkind = \"forward\"\ncallers = [\"billing\"]\n\
-             [upstreams.api]\nurl = \"http://{}\"\n",
+             [[listeners]]\nname = \"app\"\naddress = \"127.0.0.1:0\"\nkind = \"forward\"\ncallers = [\"billing\"]\n{listener}\n\
+             {rest}",
             InMemoryCluster::address(),
             pod.path().join("token").display(),
-            api()
-        );
-        let shard = InMemoryShard::start(&config);
-        let token = server.token();
-        let target = api();
+        ));
+        Self {
+            cluster,
+            shard,
+            _pod: pod,
+        }
+    }
+
+    /// What a CONNECT with a token of `billing/app` has opened.
+    async fn connect(&self, target: &str) -> DuplexStream {
+        let token = self.cluster.token();
         let connect = format!(
             "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Bearer {token}\r\n\r\n"
         );
-        let mut client = shard.connect();
+        let mut client = self.shard.connect();
         client.write_all(connect.as_bytes()).await.unwrap();
         let head = read_head(&mut client).await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let get = format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        client
+    }
+
+    /// Asks for `/` of `host` inside of it while the API server changes its mind.
+    async fn asks_inside<S>(&self, mut client: S, host: &str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let get = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut inside = async || {
             let (head, _) = exchange(&mut client, get.as_bytes()).await;
             head[9..12].to_owned()
         };
-        let reviews = || server.reviews.get();
+        let cluster = &self.cluster;
+        let reviews = || cluster.reviews.get();
 
         // What the API server has said is known for ten seconds.
         assert_eq!(inside().await, "200");
@@ -143,7 +171,7 @@ fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_mome
         assert_eq!(reviews(), 2);
 
         // While it is away its last word counts, for the grace.
-        server.mood.set(Mood::IsAway);
+        cluster.mood.set(Mood::IsAway);
         for _ in 0..4 {
             sleep(secs(12)).await;
             let start = Instant::now();
@@ -155,11 +183,78 @@ fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_mome
         assert_eq!(inside().await, "503");
 
         // Then it says what it says.
-        server.mood.set(Mood::Knows);
+        cluster.mood.set(Mood::Knows);
         sleep(secs(12)).await;
         assert_eq!(inside().await, "200");
-        server.mood.set(Mood::Denies);
+        cluster.mood.set(Mood::Denies);
         sleep(secs(12)).await;
         assert_eq!(inside().await, "407");
+    }
+}
+
+#[test]
+fn each_request_inside_of_a_connect_is_of_whom_the_api_server_knows_at_that_moment() {
+    on_paused_time(async {
+        serve_ok();
+        let target = api().to_string();
+        let reviewed =
+            ReviewedListener::start("", &format!("[upstreams.api]\nurl = \"http://{target}\"\n"));
+        let client = reviewed.connect(&target).await;
+        reviewed.asks_inside(client, &target).await;
+    });
+}
+
+#[test]
+fn each_request_inside_of_an_intercepted_connect_is_of_whom_the_api_server_knows_too() {
+    on_paused_time(async {
+        let name = "api.example.com";
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        serve(move |_, stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                while !read_head(&mut stream).await.is_empty() {
+                    stream.write_all(OK).await.unwrap();
+                }
+            }
+        });
+        let files = tempfile::tempdir().unwrap();
+        let path = |name: &str| files.path().join(name).display().to_string();
+        std::fs::write(path("api.pem"), own.cert.pem()).unwrap();
+        let reviewed = ReviewedListener::start(
+            "intercept = true",
+            &format!(
+                "[interception]\nkey_directory = \"{}\"\ntrust_directory = \"{}\"\nroots_file = \"{ca}\"\n\
+                 domains = [\"example.com\", \"127.0.0.1\"]\n\
+                 [upstreams.api]\nurl = \"https://{}\"\nhosts = [\"{name}:443\"]\n\
+                 tls = {{ ca_file = \"{ca}\", server_name = \"{name}\" }}\n",
+                path("ca"),
+                path("trust"),
+                api(),
+                ca = path("api.pem"),
+            ),
+        );
+        let client = reviewed.connect(&format!("{name}:443")).await;
+        let mut roots = RootCertStore::empty();
+        let trusted = CertificateDer::from_pem_file(path("trust/ca.pem")).unwrap();
+        roots.add(trusted).unwrap();
+        let trusting = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(trusting));
+        let server_name = ServerName::try_from(name).unwrap();
+        let client = connector.connect(server_name, client).await.unwrap();
+        reviewed.asks_inside(client, name).await;
     });
 }
