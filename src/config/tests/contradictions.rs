@@ -17,17 +17,14 @@ pub(super) fn assert_differ(found: &str, expected: &str, of_other: &str) {
 }
 
 #[test]
-fn servers_and_proxies_that_would_be_this_process_are_refused() {
+fn servers_and_proxies_that_would_be_this_process_are_warned_of() {
     let upstream = |url: &str| format!("\n[upstreams.crm]\nurl = \"{url}\"\n");
-    let error = "error: upstream `crm` would be this process itself";
-    for (url, expected) in [
-        ("http://127.0.0.1:7080", error),
-        ("http://[::ffff:127.0.0.1]:7080", error),
-        ("https://127.0.0.1:7090", error),
-        (
-            "http://localhost:7080",
-            "warning: upstream `crm` would be this process itself",
-        ),
+    let expected = "warning: upstream `crm` would be this process itself";
+    for url in [
+        "http://127.0.0.1:7080",
+        "http://[::ffff:127.0.0.1]:7080",
+        "https://127.0.0.1:7090",
+        "http://localhost:7080",
     ] {
         let elsewhere = upstream("http://127.0.0.2:7080");
         let found = findings(&[LISTENER, &upstream(url)]);
@@ -36,32 +33,32 @@ fn servers_and_proxies_that_would_be_this_process_are_refused() {
     let all = LISTENER.replace("127.0.0.1", "0.0.0.0") + "allow_network = true\n";
     assert_differ(
         &findings(&[&all, &upstream("http://127.9.9.9:7080")]),
-        error,
+        expected,
         "",
     );
     let both = LISTENER.replace("127.0.0.1", "[::]") + "allow_network = true\n";
     assert_differ(
         &findings(&[&both, &upstream("http://localhost:7080")]),
-        error,
+        expected,
         "",
     );
 
     let server = CREDENTIAL.replace("https://login.example.com", "http://127.0.0.1:7080");
     let expected =
-        "error: the authorization server of credential `crm` would be this process itself";
+        "warning: the authorization server of credential `crm` would be this process itself";
     assert_differ(&findings(&[LISTENER, UPSTREAM, &server]), expected, "");
 
     let proxy = |text: &str, port: u16| {
         let proxy = format!("proxy = \"http://127.0.0.1:{port}\"\n");
         findings(&[FORWARD, UPSTREAM, CREDENTIAL, text, &proxy])
     };
-    let expected = "error: the proxy of [egress] would be this process itself";
+    let expected = "warning: the proxy of [egress] would be this process itself";
     assert_differ(
         &proxy("[egress]\n", 3128),
         expected,
         &proxy("[egress]\n", 3129),
     );
-    let expected = "error: the proxy of credential `crm` would be this process itself";
+    let expected = "warning: the proxy of credential `crm` would be this process itself";
     assert_differ(&proxy("", 3128), expected, &proxy("", 3129));
 
     let issuer = |url: &str| {
@@ -69,7 +66,7 @@ fn servers_and_proxies_that_would_be_this_process_are_refused() {
         let caller = format!("\n[callers.billing.token]\nissuer = \"{url}\"\naudience = \"x\"\n");
         findings(&[LISTENER, callers, UPSTREAM, CREDENTIAL, &caller])
     };
-    let expected = "error: the issuer of caller `billing` would be this process itself";
+    let expected = "warning: the issuer of caller `billing` would be this process itself";
     assert_differ(
         &issuer("http://127.0.0.1:7080"),
         expected,
