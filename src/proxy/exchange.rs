@@ -90,13 +90,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request has arrived.
+    /// A request has arrived. On the heap, since it moves from the request to its response.
     pub fn begin(
         shard: Rc<ShardSnapshot>,
         listener: usize,
         in_flight: InFlight,
         head: &Parts,
-    ) -> Self {
+    ) -> Box<Self> {
         let config = &shard.snapshot.config;
         let id_wanted = config.log.access != AccessLog::Off || config.server.request_id;
         let trace = RequestTrace::begin(shard.snapshot.tracer.as_ref(), head);
@@ -105,7 +105,7 @@ impl Exchange {
             AuditNotes::begin(trace.id().or_else(|| trace_of(&head.headers)))
         });
         let id = id_wanted.then(|| request_id::of_client(&head.headers));
-        Self {
+        Box::new(Self {
             shard,
             listener,
             caller: None,
@@ -136,7 +136,7 @@ impl Exchange {
             notes,
             request_bytes: 0,
             response_bytes: 0,
-        }
+        })
     }
 
     /// A route leads to an upstream.

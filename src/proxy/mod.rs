@@ -118,7 +118,7 @@ pub fn handle(
 }
 
 /// Answers CONNECT on a forward listener: with 200, behind which a tunnel or plain HTTP follows, or with an error.
-async fn answer_connect(mut exchange: Exchange, head: Parts) -> Response<Reply> {
+async fn answer_connect(mut exchange: Box<Exchange>, head: Parts) -> Response<Reply> {
     match connect::answer(&mut exchange, &head).await {
         Ok(successor) => {
             if !exchange.is_recorded_elsewhere() {
@@ -180,7 +180,7 @@ async fn answer(
         let injection = choose_injection(exchange, upstream)?;
         let upgrade = tunnel.is_some().then(|| {
             let routed = passage.is_none().then_some(upstream);
-            RequestedUpgrade::new(exchange, &request.head, routed)
+            Box::new(RequestedUpgrade::new(exchange, &request.head, routed))
         });
         exchange.admit(if tunnel.is_some() {
             RequestKind::Tunnel
@@ -211,14 +211,22 @@ async fn answer(
     if let Some(injection) = outgoing.injection {
         sender.take_token(injection).await?;
     }
-    let answer = sender.send().await;
-    if let Some(passage) = passage {
-        passing::record(snapshot, exchange.listener, passage, answer.as_ref().err());
-    }
-    let answer = answer?;
-    let answer = match outgoing.injection {
-        Some(injection) => renewal::judge(injection, &sender, answer).await?,
-        None => answer,
+    let answer = {
+        // A block of its own: what was borrowed takes room in every wait that follows.
+        let judged = {
+            let answer = sender.send().await;
+            if let Some(passage) = passage {
+                passing::record(snapshot, exchange.listener, passage, answer.as_ref().err());
+            }
+            match outgoing.injection {
+                Some(injection) => renewal::judge(injection, &sender, answer?),
+                None => Ok(answer?),
+            }
+        };
+        match judged {
+            Ok(answer) => answer,
+            Err(renewal) => renewal.await?,
+        }
     };
     let (answer, tunnel) = tunnel::take_tunnel(answer, &outgoing, exchange, upgrade)?;
     Ok((reply(answer, &outgoing, &exchange.sent, snapshot), tunnel))
@@ -283,7 +291,7 @@ fn reply(
 }
 
 #[cold]
-fn refuse(error: &ProxyError, mut exchange: Exchange) -> Response<Reply> {
+fn refuse(error: &ProxyError, mut exchange: Box<Exchange>) -> Response<Reply> {
     let mut response = reply::problem_response(error, exchange.grpc);
     let connects = exchange.method.as_str().eq_ignore_ascii_case("CONNECT");
     // A client that is asked who it is asks again on the same connection.

@@ -1,6 +1,8 @@
 //! What follows from an answer for the token that the request carried: it is noted as accepted or
 //! rejected, and a rejected one is renewed and the request replayed.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::error::ProxyError;
@@ -12,17 +14,26 @@ use crate::oauth::challenge;
 use crate::snapshot::Injection;
 use crate::token::Token;
 
-/// Judges an answer: the one that goes to the client is another if the request was replayed.
-pub async fn judge(
-    injection: &Injection,
-    sender: &RequestSender<'_>,
+/// What has to be waited for where a token was rejected: the answer that goes to the client.
+type Renewal<F> = Pin<Box<F>>;
+
+/// Judges an answer. Where the token was accepted, there is nothing to wait for.
+///
+/// # Errors
+/// The token was rejected. The answer that goes to the client has yet to come.
+pub fn judge<'a>(
+    injection: &'a Injection,
+    sender: &'a RequestSender<'a>,
     answer: UpstreamResponse,
-) -> Result<UpstreamResponse, ProxyError> {
+) -> Result<
+    UpstreamResponse,
+    Renewal<impl Future<Output = Result<UpstreamResponse, ProxyError>> + use<'a>>,
+> {
     let Some(sent) = sender.record.token() else {
         return Ok(answer);
     };
     if is_rejected(sender.request, injection, &answer, &sent) {
-        return Box::pin(renew_and_replay(injection, sender, answer, sent)).await;
+        return Err(Box::pin(renew_and_replay(injection, sender, answer, sent)));
     }
     note_accepted(injection, &answer, &sent);
     Ok(answer)

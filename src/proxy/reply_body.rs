@@ -24,7 +24,7 @@ use crate::snapshot::BuiltUpstream;
 /// upstream's body and scrubs its trailers. The exchange counts what passes, and ends with it.
 pub struct Reply {
     content: ReplySource,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     successor: Option<Successor>,
 }
 
@@ -68,7 +68,7 @@ pub enum ReplyError {
 
 impl Reply {
     /// A whole body of ours.
-    pub fn of_proxy(body: Bytes, exchange: Exchange) -> Self {
+    pub fn of_proxy(body: Bytes, exchange: Box<Exchange>) -> Self {
         Self {
             content: ReplySource::Proxy((!body.is_empty()).then_some(body)),
             exchange,
@@ -77,7 +77,7 @@ impl Reply {
     }
 
     /// No body: the answer to a CONNECT, behind which the connection or stream becomes something else.
-    pub fn connected(successor: Successor, exchange: Exchange) -> Self {
+    pub fn connected(successor: Successor, exchange: Box<Exchange>) -> Self {
         Self {
             content: ReplySource::Proxy(None),
             exchange,
@@ -89,7 +89,7 @@ impl Reply {
     pub fn of_upstream(
         incoming: ResponseBody,
         tunnel: Option<Box<UpstreamTunnel>>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
     ) -> Self {
         if let Some(upload) = exchange.upload() {
             upload.end_attempts();

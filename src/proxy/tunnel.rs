@@ -105,7 +105,7 @@ pub fn take_tunnel(
     answer: UpstreamResponse,
     request: &OutgoingRequest<'_>,
     exchange: &mut Exchange,
-    asked: Option<RequestedUpgrade>,
+    asked: Option<Box<RequestedUpgrade>>,
 ) -> Result<(UpstreamResponse, Option<Box<UpstreamTunnel>>), ProxyError> {
     let (head, taken) = match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => take_upgrade(answer),

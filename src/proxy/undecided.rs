@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 /// A CONNECT that has been answered. It is counted and recorded once, as what it has become: a tunnel, or a connection
 /// whose TLS is ended here. Without a word about either it was neither.
 pub struct Undecided {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     passage: Passage,
     /// Where it leads if it is a tunnel.
     opened: Option<OpenedConnection>,
@@ -21,7 +21,7 @@ pub struct Undecided {
 
 impl Undecided {
     /// It may pass to where this connection leads.
-    pub fn new(exchange: Exchange, passage: Passage, opened: OpenedConnection) -> Self {
+    pub fn new(exchange: Box<Exchange>, passage: Passage, opened: OpenedConnection) -> Self {
         Self {
             exchange,
             passage,

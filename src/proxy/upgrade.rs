@@ -62,7 +62,7 @@ fn kept_of(head: &Parts) -> Parts {
 /// # Errors
 /// `not_permitted` or `destination_denied` if a reload has ended its permission meanwhile.
 pub fn open(
-    asked: RequestedUpgrade,
+    asked: Box<RequestedUpgrade>,
     peer: Option<IpAddr>,
     exchange: &Exchange,
     upstream: &BuiltUpstream,

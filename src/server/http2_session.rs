@@ -280,7 +280,10 @@ async fn answer(
             return;
         };
         match successor {
-            Successor::Tunnel(tunnel) => join(stream, tunnel, &client, in_flight).await,
+            // On the heap: the task of each stream is as large as the largest state in which it may wait.
+            Successor::Tunnel(tunnel) => {
+                Box::pin(join(stream, tunnel, &client, in_flight)).await;
+            }
             Successor::PlainHttp(target) => {
                 let inner = client.open_inside(None);
                 inner.set_target(target);
