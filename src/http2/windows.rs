@@ -30,6 +30,10 @@ const WIDEST: u32 = 8 << 20;
 /// times what it was, unless a body is known to be longer.
 const GROWTH: u32 = 4;
 
+/// The same for a client that does not notice wider windows: what is added is twice what has been read without more
+/// being granted, so that this is half of it.
+const STEP: u32 = 3;
+
 /// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
 const SHORTEST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
@@ -70,6 +74,8 @@ pub(super) struct Windows {
     is_crowded: bool,
     /// What had arrived when frames were last counted.
     arrived: Arrived,
+    /// The windows grow by [`STEP`] at once, however long a body is.
+    grows_in_steps: bool,
 }
 
 /// A connection whose windows can be changed.
@@ -111,7 +117,14 @@ impl Windows {
             counted: 0,
             is_crowded: false,
             arrived: Arrived::default(),
+            grows_in_steps: false,
         }
+    }
+
+    /// The other side wakes a stream that waits for room for WINDOW_UPDATE alone, and not when its window grows by
+    /// SETTINGS. The library sends one as soon as half of the window has been read: all that came before must be that.
+    pub(super) fn grow_in_steps(&mut self) {
+        self.grows_in_steps = true;
     }
 
     pub(super) fn inbound(&self) -> &Rc<Inbound> {
@@ -185,7 +198,11 @@ impl Windows {
         // The conversion saturates.
         let wanted = (f64::from(GROWTH) * in_round_trip) as u32;
         // What is read at once may be all that there is, unless more is known to come.
-        let most = window.saturating_mul(GROWTH).max(self.inbound.longest());
+        let most = if self.grows_in_steps {
+            window.saturating_mul(STEP)
+        } else {
+            window.saturating_mul(GROWTH).max(self.inbound.longest())
+        };
         let wanted = wanted.min(most).min(WIDEST);
         let least = window.saturating_mul(2).min(WIDEST);
         if wanted < least {

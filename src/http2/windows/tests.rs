@@ -97,6 +97,22 @@ fn a_window_grows_at_once_to_the_length_of_the_longest_body_unless_its_reader_is
 }
 
 #[test]
+fn what_a_sleeping_client_has_been_read_by_is_half_of_what_its_window_grows_by() {
+    let budget = Budget::new(64 * MIB);
+    let mut windows = Windows::new(&sizes(&budget));
+    windows.grow_in_steps();
+    windows.inbound.record_length(u64::from(u32::MAX));
+    let mut before = OWN;
+    for _ in 0..3 {
+        let mut resized = Resized::default();
+        assert!(windows.grow(1, Duration::from_micros(1), FAR, &mut resized));
+        let grown = resized.streams.unwrap();
+        assert_eq!((grown - before) / 2, before);
+        before = grown;
+    }
+}
+
+#[test]
 fn windows_grow_as_far_as_the_connection_has_room_for_its_streams_and_take_a_share_for_it() {
     let budget = Budget::new(64 * MIB);
     let mut windows = Windows::new(&sizes(&budget));
