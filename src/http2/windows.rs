@@ -30,8 +30,8 @@ const WIDEST: u32 = 8 << 20;
 /// times what it was, unless a body is known to be longer.
 const GROWTH: u32 = 4;
 
-/// The same for a client that does not notice wider windows: what is added is twice what has been read without more
-/// being granted, so that this is half of it.
+/// A window grows to this many times what it was for a client that does not notice wider windows. What is added is twice
+/// the window of before.
 const STEP: u32 = 3;
 
 /// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
@@ -122,7 +122,8 @@ impl Windows {
     }
 
     /// The other side wakes a stream that waits for room for WINDOW_UPDATE alone, and not when its window grows by
-    /// SETTINGS. The library sends one as soon as half of the window has been read: all that came before must be that.
+    /// SETTINGS. The library sends a WINDOW_UPDATE once what has been read is half of what the other side may still send,
+    /// so that the windows must grow by no more than twice of what can have been read.
     pub(super) fn grow_in_steps(&mut self) {
         self.grows_in_steps = true;
     }

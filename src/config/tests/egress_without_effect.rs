@@ -14,13 +14,6 @@ allow_network = true
 upstreams = []
 "#;
 
-const REDIRECTED: &str = r#"
-[[listeners]]
-name = "apps"
-address = "127.0.0.1:15001"
-kind = "redirected"
-"#;
-
 const KEY: &str = "\n[callers.billing]\nkey = { file = \"keys\" }\n";
 
 fn rule(host: &str, rest: &str) -> String {

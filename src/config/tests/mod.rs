@@ -62,6 +62,13 @@ address = "127.0.0.1:3128"
 kind = "forward"
 "#;
 
+const REDIRECTED: &str = r#"
+[[listeners]]
+name = "apps"
+address = "127.0.0.1:15001"
+kind = "redirected"
+"#;
+
 const UPSTREAM: &str = r#"
 [upstreams.crm]
 url = "https://crm.example.com"

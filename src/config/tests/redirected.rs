@@ -5,13 +5,6 @@ use insta::assert_snapshot;
 use super::*;
 use crate::config::{Config, EgressAction, EgressAddresses, EgressPorts};
 
-const REDIRECTED: &str = r#"
-[[listeners]]
-name = "apps"
-address = "127.0.0.1:15001"
-kind = "redirected"
-"#;
-
 fn loaded(parts: &[&str]) -> Config {
     let (_directory, loaded) = load_parts(parts);
     loaded.unwrap().config
