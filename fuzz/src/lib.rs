@@ -26,11 +26,15 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 // SAFETY: every call goes to the system's allocator as it came; the counters own no memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.fetch_add(layout.size(), Relaxed);
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(held, Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
+        let pointer = unsafe { System.alloc(layout) };
+        // What could not be had takes nothing, and nobody gives it back.
+        if !pointer.is_null() {
+            TAKEN.fetch_add(layout.size(), Relaxed);
+            let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+            PEAK.fetch_max(held, Relaxed);
+        }
+        pointer
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
