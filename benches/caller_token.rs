@@ -103,7 +103,9 @@ fn verifier(key: &SigningKey, callers: usize) -> (Runtime, TokenVerifier) {
 /// So many callers that are known by a key of 43 characters.
 fn callers_with_keys(count: usize) -> (TempDir, Callers) {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut text = "upstream = \"http://localhost:1\"\n".to_owned();
+    let mut text = "[[listeners]]\naddress = \"127.0.0.1:7080\"\nupstream = \"crm\"\n\
+                    [upstreams.crm]\nurl = \"http://localhost:1\"\n"
+        .to_owned();
     for n in 0..count {
         let key = directory.path().join(format!("key-{n}"));
         std::fs::write(&key, format!("{n:0>43}")).expect("it is written");
