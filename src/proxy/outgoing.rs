@@ -281,12 +281,10 @@ impl<'r> OutgoingRequest<'r> {
     /// Makes the headers of a response fit for the way that the request came by.
     pub fn scrub_response(&self, headers: &mut HeaderMap) {
         let host = || self.head.headers.get(header::HOST)?.to_str().ok();
-        let named = self
-            .head
-            .uri
-            .authority()
-            .map(Authority::as_str)
-            .or_else(host);
+        let named = || {
+            let target = self.head.uri.authority().map(Authority::as_str);
+            target.or_else(host)
+        };
         role::scrub_response(headers, self.role, self.upstream, named);
     }
 

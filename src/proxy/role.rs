@@ -22,11 +22,11 @@ pub enum ProxyRole {
 
 /// Makes the headers of a response fit for the client. That of a proxy gets no other ways to the API, which would
 /// pass by this one, and `Location` on the way that it takes, whose authority is `client`.
-pub fn scrub_response(
+pub fn scrub_response<'c>(
     headers: &mut HeaderMap,
     role: ProxyRole,
     upstream: &BuiltUpstream,
-    client: Option<&str>,
+    client: impl FnOnce() -> Option<&'c str>,
 ) {
     // Few responses have one of them: one look at all names takes less than three searches.
     let is_judged = |name: &HeaderName| matches!(*name, ALT_SVC | LOCATION | CONTENT_LOCATION);
@@ -35,7 +35,7 @@ pub fn scrub_response(
     }
     headers.remove(ALT_SVC);
     if role == ProxyRole::ForwardOverTls
-        && let Some(client) = client
+        && let Some(client) = client()
     {
         let url = &upstream.config.url[Position::BeforeHost..Position::AfterPort];
         let own = [upstream.authority.as_str(), url];
