@@ -30,8 +30,7 @@ const WIDEST: u32 = 8 << 20;
 /// times what it was, unless a body is known to be longer.
 const GROWTH: u32 = 4;
 
-/// A window grows to this many times what it was for a client that does not notice wider windows. What is added is twice
-/// the window of before.
+/// A window of a client grows to no more than this many times what it was, unless that of the connection can grow too.
 const STEP: u32 = 3;
 
 /// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
@@ -74,8 +73,8 @@ pub(super) struct Windows {
     is_crowded: bool,
     /// What had arrived when frames were last counted.
     arrived: Arrived,
-    /// The windows grow by [`STEP`] at once, however long a body is.
-    grows_in_steps: bool,
+    /// Each growth is followed by a WINDOW_UPDATE.
+    is_growth_announced: bool,
 }
 
 /// A connection whose windows can be changed.
@@ -117,15 +116,19 @@ impl Windows {
             counted: 0,
             is_crowded: false,
             arrived: Arrived::default(),
-            grows_in_steps: false,
+            is_growth_announced: false,
         }
     }
 
-    /// The other side wakes a stream that waits for room for WINDOW_UPDATE alone, and not when its window grows by
-    /// SETTINGS. The library sends a WINDOW_UPDATE once what has been read is half of what the other side may still send,
-    /// so that the windows must grow by no more than twice of what can have been read.
-    pub(super) fn grow_in_steps(&mut self) {
-        self.grows_in_steps = true;
+    /// Lets a WINDOW_UPDATE follow each growth. Some clients wake an upload that waits for room only when one comes, and
+    /// not when its window grows by SETTINGS (RFC 9113 section 6.9.2): that of the JDK does so (seen in 17).
+    ///
+    /// The library sends a WINDOW_UPDATE when what has been read is at least half of what the other side may still send.
+    /// A stream that waits has used up its window. If that becomes N times as wide, the other side may send N - 1 times
+    /// the old window, of which once as much will have been read: at least half for N up to 3. Where a window grows by
+    /// more, that of the connection grows by at least a half, so that a WINDOW_UPDATE for the connection wakes all streams.
+    pub(super) fn announce_growth(&mut self) {
+        self.is_growth_announced = true;
     }
 
     pub(super) fn inbound(&self) -> &Rc<Inbound> {
@@ -171,8 +174,10 @@ impl Windows {
         self.is_crowded
     }
 
-    /// Makes the windows as narrow as they were. To be called only while no stream is open.
+    /// Makes the windows as narrow as they were. To be called only while no stream is open, and not where growth is
+    /// announced: the other side may then still send more than the window of the connection says.
     pub(super) fn narrow(&mut self, connection: &mut impl Resize) {
+        debug_assert!(!self.is_growth_announced);
         let own = self.inbound.own_window();
         if self.inbound.stream_window() > own && connection.resize_streams(own).is_ok() {
             self.share.shrink_to(0);
@@ -199,18 +204,26 @@ impl Windows {
         // The conversion saturates.
         let wanted = (f64::from(GROWTH) * in_round_trip) as u32;
         // What is read at once may be all that there is, unless more is known to come.
-        let most = if self.grows_in_steps {
-            window.saturating_mul(STEP)
-        } else {
-            window.saturating_mul(GROWTH).max(self.inbound.longest())
-        };
-        let wanted = wanted.min(most).min(WIDEST);
+        let most = window.saturating_mul(GROWTH).max(self.inbound.longest());
+        let mut wanted = wanted.min(most).min(WIDEST);
         let least = window.saturating_mul(2).min(WIDEST);
         if wanted < least {
             return false;
         }
-        let share = self.share.bytes();
-        self.take(self.inbound.unread_at_most(long + SPARE_STREAMS, wanted));
+        let (share, before) = (self.share.bytes(), self.connection_window());
+        let inbound = Rc::clone(&self.inbound);
+        let room_for = |wanted| inbound.unread_at_most(long + SPARE_STREAMS, wanted);
+        self.take(room_for(wanted));
+        let step = window.saturating_mul(STEP);
+        if self.is_growth_announced && wanted > step {
+            let announced = before.saturating_add(before / 2);
+            self.take((announced as usize).min(room_for(WIDEST)));
+            if self.connection_window() < announced {
+                wanted = step;
+                self.share.shrink_to(share);
+                self.take(room_for(wanted));
+            }
+        }
         let short = self.inbound.unread_at_most(0, wanted);
         let room = (self.connection_window() as usize).saturating_sub(short) / (long + 1);
         let stream = wanted.min(saturated(room));

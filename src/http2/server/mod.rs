@@ -14,9 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::Builder;
-use http::header::USER_AGENT;
+use http::Method;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Error;
@@ -109,10 +108,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
                 settings.ping_timeout,
             )
         });
+        let mut windows = Windows::new(windows);
+        windows.announce_growth();
         Ok(Self {
             connection,
             pings,
-            windows: Windows::new(windows),
+            windows,
             max_interim_bytes: settings.max_interim_bytes,
         })
     }
@@ -174,9 +175,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
         respond: h2::server::SendResponse<Bytes>,
     ) -> Option<IncomingRequest> {
         let (head, stream) = request.into_parts();
-        if !stream.is_end_stream() && sleeps_through_settings(&head.headers) {
-            self.windows.grow_in_steps();
-        }
         let inbound = self.windows.inbound();
         let responder = Responder::new(respond, self.max_interim_bytes);
         let length = content_length(&head.headers);
@@ -199,11 +197,4 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
             responder,
         })
     }
-}
-
-/// Whether this client does not notice that windows grow by SETTINGS (RFC 9113 section 6.9.2) while a stream waits for room:
-/// that of the JDK (seen in 17) wakes the stream for WINDOW_UPDATE alone. The rule goes by its default `User-Agent`.
-fn sleeps_through_settings(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT);
-    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Java-http-client/"))
 }

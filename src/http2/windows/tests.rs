@@ -97,18 +97,34 @@ fn a_window_grows_at_once_to_the_length_of_the_longest_body_unless_its_reader_is
 }
 
 #[test]
-fn what_a_sleeping_client_has_been_read_by_is_half_of_what_its_window_grows_by() {
-    let budget = Budget::new(64 * MIB);
-    let mut windows = Windows::new(&sizes(&budget));
-    windows.grow_in_steps();
-    windows.inbound.record_length(u64::from(u32::MAX));
-    let mut before = OWN;
-    for _ in 0..3 {
-        let mut resized = Resized::default();
-        assert!(windows.grow(1, Duration::from_micros(1), FAR, &mut resized));
-        let grown = resized.streams.unwrap();
-        assert_eq!((grown - before) / 2, before);
-        before = grown;
+fn a_window_of_a_client_grows_by_twice_of_what_is_read_or_that_of_the_connection_by_a_half() {
+    for budget in [0, 4 * MIB, 64 * MIB].map(Budget::new) {
+        for (long, took, length) in [1, 10, 50].into_iter().flat_map(|long| {
+            [FAR / 1000, FAR / 2, FAR]
+                .into_iter()
+                .flat_map(move |took| [0, MIB, 20 * MIB].map(|length| (long, took, length)))
+        }) {
+            let mut windows = Windows::new(&sizes(&budget));
+            windows.announce_growth();
+            windows.inbound.record_length(length as u64);
+            let (mut before, mut of_connection) = (OWN, OWN_CONNECTION);
+            loop {
+                let mut resized = Resized::default();
+                if !windows.grow(long, took, FAR, &mut resized) {
+                    break;
+                }
+                let (stream, connection) = (resized.streams.unwrap(), resized.connection.unwrap());
+                assert!(
+                    stream <= 3 * before || connection >= of_connection / 2 * 3,
+                    "{before} to {stream}, {of_connection} to {connection}"
+                );
+                (before, of_connection) = (stream, connection);
+                if !windows.may_grow() {
+                    break;
+                }
+            }
+            assert!(before > OWN || long > 10, "{before}, {long}");
+        }
     }
 }
 

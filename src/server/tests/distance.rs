@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::header::{CONTENT_LENGTH, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -146,33 +146,6 @@ fn a_body_over_http2_waits_for_no_windows_on_a_long_way() {
                 assert!(used < FAR * 3 / 2, "{used:?}, up: {up}");
             }
         }
-    });
-}
-
-#[test]
-fn uploads_of_the_client_of_the_jdk_wait_for_no_windows_once_these_have_grown() {
-    on_paused_time(async {
-        serve_far(Duration::ZERO, ROOMY);
-        let shard = shard("", "http = \"2\"");
-        let mut client = far_client(&shard, FAR).await;
-        let mut took = Vec::new();
-        for _ in 0..3 {
-            let start = Instant::now();
-            let mut request = request(Method::POST, "/");
-            let agent = HeaderValue::from_static("Java-http-client/17.0.15");
-            request.headers_mut().insert(USER_AGENT, agent);
-            let (answer, mut sending) = client.send_request(request, false).unwrap();
-            sending.send_data(vec![b'x'; LENGTH].into(), true).unwrap();
-            let came = read_all(answer.await.unwrap().into_body()).await.unwrap();
-            assert_eq!(came, LENGTH.to_string().into_bytes());
-            took.push(start.elapsed());
-        }
-        // By steps, and not at once to the length of the body.
-        assert!(
-            took[0] > FIRST * FAR && took[0] < 4 * FIRST * FAR,
-            "{took:?}"
-        );
-        assert!(took[2] < FAR * 3 / 2, "{took:?}");
     });
 }
 
