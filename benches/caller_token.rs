@@ -66,12 +66,12 @@ fn verifier(key: &SigningKey, callers: usize) -> (Runtime, TokenVerifier) {
         spiffe_id: None,
         certificate_name: None,
         service_account: None,
-        token: Some(CallerToken {
+        token: Some(Box::new(CallerToken {
             issuer: "https://login.example.com".to_owned(),
             audience: "sidebearer".to_owned(),
             claims: BTreeMap::from([("sub".to_owned(), format!("caller-{n}"))]),
             keys: IssuerKeys::File(file.path().into()),
-        }),
+        })),
         user: None,
         key: None,
         limits: Limits::default(),

@@ -69,7 +69,7 @@ impl GroupDefinition {
                     keys,
                     callers,
                 } if *issuer == token.issuer && *keys == token.keys => {
-                    callers.push((name.clone(), token.clone()));
+                    callers.push((name.clone(), CallerToken::clone(token)));
                     true
                 }
                 _ => false,
@@ -78,7 +78,7 @@ impl GroupDefinition {
                 groups.push(Self::Tokens {
                     issuer: token.issuer.clone(),
                     keys: token.keys.clone(),
-                    callers: vec![(name.clone(), token.clone())],
+                    callers: vec![(name.clone(), CallerToken::clone(token))],
                 });
             }
         }

@@ -49,7 +49,7 @@ pub(super) fn read(
         spiffe_id: section.read(&CALLER.spiffe_id),
         certificate_name: section.read(&CALLER.certificate_name),
         service_account: section.read(&CALLER.service_account),
-        token: read_token(section, files),
+        token: read_token(section, files).map(Box::new),
         user: section
             .read(&CALLER.user)
             .and_then(|value| user::read(&value)),

@@ -20,7 +20,7 @@ pub struct Caller {
     /// Its account in Kubernetes.
     pub service_account: Option<ServiceAccount>,
     /// What its JWTs say.
-    pub token: Option<CallerToken>,
+    pub token: Option<Box<CallerToken>>,
     /// The user whose processes it is, by unix sockets; never that of nobody.
     pub user: Option<u32>,
     /// Where its keys are read from: one in each line.
@@ -124,7 +124,7 @@ impl Caller {
     /// The files that it names.
     pub fn files(&self) -> impl Iterator<Item = &NamedFile> {
         let key = self.key.as_ref().and_then(SecretSource::file);
-        let token = self.token.iter().flat_map(CallerToken::files);
+        let token = self.token.iter().flat_map(|token| token.files());
         key.into_iter().chain(token)
     }
 }

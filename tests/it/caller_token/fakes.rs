@@ -200,12 +200,12 @@ pub(crate) fn by_token(name: &str, claims: &[(&str, &str)]) -> Caller {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Caller {
-        token: Some(CallerToken {
+        token: Some(Box::new(CallerToken {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             claims: claims.collect(),
             keys: IssuerKeys::Discovery(Box::default()),
-        }),
+        })),
         ..nobody(name)
     }
 }
