@@ -50,7 +50,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
 pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
@@ -302,6 +302,13 @@ fn refuse(error: &ProxyError, mut exchange: Box<Exchange>) -> Response<Reply> {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if exchange.method == Method::HEAD && !response.body().is_empty() {
+        // The head is that of GET, and ends the answer (RFC 9110 section 9.3.2).
+        let length = std::mem::take(response.body_mut()).len();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
     }
     exchange.record_error(error);
     exchange.record_status(response.status());

@@ -104,3 +104,38 @@ fn a_408_that_comes_late_on_a_used_connection_may_answer_the_request() {
         }
     });
 }
+
+#[test]
+fn an_answer_of_ours_to_head_is_the_head_of_that_to_get() {
+    const PATHS: [&str; 2] = ["/x%2fy", "/"];
+    on_paused_time(async {
+        serve_nothing();
+        let shard = shard("", "response_timeout = \"1s\"");
+        for path in PATHS {
+            let asked =
+                format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let mut client = shard.connect();
+            client.write_all(asked.as_bytes()).await.unwrap();
+            let head = read_head(&mut client).await;
+            assert!(head.contains("\r\nproxy-status: sidebearer; "), "{head}");
+            assert_eq!(read_rest(&mut client).await, "");
+
+            let (mut sender, connection) = h2::client::handshake(shard.connect()).await.unwrap();
+            spawn_local(connection);
+            let asked = http::Request::head(format!("http://localhost{path}"));
+            let (answer, _) = sender.send_request(asked.body(()).unwrap(), true).unwrap();
+            let answer = answer.await.unwrap();
+            let status = answer.status();
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {} ", status.as_u16())),
+                "{head}"
+            );
+            let length = answer.headers()["content-length"].to_str().unwrap();
+            assert!(
+                head.contains(&format!("\r\ncontent-length: {length}\r\n")),
+                "{head}"
+            );
+            assert!(answer.into_body().is_end_stream());
+        }
+    });
+}
