@@ -139,11 +139,15 @@ impl Connection {
         status
     }
 
-    /// Whether its server supports extended CONNECT (RFC 8441), as far as it has said; `None` when the
-    /// connection has ended.
+    /// Whether its server supports extended CONNECT (RFC 8441); `None` until it has sent its settings. None does behind
+    /// the end of its connection.
     pub fn supports_connect(&self) -> Option<bool> {
-        (!self.state.has_ended())
-            .then(|| self.sender.borrow().is_extended_connect_protocol_enabled())
+        if self.state.has_ended() {
+            return Some(false);
+        }
+        let sender = self.sender.borrow();
+        let has_settings = self.state.has_settings();
+        has_settings.then(|| sender.is_extended_connect_protocol_enabled())
     }
 
     /// Wakes this task when its server may have said something else, or the connection has ended.

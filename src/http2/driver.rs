@@ -27,6 +27,8 @@ pub(super) struct DriverState {
     /// Nobody can send a request on it any more.
     is_unused: Cell<bool>,
     has_ended: Cell<bool>,
+    /// The library has read the settings of the server.
+    has_settings: Cell<bool>,
     /// Others need what its windows take, if it is idle.
     gives_width_back: Cell<bool>,
     /// It gets more streams than its windows have room for.
@@ -76,6 +78,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             self.adjust_windows(arrived());
             let polled = self.poll(cx, &arrived);
             self.state.polls.set(self.state.polls.get() + 1);
+            if !self.state.has_settings.get() {
+                self.state.has_settings.set(arrived().has_settings);
+            }
             self.state.wake_watchers();
             polled
         })
@@ -135,6 +140,7 @@ impl DriverState {
             uploads: Cell::default(),
             is_unused: Cell::default(),
             has_ended: Cell::default(),
+            has_settings: Cell::default(),
             gives_width_back: Cell::default(),
             ignores_windows: Cell::default(),
             ping_failed: Cell::default(),
@@ -198,6 +204,11 @@ impl DriverState {
     /// Whether the driver has finished.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.get()
+    }
+
+    /// Whether the library has read the settings of the server.
+    pub(super) fn has_settings(&self) -> bool {
+        self.has_settings.get()
     }
 
     /// Nobody can send a request on it any more.

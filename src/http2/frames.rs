@@ -13,13 +13,15 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// What has come on a connection. Both wrap: compare with what they were.
+/// What has come on a connection. The numbers wrap: compare with what they were.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arrived {
     /// Bytes, of whatever.
     pub bytes: usize,
     /// Frames that have begun, of whatever kind.
     pub frames: usize,
+    /// The first frame is whole. It holds the settings of the other side (RFC 9113 section 3.4).
+    pub has_settings: bool,
 }
 
 /// Follows the frames on one connection.
@@ -88,6 +90,7 @@ impl Frames {
             }
             bytes = &bytes[self.left..];
             self.left = 0;
+            self.arrived.has_settings |= self.arrived.frames > 0;
             if self.last {
                 (self.open, self.last) = (false, false);
             }
@@ -139,6 +142,24 @@ mod tests {
         let payload = [0, 0, 1, HEADERS].into_iter().cycle().take(length);
         let header = [length_bytes, &[kind, flags], &stream].concat();
         header.into_iter().chain(payload).collect()
+    }
+
+    #[test]
+    fn settings_have_come_when_the_first_frame_is_whole() {
+        for (mut frames, before, length) in [
+            (Frames::of_server(), &[][..], 0),
+            (Frames::of_server(), &[], 12),
+            (Frames::of_client(), PREFACE, 6),
+        ] {
+            let bytes = [before, &frame(SETTINGS, 0, length)].concat();
+            let (last, first) = bytes.split_last().unwrap();
+            for byte in first {
+                frames.scan(&[*byte]);
+                assert!(!frames.arrived().has_settings);
+            }
+            frames.scan(&[*last]);
+            assert!(frames.arrived().has_settings);
+        }
     }
 
     /// Which head was open in part behind each piece.

@@ -32,6 +32,7 @@ pub struct Http2Io {
 pub struct TransportStatus {
     read: AtomicUsize,
     frames: AtomicUsize,
+    settings: AtomicBool,
     written: AtomicU64,
     write_failed: AtomicBool,
     goaway: AtomicBool,
@@ -45,11 +46,12 @@ impl TransportStatus {
         self.read.load(Relaxed)
     }
 
-    /// How many bytes and HTTP/2 frames have arrived.
+    /// What has arrived.
     pub fn arrived(&self) -> Arrived {
         Arrived {
             bytes: self.bytes_read(),
             frames: self.frames.load(Relaxed),
+            has_settings: self.settings.load(Relaxed),
         }
     }
 
@@ -144,8 +146,9 @@ impl AsyncRead for Http2Io {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         let arrived = &buf.filled()[before..];
         self.frames.scan(arrived);
-        let frames = self.frames.arrived().frames;
-        self.status.frames.store(frames, Relaxed);
+        let all = self.frames.arrived();
+        self.status.frames.store(all.frames, Relaxed);
+        self.status.settings.store(all.has_settings, Relaxed);
         self.status.goaway.store(self.frames.has_goaway(), Relaxed);
         let first = self.status.read.fetch_add(arrived.len(), Relaxed) == 0;
         if first && arrived.starts_with(b"HTTP/1") {

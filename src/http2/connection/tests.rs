@@ -158,9 +158,13 @@ async fn a_tunnel_that_announces_a_body_is_an_error_and_is_reset() {
                 spawn_local(async move { while server.accept().await.is_some() {} });
                 std::future::poll_fn(|cx| sending.poll_reset(cx)).await
             });
-            let connection = Connection::begin(client, Arrived::default, &settings())
-                .await
-                .unwrap();
+            let arrived = || Arrived {
+                has_settings: true,
+                ..Arrived::default()
+            };
+            let settings = settings();
+            let connection = Connection::begin(client, arrived, &settings);
+            let connection = connection.await.unwrap();
             std::future::poll_fn(|cx| match connection.supports_connect() {
                 Some(true) => Poll::Ready(()),
                 _ => {

@@ -25,8 +25,8 @@ pub struct Http2Connection {
     idle_since: Cell<Instant>,
     /// How long it had been idle before its next answer, as it was last measured.
     idle_before_answer: Cell<Duration>,
-    /// The settings of the server have arrived.
-    is_settled: Cell<bool>,
+    /// Its server has not sent its settings in time.
+    is_silent: Cell<bool>,
     age: Age,
     /// It gets no more requests as long as there is another connection.
     is_retired: Cell<bool>,
@@ -53,7 +53,7 @@ impl Http2Connection {
             max_streams: endpoint.http2.max_streams as usize,
             idle_since: Cell::new(Instant::now()),
             idle_before_answer: Cell::default(),
-            is_settled: Cell::new(false),
+            is_silent: Cell::new(false),
             age,
             is_retired: Cell::new(false),
             is_suspect: Cell::new(false),
@@ -134,14 +134,14 @@ impl Http2Connection {
     /// first thing that it sends (RFC 9113 section 3.4); they are waited for no longer than `wait`.
     pub async fn supports_connect(&self, wait: Duration) -> bool {
         let said = std::future::poll_fn(|cx| match self.connection.supports_connect() {
-            Some(false) if !self.is_settled.get() => {
+            None if !self.is_silent.get() => {
                 self.connection.watch(cx.waker());
                 Poll::Pending
             }
-            known => Poll::Ready(known == Some(true)),
+            said => Poll::Ready(said == Some(true)),
         });
         let said = tokio::time::timeout(wait, said).await;
-        self.is_settled.set(true);
+        self.is_silent.set(said.is_err());
         said.unwrap_or(false)
     }
 
@@ -153,7 +153,6 @@ impl Http2Connection {
     /// The server has answered a request. Returns how long the connection had been idle before, if that was
     /// measured.
     pub fn record_answer(&self) -> Duration {
-        self.is_settled.set(true);
         self.idle_before_answer.take()
     }
 

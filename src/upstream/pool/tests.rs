@@ -131,3 +131,32 @@ async fn a_request_that_goes_away_leaves_the_connection_that_it_was_given() {
     };
     LocalSet::new().run_until(check).await;
 }
+
+#[tokio::test]
+async fn what_a_server_speaks_is_known_once_its_settings_have_come() {
+    let check = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse("http://localhost").unwrap();
+        let connector = Connector::new(&url, &Tls::default(), HttpVersion::Http2).unwrap();
+        let endpoint = Endpoint {
+            connector: connector.with_addresses(vec![listener.local_addr().unwrap()]),
+            ..endpoint(Vec::new())
+        };
+        let pool = Pool::new(Arc::new(endpoint));
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // SETTINGS that say nothing; nothing follows.
+            stream
+                .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+                .await
+                .unwrap();
+            stream
+        };
+        let (spoken, _stream) = tokio::join!(timeout(LONG / 2, pool.spoken()), server);
+        let without = SpokenHttp::Http2 {
+            extended_connect: false,
+        };
+        assert_eq!(spoken.unwrap().unwrap(), without);
+    };
+    LocalSet::new().run_until(check).await;
+}
