@@ -17,8 +17,11 @@ pub struct LimitTable {
     routes: Box<[Option<Arc<LimitState>>]>,
 }
 
-/// What makes a route of two configurations the same.
-type RouteKey<'c> = (Option<&'c str>, &'c HostPattern, &'c str, &'c [Method]);
+/// What makes a route of two configurations the same, together with its methods.
+type RouteKey<'c> = (Option<&'c str>, &'c HostPattern, &'c str);
+
+/// The state of one of the routes that have the same key.
+type StateOfMethods<'c> = (&'c [Method], &'c Arc<LimitState>);
 
 impl LimitTable {
     /// The limits of `config`; what is held and used of those of the configuration before it stays.
@@ -27,23 +30,22 @@ impl LimitTable {
             let names = old.callers.keys().map(String::as_str);
             let states = table.callers.iter();
             let callers: HashMap<_, _> = names.zip(states).collect();
-            let routes = old.routes.iter().map(route_key);
-            let routes: HashMap<_, _> = routes.zip(&table.routes).collect();
-            (callers, routes)
+            callers
         });
         let caller = |caller: &config::Caller| {
             let known = known.as_ref();
-            let old = known.and_then(|(callers, _)| callers.get(caller.name.as_str())?.as_ref());
+            let old = known.and_then(|callers| callers.get(caller.name.as_str())?.as_ref());
             LimitState::build(caller.limits, old)
         };
-        let route = |route: &config::Route| {
-            let known = known.as_ref();
-            let old = known.and_then(|(_, routes)| routes.get(&route_key(route))?.as_ref());
-            LimitState::build(route.limits, old)
+        let before = match old {
+            Some((old, table)) => states_before(&config.routes, &old.routes, &table.routes),
+            None => Vec::new(),
         };
+        let before = before.into_iter().chain(std::iter::repeat(None));
+        let routes = config.routes.iter().zip(before);
         Self {
             callers: unless_all_none(config.callers.values().map(caller)),
-            routes: unless_all_none(config.routes.iter().map(route)),
+            routes: unless_all_none(routes.map(|(it, old)| LimitState::build(it.limits, old))),
         }
     }
 
@@ -58,9 +60,35 @@ impl LimitTable {
     }
 }
 
+/// The state that each of these routes had before a reload. Where no route has the same methods, it is that of one whose
+/// methods alone were others.
+fn states_before<'c>(
+    routes: &'c [config::Route],
+    old: &'c [config::Route],
+    states: &'c [Option<Arc<LimitState>>],
+) -> Vec<Option<&'c Arc<LimitState>>> {
+    let mut known: HashMap<RouteKey<'_>, Vec<StateOfMethods<'_>>> = HashMap::new();
+    for (route, state) in old.iter().zip(states) {
+        if let Some(state) = state {
+            let of_key = known.entry(route_key(route)).or_default();
+            of_key.push((&route.methods, state));
+        }
+    }
+    let mut take = |route: &'c config::Route, fits: &dyn Fn(&[Method]) -> bool| {
+        let of_key = known.get_mut(&route_key(route))?;
+        let at = of_key.iter().position(|(methods, _)| fits(methods))?;
+        Some(of_key.remove(at).1)
+    };
+    let same = |route: &'c config::Route| take(route, &|methods| *methods == *route.methods);
+    let mut found: Vec<_> = routes.iter().map(same).collect();
+    for (route, found) in routes.iter().zip(&mut found) {
+        *found = found.or_else(|| take(route, &|_| true));
+    }
+    found
+}
+
 fn route_key(route: &config::Route) -> RouteKey<'_> {
-    let listener = route.listener.as_deref();
-    (listener, &route.host, &route.path, &route.methods)
+    (route.listener.as_deref(), &route.host, &route.path)
 }
 
 fn unless_all_none(

@@ -314,6 +314,28 @@ async fn a_reload_keeps_what_is_in_progress() {
 }
 
 #[tokio::test]
+async fn a_reload_that_changes_the_methods_of_a_route_keeps_what_is_in_progress() {
+    let (api, arrived, gate) = holding();
+    let before = config(&format!("http://{api}"), "concurrent = 1");
+    let with = |methods| before.replace("limits =", &format!("methods = [{methods}]\nlimits ="));
+    let sidebearer = Sidebearer::start(&before);
+    let asked = flood(sidebearer.address(), 1).await;
+    eventually("it has arrived", async || arrived.load(SeqCst) == 1).await;
+    for changed in [with("\"GET\""), with("\"GET\", \"POST\""), before.clone()] {
+        sidebearer.reconfigure(&changed).await.unwrap();
+        assert_eq!(client::get(sidebearer.address(), "/").await.status, 429);
+    }
+    // Beside one that has the methods of before, another one begins anew.
+    let route =
+        "[[routes]]\nupstream = \"api\"\nmethods = [\"HEAD\"]\nlimits = { concurrent = 1 }\n";
+    let both = before.clone() + route;
+    sidebearer.reconfigure(&both).await.unwrap();
+    assert_eq!(client::get(sidebearer.address(), "/").await.status, 429);
+    gate.add_permits(1);
+    assert_eq!(asked.join_all().await, [(200, None)]);
+}
+
+#[tokio::test]
 async fn a_refusal_says_whose_limit_it_is_and_no_name() {
     let (api, arrived, gate) = holding();
     let url = format!("http://{api}");
