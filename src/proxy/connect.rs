@@ -394,7 +394,10 @@ fn judge_interception<'s>(
     // Each request is judged by its own route. A caller that may take none of them gets no further.
     let mut refusal = None;
     for taken in over_tls {
-        match permit::judge_route(snapshot, listener, taken.route, caller) {
+        let upstream = &snapshot.upstreams[taken.upstream as usize];
+        let judged = permit::judge_route(snapshot, listener, taken.route, caller)
+            .and_then(|reported| permit::judge_credentials(upstream, caller).map(|_| reported));
+        match judged {
             Ok(reported) => return Ok((ConnectVerdict::Intercept(taken), reported)),
             Err(error) => refusal = refusal.or(Some(error)),
         }

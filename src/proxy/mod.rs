@@ -72,7 +72,7 @@ use crate::egress::Reach;
 use crate::http1::ReasonPhrase;
 use crate::policy::RequestKind;
 use crate::route::{AllowedAddresses, AllowedHosts};
-use crate::snapshot::{BrowserGuard, BuiltUpstream, Injection, NoCredential, Snapshot};
+use crate::snapshot::{BrowserGuard, BuiltUpstream, Injection, Snapshot};
 use browser_guard::BrowserRefusal;
 use destination::Way;
 use exchange::Exchange;
@@ -250,12 +250,8 @@ fn choose_injection<'u>(
     exchange: &mut Exchange,
     upstream: &'u BuiltUpstream,
 ) -> Result<Option<&'u Injection>, ProxyError> {
-    let chosen = upstream.injection_for(exchange.caller_index());
-    chosen.map_err(|NoCredential| {
-        const RULE: &str = "`credentials` of the upstream";
-        exchange.set_rule(RULE);
-        permit::not_permitted(RULE)
-    })
+    let chosen = permit::judge_credentials(upstream, exchange.caller_index());
+    chosen.inspect_err(|_| exchange.set_rule(permit::NO_CREDENTIAL))
 }
 
 /// Makes the answer fit for the client.

@@ -7,7 +7,10 @@ use super::identify;
 use super::open_tunnels::{REMOVED, Revocation, TunnelGrant};
 use crate::caller::Claim;
 use crate::policy::CallerIndex;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BuiltUpstream, Injection, NoCredential, Snapshot};
+
+/// What refuses a caller that an upstream has no credential for, as the log names it.
+pub const NO_CREDENTIAL: &str = "`credentials` of the upstream";
 
 /// Refuses a request whose caller may not use the listener.
 ///
@@ -93,6 +96,19 @@ pub fn judge_route(
 ) -> Result<Option<CallerRule>, ProxyError> {
     let may = snapshot.permits.may_take_route(route, caller);
     refuse_unless(may, snapshot, listener, CallerRule::Route)
+}
+
+/// Chooses whose token goes with a request of this caller, if one does. It is no matter of lists, so that it is never only
+/// reported.
+///
+/// # Errors
+/// `not_permitted` if the upstream has credentials, and none of them is for the caller.
+pub fn judge_credentials(
+    upstream: &BuiltUpstream,
+    caller: Option<CallerIndex>,
+) -> Result<Option<&Injection>, ProxyError> {
+    let chosen = upstream.injection_for(caller);
+    chosen.map_err(|NoCredential| not_permitted(NO_CREDENTIAL))
 }
 
 fn refuse_unless(

@@ -24,6 +24,11 @@ struct Setup {
 
 /// A listener that only `billing` may use, with more lines of its table.
 fn known(caller: &str, more: &str) -> Setup {
+    known_with("credential = \"crm\"", caller, more)
+}
+
+/// The same, and what says whose token goes with its requests.
+fn known_with(credential: &str, caller: &str, more: &str) -> Setup {
     let (ca, idp) = (Ca::new(), Idp::start());
     let tls = ca.own_certificate().server(&["http/1.1"]);
     let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
@@ -40,7 +45,8 @@ fn known(caller: &str, more: &str) -> Setup {
         "callers = [\"billing\", \"search\"]",
         &ca,
         &idp,
-    );
+    )
+    .replace("credential = \"crm\"", credential);
     let callers = format!(
         "[callers.billing]\nkey = {{ file = \"billing.key\" }}\n{caller}\n[callers.search]\nkey = {{ file = \"search.key\" }}\n"
     );
@@ -101,6 +107,14 @@ async fn the_caller_of_connect_is_that_of_all_requests_inside() {
     let nobody = connect_as("wrong-key-0123456789abcdef0123456789abcdef");
     let refused = known.refusal(&nobody).await;
     assert!(refused.starts_with("HTTP/1.1 407 "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_caller_that_has_no_credential_there_is_refused_before_anything_leaves() {
+    let known = known_with("credentials = { search = \"crm\" }", "", "");
+    let refused = known.refusal(&connect_as(KEY)).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert!(known.api.seen().is_empty());
 }
 
 #[tokio::test]
