@@ -8,6 +8,7 @@ use super::destination;
 use super::error::{ErrorKind, ProxyError};
 use super::exchange::Exchange;
 use super::failure;
+use super::passing;
 use super::route_taken::RouteTaken;
 use super::shard_snapshot::ShardSnapshot;
 use super::undecided::Undecided;
@@ -124,7 +125,7 @@ pub fn name_inside(
 ) -> Result<NamedDestination, NotIntercepted> {
     let named = server_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
     let host = match named {
-        Some(name) if route::is_address(&target.host) => name.into(),
+        Some(name) if is_open_to_names(snapshot, listener, target) => name.into(),
         Some(name) if destination::is_same(snapshot, listener, target, &name, target.port) => {
             name.into()
         }
@@ -167,17 +168,33 @@ pub fn has_names_at(snapshot: &Snapshot, listener: usize, port: u16) -> bool {
     port == USUAL_PORT || implied.has_port(listener, Scheme::Https, port)
 }
 
+/// Whether the handshake may name any host: the connection was opened for an address that no upstream has.
+fn is_open_to_names(snapshot: &Snapshot, listener: usize, target: &ConnectionTarget) -> bool {
+    let inside = ConnectionTarget {
+        scheme: Scheme::Https,
+        ..target.clone()
+    };
+    route::is_address(&target.host) && !is_matched(snapshot, listener, &inside)
+}
+
+fn is_matched(snapshot: &Snapshot, listener: usize, target: &ConnectionTarget) -> bool {
+    let mut leads_to = destination::places_of(snapshot, listener, target.destination());
+    leads_to.next().is_some()
+}
+
 /// Whether TLS with the target of a connection would still be ended by this snapshot.
 pub fn is_still_intercepted(
     snapshot: &Snapshot,
     listener: usize,
     target: &ConnectionTarget,
 ) -> bool {
+    let opener = target.caller.as_ref();
+    let caller = opener.and_then(|opener| snapshot.callers.names.index(&opener.name));
+    let destination = target.destination();
     snapshot.listeners[listener].intercepts
         && covers(snapshot, &target.host)
-        && destination::places_of(snapshot, listener, target.destination())
-            .next()
-            .is_some()
+        && is_matched(snapshot, listener, target)
+        && passing::judge_by_exact_host(snapshot, listener, caller, destination).is_none()
 }
 
 /// Whether the CA may sign for this host.

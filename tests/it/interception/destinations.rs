@@ -4,7 +4,7 @@ use http::Request;
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{CRM, Site, get, over_http2};
+use super::{CRM, Site, config, get, over_http2, secure, trusted, trusting, upstream_open};
 use crate::support::api::Api;
 use crate::support::client::{self, Connection};
 use crate::support::idp::Idp;
@@ -31,6 +31,22 @@ async fn a_server_name_that_differs_from_connect_is_refused() {
     }
     site.counted("misdirected", 3.0).await;
     assert_eq!(site.handshakes("success").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_connection_to_the_address_of_an_upstream_is_for_no_other_one() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let server = || ca.own_certificate().server(&["http/1.1"]);
+    let crm = Api::with_tls(Some(server()), |_| response(200, "crm"));
+    let open = Api::with_tls(Some(server()), |_| response(200, "open"));
+    let at = format!("\"open.example.com:{}\"", crm.address.port());
+    let upstream = upstream_open(&open, &ca).replace("\"open.example.com:443\"", &at);
+    let sidebearer = Sidebearer::start(&(config(crm.address, "", &ca, &idp) + &upstream));
+    let client = trusting(&trusted(&sidebearer), &["http/1.1"]);
+    let stream = tunnel(sidebearer.address_of("proxy"), &crm.address.to_string()).await;
+    let refused = secure(stream, "open.example.com", client).await;
+    let alert = alert_of(&refused.unwrap_err());
+    assert_eq!(alert, Some(AlertDescription::UnrecognisedName));
 }
 
 #[tokio::test]

@@ -13,6 +13,10 @@ use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
 use crate::support::tunnel::tunnel;
 
+/// A rule that lets the API pass as it is, before the table of interception.
+const PASS: &str =
+    "[[egress.rules]]\nhosts = [\"crm.example.com\"]\naction = \"pass\"\n\n[interception]";
+
 /// What a reload is made of.
 struct Running {
     api: Api,
@@ -63,6 +67,7 @@ async fn a_connection_that_is_intercepted_no_more_ends_when_nothing_is_under_way
         ("intercept = true", "intercept = false"),
         ("\"crm.example.com:443\", ", ""),
         ("kind = \"forward\"", "kind = \"forward\"\nupstreams = []"),
+        ("[interception]", PASS),
     ] {
         let running = running();
         let mut idle = running.connect(&["http/1.1"]).await;
