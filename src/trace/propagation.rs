@@ -70,7 +70,9 @@ impl Incoming {
         }
         let single = one(headers, &b3::SINGLE);
         carriers.b3 |= single.is_some();
-        carriers.b3_multi |= headers.contains_key(&b3::TRACE_ID);
+        // A decision may come without a span, for the next one that begins a trace.
+        let of_multi = [b3::TRACE_ID, b3::SAMPLED, b3::FLAGS];
+        carriers.b3_multi |= of_multi.iter().any(|name| headers.contains_key(name));
         let of_w3c = one(headers, &TRACEPARENT).filter(|_| propagators.trace_context);
         if let Some(parent) = of_w3c.and_then(TraceContext::parse) {
             carriers.keeps_state = true;
@@ -272,6 +274,23 @@ mod tests {
         assert_eq!(on["x-b3-spanid"], span);
         assert_eq!(on["x-b3-sampled"], "1");
         assert_eq!(on.len(), 6, "{on:?}");
+    }
+
+    #[test]
+    fn a_decision_alone_goes_on_with_a_span_of_ours_in_its_form() {
+        for (name, value) in [
+            ("x-b3-sampled", "0"),
+            ("x-b3-sampled", "1"),
+            ("x-b3-flags", "1"),
+        ] {
+            let on = passed_on(&[(name, value)], Propagators::default());
+            let parent = on["traceparent"].to_str().unwrap();
+            assert_eq!(on["x-b3-traceid"], parent[3..35]);
+            assert_eq!(on["x-b3-spanid"], parent[36..52]);
+            assert_eq!(on[name], value, "{on:?}");
+        }
+        let single = passed_on(&[("b3", "1")], Propagators::default());
+        assert_eq!(single.len(), 2, "{single:?}");
     }
 
     #[test]
