@@ -27,7 +27,7 @@ use super::request;
 use super::route_taken::RouteTaken;
 use super::tunnel::OpenedConnection;
 use super::undecided::Undecided;
-use crate::config::Scheme;
+use crate::config::{HostPattern, Route, Scheme};
 use crate::limit::Permit;
 use crate::policy::{CallerIndex, RequestKind};
 use crate::route::{self, Destination};
@@ -392,8 +392,19 @@ fn judge_interception<'s>(
         return Err(ProxyError::new(ErrorKind::InterceptionOff, detail));
     }
     // Each request is judged by its own route. A caller that may take none of them gets no further.
+    // What a written route takes of every path goes by no implied one.
+    let routes = &snapshot.config.routes;
+    let written = |taken: &RouteTaken<'_>| routes.get(taken.route as usize);
+    let takes_all = |route: &Route| {
+        let is_exact = matches!(route.host, HostPattern::Exact(_));
+        is_exact && route.path == "/" && route.methods.is_empty()
+    };
+    let all_taken = over_tls.iter().filter_map(written).any(takes_all);
     let mut refusal = None;
     for taken in over_tls {
+        if all_taken && written(&taken).is_none() {
+            continue;
+        }
         let upstream = &snapshot.upstreams[taken.upstream as usize];
         let judged = permit::judge_route(snapshot, listener, taken.route, caller)
             .and_then(|reported| permit::judge_credentials(upstream, caller).map(|_| reported));

@@ -121,11 +121,21 @@ async fn a_caller_that_has_no_credential_there_is_refused_before_anything_leaves
 async fn a_caller_that_may_take_no_route_there_is_refused_before_anything_leaves() {
     let route = "[[routes]]\nhost = \"crm.example.com\"\npath = \"/\"\nlistener = \"proxy\"\nupstream = \"crm\"\ncallers = [\"search\"]\n";
     let known = known("", route);
-    // By its own name the upstream is open to everyone, for paths that no route is for.
+    let refused = known.refusal(&connect_as(KEY)).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert!(known.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn by_its_own_name_an_upstream_is_open_to_everyone_for_paths_that_no_route_is_for() {
+    let route = "[[routes]]\nhost = \"crm.example.com\"\npath = \"/x\"\nlistener = \"proxy\"\nupstream = \"crm\"\ncallers = [\"search\"]\n";
+    let known = known("", route);
     let mut connection = known.open().await;
     let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
     assert_eq!((answer.status, &*answer.code()), (403, "not_permitted"));
     assert!(known.api.seen().is_empty());
+    let answer = connection.send(get("/y", "crm.example.com")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 #[tokio::test]
