@@ -223,11 +223,25 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
+    /// The same of what may be a URL, an origin or a host.
+    pub(super) fn shown_address(&self, name: &'a str, is_address: bool) -> Option<Value<'a>> {
+        let value = self.value(name)?;
+        if is_address {
+            value.reveal_address();
+        } else {
+            value.reveal();
+        }
+        Some(value)
+    }
+
     /// The string under a name; nothing when it is empty.
     pub(super) fn text(&self, name: &'a str) -> Option<(Value<'a>, &'a str)> {
-        let value = self.shown(name)?;
-        let text = value.text("a string")?;
-        (!text.is_empty()).then_some((value, text))
+        string(self.shown(name)?)
+    }
+
+    /// The same of a URL, an origin or a host.
+    pub(super) fn address(&self, name: &'a str) -> Option<(Value<'a>, &'a str)> {
+        string(self.shown_address(name, true)?)
     }
 
     /// Whether nothing stands under a name, or an empty string, which is as good.
@@ -294,6 +308,12 @@ impl<'a> Section<'a> {
         let place = self.place_of(value);
         Value::new(self.report, place, name, self.title.clone(), value)
     }
+}
+
+/// The string that a value is; nothing when it is empty.
+fn string<'a>(value: Value<'a>) -> Option<(Value<'a>, &'a str)> {
+    let text = value.text("a string")?;
+    (!text.is_empty()).then_some((value, text))
 }
 
 impl<'a> Value<'a> {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use super::arguments::ArgumentText;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::settings::file::is_no_name;
 use super::source_file::SourceFile;
+use super::words::secret_part;
 
 /// What was expected of a value, for people.
 pub(super) type Expected = Cow<'static, str>;
@@ -33,8 +33,8 @@ pub(super) struct Report<'a> {
     findings: RefCell<Vec<Finding>>,
     /// By file and beginning.
     hidden: RefCell<BTreeMap<(usize, usize), Range<usize>>>,
-    /// What may be shown though it is hidden. Almost every value is here and almost none is hidden, so
-    /// that no more is asked about them before the end.
+    /// What may be shown though it is hidden, but for what is secret in a URL. Almost every value is here, so that
+    /// no more is asked about them before the end.
     revealed: RefCell<Vec<Revealed>>,
 }
 
@@ -44,6 +44,7 @@ struct Revealed {
     /// Without its quotes.
     span: Range<usize>,
     is_string: bool,
+    is_address: bool,
 }
 
 struct Finding {
@@ -164,14 +165,19 @@ impl<'a> Report<'a> {
     /// Shows a value all the same, whether it is hidden before or after: it was read as something that is
     /// no secret. Of a URL neither a name and password nor a query is shown, nothing of a table (that would
     /// be keys that nobody asked for), and nothing that looks like a key or a token.
-    pub(super) fn reveal(&self, file: usize, value: &Spanned<DeValue<'_>>) {
+    ///
+    /// Of a key that holds a URL, an origin or a host (`is_address`) this is so though no `//` says that it is one.
+    pub(super) fn reveal(&self, file: usize, value: &Spanned<DeValue<'_>>, is_address: bool) {
         match value.get_ref() {
-            DeValue::Array(elements) => elements.iter().for_each(|value| self.reveal(file, value)),
-            DeValue::Table(_) => {}
+            DeValue::Array(elements) => elements
+                .iter()
+                .for_each(|value| self.reveal(file, value, is_address)),
+            DeValue::Table(_) => self.hide(file, value),
             scalar => self.revealed.borrow_mut().push(Revealed {
                 file,
                 span: self.shown_span(file, value),
                 is_string: scalar.as_str().is_some(),
+                is_address,
             }),
         }
     }
@@ -180,12 +186,16 @@ impl<'a> Report<'a> {
     fn still_hidden(&self, revealed: &Revealed) -> Option<Range<usize>> {
         let span = &revealed.span;
         let written = &self.sources[revealed.file].text[span.clone()];
-        let is_url = revealed.is_string && written.contains("//");
-        if written.split('/').any(is_no_name) || is_url && written.contains('@') {
+        if written.split('/').any(is_no_name) {
             return Some(span.clone());
         }
-        let query = written.find('?').filter(|_| is_url)?;
-        Some(span.start + query + 1..span.end)
+        // An escape of TOML may stand for any sign.
+        let is_url = revealed.is_string && written.contains("//");
+        let part = match revealed.is_address {
+            true if written.contains('\\') => Some(0),
+            is_address => secret_part(written, is_address || is_url),
+        };
+        Some(span.start + part?..span.end)
     }
 
     /// Where a scalar is written, without its quotes.
@@ -222,14 +232,15 @@ impl<'a> Report<'a> {
 
     /// Everything found, in the order of files and lines.
     pub(super) fn finish(self) -> Diagnostics {
+        if self.findings.borrow().is_empty() {
+            return Diagnostics::default();
+        }
         let mut hidden = self.hidden.take();
         for revealed in self.revealed.take() {
             let place = (revealed.file, revealed.span.start);
-            if let Entry::Occupied(mut hidden) = hidden.entry(place) {
-                match self.still_hidden(&revealed) {
-                    Some(part) => *hidden.get_mut() = part,
-                    None => drop(hidden.remove()),
-                }
+            match self.still_hidden(&revealed) {
+                Some(part) => drop(hidden.insert(place, part)),
+                None => drop(hidden.remove(&place)),
             }
         }
         let mut hidden_of_file = vec![Vec::new(); self.sources.len()];

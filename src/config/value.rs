@@ -178,7 +178,12 @@ impl<'a> Value<'a> {
 
     /// Shows it on quoted lines, though what stands around it is hidden.
     pub(super) fn reveal(&self) {
-        self.report.reveal(self.place.file, self.value);
+        self.report.reveal(self.place.file, self.value, false);
+    }
+
+    /// The same of a URL, an origin or a host, of which neither a name and password nor a query is shown.
+    pub(super) fn reveal_address(&self) {
+        self.report.reveal(self.place.file, self.value, true);
     }
 
     /// The name of its key and section, for messages.

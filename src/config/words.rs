@@ -2,16 +2,28 @@
 
 use std::fmt;
 
-/// A word of a file in a message: quoted, free of control characters, not endless.
+/// A word of a file in a message: quoted, free of control characters, not endless. Of a URL it shows neither a name and
+/// password nor a query.
 pub(super) struct QuotedWord<'a>(pub(super) &'a str);
 
 impl fmt::Display for QuotedWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 80;
-        let start: String = self.0.chars().take(MOST).collect();
+        let is_url = self.0.contains("//");
+        let harmless = &self.0[..secret_part(self.0, is_url).unwrap_or(self.0.len())];
+        let start: String = harmless.chars().take(MOST).collect();
         let cut = start.len() < self.0.len();
         let more = if cut { "..." } else { "" };
         write!(f, "`{}{more}`", start.escape_debug())
+    }
+}
+
+/// From where on a URL, an origin or a host may hold a secret: all of one with a name and password, and the query.
+pub(super) fn secret_part(text: &str, is_address: bool) -> Option<usize> {
+    match text.find('?') {
+        _ if !is_address => None,
+        _ if text.contains('@') => Some(0),
+        query => query.map(|at| at + 1),
     }
 }
 

@@ -90,7 +90,7 @@ keys! {
         issuer: Text = Text::new(
             "text, or URL where its keys are found by discovery",
             IfAbsent::Required("the issuer of its tokens, such as \"https://login.example.com\""),
-        );
+        ).address();
 
         /// What the claim `aud` has to name.
         audience: Text = Text::new(

@@ -104,11 +104,11 @@ keys! {
     /// A client registration at an authorization server.
     CREDENTIAL: Credential, CREDENTIAL_TABLE = "[credentials.NAME]", rules RULES {
         /// The URL that issues tokens.
-        token_endpoint: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL_WITH_QUERY);
+        token_endpoint: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL_WITH_QUERY).address();
 
         /// The issuer, whose token endpoint is found by discovery (RFC 8414, OpenID Connect Discovery). The
         /// `issuer` in the document must be equal to it.
-        issuer: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL);
+        issuer: Text = Text::new("URL", ONE_OF_TWO).matching(HTTP_URL).address();
 
         /// The identifier of the client. Where a token of someone else says who asks, none is needed.
         client_id: SecretText = SecretText::secret(

@@ -25,7 +25,7 @@ keys! {
         );
 
         /// The claim `iss` of the tokens.
-        issuer: Text = Text::new("text", IfAbsent::Words("what the API server says"));
+        issuer: Text = Text::new("text", IfAbsent::Words("what the API server says")).address();
 
         /// Whether the API server is asked about each token, too (TokenReview): it knows the pods that are gone.
         review: Flag = Flag::new(false);

@@ -109,7 +109,7 @@ impl<T> Kind for List<T> {
     type Output<'a> = Vec<Option<T>>;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Vec<Option<T>> {
-        let Some(value) = section.shown(key) else {
+        let Some(value) = section.shown_address(key, self.syntax.is_address) else {
             return match self.without {
                 AbsentList::Empty | AbsentList::Words { .. } => Vec::new(),
                 AbsentList::Required(expected) => {

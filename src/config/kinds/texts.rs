@@ -50,6 +50,8 @@ pub(in crate::config) struct Text {
     without: NoValue,
     /// What the whole of every good one matches.
     pattern: Option<&'static str>,
+    /// Whether it may hold a URL or a host, which may hold a secret.
+    is_address: bool,
 }
 
 impl Text {
@@ -58,6 +60,15 @@ impl Text {
             says,
             without,
             pattern: None,
+            is_address: false,
+        }
+    }
+
+    /// One that may hold a URL or a host: quoted lines show neither a name and password nor a query of it.
+    pub(in crate::config) const fn address(self) -> Self {
+        Self {
+            is_address: true,
+            ..self
         }
     }
 
@@ -72,7 +83,11 @@ impl Kind for Text {
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
         self.without.check(section, key);
-        section.text(key)
+        if self.is_address {
+            section.address(key)
+        } else {
+            section.text(key)
+        }
     }
 
     fn form(&self) -> ValueForm {
@@ -142,7 +157,8 @@ impl<T: fmt::Display> Kind for Parsed<T> {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<T> {
         self.without.check(section, key);
         let counts = |value: &Value<'_>| !(self.empty_is_absent && value.is_empty());
-        let Some(value) = section.shown(key).filter(counts) else {
+        let value = section.shown_address(key, self.syntax.is_address);
+        let Some(value) = value.filter(counts) else {
             return match &self.without {
                 IfAbsent::Value(value) => Some(value()),
                 IfAbsent::Required(_) | IfAbsent::Words(_) => None,
@@ -242,13 +258,8 @@ impl Kind for HttpUrl {
 
     fn read<'a>(&self, section: &Section<'a>, key: &'static str) -> Self::Output<'a> {
         self.without.check(section, key);
-        let (value, text) = section.text(key)?;
-        let parsed = http_url(text, false);
-        if parsed.is_err() && text.contains('@') {
-            // What stands before it may be a password.
-            value.hide();
-        }
-        let url = value.check(parsed)?;
+        let (value, text) = section.address(key)?;
+        let url = value.check(http_url(text, false))?;
         Some((value, url))
     }
 

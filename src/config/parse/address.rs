@@ -26,7 +26,8 @@ pub(in crate::config) fn is_loopback_ip(ip: IpAddr) -> bool {
 }
 
 /// An IP address and a port.
-pub(in crate::config) const SOCKET: Syntax<SocketAddr> = Syntax::new(pattern!(socket), socket);
+pub(in crate::config) const SOCKET: Syntax<SocketAddr> =
+    Syntax::new(pattern!(socket), socket).address();
 
 /// `IP:port`
 pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
@@ -43,12 +44,16 @@ pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, Expected> {
 }
 
 /// A host name or IP address.
-pub(in crate::config) const HOST_NAME: Syntax<String> = Syntax::new(pattern!(host), host_name);
+pub(in crate::config) const HOST_NAME: Syntax<String> =
+    Syntax::new(pattern!(host), host_name).address();
+
+/// What is expected in place of what is no host.
+pub(super) const HOST_EXPECTED: &str = "expected a host name or IP address, without port";
 
 /// A host name or IP literal as requests are compared with it: lower case, without trailing dot;
 /// IPv6 in brackets and its shortest form.
 pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
-    const EXPECTED: &str = "expected a host name or IP address, without port";
+    const EXPECTED: &str = HOST_EXPECTED;
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
         return Err(format!("write an IPv6 address in brackets: \"[{ip}]\"").into());
     }
@@ -78,7 +83,8 @@ pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
 pub(in crate::config) const HOST_PATTERN: Syntax<HostPattern> = Syntax::new(
     concat!("(?:", pattern!(host), r"|\*\.", pattern!(domain), ")"),
     host_pattern,
-);
+)
+.address();
 
 /// A host name, IP literal, or `*.` and a host name.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, Expected> {
@@ -165,7 +171,7 @@ pub(in crate::config) fn http_url(text: &str, query: bool) -> Result<Url, Expect
 
 /// An origin.
 pub(in crate::config) const ORIGIN: Syntax<String> =
-    Syntax::new(concat!(pattern!(scheme), r"://[^\s/?#@\\]+"), origin);
+    Syntax::new(concat!(pattern!(scheme), r"://[^\s/?#@\\]+"), origin).address();
 
 /// A scheme, host and port as browsers spell them in `Origin` (RFC 6454 section 6.2).
 pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
@@ -203,7 +209,7 @@ pub(in crate::config) fn origin(text: &str) -> Result<String, Expected> {
 
 /// A host name or IP address, the latter without brackets.
 pub(in crate::config) const SERVER_NAME: Syntax<String> =
-    Syntax::new("[0-9A-Za-z._:][0-9A-Za-z._:-]*", server_name);
+    Syntax::new("[0-9A-Za-z._:][0-9A-Za-z._:-]*", server_name).address();
 
 /// The name that the certificate of a server must carry.
 pub(in crate::config) fn server_name(text: &str) -> Result<String, Expected> {

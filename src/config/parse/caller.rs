@@ -27,7 +27,8 @@ pub(in crate::config) fn caller_name(text: &str) -> Result<(), Expected> {
 pub(in crate::config) const SPIFFE_PATTERN: Syntax<SpiffePattern> = Syntax::new(
     r"spiffe://[0-9a-z._-]{1,255}(?:/(?:\*|[0-9A-Za-z._-]+))*",
     spiffe_pattern,
-);
+)
+.address();
 
 /// A SPIFFE ID, in which `*` may stand for a segment.
 pub(in crate::config) fn spiffe_pattern(text: &str) -> Result<SpiffePattern, Expected> {

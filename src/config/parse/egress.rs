@@ -11,7 +11,7 @@ use super::syntax::Syntax;
 use crate::address;
 
 /// An IP address or a prefix.
-pub(in crate::config) const PREFIX: Syntax<IpNet> = Syntax::new(pattern!(prefix), prefix);
+pub(in crate::config) const PREFIX: Syntax<IpNet> = Syntax::new(pattern!(prefix), prefix).address();
 
 /// An IP address, or a prefix whose further bits are zero.
 pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
@@ -32,7 +32,7 @@ pub(in crate::config) fn prefix(text: &str) -> Result<IpNet, Expected> {
 
 /// An IP address or a prefix that addresses are compared with.
 pub(in crate::config) const ALLOWED_PREFIX: Syntax<IpNet> =
-    Syntax::new(pattern!(prefix), allowed_prefix);
+    Syntax::new(pattern!(prefix), allowed_prefix).address();
 
 /// The same, if addresses are compared with it: those that embed an IPv4 address are compared as that one.
 pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
@@ -49,7 +49,8 @@ pub(in crate::config) fn allowed_prefix(text: &str) -> Result<IpNet, Expected> {
 pub(in crate::config) const RULE_HOST: Syntax<HostPattern> = Syntax::new(
     concat!("(?:", pattern!(host), r"|\*\.", pattern!(domain), ")"),
     rule_host,
-);
+)
+.address();
 
 /// A host name, an IP address, or `*.` and a host name.
 pub(in crate::config) fn rule_host(text: &str) -> Result<HostPattern, Expected> {

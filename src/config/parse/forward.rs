@@ -2,14 +2,15 @@
 
 use super::super::report::Expected;
 use super::super::settings::HostPort;
-use super::address::host_name;
+use super::address::{HOST_EXPECTED, host_name};
 use super::syntax::Syntax;
 
 /// A host name or IP address, with or without a port.
 pub(in crate::config) const HOST_AND_PORT: Syntax<HostPort> = Syntax::new(
     concat!(pattern!(host), "(?::", pattern!(port), ")?"),
     host_and_port,
-);
+)
+.address();
 
 /// A host name or IP address, with or without a port.
 pub(in crate::config) fn host_and_port(text: &str) -> Result<HostPort, Expected> {
@@ -35,10 +36,10 @@ pub(in crate::config) fn host_and_port(text: &str) -> Result<HostPort, Expected>
     let host = host_name(host).map_err(|error| {
         if text.contains('*') {
             "wildcards are not possible here: name each host".into()
-        } else if port.is_some() {
-            EXPECTED.into()
-        } else {
+        } else if port.is_none() && error != HOST_EXPECTED {
             error
+        } else {
+            EXPECTED.into()
         }
     })?;
     Ok(HostPort { host, port })

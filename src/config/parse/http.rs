@@ -115,7 +115,7 @@ pub(in crate::config) fn prefix(text: &str) -> Result<String, Expected> {
 }
 
 /// A value of `Host`.
-pub(in crate::config) const HOST: Syntax<String> = Syntax::new(r"[^\s/?#@\\]+", host);
+pub(in crate::config) const HOST: Syntax<String> = Syntax::new(r"[^\s/?#@\\]+", host).address();
 
 /// A value of `Host`.
 pub(in crate::config) fn host(text: &str) -> Result<String, Expected> {

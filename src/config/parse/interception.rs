@@ -5,7 +5,7 @@ use super::address::host_name;
 use super::syntax::Syntax;
 
 /// A domain or an IP address.
-pub(in crate::config) const DOMAIN: Syntax<String> = Syntax::new(pattern!(host), domain);
+pub(in crate::config) const DOMAIN: Syntax<String> = Syntax::new(pattern!(host), domain).address();
 
 /// What a CA may sign for: a domain, which stands for all names below it, too, or an IP address. In the form in which
 /// hosts are compared with it.

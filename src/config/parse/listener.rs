@@ -22,7 +22,7 @@ pub(in crate::config) const EVERY_HOST: &str = "*";
 
 /// A value of `Host` that a listener accepts.
 pub(in crate::config) const ACCEPTED_HOST: Syntax<String> =
-    Syntax::new(concat!(r"(?:\*|", pattern!(host), ")"), accepted_host);
+    Syntax::new(concat!(r"(?:\*|", pattern!(host), ")"), accepted_host).address();
 
 /// A host name or IP address, or `*` for any.
 fn accepted_host(text: &str) -> Result<String, Expected> {

@@ -23,7 +23,7 @@ pub(in crate::config) fn scope(text: &str) -> Result<String, Expected> {
 
 /// A resource.
 pub(in crate::config) const RESOURCE: Syntax<String> =
-    Syntax::new(concat!(pattern!(scheme), r":[!\x22$-~]*"), resource);
+    Syntax::new(concat!(pattern!(scheme), r":[!\x22$-~]*"), resource).address();
 
 /// RFC 8707 section 2
 pub(in crate::config) fn resource(text: &str) -> Result<String, Expected> {

@@ -11,6 +11,8 @@ pub(in crate::config) struct Syntax<T> {
     pub(in crate::config) except: Option<Except>,
     /// What the text means, or what was expected in its place.
     pub(in crate::config) parse: fn(&str) -> Result<T, Expected>,
+    /// Whether it is a URL, an origin or a host, which may hold a secret where it is wrong.
+    pub(in crate::config) is_address: bool,
 }
 
 /// Texts that are refused.
@@ -28,6 +30,15 @@ impl<T> Syntax<T> {
             pattern: Some(pattern),
             except: None,
             parse,
+            is_address: false,
+        }
+    }
+
+    /// The same of a URL, an origin or a host: quoted lines show neither a name and password nor a query.
+    pub(super) const fn address(self) -> Self {
+        Self {
+            is_address: true,
+            ..self
         }
     }
 
@@ -45,4 +56,5 @@ pub(in crate::config) const ANY_TEXT: Syntax<String> = Syntax {
     pattern: None,
     except: None,
     parse: |text| Ok(text.to_owned()),
+    is_address: false,
 };

@@ -165,12 +165,8 @@ fn read(section: &Section<'_>, files: &FileRules<'_>, keys: &ProxyKeys) -> Proxy
 /// What the value says; an error has been reported.
 fn parse(value: &Value<'_>) -> Result<Written, ()> {
     const EXPECTED: &str = "a URL such as \"http://proxy.corp:3128\", \"environment\" or \"none\"";
-    value.hide();
+    value.reveal_address();
     let text = value.text(EXPECTED).ok_or(())?;
-    // What stands before it may be a password.
-    if !text.contains('@') {
-        value.reveal();
-    }
     match text {
         "none" => Ok(Written::Direct),
         "environment" => Ok(Written::Environment),

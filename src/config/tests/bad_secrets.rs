@@ -311,3 +311,83 @@ fn a_file_larger_than_max_file_bytes_is_refused_wherever_that_key_stands() {
         }
     }
 }
+
+#[test]
+fn no_key_that_holds_a_url_an_origin_or_a_host_shows_a_password_or_a_query() {
+    let with_upstream = |url: &str| UPSTREAM.replace("https://crm.example.com", url);
+    for upstream in [
+        with_upstream("https://api.example.com/v2?api_key=hunter2"),
+        with_upstream("https://billing:hunter2@api.example.com"),
+        with_upstream("billing:hunter2@api.example.com"),
+        with_upstream("api.example.com?api_key=hunter2"),
+        with_upstream("https:\\u002f\\u002fbilling:hunter2\\u0040api.example.com"),
+        UPSTREAM.replace("\"https://crm.example.com\"", "{ of = \"hunter2\" }"),
+        format!("{UPSTREAM}host = \"billing:hunter2@proxy\"\n"),
+        format!("{UPSTREAM}hosts = [\"api.example.com\", \"hunter2@api.example.org\"]\n"),
+        format!("{UPSTREAM}tls.server_name = \"billing:hunter2@a\"\n"),
+        format!("{UPSTREAM}proxy = \"http://billing:hunter2@a:1\"\n"),
+        format!("{UPSTREAM}proxy = \"proxy.corp:1?key=hunter2\"\n"),
+        format!("{UPSTREAM}[tracing]\nendpoint = \"https://otlp:4318/?token=hunter2\"\n"),
+        format!("{UPSTREAM}[tracing]\nendpoint = \"billing:hunter2@otlp\"\n"),
+        format!("{UPSTREAM}[kubernetes]\napi_server = \"https://k?x=hunter2\"\n"),
+        format!("{UPSTREAM}[admin]\naddress = \"billing:hunter2@127.0.0.1:1\"\n"),
+        format!("{UPSTREAM}[[egress.rules]]\nhosts = [\"billing:hunter2@a\"]\n"),
+    ] {
+        let shown = refused(&[CREDENTIAL, LISTENER, &upstream]);
+        assert!(!shown.contains("hunter2"), "{upstream}\n{shown}");
+        assert!(shown.contains("***"), "{upstream}\n{shown}");
+    }
+    for listener in [
+        "allow_origins = [\"https://billing:hunter2@a\"]",
+        "hosts = [\"billing:hunter2@a\"]",
+        // The name of an upstream, where its URL was written.
+        "upstreams = [\"https://api.example.com?api_key=hunter2\"]",
+    ] {
+        let listener = format!("{LISTENER}{listener}\n");
+        let shown = refused(&[CREDENTIAL, &listener, UPSTREAM]);
+        assert!(!shown.contains("hunter2"), "{listener}\n{shown}");
+        assert!(shown.contains("***"), "{listener}\n{shown}");
+    }
+    for credential in [
+        CREDENTIAL.replace("https://login", "billing:hunter2@login"),
+        CREDENTIAL.replace("/token\"", "/token?key=hunter2#x\""),
+        format!("{CREDENTIAL}resources = [\"//billing:hunter2@a\"]\n"),
+    ] {
+        let shown = refused(&[&credential, LISTENER, UPSTREAM]);
+        assert!(!shown.contains("hunter2"), "{credential}\n{shown}");
+        assert!(shown.contains("***"), "{credential}\n{shown}");
+    }
+    // What is on a quoted line is masked, whatever is wrong there.
+    let one_line =
+        "upstreams.crm = { url = \"https://a?k=hunter2\", credential = \"crm\", x = 1 }\n";
+    let shown = refused(&[one_line, CREDENTIAL, LISTENER]);
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn the_upstream_of_the_command_line_shows_no_query() {
+    let named = |name: &str, value: &str| {
+        let mut keys = crate::config::ARGUMENT_KEYS.iter();
+        crate::config::Argument {
+            key: keys.find(|key| key.name == name).unwrap(),
+            by_variable: false,
+            value: value.to_owned(),
+        }
+    };
+    for (name, value) in [
+        ("upstream", "https://h/v2?api_key=hunter2"),
+        ("upstream", "billing:hunter2@h"),
+        ("issuer", "billing:hunter2@h"),
+        ("token-endpoint", "billing:hunter2@h"),
+    ] {
+        let mut arguments = crate::config::Arguments::default();
+        arguments.add(named(name, value)).unwrap();
+        let origin = crate::config::ConfigOrigin::Arguments(arguments);
+        let refused = crate::config::ConfigSource::from(origin)
+            .load()
+            .unwrap_err()
+            .to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+        assert!(refused.contains(&format!("--{name} ***")), "{refused}");
+    }
+}

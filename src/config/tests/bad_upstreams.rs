@@ -100,8 +100,8 @@ credential = "crm"
     error: invalid `url` in [upstreams.d]
        --> sidebearer.toml:12:7
         |
-     12 | url = "https://crm.example.com?tenant=1"
-        |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ a query ("?") is not allowed here
+     12 | url = "https://crm.example.com?***"
+        |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ a query ("?") is not allowed here
 
     warning: upstream `e` is never used
        --> sidebearer.toml:14:1
@@ -185,8 +185,8 @@ host = "pim.example.com:"
     error: invalid `host` in [upstreams.erp]
       --> sidebearer.toml:6:8
        |
-     6 | host = "user@erp.example.com"
-       |        ^^^^^^^^^^^^^^^^^^^^^^ expected a host name with or without a port
+     6 | host = "***"
+       |        ^^^^^ expected a host name with or without a port
 
     error: invalid `http` in [upstreams.erp]
       --> sidebearer.toml:7:8

@@ -180,7 +180,7 @@ hosts = ["*.crm", "crm:0", "crm:x", "::1", "http://crm", "crm:443", ""]
       --> sidebearer.toml:9:69
        |
      9 | hosts = ["*.crm", "crm:0", "crm:x", "::1", "http://crm", "crm:443", ""]
-       |                                                                     ^^ expected a host name or IP address, without port
+       |                                                                     ^^ expected a host name with or without a port, such as "crm.internal" or "crm.internal:8443"
     "##);
 }
 

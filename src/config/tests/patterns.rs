@@ -55,6 +55,7 @@ fn syntax<T: 'static>(
         pattern,
         except,
         parse,
+        ..
     } = syntax;
     let is_good = move |text: &str| parse(text).is_ok();
     let except = except.map(|except| Regex::new(&format!("^(?:{})$", (except.pattern)())).unwrap());
