@@ -173,7 +173,10 @@ impl Discovery {
                 200 if discovery::is_document(body) => {
                     "200 but a document without issuer".to_owned()
                 }
-                200 => "200 but no JSON object".to_owned(),
+                200 => match &answer.body {
+                    Ok(_) => "200 but no JSON object".to_owned(),
+                    Err(why) => format!("200 {why}"),
+                },
                 redirect @ 300..=399 => format!("{redirect}, which is not followed"),
                 other => other.to_string(),
             };
