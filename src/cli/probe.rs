@@ -13,6 +13,7 @@ use crate::config::{Credential, Upstream};
 use crate::dpop::{DPOP, Nonce, ProofClaims, ProofKey};
 use crate::http_client::Transport;
 use crate::oauth::{Client, TokenEndpoint, TokenResponse, challenge};
+use crate::path::{Path, check_query};
 use crate::server_clock::ServerClock;
 
 /// `--try UPSTREAM=/PATH`
@@ -30,10 +31,22 @@ impl FromStr for ProbeTarget {
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected UPSTREAM=/PATH, as in crm=/v2/me";
         let (upstream, path) = text.split_once('=').ok_or(EXPECTED)?;
-        let path = Some(path).filter(|path| path.starts_with('/') && !upstream.is_empty());
+        if upstream.is_empty() || !path.starts_with('/') {
+            return Err(EXPECTED.to_owned());
+        }
+        // As the proxy takes it of a request: it would send no other.
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path, None),
+        };
+        let refused = |error| format!("{EXPECTED}; {error}");
+        let path = Path::read(path).map_err(refused)?;
+        query.map_or(Ok(()), check_query).map_err(refused)?;
+        let query = query.map_or_else(String::new, |query| format!("?{query}"));
+        let target = format!("{}{query}", path.written);
         Ok(Self {
             upstream: upstream.to_owned(),
-            path: path.ok_or(EXPECTED)?.parse().map_err(|_| EXPECTED)?,
+            path: target.parse().map_err(|_| EXPECTED)?,
         })
     }
 }
@@ -204,6 +217,18 @@ mod tests {
         let target: ProbeTarget = "crm=/v2/me?fields=a=b".parse().unwrap();
         assert_eq!(target.upstream, "crm");
         assert_eq!(target.path, "/v2/me?fields=a=b");
+        let target: ProbeTarget = "crm=/v2/./me".parse().unwrap();
+        assert_eq!(target.path, "/v2/me");
+        for (refused, why) in [
+            ("crm=/../x", "\"..\""),
+            ("crm=/v2/%2e%2e/x", "\"..\""),
+            ("crm=/x#y", "\"#\""),
+            ("crm=/x?a#y", "\"#\""),
+            ("crm=/x?a=%00", "\"%00\""),
+        ] {
+            let error = refused.parse::<ProbeTarget>().unwrap_err();
+            assert!(error.contains(why), "{refused}: {error}");
+        }
         for wrong in ["crm", "/v2/me", "=/v2/me", "crm=v2", "crm=", "crm=/a b"] {
             let error = wrong.parse::<ProbeTarget>().unwrap_err();
             assert!(error.contains("crm=/v2/me"), "{wrong}: {error}");
