@@ -56,6 +56,14 @@ pub(super) fn page_of(origin: &ConfigOrigin, page: &str) -> Result<Url, CommandE
     }
 }
 
+/// A page at a URL that names a server alone; any other URL as it is.
+pub(super) fn page_of_url(mut url: Url, page: &str) -> Url {
+    if url.path() == "/" && url.query().is_none() {
+        url.set_path(page);
+    }
+    url
+}
+
 fn said_page(said: &OsStr, page: &str) -> Result<Url, CommandError> {
     let address = said.to_str().and_then(|said| said.parse().ok());
     let address = address.ok_or_else(|| {
@@ -89,6 +97,20 @@ mod tests {
     fn without_a_configuration_the_default_admin_address_is_asked() {
         let url = configured_page(Path::new("/nowhere/sidebearer.toml"), "/readyz");
         assert_eq!(url.as_str(), "http://127.0.0.1:7090/readyz");
+    }
+
+    #[test]
+    fn a_url_without_a_path_is_asked_for_the_page() {
+        for (url, asked) in [
+            ("http://a:1", "http://a:1/readyz"),
+            ("http://a:1/", "http://a:1/readyz"),
+            ("http://a:1/x", "http://a:1/x"),
+            ("http://a:1/?x", "http://a:1/?x"),
+            ("http://a:1/readyz?full", "http://a:1/readyz?full"),
+        ] {
+            let url = page_of_url(url.parse().unwrap(), "/readyz");
+            assert_eq!(url.as_str(), asked);
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub enum Command {
         /// Ask the running sidebearer, and show tokens, connections and limits as they are now
         #[arg(long)]
         live: bool,
-        /// What to ask; default: /explain at the admin address of the configuration
+        /// What to ask, /explain if it has no path; default: /explain at the admin address of the configuration
         #[arg(long = "url", value_name = "URL", requires = "live")]
         asked: Option<Url>,
         /// The configuration.
@@ -148,7 +148,7 @@ pub enum Command {
     },
     /// Have a running sidebearer read its configuration again; exit 2 if it is refused
     Reload {
-        /// What to ask; default: /reload at the admin address of the configuration
+        /// What to ask, /reload if it has no path; default: /reload at the admin address of the configuration
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
         /// Where a process without a configuration file has its admin address.
@@ -160,7 +160,7 @@ pub enum Command {
     },
     /// Exit 0 when sidebearer is ready: a probe for images without a shell
     Health {
-        /// What to ask; default: /readyz at the admin address of the configuration
+        /// What to ask, /readyz if it has no path; default: /readyz at the admin address of the configuration
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
         /// Where a process without a configuration file has its admin address.
@@ -281,6 +281,7 @@ impl Command {
                 };
                 if live {
                     let page = || admin_address::page_of(&config.origin, "/explain");
+                    let asked = asked.map(|url| admin_address::page_of_url(url, "/explain"));
                     let url = asked.map_or_else(page, Ok)?;
                     block_on(explain::run_live(&question, url))?
                 } else {
@@ -292,14 +293,16 @@ impl Command {
             Self::Demo { once } => demo::start(once),
             Self::Redirect { command } => redirect::run(command),
             Self::Reload { url, admin, config } => {
+                let url = url.map(|url| admin_address::page_of_url(url, "/reload"));
                 let url = url.map_or_else(|| admin.page(&config, "/reload"), Ok)?;
                 block_on(reload::run(url))?
             }
             Self::Health { url, admin, config } => {
+                let url = url.map(|url| admin_address::page_of_url(url, "/readyz"));
                 let url = url.map_or_else(|| admin.page(&config, "/readyz"), Ok)?;
                 block_on(health::run(url))?
             }
-            Self::Completions { shell } => completions::run(shell, &mut Cli::command()),
+            Self::Completions { shell } => completions::run(shell, &Cli::command()),
             Self::Man => man::run(Cli::command()),
             Self::Schema => schema::run(),
         }

@@ -23,10 +23,13 @@ const MOVES_AGAIN: Duration = Duration::from_millis(100);
 /// The mistakes for which it was refused, or why there was no answer.
 pub(super) async fn run(url: Url) -> Result<(), CommandError> {
     match post_once_it_listens(&url).await {
-        Ok((StatusCode::OK, text)) => print(match field(&text, "generation") {
-            Some(generation) => format!("reloaded: snapshot {generation}"),
-            None => "reloaded".to_owned(),
-        }),
+        Ok((StatusCode::OK, text)) => match field(&text, "generation") {
+            Some(generation) => print(format!("reloaded: snapshot {generation}")),
+            // Any other server that takes a POST.
+            None => Err(CommandError::Failed(format!(
+                "{url} answered 200, but not as a sidebearer does that has reloaded: is this its admin address?"
+            ))),
+        },
         Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
             print_note(field(&text, "text").unwrap_or(text));
             Err(CommandError::Usage(
