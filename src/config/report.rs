@@ -36,6 +36,8 @@ pub(super) struct Report<'a> {
     /// What may be shown though it is hidden, but for what is secret in a URL. Almost every value is here, so that
     /// no more is asked about them before the end.
     revealed: RefCell<Vec<Revealed>>,
+    /// What must not be shown though it is revealed, as [`Self::hidden`] has it.
+    concealed: RefCell<BTreeMap<(usize, usize), Range<usize>>>,
 }
 
 /// A scalar that was read as something that is not a secret.
@@ -80,6 +82,7 @@ impl<'a> Report<'a> {
             findings: RefCell::default(),
             hidden: RefCell::default(),
             revealed: RefCell::default(),
+            concealed: RefCell::default(),
         }
     }
 
@@ -182,6 +185,13 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Hides the string of `value`, whether it is revealed before or after.
+    pub(super) fn conceal(&self, file: usize, value: &Spanned<DeValue<'_>>) {
+        let span = self.shown_span(file, value);
+        let mut concealed = self.concealed.borrow_mut();
+        concealed.insert((file, span.start), span);
+    }
+
     /// What stays hidden of a scalar that is revealed, if anything.
     fn still_hidden(&self, revealed: &Revealed) -> Option<Range<usize>> {
         let span = &revealed.span;
@@ -243,6 +253,7 @@ impl<'a> Report<'a> {
                 None => drop(hidden.remove(&place)),
             }
         }
+        hidden.extend(self.concealed.take());
         let mut hidden_of_file = vec![Vec::new(); self.sources.len()];
         for ((file, _), span) in hidden {
             hidden_of_file[file].push(span);

@@ -176,6 +176,11 @@ impl<'a> Value<'a> {
         self.report.hide(self.place.file, self.value);
     }
 
+    /// Keeps it out of quoted lines, whatever it was read as.
+    pub(super) fn conceal(&self) {
+        self.report.conceal(self.place.file, self.value);
+    }
+
     /// Shows it on quoted lines, though what stands around it is hidden.
     pub(super) fn reveal(&self) {
         self.report.reveal(self.place.file, self.value, false);

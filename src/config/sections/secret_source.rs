@@ -8,7 +8,7 @@ use super::super::keys::{SECRET_SOURCE, SECRET_SOURCE_TABLE};
 use super::super::kinds::{SecretText, Whitespace};
 use super::super::permissions;
 use super::super::read::{Key, Section};
-use super::super::settings::file::{is_no_name, shown};
+use super::super::settings::file::{is_no_name, may_be_secret, shown};
 use super::super::settings::{Secret, SecretError, SecretSource};
 use super::super::value::Value;
 
@@ -55,12 +55,14 @@ fn read(
         found => found,
     };
     // A word that is no file may be the secret itself.
-    let is_word = |file: &Value<'_>| {
-        file.text("")
-            .is_some_and(|path| !path.contains('/') && !is_no_name(path))
+    let is_secret = |file: &Value<'_>| {
+        file.text("").is_some_and(|path| {
+            let is_word = !path.contains('/') && !is_no_name(path);
+            is_word || may_be_secret(&files.path(path))
+        })
     };
     let failed = matches!(found, Err(SecretError::File { .. }));
-    let named = named.filter(|file| !(failed && is_word(file)));
+    let named = named.filter(|file| !(failed && is_secret(file)));
     if let Some(file) = &named {
         file.reveal();
     }
@@ -100,11 +102,16 @@ fn variable<'a>(value: &Value<'a>) -> Option<&'a str> {
 /// The error in words. Of a variable the quoted line says the name, unless it is masked.
 fn unreadable(error: &SecretError, is_shown: bool, files: &FileRules<'_>) -> (String, String) {
     match error {
-        SecretError::File { reason, .. } if !is_shown => (
+        SecretError::File { path, reason } if !is_shown => (
             format!("cannot be read from its file: {reason}"),
             format!(
-                "expected the path of a readable file; a word without \"/\" may be the secret itself and is not repeated, and \
-                 as a path it starts at {}",
+                "expected the path of a readable file; {} may be the secret itself and is not repeated, and as a path it starts \
+                 at {}",
+                if may_be_secret(Path::new(path)) {
+                    "what looks like base64"
+                } else {
+                    "a word without \"/\""
+                },
                 files.base()
             ),
         ),

@@ -20,12 +20,46 @@ pub struct NamedFile {
 
 /// A path in a message. What is not a path may be a key or a token that was written where its file belongs.
 pub(in crate::config) fn shown(path: &Path) -> String {
-    let path = path.display().to_string();
-    if path.split('/').any(is_no_name) {
+    let text = path.display().to_string();
+    if text.split('/').any(is_no_name) {
         "its file: what stands there is no path".to_owned()
+    } else if may_be_secret(path) {
+        "its file: what stands there may be the secret itself".to_owned()
     } else {
-        path
+        text
     }
+}
+
+/// Whether a path that leads nowhere may be a key or a token in base64 that was written in its place. A slash is a sign
+/// of base64 too, so that what is told by is that no directory of it is there, and that it has capital and small letters
+/// and digits, or `+` or `=`. A single name is taken for a secret only where it is as long as one.
+pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
+    const SHORTEST: usize = 32;
+    let named = path.to_owned();
+    let missing = files::run_within_timeout(path, move || Ok(missing_part(&named)));
+    // What cannot be looked at is there in some way.
+    let Some(missing) = missing.ok().flatten() else {
+        return false;
+    };
+    let has = |of: fn(&char) -> bool| missing.chars().any(|c| of(&c));
+    let is_base64 = missing
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
+    let is_mixed =
+        has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
+    let is_long = missing.contains('/') || missing.len() >= SHORTEST;
+    is_base64 && is_long && (is_mixed || missing.contains(['+', '=']))
+}
+
+/// What of a path is not there: all below the last directory that is.
+fn missing_part(path: &Path) -> Option<String> {
+    let is_there = |path: &Path| path.as_os_str().is_empty() || path.symlink_metadata().is_ok();
+    if is_there(path) {
+        return None;
+    }
+    let there = path.ancestors().find(|path| is_there(path))?;
+    let missing = path.strip_prefix(there).ok()?;
+    Some(missing.to_str()?.to_owned())
 }
 
 /// Whether it is something else than the name of a file: PEM, a JWT or JWK, or several lines.

@@ -391,3 +391,59 @@ fn the_upstream_of_the_command_line_shows_no_query() {
         assert!(refused.contains(&format!("--{name} ***")), "{refused}");
     }
 }
+
+#[test]
+fn base64_in_the_place_of_a_path_is_not_shown_and_a_path_is() {
+    let secrets = [
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC/BKcwggSj",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "q8f/3kd+Zx1Pq==",
+        "/K7MDENG/bPxRfiCY",
+    ];
+    let paths = [
+        "/etc/secrets/client-secret",
+        "/nowhere/secrets/crm",
+        "secrets/crm",
+        "secrets/Crm2.key",
+        "/etc/Client2",
+    ];
+    let lines = |path: &str| {
+        [
+            CREDENTIAL.replace("file = \"secret\"", &format!("file = \"{path}\"")),
+            beside(&format!(
+                "auth_method = \"private_key_jwt\"\nprivate_key = {{ file = \"{path}\" }}"
+            )),
+            beside(&format!(
+                "token_headers = {{ x = {{ file = \"{path}\" }} }}"
+            )),
+            beside(&format!(
+                "tls = {{ certificate_file = \"{path}\", key_file = \"{path}\" }}"
+            )),
+            beside(&format!("tls.ca_file = \"{path}\"")),
+            format!("{CREDENTIAL}[callers.a]\nkey = {{ file = \"{path}\" }}\n"),
+            format!(
+                "{CREDENTIAL}[callers.a.token]\nissuer = \"x\"\naudience = \"x\"\njwks_file = \"{path}\"\n"
+            ),
+        ]
+    };
+    for secret in secrets {
+        for credential in lines(secret) {
+            let shown = refused(&[&credential, LISTENER, UPSTREAM]);
+            let part = secret.rsplit('/').next().unwrap();
+            assert!(!shown.contains(part), "{credential}\n{shown}");
+        }
+    }
+    for path in paths {
+        for credential in lines(path) {
+            let shown = refused(&[&credential, LISTENER, UPSTREAM]);
+            assert!(shown.contains(path), "{credential}\n{shown}");
+        }
+    }
+    // A single name is as long as a secret, or it is a name.
+    let [long, name] = ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj", "Crm2"].map(|path| {
+        let line = beside(&format!("tls.ca_file = \"{path}\""));
+        refused(&[&line, LISTENER, UPSTREAM])
+    });
+    assert!(!long.contains("MIIEvQ"), "{long}");
+    assert!(name.contains("Crm2"), "{name}");
+}
