@@ -21,6 +21,8 @@ const HEADING: &str = "In place of a file";
 const FILE: &str = "config";
 const NEW_FILE: &str = "path";
 const FILE_VARIABLE: &str = "SIDEBEARER_CONFIG";
+/// Where `health` and `reload` ask, whatever a file says.
+pub(super) const ADMIN_VARIABLE: &str = "SIDEBEARER_ADMIN";
 const USUAL_FILE: &str = "/etc/sidebearer/sidebearer.toml";
 
 /// Which configuration file.
@@ -126,12 +128,17 @@ impl Args for ConfigChoice {
 impl FromArgMatches for ConfigChoice {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let file = ConfigPath::from_arg_matches(matches)?;
-        let ConfigArguments { arguments, names } = ConfigArguments::from_arg_matches(matches)?;
-        if names.is_empty() {
+        let ConfigArguments {
+            arguments,
+            mut names,
+        } = ConfigArguments::from_arg_matches(matches)?;
+        // A container has one environment for `run` and for `health`, to which alone it says something beside a file.
+        if names.iter().all(|name| name == ADMIN_VARIABLE) {
             return Ok(Self {
                 origin: file.path.into(),
             });
         }
+        names.retain(|name| name != ADMIN_VARIABLE);
         let is_empty = matches
             .get_one::<OsString>(FILE)
             .is_none_or(|path| path.is_empty());

@@ -270,3 +270,42 @@ async fn what_is_explained_and_which_token_comes_is_told_without_a_file_too() {
     assert_eq!(live.code, 0, "{live:?}");
     assert!(live.stdout.contains("\ntoken         "), "{live:?}");
 }
+
+#[tokio::test]
+async fn the_admin_variable_alone_is_no_configuration() {
+    let setup = Setup::new();
+    let path = setup.path("new.toml");
+    let mut init = command(&["init", &path, "--offline"]);
+    for (name, value) in setup.given() {
+        add(&mut init, name, &value, false);
+    }
+    assert_eq!(run(init).await.code, 0);
+    let mut by_argument = command(&["check", "--config", &path]);
+    by_argument.env("SIDEBEARER_ADMIN", "127.0.0.1:9");
+    let mut by_variable = command(&["check"]);
+    by_variable
+        .env("SIDEBEARER_ADMIN", "127.0.0.1:9")
+        .env("SIDEBEARER_CONFIG", &path);
+    for checked in [by_argument, by_variable] {
+        let ended = run(checked).await;
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (0, "ok\n"),
+            "{ended:?}"
+        );
+    }
+    let mut usual = command(&["check"]);
+    usual.env("SIDEBEARER_ADMIN", "127.0.0.1:9");
+    let ended = run(usual).await;
+    let file = "/etc/sidebearer/sidebearer.toml";
+    assert!(ended.stderr.contains(file), "{ended:?}");
+    // Other arguments still are one.
+    let mut both = command(&["check", "--config", &path, "--client-id", "x"]);
+    both.env("SIDEBEARER_ADMIN", "127.0.0.1:9");
+    let ended = run(both).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended.stderr.contains("no room for --client-id:"),
+        "{ended:?}"
+    );
+}
