@@ -37,7 +37,7 @@ mod words;
 
 pub use arguments::{
     ARGUMENT_KEYS, Argument, ArgumentKey, Arguments, ArgumentsError, SECRET_VARIABLE,
-    misspelt_variable,
+    SECRET_VARIABLE_OF_FILE, misspelt_variable,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use load::{ConfigOrigin, ConfigSource, Loaded, admin_address, load};

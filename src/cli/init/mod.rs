@@ -11,7 +11,10 @@ use self::new_file::NewFile;
 use super::arguments::{ConfigArguments, NewConfigPath};
 use super::output::{CommandError, block_on, print, print_note};
 use super::{check, online, terminal};
-use crate::config::{Arguments, ConfigOrigin};
+use crate::config::{Arguments, ConfigOrigin, SECRET_VARIABLE, SECRET_VARIABLE_OF_FILE};
+
+/// How the variable that holds the secret is called among the arguments.
+const SECRET_VARIABLE_NAME: &str = "client-secret";
 
 /// What is said at the top of the file.
 const HEADER: &str = "\
@@ -69,6 +72,11 @@ pub(super) fn run(request: InitArguments) -> Result<(), CommandError> {
         secret.into_iter().for_each(NewFile::keep);
         Ok::<_, CommandError>(loaded)
     })?;
+    if arguments.get(SECRET_VARIABLE_NAME).is_some() {
+        print_note(format_args!(
+            "the file takes the secret from the variable {SECRET_VARIABLE_OF_FILE}: set that one in place of {SECRET_VARIABLE}"
+        ));
+    }
     if is_printed {
         return Ok(());
     }

@@ -3,6 +3,9 @@
 /// The variable that may hold the secret of the client itself.
 pub const SECRET_VARIABLE: &str = "SIDEBEARER_CLIENT_SECRET";
 
+/// The variable that a file names which says the same: beside a file the other one says something twice.
+pub const SECRET_VARIABLE_OF_FILE: &str = "CLIENT_SECRET";
+
 /// A key of a configuration as an argument or an environment variable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ArgumentKey {

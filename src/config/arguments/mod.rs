@@ -8,5 +8,5 @@ mod text;
 mod words;
 
 pub use given::{Argument, Arguments, ArgumentsError, misspelt_variable};
-pub use keys::{ARGUMENT_KEYS, ArgumentKey, SECRET_VARIABLE};
+pub use keys::{ARGUMENT_KEYS, ArgumentKey, SECRET_VARIABLE, SECRET_VARIABLE_OF_FILE};
 pub(super) use text::ArgumentText;

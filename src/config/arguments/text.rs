@@ -5,7 +5,7 @@ use std::ops::Range;
 use url::{Host, Url};
 
 use super::given::{Argument, Arguments};
-use super::keys::{ArgumentForm, ArgumentTable};
+use super::keys::{ArgumentForm, ArgumentTable, SECRET_VARIABLE_OF_FILE};
 
 /// What upstream and credential are called where the host of the API gives no name.
 const ANY_NAME: &str = "api";
@@ -156,6 +156,9 @@ impl ArgumentText {
                 format!("{{ file = {} }}", quoted(said))
             }
             ArgumentForm::SecretFile => format!("{{ file = {} }}", quoted(&absolute(said))),
+            ArgumentForm::SecretVariable if self.is_for_file => {
+                format!("{{ env = {} }}", quoted(SECRET_VARIABLE_OF_FILE))
+            }
             ArgumentForm::SecretVariable => {
                 format!("{{ env = {} }}", quoted(argument.key.variable))
             }

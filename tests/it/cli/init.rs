@@ -321,3 +321,30 @@ async fn a_private_key_is_asked_for_where_the_method_needs_one() {
     let expected = format!("private_key = {{ file = \"{key}\" }}");
     assert!(shown.contains(&expected), "{shown}");
 }
+
+#[tokio::test]
+async fn what_it_writes_of_a_secret_in_a_variable_can_be_run() {
+    let setup = Setup::new();
+    let path = setup.path("new.toml");
+    let mut init = command(&["init", &path]);
+    for (name, value) in setup.given() {
+        if name != "client-secret-file" {
+            add(&mut init, name, &value, false);
+        }
+    }
+    init.env("SIDEBEARER_CLIENT_SECRET", "s3cret");
+    let ended = run(init).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.stderr.contains("variable CLIENT_SECRET:"),
+        "{ended:?}"
+    );
+    let mut checked = command(&["check", "--online", "--config", &path]);
+    checked.env("CLIENT_SECRET", "s3cret");
+    let ended = run(checked).await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, "ok\n"),
+        "{ended:?}"
+    );
+}

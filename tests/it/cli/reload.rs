@@ -64,3 +64,23 @@ async fn reload_asks_where_a_changed_configuration_moves_the_admin_pages() {
     let done = run(command(&["reload", "--config", path.to_str().unwrap()])).await;
     assert_eq!(done.code, 0, "{done:?}");
 }
+
+#[tokio::test]
+async fn a_url_is_asked_for_the_page_of_the_command_and_its_answer_is_checked() {
+    let (api, idp) = (Api::open(), Idp::start());
+    let process = Process::start(&smallest(&api, &idp)).await;
+    let admin = format!("http://{}", process.admin());
+    let done = run(command(&["reload", "--url", &admin])).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.starts_with("reloaded: snapshot "), "{done:?}");
+    let ready = run(command(&["health", "--url", &admin])).await;
+    assert_eq!(ready.code, 0, "{ready:?}");
+    // The listener of the service, whose API answers 200.
+    let app = format!("http://{}/x", process.address());
+    let other = run(command(&["reload", "--url", &app])).await;
+    assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{other:?}");
+    assert!(
+        other.stderr.contains("is this its admin address?"),
+        "{other:?}"
+    );
+}
