@@ -78,7 +78,8 @@ async fn a_connection_that_is_intercepted_no_more_ends_when_nothing_is_under_way
         assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
         running.reconfigure(old, new).await;
         // The first request of a connection may be on its way: a new connection is given its time.
-        let _ = idle.read(&mut [0]).await;
+        let closed = tokio::time::timeout(crate::support::PATIENCE, idle.read(&mut [0])).await;
+        let _ = closed.expect("the idle connection ends");
         let ended = async {
             let mut looks = crate::support::Looks::default();
             while sender.ready().await.is_ok() {
