@@ -16,6 +16,7 @@ use x509_parser::prelude::FromDer;
 
 use super::certificates::{NO_CERTIFICATE, certificates};
 use super::name::CertifiedName;
+use super::name_constraints::{ChainConstraints, NameTree};
 use super::signing::{SCHEMES, key_identifier};
 
 /// The certificate of an issuer and those above it.
@@ -32,7 +33,7 @@ pub struct Chain {
     pub(super) key_identifier: Vec<u8>,
     not_before: Duration,
     not_after: Duration,
-    is_constrained: bool,
+    pub(super) constraints: ChainConstraints,
 }
 
 /// A certificate that may sign, with the certificates above it and its key.
@@ -94,7 +95,7 @@ impl Chain {
             .iter()
             .map(|each| seconds(each.parsed.validity().not_after.timestamp()));
         let (not_before, not_after) = (begins.max(), ends.min());
-        let is_constrained = chain.iter().any(CaCertificate::is_constrained);
+        let constraints = ChainConstraints::of(chain.iter().map(|each| &each.parsed));
         let issuer = chain.first().map(|issuer| {
             let issuer = &issuer.parsed;
             let public_key = issuer.public_key().raw.to_owned();
@@ -115,8 +116,18 @@ impl Chain {
             key_identifier,
             not_before: not_before.unwrap_or_default(),
             not_after: not_after.unwrap_or_default(),
-            is_constrained,
+            constraints,
         })
+    }
+
+    /// All that the issuer of a chain in PEM may sign for, be it in use or not. `None` if it is malformed.
+    pub(super) fn names(pem: &[u8]) -> Option<Vec<NameTree>> {
+        let chain = certificates(pem).ok()?;
+        let parsed = chain
+            .iter()
+            .map(|each| Some(CaCertificate::parse("a certificate", each).ok()?.parsed));
+        let parsed: Vec<_> = parsed.collect::<Option<_>>()?;
+        Some(ChainConstraints::of(parsed.iter()).names())
     }
 
     /// The root, which clients have to trust.
@@ -136,7 +147,27 @@ impl Chain {
 
     /// Whether any of its certificates limits the names that the issuer may sign for.
     pub fn is_constrained(&self) -> bool {
-        self.is_constrained
+        !self.constraints.is_empty()
+    }
+
+    /// Whether its certificates let the issuer sign for each of the domains. The key is not needed for this; what has one
+    /// is judged by [`Issuer::check_domains`].
+    ///
+    /// # Errors
+    /// One of them is not permitted.
+    pub fn check_domains(&self, domains: &[String]) -> Result<(), IssuerError> {
+        for domain in domains {
+            let refused = |reason: &str| IssuerError::Domain {
+                domain: domain.clone(),
+                reason: reason.to_owned(),
+            };
+            let name = CertifiedName::parse(domain);
+            let name = name.ok_or_else(|| refused("it is no host name"))?;
+            if !self.constraints.permit(&NameTree::of_name(&name)) {
+                return Err(refused("its name constraints do not permit it"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -230,12 +261,6 @@ impl<'a> CaCertificate<'a> {
             return refuse(&format!("is not valid before {}", validity.not_before));
         }
         Ok(())
-    }
-
-    fn is_constrained(&self) -> bool {
-        self.parsed
-            .name_constraints()
-            .is_ok_and(|found| found.is_some())
     }
 }
 

@@ -16,7 +16,7 @@ pub use error::KeyDirectoryError;
 
 use super::certificates::{certificates, to_pem};
 use super::create::create;
-use super::issuer::{Issuer, IssuerError};
+use super::issuer::{Chain, Issuer, IssuerError};
 
 /// The key of the issuer.
 pub const KEY_FILE: &str = "issuer.key";
@@ -49,6 +49,15 @@ pub struct HeldIssuer {
     pub chain: Vec<u8>,
     /// PEM.
     pub key: Zeroizing<Vec<u8>>,
+}
+
+/// What becomes of a switch to an issuer that may sign for less than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FewerNames {
+    /// Nothing is changed.
+    Refused,
+    /// It is meant.
+    Allowed,
 }
 
 /// What a switch to the next issuer has done.
@@ -193,8 +202,13 @@ impl KeyDirectory {
     /// switch that was interrupted is finished.
     ///
     /// # Errors
-    /// There is no next issuer, it cannot be used, or the files cannot be replaced.
-    pub fn switch(&self, now: SystemTime) -> Result<Switched, KeyDirectoryError> {
+    /// There is no next issuer, it cannot be used or may not sign for all names of the one before, or the files cannot be
+    /// replaced.
+    pub fn switch(
+        &self,
+        now: SystemTime,
+        fewer_names: FewerNames,
+    ) -> Result<Switched, KeyDirectoryError> {
         let _lock = self.lock()?;
         let Some(next) = self.content(NEXT_CHAIN_FILE)? else {
             let help = "`sidebearer ca create --successor` makes it";
@@ -210,7 +224,7 @@ impl KeyDirectory {
                 .key(KEY_FILE)?
                 .ok_or_else(|| self.half(NEXT_CHAIN_FILE, NEXT_KEY_FILE))?,
         };
-        Issuer::read(&next, &key, now).map_err(|error| {
+        let next = Issuer::read(&next, &key, now).map_err(|error| {
             let of_key = matches!(error, IssuerError::Key(_)) && is_interrupted;
             if of_key {
                 return self.half(NEXT_CHAIN_FILE, NEXT_KEY_FILE);
@@ -218,6 +232,10 @@ impl KeyDirectory {
             let path = self.file(NEXT_CHAIN_FILE);
             KeyDirectoryError::Issuer { path, error }
         })?;
+        // What was interrupted was allowed, and the key of before is gone.
+        if fewer_names == FewerNames::Refused && !is_interrupted {
+            self.check_names(next.chain())?;
+        }
         self.keep_root()?;
         // In this order: what is left after an interruption is known by the key being where it belongs.
         if !is_interrupted {
@@ -230,6 +248,19 @@ impl KeyDirectory {
         } else {
             Switched::Whole
         })
+    }
+
+    /// That the next issuer may sign for all that the issuer may. One that cannot be read has no names to keep.
+    fn check_names(&self, next: &Chain) -> Result<(), KeyDirectoryError> {
+        let chain = self.content(CHAIN_FILE)?.unwrap_or_default();
+        let names = Chain::names(&chain).unwrap_or_default();
+        match names.iter().find(|name| !next.constraints.permit(name)) {
+            None => Ok(()),
+            Some(name) => Err(KeyDirectoryError::Names {
+                path: self.file(NEXT_CHAIN_FILE),
+                name: name.to_string(),
+            }),
+        }
     }
 
     /// Adds the root of the issuer to those of before.

@@ -8,6 +8,7 @@ mod issuer;
 mod key_directory;
 mod leaf;
 mod name;
+mod name_constraints;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ pub use certificates::{certificates, to_pem};
 pub use create::{NewIssuer, create};
 pub use issuer::{Chain, Issuer, IssuerError};
 pub use key_directory::{
-    CHAIN_FILE, HeldIssuer, KEY_FILE, KeyDirectory, KeyDirectoryError, NEXT_CHAIN_FILE,
+    CHAIN_FILE, FewerNames, HeldIssuer, KEY_FILE, KeyDirectory, KeyDirectoryError, NEXT_CHAIN_FILE,
     NEXT_KEY_FILE, OtherRoots, PREVIOUS_FILE, Switched,
 };
 pub use leaf::{Leaf, LeafError};

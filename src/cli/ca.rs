@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 
 use super::output::{CommandError, print};
 use crate::ca::{
-    CHAIN_FILE, KEY_FILE, KeyDirectory, KeyDirectoryError, NEXT_CHAIN_FILE, NEXT_KEY_FILE, Switched,
+    CHAIN_FILE, FewerNames, KEY_FILE, KeyDirectory, KeyDirectoryError, NEXT_CHAIN_FILE,
+    NEXT_KEY_FILE, Switched,
 };
 use crate::config;
 
@@ -21,6 +22,9 @@ pub enum CaCommand {
         /// The key directory
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// Switch also to a successor that may not sign for all that the CA may sign for now
+        #[arg(long)]
+        fewer_names: bool,
     },
 }
 
@@ -45,7 +49,11 @@ pub struct CreateCa {
 pub(super) fn run(command: &CaCommand) -> Result<(), CommandError> {
     match command {
         CaCommand::Create(wanted) => create(wanted),
-        CaCommand::Switch { directory } => switch(directory),
+        CaCommand::Switch {
+            directory,
+            fewer_names: true,
+        } => switch(directory, FewerNames::Allowed),
+        CaCommand::Switch { directory, .. } => switch(directory, FewerNames::Refused),
     }
 }
 
@@ -73,9 +81,10 @@ fn create(wanted: &CreateCa) -> Result<(), CommandError> {
     print(format_args!("made {chain} and {key}"))
 }
 
-fn switch(directory: &Path) -> Result<(), CommandError> {
+fn switch(directory: &Path, fewer_names: FewerNames) -> Result<(), CommandError> {
     let directory = KeyDirectory::new(directory);
-    let switched = directory.switch(SystemTime::now()).map_err(failed)?;
+    let switched = directory.switch(SystemTime::now(), fewer_names);
+    let switched = switched.map_err(failed)?;
     let chain = directory.file(CHAIN_FILE).display().to_string();
     print(match switched {
         Switched::Whole => format!("the successor is in use: {chain}"),

@@ -364,7 +364,7 @@ mod tests {
         ));
         assert!(matches!(
             parse("ca switch /ca").unwrap(),
-            Command::Ca(CaCommand::Switch { directory }) if directory.as_os_str() == "/ca"
+            Command::Ca(CaCommand::Switch { directory, fewer_names: false }) if directory.as_os_str() == "/ca"
         ));
         assert!(matches!(
             parse("redirect print --to 15001 --ports 80,443 --uid 64201").unwrap(),

@@ -34,6 +34,14 @@ pub(super) fn check_configuration(report: &Report<'_>, place: &SourceSpan, path:
     }
 }
 
+/// The same of a directory from which clients read whom they trust.
+pub(super) fn check_trust_directory(report: &Report<'_>, place: &SourceSpan, path: &Path) {
+    if let Some(open) = open_to_all(path) {
+        let message = "`trust_directory` can be changed by every user";
+        report.warning(place, message, help(&open));
+    }
+}
+
 fn help(open: &Path) -> String {
     format!("take that permission away: chmod o-w {}", open.display())
 }

@@ -112,7 +112,10 @@ impl Interceptor {
         })?;
         let checked = issuer.check_domains(&settings.domains, now);
         checked.map_err(|error| wrong(CHAIN_FILE, error))?;
-        let next = held.next.as_deref().map(|next| Chain::read(next, now));
+        let next = held.next.as_deref().map(|next| {
+            let next = Chain::read(next, now)?;
+            next.check_domains(&settings.domains).map(|()| next)
+        });
         let next = next
             .transpose()
             .map_err(|error| wrong(NEXT_CHAIN_FILE, error))?;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::leaves::MOST_LEAVES;
 use super::*;
-use crate::ca::Switched;
+use crate::ca::{FewerNames, Switched};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -100,7 +100,9 @@ fn a_successor_is_published_before_it_signs_and_its_predecessor_after_that() {
     assert_eq!(second.expiry().count(), 2);
 
     assert_eq!(
-        directory.switch(SystemTime::now()).unwrap(),
+        directory
+            .switch(SystemTime::now(), FewerNames::Refused)
+            .unwrap(),
         Switched::Whole
     );
     let third = Interceptor::open(&settings, Some(&second)).unwrap();

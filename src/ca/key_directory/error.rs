@@ -56,6 +56,18 @@ pub enum KeyDirectoryError {
         /// What is wrong with it.
         error: IssuerError,
     },
+    /// The next issuer may sign for less than the issuer.
+    #[error(
+        "{}: the successor may not sign for {name}, for which the issuer may; nothing was changed. Take the successor away and \
+         make another one with `--domain` for each name, or switch with `--fewer-names` if nothing needs it any more",
+        path.display()
+    )]
+    Names {
+        /// The file of the next issuer.
+        path: PathBuf,
+        /// What is missing.
+        name: String,
+    },
     /// A CA cannot be made for these domains.
     #[error("no CA can be made: {0}")]
     Create(#[from] rcgen::Error),

@@ -202,7 +202,7 @@ fn a_command_that_was_interrupted_leaves_nothing_to_the_next() {
             assert_ne!(fs::read(directory.file(key)).unwrap(), first);
             directory.read().unwrap();
             if key == NEXT_KEY_FILE {
-                let switched = directory.switch(SystemTime::now());
+                let switched = directory.switch(SystemTime::now(), FewerNames::Allowed);
                 assert_eq!(switched.unwrap(), Switched::Whole);
             }
         }
@@ -235,7 +235,10 @@ fn a_switch_that_was_interrupted_is_finished() {
     let (_dir, directory) = directory();
     directory.create(&example()).unwrap();
     let missing = "CA/next.pem is missing: `sidebearer ca create --successor` makes it";
-    assert_eq!(refused(&directory, directory.switch(now)), missing);
+    assert_eq!(
+        refused(&directory, directory.switch(now, FewerNames::Refused)),
+        missing
+    );
     let old = certificates(&fs::read(directory.file(CHAIN_FILE)).unwrap()).unwrap();
     directory.create_successor(&example()).unwrap();
     let next = fs::read(directory.file(NEXT_CHAIN_FILE)).unwrap();
@@ -244,10 +247,16 @@ fn a_switch_that_was_interrupted_is_finished() {
     let key = fs::read(directory.file(NEXT_KEY_FILE)).unwrap();
     fs::remove_file(directory.file(NEXT_KEY_FILE)).unwrap();
     let half = "CA/next.pem is there without next.key: put both there, or take it away";
-    assert_eq!(refused(&directory, directory.switch(now)), half);
+    assert_eq!(
+        refused(&directory, directory.switch(now, FewerNames::Refused)),
+        half
+    );
     // Interrupted when the key had its place.
     fs::write(directory.file(KEY_FILE), &key).unwrap();
-    assert_eq!(directory.switch(now).unwrap(), Switched::Finished);
+    assert_eq!(
+        directory.switch(now, FewerNames::Refused).unwrap(),
+        Switched::Finished
+    );
     assert_eq!(fs::read(directory.file(CHAIN_FILE)).unwrap(), next);
     let kept = certificates(&fs::read(directory.file(PREVIOUS_FILE)).unwrap()).unwrap();
     assert_eq!(kept, old[1..]);
@@ -255,9 +264,61 @@ fn a_switch_that_was_interrupted_is_finished() {
 
     // The roots of all before it stay.
     directory.create_successor(&example()).unwrap();
-    assert_eq!(directory.switch(now).unwrap(), Switched::Whole);
+    assert_eq!(
+        directory.switch(now, FewerNames::Refused).unwrap(),
+        Switched::Whole
+    );
     let kept = certificates(&fs::read(directory.file(PREVIOUS_FILE)).unwrap()).unwrap();
     assert_eq!(kept.len(), 2);
     let (others, issuer) = directory.read().unwrap();
     assert!(others.next.is_none() && issuer.is_some());
+}
+
+#[test]
+fn a_successor_for_fewer_names_takes_no_place_unless_that_is_meant() {
+    let now = SystemTime::now();
+    for (before, after, missing) in [
+        (
+            &["example.com"][..],
+            &["example.org"][..],
+            Some("\"example.com\""),
+        ),
+        (
+            &["example.com"],
+            &["a.example.com"],
+            Some("\"example.com\""),
+        ),
+        (
+            &["example.com", "10.1.2.3"],
+            &["example.com"],
+            Some("\"10.1.2.3\""),
+        ),
+        (
+            &["10.1.2.3", "[2001:db8::1]"],
+            &["10.1.2.3"],
+            Some("\"2001:db8::1\""),
+        ),
+        (&["a.example.com"], &["example.com"], None),
+        (&["10.1.2.3"], &["example.com", "10.1.2.3"], None),
+    ] {
+        let (_dir, directory) = directory();
+        directory.create(&domains(before)).unwrap();
+        directory.create_successor(&domains(after)).unwrap();
+        let (held, key) = (
+            held(&directory),
+            fs::read(directory.file(KEY_FILE)).unwrap(),
+        );
+        if let Some(name) = missing {
+            let refused = refused(&directory, directory.switch(now, FewerNames::Refused));
+            let expected = format!("CA/next.pem: the successor may not sign for {name}, ");
+            assert!(refused.starts_with(&expected), "{refused}");
+            assert_eq!(super::key_directory::held(&directory), held);
+            assert_eq!(fs::read(directory.file(KEY_FILE)).unwrap(), key);
+        }
+        let fewer_names = match missing {
+            Some(_) => FewerNames::Allowed,
+            None => FewerNames::Refused,
+        };
+        assert_eq!(directory.switch(now, fewer_names).unwrap(), Switched::Whole);
+    }
 }

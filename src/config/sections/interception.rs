@@ -17,7 +17,8 @@ use super::super::settings::Interception;
 use super::tls::check_roots;
 use super::validity;
 use crate::ca::{
-    CHAIN_FILE, Chain, Issuer, IssuerError, KEY_FILE, KeyDirectory, KeyDirectoryError, TRUST_FILES,
+    CHAIN_FILE, Chain, Issuer, IssuerError, KEY_FILE, KeyDirectory, KeyDirectoryError,
+    NEXT_CHAIN_FILE, NEXT_KEY_FILE, TRUST_FILES,
 };
 use crate::files;
 
@@ -54,9 +55,13 @@ impl Interception {
             section.place_written(&INTERCEPTION.trust_directory),
         ];
         if let [key, trust] = &canonical(directories)[..]
-            && key == trust
+            && trust.starts_with(key)
         {
-            let message = "`trust_directory` is the directory of the key";
+            let message = if key == trust {
+                "`trust_directory` is the directory of the key"
+            } else {
+                "`trust_directory` lies in the directory of the key"
+            };
             let help = "expected another one: clients have to read it, and may not read the key";
             section.report.error(&trust_place, message, help);
         } else {
@@ -73,6 +78,7 @@ impl Interception {
             let message = "`trust_directory` cannot be written";
             section.report.error(&trust_place, message, reason);
         }
+        permissions::check_trust_directory(section.report, &trust_place, &read.trust_directory);
         Some(read)
     }
 
@@ -93,7 +99,7 @@ impl Interception {
             Ok(Err(error)) => return refuse("`key_directory` cannot be used", error.to_string()),
             Err(error) => return refuse("`key_directory` cannot be used", error.to_string()),
         };
-        let (_, Some(held)) = held else {
+        let (others, Some(held)) = held else {
             if let Err(reason) = can_be_written(&self.key_directory) {
                 refuse(
                     "`key_directory` holds no CA, and none can be made there",
@@ -103,6 +109,9 @@ impl Interception {
             return;
         };
         let now = SystemTime::now();
+        if let Some(next) = &others.next {
+            self.check_successor(section, &place, next, now);
+        }
         let checked = Issuer::read(&held.chain, &held.key, now);
         let checked =
             checked.and_then(|issuer| issuer.check_domains(&self.domains, now).map(|()| issuer));
@@ -133,6 +142,31 @@ impl Interception {
                 );
             }
         }
+    }
+
+    /// Reports a successor that could not take the place of the issuer. Its key need not be there.
+    fn check_successor(
+        &self,
+        section: &Section<'_>,
+        place: &SourceSpan,
+        next: &[u8],
+        now: SystemTime,
+    ) {
+        let next = Chain::read(next, now).and_then(|next| next.check_domains(&self.domains));
+        let Err(error) = next else { return };
+        let file = self.key_directory.join(NEXT_CHAIN_FILE);
+        let message = match error {
+            IssuerError::Domain { .. } => {
+                "`key_directory` holds a successor that may not sign for all of `domains`"
+            }
+            _ => "`key_directory` holds a successor that cannot be used",
+        };
+        let help = format!(
+            "{}: {error}; take {NEXT_CHAIN_FILE} and {NEXT_KEY_FILE} away and make another one: \
+             `sidebearer ca create --successor`, with `--domain` for each of `domains`",
+            file.display()
+        );
+        section.report.error(place, message, help);
     }
 
     /// Warns of an issuer that is about to end, and of one that may sign for everything.

@@ -249,6 +249,67 @@ fn directories_that_cannot_be_written_are_refused() {
 }
 
 #[test]
+fn a_trust_directory_within_that_of_the_key_or_open_to_all_is_told() {
+    let within = INTERCEPTION.replace("\"trust\"", "\"ca/trust\"");
+    assert_eq!(
+        found(&within, |directory| with_ca(directory, &["example.com"])),
+        "error: `trust_directory` lies in the directory of the key\n    expected another one: clients have to read it, and may not read the key\n",
+    );
+    let open = |name: &'static str| {
+        found(INTERCEPTION, move |directory| {
+            std::fs::create_dir(directory.join("trust")).unwrap();
+            set_mode(&directory.join(name), 0o777);
+        })
+    };
+    let expected = "warning: `trust_directory` can be changed by every user\n    take that permission away: chmod o-w trust\n";
+    assert_eq!(open("trust"), expected);
+    // It could be put aside, and another one in its place.
+    let above = open("");
+    assert!(
+        above.contains("warning: `trust_directory` can be changed by every user"),
+        "{above}"
+    );
+    let sticky = found(INTERCEPTION, |directory| {
+        std::fs::create_dir(directory.join("trust")).unwrap();
+        set_mode(&directory.join("trust"), 0o1777);
+    });
+    assert_eq!(sticky, "");
+}
+
+#[test]
+fn a_successor_has_to_be_fit_for_the_domains() {
+    let with_successor = |domains: &'static [&'static str]| {
+        found(INTERCEPTION, move |directory| {
+            with_ca(directory, &["example.com"]);
+            let domains: Vec<_> = domains.iter().map(|domain| (*domain).to_owned()).collect();
+            let directory = ca::KeyDirectory::new(directory.join("ca"));
+            directory.create_successor(&domains).unwrap();
+            // It need not be there before the switch.
+            std::fs::remove_file(directory.file("next.key")).unwrap();
+        })
+    };
+    for fit in [
+        &["example.com"][..],
+        &["10.1.2.3", "example.org", "example.com"],
+    ] {
+        assert_eq!(with_successor(fit), "", "{fit:?}");
+    }
+    for unfit in [&["example.org"][..], &["a.example.com"], &["10.1.2.3"]] {
+        let said = with_successor(unfit);
+        let expected = "error: `key_directory` holds a successor that may not sign for all of `domains`\n    \
+                        ca/next.pem: the issuer may not sign for \"example.com\": its name constraints do not permit it; \
+                        take next.pem and next.key away";
+        assert!(said.starts_with(expected), "{unfit:?}: {said}");
+    }
+    let broken = found(INTERCEPTION, |directory| {
+        with_ca(directory, &["example.com"]);
+        std::fs::write(directory.join("ca/next.pem"), "s3cret").unwrap();
+    });
+    let expected = "error: `key_directory` holds a successor that cannot be used\n    ca/next.pem: it holds no PEM certificate";
+    assert!(broken.starts_with(expected), "{broken}");
+}
+
+#[test]
 fn what_is_intercepted_has_to_be_in_the_domains() {
     let listener = [FORWARD, "intercept = true\n"].concat();
     let upstreams = r#"
