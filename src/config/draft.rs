@@ -1,6 +1,6 @@
 //! What has been read of the files so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
@@ -38,6 +38,8 @@ pub(super) struct Draft {
     pub(super) upstreams: BTreeMap<String, Defined<Option<Upstream>>>,
     pub(super) credentials: BTreeMap<String, Defined<Option<Credential>>>,
     pub(super) callers: BTreeMap<String, Defined<Option<Caller>>>,
+    /// Variables that files name for secrets.
+    pub(super) secret_variables: BTreeSet<String>,
     /// What each caller holds as its keys now.
     pub(super) caller_keys: Vec<(String, Secret)>,
     /// What `[callers."*"]` says.
@@ -198,6 +200,7 @@ impl Draft {
             audit: first(self.audit).flatten(),
             tracing: self.settled_tracing,
             kubernetes: first(self.kubernetes).flatten(),
+            secret_variables: self.secret_variables,
         }
     }
 }

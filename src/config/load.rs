@@ -24,7 +24,7 @@ use super::report::{Report, SourceSpan};
 use super::settings::Config;
 use super::settings::file::MAX_BYTES;
 use super::source_file::SourceFile;
-use super::{cross_checks, otel, permissions, sections};
+use super::{cross_checks, otel, permissions, secret_variables, sections};
 use crate::files::{self, Shortage};
 use crate::process;
 
@@ -358,6 +358,7 @@ fn check(
             max_bytes,
             uses: &uses,
         };
+        secret_variables::collect(&ROOT_TABLE, table.get_ref(), &mut draft.secret_variables);
         if program.is_none() {
             sections::read_ways_in(&root, &files, &mut draft);
         }

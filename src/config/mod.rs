@@ -25,6 +25,7 @@ mod reference;
 mod report;
 mod rules;
 mod schema;
+mod secret_variables;
 mod sections;
 mod settings;
 mod source_file;

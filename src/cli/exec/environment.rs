@@ -79,12 +79,11 @@ impl Environment {
     }
 
     fn of(inherited: impl Iterator<Item = (OsString, OsString)>, config: &Config) -> Self {
-        let names = config.secret_variables().into_iter();
         let upstreams = config.upstreams.values();
         let hosts = upstreams.flat_map(|upstream| upstream.destinations());
         Self {
             inherited: inherited.collect(),
-            secrets: names.map(str::to_owned).collect(),
+            secrets: config.secret_variables.iter().cloned().collect(),
             upstreams: hosts
                 .filter_map(|(_, host, _)| Host::parse(&host).ok())
                 .collect(),

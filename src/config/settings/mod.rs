@@ -88,6 +88,8 @@ pub struct Config {
     pub tracing: Option<Tracing>,
     /// How tokens of service accounts are checked; there if some caller has one.
     pub kubernetes: Option<Kubernetes>,
+    /// The environment variables that its files name for secrets, those of parts too that are not used.
+    pub secret_variables: BTreeSet<String>,
 }
 
 impl Config {
@@ -135,27 +137,6 @@ impl Config {
     pub fn upstreams_of(&self, credential: &str) -> impl Iterator<Item = &Upstream> {
         let upstreams = self.upstreams.values();
         upstreams.filter(move |upstream| upstream.credential_names().contains(credential))
-    }
-
-    /// The environment variables that it reads secrets from.
-    pub fn secret_variables(&self) -> BTreeSet<&str> {
-        let credentials = self.credentials.values();
-        let upstreams = self.upstreams.values();
-        let proxies = (credentials.clone().map(|credential| &credential.proxy))
-            .chain(upstreams.map(|upstream| &upstream.proxy))
-            .chain([&self.egress.proxy]);
-        let for_proxies = proxies.flat_map(ProxyChoice::proxies);
-        credentials
-            .flat_map(Credential::secrets)
-            .chain(for_proxies.filter_map(|proxy| proxy.authorization.as_ref()))
-            .chain(
-                self.callers
-                    .values()
-                    .filter_map(|caller| caller.key.as_ref()),
-            )
-            .chain(self.tracing.iter().flat_map(Tracing::secrets))
-            .filter_map(SecretSource::variable)
-            .collect()
     }
 
     /// The files the configuration names (secrets, keys, certificates, CAs), for watching.

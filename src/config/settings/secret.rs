@@ -102,14 +102,6 @@ fn one_line(text: &str) -> Option<Secret> {
 }
 
 impl SecretSource {
-    /// The environment variable that holds it, if one does.
-    pub fn variable(&self) -> Option<&str> {
-        match self {
-            Self::Env(name) => Some(name),
-            Self::Literal(_) | Self::File(_) => None,
-        }
-    }
-
     /// The current value.
     pub fn read(&self) -> Result<Secret, SecretError> {
         match self {

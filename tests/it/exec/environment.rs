@@ -76,12 +76,20 @@ async fn an_upstream_on_loopback_is_called_by_the_proxy_and_other_loopback_is_no
 async fn secrets_of_the_configuration_stay_with_sidebearer() {
     let world = World::start();
     let config = world.config(&world.api.url());
-    world.configure(&config.replace("{ file = \"secret\" }", "{ env = \"CRM_SECRET\" }"));
+    let config = config.replace("{ file = \"secret\" }", "{ env = \"CRM_SECRET\" }");
+    // Also those of what `exec` does not use.
+    let unused = "[callers.b]\nkey = { env = \"CALLER_KEY\" }\n\
+                  [tracing]\nendpoint = \"http://127.0.0.1:1\"\nheaders = { x-key = { env = \"TRACING_KEY\" } }\n";
+    world.configure(&(config + unused));
     let mut exec = world.exec(&["env", "-0"]);
+    exec.env("CALLER_KEY", "c".repeat(32));
+    exec.env("TRACING_KEY", "t".repeat(32));
     exec.env("CRM_SECRET", "s3cret");
     exec.env("CRM_SECRET_HINT", "another one");
     let found = variables(exec).await;
-    assert!(!found.contains_key("CRM_SECRET"), "{found:?}");
+    for name in ["CRM_SECRET", "CALLER_KEY", "TRACING_KEY"] {
+        assert!(!found.contains_key(name), "{name}: {found:?}");
+    }
     assert_eq!(found["CRM_SECRET_HINT"], "another one");
 }
 
