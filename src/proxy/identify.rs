@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION, UPGRADE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::client_connection::{ClientConnection, ShownSecret};
 use super::error::{CallerChallenge, ErrorKind, ProxyError};
@@ -87,7 +87,10 @@ fn begin(
         return Ok(Identification::Over(known));
     }
     exchange.set_caller_header_judged();
-    let mut values = headers.get_all(&rules.caller_header).iter();
+    // A header that holds nothing shows nothing.
+    let is_said = |value: &&HeaderValue| !value.as_bytes().trim_ascii().is_empty();
+    let values = headers.get_all(&rules.caller_header).iter();
+    let mut values = values.filter(is_said);
     let Some(value) = values.next() else {
         return match (known, of_connection) {
             (Some(known), _) => Ok(Identification::Over(Some(known))),

@@ -266,9 +266,13 @@ async fn a_process_is_known_by_its_user() {
     plain
         .headers_mut()
         .insert("x-key", key("beta").parse().unwrap());
-    assert_eq!(connection.send(plain).await.unwrap().status, 401);
+    assert_eq!(connection.send(plain.clone()).await.unwrap().status, 401);
+    // What holds nothing is as good as absent.
+    plain.headers_mut().insert("x-key", "".parse().unwrap());
+    assert_eq!(connection.send(plain).await.unwrap().status, 200);
     let seen = api.seen();
-    assert_eq!(seen.len(), 1);
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[1].header("x-caller"), "alpha");
     assert_eq!(seen[0].header("x-caller"), "alpha");
     assert_eq!(seen[0].authorization(), "Bearer of-the-app");
 }
