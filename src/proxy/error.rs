@@ -11,6 +11,9 @@ use http::{HeaderValue, StatusCode};
 
 pub use kind::{Blame, ErrorKind};
 
+/// What is said of TLS inside of a CONNECT where plain HTTP is served.
+pub const PLAIN_HTTP_INSIDE: &str = "only plain HTTP is served inside of this CONNECT, since it names what is called by http: call it as http://";
+
 /// A request that ends in an answer of ours; `reply` makes the response.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {detail}", kind.code())]

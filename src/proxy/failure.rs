@@ -126,7 +126,7 @@ pub fn from_exchange_failure(error: ExchangeFailure, http1_instead: bool) -> Pro
     let (kind, detail) = match (h2, &error) {
         _ if http1_instead => (
             ErrorKind::UpstreamProtocol,
-            "the upstream answers in HTTP/1.1 where HTTP/2 is to be spoken; leave out http = \"2\", or check the port of its url".into(),
+            "the server answers in HTTP/1.1 where HTTP/2 is to be spoken; leave out http = \"2\" if its upstream has that, else have the client speak HTTP/1.1, or check the port".into(),
         ),
         (Some(h2), _) if h2.is_remote() => (ErrorKind::UpstreamConnect, describe_ended_stream(h2)),
         (Some(h2), _) if h2.is_library() => (

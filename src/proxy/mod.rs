@@ -53,7 +53,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 pub use client_connection::{ClientConnection, ConnectionTarget, InFlight};
-pub use error::{Blame, CallerChallenge, ErrorKind, ProxyError};
+pub use error::{Blame, CallerChallenge, ErrorKind, PLAIN_HTTP_INSIDE, ProxyError};
 pub use explain::{ExplainState, explain};
 pub use headers::{OwnHeaders, scrub_request, scrub_response};
 pub use intercept::{

@@ -13,7 +13,7 @@ use super::refusal::{Refusal, close, part, refuse};
 use super::tls::{Intercepted, Negotiated, PendingHandshake, handshake, intercept, report_silence};
 use super::{http1_session, http2_session};
 use crate::client_socket::ClientSocket;
-use crate::config;
+use crate::config::{self, Scheme};
 use crate::http1::HeadError;
 use crate::proxy::{
     ClientConnection, CurrentSnapshot, PendingInterception, Successor, UpstreamTunnel,
@@ -104,7 +104,12 @@ pub fn serve(
                     return Box::pin(refuse(&mut socket, refusal, &client, &current)).await;
                 }
                 Detected::Tls => {
-                    return Box::pin(refuse(&mut socket, Refusal::Tls, &client, &current)).await;
+                    let refusal = match client.target() {
+                        Some(target) if target.scheme == Scheme::Http => Refusal::TlsInside,
+                        None if negotiated.is_none() => Refusal::Tls,
+                        _ => Refusal::TlsInTls,
+                    };
+                    return Box::pin(refuse(&mut socket, refusal, &client, &current)).await;
                 }
                 Detected::Http1 => {
                     let session = http1_session::serve(

@@ -23,6 +23,10 @@ pub(super) enum Refusal {
     PlaintextInside,
     /// It is TLS, on a listener without.
     Tls,
+    /// It is TLS, inside of a CONNECT where plain HTTP is served.
+    TlsInside,
+    /// It is TLS, inside of TLS that has been ended here.
+    TlsInTls,
     /// Its head is not valid, or its framing is doubtful, or it is too large.
     Head(HeadError),
 }
@@ -36,15 +40,20 @@ impl Refusal {
             ),
             Self::Plaintext => (
                 ErrorKind::BadRequest,
-                "plain HTTP came to a listener that speaks TLS; use https://",
+                "what came to a listener that speaks TLS is not TLS; use https://",
             ),
             Self::PlaintextInside => (
                 ErrorKind::BadRequest,
-                "plain HTTP came inside of a CONNECT to a port of https; use https://, or send http:// to this proxy",
+                "what came inside of a CONNECT to a port of https is not TLS; use https://, or send http:// to this proxy",
             ),
             Self::Tls => (
                 ErrorKind::BadRequest,
                 "TLS came to a listener that speaks plain HTTP; use http://, or give the listener a certificate (tls)",
+            ),
+            Self::TlsInside => (ErrorKind::BadRequest, proxy::PLAIN_HTTP_INSIDE),
+            Self::TlsInTls => (
+                ErrorKind::BadRequest,
+                "TLS came inside of TLS; use https:// once",
             ),
             Self::Head(HeadError::TargetTooLong) => (
                 ErrorKind::UriTooLong,

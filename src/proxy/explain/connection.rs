@@ -14,7 +14,7 @@ use crate::policy::{CallerIndex, RequestKind};
 use crate::proxy::client_connection::{ClientConnection, ConnectionTarget};
 use crate::proxy::connect::{self, ConnectVerdict};
 use crate::proxy::destination;
-use crate::proxy::error::{ErrorKind, ProxyError};
+use crate::proxy::error::{ErrorKind, PLAIN_HTTP_INSIDE, ProxyError};
 use crate::proxy::intercept;
 use crate::proxy::passing::Passage;
 use crate::route::{self, Destination};
@@ -76,7 +76,7 @@ impl Steps<'_> {
         match self.connect(client, request, &authority)? {
             Follows::Nothing => Ok(()),
             Follows::PlainHttp => Err(unless("`url` of the upstream")(ProxyError::bad_request(
-                "only plain HTTP is served inside of the CONNECT, since the upstream is reached by http: call it as http://",
+                PLAIN_HTTP_INSIDE,
             ))),
             Follows::Requests(target) => self.requests(client, request, url, target),
         }

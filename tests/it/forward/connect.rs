@@ -164,6 +164,24 @@ async fn bytes_that_came_behind_connect_belong_to_it() {
 }
 
 #[tokio::test]
+async fn tls_where_plain_http_is_served_inside_is_told_what_to_do() {
+    let world = World::start();
+    let mut stream = opened(&world, "crm.example.com:80").await;
+    stream
+        .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(
+        answer.contains("only plain HTTP is served inside of this CONNECT")
+            && !answer.contains("certificate"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn http2_inside_is_known_by_its_first_bytes() {
     let world = World::start();
     let stream = opened(&world, "crm.example.com:80").await;
