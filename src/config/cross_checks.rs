@@ -1,6 +1,7 @@
 //! What only shows when all sections are read: names, ties, and what nothing uses.
 
 mod callers;
+mod dual_stack;
 mod egress;
 mod file_uses;
 mod forward;
@@ -47,6 +48,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     presented_certificates(draft, report);
     listener_names(draft, report);
     sockets(draft, report);
+    dual_stack::check(draft, report);
     ambiguous_routes(draft, report);
     shared_keys(draft, report);
     headers_of_bound_tokens(draft, report);

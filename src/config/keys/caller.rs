@@ -98,7 +98,7 @@ keys! {
             IfAbsent::Required("what the claim `aud` of its tokens has to name"),
         );
 
-        /// Further claims, and what each has to be, such as `{ sub = "billing" }`.
+        /// Further claims, and what each has to be, such as `{ sub = "billing" }`. A claim that is a list of strings has to contain it.
         claims: TextsByName = TextsByName(NameForm { taken: CHECKED_CLAIMS, ..NameForm::ANY });
 
         /// The keys of the issuer as a JWK set (RFC 7517). They are read again when the file changes.

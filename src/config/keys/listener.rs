@@ -64,7 +64,7 @@ keys! {
 
         /// How requests name where they go. `"reverse"`: by path and `Host`, as to a server. `"forward"`: by an
         /// absolute URL, as to a proxy (`http_proxy`). `"redirected"`: clients know nothing of it, and the system
-        /// [redirects](redirection.md) their connections to it; `address` is on loopback, and stands for `127.0.0.1` and `::1`.
+        /// [redirects](redirection.md) their connections to it; `address` is `127.0.0.1` or `::1`, and stands for both.
         kind: Choice<ListenerKind> = Choice::new(KINDS, "reverse");
 
         /// The permissions of a unix socket.

@@ -15,7 +15,7 @@ use super::super::parse::address::{is_loopback_ip, socket};
 use super::super::parse::listener::{EVERY_HOST, Mode};
 use super::super::read::Section;
 use super::super::report::Expected;
-use super::super::settings::listener::other_loopback;
+use super::super::settings::listener::{is_common_loopback, other_loopback};
 use super::super::settings::{
     CallerList, Enforcement, HostPattern, Limits, ListenAddress, Listener, ListenerTls, Route,
 };
@@ -80,6 +80,15 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
                     "is no loopback address",
                     "the system redirects connections to one: write \"127.0.0.1:15001\", which stands for \"[::1]:15001\" \
                      as well",
+                );
+            }
+            // The other family's address is bound as well, and the rules of the system name these two.
+            (ListenAddress::Tcp(address), _) if is_redirected && !is_common_loopback(*address) => {
+                let other = other_loopback(*address);
+                let own = other_loopback(other);
+                value.error(
+                    "is neither 127.0.0.1 nor ::1",
+                    format!("the system redirects connections to these two: write \"{own}\", which stands for \"{other}\" as well"),
                 );
             }
             (ListenAddress::Tcp(address), _)

@@ -131,6 +131,12 @@ impl Listener {
     }
 }
 
+/// Whether it is `127.0.0.1` or `::1`: what everybody means by loopback.
+pub(in crate::config) fn is_common_loopback(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST
+}
+
 /// The loopback address of the other family, with the same port.
 pub(in crate::config) fn other_loopback(address: SocketAddr) -> SocketAddr {
     let ip: IpAddr = match address.ip().to_canonical() {

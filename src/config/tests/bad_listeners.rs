@@ -354,11 +354,32 @@ fn an_address_that_another_one_covers_is_refused() {
     for (one, other) in [
         ("0.0.0.0:7080", "127.0.0.1:7081"),
         ("127.0.0.1:7080", "127.0.0.2:7080"),
-        // Whether IPv6 takes IPv4 too is the system's to say.
         ("[::]:7080", "127.0.0.1:7080"),
         ("0.0.0.0:0", "127.0.0.1:0"),
     ] {
         let said = accepted(&[&listener(one), &listener(other), UPSTREAM, CREDENTIAL]);
         assert!(!said.contains("twice"), "{one} {other}: {said}");
+    }
+}
+
+#[test]
+fn all_of_ipv6_beside_ipv4_is_warned_about_where_the_system_takes_both() {
+    let takes_both = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only")
+        .is_ok_and(|found| found.trim() == "0");
+    let listener = |address: &str| {
+        format!(
+            "\n[[listeners]]\naddress = \"{address}\"\nupstream = \"crm\"\nallow_network = true\n"
+        )
+    };
+    for (one, other, overlaps) in [
+        ("[::]:7080", "127.0.0.1:7080", takes_both),
+        ("0.0.0.0:7080", "[::]:7080", takes_both),
+        ("127.0.0.2:7081", "[::]:7090", takes_both),
+        ("[::]:7080", "127.0.0.1:7081", false),
+        ("[::1]:7080", "0.0.0.0:7080", false),
+    ] {
+        let said = accepted(&[&listener(one), &listener(other), UPSTREAM, CREDENTIAL]);
+        let expected = "takes connections to ";
+        assert_eq!(said.contains(expected), overlaps, "{one} {other}: {said}");
     }
 }

@@ -51,7 +51,6 @@ fn apps_reach_what_they_reached_before_unless_that_is_forbidden() {
 fn one_loopback_address_stands_for_both() {
     for (written, other) in [
         ("127.0.0.1:15001", "[::1]:15001"),
-        ("127.9.9.9:1", "[::1]:1"),
         ("[::1]:15001", "127.0.0.1:15001"),
         ("[::ffff:127.0.0.1]:2", "[::1]:2"),
     ] {
@@ -205,4 +204,19 @@ detect_timeout = "1s"
 fn what_is_redirected_goes_by_no_proxy_so_that_its_addresses_can_be_checked() {
     let egress = "[egress]\naddresses = \"public\"\nproxy = \"http://proxy.example.com:3128\"\n";
     assert_eq!(accepted(&[REDIRECTED, UPSTREAM, CREDENTIAL, egress]), "");
+}
+
+#[test]
+fn another_loopback_address_than_the_two_that_rules_name_is_refused() {
+    let listener =
+        |ip: &str| format!("\n[[listeners]]\naddress = \"{ip}:15001\"\nkind = \"redirected\"\n");
+    let said = refused(&[&listener("127.9.9.9"), UPSTREAM, CREDENTIAL]);
+    assert!(
+        said.contains("is neither 127.0.0.1 nor ::1")
+            && said.contains("write \"127.0.0.1:15001\", which stands for \"[::1]:15001\" as well"),
+        "{said}"
+    );
+    for good in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        accepted(&[&listener(good), UPSTREAM, CREDENTIAL]);
+    }
 }

@@ -1,0 +1,73 @@
+//! Sockets at `[::]` that take connections of IPv4 too, and so keep others from being bound.
+
+use std::fs;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::super::draft::Draft;
+use super::super::report::{Report, SourceSpan};
+use super::super::settings::ListenAddress;
+use super::super::words::QuotedWord;
+use crate::files;
+
+/// Whether sockets at `[::]` take IPv6 alone where nothing is said of it (ipv6(7), `IPV6_V6ONLY`). We say nothing.
+const SETTING: &str = "/proc/sys/net/ipv6/bindv6only";
+
+/// Reports it. A warning: another machine may have it otherwise, and what opens sockets for us may say so of each.
+pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    let written = draft
+        .sockets
+        .iter()
+        .filter_map(|(socket, place)| match socket {
+            ListenAddress::Tcp(address) if address.port() != 0 => Some((*address, Some(place))),
+            _ => None,
+        });
+    let admin = draft.default_admin().filter(|_| !draft.is_for_program);
+    let sockets: Vec<_> = written.chain(admin.map(|admin| (admin, None))).collect();
+    let all_of_v6 = sockets
+        .iter()
+        .filter(|(address, _)| address.ip() == Ipv6Addr::UNSPECIFIED);
+    let pairs = all_of_v6.filter_map(|(all, place)| {
+        let mut others = sockets.iter();
+        let (other, of_other) = others.find(|(other, _)| is_of_v4(*other, all.port()))?;
+        Some((all, (*place)?, other, of_other))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    if pairs.is_empty() || !v6_takes_v4() {
+        return;
+    }
+    for (all, place, other, of_other) in pairs {
+        report_pair(report, (*all, place), (*other, *of_other));
+    }
+}
+
+fn report_pair(
+    report: &Report<'_>,
+    (all, place): (SocketAddr, &SourceSpan),
+    (other, of_other): (SocketAddr, Option<&SourceSpan>),
+) {
+    let message = format!(
+        "address {} takes connections to {} as well",
+        QuotedWord(&all.to_string()),
+        QuotedWord(&other.to_string())
+    );
+    let named = match of_other {
+        Some(of_other) => format!("see {}", report.locate(of_other)),
+        None => "the default of `address` in [admin]".to_owned(),
+    };
+    let help = format!(
+        "here a socket at [::] takes IPv4 too (net.ipv6.bindv6only), so that only one of both can be bound ({named}): leave \
+         one out, or give it another port; systemd can open both with `BindIPv6Only=ipv6-only`"
+    );
+    report.warning(place, message, help);
+}
+
+/// Whether it is an address of IPv4 with this port. One that is written as IPv6 can be bound beside no `[::]` at all.
+fn is_of_v4(address: SocketAddr, port: u16) -> bool {
+    address.port() == port && address.is_ipv4()
+}
+
+fn v6_takes_v4() -> bool {
+    let found = files::run_within_timeout(Path::new(SETTING), || fs::read_to_string(SETTING));
+    found.is_ok_and(|found| found.trim() == "0")
+}
