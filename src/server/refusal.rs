@@ -40,11 +40,11 @@ impl Refusal {
             ),
             Self::Plaintext => (
                 ErrorKind::BadRequest,
-                "what came to a listener that speaks TLS is not TLS; use https://",
+                "plain HTTP, or something else that is not TLS, came to a listener that speaks TLS; use https://",
             ),
             Self::PlaintextInside => (
                 ErrorKind::BadRequest,
-                "what came inside of a CONNECT to a port of https is not TLS; use https://, or send http:// to this proxy",
+                "plain HTTP, or something else that is not TLS, came inside of a CONNECT to a port of https; use https://, or send http:// to this proxy",
             ),
             Self::Tls => (
                 ErrorKind::BadRequest,

@@ -61,7 +61,7 @@ async fn plain_http_where_tls_is_expected_is_told_so() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(
-        answer.contains("what came inside of a CONNECT to a port of https is not TLS"),
+        answer.contains("came inside of a CONNECT to a port of https; use https://"),
         "{answer}"
     );
     site.counted("plaintext", 1.0).await;
