@@ -299,12 +299,9 @@ fn refuse(error: &ProxyError, mut exchange: Box<Exchange>) -> Response<Reply> {
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if exchange.method == Method::HEAD && !response.body().is_empty() {
-        // The head is that of GET, and ends the answer (RFC 9110 section 9.3.2).
-        let length = std::mem::take(response.body_mut()).len();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length.into());
+    if exchange.method == Method::HEAD {
+        // No content follows (RFC 9110 section 9.3.2). HTTP/2 would send it.
+        response.body_mut().clear();
     }
     exchange.record_error(error);
     exchange.record_status(response.status());

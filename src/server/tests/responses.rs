@@ -106,7 +106,7 @@ fn a_408_that_comes_late_on_a_used_connection_may_answer_the_request() {
 }
 
 #[test]
-fn an_answer_of_ours_to_head_is_the_head_of_that_to_get() {
+fn an_answer_of_ours_to_head_is_a_head_alone() {
     const PATHS: [&str; 2] = ["/x%2fy", "/"];
     on_paused_time(async {
         serve_nothing();
@@ -128,11 +128,6 @@ fn an_answer_of_ours_to_head_is_the_head_of_that_to_get() {
             let status = answer.status();
             assert!(
                 head.starts_with(&format!("HTTP/1.1 {} ", status.as_u16())),
-                "{head}"
-            );
-            let length = answer.headers()["content-length"].to_str().unwrap();
-            assert!(
-                head.contains(&format!("\r\ncontent-length: {length}\r\n")),
                 "{head}"
             );
             assert!(answer.into_body().is_end_stream());
