@@ -125,6 +125,21 @@ impl Draft {
         slots.filter_map(|(caller, place)| Some((caller.as_ref()?, place)))
     }
 
+    /// The addresses that are listened on, with their places: `None` for a default. Without those whose port the system
+    /// chooses, since it is not known which one that will be.
+    pub(super) fn listening_addresses(&self) -> Vec<(SocketAddr, Option<&SourceSpan>)> {
+        let written = self
+            .sockets
+            .iter()
+            .filter_map(|(socket, place)| match socket {
+                ListenAddress::Tcp(address) if address.port() != 0 => Some((*address, Some(place))),
+                _ => None,
+            });
+        // Under `exec` there is none.
+        let admin = self.default_admin().filter(|_| !self.is_for_program);
+        written.chain(admin.map(|admin| (admin, None))).collect()
+    }
+
     /// The admin address if none is configured.
     pub(super) fn default_admin(&self) -> Option<SocketAddr> {
         self.admin

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::super::draft::Draft;
 use super::super::report::{Report, SourceSpan};
-use super::super::settings::ListenAddress;
 use super::super::words::QuotedWord;
 use crate::files;
 
@@ -15,15 +14,7 @@ const SETTING: &str = "/proc/sys/net/ipv6/bindv6only";
 
 /// Reports it. A warning: another machine may have it otherwise, and what opens sockets for us may say so of each.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
-    let written = draft
-        .sockets
-        .iter()
-        .filter_map(|(socket, place)| match socket {
-            ListenAddress::Tcp(address) if address.port() != 0 => Some((*address, Some(place))),
-            _ => None,
-        });
-    let admin = draft.default_admin().filter(|_| !draft.is_for_program);
-    let sockets: Vec<_> = written.chain(admin.map(|admin| (admin, None))).collect();
+    let sockets = draft.listening_addresses();
     let all_of_v6 = sockets
         .iter()
         .filter(|(address, _)| address.ip() == Ipv6Addr::UNSPECIFIED);

@@ -6,9 +6,7 @@ use url::{Host, Url};
 
 use super::super::draft::Draft;
 use super::super::report::{Report, SourceSpan};
-use super::super::settings::{
-    AuthorizationServer, EgressProxy, IssuerKeys, ListenAddress, ProxyChoice,
-};
+use super::super::settings::{AuthorizationServer, EgressProxy, IssuerKeys, ProxyChoice};
 use super::super::words::QuotedWord;
 
 /// Reports it.
@@ -73,17 +71,7 @@ struct ListeningAddresses<'d>(Vec<(SocketAddr, Option<&'d SourceSpan>)>);
 
 impl<'d> ListeningAddresses<'d> {
     fn of(draft: &'d Draft) -> Self {
-        let written = draft
-            .sockets
-            .iter()
-            .filter_map(|(socket, place)| match socket {
-                // Which one it will be is not known.
-                ListenAddress::Tcp(address) if address.port() != 0 => Some((*address, Some(place))),
-                _ => None,
-            });
-        // Under `exec` there is none.
-        let admin = draft.default_admin().filter(|_| !draft.is_for_program);
-        Self(written.chain(admin.map(|admin| (admin, None))).collect())
+        Self(draft.listening_addresses())
     }
 
     fn check_url(&self, who: &str, url: &Url, place: &SourceSpan, report: &Report<'_>) {
