@@ -1,6 +1,8 @@
 //! CONNECT to a forward listener: plain HTTP inside of it is served, TLS is ended where the listener intercepts, and a
 //! tunnel is opened where no token is owed.
 
+mod verdict;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +13,6 @@ use h2::ext::Protocol;
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::caller_rule::CallerRule;
 use super::client_connection::{ClientConnection, ConnectionTarget};
 use super::destination;
 use super::error::{ErrorKind, ProxyError};
@@ -24,33 +25,19 @@ use super::passing::{self, Passage};
 use super::permit;
 use super::reply_body::Successor;
 use super::request;
-use super::route_taken::RouteTaken;
 use super::tunnel::OpenedConnection;
 use super::undecided::Undecided;
-use crate::config::{HostPattern, Route, Scheme};
+use crate::config::Scheme;
 use crate::limit::Permit;
-use crate::policy::{CallerIndex, RequestKind};
-use crate::route::{self, Destination};
+use crate::policy::RequestKind;
+use crate::route;
 use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Endpoint, Origin};
 
+pub use verdict::{ConnectVerdict, judge};
+
 /// Tunnels end all the time; some place is free again soon.
 const PLACES_RETURN: Duration = Duration::from_secs(1);
-
-/// What becomes of a CONNECT.
-pub enum ConnectVerdict<'s> {
-    /// Plain HTTP is served inside of it.
-    PlainHttp,
-    /// TLS is ended inside of it, for what the route leads to.
-    Intercept(RouteTaken<'s>),
-    /// It is for an address. TLS is ended inside of it if the handshake names what a route leads to; else it is a tunnel, if
-    /// it may pass.
-    InterceptByName(Option<Passage>),
-    /// It is a tunnel to an upstream without a credential.
-    Tunnel(RouteTaken<'s>),
-    /// It is a tunnel to where the client names, as far as the addresses there allow.
-    Pass(Passage),
-}
 
 /// Whether it is a CONNECT as proxies know it (RFC 9110 section 9.3.6), not an extended one.
 pub fn is_connect(head: &Parts) -> bool {
@@ -133,7 +120,11 @@ pub async fn lead(
         ConnectVerdict::InterceptByName(passage) => {
             let undecided = match passage {
                 Some(passage) => {
-                    let opened = pass(exchange, head, asked.clone(), passage).await?;
+                    let opened = pass(exchange, head, asked.clone(), passage).await;
+                    let opened = match opened {
+                        Err(error) if !is_out_of_reach(&error) => return Err(error),
+                        opened => opened,
+                    };
                     let exchange = exchange.leave_undecided(head);
                     Some(Box::new(Undecided::new(exchange, passage, opened)))
                 }
@@ -156,9 +147,11 @@ pub async fn lead(
             Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
         ConnectVerdict::Pass(passage) => {
-            let opened = pass(exchange, head, asked, passage).await?;
+            let opened = pass(exchange, head, asked, passage).await;
+            let error = opened.as_ref().err();
+            passing::record(&shard.snapshot, exchange.listener, passage, error);
+            let opened = opened?;
             exchange.report(passage.reported);
-            passing::record(&shard.snapshot, exchange.listener, passage, None);
             Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
     }
@@ -177,10 +170,18 @@ async fn pass(
     let origin = passes_to(&asked, exchange.client().original_destination());
     let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
     let leads_to = format!("{}:{}", origin.host, origin.port).into();
-    let opened = open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await;
-    opened.inspect_err(|error| {
-        passing::record(&shard.snapshot, exchange.listener, passage, Some(error));
-    })
+    open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await
+}
+
+/// Whether an address cannot be reached, which says nothing about where a host leads that the handshake names.
+fn is_out_of_reach(error: &ProxyError) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::UpstreamConnect
+            | ErrorKind::UpstreamTimeout
+            | ErrorKind::UpstreamTls
+            | ErrorKind::EgressProxy
+    )
 }
 
 /// Opens the connection that a CONNECT asks for.
@@ -290,128 +291,4 @@ pub fn passes_to(asked: &ConnectionTarget, original: Option<SocketAddr>) -> Orig
         || snapshot::origin(Scheme::Http, &asked.host, asked.port),
         snapshot::origin_at,
     )
-}
-
-/// What becomes of a CONNECT of a caller to a host and port, and of the tunnel that it has opened, by one snapshot; with
-/// the list of callers that would refuse it, if the listener only reports that. The same of a connection that was redirected
-/// on its way to `original`: it is known to be TLS if `asked` is `https`, and to be nothing that is read here if not.
-pub fn judge<'s>(
-    snapshot: &'s Snapshot,
-    listener: usize,
-    caller: Option<CallerIndex>,
-    asked: &'s ConnectionTarget,
-    original: Option<SocketAddr>,
-) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
-    let destination = |scheme| Destination {
-        scheme,
-        host: &asked.host,
-        port: asked.port,
-    };
-    let leads = |scheme| destination::places_of(snapshot, listener, destination(scheme));
-    let upstream = |taken: &RouteTaken<'_>| &snapshot.upstreams[taken.upstream as usize];
-    let over_tls: Vec<_> = leads(Scheme::Https).collect();
-    let pass = |judged: Result<Passage, ProxyError>| {
-        judged.map(|passage| (ConnectVerdict::Pass(passage), None))
-    };
-    if original.is_some() && asked.scheme == Scheme::Http {
-        let destination = destination(Scheme::Https);
-        return pass(passing::judge(snapshot, listener, caller, destination));
-    }
-    let intercepts = snapshot.listeners[listener].intercepts;
-    let injects = over_tls.iter().any(|taken| upstream(taken).injects());
-    if injects || intercepts && !over_tls.is_empty() {
-        let destination = destination(Scheme::Https);
-        if let Some(judged) = passing::judge_by_exact_host(snapshot, listener, caller, destination)
-        {
-            return pass(judged);
-        }
-        if intercepts {
-            return judge_interception(snapshot, listener, caller, asked, over_tls);
-        }
-        for taken in &over_tls {
-            permit::judge_route(snapshot, listener, taken.route, caller)?;
-        }
-        return Err(ProxyError::new(
-            ErrorKind::InterceptionOff,
-            "a tunnel would carry the request past its token: set `intercept = true` on the listener, or call the API as \
-             http:// through this proxy",
-        ));
-    }
-    let mut over_tls = over_tls.into_iter();
-    if let Some(first) = over_tls.next() {
-        let leads_to = destination::authority(upstream(&first));
-        if over_tls.any(|other| destination::authority(upstream(&other)) != leads_to) {
-            return Err(ProxyError::new(
-                ErrorKind::DestinationDenied,
-                "upstreams at several places have this host and port, and a tunnel shows no path to choose one by: \
-                 call the API as http:// through this proxy",
-            ));
-        }
-        let reported = permit::judge_route(snapshot, listener, first.route, caller)?;
-        return Ok((ConnectVerdict::Tunnel(first), reported));
-    }
-    if original.is_none() && leads(Scheme::Http).next().is_some() {
-        return Ok((ConnectVerdict::PlainHttp, None));
-    }
-    if intercepts
-        && original.is_none()
-        && route::is_address(&asked.host)
-        && intercept::has_names_at(snapshot, listener, asked.port)
-    {
-        let destination = destination(Scheme::Https);
-        let passage = passing::judge_if_host_passes(snapshot, listener, caller, destination);
-        return match passage {
-            Some(Err(error)) if error.kind == ErrorKind::Loop => Err(error),
-            passage => Ok((
-                ConnectVerdict::InterceptByName(passage.and_then(Result::ok)),
-                None,
-            )),
-        };
-    }
-    pass(passing::judge(
-        snapshot,
-        listener,
-        caller,
-        destination(Scheme::Https),
-    ))
-}
-
-/// Judges a CONNECT to what `over_tls` leads to, on a listener that intercepts. It intercepts upstreams without a
-/// credential too: limits, callers and paths hold for all requests to what is matched, and a reload that gives such an
-/// upstream a credential changes nothing for its clients.
-fn judge_interception<'s>(
-    snapshot: &Snapshot,
-    listener: usize,
-    caller: Option<CallerIndex>,
-    asked: &ConnectionTarget,
-    over_tls: Vec<RouteTaken<'s>>,
-) -> Result<(ConnectVerdict<'s>, Option<CallerRule>), ProxyError> {
-    // The name that has to be covered is that of the handshake.
-    if !route::is_address(&asked.host) && !intercept::covers(snapshot, &asked.host) {
-        let detail = intercept::outside_of_domains(&asked.host);
-        return Err(ProxyError::new(ErrorKind::InterceptionOff, detail));
-    }
-    // Each request is judged by its own route. A caller that may take none of them gets no further.
-    // What a written route takes of every path goes by no implied one.
-    let routes = &snapshot.config.routes;
-    let written = |taken: &RouteTaken<'_>| routes.get(taken.route as usize);
-    let takes_all = |route: &Route| {
-        let is_exact = matches!(route.host, HostPattern::Exact(_));
-        is_exact && route.path == "/" && route.methods.is_empty()
-    };
-    let all_taken = over_tls.iter().filter_map(written).any(takes_all);
-    let mut refusal = None;
-    for taken in over_tls {
-        if all_taken && written(&taken).is_none() {
-            continue;
-        }
-        let upstream = &snapshot.upstreams[taken.upstream as usize];
-        let judged = permit::judge_route(snapshot, listener, taken.route, caller)
-            .and_then(|reported| permit::judge_credentials(upstream, caller).map(|_| reported));
-        match judged {
-            Ok(reported) => return Ok((ConnectVerdict::Intercept(taken), reported)),
-            Err(error) => refusal = refusal.or(Some(error)),
-        }
-    }
-    Err(refusal.unwrap_or_else(|| permit::not_permitted(CallerRule::Route.as_str())))
 }

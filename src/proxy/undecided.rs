@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::passing::{self, Passage};
 use super::route_taken::RouteTaken;
@@ -15,13 +16,17 @@ use crate::snapshot::Snapshot;
 pub struct Undecided {
     exchange: Box<Exchange>,
     passage: Passage,
-    /// Where it leads if it is a tunnel.
-    opened: Option<OpenedConnection>,
+    /// Where it leads if it is a tunnel, or why it leads nowhere.
+    opened: Option<Result<OpenedConnection, ProxyError>>,
 }
 
 impl Undecided {
-    /// It may pass to where this connection leads.
-    pub fn new(exchange: Box<Exchange>, passage: Passage, opened: OpenedConnection) -> Self {
+    /// It may pass to where this connection leads, if there is one.
+    pub fn new(
+        exchange: Box<Exchange>,
+        passage: Passage,
+        opened: Result<OpenedConnection, ProxyError>,
+    ) -> Self {
         Self {
             exchange,
             passage,
@@ -29,15 +34,22 @@ impl Undecided {
         }
     }
 
-    /// Its client has named nothing that a route leads to: it is a tunnel.
+    /// Its client has named nothing that a route leads to: it is a tunnel. `None` if it leads nowhere, which is recorded.
     pub fn into_tunnel(mut self) -> Option<Box<UpstreamTunnel>> {
         let opened = self.opened.take()?;
         let exchange = &mut self.exchange;
         exchange.set_passage(self.passage);
         exchange.report(self.passage.reported);
         let snapshot = &exchange.shard.snapshot;
-        passing::record(snapshot, exchange.listener, self.passage, None);
-        Some(opened.into_tunnel(exchange))
+        let error = opened.as_ref().err();
+        passing::record(snapshot, exchange.listener, self.passage, error);
+        match opened {
+            Ok(opened) => Some(opened.into_tunnel(exchange)),
+            Err(error) => {
+                exchange.record_error(&error);
+                None
+            }
+        }
     }
 
     /// Its client has named what this route leads to, by this snapshot.

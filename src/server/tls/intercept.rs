@@ -56,7 +56,7 @@ struct HandshakePurpose {
     /// The destination that the connection was opened for, then the one that the client names in its first message.
     named: NamedDestination,
     spoken: Option<SpokenHttp>,
-    /// It goes on as a tunnel if the client names nothing that a route leads to.
+    /// What it was opened for may be passed to if the client names nothing that a route leads to.
     may_pass: bool,
 }
 
@@ -108,9 +108,13 @@ pub async fn intercept(
             client.set_target(purpose.named.target);
             return Some(Intercepted::Secured(ClientSocket::Tls(stream), negotiated));
         }
-        InterceptionEnd::Unmatched(socket, received) => {
-            let tunnel = undecided?.into_tunnel()?;
-            return Some(Intercepted::Tunnel(socket, received, tunnel));
+        InterceptionEnd::Unmatched(mut socket, received) => {
+            if let Some(tunnel) = undecided.and_then(|undecided| undecided.into_tunnel()) {
+                return Some(Intercepted::Tunnel(socket, received, tunnel));
+            }
+            // There is no connection to where it would lead, as its record says.
+            close(&mut socket, &shard.limits).await;
+            return None;
         }
         InterceptionEnd::Plaintext(mut socket) => {
             snapshot.count_interception(listener, "plaintext");

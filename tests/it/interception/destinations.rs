@@ -8,11 +8,11 @@ use super::{CRM, Site, config, get, over_http2, secure, trusted, trusting, upstr
 use crate::support::api::Api;
 use crate::support::client::{self, Connection};
 use crate::support::idp::Idp;
-use crate::support::ip;
 use crate::support::server::{self, response, whole};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::Ca;
 use crate::support::tunnel::tunnel;
+use crate::support::{ip, loopback};
 
 fn alert_of(error: &std::io::Error) -> Option<AlertDescription> {
     match error.get_ref()?.downcast_ref()? {
@@ -226,6 +226,49 @@ async fn a_connect_to_an_address_passes_if_its_handshake_names_nothing_that_is_m
     }
     assert_eq!(other.seen().len(), 1);
     assert_eq!(super::handshakes(&sidebearer, "success").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_connect_to_an_address_out_of_reach_is_for_what_its_handshake_names() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let crm = Api::with_tls(Some(ca.own_certificate().server(&["http/1.1"])), |_| {
+        response(200, "crm")
+    });
+    let nobody = loopback();
+    let port = nobody.port();
+    let config = super::config(crm.address, "unmatched = \"pass\"", &ca, &idp).replace(
+        "hosts = [",
+        &format!("hosts = [\"crm.example.com:{port}\", "),
+    );
+    let egress = format!("\n[egress]\naddresses = \"any\"\nports = [{port}]\n");
+    let sidebearer = Sidebearer::start(&(config + &egress));
+    let (proxy, target) = (sidebearer.address_of("proxy"), nobody.to_string());
+    let ours = super::trusted(&sidebearer);
+
+    let stream = tunnel(proxy, &target).await;
+    let client = super::trusting(&ours, &["http/1.1"]);
+    let stream = super::secure(stream, "crm.example.com", client.clone()).await;
+    let mut connection = Connection::over(stream.unwrap()).await;
+    let host = format!("crm.example.com:{port}");
+    let answer = connection.send(get("/x", &host)).await.unwrap();
+    assert_eq!(answer.text(), "crm");
+
+    // Nothing but the address is left for another name, for plain HTTP, and for one that says nothing.
+    let errors =
+        "sidebearer_errors_total{error=\"upstream_connect\",listener=\"proxy\",upstream=\"\"}";
+    let stream = tunnel(proxy, &target).await;
+    let ended = super::secure(stream, "elsewhere.example", client).await;
+    assert!(ended.is_err());
+    assert_eq!(sidebearer.metric(errors).await, 1.0);
+    for sent in ["GET / HTTP/1.1\r\n\r\n", ""] {
+        let mut stream = tunnel(proxy, &target).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"", "{sent:?}");
+    }
+    assert_eq!(sidebearer.metric(errors).await, 3.0);
+    assert_eq!(super::handshakes(&sidebearer, "success").await, 1.0);
 }
 
 #[tokio::test]
