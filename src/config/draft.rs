@@ -62,7 +62,7 @@ pub(super) struct Draft {
     /// What the file says of traces.
     pub(super) tracing: Defined<WrittenTracing>,
     /// What follows from that and from the environment.
-    pub(super) settled_tracing: Option<Tracing>,
+    pub(super) settled_tracing: Defined<Tracing>,
 }
 
 /// Names of something that is defined elsewhere.
@@ -213,7 +213,7 @@ impl Draft {
             interception: first(self.interception).flatten(),
             callers: values(self.callers),
             audit: first(self.audit).flatten(),
-            tracing: self.settled_tracing,
+            tracing: first(self.settled_tracing),
             kubernetes: first(self.kubernetes).flatten(),
             secret_variables: self.secret_variables,
         }

@@ -60,5 +60,6 @@ pub use settings::{
     Scheme, Secret, SecretError, SecretSource, SecurityToken, Server, ServiceAccount,
     SpiffePattern, Tls, Tracing, Upstream,
 };
+pub use tls_files::dns_names;
 pub use unused_proxy::unused_proxy;
 pub use words::did_you_mean;

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::draft::Defined;
 use super::keys::TRACING;
 use super::kinds::Ratio;
 use super::parse::address::http_url;
@@ -69,7 +70,7 @@ pub(super) fn settle(
     written: Option<(WrittenTracing, SourceSpan)>,
     report: &Report<'_>,
     get: impl Fn(&str) -> Option<String>,
-) -> Option<Tracing> {
+) -> Defined<Tracing> {
     let is_written = written.is_some();
     let whole = SourceSpan {
         file: 0,
@@ -127,7 +128,7 @@ pub(super) fn settle(
         let help = format!("expected {max_queue} at most, or more in `max_queue` or {MAX_QUEUE}");
         report.warning(place, message, help);
     }
-    Some(Tracing {
+    let tracing = Tracing {
         endpoint: exporter
             .endpoint
             .or_else(|| DEFAULT_ENDPOINT.parse().ok())?,
@@ -149,7 +150,8 @@ pub(super) fn settle(
         max_batch: batch.unwrap_or(TRACING.max_batch.kind.default()),
         max_queue,
         tls: exporter.tls.unwrap_or_default(),
-    })
+    };
+    Some((tracing, place))
 }
 
 /// The variables, as the specification of OpenTelemetry says what they mean.

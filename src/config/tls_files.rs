@@ -4,6 +4,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use super::report::Expected;
@@ -84,4 +86,17 @@ pub(super) fn damaged(error: &PemError) -> Expected {
 pub(super) fn read(file: &NamedFile) -> Result<Zeroizing<Vec<u8>>, Expected> {
     file.read()
         .map_err(|error| format!("cannot read the file: {error}").into())
+}
+
+/// The names of the servers that a certificate is for, in lower case; wildcards as they are written.
+pub fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect()
 }

@@ -9,12 +9,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::pem::{FileError, certificates_of, key_of};
 use super::validity::since_epoch;
-use crate::config::CertificateFiles;
+use crate::config::{CertificateFiles, dns_names};
 
 /// What is known of a certificate that a listener presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct ServerCertificate {
 pub(super) struct ServerCertificates {
     keys: Vec<Arc<CertifiedKey>>,
     /// The indices of those that carry a name, in lower case; wildcards as they are written.
-    by_name: HashMap<Box<str>, Vec<usize>>,
+    by_name: HashMap<String, Vec<usize>>,
 }
 
 impl ServerCertificates {
@@ -41,7 +40,7 @@ impl ServerCertificates {
         provider: &CryptoProvider,
     ) -> Result<(Self, Vec<ServerCertificate>), FileError> {
         let (mut keys, mut known) = (Vec::new(), Vec::new());
-        let mut by_name: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, files) in files.iter().enumerate() {
             let file = &files.certificate_file;
             let chain = certificates_of(file)?;
@@ -93,16 +92,4 @@ impl ResolvesServerCert for ServerCertificates {
         let others = || self.keys.iter().find(is_usable);
         by_name.or_else(others).or(self.keys.first()).cloned()
     }
-}
-
-fn dns_names(certificate: &X509Certificate<'_>) -> Vec<Box<str>> {
-    let names = certificate.subject_alternative_name().ok().flatten();
-    let names = names.map_or(&[][..], |names| &names.value.general_names);
-    names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
-            _ => None,
-        })
-        .collect()
 }

@@ -64,6 +64,14 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         let who = ("the API server of ", "[kubernetes]".to_owned());
         reaches(who, url, choice, place);
     }
+    if let Some((tracing, place)) = &draft.settled_tracing {
+        own.check_url(
+            "the collector of [tracing]",
+            &tracing.endpoint,
+            place,
+            report,
+        );
+    }
 }
 
 /// The addresses that are listened on, with their places: `None` for a default.

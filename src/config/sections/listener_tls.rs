@@ -1,11 +1,14 @@
 //! Reads `tls` and `certificates` of listeners.
 
+use rustls::pki_types::CertificateDer;
+
 use super::super::file_rules::FileRules;
 use super::super::keys::{CERTIFICATE, LISTENER, LISTENER_TLS};
 use super::super::permissions;
 use super::super::read::Section;
 use super::super::settings::{CertificateFiles, ListenerTls, NamedFile};
 use super::super::value::Value;
+use super::certificate_choice;
 use super::tls::{check_certificate_and_key, check_client_cas, check_lists};
 
 impl ListenerTls {
@@ -21,10 +24,13 @@ impl ListenerTls {
             }
             return None;
         };
-        let first = CertificateFiles::read(&tls, files);
+        let mut presented = Vec::new();
+        let first = CertificateFiles::read(&tls, files, &mut presented);
         let more = more.into_iter().flatten();
-        let more = more.filter_map(|section| CertificateFiles::read(&section, files));
+        let more =
+            more.filter_map(|section| CertificateFiles::read(&section, files, &mut presented));
         let more: Vec<_> = more.collect();
+        certificate_choice::check(&presented);
         let client_ca = file(tls.read(&LISTENER_TLS.client_ca_file), files);
         let client_crl = file(tls.read(&LISTENER_TLS.client_crl_file), files);
         let cas = client_ca
@@ -72,12 +78,20 @@ impl ListenerTls {
 }
 
 impl CertificateFiles {
-    /// Reads a certificate and its key, and reports what is wrong with either or both.
-    fn read(section: &Section<'_>, files: &FileRules<'_>) -> Option<Self> {
+    /// Reads a certificate and its key, and reports what is wrong with either or both. If nothing is, the certificate is added
+    /// to those that are `presented`.
+    fn read<'a>(
+        section: &Section<'a>,
+        files: &FileRules<'_>,
+        presented: &mut Vec<(Value<'a>, CertificateDer<'static>)>,
+    ) -> Option<Self> {
         let certificate = file(section.read(&CERTIFICATE.certificate_file), files);
         let key = file(section.read(&CERTIFICATE.key_file), files);
         let (certificate, key) = (certificate?, key?);
-        check_certificate_and_key(&certificate, &key);
+        let chain = check_certificate_and_key(&certificate, &key);
+        if let Some(leaf) = chain.and_then(|chain| chain.into_iter().next()) {
+            presented.push((certificate.0, leaf));
+        }
         Some(Self {
             certificate_file: certificate.1,
             key_file: key.1,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod callers;
+mod certificate_choice;
 mod client_auth;
 mod credentials;
 mod dialing;

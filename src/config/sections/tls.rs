@@ -71,7 +71,9 @@ impl Tls {
             check_roots(value, file);
         }
         match (&certificate_file, &key_file) {
-            (Some(certificate), Some(key)) => check_certificate_and_key(certificate, key),
+            (Some(certificate), Some(key)) => {
+                check_certificate_and_key(certificate, key);
+            }
             (Some((value, _)), None) => value.error("is set without `key_file`", TOGETHER),
             (None, Some((value, _))) => value.error("is set without `certificate_file`", TOGETHER),
             (None, None) => {}
@@ -89,21 +91,21 @@ impl Tls {
 
 const TOGETHER: &str = "`certificate_file` and `key_file` belong together";
 
-/// Reads the chain and the key, and reports what is wrong with either or both.
+/// Reads the chain and the key, and reports what is wrong with either or both; the chain if nothing is.
 pub(super) fn check_certificate_and_key(
     certificate: &(Value<'_>, NamedFile),
     key: &(Value<'_>, NamedFile),
-) {
+) -> Option<Vec<CertificateDer<'static>>> {
     let chain = naming(&certificate.1, read_certificates(&certificate.1));
     let chain = certificate.0.check(chain);
     let private = key.0.check(naming(&key.1, read_key(&key.1)));
     if let Some(chain) = &chain {
         validity::check_certificates(&certificate.0, chain);
     }
-    let (Some(chain), Some(private)) = (chain, private) else {
-        return;
-    };
-    key.0.check(naming(&key.1, check_pair(chain, private)));
+    let (chain, private) = (chain?, private?);
+    let pair = check_pair(chain.clone(), private);
+    key.0.check(naming(&key.1, pair))?;
+    Some(chain)
 }
 
 /// Reads CAs, and reports what is wrong with them.

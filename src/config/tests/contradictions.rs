@@ -61,6 +61,13 @@ fn servers_and_proxies_that_would_be_this_process_are_warned_of() {
     let expected = "warning: the proxy of credential `crm` would be this process itself";
     assert_differ(&proxy("", 3128), expected, &proxy("", 3129));
 
+    let collector = |port: u16| {
+        let tracing = format!("\n[tracing]\nendpoint = \"http://127.0.0.1:{port}\"\n");
+        findings(&[LISTENER, UPSTREAM, CREDENTIAL, &tracing])
+    };
+    let expected = "warning: the collector of [tracing] would be this process itself";
+    assert_differ(&collector(7080), expected, &collector(4318));
+
     let issuer = |url: &str| {
         let callers = "callers = [\"billing\"]\n";
         let caller = format!("\n[callers.billing.token]\nissuer = \"{url}\"\naudience = \"x\"\n");

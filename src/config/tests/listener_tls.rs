@@ -254,6 +254,41 @@ fn a_ca_without_a_list_is_warned_of_where_others_have_one() {
 }
 
 #[test]
+fn a_certificate_that_is_never_presented_is_warned_of() {
+    let tls = "tls = { certificate_file = \"a.pem\", key_file = \"a.key\" }\n\
+               certificates = [{ certificate_file = \"b.pem\", key_file = \"b.key\" }]";
+    let (ec, other_ec) = (
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+    );
+    let found = |first: &[&str], second: &[&str], kind| {
+        let text = [&listener(tls), UPSTREAM, CREDENTIAL].concat();
+        let directory = directory(&[("sidebearer.toml", &text)]);
+        for (file, names, kind) in [("a", first, ec), ("b", second, kind)] {
+            let key = KeyPair::generate_for(kind).unwrap();
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let certificate = CertificateParams::new(names).unwrap();
+            let pem = certificate.self_signed(&key).unwrap().pem();
+            std::fs::write(directory.path().join(format!("{file}.pem")), pem).unwrap();
+            let path = directory.path().join(format!("{file}.key"));
+            std::fs::write(path, key.serialize_pem()).unwrap();
+        }
+        let loaded = load(&directory.path().join("sidebearer.toml")).unwrap();
+        let texts = loaded.warnings.iter().map(|found| found.message.clone());
+        texts.collect::<Vec<_>>().concat()
+    };
+    let never = "`certificate_file` in [[listeners.certificates]] is never presented";
+    let (ab, b) = (&["a.example", "B.example"], &["b.example"]);
+    assert_eq!(found(ab, b, ec), never);
+    assert_eq!(found(ab, &[], ec), never);
+    // Some clients verify the one key alone, and some the other.
+    assert_eq!(found(ab, b, other_ec), "");
+    assert_eq!(found(b, ab, ec), "");
+    // An exact name goes before a wildcard.
+    assert_eq!(found(&["*.example"], b, ec), "");
+}
+
+#[test]
 fn certificates_for_servers_are_watched_over_too() {
     let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
     params.not_after = (SystemTime::now() + DAY).into();

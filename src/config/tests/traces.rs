@@ -34,7 +34,7 @@ fn of_variables(variables: &[(&str, &str)]) -> Result<Option<Tracing>, String> {
     if found.has_errors() {
         Err(found.to_string())
     } else {
-        Ok(settled)
+        Ok(settled.map(|(tracing, _)| tracing))
     }
 }
 
