@@ -227,10 +227,15 @@ impl<'a> Report<'a> {
         sources.map(move |(file, source)| (place(file), source.path.as_path()))
     }
 
-    /// `file:line:column`
+    /// `file:line:column`, or the name of the argument that stands there.
     pub(super) fn locate(&self, place: &SourceSpan) -> String {
         let source = &self.sources[place.file];
         let path = source.path.display();
+        if let Some(made) = &source.arguments {
+            let said = place.span.as_ref();
+            let said = said.and_then(|span| made.said_at(span.start));
+            return said.map_or_else(|| path.to_string(), |said| said.argument.name());
+        }
         match &place.span {
             Some(span) => {
                 let (line, column) = source.position(span.start);

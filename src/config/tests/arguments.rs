@@ -326,6 +326,22 @@ fn what_only_a_file_can_say_is_told_so() {
 }
 
 #[test]
+fn what_stands_in_the_way_is_named_as_it_was_given() {
+    let (_dir, secret) = good();
+    let more = [
+        ("client-secret-file", &*secret),
+        ("SIDEBEARER_ADMIN", GOOD[0].1),
+    ];
+    assert_snapshot!(refused(&[&GOOD[..], &more].concat()), @r"
+    error: address `127.0.0.1:7080` is used twice
+      --> command line
+       |
+       | --listen 127.0.0.1:7080
+       |          ^^^^^^^^^^^^^^ already used at SIDEBEARER_ADMIN
+    ");
+}
+
+#[test]
 fn an_abstract_socket_is_no_file() {
     let (_dir, secret) = good();
     let mut given = [&GOOD[..], &[("client-secret-file", &*secret)]].concat();
