@@ -67,7 +67,9 @@ impl<T> RouteTable<T> {
     /// Builds the table. Of routes that can tie, which a valid configuration has not, the first
     /// wins.
     pub fn build<'a>(routes: impl IntoIterator<Item = (RoutePattern<'a>, T)>) -> Self {
-        let mut gathered: HashMap<(&HostPattern, &str), Vec<Candidate<T>>> = HashMap::new();
+        // A configuration chooses no keys so that they collide.
+        let mut gathered: HashMap<(&HostPattern, &str), Vec<Candidate<T>>, FixedState> =
+            HashMap::default();
         for (pattern, value) in routes {
             let candidates = gathered.entry((pattern.host, pattern.path));
             // Nearly always it is the only one.

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
+use foldhash::fast::FixedState;
+
 use super::{ANY, hasher_of};
 use crate::config::HostPattern;
 
@@ -23,7 +25,9 @@ impl HostIndex {
     /// Indexes routes, in their order. Those for the same host with an equal `kind` are alike: one of them stands for
     /// all where no path is known.
     pub fn build<'c, K: Hash + Eq>(routes: impl IntoIterator<Item = (&'c HostPattern, K)>) -> Self {
-        let (mut first, mut others, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut first, mut others) = (Vec::new(), Vec::new());
+        // A configuration chooses no keys so that they collide.
+        let mut known: HashSet<_, FixedState> = HashSet::default();
         for ((host, kind), at) in routes.into_iter().zip(0..) {
             let hash = match host {
                 HostPattern::Exact(name) => short_hash(name),

@@ -1,7 +1,9 @@
 //! How a snapshot is made from a configuration and the snapshot before it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
+
+use foldhash::fast::FixedState;
 
 use super::audit;
 use super::context::{BuildContext, BuildError, BuildFailure};
@@ -334,7 +336,7 @@ impl Builder {
             Some(name) => name == **listener,
             None => true,
         };
-        let traffic: BTreeSet<_> = config
+        let traffic: HashSet<_, FixedState> = config
             .routes
             .iter()
             .flat_map(|route| {
