@@ -216,7 +216,7 @@ mod tests {
                 assert!(begun.elapsed() < SOON);
                 thread::sleep(Duration::from_millis(1));
             }
-            // It is left alone from the moment at which it has been waited for in vain.
+            // The pause begins when the wait has timed out.
             assert!(begun.elapsed() >= (1 + longer) * timeout, "{longer}");
             lock(&UNRESPONSIVE).insert(
                 path.to_owned(),

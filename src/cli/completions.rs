@@ -17,8 +17,8 @@ fn script(shell: Shell, command: &Command) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// The command without the arguments that its help does not show: shells are told of those too. A copy cannot be left an
-/// argument less, so that this is another command with all that completions tell.
+/// The command without the arguments that its help does not show, since completions would offer those too. No argument can
+/// be removed from a command, so a new one is built with everything that completions need.
 fn without_hidden(command: &Command) -> Command {
     // Of a process that ends when it has printed them.
     let kept = |text: &str| -> &'static str { text.to_owned().leak() };

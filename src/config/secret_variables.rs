@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::declare::{Table, ValueForm};
 use super::keys::SECRET_SOURCE;
 
-/// Adds those that a table of these keys names. It goes by the declarations, so that no key can be forgotten: also
-/// those are found of what is not used, or not read at all.
+/// Adds the variables that a table of these keys names. It goes by the declarations, so that no key can be forgotten, not
+/// even one of a part that is not used or not read.
 pub(super) fn collect(keys: &Table, values: &DeTable<'_>, variables: &mut BTreeSet<String>) {
     for key in keys.keys() {
         let Some(value) = values.get(key.name()) else {

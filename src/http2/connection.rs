@@ -139,8 +139,8 @@ impl Connection {
         status
     }
 
-    /// Whether its server supports extended CONNECT (RFC 8441); `None` until it has sent its settings. None does behind
-    /// the end of its connection.
+    /// Whether its server supports extended CONNECT (RFC 8441); `None` until it has sent its settings.
+    /// `Some(false)` once the connection has ended.
     pub fn supports_connect(&self) -> Option<bool> {
         if self.state.has_ended() {
             return Some(false);

@@ -173,7 +173,7 @@ async fn pass(
     open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await
 }
 
-/// Whether an address cannot be reached, which says nothing about where a host leads that the handshake names.
+/// Whether the error only means that the address cannot be reached. The host that the handshake names may lead elsewhere.
 fn is_out_of_reach(error: &ProxyError) -> bool {
     matches!(
         error.kind,

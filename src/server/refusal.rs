@@ -53,7 +53,7 @@ impl Refusal {
             Self::TlsInside => (ErrorKind::BadRequest, proxy::PLAIN_HTTP_INSIDE),
             Self::TlsInTls => (
                 ErrorKind::BadRequest,
-                "TLS came inside of TLS; use https:// once",
+                "TLS came inside of TLS that was ended here already; send plain HTTP inside of it",
             ),
             Self::Head(HeadError::TargetTooLong) => (
                 ErrorKind::UriTooLong,

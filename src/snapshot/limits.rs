@@ -60,8 +60,8 @@ impl LimitTable {
     }
 }
 
-/// The state that each of these routes had before a reload. Where no route has the same methods, it is that of one whose
-/// methods alone were others.
+/// The state that each of these routes had before a reload. If no old route has the same methods, it is the state of a route
+/// that differs in its methods alone.
 fn states_before<'c>(
     routes: &'c [config::Route],
     old: &'c [config::Route],

@@ -17,14 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 const CAPACITY: usize = 64 << 10;
 
 thread_local! {
-    static SERVERS: RefCell<HashMap<SocketAddr, mpsc::UnboundedSender<Dialed>>> = RefCell::default();
+    static SERVERS: RefCell<HashMap<SocketAddr, mpsc::UnboundedSender<ServerEndSender>>> = RefCell::default();
 }
 
-type Dialed = oneshot::Sender<DuplexStream>;
+type ServerEndSender = oneshot::Sender<DuplexStream>;
 
 /// A server that is dialled in memory. Once it is dropped, its address refuses.
 #[derive(Debug)]
-pub struct InMemoryListener(mpsc::UnboundedReceiver<Dialed>);
+pub struct InMemoryListener(mpsc::UnboundedReceiver<ServerEndSender>);
 
 impl InMemoryListener {
     /// Listens at an address, for what is dialled on this thread.
@@ -47,7 +47,7 @@ impl InMemoryListener {
     }
 
     /// The next dial. While this is kept, the dialler waits.
-    pub async fn dialed(&mut self) -> Dialed {
+    pub async fn dialed(&mut self) -> ServerEndSender {
         let dialed = self.0.recv().await;
         dialed.expect("the address listens for as long as this is there")
     }

@@ -3,7 +3,8 @@
 /// The variable that may hold the secret of the client itself.
 pub const SECRET_VARIABLE: &str = "SIDEBEARER_CLIENT_SECRET";
 
-/// The variable that a file names which says the same: beside a file the other one says something twice.
+/// The variable that a file written by `init` names for the secret. It cannot be [`SECRET_VARIABLE`], which is an error beside
+/// a file.
 pub const SECRET_VARIABLE_OF_FILE: &str = "CLIENT_SECRET";
 
 /// A key of a configuration as an argument or an environment variable.

@@ -9,10 +9,11 @@ use super::super::report::{Report, SourceSpan};
 use super::super::words::QuotedWord;
 use crate::files;
 
-/// Whether sockets at `[::]` take IPv6 alone where nothing is said of it (ipv6(7), `IPV6_V6ONLY`). We say nothing.
+/// Whether a socket at `[::]` takes IPv6 alone by default (ipv6(7), `IPV6_V6ONLY`). We do not set the option.
 const SETTING: &str = "/proc/sys/net/ipv6/bindv6only";
 
-/// Reports it. A warning: another machine may have it otherwise, and what opens sockets for us may say so of each.
+/// Warns of such pairs. It is no error, because the machine that runs the configuration, or systemd which opens the sockets,
+/// may have another setting.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     let sockets = draft.listening_addresses();
     let all_of_v6 = sockets
@@ -53,7 +54,8 @@ fn report_pair(
     report.warning(place, message, help);
 }
 
-/// Whether it is an address of IPv4 with this port. One that is written as IPv6 can be bound beside no `[::]` at all.
+/// Whether it is an address of IPv4 with this port. An IPv4-mapped address does not count: it conflicts with `[::]` under
+/// every setting.
 fn is_of_v4(address: SocketAddr, port: u16) -> bool {
     address.port() == port && address.is_ipv4()
 }

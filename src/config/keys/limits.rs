@@ -7,7 +7,7 @@ use super::super::rules::Rule;
 /// Beyond that nothing is limited.
 const MOST: usize = 1_000_000;
 
-const fn limit() -> OptionalInteger<u32> {
+const fn limit() -> OptionalInteger {
     OptionalInteger::new(1..=MOST, "no limit")
 }
 
@@ -22,15 +22,15 @@ keys! {
     /// How much a caller or a route may ask for, in each process.
     LIMITS: Limits, LIMITS_TABLE = "[callers.NAME.limits]" {
         /// The most requests a second, over time. What is more is answered 429.
-        requests_per_second: OptionalInteger<u32> = limit();
+        requests_per_second: OptionalInteger = limit();
 
         /// How many requests may come at once after a pause. Only with `requests_per_second`.
-        burst: OptionalInteger<u32> = OptionalInteger::<u32>::new(1..=MOST, "`requests_per_second`");
+        burst: OptionalInteger = OptionalInteger::new(1..=MOST, "`requests_per_second`");
 
         /// The most requests at the same time.
-        concurrent: OptionalInteger<u32> = limit();
+        concurrent: OptionalInteger = limit();
 
         /// The most tunnels at the same time.
-        tunnels: OptionalInteger<u32> = limit();
+        tunnels: OptionalInteger = limit();
     }
 }

@@ -18,7 +18,7 @@ keys! {
         /// Needed for an admin address that is not loopback.
         allow_network: Flag = Flag::new(false);
 
-        /// The most connections at the same time. More wait in the backlog.
+        /// The most connections at the same time. One more ends the one that has been open for longest.
         max_connections: Integer<usize> = max_connections();
 
         /// The longest time from the first byte of a request head to its end, and between two requests.
@@ -32,7 +32,7 @@ keys! {
         /// A second address that serves health and metrics only, for the kubelet. It may be any address.
         address: Parsed<SocketAddr> = address(IfAbsent::Required("an address such as \"0.0.0.0:7091\""));
 
-        /// The most connections at the same time. More wait in the backlog.
+        /// The most connections at the same time. One more ends the one that has been open for longest.
         max_connections: Integer<usize> = max_connections();
 
         /// The longest time from the first byte of a request head to its end, and between two requests.

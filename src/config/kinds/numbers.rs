@@ -1,7 +1,6 @@
 //! Numbers: whole ones, shares of a whole, ports.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 use super::super::declare::{Absent, ElementForm, ListForm, ValueForm};
@@ -52,30 +51,25 @@ impl<N: TryFrom<usize> + Copy + fmt::Display + Sync> Kind for Integer<N> {
 }
 
 /// A whole number, or none.
-pub(in crate::config) struct OptionalInteger<N> {
+pub(in crate::config) struct OptionalInteger {
     range: RangeInclusive<usize>,
     /// What holds without the key, in words.
     without: &'static str,
-    number: PhantomData<N>,
 }
 
-impl<N> OptionalInteger<N> {
+impl OptionalInteger {
     pub(in crate::config) const fn new(
         range: RangeInclusive<usize>,
         without: &'static str,
     ) -> Self {
-        Self {
-            range,
-            without,
-            number: PhantomData,
-        }
+        Self { range, without }
     }
 }
 
-impl<N: TryFrom<usize> + Sync> Kind for OptionalInteger<N> {
-    type Output<'a> = Option<N>;
+impl Kind for OptionalInteger {
+    type Output<'a> = Option<u32>;
 
-    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<N> {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<u32> {
         read_integer(&self.range, section, key)
     }
 

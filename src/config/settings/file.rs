@@ -30,9 +30,9 @@ pub(in crate::config) fn shown(path: &Path) -> String {
     }
 }
 
-/// Whether a path that leads nowhere may be a key or a token in base64 that was written in its place. A slash is a sign
-/// of base64 too, so that what is told by is that no directory of it is there, and that it has capital and small letters
-/// and digits, or `+` or `=`. A single name is taken for a secret only where it is as long as one.
+/// Whether a path that leads nowhere may be a key or a token in base64 that was written in its place. A slash is a character
+/// of base64 too. So a path is taken for base64 if none of its directories exists and it has capital letters, small letters
+/// and digits, or a `+` or `=`. A single name is taken for a secret only if it is as long as one.
 pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
     const SHORTEST: usize = 32;
     let named = path.to_owned();

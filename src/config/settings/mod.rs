@@ -88,7 +88,7 @@ pub struct Config {
     pub tracing: Option<Tracing>,
     /// How tokens of service accounts are checked; there if some caller has one.
     pub kubernetes: Option<Kubernetes>,
-    /// The environment variables that its files name for secrets, those of parts too that are not used.
+    /// The environment variables that its files name for secrets, also in parts that are not used.
     pub secret_variables: BTreeSet<String>,
 }
 

@@ -130,7 +130,7 @@ fn judge_interception<'s>(
         return Err(ProxyError::new(ErrorKind::InterceptionOff, detail));
     }
     // Each request is judged by its own route. A caller that may take none of them gets no further.
-    // What a written route takes of every path goes by no implied one.
+    // If a written route takes every path of the host, no request goes by an implied route.
     let routes = &snapshot.config.routes;
     let written = |taken: &RouteTaken<'_>| routes.get(taken.route as usize);
     let takes_all = |route: &Route| {
