@@ -10,7 +10,6 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::draft::Defined;
 use super::keys::TRACING;
 use super::kinds::Ratio;
 use super::parse::address::http_url;
@@ -70,7 +69,7 @@ pub(super) fn settle(
     written: Option<(WrittenTracing, SourceSpan)>,
     report: &Report<'_>,
     get: impl Fn(&str) -> Option<String>,
-) -> Defined<Tracing> {
+) -> Option<(Tracing, SourceSpan)> {
     let is_written = written.is_some();
     let whole = SourceSpan {
         file: 0,

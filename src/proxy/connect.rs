@@ -120,9 +120,12 @@ pub async fn lead(
         ConnectVerdict::InterceptByName(passage) => {
             let undecided = match passage {
                 Some(passage) => {
-                    let opened = pass(exchange, head, asked.clone(), passage).await;
-                    let opened = match opened {
-                        Err(error) if !is_out_of_reach(&error) => return Err(error),
+                    let opened = match pass(exchange, head, asked.clone(), passage).await? {
+                        Err(error) if !is_out_of_reach(&error) => {
+                            let listener = exchange.listener;
+                            passing::record(&shard.snapshot, listener, passage, Some(&error));
+                            return Err(error);
+                        }
                         opened => opened,
                     };
                     let exchange = exchange.leave_undecided(head);
@@ -147,7 +150,7 @@ pub async fn lead(
             Ok(Successor::Tunnel(opened.into_tunnel(exchange)))
         }
         ConnectVerdict::Pass(passage) => {
-            let opened = pass(exchange, head, asked, passage).await;
+            let opened = pass(exchange, head, asked, passage).await?;
             let error = opened.as_ref().err();
             passing::record(&shard.snapshot, exchange.listener, passage, error);
             let opened = opened?;
@@ -157,20 +160,23 @@ pub async fn lead(
     }
 }
 
-/// Opens a connection to where no route leads.
+/// Tries to open a connection to where no route leads, which is for the caller of this function to count.
+///
+/// # Errors
+/// It may not be tried: a limit is reached, or the audit is full.
 async fn pass(
     exchange: &mut Exchange,
     head: &Parts,
     asked: ConnectionTarget,
     passage: Passage,
-) -> Result<OpenedConnection, ProxyError> {
+) -> Result<Result<OpenedConnection, ProxyError>, ProxyError> {
     exchange.set_passage(passage);
     exchange.admit(RequestKind::Tunnel)?;
     let shard = Rc::clone(&exchange.shard);
     let origin = passes_to(&asked, exchange.client().original_destination());
     let passed = shard.passed_origin(&origin, passage.way(&origin, Version::HTTP_11))?;
     let leads_to = format!("{}:{}", origin.host, origin.port).into();
-    open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await
+    Ok(open(exchange, head, asked, leads_to, &passed.upstream.endpoint).await)
 }
 
 /// Whether the error only means that the address cannot be reached. The host that the handshake names may lead elsewhere.

@@ -254,6 +254,13 @@ pub fn is_same(
     })
 }
 
+/// Whether a destination is an own name of an upstream.
+pub fn is_own_name(snapshot: &Snapshot, listener: usize, destination: Destination<'_>) -> bool {
+    own_names_at(snapshot, listener, destination)
+        .next()
+        .is_some()
+}
+
 /// The indices of the upstreams that have a destination as an own name.
 fn own_names_at<'s>(
     snapshot: &'s Snapshot,

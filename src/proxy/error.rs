@@ -28,6 +28,8 @@ pub struct ProxyError {
     pub challenge: Option<CallerChallenge>,
     /// The rule about what may leave that refused it.
     pub egress: Option<EgressDenial>,
+    /// What of the configuration refuses its caller, as the audit names it. Clients are not told.
+    pub rule: Option<&'static str>,
     /// What caused it, for the log.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
@@ -72,6 +74,7 @@ impl ProxyError {
             retry_after: None,
             challenge: None,
             egress: None,
+            rule: None,
             source: None,
         }
     }

@@ -190,11 +190,6 @@ impl Exchange {
         }
     }
 
-    /// What refuses it, for the audit.
-    pub fn set_rule(&mut self, rule: &'static str) {
-        self.notes.set_rule(rule);
-    }
-
     /// Whether it came by a forward listener.
     pub fn is_forward(&self) -> bool {
         self.shard.snapshot.listeners[self.listener].is_forward
@@ -265,6 +260,9 @@ impl Exchange {
 
     /// The answer is an error of ours.
     pub fn record_error(&mut self, error: &ProxyError) {
+        if let Some(rule) = error.rule {
+            self.notes.set_rule(rule);
+        }
         if let Some(denial) = error.egress {
             let snapshot = &self.shard.snapshot;
             passing::count_denial(snapshot, self.listener, denial);

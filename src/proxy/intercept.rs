@@ -14,7 +14,8 @@ use super::shard_snapshot::ShardSnapshot;
 use super::undecided::Undecided;
 use crate::config::Scheme;
 use crate::limit::{FairPermit, Permit};
-use crate::route;
+use crate::policy::CallerIndex;
+use crate::route::{self, Destination};
 use crate::snapshot::Snapshot;
 use crate::upstream::SpokenHttp;
 
@@ -43,7 +44,7 @@ pub struct PendingInterception {
 pub struct NotIntercepted {
     /// In words for the log.
     pub reason: Cow<'static, str>,
-    /// No route leads there.
+    /// No route leads there, or a rule lets it pass all the same.
     pub is_unmatched: bool,
 }
 
@@ -123,6 +124,21 @@ pub fn name_inside(
     target: &ConnectionTarget,
     server_name: Option<&str>,
 ) -> Result<NamedDestination, NotIntercepted> {
+    let opener = opener(snapshot, target);
+    name_inside_for(snapshot, listener, opener, target, server_name)
+}
+
+/// The same for a caller.
+///
+/// # Errors
+/// As [`name_inside`].
+pub fn name_inside_for(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    target: &ConnectionTarget,
+    server_name: Option<&str>,
+) -> Result<NamedDestination, NotIntercepted> {
     let named = server_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
     let host = match named {
         Some(name) if is_open_to_names(snapshot, listener, target) => name.into(),
@@ -143,6 +159,10 @@ pub fn name_inside(
         host,
         ..target.clone()
     };
+    if passes_by_rule(snapshot, listener, caller, &inside) {
+        let reason = format!("a rule of [[egress.rules]] lets https://{inside} pass as it is");
+        return Err(NotIntercepted::new(reason, true));
+    }
     let leads_to = destination::places_of(snapshot, listener, inside.destination()).next();
     let Some(RouteTaken {
         upstream, route, ..
@@ -170,11 +190,11 @@ pub fn has_names_at(snapshot: &Snapshot, listener: usize, port: u16) -> bool {
 
 /// Whether the handshake may name any host: the connection was opened for an address that no upstream has.
 fn is_open_to_names(snapshot: &Snapshot, listener: usize, target: &ConnectionTarget) -> bool {
-    let inside = ConnectionTarget {
+    let destination = Destination {
         scheme: Scheme::Https,
-        ..target.clone()
+        ..target.destination()
     };
-    route::is_address(&target.host) && !is_matched(snapshot, listener, &inside)
+    route::is_address(&target.host) && !destination::is_own_name(snapshot, listener, destination)
 }
 
 fn is_matched(snapshot: &Snapshot, listener: usize, target: &ConnectionTarget) -> bool {
@@ -188,13 +208,26 @@ pub fn is_still_intercepted(
     listener: usize,
     target: &ConnectionTarget,
 ) -> bool {
-    let opener = target.caller.as_ref();
-    let caller = opener.and_then(|opener| snapshot.callers.names.index(&opener.name));
-    let destination = target.destination();
     snapshot.listeners[listener].intercepts
         && covers(snapshot, &target.host)
         && is_matched(snapshot, listener, target)
-        && passing::judge_by_exact_host(snapshot, listener, caller, destination).is_none()
+        && !passes_by_rule(snapshot, listener, opener(snapshot, target), target)
+}
+
+/// Whose CONNECT has opened a connection.
+fn opener(snapshot: &Snapshot, target: &ConnectionTarget) -> Option<CallerIndex> {
+    let opener = target.caller.as_ref()?;
+    snapshot.callers.names.index(&opener.name)
+}
+
+/// Whether a rule that names the very host lets it pass. Nothing of it is read then, whatever leads there.
+fn passes_by_rule(
+    snapshot: &Snapshot,
+    listener: usize,
+    caller: Option<CallerIndex>,
+    target: &ConnectionTarget,
+) -> bool {
+    passing::judge_by_exact_host(snapshot, listener, caller, target.destination()).is_some()
 }
 
 /// Whether the CA may sign for this host.

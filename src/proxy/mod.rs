@@ -250,8 +250,7 @@ fn choose_injection<'u>(
     exchange: &mut Exchange,
     upstream: &'u BuiltUpstream,
 ) -> Result<Option<&'u Injection>, ProxyError> {
-    let chosen = permit::judge_credentials(upstream, exchange.caller_index());
-    chosen.inspect_err(|_| exchange.set_rule(permit::NO_CREDENTIAL))
+    permit::judge_credentials(upstream, exchange.caller_index())
 }
 
 /// Makes the answer fit for the client.

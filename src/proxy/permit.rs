@@ -10,7 +10,7 @@ use crate::policy::CallerIndex;
 use crate::snapshot::{BuiltUpstream, Injection, NoCredential, Snapshot};
 
 /// What refuses a caller that an upstream has no credential for, as the log names it.
-pub const NO_CREDENTIAL: &str = "`credentials` of the upstream";
+const NO_CREDENTIAL: &str = "`credentials` of the upstream";
 
 /// Refuses a request whose caller may not use the listener.
 ///
@@ -18,9 +18,8 @@ pub const NO_CREDENTIAL: &str = "`credentials` of the upstream";
 /// `not_permitted`.
 pub fn permit_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
     let (snapshot, caller) = (&exchange.shard.snapshot, exchange.caller_index());
-    let judged = judge_listener(snapshot, exchange.listener, caller);
-    let judged = judged.inspect_err(|_| exchange.set_rule(CallerRule::Listener.as_str()));
-    exchange.report(judged?);
+    let reported = judge_listener(snapshot, exchange.listener, caller)?;
+    exchange.report(reported);
     Ok(())
 }
 
@@ -30,9 +29,8 @@ pub fn permit_listener(exchange: &mut Exchange) -> Result<(), ProxyError> {
 /// `not_permitted`.
 pub fn permit_route(exchange: &mut Exchange, route: u32) -> Result<(), ProxyError> {
     let (snapshot, caller) = (&exchange.shard.snapshot, exchange.caller_index());
-    let judged = judge_route(snapshot, exchange.listener, route, caller);
-    let judged = judged.inspect_err(|_| exchange.set_rule(CallerRule::Route.as_str()));
-    exchange.report(judged?);
+    let reported = judge_route(snapshot, exchange.listener, route, caller)?;
+    exchange.report(reported);
     Ok(())
 }
 
@@ -130,5 +128,8 @@ fn refuse_unless(
 #[cold]
 pub fn not_permitted(rule: &'static str) -> ProxyError {
     let detail = "the caller may not use this listener or route, or has no credential there";
-    ProxyError::new(ErrorKind::NotPermitted, detail).caused_by(rule)
+    ProxyError {
+        rule: Some(rule),
+        ..ProxyError::new(ErrorKind::NotPermitted, detail).caused_by(rule)
+    }
 }

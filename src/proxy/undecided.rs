@@ -34,6 +34,11 @@ impl Undecided {
         }
     }
 
+    /// Whether there is a connection to where it leads, whose server may speak first.
+    pub fn is_open(&self) -> bool {
+        matches!(self.opened, Some(Ok(_)))
+    }
+
     /// Its client has named nothing that a route leads to: it is a tunnel. `None` if it leads nowhere, which is recorded.
     pub fn into_tunnel(mut self) -> Option<Box<UpstreamTunnel>> {
         let opened = self.opened.take()?;

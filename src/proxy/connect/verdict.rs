@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
+
 use super::super::caller_rule::CallerRule;
 use super::super::client_connection::ConnectionTarget;
 use super::super::destination;
@@ -10,7 +12,7 @@ use super::super::intercept;
 use super::super::passing::{self, Passage};
 use super::super::permit;
 use super::super::route_taken::RouteTaken;
-use crate::config::{HostPattern, Route, Scheme};
+use crate::config::Scheme;
 use crate::policy::CallerIndex;
 use crate::route::{self, Destination};
 use crate::snapshot::Snapshot;
@@ -130,17 +132,14 @@ fn judge_interception<'s>(
         return Err(ProxyError::new(ErrorKind::InterceptionOff, detail));
     }
     // Each request is judged by its own route. A caller that may take none of them gets no further.
-    // If a written route takes every path of the host, no request goes by an implied route.
-    let routes = &snapshot.config.routes;
-    let written = |taken: &RouteTaken<'_>| routes.get(taken.route as usize);
-    let takes_all = |route: &Route| {
-        let is_exact = matches!(route.host, HostPattern::Exact(_));
-        is_exact && route.path == "/" && route.methods.is_empty()
+    let over = Destination {
+        scheme: Scheme::Https,
+        host: &asked.host,
+        port: asked.port,
     };
-    let all_taken = over_tls.iter().filter_map(written).any(takes_all);
     let mut refusal = None;
     for taken in over_tls {
-        if all_taken && written(&taken).is_none() {
+        if is_implied_and_never_taken(snapshot, listener, over, &taken) {
             continue;
         }
         let upstream = &snapshot.upstreams[taken.upstream as usize];
@@ -152,4 +151,34 @@ fn judge_interception<'s>(
         }
     }
     Err(refusal.unwrap_or_else(|| permit::not_permitted(CallerRule::Route.as_str())))
+}
+
+/// Whether it is an implied route, of which a written one takes every path and method.
+fn is_implied_and_never_taken(
+    snapshot: &Snapshot,
+    listener: usize,
+    destination: Destination<'_>,
+    taken: &RouteTaken<'_>,
+) -> bool {
+    let routes = &snapshot.config.routes;
+    let written = |route: u32| routes.get(route as usize);
+    if written(taken.route).is_some() {
+        return false;
+    }
+    let path = snapshot.upstreams[taken.upstream as usize]
+        .config
+        .base_path();
+    let takes_every_method = |route: u32| match written(route) {
+        Some(written) => written.methods.is_empty(),
+        None => route == taken.route,
+    };
+    let found = destination::route_to(
+        snapshot,
+        listener,
+        destination,
+        path,
+        &Method::GET,
+        takes_every_method,
+    );
+    found.is_some_and(|found| found.route != taken.route)
 }

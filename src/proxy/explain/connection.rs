@@ -26,8 +26,8 @@ pub(super) enum Follows {
     Nothing,
     /// Plain HTTP.
     PlainHttp,
-    /// Requests inside of TLS.
-    Requests(ConnectionTarget),
+    /// Requests inside of TLS, on a connection that this caller has opened.
+    Requests(ConnectionTarget, Option<CallerIndex>),
 }
 
 impl Steps<'_> {
@@ -78,7 +78,9 @@ impl Steps<'_> {
             Follows::PlainHttp => Err(unless("`url` of the upstream")(ProxyError::bad_request(
                 PLAIN_HTTP_INSIDE,
             ))),
-            Follows::Requests(target) => self.requests(client, request, url, target),
+            Follows::Requests(target, caller) => {
+                self.requests(client, request, url, target, caller)
+            }
         }
     }
 
@@ -115,7 +117,9 @@ impl Steps<'_> {
             extended_connect: true,
         };
         match self.lead(client, target, None)? {
-            Follows::Requests(target) => self.requests(client, request, url, target),
+            Follows::Requests(target, caller) => {
+                self.requests(client, request, url, target, caller)
+            }
             Follows::Nothing | Follows::PlainHttp => Ok(()),
         }
     }
@@ -162,7 +166,7 @@ impl Steps<'_> {
                 self.show_route(&taken);
                 self.dial(&snapshot.upstreams[taken.upstream as usize], false)?;
                 self.show_inside(destination(Scheme::Https), caller);
-                Ok(Follows::Requests(target))
+                Ok(Follows::Requests(target, caller))
             }
             ConnectVerdict::InterceptByName(passage) => {
                 self.shown.connection = Some(ExplainedConnection::InterceptedByName);
@@ -174,7 +178,7 @@ impl Steps<'_> {
                     }
                     None => self.show_limits(caller, RequestKind::Response),
                 }
-                Ok(Follows::Requests(target))
+                Ok(Follows::Requests(target, caller))
             }
             ConnectVerdict::Tunnel(taken) => {
                 self.shown.connection = Some(ExplainedConnection::Tunnel);
@@ -240,10 +244,11 @@ impl Steps<'_> {
         request: &ExplainedRequest,
         url: &ExplainedUrl,
         target: ConnectionTarget,
+        caller: Option<CallerIndex>,
     ) -> Result<(), Stop> {
         let name = url.host().to_ascii_lowercase();
         let name = (!route::is_address(&name)).then_some(&*name);
-        let named = intercept::name_inside(self.snapshot, self.listener, &target, name);
+        let named = intercept::name_inside_for(self.snapshot, self.listener, caller, &target, name);
         let named = match named {
             Ok(named) => named,
             // It is a tunnel, as it was shown.

@@ -47,7 +47,10 @@ pub(super) fn way_denied(error: ProxyError) -> Stop {
         (ErrorKind::InterceptionOff, _) => {
             "`intercept` of the listener, or `domains` of [interception]"
         }
-        (ErrorKind::NotPermitted, _) => "`callers` of the route",
+        (ErrorKind::NotPermitted, _) => match error.rule {
+            Some(rule) => rule,
+            None => return always(error),
+        },
         (ErrorKind::Loop, _) => "`url` of the upstream, or `no_proxy` of the client",
         _ => return always(error),
     };

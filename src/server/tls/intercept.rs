@@ -58,6 +58,8 @@ struct HandshakePurpose {
     spoken: Option<SpokenHttp>,
     /// What it was opened for may be passed to if the client names nothing that a route leads to.
     may_pass: bool,
+    /// How long the client may say nothing then. Perhaps it waits for its server to begin.
+    silence: Option<Duration>,
 }
 
 /// Makes a connection of TLS from a socket of which `received` has been read already; `None` if there is no connection
@@ -87,6 +89,7 @@ pub async fn intercept(
         },
         spoken,
         may_pass: undecided.is_some(),
+        silence: undecided.as_ref().filter(|it| it.is_open()).map(|_| DETECT),
     };
     let end = {
         let handshake = pin!(run(socket, received, &mut purpose, &shard, listener));
@@ -190,7 +193,8 @@ async fn run(
     let mut received = BytesMut::from(received);
     if purpose.may_pass && received.is_empty() {
         // Whoever speaks first, and the end too, is for the tunnel.
-        let first = timeout(DETECT, socket.read_buf(&mut received)).await;
+        let silence = purpose.silence.unwrap_or(patience);
+        let first = timeout(silence, socket.read_buf(&mut received)).await;
         if !matches!(first, Ok(Ok(1..))) {
             return InterceptionEnd::Unmatched(socket, Bytes::new());
         }
@@ -215,7 +219,13 @@ async fn run(
     let name = accepted.client_hello().server_name().map(str::to_owned);
     let named = proxy::name_inside(snapshot, listener, &purpose.named.target, name.as_deref());
     match named {
-        Ok(named) => purpose.named = named,
+        Ok(named) => {
+            if named.target.host != purpose.named.target.host {
+                // It was asked of what the connection was opened for.
+                purpose.spoken = None;
+            }
+            purpose.named = named;
+        }
         Err(refused) if refused.is_unmatched && purpose.may_pass => {
             return InterceptionEnd::Unmatched(socket, received.freeze());
         }

@@ -257,6 +257,7 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
              [upstreams.crm]\nurl = \"https://crm.example.com\"\ncredential = \"api\"\n\n\
              [upstreams.old]\nurl = \"http://old.example.com/v2\"\ncredentials = {{ app = \"api\" }}\nallow_plaintext = true\n\n\
              [upstreams.web]\nurl = \"https://web.example.com\"\n\n\
+             [upstreams.hr]\nurl = \"https://hr.example.com\"\ncredentials = {{ app = \"api\" }}\n\n\
              [callers.app]\nkey = {{ file = \"app\" }}\n\n[callers.other]\nkey = {{ file = \"other\" }}\n\n\
              [[routes]]\nhost = \"crm.example.com\"\npath = \"/web\"\nupstream = \"web\"\n\n\
              [[routes]]\nhost = \"far.example.com\"\nupstream = \"web\"\n",
@@ -288,6 +289,15 @@ async fn a_connect_names_what_is_inside_of_it_or_what_nearly_leads_there() {
                 "\nchange        `credentials` of the upstream\n",
             ],
             "credential    ",
+        ),
+        (
+            "",
+            "hr.example.com:443",
+            &[
+                "\nrefused       403 not_permitted: ",
+                "\nchange        `credentials` of the upstream\n",
+            ],
+            "connection    ",
         ),
         (
             "",

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::{CRM, config, get, secure, trusted, trusting};
 use crate::support::api::Api;
 use crate::support::client::Connection;
+use crate::support::eventually;
 use crate::support::idp::Idp;
 use crate::support::server::{read_head, response};
 use crate::support::sidebearer::Sidebearer;
@@ -29,6 +30,12 @@ fn known(caller: &str, more: &str) -> Setup {
 
 /// The same, and what says whose token goes with its requests.
 fn known_with(credential: &str, caller: &str, more: &str) -> Setup {
+    let change = |config: String| config.replace("credential = \"crm\"", credential);
+    changed(change, caller, more)
+}
+
+/// The same, with a change of all that is not about callers.
+fn changed(change: impl Fn(String) -> String, caller: &str, more: &str) -> Setup {
     let (ca, idp) = (Ca::new(), Idp::start());
     let tls = ca.own_certificate().server(&["http/1.1"]);
     let api = Api::with_tls(Some(tls), |_| response(200, "crm"));
@@ -45,8 +52,8 @@ fn known_with(credential: &str, caller: &str, more: &str) -> Setup {
         "callers = [\"billing\", \"search\"]",
         &ca,
         &idp,
-    )
-    .replace("credential = \"crm\"", credential);
+    );
+    let config = change(config);
     let callers = format!(
         "[callers.billing]\nkey = {{ file = \"billing.key\" }}\n{caller}\n[callers.search]\nkey = {{ file = \"search.key\" }}\n"
     );
@@ -111,10 +118,17 @@ async fn the_caller_of_connect_is_that_of_all_requests_inside() {
 
 #[tokio::test]
 async fn a_caller_that_has_no_credential_there_is_refused_before_anything_leaves() {
-    let known = known_with("credentials = { search = \"crm\" }", "", "");
+    let audit = "[audit]\nfile = \"audit.jsonl\"";
+    let known = known_with("credentials = { search = \"crm\" }", "", audit);
     let refused = known.refusal(&connect_as(KEY)).await;
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     assert!(known.api.seen().is_empty());
+    let file = known.sidebearer.dir().join("audit.jsonl");
+    eventually("the audit says why", async || {
+        let records = std::fs::read_to_string(&file).unwrap_or_default();
+        records.contains("\"rule\":\"`credentials` of the upstream\"")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -124,6 +138,35 @@ async fn a_caller_that_may_take_no_route_there_is_refused_before_anything_leaves
     let refused = known.refusal(&connect_as(KEY)).await;
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     assert!(known.api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_route_that_takes_every_path_is_found_behind_others_of_its_kind() {
+    let route = |path: &str| {
+        format!(
+            "[[routes]]\nhost = \"crm.example.com\"\npath = \"{path}\"\nlistener = \"proxy\"\nupstream = \"crm\"\ncallers = [\"search\"]\n"
+        )
+    };
+    let known = known("", &(route("/x") + &route("/")));
+    let refused = known.refusal(&connect_as(KEY)).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_longer_path_of_the_url_is_open_beside_a_route_for_the_rest() {
+    let route = "[[routes]]\nhost = \"crm.example.com\"\npath = \"/\"\nlistener = \"proxy\"\nupstream = \"crm\"\ncallers = [\"search\"]\n";
+    let change = |config: String| {
+        let (before, url) = config.split_once("url = \"").unwrap();
+        let (url, behind) = url.split_once('"').unwrap();
+        format!("{before}url = \"{url}/v2\"{behind}")
+    };
+    let known = changed(change, "", route);
+    let mut connection = known.open().await;
+    let answer = connection.send(get("/v2/x", "crm.example.com")).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = connection.send(get("/x", "crm.example.com")).await.unwrap();
+    assert_eq!((answer.status, &*answer.code()), (403, "not_permitted"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use http::Request;
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{CRM, Site, config, get, over_http2, secure, trusted, trusting, upstream_open};
 use crate::support::api::Api;
@@ -236,7 +237,8 @@ async fn a_connect_to_an_address_out_of_reach_is_for_what_its_handshake_names() 
     });
     let nobody = loopback();
     let port = nobody.port();
-    let config = super::config(crm.address, "unmatched = \"pass\"", &ca, &idp).replace(
+    let listener = "unmatched = \"pass\"\nhandshake_timeout = \"3s\"";
+    let config = super::config(crm.address, listener, &ca, &idp).replace(
         "hosts = [",
         &format!("hosts = [\"crm.example.com:{port}\", "),
     );
@@ -269,6 +271,94 @@ async fn a_connect_to_an_address_out_of_reach_is_for_what_its_handshake_names() 
     }
     assert_eq!(sidebearer.metric(errors).await, 3.0);
     assert_eq!(super::handshakes(&sidebearer, "success").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_address_is_of_no_upstream_because_a_route_takes_any_host() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let crm = Api::with_tls(Some(ca.own_certificate().server(&["h2"])), |_| {
+        response(200, "crm")
+    });
+    let open = Api::with_tls(Some(ca.own_certificate().server(&["http/1.1"])), |_| {
+        response(200, "open")
+    });
+    let route = "\n[[routes]]\nlistener = \"proxy\"\nupstream = \"crm\"\n";
+    let config = config(crm.address, "", &ca, &idp) + &upstream_open(&open, &ca) + route;
+    let sidebearer = Sidebearer::start(&config);
+    let stream = tunnel(sidebearer.address_of("proxy"), "192.0.2.7:443").await;
+    let client = trusting(&trusted(&sidebearer), &["h2", "http/1.1"]);
+    let stream = secure(stream, "open.example.com", client).await.unwrap();
+    // What is offered is what that upstream speaks.
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let mut connection = Connection::over(stream).await;
+    let answer = connection.send(get("/open", "open.example.com")).await;
+    assert_eq!(answer.unwrap().text(), "open");
+}
+
+#[tokio::test]
+async fn what_a_rule_lets_pass_by_name_is_not_read_on_a_connection_to_its_address() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let tls = ca.certificate(&["crm.example.com"]).server(&[]);
+    let pinned = Api::with_tls(Some(tls), |_| response(200, "pinned"));
+    let to = pinned.address;
+    let elsewhere = server::bytes(move |_, mut stream| async move {
+        let mut pinned = TcpStream::connect(to).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut pinned).await;
+    });
+    let port = elsewhere.port();
+    let config = config(pinned.address, "unmatched = \"pass\"", &ca, &idp).replace(
+        "hosts = [",
+        &format!("hosts = [\"crm.example.com:{port}\", "),
+    );
+    let egress = format!(
+        "\n[egress]\naddresses = \"any\"\nports = [{port}]\n\
+         [[egress.rules]]\nhosts = [\"crm.example.com\"]\naction = \"pass\"\n"
+    );
+    let sidebearer = Sidebearer::start(&(config + &egress));
+    let stream = tunnel(sidebearer.address_of("proxy"), &elsewhere.to_string()).await;
+    let client = trusting(&ca.pem, &["http/1.1"]);
+    let stream = secure(stream, "crm.example.com", client).await;
+    let mut connection = Connection::over(stream.unwrap()).await;
+    let answer = connection.send(get("/x", "crm.example.com")).await;
+    assert_eq!(answer.unwrap().text(), "pinned");
+    assert_eq!(pinned.seen()[0].authorization(), "");
+}
+
+#[tokio::test]
+async fn what_may_not_be_dialled_or_opened_is_counted_as_that() {
+    let (ca, idp) = (Ca::new(), Idp::start());
+    let crm = Api::with_tls(Some(ca.own_certificate().server(&["http/1.1"])), |_| {
+        response(200, "crm")
+    });
+    let listener = "unmatched = \"pass\"\ncallers = [\"billing\"]";
+    let key = "billing-key-0123456789abcdef0123456789abcdef";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    std::fs::write(dir.path().join("billing.key"), key).unwrap();
+    let config = config(crm.address, listener, &ca, &idp)
+        + "\n[egress]\naddresses = \"public\"\n\
+           [callers.billing]\nkey = { file = \"billing.key\" }\n\
+           limits = { requests_per_second = 1, burst = 1 }\n";
+    let sidebearer = Sidebearer::start_in(dir, &config);
+    let counted = async |outcome: &str| {
+        let labels = format!("listener=\"proxy\",outcome=\"{outcome}\",rule=\"unmatched\"");
+        let series = format!("sidebearer_egress_total{{{labels}}}");
+        sidebearer.metric(&series).await
+    };
+    let connect = |target: &str| {
+        use base64::Engine;
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("billing:{key}"));
+        format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Basic {basic}\r\n\r\n"
+        )
+    };
+    let proxy = sidebearer.address_of("proxy");
+    let denied = client::raw(proxy, connect("10.0.0.5:443")).await;
+    assert!(denied.starts_with("HTTP/1.1 403 "), "{denied}");
+    assert_eq!(counted("address_denied").await, 1.0);
+    let limited = client::raw(proxy, connect("elsewhere.example:443")).await;
+    assert!(limited.starts_with("HTTP/1.1 429 "), "{limited}");
+    assert_eq!(counted("passed").await, 0.0);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{World, request, told};
 use crate::support::api::Api;
 use crate::support::client::{Connection, read};
+use crate::support::eventually;
 use crate::support::server::response;
 
 #[tokio::test]
@@ -31,6 +32,10 @@ async fn a_matched_request_gets_its_token_wherever_it_was_on_its_way_to() {
         ]
     );
     assert_eq!(world.secure.seen()[0].authorization(), "Bearer token-1");
+    eventually("a line", async || {
+        !world.lines_of("crm.example.com").is_empty()
+    })
+    .await;
     let line = &world.lines_of("crm.example.com")[0];
     assert_eq!(line["original"], "10.0.0.77:80");
     assert_eq!(
