@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 use super::request::elements;
 use crate::dpop::DPOP;
@@ -177,6 +178,9 @@ pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {
     headers.append(VIA, entry.clone());
 }
 
+/// More names in `Connection` lines are looked up in a set.
+const FEW_NAMES: usize = 4;
+
 /// Header names to remove: a request usually has a few, so that they need no allocation.
 #[derive(Default)]
 struct Names {
@@ -193,16 +197,24 @@ impl Names {
         }
     }
 
-    /// Adds the headers that the `Connection` lines name, in whatever spelling. A set, since a head
-    /// has room for thousands of names.
+    /// Adds the headers that the `Connection` lines name, in whatever spelling.
     fn push_nominated(&mut self, headers: &HeaderMap) {
-        let named: HashSet<EquivalentName<'_>> = nominated(headers).map(EquivalentName).collect();
-        if !named.is_empty() {
-            let there = headers
-                .keys()
-                .filter(|name| named.contains(&EquivalentName(name.as_ref())));
-            there.for_each(|name| self.push(name.clone()));
+        let named = nominated(headers).map(EquivalentName);
+        let named: SmallVec<[EquivalentName<'_>; FEW_NAMES]> = named.collect();
+        if named.is_empty() {
+            return;
         }
+        if !named.spilled() {
+            let is_named = |name: &&HeaderName| named.contains(&EquivalentName(name.as_ref()));
+            let there = headers.keys().filter(is_named);
+            return there.for_each(|name| self.push(name.clone()));
+        }
+        // A head has room for thousands of names.
+        let named: HashSet<_> = named.into_iter().collect();
+        let there = headers
+            .keys()
+            .filter(|name| named.contains(&EquivalentName(name.as_ref())));
+        there.for_each(|name| self.push(name.clone()));
     }
 
     fn contains(&self, name: &HeaderName) -> bool {
