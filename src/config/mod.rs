@@ -8,6 +8,7 @@
 //! that, and fill in the types of `settings`, one for each table.
 
 mod arguments;
+mod config_files;
 mod cross_checks;
 mod declare;
 mod diagnostics;
