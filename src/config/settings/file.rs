@@ -37,7 +37,7 @@ pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
     const SHORTEST: usize = 32;
     let named = path.to_owned();
     let missing = files::run_within_timeout(path, move || Ok(missing_part(&named)));
-    // What cannot be looked at is there in some way.
+    // What cannot be looked at in time is there in some way.
     let Some(missing) = missing.ok().flatten() else {
         return false;
     };
@@ -51,15 +51,24 @@ pub(in crate::config) fn may_be_secret(path: &Path) -> bool {
     is_base64 && is_long && (is_mixed || missing.contains(['+', '=']))
 }
 
-/// What of a path is not there: all below the last directory that is.
+/// What of a path is not there: all below the last directory that is. What this user may not look at is there in some way.
 fn missing_part(path: &Path) -> Option<String> {
-    let is_there = |path: &Path| path.as_os_str().is_empty() || path.symlink_metadata().is_ok();
+    let is_there = |path: &Path| {
+        let found = path.symlink_metadata();
+        path.as_os_str().is_empty() || !found.is_err_and(|error| is_missing(error.kind()))
+    };
     if is_there(path) {
         return None;
     }
     let there = path.ancestors().find(|path| is_there(path))?;
     let missing = path.strip_prefix(there).ok()?;
     Some(missing.to_str()?.to_owned())
+}
+
+/// Whether an error says that a path leads nowhere.
+fn is_missing(error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error, NotFound | NotADirectory | InvalidFilename)
 }
 
 /// Whether it is something else than the name of a file: PEM, a JWT or JWK, or several lines.
@@ -116,6 +125,45 @@ fn read(path: &Path, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_may_not_be_looked_at_is_no_secret_and_one_that_leads_nowhere_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let below = |name: &str, rest: &str| directory.path().join(name).join(rest);
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("circle", directory.path().join("circle")).unwrap();
+        let long = "Ab1".repeat(100);
+        for nowhere in [
+            below("nowhere", "Team1/key"),
+            below("file", "Team1/key"),
+            below(&long, "key"),
+        ] {
+            assert!(may_be_secret(&nowhere), "{}", nowhere.display());
+        }
+        // Nobody, not even root, can look further than this.
+        let circle = below("circle", "Team1/key");
+        let error = circle.symlink_metadata().unwrap_err().kind();
+        assert!(!is_missing(error), "{error:?}");
+        assert!(!may_be_secret(&circle));
+        assert!(shown(&circle).ends_with("circle/Team1/key"));
+        assert!(!is_missing(io::ErrorKind::PermissionDenied));
+    }
+
+    #[test]
+    fn a_path_below_a_directory_of_another_user_is_shown() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::PermissionsExt;
+        if rustix::process::geteuid().is_root() {
+            eprintln!("skipped: root may look everywhere");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let private = directory.path().join("private");
+        std::fs::create_dir(&private).unwrap();
+        set_permissions(&private, Permissions::from_mode(0o000)).unwrap();
+        let path = private.join("Team1/key");
+        assert_eq!(shown(&path), path.display().to_string());
+    }
 
     #[test]
     fn what_has_no_end_is_not_read() {
