@@ -115,11 +115,12 @@ impl NameTree {
     fn covers(&self, inner: &Self) -> bool {
         match (self, inner) {
             (Self::Dns(outer), Self::Dns(inner)) => {
-                // With a leading dot, as some write it, what is below alone.
+                // With a leading dot, as some write it, what is below alone. Of such an inner one nothing but the dot is left
+                // below the same name without it.
                 let below = inner.strip_suffix(outer.trim_start_matches('.'));
                 outer.is_empty()
                     || outer == inner
-                    || below.is_some_and(|below| below.len() > 1 && below.ends_with('.'))
+                    || below.is_some_and(|below| below.ends_with('.'))
             }
             (Self::Network(outer, outer_mask), Self::Network(inner, inner_mask)) => {
                 let bytes = outer

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer as Signer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    Issuer as Signer, KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
 };
 
 use super::*;
@@ -20,6 +20,14 @@ fn authority(name: &str) -> CertificateParams {
 /// The chain and the key of a CA that signed itself, in PEM.
 pub(super) fn self_signed(key: &KeyPair) -> (String, String) {
     let certificate = authority("own").self_signed(key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// The same of one that may sign for some names.
+pub(super) fn constrained(names: NameConstraints) -> (String, String) {
+    let (mut params, key) = (authority("own"), KeyPair::generate().unwrap());
+    params.name_constraints = Some(names);
+    let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
 use tempfile::TempDir;
 
 use super::*;
@@ -320,5 +321,41 @@ fn a_successor_for_fewer_names_takes_no_place_unless_that_is_meant() {
             None => FewerNames::Refused,
         };
         assert_eq!(directory.switch(now, fewer_names).unwrap(), Switched::Whole);
+    }
+}
+
+#[test]
+fn a_successor_may_allow_more_than_a_company_that_writes_a_leading_dot() {
+    let now = SystemTime::now();
+    for (before, after, missing) in [
+        (".example.com", "example.com", None),
+        (".a.example.com", "example.com", None),
+        ("a.example.com", "example.com", None),
+        (".example.com", "a.example.com", Some("\".example.com\"")),
+        (".example.com", "ample.com", Some("\".example.com\"")),
+    ] {
+        let (_dir, directory) = directory();
+        directory.create(&domains(&["example.com"])).unwrap();
+        let networks = [
+            CidrSubnet::V4([0; 4], [0; 4]),
+            CidrSubnet::V6([0; 16], [0; 16]),
+        ];
+        let constraints = NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(before.to_owned())],
+            excluded_subtrees: networks.map(GeneralSubtree::IpAddress).into(),
+        };
+        let (chain, key) = super::chains::constrained(constraints);
+        fs::write(directory.file(CHAIN_FILE), chain).unwrap();
+        fs::write(directory.file(KEY_FILE), key).unwrap();
+        directory.create_successor(&domains(&[after])).unwrap();
+        let switched = directory.switch(now, FewerNames::Refused);
+        match missing {
+            None => assert_eq!(switched.unwrap(), Switched::Whole, "{before} {after}"),
+            Some(name) => {
+                let refused = refused(&directory, switched);
+                let expected = format!("CA/next.pem: the successor may not sign for {name}, ");
+                assert!(refused.starts_with(&expected), "{refused}");
+            }
+        }
     }
 }
