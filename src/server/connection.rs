@@ -106,7 +106,8 @@ pub fn serve(
                 Detected::Tls => {
                     let refusal = match client.target() {
                         Some(target) if target.scheme == Scheme::Http => Refusal::TlsInside,
-                        None if negotiated.is_none() => Refusal::Tls,
+                        // A client need not have negotiated anything.
+                        None if !matches!(socket, ClientSocket::Tls(_)) => Refusal::Tls,
                         _ => Refusal::TlsInTls,
                     };
                     return Box::pin(refuse(&mut socket, refusal, &client, &current)).await;

@@ -106,6 +106,22 @@ async fn tls_to_a_listener_without_it_gets_a_400_that_says_so() {
 }
 
 #[tokio::test]
+async fn tls_inside_of_tls_gets_a_400_that_says_so() {
+    let site = Site::start("", "");
+    for offered in [&[][..], &["http/1.1"], &["h2"]] {
+        let config = speaking(site.ca.client(), offered);
+        let mut stream = connect(site.address(), config, NAME).await.unwrap();
+        let hello = [22, 3, 1, 0, 200, 1, 0, 0, 196];
+        stream.write_all(&hello).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let expected = "TLS came inside of TLS that was ended here already";
+        assert!(answer.contains(expected), "{offered:?} {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_version_that_was_negotiated_is_the_one_that_is_spoken() {
     let site = Site::start("", "");
     for (chosen, request) in [
