@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 use url::Url;
 
-use super::arguments::ConfigPath;
+use super::arguments::{ConfigChoice, ConfigPath};
 use super::output::CommandError;
 use crate::config::{self, ConfigOrigin};
 
@@ -42,17 +42,15 @@ impl AdminAddress {
     }
 }
 
-/// A page of the process that runs by this configuration.
+/// A page of the process that runs by this configuration, at the address that was said for it, whatever a file says.
 ///
 /// # Errors
 /// What was said is no address.
-pub(super) fn page_of(origin: &ConfigOrigin, page: &str) -> Result<Url, CommandError> {
-    match origin {
-        ConfigOrigin::Path(path) => Ok(configured_page(path, page)),
-        ConfigOrigin::Arguments(arguments) => match arguments.get("admin") {
-            Some(said) => said_page(OsStr::new(&said.value), page),
-            None => Ok(page_at(DEFAULT, page)),
-        },
+pub(super) fn page_of(config: &ConfigChoice, page: &str) -> Result<Url, CommandError> {
+    match (&config.admin, &config.origin) {
+        (Some(said), _) => said_page(OsStr::new(said), page),
+        (None, ConfigOrigin::Path(path)) => Ok(configured_page(path, page)),
+        (None, ConfigOrigin::Arguments(_)) => Ok(page_at(DEFAULT, page)),
     }
 }
 

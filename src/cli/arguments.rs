@@ -21,8 +21,11 @@ const HEADING: &str = "In place of a file";
 const FILE: &str = "config";
 const NEW_FILE: &str = "path";
 const FILE_VARIABLE: &str = "SIDEBEARER_CONFIG";
-/// Where `health` and `reload` ask, whatever a file says.
+/// Where `health`, `reload` and `explain --live` ask, whatever a file says.
+const ADMIN: &str = "admin";
 pub(super) const ADMIN_VARIABLE: &str = "SIDEBEARER_ADMIN";
+/// Whether a command asks a running process.
+pub(super) const LIVE: &str = "live";
 const USUAL_FILE: &str = "/etc/sidebearer/sidebearer.toml";
 
 /// Which configuration file.
@@ -113,6 +116,8 @@ fn path(matches: &ArgMatches, id: &str, name: &str) -> Result<PathBuf, Error> {
 pub struct ConfigChoice {
     /// Where it comes from.
     pub origin: ConfigOrigin,
+    /// The admin address that was said, be it a part of the configuration or beside a file.
+    pub admin: Option<String>,
 }
 
 impl Args for ConfigChoice {
@@ -132,10 +137,14 @@ impl FromArgMatches for ConfigChoice {
             arguments,
             mut names,
         } = ConfigArguments::from_arg_matches(matches)?;
-        // A container has one environment for `run` and for `health`, to which alone it says something beside a file.
-        if names.iter().all(|name| name == ADMIN_VARIABLE) {
+        let admin = arguments.get(ADMIN).map(|said| said.value.clone());
+        // A container has one environment for `run` and for what asks that, to which alone it says something beside a file.
+        let is_live = matches!(matches.try_get_one::<bool>(LIVE), Ok(Some(true)));
+        let is_all = admin.is_some() && names.len() == 1;
+        if names.iter().all(|name| name == ADMIN_VARIABLE) || is_live && is_all {
             return Ok(Self {
                 origin: file.path.into(),
+                admin,
             });
         }
         names.retain(|name| name != ADMIN_VARIABLE);
@@ -156,6 +165,7 @@ impl FromArgMatches for ConfigChoice {
         }
         Ok(Self {
             origin: ConfigOrigin::Arguments(arguments),
+            admin,
         })
     }
 

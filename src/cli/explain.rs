@@ -55,7 +55,7 @@ pub(super) async fn run_live(question: &Question, url: Url) -> Result<(), Comman
         ))),
         Err(reason @ RequestError::Scheme) => Err(CommandError::Usage(format!("{url}: {reason}"))),
         Err(reason) => Err(CommandError::Failed(format!(
-            "{url}: {reason}; is sidebearer running, and is this its admin address? --url names another"
+            "{url}: {reason}; is sidebearer running, and is this its admin address? --url or SIDEBEARER_ADMIN names another"
         ))),
     }
 }

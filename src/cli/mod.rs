@@ -102,15 +102,16 @@ pub enum Command {
         /// Who sends it: NAME in [callers.NAME]
         #[arg(long, value_name = "NAME")]
         caller: Option<String>,
-        /// Ask the running sidebearer, and show tokens, connections and limits as they are now
-        #[arg(long)]
-        live: bool,
-        /// What to ask, /explain if it has no path; default: /explain at the admin address of the configuration
-        #[arg(long = "url", value_name = "URL", requires = "live")]
-        asked: Option<Url>,
-        /// The configuration.
+        /// The configuration. It comes before `live`, on which it depends what it may say: what is read is taken away.
         #[command(flatten)]
         config: ConfigChoice,
+        /// Ask the running sidebearer, and show tokens, connections and limits as they are now
+        #[arg(id = arguments::LIVE, long)]
+        live: bool,
+        /// What to ask, /explain if it has no path; default: /explain at --admin or SIDEBEARER_ADMIN, else at the admin address
+        /// of the configuration
+        #[arg(long = "url", value_name = "URL", requires = "live")]
+        asked: Option<Url>,
     },
     /// Run a program whose requests get tokens; ends with its exit code
     #[command(
@@ -280,7 +281,7 @@ impl Command {
                     caller,
                 };
                 if live {
-                    let page = || admin_address::page_of(&config.origin, "/explain");
+                    let page = || admin_address::page_of(&config, "/explain");
                     let asked = asked.map(|url| admin_address::page_of_url(url, "/explain"));
                     let url = asked.map_or_else(page, Ok)?;
                     block_on(explain::run_live(&question, url))?
@@ -325,7 +326,7 @@ mod tests {
 
         assert!(matches!(
             parse("run --config /c.toml").unwrap(),
-            Command::Run(ConfigChoice { origin: ConfigOrigin::Path(path) }) if path.as_os_str() == "/c.toml"
+            Command::Run(ConfigChoice { origin: ConfigOrigin::Path(path), .. }) if path.as_os_str() == "/c.toml"
         ));
         assert!(matches!(
             parse("check --online").unwrap(),

@@ -263,12 +263,36 @@ async fn what_is_explained_and_which_token_comes_is_told_without_a_file_too() {
     let process = Process::spawn(process, tempfile::tempdir().unwrap());
     eventually("listening", async || process.told("admin").is_some()).await;
     let admin = process.admin().to_string();
-    let live = run(command(&[
-        "explain", "GET", "/x", "--live", "--admin", &admin,
-    ]))
-    .await;
-    assert_eq!(live.code, 0, "{live:?}");
-    assert!(live.stdout.contains("\ntoken         "), "{live:?}");
+    let path = setup.path("of-another.toml");
+    let another = "[admin]\naddress = \"127.0.0.1:9\"\n";
+    std::fs::write(&path, another).unwrap();
+    // As `health` and `reload`: whom to ask is said by either, whatever a file says.
+    for by_variable in [false, true] {
+        for files in [&[][..], &["--config", &path], &["--config", "/nowhere"]] {
+            let mut live = command(&["explain", "GET", "/x", "--live"]);
+            live.args(files);
+            add(&mut live, "admin", &admin, by_variable);
+            let live = run(live).await;
+            assert_eq!(live.code, 0, "{files:?} {live:?}");
+            assert!(live.stdout.contains("\ntoken         "), "{live:?}");
+        }
+    }
+    // Without that, the file says it; and an empty variable says nothing.
+    let mut of_file = command(&["explain", "GET", "/x", "--live", "--config", &path]);
+    of_file.env("SIDEBEARER_ADMIN", "");
+    let refused = run(of_file).await;
+    assert!(
+        refused.stderr.contains("http://127.0.0.1:9/"),
+        "{refused:?}"
+    );
+    // What is not asked of the process has no room for it.
+    let mixed = ["explain", "GET", "/x", "--config", &path, "--admin", &admin];
+    let refused = run(command(&mixed)).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("no room for --admin:"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
