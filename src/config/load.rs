@@ -310,7 +310,7 @@ fn check(
         cross_checks::check(&draft, &report);
         cross_checks::check_files(&draft, &report, path);
     }
-    let mut found = report.finish();
+    let mut found = report.finish(&tables);
     if whole && !draft.has_listeners {
         let help = "expected at least one [[listeners]] with an address and an upstream";
         found

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::declare::{Absent, Declared, OnlyWith, Table, ValueForm};
 use super::report::{Report, SourceSpan};
 use super::value::{Title, Value};
-use super::words::{QuotedWord, did_you_mean, is_close, one_of};
+use super::words::{QuotedWord, did_you_mean, one_of};
 
 /// A key of a table of the configuration.
 pub(super) struct Key<K> {
@@ -276,7 +276,7 @@ impl<'a> Section<'a> {
 
     fn refuse_unknown(&self, declared: &Table) {
         let is_known = |name: &str| declared.keys().any(|key| key.name() == name);
-        for (key, value) in self.table.iter() {
+        for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if is_known(name) {
                 continue;
@@ -284,14 +284,6 @@ impl<'a> Section<'a> {
             let message = format!("unknown key {} in {}", QuotedWord(name), self.title);
             let names: Vec<_> = declared.keys().map(|key| key.name()).collect();
             let close = did_you_mean(name, names.iter().copied());
-            let secrets = declared.keys();
-            let secrets = secrets.filter(|key| matches!(key.form(), ValueForm::Secret { .. }));
-            let secrets = secrets.map(|key| key.name());
-            // Whatever is not close to a key of this section may be a secret that belongs into
-            // another, and at the top even a close one: `[credential.crm]`.
-            if close.is_none() || self.is_root() || is_close(name, secrets) {
-                self.report.hide(self.place.file, value);
-            }
             let help = close.unwrap_or_else(|| format!("expected {}", one_of(&names, '`')));
             self.report.error(&self.place_of(key), message, help);
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::arguments::ArgumentText;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -31,14 +31,15 @@ pub(super) struct SourceSpan {
 pub(super) struct Report<'a> {
     sources: &'a [SourceFile],
     findings: RefCell<Vec<Finding>>,
-    /// By file and beginning.
-    hidden: RefCell<BTreeMap<(usize, usize), Range<usize>>>,
-    /// What may be shown though it is hidden, but for what is secret in a URL. Almost every value is here, so that
-    /// no more is asked about them before the end.
+    /// What may be shown, but for what is secret in a URL; every other value is hidden. Almost all values are here, so
+    /// that no more is asked about them before the end.
     revealed: RefCell<Vec<Revealed>>,
-    /// What must not be shown though it is revealed, as [`Self::hidden`] has it.
-    concealed: RefCell<BTreeMap<(usize, usize), Range<usize>>>,
+    /// What must not be shown though it is revealed.
+    concealed: RefCell<Hidden>,
 }
+
+/// Parts of files, by file and beginning.
+type Hidden = BTreeMap<(usize, usize), Range<usize>>;
 
 /// A scalar that was read as something that is not a secret.
 struct Revealed {
@@ -80,7 +81,6 @@ impl<'a> Report<'a> {
         Self {
             sources,
             findings: RefCell::default(),
-            hidden: RefCell::default(),
             revealed: RefCell::default(),
             concealed: RefCell::default(),
         }
@@ -152,22 +152,9 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// Keeps the scalars in `value` out of quoted lines. A boolean gives nothing away.
-    pub(super) fn hide(&self, file: usize, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Boolean(_) => {}
-            DeValue::Array(elements) => elements.iter().for_each(|value| self.hide(file, value)),
-            DeValue::Table(table) => table.iter().for_each(|(_, value)| self.hide(file, value)),
-            _ => {
-                let span = self.shown_span(file, value);
-                self.hidden.borrow_mut().insert((file, span.start), span);
-            }
-        }
-    }
-
-    /// Shows a value all the same, whether it is hidden before or after: it was read as something that is
-    /// no secret. Of a URL neither a name and password nor a query is shown, nothing of a table (that would
-    /// be keys that nobody asked for), and nothing that looks like a key or a token.
+    /// Shows a value on quoted lines, for it was read as something that is no secret: what nobody has read, such as the value
+    /// of a misspelt key, stays hidden. Of a URL neither a name and password nor a query is shown, nothing of a table (that
+    /// would be keys that nobody asked for), and nothing that looks like a key or a token.
     ///
     /// Of a key that holds a URL, an origin or a host (`is_address`) this is so though no `//` says that it is one.
     pub(super) fn reveal(&self, file: usize, value: &Spanned<DeValue<'_>>, is_address: bool) {
@@ -175,7 +162,7 @@ impl<'a> Report<'a> {
             DeValue::Array(elements) => elements
                 .iter()
                 .for_each(|value| self.reveal(file, value, is_address)),
-            DeValue::Table(_) => self.hide(file, value),
+            DeValue::Table(_) => {}
             scalar => self.revealed.borrow_mut().push(Revealed {
                 file,
                 span: self.shown_span(file, value),
@@ -190,6 +177,27 @@ impl<'a> Report<'a> {
         let span = self.shown_span(file, value);
         let mut concealed = self.concealed.borrow_mut();
         concealed.insert((file, span.start), span);
+    }
+
+    /// Adds the scalars in `value`. A boolean gives nothing away.
+    fn hide(&self, file: usize, value: &Spanned<DeValue<'_>>, hidden: &mut Hidden) {
+        match value.get_ref() {
+            DeValue::Boolean(_) => {}
+            DeValue::Array(elements) => {
+                for value in elements.iter() {
+                    self.hide(file, value, hidden);
+                }
+            }
+            DeValue::Table(table) => {
+                for (_, value) in table.iter() {
+                    self.hide(file, value, hidden);
+                }
+            }
+            _ => {
+                let span = self.shown_span(file, value);
+                hidden.insert((file, span.start), span);
+            }
+        }
     }
 
     /// What stays hidden of a scalar that is revealed, if anything.
@@ -245,12 +253,17 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Everything found, in the order of files and lines.
-    pub(super) fn finish(self) -> Diagnostics {
+    /// Everything found, in the order of files and lines. `tables` are the files that were read, each by its index.
+    pub(super) fn finish(self, tables: &[(usize, Spanned<DeTable<'_>>)]) -> Diagnostics {
         if self.findings.borrow().is_empty() {
             return Diagnostics::default();
         }
-        let mut hidden = self.hidden.take();
+        let mut hidden = Hidden::new();
+        for (file, table) in tables {
+            for (_, value) in table.get_ref().iter() {
+                self.hide(*file, value, &mut hidden);
+            }
+        }
         for revealed in self.revealed.take() {
             let place = (revealed.file, revealed.span.start);
             match self.still_hidden(&revealed) {

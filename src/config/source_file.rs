@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::arguments::{ArgumentText, Arguments};
 use super::diagnostics::Quote;
+use super::words::secret_part;
 
 /// Of one length, so that it says nothing about what it hides.
 const MASK: &str = "***";
@@ -53,22 +54,25 @@ impl SourceFile {
         (number, self.text[start..offset].chars().count() + 1)
     }
 
-    /// The line on which `span` begins, with `hidden` masked: ranges in their order.
+    /// The line on which `span` begins, with `hidden` masked: ranges in their order. So is what may be secret in a URL,
+    /// wherever that stands.
     pub(super) fn quote(&self, span: &Range<usize>, hidden: &[Range<usize>]) -> Quote {
         let mut line = self.line(self.boundary(span.start));
         let first = hidden.partition_point(|hidden| hidden.end < line.start);
         let beyond = hidden.partition_point(|hidden| hidden.start <= line.end);
         let hidden = hidden.get(first..beyond).unwrap_or_default();
         line.end = self.before_comment(&line, hidden);
+        let of_urls = self.secrets_of_urls(&line);
+        let masked = hidden.iter().chain(&of_urls);
         let span = span.start..span.end.max(span.start + 1);
         let (mut text, mut columns, mut carets) = (String::new(), 0, None);
         let mut offset = line.start;
         while offset < line.end {
             let rest = &self.text[offset..line.end];
-            let end = match hidden.iter().find(|hidden| hidden.contains(&offset)) {
-                Some(hidden) => {
+            let end = match masked.clone().find(|masked| masked.contains(&offset)) {
+                Some(masked) => {
                     text.push_str(MASK);
-                    hidden.end.min(line.end)
+                    masked.end.min(line.end)
                 }
                 None => {
                     let c = rest.chars().next().unwrap_or(' ');
@@ -125,6 +129,22 @@ impl SourceFile {
             Some(comment) => last + self.text[last..last + comment].trim_end().len(),
             None => line.end,
         }
+    }
+
+    /// What may be secret in the URLs of a line. Those that are values are hidden already; others are keys, stand in the
+    /// header of a table or in a comment.
+    fn secrets_of_urls(&self, line: &Range<usize>) -> Vec<Range<usize>> {
+        let is_between = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        let mut start = line.start;
+        let words = self.text[line.clone()].split_inclusive(is_between);
+        let secrets = words.filter_map(|word| {
+            let begins = start;
+            start += word.len();
+            let word = word.trim_end_matches(is_between);
+            let part = secret_part(word, word.contains("//"))?;
+            Some(begins + part..begins + word.len())
+        });
+        secrets.collect()
     }
 
     /// The character boundary at or before `offset`, within the text.

@@ -171,17 +171,12 @@ impl<'a> Value<'a> {
         self.report.error(&self.place, message, help);
     }
 
-    /// Keeps it out of quoted lines.
-    pub(super) fn hide(&self) {
-        self.report.hide(self.place.file, self.value);
-    }
-
     /// Keeps it out of quoted lines, whatever it was read as.
     pub(super) fn conceal(&self) {
         self.report.conceal(self.place.file, self.value);
     }
 
-    /// Shows it on quoted lines, though what stands around it is hidden.
+    /// Shows it on quoted lines.
     pub(super) fn reveal(&self) {
         self.report.reveal(self.place.file, self.value, false);
     }

@@ -2,11 +2,20 @@
 
 use std::fmt;
 
-/// A word of a file in a message: quoted, free of control characters, not endless. Of a URL it shows neither a name and
-/// password nor a query.
+/// A word of a file in a message, quoted.
 pub(super) struct QuotedWord<'a>(pub(super) &'a str);
 
 impl fmt::Display for QuotedWord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", ShownWord(self.0))
+    }
+}
+
+/// The same without quotes: free of control characters, not endless. Of a URL it shows neither a name and password nor a
+/// query.
+pub(super) struct ShownWord<'a>(pub(super) &'a str);
+
+impl fmt::Display for ShownWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 80;
         let is_url = self.0.contains("//");
@@ -14,7 +23,7 @@ impl fmt::Display for QuotedWord<'_> {
         let start: String = harmless.chars().take(MOST).collect();
         let cut = start.len() < self.0.len();
         let more = if cut { "..." } else { "" };
-        write!(f, "`{}{more}`", start.escape_debug())
+        write!(f, "{}{more}", start.escape_debug())
     }
 }
 

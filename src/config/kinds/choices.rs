@@ -20,7 +20,7 @@ impl Kind for Flag {
     type Output<'a> = bool;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> bool {
-        let value = section.value(key);
+        let value = section.shown(key);
         let read = value.and_then(|value| match value.boolean() {
             None => value.mistyped("true or false"),
             found => found,
@@ -61,7 +61,7 @@ impl Kind for FlagOr {
     type Output<'a> = Option<Chosen>;
 
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Chosen> {
-        let Some(value) = section.value(key) else {
+        let Some(value) = section.shown(key) else {
             return Some(Chosen::Flag(self.default));
         };
         if let Some(flag) = value.boolean() {

@@ -5,7 +5,7 @@ use super::super::parse::listener;
 use super::super::read::{Kind, Section};
 use super::super::report::SourceSpan;
 use super::super::value::Value;
-use super::super::words::QuotedWord;
+use super::super::words::{QuotedWord, ShownWord};
 
 /// A table.
 pub(in crate::config) struct SubTable(pub(in crate::config) &'static Table);
@@ -103,7 +103,7 @@ impl Kind for TablesByName {
             if let Err(help) = (listener::NAME.parse)(name) {
                 report.error(&place, format!("invalid name {}", QuotedWord(name)), help);
             }
-            let title = format!("[{key}.{}]", name.escape_debug());
+            let title = format!("[{key}.{}]", ShownWord(name));
             Some((name, value.table(title.into(), "a table", self.table)?))
         };
         named.entries().filter_map(table).collect()

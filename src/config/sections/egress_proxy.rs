@@ -116,10 +116,6 @@ fn read(section: &Section<'_>, files: &FileRules<'_>, keys: &ProxyKeys) -> Proxy
     let tls = section
         .read(keys.tls)
         .map(|table| Tls::read_keys(&table, files));
-    if let Some(value) = section.written(keys.authorization) {
-        // All of it but what turns out to be no secret.
-        value.hide();
-    }
     let authorization = section
         .has(keys.authorization)
         .then(|| need_secret(section, files, keys.authorization))

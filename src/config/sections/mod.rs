@@ -126,10 +126,6 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         let tracing = (tracing::read(&section, files), place);
         once(report, "[tracing]", &mut draft.tracing, tracing);
     }
-    if let Some(credentials) = root.written(&ROOT.credentials) {
-        // All of it but what turns out to be no secret.
-        credentials.hide();
-    }
     for (name, section) in root.read(&ROOT.credentials) {
         let place = section.place.clone();
         let credential = credentials::read(name, section, files);
@@ -145,10 +141,6 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
 
 fn read_callers<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
     let report = root.report;
-    if let Some(callers) = root.written(&ROOT.callers) {
-        // All of it but what turns out to be no secret.
-        callers.hide();
-    }
     for (name, section) in root.read(&ROOT.callers) {
         let place = section.place.clone();
         let what = format!("caller {}", QuotedWord(name));

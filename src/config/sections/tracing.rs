@@ -16,10 +16,6 @@ pub(super) fn read(section: &Section<'_>, files: &FileRules<'_>) -> WrittenTraci
     let tls = section.read(&TRACING.tls);
     let tls = tls.map(|tls| Tls::read_keys(&tls, files));
     let headers = section.read(&TRACING.headers);
-    if let Some(value) = section.written(&TRACING.headers) {
-        // All of it but what turns out to be no secret.
-        value.hide();
-    }
     let headers = secret_headers::read(headers, TAKEN_TRACE_HEADERS, files);
     let endpoint = section.read(&TRACING.endpoint).map(|(value, url)| {
         let plain = url.scheme() == "http";

@@ -305,8 +305,8 @@ default_lifetime = "500ms"
     error: wrong type of `required` in [credentials.crm]
        --> sidebearer.toml:10:12
         |
-     10 | required = "***"
-        |            ^^^^^ expected true or false, found a string
+     10 | required = "no"
+        |            ^^^^ expected true or false, found a string
 
     error: invalid `default_lifetime` in [credentials.crm]
        --> sidebearer.toml:11:20

@@ -111,13 +111,13 @@ tls = { ca = "x" }
     error: unknown key `worker` in [server]
       --> sidebearer.toml:6:1
        |
-     6 | worker = 1
+     6 | worker = ***
        | ^^^^^^ did you mean `workers`?
 
     error: unknown key `drain-timeout` in [server]
       --> sidebearer.toml:7:1
        |
-     7 | "drain-timeout" = "5s"
+     7 | "drain-timeout" = "***"
        | ^^^^^^^^^^^^^^^ did you mean `drain_timeout`?
 
     error: `address` is missing in [[listeners]]
@@ -129,7 +129,7 @@ tls = { ca = "x" }
     error: unknown key `adress` in [[listeners]]
        --> sidebearer.toml:10:1
         |
-     10 | adress = "127.0.0.1:7080"
+     10 | adress = "***"
         | ^^^^^^ did you mean `address`?
 
     error: unknown key `ca` in [upstreams.crm.tls]

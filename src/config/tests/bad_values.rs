@@ -28,8 +28,8 @@ host = 1.5
     error: wrong type of `admin` in the file
       --> sidebearer.toml:2:9
        |
-     2 | admin = "127.0.0.1:7090"
-       |         ^^^^^^^^^^^^^^^^ expected a table, found a string
+     2 | admin = "***"
+       |         ^^^^^ expected a table, found a string
 
     error: wrong type of `workers` in [server]
       --> sidebearer.toml:5:11
@@ -82,8 +82,8 @@ fn section_of_the_wrong_shape_is_refused() {
     error: wrong type of `routes` in the file
       --> sidebearer.toml:1:11
        |
-     1 | routes = [1]
-       |           ^ expected tables, each under [[routes]], found an integer
+     1 | routes = [***]
+       |           ^^^ expected tables, each under [[routes]], found an integer
 
     error: wrong type of `listeners` in the file
       --> sidebearer.toml:2:1

@@ -88,7 +88,7 @@ listener = "proxy"
     error: unknown key `adresses` in [egress]
       --> sidebearer.toml:8:1
        |
-     8 | adresses = "public"
+     8 | adresses = "***"
        | ^^^^^^^^ did you mean `addresses`?
 
     error: invalid `addresses` in [egress]
@@ -214,7 +214,7 @@ listener = "proxy"
     error: unknown key `listener` in [[egress.rules]]
        --> sidebearer.toml:23:1
         |
-     23 | listener = "proxy"
+     23 | listener = "***"
         | ^^^^^^^^ did you mean `listeners`?
     "##);
 }

@@ -46,8 +46,8 @@ fn what_belongs_to_tls_is_refused_without_it() {
     error: `certificates` in [[listeners]] has no effect
       --> sidebearer.toml:5:16
        |
-     5 | certificates = [{ certificate_file = "server.pem", key_file = "server.key" }]
-       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it belongs to `tls`, which is missing
+     5 | certificates = [{ certificate_file = "***", key_file = "***" }]
+       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it belongs to `tls`, which is missing
 
     error: `client_certificates` in [listeners.tls] has no effect
        --> sidebearer.toml:10:89

@@ -42,6 +42,7 @@ mod proxies;
 mod redirected;
 mod schema;
 mod traces;
+mod unread;
 
 use std::path::Path;
 

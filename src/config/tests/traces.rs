@@ -30,7 +30,7 @@ fn of_variables(variables: &[(&str, &str)]) -> Result<Option<Tracing>, String> {
         held.map(|(_, value)| (*value).to_owned())
     };
     let settled = settle(None, &report, get);
-    let found = report.finish();
+    let found = report.finish(&[]);
     if found.has_errors() {
         Err(found.to_string())
     } else {
