@@ -25,7 +25,7 @@ pub struct Http2Connection {
     idle_since: Cell<Instant>,
     /// How long it had been idle before its next answer, as it was last measured.
     idle_before_answer: Cell<Duration>,
-    /// Its server has not sent its settings in time.
+    /// Its server has not sent its settings in time. They are not waited for again.
     is_silent: Cell<bool>,
     age: Age,
     /// It gets no more requests as long as there is another connection.
@@ -131,7 +131,8 @@ impl Http2Connection {
     }
 
     /// Whether the server supports extended CONNECT (RFC 8441). It says so in its settings, which are the
-    /// first thing that it sends (RFC 9113 section 3.4); they are waited for no longer than `wait`.
+    /// first thing that it sends (RFC 9113 section 3.4); they are waited for no longer than `wait`, and
+    /// only once. Settings that come later count from then on.
     pub async fn supports_connect(&self, wait: Duration) -> bool {
         let said = std::future::poll_fn(|cx| match self.connection.supports_connect() {
             None if !self.is_silent.get() => {
@@ -140,9 +141,10 @@ impl Http2Connection {
             }
             said => Poll::Ready(said == Some(true)),
         });
-        let said = tokio::time::timeout(wait, said).await;
-        self.is_silent.set(said.is_err());
-        said.unwrap_or(false)
+        tokio::time::timeout(wait, said).await.unwrap_or_else(|_| {
+            self.is_silent.set(true);
+            false
+        })
     }
 
     /// What has been read and written on it.

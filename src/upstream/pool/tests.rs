@@ -132,17 +132,22 @@ async fn a_request_that_goes_away_leaves_the_connection_that_it_was_given() {
     LocalSet::new().run_until(check).await;
 }
 
+/// Where HTTP/2 is spoken without TLS. Settings of its server are waited for so long.
+fn http2_endpoint(listener: &TcpListener, wait: Duration) -> Endpoint {
+    let url = Url::parse("http://localhost").unwrap();
+    let connector = Connector::new(&url, &Tls::default(), HttpVersion::Http2).unwrap();
+    Endpoint {
+        connector: connector.with_addresses(vec![listener.local_addr().unwrap()]),
+        connect_protocol_timeout: wait,
+        ..endpoint(Vec::new())
+    }
+}
+
 #[tokio::test]
 async fn what_a_server_speaks_is_known_once_its_settings_have_come() {
     let check = async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse("http://localhost").unwrap();
-        let connector = Connector::new(&url, &Tls::default(), HttpVersion::Http2).unwrap();
-        let endpoint = Endpoint {
-            connector: connector.with_addresses(vec![listener.local_addr().unwrap()]),
-            ..endpoint(Vec::new())
-        };
-        let pool = Pool::new(Arc::new(endpoint));
+        let pool = Pool::new(Arc::new(http2_endpoint(&listener, LONG)));
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             // SETTINGS that say nothing; nothing follows.
@@ -157,6 +162,38 @@ async fn what_a_server_speaks_is_known_once_its_settings_have_come() {
             extended_connect: false,
         };
         assert_eq!(spoken.unwrap().unwrap(), without);
+    };
+    LocalSet::new().run_until(check).await;
+}
+
+#[tokio::test]
+async fn settings_that_did_not_come_in_time_are_not_waited_for_again_and_count_when_they_come() {
+    let check = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = http2_endpoint(&listener, Duration::from_millis(1));
+        let pool = Pool::new(Arc::new(endpoint));
+        let Checkout::Http2(stream) = pool.open(true).await.unwrap() else {
+            panic!("it speaks HTTP/2");
+        };
+        let (mut server, _) = listener.accept().await.unwrap();
+        assert!(!stream.supports_connect().await);
+        for _ in 0..3 {
+            let known = tokio::select! {
+                biased;
+                known = stream.supports_connect() => Some(known),
+                () = std::future::ready(()) => None,
+            };
+            assert_eq!(known, Some(false));
+        }
+        // SETTINGS_ENABLE_CONNECT_PROTOCOL: 1.
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1];
+        server.write_all(&settings).await.unwrap();
+        let come = async {
+            while !stream.supports_connect().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, come).await.unwrap();
     };
     LocalSet::new().run_until(check).await;
 }
