@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::inbox::Inbox;
 
+/// Each window, until the other side has heard of ours (RFC 9113 section 6.9.2).
+pub(super) const UNTOLD: u32 = 65_535;
+
 /// What the streams of one connection receive. The windows of the connection, which are here too, follow it.
 pub(super) struct Inbound {
     /// The window that every stream always has.
@@ -53,10 +56,14 @@ impl Inbound {
         self.stream_window.get()
     }
 
+    /// The window of the connection, as the other side has been told.
+    pub(super) fn connection_window(&self) -> u32 {
+        self.connection_window.get()
+    }
+
     /// As much as the other side can send at once. While windows are narrow that may be the window of before it has
-    /// heard of ours (RFC 9113 section 6.9.2).
+    /// heard of ours.
     pub(super) fn measured_window(&self) -> u32 {
-        const UNTOLD: u32 = 65_535;
         let stream = self.stream_window.get();
         if stream == self.own_window {
             stream.min(UNTOLD)

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::budget::{Budget, Share};
 use super::frames::Arrived;
-use super::inbound::Inbound;
+use super::inbound::{Inbound, UNTOLD};
 use super::pings::Pings;
 
 /// The widest window that a stream gets by growth: enough for 80 MB/s over a round trip of 100 ms.
@@ -30,7 +30,7 @@ const WIDEST: u32 = 8 << 20;
 /// times what it was, unless a body is known to be longer.
 const GROWTH: u32 = 4;
 
-/// A window of a client grows to no more than this many times what it was, unless that of the connection can grow too.
+/// A window of a client grows to no more than this many times what it was, unless that of the connection grows too.
 const STEP: u32 = 3;
 
 /// On shorter round trips windows do not grow. A window of 64 KiB is then enough for 65 MB/s.
@@ -120,15 +120,25 @@ impl Windows {
         }
     }
 
-    /// Lets a WINDOW_UPDATE follow each growth. Some clients wake an upload that waits for room only when one comes, and
-    /// not when its window grows by SETTINGS (RFC 9113 section 6.9.2): that of the JDK does so (seen in 17).
+    /// The windows of a new connection of a client. A WINDOW_UPDATE follows each growth: some clients wake an upload that
+    /// waits for room only when one comes, and not when its window grows by SETTINGS (RFC 9113 section 6.9.2). That of the
+    /// JDK does so (seen in 17).
     ///
     /// The library sends a WINDOW_UPDATE when what has been read is at least half of what the other side may still send.
     /// A stream that waits has used up its window. If that becomes N times as wide, the other side may send N - 1 times
     /// the old window, of which once as much will have been read: at least half for N up to 3. Where a window grows by
     /// more, that of the connection grows by at least a half, so that a WINDOW_UPDATE for the connection wakes all streams.
-    pub(super) fn announce_growth(&mut self) {
-        self.is_growth_announced = true;
+    ///
+    /// So that windows can grow that far once without a share of the budget, the client is told of two thirds of the
+    /// window of the connection at first, and of the rest when windows grow by more, or when bodies may need it.
+    pub(super) fn of_client(sizes: &Sizes) -> Self {
+        let untold = sizes.connection.min(UNTOLD);
+        let told = (sizes.connection / 3 * 2).max(untold);
+        Self {
+            inbound: Inbound::new(sizes.stream, told),
+            is_growth_announced: true,
+            ..Self::new(sizes)
+        }
     }
 
     pub(super) fn inbound(&self) -> &Rc<Inbound> {
@@ -146,6 +156,7 @@ impl Windows {
         connection: &mut impl Resize,
     ) {
         self.join_small_frames(arrived);
+        self.tell_of_the_rest(long, connection);
         if !self.inbound.has_room_for(long) {
             self.crowd(arrived, long, connection);
         }
@@ -187,6 +198,25 @@ impl Windows {
         }
     }
 
+    /// Tells of all of the window that the connection always has, if the other side has not heard of it and may need it.
+    fn tell_of_the_rest(&self, long: usize, connection: &mut impl Resize) {
+        let stream = self.inbound.stream_window();
+        if self.holds_rest_back() && self.may_need_rest(long, stream) {
+            self.set(stream, connection);
+        }
+    }
+
+    fn holds_rest_back(&self) -> bool {
+        self.inbound.connection_window() < self.own_connection
+    }
+
+    /// Whether bodies could wait for what was not told. A WINDOW_UPDATE may follow only when half of what was told has
+    /// been read, so the other half has to be enough.
+    fn may_need_rest(&self, long: usize, stream: u32) -> bool {
+        let half = self.inbound.connection_window() as usize / 2;
+        self.inbound.unread_at_most(long, stream) > half
+    }
+
     fn may_grow(&self) -> bool {
         self.inbound.stream_window() < WIDEST && !self.share.budget().is_empty()
     }
@@ -204,25 +234,27 @@ impl Windows {
         // The conversion saturates.
         let wanted = (f64::from(GROWTH) * in_round_trip) as u32;
         // What is read at once may be all that there is, unless more is known to come.
-        let most = window.saturating_mul(GROWTH).max(self.inbound.longest());
+        let step = window.saturating_mul(if self.is_growth_announced {
+            STEP
+        } else {
+            GROWTH
+        });
+        let most = step.max(self.inbound.longest());
         let mut wanted = wanted.min(most).min(WIDEST);
         let least = window.saturating_mul(2).min(WIDEST);
         if wanted < least {
             return false;
         }
-        let (share, before) = (self.share.bytes(), self.connection_window());
+        let (share, told) = (self.share.bytes(), self.inbound.connection_window());
         let inbound = Rc::clone(&self.inbound);
         let room_for = |wanted| inbound.unread_at_most(long + SPARE_STREAMS, wanted);
         self.take(room_for(wanted));
-        let step = window.saturating_mul(STEP);
-        if self.is_growth_announced && wanted > step {
-            let announced = before.saturating_add(before / 2);
-            self.take((announced as usize).min(room_for(WIDEST)));
-            if self.connection_window() < announced {
-                wanted = step;
-                self.share.shrink_to(share);
-                self.take(room_for(wanted));
-            }
+        let announced = told.saturating_add(told / 2);
+        if self.is_growth_announced && wanted > step && self.connection_window() < announced {
+            // A share that is taken only to announce the growth would be held for as long as the connection lasts.
+            wanted = step;
+            self.share.shrink_to(share);
+            self.take(room_for(wanted));
         }
         let short = self.inbound.unread_at_most(0, wanted);
         let room = (self.connection_window() as usize).saturating_sub(short) / (long + 1);
@@ -233,7 +265,12 @@ impl Windows {
         let grows = stream >= least && connection.resize_streams(stream).is_ok();
         if grows {
             self.crowd = 0;
-            self.set(stream, connection);
+            if self.holds_rest_back() && stream <= step && !self.may_need_rest(long, stream) {
+                // The rest still announces a longer body.
+                self.inbound.set_windows(stream, told);
+            } else {
+                self.set(stream, connection);
+            }
         } else {
             self.share.shrink_to(share);
         }

@@ -86,14 +86,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
     /// # Errors
     /// What arrives is not HTTP/2, or the connection has failed.
     pub async fn begin(io: I, settings: &ServerSettings) -> Result<Self, Error> {
-        let windows = &settings.windows;
+        let windows = Windows::of_client(&settings.windows);
         let mut builder = Builder::new();
         builder
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(settings.max_header_bytes)
             .max_local_error_reset_streams(Some(super::MAX_FAULTY_STREAMS))
-            .initial_window_size(windows.stream)
-            .initial_connection_window_size(windows.connection)
+            .initial_window_size(windows.inbound().stream_window())
+            .initial_connection_window_size(windows.inbound().connection_window())
             .data_frame_budget(settings.small_frames)
             .max_send_buffer_size(settings.send_buffer);
         if settings.extended_connect {
@@ -108,8 +108,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerConnection<I> {
                 settings.ping_timeout,
             )
         });
-        let mut windows = Windows::new(windows);
-        windows.announce_growth();
         Ok(Self {
             connection,
             pings,

@@ -1,18 +1,16 @@
 use std::cell::Cell;
-use std::task::Context;
 
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::http2::long_way::way;
-use crate::http2::server::{self, RequestContent};
 use crate::http2::{Connection, IncomingBody, PingInterval};
 
+mod clients;
 mod sending_api;
 
 use sending_api::{SendingApi, body, connected, connected_over, read};
@@ -93,38 +91,6 @@ fn a_window_grows_at_once_to_the_length_of_the_longest_body_unless_its_reader_is
         let mut resized = Resized::default();
         assert!(windows.grow(1, took, FAR, &mut resized));
         assert_eq!(resized.streams, Some(window));
-    }
-}
-
-#[test]
-fn a_window_of_a_client_grows_by_twice_of_what_is_read_or_that_of_the_connection_by_a_half() {
-    for budget in [0, 4 * MIB, 64 * MIB].map(Budget::new) {
-        for (long, took, length) in [1, 10, 50].into_iter().flat_map(|long| {
-            [FAR / 1000, FAR / 2, FAR]
-                .into_iter()
-                .flat_map(move |took| [0, MIB, 20 * MIB].map(|length| (long, took, length)))
-        }) {
-            let mut windows = Windows::new(&sizes(&budget));
-            windows.announce_growth();
-            windows.inbound.record_length(length as u64);
-            let (mut before, mut of_connection) = (OWN, OWN_CONNECTION);
-            loop {
-                let mut resized = Resized::default();
-                if !windows.grow(long, took, FAR, &mut resized) {
-                    break;
-                }
-                let (stream, connection) = (resized.streams.unwrap(), resized.connection.unwrap());
-                assert!(
-                    stream <= 3 * before || connection >= of_connection / 2 * 3,
-                    "{before} to {stream}, {of_connection} to {connection}"
-                );
-                (before, of_connection) = (stream, connection);
-                if !windows.may_grow() {
-                    break;
-                }
-            }
-            assert!(before > OWN || long > 10, "{before}, {long}");
-        }
     }
 }
 
@@ -228,65 +194,6 @@ async fn a_used_connection_takes_one_round_trip_for_a_long_body_however_long_the
             }
         })
         .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upload_on_a_used_connection_takes_one_round_trip_however_long_the_way() {
-    LocalSet::new()
-        .run_until(async {
-            let budget = Budget::new(64 * MIB);
-            let (near, far) = way(FAR);
-            spawn_local(receive(near, Arc::clone(&budget)));
-            let mut builder = h2::client::Builder::new();
-            builder.max_send_buffer_size(2 * LENGTH);
-            let (mut client, connection) = builder.handshake::<_, Bytes>(far).await.unwrap();
-            spawn_local(connection);
-            let mut took = Vec::new();
-            for _ in 0..2 {
-                let begun = Instant::now();
-                let request = Request::post("http://api/").header(CONTENT_LENGTH, LENGTH);
-                let (response, mut sending) = client
-                    .send_request(request.body(()).unwrap(), false)
-                    .unwrap();
-                sending.send_data(vec![0; LENGTH].into(), true).unwrap();
-                response.await.unwrap();
-                took.push(begun.elapsed());
-            }
-            assert!(took[0] < FAR * 7 / 2 && took[1] < FAR * 3 / 2, "{took:?}");
-        })
-        .await;
-}
-
-/// Receives all requests, and answers each when it has read it.
-async fn receive(io: DuplexStream, budget: Arc<Budget>) {
-    let settings = server::ServerSettings {
-        windows: sizes(&budget),
-        max_streams: 100,
-        small_frames: 256 << 10,
-        max_header_bytes: 65_536,
-        send_buffer: 65_536,
-        max_interim_bytes: 0,
-        ping_interval: PingInterval::new(PING_INTERVAL),
-        ping_timeout: PING_TIMEOUT,
-        extended_connect: true,
-    };
-    let mut connection = server::ServerConnection::begin(io, &settings)
-        .await
-        .unwrap();
-    let mut next = async || {
-        let poll = |cx: &mut Context<'_>| connection.poll_request(cx, Arrived::default, 0, false);
-        std::future::poll_fn(poll).await
-    };
-    while let Some(request) = next().await {
-        let RequestContent::Body(body) = request.content else {
-            panic!("a body")
-        };
-        spawn_local(async move {
-            body.collect().await.unwrap();
-            let answer = Response::new(Empty::<Bytes>::new());
-            let _ = request.responder.send(answer);
-        });
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 use super::config;
 use crate::support::client::{self, Connection, http2, read, streaming};
-use crate::support::frames::{FrameClient, SETTINGS, WINDOW_UPDATE};
+use crate::support::frames::{
+    END_HEADERS, FrameClient, HEADERS, SETTINGS, WINDOW_UPDATE, frame, request,
+};
 use crate::support::process::Process;
 use crate::support::server::{self, read_head, response, whole};
 use crate::support::sidebearer::{Sidebearer, with_admin};
@@ -157,9 +159,22 @@ async fn an_http2_client_is_told_max_streams_and_the_windows() {
     };
     // SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_INITIAL_WINDOW_SIZE
     assert_eq!((setting(3), setting(4)), (Some(3), Some(128 << 10)));
-    // A connection begins with 65,535.
-    let more = u32::from_be_bytes(window.unwrap().try_into().unwrap());
-    assert_eq!(more + 65_535, 3 * (128 << 10));
+    let increment = |payload: Vec<u8>| u32::from_be_bytes(payload.try_into().unwrap());
+    // A connection begins with 65,535. A third of its window is told of only when it is needed.
+    let told = 65_535 + increment(window.unwrap());
+    assert_eq!(told, 2 * (128 << 10));
+    for stream in [1, 3] {
+        let head = request("POST", "/", &[]);
+        let head = frame(HEADERS, END_HEADERS, stream, &head);
+        client.send(&head).await;
+    }
+    let rest = loop {
+        let frame = client.next().await.unwrap();
+        if frame.kind == WINDOW_UPDATE {
+            break increment(frame.payload);
+        }
+    };
+    assert_eq!(told + rest, 3 * (128 << 10));
 }
 
 #[tokio::test]
