@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use super::request::elements;
-use crate::dpop::DPOP;
 use crate::header_names::{
     EquivalentName, are_equivalent, is_hop_by_hop, is_mistaken_for_content_length,
 };
@@ -49,7 +48,7 @@ impl OwnHeaders<HeaderName> {
     }
 }
 
-impl OwnHeaders<&HeaderName> {
+impl<'n> OwnHeaders<&'n HeaderName> {
     /// The same, to keep.
     pub fn cloned(self) -> OwnHeaders<HeaderName> {
         OwnHeaders {
@@ -59,16 +58,30 @@ impl OwnHeaders<&HeaderName> {
         }
     }
 
-    /// Whether no client may send a header: some server takes it for one of these, or it is the proof that goes with
-    /// the token.
-    fn have(&self, name: &HeaderName) -> bool {
-        let is = |own: Option<&HeaderName>| {
-            own.is_some_and(|own| are_equivalent(name.as_ref(), own.as_ref()))
+    /// The same, as they are compared.
+    fn names(self) -> OwnNames<'n> {
+        let name = |own: Option<&'n HeaderName>| own.map_or(&b""[..], |own| own.as_ref());
+        let proof: &[u8] = if self.injected.is_some() {
+            b"dpop"
+        } else {
+            b""
         };
-        is(self.injected)
-            || self.injected.is_some() && *name == DPOP
-            || is(self.caller)
-            || is(self.forwarded)
+        OwnNames([
+            name(self.injected),
+            proof,
+            name(self.caller),
+            name(self.forwarded),
+        ])
+    }
+}
+
+/// The names that no client may send. An empty one is none.
+struct OwnNames<'n>([&'n [u8]; 4]);
+
+impl OwnNames<'_> {
+    /// Whether some server takes a header for one of these, among which is the proof that goes with the token.
+    fn have(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|own| are_equivalent(name, own))
     }
 }
 
@@ -80,6 +93,7 @@ impl OwnHeaders<&HeaderName> {
 /// `Content-Length`. `TE: trailers` and `Trailer` stay. Cookies that HTTP/2 split are joined (RFC
 /// 9113 section 8.2.3). For an upgrade the caller sets `Connection` and `Upgrade` again.
 pub fn scrub_request(headers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
+    let own = own.names();
     let mut doomed = Names::default();
     let (mut connection, mut te) = (false, false);
     let mut cookies = 0;
@@ -95,7 +109,8 @@ pub fn scrub_request(headers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if is_hop_by_hop(name) || is_mistaken_for_content_length(name) || own.have(name) {
+        let bytes = name.as_ref();
+        if is_hop_by_hop(bytes) || is_mistaken_for_content_length(bytes) || own.have(bytes) {
             doomed.push(name.clone());
         }
     }
@@ -131,8 +146,8 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
             CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        if (is_hop_by_hop(name) && name.as_str() != "proxy-status")
-            || is_mistaken_for_content_length(name)
+        let bytes: &[u8] = name.as_ref();
+        if is_hop_by_hop(bytes) && bytes != b"proxy-status" || is_mistaken_for_content_length(bytes)
         {
             doomed.push(name.clone());
         }
@@ -157,13 +172,14 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
         b"set-cookie",
         b"trailer",
     ];
+    let own = own.names();
     let mut doomed = Names::default();
     for name in trailers.keys() {
-        if is_hop_by_hop(name)
-            || NEVER_TRAILING
-                .iter()
-                .any(|never| are_equivalent(name.as_ref(), never))
-            || own.have(name)
+        let bytes = name.as_ref();
+        let mut never = NEVER_TRAILING.iter();
+        if is_hop_by_hop(bytes)
+            || never.any(|never| are_equivalent(bytes, never))
+            || own.have(bytes)
         {
             doomed.push(name.clone());
         }

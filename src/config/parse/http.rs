@@ -78,7 +78,7 @@ pub(in crate::config) fn header(text: &str) -> Result<HeaderName, Expected> {
     let name: HeaderName = text
         .parse()
         .map_err(|_| "expected a header name such as \"authorization\"")?;
-    if is_hop_by_hop(&name)
+    if is_hop_by_hop(name.as_ref())
         || OURS
             .iter()
             .any(|ours| are_equivalent(text.as_bytes(), ours.as_bytes()))
