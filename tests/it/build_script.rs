@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::skip;
+
 struct ScriptDirectory {
     directory: tempfile::TempDir,
     script: PathBuf,
@@ -105,8 +107,7 @@ fn a_crate_has_the_commit_that_it_was_packed_from() {
 fn a_release_of_a_clone_has_the_commit_that_is_checked_out() {
     let place = ScriptDirectory::new();
     let Some(commit) = make_clone(&place.package()) else {
-        println!("skipped: git is missing");
-        return;
+        return skip("git", "it is missing");
     };
     assert_eq!(place.commit("release", None), commit[..12]);
     // Each commit would compile everything again.
@@ -117,8 +118,7 @@ fn a_release_of_a_clone_has_the_commit_that_is_checked_out() {
 fn a_clone_around_the_sources_is_not_theirs() {
     let place = ScriptDirectory::new();
     if make_clone(place.directory.path()).is_none() {
-        println!("skipped: git is missing");
-        return;
+        return skip("git", "it is missing");
     }
     assert_eq!(place.commit("release", None), "unknown");
 }

@@ -11,25 +11,14 @@ mod terminal;
 mod without_file;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::support::api::{Api, unauthorized};
 use crate::support::client::get;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::server::response;
-use crate::support::sidebearer::with_admin;
+use crate::support::sidebearer::{directory, with_admin};
 use crate::support::{any_port, eventually, loopback, smallest};
-
-/// A directory with a configuration and the file `secret` that goes with it.
-fn directory(config: &str) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
-    let path = dir.path().join("sidebearer.toml");
-    std::fs::write(&path, with_admin(config)).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    (dir, path)
-}
 
 async fn ask(arguments: &[&str]) -> Ended {
     run(command(arguments)).await

@@ -135,13 +135,6 @@ async fn said(process: &Process, line: &str) {
     .await;
 }
 
-/// Tells, past the harness, that a test could not be made.
-fn skip(what: &str) {
-    use std::io::Write;
-    let line = format!("skipped: 1 test of exec, for want of {what}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
-
 /// Whether a tool is there and works.
 fn works(tool: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(tool);

@@ -1,7 +1,6 @@
 //! Names that lead elsewhere later, by the system's own resolver. Sidebearer gets a hosts file that only it sees: root
 //! makes that possible. Without root each test says `skipped`.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::process::Process;
 use crate::support::server::{self, read_head};
-use crate::support::{any_port, client};
+use crate::support::{any_port, client, skip};
 
 /// A hosts file in which one name moves.
 struct HostsFile(PathBuf);
@@ -32,9 +31,7 @@ impl HostsFile {
 /// and must not go on.
 async fn start(config: &str, ips: &[IpAddr]) -> Option<(Process, HostsFile)> {
     if !rustix::process::geteuid().is_root() {
-        // Past the harness, which keeps what passing tests print to itself.
-        let line = b"skipped: 1 test, for want of a mount namespace: only root can make one\n";
-        std::io::stderr().write_all(line).unwrap();
+        skip("a mount namespace", "only root can make one");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! The system gives no more threads: to a process that serves, and to one that starts.
 
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
@@ -12,7 +11,7 @@ use crate::support::client::{get, post};
 use crate::support::idp::Idp;
 use crate::support::process::{Ended, Process, command, run};
 use crate::support::sidebearer::with_admin;
-use crate::support::{eventually, smallest};
+use crate::support::{eventually, skip, smallest};
 
 /// Limits of processes do not bind root. This user runs nothing else.
 const USER: u32 = 64013;
@@ -48,7 +47,10 @@ impl Bound {
         if works.is_ok_and(|ended| ended.status.success()) {
             return Some(bound);
         }
-        skip("1 test of a limit of threads, for want of prlimit, or of setpriv for root");
+        skip(
+            "a limit of threads",
+            "it needs prlimit, and setpriv for root",
+        );
         None
     }
 
@@ -98,12 +100,6 @@ impl Bound {
         }
         command
     }
-}
-
-/// Says so past the capture of the test runner.
-fn skip(what: &str) {
-    let line = format!("skipped: {what}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// How many threads of this name a process has.
@@ -202,9 +198,7 @@ async fn a_start_without_its_threads_ends_with_an_error_that_names_the_limit() {
         assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
     }
     if !bound.is_root {
-        return skip(
-            "a part of 1 test of a limit of threads, for want of a user without processes",
-        );
+        return skip("a user without processes", "a part of it needs root");
     }
     // Whichever thread it is that the system does not give.
     for count in 2..=14 {

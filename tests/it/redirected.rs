@@ -18,9 +18,10 @@ use tokio::net::TcpStream;
 use crate::support::api::{Api, Seen};
 use crate::support::client::{Answer, Connection};
 use crate::support::idp::Idp;
-use crate::support::network::{Network, skip};
+use crate::support::network::Network;
 use crate::support::process::{Process, command};
 use crate::support::server::response;
+use crate::support::skip;
 use crate::support::tls::Ca;
 
 /// Whom sidebearer runs as. Everything else in these tests runs as root.

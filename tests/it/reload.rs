@@ -74,13 +74,6 @@ async fn reloads(sidebearer: &Sidebearer, outcome: &str) -> f64 {
     sidebearer.metric(&series).await
 }
 
-async fn connects(sidebearer: &Sidebearer, upstream: &str) -> f64 {
-    let series = format!(
-        "sidebearer_upstream_connects_total{{outcome=\"success\",upstream=\"{upstream}\"}}"
-    );
-    sidebearer.metric(&series).await
-}
-
 fn refuses_connections(address: SocketAddr) -> bool {
     std::net::TcpStream::connect(address)
         .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)

@@ -11,7 +11,7 @@ use crate::support::api::Api;
 use crate::support::client::{get, post};
 use crate::support::idp::Idp;
 use crate::support::process::{Process, command};
-use crate::support::{eventually, loopback, smallest};
+use crate::support::{eventually, loopback, skip, smallest};
 
 const SILENT: &str = "the file system has not answered within 1s";
 
@@ -29,7 +29,7 @@ fn hold(file: &Path) -> Option<FileHolder> {
     let mut python = match python.spawn() {
         Ok(python) => FileHolder(python),
         Err(why) => {
-            eprintln!("skipped: 1 test, for want of Python: {why}");
+            skip("Python", &why.to_string());
             return None;
         }
     };

@@ -163,8 +163,7 @@ async fn http2_is_agreed_on_by_alpn_and_one_connection_serves() {
     }
     // HTTP/1.1 would carry it.
     assert!(api.seen().iter().all(|seen| seen.header("host").is_empty()));
-    let connects = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
-    assert_eq!(sidebearer.metric(connects).await, 1.0);
+    assert_eq!(sidebearer.connects("api").await, 1.0);
 }
 
 /// Says when a request was dropped unanswered.

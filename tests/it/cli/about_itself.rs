@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::ask;
 use crate::support::process::{command, prepared, run};
+use crate::support::skip;
 
 const COMMANDS: [&str; 5] = ["run", "check", "exec", "schema", "completions"];
 
@@ -30,7 +31,7 @@ async fn file(arguments: &[&str]) -> (TempDir, PathBuf) {
 fn other(program: &str, arguments: &[&str], file: &PathBuf) -> Option<String> {
     let output = Command::new(program).args(arguments).arg(file).output();
     let Ok(output) = output else {
-        println!("skipped: {program} is missing");
+        skip(program, "it is missing");
         return None;
     };
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{program}");
@@ -117,8 +118,7 @@ async fn bash_completes_commands_and_options() {
         .args([script.as_os_str(), "".as_ref()])
         .output()
     else {
-        println!("skipped: bash is missing");
-        return;
+        return skip("bash", "it is missing");
     };
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let offered = String::from_utf8(output.stdout).unwrap();

@@ -4,11 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use super::{ask, directory};
+use super::ask;
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::namespaces::MOUNTS;
 use crate::support::process::{Process, blocked, command, prepared, run};
+use crate::support::sidebearer::directory;
 use crate::support::{any_port, eventually, smallest};
 
 #[tokio::test]

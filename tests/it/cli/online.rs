@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::{ask, directory};
+use super::ask;
 use crate::support::any_port;
 use crate::support::api::{Api, unauthorized};
 use crate::support::dpop::{Issuer, Referee, guard};
@@ -13,6 +13,7 @@ use crate::support::jwt::{Signer, set};
 use crate::support::keys::part;
 use crate::support::process::{command, run};
 use crate::support::server::response;
+use crate::support::sidebearer::directory;
 use crate::support::smallest;
 use crate::support::tls::Ca;
 

@@ -1,10 +1,10 @@
 //! What `check --online` shows while it waits.
 
-use super::directory;
 use super::terminal::{Terminal, words};
 use crate::support::api::Api;
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::process::{command, run};
+use crate::support::sidebearer::directory;
 use crate::support::{protected, smallest};
 
 /// A configuration whose token may take long.

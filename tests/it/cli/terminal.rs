@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::support::eventually;
 use crate::support::process::command;
+use crate::support::{eventually, skip};
 
 /// A command line on a terminal of its own. Dropping it ends what runs there.
 pub(super) struct Terminal {
@@ -27,8 +27,7 @@ impl Terminal {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         if !tried.status().is_ok_and(|status| status.success()) {
-            let line = "skipped: 1 test of a terminal, for want of script (bsdutils)\n";
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            skip("script", "it needs bsdutils");
             return None;
         }
         let mut script = Command::new("script");

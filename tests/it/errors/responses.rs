@@ -35,11 +35,6 @@ fn answering(answer: String, piece: usize) -> Sidebearer {
     Sidebearer::start(&format!("[server]\nworkers = 1\n{config}"))
 }
 
-async fn connects(sidebearer: &Sidebearer) -> f64 {
-    let series = r#"sidebearer_upstream_connects_total{outcome="success",upstream="api"}"#;
-    sidebearer.metric(series).await
-}
-
 #[tokio::test]
 async fn a_length_beside_chunks_does_not_pass_and_ends_the_connection() {
     for length in [3, 11, 20] {
@@ -53,7 +48,11 @@ async fn a_length_beside_chunks_does_not_pass_and_ends_the_connection() {
                 let answer = client::get(sidebearer.address(), "/").await;
                 assert_eq!((answer.status, &*answer.text()), (200, "hello world"));
                 assert_eq!(answer.header("content-length"), "");
-                assert_eq!(connects(&sidebearer).await, f64::from(asked), "{lines}");
+                assert_eq!(
+                    sidebearer.connects("api").await,
+                    f64::from(asked),
+                    "{lines}"
+                );
             }
             let mut connection = http2(sidebearer.address()).await;
             let asked = streaming(Method::GET, "/", whole(""));
@@ -84,7 +83,11 @@ async fn transfer_codings_other_than_chunked_are_not_passed_on_without_their_nam
             let answer = client::get(sidebearer.address(), "/").await;
             assert_eq!(answer.code(), "upstream_protocol", "{lines}");
             assert!(answer.text().contains("Transfer-Encoding"));
-            assert_eq!(connects(&sidebearer).await, f64::from(asked), "{lines}");
+            assert_eq!(
+                sidebearer.connects("api").await,
+                f64::from(asked),
+                "{lines}"
+            );
         }
     }
 }
@@ -266,7 +269,7 @@ async fn folded_lines_and_white_space_before_a_colon_pass_as_if_they_were_not_th
             assert_eq!(answer.header("x-long"), "a, b");
             assert_eq!(answer.header("x-last"), "z");
         }
-        assert_eq!(connects(&sidebearer).await, 1.0);
+        assert_eq!(sidebearer.connects("api").await, 1.0);
     }
 }
 
@@ -314,5 +317,5 @@ async fn interim_responses_without_end_are_given_up_over_http2_and_other_streams
         let other = client::get(sidebearer.address(), "/").await;
         assert_eq!((other.status, &*other.text()), (200, "ok"));
     }
-    assert_eq!(connects(&sidebearer).await, 1.0);
+    assert_eq!(sidebearer.connects("api").await, 1.0);
 }

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::{World, skip, works};
+use super::{World, works};
 use crate::support::process::{Ended, blocked, prepared, run};
+use crate::support::skip;
 
 /// Runs `exec` by a shell that first does `prepare`.
 pub(super) async fn within(world: &World, prepare: &str, program: &[&str]) -> Ended {
@@ -97,7 +98,7 @@ async fn what_was_ignored_stays_so_whatever_the_system_says_besides() {
         (groups, &["setpriv", "--groups=1"]),
     ] {
         if needs.len() > 1 && !works(needs[0], &[needs[1], "true"]) {
-            skip("many groups (it needs root and setpriv)");
+            skip("many groups", "it needs root and setpriv");
             continue;
         }
         let prepare = format!("trap '' HUP PIPE; {prepare}");
@@ -127,7 +128,7 @@ async fn its_umask_is_that_of_exec_and_keeps_nothing_from_exec_itself() {
 async fn its_end_is_seen_where_the_signal_that_tells_of_it_is_blocked() {
     let block = ["env", "--block-signal=CHLD"];
     if !works(block[0], &[block[1], "true"]) {
-        return skip("env --block-signal (coreutils 8.31)");
+        return skip("env --block-signal", "it needs coreutils 8.31");
     }
     let world = World::start();
     let exec = world.exec(&["sh", "-c", "sleep 0.3; exit 7"]);

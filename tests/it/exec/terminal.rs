@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::process::{ChildStdin, Command};
 
-use super::{World, skip, works};
+use super::{World, works};
 use crate::support::eventually;
 use crate::support::process::Process;
+use crate::support::skip;
 
 /// An interactive shell on a terminal of its own.
 struct Terminal {
@@ -17,7 +18,7 @@ impl Terminal {
     /// `None` where there is no `script`: the test has told so.
     async fn open(world: &World) -> Option<Self> {
         if !works("script", &["-qec", "true", "/dev/null"]) {
-            skip("script (bsdutils)");
+            skip("script", "it needs bsdutils");
             return None;
         }
         let mut script = Command::new("script");

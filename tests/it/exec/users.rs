@@ -2,9 +2,10 @@
 
 use rustix::process::{Signal, geteuid};
 
-use super::{CALL, World, skip, works};
+use super::{CALL, World, works};
 use crate::support::namespaces::USERS;
 use crate::support::process::{command, run};
+use crate::support::skip;
 
 /// A user who is not the one that runs the tests.
 const OTHER: &str = "--reuid=64007";
@@ -24,7 +25,7 @@ async fn where_all_others_are_shown_as_its_own_user_it_does_not_begin() {
 #[tokio::test]
 async fn a_connection_of_another_user_is_closed_before_it_says_a_word() {
     if !geteuid().is_root() || !works("setpriv", &[OTHER, "--clear-groups", "true"]) {
-        return skip("a second user (it needs root and setpriv)");
+        return skip("a second user", "it needs root and setpriv");
     }
     let world = World::start();
     let process = world
@@ -54,7 +55,7 @@ async fn a_connection_of_another_user_is_closed_before_it_says_a_word() {
 #[tokio::test]
 async fn a_user_that_is_not_root_runs_programs_too() {
     if !geteuid().is_root() || !works("setpriv", &[OTHER, "--clear-groups", "true"]) {
-        return skip("a second user (it needs root and setpriv)");
+        return skip("a second user", "it needs root and setpriv");
     }
     let world = World::start();
     for name in ["", "app.toml", "secret"] {

@@ -1,20 +1,10 @@
 //! `sidebearer explain` without a process that runs.
 
-use tempfile::TempDir;
-
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::process::{Ended, command, run};
+use crate::support::sidebearer::directory;
 use crate::support::{loopback, smallest};
-
-fn directory(config: &str) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
-    let path = dir.path().join("sidebearer.toml");
-    std::fs::write(&path, config).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    (dir, path)
-}
 
 async fn explain(path: &str, arguments: &[&str]) -> Ended {
     let arguments = [&["explain"], arguments, &["--config", path]].concat();

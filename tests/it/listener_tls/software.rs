@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::{NAME, Site, forward::SecureProxy};
-use crate::support::server;
+use crate::support::{server, skip};
 
 /// Whether both programs are there; says so if not.
 fn is_there() -> bool {
@@ -13,7 +13,7 @@ fn is_there() -> bool {
         version.is_ok()
     });
     if !there {
-        eprintln!("skipped: 1 test, for want of curl and openssl");
+        skip("curl and openssl", "one of them is missing");
     }
     there
 }

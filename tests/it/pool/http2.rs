@@ -59,19 +59,19 @@ async fn streams_share_a_connection_up_to_a_hundred_or_the_servers_limit() {
     let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
     concurrent(&sidebearer, 100, &gate, &arrived).await;
     assert_eq!(
-        connects(&sidebearer).await,
+        sidebearer.connects("api").await,
         1.0,
         "100 cold requests, one connection"
     );
     concurrent(&sidebearer, 101, &gate, &arrived).await;
-    assert_eq!(connects(&sidebearer).await, 2.0);
+    assert_eq!(sidebearer.connects("api").await, 2.0);
 
     let (api, gate, arrived) = gated(10);
     let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
     // The limit is known with the first answer.
     concurrent(&sidebearer, 1, &gate, &arrived).await;
     concurrent(&sidebearer, 25, &gate, &arrived).await;
-    assert_eq!(connects(&sidebearer).await, 3.0);
+    assert_eq!(sidebearer.connects("api").await, 3.0);
 }
 
 /// HTTP/2 to the byte: meets the first stream of its first connection with these frames, and
@@ -128,7 +128,7 @@ async fn a_stream_that_the_server_did_not_process_is_sent_again() {
         let sidebearer = Sidebearer::start(&config(&format!("http://{api}"), "http = \"2\""));
         let answer = client::post(sidebearer.address(), "/", "").await;
         assert_eq!((answer.status, served.load(SeqCst)), (200, 1), "{reason}");
-        assert_eq!(connects(&sidebearer).await, 2.0);
+        assert_eq!(sidebearer.connects("api").await, 2.0);
     }
 
     // INTERNAL_ERROR of the stream: it may have been.
@@ -287,7 +287,11 @@ async fn an_idempotent_request_whose_new_connection_ended_without_a_word_is_sent
         let asked = request(method.clone(), "/", "");
         let answer = client::send(sidebearer.address(), asked).await;
         assert_eq!(answer.status, status, "{method} {ends}");
-        assert_eq!(connects(&sidebearer).await, connections, "{method} {ends}");
+        assert_eq!(
+            sidebearer.connects("api").await,
+            connections,
+            "{method} {ends}"
+        );
     }
 }
 

@@ -58,7 +58,7 @@ async fn bytes_behind_an_answer_are_nobodys_answer_and_end_all_reuse_for_a_while
             assert_eq!((answer.status, &*answer.text()), (200, "ok"));
         }
         // Each had one of its own.
-        assert_eq!(connects(&sidebearer).await, 5.0, "{at_once}");
+        assert_eq!(sidebearer.connects("api").await, 5.0, "{at_once}");
     }
 }
 
@@ -77,7 +77,7 @@ async fn what_some_servers_say_at_the_end_of_a_connection_ends_that_one_alone() 
             let answer = client::post(sidebearer.address(), "/", "x").await;
             assert_eq!((answer.status, &*answer.text()), (200, "ok"));
         }
-        assert_eq!(connects(&sidebearer).await, 2.0);
+        assert_eq!(sidebearer.connects("api").await, 2.0);
     }
 }
 
@@ -103,5 +103,5 @@ async fn without_idle_connections_every_request_gets_one_of_its_own() {
         requests.spawn(async move { client::get(address, "/").await.status });
     }
     assert_eq!(requests.join_all().await, [200; 20]);
-    assert_eq!(connects(&sidebearer).await, 20.0);
+    assert_eq!(sidebearer.connects("api").await, 20.0);
 }

@@ -22,7 +22,7 @@ async fn a_burst_is_served_by_few_connections_at_a_time() {
         assert_eq!(request.await.unwrap().status, 200);
     }
     eventually("what was opened for it is kept", async || {
-        idle(&sidebearer).await == connects(&sidebearer).await
+        idle(&sidebearer).await == sidebearer.connects("api").await
     })
     .await;
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use yaml_rust2::YamlLoader;
 
 use super::{Network, TO, USER, print_table};
-use crate::support::network::skip;
 use crate::support::process::{command, run};
+use crate::support::skip;
 
 /// What somebody else has put there who redirects, too.
 const OTHER_CHAIN: &str =

@@ -188,8 +188,8 @@ async fn connections_to_unchanged_upstreams_survive() {
             assert_eq!(text(address, path).await.0, 200);
         }
         let counts = [
-            connects(&sidebearer, "kept").await,
-            connects(&sidebearer, "moved").await,
+            sidebearer.connects("kept").await,
+            sidebearer.connects("moved").await,
         ];
         assert_eq!(counts, [1.0, f64::from(round)]);
         sidebearer

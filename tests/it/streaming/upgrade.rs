@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::to;
 use crate::support::server::{self, read_head};
 use crate::support::sidebearer::Sidebearer;
+use crate::support::tunnel::comes_back;
 use crate::support::{PATIENCE, eventually, unprotected};
 
 const SWITCH: &[u8] =
@@ -50,13 +51,6 @@ async fn upgraded_at(address: SocketAddr, path: &str) -> TcpStream {
     stream.read_exact(&mut hello).await.unwrap();
     assert_eq!(&hello, b"hello");
     stream
-}
-
-async fn comes_back(stream: &mut TcpStream, bytes: &[u8]) {
-    stream.write_all(bytes).await.unwrap();
-    let mut back = vec![0; bytes.len()];
-    stream.read_exact(&mut back).await.unwrap();
-    assert_eq!(back, bytes);
 }
 
 #[tokio::test]

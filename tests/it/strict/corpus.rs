@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use super::{answers, assert_healthy, converse, world};
+use crate::support::skip;
 use crate::support::strict::{Request, reading};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
@@ -62,11 +63,10 @@ enum Outcome {
 #[tokio::test]
 async fn each_case_of_the_corpus_is_refused_or_forwarded_as_the_rfc_reads_it() {
     let Some(corpus) = corpus() else {
-        println!(
-            "skipped: the corpus is not here; `cargo fetch --manifest-path tests/corpus/Cargo.toml` fetches it"
+        return skip(
+            "the corpus",
+            "`cargo fetch --manifest-path tests/corpus/Cargo.toml` fetches it",
         );
-        eprintln!("skipped: 1 test, for want of the corpus");
-        return;
     };
     let cases = cases(&corpus);
     let (recorder, sidebearer) = world("");

@@ -53,11 +53,12 @@
 //! | client | what it does |
 //! | --- | --- |
 //! | [`client`] | well-behaved, HTTP/1.1 and HTTP/2; [`client::raw`] sends bytes as they are |
-//! | [`tunnel::tunnel`] | sends CONNECT, and has a tunnel |
+//! | [`tunnel::tunnel`], [`tunnel::comes_back`] | sends CONNECT, and has a tunnel; sends what an echo sends back |
 //! | [`frames::FrameClient`] | HTTP/2 frame by frame, right or wrong; acknowledges nothing by itself, reads only when told to |
 //!
 //! The product: [`sidebearer::Sidebearer`] in the process of the test, [`process::Process`] the binary in a process of its own,
-//! [`namespaces`] the same in namespaces of users, processes or mounts; says `skipped` without `unshare`.
+//! [`namespaces`] the same in namespaces of users, processes or mounts; says `skipped` without `unshare`. A configuration that is
+//! not started lies in a [`sidebearer::directory`]. What a machine lacks is told by `skip`.
 //!
 //! What waits for a timeout belongs to `src/server/tests`, on paused time, unless the socket is the point.
 //!
@@ -83,6 +84,7 @@ pub(crate) mod strict;
 pub(crate) mod tls;
 pub(crate) mod tunnel;
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -92,6 +94,12 @@ use idp::Idp;
 
 /// Long enough for a loaded machine, short enough to see that something hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Says that a test goes no further, past the harness, which keeps what passing tests print to itself.
+pub(crate) fn skip(want: &str, why: &str) {
+    let line = format!("skipped: 1 test, for want of {want}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
 
 /// Asks until it is true; fails after [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> bool) {

@@ -1,6 +1,5 @@
 //! Commands in namespaces of their own, which `unshare` of util-linux makes.
 
-use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// Namespaces that a command gets for itself.
@@ -13,19 +12,19 @@ pub(crate) struct Namespaces {
 /// Of users: all others are shown as one that has no number there.
 pub(crate) const USERS: Namespaces = Namespaces {
     options: &["-U"],
-    shown: "namespaces of users (unshare)",
+    shown: "namespaces of users",
 };
 
 /// Of processes: the command is the first one. All of them end with `unshare`.
 pub(crate) const PROCESSES: Namespaces = Namespaces {
     options: &["-Urpf", "--mount-proc", "--kill-child"],
-    shown: "namespaces of users and processes (unshare)",
+    shown: "namespaces of users and processes",
 };
 
 /// Of mounts: nobody else sees what the command mounts.
 pub(crate) const MOUNTS: Namespaces = Namespaces {
     options: &["-m"],
-    shown: "mount namespaces (unshare)",
+    shown: "mount namespaces",
 };
 
 impl Namespaces {
@@ -35,8 +34,7 @@ impl Namespaces {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let can = command.status().is_ok_and(|status| status.success());
         if !can {
-            let line = format!("skipped: 1 test, for want of {}\n", self.shown);
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            super::skip(self.shown, "unshare does not make them");
         }
         can
     }

@@ -45,7 +45,7 @@ impl Network {
         let cable = format!("link add {CARD} netns {one} type veth peer name {CARD} netns {other}");
         let laid = here.begin().and_then(|()| there.begin());
         if let Err(why) = laid.and_then(|()| ip(&cable)) {
-            skip("network namespaces", &why);
+            super::skip("network namespaces", &why);
             return None;
         }
         for machine in &machines {
@@ -198,12 +198,6 @@ impl Drop for Machine {
         // It may never have begun.
         let _ = ip(&format!("netns del {}", self.name));
     }
-}
-
-/// Says that a test goes no further, past the harness, which keeps what passing tests print to itself.
-pub(crate) fn skip(want: &str, why: &str) {
-    let line = format!("skipped: 1 test, for want of {want}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// `ip` of iproute2.

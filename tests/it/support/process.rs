@@ -94,9 +94,7 @@ pub(crate) fn blocked(signals: &str) -> Option<String> {
     let option = format!("--block-signal={signals}");
     let can = Command::new("env").args([&option, "true"]).output();
     if !can.is_ok_and(|can| can.status.success()) {
-        use std::io::Write;
-        let line = "skipped: 1 test, for want of env --block-signal (coreutils 8.31)\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        super::skip("env --block-signal", "it needs coreutils 8.31");
         return None;
     }
     Some(format!("exec env {option} \"$0\" \"$@\""))

@@ -132,6 +132,13 @@ impl Sidebearer {
         super::series(&self.page("/metrics").await, series)
     }
 
+    /// How many connections to an upstream were made.
+    pub(crate) async fn connects(&self, upstream: &str) -> f64 {
+        let labels = format!("outcome=\"success\",upstream=\"{upstream}\"");
+        let series = format!("sidebearer_upstream_connects_total{{{labels}}}");
+        self.metric(&series).await
+    }
+
     /// Waits until `/readyz` says so.
     pub(crate) async fn ready(&self) {
         super::eventually("ready", async || {
@@ -162,4 +169,14 @@ pub(crate) fn with_admin(config: &str) -> String {
     } else {
         format!("[admin]\naddress = \"{}\"\n\n{config}", any_port())
     }
+}
+
+/// A directory with a configuration and the file `secret` that goes with it.
+pub(crate) fn directory(config: &str) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    let path = dir.path().join("sidebearer.toml");
+    std::fs::write(&path, with_admin(config)).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
 }

@@ -22,11 +22,13 @@ pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> TcpStream {
     stream
 }
 
-pub(crate) async fn comes_back(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).await.unwrap();
-    let mut back = vec![0; text.len()];
+/// Sends bytes to an echo.
+pub(crate) async fn comes_back(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+    let bytes = bytes.as_ref();
+    stream.write_all(bytes).await.unwrap();
+    let mut back = vec![0; bytes.len()];
     stream.read_exact(&mut back).await.unwrap();
-    assert_eq!(back, text.as_bytes());
+    assert_eq!(back, bytes);
 }
 
 /// How the next read ends.
