@@ -11,7 +11,7 @@ use super::Document;
 use crate::support::api::Api;
 use crate::support::idp::Idp;
 use crate::support::process::{Process, run};
-use crate::support::{eventually, loopback};
+use crate::support::{eventually, loopback, skip};
 
 /// Commands that are not run here, by how they begin, and why.
 const NOT_RUN: &[(&str, &str)] = &[
@@ -179,7 +179,7 @@ async fn every_command_works() {
                     typed.env_remove("SIDEBEARER_CONFIG");
                 }
                 if line.contains("curl ") && !has_curl {
-                    eprintln!("skipped: {place}: {line}: there is no curl");
+                    skip("curl", &format!("a command of {place}: {line}"));
                     continue;
                 }
                 let before = world.api.seen().len();
