@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use notify::RecursiveMode;
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use self::content::{Hasher, PathContent};
-use self::directories::directories;
+use self::directories::PathDependencies;
 use crate::files;
 use crate::supervisor::{PanicGuard, Supervisor};
 
@@ -252,6 +252,8 @@ enum WatchMethod {
         /// Held while inotify is told of a directory, for ever if its file system never answers.
         inotify: Arc<Mutex<Inotify>>,
         watched: BTreeSet<PathBuf>,
+        /// For the thread that reads the events.
+        entries: SharedEntries,
     },
     /// At this interval.
     Polling(Duration),
@@ -259,11 +261,15 @@ enum WatchMethod {
 
 type Inotify = dyn notify::Watcher + Send;
 
+/// The entries of watched directories that decide what the watched paths name and hold.
+type SharedEntries = Arc<Mutex<BTreeSet<PathBuf>>>;
+
 impl WatchMethod {
     /// A panic of the thread that reads inotify is reported by `guard`.
     fn inotify(messages: mpsc::Sender<WatchMessage>, guard: PanicGuard) -> Self {
         let thread = Arc::new(());
-        let handler = event_handler(messages, guard, Arc::clone(&thread));
+        let entries = SharedEntries::default();
+        let handler = event_handler(messages, Arc::clone(&entries), guard, Arc::clone(&thread));
         match notify::recommended_watcher(handler) {
             // The library does not tell that there was no thread, and panics when it is next used or dropped.
             Ok(inotify) if Arc::strong_count(&thread) == 1 => {
@@ -272,16 +278,20 @@ impl WatchMethod {
             }
             Ok(inotify) => {
                 tracing::info!("watching files by inotify");
-                Self::with_inotify(inotify)
+                Self::with_inotify(inotify, entries)
             }
             Err(error) => Self::without_inotify(&error.to_string()),
         }
     }
 
-    fn with_inotify(inotify: impl notify::Watcher + Send + 'static) -> Self {
+    fn with_inotify(
+        inotify: impl notify::Watcher + Send + 'static,
+        entries: SharedEntries,
+    ) -> Self {
         Self::Inotify {
             inotify: Arc::new(Mutex::new(inotify)),
             watched: BTreeSet::new(),
+            entries,
         }
     }
 
@@ -302,10 +312,19 @@ impl WatchMethod {
 
     /// Watches the directories that these paths lead through now.
     fn watch_directories(&mut self, paths: &[PathBuf]) {
-        let Self::Inotify { inotify, watched } = self else {
+        let Self::Inotify {
+            inotify,
+            watched,
+            entries,
+        } = self
+        else {
             return;
         };
-        let current = || paths.iter().flat_map(|path| directories(path)).collect();
+        let current = || {
+            let found = PathDependencies::of(paths);
+            *entries.lock().unwrap_or_else(PoisonError::into_inner) = found.entries;
+            found.directories
+        };
         // A symlink that moves between reading and watching it is followed again.
         for _ in 0..8 {
             // A directory may be another one under the same name: watches on it cannot be kept.
@@ -322,21 +341,27 @@ impl WatchMethod {
     }
 }
 
-/// Tells of events. It belongs to the thread that reads them, and with it `guard`, and a part of `thread`.
+/// Tells of events, but for what is written to files that none of the watched paths leads to: a log or an audit that lies
+/// beside a configuration is written to all the time. It belongs to the thread that reads them, and with it `guard`, and a part of `thread`.
 fn event_handler(
     messages: mpsc::Sender<WatchMessage>,
+    entries: SharedEntries,
     guard: PanicGuard,
     thread: Arc<()>,
 ) -> impl notify::EventHandler {
     move |event: notify::Result<notify::Event>| {
         let _held = (&guard, &thread);
-        // Reads, our own among them, change nothing.
-        let read = event.is_ok_and(|event| match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-            EventKind::Access(_) => true,
-            _ => false,
-        });
-        if !read {
+        let counts = |event: notify::Event| match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Data(_)) => {
+                let entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                event.paths.is_empty() || event.paths.iter().any(|path| entries.contains(path))
+            }
+            // Reads, our own among them, change nothing.
+            EventKind::Access(_) => false,
+            _ => true,
+        };
+        if event.map_or(true, counts) {
             let _ = messages.send(WatchMessage::Touched);
         }
     }

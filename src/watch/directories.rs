@@ -10,35 +10,53 @@ use crate::files;
 /// Symlinks followed on one path, as many as Linux follows.
 const MAX_LINKS: u32 = 40;
 
-/// The directories whose entries decide what `path` names: that of every symlink on the way and
-/// the last one; where something is missing, the one it would be in. For a directory also itself,
-/// and the same for its `*.toml`.
-pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let named = path.to_owned();
-    // None of a file system that does not answer: watching there would wait for it too.
-    files::run_within_timeout(path, move || Ok(lead_through(&named))).unwrap_or_default()
+/// What decides what paths name, and what they hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PathDependencies {
+    /// That of every symlink on the way and the last one; where something is missing, the one it would be in. For a
+    /// directory also itself, and the same for its `*.toml`.
+    pub(super) directories: BTreeSet<PathBuf>,
+    /// What stands on the way, or would. Whatever is written to another entry of the directories changes nothing.
+    pub(super) entries: BTreeSet<PathBuf>,
 }
 
-fn lead_through(path: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+impl PathDependencies {
+    /// Those of some paths. None of a file system that does not answer: watching there would wait for it too.
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
+        let mut all = Self::default();
+        for path in paths {
+            let named = path.to_owned();
+            let found = files::run_within_timeout(path, move || Ok(lead_through(&named)));
+            let mut found = found.unwrap_or_default();
+            all.directories.append(&mut found.directories);
+            all.entries.append(&mut found.entries);
+        }
+        all
+    }
+}
+
+fn lead_through(path: &Path) -> PathDependencies {
+    let mut found = PathDependencies::default();
     if let Some(directory) = follow(path, &mut found) {
         for file in toml_files(&directory).unwrap_or_default() {
             follow(&file, &mut found);
         }
-        found.insert(directory);
+        found.directories.insert(directory);
     }
     found
 }
 
 /// Returns the directory that `path` names, if it names one.
-fn follow(path: &Path, found: &mut BTreeSet<PathBuf>) -> Option<PathBuf> {
+fn follow(path: &Path, found: &mut PathDependencies) -> Option<PathBuf> {
     let mut links = 0;
     let mut at = PathBuf::from("/");
     let mut rest = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     loop {
         let mut steps = rest.components();
         let Some(step) = steps.next() else {
-            found.insert(at.parent().unwrap_or(&at).to_owned());
+            found
+                .directories
+                .insert(at.parent().unwrap_or(&at).to_owned());
             return Some(at);
         };
         let mut after = steps.as_path().to_owned();
@@ -50,15 +68,16 @@ fn follow(path: &Path, found: &mut BTreeSet<PathBuf>) -> Option<PathBuf> {
             Component::CurDir | Component::Prefix(_) => {}
             Component::Normal(name) => {
                 let entry = at.join(name);
+                found.entries.insert(entry.clone());
                 match fs::symlink_metadata(&entry) {
                     Ok(entry_is) if entry_is.is_dir() => at = entry,
                     Ok(entry_is) if entry_is.is_symlink() && links < MAX_LINKS => {
                         links += 1;
-                        found.insert(at.clone());
+                        found.directories.insert(at.clone());
                         after = fs::read_link(&entry).ok()?.join(after);
                     }
                     _ => {
-                        found.insert(at);
+                        found.directories.insert(at);
                         return None;
                     }
                 }

@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use notify::EventHandler;
+
 use super::*;
 use crate::supervisor::supervisor;
 
@@ -262,7 +264,7 @@ fn a_circle_of_symlinks_ends() {
     let dir = tempfile::tempdir().unwrap();
     symlink("b", dir.path().join("a")).unwrap();
     symlink("a", dir.path().join("b")).unwrap();
-    let found = directories(&dir.path().join("a"));
+    let found = PathDependencies::of(&[dir.path().join("a")]).directories;
     assert!(found.contains(dir.path()), "{found:?}");
 }
 
@@ -294,7 +296,7 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
     let file = dir.path().join("secret");
     fs::write(&file, "one").unwrap();
     let (release, held) = mpsc::channel();
-    let hangs = |_| WatchMethod::with_inotify(Hangs(held));
+    let hangs = |_| WatchMethod::with_inotify(Hangs(held), SharedEntries::default());
     let (_watcher, mut changes) = Watcher::start_by(hangs, vec![file.clone()], &supervisor().0)
         .await
         .unwrap();
@@ -307,11 +309,47 @@ async fn a_directory_that_inotify_waits_for_costs_events_and_no_more() {
     drop(release);
 }
 
+#[test]
+fn what_is_written_beside_watched_files_is_no_reason_to_read_them() {
+    use notify::event::{CreateKind, DataChange};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("..data")).unwrap();
+    fs::write(at("..data/secret"), "one").unwrap();
+    symlink("..data/secret", at("secret")).unwrap();
+    let watched = [at("secret"), at("absent")];
+    let entries = Arc::new(Mutex::new(PathDependencies::of(&watched).entries));
+    let (messages, inbox) = mpsc::channel();
+    let guard = supervisor().0.guard("inotify");
+    let mut handler = event_handler(messages, entries, guard, Arc::default());
+    let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    let created = EventKind::Create(CreateKind::File);
+    let mut told = |kind: EventKind, name: &str| {
+        let event = notify::Event::new(kind).add_path(at(name));
+        handler.handle_event(Ok(event));
+        inbox.try_recv().is_ok()
+    };
+    for name in ["..data/secret", "secret", "absent"] {
+        assert!(told(written, name) && told(closed, name), "{name}");
+    }
+    for name in ["audit.jsonl", "..data/log"] {
+        assert!(!told(written, name) && !told(closed, name), "{name}");
+        // What stands there may be about to take another name.
+        assert!(told(created, name), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_panic_of_the_thread_of_inotify_is_a_death() {
     let (supervisor, mut panics) = supervisor();
     let guard = supervisor.guard("the thread of inotify");
-    let handler = event_handler(mpsc::channel().0, guard, Arc::default());
+    let handler = event_handler(
+        mpsc::channel().0,
+        SharedEntries::default(),
+        guard,
+        Arc::default(),
+    );
     let thread = std::thread::spawn(move || {
         let _owned = handler;
         panic!("a defect");
