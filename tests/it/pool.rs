@@ -288,8 +288,6 @@ async fn the_connection_of_a_superseded_attempt_is_closed() {
         .unwrap();
     let sidebearer = Sidebearer::start(&config.replacen(url, &format!("http://{api}"), 1));
     sidebearer.ready().await;
-    // No fetch begins within half a second of a success.
-    tokio::time::sleep(Duration::from_millis(600)).await;
 
     let (feed, body) = fed();
     let mut connection = http1(sidebearer.address()).await;
