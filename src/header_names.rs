@@ -25,13 +25,16 @@ pub const HOP_BY_HOP: [&str; 6] = [
 /// Whether a header ends at this connection (RFC 9110 section 7.6.1): `Connection`, `Transfer-Encoding`, `Proxy`, `Proxy-*`
 /// and the like, and every equivalent name. `name` is in lower case, as [`HeaderName`](http::HeaderName) has it.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    if let [b'p', ..] = name {
+        return is_proxy_header(name);
+    }
     match name.len() {
         2 => name == b"te",
-        7 => name == b"upgrade" || is_proxy_header(name),
-        10 => name == b"connection" || are_equivalent(name, b"keep-alive") || is_proxy_header(name),
-        14 => are_equivalent(name, b"http2-settings") || is_proxy_header(name),
-        17 => are_equivalent(name, b"transfer-encoding") || is_proxy_header(name),
-        _ => is_proxy_header(name),
+        7 => name == b"upgrade",
+        10 => name == b"connection" || are_equivalent(name, b"keep-alive"),
+        14 => are_equivalent(name, b"http2-settings"),
+        17 => are_equivalent(name, b"transfer-encoding"),
+        _ => false,
     }
 }
 

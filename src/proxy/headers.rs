@@ -60,29 +60,47 @@ impl<'n> OwnHeaders<&'n HeaderName> {
 
     /// The same, as they are compared.
     fn names(self) -> OwnNames<'n> {
-        let name = |own: Option<&'n HeaderName>| own.map_or(&b""[..], |own| own.as_ref());
+        let name =
+            |own: Option<&'n HeaderName>| own.map_or(&b""[..], |own| own.as_str().as_bytes());
         let proof: &[u8] = if self.injected.is_some() {
             b"dpop"
         } else {
             b""
         };
-        OwnNames([
+        let names = [
             name(self.injected),
             proof,
             name(self.caller),
             name(self.forwarded),
-        ])
+        ];
+        OwnNames {
+            names,
+            lengths: names
+                .iter()
+                .fold(0, |lengths, name| lengths | length_bit(name)),
+        }
     }
 }
 
-/// The names that no client may send. An empty one is none.
-struct OwnNames<'n>([&'n [u8]; 4]);
+/// The names that no client may send.
+struct OwnNames<'n> {
+    /// An empty one is none.
+    names: [&'n [u8]; 4],
+    /// Their lengths, as [`length_bit`] has them: most headers differ from all of them in that.
+    lengths: u64,
+}
 
 impl OwnNames<'_> {
     /// Whether some server takes a header for one of these, among which is the proof that goes with the token.
     fn have(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|own| are_equivalent(name, own))
+        self.lengths & length_bit(name) != 0
+            && self.names.iter().any(|own| are_equivalent(name, own))
     }
+}
+
+/// One bit for each length, and the last for all above.
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// Makes a request's headers fit for the upstream.
@@ -109,7 +127,7 @@ pub fn scrub_request(headers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
             TRANSFER_ENCODING => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        let bytes = name.as_ref();
+        let bytes = name.as_str().as_bytes();
         if is_hop_by_hop(bytes) || is_mistaken_for_content_length(bytes) || own.have(bytes) {
             doomed.push(name.clone());
         }
@@ -146,7 +164,7 @@ pub fn scrub_response(headers: &mut HeaderMap, status: StatusCode) {
             CONTENT_LENGTH if bodiless => doomed.push(CONTENT_LENGTH),
             _ => {}
         }
-        let bytes: &[u8] = name.as_ref();
+        let bytes = name.as_str().as_bytes();
         if is_hop_by_hop(bytes) && bytes != b"proxy-status" || is_mistaken_for_content_length(bytes)
         {
             doomed.push(name.clone());
@@ -175,7 +193,7 @@ pub fn scrub_trailers(trailers: &mut HeaderMap, own: OwnHeaders<&HeaderName>) {
     let own = own.names();
     let mut doomed = Names::default();
     for name in trailers.keys() {
-        let bytes = name.as_ref();
+        let bytes = name.as_str().as_bytes();
         let mut never = NEVER_TRAILING.iter();
         if is_hop_by_hop(bytes)
             || never.any(|never| are_equivalent(bytes, never))
@@ -194,23 +212,17 @@ pub fn append_via(headers: &mut HeaderMap, entry: &HeaderValue) {
     headers.append(VIA, entry.clone());
 }
 
-/// More names in `Connection` lines are looked up in a set.
+/// A message usually has no more names than these to remove, or in its `Connection` lines: they need no allocation, and are
+/// compared one by one. More are looked up in a set, since a head has room for thousands.
 const FEW_NAMES: usize = 4;
 
-/// Header names to remove: a request usually has a few, so that they need no allocation.
+/// Header names to remove.
 #[derive(Default)]
-struct Names {
-    first: [Option<HeaderName>; 4],
-    /// A client may name as many as a head can hold.
-    more: HashSet<HeaderName>,
-}
+struct Names(SmallVec<[HeaderName; FEW_NAMES]>);
 
 impl Names {
     fn push(&mut self, name: HeaderName) {
-        match self.first.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(name),
-            None => drop(self.more.insert(name)),
-        }
+        self.0.push(name);
     }
 
     /// Adds the headers that the `Connection` lines name, in whatever spelling.
@@ -220,50 +232,53 @@ impl Names {
         if named.is_empty() {
             return;
         }
-        if !named.spilled() {
+        let names = headers.keys();
+        if named.spilled() {
+            let named: HashSet<_> = named.into_iter().collect();
             let is_named = |name: &&HeaderName| named.contains(&EquivalentName(name.as_ref()));
-            let there = headers.keys().filter(is_named);
-            return there.for_each(|name| self.push(name.clone()));
+            self.0.extend(names.filter(is_named).cloned());
+        } else {
+            let is_named = |name: &&HeaderName| named.contains(&EquivalentName(name.as_ref()));
+            self.0.extend(names.filter(is_named).cloned());
         }
-        // A head has room for thousands of names.
-        let named: HashSet<_> = named.into_iter().collect();
-        let there = headers
-            .keys()
-            .filter(|name| named.contains(&EquivalentName(name.as_ref())));
-        there.for_each(|name| self.push(name.clone()));
     }
 
-    fn contains(&self, name: &HeaderName) -> bool {
-        let mut first = self.first.iter().flatten();
-        first.any(|doomed| doomed == name) || self.more.contains(name)
-    }
-
-    /// Leaves the others in their order, which [`HeaderMap::remove`] does only where nothing stays
-    /// behind the name: often so, since `Connection` tends to come last.
+    /// Leaves the others in their order.
     fn remove_from(self, headers: &mut HeaderMap) {
-        if self.first[0].is_none() {
+        let Self(names) = self;
+        if names.is_empty() {
             return;
         }
-        let mut last = headers.keys().skip_while(|name| !self.contains(name));
-        if self.more.is_empty() && last.all(|name| self.contains(name)) {
-            for name in self.first.iter().flatten() {
+        if names.spilled() {
+            let names: HashSet<_> = names.into_iter().collect();
+            return keep(headers, |name| !names.contains(name));
+        }
+        // `HeaderMap::remove` does so only where nothing stays behind the name, as is usual: `Connection` tends to come last.
+        let mut last = headers.keys().skip_while(|name| !names.contains(name));
+        if last.all(|name| names.contains(name)) {
+            for name in names {
                 headers.remove(name);
             }
-            return;
+        } else {
+            keep(headers, |name| !names.contains(name));
         }
-        let mut kept = HeaderMap::with_capacity(headers.len());
-        let mut current = None;
-        // A name comes with the first of its values.
-        for (name, value) in headers.drain() {
-            if let Some(name) = name {
-                current = (!self.contains(&name)).then_some(name);
-            }
-            if let Some(name) = &current {
-                kept.append(name.clone(), value);
-            }
-        }
-        *headers = kept;
     }
+}
+
+/// Keeps the headers with such names, in their order.
+fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderName) -> bool) {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let mut current = None;
+    // A name comes with the first of its values.
+    for (name, value) in headers.drain() {
+        if let Some(name) = name {
+            current = is_kept(&name).then_some(name);
+        }
+        if let Some(name) = &current {
+            kept.append(name.clone(), value);
+        }
+    }
+    *headers = kept;
 }
 
 /// What the `Connection` lines name, without what is removed anyway and what must stay: a client
