@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 
 use http::header::AUTHORIZATION;
 
-use super::draft::{Draft, NameUse};
+use super::draft::{Draft, NameUse, Tables};
 use super::report::{Report, SourceSpan};
 use super::settings::forward::{EVERY_UPSTREAM, leads_to};
 use super::settings::{AuthorizationServer, Forwarding, ListenAddress, NamedFile, Route, Upstream};
@@ -270,8 +270,10 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
         let mut listeners = draft.forward_listeners.iter();
         listeners.any(|((_, forward), _)| leads_to(&forward.upstreams, name))
     };
+    let ways_are_known = draft.are_whole(&[Tables::Listeners, Tables::Routes]);
     for (name, slot) in &draft.upstreams {
         if let Some((_, place)) = slot
+            && ways_are_known
             && !uses(&draft.references.upstreams, name)
             && !forwarded(name)
         {
@@ -281,6 +283,7 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
     }
     for (name, slot) in &draft.credentials {
         if let Some((_, place)) = slot
+            && draft.are_whole(&[Tables::Upstreams])
             && !uses(&draft.references.credentials, name)
         {
             let message = format!("credential {} is never used", QuotedWord(name));
@@ -297,7 +300,7 @@ fn unused_names(draft: &Draft, report: &Report<'_>) {
             Some(((_, forward), _)) => leads_somewhere(draft, name, forward),
             None => draft.route_listeners.iter().any(reaches),
         };
-        if !leads_somewhere {
+        if ways_are_known && !leads_somewhere {
             let (what, help) = if forward.is_some() {
                 let help = "its `upstreams` are none, no route is for it, and nothing passes";
                 ("leads nowhere", help)
@@ -318,4 +321,5 @@ fn leads_somewhere(draft: &Draft, name: &str, forward: &Forwarding) -> bool {
     forward.upstreams.iter().any(is_unknown)
         || led_to::upstreams(draft, name, forward).is_none_or(|led_to| !led_to.is_empty())
         || passing::may_pass(draft, name, forward)
+        || !draft.are_whole(&[Tables::Egress])
 }

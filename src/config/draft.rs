@@ -18,9 +18,20 @@ use super::value::Value;
 /// Something that may be defined once, and where it is.
 pub(super) type Defined<T> = Option<(T, SourceSpan)>;
 
+/// Tables that others use or are used by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tables {
+    Listeners,
+    Callers,
+    Routes,
+    Egress,
+    Upstreams,
+}
+
 /// What was read so far, with the places that checks across sections name.
 #[derive(Default)]
 pub(super) struct Draft {
+    /// Those without a mistake in what other tables are compared with.
     pub(super) listeners: Vec<(Listener, SourceSpan)>,
     /// Those with mistakes included.
     pub(super) listener_names: Vec<(String, SourceSpan)>,
@@ -49,8 +60,12 @@ pub(super) struct Draft {
     pub(super) file_uses: Vec<FileUse>,
     /// Every address that is listened on.
     pub(super) sockets: Vec<(ListenAddress, SourceSpan)>,
+    /// Tables of which some have mistakes.
+    pub(super) mistaken: BTreeSet<Tables>,
     /// Whether it is for a program that `exec` starts: its listener is none of the files.
     pub(super) is_for_program: bool,
+    /// How many listeners there are, those with mistakes included.
+    pub(super) written_listeners: usize,
     /// Whether anything is written under `listeners`.
     pub(super) has_listeners: bool,
     pub(super) server: Defined<Server>,
@@ -119,6 +134,31 @@ impl NameUse {
 }
 
 impl Draft {
+    /// Whether every listener that is written could be read.
+    pub(super) fn listeners_are_known(&self) -> bool {
+        self.listeners.len() >= self.written_listeners
+    }
+
+    /// Whether none of these tables has a mistake. What has one may be left out in part or in whole, so that nothing follows
+    /// from what is not there.
+    pub(super) fn are_whole(&self, tables: &[Tables]) -> bool {
+        !tables.iter().any(|tables| self.mistaken.contains(tables))
+    }
+
+    /// Notes whether there are mistakes in what is read.
+    pub(super) fn note_mistakes(
+        &mut self,
+        tables: Tables,
+        report: &Report<'_>,
+        read: impl FnOnce(&mut Self),
+    ) {
+        let before = report.errors();
+        read(self);
+        if report.errors() > before {
+            self.mistaken.insert(tables);
+        }
+    }
+
     /// Callers without mistakes, and where they are.
     pub(super) fn sound_callers(&self) -> impl Iterator<Item = (&Caller, &SourceSpan)> {
         let slots = self.callers.values().flatten();

@@ -8,7 +8,7 @@ mod means;
 
 use std::collections::BTreeSet;
 
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Tables};
 use super::super::report::Report;
 use super::super::sections::limits::BURST_ALONE;
 use super::super::words::QuotedWord;
@@ -21,7 +21,9 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     means::check(draft, report);
     lists::check(draft, &listeners, report);
     credentials::check(draft, &listeners, report);
-    limits(draft, report);
+    if draft.are_whole(&[Tables::Callers]) {
+        limits(draft, report);
+    }
     kubernetes(draft, report);
     unused(draft, &listeners, report);
 }
@@ -49,7 +51,7 @@ fn kubernetes(draft: &Draft, report: &Report<'_>) {
             let help = "add [kubernetes]: within a pod it needs no key of its own";
             report.error(place, message, help);
         }
-        (None, Some((_, place))) => {
+        (None, Some((_, place))) if draft.are_whole(&[Tables::Callers]) => {
             let help = "no caller has a `service_account`";
             report.warning(place, "[kubernetes] has no effect", help);
         }
@@ -60,10 +62,11 @@ fn kubernetes(draft: &Draft, report: &Report<'_>) {
 /// Not an error: who takes a caller out of all lists wants it refused. An error would keep the lists of before.
 fn unused(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
     let named: BTreeSet<_> = listeners.iter().flat_map(ListenerCallers::named).collect();
-    let any = listeners.iter().any(|listener| listener.lets_any_in());
+    let any = |listener: &ListenerCallers<'_>| listener.lets_any_in() || listener.only_reports();
+    let all_are_known = draft.are_whole(&[Tables::Listeners]) && !listeners.iter().any(any);
     for (name, slot) in &draft.callers {
         if let Some((_, place)) = slot
-            && !any
+            && all_are_known
             && !named.contains(name.as_str())
         {
             let message = format!("caller {} is never let in", QuotedWord(name));
@@ -72,6 +75,7 @@ fn unused(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>)
     }
     if let Some((_, place)) = &draft.caller_limits
         && draft.callers.is_empty()
+        && draft.are_whole(&[Tables::Callers])
     {
         let help = "it is for other callers, and there is none";
         report.warning(place, "[callers.\"*\"] has no effect", help);

@@ -4,7 +4,7 @@ mod addresses;
 mod coverage;
 mod effects;
 
-use super::super::draft::{Draft, DraftRule};
+use super::super::draft::{Draft, DraftRule, Tables};
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::forward::leads_to;
 use super::super::settings::{EgressAction, EgressRule, HostPattern, Route, Upstream};
@@ -13,11 +13,15 @@ use super::passing::covers;
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
-    listeners_of_rules(draft, report);
     coverage::check(draft, report);
-    effects::check(draft, report);
     addresses::check(draft, report);
     hosts_with_credentials(draft, report);
+    listeners_of_rules(draft, report);
+    // One with a mistake may be the one that is meant.
+    if !draft.are_whole(&[Tables::Listeners]) {
+        return;
+    }
+    effects::check(draft, report);
     if let (Some(first), true) = (
         draft.egress_rules.first(),
         draft.forward_listeners.is_empty(),
@@ -34,8 +38,10 @@ fn listeners_of_rules(draft: &Draft, report: &Report<'_>) {
         let mut listeners = draft.forward_listeners.iter();
         listeners.any(|((forward, _), _)| forward == name)
     };
+    // That of one with a mistake may not be known.
     let is_reverse = |name: &str| {
-        draft.listener_names.iter().any(|(known, _)| known == name) && !is_forward(name)
+        let mut listeners = draft.listeners.iter();
+        listeners.any(|(known, _)| known.name == name) && !is_forward(name)
     };
     for rule in &draft.egress_rules {
         let named = rule.rule.listeners.iter().zip(&rule.listeners);

@@ -44,6 +44,9 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         let routes = routes.filter(|route| led_to::can_take(listener, route));
         routed.extend(routes.map(|route| route.upstream.as_str()));
     }
+    if !led_to::routes_are_known(draft) {
+        return;
+    }
     // That an upstream is not used at all is said as such.
     let is_used = |name: &str| {
         let mut uses = draft.references.upstreams.iter();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Tables};
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::forward::leads_to;
 use super::super::settings::{
@@ -29,7 +29,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         }
         return;
     };
-    if intercepting.is_empty() {
+    if intercepting.is_empty() && draft.are_whole(&[Tables::Listeners]) {
         let help = "no listener has `intercept = true`";
         report.warning(place, "[interception] has no effect", help);
     }

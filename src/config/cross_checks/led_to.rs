@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Tables};
 use super::super::settings::forward::leads_to;
 use super::super::settings::{Forwarding, HostPattern, Route, Upstream};
 
@@ -34,7 +34,7 @@ pub(super) fn upstreams<'d>(
     led_to.map(|(_, slot)| slot.as_ref()?.0.as_ref()).collect()
 }
 
-/// Whether every route that is written could be read.
+/// Whether every route that is written could be read, those for which `upstream` of a listener stands included.
 pub(super) fn routes_are_known(draft: &Draft) -> bool {
-    draft.is_for_program || draft.routes.len() == draft.route_listeners.len()
+    draft.is_for_program || draft.are_whole(&[Tables::Listeners, Tables::Routes])
 }

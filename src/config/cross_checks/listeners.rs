@@ -1,6 +1,6 @@
 //! Keys of listeners that have no effect by what the listener leads to.
 
-use super::super::draft::Draft;
+use super::super::draft::{Draft, Tables};
 use super::super::parse::listener::EVERY_HOST;
 use super::super::report::{Report, SourceSpan};
 use super::super::settings::{HostPattern, ListenAddress, Listener, Route, Upstream};
@@ -45,7 +45,10 @@ fn routes_for_any_host(draft: &Draft, report: &Report<'_>) {
         listeners.any(|((forward, _), _)| forward == name)
     };
     let mut listeners = draft.listener_names.iter();
-    if draft.forward_listeners.is_empty() || listeners.any(|(name, _)| !is_forward(name)) {
+    if draft.forward_listeners.is_empty()
+        || listeners.any(|(name, _)| !is_forward(name))
+        || !draft.are_whole(&[Tables::Listeners])
+    {
         return;
     }
     let for_none = |route: &Route| route.listener.is_none() && route.host == HostPattern::Any;
@@ -73,7 +76,9 @@ fn browsers_without_tokens(
         return;
     };
     let led_to = led_to::upstreams(draft, &listener.name, forward);
-    let has_tokens = |upstream: &&Upstream| upstream.has_credentials();
+    // With a mistake, what names credentials may have been left out.
+    let whole = draft.are_whole(&[Tables::Upstreams]);
+    let has_tokens = |upstream: &&Upstream| !whole || upstream.has_credentials();
     if led_to.is_some_and(|led_to| !led_to.iter().any(has_tokens)) {
         let name = QuotedWord(&listener.name);
         let message = format!("`{key}` of listener {name} has no effect");

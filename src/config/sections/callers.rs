@@ -200,8 +200,18 @@ fn read_key(section: &Section<'_>, files: &FileRules<'_>) -> Option<(SecretSourc
     Some((source, secret))
 }
 
-/// Reads a list of callers. That they exist is checked later.
+/// Reads a list of callers; `None` after a mistake. That they exist is checked later.
 pub(super) fn read_list(
+    section: &Section<'_>,
+    key: &'static Key<List<String>>,
+    draft: &mut Draft,
+) -> Option<CallerList> {
+    let before = section.report.errors();
+    let list = read_names(section, key, draft);
+    (section.report.errors() == before).then_some(list)
+}
+
+fn read_names(
     section: &Section<'_>,
     key: &'static Key<List<String>>,
     draft: &mut Draft,

@@ -126,7 +126,7 @@ fn read_rule(section: &Section<'_>, draft: &mut Draft) -> Option<EgressRule> {
     let rule = EgressRule {
         hosts: hosts.filter(|hosts| !hosts.is_empty())?,
         listeners: listeners?,
-        callers,
+        callers: callers?,
         action,
     };
     let written = section.written(&EGRESS_RULE.callers);

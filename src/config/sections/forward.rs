@@ -19,14 +19,13 @@ pub(super) fn read_kind(section: &Section<'_>) -> Option<ListenerKind> {
 /// Reads what only forward and redirected listeners have: where they lead to. `None` for a reverse listener.
 pub(super) fn read(
     section: &Section<'_>,
-    kind: Option<ListenerKind>,
+    (kind, intercept): (Option<ListenerKind>, bool),
     address: Option<&ListenAddress>,
     callers: &CallerList,
     draft: &mut Draft,
 ) -> Option<Forwarding> {
     let upstreams = section.read(&LISTENER.upstreams);
     let unmatched = section.read(&LISTENER.unmatched);
-    let intercept = section.read(&LISTENER.intercept);
     let detect_timeout = section.read(&LISTENER.detect_timeout);
     let (redirection, usual) = match kind? {
         ListenerKind::Reverse => return None,

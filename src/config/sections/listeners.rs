@@ -50,8 +50,11 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
     {
         value.error("names hosts beside \"*\"", "\"*\" stands for all of them");
     }
+    let before = section.report.errors();
     let tls = ListenerTls::read(&section, files);
-    if !section.has(&LISTENER.tls) && !section.read(&LISTENER.intercept) {
+    let known_tls = section.report.errors() == before;
+    let intercept = section.read(&LISTENER.intercept);
+    if !section.has(&LISTENER.tls) && !intercept {
         let handshake = [
             &LISTENER.handshake_timeout.name,
             &LISTENER.max_handshakes.name,
@@ -64,6 +67,9 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         }
     }
     let callers = callers::read_list(&section, &LISTENER.callers, draft);
+    // With a mistake in the list, somebody was to be named.
+    let known_callers = callers.is_some();
+    let callers = callers.unwrap_or(CallerList::Any);
     let address = section.read(&LISTENER.address);
     let name = section.read(&LISTENER.name);
     let upstream = section.read(&LISTENER.upstream);
@@ -130,7 +136,8 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
         Some(socket)
     });
 
-    let forward = forward::read(&section, kind, socket.as_ref(), &callers, draft);
+    let (at, way) = (socket.as_ref(), (kind, intercept));
+    let forward = forward::read(&section, way, at, &callers, draft);
     let caller_header = caller_header(&section, kind == Some(ListenerKind::Forward));
     let enforcement = section.read(&LISTENER.enforcement);
     if callers.is_unsaid() {
@@ -161,7 +168,8 @@ pub(super) fn read(section: Section<'_>, files: &FileRules<'_>, draft: &mut Draf
             let listener = (name.clone(), forward.clone());
             draft.forward_listeners.push((listener, place.clone()));
         }
-        if let Some(address) = socket {
+        let is_known = known_tls && known_callers && kind.is_some();
+        if let Some(address) = socket.filter(|_| is_known) {
             let listener = Listener {
                 name,
                 address,

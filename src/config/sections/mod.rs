@@ -29,7 +29,7 @@ mod upstreams;
 mod user;
 mod validity;
 
-use super::draft::{Defined, Draft};
+use super::draft::{Defined, Draft, Tables};
 use super::file_rules::FileRules;
 use super::keys::ROOT;
 use super::read::Section;
@@ -61,13 +61,18 @@ pub(super) fn read_ways_in<'a>(root: &Section<'a>, files: &FileRules<'_>, draft:
         });
         once(report, "[health]", &mut draft.health, (health, place));
     }
-    for section in root.read(&ROOT.listeners) {
-        draft.has_listeners = true;
-        if let Some(section) = section {
-            listeners::read(section, files, draft);
+    draft.note_mistakes(Tables::Listeners, report, |draft| {
+        for section in root.read(&ROOT.listeners) {
+            draft.has_listeners = true;
+            draft.written_listeners += 1;
+            if let Some(section) = section {
+                listeners::read(section, files, draft);
+            }
         }
-    }
-    read_callers(root, files, draft);
+    });
+    draft.note_mistakes(Tables::Callers, report, |draft| {
+        read_callers(root, files, draft);
+    });
     if let Some(section) = root.read(&ROOT.kubernetes) {
         let place = section.place.clone();
         let kubernetes = (Kubernetes::read(&section, files), place);
@@ -97,25 +102,21 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
         let place = section.place.clone();
         once(report, "[log]", &mut draft.log, (Log::read(section), place));
     }
-    for section in root.read(&ROOT.routes).into_iter().flatten() {
-        routes::read(section, draft);
-    }
-    if let Some(section) = root.read(&ROOT.egress) {
-        let place = section.place.clone();
-        let egress = (Egress::read(section, files, draft), place);
-        once(report, "[egress]", &mut draft.egress, egress);
-    }
-    for (name, section) in root.read(&ROOT.upstreams) {
-        let place = section.place.clone();
-        let upstream = upstreams::read(name, section, files, draft);
-        let slot = draft.upstreams.entry(name.to_owned()).or_default();
-        once(
-            report,
-            &format!("upstream {}", QuotedWord(name)),
-            slot,
-            (upstream, place),
-        );
-    }
+    draft.note_mistakes(Tables::Routes, report, |draft| {
+        for section in root.read(&ROOT.routes).into_iter().flatten() {
+            routes::read(section, draft);
+        }
+    });
+    draft.note_mistakes(Tables::Egress, report, |draft| {
+        if let Some(section) = root.read(&ROOT.egress) {
+            let place = section.place.clone();
+            let egress = (Egress::read(section, files, draft), place);
+            once(report, "[egress]", &mut draft.egress, egress);
+        }
+    });
+    draft.note_mistakes(Tables::Upstreams, report, |draft| {
+        read_upstreams(root, files, draft);
+    });
     if let Some(section) = root.read(&ROOT.audit) {
         let place = section.place.clone();
         let audit = (Audit::read(&section, files), place);
@@ -136,6 +137,16 @@ pub(super) fn read<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Dr
             slot,
             (credential, place),
         );
+    }
+}
+
+fn read_upstreams<'a>(root: &Section<'a>, files: &FileRules<'_>, draft: &mut Draft) {
+    for (name, section) in root.read(&ROOT.upstreams) {
+        let place = section.place.clone();
+        let upstream = upstreams::read(name, section, files, draft);
+        let what = format!("upstream {}", QuotedWord(name));
+        let slot = draft.upstreams.entry(name.to_owned()).or_default();
+        once(root.report, &what, slot, (upstream, place));
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
                 Some(prefix) => Some(prefix?.into()),
                 None => None,
             },
-            callers,
+            callers: callers?,
             limits,
         })
     };

@@ -272,7 +272,7 @@ fn service_accounts_and_kubernetes_belong_together() {
 fn a_rule_decides_after_one_for_other_callers() {
     let forward = FORWARD.to_owned() + "callers = [\"*\"]\n";
     let two = |first: &str, second: &str| {
-        let callers = "\n[callers.a]\nuser = 1\n[callers.b]\nkey = { file = \"keys\" }\n";
+        let callers = "\n[callers.a]\nkey = { file = \"other-keys\" }\n[callers.b]\nkey = { file = \"keys\" }\n";
         let rule =
             |callers: &str| format!("\n[[egress.rules]]\nhosts = [\"example.org\"]\n{callers}\n");
         let found = findings(&[

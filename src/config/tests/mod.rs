@@ -35,12 +35,14 @@ mod identification;
 mod interception;
 mod limits;
 mod listener_tls;
+mod mistaken;
 mod oddities;
 mod patterns;
 mod program;
 mod proxies;
 mod redirected;
 mod schema;
+mod served;
 mod traces;
 mod unread;
 

@@ -1,11 +1,14 @@
 //! Whose token goes with whose request.
 
-use super::super::super::draft::Draft;
+use super::super::super::draft::{Draft, Tables};
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::caller::EVERY_CALLER;
 use super::super::super::settings::{Route, Upstream};
 use super::super::super::words::QuotedWord;
 use super::admission::{Admitted, ListenerCallers, names, routes_by_upstream};
+
+/// What leads to upstreams.
+const WAYS: [Tables; 2] = [Tables::Listeners, Tables::Routes];
 
 /// Reports `credentials` that no request has a caller for, that are never chosen, and that are missing.
 pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &Report<'_>) {
@@ -21,6 +24,7 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
         let mut reaching = listeners.iter().filter(reaches);
         if upstream.credentials.is_empty() {
             if upstream.forward_caller.is_some()
+                && draft.are_whole(&WAYS)
                 && reaching.clone().next().is_some()
                 && reaching.all(ListenerCallers::identifies_nobody)
             {
@@ -43,23 +47,26 @@ pub(super) fn check(draft: &Draft, listeners: &[ListenerCallers<'_>], report: &R
             report.error(place, message, help);
             continue;
         }
-        let admitted = Admitted::to(name, routes, listeners);
-        never_chosen(draft, (upstream, place), &admitted, report);
-        missing((upstream, place), routes, report);
+        if draft.are_whole(&WAYS) {
+            let admitted = Admitted::to(name, routes, listeners);
+            never_chosen(draft, (upstream, place), &admitted, report);
+        }
+        if draft.are_whole(&[Tables::Upstreams]) {
+            missing((upstream, place), routes, listeners, report);
+        }
     }
 }
 
 fn never_chosen(
     draft: &Draft,
     (upstream, place): (&Upstream, &SourceSpan),
-    admitted: &Admitted<'_>,
+    admitted: &Admitted<'_, '_>,
     report: &Report<'_>,
 ) {
-    let has_own = |caller: &str| upstream.credentials.contains_key(caller);
     let others = || {
-        let mut others = admitted.named().filter(|caller| !has_own(caller));
-        let mut all = draft.callers.keys().filter(|caller| !has_own(caller));
-        others.next().is_some() || admitted.any && all.next().is_some()
+        let callers = draft.callers.keys().map(String::as_str);
+        let mut callers = admitted.named().chain(callers);
+        callers.any(|caller| !upstream.credentials.contains_key(caller) && admitted.serves(caller))
     };
     for (caller, credential) in &upstream.credentials {
         let (chosen, help) = if caller == EVERY_CALLER {
@@ -68,10 +75,12 @@ fn never_chosen(
                 "every caller that may use the upstream has its own",
             )
         } else {
-            (
-                admitted.has(caller),
-                "no listener and no route lets this caller reach the upstream",
-            )
+            let help = if admitted.lets_in(caller) {
+                "none of the listeners that let this caller reach the upstream can know it"
+            } else {
+                "no listener and no route lets this caller reach the upstream"
+            };
+            (admitted.serves(caller), help)
         };
         if !chosen {
             let message = format!(
@@ -85,12 +94,22 @@ fn never_chosen(
     }
 }
 
-/// A route that names a caller promises more than the upstream keeps.
-fn missing((upstream, place): (&Upstream, &SourceSpan), routes: &[&Route], report: &Report<'_>) {
+/// A route that names a caller promises more than the upstream keeps. That it lets nobody through is said of the route.
+fn missing(
+    (upstream, place): (&Upstream, &SourceSpan),
+    routes: &[&Route],
+    listeners: &[ListenerCallers<'_>],
+    report: &Report<'_>,
+) {
     if upstream.credentials.contains_key(EVERY_CALLER) {
         return;
     }
-    let mut named = routes.iter().flat_map(|route| names(&route.callers));
+    let lets_through = |route: &&&Route| {
+        let mut listeners = listeners.iter().filter(|listener| listener.has(route));
+        listeners.any(|listener| listener.lets_through(&route.callers, Some(upstream)))
+    };
+    let routes = routes.iter().filter(lets_through);
+    let mut named = routes.flat_map(|route| names(&route.callers));
     if let Some(caller) = named.find(|caller| !upstream.credentials.contains_key(*caller)) {
         let message = format!(
             "caller {} may use a route to upstream {}, which has no credential for it",

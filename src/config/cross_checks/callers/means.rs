@@ -129,7 +129,8 @@ impl Caller {
     }
 }
 
-fn can_know(listener: &Listener, caller: &Caller) -> bool {
+/// Whether a listener can know a caller.
+pub(super) fn can_know(listener: &Listener, caller: &Caller) -> bool {
     let takes_certificates = listener
         .tls
         .as_ref()
@@ -140,7 +141,8 @@ fn can_know(listener: &Listener, caller: &Caller) -> bool {
         || caller.user.is_some() && is_unix
 }
 
-fn help(caller: &Caller) -> &'static str {
+/// Why a listener cannot know a caller.
+pub(super) fn help(caller: &Caller) -> &'static str {
     match (caller.has_certificate(), caller.user.is_some()) {
         (true, true) => {
             "it is known by certificate where `tls` has `client_ca_file`, and as a user by unix sockets"

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::super::super::draft::{Draft, DraftRule};
+use super::super::super::draft::{Draft, DraftRule, Tables};
 use super::super::super::parse::interception::is_public_suffix;
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::{
@@ -27,7 +27,9 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         .iter()
         .filter(|way| may_pass(draft, &way.listener.name, way.forward))
         .collect();
-    if !passing.is_empty() && !draft.is_for_program {
+    let listeners_are_known = draft.are_whole(&[Tables::Listeners]);
+    let all_are_known = listeners_are_known && draft.are_whole(&[Tables::Egress]);
+    if !passing.is_empty() && !draft.is_for_program && all_are_known {
         for allowed in &draft.egress_places.allowed {
             allowed_in_vain(draft, egress, allowed, &passing, report);
         }
@@ -40,9 +42,11 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
         let of_rule: Vec<_> = of_rule.collect();
         for (host, place) in rule.rule.hosts.iter().zip(&rule.hosts) {
             match host {
-                HostPattern::Exact(host) => unreachable(egress, host, &of_rule, place, report),
+                HostPattern::Exact(host) if listeners_are_known => {
+                    unreachable(egress, host, &of_rule, place, report);
+                }
                 HostPattern::Wildcard(parent) => open_to_all(parent, &of_rule, place, report),
-                HostPattern::Any => {}
+                HostPattern::Exact(_) | HostPattern::Any => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::super::draft::{Draft, DraftRule};
+use super::super::super::draft::{Draft, DraftRule, Tables};
 use super::super::super::report::{Report, SourceSpan};
 use super::super::super::settings::forward::leads_to;
 use super::super::super::settings::{
@@ -16,6 +16,8 @@ type HostOfRule<'d> = (&'d DraftRule, &'d SourceSpan);
 
 /// Reports it.
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
+    // What one with a mistake leads to, or decides about, is not known.
+    let ways_are_known = draft.are_whole(&[Tables::Listeners, Tables::Egress]);
     let upstreams = upstreams_by_host(draft);
     let mut seen: HashMap<&HostPattern, Vec<HostOfRule<'_>>> = HashMap::new();
     for rule in &draft.egress_rules {
@@ -26,7 +28,9 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
             if let Some((_, first)) = earlier.iter().find(|first| is_covered_by(rule, first)) {
                 let help = format!("the one at {} comes first", report.locate(first));
                 report.error(place, message(), help);
-            } else if let Some(first) = covered_together(draft, &rule.rule, earlier) {
+            } else if draft.listeners_are_known()
+                && let Some(first) = covered_together(draft, &rule.rule, earlier)
+            {
                 // Not an error: it may be so by a list of callers of a listener, and who shortens that wants it obeyed.
                 let first: Vec<_> = first.iter().map(|place| report.locate(place)).collect();
                 let help = format!(
@@ -36,7 +40,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
                 report.warning(place, message(), help);
             }
             earlier.push((rule, place));
-            if rule.rule.action == EgressAction::Deny {
+            if ways_are_known && rule.rule.action == EgressAction::Deny {
                 denied_upstream(draft, &upstreams, &rule.rule, (host, place), report);
             }
         }
