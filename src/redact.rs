@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use decode::is_seen;
 use needles::{Needles, PIECE_BYTES, find_all};
-pub use token_echo::{SHORTEST_MASKED, mask_headers, mask_text};
+pub use token_echo::{EchoPlace, SHORTEST_MASKED, mask_headers, mask_text};
 
 /// Longest text taken over from a server, in characters.
 const MAX_SHOWN: usize = 200;

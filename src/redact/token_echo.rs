@@ -1,7 +1,7 @@
 //! A token that comes back in the headers of a response, and what is put in its place.
 //!
 //! It is found as it was sent, with any of its characters percent-encoded (RFC 3986 section 2.1), and in base64 text of
-//! both alphabets, whatever stands around it there. Each occurrence is found whole or not at all: a piece of a
+//! both alphabets, whatever stands around it there; in the name of a header, as it was sent in any case. Each occurrence is found whole or not at all: a piece of a
 //! token, or another spelling of it, stays.
 
 use std::ops::Range;
@@ -24,18 +24,28 @@ const CHARACTERS_OF_REST: [usize; 3] = [0, 2, 3];
 
 type Ranges = SmallVec<[Range<usize>; 2]>;
 
-/// Puts `*` in the place of every character of `token` in the values of `headers`, and tells which headers had it.
-/// A token of less than [`SHORTEST_MASKED`] bytes is left.
-pub fn mask_headers(headers: &mut HeaderMap, token: &str, mut found: impl FnMut(&HeaderName)) {
+/// Puts `*` in the place of every character of `token` in the values of `headers`, and tells which headers had it. Headers
+/// whose names have it are removed: no other name would mean anything. A token of less than [`SHORTEST_MASKED`] bytes is
+/// left.
+pub fn mask_headers(headers: &mut HeaderMap, token: &str, mut found: impl FnMut(EchoPlace<'_>)) {
     let Some(echo) = TokenEcho::of(token) else {
         return;
     };
+    let named: SmallVec<[HeaderName; 1]> = headers
+        .keys()
+        .filter(|name| echo.is_in_name(name))
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
+        found(EchoPlace::Name);
+    }
     for (name, value) in headers {
         if let Some(masked) = echo.mask(value.as_bytes())
             && let Ok(masked) = HeaderValue::from_maybe_shared(masked)
         {
             *value = masked;
-            found(name);
+            found(EchoPlace::ValueOf(name));
         }
     }
 }
@@ -44,6 +54,15 @@ pub fn mask_headers(headers: &mut HeaderMap, token: &str, mut found: impl FnMut(
 pub fn mask_text(text: &[u8], token: &str) -> Option<Vec<u8>> {
     let masked = TokenEcho::of(token)?.mask(text)?;
     Some(masked.into())
+}
+
+/// Where the token was.
+#[derive(Debug, PartialEq, Eq)]
+pub enum EchoPlace<'h> {
+    /// In the name of a header, which is not to be told any further.
+    Name,
+    /// In a value of this header.
+    ValueOf(&'h HeaderName),
 }
 
 /// What is looked for.
@@ -66,6 +85,12 @@ impl<'t> TokenEcho<'t> {
             token: token.as_bytes(),
             encoded: std::cell::OnceCell::new(),
         })
+    }
+
+    /// Whether it is in a name, in which case does not count: HTTP/2 has small letters alone.
+    fn is_in_name(&self, name: &HeaderName) -> bool {
+        let mut windows = name.as_str().as_bytes().windows(self.token.len());
+        windows.any(|window| window.eq_ignore_ascii_case(self.token))
     }
 
     fn mask(&self, text: &[u8]) -> Option<bytes::Bytes> {
@@ -282,11 +307,41 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         let mut named = Vec::new();
-        mask_headers(&mut headers, TOKEN, |name| named.push(name.to_string()));
+        mask_headers(&mut headers, TOKEN, |place| match place {
+            EchoPlace::Name => named.push("a name".to_owned()),
+            EchoPlace::ValueOf(name) => named.push(name.to_string()),
+        });
         assert_eq!(named, ["x-b", "set-cookie"]);
         assert!(!format!("{headers:?}").contains(TOKEN));
         assert_eq!(headers["x-a"], "none");
         assert_eq!(headers["set-cookie"], "a=1");
+    }
+
+    #[test]
+    fn a_header_whose_name_has_it_is_removed_and_the_others_stay() {
+        const TOKEN: &str = "Abc-dEf.gHi_jKl~M";
+        let with = |before: &str, after: &str| {
+            let mut headers = HeaderMap::new();
+            let name = format!("{before}{TOKEN}{after}").parse::<HeaderName>();
+            headers.append(name.unwrap(), HeaderValue::from_static("1"));
+            for (name, value) in [("x-a", "1"), ("x-abc-def.ghi_jkl~", "2"), ("x-a", TOKEN)] {
+                let name = HeaderName::from_static(name);
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        for (before, after) in [("", ""), ("x-name-", ""), ("", "-x"), ("x-", "-y")] {
+            let mut headers = with(before, after);
+            let (mut names, mut values) = (0, 0);
+            mask_headers(&mut headers, TOKEN, |place| match place {
+                EchoPlace::Name => names += 1,
+                EchoPlace::ValueOf(_) => values += 1,
+            });
+            assert_eq!((names, values), (1, 1), "{headers:?}");
+            let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            left.sort_unstable();
+            assert_eq!(left, ["x-a", "x-abc-def.ghi_jkl~"]);
+        }
     }
 
     fn token() -> impl Strategy<Value = String> {

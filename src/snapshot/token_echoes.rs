@@ -32,7 +32,7 @@ impl TokenEchoes {
         }
     }
 
-    /// The token has been masked in one header, or in another part of the head.
+    /// The token has been taken out of one header, or of another part of the head.
     #[cold]
     pub fn report(&self, place: &str) {
         self.counter.inc();
@@ -51,7 +51,7 @@ impl TokenEchoes {
                 upstream = self.upstream,
                 header = place,
                 times = self.untold.swap(0, Relaxed),
-                "the upstream sent the token back in a header of its response; the client gets asterisks in its place",
+                "the upstream sent the token back in a header of its response; the client does not get it",
             );
         }
     }
