@@ -49,6 +49,7 @@ pub mod explanation;
 pub mod files;
 pub mod handed_sockets;
 pub mod header_names;
+pub mod host;
 pub mod http1;
 pub mod http2;
 pub mod http_client;

@@ -23,7 +23,7 @@ use http::Method;
 
 use crate::config::HostPattern;
 
-pub use allowed_hosts::{AllowedAddresses, AllowedHosts, canonical, is_address, is_loopback_host};
+pub use allowed_hosts::{AllowedAddresses, AllowedHosts, is_address, is_loopback_host};
 pub use by_host::HostIndex;
 pub use implied::{Destination, ImpliedRoute, ImpliedRoutes};
 pub use label::RouteLabel;

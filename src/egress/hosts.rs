@@ -162,7 +162,7 @@ hosts = ["*.example.com", "pinned.example.com"]
 action = "pass"
 
 [[egress.rules]]
-hosts = ["*.secret.example.com", "x.example.com", "[2001:db8::1]", "192.0.2.1"]
+hosts = ["*.secret.example.com", "x.example.com", "[2001:db8::1]", "192.0.2.1", "[::FFFF:c000:209]"]
 action = "deny"
 
 [[egress.rules]]
@@ -190,6 +190,7 @@ action = "deny"
             ),
             (0, "[2001:db8::1]", Some(("[2001:db8::1]", false))),
             (0, "192.0.2.1", Some(("192.0.2.1", false))),
+            (0, "192.0.2.9", Some(("192.0.2.9", false))),
             (0, "a.example.org", Some(("*.example.org", false))),
             (1, "a.example.org", Some(("*.example.org", true))),
             (0, "example.com", None),

@@ -6,7 +6,6 @@ mod addresses;
 mod hosts;
 pub mod proxy;
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::config::{Config, EgressAction, EgressPorts};
@@ -77,14 +76,6 @@ impl EgressPolicy {
         host: &str,
         is_listed: impl Fn(&CallerSet) -> bool,
     ) -> EgressDecision {
-        let mapped;
-        let host = match ipv4_mapped(host) {
-            Some(ip) => {
-                mapped = ip;
-                &mapped
-            }
-            None => host,
-        };
         let unmatched = || EgressDecision {
             action: self.listeners[listener].1,
             rule: 0,
@@ -108,14 +99,5 @@ impl EgressPolicy {
             Reach::Machine | Reach::Network => &self.ports,
         };
         ports.includes(port)
-    }
-}
-
-/// The IPv4 address that the system takes an IPv6 address in brackets for, if it does.
-fn ipv4_mapped(host: &str) -> Option<String> {
-    let ip = host.strip_prefix('[')?.strip_suffix(']')?;
-    match ip.parse::<Ipv6Addr>().ok()?.to_canonical() {
-        IpAddr::V4(ip) => Some(ip.to_string()),
-        IpAddr::V6(_) => None,
     }
 }

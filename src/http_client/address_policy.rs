@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use url::Url;
 
 use crate::address::AddressKind;
+use crate::host::canonical_host_of;
 use crate::upstream::{AddressCheck, ForbiddenAddress};
 
 /// Judges the addresses of one URL that a discovery document named.
@@ -32,8 +33,8 @@ impl AddressPolicy {
     /// For `url`, which was named by a document that came from `issuer`. `hosts` are those that
     /// `discovery_hosts` lists.
     pub fn new(issuer: Option<SocketAddr>, url: &Url, hosts: &[String]) -> Self {
-        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let listed = if !hosts.iter().any(|listed| listed == host) {
+        let host = canonical_host_of(url);
+        let listed = if !hosts.iter().any(|listed| *listed == host) {
             ListedAs::No
         } else if matches!(url.host(), Some(url::Host::Domain(_))) && host != "localhost" {
             ListedAs::Name
@@ -152,6 +153,8 @@ mod tests {
             ("https://127.0.0.7/t", "127.0.0.7", true),
             ("https://localhost/t", "127.0.0.1", true),
             ("https://[fd00::7]/t", "fd00::7", true),
+            ("https://[::ffff:127.0.0.7]/t", "127.0.0.7", true),
+            ("https://[::ffff:127.0.0.8]/t", "127.0.0.8", false),
             ("https://127.0.0.8/t", "127.0.0.8", false),
         ] {
             let judged = judge("1.1.1.1", url, address);

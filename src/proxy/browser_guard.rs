@@ -65,10 +65,10 @@ pub fn admit_host<'r>(
     browser_guard: &BrowserGuard,
     checked: &'r Checked<'_>,
 ) -> Result<(), BrowserRefusal<'r>> {
-    if browser_guard.allowed_hosts.contains(&checked.host) {
+    if browser_guard.allowed_hosts.contains(checked.written_host()) {
         Ok(())
     } else {
-        Err(BrowserRefusal::Host(&checked.host))
+        Err(BrowserRefusal::Host(checked.written_host()))
     }
 }
 
@@ -98,7 +98,8 @@ pub fn admit_page<'r>(
         return Ok(());
     }
     check_fetch_metadata(headers)?;
-    if browser_guard.refuse_unmarked && !is_loopback_host(&checked.host) && is_unmarked(headers) {
+    let is_asked_by_name = || !is_loopback_host(checked.written_host());
+    if browser_guard.refuse_unmarked && is_asked_by_name() && is_unmarked(headers) {
         return Err(BrowserRefusal::Unmarked);
     }
     Ok(())

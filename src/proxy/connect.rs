@@ -30,7 +30,6 @@ use super::undecided::Undecided;
 use crate::config::Scheme;
 use crate::limit::Permit;
 use crate::policy::RequestKind;
-use crate::route;
 use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Endpoint, Origin};
 
@@ -57,7 +56,7 @@ pub async fn answer(exchange: &mut Exchange, head: &Parts) -> Result<Successor, 
     permit::permit_listener(exchange)?;
     let asked = ConnectionTarget {
         scheme: Scheme::Http,
-        host: route::canonical(&host).into(),
+        host: host.into(),
         port,
         caller: exchange.named_caller(),
         extended_connect: true,

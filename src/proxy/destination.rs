@@ -15,8 +15,9 @@ use super::request::Checked;
 use super::role::ProxyRole;
 use super::route_taken::RouteTaken;
 use crate::config::{HostPattern, Route, Scheme};
+use crate::host::{canonical_host, host_of_address};
 use crate::policy::CallerIndex;
-use crate::route::{self, Destination};
+use crate::route::Destination;
 use crate::snapshot::{self, BuiltUpstream, RouteTarget, Snapshot};
 use crate::upstream::Origin;
 
@@ -65,10 +66,8 @@ pub fn find_way<'s>(
 /// that this was made to.
 pub fn host<'r>(reception: &Reception<'_, '_>, checked: &'r Checked<'_>) -> Cow<'r, str> {
     match reception.client.original_destination() {
-        Some(original) if checked.host.is_empty() => {
-            snapshot::origin_at(original).host.to_string().into()
-        }
-        _ => route::canonical(&checked.host),
+        Some(original) if checked.host.is_empty() => host_of_address(original.ip()).into(),
+        _ => Cow::Borrowed(&checked.host),
     }
 }
 
@@ -247,7 +246,7 @@ pub fn is_same(
                 _ => (sent, None),
             };
             let any = [target.port, usual_port(target.scheme)];
-            name.eq_ignore_ascii_case(host)
+            canonical_host(name).eq_ignore_ascii_case(host)
                 && sent_port.map_or(any.contains(&port), |sent: u16| sent == port)
         };
         upstream.has_destination(target.scheme, host, port) || is_sent()
@@ -364,10 +363,10 @@ pub fn leads_there(
         || is_named()
 }
 
-/// The host and port that an upstream is reached at.
+/// The host and port that an upstream is reached at, whose host is in its canonical form.
 pub fn authority(upstream: &BuiltUpstream) -> Box<str> {
     let url = &upstream.config.url;
-    let host = url.host_str().unwrap_or_default();
+    let host = upstream.config.own_host();
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{host}:{port}").into()
 }

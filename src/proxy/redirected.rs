@@ -14,8 +14,7 @@ use super::exchange::Exchange;
 use super::reply_body::Successor;
 use super::shard_snapshot::CurrentSnapshot;
 use crate::config::Scheme;
-use crate::route;
-use crate::snapshot;
+use crate::host::{canonical_host, host_of_address};
 
 /// What a redirected connection has shown of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +47,8 @@ pub async fn lead_redirected(
         RedirectedAs::Unread => (Scheme::Http, None),
     };
     let host = match name {
-        Some(name) => route::canonical(name).as_ref().into(),
-        None => snapshot::origin_at(original).host.to_string().into(),
+        Some(name) => canonical_host(name).as_ref().into(),
+        None => host_of_address(original.ip()).into(),
     };
     let asked = ConnectionTarget {
         scheme,

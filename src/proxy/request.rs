@@ -6,7 +6,6 @@
 //! HTTP/2 drops a fragment silently; target and route then agree that there is none.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 use h2::ext::Protocol;
 use http::header::{
@@ -18,6 +17,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::error::{ErrorKind, ProxyError};
+use crate::host::{canonical_host, written_address};
 use crate::path::{Path, PathError, check_query};
 
 #[cfg(test)]
@@ -26,8 +26,7 @@ mod tests;
 /// What a well-formed request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checked<'r> {
-    /// In lower case, without port and trailing dot; IPv6 literals keep their brackets. Empty for
-    /// HTTP/1.0 without `Host`.
+    /// In its canonical form. Empty for HTTP/1.0 without `Host`.
     pub host: Cow<'r, str>,
     /// Host and port as received: the target's, or those of `Host`.
     pub authority: &'r str,
@@ -129,6 +128,15 @@ pub fn check_connect(parts: &Parts) -> Result<(Cow<'_, str>, u16), ProxyError> {
 
 const CONNECT_TARGET: &str =
     "the target of CONNECT is a host and a port, such as crm.example.com:443";
+
+impl Checked<'_> {
+    /// The host as the client has written it, which is another one than [`host`](Self::host) only for IPv6: browsers do not
+    /// trust every spelling of an address.
+    pub fn written_host(&self) -> &str {
+        let end = self.authority.find(']');
+        end.map_or(&self.host, |end| &self.authority[..=end])
+    }
+}
 
 /// How a request asks for a tunnel.
 #[derive(Debug, Clone, PartialEq)]
@@ -363,15 +371,17 @@ fn host(authority: &str) -> Result<Cow<'_, str>, ProxyError> {
         // `u16` alone would take a sign.
         port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
     });
-    let (name, host_valid) = if let Some(literal) = host.strip_prefix('[') {
-        let literal = literal.strip_suffix(']').unwrap_or_default();
-        (host, literal.parse::<Ipv6Addr>().is_ok())
+    let (name, host_valid) = if host.starts_with('[') {
+        (host, written_address(host).is_some())
     } else {
         let name = host.strip_suffix('.').unwrap_or(host);
         (name, is_name(name))
     };
     if !port_valid || !host_valid {
         return Err(bad(BAD_HOST));
+    }
+    if name.starts_with('[') {
+        return Ok(canonical_host(name));
     }
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Ok(Cow::Owned(name.to_ascii_lowercase()));

@@ -1,12 +1,11 @@
 //! Which host names belong to a listener.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use compact_str::CompactString;
 
 use crate::config::HostPattern;
+use crate::host::{canonical_host, written_address};
 
 /// The host names that a socket calls its own, besides `localhost` and [addresses](AllowedAddresses).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl AllowedHosts {
             exact: HashSet::from(["localhost".into()]),
             wildcard: HashSet::new(),
         };
-        let mut exact = |name: &str| own.exact.insert(canonical(name).into());
+        let mut exact = |name: &str| own.exact.insert(canonical_host(name).into());
         for host in hosts {
             match host.strip_prefix("*.") {
                 Some(parent) => own.wildcard.insert(parent.into()),
@@ -61,43 +60,27 @@ impl AllowedHosts {
         own
     }
 
-    /// Whether `host`, in lower case without port, is one of them.
+    /// Whether `host`, in lower case without port and as the client has written it, is one of them.
     pub fn contains(&self, host: &str) -> bool {
         let wildcard = || {
             let (label, parent) = host.split_once('.')?;
             (!label.is_empty() && self.wildcard.contains(parent)).then_some(())
         };
         self.any
-            || ip(host).is_some_and(|ip| self.addresses == AllowedAddresses::All || ip.is_loopback())
+            || written_address(host).is_some_and(|ip| self.addresses == AllowedAddresses::All || ip.is_loopback())
             // Only HTTP/1.0 may lack a host, and no browser can be made to leave it out.
             || host.is_empty()
-            || self.exact.contains(canonical(host).as_ref())
+            || self.exact.contains(canonical_host(host).as_ref())
             || wildcard().is_some()
     }
 }
 
-/// Whether it is `localhost` or a loopback address: what browsers trust without TLS.
+/// Whether it is `localhost` or a loopback address, as it is written: what browsers trust without TLS.
 pub fn is_loopback_host(host: &str) -> bool {
-    host == "localhost" || ip(host).is_some_and(|ip| ip.is_loopback())
+    host == "localhost" || written_address(host).is_some_and(|ip| ip.is_loopback())
 }
 
 /// Whether it is an IP address and no name, IPv6 in brackets.
 pub fn is_address(host: &str) -> bool {
-    ip(host).is_some()
-}
-
-/// The address that a host is, IPv6 in brackets.
-fn ip(host: &str) -> Option<IpAddr> {
-    match host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
-        Some(ip) => ip.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    }
-}
-
-/// A host with one spelling for each IPv6 address.
-pub fn canonical(host: &str) -> Cow<'_, str> {
-    match ip(host) {
-        Some(IpAddr::V6(ip)) => Cow::Owned(format!("[{ip}]")),
-        _ => Cow::Borrowed(host),
-    }
+    written_address(host).is_some()
 }

@@ -191,7 +191,7 @@ pub fn origin(scheme: config::Scheme, host: &str, port: u16) -> Origin {
 
 /// The origin at this address, without TLS of ours.
 pub fn origin_at(address: SocketAddr) -> Origin {
-    let host = match address.ip() {
+    let host = match address.ip().to_canonical() {
         IpAddr::V4(ip) => Host::Ipv4(ip),
         IpAddr::V6(ip) => Host::Ipv6(ip),
     };

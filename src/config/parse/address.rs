@@ -8,6 +8,7 @@ use url::{Host, Url};
 use super::super::report::Expected;
 use super::super::settings::HostPattern;
 use super::syntax::Syntax;
+use crate::host::host_of_address;
 use crate::path::canonical_path;
 
 /// Whether a URL stays on this machine: an IP literal of it, or `localhost`.
@@ -50,8 +51,8 @@ pub(in crate::config) const HOST_NAME: Syntax<String> =
 /// What is expected in place of what is no host.
 pub(super) const HOST_EXPECTED: &str = "expected a host name or IP address, without port";
 
-/// A host name or IP literal as requests are compared with it: lower case, without trailing dot;
-/// IPv6 in brackets and its shortest form.
+/// A host name or IP literal as requests are compared with it: lower case, without trailing dot, and an address in its
+/// canonical form.
 pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
     const EXPECTED: &str = HOST_EXPECTED;
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
@@ -59,7 +60,7 @@ pub(in crate::config) fn host_name(text: &str) -> Result<String, Expected> {
     }
     if let Some(ip) = text.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')) {
         let ip: Ipv6Addr = ip.parse().map_err(|_| EXPECTED)?;
-        return Ok(format!("[{ip}]"));
+        return Ok(host_of_address(ip.into()));
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if !name.is_ascii() {
@@ -252,6 +253,8 @@ mod tests {
         assert_eq!(host_pattern("CRM.Local."), exact("crm.local"));
         assert_eq!(host_pattern("10.0.0.1"), exact("10.0.0.1"));
         assert_eq!(host_pattern("[0:0::1]"), exact("[::1]"));
+        assert_eq!(host_pattern("[::FFFF:10.0.0.1]"), exact("10.0.0.1"));
+        assert_eq!(host_pattern("[::ffff:a00:1]"), exact("10.0.0.1"));
         assert_eq!(host_pattern("a_b.svc"), exact("a_b.svc"));
         assert_eq!(
             host_pattern("*.Example.com"),
@@ -270,6 +273,7 @@ mod tests {
             "*.*.a",
             "*.10.0.0.1",
             "*.[::1]",
+            "*.[::ffff:10.0.0.1]",
             "crm:80",
             "[::1]:80",
             "::1",

@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::HeaderName;
 use url::Url;
 
 use super::{Dialing, EgressProxy, HostPort, Http2, ProxyChoice, Scheme, Tls};
+use crate::host::canonical_host_of;
 
 /// `[upstreams.NAME]`
 #[derive(Debug, Clone, PartialEq)]
@@ -135,12 +137,16 @@ impl Upstream {
         }
     }
 
+    /// The host of `url`, in the form in which hosts are compared.
+    pub fn own_host(&self) -> Cow<'_, str> {
+        canonical_host_of(&self.url)
+    }
+
     /// Every destination (scheme, host, port) that is this upstream to a forward listener. A client's `http`
     /// is an `https` upstream too, on port 80 or that of the URL; `https` is never an `http` upstream.
     pub fn destinations(&self) -> impl Iterator<Item = (Scheme, String, u16)> {
-        let host = self.url.host_str().unwrap_or_default();
         let own = HostPort {
-            host: host.trim_end_matches('.').to_owned(),
+            host: self.own_host().into_owned(),
             port: None,
         };
         let is_https = self.url.scheme() == "https";
@@ -160,7 +166,7 @@ impl Upstream {
         destinations.into_iter()
     }
 
-    /// Whether a destination is one of these.
+    /// Whether a destination, whose host is in its canonical form, is one of these.
     pub fn has_destination(&self, scheme: Scheme, host: &str, port: u16) -> bool {
         let is_https = self.url.scheme() == "https";
         if scheme == Scheme::Https && !is_https {
@@ -171,9 +177,8 @@ impl Upstream {
             Some(named) => named == port,
             None => port == of_url || is_https && scheme == Scheme::Http && port == 80,
         };
-        let own = self.url.host_str().unwrap_or_default();
         let mut hosts = self.hosts.iter();
-        own.trim_end_matches('.') == host && is_at(None)
+        self.own_host() == host && is_at(None)
             || hosts.any(|named| named.host == host && is_at(named.port))
     }
 }

@@ -28,6 +28,12 @@ fn what_passes_to_a_host_with_a_credential_has_to_name_it_exactly() {
         let refused = refused(&[FORWARD, &rule(host, ""), UPSTREAM, deeper, CREDENTIAL]);
         assert!(refused.contains("the host of upstream `deep`"), "{refused}");
     }
+    let mapped = "\n[upstreams.deep]\nurl = \"https://[::ffff:10.9.9.9]\"\ncredential = \"crm\"\n";
+    for host in ["10.9.9.9", "[::ffff:10.9.9.9]", "[::ffff:a09:909]"] {
+        let accepted = accepted(&[FORWARD, &rule(host, ""), UPSTREAM, mapped, CREDENTIAL]);
+        let expected = "`10.9.9.9` is the host of upstream `deep`";
+        assert!(accepted.contains(expected), "{host}: {accepted}");
+    }
     // Not by a listener that leads there, or without a token anyway.
     let other = FORWARD.replace("proxy", "other").replace("3128", "3129") + "upstreams = []\n";
     let only = rule("*.example.com", "listeners = [\"other\"]");

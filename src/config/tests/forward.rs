@@ -26,14 +26,19 @@ fn a_destination_is_an_upstreams_if_it_is_one_of_those_that_it_has() {
     const OTHERS: &str = r#"
 [upstreams.a]
 url = "https://a.example.com:8443"
-hosts = ["b.example.com", "c.example.com:80", "d.example.com:443"]
+hosts = ["b.example.com", "c.example.com:80", "d.example.com:443", "[::ffff:10.0.0.1]:9"]
 
 [upstreams.b]
 url = "http://e.example.com"
 hosts = ["b.example.com:8080", "[::1]:9", "f.example.com"]
+
+[upstreams.c]
+url = "http://[::ffff:10.0.0.2]:8080"
 "#;
     let (_directory, loaded) = load_parts(&[FORWARD, UPSTREAM, CREDENTIAL, OTHERS]);
     let config = loaded.unwrap().config;
+    let c = &config.upstreams["c"];
+    assert!(c.has_destination(crate::config::Scheme::Http, "10.0.0.2", 8080));
     let all = config.upstreams.values();
     let all: Vec<_> = all
         .flat_map(crate::config::Upstream::destinations)

@@ -10,6 +10,7 @@ use super::steps::Steps;
 use super::stop::{Stop, always, unless, way_denied};
 use crate::config::Scheme;
 use crate::explanation::{ExplainedConnection, ExplainedUpstream, LostRoute};
+use crate::host::canonical_host;
 use crate::policy::{CallerIndex, RequestKind};
 use crate::proxy::client_connection::{ClientConnection, ConnectionTarget};
 use crate::proxy::connect::{self, ConnectVerdict};
@@ -53,7 +54,7 @@ impl Steps<'_> {
         self.permit_listener(caller)?;
         let target = ConnectionTarget {
             scheme: Scheme::Http,
-            host: route::canonical(&host).into(),
+            host: host.into(),
             port,
             caller: None,
             extended_connect: true,
@@ -96,7 +97,7 @@ impl Steps<'_> {
         // Its client has resolved the name, and what it has found is not known here.
         self.is_elsewhere = ip.is_err();
         let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        client.set_original_destination(SocketAddr::new(ip, url.port()));
+        client.set_original_destination(SocketAddr::new(ip.to_canonical(), url.port()));
         let (method, path, authority) = (&request.method, &url.path, &url.authority);
         let over = match url.scheme {
             Scheme::Http => "",
@@ -111,7 +112,7 @@ impl Steps<'_> {
         }
         let target = ConnectionTarget {
             scheme: Scheme::Https,
-            host: route::canonical(&url.host().to_ascii_lowercase()).into(),
+            host: canonical_host(&url.host().to_ascii_lowercase()).into(),
             port: url.port(),
             caller: None,
             extended_connect: true,

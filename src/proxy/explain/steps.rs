@@ -341,14 +341,9 @@ impl<'s> Steps<'s> {
         } else {
             None
         };
-        let host = if destination.is_some() {
-            &*host
-        } else {
-            &*checked.host
-        };
         let matched = Matched {
             listener: self.listener,
-            host,
+            host: &host,
             destination,
             path: &checked.path.canonical,
             method: &head.method,

@@ -1,6 +1,12 @@
 //! Which destination leads where: no spelling leads a token, or a request, to what the configuration did not name.
 
+use std::net::IpAddr;
+
 use super::World;
+use crate::support::api::Api;
+use crate::support::server::response;
+use crate::support::sidebearer::Sidebearer;
+use crate::support::{any_port, client};
 
 const DENIED: &str = "destination_denied";
 const BAD: &str = "bad_request";
@@ -126,7 +132,18 @@ async fn every_destination_leads_to_what_it_names_or_nowhere() {
             DENIED,
         ),
         (format!("http://0177.{b}.{c}.{d}:{crm_port}/v2/x"), DENIED),
-        (format!("http://[::ffff:{crm_ip}]:{crm_port}/v2/x"), DENIED),
+        // That within IPv6 is the same to every system.
+        (
+            format!("http://[::ffff:{crm_ip}]:{crm_port}/v2/x"),
+            "crm /v2/x",
+        ),
+        (
+            format!(
+                "http://[::FFFF:7f{b:02x}:{:x}]:{crm_port}/v2/x",
+                u16::from_be_bytes([c, d])
+            ),
+            "crm /v2/x",
+        ),
         (
             format!("http://[64:ff9b::{crm_ip}]:{crm_port}/v2/x"),
             DENIED,
@@ -146,6 +163,44 @@ async fn every_destination_leads_to_what_it_names_or_nowhere() {
     for (target, expected) in &table {
         let becomes = world.becomes(target, "elsewhere.example").await;
         assert_eq!(becomes, *expected, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_is_led_to_by_every_spelling_of_its_address_and_gets_the_host_of_its_url() {
+    let api = Api::start(|_| response(200, "api"));
+    let (ip, port) = (api.address.ip(), api.address.port());
+    let IpAddr::V4(ipv4) = ip else {
+        unreachable!("the tests' own address is of IPv4")
+    };
+    let [a, b, c, d] = ipv4.octets();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let spellings = [
+        format!("{ip}:{port}"),
+        format!("[::ffff:{ip}]:{port}"),
+        format!("[::ffff:{high:x}:{low:x}]:{port}"),
+    ];
+    for (url, sent) in [(0, 0), (1, 1), (2, 1)] {
+        let (url, sent) = (&spellings[url], &spellings[sent]);
+        let sidebearer = Sidebearer::start(&format!(
+            "[[listeners]]\naddress = \"{}\"\nkind = \"forward\"\n[upstreams.api]\nurl = \"http://{url}/\"\n",
+            any_port()
+        ));
+        for asked in &spellings {
+            let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: {asked}\r\n");
+            let get = format!("GET http://{asked}/x");
+            let direct = head(&get) + "Connection: close\r\n\r\n";
+            let inside = head(&format!("CONNECT {asked}")) + "\r\n" + &direct;
+            for request in [direct, inside] {
+                let answer = client::raw(sidebearer.address(), request).await;
+                assert!(
+                    answer.starts_with("HTTP/1.1 200 "),
+                    "{url} {asked}: {answer}"
+                );
+                assert!(answer.ends_with("api"), "{url} {asked}: {answer}");
+                assert_eq!(api.seen().last().unwrap().host, *sent, "{asked}");
+            }
+        }
     }
 }
 

@@ -14,12 +14,27 @@ fn the_host_is_compared_without_port_case_and_trailing_dot() {
         ("[::1]", "[::1]"),
         ("[::1]:7080", "[::1]"),
         ("[FE80::1]:1", "[fe80::1]"),
-        ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
+        ("[0:0::1]:7080", "[::1]"),
+        ("[::ffff:127.0.0.1]", "127.0.0.1"),
+        ("[::FFFF:7f00:1]:80", "127.0.0.1"),
     ] {
         let parts = request("/", &[("host", value)]);
         let checked = check(&parts).unwrap();
         assert_eq!(checked.host, host, "{value}");
         assert_eq!(checked.authority, value);
+    }
+}
+
+#[test]
+fn an_address_is_shown_as_the_client_has_written_it() {
+    for (value, written) in [
+        ("[::FFFF:7f00:1]:80", "[::FFFF:7f00:1]"),
+        ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("CRM.local.:80", "crm.local"),
+    ] {
+        let parts = request("/", &[("host", value)]);
+        assert_eq!(check(&parts).unwrap().written_host(), written, "{value}");
     }
 }
 

@@ -16,7 +16,7 @@ deny = ["192.0.2.0/24", "1.1.1.1", "2606:4700::/32"]
 ports = [PORTS]
 
 [[egress.rules]]
-hosts = ["*.denied.example", "127.0.0.3", "[2001:db8::3]"]
+hosts = ["*.denied.example", "127.0.0.3", "[2001:db8::3]", "[::ffff:127.9.9.8]"]
 
 [[egress.rules]]
 hosts = ["IP"]
@@ -24,7 +24,7 @@ listeners = ["closed", "network"]
 action = "pass"
 
 [[egress.rules]]
-hosts = ["localhost", "127.9.9.9", "10.0.0.1"]
+hosts = ["localhost", "127.9.9.9", "10.0.0.1", "[::FFFF:7f09:907]"]
 action = "pass"
 "#,
     );
@@ -193,6 +193,20 @@ action = "pass"
         (
             inner,
             format!("http://127.9.9.9:{port}/"),
+            "upstream_connect",
+        ),
+        // A rule for an address of IPv4 that is written as one of IPv6 is for every spelling.
+        (inner, format!("http://127.9.9.8:{port}/"), DENIED),
+        (inner, format!("http://[::ffff:127.9.9.8]:{port}/"), DENIED),
+        (inner, format!("http://[::ffff:7f09:908]:{port}/"), DENIED),
+        (
+            inner,
+            format!("http://127.9.9.7:{port}/"),
+            "upstream_connect",
+        ),
+        (
+            inner,
+            format!("http://[::ffff:127.9.9.7]:{port}/"),
             "upstream_connect",
         ),
         // This process itself.
