@@ -53,7 +53,10 @@ kind = "forward"
 
 [upstreams.crm]
 url = "https://{crm}/v2"
-hosts = ["crm.example.com", "crm.old.internal:8443", "[2001:db8::1]"]
+hosts = [
+    "crm.example.com", "crm.old.internal:8443", "[2001:db8::1]",
+    "crm.legacy.internal:80", "crm.both.internal", "crm.both.internal:80",
+]
 credential = "crm"
 tls = {{ ca_file = "{ca_file}" }}
 

@@ -145,7 +145,7 @@ intercept = true
 
 [upstreams.crm]
 url = "https://{crm}"
-hosts = ["crm.example.com:443", "crm.old.example.com:443"]
+hosts = ["crm.example.com:443", "crm.old.example.com:443", "legacy.example.com:80"]
 host = "api.example.com"
 credential = "crm"
 tls = {{ ca_file = "{ca_file}", server_name = "{ip}" }}

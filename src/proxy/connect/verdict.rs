@@ -17,6 +17,9 @@ use crate::policy::CallerIndex;
 use crate::route::{self, Destination};
 use crate::snapshot::Snapshot;
 
+/// What is inside of a CONNECT to it is plain HTTP, unless it is the very port of the `url` of an `https` upstream.
+const PLAIN_PORT: u16 = 80;
+
 /// What becomes of a CONNECT.
 pub enum ConnectVerdict<'s> {
     /// Plain HTTP is served inside of it.
@@ -56,6 +59,13 @@ pub fn judge<'s>(
     if original.is_some() && asked.scheme == Scheme::Http {
         let destination = destination(Scheme::Https);
         return pass(passing::judge(snapshot, listener, caller, destination));
+    }
+    let has_tls_there = |taken: &RouteTaken<'_>| {
+        upstream(taken).config.url.port_or_known_default() == Some(asked.port)
+    };
+    let is_plain = asked.port == PLAIN_PORT && !over_tls.iter().any(has_tls_there);
+    if is_plain && original.is_none() && leads(Scheme::Http).next().is_some() {
+        return Ok((ConnectVerdict::PlainHttp, None));
     }
     let intercepts = snapshot.listeners[listener].intercepts;
     let injects = over_tls.iter().any(|taken| upstream(taken).injects());

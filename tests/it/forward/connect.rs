@@ -44,6 +44,11 @@ async fn a_tunnel_past_a_token_or_to_what_nothing_names_is_refused_and_says_so()
             "interception_off",
         ),
         ("crm.old.internal:8443".to_owned(), 403, "interception_off"),
+        (
+            format!("[::ffff:{}]:{}", crm.ip(), crm.port()),
+            403,
+            "interception_off",
+        ),
         ("crm.example.com:443".to_owned(), 403, "destination_denied"),
         ("crm.example.com:81".to_owned(), 403, "destination_denied"),
         ("evil.example:443".to_owned(), 403, "destination_denied"),
@@ -92,7 +97,7 @@ async fn a_tunnel_past_a_token_or_to_what_nothing_names_is_refused_and_says_so()
     assert!(world.crm.seen().is_empty() && world.plain.seen().is_empty());
     let (listener, error) = ("listener=\"proxy\"", "error=\"interception_off\"");
     let series = format!("sidebearer_errors_total{{{error},{listener},upstream=\"\"}}");
-    assert_eq!(world.sidebearer.metric(&series).await, 3.0);
+    assert_eq!(world.sidebearer.metric(&series).await, 4.0);
 }
 
 #[tokio::test]
@@ -151,6 +156,31 @@ async fn plain_http_inside_takes_the_way_of_every_request() {
             .all(|seen| seen.authorization() == "Bearer token-1")
     );
     assert!(world.plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_inside_of_a_connect_to_port_80_is_plain_http_though_the_api_is_https() {
+    let world = World::start();
+    for host in [
+        "crm.example.com",
+        "crm.legacy.internal",
+        "crm.both.internal",
+    ] {
+        let get = format!("GET /v2/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let both = connect(&format!("{host}:80")) + &get;
+        let answer = answer(&world, &both).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("crm"), "{host}: {answer}");
+    }
+    let seen = world.crm.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(
+        seen.iter()
+            .all(|seen| seen.authorization() == "Bearer token-1")
+    );
+    let other = format!("crm.both.internal:{}", world.crm.address.port());
+    let refused = answer(&world, &connect(&other)).await;
+    assert!(refused.contains("interception_off"), "{refused}");
 }
 
 #[tokio::test]

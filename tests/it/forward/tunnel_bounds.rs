@@ -230,7 +230,9 @@ async fn every_target_of_connect_leads_to_what_it_names_or_nowhere() {
          host = \"*.routed.example.com\"\nupstream = \"far\"\n",
         plain.address
     );
-    let sidebearer = Sidebearer::start(&leading_to(far, &lines));
+    let hosts = "\"far.old.internal:8443\"";
+    let more = format!("{hosts}, \"far.legacy.internal:80\", \"a.routed.example.com:80\"");
+    let sidebearer = Sidebearer::start(&leading_to(far, &lines).replace(hosts, &more));
     let (proxy, port) = (sidebearer.address(), far.port());
     let number = match far.ip() {
         std::net::IpAddr::V4(ip) => u32::from(ip),
@@ -245,6 +247,8 @@ async fn every_target_of_connect_leads_to_what_it_names_or_nowhere() {
         ("a.routed.example.com:443".to_owned(), "tunnel"),
         ("far.example.com:80".to_owned(), "http"),
         ("a.routed.example.com:80".to_owned(), "http"),
+        ("far.legacy.internal:80".to_owned(), "http"),
+        (format!("far.legacy.internal:{port}"), DENIED),
         (format!("{}", plain.address), "http"),
         ("plain.example.com:8080".to_owned(), "http"),
         ("far.example.com:443".to_owned(), DENIED),
@@ -258,7 +262,7 @@ async fn every_target_of_connect_leads_to_what_it_names_or_nowhere() {
         (format!("{number}:{port}"), DENIED),
         (format!("0x{number:08x}:{port}"), DENIED),
         (format!("0{number:o}:{port}"), DENIED),
-        (format!("[::ffff:{}]:{port}", far.ip()), DENIED),
+        (format!("[::ffff:{}]:{port}", far.ip()), "tunnel"),
         (format!("[64:ff9b::{}]:{port}", far.ip()), DENIED),
         ("169.254.169.254:443".to_owned(), DENIED),
         ("[fd00:ec2::254]:80".to_owned(), DENIED),

@@ -17,6 +17,21 @@ use crate::support::tls::Ca;
 use crate::support::tunnel::tunnel;
 
 #[tokio::test]
+async fn plain_http_inside_of_a_connect_to_port_80_gets_a_token_where_tls_is_ended() {
+    let site = Site::speaking(&["http/1.1"]);
+    let host = "legacy.example.com";
+    let both = format!(
+        "CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\n\r\nGET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    );
+    let answer = client::raw(site.proxy(), both).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("crm"),
+        "{answer}"
+    );
+    assert_eq!(site.crm.seen()[0].authorization(), "Bearer token-1");
+}
+
+#[tokio::test]
 async fn a_token_is_put_into_requests_of_both_versions() {
     let site = Site::speaking(&["h2", "http/1.1"]);
     let mut http1 = site.http1().await;
