@@ -12,28 +12,30 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use serde_json::json;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::key;
 use crate::support::api::Api;
 use crate::support::client::{Answer, Connection, request};
+use crate::support::jwt::{Signer, set};
 use crate::support::sidebearer::Sidebearer;
 use crate::support::tls::{Ca, CertificateAndKey};
 use configured::config;
 use model::{
-    DNS_NAME, Expected, LISTENERS, Listener, SHOWN, SPIFFE_ID, Shown, UPSTREAMS, expected, paths,
+    DNS_NAME, Expected, LISTENERS, Listener, SHOWN, SPIFFE_ID, Shown, UPSTREAMS, WITH_TOKENS,
+    expected, paths,
 };
 
 /// Sends one request by a connection of its own.
 async fn ask(
     sidebearer: &Sidebearer,
     tls: Option<ClientConfig>,
-    shown: Shown,
+    (shown, key): (Shown, &dyn Fn(&str) -> String),
     listener: &Listener,
     (list, upstream): (&str, &str),
 ) -> Answer {
-    let address = sidebearer.address_of(listener.name);
     let target = if listener.forward {
         format!("http://{upstream}.test/{list}")
     } else {
@@ -58,14 +60,20 @@ async fn ask(
         let value = format!("{scheme} {value}").parse().unwrap();
         request.headers_mut().insert(listener.header, value);
     }
-    let socket = TcpStream::connect(address).await.unwrap();
-    let mut connection = match tls.filter(|_| listener.tls) {
-        Some(config) => {
-            let name = ServerName::try_from("gateway.example").unwrap();
-            let connector = TlsConnector::from(Arc::new(config));
-            Connection::over(connector.connect(name, socket).await.unwrap()).await
+    let mut connection = if listener.unix {
+        let socket = UnixStream::connect(sidebearer.dir().join(listener.name)).await;
+        Connection::over(socket.unwrap()).await
+    } else {
+        let address = sidebearer.address_of(listener.name);
+        let socket = TcpStream::connect(address).await.unwrap();
+        match tls.filter(|_| listener.tls) {
+            Some(config) => {
+                let name = ServerName::try_from("gateway.example").unwrap();
+                let connector = TlsConnector::from(Arc::new(config));
+                Connection::over(connector.connect(name, socket).await.unwrap()).await
+            }
+            None => Connection::over(socket).await,
         }
-        None => Connection::over(socket).await,
     };
     connection.send(request).await.unwrap()
 }
@@ -86,6 +94,14 @@ async fn every_combination_is_decided_as_the_model_decides_it() {
     let certificates: Vec<(&str, CertificateAndKey)> = [SPIFFE_ID, DNS_NAME, "stranger.internal"]
         .map(|name| (name, clients.certificate(&[name])))
         .into();
+    let signer = Signer::new("k");
+    std::fs::write(dir.path().join("jwks"), set([&signer]).to_string()).unwrap();
+    let claims = json!({ "iss": "https://i", "aud": "a", "exp": 4_000_000_000_u64 });
+    let token = signer.sign(&claims);
+    let key = |owner: &str| match owner {
+        WITH_TOKENS => token.clone(),
+        _ => key(owner),
+    };
     let text = config(&apis, dir.path());
     let sidebearer = Sidebearer::start_in(dir, &text);
     sidebearer.ready().await;
@@ -113,7 +129,7 @@ async fn every_combination_is_decided_as_the_model_decides_it() {
             let answer = ask(
                 &sidebearer,
                 Some(tls.clone()),
-                shown,
+                (shown, &key),
                 listener,
                 (list, upstream),
             )
@@ -178,7 +194,14 @@ async fn every_combination_is_decided_as_the_model_decides_it() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(cells >= 200, "{cells}");
-    let reported = r#"sidebearer_reported_total{caller="beta",listener="report"}"#;
-    assert!(sidebearer.metric(reported).await > 0.0);
+    assert!(cells >= 2_000, "{cells}");
+    for (caller, listener) in [
+        ("beta", "report"),
+        ("delta", "report-tls"),
+        ("zeta", "report-proxy"),
+    ] {
+        let reported =
+            format!("sidebearer_reported_total{{caller=\"{caller}\",listener=\"{listener}\"}}");
+        assert!(sidebearer.metric(&reported).await > 0.0, "{reported}");
+    }
 }

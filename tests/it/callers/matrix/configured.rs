@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::super::{credential, with_keys};
-use super::model::{DNS_NAME, LISTENERS, LISTS, NO_ROUTE, UPSTREAMS, WITH_KEYS, paths};
+use super::model::{
+    DNS_NAME, LISTENERS, LISTS, NO_ROUTE, UPSTREAMS, USER, WITH_KEYS, WITH_TOKENS, paths,
+};
 use crate::support::any_port;
 use crate::support::api::Api;
 
@@ -11,12 +13,21 @@ pub(super) fn config(apis: &[Api], dir: &std::path::Path) -> String {
     let mut text = with_keys(dir, &WITH_KEYS);
     let _ = writeln!(text, "spiffe_id = \"spiffe://corp.example/ns/*/sa/gamma\"");
     let _ = writeln!(text, "[callers.delta]\ncertificate_name = \"{DNS_NAME}\"");
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(dir).unwrap());
+    let _ = writeln!(text, "[callers.{USER}]\nuser = {own}");
+    let _ = writeln!(
+        text,
+        "[callers.{WITH_TOKENS}]\ntoken = {{ issuer = \"https://i\", audience = \"a\", jwks_file = \"jwks\" }}"
+    );
     for listener in &LISTENERS {
         let name = listener.name;
+        let address = match listener.unix {
+            true => format!("unix:{name}"),
+            false => any_port().to_string(),
+        };
         let _ = writeln!(
             text,
-            "[[listeners]]\nname = \"{name}\"\naddress = \"{}\"",
-            any_port()
+            "[[listeners]]\nname = \"{name}\"\naddress = \"{address}\""
         );
         if let Some(callers) = listener.callers {
             let _ = writeln!(text, "callers = {callers:?}");
@@ -24,7 +35,9 @@ pub(super) fn config(apis: &[Api], dir: &std::path::Path) -> String {
         if listener.forward {
             let _ = writeln!(text, "kind = \"forward\"");
         } else {
-            let _ = writeln!(text, "hosts = [\"*\"]");
+            if !listener.unix {
+                let _ = writeln!(text, "hosts = [\"*\"]");
+            }
             if listener.callers.is_some() {
                 let _ = writeln!(text, "caller_header = \"{}\"", listener.header);
             }

@@ -1,25 +1,31 @@
 //! What there is to combine, and what has to become of each combination.
 
-/// The callers: two with keys, one with a SPIFFE ID and a key, one with a name in its certificate.
+/// The callers: two with keys, one with a SPIFFE ID and a key, one with a name in its certificate, one with JWTs, and one
+/// that is a user of this machine.
 pub(super) const WITH_KEYS: [&str; 3] = ["alpha", "beta", "gamma"];
 pub(super) const SPIFFE_ID: &str = "spiffe://corp.example/ns/x/sa/gamma";
 pub(super) const DNS_NAME: &str = "delta.internal";
+pub(super) const WITH_TOKENS: &str = "zeta";
+pub(super) const USER: &str = "epsilon";
 
 pub(super) struct Listener {
     pub(super) name: &'static str,
     pub(super) forward: bool,
     pub(super) tls: bool,
+    /// A unix socket, to which every client is the same user.
+    pub(super) unix: bool,
     /// `None`: it identifies nobody.
     pub(super) callers: Option<&'static [&'static str]>,
     pub(super) header: &'static str,
     pub(super) report: bool,
 }
 
-pub(super) const LISTENERS: [Listener; 7] = [
+pub(super) const LISTENERS: [Listener; 12] = [
     Listener {
         name: "two",
         forward: false,
         tls: false,
+        unix: false,
         callers: Some(&["alpha", "beta"]),
         header: "authorization",
         report: false,
@@ -28,6 +34,7 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "any",
         forward: false,
         tls: false,
+        unix: false,
         callers: Some(&["*"]),
         header: "x-caller-key",
         report: false,
@@ -36,6 +43,7 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "report",
         forward: false,
         tls: false,
+        unix: false,
         callers: Some(&["alpha"]),
         header: "authorization",
         report: true,
@@ -44,6 +52,7 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "open",
         forward: false,
         tls: false,
+        unix: false,
         callers: None,
         header: "authorization",
         report: false,
@@ -52,6 +61,7 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "tls",
         forward: false,
         tls: true,
+        unix: false,
         callers: Some(&["*"]),
         header: "authorization",
         report: false,
@@ -60,6 +70,7 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "tls-header",
         forward: false,
         tls: true,
+        unix: false,
         callers: Some(&["alpha", "gamma", "delta"]),
         header: "x-caller-key",
         report: false,
@@ -68,7 +79,53 @@ pub(super) const LISTENERS: [Listener; 7] = [
         name: "proxy",
         forward: true,
         tls: false,
+        unix: false,
         callers: Some(&["alpha", "gamma"]),
+        header: "proxy-authorization",
+        report: false,
+    },
+    Listener {
+        name: "proxy-tls",
+        forward: true,
+        tls: true,
+        unix: false,
+        callers: Some(&["alpha", "gamma", "zeta"]),
+        header: "proxy-authorization",
+        report: false,
+    },
+    Listener {
+        name: "report-tls",
+        forward: false,
+        tls: true,
+        unix: false,
+        callers: Some(&["alpha"]),
+        header: "x-caller-key",
+        report: true,
+    },
+    Listener {
+        name: "report-proxy",
+        forward: true,
+        tls: false,
+        unix: false,
+        callers: Some(&["alpha"]),
+        header: "proxy-authorization",
+        report: true,
+    },
+    Listener {
+        name: "socket",
+        forward: false,
+        tls: false,
+        unix: true,
+        callers: Some(&["*"]),
+        header: "x-caller-key",
+        report: false,
+    },
+    Listener {
+        name: "socket-proxy",
+        forward: true,
+        tls: false,
+        unix: true,
+        callers: Some(&["alpha", "epsilon"]),
         header: "proxy-authorization",
         report: false,
     },
@@ -79,7 +136,7 @@ pub(super) const LISTS: [(&str, Option<&[&str]>); 4] = [
     ("all", None),
     ("any", Some(&["*"])),
     ("alpha", Some(&["alpha"])),
-    ("others", Some(&["beta", "gamma"])),
+    ("others", Some(&["beta", "gamma", "zeta"])),
 ];
 pub(super) const NO_ROUTE: &str = "nowhere";
 
@@ -95,22 +152,25 @@ pub(super) const UPSTREAMS: [(&str, &[(&str, &str)]); 4] = [
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shown {
     pub(super) certificate: Option<&'static str>,
-    /// By what scheme, and whose key; `x` is nobody's.
+    /// By what scheme, and whose key or JWT; `x` is nobody's.
     pub(super) key: Option<(&'static str, &'static str)>,
 }
 
-pub(super) const SHOWN: [Shown; 11] = [
+pub(super) const SHOWN: [Shown; 14] = [
     shown(None, None),
     shown(None, Some(("Bearer", "alpha"))),
     shown(None, Some(("Basic", "beta"))),
     shown(None, Some(("Bearer", "x"))),
     shown(None, Some(("Digest", "alpha"))),
+    shown(None, Some(("Bearer", WITH_TOKENS))),
+    shown(None, Some(("Basic", WITH_TOKENS))),
     shown(Some(SPIFFE_ID), None),
     shown(Some(DNS_NAME), None),
     shown(Some("stranger.internal"), None),
     shown(Some("stranger.internal"), Some(("Basic", "alpha"))),
     shown(Some(SPIFFE_ID), Some(("Bearer", "gamma"))),
     shown(Some(SPIFFE_ID), Some(("Bearer", "alpha"))),
+    shown(Some(DNS_NAME), Some(("Bearer", WITH_TOKENS))),
 ];
 
 pub(super) const fn shown(
@@ -135,10 +195,10 @@ pub(super) fn expected(shown: Shown, listener: &Listener, list: &str, upstream: 
     let not_permitted = Expected::Refused(403, "not_permitted");
     let mut caller = None;
     if let Some(permitted) = listener.callers {
-        let by_certificate = match shown.certificate.filter(|_| listener.tls) {
+        let by_connection = match shown.certificate.filter(|_| listener.tls) {
             Some(SPIFFE_ID) => Some("gamma"),
             Some(DNS_NAME) => Some("delta"),
-            _ => None,
+            _ => listener.unix.then_some(USER),
         };
         let by_key = match shown.key {
             None => Ok(None),
@@ -146,7 +206,7 @@ pub(super) fn expected(shown: Shown, listener: &Listener, list: &str, upstream: 
             Some(("Digest", _) | (_, "x")) => Err(()),
             Some((_, owner)) => Ok(Some(owner)),
         };
-        caller = match (by_certificate, by_key) {
+        caller = match (by_connection, by_key) {
             (Some(known), _) if listener.header == "authorization" => Some(known),
             (_, Err(())) | (None, Ok(None)) => return unknown,
             (Some(one), Ok(Some(other))) if one != other => return unknown,
