@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::{self, Config, HostPattern};
+use crate::config::{self, Config, HostPattern, Limits};
 use crate::policy::LimitState;
 
 /// The limits of one configuration. A caller or a route without any takes no room where no other has any.
@@ -22,6 +22,9 @@ type RouteKey<'c> = (Option<&'c str>, &'c HostPattern, &'c str);
 
 /// The state of one of the routes that have the same key.
 type StateOfMethods<'c> = (&'c [Method], &'c Arc<LimitState>);
+
+/// Whether a route with some methods goes on with the state of one with others.
+type MethodsFit = fn(&[Method], &[Method]) -> bool;
 
 impl LimitTable {
     /// The limits of `config`; what is held and used of those of the configuration before it stays.
@@ -61,7 +64,7 @@ impl LimitTable {
 }
 
 /// The state that each of these routes had before a reload. If no old route has the same methods, it is the state of a route
-/// that differs in its methods alone.
+/// that differs in its methods alone, first of all of one that names one of its methods. A route without limits has none.
 fn states_before<'c>(
     routes: &'c [config::Route],
     old: &'c [config::Route],
@@ -74,15 +77,24 @@ fn states_before<'c>(
             of_key.push((&route.methods, state));
         }
     }
-    let mut take = |route: &'c config::Route, fits: &dyn Fn(&[Method]) -> bool| {
+    let mut take = |route: &'c config::Route, fits: MethodsFit| {
         let of_key = known.get_mut(&route_key(route))?;
-        let at = of_key.iter().position(|(methods, _)| fits(methods))?;
+        let at = of_key
+            .iter()
+            .position(|(methods, _)| fits(&route.methods, methods))?;
         Some(of_key.remove(at).1)
     };
-    let same = |route: &'c config::Route| take(route, &|methods| *methods == *route.methods);
-    let mut found: Vec<_> = routes.iter().map(same).collect();
-    for (route, found) in routes.iter().zip(&mut found) {
-        *found = found.or_else(|| take(route, &|_| true));
+    let same: MethodsFit = |new, old| new == old;
+    let common: MethodsFit = |new, old| new.iter().any(|method| old.contains(method));
+    let any: MethodsFit = |_, _| true;
+    let mut found = vec![None; routes.len()];
+    for fits in [same, common, any] {
+        for (route, found) in routes.iter().zip(&mut found) {
+            // A route without limits would only throw it away.
+            if found.is_none() && route.limits != Limits::default() {
+                *found = take(route, fits);
+            }
+        }
     }
     found
 }

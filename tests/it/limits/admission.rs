@@ -1,5 +1,6 @@
 //! How much may be asked for: requests over time, requests at once, tunnels at once.
 
+mod reloads;
 mod tunnels;
 
 use std::net::SocketAddr;
@@ -283,56 +284,6 @@ url = "http://{api}"
         counts == [2, 1, 1, 1]
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_reload_keeps_what_is_in_progress() {
-    let (api, arrived, gate) = holding();
-    let url = format!("http://{api}");
-    let sidebearer = Sidebearer::start(&config(&url, "concurrent = 2"));
-    let mut asked = flood(sidebearer.address(), 2).await;
-    eventually("both have arrived", async || arrived.load(SeqCst) == 2).await;
-    for (limit, free) in [(2, false), (1, false), (3, true)] {
-        let changed = config(&url, &format!("concurrent = {limit}"));
-        sidebearer.reconfigure(&changed).await.unwrap();
-        if free {
-            let mut connection = http1(sidebearer.address()).await;
-            let get = streaming(Method::GET, "/", whole(""));
-            asked.spawn(async move { status(connection.send_request(get).await) });
-            eventually("it has arrived", async || arrived.load(SeqCst) == 3).await;
-        }
-        assert_eq!(client::get(sidebearer.address(), "/").await.status, 429);
-    }
-    gate.add_permits(3);
-    assert!(
-        asked
-            .join_all()
-            .await
-            .iter()
-            .all(|answer| *answer == (200, None))
-    );
-}
-
-#[tokio::test]
-async fn a_reload_that_changes_the_methods_of_a_route_keeps_what_is_in_progress() {
-    let (api, arrived, gate) = holding();
-    let before = config(&format!("http://{api}"), "concurrent = 1");
-    let with = |methods| before.replace("limits =", &format!("methods = [{methods}]\nlimits ="));
-    let sidebearer = Sidebearer::start(&before);
-    let asked = flood(sidebearer.address(), 1).await;
-    eventually("it has arrived", async || arrived.load(SeqCst) == 1).await;
-    for changed in [with("\"GET\""), with("\"GET\", \"POST\""), before.clone()] {
-        sidebearer.reconfigure(&changed).await.unwrap();
-        assert_eq!(client::get(sidebearer.address(), "/").await.status, 429);
-    }
-    // Beside one that has the methods of before, another one begins anew.
-    let route =
-        "[[routes]]\nupstream = \"api\"\nmethods = [\"HEAD\"]\nlimits = { concurrent = 1 }\n";
-    let both = before.clone() + route;
-    sidebearer.reconfigure(&both).await.unwrap();
-    assert_eq!(client::get(sidebearer.address(), "/").await.status, 429);
-    gate.add_permits(1);
-    assert_eq!(asked.join_all().await, [(200, None)]);
 }
 
 #[tokio::test]
