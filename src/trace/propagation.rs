@@ -72,7 +72,12 @@ impl Incoming {
         carriers.b3 |= single.is_some();
         // A decision may come without a span, for the next one that begins a trace.
         let of_multi = [b3::TRACE_ID, b3::SAMPLED, b3::FLAGS];
-        carriers.b3_multi |= of_multi.iter().any(|name| headers.contains_key(name));
+        let has_multi = of_multi.iter().any(|name| headers.contains_key(name));
+        carriers.b3_multi |= has_multi;
+        let single = single.and_then(b3::parse_single);
+        let multi = has_multi.then(|| b3::parse_multi(headers)).flatten();
+        // Nothing else says it: it goes on whatever decides about the trace.
+        carriers.is_debug = [single, multi].iter().flatten().any(|b3| b3.is_debug);
         let of_w3c = one(headers, &TRACEPARENT).filter(|_| propagators.trace_context);
         if let Some(parent) = of_w3c.and_then(TraceContext::parse) {
             carriers.keeps_state = true;
@@ -82,9 +87,7 @@ impl Incoming {
                 carriers,
             };
         }
-        let of_single = single.and_then(b3::parse_single);
-        let found = of_single.or_else(|| b3::parse_multi(headers));
-        carriers.is_debug = found.is_some_and(|found| found.is_debug);
+        let found = single.or(multi);
         Self {
             parent: found.and_then(|found| found.context),
             sampled: found.and_then(|found| found.sampled),
@@ -269,10 +272,10 @@ mod tests {
         assert_ne!(parent, W3C);
         let span = &parent[36..52];
         let trace = &W3C[3..35];
-        assert_eq!(on["b3"], format!("{trace}-{span}-1"));
+        assert_eq!(on["b3"], format!("{trace}-{span}-d"));
         assert_eq!(on["x-b3-traceid"], trace);
         assert_eq!(on["x-b3-spanid"], span);
-        assert_eq!(on["x-b3-sampled"], "1");
+        assert_eq!(on["x-b3-flags"], "1");
         assert_eq!(on.len(), 6, "{on:?}");
     }
 
@@ -306,6 +309,35 @@ mod tests {
         let multi = passed_on(&multi, Propagators::default());
         assert_eq!(multi["x-b3-flags"], "1");
         assert!(!multi.contains_key("x-b3-sampled"), "{multi:?}");
+    }
+
+    #[test]
+    fn debugging_goes_on_beside_what_counts_before_it_if_the_trace_is_recorded() {
+        let (single, asks) = (SINGLE.replace("-0", "-1"), SINGLE.replace("-0", "-d"));
+        let (parent, flags) = (("traceparent", W3C), ("x-b3-flags", "1"));
+        for fields in [
+            &[parent, flags][..],
+            &[("b3", &single), flags],
+            &[parent, ("b3", "malformed"), flags],
+            &[parent, ("b3", "d")],
+            &[parent, ("b3", &asks)],
+        ] {
+            let on = passed_on(fields, Propagators::default());
+            assert!(!on.contains_key("x-b3-sampled"), "{fields:?}: {on:?}");
+            assert_eq!(on.get("x-b3-flags").is_some(), fields.contains(&flags));
+            let single = on.get("b3").map(HeaderValue::as_bytes);
+            assert!(
+                single.is_none_or(|single| single.ends_with(b"-d")),
+                "{on:?}"
+            );
+        }
+        let unrecorded = W3C.replace("-01", "-00");
+        let on = passed_on(
+            &[("traceparent", &unrecorded), flags],
+            Propagators::default(),
+        );
+        assert_eq!(on["x-b3-sampled"], "0");
+        assert!(!on.contains_key("x-b3-flags"), "{on:?}");
     }
 
     #[test]
