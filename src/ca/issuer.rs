@@ -120,14 +120,14 @@ impl Chain {
         })
     }
 
-    /// All that the issuer of a chain in PEM may sign for, be it in use or not. `None` if it is malformed.
-    pub(super) fn names(pem: &[u8]) -> Option<Vec<NameTree>> {
+    /// What the certificates of a chain in PEM say of names, be it in use or not. `None` if it is malformed.
+    pub(super) fn constraints_of(pem: &[u8]) -> Option<ChainConstraints> {
         let chain = certificates(pem).ok()?;
         let parsed = chain
             .iter()
             .map(|each| Some(CaCertificate::parse("a certificate", each).ok()?.parsed));
         let parsed: Vec<_> = parsed.collect::<Option<_>>()?;
-        Some(ChainConstraints::of(parsed.iter()).names())
+        Some(ChainConstraints::of(parsed.iter()))
     }
 
     /// The root, which clients have to trust.
@@ -150,12 +150,17 @@ impl Chain {
         !self.constraints.is_empty()
     }
 
-    /// Whether its certificates let the issuer sign for each of the domains. The key is not needed for this; what has one
-    /// is judged by [`Issuer::check_domains`].
+    /// Whether its certificates let the issuer sign for each of the domains, and for all below them that an issuer whose place
+    /// it will take may sign for. The key is not needed for this; what has one is judged by [`Issuer::check_domains`].
     ///
     /// # Errors
-    /// One of them is not permitted.
-    pub fn check_domains(&self, domains: &[String]) -> Result<(), IssuerError> {
+    /// One of them is not permitted, or a part of one.
+    pub fn check_successor(
+        &self,
+        domains: &[String],
+        before: Option<&Self>,
+    ) -> Result<(), IssuerError> {
+        let counts = |part: &NameTree| before.is_none_or(|it| it.constraints.permit(part));
         for domain in domains {
             let refused = |reason: &str| IssuerError::Domain {
                 domain: domain.clone(),
@@ -163,8 +168,16 @@ impl Chain {
             };
             let name = CertifiedName::parse(domain);
             let name = name.ok_or_else(|| refused("it is no host name"))?;
-            if !self.constraints.permit(&NameTree::of_name(&name)) {
-                return Err(refused("its name constraints do not permit it"));
+            let tree = NameTree::of_name(&name);
+            match self.constraints.lacking(&tree, counts) {
+                None => {}
+                Some(lacking) if *lacking == tree => {
+                    return Err(refused("its name constraints do not permit it"));
+                }
+                Some(part) => {
+                    let reason = format!("its name constraints exclude {part}");
+                    return Err(refused(&reason));
+                }
             }
         }
         Ok(())

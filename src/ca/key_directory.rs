@@ -253,14 +253,22 @@ impl KeyDirectory {
     /// That the next issuer may sign for all that the issuer may. One that cannot be read has no names to keep.
     fn check_names(&self, next: &Chain) -> Result<(), KeyDirectoryError> {
         let chain = self.content(CHAIN_FILE)?.unwrap_or_default();
-        let names = Chain::names(&chain).unwrap_or_default();
-        match names.iter().find(|name| !next.constraints.permit(name)) {
-            None => Ok(()),
-            Some(name) => Err(KeyDirectoryError::Names {
-                path: self.file(NEXT_CHAIN_FILE),
-                name: name.to_string(),
-            }),
-        }
+        let before = Chain::constraints_of(&chain);
+        let lost = before.and_then(|before| before.lost_with(&next.constraints));
+        let Some(name) = lost else {
+            return Ok(());
+        };
+        let help = if name.can_be_asked_for() {
+            "take the successor away and make another one with `--domain` for each name, or switch with `--fewer-names` if \
+             nothing needs it any more"
+        } else {
+            "if nothing needs that any more, switch with `--fewer-names`"
+        };
+        Err(KeyDirectoryError::Names {
+            path: self.file(NEXT_CHAIN_FILE),
+            name: name.to_string(),
+            help,
+        })
     }
 
     /// Adds the root of the issuer to those of before.

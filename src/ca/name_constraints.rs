@@ -50,6 +50,28 @@ impl ChainConstraints {
         self.0.is_empty()
     }
 
+    /// What of a tree the issuer may not sign for, of all that counts: the tree, or a part of it that is excluded.
+    pub(super) fn lacking<'a>(
+        &'a self,
+        tree: &'a NameTree,
+        counts: impl Fn(&NameTree) -> bool,
+    ) -> Option<&'a NameTree> {
+        if !self.permit(tree) {
+            return Some(tree);
+        }
+        let mut excluded = self.0.iter().flat_map(|limits| &limits.excluded);
+        excluded.find(|part| tree.covers(part) && counts(part))
+    }
+
+    /// What the issuer of these constraints may sign for and the next one may not.
+    pub(super) fn lost_with(&self, next: &Self) -> Option<NameTree> {
+        let names = self.names();
+        let mut lost = names
+            .iter()
+            .filter_map(|name| next.lacking(name, |part| self.permit(part)));
+        lost.next().cloned()
+    }
+
     /// Whether the issuer may sign for the whole tree, as far as it is not excluded in part.
     pub(super) fn permit(&self, tree: &NameTree) -> bool {
         self.0.iter().all(|limits| {
@@ -59,8 +81,8 @@ impl ChainConstraints {
         })
     }
 
-    /// All that the issuer may sign for.
-    pub(super) fn names(&self) -> Vec<NameTree> {
+    /// All that the issuer may sign for, as far as it is not excluded in part.
+    fn names(&self) -> Vec<NameTree> {
         let permitted = self.0.iter().flat_map(|limits| &limits.permitted);
         let mut names: Vec<_> = permitted.cloned().collect();
         for everything in NameTree::everything() {
@@ -91,6 +113,14 @@ impl NameTree {
                 Some(Self::Network(address.into(), mask.into()))
             }
             _ => None,
+        }
+    }
+
+    /// Whether `sidebearer ca create` can make a CA for it.
+    pub(super) fn can_be_asked_for(&self) -> bool {
+        match self {
+            Self::Dns(name) => !name.is_empty(),
+            Self::Network(_, mask) => mask.iter().all(|byte| *byte == 0xFF),
         }
     }
 

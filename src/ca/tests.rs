@@ -3,6 +3,7 @@
 mod chains;
 mod key_directory;
 mod leaves;
+mod successors;
 
 use std::time::SystemTime;
 

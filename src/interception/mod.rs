@@ -114,7 +114,8 @@ impl Interceptor {
         checked.map_err(|error| wrong(CHAIN_FILE, error))?;
         let next = held.next.as_deref().map(|next| {
             let next = Chain::read(next, now)?;
-            next.check_domains(&settings.domains).map(|()| next)
+            next.check_successor(&settings.domains, Some(issuer.chain()))?;
+            Ok(next)
         });
         let next = next
             .transpose()

@@ -58,8 +58,7 @@ pub enum KeyDirectoryError {
     },
     /// The next issuer may sign for less than the issuer.
     #[error(
-        "{}: the successor may not sign for {name}, for which the issuer may; nothing was changed. Take the successor away and \
-         make another one with `--domain` for each name, or switch with `--fewer-names` if nothing needs it any more",
+        "{}: the successor may not sign for {name}, for which the issuer may; nothing was changed: {help}",
         path.display()
     )]
     Names {
@@ -67,6 +66,8 @@ pub enum KeyDirectoryError {
         path: PathBuf,
         /// What is missing.
         name: String,
+        /// What to do.
+        help: &'static str,
     },
     /// A CA cannot be made for these domains.
     #[error("no CA can be made: {0}")]

@@ -4,13 +4,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
 use tempfile::TempDir;
 
 use super::*;
 use crate::ca::key_directory::files;
 
-fn directory() -> (TempDir, KeyDirectory) {
+pub(super) fn directory() -> (TempDir, KeyDirectory) {
     let dir = tempfile::tempdir().unwrap();
     let directory = KeyDirectory::new(dir.path().join("ca"));
     (dir, directory)
@@ -25,7 +24,7 @@ fn example() -> Vec<String> {
 }
 
 /// What is said, with the directory left out.
-fn refused<T>(directory: &KeyDirectory, result: Result<T, KeyDirectoryError>) -> String {
+pub(super) fn refused<T>(directory: &KeyDirectory, result: Result<T, KeyDirectoryError>) -> String {
     let Err(error) = result else {
         panic!("it was taken");
     };
@@ -223,7 +222,7 @@ fn a_command_that_was_interrupted_leaves_nothing_to_the_next() {
 }
 
 /// The names of all files, in order.
-fn held(directory: &KeyDirectory) -> Vec<std::ffi::OsString> {
+pub(super) fn held(directory: &KeyDirectory) -> Vec<std::ffi::OsString> {
     let files = fs::read_dir(directory.path()).unwrap();
     let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
     names.sort_unstable();
@@ -273,89 +272,4 @@ fn a_switch_that_was_interrupted_is_finished() {
     assert_eq!(kept.len(), 2);
     let (others, issuer) = directory.read().unwrap();
     assert!(others.next.is_none() && issuer.is_some());
-}
-
-#[test]
-fn a_successor_for_fewer_names_takes_no_place_unless_that_is_meant() {
-    let now = SystemTime::now();
-    for (before, after, missing) in [
-        (
-            &["example.com"][..],
-            &["example.org"][..],
-            Some("\"example.com\""),
-        ),
-        (
-            &["example.com"],
-            &["a.example.com"],
-            Some("\"example.com\""),
-        ),
-        (
-            &["example.com", "10.1.2.3"],
-            &["example.com"],
-            Some("\"10.1.2.3\""),
-        ),
-        (
-            &["10.1.2.3", "[2001:db8::1]"],
-            &["10.1.2.3"],
-            Some("\"2001:db8::1\""),
-        ),
-        (&["a.example.com"], &["example.com"], None),
-        (&["10.1.2.3"], &["example.com", "10.1.2.3"], None),
-    ] {
-        let (_dir, directory) = directory();
-        directory.create(&domains(before)).unwrap();
-        directory.create_successor(&domains(after)).unwrap();
-        let (held, key) = (
-            held(&directory),
-            fs::read(directory.file(KEY_FILE)).unwrap(),
-        );
-        if let Some(name) = missing {
-            let refused = refused(&directory, directory.switch(now, FewerNames::Refused));
-            let expected = format!("CA/next.pem: the successor may not sign for {name}, ");
-            assert!(refused.starts_with(&expected), "{refused}");
-            assert_eq!(super::key_directory::held(&directory), held);
-            assert_eq!(fs::read(directory.file(KEY_FILE)).unwrap(), key);
-        }
-        let fewer_names = match missing {
-            Some(_) => FewerNames::Allowed,
-            None => FewerNames::Refused,
-        };
-        assert_eq!(directory.switch(now, fewer_names).unwrap(), Switched::Whole);
-    }
-}
-
-#[test]
-fn a_successor_may_allow_more_than_a_company_that_writes_a_leading_dot() {
-    let now = SystemTime::now();
-    for (before, after, missing) in [
-        (".example.com", "example.com", None),
-        (".a.example.com", "example.com", None),
-        ("a.example.com", "example.com", None),
-        (".example.com", "a.example.com", Some("\".example.com\"")),
-        (".example.com", "ample.com", Some("\".example.com\"")),
-    ] {
-        let (_dir, directory) = directory();
-        directory.create(&domains(&["example.com"])).unwrap();
-        let networks = [
-            CidrSubnet::V4([0; 4], [0; 4]),
-            CidrSubnet::V6([0; 16], [0; 16]),
-        ];
-        let constraints = NameConstraints {
-            permitted_subtrees: vec![GeneralSubtree::DnsName(before.to_owned())],
-            excluded_subtrees: networks.map(GeneralSubtree::IpAddress).into(),
-        };
-        let (chain, key) = super::chains::constrained(constraints);
-        fs::write(directory.file(CHAIN_FILE), chain).unwrap();
-        fs::write(directory.file(KEY_FILE), key).unwrap();
-        directory.create_successor(&domains(&[after])).unwrap();
-        let switched = directory.switch(now, FewerNames::Refused);
-        match missing {
-            None => assert_eq!(switched.unwrap(), Switched::Whole, "{before} {after}"),
-            Some(name) => {
-                let refused = refused(&directory, switched);
-                let expected = format!("CA/next.pem: the successor may not sign for {name}, ");
-                assert!(refused.starts_with(&expected), "{refused}");
-            }
-        }
-    }
 }

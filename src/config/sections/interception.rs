@@ -110,7 +110,8 @@ impl Interception {
         };
         let now = SystemTime::now();
         if let Some(next) = &others.next {
-            self.check_successor(section, &place, next, now);
+            let before = Chain::read(&held.chain, now).ok();
+            self.check_successor(section, &place, next, before.as_ref(), now);
         }
         let checked = Issuer::read(&held.chain, &held.key, now);
         let checked =
@@ -150,9 +151,11 @@ impl Interception {
         section: &Section<'_>,
         place: &SourceSpan,
         next: &[u8],
+        before: Option<&Chain>,
         now: SystemTime,
     ) {
-        let next = Chain::read(next, now).and_then(|next| next.check_domains(&self.domains));
+        let next = Chain::read(next, now);
+        let next = next.and_then(|next| next.check_successor(&self.domains, before));
         let Err(error) = next else { return };
         let file = self.key_directory.join(NEXT_CHAIN_FILE);
         let message = match error {
